@@ -1,0 +1,1 @@
+"""Forecasters that prove what synthetic traffic is worth."""

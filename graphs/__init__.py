@@ -1,0 +1,1 @@
+"""When and who is near: the temporal graph, the station graph, GraphMAE."""

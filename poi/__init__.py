@@ -1,0 +1,1 @@
+"""Where: grid cells, points of interest, their categories and counts."""

@@ -1,0 +1,1 @@
+"""Noise to traffic: denoisers, baselines, the drawing loop."""
