@@ -1,0 +1,338 @@
+"""What a traffic or context Dataset must be, checked in words.
+
+Traffic: dimensions `([member,] cell, time)`, one float32 variable per service with a `units` attribute, finite and not
+negative. Context: dimensions `(cell, category)` with `poi_count`, over the same cells. Both carry per cell `cell_id`,
+`lon`, `lat` (degrees), `x`, `y` (metres in the attribute `crs_wkt`), for grids `row`, `col`, and `footprint` (WKT
+polygon in lon/lat) where a cell is not a square of the grid. Times are UTC and evenly spaced; the attribute `timezone`
+says where they are local. The layout is CF discrete sampling geometry, `featureType = "timeSeries"`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Mapping
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from gentraffic.errors import BadInput
+from poi.categories import CATEGORIES
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+CONVENTIONS = "CF-1.12"
+KINDS = ("grid", "cells", "stations")
+PER_CELL = ("cell_id", "lon", "lat", "x", "y", "row", "col", "footprint")
+RESERVED = frozenset({*PER_CELL, "cell", "time", "member", "category", "geometry", "poi_count", "crs"})
+# Attributes of the place that traffic takes over from its context.
+PLACE_ATTRS = ("place", "kind", "cell_m", "radius_m", "crs_wkt", "timezone", "network", "osm_source", "osm_snapshot",
+               "osm_sha256", "attribution", "license", "warnings")  # fmt: skip
+COORD_ATTRS: dict[str, dict[str, str]] = {
+    "cell_id": {"cf_role": "timeseries_id", "long_name": "identifier of the cell or station"},
+    "lon": {"standard_name": "longitude", "units": "degrees_east", "long_name": "longitude of the centre"},
+    "lat": {"standard_name": "latitude", "units": "degrees_north", "long_name": "latitude of the centre"},
+    "x": {"units": "m", "long_name": "easting of the centre in the CRS of the attribute crs_wkt"},
+    "y": {"units": "m", "long_name": "northing of the centre in the CRS of the attribute crs_wkt"},
+    "row": {"long_name": "row of the grid, counted northwards"},
+    "col": {"long_name": "column of the grid, counted eastwards"},
+    "footprint": {"long_name": "outline of the cell, WKT in longitude and latitude"},
+    "time": {"standard_name": "time", "axis": "T", "long_name": "start of the interval, UTC"},
+    "member": {"standard_name": "realization", "long_name": "member of the ensemble"},
+}
+# A cell's centre by x, y and by lon, lat may differ by roundings, not by this much: then lon and lat are swapped.
+CENTRE_TOLERANCE_M = 1000.0
+# xarray holds strings in fixed width: the widest footprint times the number of cells must stay bounded.
+FOOTPRINT_BYTES = 2**30
+
+
+def services(ds: xr.Dataset) -> list[str]:
+    """The names of the traffic variables of `ds`, in its order."""
+    return [str(name) for name in ds.data_vars]
+
+
+def local_time(ds: xr.Dataset) -> pd.DatetimeIndex:
+    """The times of `ds` as a zone-aware index in its `timezone`, (steps,)."""
+    import pandas as pd
+
+    return pd.DatetimeIndex(ds["time"].values).tz_localize("UTC").tz_convert(str(ds.attrs["timezone"]))
+
+
+def traffic_dataset(
+    values: ArrayLike,
+    *,
+    cells: xr.Dataset,
+    time: ArrayLike | pd.DatetimeIndex,
+    service: str,
+    units: str,
+    timezone: str,
+    attrs: Mapping[str, Any] | None = None,
+) -> xr.Dataset:
+    """A checked traffic Dataset.
+
+    values: (cells, steps) or (members, cells, steps), in `units`; cast to float32.
+    cells: a Context or Traffic Dataset; its per-cell coordinates and the attributes of the place are taken over.
+    time: (steps,) UTC times, naive or zone-aware; evenly spaced.
+    attrs: provenance (model, seed, command, ...); wins over what `cells` says.
+    More services are further variables of the same dimensions, each with `units`.
+    Raises BadInput where the result would break the schema.
+    """
+    import pandas as pd
+    import xarray as xr
+
+    index = pd.DatetimeIndex(time)  # type: ignore[arg-type]
+    if index.tz is not None:
+        index = index.tz_convert("UTC").tz_localize(None)
+    array = np.asarray(values, dtype=np.float32)
+    dims = {2: ("cell", "time"), 3: ("member", "cell", "time")}.get(array.ndim)
+    expected = (cells.sizes.get("cell", 0), len(index))
+    if dims is None or array.shape[-2:] != expected:
+        raise BadInput(
+            f"values have shape {array.shape}, the cells and times ask for ([members,] {expected[0]}, {expected[1]})"
+        )
+    coords: dict[Hashable, Any] = {
+        name: (("cell",), cells[name].values, COORD_ATTRS[name]) for name in PER_CELL if name in cells.coords
+    }
+    coords["time"] = (("time",), index.as_unit("ns").to_numpy(), COORD_ATTRS["time"])
+    if array.ndim == 3:
+        coords["member"] = (("member",), np.arange(len(array), dtype=np.int32), COORD_ATTRS["member"])
+    place = {name: cells.attrs[name] for name in PLACE_ATTRS if name in cells.attrs}
+    ds = xr.Dataset(
+        {service: (dims, array, {"units": units, "long_name": f"{service} traffic"})},
+        coords=coords,
+        attrs={
+            "Conventions": CONVENTIONS,
+            "featureType": "timeSeries",
+            **place,
+            "timezone": timezone,
+            **dict(attrs or {}),
+        },
+    )
+    check_traffic(ds)
+    return ds
+
+
+def check_traffic(ds: xr.Dataset) -> None:
+    """Raise BadInput, naming what is wrong in one line, unless `ds` is a traffic Dataset as the module says."""
+    _check_attrs(ds)
+    if not ds.data_vars:
+        raise BadInput("there is no traffic variable: at least one of dimensions ([member,] cell, time) is needed")
+    _check_dims(ds, ("cell", "time"), allowed=("member", "cell", "time"))
+    check_timezone(ds.attrs.get("timezone"))
+    _check_cells(ds)
+    _check_times(ds)
+    for name in ds.data_vars:
+        _check_service(ds, str(name))
+
+
+def check_context(ds: xr.Dataset) -> None:
+    """Raise BadInput, naming what is wrong in one line, unless `ds` is a context Dataset as the module says."""
+    _check_attrs(ds)
+    _check_dims(ds, ("cell", "category"), allowed=("cell", "category"))
+    check_timezone(ds.attrs.get("timezone"))
+    _check_cells(ds)
+    if "category" not in ds.coords:
+        raise BadInput("the coordinate category is missing: " + ", ".join(CATEGORIES))
+    names = tuple(str(name) for name in ds["category"].values)
+    if names != CATEGORIES:
+        raise BadInput(f"the categories are {', '.join(names)}; they must be {', '.join(CATEGORIES)}, in this order")
+    if "poi_count" not in ds.data_vars:
+        raise BadInput("the variable poi_count (cell, category) is missing")
+    counts = ds["poi_count"]
+    if counts.dims != ("cell", "category"):
+        raise BadInput(f"poi_count has dimensions {_tuple(counts.dims)}, must be (cell, category)")
+    if counts.dtype.kind not in "iu":
+        raise BadInput(f"poi_count is {counts.dtype}, must be whole numbers (int32)")
+    for name in ("poi_count", "population", "stations"):
+        if name not in ds.data_vars:
+            continue
+        per_cell = ds[name].values
+        if ds[name].dims[:1] != ("cell",) or per_cell.dtype.kind not in "iuf":
+            raise BadInput(f"{name} must be numbers per cell, has dimensions {_tuple(ds[name].dims)}, {per_cell.dtype}")
+        wrong = ~(np.isfinite(per_cell) & (per_cell >= 0))
+        if wrong.any():
+            cell = ds["cell_id"].values[np.argwhere(wrong)[0][0]]
+            raise BadInput(f"{name} holds {int(wrong.sum())} negative or missing values, the first at cell {cell}")
+
+
+def check_timezone(name: object) -> None:
+    """Raise BadInput unless `name` is an IANA time zone such as Europe/Rome."""
+    if not isinstance(name, str) or not name:
+        raise BadInput("the attribute timezone is missing: give an IANA name such as Europe/Rome")
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise BadInput(f"unknown time zone {name!r}: give an IANA name such as Europe/Rome") from None
+
+
+def _tuple(dims: tuple[Hashable, ...]) -> str:
+    return "(" + ", ".join(map(str, dims)) + ")"
+
+
+def _check_attrs(ds: xr.Dataset) -> None:
+    holders: list[tuple[str, Mapping[Any, Any]]] = [("", ds.attrs)]
+    holders += [(f"{name}:", ds[name].attrs) for name in ds.variables]
+    for prefix, attrs in holders:
+        for key, value in attrs.items():
+            plain = isinstance(value, str | int | float | np.integer | np.floating) and not isinstance(value, bool)
+            if not (isinstance(key, str) and plain):
+                raise BadInput(f"attribute {prefix}{key} is a {type(value).__name__}: attributes are text or numbers")
+    kind = ds.attrs.get("kind")
+    if kind not in KINDS:
+        raise BadInput(f"the attribute kind is {kind!r}, must be one of {', '.join(KINDS)}")
+    side = ds.attrs.get("cell_m")
+    if kind == "grid" and not (isinstance(side, int | float | np.number) and 0 < side < np.inf):
+        raise BadInput(f"the attribute cell_m is {side!r}: a grid needs the side of its cells in metres")
+
+
+def _check_dims(ds: xr.Dataset, needed: tuple[str, ...], *, allowed: tuple[str, ...]) -> None:
+    for dim in needed:
+        if dim not in ds.dims:
+            raise BadInput(f"the dimension {dim} is missing, there are {_tuple(tuple(ds.dims))}")
+        if ds.sizes[dim] == 0:
+            raise BadInput(f"the dimension {dim} is empty")
+    extra = [str(dim) for dim in ds.dims if dim not in allowed]
+    if extra:
+        raise BadInput(f"unexpected dimension {extra[0]}, must be {_tuple(allowed)}")
+
+
+def _check_cells(ds: xr.Dataset) -> None:
+    kind = ds.attrs["kind"]
+    for name in ("cell_id", "lon", "lat", "x", "y", *(("row", "col") if kind == "grid" else ())):
+        if name not in ds.coords:
+            raise BadInput(f"the coordinate {name} (cell) is missing")
+    for name in PER_CELL:
+        if name in ds.coords and ds[name].dims != ("cell",):
+            raise BadInput(f"the coordinate {name} has dimensions {_tuple(ds[name].dims)}, must be (cell)")
+    ids = ds["cell_id"].values
+    if ids.dtype.kind not in "iuUT" and not all(isinstance(i, str) for i in ids):
+        raise BadInput(f"cell_id is {ids.dtype}, must be whole numbers or text")
+    seen, first, counts = np.unique(ids.astype(str), return_index=True, return_counts=True)
+    if len(seen) < len(ids):
+        twice = counts > 1
+        name = ids[np.min(first[twice])]
+        raise BadInput(f"{int(twice.sum())} cell ids appear more than once, the first is {name}: ids must be unique")
+    if ids.dtype.kind not in "iu" and (ids.astype(str) == "").any():
+        raise BadInput("a cell id is empty")
+    for name in ("lon", "lat", "x", "y"):
+        column = ds[name].values
+        if column.dtype != np.float64:
+            raise BadInput(f"the coordinate {name} is {column.dtype}, must be float64")
+        if not np.isfinite(column).all():
+            raise BadInput(f"the coordinate {name} is not finite at cell {ids[~np.isfinite(column)][0]}")
+    for name, limit in (("lon", 180.0), ("lat", 90.0)):
+        beyond = np.abs(ds[name].values) > limit
+        if beyond.any():
+            raise BadInput(
+                f"{name} is {ds[name].values[beyond][0]:g} at cell {ids[beyond][0]}, beyond {limit:g} degrees: "
+                "are lon and lat swapped, or is the file not in EPSG:4326?"
+            )
+    _check_centres(ds)
+    if ("row" in ds.coords) != ("col" in ds.coords):
+        raise BadInput("row and col come together: one of them is missing")
+    if "row" in ds.coords:
+        place = np.stack([ds["row"].values, ds["col"].values])
+        if place.dtype.kind not in "iu":
+            raise BadInput(f"row and col are {place.dtype}, must be whole numbers")
+        if np.unique(place, axis=1).shape[1] < len(ids):
+            raise BadInput("two cells have the same row and col")
+    if "footprint" in ds.coords:
+        texts = ds["footprint"].values.astype(object)
+        if not all(isinstance(text, str) and re.match(r"(MULTI)?POLYGON ?\(", text) for text in texts):
+            wrong = next(i for i, t in zip(ids, texts, strict=True) if not re.match(r"(MULTI)?POLYGON ?\(", str(t)))
+            raise BadInput(f"the footprint of cell {wrong} is not a WKT polygon")
+        if max(map(len, texts)) * 4 * len(texts) > FOOTPRINT_BYTES:
+            widest = int(np.argmax([len(text) for text in texts]))
+            raise BadInput(
+                f"the footprint of cell {ids[widest]} has {len(texts[widest])} characters: simplify the polygons"
+            )
+    elif kind == "cells":
+        raise BadInput("the coordinate footprint (cell) is missing: cells of one's own need their polygons")
+
+
+def _check_centres(ds: xr.Dataset) -> None:
+    import pyproj
+
+    wkt = ds.attrs.get("crs_wkt")
+    try:
+        crs = pyproj.CRS.from_wkt(str(wkt))
+    except pyproj.exceptions.CRSError:
+        raise BadInput(f"the attribute crs_wkt is not a WKT coordinate system: {str(wkt)[:60]!r}") from None
+    if not crs.is_projected or any(abs(axis.unit_conversion_factor - 1) > 1e-9 for axis in crs.axis_info):
+        raise BadInput(f"crs_wkt names {crs.name!r}, which is not in metres: use the UTM zone of the place")
+    to_metres = pyproj.Transformer.from_crs("EPSG:4326", crs, always_xy=True)
+    x, y = to_metres.transform(ds["lon"].values, ds["lat"].values)
+    apart = np.hypot(x - ds["x"].values, y - ds["y"].values)
+    far = ~(apart < CENTRE_TOLERANCE_M)
+    if far.any():
+        raise BadInput(
+            f"lon, lat and x, y of cell {ds['cell_id'].values[far][0]} are {apart[far][0] / 1000:.4g} km apart "
+            f"({int(far.sum())} such cells): are lon and lat swapped, or is crs_wkt wrong?"
+        )
+
+
+def _check_times(ds: xr.Dataset) -> None:
+    if "time" not in ds.coords:
+        raise BadInput("the coordinate time is missing")
+    times: NDArray[np.datetime64] = ds["time"].values
+    if times.dtype != np.dtype("datetime64[ns]"):
+        raise BadInput(f"time is {times.dtype}, must be datetime64[ns] in UTC")
+    if np.isnat(times).any():
+        raise BadInput(f"time is missing at position {int(np.argmax(np.isnat(times)))}")
+    if (times.astype("datetime64[s]") != times).any():
+        raise BadInput(f"times are not whole seconds: {times[times.astype('datetime64[s]') != times][0]}")
+    steps = np.diff(times)
+    zero = np.timedelta64(0, "ns")
+    if (steps < zero).any():
+        at = int(np.argmax(steps < zero))
+        raise BadInput(f"times are not sorted: {_minute(times[at])} is followed by {_minute(times[at + 1])}")
+    if (steps == zero).any():
+        at = int(np.argmax(steps == zero))
+        raise BadInput(f"{int((steps == zero).sum())} times appear twice, the first is {_minute(times[at])}")
+    if len(steps) and (steps != steps[0]).any():
+        usual, counts = np.unique(steps, return_counts=True)
+        cadence = usual[np.argmax(counts)]
+        odd = np.flatnonzero(steps != cadence)
+        named = "; ".join(f"{_minute(times[i])} to {_minute(times[i + 1])}" for i in odd[:3])
+        more = f" and {len(odd) - 3} more" if len(odd) > 3 else ""
+        raise BadInput(
+            f"times are not evenly spaced by {cadence / np.timedelta64(1, 'm'):g} minutes: {named}{more}; "
+            "fill the gaps or cut the series there"
+        )
+
+
+def _minute(when: np.datetime64) -> str:
+    return str(np.datetime_as_string(when, unit="m")) + "Z"
+
+
+def _check_service(ds: xr.Dataset, name: str) -> None:
+    variable = ds[name]
+    if name in RESERVED or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
+        raise BadInput(f"{name!r} cannot name a service: letters, digits and _ only, and not the name of a coordinate")
+    dims = ("member", "cell", "time") if "member" in ds.dims else ("cell", "time")
+    if variable.dims != dims:
+        raise BadInput(
+            f"{name} has dimensions {_tuple(variable.dims)}, must be {_tuple(dims)}: use .transpose{_tuple(dims)}"
+        )
+    if variable.dtype != np.float32:
+        raise BadInput(f"{name} is {variable.dtype}, must be float32")
+    units = variable.attrs.get("units")
+    if not (isinstance(units, str) and units.strip()):
+        raise BadInput(f"{name} has no units: set the attribute units, '1' where the values are relative")
+    values = variable.values
+    # The minimum of an array that holds NaN is NaN: two reductions settle the usual case without a mask.
+    if not (values.min() >= 0 and values.max() < np.inf):
+        for word, wrong in (
+            ("NaN", np.isnan(values)),
+            ("negative", values < 0),
+            ("infinite", np.isposinf(values)),
+        ):
+            if wrong.any():
+                *_, cell, step = np.unravel_index(int(np.argmax(wrong)), values.shape)
+                raise BadInput(
+                    f"{name} holds {int(wrong.sum())} {word} values, the first at cell {ds['cell_id'].values[cell]}, "
+                    f"{_minute(ds['time'].values[step])}"
+                )
