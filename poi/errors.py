@@ -1,4 +1,4 @@
-"""What can go wrong between a place and its counts. Each class carries the exit code that the command line ends with."""
+"""What can go wrong between a place and its counts. Each class carries the exit code that a command ends with."""
 
 
 class PoiError(Exception):

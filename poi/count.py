@@ -1,0 +1,94 @@
+"""Points of interest per cell and category.
+
+Grid cells are found by division, other polygons by an R-tree, stations by the distance on the ground. Every way counts
+whole tables at once.
+"""
+
+from __future__ import annotations
+
+import geopandas as gpd
+import numpy as np
+import numpy.typing as npt
+import shapely
+from pyproj import Transformer
+from scipy.spatial import cKDTree
+
+from poi.categories import CATEGORIES
+from poi.grid import cell_ids, zone_crs
+from poi.points import earth_metres
+
+Ints = npt.NDArray[np.int64]
+
+
+def count_pois(pois: gpd.GeoDataFrame, cells: gpd.GeoDataFrame, *, radius_m: float | None = None) -> Ints:
+    """Counts per cell and category, (cells, 8), in the order of `cells` and of `poi.categories.CATEGORIES`.
+
+    pois: points in EPSG:4326 with `category`. cells, in EPSG:4326: what `poi.grid.grid_cells` gives (kind "grid"),
+    other polygons ("cells"), or points ("stations").
+    Polygons count what lies in them: a POI on the shared edge of several counts once (grid: in the cell to its east or
+    north; else in the first), a POI inside several overlapping polygons in each of them. Stations count what lies
+    within `radius_m` metres of the ground, so that a POI counts for each station that covers it.
+    Raises ValueError for stations without a radius and for polygons with one."""
+    stations = cells.attrs.get("kind") == "stations" or bool((cells.geom_type == "Point").all())
+    if stations != (radius_m is not None):
+        raise ValueError(f"radius_m is {radius_m}: stations need one, cells have none")
+    if radius_m is not None:
+        return _count_around(pois, cells, radius_m)
+    if cells.attrs.get("kind") == "grid":
+        ids = cells["cell_id"].to_numpy(dtype=np.int64)
+        return count_in_grid(pois, zone_crs(int(ids[0])), float(cells.attrs["cell_m"]), ids)
+    return _tally(*_inside(pois, cells), category_index(pois), len(cells))
+
+
+def count_in_grid(pois: gpd.GeoDataFrame, crs: str, cell_m: float, ids: Ints) -> Ints:
+    """Counts per cell and category, (n, 8), for the cells of `poi.grid` with these ids, size and UTM zone."""
+    lon, lat = pois.geometry.x.to_numpy(), pois.geometry.y.to_numpy()
+    x, y = Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(lon, lat)
+    found = cell_ids(np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64), crs, cell_m)
+    order = np.argsort(ids)
+    at = np.searchsorted(ids, found, sorter=order)
+    at[at == len(ids)] = 0
+    cell = order[at]
+    hit = np.flatnonzero(ids[cell] == found)
+    return _tally(hit, cell[hit], category_index(pois), len(ids))
+
+
+def category_index(pois: gpd.GeoDataFrame) -> Ints:
+    """Index into CATEGORIES of each POI, (n,). Raises ValueError for a category that is none of the eight."""
+    index = np.asarray(pois["category"].map({name: i for i, name in enumerate(CATEGORIES)}), dtype=np.float64)
+    if np.isnan(index).any():
+        raise ValueError(f"unknown category {pois['category'][np.isnan(index)].iloc[0]!r}: known are {CATEGORIES}")
+    return index.astype(np.int64)
+
+
+def _inside(pois: gpd.GeoDataFrame, cells: gpd.GeoDataFrame) -> tuple[Ints, Ints]:
+    """Pairs (poi, cell) where the POI lies in the cell, edges shared out."""
+    points, areas = pois.geometry.to_numpy(), cells.geometry.to_numpy()
+    tree = shapely.STRtree(areas)
+    poi, cell = tree.query(points, predicate="intersects")
+    on_edge = ~shapely.contains_properly(areas[cell], points[poi])
+    # an edge POI counts in one cell: the first that it touches, and none if it lies inside another
+    inner = np.unique(poi[~on_edge])
+    edge = np.flatnonzero(on_edge & ~np.isin(poi, inner))
+    edge = edge[np.lexsort((cell[edge], poi[edge]))]
+    _, first = np.unique(poi[edge], return_index=True)
+    keep = np.concatenate([np.flatnonzero(~on_edge), edge[first]])
+    return poi[keep].astype(np.int64), cell[keep].astype(np.int64)
+
+
+def _count_around(pois: gpd.GeoDataFrame, stations: gpd.GeoDataFrame, radius_m: float) -> Ints:
+    """Counts within a radius, one category at a time, so that no list of pairs is held."""
+    category = category_index(pois)
+    at = earth_metres(stations.geometry.x.to_numpy(), stations.geometry.y.to_numpy())
+    where = earth_metres(pois.geometry.x.to_numpy(), pois.geometry.y.to_numpy())
+    counts = np.zeros((len(stations), len(CATEGORIES)), dtype=np.int64)
+    for index in range(len(CATEGORIES)):
+        members = where[category == index]
+        if len(members):
+            counts[:, index] = cKDTree(members).query_ball_point(at, radius_m, return_length=True)
+    return counts
+
+
+def _tally(poi: Ints, cell: Ints, category: Ints, cells: int) -> Ints:
+    flat = np.bincount(cell * len(CATEGORIES) + category[poi], minlength=cells * len(CATEGORIES))
+    return flat.reshape(cells, len(CATEGORIES)).astype(np.int64)

@@ -1,0 +1,351 @@
+"""Points of interest from files: OpenStreetMap extracts, saved Overpass answers, tables.
+
+What a file is, its content says, not its name. Extracts are streamed by pyosmium in passes that keep only what names a
+place: (1) tagged elements, (2) the member ways of areas, (3) where the nodes are. So the order of elements in the file
+does not matter, and memory grows with the places and by 16 bytes for each node of the file (about 1.5 times a PBF's
+size). The only module of `poi` that opens files.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import numpy.typing as npt
+import osmium
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from osmium.filter import KeyFilter
+from osmium.osm import ALL, NODE, WAY
+from shapely.geometry.base import BaseGeometry
+
+from poi.categories import KEYS, categorise
+from poi.errors import BadFile
+from poi.overpass import AREA_RELATIONS, places
+from poi.points import Floats, Origin, first_of_each, make_pois, relation_point, way_points
+from poi.safety import Examined, Limits, examine
+
+Ints = npt.NDArray[np.int64]
+Extent = tuple[float, float, float, float]
+
+_NAMES = {"lon": ("lon", "longitude", "lng"), "lat": ("lat", "latitude")}
+
+
+def read_pois(
+    source: str | Path, boundary: BaseGeometry | None = None, *, limits: Limits | None = None
+) -> gpd.GeoDataFrame:
+    """POIs of a file inside a boundary in degrees, or all: points in EPSG:4326 with `category`, `key`, `value`.
+
+    source: .osm, .osm.gz, .osm.bz2, .osm.pbf, a saved Overpass answer (JSON), or a table (CSV, TSV, Parquet) with the
+    columns lon, lat, key, value and perhaps snapshot. Nodes, ways and multipolygons are one point each: see poi.points.
+    `.attrs`: source, snapshot, sha256, extent (west, south, east, north), warnings (lines).
+    Raises BadFile, in one line, for a file that is missing, empty, cut, damaged, over the limits or of another kind."""
+    path = Path(source)
+    limits = limits or Limits()
+    examined = _examine(path, limits)
+    if examined.kind == "json":
+        return _from_answer(path, examined, boundary)
+    if examined.kind in ("text", "parquet"):
+        return _from_table(path, examined, boundary, limits)
+    return _from_extract(path, examined, boundary)
+
+
+def extent_of(source: str | Path, *, limits: Limits | None = None) -> Extent:
+    """West, south, east, north in degrees that a file covers: what its header says, else the box of its points.
+
+    Raises BadFile as `read_pois` does, and for a file without coordinates."""
+    path = Path(source)
+    examined = _examine(path, limits or Limits())
+    if examined.kind in ("json", "text", "parquet"):
+        extent = read_pois(path, limits=limits).attrs["extent"]
+    else:
+        with _parsing(path):
+            extent = _extract_extent(osmium.io.File(str(path), examined.kind))
+    if extent is None:
+        raise BadFile(f"{path} holds no coordinates: give another file")
+    return (extent[0], extent[1], extent[2], extent[3])
+
+
+def read_table(
+    source: str | Path, required: Sequence[str] = (), optional: Sequence[str] = (), *, limits: Limits | None = None
+) -> pd.DataFrame:
+    """A table of points: `lon`, `lat` (float64 degrees) and the named columns (str) that it has; `.attrs["sha256"]`.
+
+    Names are matched without regard to case; longitude and latitude are known by their usual names. Raises BadFile for
+    a missing column, no rows, a coordinate that is no number or not on earth, and longitude and latitude swapped."""
+    path = Path(source)
+    limits = limits or Limits()
+    examined = _examine(path, limits)
+    if examined.kind not in ("text", "parquet"):
+        raise BadFile(f"{path} is no table: give CSV or Parquet with the columns lon, lat")
+    return _read_table(path, examined, required, optional, limits)
+
+
+def _examine(path: Path, limits: Limits) -> Examined:
+    if path.is_dir() or (path.exists() and not path.is_file()):
+        raise BadFile(f"{path} is not a file: give an OpenStreetMap extract or a table of POIs")
+    try:
+        with path.open("rb") as stream:
+            return examine(stream, str(path), path.stat().st_size, limits)
+    except FileNotFoundError as error:
+        raise BadFile(f"{path} does not exist: give the path of an OpenStreetMap extract or a table of POIs") from error
+    except OSError as error:
+        raise BadFile(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+@contextmanager
+def _parsing(path: Path) -> Iterator[None]:
+    """Turns what a parser raises into one line that names the file."""
+    try:
+        yield
+    except BadFile:
+        raise
+    except (RuntimeError, ValueError, OSError, osmium.InvalidLocationError, pa.ArrowException) as error:
+        said = " ".join(str(error).split())[:200]
+        raise BadFile(f"{path} is damaged or not what its name says ({said}): fetch it again") from error
+
+
+# --- extracts ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Tagged:
+    """What the first pass keeps, one row per element that names a place."""
+
+    kind: list[str] = field(default_factory=list)  # n, w, r
+    number: list[int] = field(default_factory=list)
+    key: list[str] = field(default_factory=list)
+    value: list[str] = field(default_factory=list)
+    place: list[Any] = field(default_factory=list)  # n: (lon, lat); w: node ids; r: ids of member ways
+    newest: str = ""
+
+
+def _from_extract(path: Path, examined: Examined, boundary: BaseGeometry | None) -> gpd.GeoDataFrame:
+    with _parsing(path):
+        file = osmium.io.File(str(path), examined.kind)
+        header = osmium.FileProcessor(file).header
+        if header.has_multiple_object_versions:
+            raise BadFile(f"{path} is a history file: give an extract of one day")
+        tagged = _tagged(file)
+        if not tagged.place and not _holds_anything(file):
+            raise BadFile(f"{path} holds no elements: fetch it again")
+        outlines = _outlines(file, tagged)
+        ways = [place for kind, place in zip(tagged.kind, tagged.place, strict=True) if kind == "w"]
+        where = _locations(file, [*ways, *outlines.values()])
+        xy = _points(tagged, outlines, where)
+        extent = _extract_extent(file)
+    known = ~np.isnan(xy).any(axis=1)
+    lost = int((~known).sum())
+    warnings = (f"{path.name}: {lost} places have no coordinates in the file and are left out",) if lost else ()
+    snapshot = header.get("osmosis_replication_timestamp", "") or examined.snapshot or tagged.newest or "unknown"
+    origin = Origin(path.name, snapshot, examined.sha256, extent, warnings)
+    key, value = np.asarray(tagged.key, dtype=object)[known], np.asarray(tagged.value, dtype=object)[known]
+    return make_pois(xy[known, 0], xy[known, 1], key.tolist(), value.tolist(), origin, boundary)
+
+
+def _tagged(file: osmium.io.File) -> _Tagged:
+    """First pass: the elements that name a place, each once."""
+    found = _Tagged()
+    newest: datetime | None = None
+    stream: Iterator[Any] = iter(osmium.FileProcessor(file, ALL).with_filter(KeyFilter(*KEYS)))
+    for element in stream:
+        tags = {tag.k: tag.v for tag in element.tags}
+        hit = categorise(tags)
+        kind = element.type_str()
+        if hit is None or element.deleted or (kind == "r" and tags.get("type") not in AREA_RELATIONS):
+            continue
+        found.kind.append(kind)
+        found.number.append(element.id)
+        found.key.append(hit[1])
+        found.value.append(hit[2])
+        if kind == "n":
+            found.place.append(_lonlat(element.location))
+        elif kind == "w":
+            found.place.append(_node_ids(element))
+        else:
+            found.place.append([member.ref for member in element.members if member.type == "w"])
+        newest = element.timestamp if newest is None else max(newest, element.timestamp)
+    if newest is not None and newest.year > 1970:  # extracts without metadata say 1970
+        found.newest = newest.strftime("%Y-%m-%dT%H:%M:%SZ")
+    first = first_of_each(found.kind, found.number)
+    if len(first) < len(found.kind):
+        for column in (found.kind, found.number, found.key, found.value, found.place):
+            column[:] = [column[i] for i in first]
+    return found
+
+
+def _holds_anything(file: osmium.io.File) -> bool:
+    return any(True for _ in osmium.FileProcessor(file, ALL))
+
+
+def _outlines(file: osmium.io.File, tagged: _Tagged) -> dict[int, Ints]:
+    """Second pass: way id -> node ids, for the ways that outline areas."""
+    wanted = {ref for kind, place in zip(tagged.kind, tagged.place, strict=True) if kind == "r" for ref in place}
+    stream: Iterator[Any] = iter(osmium.FileProcessor(file, WAY) if wanted else ())
+    return {way.id: _node_ids(way) for way in stream if way.id in wanted}
+
+
+def _locations(file: osmium.io.File, ways: Sequence[Ints]) -> tuple[Ints, Floats]:
+    """Third pass: sorted ids of the nodes of ways, and their lon, lat (n, 2), NaN where the file lacks them."""
+    ids = np.unique(np.concatenate([np.empty(0, dtype=np.int64), *ways]))
+    xy = np.full((len(ids), 2), np.nan)
+    if not len(ids):
+        return ids, xy
+    if ids[0] < 0:  # what an editor has added has negative ids, which osmium's index cannot hold
+        position = {number: i for i, number in enumerate(ids.tolist())}
+        stream: Iterator[Any] = iter(osmium.FileProcessor(file, NODE))
+        for node in stream:
+            if node.id in position:
+                xy[position[node.id]] = _lonlat(node.location)
+        return ids, xy
+    index = osmium.index.create_map("sparse_mem_array")
+    keep = osmium.NodeLocationsForWays(index)
+    keep.ignore_errors()
+    with osmium.io.Reader(file, NODE) as reader:
+        osmium.apply(reader, keep)
+    with osmium.io.Reader(file, WAY) as reader:
+        for _ in osmium.OsmFileIterator(reader, keep):  # the first way makes the index sort itself
+            break
+    for i, number in enumerate(ids.tolist()):
+        with suppress(KeyError):
+            xy[i] = _lonlat(index.get(number))
+    return ids, xy
+
+
+def _lonlat(location: Any) -> tuple[float, float]:
+    return (location.lon, location.lat) if location.valid() else (np.nan, np.nan)
+
+
+def _node_ids(way: Any) -> Ints:
+    return np.fromiter((node.ref for node in way.nodes), dtype=np.int64)
+
+
+def _points(tagged: _Tagged, outlines: Mapping[int, Ints], where: tuple[Ints, Floats]) -> Floats:
+    """Lon, lat of every tagged element, (n, 2); NaN where nothing is known of it."""
+    ids, known = where
+
+    def corners(nodes: Ints) -> Floats:
+        return known[np.searchsorted(ids, nodes)]
+
+    xy = np.full((len(tagged.kind), 2), np.nan)
+    ways = [i for i, kind in enumerate(tagged.kind) if kind == "w"]
+    xy[ways] = way_points([corners(tagged.place[i]) for i in ways])
+    for i, kind in enumerate(tagged.kind):
+        if kind == "n":
+            xy[i] = tagged.place[i]
+        elif kind == "r":
+            xy[i] = relation_point([corners(outlines[ref]) for ref in tagged.place[i] if ref in outlines])
+    return xy
+
+
+def _extract_extent(file: osmium.io.File) -> Extent | None:
+    box = osmium.FileProcessor(file).header.box()
+    if box.valid() and box.size() > 0:
+        return box.bottom_left.lon, box.bottom_left.lat, box.top_right.lon, box.top_right.lat
+    west, south, east, north = np.inf, np.inf, -np.inf, -np.inf
+    stream: Iterator[Any] = iter(osmium.FileProcessor(file, NODE))
+    for node in stream:
+        if node.location.valid():
+            lon, lat = node.location.lon, node.location.lat
+            west, south, east, north = min(west, lon), min(south, lat), max(east, lon), max(north, lat)
+    return (west, south, east, north) if west <= east else None
+
+
+# --- saved answers and tables -----------------------------------------------------------------------------------------
+
+
+def _from_answer(path: Path, examined: Examined, boundary: BaseGeometry | None) -> gpd.GeoDataFrame:
+    with _parsing(path):
+        found = places(json.loads(path.read_text(encoding="utf-8-sig")), str(path))
+    warnings = (f"{path.name}: {found.unplaced} places have no coordinates",) if found.unplaced else ()
+    origin = Origin(path.name, found.snapshot or "unknown", examined.sha256, found.extent, warnings)
+    return make_pois(found.lon, found.lat, found.key, found.value, origin, boundary)
+
+
+def _from_table(path: Path, examined: Examined, boundary: BaseGeometry | None, limits: Limits) -> gpd.GeoDataFrame:
+    table = _read_table(path, examined, ("key", "value"), ("snapshot",), limits)
+    double = table.duplicated(["lon", "lat", "key", "value"])
+    warnings = (f"{path.name}: {int(double.sum())} rows are doubles and count once",) if double.any() else ()
+    dates = sorted(set(table["snapshot"]) - {""}) if "snapshot" in table else []
+    snapshot = " to ".join(dict.fromkeys((dates[0], dates[-1]))) if dates else "unknown"
+    lon, lat = table["lon"], table["lat"]
+    extent = float(lon.min()), float(lat.min()), float(lon.max()), float(lat.max())
+    table = table[~double]
+    origin = Origin(path.name, snapshot, examined.sha256, extent, warnings)
+    return make_pois(table["lon"], table["lat"], table["key"].tolist(), table["value"].tolist(), origin, boundary)
+
+
+def _read_table(
+    path: Path, examined: Examined, required: Sequence[str], optional: Sequence[str], limits: Limits
+) -> pd.DataFrame:
+    table: pd.DataFrame
+    with _parsing(path):
+        if examined.kind == "parquet":
+            parquet = pq.ParquetFile(path)
+            named = _columns(path, parquet.schema_arrow.names, required, optional)
+            if parquet.metadata.num_rows > limits.rows:
+                raise BadFile(
+                    f"{path} has {parquet.metadata.num_rows} rows, more than the cap of {limits.rows}: cut it"
+                )
+            table = parquet.read(columns=list(named.values())).to_pandas()
+        else:
+            with path.open(encoding="utf-8-sig") as stream:
+                header = stream.readline(1 << 16)
+            separator = max(",;\t", key=header.count)
+            names = [name.strip().strip('"') for name in header.rstrip("\r\n").split(separator)]
+            named = _columns(path, names, required, optional)
+            table = pd.read_csv(
+                path, sep=separator, encoding="utf-8-sig", dtype=str, keep_default_na=False, header=0, names=names,
+                usecols=list(named.values()), index_col=False,
+            )  # fmt: skip
+    table = table.rename(columns={old: new for new, old in named.items()})[list(named)]
+    if table.empty:
+        raise BadFile(f"{path} has no rows: give a table of points")
+    for axis in ("lon", "lat"):
+        number = pd.to_numeric(table[axis], errors="coerce").astype(np.float64)
+        wrong = np.flatnonzero(~np.isfinite(number))
+        if len(wrong):
+            raise BadFile(f"{path}, row {wrong[0] + 1}: {axis} {table[axis].iloc[wrong[0]]!r} is not a number")
+        table[axis] = number
+    check_lonlat(table["lon"].to_numpy(), table["lat"].to_numpy(), str(path))
+    for name in named:
+        if name not in _NAMES:
+            blank = np.flatnonzero(table[name].isna() | (table[name].astype(str) == ""))
+            if len(blank) and name in required:
+                raise BadFile(f"{path}, row {blank[0] + 1}: {name} is missing; fill it or drop the row")
+            table[name] = table[name].astype(str)
+    table.attrs["sha256"] = examined.sha256
+    return table
+
+
+def check_lonlat(lon: Floats, lat: Floats, what: str) -> None:
+    """Raises BadFile, with the row, unless all points are on earth; says so where lon and lat are surely swapped."""
+    off = np.flatnonzero((np.abs(lon) > 180) | (np.abs(lat) > 90))
+    if not len(off):
+        return
+    if np.all(np.abs(lat) <= 180) and np.all(np.abs(lon) <= 90):
+        raise BadFile(
+            f"{what}, row {off[0] + 1}: lat is {lat[off[0]]:g}; lon and lat look swapped, exchange the columns"
+        )
+    raise BadFile(f"{what}, row {off[0] + 1}: lon {lon[off[0]]:g}, lat {lat[off[0]]:g} is not on earth; give degrees")
+
+
+def _columns(path: Path, names: Sequence[str], required: Sequence[str], optional: Sequence[str]) -> dict[str, str]:
+    """The columns to read: the name used here -> the name in the file."""
+    lower = {name.lower(): name for name in reversed(names)}
+    named: dict[str, str] = {}
+    for wanted in ("lon", "lat", *required, *optional):
+        found = next((lower[n] for n in _NAMES.get(wanted, (wanted,)) if n in lower), None)
+        if found is not None:
+            named[wanted] = found
+        elif wanted not in optional:
+            raise BadFile(f"{path} has no column {wanted!r}: it has {', '.join(names[:12])[:200]}")
+    return named

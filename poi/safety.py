@@ -1,0 +1,229 @@
+"""Is an input file what it claims to be, whole, and of a size that can be read? Looks at streams; opens no file.
+
+Asked before any parser sees the file: compressed files are unfolded piece by piece against a cap, so that a bomb costs
+megabytes of reading, not gigabytes of memory; XML that declares a DOCTYPE or entities is refused; a PBF is walked from
+blob to blob, so that a file cut inside a blob is known to be cut.
+"""
+
+from __future__ import annotations
+
+import bz2
+import hashlib
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from poi.errors import BadFile
+
+_PIECE = 1 << 20
+_PROLOG = 1 << 16
+_BLOB = 32 << 20  # the PBF format's own limit for one unfolded blob
+_HEADER = 64 << 10  # and for a blob's header
+_FORBIDDEN = (b"<!DOCTYPE", b"<!ENTITY")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Caps on input, in bytes and rows. A file may unfold to `ratio` times its size, and to `slack` bytes in any case.
+
+    Full OpenStreetMap XML shrinks 10 to 25 times, a bomb more than 1,000 times."""
+
+    file_bytes: int = 2 << 30
+    unfolded_bytes: int = 32 << 30
+    text_bytes: int = 1 << 30  # tables and Overpass JSON, which are read whole
+    rows: int = 50_000_000  # of a Parquet table, whose size on disk says little
+    ratio: int = 100
+    slack: int = 64 << 20
+
+    def unfolded(self, file_bytes: int) -> int:
+        """Most bytes that a file of `file_bytes` may unfold to."""
+        return min(self.unfolded_bytes, max(self.slack, self.ratio * file_bytes))
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What a file is: `kind` is osm, osm.gz, osm.bz2, pbf (pyosmium's names of formats), json, parquet or text."""
+
+    kind: str
+    sha256: str
+    snapshot: str | None  # osm_base, where an XML prolog names it
+
+
+def examine(stream: BinaryIO, name: str, size: int, limits: Limits) -> Examined:
+    """Reads a stream to its end and says what it is. Raises BadFile in one line where it is empty, too large, cut,
+    a bomb, not OpenStreetMap XML, or XML that declares entities."""
+    if size == 0:
+        raise BadFile(f"{name} is empty: fetch it again")
+    if size > limits.file_bytes:
+        raise BadFile(
+            f"{name} has {size} bytes, more than the cap of {limits.file_bytes}: cut the extract to the place"
+        )
+    digest = hashlib.sha256()
+    pieces = _pieces(stream, digest)
+    start = next(pieces)
+    kind = _kind(start)
+    if kind in ("json", "parquet", "text") and size > limits.text_bytes:
+        raise BadFile(f"{name} has {size} bytes, more than the cap of {limits.text_bytes} for a table or JSON: cut it")
+    whole = _chain(start, pieces)
+    snapshot = None
+    if kind == "pbf":
+        _walk_pbf(whole, name, limits.unfolded(size))
+    elif kind.startswith("osm"):
+        snapshot = _scan_xml(_unfolded(whole, kind, name), name, limits.unfolded(size))
+    else:
+        for _ in whole:
+            pass
+    return Examined(kind, digest.hexdigest(), snapshot)
+
+
+def _kind(start: bytes) -> str:
+    if start[:2] == b"\x1f\x8b":
+        return "osm.gz"
+    if start[:3] == b"BZh":
+        return "osm.bz2"
+    if start[:4] == b"PAR1":
+        return "parquet"
+    if start[4:15] == b"\x0a\x09OSMHeader":
+        return "pbf"
+    text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if text[:1] == b"<" or start[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "osm"
+    return "json" if text[:1] in (b"{", b"[") else "text"
+
+
+def _unfolded(pieces: Iterator[bytes], kind: str, name: str) -> Iterator[bytes]:
+    """What a plain, gzip or bzip2 stream unfolds to, at most a megabyte at a time. Raises BadFile where it is cut."""
+    if kind == "osm":
+        yield from pieces
+        return
+    make = bz2.BZ2Decompressor if kind == "osm.bz2" else lambda: zlib.decompressobj(wbits=31)
+    unfold = make()
+    try:
+        for piece in pieces:
+            data = piece
+            while data or not (unfold.eof or getattr(unfold, "needs_input", True)):
+                if unfold.eof:  # another member follows; padding with zeros does not count as one
+                    if not data.strip(b"\0"):
+                        break
+                    unfold = make()
+                yield unfold.decompress(data, _PIECE)
+                data = unfold.unused_data if unfold.eof else getattr(unfold, "unconsumed_tail", b"")
+    except (OSError, zlib.error) as error:
+        raise BadFile(f"{name} is damaged ({error}): fetch it again") from error
+    if not unfold.eof:
+        raise BadFile(f"{name} is cut off: it ends inside its compressed data; fetch it again")
+
+
+def _scan_xml(pieces: Iterator[bytes], name: str, cap: int) -> str | None:
+    """Snapshot that the prolog names, if any. Raises BadFile for a bomb, a DOCTYPE, another encoding, another root."""
+    total, tail, prolog = 0, b"", b""
+    for piece in pieces:
+        total += len(piece)
+        if total > cap:
+            raise BadFile(
+                f"{name} unfolds to more than {cap} bytes (a decompression bomb?): raise the cap if you trust it"
+            )
+        if len(prolog) < _PROLOG:
+            prolog += piece[:_PROLOG]
+            if b"\0" in prolog[:256]:
+                raise BadFile(f"{name} is XML in UTF-16 or not text: save it as UTF-8")
+        window = tail + piece
+        for word in _FORBIDDEN:
+            if word in window:
+                raise BadFile(f"{name} declares {word.decode()[2:]}, which OpenStreetMap files never do: it is refused")
+        tail = window[-16:]
+    if total == 0:
+        raise BadFile(f"{name} is empty: fetch it again")
+    if not re.search(rb"<osm[\s>/]", prolog):
+        raise BadFile(
+            f"{name} is not OpenStreetMap XML (no <osm> element): give an .osm, .osm.gz, .osm.bz2 or .osm.pbf"
+        )
+    found = re.search(rb'<meta\s+osm_base="([0-9TZ:+\-.]{10,32})"', prolog)
+    return found.group(1).decode() if found else None
+
+
+def _walk_pbf(pieces: Iterator[bytes], name: str, cap: int) -> None:
+    """Raises BadFile unless the stream is whole PBF blobs that unfold to at most `cap` bytes and hold data."""
+    stream = _Buffer(pieces)
+    unfolded, data_blobs = 0, 0
+    while length := stream.take(4, may_end=True, name=name):
+        header_bytes = int.from_bytes(length, "big")
+        if header_bytes > _HEADER:
+            raise BadFile(f"{name} is not a whole PBF: a blob's header claims {header_bytes} bytes; fetch it again")
+        header = _fields(stream.take(header_bytes, name=name), name)
+        kind, datasize = header.get(1), header.get(3)
+        if not isinstance(kind, bytes) or not isinstance(datasize, int) or datasize > _BLOB:
+            raise BadFile(f"{name} is not a whole PBF: a blob has no type or size; fetch it again")
+        blob = _fields(stream.take(datasize, name=name), name)
+        raw, raw_size = blob.get(1), blob.get(2)
+        size = raw_size if isinstance(raw_size, int) else len(raw) if isinstance(raw, bytes) else 0
+        unfolded += size
+        data_blobs += kind == b"OSMData"
+        if size > _BLOB or unfolded > cap:
+            raise BadFile(f"{name} unfolds to more than {min(cap, _BLOB)} bytes: raise the cap if you trust it")
+    if not data_blobs:
+        raise BadFile(f"{name} holds a header and no data: fetch it again")
+
+
+def _fields(message: bytes, name: str) -> dict[int, int | bytes]:
+    """Fields of one protocol-buffer message, by number: varints as int, strings and bytes as bytes."""
+    found: dict[int, int | bytes] = {}
+    at = 0
+    while at < len(message):
+        tag, at = _varint(message, at, name)
+        if tag & 7 == 0:
+            found[tag >> 3], at = _varint(message, at, name)
+        elif tag & 7 == 2:
+            length, at = _varint(message, at, name)
+            found[tag >> 3] = message[at : at + length]
+            at += length
+        else:
+            raise BadFile(f"{name} is not a whole PBF: a blob is damaged; fetch it again")
+    return found
+
+
+def _varint(message: bytes, at: int, name: str) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 70, 7):
+        if at >= len(message):
+            break
+        byte = message[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if not byte & 0x80:
+            return value, at
+    raise BadFile(f"{name} is not a whole PBF: a blob is damaged; fetch it again")
+
+
+class _Buffer:
+    """Takes so many bytes at a time from pieces of any length."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces, self._held, self._at = pieces, bytearray(), 0
+
+    def take(self, count: int, *, name: str, may_end: bool = False) -> bytes:
+        """The next `count` bytes; none at the end where it may end. Raises BadFile where the stream ends before."""
+        while len(self._held) < count:
+            piece = next(self._pieces, None)
+            if piece is None:
+                if may_end and not self._held:
+                    return b""
+                raise BadFile(f"{name} is cut off at byte {self._at + len(self._held)}: fetch it again")
+            self._held += piece
+        taken = bytes(self._held[:count])
+        del self._held[:count]
+        self._at += count
+        return taken
+
+
+def _pieces(stream: BinaryIO, digest: hashlib._Hash) -> Iterator[bytes]:
+    while piece := stream.read(_PIECE):
+        digest.update(piece)
+        yield piece
+
+
+def _chain(start: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+    yield start
+    yield from rest
