@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,7 +87,7 @@ def read_telecom_italia(
         _add_file(file, days, owner)
     numbers = np.array(sorted(owner))
     first, last = int(numbers[0]), int(numbers[-1])
-    warnings = _gaps(numbers, files)
+    notes = _gaps(numbers, files)
 
     ids_size = max(values.shape[1] for values in days.values())
     present = np.zeros(ids_size, dtype=bool)
@@ -100,7 +101,7 @@ def read_telecom_italia(
     else:
         known, places = places_from_cells(read_cells(cells), ids)
         if not known.all():
-            warnings.append(
+            notes.append(
                 f"{(~known).sum()} of {len(ids)} cells dropped: not in the cells file (first: {ids[~known][0]})"
             )
         ids = ids[known]
@@ -127,7 +128,7 @@ def read_telecom_italia(
             "license": "ODbL-1.0",
             "comment": "proportional to the number of call detail records; country codes summed; no row = 0",
         },
-        warnings=warnings,
+        warnings=notes,
     )
 
 
@@ -171,15 +172,28 @@ def _rows(file: Path) -> Iterator[pd.DataFrame]:
     """The file's rows, some at a time. Rows end where their last value ends, so they differ in length."""
     import pandas as pd
 
-    names = ["cell", "time", "country", *TELECOM_SERVICES]
-    types: Any = {"cell": "float64", "time": "float64", "country": "float64"} | dict.fromkeys(
-        TELECOM_SERVICES, "float64"
-    )
+    # pandas cuts longer rows without an error, so a ninth column shows whether there is one
+    names = ["cell", "time", "country", *TELECOM_SERVICES, "beyond"]
     try:
         with pd.read_csv(
-            file, sep="\t", header=None, names=names, dtype=types, chunksize=ROWS, index_col=False, on_bad_lines="error"
+            file,
+            sep="\t",
+            header=None,
+            names=names,
+            dtype="float64",
+            chunksize=ROWS,
+            index_col=False,
+            encoding_errors="replace",
         ) as reader:
-            yield from reader
+            while True:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", pd.errors.ParserWarning)  # "loss of data": `beyond` tells better
+                    try:
+                        rows = reader.get_chunk()
+                    except StopIteration:
+                        return
+                if len(rows):
+                    yield rows
     except FileNotFoundError as error:
         raise BadInput(f"{file}: no such file") from error
     except pd.errors.EmptyDataError:
@@ -195,12 +209,12 @@ def _columns(rows: pd.DataFrame, file: Path) -> tuple[NDArray[np.int64], NDArray
     head = rows[["cell", "time"]].to_numpy()
     values = rows[list(TELECOM_SERVICES)].fillna(0.0).to_numpy()
     wrong = ~np.isfinite(head).all(axis=1) | (head[:, 0] < 0) | (head[:, 0] > MAX_ID) | (head[:, 0] % 1 != 0)
-    wrong |= head[:, 1] % STEP_MS != 0
+    wrong |= (head[:, 1] % STEP_MS != 0) | rows["beyond"].notna().to_numpy()
     if wrong.any():
         line = int(rows.index.to_numpy()[np.argmax(wrong)]) + 1
         cell, time = head[np.argmax(wrong)]
         raise BadInput(
-            f"{file}, line {line}: cell {cell:g}, time {time:.0f}; expected a cell id and ms at a full 10 minutes"
+            f"{file}, line {line}: cell {cell:g}, time {time:.0f}; expected an id, ms at a full 10 minutes, 8 columns"
         )
     bad = ~(np.isfinite(values) & (values >= 0)).all(axis=1)
     if bad.any():
