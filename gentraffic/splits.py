@@ -1,0 +1,61 @@
+"""Which cells train and which are held out. A place is never on both sides: cells of one patch share their ground."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from gentraffic.errors import WrongUse
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
+
+
+def p1_folds(context: xr.Dataset | ArrayLike, folds: int = 5, seed: int = 0) -> list[Fold]:
+    """`folds` pairs (training cells, held-out cells), indices into the cells, split by location (METRICS.md, P1).
+
+    `context`: a Context or Traffic dataset with a coordinate `location` (cell), or the locations themselves (cells,).
+    All cells and weeks of a location lie in one fold; every cell is held out exactly once. Locations are shuffled by
+    `seed` and dealt out, so folds differ by at most one location. Raises WrongUse where there are fewer locations than
+    folds, or no `location`.
+    """
+    location = _locations(context)
+    places = np.unique(location)
+    if not 2 <= folds <= len(places):
+        raise WrongUse(f"{folds} folds of {len(places)} locations: folds must be 2 to the number of locations")
+    shuffled = np.random.default_rng(seed).permutation(places)
+    pairs = []
+    for k in range(folds):
+        held = np.isin(location, shuffled[k::folds])
+        pairs.append((np.flatnonzero(~held), np.flatnonzero(held)))
+    return pairs
+
+
+def block_locations(x: ArrayLike, y: ArrayLike, block_m: float) -> NDArray[np.int64]:
+    """(cells,) the number of the square block of side `block_m` metres that holds each centre `x`, `y` (metres).
+
+    For networks without locations of their own, such as a city's grid: blocks then take their place in `p1_folds`.
+    """
+    cell = np.stack(
+        [np.floor(np.asarray(y, dtype=np.float64) / block_m), np.floor(np.asarray(x, dtype=np.float64) / block_m)]
+    )
+    _, number = np.unique(cell, axis=1, return_inverse=True)
+    return np.asarray(number, dtype=np.int64)
+
+
+def _locations(context: Any) -> NDArray[Any]:
+    """The location of each cell."""
+    if hasattr(context, "coords"):
+        if "location" not in context.coords:
+            raise WrongUse(
+                "the dataset has no coordinate `location`; give locations, e.g. from block_locations(x, y, 1000)"
+            )
+        return np.asarray(context["location"].values)
+    location = np.asarray(context)
+    if location.ndim != 1 or not len(location):
+        raise WrongUse(f"locations have shape {location.shape}; one per cell is needed")
+    return location
