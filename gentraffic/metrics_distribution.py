@@ -71,7 +71,10 @@ def jsd_distance_week(real: Floats, syn: Floats) -> float:
     """
     check_pair(real, syn)
     live = live_cells(real)
-    curves = (real[live].mean(axis=0, dtype=np.float64), syn[..., live, :].reshape(-1, syn.shape[-1]).mean(axis=0))
+    curves = (
+        real[live].mean(axis=0, dtype=np.float64),
+        syn[..., live, :].reshape(-1, syn.shape[-1]).mean(axis=0, dtype=np.float64),
+    )
     return float(np.sqrt(js_divergence(*(_unit_curve(c) for c in curves))))
 
 
