@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic import __version__
+from gentraffic.cells import read_cells
 from gentraffic.errors import BadInput
 from gentraffic.schema import CONVENTIONS, COORD_ATTRS, check_context, check_traffic
 from gentraffic.shapes import footprint_text
@@ -21,8 +22,6 @@ from gentraffic.shapes import footprint_text
 if TYPE_CHECKING:
     import geopandas as gpd
     import xarray as xr
-
-ID_COLUMNS = ("cell_id", "cellId", "cellid", "CELLID", "id")  # the names under which grids carry their cells' ids
 
 
 @dataclass(frozen=True)
@@ -90,41 +89,15 @@ def places_from_xy(
     return Places(ids, np.asarray(lon), np.asarray(lat), x, y, crs_wkt, kind, cell_m, dict(extra or {}))
 
 
-def read_cells(source: str | Path | gpd.GeoDataFrame) -> gpd.GeoDataFrame:
-    """The operator's cells with a column `cell_id`, in EPSG:4326; `source` is a file that geopandas reads, or a frame.
-
-    Raises BadInput for a file that cannot be read, has no CRS, no id column (one of `ID_COLUMNS`) or repeated ids.
-    """
-    import geopandas as gpd
-
-    if isinstance(source, str | Path):
-        try:
-            frame = gpd.read_file(source)
-        except (OSError, RuntimeError, ValueError) as error:  # what GDAL's errors derive from
-            raise BadInput(f"{source}: cannot be read as cells ({str(error).splitlines()[0]})") from error
-        name = str(source)
-    else:
-        frame, name = source, "cells"
-    column = next((c for c in ID_COLUMNS if c in frame.columns), None)
-    if column is None:
-        raise BadInput(f"{name}: no column with the cells' ids; one of {', '.join(ID_COLUMNS)} is needed")
-    if frame.crs is None:
-        raise BadInput(f"{name}: no coordinate reference system; say which, e.g. in the GeoJSON's `crs`")
-    repeated = frame[column][frame[column].duplicated()]
-    if len(repeated):
-        raise BadInput(
-            f"{name}: id {repeated.iloc[0]} occurs more than once ({len(repeated)} repeats); ids must be unique"
-        )
-    return frame.rename(columns={column: "cell_id"}).to_crs("EPSG:4326")
-
-
-def places_from_cells(cells: gpd.GeoDataFrame, ids: NDArray[Any]) -> tuple[NDArray[np.bool_], Places]:
+def places_from_cells(source: str | Path | gpd.GeoDataFrame, ids: NDArray[Any]) -> tuple[NDArray[np.bool_], Places]:
     """(which of `ids` the cells hold, the Places of those, in the order of `ids`).
 
-    `cells` as from `read_cells`. Ids are matched as they are, or both as text where one side is text.
+    `source`: the operator's cells as a file, or as a frame like `gentraffic.cells.read_cells` returns. Ids are matched
+    as they are, or both as text where one side is text. Raises BadInput where no id is found.
     """
     import pandas as pd
 
+    cells = read_cells(source) if isinstance(source, str | Path) else source
     own = cells["cell_id"].to_numpy()
     if np.asarray(ids).dtype.kind != own.dtype.kind:
         index = pd.Index(own.astype(str)).get_indexer(pd.Index(np.asarray(ids).astype(str)))

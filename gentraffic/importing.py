@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from gentraffic.assemble import Places, measured_traffic, places_from_cells, places_from_xy, read_cells
+from gentraffic.assemble import Places, measured_traffic, places_from_cells, places_from_xy
 from gentraffic.errors import BadInput
 from gentraffic.importing_table import read_table
 from gentraffic.importing_uomo import read_uomo
@@ -99,7 +99,7 @@ def read_telecom_italia(
     if cells is None:
         places = milan_places(ids)
     else:
-        known, places = places_from_cells(read_cells(cells), ids)
+        known, places = places_from_cells(cells, ids)
         if not known.all():
             notes.append(
                 f"{(~known).sum()} of {len(ids)} cells dropped: not in the cells file (first: {ids[~known][0]})"

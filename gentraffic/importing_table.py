@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo, available_timezones
 import numpy as np
 from numpy.typing import NDArray
 
-from gentraffic.assemble import Places, measured_traffic, places_from_cells, places_from_lonlat, read_cells
+from gentraffic.assemble import Places, measured_traffic, places_from_cells, places_from_lonlat
 from gentraffic.errors import BadInput, WrongUse
 
 if TYPE_CHECKING:
@@ -261,7 +261,7 @@ def _utc(time: np.datetime64) -> str:
 def _places(rows: pd.DataFrame, ids: NDArray[Any], cells: str | Path | gpd.GeoDataFrame | None, path: Path) -> Places:
     """Positions from `cells`, else from the columns; `rows` holds one row per cell."""
     if cells is not None:
-        known, places = places_from_cells(read_cells(cells), ids)
+        known, places = places_from_cells(cells, ids)
         if not known.all():
             raise BadInput(
                 f"{path}: cell {ids[~known][0]} ({int((~known).sum())} of {len(ids)}) is not in the cells file"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from gentraffic.assemble import local_utm_wkt, measured_traffic, places_from_cells, places_from_xy, read_cells
+from gentraffic.assemble import local_utm_wkt, measured_traffic, places_from_cells, places_from_xy
 from gentraffic.errors import BadInput
 from gentraffic.importing import TELECOM_ATTRIBUTION, TELECOM_UNITS, milan_places
 
@@ -40,7 +40,7 @@ def read_milan_5x5(path: str | Path, grid_path: str | Path | None = None) -> xr.
     if grid_path is None:
         places = milan_places(MILAN_CELLS)
     else:
-        known, places = places_from_cells(read_cells(grid_path), MILAN_CELLS)
+        known, places = places_from_cells(grid_path, MILAN_CELLS)
         if not known.all():
             raise BadInput(f"{grid_path}: lacks cell {MILAN_CELLS[~known][0]}; give the grid of Milan")
     return measured_traffic(
