@@ -162,7 +162,9 @@ def _walk_pbf(pieces: Iterator[bytes], name: str, cap: int) -> None:
         unfolded += size
         data_blobs += kind == b"OSMData"
         if size > _BLOB or unfolded > cap:
-            raise BadFile(f"{name} unfolds to more than {min(cap, _BLOB)} bytes: raise the cap if you trust it")
+            raise BadFile(
+                f"{name} unfolds to more than {min(cap, _BLOB)} bytes: if you trust it, set GENTRAFFIC_MAX_UNFOLDED_GB"
+            )
     if not data_blobs:
         raise BadFile(f"{name} holds a header and no data: fetch it again")
 

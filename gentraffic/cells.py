@@ -1,0 +1,206 @@
+"""The places that a user brings: the operator's cells, base stations, a boundary.
+
+Polygons are read through geopandas, points through `poi.osm.read_table`. What cannot be read as asked is refused in one
+line that names the value and the mend.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gentraffic.errors import BadInput, WrongUse
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+    import pandas as pd
+    from numpy.typing import NDArray
+    from shapely.geometry.base import BaseGeometry
+
+ID_COLUMNS = ("cell_id", "cellid", "id", "square_id", "squareid", "grid_id", "gridid", "site_id", "station_id")
+STATION_COLUMNS = ("id", "station", "station_id", "site", "site_id", "cell_id", "cellid")
+SUFFIXES = (".geojson", ".json", ".gpkg", ".shp", ".fgb", ".parquet", ".geoparquet")
+MAX_BYTES = 1 << 30
+
+
+def read_cells(path: str | Path, *, id_column: str | None = None) -> gpd.GeoDataFrame:
+    """The operator's own cells: polygons in EPSG:4326 with `cell_id` (int64 or str, as the file has them), and `row`,
+    `col` (row 0 southernmost) where the centres lie on one lattice. `.attrs`: kind "cells", crs_wkt (local UTM).
+
+    path: GeoJSON, GeoPackage, Shapefile, FlatGeobuf or GeoParquet, in any stated CRS. The ids are in `id_column`, or in
+    the first of ID_COLUMNS that the file has (case does not matter).
+    Raises BadInput for a file that is missing, broken, empty, without CRS or in other coordinates than it says, without
+    ids or with doubles, or with a geometry that is missing, no polygon, or crosses itself."""
+    import geopandas as gpd
+    import shapely
+    from pyproj import CRS
+
+    from poi.grid import MAX_CELLS, utm_crs
+    from poi.lattice import row_col
+
+    frame = _read_vector(path, "cells")
+    if len(frame) > MAX_CELLS:
+        raise BadInput(f"{path} has {len(frame)} cells, more than {MAX_CELLS}: cut it")
+    ids = _ids(frame[_id_column(frame, path, id_column)], path)
+    shapes = frame.geometry.force_2d()
+    _check_polygons(shapes, ids, path)
+    shapes = _in_degrees(shapes, path)
+    columns: dict[str, Any] = {"cell_id": ids}
+    crs = utm_crs(shapely.box(*shapes.total_bounds))
+    centres = shapes.to_crs(crs).centroid
+    place = row_col(np.stack([centres.x, centres.y], axis=-1))
+    if place is not None:
+        columns["row"], columns["col"] = place
+    cells = gpd.GeoDataFrame(columns, geometry=shapes.to_numpy(), crs="EPSG:4326")
+    cells.attrs.update(kind="cells", crs_wkt=CRS.from_user_input(crs).to_wkt())
+    return cells
+
+
+def read_stations(path: str | Path, *, id_column: str | None = None) -> gpd.GeoDataFrame:
+    """Base stations: points in EPSG:4326 with `cell_id`. `.attrs`: kind "stations", crs_wkt (local UTM), warnings.
+
+    path: CSV or Parquet with `lon`, `lat` in degrees and perhaps ids in `id_column` or the first of STATION_COLUMNS;
+    without ids the stations are numbered from 0 in the order of the file.
+    Raises poi.errors.BadFile for a file that is missing or broken, missing columns, and coordinates that are not
+    numbers, not on earth or swapped; BadInput for ids that are missing or occur twice."""
+    import geopandas as gpd
+    import shapely
+    from pyproj import CRS
+
+    from poi.grid import MAX_CELLS, utm_crs
+    from poi.osm import read_table
+
+    required = (id_column,) if id_column else ()
+    table = read_table(path, required, () if id_column else STATION_COLUMNS)
+    if len(table) > MAX_CELLS:
+        raise BadInput(f"{path} has {len(table)} stations, more than {MAX_CELLS}: cut it")
+    column = next((name for name in (*required, *STATION_COLUMNS) if name in table.columns), None)
+    ids = (
+        np.arange(len(table), dtype=np.int64) if column is None else _ids(table[column].mask(table[column] == ""), path)
+    )
+    points = shapely.points(table["lon"].to_numpy(), table["lat"].to_numpy())
+    stations = gpd.GeoDataFrame({"cell_id": ids}, geometry=points, crs="EPSG:4326")
+    crs = utm_crs(shapely.box(*stations.total_bounds))
+    doubles = int(table.duplicated(["lon", "lat"]).sum())
+    warnings = [f"{Path(path).name}: {doubles} stations stand where another one stands"] if doubles else []
+    stations.attrs.update(kind="stations", crs_wkt=CRS.from_user_input(crs).to_wkt(), warnings=warnings)
+    return stations
+
+
+def read_boundary(path: str | Path) -> BaseGeometry:
+    """The union of a file's polygons in EPSG:4326. Raises BadInput as `read_cells` does, and where no area is left."""
+    import shapely
+
+    frame = _read_vector(path, "a boundary")
+    shapes = frame.geometry.force_2d()
+    _check_polygons(shapes, np.arange(1, len(shapes) + 1), path)
+    boundary = shapely.union_all(_in_degrees(shapes, path).to_numpy())
+    if boundary.area == 0:
+        raise BadInput(f"{path} encloses no area: give a polygon")
+    return boundary
+
+
+def _read_vector(path: str | Path, what: str) -> gpd.GeoDataFrame:
+    """A file of shapes with a CRS and at least one row."""
+    import geopandas as gpd
+    from pyogrio.errors import DataLayerError, DataSourceError
+
+    path = Path(path)
+    if not path.is_file():
+        raise BadInput(f"{path} {'is no file' if path.exists() else 'does not exist'}: give the path of {what}")
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise BadInput(f"{path}: {what} come as {', '.join(SUFFIXES)}, not {suffix or 'without a suffix'}")
+    if path.stat().st_size > MAX_BYTES:
+        raise BadInput(f"{path} has {path.stat().st_size} bytes, more than the cap of {MAX_BYTES}: cut it to the place")
+    try:
+        if (
+            suffix in (".geojson", ".json")
+            and path.open("rb").read(256).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] != b"{"
+        ):
+            raise BadInput(f"{path} is empty or not GeoJSON: it must start with {{")
+        parquet = suffix in (".parquet", ".geoparquet")
+        frame = gpd.read_parquet(path) if parquet else gpd.read_file(path)
+    except (DataSourceError, DataLayerError, OSError, ValueError, RuntimeError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise BadInput(f"{path} cannot be read ({said}): is it whole, and what its name says?") from error
+    if not isinstance(frame, gpd.GeoDataFrame) or frame.empty:
+        raise BadInput(f"{path} holds no shapes: give {what}")
+    if frame.crs is None:
+        raise BadInput(f"{path} does not say its CRS: save it with one (a Shapefile needs its .prj), e.g. EPSG:4326")
+    return frame
+
+
+def _in_degrees(shapes: gpd.GeoSeries, path: str | Path) -> gpd.GeoSeries:
+    """Shapes in EPSG:4326, refused where they cannot be in the CRS that the file states."""
+    from poi.errors import PoiError
+    from poi.grid import check_degrees
+
+    crs = shapes.crs
+    degrees = shapes.to_crs("EPSG:4326")
+    bounds = degrees.total_bounds
+    if not np.isfinite(bounds).all():
+        raise BadInput(f"{path} cannot be in {crs.to_string()[:60]}: its coordinates lie outside; state the right CRS")
+    import shapely
+
+    try:
+        check_degrees(shapely.box(*bounds), f"{path} (in {crs.to_string()[:60]})")
+    except PoiError as error:
+        raise BadInput(str(error)) from error
+    return degrees
+
+
+def _check_polygons(shapes: gpd.GeoSeries, ids: NDArray[Any], path: str | Path) -> None:
+    import shapely
+
+    areas = shapes.to_numpy()
+    missing = shapely.is_missing(areas) | shapely.is_empty(areas)
+    for wrong, said in (
+        (missing, "has no geometry: fill it or drop the row"),
+        (~missing & ~np.isin(shapely.get_type_id(areas), (3, 6)), "is no polygon: for points use --stations"),
+        (~missing & ~shapely.is_valid(areas), "crosses itself: mend it, e.g. with shapely.make_valid"),
+    ):
+        if wrong.any():
+            first = int(np.argmax(wrong))
+            more = f" ({int(wrong.sum())} such)" if wrong.sum() > 1 else ""
+            raise BadInput(f"{path}: shape {ids[first]} {said}{more}")
+
+
+def _id_column(frame: gpd.GeoDataFrame, path: str | Path, wanted: str | None) -> str:
+    names = {str(name).lower(): str(name) for name in reversed(frame.columns) if name != frame.geometry.name}
+    if wanted is not None:
+        if wanted.lower() not in names:
+            raise WrongUse(f"{path} has no column {wanted!r}: it has {', '.join(names.values()) or 'none'}")
+        return names[wanted.lower()]
+    found = next((names[name] for name in ID_COLUMNS if name in names), None)
+    if found is None:
+        raise BadInput(f"{path} has no column of ids ({', '.join(ID_COLUMNS[:3])}, ...): it has "
+                       f"{', '.join(names.values()) or 'none'}")  # fmt: skip
+    return found
+
+
+def _ids(column: pd.Series, path: str | Path) -> NDArray[Any]:
+    """Ids as int64 where all are whole numbers, else as text. Raises BadInput where one is missing or occurs twice."""
+    import pandas as pd
+
+    if column.isna().any():
+        raise BadInput(f"{path}, row {int(np.argmax(column.isna())) + 1}: the id is missing; fill it or drop the row")
+    double = column.duplicated()
+    text = column.astype(str)
+    if not double.any():
+        double = text.duplicated()
+    if double.any():
+        value = text[double].iloc[0]
+        raise BadInput(f"{path}: id {value} occurs more than once ({int(double.sum())} doubles); ids must be unique")
+    if pd.api.types.is_bool_dtype(column):
+        raise BadInput(f"{path}: the ids in {column.name} are true and false: name another column")
+    number = pd.to_numeric(column, errors="coerce")
+    whole = number.notna() & (number % 1 == 0) & (number.abs() < 2**63)
+    # "007" is a name, not the number seven
+    if whole.all() and (
+        not pd.api.types.is_string_dtype(column) or (number.astype(np.int64).astype(str) == text).all()
+    ):
+        return number.to_numpy().astype(np.int64)
+    return text.to_numpy(dtype=str)
