@@ -113,10 +113,13 @@ def read_uomo(path: str | Path) -> tuple[xr.Dataset, xr.Dataset]:
     from poi.categories import counts_from_amap
 
     try:
-        counts = counts_from_amap(patches.poi.transpose(0, 2, 3, 1).reshape(series * 16, -1), patches.classes)
+        # the source's POI patches are transposed against its traffic: in sd the rank correlation of log POI total and
+        # mean traffic is 0.80 when they are turned, 0.33 as they lie (within a location 0.68 and 0.06)
+        counts = counts_from_amap(patches.poi.transpose(0, 3, 2, 1).reshape(series * 16, -1), patches.classes)
     except ValueError as error:
         raise BadInput(f"{path}: {error}") from error
-    context = measured_context(places, counts.astype(np.int32), timezone=TIMEZONE, attrs=attrs | {"place": network})
+    context = measured_context(places, counts.astype(np.int32), timezone=TIMEZONE, attrs=attrs | {"place": network, "poi_axes": "transposed: the source's POI patches are turned against its traffic"},
+    )
     return traffic, context
 
 

@@ -1,0 +1,160 @@
+"""A trained model as a folder that anyone can load: networks, schedule, scalers, provenance, card. No pickle.
+
+    stunet/            config.json, diffusion_pytorch_model.safetensors
+    temporal_graph/    GraphMAE over the hours of the week      station_graph/   GraphMAE over cells or stations
+    scheduler/         scheduler_config.json (diffusers)
+    scaler.json        traffic scaling      level.json   the level model (gentraffic/level.py)
+    provenance.json    data, licences, hashes of every file, code version, seed, metrics beside the naive rows
+    README.md          the model card
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gentraffic.errors import BadModel
+from gentraffic.features import Floats, Places, fit_scale
+from gentraffic.level import LevelModel
+from gentraffic.scaling import Scaler
+
+if TYPE_CHECKING:
+    import torch
+
+    from graphs.graphmae import GraphMAE
+    from samplers import STUNet
+
+MODELS = Path(__file__).parent / "data" / "models"
+FILES = ("scaler.json", "level.json", "provenance.json")
+NETWORKS = ("stunet", "temporal_graph", "station_graph", "scheduler")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Everything that `sample` needs. networks: names of the measured networks, index 0 being network 1 of STUNet."""
+
+    model: STUNet
+    temporal: GraphMAE
+    station: GraphMAE
+    scaler: Scaler
+    levels: LevelModel
+    networks: tuple[str, ...]
+    provenance: dict[str, Any] = field(default_factory=dict)
+    sha256: str = ""
+
+    def time(self) -> torch.Tensor:
+        """The time embedding F_t of the 168 hours of the week (STOUTER eq. 1): (168, Q)."""
+        return time_embedding(self.temporal)
+
+    def place(self, places: Places) -> NDArray[np.float32]:
+        """The station embedding F_s (STOUTER eq. 2) of every cell of a context: (cells, P)."""
+        return place_embedding(self.station, places, self.levels)
+
+
+def time_embedding(temporal: GraphMAE) -> torch.Tensor:
+    """F_t (168, Q), standardised per dimension."""
+    from graphs.temporal import temporal_graph
+
+    graph = temporal_graph()
+    embedding = temporal.embed(graph.x, graph.edge_index)
+    return (embedding - embedding.mean(0)) / embedding.std(0).clamp(min=1e-6)
+
+
+def station_features(places: Places, levels: LevelModel | None) -> NDArray[np.float32]:
+    """Node features of the station graph: log POI counts standardised in their network, or else in their region."""
+    known = levels.networks.get(places.network) if levels is not None else None
+    scale = known.scale if known is not None else fit_scale(places.counts)
+    return scale(places.counts).astype(np.float32)
+
+
+def place_embedding(station: GraphMAE, places: Places, levels: LevelModel | None) -> NDArray[np.float32]:
+    """F_s (cells, P) of a whole context."""
+    from graphs.station import station_graph
+
+    graph = station_graph(places.xy_m, station_features(places, levels))
+    out: NDArray[np.float32] = station.embed(graph.x, graph.edge_index).numpy()
+    return out
+
+
+def save_bundle(bundle: Bundle, folder: Path, card: str) -> None:
+    """Write the folder whole: beside its place first, then renamed; an older bundle there is replaced."""
+    from gentraffic.atomic import replacing
+
+    with replacing(folder, (folder.suffix,), folder=True) as temporary:
+        bundle.model.save_pretrained(temporary / "stunet")
+        bundle.temporal.save_pretrained(temporary / "temporal_graph")
+        bundle.station.save_pretrained(temporary / "station_graph")
+        bundle.model.noise.scheduler().save_pretrained(temporary / "scheduler")
+        _write_json(temporary / "scaler.json", asdict(bundle.scaler))
+        _write_json(temporary / "level.json", {"order": list(bundle.networks), "levels": bundle.levels.to_json()})
+        (temporary / "README.md").write_text(card, encoding="utf-8")
+        hashes = {
+            str(path.relative_to(temporary)): _sha256(path)
+            for path in sorted(temporary.rglob("*"))
+            if path.is_file() and path.name != "README.md"
+        }
+        _write_json(temporary / "provenance.json", {**bundle.provenance, "files": hashes})
+
+
+def load_bundle(name: str | Path) -> Bundle:
+    """Load a bundled model by name or a model folder. Every file is checked against the hashes in provenance.json.
+
+    Raises BadModel for a name or folder that does not exist, a missing or changed file, or a folder of another make.
+    """
+    folder = MODELS / name if isinstance(name, str) and (MODELS / name / "provenance.json").is_file() else Path(name)
+    if not (folder / "provenance.json").is_file():
+        raise BadModel(f"no model {str(name)!r}: give one of {', '.join(bundled_models()) or 'none'}, or a model folder")
+    try:
+        provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+        files = provenance["files"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadModel(f"{folder}/provenance.json: not readable ({error}); copy the model folder again") from error
+    for file, digest in files.items():
+        path = folder / file
+        if not path.is_file():
+            raise BadModel(f"{folder}: {file} is missing; copy the model folder again")
+        if _sha256(path) != digest:
+            raise BadModel(f"{folder}: {file} does not match its SHA-256 in provenance.json; copy the model folder again")
+    from graphs.graphmae import GraphMAE
+    from samplers import STUNet
+
+    try:
+        level = json.loads((folder / "level.json").read_text(encoding="utf-8"))
+        return Bundle(
+            model=_pretrained(STUNet, folder / "stunet"),
+            temporal=_pretrained(GraphMAE, folder / "temporal_graph"),
+            station=_pretrained(GraphMAE, folder / "station_graph"),
+            scaler=Scaler(**json.loads((folder / "scaler.json").read_text(encoding="utf-8"))),
+            levels=LevelModel.from_json(level["levels"]),
+            networks=tuple(level["order"]),
+            provenance=provenance,
+            sha256=hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest(),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadModel(f"{folder}: not a model of this version ({error})") from error
+
+
+def bundled_models() -> list[str]:
+    """Names of the models that come with the package."""
+    return sorted(p.parent.name for p in MODELS.glob("*/provenance.json"))
+
+
+def _pretrained(kind: Any, folder: Path) -> Any:
+    return kind.from_pretrained(folder, local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False).eval()
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+__all__ = ["Bundle", "Floats", "bundled_models", "load_bundle", "place_embedding", "save_bundle", "time_embedding"]

@@ -1,0 +1,137 @@
+"""A context file as numbers that the models take: counts and neighbourhoods, standardised, and the station graph.
+
+All of it is computed from the whole context, never from the cells that happen to be drawn, so that a cell gets the
+same features whichever others are drawn beside it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+Floats = NDArray[np.float64]
+
+RADII_M = (500.0, 1000.0, 2000.0)  # the neighbourhoods in which POIs are counted, as Gaussian standard deviations
+SITE_RADII_M = (500.0, 1000.0)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How features are standardised: (value - mean) / spread, per column."""
+
+    mean: Floats
+    spread: Floats
+
+    def __call__(self, columns: Floats) -> Floats:
+        """(cells, columns) -> the same, standardised and held within 5 spreads."""
+        return np.clip((columns - self.mean) / self.spread, -5.0, 5.0)
+
+
+def fit_scale(columns: Floats) -> Scale:
+    """The mean and spread of a region; the spread of few cells is shrunk towards 0.5 with the weight of 16 cells."""
+    n = len(columns)
+    variance = columns.var(axis=0) if n else np.zeros(columns.shape[1])
+    mean = columns.mean(axis=0) if n else np.zeros(columns.shape[1])
+    return Scale(mean, np.sqrt((n * variance + 16 * 0.25) / (n + 16)))
+
+
+@dataclass(frozen=True)
+class Places:
+    """What is known of the cells of one context, before standardisation.
+
+    counts: (cells, 8) log1p of the POI counts. density: (cells, 3) log mean count of all POIs around, at RADII_M.
+    sites: (cells, 2) log density of known base-station sites around, at SITE_RADII_M; None where not known.
+    xy_m: (cells, 2) metres. network: the measured network that the cells belong to, "" if none.
+    """
+
+    counts: Floats
+    density: Floats
+    sites: Floats | None
+    xy_m: Floats
+    network: str
+
+
+def read_places(context: xr.Dataset) -> Places:
+    """The features of every cell of a context Dataset."""
+    raw = context["poi_count"].values.astype(np.float64)
+    xy = np.stack([context["x"].values, context["y"].values], axis=1).astype(np.float64)
+    total = raw.sum(axis=1)
+    sites = None
+    if "stations" in context:
+        known = np.nan_to_num(context["stations"].values.astype(np.float64))
+        if known.sum() > 0:
+            sites = np.stack([_log_density(known, xy, r) for r in SITE_RADII_M], axis=1)
+    return Places(
+        counts=np.log1p(raw),
+        density=np.stack([_log_density(total, xy, r) for r in RADII_M], axis=1),
+        sites=sites,
+        xy_m=xy,
+        network=str(context.attrs.get("network", "")),
+    )
+
+
+def activity_index(places: Places) -> Floats:
+    """How busy each cell should be by its surroundings alone: (cells,), mean 0 and spread 1 over the context.
+
+    The mean of the standardised log densities at the three radii, and, where sites are known, of those as well with
+    equal weight. It uses totals and no categories: what counts as a shop differs from map to map, how much there is
+    around does not. Zeros where the context holds nothing to tell its cells apart.
+    """
+    parts = [_standard(places.density).mean(axis=1)]
+    if places.sites is not None:
+        parts.append(_standard(places.sites).mean(axis=1))
+    index: Floats = np.mean([_standard(part[:, None])[:, 0] for part in parts], axis=0)
+    return _standard(index[:, None])[:, 0]
+
+
+def smooth_density(values: Floats, xy_m: Floats, radius_m: float) -> Floats:
+    """Gaussian mean of `values` over the cells around each cell: (cells,).
+
+    Values are binned at half the radius, smoothed, divided by the equally smoothed number of cells (so that an edge is
+    not a desert), and read back by bilinear interpolation: linear in the number of cells, whatever the radius.
+    """
+    from scipy import ndimage
+
+    pitch = radius_m / 2
+    low = np.floor(xy_m.min(axis=0) / pitch) - 1
+    place = xy_m / pitch - low - 0.5
+    blocks, slots = _compact(np.floor(place).astype(np.int64))
+    inside = place - blocks  # positions in a raster without the empty land between far-apart groups of cells
+    shape = tuple(int(n) + 2 for n in inside.max(axis=0))
+    flat = np.ravel_multi_index(tuple(slots.T), shape)
+    weight = np.bincount(flat, minlength=int(np.prod(shape))).reshape(shape).astype(np.float64)
+    total = np.bincount(flat, weights=values, minlength=int(np.prod(shape))).reshape(shape)
+    top, bottom = (ndimage.gaussian_filter(a, 2.0, mode="constant", truncate=4.0) for a in (total, weight))
+    at = inside.T
+    read = [ndimage.map_coordinates(a, at, order=1, mode="nearest") for a in (top, bottom)]
+    density: Floats = read[0] / np.maximum(read[1], 1e-12)
+    return density
+
+
+def _compact(bins: NDArray[np.int64], gap: int = 20) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Bins (cells, 2) with empty stretches of more than `gap` rows or columns closed: the shift and the new bins."""
+    shift = np.empty_like(bins)
+    for axis in range(2):
+        used, where = np.unique(bins[:, axis], return_inverse=True)
+        steps = np.diff(used, prepend=used[0])
+        shift[:, axis] = (used - np.cumsum(np.minimum(steps, gap)))[where]
+    return shift, bins - shift
+
+
+def _log_density(values: Floats, xy_m: Floats, radius_m: float) -> Floats:
+    density = smooth_density(values, xy_m, radius_m)
+    floor = 0.05 * max(float(values.mean()), 1e-9)
+    logged: Floats = np.log(density + floor) - np.log(floor)
+    return logged
+
+
+def _standard(columns: Any) -> Floats:
+    spread = columns.std(axis=0)
+    out: Floats = (columns - columns.mean(axis=0)) / np.where(spread > 1e-9, spread, 1.0)
+    return out

@@ -1,0 +1,182 @@
+"""`gentraffic fit stouter`: graphs, levels and STUNet from measured traffic, and the table that judges them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import time as clock
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gentraffic.bundle import Bundle, place_embedding, station_features, time_embedding
+from gentraffic.errors import BadInput, WrongUse
+from gentraffic.features import Places
+from gentraffic.level import LevelModel, Measured, fit_levels
+from gentraffic.scaling import FLOOR, Scaler
+from gentraffic.sources_fit import CADENCES, Source
+from gentraffic.training import Plan, Trainer, prepare, source_weights
+from graphs.graphmae import GraphMAE, pretrain
+from graphs.station import station_graph
+from graphs.temporal import temporal_graph
+from samplers import STUNet
+
+PLACE_DIM = TIME_DIM = 32
+INFLATE = 1.1  # on the residuals of levels: they were estimated from the same locations that chose the features
+
+
+@dataclass(frozen=True)
+class Design:
+    """What is built: the parts that the paper's tables vary, and the size."""
+
+    channels: tuple[int, ...] = (16, 24)
+    width: int = 32
+    fusion: str = "concat"
+    prediction_type: str = "v_prediction"
+    temporal_layer: str = "gin"
+    station_layer: str = "gcn"
+    use_time: bool = True
+    use_place: bool = True
+
+
+def fit_stouter(
+    sources: Sequence[Source],
+    *,
+    extra_places: Sequence[Places] = (),
+    held_out: Sequence[Source] = (),
+    design: Design | None = None,
+    plan: Plan | None = None,
+    checkpoint: Path | None = None,
+    on_step: Callable[[int, int, float], None] | None = None,
+) -> tuple[Bundle, dict[str, Any]]:
+    """Fit everything and return the bundle (without provenance) and what is worth telling of the run.
+
+    sources: training cells. extra_places: contexts without traffic that the station graph also learns from. held_out:
+    sources of locations that decide when to stop. Raises WrongUse when no source has a context.
+    """
+    design, plan = design or Design(), plan or Plan()
+    placed = [s for s in sources if s.places is not None]
+    if not placed:
+        raise WrongUse("no context holds the cells of the traffic: give the --context that belongs to it")
+    if len({s.network for s in placed}) < len(placed):
+        raise WrongUse("two traffic files name the same network: join them first, or change their `network` attribute")
+    began = clock.monotonic()
+    levels = fit_levels(
+        [Measured(s.network, _counts(s), s.level, s.location) for s in placed],
+        inflate=INFLATE,
+        places=design.use_place,
+    )
+    temporal, station = fit_graphs([*(s.places for s in placed if s.places is not None), *extra_places], levels, design)
+    scaler = fit_scaler(sources)
+    networks = tuple(s.network for s in sources)
+    if len(set(networks)) < len(networks):
+        raise WrongUse(f"networks must differ by name, these are {', '.join(networks)}")
+
+    def embed(source: Source) -> NDArray[np.float32]:
+        assert source.places is not None
+        return place_embedding(station, source.places, levels)[source.rows]
+
+    torch.manual_seed(plan.seed)
+    model = STUNet(
+        place_dim=PLACE_DIM,
+        time_dim=TIME_DIM,
+        networks=len(networks),
+        width=design.width,
+        channels=design.channels,
+        cadences=tuple(k for k in CADENCES if any(k in s.cadences for s in sources)),
+        fusion=design.fusion,
+        use_time=design.use_time,
+        use_place=design.use_place,
+        prediction_type=design.prediction_type,
+    )
+    trainer = Trainer(
+        model,
+        prepare(sources, embed, levels, networks, PLACE_DIM),
+        prepare(held_out, embed, levels, networks, PLACE_DIM) if held_out else [],
+        time_embedding(temporal),
+        scaler,
+        plan,
+        checkpoint,
+        fingerprint(sources, design),
+    )
+    for step, loss in trainer.run():
+        if on_step is not None:
+            on_step(step, plan.steps, loss)
+    told = {
+        "machine": platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+        "minutes": round((clock.monotonic() - began) / 60, 2),
+        "steps": trainer.step,
+        "best_step": trainer.best_step,
+        "validation": trainer.history,
+        "design": asdict(design),
+        "plan": asdict(plan),
+        "parameters": sum(p.numel() for p in model.parameters()),
+    }
+    return Bundle(trainer.finish(), temporal, station, scaler, levels, networks), told
+
+
+def fit_graphs(
+    places: Sequence[Places], levels: LevelModel | None, design: Design, steps: int = 400
+) -> tuple[GraphMAE, GraphMAE]:
+    """Pre-train the temporal and the station graph (STOUTER section 4): two GraphMAE models."""
+    torch.manual_seed(0)
+    temporal = GraphMAE(168, TIME_DIM, encoder_layer=design.temporal_layer, decoder_layer=design.temporal_layer)
+    for _ in pretrain(temporal, [temporal_graph()], steps=steps, learning_rate=3e-3, seed=0):
+        pass
+    station = GraphMAE(
+        8,
+        PLACE_DIM,
+        encoder_layer=design.station_layer,
+        decoder_layer=design.station_layer,
+        residual=True,
+        normalise=design.station_layer == "gin",
+    )
+    graphs = [station_graph(p.xy_m, station_features(p, levels)) for p in places if len(p.counts) > 1]
+    for _ in pretrain(station, graphs, steps=steps, learning_rate=3e-3, seed=0):
+        pass
+    return temporal.eval(), station.eval()
+
+
+def fit_scaler(sources: Sequence[Source]) -> Scaler:
+    """Mean and spread of log(ratio + FLOOR) at one hour, each source weighing as in training."""
+    means, squares = [], []
+    for source in sources:
+        hours = source.ratio.reshape(*source.ratio.shape[:2], 24, source.per_hour).mean(axis=3, dtype=np.float64)
+        logs = np.log(hours + FLOOR)
+        means.append(logs.mean())
+        squares.append((logs**2).mean())
+    weights = source_weights(sources)
+    mean = float(np.dot(weights, means))
+    return Scaler(mean=mean, spread=float(np.sqrt(np.dot(weights, squares) - mean**2)))
+
+
+def fingerprint(sources: Sequence[Source], design: Design) -> str:
+    """What a checkpoint belongs to: a hash of the training data and of the design."""
+    digest = hashlib.sha256(json.dumps(asdict(design), sort_keys=True).encode())
+    for source in sources:
+        digest.update(source.network.encode() + source.ratio.tobytes() + source.level.tobytes())
+        if source.places is not None:
+            digest.update(source.places.counts.tobytes() + source.places.xy_m.tobytes())
+    return digest.hexdigest()
+
+
+def split_source(source: Source, folds: int, fold: int, seed: int) -> tuple[Source, Source]:
+    """A source without and with the locations of one fold. Raises BadInput for fewer locations than folds."""
+    from gentraffic.splits import p1_folds
+
+    if len(np.unique(source.location)) < folds:
+        raise BadInput(f"{source.network}: fewer than {folds} locations, so none can be held out")
+    keep, held = p1_folds(source.location, folds, seed)[fold]
+    return source.only(keep), source.only(held)
+
+
+def _counts(source: Source) -> NDArray[np.float64]:
+    assert source.places is not None
+    return source.places.counts[source.rows]

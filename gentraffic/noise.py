@@ -1,0 +1,65 @@
+"""Random streams that belong to a cell, so that no draw depends on what is drawn beside it.
+
+Every stream is keyed by (seed, purpose, cell id or lattice point, member, window) through numpy's SeedSequence.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gentraffic.features import Floats
+
+SHAPE, LEVEL, LATTICE = 1, 2, 3  # purposes
+LATTICE_M = 1000.0  # neighbours within about this distance share part of their level's surprise
+SHARED = 0.3  # how much of its variance: LOCATION / (LOCATION + NOISE) of gentraffic.level
+
+
+def cell_key(cell_id: Any) -> int:
+    """A cell id, number or text, as a 64-bit number that is the same on every machine."""
+    if isinstance(cell_id, (int, np.integer)):
+        return int(cell_id) & 0xFFFF_FFFF_FFFF_FFFF
+    return int.from_bytes(hashlib.blake2b(str(cell_id).encode(), digest_size=8).digest(), "little")
+
+
+def shape_seeds(seed: int, cell_ids: Sequence[Any], member: int, window: int) -> list[np.random.SeedSequence]:
+    """The streams of the weeks of some cells."""
+    return [np.random.SeedSequence((seed, SHAPE, cell_key(c), member, window)) for c in cell_ids]
+
+
+def level_noise(seed: int, cell_ids: Sequence[Any], xy_m: Floats, member: int) -> Floats:
+    """Standard normal surprise of each cell's level: (cells,). Member 0, the control, has none.
+
+    Part of it is the cell's own, part is a smooth field that neighbours share: a lattice of normal draws, read
+    bilinearly and divided by the norm of the weights, so that every cell has variance 1.
+    """
+    if member == 0:
+        return np.zeros(len(cell_ids))
+    own = np.array([_normal((seed, LEVEL, cell_key(c), member)) for c in cell_ids])
+    place = xy_m / LATTICE_M
+    low = np.floor(place).astype(np.int64)
+    part = place - low
+    field, norm = np.zeros(len(own)), np.zeros(len(own))
+    for di in (0, 1):
+        for dj in (0, 1):
+            weight = np.abs(1 - di - part[:, 0]) * np.abs(1 - dj - part[:, 1])
+            field += weight * _lattice(seed, low + np.array([di, dj]), member)
+            norm += weight**2
+    mixed: Floats = np.sqrt(SHARED) * field / np.sqrt(norm) + np.sqrt(1 - SHARED) * own
+    return mixed
+
+
+def _lattice(seed: int, points: NDArray[np.int64], member: int) -> Floats:
+    unique, where = np.unique(points, axis=0, return_inverse=True)
+    keys = unique.astype(np.uint64)
+    drawn = np.array([_normal((seed, LATTICE, int(i), int(j), member)) for i, j in keys])
+    out: Floats = drawn[where.ravel()]
+    return out
+
+
+def _normal(key: tuple[int, ...]) -> float:
+    return float(np.random.Generator(np.random.Philox(np.random.SeedSequence(key))).standard_normal())

@@ -1,0 +1,311 @@
+"""Training STUNet: one loop that can be killed at any step and gives the same bits when it is run again.
+
+Everything random in step n is drawn from a stream keyed by (seed, n), so a checkpoint needs no generator states.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gentraffic.errors import BadModel, WrongUse
+from gentraffic.features import Floats, Scale, fit_scale
+from gentraffic.level import LevelModel
+from gentraffic.scaling import Scaler
+from gentraffic.sources_fit import Source
+from samplers import WEEK, Condition, STUNet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+GIVEN_SHARE = 0.35  # of the training windows start with days that are given, so that windows can follow each other
+CADENCE_WEIGHT = {1: 0.6, 2: 0.2, 4: 0.1, 6: 0.1}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is trained for how long. Restraint is on purpose: larger networks remember the few locations there are.
+
+    place_noise, place_keep, level_noise, level_keep, network_keep: what the condition suffers in training, so that no
+    single place can be recognised by it, and so that each part may be absent.
+    """
+
+    steps: int = 3000
+    batch: int = 64
+    learning_rate: float = 3e-3
+    warmup: int = 200
+    weight_decay: float = 0.01
+    ema: float = 0.998
+    place_noise: float = 1.0
+    place_keep: float = 0.5
+    level_noise: float = 0.5
+    level_keep: float = 0.9
+    network_keep: float = 0.75
+    check_every: int = 250
+    patience: int = 6
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A source as the loop takes it: embedding (cells, P), standardised level (cells,), network index, weight."""
+
+    source: Source
+    place: NDArray[np.float32]
+    level: NDArray[np.float32]
+    network: int
+    weight: float
+
+
+def count_scale(source: Source) -> Scale:
+    """How the network's log POI counts are standardised: over its live training cells."""
+    assert source.places is not None
+    return fit_scale(source.places.counts[source.rows])
+
+
+def source_weights(sources: Sequence[Source]) -> Floats:
+    """How often each source is drawn from: by the square root of its locations; half of that where POIs are unknown."""
+    raw = np.array(
+        [np.sqrt(len(np.unique(s.location))) * (0.5 if s.places is None else 1.0) for s in sources], dtype=np.float64
+    )
+    capped = np.minimum(raw, 2 * np.median(raw))
+    weights: Floats = capped / capped.sum()
+    return weights
+
+
+def batch_of(
+    prepared: Sequence[Prepared], time: Tensor, scaler: Scaler, plan: Plan, step: int, *, noisy: bool = True
+) -> tuple[Tensor, Condition, torch.Generator]:
+    """The windows of one step, all of one cadence: x (B, 168 k), what is known of them, and the step's generator."""
+    rng = np.random.default_rng((plan.seed, step, 0 if noisy else 1))
+    able = {k for p in prepared for k in p.source.cadences}
+    weights = np.array([CADENCE_WEIGHT[k] if k in able else 0.0 for k in CADENCE_WEIGHT])
+    k = int(rng.choice(list(CADENCE_WEIGHT), p=weights / weights.sum())) if noisy else 1
+    usable = [p for p in prepared if k in p.source.cadences]
+    share = np.array([p.weight for p in usable])
+    chosen = rng.choice(len(usable), plan.batch, p=share / share.sum())
+    rows: list[NDArray[np.float32]] = []
+    place, level, network, weekday = [], [], [], []
+    for which in chosen:
+        p = usable[which]
+        named = not noisy or rng.random() < plan.network_keep
+        cells, days, _ = p.source.ratio.shape
+        cell, day = int(rng.integers(cells)), int(rng.integers(days - 6))
+        series = (p.source.ratio if named else p.source.clean)[cell, day : day + 7].reshape(-1)
+        rows.append(series.reshape(WEEK * k, -1).mean(axis=1))
+        place.append(p.place[cell])
+        level.append(p.level[cell])
+        network.append(p.network if named else 0)
+        weekday.append((p.source.weekday + day) % 7)
+    x = torch.from_numpy(scaler.forward(np.stack(rows)))
+    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+    f_s = torch.from_numpy(np.stack(place))
+    z = torch.tensor(level, dtype=torch.float32)
+    has = (~z.isnan()).float()
+    z = z.nan_to_num()
+    if noisy:
+        b = plan.batch
+        kept = (torch.rand(b, 1, generator=generator) < plan.place_keep).float()
+        f_s = (f_s + plan.place_noise * torch.randn(f_s.shape, generator=generator)) * kept
+        has = has * (torch.rand(b, generator=generator) < plan.level_keep).float()
+        z = z + plan.level_noise * torch.randn(b, generator=generator)
+    known = None
+    if noisy and rng.random() < GIVEN_SHARE:
+        given_days = torch.from_numpy(rng.integers(0, 7, plan.batch))  # 0: nothing is given
+        hour = torch.arange(WEEK * k)[None, :] // (24 * k)
+        known = torch.where(hour < given_days[:, None], x, torch.full_like(x, torch.nan))
+    condition = Condition(
+        place=f_s,
+        time=time_of_windows(time, torch.tensor(weekday), k),
+        level=torch.stack([z * has, has], dim=1),
+        network=torch.tensor(network),
+        known=known,
+    )
+    return x, condition, generator
+
+
+def time_of_windows(time: Tensor, weekday: Tensor, per_hour: int) -> Tensor:
+    """The time embedding of weeks that start on the given days: time (168, Q), weekday (B,) -> (B, 168 k, Q)."""
+    from graphs.temporal import interpolate_hours
+
+    hours = torch.arange(WEEK * per_hour) / per_hour
+    fine = interpolate_hours(time, hours.numpy()) if per_hour > 1 else time
+    steps = torch.arange(WEEK * per_hour)[None, :]
+    return fine[(steps + weekday[:, None] * 24 * per_hour) % (WEEK * per_hour)]
+
+
+class Trainer:
+    """The state of a training run; `run` is an iterator of the steps done, which the command line drains."""
+
+    def __init__(
+        self,
+        model: STUNet,
+        prepared: Sequence[Prepared],
+        validation: Sequence[Prepared],
+        time: Tensor,
+        scaler: Scaler,
+        plan: Plan,
+        checkpoint: Path | None,
+        fingerprint: str,
+    ) -> None:
+        self.model, self.prepared, self.validation = model, prepared, validation
+        self.time, self.scaler, self.plan = time, scaler, plan
+        self.checkpoint, self.fingerprint = checkpoint, fingerprint
+        self.optimiser = torch.optim.AdamW(
+            model.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay, betas=(0.9, 0.99)
+        )
+        self.average = [p.detach().clone() for p in model.parameters()]
+        self.best = [p.clone() for p in self.average]
+        self.best_score = float("inf")
+        self.best_step = 0
+        self.step = 0
+        self.history: list[tuple[int, float]] = []
+
+    def run(self) -> Iterator[tuple[int, float]]:
+        """Train until the plan is done or the validation score has not improved for long: (step, loss) after each."""
+        if self.checkpoint is not None and self.checkpoint.exists():
+            self._load(self.checkpoint)
+        while self.step < self.plan.steps and not self.stale:
+            loss = self._one_step()
+            self.step += 1
+            if self.step % self.plan.check_every == 0 or self.step == self.plan.steps:
+                self._check()
+                if self.checkpoint is not None:
+                    self._save(self.checkpoint)
+            yield self.step, loss
+
+    @property
+    def stale(self) -> bool:
+        """True when the validation score stopped improving."""
+        waited = (self.step - self.best_step) / self.plan.check_every
+        return bool(self.validation) and self.best_step > 0 and waited >= self.plan.patience
+
+    def finish(self) -> STUNet:
+        """The averaged weights with the best validation score, in the model, ready to draw."""
+        _put(self.model, self.best)
+        self.model.eval()
+        return self.model
+
+    def _one_step(self) -> float:
+        plan = self.plan
+        self.model.train()
+        x, condition, generator = batch_of(self.prepared, self.time, self.scaler, plan, self.step)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(plan.seed * 1_000_003 + self.step)  # dropout
+            loss = self.model.loss(x, condition, generator)
+        for group in self.optimiser.param_groups:
+            ramp = min(1.0, (self.step + 1) / plan.warmup)
+            group["lr"] = plan.learning_rate * ramp * 0.5 * (1 + np.cos(np.pi * self.step / plan.steps))
+        self.optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimiser.step()
+        decay = min(plan.ema, (self.step + 1) / (self.step + 10))
+        with torch.no_grad():
+            for mean, now in zip(self.average, self.model.parameters(), strict=True):
+                mean.lerp_(now, 1 - decay)
+        return float(loss.detach())
+
+    @torch.inference_mode()
+    def _check(self) -> None:
+        """Score the averaged weights on the held-out locations: the same windows and noise every time."""
+        if not self.validation:
+            self.best, self.best_step = [p.clone() for p in self.average], self.step
+            return
+        now = [p.clone() for p in self.model.parameters()]
+        _put(self.model, self.average)
+        self.model.eval()
+        total = 0.0
+        for i in range(8):
+            x, condition, generator = batch_of(self.validation, self.time, self.scaler, self.plan, i, noisy=False)
+            total += float(self.model.loss(x, condition, generator))
+        _put(self.model, now)
+        self.history.append((self.step, total / 8))
+        if total / 8 < self.best_score:
+            self.best_score, self.best_step = total / 8, self.step
+            self.best = [p.clone() for p in self.average]
+
+    def _save(self, path: Path) -> None:
+        from safetensors.torch import save
+
+        from gentraffic.atomic import replacing
+
+        tensors: dict[str, Tensor] = {}
+        for i, p in enumerate(self.model.parameters()):
+            state = self.optimiser.state[p]
+            tensors[f"weight.{i}"] = p.detach()
+            tensors[f"average.{i}"] = self.average[i]
+            tensors[f"best.{i}"] = self.best[i]
+            for name in ("exp_avg", "exp_avg_sq", "step"):
+                tensors[f"{name}.{i}"] = state[name]
+        note = {
+            "step": self.step,
+            "best_score": self.best_score,
+            "best_step": self.best_step,
+            "history": self.history,
+            "plan": asdict(self.plan),
+            "fingerprint": self.fingerprint,
+        }
+        whole = save({k: v.contiguous() for k, v in tensors.items()}, {"training": json.dumps(note)})
+        with replacing(path, (".safetensors",)) as temporary:
+            temporary.write_bytes(whole)
+
+    def _load(self, path: Path) -> None:
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, "pt") as file:
+                note: dict[str, Any] = json.loads(file.metadata()["training"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+            raise BadModel(f"{path}: not a whole checkpoint ({error}); delete it to start again") from error
+        if note["plan"] != asdict(self.plan) or note["fingerprint"] != self.fingerprint:
+            raise WrongUse(
+                f"{path} belongs to a run with other data or settings: give the same command, another -o, or delete it"
+            )
+        with torch.no_grad():
+            for i, p in enumerate(self.model.parameters()):
+                p.copy_(tensors[f"weight.{i}"])
+                self.average[i] = tensors[f"average.{i}"]
+                self.best[i] = tensors[f"best.{i}"]
+                self.optimiser.state[p] = {
+                    name: tensors[f"{name}.{i}"] for name in ("step", "exp_avg", "exp_avg_sq")
+                }
+        self.step, self.best_step, self.best_score = note["step"], note["best_step"], note["best_score"]
+        self.history = [(int(step), float(score)) for step, score in note["history"]]
+
+
+def prepare(
+    sources: Sequence[Source],
+    embed: Callable[[Source], NDArray[np.float32]],
+    levels: LevelModel,
+    networks: Sequence[str],
+    place_dim: int,
+) -> list[Prepared]:
+    """Sources with their conditions: zeros and nan where a source has no context."""
+    out = []
+    for source, weight in zip(sources, source_weights(sources), strict=True):
+        cells = len(source.ratio)
+        if source.places is None:
+            place = np.zeros((cells, place_dim), dtype=np.float32)
+            level = np.full(cells, np.nan, dtype=np.float32)
+        else:
+            place = embed(source)
+            part = levels.networks[source.network]
+            level = ((np.log(source.level) - part.mean) / part.spread).astype(np.float32)
+        out.append(Prepared(source, place, level, networks.index(source.network) + 1, float(weight)))
+    return out
+
+
+def _put(model: STUNet, values: Sequence[Tensor]) -> None:
+    with torch.no_grad():
+        for p, value in zip(model.parameters(), values, strict=True):
+            p.copy_(value)

@@ -1,0 +1,57 @@
+"""The two attentions of STUNet (STOUTER eq. 13 and 14)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class SoftmaxAttention(nn.Module):
+    """Multi-head softmax attention over the sequence (STOUTER eq. 13), residual: (B, n, C) -> (B, n, C)."""
+
+    def __init__(self, channels: int, heads: int = 4) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(channels)
+        self.qkv = nn.Linear(channels, 3 * channels, bias=False)
+        self.out = nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """softmax(Q K^T / sqrt(d)) V, heads concatenated, W_O, added to the input."""
+        q, k, v = _heads(self.qkv(self.norm(x)), self.heads)
+        mixed = functional.scaled_dot_product_attention(q, k, v)
+        return x + _join(self.out, mixed)
+
+
+class LinearAttention(nn.Module):
+    """Multi-head linear attention (STOUTER eq. 14), residual: (B, n, C) -> (B, n, C) in O(n C^2 / heads).
+
+    Q is normalised over its features and K over the sequence, so that Q (K^T V) is a convex mixture of the rows of V.
+    """
+
+    def __init__(self, channels: int, heads: int = 4) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(channels)
+        self.qkv = nn.Linear(channels, 3 * channels, bias=False)
+        self.out = nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """softmax_features(Q) (softmax_sequence(K)^T V), W_O, added to the input."""
+        q, k, v = _heads(self.qkv(self.norm(x)), self.heads)
+        keys = k.transpose(-1, -2).contiguous().softmax(-1)  # (B, heads, d, n): a softmax over rows is the fast one
+        queries = (q - q.amax(-1, keepdim=True)).exp()  # rows of d = 8 are too short for the softmax kernel
+        mixed = (queries / queries.sum(-1, keepdim=True)) @ (keys @ v)
+        return x + _join(self.out, mixed)
+
+
+def _heads(qkv: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
+    b, n, c3 = qkv.shape
+    q, k, v = qkv.view(b, n, 3, heads, c3 // (3 * heads)).permute(2, 0, 3, 1, 4)  # each (B, heads, n, d)
+    return q, k, v
+
+
+def _join(out: nn.Linear, mixed: Tensor) -> Tensor:
+    b, heads, n, d = mixed.shape
+    joined: Tensor = out(mixed.transpose(1, 2).reshape(b, n, heads * d))
+    return joined

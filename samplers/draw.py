@@ -1,0 +1,71 @@
+"""The drawing loop: noise in, series out, for any denoiser and any solver.
+
+Every series has a random stream of its own (its seed), so that what is drawn for it does not depend on which other
+series are drawn beside it. Values that are given are put back after every step and come out untouched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from samplers.condition import Condition
+from samplers.schedule import Noise, make_solver
+
+
+class Denoiser(Protocol):
+    """What the loop needs of a network."""
+
+    noise: Noise
+
+    def __call__(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """x_t (B, T), t (B,) -> the prediction, like x_t."""
+
+
+def starting_noise(seeds: Sequence[np.random.SeedSequence], steps: int) -> Tensor:
+    """One row of standard normal noise per seed: (B, steps) float32."""
+    rows = [np.random.Generator(np.random.Philox(seed)).standard_normal(steps, dtype=np.float32) for seed in seeds]
+    return torch.from_numpy(np.stack(rows))
+
+
+@torch.inference_mode()
+def draw(
+    denoiser: Denoiser,
+    condition: Condition,
+    *,
+    seeds: Sequence[np.random.SeedSequence],
+    steps: int,
+    solver: str = "dpm++",
+    guidance: float = 1.0,
+) -> Tensor:
+    """Draw one window of traffic per seed: (B, T), on the scale that the denoiser was trained on.
+
+    seeds: B random streams. steps: solver steps (network calls; twice as many with guidance). solver: a key of
+    `samplers.schedule.SOLVERS`. guidance: classifier-free guidance, 1 = none, more = what stands there counts for more
+    (Ho and Salimans 2022: unconditional + guidance x (conditional - unconditional)).
+    Raises ValueError for an unknown solver or an impossible number of steps.
+    """
+    length = condition.time.shape[1]
+    scheduler = make_solver(solver, denoiser.noise, steps)
+    device = condition.time.device
+    x = starting_noise(seeds, length).to(device) * float(scheduler.init_noise_sigma)
+    # stochastic solvers draw from one torch stream per series, keyed like the starting noise
+    streams = [torch.Generator().manual_seed(int(s.generate_state(1, np.uint64)[0] >> 1)) for s in seeds]
+    extra = {"generator": streams} if solver == "ddpm" else {}
+    given = None if condition.known is None else ~condition.known.isnan()
+    values = None if condition.known is None else condition.known.nan_to_num()
+    plain = condition.without_place()
+    for t in scheduler.timesteps:
+        if given is not None and values is not None:
+            x = torch.where(given, values, x)
+        step = torch.full((x.shape[0],), int(t), dtype=torch.long, device=device)
+        answer = denoiser(x, step, condition)
+        if guidance != 1.0:
+            without = denoiser(x, step, plain)
+            answer = without + guidance * (answer - without)
+        x = scheduler.step(answer, t, x, **extra).prev_sample
+    return x if given is None or values is None else torch.where(given, values, x)

@@ -1,0 +1,94 @@
+"""Noise schedules and solvers: all of them diffusers schedulers, made from one small description.
+
+The forward process is STOUTER eq. 4-7: betas rise linearly from 1e-4 to 0.02 over T steps. What the network predicts
+(epsilon as in eq. 19, the clean series, or v = sqrt(a) epsilon - sqrt(1 - a) x) is a parameter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    UniPCMultistepScheduler,
+)
+from torch import Tensor
+
+PREDICTIONS = ("epsilon", "sample", "v_prediction")
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The forward process and what is learned of it."""
+
+    num_train_timesteps: int = 1000
+    beta_start: float = 1e-4  # STOUTER section 5.1
+    beta_end: float = 0.02
+    beta_schedule: str = "linear"
+    prediction_type: str = "v_prediction"
+
+    def scheduler(self) -> DDPMScheduler:
+        """The schedule as diffusers' DDPM, which adds noise in training and draws with the paper's own chain."""
+        return DDPMScheduler(**asdict(self), clip_sample=False)
+
+
+def _ddim(config: dict[str, Any]) -> DDIMScheduler:
+    # "leading", the default, starts below full noise and biases every draw; "trailing" does not
+    return DDIMScheduler(**config, clip_sample=False, timestep_spacing="trailing", set_alpha_to_one=True)
+
+
+def _dpm(config: dict[str, Any]) -> DPMSolverMultistepScheduler:
+    return DPMSolverMultistepScheduler(
+        **config,
+        algorithm_type="dpmsolver++",
+        timestep_spacing="trailing",
+        final_sigmas_type="zero",
+        use_karras_sigmas=True,
+    )
+
+
+def _unipc(config: dict[str, Any]) -> UniPCMultistepScheduler:
+    return UniPCMultistepScheduler(
+        **config, timestep_spacing="trailing", final_sigmas_type="zero", use_karras_sigmas=True
+    )
+
+
+def _ddpm(config: dict[str, Any]) -> DDPMScheduler:
+    return DDPMScheduler(**config, clip_sample=False, timestep_spacing="trailing")
+
+
+SOLVERS = {"ddpm": _ddpm, "ddim": _ddim, "dpm++": _dpm, "unipc": _unipc}
+
+
+def make_solver(name: str, noise: Noise, steps: int) -> Any:
+    """A diffusers scheduler set to `steps` steps. Raises ValueError for a solver or a number that does not exist."""
+    if name not in SOLVERS:
+        raise ValueError(f"no solver {name!r}: choose one of {', '.join(SOLVERS)}")
+    if not 1 <= steps <= noise.num_train_timesteps:
+        raise ValueError(f"steps is {steps}: give 1 to {noise.num_train_timesteps}")
+    solver = SOLVERS[name](asdict(noise))
+    solver.set_timesteps(steps)
+    return solver
+
+
+def diffusion_target(noise: DDPMScheduler, x: Tensor, eps: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """The noisy series x_t (STOUTER eq. 7) and what the network should answer: x, eps (B, T), t (B,) -> two (B, T)."""
+    x_t = noise.add_noise(x, eps, t)
+    kind = noise.config.prediction_type
+    target = eps if kind == "epsilon" else x if kind == "sample" else noise.get_velocity(x, eps, t)
+    return x_t, target
+
+
+def masked_mean(error: Tensor, where: Tensor) -> Tensor:
+    """Mean of `error` over the places where `where` is true."""
+    weight = where.to(error.dtype)
+    return (error * weight).sum() / weight.sum().clamp(min=1)
+
+
+def standard_normal(shape: tuple[int, ...], generator: torch.Generator, like: Tensor) -> Tensor:
+    """Normal draws from a CPU generator, on the device and in the type of `like`: the same numbers on every device."""
+    return torch.randn(shape, generator=generator).to(like)
