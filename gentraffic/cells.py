@@ -62,9 +62,10 @@ def read_stations(path: str | Path, *, id_column: str | None = None) -> gpd.GeoD
     """Base stations: points in EPSG:4326 with `cell_id`. `.attrs`: kind "stations", crs_wkt (local UTM), warnings.
 
     path: CSV or Parquet with `lon`, `lat` in degrees and perhaps ids in `id_column` or the first of STATION_COLUMNS;
-    without ids the stations are numbered from 0 in the order of the file.
+    without ids the stations are numbered from 0 in the order of the file. A row that repeats both id and place counts
+    once, with a warning; two stations may share a mast.
     Raises poi.errors.BadFile for a file that is missing or broken, missing columns, and coordinates that are not
-    numbers, not on earth or swapped; BadInput for ids that are missing or occur twice."""
+    numbers, not on earth or swapped; BadInput for ids that are missing or stand at two places."""
     import geopandas as gpd
     import shapely
     from pyproj import CRS
@@ -77,14 +78,18 @@ def read_stations(path: str | Path, *, id_column: str | None = None) -> gpd.GeoD
     if len(table) > MAX_CELLS:
         raise BadInput(f"{path} has {len(table)} stations, more than {MAX_CELLS}: cut it")
     column = next((name for name in (*required, *STATION_COLUMNS) if name in table.columns), None)
+    warnings = []
+    if column is not None:
+        again = table.duplicated([column, "lon", "lat"])
+        if again.any():
+            warnings = [f"{Path(path).name}: {int(again.sum())} rows repeat a station and its place; each counts once"]
+        table = table[~again]
     ids = (
         np.arange(len(table), dtype=np.int64) if column is None else _ids(table[column].mask(table[column] == ""), path)
     )
     points = shapely.points(table["lon"].to_numpy(), table["lat"].to_numpy())
     stations = gpd.GeoDataFrame({"cell_id": ids}, geometry=points, crs="EPSG:4326")
     crs = utm_crs(shapely.box(*stations.total_bounds))
-    doubles = int(table.duplicated(["lon", "lat"]).sum())
-    warnings = [f"{Path(path).name}: {doubles} stations stand where another one stands"] if doubles else []
     stations.attrs.update(kind="stations", crs_wkt=CRS.from_user_input(crs).to_wkt(), warnings=warnings)
     return stations
 

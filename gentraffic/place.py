@@ -312,9 +312,12 @@ def _places(cells: gpd.GeoDataFrame) -> Places:
 
 def _gaps(places: Places, pois: gpd.GeoDataFrame) -> list[str]:
     """What the source says is missing, and how many cells it does not cover."""
+    import shapely
+
     warnings = list(pois.attrs.get("warnings", ()))
     if pois.attrs.get("extent") is not None:
-        west, south, east, north = pois.attrs["extent"]
+        half = (places.cell_m or 0.0) / math.sqrt(2)  # the squares that cross the file's edge are not outside
+        west, south, east, north = _box_around(shapely.box(*pois.attrs["extent"]), half).bounds
         lon, lat = places.lon, places.lat
         outside = int(((lon < west) | (lon > east) | (lat < south) | (lat > north)).sum())
         if outside > _UNCOVERED * len(lon):

@@ -28,7 +28,7 @@ AREA_RELATIONS = ("multipolygon", "boundary")  # the relations whose members out
 MAX_PARTS = 100
 
 
-class Partial(PoiError):
+class Partial(BadFile):
     """The answer carries a remark: the server stopped before its end."""
 
 

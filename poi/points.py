@@ -104,9 +104,10 @@ def area_points(areas: npt.NDArray[np.object_]) -> Floats:
     areas = np.asarray(areas, dtype=object)
     crossed = ~shapely.is_valid(areas)
     areas[crossed] = shapely.make_valid(areas[crossed])
-    inside = shapely.point_on_surface(areas)
-    points = np.stack([shapely.get_x(inside), shapely.get_y(inside)], axis=-1).reshape(-1, 2)
-    points[~(shapely.area(areas) > 0)] = np.nan
+    points = np.full((len(areas), 2), np.nan)
+    some = shapely.area(areas) > 0
+    inside = shapely.point_on_surface(areas[some])
+    points[some] = np.stack([shapely.get_x(inside), shapely.get_y(inside)], axis=-1)
     return points
 
 

@@ -19,6 +19,7 @@ from poi.errors import BadFile
 
 _PIECE = 1 << 20
 _PROLOG = 1 << 16
+_TAIL = 1 << 10
 _BLOB = 32 << 20  # the PBF format's own limit for one unfolded blob
 _HEADER = 64 << 10  # and for a blob's header
 _FORBIDDEN = (b"<!DOCTYPE", b"<!ENTITY")
@@ -133,13 +134,15 @@ def _scan_xml(pieces: Iterator[bytes], name: str, cap: int) -> str | None:
         for word in _FORBIDDEN:
             if word in window:
                 raise BadFile(f"{name} declares {word.decode()[2:]}, which OpenStreetMap files never do: it is refused")
-        tail = window[-16:]
+        tail = window[-_TAIL:]
     if total == 0:
         raise BadFile(f"{name} is empty: fetch it again")
     if not re.search(rb"<osm[\s>/]", prolog):
         raise BadFile(
             f"{name} is not OpenStreetMap XML (no <osm> element): give an .osm, .osm.gz, .osm.bz2 or .osm.pbf"
         )
+    if not re.search(rb"</osm\s*>", tail) and not re.search(rb"<osm[^>]*/>", prolog):
+        raise BadFile(f"{name} is cut off: it ends before </osm>; fetch it again")
     found = re.search(rb'<meta\s+osm_base="([0-9TZ:+\-.]{10,32})"', prolog)
     return found.group(1).decode() if found else None
 
