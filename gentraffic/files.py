@@ -20,6 +20,7 @@ import numpy as np
 from gentraffic import atomic
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.schema import check_context, check_traffic, services
+from gentraffic.seal import check_seal, put_seal
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -142,11 +143,11 @@ def _write_arrays(ds: xr.Dataset, path: str | Path) -> None:
     encoding = _encoding(ds, suffix)
     clean = ds.drop_encoding()
     if suffix == ".nc":
+        # On a full disk the HDF5 library crashes the process: it writes to memory, and Python to the disk.
+        content = clean.to_netcdf(engine="h5netcdf", encoding=encoding)
         with atomic.replacing(path, (suffix,)) as temporary:
-            try:
-                clean.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
-            except RuntimeError as error:  # how HDF5 reports a full disk when it closes the file
-                raise OSError(str(error)) from error
+            temporary.write_bytes(content)
+            put_seal(temporary)
     else:
         with atomic.replacing(path, (suffix,), folder=True) as temporary:
             clean.to_zarr(temporary, mode="w", zarr_format=2, consolidated=True, encoding=encoding)
@@ -161,8 +162,8 @@ def _encoding(ds: xr.Dataset, suffix: str) -> dict[Any, dict[str, Any]]:
     cells = min(cells_per_chunk(ds.sizes.get("time", 1), suffix), ds.sizes["cell"])
     encoding: dict[Any, dict[str, Any]] = {}
     for name, variable in ds.variables.items():
-        if variable.dtype.kind in "OUT":  # text of any length
-            encoding[name] = {}
+        if variable.dtype.kind in "OUT":  # text of any length, which HDF5 does not compress
+            encoding[name] = pack if suffix == ".zarr" else {}
         elif name in ds.data_vars:
             # The fill of floats stays NaN: a chunk that was never written must not read as no traffic.
             chunks = tuple({"member": 1, "cell": cells}.get(str(dim), ds.sizes[dim]) for dim in variable.dims)
@@ -170,16 +171,18 @@ def _encoding(ds: xr.Dataset, suffix: str) -> dict[Any, dict[str, Any]]:
         else:
             encoding[name] = {"_FillValue": None} if variable.ndim == 0 else {**pack, "_FillValue": None}
     if "time" in ds.variables:
-        encoding["time"] |= {"units": "seconds since 1970-01-01 00:00:00", "calendar": "standard", "dtype": "int64"}
+        encoding["time"] |= {"units": "seconds since 1970-01-01", "calendar": "standard", "dtype": "int64"}
     return encoding
 
 
 def _read_arrays(path: str | Path) -> xr.Dataset:
     import xarray as xr
 
-    options: dict[str, Any] = {"engine": "h5netcdf"}
+    options: dict[str, Any] = {"engine": "h5netcdf", "backend_kwargs": {"phony_dims": "access"}}
     if Path(path).suffix.lower() == ".zarr":
         options = {"engine": "zarr", "backend_kwargs": {"consolidated": Path(path, ".zmetadata").is_file()}}
+    else:
+        check_seal(path)
     with xr.open_dataset(path, chunks=None, **options) as opened:
         values = sum(variable.size for variable in opened.variables.values())
         if values > MAX_VALUES:

@@ -17,8 +17,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gentraffic.errors import BadInput
-from poi.categories import CATEGORIES
+from gentraffic.errors import BadInput, WrongUse
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,6 +51,27 @@ FOOTPRINT_BYTES = 2**30
 def services(ds: xr.Dataset) -> list[str]:
     """The names of the traffic variables of `ds`, in its order."""
     return [str(name) for name in ds.data_vars]
+
+
+def one_service(ds: xr.Dataset, name: str | None) -> str:
+    """`name` if `ds` has such a service, the first one for None. Raises WrongUse otherwise."""
+    have = services(ds)
+    if name is not None and name not in have:
+        raise WrongUse(f"no service {name!r} here, only {', '.join(have)}")
+    return name or have[0]
+
+
+def units_words(ds: xr.Dataset, service: str) -> str:
+    """The units of a service as a reader wants them: "1" says that the values are relative."""
+    units = str(ds[service].attrs["units"])
+    return "relative" if units == "1" else units
+
+
+def member_band(members: int) -> tuple[tuple[float, float], str]:
+    """The quantiles between which pictures shade an ensemble, and what to call it: few members have no 5% quantile."""
+    if members < 10:
+        return (0.0, 1.0), f"range of {members} members"
+    return (0.05, 0.95), f"central 90% of {members} members"
 
 
 def local_time(ds: xr.Dataset) -> pd.DatetimeIndex:
@@ -124,12 +144,16 @@ def check_traffic(ds: xr.Dataset) -> None:
     check_timezone(ds.attrs.get("timezone"))
     _check_cells(ds)
     _check_times(ds)
+    if "member" in ds.coords and len(np.unique(ds["member"].values)) < ds["member"].size:
+        raise BadInput("the numbers of the members are not unique")
     for name in ds.data_vars:
         _check_service(ds, str(name))
 
 
 def check_context(ds: xr.Dataset) -> None:
     """Raise BadInput, naming what is wrong in one line, unless `ds` is a context Dataset as the module says."""
+    from poi.categories import CATEGORIES  # which loads pandas
+
     _check_attrs(ds)
     _check_dims(ds, ("cell", "category"), allowed=("cell", "category"))
     check_timezone(ds.attrs.get("timezone"))

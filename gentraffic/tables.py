@@ -69,8 +69,8 @@ def read_parquet(path: str | Path, max_values: int) -> xr.Dataset:
     import pyarrow.parquet as pq
     import shapely
 
+    notes = _parse_notes((pq.read_metadata(path).metadata or {}).get(KEY.encode()))
     with pq.ParquetFile(path, page_checksum_verification=True, read_dictionary=["geometry"]) as file:
-        notes = _parse_notes((file.schema_arrow.metadata or {}).get(KEY.encode()))
         _cap(file.metadata.num_rows * file.metadata.num_columns, max_values)
 
         def column(name: str) -> pa.ChunkedArray:

@@ -1,0 +1,457 @@
+"use strict";
+/* The page of a traffic map. Reads the JSON block #data that gentraffic/webmap.py writes; asks nothing of any network.
+   Text of the data reaches the page through textContent only. State is in the address: #step=42&cell=17&play=1 */
+
+const D = JSON.parse(document.getElementById("data").textContent);
+const $ = (id) => document.getElementById(id);
+const N = D.cells, T = D.steps, O = D.outlines;
+const COLOURS = D.colours.map((hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16)));
+const WORD = D.kind === "stations" ? "Station" : "Cell";
+const ZERO = "#e3e6e8", ZERO_EDGE = "#b4bac2";
+
+/* ---- numbers: q = round(levels * asinh(v / s) / asinh(top / s)); 0 is exactly no traffic ---- */
+const SPAN = Math.asinh(D.scale.top / D.scale.s);
+const decode = (q) => D.scale.s * Math.sinh((q / D.levels) * SPAN);
+const rank = (v) => Math.asinh(v / D.scale.s);
+const share = (v) => Math.min(1, Math.max(0, (rank(v) - rank(D.scale.low)) / (rank(D.scale.high) - rank(D.scale.low) || 1)));
+
+async function unpack(text) {
+  const raw = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+  const stream = new Blob([raw]).stream().pipeThrough(new DecompressionStream("deflate"));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+function unshuffle(bytes, width) {           // planes of low to high bytes -> whole numbers
+  const n = bytes.length / width;
+  const out = width === 2 ? new Uint16Array(n) : new Int32Array(n);
+  for (let plane = 0; plane < width; plane++)
+    for (let i = 0, at = plane * n; i < n; i++) out[i] |= bytes[at + i] << (8 * plane);
+  return out;
+}
+
+/* ---- words ---- */
+const DAYS = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
+const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+const two = (n) => String(n).padStart(2, "0");
+function offsetAt(step) {                    // minutes east of UTC, from a run-length list [first step, minutes]
+  let minutes = D.offsets[0][1];
+  for (const [first, value] of D.offsets) if (first <= step) minutes = value;
+  return minutes;
+}
+const localTimes = Array.from({ length: T }, (_, i) => new Date((D.start + i * D.every + offsetAt(i) * 60) * 1000));
+const dayText = (d) => `${DAYS[d.getUTCDay()]} ${d.getUTCDate()} ${MONTHS[d.getUTCMonth()]}`;
+const clock = (d) => `${two(d.getUTCHours())}:${two(d.getUTCMinutes())}`;
+function whenText(step) {
+  const d = localTimes[step], m = offsetAt(step);
+  const zone = `UTC${m < 0 ? "−" : "+"}${Math.floor(Math.abs(m) / 60)}${m % 60 ? ":" + two(Math.abs(m) % 60) : ""}`;
+  return `${dayText(d)} ${d.getUTCFullYear()}, ${clock(d)} (${zone})`;
+}
+function number(v) {
+  if (v === 0) return "0";
+  if (v >= 1e15 || v < 1e-4) return v.toExponential(2);
+  if (v >= 1000) return Number(v.toPrecision(4)).toLocaleString("en-GB");
+  return String(Number(v.toPrecision(3)));
+}
+const withUnits = (v) => (D.units ? `${number(v)} ${D.units}` : number(v));
+
+/* ---- colours ---- */
+function ramp(t) {
+  const at = t * (COLOURS.length - 1), i = Math.min(COLOURS.length - 2, Math.floor(at)), f = at - i;
+  return `rgb(${COLOURS[i].map((c, k) => Math.round(c + f * (COLOURS[i + 1][k] - c))).join(",")})`;
+}
+const RAMP = Array.from({ length: 256 }, (_, i) => (i ? ramp((i - 1) / 254) : ZERO));
+const BUCKET = new Uint8Array(D.levels + 1);
+for (let q = 1; q <= D.levels; q++) BUCKET[q] = 1 + Math.round(254 * share(decode(q)));
+
+function drawLegend() {
+  $("legend-title").textContent = D.label;
+  $("ramp").style.background = `linear-gradient(to right, ${Array.from({ length: 17 }, (_, i) => ramp(i / 16)).join(",")})`;
+  const ticks = [];
+  for (let power = -12; power <= 15; power++)
+    for (const digit of [1, 2, 5]) {
+      const v = digit * 10 ** power;
+      if (v >= D.scale.low * 0.999 && v <= D.scale.high * 1.001) ticks.push(v);
+    }
+  if (!ticks.length && D.scale.high > 0) ticks.push(D.scale.low, D.scale.high);
+  let last = -1;
+  for (const v of ticks) {
+    const t = share(v);
+    if (t - last < 0.17 || t > 0.97 || t < 0.02) continue;
+    last = t;
+    const mark = document.createElement("span");
+    mark.textContent = number(v);
+    mark.style.left = `${100 * t}%`;
+    $("ticks").append(mark);
+  }
+}
+
+/* ---- the layer of cells: one canvas, filled colour by colour ---- */
+const WORLD = 256;
+const worldX = (lon) => WORLD * (lon / 360 + 0.5);
+const worldY = (lat) => WORLD * (0.5 - Math.log(Math.tan(Math.PI / 4 + (lat * Math.PI) / 360)) / (2 * Math.PI));
+
+const CellLayer = L.Layer.extend({
+  initialize(shape) { this.shape = shape; },
+  onAdd(map) {
+    this.canvas = L.DomUtil.create("canvas", "leaflet-zoom-animated", map.getPanes().overlayPane);
+    this.reset();
+  },
+  getEvents() {
+    return { viewreset: this.reset, moveend: this.reset, resize: this.reset, zoomanim: this.animate };
+  },
+  animate(event) {
+    const scale = this._map.getZoomScale(event.zoom, this.zoom);
+    L.DomUtil.setTransform(this.canvas, this._map._latLngToNewLayerPoint(this.corner, event.zoom, event.center), scale);
+  },
+  reset() {                                  // a quarter of the view beyond each edge, so that a drag shows no gap
+    const map = this._map, size = map.getSize(), pad = size.multiplyBy(0.25).round(), ratio = window.devicePixelRatio || 1;
+    const corner = map.containerPointToLayerPoint([-pad.x, -pad.y]);
+    this.zoom = map.getZoom();
+    this.corner = map.layerPointToLatLng(corner);
+    this.width = size.x + 2 * pad.x;
+    this.height = size.y + 2 * pad.y;
+    this.canvas.width = this.width * ratio;
+    this.canvas.height = this.height * ratio;
+    this.canvas.style.width = `${this.width}px`;
+    this.canvas.style.height = `${this.height}px`;
+    L.DomUtil.setTransform(this.canvas, corner, 1);
+    L.DomUtil.setPosition(this.canvas, corner);
+    this.ratio = ratio;
+    const scale = 2 ** this.zoom, origin = map.getPixelOrigin().add(corner);
+    const { x, y, cellStart, pointStart } = this.shape;
+    this.px = new Float32Array(x.length);
+    this.py = new Float32Array(x.length);
+    this.seen = new Uint8Array(N);
+    for (let c = 0; c < N; c++) {
+      const from = pointStart[cellStart[c]], to = pointStart[cellStart[c + 1]];
+      let left = Infinity, right = -Infinity, top = Infinity, bottom = -Infinity;
+      for (let i = from; i < to; i++) {
+        const sx = (this.px[i] = x[i] * scale - origin.x), sy = (this.py[i] = y[i] * scale - origin.y);
+        if (sx < left) left = sx;
+        if (sx > right) right = sx;
+        if (sy < top) top = sy;
+        if (sy > bottom) bottom = sy;
+      }
+      this.seen[c] = right > -20 && left < this.width + 20 && bottom > -20 && top < this.height + 20;
+    }
+    this.draw();
+  },
+  trace(context, c, radius) {
+    const { cellStart, pointStart } = this.shape, px = this.px, py = this.py;
+    if (O.shapes === "points") {
+      const i = pointStart[cellStart[c]];
+      context.moveTo(px[i] + radius, py[i]);
+      context.arc(px[i], py[i], radius, 0, 2 * Math.PI);
+      return;
+    }
+    for (let r = cellStart[c]; r < cellStart[c + 1]; r++) {
+      const from = pointStart[r], to = pointStart[r + 1];
+      context.moveTo(px[from], py[from]);
+      for (let i = from + 1; i < to; i++) context.lineTo(px[i], py[i]);
+      context.closePath();
+    }
+  },
+  radius(bucket) {                           // stations: area grows with the traffic
+    const room = Math.max(0.8, Math.min(1.8, (this.zoom - this.shape.fitZoom) * 0.25 + 1));
+    return room * Math.sqrt(5 + 45 * (bucket / 255));
+  },
+  draw() {
+    const context = this.canvas.getContext("2d"), points = O.shapes === "points";
+    context.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
+    context.clearRect(0, 0, this.width, this.height);
+    const count = new Uint32Array(257), order = new Uint32Array(N);
+    for (let c = 0; c < N; c++) if (this.seen[c]) count[BUCKET[S.values[c * T + S.step]] + 1]++;
+    for (let b = 0; b < 256; b++) count[b + 1] += count[b];
+    const next = count.slice();
+    for (let c = 0; c < N; c++) if (this.seen[c]) order[next[BUCKET[S.values[c * T + S.step]]]++] = c;
+    context.lineWidth = 0.7;
+    context.lineJoin = "round";
+    for (let b = 0; b < 256; b++) {
+      if (count[b] === count[b + 1]) continue;
+      context.beginPath();
+      for (let k = count[b]; k < count[b + 1]; k++) this.trace(context, order[k], this.radius(b));
+      context.fillStyle = RAMP[b];
+      context.fill();
+      context.strokeStyle = !points ? RAMP[b] : b ? "rgba(255,255,255,0.85)" : ZERO_EDGE;
+      if (points || count[256] < 20000) context.stroke();   // of polygons: closes the seams between neighbours
+    }
+    if (S.cell >= 0) {
+      context.beginPath();
+      this.trace(context, S.cell, this.radius(BUCKET[S.values[S.cell * T + S.step]]) + 1.5);
+      context.strokeStyle = "#fff";
+      context.lineWidth = 4.5;
+      context.stroke();
+      context.strokeStyle = "#0b63ce";
+      context.lineWidth = 2.2;
+      context.stroke();
+    }
+  },
+  find(point) {                              // the cell at a point of the container, -1 for none
+    const at = this._map.containerPointToLayerPoint(point).subtract(L.DomUtil.getPosition(this.canvas));
+    const { cellStart, pointStart } = this.shape, px = this.px, py = this.py;
+    let best = -1, reach = 14 ** 2;
+    for (let c = 0; c < N; c++) {
+      if (!this.seen[c]) continue;
+      if (O.shapes === "points") {
+        const i = pointStart[cellStart[c]], d = (px[i] - at.x) ** 2 + (py[i] - at.y) ** 2;
+        if (d < reach) { reach = d; best = c; }
+        continue;
+      }
+      let inside = false;
+      for (let r = cellStart[c]; r < cellStart[c + 1]; r++) {
+        const from = pointStart[r], to = pointStart[r + 1];
+        for (let i = from, j = to - 1; i < to; j = i++)
+          if (py[i] > at.y !== py[j] > at.y && at.x < ((px[j] - px[i]) * (at.y - py[i])) / (py[j] - py[i]) + px[i])
+            inside = !inside;
+      }
+      if (inside) return c;
+    }
+    return best;
+  },
+});
+
+/* ---- charts ---- */
+const SVG = "http://www.w3.org/2000/svg";
+function node(parent, tag, attributes, text) {
+  const element = document.createElementNS(SVG, tag);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  if (text !== undefined) element.textContent = text;
+  parent.append(element);
+  return element;
+}
+function niceTop(v) {
+  if (!(v > 0)) return 1;
+  const power = 10 ** Math.floor(Math.log10(v));
+  return [1, 1.5, 2, 3, 4, 5, 6, 8, 10].find((m) => m * power >= v * 1.02) * power || 10 * power;
+}
+function dayTicks(width) {                   // midnights, labelled as densely as the width allows
+  const starts = [];
+  for (let i = 0; i < T; i++)
+    if (i === 0 || localTimes[i].getUTCDate() !== localTimes[i - 1].getUTCDate()) starts.push(i);
+  const every = [1, 2, 7, 14, 28, 56, 112, 364].find((n) => (width / Math.max(1, starts.length)) * n > 38) || 364;
+  return starts.map((step, i) => ({ step, labelled: i % every === 0 }));
+}
+function chart(svg, series) {
+  const box = svg.getBoundingClientRect(), w = Math.max(120, box.width), h = Math.max(80, box.height);
+  const left = 50, right = 8, top = 10, bottom = 22, inner = w - left - right;
+  svg.setAttribute("viewBox", `0 0 ${w} ${h}`);
+  svg.replaceChildren();
+  const peak = niceTop(Math.max(...[series.mean, series.high].filter(Boolean).map((a) => a.reduce((m, v) => Math.max(m, v), 0))));
+  const X = (i) => left + (inner * (i + 0.5)) / T, Y = (v) => top + (h - top - bottom) * (1 - v / peak);
+  for (const f of [0, 0.5, 1]) {
+    node(svg, "line", { class: "grid", x1: left, x2: w - right, y1: Y(f * peak), y2: Y(f * peak) });
+    node(svg, "text", { x: left - 6, y: Y(f * peak) + 4, "text-anchor": "end" }, number(f * peak));
+  }
+  for (const { step, labelled } of dayTicks(inner)) {
+    const x = left + (inner * step) / T;
+    if (step) node(svg, "line", { class: "day", x1: x, x2: x, y1: top, y2: h - bottom });
+    if (labelled && x < w - 30) {
+      const d = localTimes[step];
+      const text = T * D.every > 12 * 86400 ? `${d.getUTCDate()} ${MONTHS[d.getUTCMonth()]}` : `${DAYS[d.getUTCDay()]} ${d.getUTCDate()}`;
+      node(svg, "text", { x: x + 3, y: h - 7 }, text);
+    }
+  }
+  const points = (a) => Array.from(a, (v, i) => `${X(i).toFixed(1)},${Y(v).toFixed(1)}`);
+  if (series.low)
+    node(svg, "polygon", { class: "band", points: points(series.high).concat(points(series.low).reverse()).join(" ") });
+  node(svg, "polyline", { class: "line", points: points(series.mean).join(" ") });
+  svg.mark = node(svg, "line", { class: "cursor", y1: top, y2: h - bottom });
+  svg.dot = node(svg, "circle", { class: "dot", r: 4 });
+  svg.place = (step) => {
+    svg.mark.setAttribute("x1", X(step));
+    svg.mark.setAttribute("x2", X(step));
+    svg.dot.setAttribute("cx", X(step));
+    svg.dot.setAttribute("cy", Y(series.mean[step]));
+  };
+  svg.stepAt = (clientX) => {
+    const r = svg.getBoundingClientRect();
+    return Math.min(T - 1, Math.max(0, Math.floor(((clientX - r.left - left) / inner) * T)));
+  };
+  svg.place(S.step);
+}
+
+/* ---- state and its pictures ---- */
+const S = { step: D.first, cell: -1, playing: false, values: null, low: null, high: null };
+let layer = null, map = null;
+
+function cellSeries(c) {
+  const mean = S.values.subarray(c * T, (c + 1) * T);
+  const edge = (blob) => blob && Float64Array.from(mean, (q, i) => {   // 8 bits, as differences to the mean modulo 256
+    const e = ((q >> D.bandBits) + blob[c * T + i]) & 255;
+    return decode(e && (e + 0.5) * 2 ** D.bandBits);
+  });
+  return { mean: Float64Array.from(mean, (q) => decode(q)), low: edge(S.low), high: edge(S.high) };
+}
+const valueAt = (c, step) => decode(S.values[c * T + step]);
+
+function showStep() {
+  $("when").textContent = whenText(S.step);
+  $("slider").value = S.step;
+  $("slider").setAttribute("aria-valuetext", whenText(S.step));
+  $("total-now").textContent = withUnits(D.total.mean[S.step]);
+  $("cell-now").textContent = S.cell < 0 ? "" : withUnits(valueAt(S.cell, S.step));
+  for (const id of ["total-chart", "cell-chart"]) if ($(id).place) $(id).place(S.step);
+  layer.draw();
+}
+function showCell() {
+  const chosen = S.cell >= 0;
+  $("cell-hint").hidden = chosen;
+  $("cell-facts").hidden = !chosen;
+  $("cell-chart").style.display = chosen ? "" : "none";
+  $("cell-name").textContent = chosen ? `${WORD} ${D.ids[S.cell]}` : `One ${WORD.toLowerCase()}`;
+  if (!chosen) return;
+  const series = cellSeries(S.cell);
+  chart($("cell-chart"), series);
+  const mean = series.mean.reduce((a, b) => a + b, 0) / T;
+  const peak = series.mean.indexOf(Math.max(...series.mean));
+  const lat = D.lat[S.cell], lon = D.lon[S.cell];
+  const place = `${Math.abs(lat).toFixed(4)}° ${lat < 0 ? "S" : "N"}, ${Math.abs(lon).toFixed(4)}° ${lon < 0 ? "W" : "E"}`;
+  $("cell-facts").textContent =
+    `Mean ${withUnits(mean)}; busiest ${dayText(localTimes[peak])}, ${clock(localTimes[peak])}. ${place}.` +
+    (D.band ? ` Band: ${D.band}.` : "");
+}
+let waiting = 0;
+function remember() {                        // the address keeps the state, at most twice a second
+  if (waiting) return;
+  waiting = setTimeout(() => {
+    const parts = [`step=${S.step}`];
+    if (S.cell >= 0) parts.push(`cell=${encodeURIComponent(D.ids[S.cell])}`);
+    if (S.playing) parts.push("play=1");
+    waiting = 0;
+    try { history.replaceState(null, "", "#" + parts.join("&")); } catch { /* some browsers refuse it for files */ }
+  }, 500);
+}
+function setStep(step) { S.step = Math.min(T - 1, Math.max(0, step | 0)); showStep(); remember(); }
+function setCell(c) { S.cell = c; showCell(); showStep(); remember(); }
+function setPlaying(on) {
+  if (on === S.playing) return;
+  S.playing = on;
+  $("play").setAttribute("aria-pressed", on);
+  $("play").querySelector("span").textContent = on ? "Pause" : "Play";
+  $("play").querySelector("path").setAttribute("d", on ? "M3.5 2.5h3.2v11H3.5zM9.3 2.5h3.2v11H9.3z" : "M4 2.5v11l9-5.5z");
+  let last = performance.now(), due = 0;
+  const tick = (now) => {
+    if (!S.playing) return;
+    due += ((now - last) / 1000) * Number($("speed").value);
+    last = now;
+    const whole = Math.floor(due);
+    if (whole > 0) { due -= whole; setStep((S.step + Math.min(whole, 24)) % T); }
+    requestAnimationFrame(tick);
+  };
+  if (on) requestAnimationFrame(tick);
+  remember();
+}
+function cellNamed(text) { return D.ids.findIndex((id) => String(id) === text); }
+function readAddress() {
+  const asked = new URLSearchParams(location.hash.slice(1));
+  const cell = asked.has("cell") ? cellNamed(asked.get("cell")) : -1;
+  const step = asked.has("step") ? Number(asked.get("step")) : S.step;
+  if (cell !== S.cell) { S.cell = cell; showCell(); }
+  if (Number.isInteger(step) && step >= 0 && step < T) S.step = step;
+  showStep();
+  setPlaying(asked.get("play") === "1");
+}
+
+function tip(event, c) {
+  const box = $("tip");
+  box.hidden = c < 0;
+  if (c < 0) return;
+  const name = document.createElement("b"), value = document.createElement("span"), when = document.createElement("span");
+  name.textContent = `${WORD} ${D.ids[c]}`;
+  value.textContent = withUnits(valueAt(c, S.step));
+  when.textContent = `${dayText(localTimes[S.step])}, ${clock(localTimes[S.step])}`;
+  box.replaceChildren(name, value, when);
+  const size = map.getSize(), p = event.containerPoint;
+  box.style.left = `${Math.max(4, Math.min(p.x + 14, size.x - box.offsetWidth - 4))}px`;
+  box.style.top = `${Math.max(4, Math.min(p.y + 14, size.y - box.offsetHeight - 4))}px`;
+}
+
+function credit() {                          // addresses become links that are followed only on a click
+  const text = D.credit, line = $("credit");
+  let from = 0;
+  for (const found of text.matchAll(/https?:\/\/[^\s,;()<>"]+|OpenStreetMap/g)) {
+    line.append(text.slice(from, found.index));
+    const link = document.createElement("a");
+    link.href = found[0] === "OpenStreetMap" ? "https://www.openstreetmap.org/copyright" : found[0];
+    link.rel = "noreferrer noopener";
+    link.textContent = found[0];
+    line.append(link);
+    from = found.index + found[0].length;
+  }
+  line.append(text.slice(from));
+}
+
+async function start() {
+  drawLegend();
+  credit();
+  $("subtitle").textContent = D.subtitle;
+  $("find-label").textContent = WORD;
+  $("cell-hint").textContent = `Click a ${WORD.toLowerCase()} on the map to see its series.`;
+  $("warnings").textContent = D.warnings;
+  $("warnings").hidden = !D.warnings;
+  $("slider").max = T - 1;
+  if (typeof DecompressionStream === "undefined") throw new Error("this map needs a browser of 2023 or later");
+  S.values = unshuffle(await unpack(D.blobs.values), 2);
+  if (D.blobs.low) { S.low = await unpack(D.blobs.low); S.high = await unpack(D.blobs.high); }
+  const points = unshuffle(await unpack(O.points), 4), n = points.length / 2;
+  const x = new Float64Array(n), y = new Float64Array(n);
+  const lonAt = new Float64Array(n), latAt = new Float64Array(n);
+  for (let i = 0, lon = 0, lat = 0; i < n; i++) {   // differences of 1e-6 degrees from the south-west corner
+    lonAt[i] = O.origin[0] + 1e-6 * (lon += points[i]);
+    latAt[i] = O.origin[1] + 1e-6 * (lat += points[n + i]);
+    x[i] = worldX(lonAt[i]);
+    y[i] = worldY(latAt[i]);
+  }
+  const sums = (sizes) => sizes.reduce((all, size) => { all.push(all[all.length - 1] + size); return all; }, [0]);
+  const expand = (runs) => runs.flatMap(([size, times]) => Array(times).fill(size));
+  const shape = { x, y, cellStart: sums(expand(O.ringsPerCell)), pointStart: sums(expand(O.pointsPerRing)), fitZoom: 0 };
+  const first = (c) => shape.pointStart[shape.cellStart[c]], end = (c) => shape.pointStart[shape.cellStart[c + 1]];
+  const middle = (a, c) => { const part = a.subarray(first(c), end(c)); return (Math.min(...part) + Math.max(...part)) / 2; };
+  D.lon = Array.from({ length: N }, (_, c) => ((middle(lonAt, c) + 540) % 360) - 180);
+  D.lat = Array.from({ length: N }, (_, c) => middle(latAt, c));
+
+  const low = (a) => a.reduce((m, v) => Math.min(m, v), Infinity), high = (a) => a.reduce((m, v) => Math.max(m, v), -Infinity);
+  const bounds = L.latLngBounds([low(latAt), low(lonAt)], [high(latAt), high(lonAt)]);
+  map = L.map("map", { attributionControl: false, zoomSnap: 0.25, zoomDelta: 0.5, maxZoom: 20, minZoom: 1, boxZoom: false });
+  map.fitBounds(bounds, { padding: [24, 24], maxZoom: 16 });
+  shape.fitZoom = map.getZoom();
+  L.control.scale({ imperial: false, maxWidth: 140 }).addTo(map);
+  layer = new CellLayer(shape).addTo(map);
+  chart($("total-chart"), D.total);
+  showCell();
+  readAddress();
+  $("notice").hidden = true;
+
+  map.on("click", (event) => setCell(layer.find(event.containerPoint)));
+  map.on("mousemove", (event) => tip(event, layer.find(event.containerPoint)));
+  map.on("mouseout movestart", () => tip(null, -1));
+  $("slider").addEventListener("input", (event) => { setPlaying(false); setStep(Number(event.target.value)); });
+  $("play").addEventListener("click", () => setPlaying(!S.playing));
+  $("find").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const c = cellNamed($("find-id").value.trim());
+    $("find-id").setCustomValidity(c < 0 ? "There is none of this name." : "");
+    $("find-id").reportValidity();
+    if (c >= 0) { setCell(c); map.panInside([D.lat[c], D.lon[c]], { padding: [60, 60] }); }
+  });
+  $("find-id").addEventListener("input", () => $("find-id").setCustomValidity(""));
+  $("busiest").addEventListener("click", () => {
+    let best = 0;
+    for (let c = 1; c < N; c++) if (S.values[c * T + S.step] > S.values[best * T + S.step]) best = c;
+    setCell(best);
+  });
+  for (const id of ["total-chart", "cell-chart"]) {
+    const go = (event) => { if (event.buttons & 1) { setPlaying(false); setStep($(id).stepAt(event.clientX)); } };
+    $(id).addEventListener("pointerdown", go);
+    $(id).addEventListener("pointermove", go);
+  }
+  document.addEventListener("keydown", (event) => {
+    if (event.target.closest("input, select, button, .leaflet-container") || event.ctrlKey || event.metaKey || event.altKey) return;
+    const jump = { ArrowLeft: -1, ArrowRight: 1, PageUp: -24, PageDown: 24 }[event.key];
+    if (event.key === " ") { event.preventDefault(); setPlaying(!S.playing); }
+    else if (jump) { event.preventDefault(); setStep(S.step + jump); }
+  });
+  window.addEventListener("hashchange", readAddress);
+  window.addEventListener("resize", () => { chart($("total-chart"), D.total); showCell(); showStep(); });
+  document.body.dataset.ready = "yes";
+}
+start().catch((error) => { $("notice").hidden = false; $("notice").textContent = `The map cannot be shown: ${error.message}.`; });

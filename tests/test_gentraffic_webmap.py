@@ -1,0 +1,263 @@
+"""The map: what it carries decodes to the dataset, it asks nothing of any network, and a browser shows it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import re
+import shutil
+import subprocess
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import shapely
+import xarray as xr
+from traffic_examples import context, traffic
+
+from gentraffic import webmap
+from gentraffic.errors import BadInput, WrongUse
+from gentraffic.shapes import cell_shapes
+
+
+def _data(page: str) -> dict[str, Any]:
+    block = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)
+    assert block is not None
+    data: dict[str, Any] = json.loads(block[1])
+    return data
+
+
+def _unpack(text: str, dtype: str) -> np.ndarray:
+    """base64, zlib, planes of bytes from low to high: written here a second time, not taken from the module."""
+    planes = np.frombuffer(zlib.decompress(base64.b64decode(text)), np.uint8).reshape(np.dtype(dtype).itemsize, -1)
+    return np.ascontiguousarray(planes.T).view(dtype)[:, 0]
+
+
+def _values(data: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    q = _unpack(data["blobs"]["values"], "<u2").reshape(data["cells"], data["steps"])
+    scale = data["scale"]
+    return q, scale["s"] * np.sinh(q / data["levels"] * np.arcsinh(scale["top"] / scale["s"]))
+
+
+def test_the_numbers_decode_to_the_dataset() -> None:
+    ds = traffic(context(n=12), days=3)
+    data = _data(webmap.page(ds))
+    q, decoded = _values(data)
+    real = ds["internet"].values
+    np.testing.assert_array_equal(q == 0, real == 0)  # no traffic is no traffic, and nothing else is
+    live = real > 0
+    # half a step of asinh(v / s): relative to sqrt(v² + s²)
+    half = 0.5 / data["levels"] * np.arcsinh(data["scale"]["top"] / data["scale"]["s"])
+    error = np.abs(decoded - real) / np.hypot(real, data["scale"]["s"])
+    assert error[q > 1].max() <= 1.01 * half < 0.0015
+    assert np.median(np.abs(decoded[live] / real[live] - 1)) < 0.001
+    np.testing.assert_allclose(data["total"]["mean"], real.sum(axis=0), rtol=1e-5)
+    assert data["ids"] == ds["cell_id"].values.tolist()
+
+
+def test_members_become_their_mean_and_a_band() -> None:
+    ds = traffic(context("stations"), members=20, units="MB")
+    data = _data(webmap.page(ds))
+    real = ds["internet"].values
+    q, decoded = _values(data)
+    live = real.mean(axis=0) > 0.05
+    np.testing.assert_allclose(decoded[live], real.mean(axis=0)[live], rtol=0.003)
+    for name, quantile in (("low", 0.05), ("high", 0.95)):
+        edge = ((q >> data["bandBits"]) + _unpack(data["blobs"][name], "u1").reshape(q.shape)) & 255
+        level = np.where(edge > 0, (edge + 0.5) * 2 ** data["bandBits"], 0)
+        scale = data["scale"]
+        shown = scale["s"] * np.sinh(level / data["levels"] * np.arcsinh(scale["top"] / scale["s"]))
+        np.testing.assert_allclose(shown[live], np.quantile(real, quantile, axis=0)[live], rtol=0.03)
+        np.testing.assert_allclose(data["total"][name], np.quantile(real.sum(axis=1), quantile, axis=0), rtol=1e-4)
+    assert data["band"] == "central 90% of 20 members"
+    assert data["units"] == "MB"
+
+
+@pytest.mark.parametrize("kind", ["grid", "cells", "stations"])
+def test_the_outlines_decode_to_the_cells(kind: str) -> None:
+    ds = traffic(context(kind))
+    outlines = _data(webmap.page(ds))["outlines"]
+    delta = _unpack(outlines["points"], "<i4").reshape(2, -1)
+    points = np.array(outlines["origin"])[:, None] + np.cumsum(delta, axis=1) * 1e-6
+    rings_of = [size for size, often in outlines["ringsPerCell"] for _ in range(often)]
+    points_of = [size for size, often in outlines["pointsPerRing"] for _ in range(often)]
+    assert (len(rings_of), sum(rings_of), sum(points_of)) == (36, len(points_of), points.shape[1])
+    rings = np.split(points.T, np.cumsum(points_of)[:-1])
+    cells = [rings[end - size : end] for size, end in zip(rings_of, np.cumsum(rings_of), strict=True)]
+    for drawn, shape in zip(cells, cell_shapes(ds), strict=True):
+        if kind == "stations":
+            assert np.hypot(*(drawn[0][0] - shapely.get_coordinates(shape)[0])) < 2e-6
+            continue
+        # areas by direction: outer rings and holes run against each other, as the canvas's nonzero rule needs
+        signed = sum(0.5 * np.sum(r[:, 0] * np.roll(r[:, 1], -1) - np.roll(r[:, 0], -1) * r[:, 1]) for r in drawn)
+        assert abs(signed) == pytest.approx(shape.area, rel=2e-3)
+        assert len(drawn) == len(shapely.get_rings(shapely.get_parts(shape)))
+
+
+def test_cells_on_both_sides_of_the_date_line_stay_together() -> None:
+    import pyproj
+
+    cells = context(n=6)
+    utm = pyproj.CRS("EPSG:32701")
+    x, y = cells["x"].values - 500_900 + 179_300, cells["y"].values - 5_022_577 + 8_150_000
+    lon, lat = pyproj.Transformer.from_crs(utm, "EPSG:4326", always_xy=True).transform(x, y)
+    lon = np.where(lon > 180, lon - 360, lon)
+    assert lon.min() < -179
+    assert lon.max() > 179
+    moved = {"x": x, "y": y, "lon": lon, "lat": lat}
+    cells = cells.assign_coords({name: ("cell", values) for name, values in moved.items()})
+    outlines = _data(webmap.page(traffic(cells.assign_attrs(crs_wkt=utm.to_wkt()))))["outlines"]
+    east = np.cumsum(_unpack(outlines["points"], "<i4").reshape(2, -1)[0])
+    assert np.ptp(east) * 1e-6 < 0.05  # degrees
+
+
+def test_local_times_follow_a_change_of_clocks() -> None:
+    data = _data(webmap.page(traffic(start="2024-03-30T23:00")))  # Rome loses hour 2 on 31 March 2024
+    assert data["offsets"] == [[0, 60], [2, 120]]
+    assert (data["start"], data["every"]) == (1711839600, 3600)
+    assert "Sun 31 Mar 2024 to Tue 2 Apr 2024" in data["subtitle"]  # the 48th hour begins at midnight
+
+
+def test_colours_are_robust_and_no_traffic_is_apart() -> None:
+    ds = traffic(context(n=12), days=3)
+    scale = _data(webmap.page(ds))["scale"]
+    spoilt = ds.copy(deep=True)
+    spoilt["internet"].values[5, 5] = 1e6  # one odd value moves the top, not the colours
+    odd = _data(webmap.page(spoilt))["scale"]
+    assert odd["top"] == 1e6
+    assert odd["high"] == pytest.approx(scale["high"], rel=0.02)
+    empty = xr.zeros_like(ds["internet"])
+    data = _data(webmap.page(ds.assign(internet=empty.assign_attrs(ds["internet"].attrs))))
+    assert _values(data)[0].max() == 0
+
+
+def test_a_long_series_is_thinned_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webmap, "MAX_VALUES", 36 * 20)
+    ds = traffic(days=2)
+    data = _data(webmap.page(ds))
+    assert (data["steps"], data["every"]) == (16, 3 * 3600)
+    assert "one step in 3 is shown" in data["subtitle"]
+    real = ds["internet"].values[:, ::3]
+    np.testing.assert_allclose(_values(data)[1][real > 0.05], real[real > 0.05], rtol=0.01)
+
+
+def test_milan_is_small_and_written_fast(tmp_path: Path) -> None:
+    ds = traffic(context(n=100), days=7)
+    webmap.write_map(ds, tmp_path / "milan.html")
+    assert (tmp_path / "milan.html").stat().st_size < 4e6
+    assert [p.name for p in tmp_path.iterdir()] == ["milan.html"]
+
+
+# ---- no network, no injection ----
+
+OWN = "document.title='owned'"
+EVIL = f'</script><script>{OWN}</script><img src=x onerror="{OWN}">' + "{{page_js}}&amp;\u2028"
+
+
+def _evil() -> xr.Dataset:
+    ds = traffic(context("stations"))
+    ids = np.array([f"{EVIL}{i}" for i in range(36)], dtype=object)
+    ds = ds.assign_coords(cell_id=("cell", ids, ds["cell_id"].attrs))
+    ds["internet"].attrs["units"] = EVIL
+    return ds.assign_attrs(
+        title=EVIL, place=EVIL, attribution=EVIL + " https://example.org/a", license=EVIL, warnings=EVIL
+    )
+
+
+def test_text_of_the_data_stays_text() -> None:
+    page = webmap.page(_evil())
+    assert page.count("<script") == 3  # the data, Leaflet, the page
+    assert page.count("</script>") == 3
+    assert "<img" not in page
+    assert OWN not in page.split('id="data">')[0]
+    data = _data(page)
+    assert data["title"] == EVIL
+    assert data["ids"][7] == f"{EVIL}7"
+
+
+def test_the_page_can_load_nothing() -> None:
+    page = webmap.page(traffic())
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page)
+    assert policy is not None
+    rules = dict(rule.split(" ", 1) for rule in policy[1].split("; "))
+    assert rules["default-src"] == "'none'"
+    assert rules["img-src"] == "data:"
+    scripts = re.findall(r"<script>(.*?)</script>", page, re.S)
+    styles = re.findall(r"<style>(.*?)</style>", page, re.S)
+    for kind, blocks in (("script-src", scripts), ("style-src", styles)):
+        digests = [base64.b64encode(hashlib.sha256(block.encode()).digest()).decode() for block in blocks]
+        assert rules[kind] == " ".join(f"'sha256-{digest}'" for digest in digests)  # these blocks and no others
+    markup = re.sub(r"<(script|style)\b.*?</\1>|<!--.*?-->", "", page, flags=re.S)
+    assert not re.findall(r"\b(?:src|href|action|data|poster|srcset)\s*=", markup)
+    assert not re.findall(r"url\(|@import", "".join(styles))
+    assert "sourceMappingURL" not in page
+    own = scripts[1]
+    assert not re.findall(r"\b(?:fetch|XMLHttpRequest|WebSocket|EventSource|sendBeacon|importScripts|innerHTML)\b", own)
+
+
+def test_leaflet_is_carried_with_its_licence() -> None:
+    page = webmap.page(traffic())
+    assert "Leaflet 1.9.4" in page
+    assert "BSD 2-Clause License" in page
+    assert "Redistributions in binary form must reproduce" in page
+
+
+def test_wrong_uses_are_named(tmp_path: Path) -> None:
+    with pytest.raises(WrongUse, match=r"\.html"):
+        webmap.write_map(traffic(), tmp_path / "map.png")
+    with pytest.raises(WrongUse, match="no service 'sms' here, only internet"):
+        webmap.write_map(traffic(), tmp_path / "map.html", service="sms")
+    with pytest.raises(BadInput, match="no folder"):
+        webmap.write_map(traffic(), tmp_path / "nowhere" / "map.html")
+    assert list(tmp_path.iterdir()) == []
+
+
+# ---- in a browser ----
+
+
+def _browse(path: Path, address: str, folder: Path) -> str:
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no Chromium on this machine: apt-get install chromium")
+    done = subprocess.run(
+        [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--hide-scrollbars",
+         f"--user-data-dir={folder}", "--virtual-time-budget=4000", "--window-size=1200,800", "--dump-dom",
+         f"{path.as_uri()}#{address}"],
+        capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    return done.stdout
+
+
+def _text(dom: str, name: str) -> str:
+    found = re.search(rf'id="{name}"[^>]*>(.*?)</', dom, re.S)
+    assert found is not None
+    return html.unescape(found[1])
+
+
+def test_a_browser_shows_the_step_and_the_cell_of_the_address(tmp_path: Path) -> None:
+    ds = traffic(context("cells"), members=10, units="MB", start="2013-10-26T22:00")
+    webmap.write_map(ds, tmp_path / "map.html")
+    name = ds["cell_id"].values[20]
+    dom = _browse(tmp_path / "map.html", f"step=30&cell={name.replace(' ', '%20')}", tmp_path / "profile")
+    assert 'data-ready="yes"' in dom
+    # 22:00 UTC is midnight of Sunday 27 October; the clocks go back that night, so step 30 is Monday 05:00
+    assert _text(dom, "when") == "Mon 28 Oct 2013, 05:00 (UTC+1)"
+    assert _text(dom, "cell-name") == f"Cell {name}"
+    shown = float(_text(dom, "cell-now").removesuffix(" MB").replace(",", ""))
+    assert shown == pytest.approx(float(ds["internet"].values[:, 20, 30].mean()), rel=0.006)
+    total = float(_text(dom, "total-now").removesuffix(" MB").replace(",", ""))
+    assert total == pytest.approx(float(ds["internet"].values[:, :, 30].sum(axis=1).mean()), rel=0.006)
+    assert dom.count('class="band"') == 2
+
+
+def test_a_browser_runs_nothing_that_the_data_say(tmp_path: Path) -> None:
+    webmap.write_map(_evil(), tmp_path / "map.html")
+    dom = _browse(tmp_path / "map.html", "step=3", tmp_path / "profile")
+    assert 'data-ready="yes"' in dom
+    assert "<title>owned" not in dom
+    assert dom.count("<script") == 3
+    assert "<img" not in dom
