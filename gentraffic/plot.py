@@ -24,7 +24,7 @@ FULL_DAYS = 14
 INK, SOFT, LINE, ACCENT = "#1d2330", "#5b6472", "#d9dde3", "#8c2981"
 # For names of places that the font of the numbers cannot write: those of these that the machine has.
 FALLBACK_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Micro Hei", "Microsoft YaHei", "PingFang SC",
-                  "Hiragino Sans", "Noto Sans", "Noto Sans Arabic", "Noto Sans Devanagari", "Arial Unicode MS")  # fmt: skip
+                  "Hiragino Sans", "Noto Sans", "Noto Sans Arabic", "Arial Unicode MS")  # fmt: skip
 STYLE: Any = {
     "font.size": 9.5,
     "text.color": INK,

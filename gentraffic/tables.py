@@ -142,7 +142,7 @@ _CSVW_TYPES = {"int64": "integer", "int32": "integer", "float": "float", "double
 
 
 def _per_cell(ds: xr.Dataset) -> list[str]:
-    return [str(name) for name in ds.coords if ds[name].dims == ("cell",) and name != "cell_id"]
+    return [str(name) for name in ds.coords if ds[name].dims == ("cell",) and name not in ("cell_id", "cell")]
 
 
 def _notes(ds: xr.Dataset) -> dict[str, Any]:

@@ -172,7 +172,7 @@ const CellLayer = L.Layer.extend({
       context.fillStyle = RAMP[b];
       context.fill();
       context.strokeStyle = !points ? RAMP[b] : b ? "rgba(255,255,255,0.85)" : ZERO_EDGE;
-      if (points || count[256] < 20000) context.stroke();   // of polygons: closes the seams between neighbours
+      context.stroke();                      // of polygons: closes the seams between neighbours
     }
     if (S.cell >= 0) {
       context.beginPath();
