@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -45,7 +46,11 @@ class Condition:
         """The unconditional twin that classifier-free guidance compares with: no place, no level; time stays."""
         return replace(self, place=torch.zeros_like(self.place), level=torch.zeros_like(self.level))
 
-    def _map(self, change: object) -> Condition:
-        assert callable(change)
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Condition(**{name: None if value is None else change(value) for name, value in values.items()})
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Condition:
+        return Condition(
+            place=change(self.place),
+            time=change(self.time),
+            level=change(self.level),
+            network=change(self.network),
+            known=None if self.known is None else change(self.known),
+        )

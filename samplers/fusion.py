@@ -28,7 +28,7 @@ class StepEmbedding(nn.Module):
         """Sines and cosines of t at wave lengths from 2 pi to 10^4 times that, then two layers."""
         rate = torch.exp(-math.log(10_000.0) * torch.arange(self.waves, device=t.device) / self.waves)
         angle = t.to(torch.float32)[:, None] * rate[None, :]
-        out: Tensor = self.mlp(torch.cat([angle.sin(), angle.cos()], dim=-1).to(self.mlp[0].weight.dtype))
+        out: Tensor = self.mlp(torch.cat([angle.sin(), angle.cos()], dim=-1).to(next(self.mlp.parameters()).dtype))
         return out
 
 
@@ -121,7 +121,7 @@ class DecoupledFusion(nn.Module):
 
     def forward(self, f_s: Tensor, f_t: Tensor, step: Tensor) -> Tensor:
         """(B, S), (1 or B, n, Q), (B, C) -> (B, n, C)."""
-        s = self.station_out(functional.silu(self.of_station(f_s) + step))[:, None]
+        s: Tensor = self.station_out(functional.silu(self.of_station(f_s) + step))[:, None]
         t: Tensor = self.time_out(functional.silu(self.of_time(f_t) + step[:, None]))
         return s + t
 
@@ -138,9 +138,7 @@ FUSIONS: dict[str, type[nn.Module]] = {
 class STFFM(nn.Module):
     """x_out = ELU(x' + Conv(x' + F_st)) with x' = Conv(x_in) (STOUTER eq. 17): (B, n, C_in) -> (B, n, C_out)."""
 
-    def __init__(
-        self, c_in: int, c_out: int, days: int, hours: int, station: int, time: int, fusion: str
-    ) -> None:
+    def __init__(self, c_in: int, c_out: int, days: int, hours: int, station: int, time: int, fusion: str) -> None:
         super().__init__()
         self.first = WeekConv(c_in, c_out, days, hours)
         self.fusion = FUSIONS[fusion](station, time, c_out)

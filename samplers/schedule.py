@@ -6,16 +6,15 @@ The forward process is STOUTER eq. 4-7: betas rise linearly from 1e-4 to 0.02 ov
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from diffusers import (
-    DDIMScheduler,
-    DDPMScheduler,
-    DPMSolverMultistepScheduler,
-    UniPCMultistepScheduler,
-)
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 from torch import Tensor
 
 PREDICTIONS = ("epsilon", "sample", "v_prediction")
@@ -33,15 +32,16 @@ class Noise:
 
     def scheduler(self) -> DDPMScheduler:
         """The schedule as diffusers' DDPM, which adds noise in training and draws with the paper's own chain."""
-        return DDPMScheduler(**asdict(self), clip_sample=False)
+        chain: DDPMScheduler = DDPMScheduler(**asdict(self), clip_sample=False)
+        return chain
 
 
-def _ddim(config: dict[str, Any]) -> DDIMScheduler:
+def _ddim(config: dict[str, Any]) -> Any:
     # "leading", the default, starts below full noise and biases every draw; "trailing" does not
     return DDIMScheduler(**config, clip_sample=False, timestep_spacing="trailing", set_alpha_to_one=True)
 
 
-def _dpm(config: dict[str, Any]) -> DPMSolverMultistepScheduler:
+def _dpm(config: dict[str, Any]) -> Any:
     return DPMSolverMultistepScheduler(
         **config,
         algorithm_type="dpmsolver++",
@@ -51,17 +51,17 @@ def _dpm(config: dict[str, Any]) -> DPMSolverMultistepScheduler:
     )
 
 
-def _unipc(config: dict[str, Any]) -> UniPCMultistepScheduler:
+def _unipc(config: dict[str, Any]) -> Any:
     return UniPCMultistepScheduler(
         **config, timestep_spacing="trailing", final_sigmas_type="zero", use_karras_sigmas=True
     )
 
 
-def _ddpm(config: dict[str, Any]) -> DDPMScheduler:
+def _ddpm(config: dict[str, Any]) -> Any:
     return DDPMScheduler(**config, clip_sample=False, timestep_spacing="trailing")
 
 
-SOLVERS = {"ddpm": _ddpm, "ddim": _ddim, "dpm++": _dpm, "unipc": _unipc}
+SOLVERS: dict[str, Callable[[dict[str, Any]], Any]] = {"ddpm": _ddpm, "ddim": _ddim, "dpm++": _dpm, "unipc": _unipc}
 
 
 def make_solver(name: str, noise: Noise, steps: int) -> Any:
@@ -77,10 +77,11 @@ def make_solver(name: str, noise: Noise, steps: int) -> Any:
 
 def diffusion_target(noise: DDPMScheduler, x: Tensor, eps: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     """The noisy series x_t (STOUTER eq. 7) and what the network should answer: x, eps (B, T), t (B,) -> two (B, T)."""
-    x_t = noise.add_noise(x, eps, t)
-    kind = noise.config.prediction_type
-    target = eps if kind == "epsilon" else x if kind == "sample" else noise.get_velocity(x, eps, t)
-    return x_t, target
+    x_t = noise.add_noise(x, eps, t)  # type: ignore[arg-type]  # diffusers asks for an IntTensor and takes any
+    kind = noise.config["prediction_type"]
+    if kind == "v_prediction":
+        return x_t, noise.get_velocity(x, eps, t)  # type: ignore[arg-type]
+    return x_t, eps if kind == "epsilon" else x
 
 
 def masked_mean(error: Tensor, where: Tensor) -> Tensor:

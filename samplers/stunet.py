@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
-from diffusers.configuration_utils import register_to_config
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -62,7 +62,7 @@ class _UpBlock(nn.Module):
         return out
 
 
-class STUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
+class STUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree about config_name
     """Predicts the noise in a week of traffic of B places, guided by station and time embeddings.
 
     place_dim, time_dim: widths of `Condition.place` and `Condition.time`. networks: how many measured networks have an
@@ -72,7 +72,7 @@ class STUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
     use_place switch the two graphs off (the paper's ablations w/o TG, w/o BSG, w/o ST).
     """
 
-    @register_to_config
+    @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
         self,
         place_dim: int = 32,
@@ -90,7 +90,7 @@ class STUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         prediction_type: str = "v_prediction",
         loss_type: str = "mse",
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # diffusers has types in part
         self.use_time, self.use_place = use_time, use_place
         self.noise = Noise(num_train_timesteps=num_train_timesteps, prediction_type=prediction_type)
         self.schedule = self.noise.scheduler()
@@ -116,9 +116,8 @@ class STUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
             _UpBlock(channels[i + 1], channels[i], hours[i], **kind) for i in reversed(range(len(channels) - 1))
         )
         nn.init.normal_(self.of_network.weight, std=0.3)
-        for head in self.leave.values():
-            nn.init.zeros_(head.weight)
-            nn.init.zeros_(head.bias)
+        for weight in self.leave.parameters():
+            nn.init.zeros_(weight)
 
     def __call__(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """x_t (B, 168 k), t (B,) diffusion steps -> the prediction, like x_t."""
