@@ -5,8 +5,8 @@ form. Levels are drawn first; STUNet then draws the week of a cell of that level
 
 In a network that was measured: log level = mean of the network + w . p + r, where p are the standardised log POI counts
 of the cell in the eight categories and w = w_shared + w_network is a ridge whose two parts have variances
-SHARED and OWN (a Bayesian linear model; locations share a random effect, so that sixteen cells of one place do not count
-as sixteen places). r is drawn from the residuals of locations that were left out.
+SHARED and OWN (a Bayesian linear model; locations share a random effect, so that sixteen cells of one place do not
+count as sixteen places). r is drawn from the residuals of locations that were left out.
 
 In a network that nobody measured, categories mislead (AMap and OSM count different things): log level = SPREAD (k a +
 sqrt(1 - k^2) z) with the activity index a of `gentraffic.features` and z normal.
@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 from gentraffic.features import Floats, Places, Scale, activity_index, fit_scale
 
-SHARED, OWN = 0.15, 0.35  # prior variances of w (per standardised feature set), found by five folds over locations
+SHARED, OWN, SMOOTH = 0.15, 0.35, 0.15  # prior variances, chosen by five folds over locations among some thirty
+REACH, AROUND = 0.8, 0.5  # length scale of the smooth part, in root mean squared spreads; weight of what stands around
 LOCATION, NOISE = 0.3, 0.7  # variances of a location's and of a cell's own effect, relative to the network's
 QUANTILES = 101
 
@@ -32,8 +33,8 @@ QUANTILES = 101
 class NetworkLevel:
     """The level model of one measured network.
 
-    mean, spread: of log mean traffic over live cells (log of the source's unit). scale: of the log POI counts.
-    weights: (8,). residual: quantiles of the left-out residuals. highest: log level that no draw exceeds.
+    mean, spread: of log mean traffic over live cells (log of the source's unit). scale: of the log POI counts and of
+    those around (16 columns). weights: (8,) linear part. points: (n, 16), pull: (n,) the smooth part. residual: quantiles of the left-out residuals. highest: log level that no draw exceeds.
     mean_traffic: the mean cell's traffic, in the source's unit: relative traffic 1.
     """
 
@@ -41,9 +42,19 @@ class NetworkLevel:
     spread: float
     scale: Scale
     weights: Floats
+    points: Floats
+    pull: Floats
     residual: Floats
     highest: float
     mean_traffic: float
+
+    def centre(self, places: Places) -> Floats:
+        """Expected log level over the network's mean: (cells,)."""
+        x = self.scale(both(places.counts, places.around))
+        out = x[:, :8] @ self.weights
+        for at in range(0, len(x), 4096):  # a country at once would not fit
+            out[at : at + 4096] += SMOOTH * near(x[at : at + 4096], self.points) @ self.pull
+        return out
 
 
 @dataclass(frozen=True)
@@ -78,7 +89,7 @@ class LevelModel:
             return centre - expected, np.full(cells, noise)
         centre = np.full(cells, model.mean - np.log(model.mean_traffic))
         if self.places:
-            centre = centre + model.scale(places.counts) @ model.weights
+            centre = centre + model.centre(places)
         return centre, np.zeros(cells)
 
     def draw(self, places: Places, z: Floats) -> Floats:
@@ -91,18 +102,22 @@ class LevelModel:
 
         share = np.linspace(0.0, 1.0, len(model.residual))
         residual = np.interp(norm.cdf(z), share, model.residual)
-        return np.minimum(centre + self.inflate * residual, model.highest - np.log(model.mean_traffic))
+        log: Floats = np.minimum(centre + self.inflate * residual, model.highest - np.log(model.mean_traffic))
+        return log
 
     def standard(self, places: Places, log_relative: Floats) -> Floats:
         """Log relative levels as STUNet takes them: standardised within the network, same shape."""
         model = self.networks.get(places.network)
         if model is None:
-            return (log_relative + self.spread**2 / 2) / self.spread
-        return (log_relative + np.log(model.mean_traffic) - model.mean) / model.spread
+            unmeasured: Floats = (log_relative + self.spread**2 / 2) / self.spread
+            return unmeasured
+        measured: Floats = (log_relative + np.log(model.mean_traffic) - model.mean) / model.spread
+        return measured
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers, as level.json holds them."""
-        return _plain(asdict(self))
+        plain: dict[str, Any] = _plain(asdict(self))
+        return plain
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> LevelModel:
@@ -112,8 +127,7 @@ class LevelModel:
                 **{
                     **part,
                     "scale": Scale(np.array(part["scale"]["mean"]), np.array(part["scale"]["spread"])),
-                    "weights": np.array(part["weights"]),
-                    "residual": np.array(part["residual"]),
+                    **{key: np.array(part[key]) for key in ("weights", "points", "pull", "residual")},
                 }
             )
             for name, part in values["networks"].items()
@@ -123,18 +137,21 @@ class LevelModel:
 
 @dataclass(frozen=True)
 class Measured:
-    """Live cells of one measured network: log POI counts (cells, 8), mean traffic (cells,), location (cells,)."""
+    """Live cells of one measured network: log POI counts of the cell and around (cells, 8), traffic, location (cells,)."""
 
     network: str
     counts: Floats
+    around: Floats
     level: Floats
     location: NDArray[np.int64]
 
 
 def fit_levels(measured: Sequence[Measured], *, inflate: float = 1.0, places: bool = True) -> LevelModel:
     """Fit the level models of all networks together. Cells must be live (level > 0)."""
-    scales = [fit_scale(m.counts) for m in measured]
-    x = np.concatenate([s(m.counts) for s, m in zip(scales, measured, strict=True)])
+    features = [both(m.counts, m.around) for m in measured]
+    scales = [fit_scale(f) for f in features]
+    x = np.concatenate([s(f) for s, f in zip(scales, features, strict=True)]).round(4)
+    p = x[:, :8]
     log = [np.log(m.level) for m in measured]
     centres = np.array([y.mean() for y in log])
     spreads = np.array([max(float(y.std()), 0.1) for y in log])
@@ -143,7 +160,8 @@ def fit_levels(measured: Sequence[Measured], *, inflate: float = 1.0, places: bo
     location = np.concatenate([m.location for m in measured])
     _, group = np.unique(np.stack([net, location]), axis=1, return_inverse=True)
     group = group.ravel()
-    kernel = x @ x.T / x.shape[1] * (SHARED + OWN * (net[:, None] == net[None, :]))
+    same = net[:, None] == net[None, :]
+    kernel = p @ p.T / 8 * (SHARED + OWN * same) + SMOOTH * near(x, x) * same
     noise = NOISE * np.eye(len(y)) + LOCATION * (group[:, None] == group[None, :])
     inverse = np.linalg.inv(kernel + noise)
     alpha = inverse @ y
@@ -154,13 +172,15 @@ def fit_levels(measured: Sequence[Measured], *, inflate: float = 1.0, places: bo
     networks = {}
     for i, m in enumerate(measured):
         mine = net == i
-        weights = (SHARED * x.T @ alpha + OWN * x[mine].T @ alpha[mine]) / x.shape[1]
+        weights = (SHARED * p.T @ alpha + OWN * p[mine].T @ alpha[mine]) / 8
         kept = residual[mine] if places else y[mine]
         networks[m.network] = NetworkLevel(
             mean=float(centres[i]),
             spread=float(spreads[i]),
             scale=scales[i],
             weights=weights,
+            points=x[mine],
+            pull=alpha[mine],
             residual=np.quantile(kept, np.linspace(0, 1, QUANTILES)),
             highest=float(log[i].max() + 0.3),
             mean_traffic=float(m.level.mean()),
@@ -168,6 +188,19 @@ def fit_levels(measured: Sequence[Measured], *, inflate: float = 1.0, places: bo
     places_per = np.array([len(np.unique(m.location)) for m in measured], dtype=np.float64)
     spread = float((spreads * places_per).sum() / places_per.sum())
     return LevelModel(networks, spread=spread, inflate=inflate, places=places)
+
+
+def both(counts: Floats, around: Floats) -> Floats:
+    """The two sets of log counts side by side: (cells, 16)."""
+    return np.concatenate([counts, around], axis=1)
+
+
+def near(a: Floats, b: Floats) -> Floats:
+    """Squared-exponential similarity of standardised features (n, 16) and (m, 16): (n, m), 1 for equals."""
+    a, b = (np.concatenate([v[:, :8], AROUND * v[:, 8:]], axis=1) for v in (a, b))
+    squared = (a**2).sum(1)[:, None] + (b**2).sum(1)[None, :] - 2 * a @ b.T
+    similar: Floats = np.exp(-np.maximum(squared, 0.0) / (2 * a.shape[1] * REACH**2))
+    return similar
 
 
 def _plain(value: Any) -> Any:

@@ -55,7 +55,8 @@ class Source:
         """Traffic in the source's unit: (cells, hours)."""
         cells = len(self.ratio)
         series = self.ratio.reshape(cells, -1, self.per_hour).mean(axis=2, dtype=np.float64)
-        return series * self.level[:, None]
+        out: Floats = series * self.level[:, None]
+        return out
 
 
 def read_source(traffic: xr.Dataset, contexts: Sequence[xr.Dataset], service: str | None = None) -> Source:
@@ -95,12 +96,11 @@ def read_source(traffic: xr.Dataset, contexts: Sequence[xr.Dataset], service: st
     ids = traffic["cell_id"].values[keep]
     context, rows = _match(ids, contexts)
     location = (
-        traffic["location"].values[keep].astype(np.int64)
-        if "location" in traffic.coords
-        else _blocks(traffic, keep)
+        traffic["location"].values[keep].astype(np.int64) if "location" in traffic.coords else _blocks(traffic, keep)
     )
+    named = "" if context is None else context.attrs.get("network")
     return Source(
-        network=str(traffic.attrs.get("network") or (context.attrs.get("network") if context is not None else "") or name),
+        network=str(traffic.attrs.get("network") or named or name),
         ratio=ratio,
         clean=fill_recurring_gaps(ratio, per_hour),
         level=level,

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gentraffic.errors import BadModel, WrongUse
-from gentraffic.features import Floats, Scale, fit_scale
+from gentraffic.features import Floats
 from gentraffic.level import LevelModel
 from gentraffic.scaling import Scaler
 from gentraffic.sources_fit import Source
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 GIVEN_SHARE = 0.35  # of the training windows start with days that are given, so that windows can follow each other
-CADENCE_WEIGHT = {1: 0.6, 2: 0.2, 4: 0.1, 6: 0.1}
+CADENCE_WEIGHT = {1: 0.7, 2: 0.14, 4: 0.08, 6: 0.08}
 
 
 @dataclass(frozen=True)
@@ -65,19 +65,13 @@ class Prepared:
     weight: float
 
 
-def count_scale(source: Source) -> Scale:
-    """How the network's log POI counts are standardised: over its live training cells."""
-    assert source.places is not None
-    return fit_scale(source.places.counts[source.rows])
-
-
 def source_weights(sources: Sequence[Source]) -> Floats:
-    """How often each source is drawn from: by the square root of its locations; half of that where POIs are unknown."""
-    raw = np.array(
-        [np.sqrt(len(np.unique(s.location))) * (0.5 if s.places is None else 1.0) for s in sources], dtype=np.float64
-    )
-    capped = np.minimum(raw, 2 * np.median(raw))
-    weights: Floats = capped / capped.sum()
+    """How often each source is drawn from: by the root of its locations; without POIs, half of the median of the others."""
+    root = np.array([np.sqrt(len(np.unique(s.location))) for s in sources], dtype=np.float64)
+    placed = np.array([s.places is not None for s in sources])
+    if placed.any():
+        root[~placed] = np.median(root[placed]) / 2
+    weights: Floats = root / root.sum()
     return weights
 
 
@@ -205,7 +199,7 @@ class Trainer:
             ramp = min(1.0, (self.step + 1) / plan.warmup)
             group["lr"] = plan.learning_rate * ramp * 0.5 * (1 + np.cos(np.pi * self.step / plan.steps))
         self.optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimiser.step()
         decay = min(plan.ema, (self.step + 1) / (self.step + 10))
@@ -276,9 +270,7 @@ class Trainer:
                 p.copy_(tensors[f"weight.{i}"])
                 self.average[i] = tensors[f"average.{i}"]
                 self.best[i] = tensors[f"best.{i}"]
-                self.optimiser.state[p] = {
-                    name: tensors[f"{name}.{i}"] for name in ("step", "exp_avg", "exp_avg_sq")
-                }
+                self.optimiser.state[p] = {name: tensors[f"{name}.{i}"] for name in ("step", "exp_avg", "exp_avg_sq")}
         self.step, self.best_step, self.best_score = note["step"], note["best_step"], note["best_score"]
         self.history = [(int(step), float(score)) for step, score in note["history"]]
 
