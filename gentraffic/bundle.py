@@ -1,11 +1,11 @@
 """A trained model as a folder that anyone can load: networks, schedule, scalers, provenance, card. No pickle.
 
-    stunet/            config.json, diffusion_pytorch_model.safetensors
-    temporal_graph/    GraphMAE over the hours of the week      station_graph/   GraphMAE over cells or stations
-    scheduler/         scheduler_config.json (diffusers)
-    scaler.json        traffic scaling      level.json   the level model (gentraffic/level.py)
-    provenance.json    data, licences, hashes of every file, code version, seed, metrics beside the naive rows
-    README.md          the model card
+stunet/            config.json, diffusion_pytorch_model.safetensors
+temporal_graph/    GraphMAE over the hours of the week      station_graph/   GraphMAE over cells or stations
+scheduler/         scheduler_config.json (diffusers)
+scaler.json        traffic scaling      level.json   the level model (gentraffic/level.py)
+provenance.json    data, licences, hashes of every file, code version, seed, metrics beside the naive rows
+README.md          the model card
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic.errors import BadModel
-from gentraffic.features import Floats, Places, fit_scale
-from gentraffic.level import LevelModel
+from gentraffic.features import Places, fit_scale
+from gentraffic.level import LevelModel, both
+from gentraffic.model_list import MODELS
+from gentraffic.model_list import names as bundled_models
 from gentraffic.scaling import Scaler
 
 if TYPE_CHECKING:
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
     from graphs.graphmae import GraphMAE
     from samplers import STUNet
 
-MODELS = Path(__file__).parent / "data" / "models"
 FILES = ("scaler.json", "level.json", "provenance.json")
 NETWORKS = ("stunet", "temporal_graph", "station_graph", "scheduler")
 
@@ -69,8 +70,9 @@ def time_embedding(temporal: GraphMAE) -> torch.Tensor:
 def station_features(places: Places, levels: LevelModel | None) -> NDArray[np.float32]:
     """Node features of the station graph: log POI counts standardised in their network, or else in their region."""
     known = levels.networks.get(places.network) if levels is not None else None
-    scale = known.scale if known is not None else fit_scale(places.counts)
-    return scale(places.counts).astype(np.float32)
+    if known is not None:
+        return known.scale(both(places.counts, places.around))[:, :8].astype(np.float32)
+    return fit_scale(places.counts)(places.counts).astype(np.float32)
 
 
 def place_embedding(station: GraphMAE, places: Places, levels: LevelModel | None) -> NDArray[np.float32]:
@@ -109,7 +111,8 @@ def load_bundle(name: str | Path) -> Bundle:
     """
     folder = MODELS / name if isinstance(name, str) and (MODELS / name / "provenance.json").is_file() else Path(name)
     if not (folder / "provenance.json").is_file():
-        raise BadModel(f"no model {str(name)!r}: give one of {', '.join(bundled_models()) or 'none'}, or a model folder")
+        bundled = ", ".join(bundled_models()) or "none"
+        raise BadModel(f"no model {str(name)!r}: give one of {bundled}, or a model folder")
     try:
         provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
         files = provenance["files"]
@@ -120,7 +123,7 @@ def load_bundle(name: str | Path) -> Bundle:
         if not path.is_file():
             raise BadModel(f"{folder}: {file} is missing; copy the model folder again")
         if _sha256(path) != digest:
-            raise BadModel(f"{folder}: {file} does not match its SHA-256 in provenance.json; copy the model folder again")
+            raise BadModel(f"{folder}: {file} differs from its SHA-256 in provenance.json; copy the model folder again")
     from graphs.graphmae import GraphMAE
     from samplers import STUNet
 
@@ -140,11 +143,6 @@ def load_bundle(name: str | Path) -> Bundle:
         raise BadModel(f"{folder}: not a model of this version ({error})") from error
 
 
-def bundled_models() -> list[str]:
-    """Names of the models that come with the package."""
-    return sorted(p.parent.name for p in MODELS.glob("*/provenance.json"))
-
-
 def _pretrained(kind: Any, folder: Path) -> Any:
     return kind.from_pretrained(folder, local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False).eval()
 
@@ -155,6 +153,3 @@ def _sha256(path: Path) -> str:
 
 def _write_json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-
-
-__all__ = ["Bundle", "Floats", "bundled_models", "load_bundle", "place_embedding", "save_bundle", "time_embedding"]

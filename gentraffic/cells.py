@@ -6,6 +6,7 @@ line that names the value and the mend.
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,11 +79,11 @@ def read_stations(path: str | Path, *, id_column: str | None = None) -> gpd.GeoD
     if len(table) > MAX_CELLS:
         raise BadInput(f"{path} has {len(table)} stations, more than {MAX_CELLS}: cut it")
     column = next((name for name in (*required, *STATION_COLUMNS) if name in table.columns), None)
-    warnings = []
+    notes = []
     if column is not None:
         again = table.duplicated([column, "lon", "lat"])
         if again.any():
-            warnings = [f"{Path(path).name}: {int(again.sum())} rows repeat a station and its place; each counts once"]
+            notes = [f"{Path(path).name}: {int(again.sum())} rows repeat a station and its place; each counts once"]
         table = table[~again]
     ids = (
         np.arange(len(table), dtype=np.int64) if column is None else _ids(table[column].mask(table[column] == ""), path)
@@ -90,7 +91,7 @@ def read_stations(path: str | Path, *, id_column: str | None = None) -> gpd.GeoD
     points = shapely.points(table["lon"].to_numpy(), table["lat"].to_numpy())
     stations = gpd.GeoDataFrame({"cell_id": ids}, geometry=points, crs="EPSG:4326")
     crs = utm_crs(shapely.box(*stations.total_bounds))
-    stations.attrs.update(kind="stations", crs_wkt=CRS.from_user_input(crs).to_wkt(), warnings=warnings)
+    stations.attrs.update(kind="stations", crs_wkt=CRS.from_user_input(crs).to_wkt(), warnings=notes)
     return stations
 
 
@@ -127,7 +128,9 @@ def _read_vector(path: str | Path, what: str) -> gpd.GeoDataFrame:
         ):
             raise BadInput(f"{path} is empty or not GeoJSON: it must start with {{")
         parquet = suffix in (".parquet", ".geoparquet")
-        frame = gpd.read_parquet(path) if parquet else gpd.read_file(path)
+        with warnings.catch_warnings():  # GDAL's own remarks, such as on feature ids that nobody reads
+            warnings.simplefilter("ignore", RuntimeWarning)
+            frame = gpd.read_parquet(path) if parquet else gpd.read_file(path)
     except (DataSourceError, DataLayerError, OSError, ValueError, RuntimeError) as error:
         said = " ".join(str(error).split())[:200]
         raise BadInput(f"{path} cannot be read ({said}): is it whole, and what its name says?") from error

@@ -19,6 +19,7 @@ Floats = NDArray[np.float64]
 
 RADII_M = (500.0, 1000.0, 2000.0)  # the neighbourhoods in which POIs are counted, as Gaussian standard deviations
 SITE_RADII_M = (500.0, 1000.0)
+AROUND_M = 400.0
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,13 @@ def fit_scale(columns: Floats) -> Scale:
 class Places:
     """What is known of the cells of one context, before standardisation.
 
-    counts: (cells, 8) log1p of the POI counts. density: (cells, 3) log mean count of all POIs around, at RADII_M.
+    counts: (cells, 8) log1p of the POI counts. around: (cells, 8) log1p of their Gaussian mean within AROUND_M. density: (cells, 3) log mean count of all POIs around, at RADII_M.
     sites: (cells, 2) log density of known base-station sites around, at SITE_RADII_M; None where not known.
     xy_m: (cells, 2) metres. network: the measured network that the cells belong to, "" if none.
     """
 
     counts: Floats
+    around: Floats
     density: Floats
     sites: Floats | None
     xy_m: Floats
@@ -69,6 +71,7 @@ def read_places(context: xr.Dataset) -> Places:
             sites = np.stack([_log_density(known, xy, r) for r in SITE_RADII_M], axis=1)
     return Places(
         counts=np.log1p(raw),
+        around=np.log1p(np.stack([smooth_density(column, xy, AROUND_M) for column in raw.T], axis=1)),
         density=np.stack([_log_density(total, xy, r) for r in RADII_M], axis=1),
         sites=sites,
         xy_m=xy,

@@ -28,7 +28,7 @@ from graphs.temporal import temporal_graph
 from samplers import STUNet
 
 PLACE_DIM = TIME_DIM = 32
-INFLATE = 1.1  # on the residuals of levels: they were estimated from the same locations that chose the features
+INFLATE = 1.05  # on the residuals of levels: they were estimated from the same locations that chose the features
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def fit_stouter(
         raise WrongUse("two traffic files name the same network: join them first, or change their `network` attribute")
     began = clock.monotonic()
     levels = fit_levels(
-        [Measured(s.network, _counts(s), s.level, s.location) for s in placed],
+        [_measured(s) for s in placed],
         inflate=INFLATE,
         places=design.use_place,
     )
@@ -177,6 +177,7 @@ def split_source(source: Source, folds: int, fold: int, seed: int) -> tuple[Sour
     return source.only(keep), source.only(held)
 
 
-def _counts(source: Source) -> NDArray[np.float64]:
+def _measured(source: Source) -> Measured:
     assert source.places is not None
-    return source.places.counts[source.rows]
+    counts, around = source.places.counts[source.rows], source.places.around[source.rows]
+    return Measured(source.network, counts, around, source.level, source.location)

@@ -57,7 +57,11 @@ def draw_traffic(
     Raises WrongUse where the model cannot draw the calendar's cadence or the device is not there.
     """
     _check(bundle, calendar, recipe)
-    rows = np.arange(context.sizes["cell"]) if cells is None else np.asarray(cells, dtype=np.int64)
+    order = np.argsort(context["cell_id"].values, kind="stable")  # sums over cells must not depend on their order
+    at = np.empty_like(order)
+    at[order] = np.arange(len(order))
+    rows = at if cells is None else at[np.asarray(cells, dtype=np.int64)]
+    context = context.isel(cell=order)
     ids = context["cell_id"].values.tolist()
     with one_thread():
         places = read_places(context)
@@ -71,7 +75,7 @@ def draw_traffic(
     )  # (members, all cells): levels are cheap, and come from the whole context
     jobs = [(m, rows[i : i + TILE]) for m in range(recipe.members) for i in range(0, len(rows), TILE)]
     out = np.empty((recipe.members, len(rows), len(calendar.utc)), dtype=np.float32)
-    where = {m: 0 for m in range(recipe.members)}
+    where = dict.fromkeys(range(recipe.members), 0)
     threads = tiles_at_once or max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
     work = _Work(bundle, places, f_s, time, log_level, ids, calendar, recipe)
     with one_thread(), ThreadPoolExecutor(threads) as pool:

@@ -1,0 +1,111 @@
+"""The model card and the provenance of a trained bundle."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gentraffic import __version__
+
+
+def provenance_of(
+    traffic: Sequence[Path], context: Sequence[Path], told: dict[str, Any], scores: dict[str, Any]
+) -> dict[str, Any]:
+    """What provenance.json holds: data with hashes and licences, the run, and mean scores beside the naive rows."""
+    data = [_origin(path) for path in (*traffic, *context)]
+    means = {
+        row: {
+            network: {metric: _mean(values[metric]) for metric in ("crps", "crps_shape", "crps_level", "coverage_90")}
+            for network, values in folds[0].items()
+        }
+        for row, folds in scores.items()
+    }
+    credits = list(dict.fromkeys(part["attribution"] for part in data if part["attribution"]))
+    return {
+        "gentraffic_version": __version__,
+        "data": data,
+        "attribution": "; ".join(credits),
+        "metrics": means,
+        "services": ["traffic"],
+        **{key: value for key, value in told.items() if key != "validation"},
+        "validation": told["validation"],
+    }
+
+
+def model_card(name: str, provenance: dict[str, Any], judged: str, evidence: str) -> str:
+    """The README.md of a model folder."""
+    known = provenance
+    design, plan = known["design"], known["plan"]
+    lines = [
+        f"# {name}",
+        "",
+        "Draws synthetic cellular traffic for cells or base stations, given the points of interest around them.",
+        "A STOUTER model: GraphMAE over the hours of the week and over the stations, a level model, and STUNet",
+        f"({known['parameters']:,} weights, channels {tuple(design['channels'])}, fusion `{design['fusion']}`,",
+        f"{design['prediction_type']}, linear betas over 1000 steps).",
+        "",
+        "## Trained on",
+        "",
+        "| data | licence | attribution |",
+        "|---|---|---|",
+        *(f"| {part['title']} | {part['license']} | {part['attribution']} |" for part in known["data"]),
+        "",
+        f"On {known['machine']}, {known['threads']} thread(s), CPU: {known['minutes']} minutes, {known['steps']} steps of",
+        f"{plan['batch']} windows, seed {known['seed']}, by",
+        "",
+        f"    {known['command']}",
+        "",
+        "## Units",
+        "",
+        "The sources state no units, so traffic is relative: 1 is what the mean cell carries in a mean hour.",
+        "`--total` gives it units.",
+        "",
+        "## How good it is",
+        "",
+    ]
+    if judged:
+        lines += [f"Held-out locations ({known['held_out']:.0%} of each network), protocol P1:", "", judged, ""]
+    if evidence:
+        lines += [evidence.strip(), ""]
+    if not judged and not evidence:
+        lines += ["Not scored: no location was held out (`--holdout 0`).", ""]
+    lines += [
+        "## What to trust and what not",
+        "",
+        "- In a network that was measured, levels follow its own POI categories and shapes its own habits. Elsewhere levels",
+        "  follow how much stands around a cell (0.5, 1 and 2 km), and known sites where the context has them.",
+        "- Member 0 (the control) has the most likely levels; its map is smoother than a real one. Ask for 20 members",
+        "  to see the spread.",
+        "- All training networks are Chinese or Milanese, at most 30 days, without holidays marked. Events, seasons and",
+        "  growth are not modelled. Neighbouring cells share part of their level's surprise, not their hourly noise.",
+        "- Not a privacy mechanism: weights come from few cells. For private traffic, audit before sharing.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _origin(path: Path) -> dict[str, str]:
+    import xarray as xr
+
+    if path.is_dir():
+        digest = hashlib.sha256(b"".join(p.read_bytes() for p in sorted(path.rglob("*")) if p.is_file())).hexdigest()
+        attrs: dict[str, Any] = xr.open_zarr(path).attrs
+    else:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        with xr.open_dataset(path) as ds:
+            attrs = dict(ds.attrs)
+    return {
+        "file": path.name,
+        "sha256": digest,
+        "title": str(attrs.get("title") or attrs.get("place") or path.stem),
+        "license": str(attrs.get("license", "not stated")),
+        "attribution": str(attrs.get("attribution", "")),
+    }
+
+
+def _mean(values: Sequence[float]) -> float:
+    return round(float(np.mean(values)), 6)

@@ -1,0 +1,144 @@
+"""`gentraffic fit` and `gentraffic models`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gentraffic.cli_options import COMMON, bundled_cities, command_line, progress, report, with_options
+
+FILE = click.Path(path_type=Path)
+
+
+@click.command(short_help="Train a model on measured traffic (resumable).")
+@click.argument("name", type=click.Choice(["stouter"]))
+@click.option("--traffic", type=FILE, multiple=True, required=True, metavar="FILE", help="Measured traffic; repeat it.")
+@click.option("--context", type=FILE, multiple=True, metavar="FILE",
+              help="The POIs of the same cells; repeat it. Contexts of other places teach the station graph alone.")
+@click.option("-o", "--out", type=FILE, required=True, metavar="DIR", help="The model folder.")
+@click.option("--service", metavar="NAME", help="The traffic variable to learn, where a file has several.")
+@click.option("--holdout", default=0.2, show_default=True, help="Share of locations held out, to stop in time and to score.")
+@click.option("--steps", type=int, help="Training steps at most. [default: 3000]")
+@click.option("--batch", type=int, help="Windows per step. [default: 64]")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--threads", type=int, default=0, help="Threads of torch. [default: all cores]")
+@click.option("--fusion", default="concat", show_default=True, help="concat, weighted, gated, cross-attention, decoupled.")
+@click.option("--temporal-layer", default="gin", show_default=True, help="gin, gcn, gat or sage.")
+@click.option("--station-layer", default="gcn", show_default=True, help="gcn, gin, gat or sage.")
+@click.option("--prediction", default="v_prediction", show_default=True, help="epsilon, sample or v_prediction.")
+@click.option("--no-temporal-graph", is_flag=True, help="Ablation: without the time embedding.")
+@click.option("--no-station-graph", is_flag=True, help="Ablation: without the station embedding and without POIs.")
+@click.option("--evidence", type=FILE, metavar="FILE.md", help="A table for the model card, e.g. of benchmarks/p1.py.")
+@with_options(COMMON)  # fmt: skip
+def fit(
+    name: str, traffic: tuple[Path, ...], context: tuple[Path, ...], out: Path, as_json: bool, quiet: bool,
+    debug: bool, **options: Any,
+) -> None:  # fmt: skip
+    """Train STOUTER on traffic files and the contexts of their cells, and write a model folder.
+
+    \b
+    gentraffic import uomo uomo_sd.npz -o sd.nc --context sd-context.nc
+    gentraffic fit stouter --traffic sd.nc --context sd-context.nc -o my-model
+    gentraffic sample --city milan --model my-model -o milan.nc
+
+    To resume after an interruption, run the same command again: the result is the same to the last bit.
+    """
+    import torch
+
+    from gentraffic.bundle import save_bundle
+    from gentraffic.card import model_card, provenance_of
+    from gentraffic.errors import BadInput, WrongUse
+    from gentraffic.files import read_context, read_traffic
+    from gentraffic.fit_options import design_of, plan_of
+    from gentraffic.fitting import fit_stouter, split_source
+    from gentraffic.p1 import model_row, naive_rows, score, table
+    from gentraffic.sources_fit import read_source
+
+    if out.exists() and not (out / "provenance.json").is_file():
+        raise WrongUse(f"{out} exists and is not a model folder: give another -o")
+    if not out.resolve().parent.is_dir():
+        raise BadInput(f"{out}: there is no folder {out.resolve().parent}; create it first")
+    if not 0 <= options["holdout"] <= 0.5:
+        raise WrongUse(f"--holdout {options['holdout']}: give 0 (none) to 0.5")
+    if options["threads"]:
+        torch.set_num_threads(options["threads"])
+    design, plan = design_of(options), plan_of(options)
+    contexts = [read_context(path) for path in context]
+    sources = [read_source(read_traffic(path), contexts, options["service"]) for path in traffic]
+    used = {s.network for s in sources if s.places is not None}
+    from gentraffic.features import read_places
+
+    cells = {cell for s in sources for cell in s.cell_id.tolist()}
+    spare = [read_places(c) for c in contexts if not cells & set(c["cell_id"].values.tolist())]
+    folds = round(1 / options["holdout"]) if options["holdout"] else 0
+    parts = {}
+    if folds:
+        for s in sources:
+            if s.places is not None and len(set(s.location.tolist())) >= folds:
+                parts[s.network] = split_source(s, folds, 0, plan.seed)
+        if not parts:
+            raise WrongUse(f"no network has {folds} locations, so none can be held out: give --holdout 0 or more data")
+    train = [parts[s.network][0] if s.network in parts else s for s in sources]
+    checkpoint = out.with_name(f"{out.name}.checkpoint.safetensors")
+    with progress("training", quiet=quiet) as tell:
+        bundle, told = fit_stouter(
+            train,
+            extra_places=spare,
+            held_out=[held for _, held in parts.values()],
+            design=design,
+            plan=plan,
+            checkpoint=checkpoint,
+            on_step=lambda step, of, loss: tell(step, of),
+        )
+    scores: dict[str, Any] = {}
+    if parts:
+        places = {n: c for n in parts for c in contexts if set(parts[n][1].cell_id.tolist()) <= set(c["cell_id"].values.tolist())}
+        scores = {row: [score(members, parts)] for row, members in naive_rows(parts, plan.seed).items()}
+        scores["stouter (this model)"] = [score(model_row(bundle, places, parts, plan.seed, None), parts)]
+    judged = table(scores) if scores else ""
+    evidence = options["evidence"].read_text(encoding="utf-8") if options["evidence"] else ""
+    told |= {"command": command_line(), "seed": plan.seed, "held_out": options["holdout"]}
+    provenance = provenance_of(traffic, context, told, scores)
+    from dataclasses import replace
+
+    save_bundle(replace(bundle, provenance=provenance), out, model_card(out.name, provenance, judged, evidence))
+    checkpoint.unlink(missing_ok=True)
+    values = {"output": str(out), "networks": sorted(used), **{k: told[k] for k in ("minutes", "steps", "best_step")}}
+    lines = [judged] if judged else []
+    lines.append(f"{out}: {told['parameters']} weights, {told['steps']} steps in {told['minutes']} min")
+    report(values | {"parameters": told["parameters"]}, lines, as_json=as_json, quiet=quiet)
+
+
+@click.command(short_help="What is bundled, and what each model was trained on.")
+@with_options(COMMON)
+def models(as_json: bool, quiet: bool, debug: bool) -> None:
+    """List the bundled models and cities.
+
+    \b
+    gentraffic models
+    gentraffic models --json
+    """
+    import json
+
+    from gentraffic.model_list import MODELS, names
+
+    found = []
+    for name in names():
+        known = json.loads((MODELS / name / "provenance.json").read_text(encoding="utf-8"))
+        found.append(
+            {
+                "name": name,
+                "trained_on": [part["title"] for part in known.get("data", [])],
+                "licenses": sorted({part["license"] for part in known.get("data", [])}),
+                "parameters": known.get("parameters"),
+                "card": str(MODELS / name / "README.md"),
+            }
+        )
+    lines = []
+    for model in found:
+        lines.append(f"{model['name']}: {model['parameters']} weights, trained on")
+        lines += [f"    {title}" for title in model["trained_on"]]
+    lines.append("cities: " + ", ".join(bundled_cities()))
+    report({"models": found, "cities": bundled_cities()}, lines, as_json=as_json, quiet=quiet)

@@ -1,0 +1,164 @@
+"""Options that several commands share, and the report they end with."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gentraffic.errors import WrongUse
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+CONTEXTS = Path(__file__).parent / "data" / "contexts"
+Tell = Callable[[int, int], None]
+
+
+def _file(**kwargs: Any) -> click.Path:
+    return click.Path(path_type=Path, **kwargs)
+
+
+PLACE = (
+    click.option("--city", metavar="NAME", help="A bundled city (see `gentraffic models`), else a name in OpenStreetMap."),
+    click.option("--bbox", metavar="W,S,E,N", help="A box in degrees, e.g. 11.09,46.05,11.15,46.09."),
+    click.option("--polygon", type=_file(), metavar="FILE", help="The area of a vector file (GeoJSON, GeoPackage, ...)."),
+    click.option("--cells", type=_file(), metavar="FILE", help="Your own cells: polygons with an id column."),
+    click.option("--stations", type=_file(), metavar="FILE", help="Base stations: CSV or Parquet with lon, lat[, id]."),
+    click.option("--osm", type=_file(), metavar="FILE",
+                 help="Offline OpenStreetMap extract (.osm[.gz|.bz2], .osm.pbf, saved Overpass answer) or a table of POIs"
+                      " (lon, lat, key, value); alone: the area of the file."),
+    click.option("--cell-size", type=float, metavar="METRES", help="Side of the square cells. [default: 250]"),
+    click.option("--radius", type=float, metavar="METRES", help="What a station covers. [default: 500]"),
+    click.option("--id-column", metavar="NAME", help="The column of --cells or --stations that holds the ids."),
+    click.option("--timezone", metavar="ZONE", help="IANA time zone. [default: the zone of the place]"),
+    click.option("--offline", is_flag=True, help="Use no network: bundled places, files and the cache only."),
+)  # fmt: skip
+
+COMMON = (
+    click.option("--json", "as_json", is_flag=True, help="Print the report as JSON."),
+    click.option("--quiet", is_flag=True, help="Print nothing but errors."),
+    click.option("--debug", is_flag=True, help="Show the traceback of an error."),
+)
+
+
+def with_options(*groups: tuple[Callable[..., Any], ...]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """A decorator that adds groups of options in the order in which they are written."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed([option for group in groups for option in group]):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def bundled_cities() -> list[str]:
+    """Names of the places whose context comes with the package."""
+    return sorted(path.stem for path in CONTEXTS.glob("*.nc"))
+
+
+def find_context(options: dict[str, Any], *, quiet: bool, command: str) -> xr.Dataset:
+    """The context of the place that the options name: read, bundled, or made from files or the network.
+
+    Raises WrongUse for no place or two of them.
+    """
+    from gentraffic.files import read_context
+
+    given = [n for n in ("city", "bbox", "polygon", "cells", "stations", "context") if options.get(n) is not None]
+    if len(given) > 1:
+        raise WrongUse(f"two places given, --{given[0]} and --{given[1]}: give one")
+    if not given and options.get("osm") is None:
+        raise WrongUse("no place given: name one with --city, --bbox, --polygon, --cells, --stations, --osm or --context")
+    shaping = [n for n in ("osm", "cell_size", "radius", "id_column") if options.get(n) is not None]
+    if given == ["context"]:
+        if shaping:
+            raise WrongUse(f"--{shaping[0].replace('_', '-')} does not go with --context, whose cells are made already")
+        return _zone(read_context(options["context"]), options.get("timezone"))
+    city = options.get("city")
+    if city is not None and not shaping and city.strip().lower() in bundled_cities():
+        return _zone(read_context(CONTEXTS / f"{city.strip().lower()}.nc"), options.get("timezone"))
+    from gentraffic.place import read_place
+
+    with progress("Overpass", quiet=quiet) as tell:
+        return read_place(
+            city=city,
+            bbox=_box(options.get("bbox")),
+            polygon=options.get("polygon"),
+            cells=options.get("cells"),
+            stations=options.get("stations"),
+            osm=options.get("osm"),
+            cell_size=options.get("cell_size"),
+            radius_m=options.get("radius"),
+            id_column=options.get("id_column"),
+            offline=bool(options.get("offline")),
+            timezone=options.get("timezone"),
+            command=command,
+            progress=tell,
+        )
+
+
+@contextmanager
+def progress(what: str, *, quiet: bool) -> Iterator[Tell]:
+    """A progress bar on a terminal, nothing elsewhere: yields tell(done, of)."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda done, of: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, of: bar.update(task, completed=done, total=of)
+
+
+def report(values: dict[str, Any], lines: list[str], *, as_json: bool, quiet: bool) -> None:
+    """End a command: the values as JSON, or the lines for a person, or nothing."""
+    if as_json:
+        click.echo(json.dumps(values, indent=1, default=str))
+    elif not quiet:
+        for line in lines:
+            click.echo(line)
+
+
+def command_line() -> str:
+    """The command as it was typed, for the attributes of what it writes; paths shortened to their names."""
+    import shlex
+
+    words = [Path(word).name if "/" in word and not word.startswith("-") else word for word in sys.argv[1:]]
+    return shlex.join(["gentraffic", *words])
+
+
+def peak_rss_mb() -> float:
+    """The most memory that this process has held, in MiB."""
+    import resource
+
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(round(used / (2**20 if sys.platform == "darwin" else 2**10), 1))
+
+
+def _box(text: str | None) -> tuple[float, float, float, float] | None:
+    if text is None:
+        return None
+    try:
+        west, south, east, north = (float(part) for part in text.split(","))
+    except ValueError:
+        raise WrongUse(f"--bbox {text}: give four numbers, W,S,E,N in degrees") from None
+    return west, south, east, north
+
+
+def _zone(context: xr.Dataset, timezone: str | None) -> xr.Dataset:
+    if timezone is None:
+        return context
+    from gentraffic.schema import check_timezone
+
+    check_timezone(timezone)
+    return context.assign_attrs(timezone=timezone)
+
+
