@@ -122,10 +122,9 @@ def _read_vector(path: str | Path, what: str) -> gpd.GeoDataFrame:
     if path.stat().st_size > MAX_BYTES:
         raise BadInput(f"{path} has {path.stat().st_size} bytes, more than the cap of {MAX_BYTES}: cut it to the place")
     try:
-        if (
-            suffix in (".geojson", ".json")
-            and path.open("rb").read(256).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] != b"{"
-        ):
+        with path.open("rb") as stream:
+            start = stream.read(256).removeprefix(b"\xef\xbb\xbf").lstrip()
+        if suffix in (".geojson", ".json") and start[:1] != b"{":
             raise BadInput(f"{path} is empty or not GeoJSON: it must start with {{")
         parquet = suffix in (".parquet", ".geoparquet")
         with warnings.catch_warnings():  # GDAL's own remarks, such as on feature ids that nobody reads

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 CATEGORIES = ("Education", "Medical", "Public", "Entertainment", "Traffic", "Food", "Shop", "Others")
 
@@ -192,6 +191,8 @@ def categorise_table(key: Sequence[str], value: Sequence[str]) -> npt.NDArray[np
     """Index into CATEGORIES for each pair of a table, (n,); -1 where the pair names no place.
 
     Each distinct pair is looked up once, so that the cost of ten million rows is that of sorting them."""
+    import pandas as pd  # here, because the command line reads CATEGORIES before it knows what it is asked
+
     if len(key) != len(value):
         raise ValueError(f"key has {len(key)} rows and value {len(value)}: they must be as many")
     key_row, keys = pd.factorize(np.asarray(key, dtype=object))

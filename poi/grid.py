@@ -161,6 +161,8 @@ def grid_cells(grid: Grid, boundary: BaseGeometry | None = None) -> gpd.GeoDataF
 def to_metres(geometry: BaseGeometry, crs: str) -> BaseGeometry:
     """A geometry in degrees (EPSG:4326) in the metres of `crs`, its long edges bent as the ground bends them."""
     project = Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform
+    if geometry.geom_type == "Polygon" and geometry.area == 0:  # the box of one point, or of points on one line
+        geometry = geometry.envelope
     # a straight edge in degrees is a curve in metres: 0.05 degrees of chord stay within a few metres of it
     return shapely.transform(
         shapely.segmentize(geometry, 0.05), lambda xy: np.stack(project(xy[:, 0], xy[:, 1]), axis=-1)

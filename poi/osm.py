@@ -126,6 +126,7 @@ class _Tagged:
     value: list[str] = field(default_factory=list)
     place: list[Any] = field(default_factory=list)  # n: (lon, lat); w: node ids; r: ids of member ways
     newest: str = ""
+    seen: set[str] = field(default_factory=set)  # kinds of all elements with one of the keys, places or not
 
 
 def _from_extract(path: Path, examined: Examined, boundary: BaseGeometry | None) -> gpd.GeoDataFrame:
@@ -144,9 +145,11 @@ def _from_extract(path: Path, examined: Examined, boundary: BaseGeometry | None)
         extent = _extract_extent(file)
     known = ~np.isnan(xy).any(axis=1)
     lost = int((~known).sum())
-    warnings = (f"{path.name}: {lost} places have no coordinates in the file and are left out",) if lost else ()
+    warnings = [f"{path.name}: {lost} places have no coordinates in the file and are left out"] if lost else []
+    if tagged.seen == {"n"} and examined.kind == "pbf":  # a PBF that ends after a whole blob does not look cut
+        warnings.append(f"{path.name} holds nodes only: it is filtered, or cut off behind them")
     snapshot = header.get("osmosis_replication_timestamp", "") or examined.snapshot or tagged.newest or "unknown"
-    origin = Origin(path.name, snapshot, examined.sha256, extent, warnings)
+    origin = Origin(path.name, snapshot, examined.sha256, extent, tuple(warnings))
     key, value = np.asarray(tagged.key, dtype=object)[known], np.asarray(tagged.value, dtype=object)[known]
     return make_pois(xy[known, 0], xy[known, 1], key.tolist(), value.tolist(), origin, boundary)
 
@@ -160,6 +163,7 @@ def _tagged(file: osmium.io.File) -> _Tagged:
         tags = {tag.k: tag.v for tag in element.tags}
         hit = categorise(tags)
         kind = element.type_str()
+        found.seen.add(kind)
         if hit is None or element.deleted or (kind == "r" and tags.get("type") not in AREA_RELATIONS):
             continue
         found.kind.append(kind)

@@ -123,9 +123,7 @@ def _scan_xml(pieces: Iterator[bytes], name: str, cap: int) -> str | None:
     for piece in pieces:
         total += len(piece)
         if total > cap:
-            raise BadFile(
-                f"{name} unfolds to more than {cap} bytes (a decompression bomb?): raise the cap if you trust it"
-            )
+            raise _too_large(name, cap)
         if len(prolog) < _PROLOG:
             prolog += piece[:_PROLOG]
             if b"\0" in prolog[:256]:
@@ -165,11 +163,14 @@ def _walk_pbf(pieces: Iterator[bytes], name: str, cap: int) -> None:
         unfolded += size
         data_blobs += kind == b"OSMData"
         if size > _BLOB or unfolded > cap:
-            raise BadFile(
-                f"{name} unfolds to more than {min(cap, _BLOB)} bytes: if you trust it, set GENTRAFFIC_MAX_UNFOLDED_GB"
-            )
+            raise _too_large(name, min(cap, _BLOB) if size > _BLOB else cap)
     if not data_blobs:
         raise BadFile(f"{name} holds a header and no data: fetch it again")
+
+
+def _too_large(name: str, cap: int) -> BadFile:
+    mend = "if you trust it, set GENTRAFFIC_MAX_UNFOLDED_GB"
+    return BadFile(f"{name} unfolds to more than {cap} bytes (a decompression bomb?): {mend}")
 
 
 def _fields(message: bytes, name: str) -> dict[int, int | bytes]:

@@ -169,6 +169,9 @@ def test_a_pbf_with_a_header_and_no_data(shared_data: Path, tmp_path: Path) -> N
     refused(path, "holds a header and no data")
     path.write_bytes(whole[: second + 4])
     refused(path, "cut off at byte")
+    third = whole.index(b"\x0a\x07OSMData", second + 8) - 4
+    path.write_bytes(whole[:third])
+    assert any("holds nodes only" in line for line in read_pois(path).attrs["warnings"])
 
 
 def test_an_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
