@@ -1,6 +1,6 @@
 """Random streams that belong to a cell, so that no draw depends on what is drawn beside it.
 
-Every stream is keyed by (seed, purpose, cell id or lattice point, member, window) through numpy's SeedSequence.
+Every stream is keyed by (seed, purpose, cell id or lattice point[, member, window]) through numpy's SeedSequence.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from gentraffic.features import Floats
 
 SHAPE, LEVEL, LATTICE = 1, 2, 3  # purposes
+GOLDEN = (5**0.5 - 1) / 2
 LATTICE_M = 1000.0  # neighbours within about this distance share part of their level's surprise
 SHARED = 0.3  # how much of its variance: LOCATION / (LOCATION + NOISE) of gentraffic.level
 
@@ -35,11 +36,15 @@ def level_noise(seed: int, cell_ids: Sequence[Any], xy_m: Floats, member: int) -
     """Standard normal surprise of each cell's level: (cells,). Member 0, the control, has none.
 
     Part of it is the cell's own, part is a smooth field that neighbours share: a lattice of normal draws, read
-    bilinearly and divided by the norm of the weights, so that every cell has variance 1.
+    bilinearly and divided by the norm of the weights, so that every cell has variance 1. Further members rotate the
+    cell's quantile by the golden ratio (a Kronecker sequence): member m is the same however many are drawn, and few
+    members already spread evenly over what is possible, where independent ones would leave gaps.
     """
     if member == 0:
         return np.zeros(len(cell_ids))
-    own = np.array([_normal((seed, LEVEL, cell_key(c), member)) for c in cell_ids])
+    from scipy.special import ndtr, ndtri
+
+    own = np.array([_normal((seed, LEVEL, cell_key(c))) for c in cell_ids])
     place = xy_m / LATTICE_M
     low = np.floor(place).astype(np.int64)
     part = place - low
@@ -47,16 +52,18 @@ def level_noise(seed: int, cell_ids: Sequence[Any], xy_m: Floats, member: int) -
     for di in (0, 1):
         for dj in (0, 1):
             weight = np.abs(1 - di - part[:, 0]) * np.abs(1 - dj - part[:, 1])
-            field += weight * _lattice(seed, low + np.array([di, dj]), member)
+            field += weight * _lattice(seed, low + np.array([di, dj]))
             norm += weight**2
-    mixed: Floats = np.sqrt(SHARED) * field / np.sqrt(norm) + np.sqrt(1 - SHARED) * own
-    return mixed
+    mixed = np.sqrt(SHARED) * field / np.sqrt(norm) + np.sqrt(1 - SHARED) * own
+    quantile = (ndtr(mixed) + member * GOLDEN) % 1.0
+    out: Floats = ndtri(np.clip(quantile, 1e-6, 1 - 1e-6))
+    return out
 
 
-def _lattice(seed: int, points: NDArray[np.int64], member: int) -> Floats:
+def _lattice(seed: int, points: NDArray[np.int64]) -> Floats:
     unique, where = np.unique(points, axis=0, return_inverse=True)
     keys = unique.astype(np.uint64)
-    drawn = np.array([_normal((seed, LATTICE, int(i), int(j), member)) for i, j in keys])
+    drawn = np.array([_normal((seed, LATTICE, int(i), int(j))) for i, j in keys])
     out: Floats = drawn[where.ravel()]
     return out
 
