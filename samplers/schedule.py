@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
@@ -60,6 +61,9 @@ def _dpm(config: dict[str, Any], steps: int) -> Any:
 def _unipc(config: dict[str, Any], steps: int) -> Any:
     solver = UniPCMultistepScheduler(**config, use_exponential_sigmas=True)  # the same spacing under another name
     solver.set_timesteps(steps)
+    levels = 0.5 * (1 / solver.alphas_cumprod - 1).log().numpy()  # log sigma of every time step
+    nearest = np.interp(solver.sigmas[:-1].log().numpy(), levels, np.arange(len(levels))).round()
+    solver.timesteps = torch.from_numpy(nearest.astype(np.int64))  # diffusers cuts their fractions off
     return solver
 
 
