@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +24,22 @@ def provenance_of(
         }
         for row, folds in scores.items()
     }
-    credits = list(dict.fromkeys(part["attribution"] for part in data if part["attribution"]))
+    credits = credits_of(part["attribution"] for part in data)
     return {
         "gentraffic_version": __version__,
         "data": data,
-        "attribution": "; ".join(credits),
+        "attribution": credits,
         "metrics": means,
         "services": ["traffic"],
         **{key: value for key, value in told.items() if key != "validation"},
         "validation": told["validation"],
     }
+
+
+def credits_of(texts: Iterable[str]) -> str:
+    """Attributions joined, each part once."""
+    parts = [part.strip() for text in texts for part in text.split(";")]
+    return "; ".join(dict.fromkeys(part for part in parts if part))
 
 
 def model_card(name: str, provenance: dict[str, Any], judged: str, evidence: str) -> str:
@@ -52,7 +58,7 @@ def model_card(name: str, provenance: dict[str, Any], judged: str, evidence: str
         "",
         "| data | licence | attribution |",
         "|---|---|---|",
-        *(f"| {part['title']} | {part['license']} | {part['attribution']} |" for part in known["data"]),
+        *dict.fromkeys(f"| {part['title']} | {part['license']} | {part['attribution']} |" for part in known["data"]),
         "",
         f"On {known['machine']}, {known['threads']} thread(s), CPU: {known['minutes']} minutes, {known['steps']} steps of",
         f"{plan['batch']} windows, seed {known['seed']}, by",
@@ -101,10 +107,15 @@ def _origin(path: Path) -> dict[str, str]:
     return {
         "file": path.name,
         "sha256": digest,
-        "title": str(attrs.get("title") or attrs.get("place") or path.stem),
+        "title": _title(attrs, path),
         "license": str(attrs.get("license", "not stated")),
         "attribution": str(attrs.get("attribution", "")),
     }
+
+
+def _title(attrs: dict[str, Any], path: Path) -> str:
+    title, place = str(attrs.get("title", "")), str(attrs.get("place", ""))
+    return f"Points of interest, {place}" if "featureType" not in attrs and place else title or path.stem
 
 
 def _mean(values: Sequence[float]) -> float:

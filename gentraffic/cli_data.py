@@ -19,6 +19,8 @@ FILE = click.Path(path_type=Path)
 @click.command(short_help="POIs, cells and stations of a place, once, into a context file.")
 @with_options(PLACE)
 @click.option("--sites", type=FILE, metavar="FILE", help="Known base-station sites (CSV or Parquet: lon, lat[, n_cells]).")
+@click.option("--sites-credit", metavar="TEXT", help="Who made the sites, for the attribution.")
+@click.option("--place", metavar="NAME", help="What the place is called. [default: from its source]")
 @click.option("--network", metavar="NAME", help="The measured network that the cells belong to, if any.")
 @click.option("-o", "--out", type=FILE, required=True, metavar="OUT", help="Context: .nc or .zarr.")
 @with_options(COMMON)
@@ -38,10 +40,12 @@ def fetch(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) ->
     context = find_context(options, quiet=quiet, command=command_line())
     if options["network"]:
         context = context.assign_attrs(network=options["network"])
+    if options["place"]:
+        context = context.assign_attrs(place=options["place"])
     if options["sites"] is not None:
         from gentraffic.sites import with_sites
 
-        context = with_sites(context, options["sites"])
+        context = with_sites(context, options["sites"], options["sites_credit"])
     write_context(context, out)
     pois = int(context["poi_count"].sum())
     warnings = [w for w in str(context.attrs.get("warnings", "")).splitlines() if w]

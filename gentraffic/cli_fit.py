@@ -130,7 +130,7 @@ def models(as_json: bool, quiet: bool, debug: bool) -> None:
         found.append(
             {
                 "name": name,
-                "trained_on": [part["title"] for part in known.get("data", [])],
+                "trained_on": list(dict.fromkeys(part["title"] for part in known.get("data", []))),
                 "licenses": sorted({part["license"] for part in known.get("data", [])}),
                 "parameters": known.get("parameters"),
                 "card": str(MODELS / name / "README.md"),

@@ -211,8 +211,10 @@ def provenance(
     import numpy
     import torch
 
+    from gentraffic.card import credits_of
+
     carried = ("osm_source", "osm_snapshot", "osm_sha256", "warnings", "positions")
-    credit = "; ".join(part for part in (str(context.attrs.get("attribution", "")), model.get("attribution", "")) if part)
+    credit = credits_of((str(context.attrs.get("attribution", "")), str(model.get("attribution", ""))))
     return {
         "title": f"Synthetic cellular traffic, {context.attrs.get('place', '')}",
         "source": "drawn by a generative model; not measured",

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 REACH_M = 400.0  # a site farther than this from every cell's centre lies outside the place
 
 
-def with_sites(context: xr.Dataset, path: Path) -> xr.Dataset:
+def with_sites(context: xr.Dataset, path: Path, credit: str | None = None) -> xr.Dataset:
     """The context with `stations` (cell): sites, or radio cells where the table has `n_cells`, nearest to each cell.
 
-    Raises BadInput for a table without lon and lat, NoData when no site lies in the place.
+    credit: who made the table, for the attribution.
+        Raises BadInput for a table without lon and lat, NoData when no site lies in the place.
     """
     import pandas as pd
     import pyproj
@@ -45,5 +46,5 @@ def with_sites(context: xr.Dataset, path: Path) -> xr.Dataset:
         raise NoData(f"{path}: none of its {len(table)} sites lies in {context.attrs.get('place', 'the place')}")
     count = np.bincount(cell[inside], weights=weight[inside], minlength=context.sizes["cell"])
     out = context.assign(stations=("cell", count.astype(np.float32), {"units": "1", "long_name": "known radio cells"}))
-    credit = str(context.attrs.get("attribution", ""))
-    return out.assign_attrs(attribution=f"{credit}; sites: {path.name}", sites_source=path.name)
+    credits = f"{context.attrs.get('attribution', '')}; {credit or f'sites: {path.name}'}"
+    return out.assign_attrs(attribution=credits, sites_source=path.name)
