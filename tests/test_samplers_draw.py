@@ -1,5 +1,6 @@
 """The drawing loop on normal distributions, whose draws have a known mean and covariance."""
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -92,7 +93,7 @@ def test_ddpm_noise_differs_between_series_and_between_steps() -> None:
     seen: list[Tensor] = []
     draw(Silent(), condition(2, 4000), seeds=seeds(2), steps=4, solver="ddpm")
     added = [seen[0]]  # (2, 4000) each: the starting noise, then what every step adds to a multiple of the series
-    for before, after in zip(seen, seen[1:], strict=False):
+    for before, after in pairwise(seen):
         share = (before * after).sum(1, keepdim=True) / before.pow(2).sum(1, keepdim=True)
         added.append(after - share * before)
     assert torch.corrcoef(torch.cat(added)).fill_diagonal_(0).abs().max() < 0.07  # 4.5 / sqrt(4000)
