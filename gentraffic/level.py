@@ -34,7 +34,8 @@ class NetworkLevel:
     """The level model of one measured network.
 
     mean, spread: of log mean traffic over live cells (log of the source's unit). scale: of the log POI counts and of
-    those around (16 columns). weights: (8,) linear part. points: (n, 16), pull: (n,) the smooth part. residual: quantiles of the left-out residuals. highest: log level that no draw exceeds.
+    those around (16 columns). weights: (8,) linear part. points: (n, 16), pull: (n,) the smooth part. residual:
+    quantiles of the left-out residuals. highest: log level that no draw exceeds.
     mean_traffic: the mean cell's traffic, in the source's unit: relative traffic 1.
     """
 
@@ -137,7 +138,7 @@ class LevelModel:
 
 @dataclass(frozen=True)
 class Measured:
-    """Live cells of one measured network: log POI counts of the cell and around (cells, 8), traffic, location (cells,)."""
+    """Live cells of one measured network: log POI counts of and around the cell (cells, 8), traffic, location (cells,)."""
 
     network: str
     counts: Floats
