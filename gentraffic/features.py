@@ -47,7 +47,8 @@ class Places:
     """What is known of the cells of one context, before standardisation.
 
     counts: (cells, 8) log1p of the POI counts. around: (cells, 8) log1p of their Gaussian mean within AROUND_M.
-    density: (cells, 3) log mean count of all POIs around, at RADII_M. sites: (cells, 2) log density of known base-station sites around, at SITE_RADII_M; None where not known.
+    density: (cells, 3) log mean count of all POIs around, at RADII_M. sites: (cells, 2) log density of known
+    base-station sites around, at SITE_RADII_M; None where not known.
     xy_m: (cells, 2) metres. network: the measured network that the cells belong to, "" if none.
     """
 

@@ -66,7 +66,7 @@ class Prepared:
 
 
 def source_weights(sources: Sequence[Source]) -> Floats:
-    """How often each source is drawn from: by the root of its locations; without POIs, half the median of the others."""
+    """How often each source is drawn from: the root of its locations; without POIs, half the median of the others."""
     root = np.array([np.sqrt(len(np.unique(s.location))) for s in sources], dtype=np.float64)
     placed = np.array([s.places is not None for s in sources])
     if placed.any():
