@@ -97,35 +97,40 @@ def activity_index(places: Places) -> Floats:
 def smooth_density(values: Floats, xy_m: Floats, radius_m: float) -> Floats:
     """Gaussian mean of `values` over the cells around each cell: (cells,).
 
-    Values are binned at half the radius, smoothed, divided by the equally smoothed number of cells (so that an edge is
-    not a desert), and read back by bilinear interpolation: linear in the number of cells, whatever the radius.
+    Values are shared out over a raster of half the radius, smoothed, divided by the equally smoothed number of cells
+    (an edge is not a desert), and read back, bilinearly both ways: linear in the number of cells, whatever the radius.
     """
     from scipy import ndimage
 
     pitch = radius_m / 2
     low = np.floor(xy_m.min(axis=0) / pitch) - 1
     place = xy_m / pitch - low - 0.5
-    blocks, slots = _compact(np.floor(place).astype(np.int64))
-    inside = place - blocks  # positions in a raster without the empty land between far-apart groups of cells
-    shape = tuple(int(n) + 2 for n in inside.max(axis=0))
-    flat = np.ravel_multi_index(tuple(slots.T), shape)
-    weight = np.bincount(flat, minlength=int(np.prod(shape))).reshape(shape).astype(np.float64)
-    total = np.bincount(flat, weights=values, minlength=int(np.prod(shape))).reshape(shape)
-    top, bottom = (ndimage.gaussian_filter(a, 2.0, mode="constant", truncate=4.0) for a in (total, weight))
-    at = inside.T
-    read = [ndimage.map_coordinates(a, at, order=1, mode="nearest") for a in (top, bottom)]
-    density: Floats = read[0] / np.maximum(read[1], 1e-12)
+    whole, part = np.floor(place).astype(np.int64), place - np.floor(place)
+    slots = _compact(whole)
+    shape = tuple(int(n) + 2 for n in slots.max(axis=0))
+    top, bottom = np.zeros(shape), np.zeros(shape)
+    corners = [
+        (np.abs(1 - i - part[:, 0]) * np.abs(1 - j - part[:, 1]), (slots[:, 0] + i, slots[:, 1] + j))
+        for i in (0, 1)
+        for j in (0, 1)
+    ]
+    for share, at in corners:
+        np.add.at(top, at, share * values)
+        np.add.at(bottom, at, share)
+    width = np.sqrt(4 - 1 / 3)  # of 2 pixels; sharing out and reading back widen by the variance 1/6 each
+    top, bottom = (ndimage.gaussian_filter(a, width, mode="constant", truncate=5.0) for a in (top, bottom))
+    total = sum(share * top[at] for share, at in corners)
+    density: Floats = total / np.maximum(sum(share * bottom[at] for share, at in corners), 1e-12)
     return density
 
 
-def _compact(bins: NDArray[np.int64], gap: int = 20) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Bins (cells, 2) with empty stretches of more than `gap` rows or columns closed: the shift and the new bins."""
-    shift = np.empty_like(bins)
+def _compact(bins: NDArray[np.int64], gap: int = 20) -> NDArray[np.int64]:
+    """Bins (cells, 2) with empty stretches of more than `gap` rows or columns closed: the land between far towns."""
+    out = np.empty_like(bins)
     for axis in range(2):
         used, where = np.unique(bins[:, axis], return_inverse=True)
-        steps = np.diff(used, prepend=used[0])
-        shift[:, axis] = (used - np.cumsum(np.minimum(steps, gap)))[where]
-    return shift, bins - shift
+        out[:, axis] = np.cumsum(np.minimum(np.diff(used, prepend=used[0]), gap))[where]
+    return out
 
 
 def _log_density(values: Floats, xy_m: Floats, radius_m: float) -> Floats:

@@ -138,7 +138,7 @@ class LevelModel:
 
 @dataclass(frozen=True)
 class Measured:
-    """Live cells of a measured network: log POI counts of and around the cell (cells, 8), traffic, location (cells,)."""
+    """Live cells of a measured network: log POI counts of and around each (cells, 8), traffic, location (cells,)."""
 
     network: str
     counts: Floats

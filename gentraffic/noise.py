@@ -27,9 +27,9 @@ def cell_key(cell_id: Any) -> int:
     return int.from_bytes(hashlib.blake2b(str(cell_id).encode(), digest_size=8).digest(), "little")
 
 
-def shape_seeds(seed: int, cell_ids: Sequence[Any], member: int, window: int) -> list[np.random.SeedSequence]:
-    """The streams of the weeks of some cells."""
-    return [np.random.SeedSequence((seed, SHAPE, cell_key(c), member, window)) for c in cell_ids]
+def shape_seeds(seed: int, cell_ids: Sequence[Any], pair: int, window: int) -> list[np.random.SeedSequence]:
+    """The streams of the weeks of some cells, for one pair of antithetic members (0 is the control, alone)."""
+    return [np.random.SeedSequence((seed, SHAPE, cell_key(c), pair, window)) for c in cell_ids]
 
 
 def level_noise(seed: int, cell_ids: Sequence[Any], xy_m: Floats, member: int) -> Floats:

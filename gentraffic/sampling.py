@@ -122,7 +122,8 @@ class _Work:
             x = draw(
                 bundle.model,
                 condition,
-                seeds=shape_seeds(recipe.seed, [self.ids[row] for row in padded], member, window),
+                seeds=shape_seeds(recipe.seed, [self.ids[row] for row in padded], (member + 1) // 2, window),
+                mirrored=member > 0 and member % 2 == 0,  # members 1 and 2, 3 and 4, ... are antithetic pairs
                 steps=recipe.steps,
                 solver=recipe.solver,
                 guidance=recipe.guidance,
@@ -131,7 +132,10 @@ class _Work:
             shared = OVERLAP_DAYS * HOURS * k
             known[:, :shared] = x[:, -shared:]
             at = first * HOURS * k
-            sheet[:, at : at + WEEK * k] = bundle.scaler.inverse(x.numpy())
+            ratio = bundle.scaler.inverse(x.numpy())
+            if window == 0:  # the level is the mean of the first whole week; later weeks may differ from it
+                mean = ratio.mean(axis=1, keepdims=True)
+            sheet[:, at : at + WEEK * k] = ratio / mean
         sheet *= np.exp(log_level).astype(np.float32)[:, None]
         return self.calendar.read(sheet[: len(tile)])
 

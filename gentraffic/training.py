@@ -38,15 +38,15 @@ class Plan:
     single place can be recognised by it, and so that each part may be absent.
     """
 
-    steps: int = 3000
+    steps: int = 2500
     batch: int = 64
     learning_rate: float = 3e-3
     warmup: int = 200
     weight_decay: float = 0.01
     ema: float = 0.998
-    place_noise: float = 1.0
+    place_noise: float = 0.7
     place_keep: float = 0.5
-    level_noise: float = 0.5
+    level_noise: float = 0.3
     level_keep: float = 0.9
     network_keep: float = 0.75
     check_every: int = 250

@@ -41,18 +41,23 @@ def draw(
     steps: int,
     solver: str = "dpm++",
     guidance: float = 1.0,
+    mirrored: bool = False,
 ) -> Tensor:
     """Draw one window of traffic per seed: (B, T), on the scale that the denoiser was trained on.
 
     seeds: B random streams. steps: solver steps (network calls; twice as many with guidance). solver: a key of
     `samplers.schedule.SOLVERS`. guidance: classifier-free guidance, 1 = none, more = what stands there counts for more
     (Ho and Salimans 2022: unconditional + guidance x (conditional - unconditional)).
+    mirrored: start from the negative of the seeds' noise: with its twin, a pair of antithetic variates (Hammersley and
+    Morton 1956), whose mean errs less than that of two independent draws; each of the two is distributed alike.
     Raises ValueError for an unknown solver or an impossible number of steps.
     """
     length = condition.time.shape[1]
     scheduler = make_solver(solver, denoiser.noise, steps)
     device = condition.time.device
     x = starting_noise(seeds, length).to(device) * float(scheduler.init_noise_sigma)
+    if mirrored:
+        x = -x
     # stochastic solvers draw from one torch stream per series, keyed like the starting noise
     streams = [torch.Generator().manual_seed(int(s.generate_state(1, np.uint64)[0] >> 1)) for s in seeds]
     extra = {"generator": streams} if solver == "ddpm" else {}

@@ -1,0 +1,291 @@
+"""Every fidelity metric of METRICS.md for one synthetic row beside the real series, each with its interval or a reason.
+
+Formulas live in `gentraffic.metrics`; here is which of them take the ensemble's mean and which its members, what must
+be known for each, and how its interval is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gentraffic import metrics as m
+from gentraffic.evaluation_intervals import (
+    Resample,
+    hist_draws,
+    interval,
+    loop_draws,
+    pair_distance_cells,
+    tail_draws,
+)
+from gentraffic.metrics_distribution import LAGS_H
+from gentraffic.metrics_paired import Floats
+
+Found = tuple[float, NDArray[np.float64] | None]
+NO_TIME = "the files share no time, and this metric compares hour with hour"
+ONE_MEMBER = "the ensemble has one member: draw two or more (gentraffic sample --members 20)"
+
+
+@dataclass(frozen=True)
+class Score:
+    """One metric of one row: its value and 95% interval; None with a `reason` where it has no value."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    reason: str = ""
+
+
+@dataclass
+class Row:
+    """One synthetic row beside the real series. The scores are functions of it.
+
+    real: (cells, steps), live cells; members: (m, cells, steps) in the same units. clock: (steps,) local seconds since
+    1970. xy_m: (cells, 2). weeks: (weeks, cells, steps) whole real weeks. scale: the divisor of `_p9999`.
+    """
+
+    real: NDArray[np.float64]
+    members: Floats
+    clock: NDArray[np.int64]
+    step_s: int
+    xy_m: NDArray[np.float64]
+    weeks: Floats
+    scale: float
+    paired: bool
+    resample: Resample
+
+    @cached_property
+    def mean(self) -> NDArray[np.float64]:
+        """(cells, steps) the ensemble's mean: what point metrics score."""
+        return np.asarray(self.members.mean(axis=0, dtype=np.float64))
+
+    @cached_property
+    def one(self) -> Floats:
+        """(m, cells, steps), or (cells, steps) of the only member."""
+        return self.members if len(self.members) > 1 else self.members[0]
+
+    def hours(self) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
+        """(real, ensemble mean, first local hour), hourly. ValueError where the steps are no parts of hours."""
+        return *(hourly(v, self.clock, self.step_s) for v in (self.real, self.mean)), self.first_hour
+
+    @property
+    def first_hour(self) -> int:
+        """Local hour of the first hourly value."""
+        return int(hourly_clock(self.clock, self.step_s)[0] // 3600 % 24)
+
+
+def hourly_clock(clock: NDArray[np.int64], step_s: int) -> NDArray[np.int64]:
+    """Local seconds at which the hourly values start; see `hourly`."""
+    if 3600 % step_s:
+        raise ValueError(f"steps of {step_s / 60:g} min are no parts of hours, and this metric needs hourly values")
+    size = 3600 // step_s
+    first = int(np.argmax(clock % 3600 < step_s))
+    steps = (len(clock) - first) // size
+    if steps < 1:
+        raise ValueError(f"{len(clock)} steps hold no whole hour")
+    starts: NDArray[np.int64] = clock[first : first + steps * size : size]
+    return starts[whole_days(starts)]
+
+
+def hourly(values: Floats, clock: NDArray[np.int64], step_s: int) -> NDArray[np.float64]:
+    """(..., hours) means of `values` (..., steps) over local hours.
+
+    Where the clocks change within, only whole local days of 24 hours are kept, so that every 24 values are a day.
+    """
+    hourly_clock(clock, step_s)  # refuses what has no hours
+    size = 3600 // step_s
+    first = int(np.argmax(clock % 3600 < step_s))
+    steps = (values.shape[-1] - first) // size
+    parts = values[..., first : first + steps * size].reshape(*values.shape[:-1], steps, size)
+    starts = clock[first : first + steps * size : size]
+    return np.asarray(parts.mean(axis=-1, dtype=np.float64)[..., whole_days(starts)])
+
+
+def whole_days(starts: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """(hours,) which to keep: all, or where local time jumps, those of local days that have 24 hours, one by one."""
+    if not (np.diff(starts) != 3600).any():
+        return np.ones(len(starts), dtype=bool)
+    _, day, count = np.unique(starts // 86_400, return_inverse=True, return_counts=True)
+    distinct = np.array([len(np.unique(starts[day == d])) for d in range(len(count))])
+    keep = ((count == 24) & (distinct == 24))[day]
+    if not keep.any():
+        raise ValueError("the clocks change here, and no local day of 24 hours is left")
+    return np.asarray(keep)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric: how a row's value and draws are computed, what it needs, and the value of a perfect row (`best`).
+
+    `of`: the metric of which this one is the `_p9999` scaling. `shown`: what the value is multiplied by in tables.
+    """
+
+    name: str
+    compute: Callable[[Row], Found]
+    about: str
+    paired: bool = False
+    ensemble: bool = False
+    best: float = 0.0
+    of: str = ""
+    shown: float = 1.0
+    in_units: bool = False
+
+    @property
+    def label(self) -> str:
+        """The name in tables, with the factor that they show it with."""
+        return f"{self.name} x1e4" if self.shown == 1e4 else self.name
+
+
+def _cells(row: Row, values: NDArray[np.float64], cells: NDArray[np.bool_] | None = None) -> Found:
+    """A mean over cells."""
+    return float(values.mean()), row.resample.mean(values, cells)
+
+
+def _root(found: Found) -> Found:
+    value, draws = found
+    return float(np.sqrt(value)), None if draws is None else np.sqrt(draws)
+
+
+def _varying(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(cells,) where the series is not constant: what min-max scaling keeps."""
+    return np.asarray(values.max(axis=1) > values.min(axis=1))
+
+
+def _softmax24(row: Row) -> Found:
+    real, mean, first_hour = row.hours()
+    return _cells(row, m.jsd_softmax24_cells(real, mean, first_hour=first_hour), _varying(real))
+
+
+def _coverage(nominal: float) -> Callable[[Row], Found]:
+    return lambda row: _cells(row, m.coverage_cells(row.real, row.members, nominal))
+
+
+def _levels(score: Callable[[Floats, Floats], float]) -> Callable[[Row], Found]:
+    """A metric of mean levels: for the draws, each cell is a series of one step, its level."""
+
+    def compute(row: Row) -> Found:
+        a, b = row.real.mean(axis=1)[:, None], row.mean.mean(axis=1)[:, None]
+        return score(row.real, row.mean), loop_draws(lambda i: score(a[i], b[i]), row.resample)
+
+    return compute
+
+
+def _distance_week(row: Row) -> Found:
+    curves = (row.resample.mean(v) for v in (row.real, row.mean))
+    draws = [m.jsd_distance_week(a[None], b[None]) for a, b in zip(*curves, strict=True)]  # a mean cell each
+    return m.jsd_distance_week(row.real, row.one), np.array(draws)
+
+
+def _acf(row: Row) -> Found:
+    if 3600 % row.step_s:
+        raise ValueError(f"steps of {row.step_s / 60:g} min are no parts of hours, in which the lags are")
+    per_hour = 3600 // row.step_s
+    value = m.acf_error(row.real, row.one, per_hour=per_hour)
+    lags = [k * per_hour for k in LAGS_H if k * per_hour < row.real.shape[1]]
+    drawn = np.mean([m.autocorrelation(s, lags) for s in row.members], axis=0)
+    apart = row.resample.mean(drawn) - row.resample.mean(m.autocorrelation(row.real, lags))
+    return value, np.abs(apart).mean(axis=1)
+
+
+def _peak_hour(row: Row) -> Found:
+    real, mean, first_hour = row.hours()
+    skip = -first_hour % 24  # whole local days
+    return _cells(row, m.peak_hour_error_cells(real[:, skip:], mean[:, skip:]))
+
+
+def _tail(name: str, quantile: float) -> Callable[[Row], Found]:
+    def compute(row: Row) -> Found:
+        low = np.quantile(row.real, quantile)
+        if not low > 0:
+            raise ValueError(f"the real {quantile:.1%} quantile is 0: there is no ratio")
+        value = getattr(m, name)(row.real, row.one)
+        return value, tail_draws(row.real, row.members, quantile, row.resample)
+
+    return compute
+
+
+def _diversity(row: Row) -> Found:
+    if len(row.weeks) < 2:
+        raise ValueError(f"the real file holds {len(row.weeks)} whole weeks of these cells: two are needed to compare with")
+    value = m.diversity(row.members, row.weeks)
+    top, bottom = (row.resample.mean(pair_distance_cells(v)) for v in (row.members, row.weeks))
+    return value, np.divide(top, bottom, out=np.full_like(top, np.nan), where=bottom > 0)
+
+
+METRICS = (
+    Metric("mae", lambda r: _cells(r, m.mae_cells(r.real, r.mean)), "mean absolute error", paired=True, in_units=True),
+    Metric("rmse", lambda r: _root(_cells(r, m.mse_cells(r.real, r.mean))), "root mean squared error", paired=True, in_units=True),
+    Metric("mae_p9999", lambda r: _unused(), "mae / the 99.99% quantile of training data", paired=True, of="mae"),
+    Metric("rmse_p9999", lambda r: _unused(), "rmse / the 99.99% quantile of training data", paired=True, of="rmse"),
+    Metric("mae_minmax", lambda r: _cells(r, m.mae_minmax_cells(r.real, r.mean), _varying(r.real)),
+           "mae, each cell scaled by its real range", paired=True),
+    Metric("rmse_minmax", lambda r: _root(_cells(r, m.mse_minmax_cells(r.real, r.mean), _varying(r.real))),
+           "rmse, each cell scaled by its real range", paired=True),
+    Metric("jsd_softmax24", _softmax24, "divergence of each day's shape", paired=True, shown=1e4),
+    Metric("crps", lambda r: _cells(r, m.crps_cells(r.real, r.members)), "error of the whole ensemble",
+           paired=True, ensemble=True, in_units=True),
+    Metric("crps_p9999", lambda r: _unused(), "crps / the 99.99% quantile of training data",
+           paired=True, ensemble=True, of="crps"),
+    Metric("crps_shape", lambda r: _cells(r, m.crps_shape_cells(r.real, r.members)), "crps when the level is known",
+           paired=True, ensemble=True, in_units=True),
+    Metric("crps_shape_p9999", lambda r: _unused(), "crps_shape / the 99.99% quantile of training data",
+           paired=True, ensemble=True, of="crps_shape"),
+    Metric("crps_level", lambda r: _cells(r, m.crps_level_cells(r.real, r.members)), "crps of the log mean level",
+           paired=True, ensemble=True),
+    Metric("coverage_50", _coverage(0.5), "share of real values in the central 50%", paired=True, ensemble=True, best=0.5),
+    Metric("coverage_90", _coverage(0.9), "share of real values in the central 90%", paired=True, ensemble=True, best=0.9),
+    Metric("jsd_hist", lambda r: (m.jsd_hist(r.real, r.one), hist_draws(r.real, r.members, r.resample)),
+           "divergence of the values' histograms"),
+    Metric("jsd_distance_week", _distance_week, "distance of the mean curves; ignores scale"),
+    Metric("level_spearman", _levels(m.level_spearman), "rank correlation of the cells' levels", best=1.0),
+    Metric("level_logmae", _levels(m.level_logmae), "error of the log levels, medians removed"),
+    Metric("acf_error", _acf, "error of the autocorrelation"),
+    Metric("spatial_acf_error", lambda r: (m.spatial_acf_error(r.real, r.one, r.xy_m), None),
+           "error of the spatial autocorrelation"),
+    Metric("peak_hour_error", _peak_hour, "hours between the busiest hours"),
+    Metric("tail_ratio_99", _tail("tail_ratio_99", 0.99), "99% quantile, synthetic / real", best=1.0),
+    Metric("tail_ratio_999", _tail("tail_ratio_999", 0.999), "99.9% quantile, synthetic / real", best=1.0),
+    Metric("diversity", _diversity, "spread of members / of real weeks", ensemble=True, best=1.0),
+)  # fmt: skip
+
+
+def _unused() -> Found:
+    raise AssertionError("a scaled metric is derived from the one that it names in `of`")
+
+
+def score(row: Row) -> dict[str, Score]:
+    """Name -> Score for every metric, in the order of METRICS."""
+    found: dict[str, Score] = {}
+    for metric in METRICS:
+        if metric.paired and not row.paired:
+            found[metric.name] = Score(None, reason=NO_TIME)
+        elif metric.ensemble and len(row.members) < 2:
+            found[metric.name] = Score(None, reason=ONE_MEMBER)
+        elif metric.of:
+            found[metric.name] = _divided(found[metric.of], row.scale)
+        else:
+            found[metric.name] = _computed(metric, row)
+    return found
+
+
+def _computed(metric: Metric, row: Row) -> Score:
+    try:
+        value, draws = metric.compute(row)
+    except ValueError as error:
+        return Score(None, reason=str(error))
+    if not np.isfinite(value):
+        return Score(None, reason="not defined here: fewer than two cells, or all values of one file are equal")
+    ends = None if draws is None else interval(draws)
+    return Score(value, *ends) if ends else Score(value)
+
+
+def _divided(score: Score, scale: float) -> Score:
+    if score.value is None or not scale > 0:
+        return replace(score, value=None, reason=score.reason or "the 99.99% quantile is 0", low=None, high=None)
+    values: Any = [None if v is None else v / scale for v in (score.value, score.low, score.high)]
+    return Score(*values)
