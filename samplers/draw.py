@@ -58,8 +58,9 @@ def draw(
     x = starting_noise(seeds, length).to(device) * float(scheduler.init_noise_sigma)
     if mirrored:
         x = -x
-    # stochastic solvers draw from one torch stream per series, keyed like the starting noise
-    streams = [torch.Generator().manual_seed(int(s.generate_state(1, np.uint64)[0] >> 1)) for s in seeds]
+    # stochastic solvers draw from one torch stream per series, keyed like the starting noise; twins have one each, or
+    # the noise that both are given on the way would make them alike
+    streams = [torch.Generator().manual_seed(int(s.generate_state(2, np.uint64)[int(mirrored)] >> 1)) for s in seeds]
     extra = {"generator": streams} if solver == "ddpm" else {}
     given = None if condition.known is None else ~condition.known.isnan()
     values = None if condition.known is None else condition.known.nan_to_num()

@@ -119,6 +119,25 @@ def test_known_values_come_out_untouched_and_the_rest_follows_them(solver: str) 
     assert gap > 1.5 * (x[:, ~given].double().numpy() - mean).std()  # without them, draws are much further off
 
 
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_twins_are_distributed_alike_and_lie_on_both_sides_of_the_mean(solver: str) -> None:
+    noise = SHORT if solver == "ddpm" else Noise()
+    model = Gaussian(MEAN, ar1(T), noise)
+    steps = {"ddpm": 120, "ddim": 150}.get(solver, 24)
+
+    def members(mirrored: bool) -> Tensor:
+        return draw(model, condition(1200, T), seeds=seeds(1200), steps=steps, solver=solver, mirrored=mirrored)
+
+    one, other = members(False), members(True)
+    check_moments(other, MEAN, ar1(T), 0.06)
+    together = float(np.corrcoef((one - one.mean(0)).flatten(), (other - other.mean(0)).flatten())[0, 1])
+    if solver == "ddpm":
+        assert abs(together) < 0.1  # noise of their own on the way
+    else:
+        np.testing.assert_allclose((one + other).numpy() / 2, np.tile(MEAN, (1200, 1)), atol=0.02)
+        assert together < -0.999
+
+
 class Toy:
     """Predicts the clean series place + 10 level + 0.3 x_t; linear, so that guidance has a closed form."""
 
