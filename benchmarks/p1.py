@@ -1,7 +1,7 @@
 """P1 of METRICS: traffic for locations that the model never saw, from POIs alone, beside the naive rows.
 
-    python benchmarks/p1.py --data ../shared/data -o benchmarks/p1.json            # everything: about an hour of one core
-    python benchmarks/p1.py --data ../shared/data -o /tmp/quick.json --quick       # two folds, few steps: does it run?
+    python benchmarks/p1.py --data ../shared/data -o benchmarks/p1.json    # everything: an hour of one core
+    python benchmarks/p1.py --data ../shared/data -o /tmp/quick.json --quick   # two folds, few steps
 
 Five folds by location on uomo_sd (week 0), uomo_nc and uomo_nj together; hourly, the first 168 hours; scores per live
 cell and held-out location, `_p9999` scaling per city and fold; 95% intervals by bootstrap over locations. Every row is

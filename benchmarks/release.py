@@ -2,8 +2,8 @@
 
     python benchmarks/release.py --data ../shared/data --work /tmp/release --evidence benchmarks/p1.md
 
-Contexts are what `gentraffic fetch` writes; the model is what `gentraffic fit stouter` writes; this script only types the
-commands. `--steps` shortens training for a trial.
+Contexts are what `gentraffic fetch` writes; the model is what `gentraffic fit stouter` writes; this script only types
+the commands. `--steps` shortens training for a trial.
 """
 
 from __future__ import annotations

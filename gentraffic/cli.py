@@ -15,6 +15,7 @@ import click
 
 from gentraffic import __version__
 from gentraffic.cli_data import fetch, import_
+from gentraffic.cli_evaluate import evaluate
 from gentraffic.cli_fit import fit, models
 from gentraffic.cli_sample import sample
 from gentraffic.errors import GentrafficError
@@ -38,7 +39,7 @@ def cli() -> None:
     """
 
 
-for command in (sample, fetch, import_, fit, models):
+for command in (sample, fetch, import_, fit, models, evaluate):
     cli.add_command(command)
 
 

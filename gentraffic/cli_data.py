@@ -18,7 +18,9 @@ FILE = click.Path(path_type=Path)
 
 @click.command(short_help="POIs, cells and stations of a place, once, into a context file.")
 @with_options(PLACE)
-@click.option("--sites", type=FILE, metavar="FILE", help="Known base-station sites (CSV or Parquet: lon, lat[, n_cells]).")
+@click.option(
+    "--sites", type=FILE, metavar="FILE", help="Known base-station sites (CSV or Parquet: lon, lat[, n_cells])."
+)
 @click.option("--sites-credit", metavar="TEXT", help="Who made the sites, for the attribution.")
 @click.option("--place", metavar="NAME", help="What the place is called. [default: from its source]")
 @click.option("--network", metavar="NAME", help="The measured network that the cells belong to, if any.")

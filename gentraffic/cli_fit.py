@@ -15,16 +15,25 @@ FILE = click.Path(path_type=Path)
 @click.command(short_help="Train a model on measured traffic (resumable).")
 @click.argument("name", type=click.Choice(["stouter"]))
 @click.option("--traffic", type=FILE, multiple=True, required=True, metavar="FILE", help="Measured traffic; repeat it.")
-@click.option("--context", type=FILE, multiple=True, metavar="FILE",
-              help="The POIs of the same cells; repeat it. Contexts of other places teach the station graph alone.")
+@click.option(
+    "--context",
+    type=FILE,
+    multiple=True,
+    metavar="FILE",
+    help="The POIs of the same cells; repeat it. Contexts of other places teach the station graph alone.",
+)
 @click.option("-o", "--out", type=FILE, required=True, metavar="DIR", help="The model folder.")
 @click.option("--service", metavar="NAME", help="The traffic variable to learn, where a file has several.")
-@click.option("--holdout", default=0.2, show_default=True, help="Share of locations held out, to stop in time and to score.")
+@click.option(
+    "--holdout", default=0.2, show_default=True, help="Share of locations held out, to stop in time and to score."
+)
 @click.option("--steps", type=int, help="Training steps at most. [default: 2500]")
 @click.option("--batch", type=int, help="Windows per step. [default: 64]")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--threads", type=int, default=0, help="Threads of torch. [default: all cores]")
-@click.option("--fusion", default="concat", show_default=True, help="concat, weighted, gated, cross-attention, decoupled.")
+@click.option(
+    "--fusion", default="concat", show_default=True, help="concat, weighted, gated, cross-attention, decoupled."
+)
 @click.option("--temporal-layer", default="gin", show_default=True, help="gin, gcn, gat or sage.")
 @click.option("--station-layer", default="gcn", show_default=True, help="gcn, gin, gat or sage.")
 @click.option("--prediction", default="v_prediction", show_default=True, help="epsilon, sample or v_prediction.")
@@ -94,7 +103,12 @@ def fit(
         )
     scores: dict[str, Any] = {}
     if parts:
-        places = {n: c for n in parts for c in contexts if set(parts[n][1].cell_id.tolist()) <= set(c["cell_id"].values.tolist())}
+        places = {
+            n: c
+            for n in parts
+            for c in contexts
+            if set(parts[n][1].cell_id.tolist()) <= set(c["cell_id"].values.tolist())
+        }
         scores = {row: [score(members, parts)] for row, members in naive_rows(parts, plan.seed).items()}
         scores["stouter (this model)"] = [score(model_row(bundle, places, parts, plan.seed, None), parts)]
     judged = table(scores) if scores else ""

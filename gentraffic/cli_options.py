@@ -25,14 +25,14 @@ def _file(**kwargs: Any) -> click.Path:
 
 
 PLACE = (
-    click.option("--city", metavar="NAME", help="A bundled city (see `gentraffic models`), else a name in OpenStreetMap."),
+    click.option("--city", metavar="NAME", help="A bundled city (`gentraffic models`), else a name in OpenStreetMap."),
     click.option("--bbox", metavar="W,S,E,N", help="A box in degrees, e.g. 11.09,46.05,11.15,46.09."),
-    click.option("--polygon", type=_file(), metavar="FILE", help="The area of a vector file (GeoJSON, GeoPackage, ...)."),
+    click.option("--polygon", type=_file(), metavar="FILE", help="The area of a vector file (GeoJSON, GeoPackage...)."),
     click.option("--cells", type=_file(), metavar="FILE", help="Your own cells: polygons with an id column."),
     click.option("--stations", type=_file(), metavar="FILE", help="Base stations: CSV or Parquet with lon, lat[, id]."),
     click.option("--osm", type=_file(), metavar="FILE",
-                 help="Offline OpenStreetMap extract (.osm[.gz|.bz2], .osm.pbf, saved Overpass answer) or a table of POIs"
-                      " (lon, lat, key, value); alone: the area of the file."),
+                 help="Offline OpenStreetMap extract (.osm[.gz|.bz2], .osm.pbf, saved Overpass answer) or a table"
+                      " of POIs (lon, lat, key, value); alone: the area of the file."),
     click.option("--cell-size", type=float, metavar="METRES", help="Side of the square cells. [default: 250]"),
     click.option("--radius", type=float, metavar="METRES", help="What a station covers. [default: 500]"),
     click.option("--id-column", metavar="NAME", help="The column of --cells or --stations that holds the ids."),
@@ -74,7 +74,9 @@ def find_context(options: dict[str, Any], *, quiet: bool, command: str) -> xr.Da
     if len(given) > 1:
         raise WrongUse(f"two places given, --{given[0]} and --{given[1]}: give one")
     if not given and options.get("osm") is None:
-        raise WrongUse("no place given: name one with --city, --bbox, --polygon, --cells, --stations, --osm or --context")
+        raise WrongUse(
+            "no place given: name one with --city, --bbox, --polygon, --cells, --stations, --osm or --context"
+        )
     shaping = [n for n in ("osm", "cell_size", "radius", "id_column") if options.get(n) is not None]
     if given == ["context"]:
         if shaping:
@@ -160,5 +162,3 @@ def _zone(context: xr.Dataset, timezone: str | None) -> xr.Dataset:
 
     check_timezone(timezone)
     return context.assign_attrs(timezone=timezone)
-
-

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gentraffic import __version__
-from gentraffic.cli_options import COMMON, PLACE, command_line, find_context, peak_rss_mb, progress, report, with_options
+from gentraffic.cli_options import (
+    COMMON,
+    PLACE,
+    command_line,
+    find_context,
+    peak_rss_mb,
+    progress,
+    report,
+    with_options,
+)
 from gentraffic.errors import NoData, WrongUse
 
 if TYPE_CHECKING:
@@ -22,7 +31,9 @@ FILE = click.Path(path_type=Path)
 @click.command(short_help="Draw a week (or any period) of traffic for a place.")
 @with_options(PLACE)
 @click.option("--context", type=FILE, metavar="FILE", help="A context file that `gentraffic fetch` wrote.")
-@click.option("--model", default="stouter-base", show_default=True, metavar="NAME|DIR", help="A bundled model or a folder.")
+@click.option(
+    "--model", default="stouter-base", show_default=True, metavar="NAME|DIR", help="A bundled model or a folder."
+)
 @click.option("-o", "--out", type=FILE, required=True, metavar="OUT", help="Traffic: .nc .zarr .parquet .csv .tif.")
 @click.option("--start", default="2026-01-05", show_default=True, metavar="DATE", help="First local day.")
 @click.option("--days", default=7, show_default=True, help="Local days.")
@@ -36,7 +47,9 @@ FILE = click.Path(path_type=Path)
 @click.option("--service", default="traffic", show_default=True, help="Name of the traffic variable.")
 @click.option("--total", metavar="SERVICE=AMOUNT/day",
               help="Scale so that the region carries exactly this in a mean day, e.g. traffic=5TB/day.")  # fmt: skip
-@click.option("--select", metavar="IDS|@FILE", help="Draw only these cells: ids with commas, or a file of one per line.")
+@click.option(
+    "--select", metavar="IDS|@FILE", help="Draw only these cells: ids with commas, or a file of one per line."
+)
 @click.option("--map", "map_file", type=FILE, metavar="FILE.html", help="A map that needs no network.")
 @click.option("--plot", "plot_file", type=FILE, metavar="FILE.png", help="A picture of the region's traffic.")
 @click.option("--dry-run", is_flag=True, help="Say what would be drawn, and stop.")

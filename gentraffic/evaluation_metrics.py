@@ -70,64 +70,48 @@ class Row:
         return self.members if len(self.members) > 1 else self.members[0]
 
     def hours(self) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
-        """(real, ensemble mean, first local hour), hourly. ValueError where the steps are no parts of hours."""
-        return *(hourly(v, self.clock, self.step_s) for v in (self.real, self.mean)), self.first_hour
-
-    @property
-    def first_hour(self) -> int:
-        """Local hour of the first hourly value."""
-        return int(hourly_clock(self.clock, self.step_s)[0] // 3600 % 24)
+        """(real, ensemble mean, local hour of the first value), hourly. ValueError where steps are no parts of hours."""
+        at = hour_steps(self.clock, self.step_s)
+        real, mean = (v[:, at].mean(axis=-1) for v in (self.real, self.mean))
+        return real, mean, int(self.clock[at[0, 0]] // 3600 % 24)
 
 
-def hourly_clock(clock: NDArray[np.int64], step_s: int) -> NDArray[np.int64]:
-    """Local seconds at which the hourly values start; see `hourly`."""
+def hour_steps(clock: NDArray[np.int64], step_s: int) -> NDArray[np.intp]:
+    """(hours, steps per hour) positions of the steps of each local hour, given their local seconds.
+
+    Where the clocks change within, only whole local days of 24 hours are kept, so that every 24 hours are a day.
+    ValueError where the steps are no parts of hours, or nothing is left.
+    """
     if 3600 % step_s:
         raise ValueError(f"steps of {step_s / 60:g} min are no parts of hours, and this metric needs hourly values")
     size = 3600 // step_s
     first = int(np.argmax(clock % 3600 < step_s))
-    steps = (len(clock) - first) // size
-    if steps < 1:
+    count = (len(clock) - first) // size
+    if count < 1:
         raise ValueError(f"{len(clock)} steps hold no whole hour")
-    starts: NDArray[np.int64] = clock[first : first + steps * size : size]
-    return starts[whole_days(starts)]
-
-
-def hourly(values: Floats, clock: NDArray[np.int64], step_s: int) -> NDArray[np.float64]:
-    """(..., hours) means of `values` (..., steps) over local hours.
-
-    Where the clocks change within, only whole local days of 24 hours are kept, so that every 24 values are a day.
-    """
-    hourly_clock(clock, step_s)  # refuses what has no hours
-    size = 3600 // step_s
-    first = int(np.argmax(clock % 3600 < step_s))
-    steps = (values.shape[-1] - first) // size
-    parts = values[..., first : first + steps * size].reshape(*values.shape[:-1], steps, size)
-    starts = clock[first : first + steps * size : size]
-    return np.asarray(parts.mean(axis=-1, dtype=np.float64)[..., whole_days(starts)])
-
-
-def whole_days(starts: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """(hours,) which to keep: all, or where local time jumps, those of local days that have 24 hours, one by one."""
-    if not (np.diff(starts) != 3600).any():
-        return np.ones(len(starts), dtype=bool)
-    _, day, count = np.unique(starts // 86_400, return_inverse=True, return_counts=True)
-    distinct = np.array([len(np.unique(starts[day == d])) for d in range(len(count))])
-    keep = ((count == 24) & (distinct == 24))[day]
+    at = first + np.arange(count * size).reshape(count, size)
+    starts = clock[at[:, 0]]
+    if (np.diff(starts) == 3600).all():
+        return at
+    _, day, hours = np.unique(starts // 86_400, return_inverse=True, return_counts=True)
+    distinct = np.array([len(np.unique(starts[day == d])) for d in range(len(hours))])
+    keep = ((hours == 24) & (distinct == 24))[day]
     if not keep.any():
         raise ValueError("the clocks change here, and no local day of 24 hours is left")
-    return np.asarray(keep)
+    return at[keep]
 
 
 @dataclass(frozen=True)
 class Metric:
     """A metric: how a row's value and draws are computed, what it needs, and the value of a perfect row (`best`).
 
-    `of`: the metric of which this one is the `_p9999` scaling. `shown`: what the value is multiplied by in tables.
+    `of` names the metric of which this one is the `_p9999` scaling, in place of `compute`. `shown`: what the value is
+    multiplied by in tables.
     """
 
     name: str
-    compute: Callable[[Row], Found]
     about: str
+    compute: Callable[[Row], Found] | None = None
     paired: bool = False
     ensemble: bool = False
     best: float = 0.0
@@ -169,6 +153,8 @@ def _levels(score: Callable[[Floats, Floats], float]) -> Callable[[Row], Found]:
     """A metric of mean levels: for the draws, each cell is a series of one step, its level."""
 
     def compute(row: Row) -> Found:
+        if len(row.real) < 2:
+            raise ValueError("one cell: its level has none to be compared with")
         a, b = row.real.mean(axis=1)[:, None], row.mean.mean(axis=1)[:, None]
         return score(row.real, row.mean), loop_draws(lambda i: score(a[i], b[i]), row.resample)
 
@@ -198,64 +184,57 @@ def _peak_hour(row: Row) -> Found:
     return _cells(row, m.peak_hour_error_cells(real[:, skip:], mean[:, skip:]))
 
 
-def _tail(name: str, quantile: float) -> Callable[[Row], Found]:
+def _tail(ratio: Callable[[Floats, Floats], float], quantile: float) -> Callable[[Row], Found]:
     def compute(row: Row) -> Found:
-        low = np.quantile(row.real, quantile)
-        if not low > 0:
+        if not np.quantile(row.real, quantile) > 0:
             raise ValueError(f"the real {quantile:.1%} quantile is 0: there is no ratio")
-        value = getattr(m, name)(row.real, row.one)
-        return value, tail_draws(row.real, row.members, quantile, row.resample)
+        return ratio(row.real, row.one), tail_draws(row.real, row.members, quantile, row.resample)
 
     return compute
 
 
 def _diversity(row: Row) -> Found:
     if len(row.weeks) < 2:
-        raise ValueError(f"the real file holds {len(row.weeks)} whole weeks of these cells: two are needed to compare with")
+        raise ValueError(f"{len(row.weeks)} whole weeks in the real file: two are needed as the unit")
     value = m.diversity(row.members, row.weeks)
     top, bottom = (row.resample.mean(pair_distance_cells(v)) for v in (row.members, row.weeks))
     return value, np.divide(top, bottom, out=np.full_like(top, np.nan), where=bottom > 0)
 
 
 METRICS = (
-    Metric("mae", lambda r: _cells(r, m.mae_cells(r.real, r.mean)), "mean absolute error", paired=True, in_units=True),
-    Metric("rmse", lambda r: _root(_cells(r, m.mse_cells(r.real, r.mean))), "root mean squared error", paired=True, in_units=True),
-    Metric("mae_p9999", lambda r: _unused(), "mae / the 99.99% quantile of training data", paired=True, of="mae"),
-    Metric("rmse_p9999", lambda r: _unused(), "rmse / the 99.99% quantile of training data", paired=True, of="rmse"),
-    Metric("mae_minmax", lambda r: _cells(r, m.mae_minmax_cells(r.real, r.mean), _varying(r.real)),
-           "mae, each cell scaled by its real range", paired=True),
-    Metric("rmse_minmax", lambda r: _root(_cells(r, m.mse_minmax_cells(r.real, r.mean), _varying(r.real))),
-           "rmse, each cell scaled by its real range", paired=True),
-    Metric("jsd_softmax24", _softmax24, "divergence of each day's shape", paired=True, shown=1e4),
-    Metric("crps", lambda r: _cells(r, m.crps_cells(r.real, r.members)), "error of the whole ensemble",
+    Metric("mae", "mean absolute error", lambda r: _cells(r, m.mae_cells(r.real, r.mean)), paired=True, in_units=True),
+    Metric("rmse", "root mean squared error", lambda r: _root(_cells(r, m.mse_cells(r.real, r.mean))),
+           paired=True, in_units=True),
+    Metric("mae_p9999", "mae over the 99.99% quantile of training data", paired=True, of="mae"),
+    Metric("rmse_p9999", "rmse over the same", paired=True, of="rmse"),
+    Metric("mae_minmax", "mae, each cell scaled by its real range",
+           lambda r: _cells(r, m.mae_minmax_cells(r.real, r.mean), _varying(r.real)), paired=True),
+    Metric("rmse_minmax", "rmse, each cell scaled by its real range",
+           lambda r: _root(_cells(r, m.mse_minmax_cells(r.real, r.mean), _varying(r.real))), paired=True),
+    Metric("jsd_softmax24", "divergence of the days' shapes", _softmax24, paired=True, shown=1e4),
+    Metric("crps", "error of the whole ensemble", lambda r: _cells(r, m.crps_cells(r.real, r.members)),
            paired=True, ensemble=True, in_units=True),
-    Metric("crps_p9999", lambda r: _unused(), "crps / the 99.99% quantile of training data",
-           paired=True, ensemble=True, of="crps"),
-    Metric("crps_shape", lambda r: _cells(r, m.crps_shape_cells(r.real, r.members)), "crps when the level is known",
-           paired=True, ensemble=True, in_units=True),
-    Metric("crps_shape_p9999", lambda r: _unused(), "crps_shape / the 99.99% quantile of training data",
-           paired=True, ensemble=True, of="crps_shape"),
-    Metric("crps_level", lambda r: _cells(r, m.crps_level_cells(r.real, r.members)), "crps of the log mean level",
+    Metric("crps_p9999", "crps over the 99.99% quantile", paired=True, ensemble=True, of="crps"),
+    Metric("crps_shape", "crps where the level is known",
+           lambda r: _cells(r, m.crps_shape_cells(r.real, r.members)), paired=True, ensemble=True, in_units=True),
+    Metric("crps_shape_p9999", "the same over the 99.99% quantile", paired=True, ensemble=True, of="crps_shape"),
+    Metric("crps_level", "crps of the log mean level", lambda r: _cells(r, m.crps_level_cells(r.real, r.members)),
            paired=True, ensemble=True),
-    Metric("coverage_50", _coverage(0.5), "share of real values in the central 50%", paired=True, ensemble=True, best=0.5),
-    Metric("coverage_90", _coverage(0.9), "share of real values in the central 90%", paired=True, ensemble=True, best=0.9),
-    Metric("jsd_hist", lambda r: (m.jsd_hist(r.real, r.one), hist_draws(r.real, r.members, r.resample)),
-           "divergence of the values' histograms"),
-    Metric("jsd_distance_week", _distance_week, "distance of the mean curves; ignores scale"),
-    Metric("level_spearman", _levels(m.level_spearman), "rank correlation of the cells' levels", best=1.0),
-    Metric("level_logmae", _levels(m.level_logmae), "error of the log levels, medians removed"),
-    Metric("acf_error", _acf, "error of the autocorrelation"),
-    Metric("spatial_acf_error", lambda r: (m.spatial_acf_error(r.real, r.one, r.xy_m), None),
-           "error of the spatial autocorrelation"),
-    Metric("peak_hour_error", _peak_hour, "hours between the busiest hours"),
-    Metric("tail_ratio_99", _tail("tail_ratio_99", 0.99), "99% quantile, synthetic / real", best=1.0),
-    Metric("tail_ratio_999", _tail("tail_ratio_999", 0.999), "99.9% quantile, synthetic / real", best=1.0),
-    Metric("diversity", _diversity, "spread of members / of real weeks", ensemble=True, best=1.0),
+    Metric("coverage_50", "real values in the central 50%", _coverage(0.5), paired=True, ensemble=True, best=0.5),
+    Metric("coverage_90", "real values in the central 90%", _coverage(0.9), paired=True, ensemble=True, best=0.9),
+    Metric("jsd_hist", "divergence of the histograms of values",
+           lambda r: (m.jsd_hist(r.real, r.one), hist_draws(r.real, r.members, r.resample))),
+    Metric("jsd_distance_week", "distance of the mean curves; ignores scale", _distance_week),
+    Metric("level_spearman", "rank correlation of the levels", _levels(m.level_spearman), best=1.0),
+    Metric("level_logmae", "error of the log levels, medians removed", _levels(m.level_logmae)),
+    Metric("acf_error", "error of the autocorrelation", _acf),
+    Metric("spatial_acf_error", "error of Moran's I by distance",
+           lambda r: (m.spatial_acf_error(r.real, r.one, r.xy_m), None)),
+    Metric("peak_hour_error", "hours between the busiest hours", _peak_hour),
+    Metric("tail_ratio_99", "99% quantile, synthetic over real", _tail(m.tail_ratio_99, 0.99), best=1.0),
+    Metric("tail_ratio_999", "99.9% quantile, synthetic over real", _tail(m.tail_ratio_999, 0.999), best=1.0),
+    Metric("diversity", "spread of members over that of real weeks", _diversity, ensemble=True, best=1.0),
 )  # fmt: skip
-
-
-def _unused() -> Found:
-    raise AssertionError("a scaled metric is derived from the one that it names in `of`")
 
 
 def score(row: Row) -> dict[str, Score]:
@@ -266,16 +245,16 @@ def score(row: Row) -> dict[str, Score]:
             found[metric.name] = Score(None, reason=NO_TIME)
         elif metric.ensemble and len(row.members) < 2:
             found[metric.name] = Score(None, reason=ONE_MEMBER)
-        elif metric.of:
+        elif metric.compute is None:
             found[metric.name] = _divided(found[metric.of], row.scale)
         else:
-            found[metric.name] = _computed(metric, row)
+            found[metric.name] = _computed(metric.compute, row)
     return found
 
 
-def _computed(metric: Metric, row: Row) -> Score:
+def _computed(compute: Callable[[Row], Found], row: Row) -> Score:
     try:
-        value, draws = metric.compute(row)
+        value, draws = compute(row)
     except ValueError as error:
         return Score(None, reason=str(error))
     if not np.isfinite(value):

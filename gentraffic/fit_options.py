@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +16,7 @@ from samplers.schedule import PREDICTIONS
 
 def design_of(options: dict[str, Any]) -> Design:
     """The design that the flags describe. Raises WrongUse for a name that does not exist."""
-    choices = {
+    choices: dict[str, Collection[str]] = {
         "fusion": FUSIONS,
         "temporal_layer": LAYERS,
         "station_layer": LAYERS,

@@ -118,7 +118,9 @@ def read_uomo(path: str | Path) -> tuple[xr.Dataset, xr.Dataset]:
         counts = counts_from_amap(patches.poi.transpose(0, 3, 2, 1).reshape(series * 16, -1), patches.classes)
     except ValueError as error:
         raise BadInput(f"{path}: {error}") from error
-    context = measured_context(places, counts.astype(np.int32), timezone=TIMEZONE, attrs=attrs | {"place": network, "poi_axes": "transposed: the source's POI patches are turned against its traffic"},
+    turned = "transposed: the source's POI patches are turned against its traffic"
+    context = measured_context(
+        places, counts.astype(np.int32), timezone=TIMEZONE, attrs=attrs | {"place": network, "poi_axes": turned}
     )
     return traffic, context
 

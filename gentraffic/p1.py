@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gentraffic import naive
 from gentraffic.calendar import make_calendar
@@ -33,7 +34,7 @@ HOURS = 168
 PER_CELL = ("crps", "crps_shape", "crps_level", "coverage_90", "coverage_50")
 POOLED = ("jsd_hist", "acf_error", "level_spearman")
 Parts = Mapping[str, tuple[Source, Source]]  # network -> training and held-out cells
-Members = dict[str, Floats]  # network -> (members, cells, 168) in the source's unit
+Members = dict[str, NDArray[Any]]  # network -> (members, cells, 168) in the source's unit
 
 
 def week_of(source: Source) -> Floats:

@@ -1,0 +1,235 @@
+"""The command line as a user meets it: what comes out, and one clear line with the right exit code when it does not."""
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from gentraffic.cli import cli, run
+from gentraffic.cli_options import bundled_cities
+from gentraffic.cli_sample import parse_total, scale_to
+from gentraffic.errors import WrongUse
+from gentraffic.model_list import MODELS
+
+MODEL = MODELS / "stouter-base"
+SAMPLE = ["sample", "--city", "monaco", "--days", "1", "--steps", "2", "--quiet"]
+
+pytestmark = pytest.mark.skipif(not MODEL.is_dir(), reason="no bundled model in this checkout")
+
+
+def fails(words: list[str], code: int, *says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command ends with `code` and one line on the error stream that holds all of `says`."""
+    got = run(words)
+    err = capsys.readouterr().err
+    assert got == code, err
+    assert len(err.strip().splitlines()) == 1, err
+    assert "Traceback" not in err
+    for part in says:
+        assert part in err, err
+
+
+def test_sample_writes_what_it_reports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "monaco.nc"
+    words = ["sample", "--city", "Monaco", "--days", "2", "--members", "3", "--json", "-o", str(out)]
+    assert run([*words, "--map", str(tmp_path / "m.html"), "--plot", str(tmp_path / "m.png")]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert set(told["seconds"]) == {"load", "sample", "write"}
+    assert told["peak_rss_mb"] > 50
+    with xr.open_dataset(out) as ds:
+        assert dict(ds.sizes) == {"member": 3, "cell": told["cells"], "time": 48}
+        assert ds.traffic.attrs["units"] == "1"
+        assert ds.attrs["timezone"] == "Europe/Monaco"
+        assert ds.attrs["model_sha256"]
+        assert ds.attrs["osm_sha256"]
+        assert "OpenStreetMap" in ds.attrs["attribution"]
+        assert float(ds.traffic.min()) >= 0
+        by_hour = ds.traffic.mean(("member", "cell")).values.reshape(2, 24).mean(0)
+    assert by_hour[2:5].mean() < 0.5 * by_hour[10:20].mean()  # nights are quiet in local time (UTC+1, winter)
+    assert (tmp_path / "m.html").stat().st_size > 10_000
+    assert (tmp_path / "m.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_same_command_same_bits_and_other_seed_other_bits(tmp_path: Path) -> None:
+    a, b, c = (tmp_path / f"{name}.nc" for name in "abc")
+    assert (
+        run([*SAMPLE, "-o", str(a)]) == run([*SAMPLE, "-o", str(b)]) == run([*SAMPLE, "--seed", "1", "-o", str(c)]) == 0
+    )
+    with xr.open_dataset(a) as x, xr.open_dataset(b) as y, xr.open_dataset(c) as z:
+        np.testing.assert_array_equal(x.traffic.values, y.traffic.values)
+        assert not np.allclose(x.traffic.values, z.traffic.values)
+
+
+def test_select_draws_the_same_series_for_those_cells(tmp_path: Path) -> None:
+    whole, part = tmp_path / "whole.nc", tmp_path / "part.nc"
+    assert run([*SAMPLE, "-o", str(whole)]) == 0
+    with xr.open_dataset(whole) as ds:
+        chosen = [str(cell) for cell in ds.cell_id.values[[7, 3, 90]]]
+        expected = ds.traffic.values[[7, 3, 90]]
+    assert run([*SAMPLE, "--select", ",".join(chosen), "-o", str(part)]) == 0
+    with xr.open_dataset(part) as ds:
+        np.testing.assert_array_equal(ds.traffic.values, expected)
+
+
+def test_total_is_reached_exactly(tmp_path: Path) -> None:
+    out = tmp_path / "total.nc"
+    assert (
+        run(["sample", "--city", "monaco", "--days", "3", "--steps", "2", "--total", "traffic=5TB/day", "-o", str(out)])
+        == 0
+    )
+    with xr.open_dataset(out) as ds:
+        assert ds.traffic.attrs["units"] == "TB"
+        assert float(ds.traffic.sum(dtype="float64")) == pytest.approx(15.0, rel=1e-6)
+    drawn = np.random.default_rng(0).random((2, 5, 48), dtype=np.float32)
+    scaled, unit = scale_to(drawn, (7.0, "GB"), 2)
+    assert unit == "GB"
+    assert scaled.sum(axis=(1, 2), dtype=np.float64) == pytest.approx([14.0, 14.0], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "text", ["5TB/day", "traffic=TB/day", "traffic=-3/day", "traffic=0/day", "traffic=5", "x=5/day"]
+)
+def test_totals_that_make_no_sense(text: str) -> None:
+    with pytest.raises(WrongUse):
+        parse_total(text, "traffic")
+
+
+def test_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["sample", "--city", "milan", "--dry-run", "--json", "-o", str(tmp_path / "x.nc")]) == 0
+    assert json.loads(capsys.readouterr().out)["cells"] == 10_000
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["--city", "milan", "--bbox", "9,45,10,46"], 2, ["--city", "--bbox", "one"]),
+        ([], 2, ["no place", "--city"]),
+        (["--city", "monaco", "--start", "2026-02-30"], 2, ["2026-02-30"]),
+        (["--city", "monaco", "--days", "0"], 2, ["--days 0"]),
+        (["--city", "monaco", "--days", "x"], 2, ["'x'"]),
+        (["--city", "monaco", "--freq", "7min"], 2, ["7min", "15min"]),
+        (["--city", "monaco", "--members", "0"], 2, ["--members 0"]),
+        (["--city", "monaco", "--solver", "euler"], 2, ["euler", "ddim"]),
+        (["--city", "monaco", "--steps", "5000"], 2, ["5000"]),
+        (["--city", "monaco", "--device", "cuda:9"], 2, ["cuda:9"]),
+        (["--city", "monaco", "--timezone", "Mars/Olympus"], 5, ["Mars/Olympus"]),
+        (["--city", "monaco", "--select", "17"], 2, ["'17'"]),
+        (["--city", "monaco", "--model", "gpt"], 6, ["'gpt'", "stouter-base"]),
+        (["--city", "nowhere at all", "--offline"], 4, ["nowhere at all", "--offline"]),
+        (["--bbox", "1,2,3"], 2, ["1,2,3", "W,S,E,N"]),
+        (["--context", "none.nc"], 5, ["none.nc"]),
+        (["--osm", "none.osm.pbf"], 5, ["none.osm.pbf"]),
+        (["--cells", "none.geojson", "--offline"], 5, ["none.geojson"]),
+        (["--context", "none.nc", "--cell-size", "100"], 2, ["--cell-size", "--context"]),
+    ],
+)
+def test_what_a_user_can_cause_ends_in_one_line(
+    words: list[str], code: int, says: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fails(["sample", *words, "--quiet", "-o", str(tmp_path / "out.nc")], code, *says, capsys=capsys)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("out", "code", "says"),
+    [("x.xyz", 2, ".zarr"), ("nofolder/x.nc", 5, "nofolder"), ("x", 2, "suffix")],
+)
+def test_outputs_are_checked_before_the_work(
+    out: str, code: int, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fails([*SAMPLE, "-o", str(tmp_path / out)], code, says, capsys=capsys)
+
+
+def test_a_raster_of_members_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fails([*SAMPLE, "--members", "2", "-o", str(tmp_path / "x.tif")], 2, "GeoTIFF", capsys=capsys)
+
+
+def test_a_model_with_a_flipped_byte_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    copy = tmp_path / "model"
+    shutil.copytree(MODEL, copy)
+    weights = next((copy / "stunet").glob("*.safetensors"))
+    data = bytearray(weights.read_bytes())
+    data[len(data) // 2] ^= 1
+    weights.write_bytes(data)
+    fails([*SAMPLE, "--model", str(copy), "-o", str(tmp_path / "x.nc")], 6, "SHA-256", capsys=capsys)
+    weights.unlink()
+    fails([*SAMPLE, "--model", str(copy), "-o", str(tmp_path / "x.nc")], 6, "missing", capsys=capsys)
+
+
+def test_an_extract_without_places_is_no_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    empty = tmp_path / "field.osm"
+    empty.write_text(
+        '<?xml version="1.0"?><osm version="0.6"><bounds minlat="45" minlon="9" maxlat="45.01" maxlon="9.01"/>'
+        '<node id="1" lat="45.005" lon="9.005" version="1"><tag k="natural" v="tree"/></node></osm>'
+    )
+    fails(["sample", "--osm", str(empty), "-o", str(tmp_path / "x.nc")], 3, "field.osm", capsys=capsys)
+
+
+def test_a_cut_extract_is_a_bad_file(shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = (shared_data / "osm" / "monaco.osm.pbf").read_bytes()
+    cut = tmp_path / "cut.osm.pbf"
+    cut.write_bytes(whole[: len(whole) // 2])
+    fails(["sample", "--osm", str(cut), "-o", str(tmp_path / "x.nc")], 5, "cut.osm.pbf", capsys=capsys)
+    assert not (tmp_path / "x.nc").exists()
+
+
+def command(words: list[str], **kwargs: object) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "gentraffic", *words], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, **kwargs,  # type: ignore[call-overload]
+    )  # fmt: skip
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
+    def small_files_only() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    process = command([*SAMPLE, "-o", str(tmp_path / "x.nc")], preexec_fn=small_files_only)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 5, err
+    assert len(err.strip().splitlines()) == 1
+    assert "cannot write" in err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_with_130_and_no_file(number: int, tmp_path: Path) -> None:
+    words = ["sample", "--city", "milan", "--days", "60", "--members", "5", "-o", str(tmp_path / "x.nc")]
+    process = command(words)
+    time.sleep(8)
+    began = time.monotonic()
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert time.monotonic() - began < 5
+    assert err.strip().splitlines() == ["gentraffic: interrupted; no output was written"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_command_has_help_with_an_example_and_a_line_in_the_readme(capsys: pytest.CaptureFixture[str]) -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    for name in cli.commands:
+        assert run([name, "--help"]) == 0
+        text = capsys.readouterr().out
+        assert f"gentraffic {name}" in readme, name
+        if name != "import":
+            assert f"gentraffic {name}" in text, name
+            for flag in ("--json", "--quiet"):
+                assert flag in text, (name, flag)
+
+
+def test_models_lists_what_is_bundled(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["models", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [m["name"] for m in told["models"]] == ["stouter-base"]
+    assert told["cities"] == bundled_cities() == ["helsinki", "liechtenstein", "malta", "milan", "monaco", "porto"]
