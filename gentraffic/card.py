@@ -87,7 +87,7 @@ def model_card(name: str, provenance: dict[str, Any], judged: str, evidence: str
         "- Member 0 (the control) has the most likely levels; its map is smoother than a real one. Ask for 20 members",
         "  to see the spread.",
         "- All training networks are Chinese or Milanese, at most 30 days, without holidays marked. Events, seasons",
-        "  and growth are not modelled. Neighbouring cells share part of their level's surprise, not their hourly noise.",
+        "  and growth are not modelled. Neighbours share part of their level's surprise, not their hourly noise.",
         "- Not a privacy mechanism: weights come from few cells. For private traffic, audit before sharing.",
         "",
     ]
