@@ -17,7 +17,8 @@ from gentraffic.features import Floats
 SHAPE, LEVEL, LATTICE = 1, 2, 3  # purposes
 GOLDEN = (5**0.5 - 1) / 2
 LATTICE_M = 1000.0  # neighbours within about this distance share part of their level's surprise
-SHARED = 0.3  # how much of its variance: LOCATION / (LOCATION + NOISE) of gentraffic.level
+SHARED = 0.675  # share of the field in a cell's angle: surprises of one place then correlate by 0.3, which is
+# LOCATION / (LOCATION + NOISE) of gentraffic.level
 
 
 def cell_key(cell_id: Any) -> int:
@@ -35,38 +36,39 @@ def shape_seeds(seed: int, cell_ids: Sequence[Any], pair: int, window: int) -> l
 def level_noise(seed: int, cell_ids: Sequence[Any], xy_m: Floats, member: int) -> Floats:
     """Standard normal surprise of each cell's level: (cells,). Member 0, the control, has none.
 
-    Part of it is the cell's own, part is a smooth field that neighbours share: a lattice of normal draws, read
-    bilinearly and divided by the norm of the weights, so that every cell has variance 1. Further members rotate the
-    cell's quantile by the golden ratio (a Kronecker sequence): member m is the same however many are drawn, and few
-    members already spread evenly over what is possible, where independent ones would leave gaps.
+    The surprise is the normal score of an angle, that of a complex normal number: part of it is the cell's own, part is
+    a smooth field that neighbours share (a lattice of complex normal draws, read bilinearly and divided by the norm of
+    the weights). Further members turn all angles by the golden ratio (a Kronecker sequence): member m is the same
+    however many are drawn, few members already spread evenly over what is possible, where independent ones would leave
+    gaps, and, as turning changes nothing between cells, neighbours share as much in every member.
     """
     if member == 0:
         return np.zeros(len(cell_ids))
-    from scipy.special import ndtr, ndtri
+    from scipy.special import ndtri
 
     own = np.array([_normal((seed, LEVEL, cell_key(c))) for c in cell_ids])
     place = xy_m / LATTICE_M
     low = np.floor(place).astype(np.int64)
     part = place - low
-    field, norm = np.zeros(len(own)), np.zeros(len(own))
+    field, norm = np.zeros(len(own), dtype=np.complex128), np.zeros(len(own))
     for di in (0, 1):
         for dj in (0, 1):
             weight = np.abs(1 - di - part[:, 0]) * np.abs(1 - dj - part[:, 1])
             field += weight * _lattice(seed, low + np.array([di, dj]))
             norm += weight**2
     mixed = np.sqrt(SHARED) * field / np.sqrt(norm) + np.sqrt(1 - SHARED) * own
-    quantile = (ndtr(mixed) + member * GOLDEN) % 1.0
+    quantile = (np.angle(mixed) / (2 * np.pi) + member * GOLDEN) % 1.0
     out: Floats = ndtri(np.clip(quantile, 1e-6, 1 - 1e-6))
     return out
 
 
-def _lattice(seed: int, points: NDArray[np.int64]) -> Floats:
+def _lattice(seed: int, points: NDArray[np.int64]) -> NDArray[np.complex128]:
     unique, where = np.unique(points, axis=0, return_inverse=True)
     keys = unique.astype(np.uint64)
     drawn = np.array([_normal((seed, LATTICE, int(i), int(j))) for i, j in keys])
-    out: Floats = drawn[where.ravel()]
+    out: NDArray[np.complex128] = drawn[where.ravel()]
     return out
 
 
-def _normal(key: tuple[int, ...]) -> float:
-    return float(np.random.Generator(np.random.Philox(np.random.SeedSequence(key))).standard_normal())
+def _normal(key: tuple[int, ...]) -> complex:
+    return complex(*np.random.Generator(np.random.Philox(np.random.SeedSequence(key))).standard_normal(2))
