@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FREQUENCIES = {"1h": 1, "30min": 2, "15min": 4, "10min": 6}  # name -> steps per hour
+FIRST_YEAR, LAST_YEAR = 1900, 2260
 FIRST_DAY = "2026-01-05"  # a Monday; the default start, so that the same command gives the same file on any day
 
 
@@ -51,7 +52,7 @@ class Calendar:
 def make_calendar(start: str, days: int, freq: str, timezone: str) -> Calendar:
     """The calendar of `days` local days from the local midnight of `start` (YYYY-MM-DD) in an IANA zone.
 
-    Raises WrongUse for a date that does not exist, days < 1, or an unknown frequency.
+    Raises WrongUse for a date that does not exist, days < 1, an unknown frequency or an unknown zone.
     """
     import pandas as pd
 
@@ -63,12 +64,16 @@ def make_calendar(start: str, days: int, freq: str, timezone: str) -> Calendar:
         first = date.fromisoformat(start)
     except ValueError as error:
         raise WrongUse(f"--start {start}: no such date ({error}); give YYYY-MM-DD") from error
+    if not FIRST_YEAR <= first.year <= LAST_YEAR - days // 365:  # beyond, nanoseconds overflow without a word
+        raise WrongUse(f"--start {start} with --days {days}: outside the years {FIRST_YEAR} to {LAST_YEAR}")
     per_hour = FREQUENCIES[freq]
     try:
         begin = _midnight(pd.Timestamp(first), timezone)
         end = _midnight(pd.Timestamp(first) + pd.Timedelta(days=days), timezone)
-    except (ValueError, OverflowError) as error:
-        raise WrongUse(f"--start {start} with --days {days}: outside the calendar ({error})") from error
+    except (KeyError, ValueError, IndexError) as error:  # zoneinfo's errors for names that it does not know
+        raise WrongUse(f"--timezone {timezone}: no such zone; give an IANA name such as Europe/Rome") from error
+    if begin >= end:
+        raise WrongUse(f"--start {start}: {timezone} left this day out when its date line moved; give another")
     utc = pd.date_range(begin, end, freq=f"{60 // per_hour}min", inclusive="left")
     local = utc.tz_convert(timezone)
     naive = local.tz_localize(None)
