@@ -74,9 +74,12 @@ def fit(
     if options["threads"]:
         torch.set_num_threads(options["threads"])
     design, plan = design_of(options), plan_of(options)
+    evidence = options["evidence"].read_text(encoding="utf-8") if options["evidence"] else ""
     contexts = [read_context(path) for path in context]
     sources = [read_source(read_traffic(path), contexts, options["service"]) for path in traffic]
     used = {s.network for s in sources if s.places is not None}
+    if not used:
+        raise WrongUse(f"no context holds the cells of {traffic[0]}: give the --context that belongs to the traffic")
     from gentraffic.features import read_places
 
     cells = {cell for s in sources for cell in s.cell_id.tolist()}
@@ -112,7 +115,6 @@ def fit(
         scores = {row: [score(members, parts)] for row, members in naive_rows(parts, plan.seed).items()}
         scores["stouter (this model)"] = [score(model_row(bundle, places, parts, plan.seed, None), parts)]
     judged = table(scores) if scores else ""
-    evidence = options["evidence"].read_text(encoding="utf-8") if options["evidence"] else ""
     told |= {"command": command_line(), "seed": plan.seed, "held_out": options["holdout"]}
     provenance = provenance_of(traffic, context, told, scores)
     from dataclasses import replace

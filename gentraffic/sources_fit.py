@@ -105,7 +105,7 @@ def read_source(traffic: xr.Dataset, contexts: Sequence[xr.Dataset], service: st
         clean=fill_recurring_gaps(ratio, per_hour),
         level=level,
         per_hour=per_hour,
-        weekday=int(local[first].dayofweek),
+        weekday=int(local[first].day_of_week),
         places=None if context is None else read_places(context),
         rows=rows,
         location=location,
