@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from gentraffic.fitting import Design, fit_stouter, split_source
@@ -51,6 +52,22 @@ def finished(done: dict[str, Any]) -> str:
     """The table of all finished rows."""
     names = dict.fromkeys(key.split("|")[0] for key in done)
     return table({name: [v for key, v in sorted(done.items()) if key.split("|")[0] == name] for name in names})
+
+
+def brief(done: dict[str, Any]) -> str:
+    """Means over the held-out cells of all finished folds, one line per row: crps / coverage_90 / crps_shape by city."""
+    lines = ["| row | sd | nc | nj |", "|---|---|---|---|"]
+    for name in dict.fromkeys(key.split("|")[0] for key in done):
+        folds = [v for key, v in sorted(done.items()) if key.split("|")[0] == name]
+        texts = []
+        for city in CITIES:
+            means = [
+                np.concatenate([fold[city][metric] for fold in folds]).mean()
+                for metric in ("crps", "coverage_90", "crps_shape")
+            ]
+            texts.append(f"{means[0]:.4f} / {means[1]:.2f} / {means[2]:.4f}")
+        lines.append(f"| {name} | " + " | ".join(texts) + " |")
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -98,6 +115,8 @@ def main() -> None:
     if args.table is not None:
         args.table.write_text(text, encoding="utf-8")
     print(text)
+    print("In short, `crps` / `coverage_90` / `crps_shape`:\n")
+    print(brief(done))
 
 
 if __name__ == "__main__":

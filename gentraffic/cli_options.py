@@ -77,6 +77,7 @@ def find_context(options: dict[str, Any], *, quiet: bool, command: str) -> xr.Da
         raise WrongUse(
             "no place given: name one with --city, --bbox, --polygon, --cells, --stations, --osm or --context"
         )
+    _check_zone(options.get("timezone"))
     shaping = [n for n in ("osm", "cell_size", "radius", "id_column") if options.get(n) is not None]
     if given == ["context"]:
         if shaping:
@@ -156,9 +157,15 @@ def _box(text: str | None) -> tuple[float, float, float, float] | None:
 
 
 def _zone(context: xr.Dataset, timezone: str | None) -> xr.Dataset:
-    if timezone is None:
-        return context
+    return context if timezone is None else context.assign_attrs(timezone=timezone)
+
+
+def _check_zone(timezone: str | None) -> None:
+    from gentraffic.errors import BadInput
     from gentraffic.schema import check_timezone
 
-    check_timezone(timezone)
-    return context.assign_attrs(timezone=timezone)
+    try:
+        if timezone is not None:
+            check_timezone(timezone)
+    except BadInput as error:
+        raise WrongUse(f"--timezone {timezone}: {error}") from error

@@ -44,7 +44,7 @@ FILE = click.Path(path_type=Path)
 @click.option("--solver", default="dpm++", show_default=True, help="ddpm, ddim, dpm++ or unipc.")
 @click.option("--guidance", default=1.0, show_default=True, help="Classifier-free guidance; 1 is none.")
 @click.option("--device", default="cpu", show_default=True, help="A torch device, e.g. cuda.")
-@click.option("--service", default="traffic", show_default=True, help="Name of the traffic variable.")
+@click.option("--service", metavar="NAME", help="Name of the traffic variable. [default: that of --total, or traffic]")
 @click.option("--total", metavar="SERVICE=AMOUNT/day",
               help="Scale so that the region carries exactly this in a mean day, e.g. traffic=5TB/day.")  # fmt: skip
 @click.option(
@@ -75,6 +75,7 @@ def sample(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -
         if extra is not None:
             atomic.check_writable(extra, (suffix,))
     total = parse_total(options["total"], options["service"])
+    options["service"] = options["service"] or (total[0] if total else "traffic")
     began = time.perf_counter()
     context = find_context(options, quiet=quiet, command=command_line())
     check_writable(out, kind=str(context.attrs.get("kind")), members=options["members"])
@@ -85,7 +86,7 @@ def sample(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -
         "output": str(out),
         "place": context.attrs.get("place", ""),
         "cells": cells,
-        "times": len(calendar.utc),
+        "steps": len(calendar.utc),
         "members": options["members"],
         "timezone": context.attrs["timezone"],
     }
@@ -120,7 +121,7 @@ def sample(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -
     sampled = time.perf_counter()
     units = "1"
     if total is not None:
-        drawn, units = scale_to(drawn, total, calendar.days)
+        drawn, units = scale_to(drawn, total[1:], calendar.days)
     place = context if chosen is None else context.isel(cell=chosen)
     traffic = traffic_dataset(
         drawn if options["members"] > 1 else drawn[0],
@@ -142,7 +143,7 @@ def sample(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -
         write_plot(traffic, options["plot_file"])
     written = time.perf_counter()
     values |= {
-        "steps": recipe.steps,
+        "solver_steps": recipe.steps,
         "seconds": {
             "load": round(loaded - began, 3),
             "sample": round(sampled - loaded, 3),
@@ -166,8 +167,8 @@ def sample(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -
     report(values, lines, as_json=as_json, quiet=quiet)
 
 
-def parse_total(text: str | None, service: str) -> tuple[float, str] | None:
-    """`SERVICE=AMOUNT[UNIT]/day` as (amount, unit); None for None. Raises WrongUse for anything else."""
+def parse_total(text: str | None, service: str | None) -> tuple[str, float, str] | None:
+    """`SERVICE=AMOUNT[UNIT]/day` as (service, amount, unit); None for None. Raises WrongUse for anything else."""
     import math
     import re
 
@@ -179,10 +180,12 @@ def parse_total(text: str | None, service: str) -> tuple[float, str] | None:
     except ValueError:
         amount = math.nan
     if match is None or not (math.isfinite(amount) and amount > 0):
-        raise WrongUse(f"--total {text}: give SERVICE=AMOUNT/day, such as {service}=5TB/day, the amount above 0")
-    if match.group(1) != service:
-        raise WrongUse(f"--total names the service {match.group(1)!r}, but {service!r} is drawn: give --service too")
-    return amount, match.group(3) or "unit"
+        raise WrongUse(
+            f"--total {text}: give SERVICE=AMOUNT/day, such as {service or 'traffic'}=5TB/day, the amount above 0"
+        )
+    if service is not None and match.group(1) != service:
+        raise WrongUse(f"--total names the service {match.group(1)!r}, --service names {service!r}: name one")
+    return match.group(1), amount, match.group(3) or "unit"
 
 
 def scale_to(drawn: Any, total: tuple[float, str], days: int) -> tuple[Any, str]:
