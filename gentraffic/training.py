@@ -5,8 +5,9 @@ Everything random in step n is drawn from a stream keyed by (seed, n), so a chec
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 GIVEN_SHARE = 0.35  # of the training windows start with days that are given, so that windows can follow each other
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what AdamW remembers of a weight
 CADENCE_WEIGHT = {1: 0.7, 2: 0.14, 4: 0.08, 6: 0.08}
 
 
@@ -234,12 +236,12 @@ class Trainer:
 
         tensors: dict[str, Tensor] = {}
         for i, p in enumerate(self.model.parameters()):
-            state = self.optimiser.state[p]
             tensors[f"weight.{i}"] = p.detach()
             tensors[f"average.{i}"] = self.average[i]
             tensors[f"best.{i}"] = self.best[i]
-            for name in ("exp_avg", "exp_avg_sq", "step"):
-                tensors[f"{name}.{i}"] = state[name]
+            for name in MOMENTS:  # none yet for a weight that no step has used
+                if name in self.optimiser.state[p]:
+                    tensors[f"{name}.{i}"] = self.optimiser.state[p][name]
         note = {
             "step": self.step,
             "best_score": self.best_score,
@@ -248,7 +250,10 @@ class Trainer:
             "plan": asdict(self.plan),
             "fingerprint": self.fingerprint,
         }
-        whole = save({k: v.contiguous() for k, v in tensors.items()}, {"training": json.dumps(note)})
+        told = json.dumps(note)
+        whole = save(
+            {k: v.contiguous() for k, v in tensors.items()}, {"training": told, "sha256": _digest(told, tensors)}
+        )
         with replacing(path, (".safetensors",)) as temporary:
             temporary.write_bytes(whole)
 
@@ -257,8 +262,11 @@ class Trainer:
 
         try:
             with safe_open(path, "pt") as file:
-                note: dict[str, Any] = json.loads(file.metadata()["training"])
+                told, digest = file.metadata()["training"], file.metadata()["sha256"]
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            note: dict[str, Any] = json.loads(told)
+            if _digest(told, tensors) != digest:  # safetensors itself would load most flipped bits
+                raise ValueError("its bytes do not fit its SHA-256")
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise BadModel(f"{path}: not a whole checkpoint ({error}); delete it to start again") from error
         if note["plan"] != asdict(self.plan) or note["fingerprint"] != self.fingerprint:
@@ -270,7 +278,7 @@ class Trainer:
                 p.copy_(tensors[f"weight.{i}"])
                 self.average[i] = tensors[f"average.{i}"]
                 self.best[i] = tensors[f"best.{i}"]
-                self.optimiser.state[p] = {name: tensors[f"{name}.{i}"] for name in ("step", "exp_avg", "exp_avg_sq")}
+                self.optimiser.state[p] = {name: tensors[f"{name}.{i}"] for name in MOMENTS if f"{name}.{i}" in tensors}
         self.step, self.best_step, self.best_score = note["step"], note["best_step"], note["best_score"]
         self.history = [(int(step), float(score)) for step, score in note["history"]]
 
@@ -295,6 +303,14 @@ def prepare(
             level = ((np.log(source.level) - part.mean) / part.spread).astype(np.float32)
         out.append(Prepared(source, place, level, networks.index(source.network) + 1, float(weight)))
     return out
+
+
+def _digest(note: str, tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of a note and of tensors, by name."""
+    sha = hashlib.sha256(note.encode())
+    for name in sorted(tensors):
+        sha.update(name.encode() + tensors[name].contiguous().numpy().tobytes())
+    return sha.hexdigest()
 
 
 def _put(model: STUNet, values: Sequence[Tensor]) -> None:

@@ -1,9 +1,15 @@
 """Fixtures that several test files share."""
 
+from __future__ import annotations
+
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from gentraffic.bundle import Bundle
 
 
 @pytest.fixture(scope="session")
@@ -13,3 +19,11 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real data not found at {folder}: set GENTRAFFIC_SHARED to the folder that holds data/")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle() -> Bundle:
+    """A model really fitted on a small synthetic world, once per session."""
+    from bundle_examples import tiny_bundle
+
+    return tiny_bundle()
