@@ -55,7 +55,7 @@ def finished(done: dict[str, Any]) -> str:
 
 
 def brief(done: dict[str, Any]) -> str:
-    """Means over the held-out cells of all finished folds, one line per row: crps / coverage_90 / crps_shape by city."""
+    """Means over the held-out cells of all finished folds, one line per row: crps, coverage_90, crps_shape."""
     lines = ["| row | sd | nc | nj |", "|---|---|---|---|"]
     for name in dict.fromkeys(key.split("|")[0] for key in done):
         folds = [v for key, v in sorted(done.items()) if key.split("|")[0] == name]

@@ -27,7 +27,7 @@ SCALES = ("auto", "none", "mean")
 
 @dataclass(frozen=True)
 class Series:
-    """One service of one file: values (members, cells, steps) in `units`, evenly spaced from `start_s` (UTC seconds)."""
+    """One service of one file: values (members, cells, steps) in `units`, evenly spaced from `start_s` (UTC) on."""
 
     name: str
     service: str
@@ -130,7 +130,7 @@ def align(real_ds: xr.Dataset, synthetic_ds: xr.Dataset, *, service: str | None 
     """
     real, synthetic = (read_series(d, n, service) for d, n in ((real_ds, "--real"), (synthetic_ds, "--synthetic")))
     if service is not None and service not in (real.service, synthetic.service):
-        raise WrongUse(f"--service {service}: --real holds {real.service!r}, --synthetic {synthetic.service!r}")
+        raise WrongUse(f"--service {service} is in neither file: there are {real.service!r} and {synthetic.service!r}")
     if len(real.values) > 1:
         raise WrongUse(f"--real holds {len(real.values)} members: it must be measured, one series per cell")
     notes = []
@@ -150,7 +150,7 @@ def align(real_ds: xr.Dataset, synthetic_ds: xr.Dataset, *, service: str | None 
     real, synthetic = real.cut(i, steps), synthetic.cut(j, steps)
     live = live_cells(real.values[0])
     if not live.any():
-        raise BadInput(f"--real: all {len(live)} cells compared are dead (zero throughout): nothing to score")
+        raise BadInput(f"--real: every cell compared is dead (zero throughout, {len(live)} in all): nothing to score")
     alive = np.flatnonzero(live)
     return Pair(
         real=real.values[0][alive].astype(np.float64),
@@ -189,7 +189,7 @@ def rescale(pair: Pair, scale: str = "auto", train: Floats | None = None) -> Pai
             "compare apart from the total, or --scale none if both are the same unit"
         )
     if scale == "none" or (scale == "auto" and not relative):
-        said = ()
+        said: tuple[str, ...] = ()
         if drawn_units != units:
             said = (f"--real is in {units!r}, --synthetic in {drawn_units!r}: compared as they are (--scale none)",)
         elif units == "unknown":
@@ -222,7 +222,8 @@ def coarsen(series: Series, step_s: int, phase_s: int = 0) -> Series:
         return series
     if series.step_s == 0 or step_s % series.step_s:
         raise WrongUse(
-            f"{series.name} has steps of {series.step_s / 60:g} min, which do not divide {step_s / 60:g} min: resample it"
+            f"{series.name} has steps of {series.step_s / 60:g} min, which do not divide {step_s / 60:g} min: "
+            "resample one of the files"
         )
     size = step_s // series.step_s
     skip = (phase_s - series.start_s) % step_s
@@ -263,8 +264,8 @@ def _common_cells(real: Series, synthetic: Series) -> tuple[NDArray[np.intp], ND
     _, i, j = np.intersect1d(real.ids, synthetic.ids, assume_unique=True, return_indices=True)
     if not len(i):
         raise WrongUse(
-            f"no cell_id is in both files: --real has {real.ids[0]!r} and {len(real.ids) - 1} more, --synthetic "
-            f"{synthetic.ids[0]!r} and {len(synthetic.ids) - 1} more; draw for the context of the real cells"
+            f"no cell_id is in both files: --real has {len(real.ids)} like {str(real.ids[0])!r}, --synthetic "
+            f"{len(synthetic.ids)} like {str(synthetic.ids[0])!r}; draw for the context of the real cells"
         )
     order = np.argsort(i)
     return i[order], j[order]
@@ -324,7 +325,7 @@ def _clock_notes(real: Series, synthetic: Series, paired: bool) -> list[str]:
     day = [np.datetime_as_string(s.clock[:1].astype("datetime64[s]"), unit="m")[0] for s in (real, synthetic)]
     notes = [f"the files share no time: they are {how} (--real {day[0]}, --synthetic {day[1]}, local)"]
     if np.ptp(a - real.utc) or np.ptp(b - synthetic.utc):
-        notes.append("a change of the clocks lies in one of the stretches: hours of the day after it are shifted by one")
+        notes.append("the clocks change in one of the stretches: hours of the day after that are shifted by one")
     return notes
 
 

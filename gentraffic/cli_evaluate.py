@@ -21,8 +21,8 @@ FILE = click.Path(path_type=Path)
 @click.option("--context", type=FILE, metavar="FILE", help="The POIs of all cells of --train and --real: .nc .zarr.")
 @click.option("--service", metavar="NAME", help="The traffic variable, where a file has several.")
 @click.option("--scale", default="auto", show_default=True, metavar="auto|none|mean",
-              help="What synthetic values are multiplied by; auto: by nothing where the units agree, and relative traffic "
-                   "by the mean of --train (else so that its mean is that of --real).")  # fmt: skip
+              help="auto: nothing is scaled where units agree; relative traffic is multiplied by the mean of --train,"
+                   " else so that its mean is that of --real.")  # fmt: skip
 @click.option("--seed", default=0, show_default=True, help="Of the intervals and of the naive rows.")
 @click.option("--html", type=FILE, metavar="FILE.html", help="A page with plots that needs no network.")
 @with_options(COMMON)

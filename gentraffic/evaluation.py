@@ -10,16 +10,15 @@ import numpy as np
 
 from gentraffic.alignment import Pair, align, rescale
 from gentraffic.errors import WrongUse
-from gentraffic.evaluation_intervals import Resample, make_resample
-from gentraffic.evaluation_metrics import METRICS, Metric, Row, Score, score
-from gentraffic.evaluation_naive import NAMES, Training, naive_rows, read_training
+from gentraffic.evaluation_intervals import make_resample
+from gentraffic.evaluation_metrics import Metric, Row, Score, score
+from gentraffic.evaluation_naive import ALL_KNOWING, NAMES, Training, naive_rows, read_training
 from gentraffic.metrics_paired import Floats, p9999
 
 if TYPE_CHECKING:
     import xarray as xr
 
 SYNTHETIC = "synthetic"
-SPATIAL = "spatial_acf_error has no interval: resampling cells would tear neighbours apart"
 
 
 @dataclass(frozen=True)
@@ -125,8 +124,12 @@ def evaluate(
 
 
 def winners(metric: Metric, columns: dict[str, dict[str, Score]]) -> list[str]:
-    """The rows whose value of a metric is nearest to a perfect one; none where fewer than two rows have a value."""
-    apart = {name: abs(s[metric.name].value - metric.best) for name, s in columns.items() if s[metric.name].value is not None}  # type: ignore[operator]
+    """The rows whose value of a metric is nearest to a perfect one; none where fewer than two rows have a value.
+
+    `b*users` takes no part: the users of a place that nobody measured are not known.
+    """
+    values = {name: scores[metric.name].value for name, scores in columns.items() if name not in ALL_KNOWING}
+    apart = {name: abs(value - metric.best) for name, value in values.items() if value is not None}
     if len(apart) < 2:
         return []
     least = min(apart.values())

@@ -64,7 +64,7 @@ def interval(draws: NDArray[np.float64]) -> tuple[float, float] | None:
 
 
 def hist_draws(real: Floats, members: Floats, resample: Resample) -> NDArray[np.float64]:
-    """(draws,) `jsd_hist` of resampled cells, on the bins of all cells: real (cells, steps), members (m, cells, steps)."""
+    """(draws,) `jsd_hist` of resampled cells of real (cells, steps) and members (m, cells, steps), on the same bins."""
     counts = hist_counts(real, members)
     drawn = [resample.mean(c.astype(np.float64))[:LOOP_DRAWS] for c in counts]
     return np.array([js_divergence(p, q) for p, q in zip(*drawn, strict=True)])

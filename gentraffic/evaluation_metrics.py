@@ -70,7 +70,7 @@ class Row:
         return self.members if len(self.members) > 1 else self.members[0]
 
     def hours(self) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
-        """(real, ensemble mean, local hour of the first value), hourly. ValueError where steps are no parts of hours."""
+        """(real, ensemble mean, local hour of the first value), hourly; raises as `hour_steps`."""
         at = hour_steps(self.clock, self.step_s)
         real, mean = (v[:, at].mean(axis=-1) for v in (self.real, self.mean))
         return real, mean, int(self.clock[at[0, 0]] // 3600 % 24)
@@ -89,7 +89,7 @@ def hour_steps(clock: NDArray[np.int64], step_s: int) -> NDArray[np.intp]:
     count = (len(clock) - first) // size
     if count < 1:
         raise ValueError(f"{len(clock)} steps hold no whole hour")
-    at = first + np.arange(count * size).reshape(count, size)
+    at: NDArray[np.intp] = first + np.arange(count * size, dtype=np.intp).reshape(count, size)
     starts = clock[at[:, 0]]
     if (np.diff(starts) == 3600).all():
         return at
@@ -98,7 +98,7 @@ def hour_steps(clock: NDArray[np.int64], step_s: int) -> NDArray[np.intp]:
     keep = ((hours == 24) & (distinct == 24))[day]
     if not keep.any():
         raise ValueError("the clocks change here, and no local day of 24 hours is left")
-    return at[keep]
+    return np.asarray(at[keep])
 
 
 @dataclass(frozen=True)
@@ -130,6 +130,15 @@ def _cells(row: Row, values: NDArray[np.float64], cells: NDArray[np.bool_] | Non
     return float(values.mean()), row.resample.mean(values, cells)
 
 
+def _centred(value: float, draws: NDArray[np.float64], least: float = 0.0, most: float = np.inf) -> Found:
+    """A statistic that is no mean, its draws moved so that their median is its value.
+
+    Resampling adds noise of its own to divergences and distances, whose draws would all lie above the value.
+    """
+    kept = draws[~np.isnan(draws)]
+    return value, np.clip(draws + (value - np.median(kept)), least, most) if len(kept) else None
+
+
 def _root(found: Found) -> Found:
     value, draws = found
     return float(np.sqrt(value)), None if draws is None else np.sqrt(draws)
@@ -149,14 +158,19 @@ def _coverage(nominal: float) -> Callable[[Row], Found]:
     return lambda row: _cells(row, m.coverage_cells(row.real, row.members, nominal))
 
 
-def _levels(score: Callable[[Floats, Floats], float]) -> Callable[[Row], Found]:
+def _jsd_hist(row: Row) -> Found:
+    return _centred(m.jsd_hist(row.real, row.one), hist_draws(row.real, row.members, row.resample))
+
+
+def _levels(score: Callable[[Floats, Floats], float], least: float, most: float) -> Callable[[Row], Found]:
     """A metric of mean levels: for the draws, each cell is a series of one step, its level."""
 
     def compute(row: Row) -> Found:
         if len(row.real) < 2:
             raise ValueError("one cell: its level has none to be compared with")
         a, b = row.real.mean(axis=1)[:, None], row.mean.mean(axis=1)[:, None]
-        return score(row.real, row.mean), loop_draws(lambda i: score(a[i], b[i]), row.resample)
+        draws = loop_draws(lambda i: score(a[i], b[i]), row.resample)
+        return _centred(score(row.real, row.mean), draws, least, most)
 
     return compute
 
@@ -164,7 +178,7 @@ def _levels(score: Callable[[Floats, Floats], float]) -> Callable[[Row], Found]:
 def _distance_week(row: Row) -> Found:
     curves = (row.resample.mean(v) for v in (row.real, row.mean))
     draws = [m.jsd_distance_week(a[None], b[None]) for a, b in zip(*curves, strict=True)]  # a mean cell each
-    return m.jsd_distance_week(row.real, row.one), np.array(draws)
+    return _centred(m.jsd_distance_week(row.real, row.one), np.array(draws), most=1.0)
 
 
 def _acf(row: Row) -> Found:
@@ -175,7 +189,7 @@ def _acf(row: Row) -> Found:
     lags = [k * per_hour for k in LAGS_H if k * per_hour < row.real.shape[1]]
     drawn = np.mean([m.autocorrelation(s, lags) for s in row.members], axis=0)
     apart = row.resample.mean(drawn) - row.resample.mean(m.autocorrelation(row.real, lags))
-    return value, np.abs(apart).mean(axis=1)
+    return _centred(value, np.abs(apart).mean(axis=1))
 
 
 def _peak_hour(row: Row) -> Found:
@@ -188,25 +202,26 @@ def _tail(ratio: Callable[[Floats, Floats], float], quantile: float) -> Callable
     def compute(row: Row) -> Found:
         if not np.quantile(row.real, quantile) > 0:
             raise ValueError(f"the real {quantile:.1%} quantile is 0: there is no ratio")
-        return ratio(row.real, row.one), tail_draws(row.real, row.members, quantile, row.resample)
+        return _centred(ratio(row.real, row.one), tail_draws(row.real, row.members, quantile, row.resample))
 
     return compute
 
 
 def _diversity(row: Row) -> Found:
     if len(row.weeks) < 2:
-        raise ValueError(f"{len(row.weeks)} whole weeks in the real file: two are needed as the unit")
+        have = len(row.weeks) or "no"
+        raise ValueError(f"the real file holds {have} whole week{'s' * (have != 1)}: two are needed as the unit")
     value = m.diversity(row.members, row.weeks)
     top, bottom = (row.resample.mean(pair_distance_cells(v)) for v in (row.members, row.weeks))
-    return value, np.divide(top, bottom, out=np.full_like(top, np.nan), where=bottom > 0)
+    return _centred(value, np.divide(top, bottom, out=np.full_like(top, np.nan), where=bottom > 0))
 
 
 METRICS = (
     Metric("mae", "mean absolute error", lambda r: _cells(r, m.mae_cells(r.real, r.mean)), paired=True, in_units=True),
     Metric("rmse", "root mean squared error", lambda r: _root(_cells(r, m.mse_cells(r.real, r.mean))),
            paired=True, in_units=True),
-    Metric("mae_p9999", "mae over the 99.99% quantile of training data", paired=True, of="mae"),
-    Metric("rmse_p9999", "rmse over the same", paired=True, of="rmse"),
+    Metric("mae_p9999", "mae over the 99.99% quantile", paired=True, of="mae"),
+    Metric("rmse_p9999", "rmse over the 99.99% quantile", paired=True, of="rmse"),
     Metric("mae_minmax", "mae, each cell scaled by its real range",
            lambda r: _cells(r, m.mae_minmax_cells(r.real, r.mean), _varying(r.real)), paired=True),
     Metric("rmse_minmax", "rmse, each cell scaled by its real range",
@@ -217,16 +232,16 @@ METRICS = (
     Metric("crps_p9999", "crps over the 99.99% quantile", paired=True, ensemble=True, of="crps"),
     Metric("crps_shape", "crps where the level is known",
            lambda r: _cells(r, m.crps_shape_cells(r.real, r.members)), paired=True, ensemble=True, in_units=True),
-    Metric("crps_shape_p9999", "the same over the 99.99% quantile", paired=True, ensemble=True, of="crps_shape"),
+    Metric("crps_shape_p9999", "crps_shape over the 99.99% quantile", paired=True, ensemble=True, of="crps_shape"),
     Metric("crps_level", "crps of the log mean level", lambda r: _cells(r, m.crps_level_cells(r.real, r.members)),
            paired=True, ensemble=True),
     Metric("coverage_50", "real values in the central 50%", _coverage(0.5), paired=True, ensemble=True, best=0.5),
     Metric("coverage_90", "real values in the central 90%", _coverage(0.9), paired=True, ensemble=True, best=0.9),
     Metric("jsd_hist", "divergence of the histograms of values",
-           lambda r: (m.jsd_hist(r.real, r.one), hist_draws(r.real, r.members, r.resample))),
+           _jsd_hist),
     Metric("jsd_distance_week", "distance of the mean curves; ignores scale", _distance_week),
-    Metric("level_spearman", "rank correlation of the levels", _levels(m.level_spearman), best=1.0),
-    Metric("level_logmae", "error of the log levels, medians removed", _levels(m.level_logmae)),
+    Metric("level_spearman", "rank correlation of the levels", _levels(m.level_spearman, -1.0, 1.0), best=1.0),
+    Metric("level_logmae", "error of the log levels, medians removed", _levels(m.level_logmae, 0.0, np.inf)),
     Metric("acf_error", "error of the autocorrelation", _acf),
     Metric("spatial_acf_error", "error of Moran's I by distance",
            lambda r: (m.spatial_acf_error(r.real, r.one, r.xy_m), None)),

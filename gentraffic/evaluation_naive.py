@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 MEMBERS = 20
 NEIGHBOURHOOD_M = 1000.0  # side of the blocks that stand for neighbourhoods where cells have no `location`
 TESTED_AT_ONCE = 1024  # knn-level sorts a table of test cells x training cells
-WITHOUT_POIS = ("mean-series", "bootstrap", "climatology", "b*users")
-WITH_POIS = ("knn-1", "knn-20", "knn-level", "ridge-level x mean-shape", "ridge-level x bootstrap-shape")
-NAMES = ("mean-series", "bootstrap", *WITH_POIS, "climatology", "b*users")
+NAMES = ("mean-series", "bootstrap", "knn-1", "knn-20", "knn-level", "ridge-level x mean-shape",
+         "ridge-level x bootstrap-shape", "climatology", "b*users")  # fmt: skip
+ALL_KNOWING = ("b*users",)  # rows that know what no generator is told
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,8 @@ def read_training(train: xr.Dataset, real: xr.Dataset, pair: Pair) -> Training:
         raise WrongUse(f"--train is in {every.units!r}, --real in {pair.units!r}: convert one of them")
     users = _measured(train, pair, "users") if "users" in train and every.service != "users" else None
     notes: list[str] = []
+    if every.service != pair.services[0]:
+        notes.append(f"--train has no {pair.services[0]!r}: its {every.service!r} was taken")
     known = _known(every.ids, train, real, pair)
     first, last = int(pair.utc[0]), int(pair.utc[-1]) + pair.step_s
     kept = np.arange(len(every.ids))
@@ -75,7 +77,9 @@ def read_training(train: xr.Dataset, real: xr.Dataset, pair: Pair) -> Training:
         else:
             kept = np.flatnonzero(~known)
             if not len(kept):
-                raise WrongUse("--train holds only cells that are compared, at the same times: there is nothing to learn from")
+                raise WrongUse(
+                    "--train holds only cells that are compared, at the same times: nothing is left to learn"
+                )
             notes.append(
                 f"{int(known.sum())} cells of --train were left out: they are compared, or share a location with cells "
                 "that are, at the same times"
@@ -156,7 +160,7 @@ def _known(ids: NDArray[Any], train: xr.Dataset, real: xr.Dataset, pair: Pair) -
 
 
 def _like(every: Series, pair: Pair) -> Floats | str:
-    """(cells, steps) training values at the steps compared, else at the same slots of the week, whole weeks repeated."""
+    """(cells, steps) training values at the steps compared, else at the same slots of the week, weeks repeated."""
     values: Floats = every.values[0]
     lag, part = divmod(int(pair.utc[0]) - every.start_s, pair.step_s)
     if part == 0 and lag >= 0 and lag + len(pair.utc) <= every.steps:
@@ -205,7 +209,7 @@ def _climatology(training: Training, pair: Pair) -> Floats | str:
     row = {cell: k for k, cell in enumerate(every.ids.tolist())}
     at = [row[cell] for cell in pair.ids.tolist() if cell in row]
     if len(at) < len(pair.ids):
-        return f"--train holds {len(at)} of the {len(pair.ids)} cells compared: it needs earlier weeks of the same cells"
+        return f"--train holds {len(at)} of the {len(pair.ids)} cells compared: earlier weeks of the same are needed"
     if int(every.utc[-1]) + pair.step_s > int(pair.utc[0]):
         return "--train is not earlier than the compared period"
     past, now = ((clock - MONDAY_S) % WEEK_S // pair.step_s for clock in (every.clock, pair.clock))

@@ -9,11 +9,13 @@ import numpy as np
 
 from gentraffic.evaluation import SYNTHETIC, Evaluation, winners
 from gentraffic.evaluation_metrics import METRICS, Metric, Score
+from gentraffic.evaluation_naive import ALL_KNOWING
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 MIN_WIDTH = 60
+TOLD_WIDTH = 110  # from here on there is room to say what each metric is
 
 
 def number(value: float) -> str:
@@ -40,10 +42,11 @@ def interval_text(metric: Metric, score: Score) -> str:
 def facts(found: Evaluation) -> list[tuple[str, str]]:
     """(word, sentence): what was compared with what, and what was left out."""
     pair, counts = found.pair, found.pair.counts
-    first, last = (np.datetime_as_string(t.astype("datetime64[s]"), unit="m").replace("T", " ") for t in pair.clock[[0, -1]])
+    ends = pair.clock[[0, -1]].astype("datetime64[s]")
+    first, last = (str(np.datetime_as_string(end, unit="m")).replace("T", " ") for end in ends)
     services = " and ".join(dict.fromkeys(pair.services))
     members = f"{len(pair.synthetic)} members" if len(pair.synthetic) > 1 else "one member"
-    lines = [
+    return [
         ("cells", f"{counts['cells']:,} compared, {counts['cells_dead']:,} dead ones dropped, "
                   f"{counts['cells_only_real']:,} only in real, {counts['cells_only_synthetic']:,} only in synthetic"),
         ("steps", f"{counts['steps']:,} of {pair.step_s / 60:g} min, {first} to {last} {pair.timezone}; "
@@ -51,9 +54,8 @@ def facts(found: Evaluation) -> list[tuple[str, str]]:
         ("values", f"{services}, {members}, units {pair.units!r}; scaling: {pair.scaling}"
                    + (f" (x {pair.factor:.6g})" if pair.factor != 1 else "")),
         ("_p9999", f"divided by {number(found.p9999[0])}, the 99.99% quantile of {found.p9999[1]}"),
-        ("intervals", f"95%, bootstrap over {found.resampled}"),
+        ("intervals", f"95%, bootstrap over {found.resampled}; none for spatial_acf_error, a score of pairs"),
     ]  # fmt: skip
-    return lines
 
 
 def reasons(found: Evaluation) -> dict[str, list[str]]:
@@ -73,15 +75,26 @@ def missing(found: Evaluation) -> dict[str, list[str]]:
     return grouped
 
 
-def verdict(found: Evaluation) -> str:
-    """How many metrics the synthetic row wins against all naive rows; "" where there are none."""
+def verdict(found: Evaluation) -> list[str]:
+    """Sentences on how the synthetic row fares against the naive ones; none where there are none."""
     if not found.naive:
-        return ""
+        return []
     columns = {SYNTHETIC: found.scores, **found.naive}
-    contests = [winners(metric, columns) for metric in METRICS if found.scores[metric.name].value is not None]
-    contests = [names for names in contests if names]
-    won = sum(SYNTHETIC in names for names in contests)
-    return f"synthetic is nearest to real, or as near as any naive row, in {won} of {len(contests)} metrics"
+    contests = {metric: winners(metric, columns) for metric in METRICS if found.scores[metric.name].value is not None}
+    contests = {metric: names for metric, names in contests.items() if names}
+    if not contests:
+        return []
+    won = sum(SYNTHETIC in names for names in contests.values())
+    said = [f"synthetic is as near to real as any naive row, or nearer, in {won} of {len(contests)} metrics"]
+    leading = next((metric for metric in contests if metric.name == "crps"), next(iter(contests)))
+    rivals = winners(leading, {name: scores for name, scores in columns.items() if name != SYNTHETIC})
+    rivals = rivals or [name for name in found.naive if found.naive[name][leading.name].value is not None][:1]
+    own, best = (value_text(leading, columns[name][leading.name]) for name in (SYNTHETIC, rivals[0]))
+    beats = "beats" if SYNTHETIC in contests[leading] else "does not beat"
+    said.append(f"{leading.name}: {own} {beats} the best naive row, {rivals[0]} with {best}")
+    if any(name in found.naive for name in ALL_KNOWING):
+        said.append("b*users knows how many users each cell has, which no generator is told: it takes no part")
+    return said
 
 
 def text(found: Evaluation, *, width: int = 100, colour: bool = False) -> str:
@@ -89,59 +102,60 @@ def text(found: Evaluation, *, width: int = 100, colour: bool = False) -> str:
     from rich.console import Console
 
     stream = StringIO()
-    console = Console(file=stream, width=max(width, MIN_WIDTH), force_terminal=colour, no_color=not colour, highlight=False)
+    size = max(width, MIN_WIDTH)
+    console = Console(file=stream, width=size, force_terminal=colour, no_color=not colour, highlight=False)
+
+    def say(sentence: str) -> None:
+        console.print(sentence, markup=False, soft_wrap=True)
+
     for word, sentence in facts(found):
-        console.print(f"[dim]{word:<10}[/dim]", sentence, markup=True, soft_wrap=True)
+        say(f"{word:<10} {sentence}")
     for note in found.notes:
-        console.print("note: " + note, markup=False, soft_wrap=True)
-    console.print()
-    console.print(_scores(found))
+        say(f"note: {note}")
+    say("")
+    console.print(_scores(found, told=size >= TOLD_WIDTH))
     columns = {SYNTHETIC: found.scores, **found.naive}
-    for names in _fitting(columns, console.width) if found.naive else []:
-        console.print()
-        console.print(_beside(found, columns, names))
-    if found.naive:
-        console.print(verdict(found), markup=False, soft_wrap=True)
-    console.print()
+    for names in _fitting(columns, size) if found.naive else []:
+        say("")
+        console.print(_beside(columns, names))
+    for sentence in verdict(found):
+        say(sentence)
+    say("")
     for reason, names in reasons(found).items():
-        console.print(f"no value for {', '.join(names)}: {reason}", markup=False, soft_wrap=True)
+        say(f"no value for {', '.join(names)}: {reason}")
     for reason, names in missing(found).items():
-        console.print(f"no naive row {', '.join(names)}: {reason}", markup=False, soft_wrap=True)
-    return stream.getvalue().rstrip()
+        say(f"no naive row {', '.join(names)}: {reason}")
+    return stream.getvalue().strip()
 
 
-def _scores(found: Evaluation) -> Table:
-    table = _table("metric", "value", "95% interval", "best", "", title="Synthetic against real")
+def _scores(found: Evaluation, *, told: bool) -> Table:
+    table = _table("Synthetic against real", "metric", "value", "95% interval", "best", *([""] if told else []))
     for metric in METRICS:
         score = found.scores[metric.name]
-        about = metric.about + (f", {found.pair.units}" if metric.in_units and found.pair.units != "unknown" else "")
-        row = (metric.label, value_text(metric, score), interval_text(metric, score), f"{metric.best:g}", about)
-        table.add_row(*row, style="dim" if score.value is None else None)
+        row = [metric.label, value_text(metric, score), interval_text(metric, score), f"{metric.best:g}"]
+        table.add_row(*row, *([metric.about] if told else []), style="dim" if score.value is None else None)
     return table
 
 
-def _beside(found: Evaluation, columns: dict[str, dict[str, Score]], names: list[str]) -> Table:
-    table = _table("metric", *names, title="Beside the naive rows (* nearest to real)")
+def _beside(columns: dict[str, dict[str, Score]], names: list[str]) -> Table:
+    table = _table("Beside the naive rows (* nearest to real)", "metric", *names)
     for metric in METRICS:
         best = winners(metric, columns)
-        texts = [
-            value_text(metric, columns[name][metric.name]) + (" *" if name in best else "  ") for name in names
-        ]
-        if any(columns[name][metric.name].value is not None for name in names):
-            table.add_row(metric.label, *texts)
+        scores = {name: columns[name][metric.name] for name in names}
+        if any(score.value is not None for score in scores.values()):
+            marks = (value_text(metric, score) + (" *" if name in best else "  ") for name, score in scores.items())
+            table.add_row(metric.label, *marks)
     return table
 
 
-def _table(first: str, *others: str, title: str) -> Table:
+def _table(title: str, *columns: str) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column(Text(first), no_wrap=True)
-    for name in others:
-        wide = not name  # the sentence at the end
-        table.add_column(Text(name), justify="left" if wide else "right", no_wrap=not wide, overflow="ellipsis" if wide else "fold")
+    for k, name in enumerate(columns):
+        table.add_column(Text(name), justify="right" if k and name else "left", no_wrap=True)
     return table
 
 
@@ -151,15 +165,15 @@ def _fitting(columns: dict[str, dict[str, Score]], width: int) -> list[list[str]
         name: max(len(name), *(len(value_text(m, scores[m.name])) + 2 for m in METRICS)) + 2
         for name, scores in columns.items()
     }
-    room = width - max(len(m.label) for m in METRICS) - sizes[SYNTHETIC] - 4
+    room = width - max(len(m.label) for m in METRICS) - sizes[SYNTHETIC] - 2
     groups: list[list[str]] = []
-    used = width
+    left = 0
     for name in columns:
         if name == SYNTHETIC:
             continue
-        if used + sizes[name] > room:
+        if not groups or sizes[name] > left:
             groups.append([SYNTHETIC])
-            used = 0
+            left = room
         groups[-1].append(name)
-        used += sizes[name]
+        left -= sizes[name]
     return groups
