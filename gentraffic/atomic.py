@@ -12,11 +12,11 @@ from pathlib import Path
 from gentraffic.errors import BadInput, WrongUse
 
 
-def check_writable(path: str | Path, suffixes: Sequence[str]) -> Path:
+def check_writable(path: str | Path, suffixes: Sequence[str], *, folder: bool = False) -> Path:
     """The path that a write to `path` would replace; to be called before long work.
 
     Raises WrongUse where the suffix is none of `suffixes`, and BadInput where the folder is missing or cannot be
-    written, or where something that this program did not write stands in the way.
+    written, or where something else than a file, or with `folder` than a folder, stands in the way.
     """
     path = Path(path)
     if path.suffix.lower() not in suffixes:
@@ -28,8 +28,8 @@ def check_writable(path: str | Path, suffixes: Sequence[str]) -> Path:
     if target.suffix.lower() == ".zarr":
         if target.exists() and not _is_zarr(target):
             raise BadInput(f"{path} exists and is not a Zarr store; remove it or take another name")
-    elif target.exists() and not target.is_file():
-        raise BadInput(f"{path} exists and is not a file; take another name")
+    elif target.exists() and not (target.is_dir() if folder else target.is_file()):
+        raise BadInput(f"{path} exists and is not a {'folder' if folder else 'file'}; take another name")
     probe = _beside(target)
     try:
         probe.touch(exist_ok=False)
@@ -46,7 +46,7 @@ def replacing(path: str | Path, suffixes: Sequence[str], *, folder: bool = False
     The block creates the file or (`folder`) fills the folder. Any OSError inside it, such as a full disk, becomes
     BadInput. A process that is killed leaves at most a hidden `.NAME.*.part`, which no reader takes for the whole.
     """
-    target = check_writable(path, suffixes)
+    target = check_writable(path, suffixes, folder=folder)
     temporary = _beside(target)
     try:
         if folder:

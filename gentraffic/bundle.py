@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gentraffic.errors import BadModel
+from gentraffic.errors import BadInput, BadModel
 from gentraffic.features import Places, fit_scale
 from gentraffic.level import LevelModel, both
 from gentraffic.model_list import MODELS
@@ -85,9 +85,14 @@ def place_embedding(station: GraphMAE, places: Places, levels: LevelModel | None
 
 
 def save_bundle(bundle: Bundle, folder: Path, card: str) -> None:
-    """Write the folder whole: beside its place first, then renamed; an older bundle there is replaced."""
+    """Write the folder whole: beside its place first, then renamed; an older bundle there is replaced.
+
+    Raises BadInput where another folder stands there, or it cannot be written.
+    """
     from gentraffic.atomic import replacing
 
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "provenance.json").is_file():
+        raise BadInput(f"{folder} exists and is not a model folder; take another name")
     with replacing(folder, (folder.suffix,), folder=True) as temporary:
         bundle.model.save_pretrained(temporary / "stunet")
         bundle.temporal.save_pretrained(temporary / "temporal_graph")
@@ -101,7 +106,8 @@ def save_bundle(bundle: Bundle, folder: Path, card: str) -> None:
             for path in sorted(temporary.rglob("*"))
             if path.is_file() and path.name != "README.md"
         }
-        _write_json(temporary / "provenance.json", {**bundle.provenance, "files": hashes})
+        whole = json.loads(json.dumps({**bundle.provenance, "files": hashes}))
+        _write_json(temporary / "provenance.json", {**whole, "seal": _seal(whole)})
 
 
 def load_bundle(name: str | Path) -> Bundle:
@@ -115,7 +121,9 @@ def load_bundle(name: str | Path) -> Bundle:
         raise BadModel(f"no model {str(name)!r}: give one of {bundled}, or a model folder")
     try:
         provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
-        files = provenance["files"]
+        files = dict(provenance["files"])
+        if provenance.pop("seal", None) not in (None, _seal(provenance)):  # None: from before there were seals
+            raise ValueError("it does not fit its own SHA-256")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadModel(f"{folder}/provenance.json: not readable ({error}); copy the model folder again") from error
     for file, digest in files.items():
@@ -145,6 +153,10 @@ def load_bundle(name: str | Path) -> Bundle:
 
 def _pretrained(kind: Any, folder: Path) -> Any:
     return kind.from_pretrained(folder, local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False).eval()
+
+
+def _seal(provenance: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(provenance, sort_keys=True).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:

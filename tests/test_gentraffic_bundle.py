@@ -1,0 +1,245 @@
+"""A model folder: what is saved comes back to the bit, and what is torn, altered or of another make is told."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from bundle_examples import context, sources
+
+from gentraffic.bundle import Bundle, load_bundle, place_embedding, save_bundle, station_features
+from gentraffic.calendar import make_calendar
+from gentraffic.errors import BadInput, BadModel
+from gentraffic.features import fit_scale, read_places
+from gentraffic.sampling import Recipe, draw_traffic
+
+CARD = "# tiny\n"
+
+
+@pytest.fixture(scope="module")
+def saved(tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    told = {"seed": 0, "scores": {"crps": 0.1 + 0.2}, "data": [{"title": "Łódź"}], "steps": (1, 2)}
+    save_bundle(replace(tiny_bundle, provenance=told), folder, CARD)
+    return folder
+
+
+@pytest.fixture
+def copy(saved: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(saved, tmp_path / "copy"))
+
+
+def test_the_folder_is_what_others_can_load(saved: Path, tiny_bundle: Bundle) -> None:
+    files = {str(p.relative_to(saved)) for p in saved.rglob("*") if p.is_file()}
+    networks = {
+        f"{name}/{file}"
+        for name in ("stunet", "temporal_graph", "station_graph")
+        for file in ("config.json", "diffusion_pytorch_model.safetensors")
+    }
+    others = {"scheduler/scheduler_config.json", "scaler.json", "level.json", "provenance.json", "README.md"}
+    assert files == networks | others
+    hashes = json.loads((saved / "provenance.json").read_text())["files"]
+    assert set(hashes) == files - {"provenance.json", "README.md"}
+    for name, digest in hashes.items():
+        assert hashlib.sha256((saved / name).read_bytes()).hexdigest() == digest
+    assert (saved / "README.md").read_text() == CARD
+    from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+
+    scheduler = DDPMScheduler.from_pretrained(saved / "scheduler", local_files_only=True)
+    assert torch.equal(scheduler.alphas_cumprod, tiny_bundle.model.noise.scheduler().alphas_cumprod)
+    assert scheduler.config.prediction_type == tiny_bundle.model.noise.prediction_type
+
+
+def test_what_was_saved_draws_the_same_bits(saved: Path, tiny_bundle: Bundle) -> None:
+    loaded = load_bundle(saved)
+    assert loaded.networks == tiny_bundle.networks == ("alpha", "beta", "elsewhere")
+    assert loaded.scaler == tiny_bundle.scaler
+    assert loaded.model.noise == tiny_bundle.model.noise
+    assert loaded.provenance["scores"] == {"crps": 0.1 + 0.2}
+    assert loaded.provenance["data"] == [{"title": "Łódź"}]
+    assert not loaded.model.training
+    calendar = make_calendar("2026-01-05", 8, "30min", "Europe/Rome")
+    for network in ("", "alpha"):
+        places = context(70, network)
+        one, other = (draw_traffic(b, places, calendar, Recipe(members=2, steps=2)) for b in (tiny_bundle, loaded))
+        np.testing.assert_array_equal(one, other)
+    assert torch.equal(loaded.time(), tiny_bundle.time())
+    assert load_bundle(str(saved)).sha256 == loaded.sha256
+
+
+def test_the_hash_of_a_model_is_that_of_its_files(saved: Path, tiny_bundle: Bundle, tmp_path: Path) -> None:
+    save_bundle(replace(tiny_bundle, provenance={"seed": 1}), tmp_path / "again", "another card")
+    assert load_bundle(tmp_path / "again").sha256 == load_bundle(saved).sha256
+    other = replace(tiny_bundle, scaler=replace(tiny_bundle.scaler, floor=0.06))
+    save_bundle(other, tmp_path / "other", CARD)
+    assert load_bundle(tmp_path / "other").sha256 != load_bundle(saved).sha256
+
+
+def test_saving_replaces_an_older_model_as_a_whole(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    save_bundle(tiny_bundle, folder, CARD)
+    (folder / "stunet" / "left-over.txt").write_text("from before")
+    save_bundle(tiny_bundle, folder, CARD)
+    assert not (folder / "stunet" / "left-over.txt").exists()
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+    def failing(path: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    broken = replace(tiny_bundle, station=replace_save(failing))
+    with pytest.raises(Exception, match="No space left on device"):
+        save_bundle(broken, folder, CARD)
+    load_bundle(folder)  # the older one is still whole
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+def test_saving_touches_nothing_else(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    mine = tmp_path / "thesis"
+    mine.mkdir()
+    (mine / "chapter.txt").write_text("years of work")
+    with pytest.raises(BadInput, match="thesis exists and is not a model folder; take another name"):
+        save_bundle(tiny_bundle, mine, CARD)
+    assert [p.name for p in mine.iterdir()] == ["chapter.txt"]
+    with pytest.raises(BadInput, match=r"chapter\.txt exists and is not a folder"):
+        save_bundle(tiny_bundle, mine / "chapter.txt", CARD)
+    with pytest.raises(BadInput, match="there is no folder"):
+        save_bundle(tiny_bundle, tmp_path / "nowhere" / "model", CARD)
+
+
+def replace_save(save: Callable[[Path], None]) -> Any:
+    class Broken:
+        save_pretrained = staticmethod(save)
+
+    return Broken()
+
+
+def test_a_flipped_byte_anywhere_is_told(copy: Path) -> None:
+    rng = np.random.default_rng(0)
+    files = [p for p in sorted(copy.rglob("*")) if p.is_file() and p.name != "README.md"]
+    assert len(files) == 10
+    for path in files:
+        good = path.read_bytes()
+        places = [0, len(good) - 2, *rng.integers(0, len(good), 4)]
+        for at in places:
+            flipped = bytearray(good)
+            flipped[at] ^= 1 << int(rng.integers(7))
+            if path.name == "provenance.json" and b'"seal"' not in flipped:
+                continue  # the one word whose loss means: from before there were seals
+            path.write_bytes(bytes(flipped))
+            with pytest.raises(BadModel, match=path.name) as told:
+                load_bundle(copy)
+            assert "\n" not in str(told.value)
+        path.write_bytes(good)
+    load_bundle(copy)
+
+
+def test_missing_files_are_told(copy: Path) -> None:
+    for path in [p for p in sorted(copy.rglob("*")) if p.is_file() and p.name not in ("README.md", "provenance.json")]:
+        good = path.read_bytes()
+        path.unlink()
+        with pytest.raises(BadModel, match=rf"{path.relative_to(copy)} is missing; copy the model folder again"):
+            load_bundle(copy)
+        path.write_bytes(good)
+    (copy / "README.md").unlink()  # a card is for people
+    load_bundle(copy)
+
+
+def test_unknown_names_are_told(tmp_path: Path) -> None:
+    for name in ("no-such-model", tmp_path, tmp_path / "nothing", "stouter_base"):
+        with pytest.raises(BadModel, match=r"no model .*: give one of .*, or a model folder") as told:
+            load_bundle(name)
+        assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"files": 3}', "\x00\xff"])
+def test_a_torn_provenance_is_told(copy: Path, content: str) -> None:
+    (copy / "provenance.json").write_text(content, encoding="latin-1")
+    with pytest.raises(BadModel, match=r"provenance\.json: not readable"):
+        load_bundle(copy)
+
+
+def rehash(folder: Path) -> None:
+    """Make the hashes fit again, as somebody would who changes a model by hand."""
+    told = json.loads((folder / "provenance.json").read_text())
+    told["files"] = {
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        for name in told["files"]
+        if (folder / name).is_file()
+    }
+    del told["seal"]
+    (folder / "provenance.json").write_text(json.dumps(told))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("level.json", "{}"),
+        ("level.json", '{"order": ["a"], "levels": {"networks": {}, "mood": 3}}'),
+        ("scaler.json", '{"mean": 0.0}'),
+        ("stunet/config.json", "not json"),
+        ("stunet/diffusion_pytorch_model.safetensors", "not tensors"),
+    ],
+)
+def test_a_model_of_another_make_is_told(copy: Path, name: str, text: str) -> None:
+    (copy / name).write_text(text)
+    rehash(copy)
+    with pytest.raises(BadModel, match="not a model of this version") as told:
+        load_bundle(copy)
+    assert "\n" not in str(told.value)
+
+
+def test_no_pickle_is_ever_loaded(copy: Path, tiny_bundle: Bundle) -> None:
+    weights = copy / "stunet" / "diffusion_pytorch_model.safetensors"
+    weights.unlink()
+    torch.save(tiny_bundle.model.state_dict(), copy / "stunet" / "diffusion_pytorch_model.bin")
+    rehash(copy)
+    with pytest.raises(BadModel):
+        load_bundle(copy)
+
+
+def test_place_embeddings_come_from_the_whole_context(tiny_bundle: Bundle) -> None:
+    places = read_places(context(120))
+    whole = tiny_bundle.place(places)
+    assert whole.shape == (120, 32)
+    assert whole.dtype == np.float32
+    np.testing.assert_array_equal(whole, place_embedding(tiny_bundle.station, places, tiny_bundle.levels))
+    moved = read_places(context(120).assign(poi_count=context(120)["poi_count"] * 3))
+    assert np.abs(tiny_bundle.place(moved) - whole).max() > 0.01
+
+
+def test_features_are_standardised_where_they_were_measured_or_in_their_region(tiny_bundle: Bundle) -> None:
+    alpha = sources()[0].places
+    assert alpha is not None
+    known = tiny_bundle.levels.networks["alpha"].scale
+    got = station_features(alpha, tiny_bundle.levels)
+    np.testing.assert_allclose(got, (alpha.counts - known.mean[:8]) / known.spread[:8], atol=1e-5)
+    nowhere = replace(alpha, network="", counts=alpha.counts + 2.0)
+    np.testing.assert_allclose(
+        station_features(nowhere, tiny_bundle.levels), fit_scale(nowhere.counts)(nowhere.counts), atol=1e-5
+    )
+
+
+def test_time_embedding_is_standardised_and_tells_hours_apart(tiny_bundle: Bundle) -> None:
+    time = tiny_bundle.time()
+    assert time.shape == (168, 32)
+    torch.testing.assert_close(time.mean(0), torch.zeros(32), atol=1e-4, rtol=0)
+    assert (time.std(0) < 1.01).all()
+    assert torch.cdist(time, time).add(torch.eye(168) * 9).min() > 1e-3
+
+
+def test_the_scaler_is_its_own_inverse(tiny_bundle: Bundle) -> None:
+    scaler = tiny_bundle.scaler
+    ratio = np.array([0.0, 0.01, 0.3, 1.0, 20.0], dtype=np.float32)
+    np.testing.assert_allclose(scaler.inverse(scaler.forward(ratio)), ratio, atol=1e-5, rtol=1e-5)
+    assert set(asdict(scaler)) == {"mean", "spread", "floor"}
+    extreme = scaler.inverse(np.array([-100.0, 100.0], dtype=np.float32))
+    assert extreme[0] == 0.0
+    assert extreme[1] == pytest.approx(50.0 - scaler.floor)
