@@ -19,7 +19,7 @@ from gentraffic.bundle import Bundle, place_embedding, station_features, time_em
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.features import Places
 from gentraffic.level import LevelModel, Measured, fit_levels
-from gentraffic.scaling import FLOOR, Scaler
+from gentraffic.scaling import FLOOR, Scaler, cosines
 from gentraffic.sources_fit import CADENCES, Source
 from gentraffic.training import Plan, Trainer, prepare, source_weights
 from graphs.graphmae import GraphMAE, pretrain
@@ -154,7 +154,22 @@ def fit_scaler(sources: Sequence[Source]) -> Scaler:
         squares.append((logs**2).mean())
     weights = source_weights(sources)
     mean = float(np.dot(weights, means))
-    return Scaler(mean=mean, spread=float(np.sqrt(np.dot(weights, squares) - mean**2)))
+    spread = float(np.sqrt(np.dot(weights, squares) - mean**2))
+    return Scaler(mean=mean, spread=spread, detail=_detail(sources, spread))
+
+
+def _detail(sources: Sequence[Source], spread: float) -> dict[str, list[float]]:
+    """k -> spreads of what moves within the hour at k steps an hour, over the sources that can tell."""
+    out = {}
+    for k in CADENCES[1:]:
+        able = [s for s in sources if k in s.cadences]
+        squares = []
+        for source in able:
+            steps = source.ratio.reshape(len(source.ratio), -1, k, source.per_hour // k).mean(axis=3, dtype=np.float64)
+            squares.append((cosines(np.log(steps + FLOOR) / spread)[..., 1:] ** 2).mean(axis=(0, 1)))
+        if able:
+            out[str(k)] = np.sqrt(np.average(squares, axis=0, weights=source_weights(able))).tolist()
+    return out
 
 
 def fingerprint(sources: Sequence[Source], design: Design) -> str:

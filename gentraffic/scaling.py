@@ -1,31 +1,68 @@
-"""Traffic over a cell's mean, as the networks see it: log(ratio + FLOOR), standardised."""
+"""Traffic over a cell's mean, as the networks see it: log(ratio + FLOOR), standardised.
+
+At k steps per hour, the k logs of an hour become their mean, on the same scale as hourly traffic, and k - 1 cosine
+coefficients (DCT-II, orthonormal) of what moves within the hour, each divided by its spread. So all numbers that are
+drawn have about unit variance, and hourly means look alike at every cadence.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 FLOOR = 0.05  # of the cell's mean: below it a ratio counts as silence, so that empty hours do not rule the logarithm
+WEEK = 168  # hours
+HIGHEST = 50.0  # times the cell's mean: nothing is drawn above
 
 
 @dataclass(frozen=True)
 class Scaler:
-    """mean and spread of log(ratio + floor) over the training windows."""
+    """mean and spread of log(ratio + floor) of hourly means; detail: k -> spreads of the k - 1 coefficients."""
 
     mean: float
     spread: float
     floor: float = FLOOR
+    detail: dict[str, list[float]] = field(default_factory=dict)
 
     def forward(self, ratio: NDArray[Any]) -> NDArray[np.float32]:
-        """Ratios to the cell's mean -> standardised logs, same shape."""
-        scaled: NDArray[np.float32] = ((np.log(ratio + self.floor) - self.mean) / self.spread).astype(np.float32)
-        return scaled
+        """Ratios to the cell's mean (B, 168 k) -> what the networks see (B, 168 k), k numbers per hour."""
+        logs = (np.log(np.asarray(ratio, dtype=np.float64) + self.floor) - self.mean) / self.spread
+        k = logs.shape[-1] // WEEK
+        if k == 1:
+            return logs.astype(np.float32)
+        coefficients = cosines(logs.reshape(len(logs), WEEK, k))
+        coefficients[..., 1:] /= np.array(self.detail[str(k)])
+        return coefficients.reshape(len(logs), WEEK * k).astype(np.float32)
 
     def inverse(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The mirror of `forward`; nothing comes out negative, and nothing above 50 times the cell's mean."""
-        ratio = np.exp(np.minimum(x * np.float32(self.spread) + np.float32(self.mean), np.float32(np.log(50.0))))
-        out: NDArray[np.float32] = np.maximum(ratio - np.float32(self.floor), np.float32(0.0))
-        return out
+        """The mirror of `forward`; nothing comes out negative, and nothing above HIGHEST times the cell's mean."""
+        k = x.shape[-1] // WEEK
+        logs = x.astype(np.float64)
+        if k > 1:
+            coefficients = logs.reshape(len(x), WEEK, k).copy()
+            coefficients[..., 1:] *= np.array(self.detail[str(k)])
+            logs = from_cosines(coefficients).reshape(len(x), WEEK * k)
+        ratio = np.exp(np.minimum(logs * self.spread + self.mean, np.log(HIGHEST))) - self.floor
+        return np.maximum(ratio, 0.0).astype(np.float32)
+
+
+def cosines(hours: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(..., k) -> their mean and the k - 1 further orthonormal DCT-II coefficients, (..., k)."""
+    from scipy.fft import dct
+
+    out: NDArray[np.float64] = dct(hours, norm="ortho", axis=-1)
+    out[..., 0] /= np.sqrt(hours.shape[-1])
+    return out
+
+
+def from_cosines(coefficients: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The mirror of `cosines`."""
+    from scipy.fft import idct
+
+    whole = coefficients.copy()
+    whole[..., 0] *= np.sqrt(coefficients.shape[-1])
+    out: NDArray[np.float64] = idct(whole, norm="ortho", axis=-1)
+    return out

@@ -1,9 +1,11 @@
 """STUNet, the denoiser of STOUTER (section 5.3), on the 7 x 24 sheet of a week.
 
 Down block: two STFFMs, linear attention, down-sampling convolution. Mid block: STFFM, softmax attention, STFFM. Up
-block: up-sampling, skip by concatenation, two STFFMs, linear attention. Cadences finer than an hour enter and leave
-as k values per hour, through a linear map of their own; the body in between is the same for all of them, so that a
-week at 10 minutes costs what a week at 1 hour costs. Where numbers in the paper contradict each other, see PAPERS.
+block: up-sampling, skip by concatenation, two STFFMs, linear attention. At cadences finer than an
+hour x holds k numbers per hour: the hour's mean first, then what moves within the hour, each of unit variance (the
+caller's scaling sees to that). Means pass through the same weights at every cadence, the rest through a linear map of
+its own, so a week at 10 minutes costs little more than one at 1 hour. Where numbers in the paper contradict each other,
+see PAPERS.
 """
 
 from __future__ import annotations
@@ -104,9 +106,11 @@ class STUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree ab
         self.of_time = nn.Sequential(nn.Linear(time_dim, width), nn.SiLU(), nn.Linear(width, width))
         self.step = StepEmbedding(width)
         self.hours_per_token = hours_per_token
-        per_token = {k: k * hours_per_token for k in self.cadences}
-        self.enter = nn.ModuleDict({str(k): nn.Linear(2 * n, channels[0]) for k, n in per_token.items()})
-        self.leave = nn.ModuleDict({str(k): nn.Linear(channels[0], n) for k, n in per_token.items()})
+        self.enter = nn.Linear(2 * hours_per_token, channels[0])
+        self.leave = nn.Linear(channels[0], hours_per_token)
+        detail = {k: (k - 1) * hours_per_token for k in self.cadences if k > 1}
+        self.enter_detail = nn.ModuleDict({str(k): nn.Linear(n, channels[0]) for k, n in detail.items()})
+        self.leave_detail = nn.ModuleDict({str(k): nn.Linear(channels[0], n) for k, n in detail.items()})
         hours = [HOURS // hours_per_token >> level for level in range(len(channels))]
         self.down = nn.ModuleList(
             _DownBlock(channels[i], channels[i + 1], hours[i], **kind) for i in range(len(channels) - 1)
@@ -116,7 +120,7 @@ class STUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree ab
             _UpBlock(channels[i + 1], channels[i], hours[i], **kind) for i in reversed(range(len(channels) - 1))
         )
         nn.init.normal_(self.of_network.weight, std=0.3)
-        for weight in self.leave.parameters():
+        for weight in (*self.leave.parameters(), *self.leave_detail.parameters()):
             nn.init.zeros_(weight)
 
     def __call__(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
@@ -140,7 +144,11 @@ class STUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree ab
         step = self.step(t)
         given = torch.zeros_like(x_t) if condition.known is None else (~condition.known.isnan()).to(x_t.dtype)
         tokens = f_t.shape[1]
-        x = self.enter[str(k)](torch.cat([x_t.reshape(b, tokens, -1), given.reshape(b, tokens, -1)], -1))
+        hours, detail = x_t.view(b, WEEK, k).split([1, k - 1], dim=-1)
+        known_hours = given.view(b, WEEK, k)[..., :1]
+        x = self.enter(torch.cat([hours.reshape(b, tokens, -1), known_hours.reshape(b, tokens, -1)], -1))
+        if k > 1:
+            x = x + self.enter_detail[str(k)](detail.reshape(b, tokens, -1))
         skips: list[Tensor] = []
         for i, block in enumerate(self.down):
             x, skip = block(x, f_s, pool_hours(f_t, 1 << i), step)
@@ -148,7 +156,9 @@ class STUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree ab
         x = self.mid(x, f_s, pool_hours(f_t, 1 << len(self.down)), step)
         for i, block in enumerate(self.up):
             x = block(x, skips.pop(), f_s, pool_hours(f_t, 1 << (len(self.down) - 1 - i)), step)
-        out: Tensor = self.leave[str(k)](x)
+        out: Tensor = self.leave(x).view(b, WEEK, 1)
+        if k > 1:
+            out = torch.cat([out, self.leave_detail[str(k)](x).view(b, WEEK, k - 1)], dim=-1)
         return out.reshape(b, steps)
 
     def loss(self, x: Tensor, condition: Condition, generator: torch.Generator) -> Tensor:
