@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,6 +58,9 @@ def draw_traffic(
     Raises WrongUse where the model cannot draw the calendar's cadence or the device is not there.
     """
     _check(bundle, calendar, recipe)
+    if recipe.device != "cpu":
+        moved: Any = copy.deepcopy(bundle.model)
+        bundle = replace(bundle, model=moved.to(recipe.device))
     order = np.argsort(context["cell_id"].values, kind="stable")  # sums over cells must not depend on their order
     at = np.empty_like(order)
     at[order] = np.arange(len(order))
@@ -134,7 +138,7 @@ class _Work:
             at = first * HOURS * k
             ratio = bundle.scaler.inverse(x.numpy())
             if window == 0:  # the level is the mean of the first whole week; later weeks may differ from it
-                mean = ratio.mean(axis=1, keepdims=True)
+                mean = np.maximum(ratio.mean(axis=1, keepdims=True), np.float32(1e-6))  # a silent week stays silent
             sheet[:, at : at + WEEK * k] = ratio / mean
         sheet *= np.exp(log_level).astype(np.float32)[:, None]
         return self.calendar.read(sheet[: len(tile)])

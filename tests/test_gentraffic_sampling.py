@@ -1,0 +1,304 @@
+"""Drawing a region: the promise of equal bits, weeks without a seam, local time, levels."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from bundle_examples import context
+from gaussian_denoiser import Gaussian, ar1
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gentraffic.bundle import Bundle, save_bundle
+from gentraffic.calendar import FREQUENCIES, make_calendar
+from gentraffic.errors import WrongUse
+from gentraffic.features import read_places
+from gentraffic.noise import level_noise
+from gentraffic.sampling import OVERLAP_DAYS, TILE, Recipe, draw_traffic, window_starts
+from gentraffic.scaling import Scaler
+from gentraffic.training import time_of_windows
+from samplers import WEEK, Condition, Noise
+
+MONDAY = make_calendar("2026-01-05", 7, "1h", "Europe/Rome")
+QUICK = Recipe(steps=2)
+
+
+@pytest.fixture(scope="module")
+def region(tiny_bundle: Bundle) -> NDArray[np.float32]:
+    """2,000 cells in the order of their file."""
+    return draw_traffic(tiny_bundle, context(2000), MONDAY, QUICK)
+
+
+def some_cells() -> list[int]:
+    return [int(cell) for cell in np.random.default_rng(0).permutation(2000)[:200]]
+
+
+def test_a_region_is_whole_positive_and_not_the_same_everywhere(region: NDArray[np.float32]) -> None:
+    assert region.shape == (1, 2000, WEEK)
+    assert region.dtype == np.float32
+    assert np.isfinite(region).all()
+    assert (region >= 0).all()
+    assert len(np.unique(region[0], axis=0)) == 2000
+
+
+@pytest.mark.parametrize("tiles_at_once", [1, 2, 3])
+def test_200_cells_alone_are_what_they_are_among_2000(
+    tiny_bundle: Bundle, region: NDArray[np.float32], tiles_at_once: int
+) -> None:
+    cells = some_cells()
+    alone = draw_traffic(tiny_bundle, context(2000), MONDAY, QUICK, cells=cells, tiles_at_once=tiles_at_once)
+    np.testing.assert_array_equal(alone[0], region[0, cells])  # in the order asked for
+
+
+def test_any_number_of_cells_gives_the_same_bits(tiny_bundle: Bundle, region: NDArray[np.float32]) -> None:
+    for count in (1, 2, TILE - 1, TILE, TILE + 1):
+        cells = some_cells()[:count]
+        alone = draw_traffic(tiny_bundle, context(2000), MONDAY, QUICK, cells=cells)
+        np.testing.assert_array_equal(alone[0], region[0, cells])
+    assert draw_traffic(tiny_bundle, context(2000), MONDAY, QUICK, cells=[]).shape == (1, 0, WEEK)
+
+
+def test_the_order_of_the_file_does_not_matter(tiny_bundle: Bundle, region: NDArray[np.float32]) -> None:
+    order = np.random.default_rng(1).permutation(2000)
+    turned = context(2000).isel(cell=order)
+    where = np.flatnonzero(np.isin(order, some_cells()[:100])).tolist()
+    got = draw_traffic(tiny_bundle, turned, MONDAY, QUICK, cells=where)
+    np.testing.assert_array_equal(got[0], region[0, order[where]])
+
+
+def test_further_members_leave_the_first_as_they_are(tiny_bundle: Bundle, region: NDArray[np.float32]) -> None:
+    cells = some_cells()[:70]
+    three = draw_traffic(tiny_bundle, context(2000), MONDAY, replace(QUICK, members=3), cells=cells)
+    assert three.shape == (3, 70, WEEK)
+    np.testing.assert_array_equal(three[0], region[0, cells])
+    two = draw_traffic(tiny_bundle, context(2000), MONDAY, replace(QUICK, members=2), cells=cells, tiles_at_once=2)
+    np.testing.assert_array_equal(two, three[:2])
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        assert (three[i] != three[j]).mean() > 0.99
+    other = draw_traffic(tiny_bundle, context(2000), MONDAY, replace(QUICK, seed=1), cells=cells)
+    assert (other[0] != three[0]).mean() > 0.99
+
+
+@pytest.mark.parametrize("solver", ["ddpm", "unipc"])
+def test_other_solvers_keep_the_promise(tiny_bundle: Bundle, solver: str) -> None:
+    recipe = replace(QUICK, solver=solver, guidance=1.5, members=2)
+    cells = some_cells()[:90]
+    whole = draw_traffic(tiny_bundle, context(2000), MONDAY, recipe, cells=cells)
+    few = draw_traffic(tiny_bundle, context(2000), MONDAY, recipe, cells=cells[40:45], tiles_at_once=1)
+    np.testing.assert_array_equal(few, whole[:, 40:45])
+
+
+def test_threads_of_torch_and_of_blas_change_no_bit(
+    tiny_bundle: Bundle, region: NDArray[np.float32], tmp_path: Path
+) -> None:
+    cells = some_cells()[:100]
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        got = draw_traffic(tiny_bundle, context(2000), MONDAY, QUICK, cells=cells)
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_array_equal(got[0], region[0, cells])
+    save_bundle(tiny_bundle, tmp_path / "model", "card")
+    program = (
+        "import sys, numpy as np; from bundle_examples import context; from gentraffic.bundle import load_bundle;"
+        "from gentraffic.calendar import make_calendar; from gentraffic.sampling import Recipe, draw_traffic;"
+        "calendar = make_calendar('2026-01-05', 7, '1h', 'Europe/Rome');"
+        f"cells = {cells};"
+        "x = draw_traffic(load_bundle(sys.argv[1]), context(2000), calendar, Recipe(steps=2), cells=cells);"
+        "np.save(sys.argv[2], x)"
+    )
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "2")
+    path = os.pathsep.join(str(p) for p in (Path(__file__).parent, Path(__file__).parents[1]))
+    subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "model"), str(tmp_path / "x.npy")],
+        check=True,
+        env=os.environ | threads | {"PYTHONPATH": path},
+    )
+    np.testing.assert_array_equal(np.load(tmp_path / "x.npy")[0], region[0, cells])
+
+
+@pytest.mark.parametrize("freq", FREQUENCIES)
+@pytest.mark.parametrize("ids", [None, "text"])
+def test_cadences_and_names_of_cells(tiny_bundle: Bundle, freq: str, ids: str | None) -> None:
+    places = context(9, ids=None if ids is None else np.array([f"MI-{i}" for i in range(9)], dtype=object))
+    calendar = make_calendar("2026-01-07", 3, freq, "Europe/Rome")
+    if freq == "15min":
+        with pytest.raises(WrongUse, match="this model draws 60 min, 30 min, 10 min, not 15 min: give another --freq"):
+            draw_traffic(tiny_bundle, places, calendar, QUICK)
+        return
+    got = draw_traffic(tiny_bundle, places, calendar, QUICK)
+    assert got.shape == (1, 9, 72 * FREQUENCIES[freq])
+    assert np.isfinite(got).all()
+
+
+def test_days_on_which_the_clock_changes_are_read_from_the_same_week(tiny_bundle: Bundle) -> None:
+    places = context(20)
+    plain = draw_traffic(tiny_bundle, places, make_calendar("2026-03-23", 14, "1h", "UTC"), QUICK)
+    spring = draw_traffic(tiny_bundle, places, make_calendar("2026-03-23", 14, "1h", "Europe/Rome"), QUICK)
+    assert spring.shape[2] == 14 * 24 - 1
+    lost = 6 * 24 + 2  # 29 March, 02:00
+    np.testing.assert_array_equal(spring, np.delete(plain, lost, axis=2))  # all else stays at its local hour
+    plain = draw_traffic(tiny_bundle, places, make_calendar("2026-10-19", 14, "1h", "UTC"), QUICK)
+    autumn = draw_traffic(tiny_bundle, places, make_calendar("2026-10-19", 14, "1h", "Europe/Rome"), QUICK)
+    assert autumn.shape[2] == 14 * 24 + 1
+    np.testing.assert_array_equal(np.delete(autumn, lost + 1, axis=2), plain)
+    between = (plain[:, :, lost] + plain[:, :, lost + 1]) / 2
+    np.testing.assert_allclose(autumn[:, :, lost + 1], between, rtol=1e-6)  # the hour that comes twice
+
+
+@pytest.mark.parametrize("days", [1, 6, 7, 8, 13, 14, 30])
+def test_a_longer_series_begins_with_the_shorter_one(tiny_bundle: Bundle, days: int) -> None:
+    places = context(5)
+    whole = draw_traffic(tiny_bundle, places, make_calendar("2026-01-07", 31, "1h", "Europe/Rome"), QUICK)
+    part = draw_traffic(tiny_bundle, places, make_calendar("2026-01-07", days, "1h", "Europe/Rome"), QUICK)
+    np.testing.assert_array_equal(part, whole[:, :, : days * 24])
+
+
+def test_windows_cover_every_day_and_share_one() -> None:
+    for days in range(1, 60):
+        starts = window_starts(days)
+        assert starts[0] == 0
+        assert starts[-1] + 7 >= days
+        assert len(starts) == 1 or starts[-2] + 7 < days  # no window that nobody asked for
+        assert all(b - a == 7 - OVERLAP_DAYS for a, b in pairwise(starts))
+
+
+def stub(bundle: Bundle, model: Any) -> Bundle:
+    """The bundle with another denoiser, and ratios that are plain exponentials of what it draws."""
+    model.cadences = (1,)
+    return replace(bundle, model=model, scaler=Scaler(mean=0.0, spread=0.5, floor=0.0))
+
+
+def test_a_month_has_no_seam(tiny_bundle: Bundle) -> None:
+    """The exact denoiser of an AR(1) week: every hour must follow the one before it as in the process itself."""
+    rho = 0.95
+    bundle = stub(tiny_bundle, Gaussian(np.zeros(WEEK), ar1(WEEK, rho)))
+    x = draw_traffic(bundle, context(192), make_calendar("2026-01-05", 25, "1h", "UTC"), Recipe(steps=16))
+    log = np.log(x[0].astype(np.float64)) / 0.5  # up to a constant per cell
+    jump = np.diff(log, axis=1)  # (cells, hours - 1)
+    at_hour = jump.std(axis=0)
+    true = np.sqrt(2 * (1 - rho))
+    np.testing.assert_allclose(at_hour.mean(), true, rtol=0.04)
+    seams = [24 * (first + OVERLAP_DAYS) - 1 for first in window_starts(25)[1:]]
+    assert len(seams) == 3
+    error = true / np.sqrt(2 * 192)
+    for seam in seams:
+        assert abs(at_hour[seam] - true) < 4.5 * error, at_hour[seam]  # independent weeks would jump by 1.41
+    before, after = log[:, seams[0] - 5], log[:, seams[0] + 7]  # and twelve hours across it
+    np.testing.assert_allclose((after - before).std(), np.sqrt(2 * (1 - rho**12)), rtol=0.25)
+
+
+class Watcher:
+    """Draws nothing and remembers what it was told."""
+
+    noise = Noise(prediction_type="sample")
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[Tensor, Condition]] = []
+
+    def __call__(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        self.seen.append((x_t, condition))
+        return torch.zeros_like(x_t) if condition.known is None else condition.known.nan_to_num() * 0
+
+
+def test_what_the_network_is_told(tiny_bundle: Bundle) -> None:
+    watcher = Watcher()
+    bundle = stub(tiny_bundle, watcher)
+    places = context(80, "beta")
+    calendar = make_calendar("2026-01-08", 14, "1h", "UTC")  # a Thursday
+    draw_traffic(bundle, places, calendar, Recipe(seed=5, steps=1), cells=range(3, 73), tiles_at_once=1)
+    assert len(watcher.seen) == 2 * 3  # two tiles, windows from days 0, 6 and 12
+    read = read_places(places)
+    log = bundle.levels.draw(read, np.zeros((1, 80)))[0]
+    f_s = bundle.place(read)
+    rows = np.arange(3, 3 + TILE)
+    for window, (x, condition) in enumerate(watcher.seen[:3]):
+        assert x.shape == (TILE, WEEK)  # always the same shape
+        np.testing.assert_array_equal(condition.place.numpy(), f_s[rows])
+        np.testing.assert_allclose(condition.level[:, 0].numpy(), bundle.levels.standard(read, log)[rows], rtol=1e-5)
+        assert (condition.level[:, 1] == 1).all()
+        assert (condition.network == 2).all()  # beta
+        weekday = torch.tensor([(3 + 6 * window) % 7])
+        assert torch.equal(condition.time, time_of_windows(bundle.time(), weekday, 1))
+        if window == 0:
+            assert condition.known is None
+        else:
+            assert condition.known is not None
+            given = ~condition.known.isnan()
+            assert given[:, : 24 * OVERLAP_DAYS].all()
+            assert not given[:, 24 * OVERLAP_DAYS :].any()
+    assert watcher.seen[3][1].place.shape == (TILE, 32)  # six cells, filled up to a whole tile
+    nowhere = Watcher()
+    draw_traffic(stub(tiny_bundle, nowhere), context(9, "unheard-of"), MONDAY, Recipe(steps=1))
+    assert (nowhere.seen[0][1].network == 0).all()
+
+
+@pytest.mark.parametrize("network", ["", "alpha"])
+def test_the_level_is_the_mean_of_the_first_week(tiny_bundle: Bundle, network: str) -> None:
+    places = context(70, network)
+    recipe = replace(QUICK, members=3, seed=2)
+    got = draw_traffic(tiny_bundle, places, make_calendar("2026-01-07", 8, "1h", "UTC"), recipe)
+    read = read_places(places)
+    ids = places["cell_id"].values.tolist()
+    for member in range(3):
+        z = level_noise(2, ids, read.xy_m, member)
+        level = np.exp(tiny_bundle.levels.draw(read, z[None])[0])
+        np.testing.assert_allclose(got[member, :, :WEEK].mean(1), level, rtol=1e-4)
+    quiet, busy = read.counts.sum(1).argsort()[[0, -1]]
+    if network:
+        assert got[0, busy, :WEEK].mean() > got[0, quiet, :WEEK].mean()  # a quiet cell is quiet
+
+
+def test_a_cell_that_is_silent_all_week_stays_finite(tiny_bundle: Bundle) -> None:
+    class Silent(Watcher):
+        def __call__(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
+            return torch.full_like(x_t, -50.0)
+
+    bundle = replace(stub(tiny_bundle, Silent()), scaler=Scaler(mean=0.0, spread=1.0))
+    got = draw_traffic(bundle, context(4), MONDAY, Recipe(steps=1))
+    assert (got == 0).all()
+
+
+def test_the_network_goes_to_the_device_of_the_recipe(tiny_bundle: Bundle) -> None:
+    moved: list[str] = []
+
+    class Movable(Watcher):
+        def to(self, device: str) -> Movable:
+            moved.append(device)
+            return self
+
+    bundle = stub(tiny_bundle, Movable())
+    draw_traffic(bundle, context(4), MONDAY, Recipe(steps=1, device="cpu:0"))
+    assert moved == ["cpu:0"]
+    assert bundle.model.seen == []  # a copy went, the bundle's own stayed
+
+
+def test_progress_is_told_tile_by_tile(tiny_bundle: Bundle) -> None:
+    told: list[tuple[int, int]] = []
+    recipe = replace(QUICK, members=2)
+    draw_traffic(tiny_bundle, context(150), MONDAY, recipe, on_tile=lambda done, of: told.append((done, of)))
+    assert told == [(i, 6) for i in range(1, 7)]
+
+
+def test_wrong_use_is_told(tiny_bundle: Bundle) -> None:
+    for recipe, message in (
+        (Recipe(members=0), "--members 0: give 1 or more"),
+        (Recipe(device="quantum"), "--device quantum: not on this machine"),
+    ):
+        with pytest.raises(WrongUse, match=message) as told:
+            draw_traffic(tiny_bundle, context(4), MONDAY, recipe)
+        assert "\n" not in str(told.value)
+    before = torch.get_num_threads()
+    with pytest.raises(ValueError, match="no solver"):
+        draw_traffic(tiny_bundle, context(4), MONDAY, Recipe(solver="magic"))
+    assert torch.get_num_threads() == before  # put back also after a failure
