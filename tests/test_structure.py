@@ -1,0 +1,190 @@
+"""The star of packages, no circles, who may touch files and the network, and how fast the command answers."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LEAVES = ("poi", "graphs", "samplers", "forecasters")
+PACKAGES = ("gentraffic", *LEAVES)
+HEAVY = ("torch", "geopandas", "pandas", "osmnx", "xarray", "matplotlib", "diffusers", "torch_geometric", "rasterio")
+
+
+def modules(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(tree: ast.AST, name: str) -> Iterator[tuple[ast.stmt, str]]:
+    """Every module that is imported anywhere in the tree, absolute, also inside functions and for types only."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            package = name.split(".")
+            base = ".".join(package[: len(package) - node.level]) if node.level else ""
+            whole = ".".join(part for part in (base, node.module or "") if part)
+            yield node, whole
+            for alias in node.names:
+                yield node, f"{whole}.{alias.name}"
+
+
+def own_graph(*, at_import: bool) -> dict[str, set[str]]:
+    """Module -> modules of this project that it imports: all of them, or those that importing it runs."""
+    names = {name_of(path) for package in PACKAGES for path in modules(package)}
+    graph: dict[str, set[str]] = {}
+    for package in PACKAGES:
+        for path in modules(package):
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            name = name_of(path) + (".x" if path.name == "__init__.py" else "")
+            late = {id(node) for outer in _late(tree) for node in ast.walk(outer)} if at_import else set()
+            graph[name_of(path)] = {
+                what for node, what in imports(tree, name) if what in names and id(node) not in late
+            } - {name_of(path)}
+    return graph
+
+
+def _late(tree: ast.AST) -> Iterator[ast.AST]:
+    """What does not run when the module is imported: functions, and blocks for the type checker."""
+    for node in ast.walk(tree):
+        typing = isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        if typing or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield node
+
+
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """A way that leads back to its start, or nothing."""
+    done: set[str] = set()
+
+    def walk(name: str, way: list[str]) -> list[str]:
+        if name in way:
+            return [*way[way.index(name) :], name]
+        if name in done:
+            return []
+        for other in sorted(graph.get(name, ())):
+            if found := walk(other, [*way, name]):
+                return found
+        done.add(name)
+        return []
+
+    return next((found for name in sorted(graph) if (found := walk(name, []))), [])
+
+
+@pytest.mark.parametrize("leaf", LEAVES)
+def test_the_leaves_of_the_star_know_nothing_of_each_other(leaf: str) -> None:
+    assert modules(leaf)
+    for path in modules(leaf):
+        for node, what in imports(ast.parse(path.read_text(encoding="utf-8")), name_of(path)):
+            first = what.split(".")[0]
+            assert first == leaf or first not in PACKAGES, f"{path.relative_to(ROOT)}:{node.lineno} imports {what}"
+
+
+def test_no_module_imports_itself_by_a_detour() -> None:
+    assert circle(own_graph(at_import=True)) == []
+
+
+def test_modules_do_not_know_each_other_in_circles_even_inside_functions() -> None:
+    graph = {a: {b for b in found if not a.startswith(f"{b}.")} for a, found in own_graph(at_import=False).items()}
+    assert circle(graph) == []
+
+
+def test_the_search_for_circles_finds_one() -> None:
+    assert circle({"a": {"b"}, "b": {"c", "d"}, "c": set(), "d": {"b"}}) == ["b", "d", "b"]
+    graph = own_graph(at_import=False)
+    assert "gentraffic.bundle" in graph["gentraffic.sampling"]
+    assert "samplers.week" in graph["samplers.fusion"]
+    assert "graphs.graphmae" in graph["gentraffic.bundle"]  # imported inside a function
+    assert "graphs.graphmae" not in own_graph(at_import=True)["gentraffic.bundle"]
+
+
+FILES_AND_NETWORK = {
+    "open", "fopen", "read_text", "write_text", "read_bytes", "write_bytes", "urlopen", "urlretrieve", "mkdir",
+    "unlink", "rename", "rmtree", "read_csv", "read_parquet", "read_file", "to_csv", "to_parquet", "to_file", "to_netcdf",
+    "open_dataset", "loadtxt", "savetxt", "tofile", "fromfile", "mkstemp", "mkdtemp", "NamedTemporaryFile",
+    "TemporaryDirectory", "TemporaryFile", "getaddrinfo", "create_connection",
+}  # fmt: skip
+ARRAY_FILES = {"torch.load", "torch.save", "np.load", "np.save", "np.savez", "numpy.load", "numpy.save"}
+OUTSIDE = {"requests", "urllib.request", "http", "http.client", "socket", "httpx", "aiohttp", "shutil", "tempfile",
+           "subprocess", "ftplib", "osmnx", "h5py", "pyogrio", "rasterio"}  # fmt: skip
+
+
+@pytest.mark.parametrize("leaf", LEAVES)
+def test_only_osm_and_gentraffic_touch_files_or_the_network(leaf: str) -> None:
+    for path in modules(leaf):
+        if path.relative_to(ROOT) == Path("poi/osm.py"):
+            continue
+        where = path.relative_to(ROOT)
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call):
+                called = node.func
+                what = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
+                assert what not in FILES_AND_NETWORK, f"{where}:{node.lineno} calls {what}"
+                assert ast.unparse(called) not in ARRAY_FILES, f"{where}:{node.lineno} calls {ast.unparse(called)}"
+        for node, what in imports(tree, name_of(path)):
+            assert what not in OUTSIDE, f"{where}:{node.lineno} imports {what}"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_pickle_no_bare_except_no_utils(package: str) -> None:
+    for path in modules(package):
+        where = path.relative_to(ROOT)
+        assert "util" not in path.stem, where
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node, what in imports(tree, name_of(path)):
+            assert what.split(".")[0] not in {"pickle", "dill", "joblib", "marshal", "shelve"}, f"{where}:{node.lineno}"
+        for part in ast.walk(tree):
+            if isinstance(part, ast.ExceptHandler):
+                assert part.type is not None, f"{where}:{part.lineno} catches everything"
+            if isinstance(part, ast.Call):
+                text = ast.unparse(part.func)
+                assert text not in {"torch.load", "torch.save", "eval", "exec"}, f"{where}:{part.lineno} calls {text}"
+                keywords = {k.arg: ast.unparse(k.value) for k in part.keywords}
+                assert keywords.get("allow_pickle") != "True", f"{where}:{part.lineno}"
+
+
+def test_help_loads_nothing_heavy_and_answers_at_once() -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "gentraffic", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
+    assert "Usage:" in done.stdout
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert "gentraffic.cli" in loaded
+    assert not {name for name in loaded if name.split(".")[0] in HEAVY}
+    took = []
+    for _ in range(3):
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "gentraffic", "--help"], capture_output=True, cwd=ROOT, check=True)
+        took.append(time.perf_counter() - began)
+    assert min(took) < 0.5, took
+
+
+def test_importing_does_nothing() -> None:
+    """No seeding, no threads set, nothing printed."""
+    names = [name_of(path) for leaf in LEAVES for path in modules(leaf)]
+    program = (
+        "import importlib, random, numpy, torch;"
+        "state = lambda: (random.getstate(), numpy.random.get_state()[1].tolist(), torch.get_rng_state().tolist(),"
+        " torch.get_num_threads(), torch.get_default_dtype());"
+        f"before = state(); [importlib.import_module(name) for name in {names}]; assert before == state()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_files_stay_readable(package: str) -> None:
+    lengths = {str(p.relative_to(ROOT)): len(p.read_text(encoding="utf-8").splitlines()) for p in modules(package)}
+    assert {name: lines for name, lines in lengths.items() if lines > 420} == {}
