@@ -51,7 +51,7 @@ def main() -> None:
     run("fetch", "--cells", milan / "telecom-grid.geojson", "--osm", milan / "osm_pois.csv",
         "--sites", milan / "opencellid_lte_sites.csv",
         "--sites-credit", "base-station sites: OpenCelliD, CC BY-SA 4.0",
-        "--place", "Milan, Italy", "-o", CONTEXTS / "milan.nc")  # fmt: skip
+        "--place", "Milan, Italy", "--habits", "milan-5x5", "-o", CONTEXTS / "milan.nc")  # fmt: skip
     for name, (file, cell_m) in PLACES.items():
         run("fetch", "--osm", data / "osm" / file, "--cell-size", cell_m, "--place", name.title(),
             "-o", CONTEXTS / f"{name}.nc")  # fmt: skip

@@ -23,6 +23,7 @@ FILE = click.Path(path_type=Path)
 )
 @click.option("--sites-credit", metavar="TEXT", help="Who made the sites, for the attribution.")
 @click.option("--place", metavar="NAME", help="What the place is called. [default: from its source]")
+@click.option("--habits", metavar="NETWORK", help="Whose daily rhythm the place follows, e.g. milan-5x5.")
 @click.option("--network", metavar="NAME", help="The measured network that the cells belong to, if any.")
 @click.option("-o", "--out", type=FILE, required=True, metavar="OUT", help="Context: .nc or .zarr.")
 @with_options(COMMON)
@@ -40,10 +41,9 @@ def fetch(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) ->
 
     check_writable(out, CONTEXT_FORMATS)
     context = find_context(options, quiet=quiet, command=command_line())
-    if options["network"]:
-        context = context.assign_attrs(network=options["network"])
-    if options["place"]:
-        context = context.assign_attrs(place=options["place"])
+    for name in ("network", "habits", "place"):
+        if options[name]:
+            context = context.assign_attrs({name: options[name]})
     if options["sites"] is not None:
         from gentraffic.sites import with_sites
 

@@ -147,6 +147,7 @@ def models(as_json: bool, quiet: bool, debug: bool) -> None:
             {
                 "name": name,
                 "trained_on": list(dict.fromkeys(part["title"] for part in known.get("data", []))),
+                "habits": json.loads((MODELS / name / "level.json").read_text(encoding="utf-8"))["order"],
                 "licenses": sorted({part["license"] for part in known.get("data", [])}),
                 "parameters": known.get("parameters"),
                 "card": str(MODELS / name / "README.md"),
@@ -156,5 +157,6 @@ def models(as_json: bool, quiet: bool, debug: bool) -> None:
     for model in found:
         lines.append(f"{model['name']}: {model['parameters']} weights, trained on")
         lines += [f"    {title}" for title in model["trained_on"]]
+        lines.append("    habits that --habits can name: " + ", ".join(model["habits"]))
     lines.append("cities: " + ", ".join(bundled_cities()))
     report({"models": found, "cities": bundled_cities()}, lines, as_json=as_json, quiet=quiet)

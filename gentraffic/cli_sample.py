@@ -43,6 +43,9 @@ FILE = click.Path(path_type=Path)
 @click.option("--steps", type=int, help="Solver steps. [default: what the model's card recommends]")
 @click.option("--solver", default="dpm++", show_default=True, help="ddpm, ddim, dpm++ or unipc.")
 @click.option("--guidance", default=1.0, show_default=True, help="Classifier-free guidance; 1 is none.")
+@click.option(
+    "--habits", default="", metavar="NETWORK", help="Follow the daily rhythm of a measured network of the model."
+)
 @click.option("--device", default="cpu", show_default=True, help="A torch device, e.g. cuda.")
 @click.option("--service", metavar="NAME", help="Name of the traffic variable. [default: that of --total, or traffic]")
 @click.option("--total", metavar="SERVICE=AMOUNT/day",
@@ -111,6 +114,7 @@ def sample(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -
         solver=options["solver"],
         guidance=options["guidance"],
         device=options["device"],
+        habits=options["habits"],
     )
     loaded = time.perf_counter()
     with progress("drawing", quiet=quiet) as tell:

@@ -92,7 +92,7 @@ def evaluate(
     if divisor[1] == "real":
         notes.append("the _p9999 scaling is that of --real's own 99.99% quantile: give --train for the training data's")
     if not len(resample.times):
-        notes.append("there are no intervals: one location says nothing about others")
+        notes.append("there are no intervals: one place says nothing about others")
     tell = progress or (lambda done, of: None)
     of = 1 + (len(NAMES) if training else 0)
     tell(0, of)
@@ -140,8 +140,10 @@ def _groups(real: xr.Dataset, pair: Pair) -> tuple[Any, str]:
     """(groups (cells,), what they are): what the bootstrap draws."""
     if "location" in real.coords:
         groups = real["location"].values[pair.rows]
-        return groups, f"{len(np.unique(groups))} locations"
-    return np.arange(len(pair.ids)), f"{len(pair.ids)} cells"
+        count, word = len(np.unique(groups)), "location"
+    else:
+        groups, count, word = np.arange(len(pair.ids)), len(pair.ids), "cell"
+    return groups, f"{count:,} {word}{'s' * (count != 1)}"
 
 
 def _divisor(pair: Pair, training: Training | None) -> tuple[float, str]:

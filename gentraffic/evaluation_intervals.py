@@ -88,15 +88,16 @@ def hist_counts(real: Floats, members: Floats) -> tuple[NDArray[np.int64], NDArr
 
 
 def tail_draws(real: Floats, members: Floats, quantile: float, resample: Resample) -> NDArray[np.float64]:
-    """(draws,) `tail_ratio` of resampled cells; NaN for a draw whose quantile lies outside the tail kept here."""
+    """(draws,) `tail_ratio` of resampled cells; NaN where the real quantile is 0."""
     top, bottom = (_quantile_draws(v, quantile, resample) for v in (members, real[None]))
     return np.asarray(np.divide(top, bottom, out=np.full_like(top, np.nan), where=bottom > 0))
 
 
 def _quantile_draws(values: Floats, quantile: float, resample: Resample) -> NDArray[np.float64]:
-    """(draws,) quantile of values (m, cells, steps), the cells resampled: order statistics with the draws as weights.
+    """(draws,) quantile, as `np.quantile` has it, of values (m, cells, steps) with the cells resampled.
 
-    Only the highest values are sorted, eight times as many as the quantile needs.
+    Only the highest values are sorted, eight times as many as the quantile needs; each counts as often as its cell was
+    drawn. A draw that needs more of them, since it lacks the busiest cells, is computed from all its values.
     """
     floor = np.quantile(values, max(0.0, 1 - 8 * (1 - quantile)))
     _, cell, _ = at = np.nonzero(values >= floor)
@@ -105,10 +106,15 @@ def _quantile_draws(values: Floats, quantile: float, resample: Resample) -> NDAr
     kept, group = kept[order], resample.group[cell[order]]
     size = np.bincount(resample.group, minlength=resample.times.shape[1]) * (values.shape[0] * values.shape[2])
     found = []
-    for times in resample.times[:LOOP_DRAWS]:
+    for times, cells in zip(resample.times, resample.cells(), strict=False):
         above = np.cumsum(times[group])
-        place = int(np.searchsorted(above, (1 - quantile) * (times @ size)))
-        found.append(float(kept[place]) if place < len(kept) else np.nan)
+        rank = (times @ size - 1) * (1 - quantile)  # from the top
+        place = np.searchsorted(above, [np.floor(rank), np.floor(rank) + 1], side="right")
+        if place[1] < len(kept):
+            upper, lower = kept[place]
+            found.append(float(upper + (lower - upper) * (rank % 1)))
+        else:
+            found.append(float(np.quantile(values[:, cells], quantile)))
     return np.array(found)
 
 

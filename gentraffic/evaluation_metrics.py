@@ -24,7 +24,7 @@ from gentraffic.evaluation_intervals import (
     tail_draws,
 )
 from gentraffic.metrics_distribution import LAGS_H
-from gentraffic.metrics_paired import Floats
+from gentraffic.metrics_paired import Floats, whole_days
 
 Found = tuple[float, NDArray[np.float64] | None]
 NO_TIME = "the files share no time, and this metric compares hour with hour"
@@ -194,8 +194,8 @@ def _acf(row: Row) -> Found:
 
 def _peak_hour(row: Row) -> Found:
     real, mean, first_hour = row.hours()
-    skip = -first_hour % 24  # whole local days
-    return _cells(row, m.peak_hour_error_cells(real[:, skip:], mean[:, skip:]))
+    a, b = (np.asarray(whole_days(v, first_hour).reshape(len(v), -1)) for v in (real, mean))
+    return _cells(row, m.peak_hour_error_cells(a, b), m.live_cells(a))
 
 
 def _tail(ratio: Callable[[Floats, Floats], float], quantile: float) -> Callable[[Row], Found]:
@@ -269,11 +269,12 @@ def score(row: Row) -> dict[str, Score]:
 
 def _computed(compute: Callable[[Row], Found], row: Row) -> Score:
     try:
-        value, draws = compute(row)
+        with np.errstate(divide="ignore", invalid="ignore"):  # what is no number is answered below
+            value, draws = compute(row)
     except ValueError as error:
         return Score(None, reason=str(error))
     if not np.isfinite(value):
-        return Score(None, reason="not defined here: fewer than two cells, or all values of one file are equal")
+        return Score(None, reason="not a number here: too few cells, values that are all equal, or a scale far off")
     ends = None if draws is None else interval(draws)
     return Score(value, *ends) if ends else Score(value)
 

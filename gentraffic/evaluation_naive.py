@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 MEMBERS = 20
+NOTHING = "--train: besides cells that are compared, at the same times, there is no live cell to learn from"
 NEIGHBOURHOOD_M = 1000.0  # side of the blocks that stand for neighbourhoods where cells have no `location`
 TESTED_AT_ONCE = 1024  # knn-level sorts a table of test cells x training cells
 NAMES = ("mean-series", "bootstrap", "knn-1", "knn-20", "knn-level", "ridge-level x mean-shape",
@@ -68,7 +69,6 @@ def read_training(train: xr.Dataset, real: xr.Dataset, pair: Pair) -> Training:
         notes.append(f"--train has no {pair.services[0]!r}: its {every.service!r} was taken")
     known = _known(every.ids, train, real, pair)
     first, last = int(pair.utc[0]), int(pair.utc[-1]) + pair.step_s
-    kept = np.arange(len(every.ids))
     if known.any() and every.start_s < last and first < int(every.utc[-1]) + pair.step_s:
         before = max(0, (first - every.start_s) // pair.step_s)
         if before * pair.step_s >= WEEK_S:
@@ -77,9 +77,7 @@ def read_training(train: xr.Dataset, real: xr.Dataset, pair: Pair) -> Training:
         else:
             kept = np.flatnonzero(~known)
             if not len(kept):
-                raise WrongUse(
-                    "--train holds only cells that are compared, at the same times: nothing is left to learn"
-                )
+                raise WrongUse(NOTHING)
             notes.append(
                 f"{int(known.sum())} cells of --train were left out: they are compared, or share a location with cells "
                 "that are, at the same times"
@@ -90,7 +88,7 @@ def read_training(train: xr.Dataset, real: xr.Dataset, pair: Pair) -> Training:
     if not isinstance(like, str):
         live &= live_cells(like)
     if not live.any():
-        raise WrongUse(f"--train: all {len(live)} cells are dead (zero throughout): there is nothing to learn from")
+        raise WrongUse(NOTHING)
     at = np.flatnonzero(live)
     return Training(
         every=every,
@@ -184,8 +182,8 @@ def _features(
         missing = [cell for cell in ids.tolist() if cell not in row]
         if missing:
             raise WrongUse(
-                f"--context lacks {len(missing)} cells of {file}, the first is {missing[0]!r}: give the context of all "
-                "cells of --train and --real"
+                f"--context lacks {len(missing)} cells of {file}, the first is {str(missing[0])!r}: give the context "
+                "of all cells of --train and --real"
             )
         at.append(np.array([row[cell] for cell in ids.tolist()]))
     if "location" in context.coords:

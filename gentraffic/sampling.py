@@ -31,7 +31,12 @@ OVERLAP_DAYS = 1  # of each further window are given by the window before it, so
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a draw is made; together with the model, the context and the calendar it fixes every bit."""
+    """How a draw is made; together with the model, the context and the calendar it fixes every bit.
+
+    habits: the measured network whose daily and weekly habits the cells follow, such as the nearest one; levels still
+    come from the place. By default what the context names (`habits`, else its own `network`), else those of no network
+    in particular.
+    """
 
     seed: int = 0
     members: int = 1
@@ -39,6 +44,7 @@ class Recipe:
     solver: str = "dpm++"
     guidance: float = 1.0
     device: str = "cpu"
+    habits: str = ""
 
 
 def draw_traffic(
@@ -81,7 +87,8 @@ def draw_traffic(
     out = np.empty((recipe.members, len(rows), len(calendar.utc)), dtype=np.float32)
     where = dict.fromkeys(range(recipe.members), 0)
     threads = tiles_at_once or max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
-    work = _Work(bundle, places, f_s, time, log_level, ids, calendar, recipe)
+    habits = recipe.habits or str(context.attrs.get("habits", "")) or places.network
+    work = _Work(bundle, places, f_s, time, log_level, ids, calendar, recipe, habits)
     with one_thread(), ThreadPoolExecutor(threads) as pool:
         for done, ((member, tile), values) in enumerate(_in_order(pool, work, jobs, threads), start=1):
             out[member, where[member] : where[member] + len(tile)] = values
@@ -103,6 +110,7 @@ class _Work:
     ids: list[Any]
     calendar: Calendar
     recipe: Recipe
+    habits: str
 
     def __call__(self, job: tuple[int, NDArray[np.int64]]) -> NDArray[np.float32]:
         member, tile = job
@@ -110,8 +118,7 @@ class _Work:
         levels, bundle, recipe, k = self.bundle.levels, self.bundle, self.recipe, self.calendar.per_hour
         log_level = self.log_level[member, padded]
         level = np.stack([levels.standard(self.places, log_level), np.ones(TILE)], axis=1).astype(np.float32)
-        network = self.places.network
-        number = bundle.networks.index(network) + 1 if network in bundle.networks else 0
+        number = bundle.networks.index(self.habits) + 1 if self.habits in bundle.networks else 0
         sheet = np.empty((TILE, _sheet_days(self.calendar.days) * HOURS * k), dtype=np.float32)
         known = None
         for window, first in enumerate(window_starts(self.calendar.days)):
@@ -190,6 +197,8 @@ def _check(bundle: Bundle, calendar: Calendar, recipe: Recipe) -> None:
         raise WrongUse(f"this model draws {names}, not {60 // calendar.per_hour} min: give another --freq")
     if recipe.members < 1:
         raise WrongUse(f"--members {recipe.members}: give 1 or more")
+    if recipe.habits and recipe.habits not in bundle.networks:
+        raise WrongUse(f"--habits {recipe.habits}: this model knows {', '.join(bundle.networks)}")
     try:
         torch.empty(0, device=recipe.device)
     except (RuntimeError, AssertionError) as error:
