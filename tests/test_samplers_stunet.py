@@ -215,26 +215,27 @@ def test_the_window_has_no_beginning_but_in_its_times(fusion: str) -> None:
 
 
 @pytest.mark.parametrize("k", [2, 4, 6])
-def test_finer_cadences_share_all_but_the_first_and_last_layer(k: int) -> None:
-    """A series held within each hour, through layers spread over the hour, gives what the hourly series gives."""
+def test_hourly_means_pass_through_the_same_weights_at_every_cadence(k: int) -> None:
+    """With nothing moving within the hours, the first number of every hour is what an hourly series gives."""
     model = shaken()
     x, condition = batch()
     fine = replace(condition, time=condition.time.repeat_interleave(k, 1))
-    n, enter, leave = model.hours_per_token, model.enter, model.leave
+    spread = torch.zeros(3, WEEK, k)
+    spread[..., 0] = x
+    known = torch.full_like(spread, torch.nan)
+    known[:, :24] = spread[:, :24]
+    enter = model.enter_detail[str(k)]
+    assert isinstance(enter, torch.nn.Linear)
     with torch.no_grad():
-        for layer, other in ((enter["1"], enter[str(k)]), (leave["1"], leave[str(k)])):
-            assert isinstance(layer, torch.nn.Linear)
-            assert isinstance(other, torch.nn.Linear)
-            if layer is enter["1"]:
-                parts = torch.split(layer.weight, n, 1)  # values, then flags
-                other.weight.copy_(torch.cat([p.repeat_interleave(k, 1) / k for p in parts], 1))
-                other.bias.copy_(layer.bias)
-            else:
-                other.weight.copy_(layer.weight.repeat_interleave(k, 0))
-                other.bias.copy_(layer.bias.repeat_interleave(k))
-        hourly = model(x, steps_of(3), condition)
-        finely = model(x.repeat_interleave(k, 1), steps_of(3), fine)
-    torch.testing.assert_close(finely, hourly.repeat_interleave(k, 1), rtol=1e-4, atol=1e-5)
+        enter.bias.zero_()
+        for given, finely_given in ((None, None), (first_days_known(x), known.flatten(1))):
+            hourly = model(x, steps_of(3), condition.with_known(given))
+            finely = model(spread.flatten(1), steps_of(3), fine.with_known(finely_given)).view(3, WEEK, k)
+            torch.testing.assert_close(finely[..., 0], hourly, rtol=1e-4, atol=1e-5)
+            assert finely[..., 1:].std() > 0.01
+        moved = model((spread + torch.eye(k)[-1]).flatten(1), steps_of(3), fine).view(3, WEEK, k)
+        still = model(spread.flatten(1), steps_of(3), fine).view(3, WEEK, k)
+        assert (moved - still).abs().max() > 0.01  # what moves within the hours is seen
 
 
 HOUR = torch.arange(WEEK) % 24

@@ -111,8 +111,8 @@ def test_the_search_for_circles_finds_one() -> None:
 
 FILES_AND_NETWORK = {
     "open", "fopen", "read_text", "write_text", "read_bytes", "write_bytes", "urlopen", "urlretrieve", "mkdir",
-    "unlink", "rename", "rmtree", "read_csv", "read_parquet", "read_file", "to_csv", "to_parquet", "to_file", "to_netcdf",
-    "open_dataset", "loadtxt", "savetxt", "tofile", "fromfile", "mkstemp", "mkdtemp", "NamedTemporaryFile",
+    "unlink", "rename", "rmtree", "read_csv", "read_parquet", "read_file", "to_csv", "to_parquet", "to_file",
+    "to_netcdf", "open_dataset", "loadtxt", "savetxt", "tofile", "fromfile", "mkstemp", "mkdtemp", "NamedTemporaryFile",
     "TemporaryDirectory", "TemporaryFile", "getaddrinfo", "create_connection",
 }  # fmt: skip
 ARRAY_FILES = {"torch.load", "torch.save", "np.load", "np.save", "np.savez", "numpy.load", "numpy.save"}
