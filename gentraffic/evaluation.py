@@ -118,7 +118,7 @@ def evaluate(
             if isinstance(members, str):
                 missing[name] = members
             else:
-                rows[name] = score(replace(frame, members=members))
+                rows[name] = score(replace(frame, members=members), single=True)
             tell(done, of)
     return Evaluation(pair, scores, rows, missing, divisor, resampled, tuple(notes))
 

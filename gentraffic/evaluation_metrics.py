@@ -252,13 +252,17 @@ METRICS = (
 )  # fmt: skip
 
 
-def score(row: Row) -> dict[str, Score]:
-    """Name -> Score for every metric, in the order of METRICS."""
+def score(row: Row, *, single: bool = False) -> dict[str, Score]:
+    """Name -> Score for every metric, in the order of METRICS.
+
+    Ensemble metrics of one member are refused; with `single` (naive rows that are one series by nature) the crps of
+    one series is its absolute error, so that such rows stand in the same contest.
+    """
     found: dict[str, Score] = {}
     for metric in METRICS:
         if metric.paired and not row.paired:
             found[metric.name] = Score(None, reason=NO_TIME)
-        elif metric.ensemble and len(row.members) < 2:
+        elif metric.ensemble and len(row.members) < 2 and not (single and metric.name.startswith("crps")):
             found[metric.name] = Score(None, reason=ONE_MEMBER)
         elif metric.compute is None:
             found[metric.name] = _divided(found[metric.of], row.scale)

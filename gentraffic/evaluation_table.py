@@ -92,6 +92,8 @@ def verdict(found: Evaluation) -> list[str]:
     own, best = (value_text(leading, columns[name][leading.name]) for name in (SYNTHETIC, rivals[0]))
     beats = "beats" if SYNTHETIC in contests[leading] else "does not beat"
     said.append(f"{leading.name}: {own} {beats} the best naive row, {rivals[0]} with {best}")
+    if len(found.pair.synthetic) > 1 and found.pair.paired:
+        said.append("of a naive row that is one series, not an ensemble, crps is the absolute error")
     if any(name in found.naive for name in ALL_KNOWING):
         said.append("b*users knows how many users each cell has, which no generator is told: it takes no part")
     return said

@@ -81,10 +81,10 @@ def test_naive_rows_are_scored_as_the_synthetic_one() -> None:
             continue
         real = VALUES[TEST]
         assert found.naive[name]["rmse"].value == pytest.approx(m.rmse(real, members.mean(axis=0, dtype=np.float64)))
-        if len(members) > 1:
-            assert found.naive[name]["crps"].value == pytest.approx(m.crps(real, members))
-        else:
-            assert found.naive[name]["crps"].value is None
+        assert found.naive[name]["crps"].value == pytest.approx(m.crps(real, members))
+        if len(members) == 1:
+            assert found.naive[name]["crps"].value == pytest.approx(found.naive[name]["mae"].value)
+            assert found.naive[name]["coverage_90"].value is None
 
 
 def test_training_neither_shares_hours_nor_ground_with_what_is_compared() -> None:
