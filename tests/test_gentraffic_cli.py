@@ -26,7 +26,7 @@ SAMPLE = ["sample", "--city", "monaco", "--days", "1", "--steps", "2", "--quiet"
 pytestmark = pytest.mark.skipif(not MODEL.is_dir(), reason="no bundled model in this checkout")
 
 
-def fails(words: list[str], code: int, *says: str, capsys: pytest.CaptureFixture[str]) -> None:
+def check_fails(words: list[str], code: int, *says: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The command ends with `code` and one line on the error stream that holds all of `says`."""
     got = run(words)
     err = capsys.readouterr().err
@@ -137,7 +137,7 @@ def test_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_what_a_user_can_cause_ends_in_one_line(
     words: list[str], code: int, says: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fails(["sample", *words, "--quiet", "-o", str(tmp_path / "out.nc")], code, *says, capsys=capsys)
+    check_fails(["sample", *words, "--quiet", "-o", str(tmp_path / "out.nc")], code, *says, capsys=capsys)
     assert not list(tmp_path.iterdir())
 
 
@@ -148,11 +148,11 @@ def test_what_a_user_can_cause_ends_in_one_line(
 def test_outputs_are_checked_before_the_work(
     out: str, code: int, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fails([*SAMPLE, "-o", str(tmp_path / out)], code, says, capsys=capsys)
+    check_fails([*SAMPLE, "-o", str(tmp_path / out)], code, says, capsys=capsys)
 
 
 def test_a_raster_of_members_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    fails([*SAMPLE, "--members", "2", "-o", str(tmp_path / "x.tif")], 2, "GeoTIFF", capsys=capsys)
+    check_fails([*SAMPLE, "--members", "2", "-o", str(tmp_path / "x.tif")], 2, "GeoTIFF", capsys=capsys)
 
 
 def test_a_model_with_a_flipped_byte_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -162,9 +162,9 @@ def test_a_model_with_a_flipped_byte_is_refused(tmp_path: Path, capsys: pytest.C
     data = bytearray(weights.read_bytes())
     data[len(data) // 2] ^= 1
     weights.write_bytes(data)
-    fails([*SAMPLE, "--model", str(copy), "-o", str(tmp_path / "x.nc")], 6, "SHA-256", capsys=capsys)
+    check_fails([*SAMPLE, "--model", str(copy), "-o", str(tmp_path / "x.nc")], 6, "SHA-256", capsys=capsys)
     weights.unlink()
-    fails([*SAMPLE, "--model", str(copy), "-o", str(tmp_path / "x.nc")], 6, "missing", capsys=capsys)
+    check_fails([*SAMPLE, "--model", str(copy), "-o", str(tmp_path / "x.nc")], 6, "missing", capsys=capsys)
 
 
 def test_an_extract_without_places_is_no_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -173,14 +173,14 @@ def test_an_extract_without_places_is_no_data(tmp_path: Path, capsys: pytest.Cap
         '<?xml version="1.0"?><osm version="0.6"><bounds minlat="45" minlon="9" maxlat="45.01" maxlon="9.01"/>'
         '<node id="1" lat="45.005" lon="9.005" version="1"><tag k="natural" v="tree"/></node></osm>'
     )
-    fails(["sample", "--osm", str(empty), "-o", str(tmp_path / "x.nc")], 3, "field.osm", capsys=capsys)
+    check_fails(["sample", "--osm", str(empty), "-o", str(tmp_path / "x.nc")], 3, "field.osm", capsys=capsys)
 
 
 def test_a_cut_extract_is_a_bad_file(shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whole = (shared_data / "osm" / "monaco.osm.pbf").read_bytes()
     cut = tmp_path / "cut.osm.pbf"
     cut.write_bytes(whole[: len(whole) // 2])
-    fails(["sample", "--osm", str(cut), "-o", str(tmp_path / "x.nc")], 5, "cut.osm.pbf", capsys=capsys)
+    check_fails(["sample", "--osm", str(cut), "-o", str(tmp_path / "x.nc")], 5, "cut.osm.pbf", capsys=capsys)
     assert not (tmp_path / "x.nc").exists()
 
 
