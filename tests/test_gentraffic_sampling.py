@@ -243,6 +243,25 @@ def test_what_the_network_is_told(tiny_bundle: Bundle) -> None:
     assert (nowhere.seen[0][1].network == 0).all()
 
 
+@pytest.mark.parametrize(
+    ("network", "named", "asked", "number"),
+    [
+        ("", "", "", 0),
+        ("beta", "", "", 2),
+        ("", "alpha", "", 1),
+        ("beta", "alpha", "", 1),
+        ("", "alpha", "elsewhere", 3),
+    ],
+)
+def test_whose_habits_the_cells_follow(tiny_bundle: Bundle, network: str, named: str, asked: str, number: int) -> None:
+    watcher = Watcher()
+    places = context(9, network).assign_attrs(habits=named)
+    got = draw_traffic(stub(tiny_bundle, watcher), places, MONDAY, Recipe(steps=1, habits=asked))
+    assert (watcher.seen[0][1].network == number).all()
+    plain = draw_traffic(stub(tiny_bundle, Watcher()), context(9, network), MONDAY, Recipe(steps=1))
+    np.testing.assert_allclose(got.mean(2), plain.mean(2), rtol=1e-5)  # levels still come from the place
+
+
 @pytest.mark.parametrize("network", ["", "alpha"])
 def test_the_level_is_the_mean_of_the_first_week(tiny_bundle: Bundle, network: str) -> None:
     places = context(70, network)
@@ -294,6 +313,7 @@ def test_wrong_use_is_told(tiny_bundle: Bundle) -> None:
     for recipe, message in (
         (Recipe(members=0), "--members 0: give 1 or more"),
         (Recipe(device="quantum"), "--device quantum: not on this machine"),
+        (Recipe(habits="atlantis"), "--habits atlantis: this model knows alpha, beta, elsewhere"),
     ):
         with pytest.raises(WrongUse, match=message) as told:
             draw_traffic(tiny_bundle, context(4), MONDAY, recipe)
