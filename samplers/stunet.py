@@ -144,7 +144,7 @@ class STUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree ab
         step = self.step(t)
         given = torch.zeros_like(x_t) if condition.known is None else (~condition.known.isnan()).to(x_t.dtype)
         tokens = f_t.shape[1]
-        hours, detail = x_t.view(b, WEEK, k).split([1, k - 1], dim=-1)
+        hours, detail = torch.split(x_t.reshape(b, WEEK, k), [1, k - 1], dim=-1)
         known_hours = given.view(b, WEEK, k)[..., :1]
         x = self.enter(torch.cat([hours.reshape(b, tokens, -1), known_hours.reshape(b, tokens, -1)], -1))
         if k > 1:
