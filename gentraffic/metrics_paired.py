@@ -117,11 +117,13 @@ def rmse_minmax(real: Floats, syn: Floats) -> float:
 
 def jsd_softmax24_cells(real: Floats, syn: Floats, *, first_hour: int = 0) -> NDArray[np.float64]:
     """(cells that vary,) the mean of `jsd_softmax24` over the cell's whole days."""
+    from scipy.special import rel_entr
+
     a, b = minmax(real, syn)
     days = whole_days(a, first_hour), whole_days(b, first_hour)
     p, q = (_softmax(d) for d in days)
     mean = (p + q) / 2
-    divergence = ((p * np.log(p / mean)).sum(axis=-1) + (q * np.log(q / mean)).sum(axis=-1)) / 2  # (cells, days)
+    divergence = (rel_entr(p, mean).sum(axis=-1) + rel_entr(q, mean).sum(axis=-1)) / 2  # (cells, days); 0 log 0 = 0
     return np.asarray(np.maximum(divergence, 0.0).mean(axis=1) / 24)
 
 
