@@ -431,4 +431,4 @@ def test_ten_thousand_cells_fit_in_memory() -> None:
 def test_jsd_softmax24_of_values_far_outside_the_real_range() -> None:
     """A thousandfold error in scale is finite: one hour takes all of the softmax, 0 log 0 is 0."""
     real = np.random.default_rng(0).random((3, 48))
-    assert 0 < jsd_softmax24(real, real * 1000) < np.log(2) / 24 + 1e-12
+    assert 0 < m.jsd_softmax24(real, real * 1000) < np.log(2) / 24 + 1e-12
