@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import time as clock
 from collections.abc import Callable, Sequence
@@ -109,7 +110,7 @@ def fit_stouter(
         if on_step is not None:
             on_step(step, plan.steps, loss)
     told = {
-        "machine": platform.processor() or platform.machine(),
+        "machine": machine(),
         "threads": torch.get_num_threads(),
         "minutes": round((clock.monotonic() - began) / 60, 2),
         "steps": trainer.step,
@@ -120,6 +121,16 @@ def fit_stouter(
         "parameters": sum(p.numel() for p in model.parameters()),
     }
     return Bundle(trainer.finish(), temporal, station, scaler, levels, networks), told
+
+
+def machine() -> str:
+    """The processor and its cores, in words."""
+    name = platform.processor() or platform.machine()
+    listed = Path("/proc/cpuinfo")
+    if listed.is_file():
+        found = [line.split(":", 1)[1].strip() for line in listed.read_text().splitlines() if "model name" in line]
+        name = found[0] if found else name
+    return f"{name}, {os.cpu_count()} cores"
 
 
 def fit_graphs(
