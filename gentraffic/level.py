@@ -76,8 +76,9 @@ class LevelModel:
     def relative(self, places: Places) -> tuple[Floats, Floats]:
         """Centre of the log relative level (traffic / traffic of the mean cell) and the scale of its uncertainty.
 
-        Returns two (cells,) arrays: the median log level, and what a standard normal z is multiplied by where the
-        network was not measured (0 where residual quantiles apply instead).
+        Returns two (cells,) arrays: the log level of the control, and what a standard normal z is multiplied by where
+        the network was not measured (0 where residual quantiles apply instead). In a measured network the control is
+        the median; elsewhere it is the expected level, and its mean over the context is 1.
         """
         cells = len(places.counts)
         model = self.networks.get(places.network)
@@ -86,19 +87,18 @@ class LevelModel:
             trust = self.trust if self.places else 0.0
             noise = self.inflate * self.spread * np.sqrt(1 - trust**2)
             centre = self.spread * trust * index
-            expected = np.log(np.mean(np.exp(centre + noise**2 / 2)))  # 1 = the mean cell, in expectation
-            return centre - expected, np.full(cells, noise)
+            return centre - np.log(np.mean(np.exp(centre))), np.full(cells, noise)
         centre = np.full(cells, model.mean - np.log(model.mean_traffic))
         if self.places:
             centre = centre + model.centre(places)
         return centre, np.zeros(cells)
 
     def draw(self, places: Places, z: Floats) -> Floats:
-        """Log relative levels (members, cells) from standard normal z (members, cells); z = 0 gives the median."""
+        """Log relative levels (members, cells) from standard normal z (members, cells); z = 0 gives the control."""
         centre, noise = self.relative(places)
         model = self.networks.get(places.network)
         if model is None:
-            return centre + noise * z
+            return centre + noise * z - np.where(z == 0, 0.0, noise**2 / 2)  # whose exponential has the control's mean
         from scipy.stats import norm
 
         share = np.linspace(0.0, 1.0, len(model.residual))

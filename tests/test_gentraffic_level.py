@@ -233,3 +233,13 @@ def test_one_cell_is_enough_and_does_not_claim_much() -> None:
     draws = model.draw(places_of(np.ones((3, 8)), np.ones((3, 8)), "one"), np.zeros((1, 3)))
     np.testing.assert_allclose(np.exp(draws), 1.0)
     assert model.spread == pytest.approx(0.1)
+
+
+def test_the_control_of_an_unmeasured_network_has_mean_one_and_is_what_further_members_scatter_around() -> None:
+    measured = networks()
+    model = fit_levels(measured)
+    where = places_of(measured[0].counts, measured[0].around, "")
+    control = np.exp(model.draw(where, np.zeros((1, len(measured[0].level))))[0])
+    assert control.mean() == pytest.approx(1.0, abs=1e-12)
+    z = np.random.default_rng(7).normal(size=(40_000, len(control)))
+    np.testing.assert_allclose(np.exp(model.draw(where, z)).mean(axis=0), control, rtol=0.05)
