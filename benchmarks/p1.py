@@ -21,10 +21,10 @@ import torch
 
 from gentraffic.fitting import Design, fit_stouter, split_source
 from gentraffic.importing import read_uomo
-from gentraffic.p1 import MEMBERS, model_row, naive_rows, score, table
+from gentraffic.p1 import MEMBERS, model_row, naive_rows, read_rows, score, table
 from gentraffic.sources import read_beijing, read_milan_5x5
-from gentraffic.sources_fit import Source, read_source
 from gentraffic.training import Plan
+from gentraffic.training_data import Source, read_source
 
 CITIES = ("uomo-sd", "uomo-nc", "uomo-nj")
 MODELS: dict[str, dict[str, Any]] = {
@@ -46,12 +46,6 @@ def load(data: Path) -> tuple[list[Source], dict[str, Any]]:
     sources.append(read_source(read_beijing(data / "traffic" / "beijing_stations_168h.npz"), []))
     sources.append(read_source(read_milan_5x5(data / "traffic" / "milan_5x5_internet_10min.csv"), []))
     return sources, contexts
-
-
-def finished(done: dict[str, Any]) -> str:
-    """The table of all finished rows."""
-    names = dict.fromkeys(key.split("|")[0] for key in done)
-    return table({name: [v for key, v in sorted(done.items()) if key.split("|")[0] == name] for name in names})
 
 
 def brief(done: dict[str, Any]) -> str:
@@ -110,7 +104,7 @@ def main() -> None:
             print(f"fold {fold}: {name} done", flush=True)
     text = (
         f"Five folds by location, {MEMBERS} members unless said, scores over all held-out live cells, 95% intervals by "
-        f"bootstrap over locations, `_p9999` scaling:\n\n{finished(done)}\n"
+        f"bootstrap over locations, `_p9999` scaling:\n\n{table(read_rows(args.out))}\n"
     )
     if args.table is not None:
         args.table.write_text(text, encoding="utf-8")

@@ -1,6 +1,6 @@
 """Make everything that is bundled, from the public data: contexts of six places and `stouter-base`.
 
-    python benchmarks/release.py --data ../shared/data --work /tmp/release --evidence benchmarks/p1.md
+    python benchmarks/release.py --data ../shared/data --work /tmp/release --evidence p1.json
 
 Contexts are what `gentraffic fetch` writes; the model is what `gentraffic fit stouter` writes; this script only types
 the commands. `--steps` shortens training for a trial.
@@ -39,7 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--evidence", type=Path, help="Markdown table for the model card")
+    parser.add_argument("--evidence", type=Path, help="rows of benchmarks/p1.py for the model card")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--only-contexts", action="store_true")
     args = parser.parse_args()

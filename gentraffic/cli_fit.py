@@ -39,7 +39,10 @@ FILE = click.Path(path_type=Path)
 @click.option("--prediction", default="v_prediction", show_default=True, help="epsilon, sample or v_prediction.")
 @click.option("--no-temporal-graph", is_flag=True, help="Ablation: without the time embedding.")
 @click.option("--no-station-graph", is_flag=True, help="Ablation: without the station embedding and without POIs.")
-@click.option("--evidence", type=FILE, metavar="FILE.md", help="A table for the model card, e.g. of benchmarks/p1.py.")
+@click.option(
+    "--evidence", type=FILE, metavar="FILE.json", help="For the model card: finished rows of benchmarks/p1.py."
+)
+@click.option("--scores", type=FILE, metavar="FILE.json", help="Scores for provenance.json, where none are held out.")
 @with_options(COMMON)  # fmt: skip
 def fit(
     name: str, traffic: tuple[Path, ...], context: tuple[Path, ...], out: Path, as_json: bool, quiet: bool,
@@ -62,8 +65,8 @@ def fit(
     from gentraffic.files import read_context, read_traffic
     from gentraffic.fit_options import design_of, plan_of
     from gentraffic.fitting import fit_stouter, split_source
-    from gentraffic.p1 import model_row, naive_rows, score, table
-    from gentraffic.sources_fit import read_source
+    from gentraffic.p1 import model_row, naive_rows, read_rows, score, table
+    from gentraffic.training_data import read_source
 
     if out.exists() and not (out / "provenance.json").is_file():
         raise WrongUse(f"{out} exists and is not a model folder: give another -o")
@@ -74,7 +77,7 @@ def fit(
     if options["threads"]:
         torch.set_num_threads(options["threads"])
     design, plan = design_of(options), plan_of(options)
-    evidence = options["evidence"].read_text(encoding="utf-8") if options["evidence"] else ""
+    evidence = read_rows(options["evidence"]) if options["evidence"] else {}
     contexts = [read_context(path) for path in context]
     sources = [read_source(read_traffic(path), contexts, options["service"]) for path in traffic]
     used = {s.network for s in sources if s.places is not None}
@@ -116,10 +119,14 @@ def fit(
         scores["stouter (this model)"] = [score(model_row(bundle, places, parts, plan.seed, None), parts)]
     judged = table(scores) if scores else ""
     told |= {"command": command_line(), "seed": plan.seed, "held_out": options["holdout"]}
-    provenance = provenance_of(traffic, context, told, scores)
+    provenance = provenance_of(traffic, context, told, {**evidence, **scores})
     from dataclasses import replace
 
-    save_bundle(replace(bundle, provenance=provenance), out, model_card(out.name, provenance, judged, evidence))
+    save_bundle(
+        replace(bundle, provenance=provenance),
+        out,
+        model_card(out.name, provenance, judged, table(evidence) if evidence else ""),
+    )
     checkpoint.unlink(missing_ok=True)
     values = {"output": str(out), "networks": sorted(used), **{k: told[k] for k in ("minutes", "steps", "best_step")}}
     lines = [judged] if judged else []

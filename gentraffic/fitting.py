@@ -21,8 +21,8 @@ from gentraffic.errors import BadInput, WrongUse
 from gentraffic.features import Places
 from gentraffic.level import LevelModel, Measured, fit_levels
 from gentraffic.scaling import FLOOR, Scaler, cosines
-from gentraffic.sources_fit import CADENCES, Source
 from gentraffic.training import Plan, Trainer, prepare, source_weights
+from gentraffic.training_data import CADENCES, Source
 from graphs.graphmae import GraphMAE, pretrain
 from graphs.station import station_graph
 from graphs.temporal import temporal_graph

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 
 from gentraffic import naive
 from gentraffic.calendar import make_calendar
+from gentraffic.errors import BadInput
 from gentraffic.features import Floats
 from gentraffic.metrics import (
     acf_error,
@@ -22,7 +25,7 @@ from gentraffic.metrics import (
     level_spearman,
     p9999,
 )
-from gentraffic.sources_fit import Source
+from gentraffic.training_data import Source
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -119,6 +122,16 @@ def score(members: Members, parts: Parts) -> dict[str, Any]:
             "level_spearman": None if np.isnan(spearman) else spearman,
         }
     return out
+
+
+def read_rows(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """Finished rows of benchmarks/p1.py, name -> one `score` per fold. Raises BadInput for another file."""
+    try:
+        done = json.loads(path.read_text(encoding="utf-8"))
+        names = dict.fromkeys(key.split("|")[0] for key in done)
+        return {name: [v for key, v in sorted(done.items()) if key.split("|")[0] == name] for name in names}
+    except (OSError, ValueError, AttributeError) as error:
+        raise BadInput(f"{path}: not the rows of benchmarks/p1.py ({error})") from error
 
 
 def table(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:

@@ -21,7 +21,7 @@ from gentraffic.errors import BadModel, WrongUse
 from gentraffic.features import Floats
 from gentraffic.level import LevelModel
 from gentraffic.scaling import Scaler
-from gentraffic.sources_fit import Source
+from gentraffic.training_data import Source
 from samplers import WEEK, Condition, STUNet
 
 if TYPE_CHECKING:

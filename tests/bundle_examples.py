@@ -12,8 +12,8 @@ from traffic_examples import SIDE, SOUTH, UTM, WEST
 from gentraffic.bundle import Bundle
 from gentraffic.features import read_places
 from gentraffic.fitting import Design, fit_stouter
-from gentraffic.sources_fit import Source
 from gentraffic.training import Plan
+from gentraffic.training_data import Source
 from poi.categories import CATEGORIES
 
 DESIGN = Design(channels=(8, 8), width=8)

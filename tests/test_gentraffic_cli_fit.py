@@ -67,7 +67,7 @@ def test_a_killed_fit_resumes_to_the_same_bits(files: Path) -> None:
         (["--fusion", "blend"], 2, "decoupled"),
         (["--station-layer", "mlp"], 2, "sage"),
         (["--prediction", "noise"], 2, "epsilon"),
-        (["--evidence", "none.md"], 5, "none.md"),
+        (["--evidence", "none.json"], 5, "none.json"),
     ],
 )
 def test_what_fit_refuses(

@@ -169,7 +169,7 @@ def test_p1_gives_the_same_figures_on_real_data(shared_data: Path) -> None:
     """A second implementation: the benchmark's own scores of one fold of uomo_sd."""
     from gentraffic import p1
     from gentraffic.importing import read_uomo
-    from gentraffic.sources_fit import read_source
+    from gentraffic.training_data import read_source
 
     whole, places = read_uomo(shared_data / "traffic" / "uomo_sd.npz")
     week = np.flatnonzero(whole["week"].values == 0)

@@ -16,7 +16,6 @@ from torch import Tensor
 from gentraffic.errors import BadModel, WrongUse
 from gentraffic.level import Measured, fit_levels
 from gentraffic.scaling import Scaler
-from gentraffic.sources_fit import Source
 from gentraffic.training import (
     GIVEN_SHARE,
     Plan,
@@ -27,6 +26,7 @@ from gentraffic.training import (
     source_weights,
     time_of_windows,
 )
+from gentraffic.training_data import Source
 from samplers import WEEK, STUNet
 
 NETWORKS = ("alpha", "beta", "elsewhere")
