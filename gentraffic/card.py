@@ -11,14 +11,18 @@ import numpy as np
 
 from gentraffic import __version__
 
-EVIDENCE = """Locations that training never saw, POIs only (protocol P1, `python benchmarks/p1.py`): five folds by location,
+EVIDENCE = """
+Locations that training never saw, POIs only (protocol P1, `python benchmarks/p1.py`): five folds by location,
 trained in each as above; 20 members unless said; means over all held-out live cells, `_p9999` scaling, 95% intervals
-by bootstrap over locations. The last columns are means over folds, and a fold holds one location of nj."""
-ABOUT_MEMBERS = """The members of this model are spread evenly (levels) and in antithetic pairs (shapes), and the twenty of
+by bootstrap over locations. The last columns are means over folds, and a fold holds one location of nj.
+""".strip()
+ABOUT_MEMBERS = """
+The members of this model are spread evenly (levels) and in antithetic pairs (shapes), and the twenty of
 `knn-20` are twenty different cells; the fair `crps` takes members for independent draws and flatters both by a few
 percent. The row with 100 members is nearly free of that. `true level x bootstrap-shape` is told the level: read
 `crps_shape` against it. Without the temporal graph no hour can be told from another, which is harsher than in the
-paper; without the station graph neither levels nor shapes look at the place."""
+paper; without the station graph neither levels nor shapes look at the place.
+""".strip()
 
 
 def provenance_of(
