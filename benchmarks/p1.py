@@ -21,7 +21,8 @@ import torch
 
 from gentraffic.fitting import Design, fit_stouter, split_source
 from gentraffic.importing import read_uomo
-from gentraffic.p1 import MEMBERS, model_row, naive_rows, read_rows, score, table
+from gentraffic.metrics import acf_error, jsd_hist
+from gentraffic.p1 import MEMBERS, model_row, naive_rows, read_rows, score, table, week_of
 from gentraffic.sources import read_beijing, read_milan_5x5
 from gentraffic.training import Plan
 from gentraffic.training_data import Source, read_source
@@ -64,6 +65,28 @@ def brief(done: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def keep(folder: Path, row: str, fold: int, members: dict[str, Any], parts: dict[str, tuple[Source, Source]]) -> None:
+    """Write what a row drew for the held-out cells of one fold, and the real series, for `pooled`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = {f"{name}|{what}": values.astype(np.float32)
+              for name, drawn in members.items()
+              for what, values in (("drawn", drawn), ("real", week_of(parts[name][1])))}  # fmt: skip
+    np.savez_compressed(folder / f"{row.replace(' ', '-')}.{fold}.npz", **arrays)
+
+
+def pooled(folder: Path) -> str:
+    """`jsd_hist` / `acf_error` over the held-out cells of all folds together: one fold may be a single location."""
+    lines = ["| row, all folds together | sd | nc | nj |", "|---|---|---|---|"]
+    for row in dict.fromkeys(path.name.split(".")[0] for path in sorted(folder.glob("*.npz"))):
+        folds = [np.load(path, allow_pickle=False) for path in sorted(folder.glob(f"{row}.*.npz"))]
+        texts = []
+        for city in CITIES:
+            real, drawn = (np.concatenate([f[f"{city}|{what}"] for f in folds], axis=-2) for what in ("real", "drawn"))
+            texts.append(f"{jsd_hist(real, drawn):.3f} / {acf_error(real, drawn):.3f}")
+        lines.append(f"| {row} | " + " | ".join(texts) + " |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Run what is missing and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -74,6 +97,7 @@ def main() -> None:
     parser.add_argument("--fold", type=int, nargs="*", help="which folds to run, all by default")
     parser.add_argument("--steps", type=int, default=Plan().steps, help="training steps per fold")
     parser.add_argument("--plan", default="{}", help="JSON of other fields of gentraffic.training.Plan")
+    parser.add_argument("--keep", type=Path, help="folder for what is drawn: scores of all folds together at the end")
     parser.add_argument("--table", type=Path, help="also write the table to this Markdown file")
     parser.add_argument("--seed", type=int, default=0, help="of the folds and of training")
     parser.add_argument("--quick", action="store_true", help="two folds and few steps: does it run?")
@@ -100,6 +124,8 @@ def main() -> None:
                     rows[f"stouter, {MANY} members"] = model_row(bundle, contexts, parts, args.seed, None, members=MANY)
             for row, members in rows.items():
                 done[f"{row}|{args.seed}|{fold}"] = score(members, parts)
+                if args.keep is not None and len(next(iter(members.values()))) == MEMBERS:
+                    keep(args.keep, row, fold, members, parts)
             args.out.write_text(json.dumps(done))
             print(f"fold {fold}: {name} done", flush=True)
     text = (
@@ -111,6 +137,9 @@ def main() -> None:
     print(text)
     print("In short, `crps` / `coverage_90` / `crps_shape`:\n")
     print(brief(done))
+    if args.keep is not None:
+        print("\n`jsd_hist` / `acf_error`:\n")
+        print(pooled(args.keep))
 
 
 if __name__ == "__main__":
