@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gentraffic.fitting import Design, fit_stouter, split_source
+from gentraffic.fitting import Design, fit_sampler, split_source
 from gentraffic.importing import read_uomo
 from gentraffic.metrics import acf_error, jsd_hist
 from gentraffic.p1 import MEMBERS, model_row, naive_rows, read_rows, score, table, week_of
@@ -118,7 +118,7 @@ def main() -> None:
             if name == "naive":
                 rows = naive_rows(parts, args.seed * 100 + fold)
             else:
-                bundle, _ = fit_stouter(train, design=Design(**MODELS[name]), plan=plan)
+                bundle, _ = fit_sampler(train, design=Design(**MODELS[name]), plan=plan)
                 rows = {name: model_row(bundle, contexts, parts, args.seed, None)}
                 if name == "stouter" and not args.quick:
                     rows[f"stouter, {MANY} members"] = model_row(bundle, contexts, parts, args.seed, None, members=MANY)

@@ -1,10 +1,11 @@
 """A trained model as a folder that anyone can load: networks, schedule, scalers, provenance, card. No pickle.
 
-stunet/            config.json, diffusion_pytorch_model.safetensors
+stunet/            config.json, diffusion_pytorch_model.safetensors; `network/` for other samplers than STOUTER
 temporal_graph/    GraphMAE over the hours of the week      station_graph/   GraphMAE over cells or stations
-scheduler/         scheduler_config.json (diffusers)
+scheduler/         scheduler_config.json (diffusers), where the sampler draws by diffusion
 scaler.json        traffic scaling      level.json   the level model (gentraffic/level.py)
-provenance.json    data, licences, hashes of every file, code version, seed, metrics beside the naive rows
+provenance.json    sampler (a key of `samplers.SAMPLERS`), data, licences, hashes of every file, code version, seed,
+                   metrics beside the naive rows
 README.md          the model card
 """
 
@@ -30,17 +31,19 @@ if TYPE_CHECKING:
     import torch
 
     from graphs.graphmae import GraphMAE
-    from samplers import STUNet
+    from samplers import Sampler
 
-FILES = ("scaler.json", "level.json", "provenance.json")
-NETWORKS = ("stunet", "temporal_graph", "station_graph", "scheduler")
+FOLDERS = {"stouter": "stunet"}  # of the sampler's network; `network` where not named here
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """Everything that `sample` needs. networks: names of the measured networks, index 0 being network 1 of STUNet."""
+    """Everything that `sample` needs. networks: names of the measured networks, index 0 being network 1 of the model.
 
-    model: STUNet
+    sampler: the key of `samplers.SAMPLERS` that model is of.
+    """
+
+    model: Sampler
     temporal: GraphMAE
     station: GraphMAE
     scaler: Scaler
@@ -48,6 +51,7 @@ class Bundle:
     networks: tuple[str, ...]
     provenance: dict[str, Any] = field(default_factory=dict)
     sha256: str = ""
+    sampler: str = "stouter"
 
     def time(self) -> torch.Tensor:
         """The time embedding F_t of the 168 hours of the week (STOUTER eq. 1): (168, Q)."""
@@ -90,14 +94,16 @@ def save_bundle(bundle: Bundle, folder: Path, card: str) -> None:
     Raises BadInput where another folder stands there, or it cannot be written.
     """
     from gentraffic.atomic import replacing
+    from samplers import Denoiser
 
     if folder.is_dir() and any(folder.iterdir()) and not (folder / "provenance.json").is_file():
         raise BadInput(f"{folder} exists and is not a model folder; take another name")
     with replacing(folder, (folder.suffix,), folder=True) as temporary:
-        bundle.model.save_pretrained(temporary / "stunet")
+        bundle.model.save_pretrained(temporary / FOLDERS.get(bundle.sampler, "network"))
         bundle.temporal.save_pretrained(temporary / "temporal_graph")
         bundle.station.save_pretrained(temporary / "station_graph")
-        bundle.model.noise.scheduler().save_pretrained(temporary / "scheduler")
+        if isinstance(bundle.model, Denoiser):
+            bundle.model.noise.scheduler().save_pretrained(temporary / "scheduler")
         _write_json(temporary / "scaler.json", asdict(bundle.scaler))
         _write_json(temporary / "level.json", {"order": list(bundle.networks), "levels": bundle.levels.to_json()})
         (temporary / "README.md").write_text(card, encoding="utf-8")
@@ -106,7 +112,7 @@ def save_bundle(bundle: Bundle, folder: Path, card: str) -> None:
             for path in sorted(temporary.rglob("*"))
             if path.is_file() and path.name != "README.md"
         }
-        whole = json.loads(json.dumps({**bundle.provenance, "files": hashes}))
+        whole = json.loads(json.dumps({**bundle.provenance, "sampler": bundle.sampler, "files": hashes}))
         _write_json(temporary / "provenance.json", {**whole, "seal": _seal(whole)})
 
 
@@ -114,6 +120,36 @@ def load_bundle(name: str | Path) -> Bundle:
     """Load a bundled model by name or a model folder. Every file is checked against the hashes in provenance.json.
 
     Raises BadModel for a name or folder that does not exist, a missing or changed file, or a folder of another make.
+    """
+    folder, provenance, sha256 = read_folder(name)
+    from graphs.graphmae import GraphMAE
+    from samplers import SAMPLERS
+
+    sampler = str(provenance.get("sampler", "stouter"))
+    if sampler not in SAMPLERS or "forecaster" in provenance:
+        kind = provenance.get("forecaster", sampler)
+        raise BadModel(f"{folder} holds the model {kind!r}: give one of {', '.join(SAMPLERS)}")
+    try:
+        level = json.loads((folder / "level.json").read_text(encoding="utf-8"))
+        return Bundle(
+            model=_pretrained(SAMPLERS[sampler], folder / FOLDERS.get(sampler, "network")),
+            temporal=_pretrained(GraphMAE, folder / "temporal_graph"),
+            station=_pretrained(GraphMAE, folder / "station_graph"),
+            scaler=Scaler(**json.loads((folder / "scaler.json").read_text(encoding="utf-8"))),
+            levels=LevelModel.from_json(level["levels"]),
+            networks=tuple(level["order"]),
+            provenance=provenance,
+            sha256=sha256,
+            sampler=sampler,
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadModel(f"{folder}: not a model of this version ({error})") from error
+
+
+def read_folder(name: str | Path) -> tuple[Path, dict[str, Any], str]:
+    """The folder of a model, bundled or not, its provenance, and one SHA-256 of its files, each of which is checked.
+
+    Raises BadModel for a name or folder that does not exist, or a missing or changed file.
     """
     folder = MODELS / name if isinstance(name, str) and (MODELS / name / "provenance.json").is_file() else Path(name)
     if not (folder / "provenance.json").is_file():
@@ -132,23 +168,7 @@ def load_bundle(name: str | Path) -> Bundle:
             raise BadModel(f"{folder}: {file} is missing; copy the model folder again")
         if _sha256(path) != digest:
             raise BadModel(f"{folder}: {file} differs from its SHA-256 in provenance.json; copy the model folder again")
-    from graphs.graphmae import GraphMAE
-    from samplers import STUNet
-
-    try:
-        level = json.loads((folder / "level.json").read_text(encoding="utf-8"))
-        return Bundle(
-            model=_pretrained(STUNet, folder / "stunet"),
-            temporal=_pretrained(GraphMAE, folder / "temporal_graph"),
-            station=_pretrained(GraphMAE, folder / "station_graph"),
-            scaler=Scaler(**json.loads((folder / "scaler.json").read_text(encoding="utf-8"))),
-            levels=LevelModel.from_json(level["levels"]),
-            networks=tuple(level["order"]),
-            provenance=provenance,
-            sha256=hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest(),
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadModel(f"{folder}: not a model of this version ({error})") from error
+    return folder, provenance, hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
 
 
 def _pretrained(kind: Any, folder: Path) -> Any:

@@ -10,10 +10,11 @@ import click
 from gentraffic.cli_options import COMMON, bundled_cities, command_line, progress, report, with_options
 
 FILE = click.Path(path_type=Path)
+SAMPLERS = ("stouter",)  # keys of samplers.SAMPLERS, written out because importing that takes seconds
 
 
 @click.command(short_help="Train a model on measured traffic (resumable).")
-@click.argument("name", type=click.Choice(["stouter"]))
+@click.argument("name", metavar="SAMPLER", type=click.Choice(SAMPLERS))
 @click.option("--traffic", type=FILE, multiple=True, required=True, metavar="FILE", help="Measured traffic; repeat it.")
 @click.option(
     "--context",
@@ -64,7 +65,7 @@ def fit(
     from gentraffic.errors import BadInput, WrongUse
     from gentraffic.files import read_context, read_traffic
     from gentraffic.fit_options import design_of, plan_of
-    from gentraffic.fitting import fit_stouter, split_source
+    from gentraffic.fitting import fit_sampler, split_source
     from gentraffic.p1 import model_row, naive_rows, read_rows, score, table
     from gentraffic.training_data import read_source
 
@@ -76,7 +77,7 @@ def fit(
         raise WrongUse(f"--holdout {options['holdout']}: give 0 (none) to 0.5")
     if options["threads"]:
         torch.set_num_threads(options["threads"])
-    design, plan = design_of(options), plan_of(options)
+    design, plan = design_of(name, options), plan_of(options)
     evidence = read_rows(options["evidence"]) if options["evidence"] else {}
     contexts = [read_context(path) for path in context]
     sources = [read_source(read_traffic(path), contexts, options["service"]) for path in traffic]
@@ -98,7 +99,7 @@ def fit(
     train = [parts[s.network][0] if s.network in parts else s for s in sources]
     checkpoint = out.with_name(f"{out.name}.checkpoint.safetensors")
     with progress("training", quiet=quiet) as tell:
-        bundle, told = fit_stouter(
+        bundle, told = fit_sampler(
             train,
             extra_places=spare,
             held_out=[held for _, held in parts.values()],
@@ -116,7 +117,7 @@ def fit(
             if set(parts[n][1].cell_id.tolist()) <= set(c["cell_id"].values.tolist())
         }
         scores = {row: [score(members, parts)] for row, members in naive_rows(parts, plan.seed).items()}
-        scores["stouter (this model)"] = [score(model_row(bundle, places, parts, plan.seed, None), parts)]
+        scores[f"{name} (this model)"] = [score(model_row(bundle, places, parts, plan.seed, None), parts)]
     judged = table(scores) if scores else ""
     told |= {"command": command_line(), "seed": plan.seed, "held_out": options["holdout"]}
     provenance = provenance_of(traffic, context, told, {**evidence, **scores})

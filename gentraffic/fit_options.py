@@ -14,8 +14,8 @@ from samplers.fusion import FUSIONS
 from samplers.schedule import PREDICTIONS
 
 
-def design_of(options: dict[str, Any]) -> Design:
-    """The design that the flags describe. Raises WrongUse for a name that does not exist."""
+def design_of(sampler: str, options: dict[str, Any]) -> Design:
+    """The design of a sampler that the flags describe. Raises WrongUse for a name that does not exist."""
     choices: dict[str, Collection[str]] = {
         "fusion": FUSIONS,
         "temporal_layer": LAYERS,
@@ -26,6 +26,7 @@ def design_of(options: dict[str, Any]) -> Design:
         if options[name] not in allowed:
             raise WrongUse(f"--{name.replace('_', '-')} {options[name]}: choose one of {', '.join(allowed)}")
     return Design(
+        sampler=sampler,
         fusion=options["fusion"],
         prediction_type=options["prediction"],
         temporal_layer=options["temporal_layer"],

@@ -1,4 +1,4 @@
-"""`gentraffic fit stouter`: graphs, levels and STUNet from measured traffic, and the table that judges them."""
+"""`gentraffic fit`: graphs, levels and the network of a sampler from measured traffic."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from gentraffic.training_data import CADENCES, Source
 from graphs.graphmae import GraphMAE, pretrain
 from graphs.station import station_graph
 from graphs.temporal import temporal_graph
-from samplers import STUNet
+from samplers import SAMPLERS, Sampler
 
 PLACE_DIM = TIME_DIM = 32
 INFLATE = 1.05  # on the residuals of levels: they were estimated from the same locations that chose the features
@@ -34,8 +34,9 @@ INFLATE = 1.05  # on the residuals of levels: they were estimated from the same 
 
 @dataclass(frozen=True)
 class Design:
-    """What is built: the parts that the paper's tables vary, and the size."""
+    """What is built: a key of `samplers.SAMPLERS`; for STOUTER the parts that the paper's tables vary, and the size."""
 
+    sampler: str = "stouter"
     channels: tuple[int, ...] = (16, 24)
     width: int = 32
     fusion: str = "concat"
@@ -46,7 +47,7 @@ class Design:
     use_place: bool = True
 
 
-def fit_stouter(
+def fit_sampler(
     sources: Sequence[Source],
     *,
     extra_places: Sequence[Places] = (),
@@ -84,18 +85,7 @@ def fit_stouter(
         return place_embedding(station, source.places, levels)[source.rows]
 
     torch.manual_seed(plan.seed)
-    model = STUNet(
-        place_dim=PLACE_DIM,
-        time_dim=TIME_DIM,
-        networks=len(networks),
-        width=design.width,
-        channels=design.channels,
-        cadences=tuple(k for k in CADENCES if any(k in s.cadences for s in sources)),
-        fusion=design.fusion,
-        use_time=design.use_time,
-        use_place=design.use_place,
-        prediction_type=design.prediction_type,
-    )
+    model = build(design, len(networks), tuple(k for k in CADENCES if any(k in s.cadences for s in sources)))
     trainer = Trainer(
         model,
         prepare(sources, embed, levels, networks, PLACE_DIM),
@@ -120,7 +110,28 @@ def fit_stouter(
         "plan": asdict(plan),
         "parameters": sum(p.numel() for p in model.parameters()),
     }
-    return Bundle(trainer.finish(), temporal, station, scaler, levels, networks), told
+    return Bundle(trainer.finish(), temporal, station, scaler, levels, networks, sampler=design.sampler), told
+
+
+def build(design: Design, networks: int, cadences: tuple[int, ...]) -> Sampler:
+    """The untrained network of a design. Raises WrongUse for a sampler that does not exist."""
+    if design.sampler not in SAMPLERS:
+        raise WrongUse(f"no sampler {design.sampler!r}: choose one of {', '.join(SAMPLERS)}")
+    own: dict[str, Any] = {}
+    if design.sampler == "stouter":
+        own = {"channels": design.channels, "fusion": design.fusion, "prediction_type": design.prediction_type}
+    make: Any = SAMPLERS[design.sampler]
+    model: Sampler = make(
+        place_dim=PLACE_DIM,
+        time_dim=TIME_DIM,
+        networks=networks,
+        width=design.width,
+        cadences=cadences,
+        use_time=design.use_time,
+        use_place=design.use_place,
+        **own,
+    )
+    return model
 
 
 def machine() -> str:

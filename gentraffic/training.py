@@ -1,4 +1,4 @@
-"""Training STUNet: one loop that can be killed at any step and gives the same bits when it is run again.
+"""Training a sampler: one loop that can be killed at any step and gives the same bits when it is run again.
 
 Everything random in step n is drawn from a stream keyed by (seed, n), so a checkpoint needs no generator states.
 """
@@ -22,7 +22,7 @@ from gentraffic.features import Floats
 from gentraffic.level import LevelModel
 from gentraffic.scaling import Scaler
 from gentraffic.training_data import Source
-from samplers import WEEK, Condition, STUNet
+from samplers import WEEK, Condition, Sampler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -143,7 +143,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: STUNet,
+        model: Sampler,
         prepared: Sequence[Prepared],
         validation: Sequence[Prepared],
         time: Tensor,
@@ -184,7 +184,7 @@ class Trainer:
         waited = (self.step - self.best_step) / self.plan.check_every
         return bool(self.validation) and self.best_step > 0 and waited >= self.plan.patience
 
-    def finish(self) -> STUNet:
+    def finish(self) -> Sampler:
         """The averaged weights with the best validation score, in the model, ready to draw."""
         _put(self.model, self.best)
         self.model.eval()
@@ -194,16 +194,20 @@ class Trainer:
         plan = self.plan
         self.model.train()
         x, condition, generator = batch_of(self.prepared, self.time, self.scaler, plan, self.step)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(plan.seed * 1_000_003 + self.step)  # dropout
-            loss = self.model.loss(x, condition, generator)
         for group in self.optimiser.param_groups:
             ramp = min(1.0, (self.step + 1) / plan.warmup)
             group["lr"] = plan.learning_rate * ramp * 0.5 * (1 + np.cos(np.pi * self.step / plan.steps))
-        self.optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimiser.step()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(plan.seed * 1_000_003 + self.step)  # dropout
+            for turn in self.model.turns():
+                loss = turn.loss(x, condition, generator)
+                self.optimiser.zero_grad()  # AdamW leaves alone what has no gradient: the rivals of this turn
+                for p, slope in zip(
+                    turn.parameters, torch.autograd.grad(loss, turn.parameters, allow_unused=True), strict=True
+                ):
+                    p.grad = slope
+                torch.nn.utils.clip_grad_norm_(turn.parameters, 1.0)
+                self.optimiser.step()
         decay = min(plan.ema, (self.step + 1) / (self.step + 10))
         with torch.no_grad():
             for mean, now in zip(self.average, self.model.parameters(), strict=True):
@@ -222,7 +226,7 @@ class Trainer:
         total = 0.0
         for i in range(8):
             x, condition, generator = batch_of(self.validation, self.time, self.scaler, self.plan, i, noisy=False)
-            total += float(self.model.loss(x, condition, generator))
+            total += float(self.model.score(x, condition, generator))
         _put(self.model, now)
         self.history.append((self.step, total / 8))
         if total / 8 < self.best_score:
@@ -313,7 +317,7 @@ def _digest(note: str, tensors: Mapping[str, Tensor]) -> str:
     return sha.hexdigest()
 
 
-def _put(model: STUNet, values: Sequence[Tensor]) -> None:
+def _put(model: Sampler, values: Sequence[Tensor]) -> None:
     with torch.no_grad():
         for p, value in zip(model.parameters(), values, strict=True):
             p.copy_(value)

@@ -22,6 +22,8 @@ class Condition:
     level: (B, 2) standardised log mean level of the series, and 1 where it is given (0, 0 where it is not).
     network: (B,) index of the measured network that the place belongs to; 0 = a network that nobody measured.
     known: (B, T) values that are given already (same scale as x), nan where they are to be drawn; None: all unknown.
+    profile: (B, T) the mean week of the place's own past at the steps of this window (same scale as x), nan where the
+    past holds no such step; None: nobody measured there.
     """
 
     place: Tensor
@@ -29,6 +31,7 @@ class Condition:
     level: Tensor
     network: Tensor
     known: Tensor | None = None
+    profile: Tensor | None = None
 
     def rows(self, index: Tensor | slice) -> Condition:
         """The same condition for some of the series."""
@@ -43,7 +46,7 @@ class Condition:
         return replace(self, known=known)
 
     def without_place(self) -> Condition:
-        """The unconditional twin that classifier-free guidance compares with: no place, no level; time stays."""
+        """The unconditional twin that classifier-free guidance compares with: no place, no level; the rest stays."""
         return replace(self, place=torch.zeros_like(self.place), level=torch.zeros_like(self.level))
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> Condition:
@@ -53,4 +56,5 @@ class Condition:
             level=change(self.level),
             network=change(self.network),
             known=None if self.known is None else change(self.known),
+            profile=None if self.profile is None else change(self.profile),
         )

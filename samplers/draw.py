@@ -7,7 +7,7 @@ series are drawn beside it. Values that are given are put back after every step 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -17,13 +17,24 @@ from samplers.condition import Condition
 from samplers.schedule import Noise, make_solver
 
 
+@runtime_checkable
 class Denoiser(Protocol):
-    """What the loop needs of a network."""
+    """A network that draws in many steps: what the loop needs of it."""
 
     noise: Noise
 
     def __call__(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """x_t (B, T), t (B,) -> the prediction, like x_t."""
+
+
+@runtime_checkable
+class OneShot(Protocol):
+    """A network that draws at once, from `latent_size` standard normal numbers per series."""
+
+    latent_size: int
+
+    def __call__(self, z: Tensor, condition: Condition) -> Tensor:
+        """z (B, latent_size) -> series (B, T)."""
 
 
 def starting_noise(seeds: Sequence[np.random.SeedSequence], steps: int) -> Tensor:
@@ -34,7 +45,7 @@ def starting_noise(seeds: Sequence[np.random.SeedSequence], steps: int) -> Tenso
 
 @torch.inference_mode()
 def draw(
-    denoiser: Denoiser,
+    network: Denoiser | OneShot,
     condition: Condition,
     *,
     seeds: Sequence[np.random.SeedSequence],
@@ -45,16 +56,27 @@ def draw(
 ) -> Tensor:
     """Draw one window of traffic per seed: (B, T), on the scale that the denoiser was trained on.
 
-    seeds: B random streams. steps: solver steps (network calls; twice as many with guidance). solver: a key of
-    `samplers.schedule.SOLVERS`. guidance: classifier-free guidance, 1 = none, more = what stands there counts for more
-    (Ho and Salimans 2022: unconditional + guidance x (conditional - unconditional)).
+    seeds: B random streams. steps: solver steps (network calls; twice as many with guidance); a one-shot network is
+    called once, and once more with guidance. solver: a key of `samplers.schedule.SOLVERS`. guidance: classifier-free
+    guidance, 1 = none, more = what stands there counts for more (Ho and Salimans 2022: unconditional + guidance x
+    (conditional - unconditional)).
     mirrored: start from the negative of the seeds' noise: with its twin, a pair of antithetic variates (Hammersley and
     Morton 1956), whose mean errs less than that of two independent draws; each of the two is distributed alike.
     Raises ValueError for an unknown solver or an impossible number of steps.
     """
-    length = condition.time.shape[1]
-    scheduler = make_solver(solver, denoiser.noise, steps)
     device = condition.time.device
+    given = None if condition.known is None else ~condition.known.isnan()
+    values = None if condition.known is None else condition.known.nan_to_num()
+    plain = condition.without_place()
+    if isinstance(network, OneShot):
+        z = starting_noise(seeds, network.latent_size).to(device) * (-1.0 if mirrored else 1.0)
+        x = network(z, condition)
+        if guidance != 1.0:
+            without = network(z, plain)
+            x = without + guidance * (x - without)
+        return x if given is None or values is None else torch.where(given, values, x)
+    length = condition.time.shape[1]
+    scheduler = make_solver(solver, network.noise, steps)
     x = starting_noise(seeds, length).to(device) * float(scheduler.init_noise_sigma)
     if mirrored:
         x = -x
@@ -62,16 +84,13 @@ def draw(
     # the noise that both are given on the way would make them alike
     streams = [torch.Generator().manual_seed(int(s.generate_state(2, np.uint64)[int(mirrored)] >> 1)) for s in seeds]
     extra = {"generator": streams} if solver == "ddpm" else {}
-    given = None if condition.known is None else ~condition.known.isnan()
-    values = None if condition.known is None else condition.known.nan_to_num()
-    plain = condition.without_place()
     for t in scheduler.timesteps:
         if given is not None and values is not None:
             x = torch.where(given, values, x)
         step = torch.full((x.shape[0],), int(t), dtype=torch.long, device=device)
-        answer = denoiser(x, step, condition)
+        answer = network(x, step, condition)
         if guidance != 1.0:
-            without = denoiser(x, step, plain)
+            without = network(x, step, plain)
             answer = without + guidance * (answer - without)
         x = scheduler.step(answer, t, x, **extra).prev_sample
     return x if given is None or values is None else torch.where(given, values, x)

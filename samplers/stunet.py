@@ -13,14 +13,14 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
+from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional
 
 from samplers.attention import LinearAttention, SoftmaxAttention
 from samplers.condition import DAYS, HOURS, WEEK, Condition
 from samplers.fusion import STFFM, StepEmbedding
+from samplers.sampler import Sampler
 from samplers.schedule import Noise, diffusion_target, masked_mean, standard_normal
 from samplers.week import HourMerge, HourSplit, pool_hours
 
@@ -64,7 +64,7 @@ class _UpBlock(nn.Module):
         return out
 
 
-class STUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree about config_name
+class STUNet(Sampler):
     """Predicts the noise in a week of traffic of B places, guided by station and time embeddings.
 
     place_dim, time_dim: widths of `Condition.place` and `Condition.time`. networks: how many measured networks have an

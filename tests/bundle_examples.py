@@ -11,7 +11,7 @@ from traffic_examples import SIDE, SOUTH, UTM, WEST
 
 from gentraffic.bundle import Bundle
 from gentraffic.features import read_places
-from gentraffic.fitting import Design, fit_stouter
+from gentraffic.fitting import Design, fit_sampler
 from gentraffic.training import Plan
 from gentraffic.training_data import Source
 from poi.categories import CATEGORIES
@@ -78,5 +78,5 @@ def sources() -> list[Source]:
 
 def tiny_bundle() -> Bundle:
     """A fitted bundle; some seconds of one core."""
-    bundle, _ = fit_stouter(sources(), design=DESIGN, plan=PLAN)
+    bundle, _ = fit_sampler(sources(), design=DESIGN, plan=PLAN)
     return bundle
