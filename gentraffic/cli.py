@@ -16,6 +16,7 @@ import click
 from gentraffic import __version__
 from gentraffic.cli_data import fetch, import_
 from gentraffic.cli_evaluate import evaluate
+from gentraffic.cli_export import export
 from gentraffic.cli_fit import fit, models
 from gentraffic.cli_sample import sample
 from gentraffic.errors import GentrafficError
@@ -39,7 +40,7 @@ def cli() -> None:
     """
 
 
-for command in (sample, fetch, import_, fit, models, evaluate):
+for command in (sample, fetch, import_, fit, models, evaluate, export):
     cli.add_command(command)
 
 

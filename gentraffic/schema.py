@@ -81,6 +81,13 @@ def local_time(ds: xr.Dataset) -> pd.DatetimeIndex:
     return pd.DatetimeIndex(ds["time"].values).tz_localize("UTC").tz_convert(str(ds.attrs["timezone"]))
 
 
+def utc_offset_s(ds: xr.Dataset) -> NDArray[np.int64]:
+    """Local minus UTC time at each step, (steps,) seconds."""
+    local = local_time(ds)
+    offset = local.tz_localize(None) - local.tz_convert(None)
+    return np.asarray(offset.total_seconds(), dtype=np.int64)
+
+
 def traffic_dataset(
     values: ArrayLike,
     *,

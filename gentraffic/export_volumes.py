@@ -1,0 +1,109 @@
+"""Traffic as data volumes: what a unit is in bits, and series of whole numbers that lose nothing.
+
+A unit is an amount per step ("GB", "Mbit", ...), as `--total` gives, or a rate ("Mbit/s"). Amounts have decimal
+prefixes (1 kB = 1000 B), binary ones where written so (1 KiB = 1024 B).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gentraffic.errors import WrongUse
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+_DECIMAL = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15, "E": 10**18}
+_BINARY = {f"{prefix}i": 1024**power for power, prefix in enumerate("KMGTPE", start=1)}
+_AMOUNTS = {
+    f"{prefix}{name}": size * bits
+    for prefix, size in (_DECIMAL | _BINARY).items()
+    for name, bits in (("bit", 1), ("b", 1), ("B", 8), ("byte", 8), ("bytes", 8))
+}
+_RATES = {f"{prefix}{name}": size for prefix, size in _DECIMAL.items() for name in ("bit/s", "bps", "b/s")}
+HOW = "draw with `gentraffic sample --total traffic=5TB/day`, or say what 1 stands for with --unit 3.2GB"
+
+
+def step_seconds(ds: xr.Dataset) -> int:
+    """Seconds from one step to the next; an hour where there is one step only."""
+    times = ds["time"].values.astype("datetime64[s]").astype(np.int64)
+    return int(times[1] - times[0]) if len(times) > 1 else 3600
+
+
+def bits_per_unit(units: str, step_s: int) -> float | None:
+    """Bits that a value of 1 in `units` stands for in a step of `step_s` seconds; None where units are no volume."""
+    name = units.strip()
+    if name in _AMOUNTS:
+        return float(_AMOUNTS[name])
+    return float(_RATES[name] * step_s) if name in _RATES else None
+
+
+def parse_amount(text: str, option: str) -> tuple[float, str]:
+    """`3.2GB` as (3.2, "GB"); the unit may be missing. Raises WrongUse for anything else, and what is not above 0."""
+    match = re.fullmatch(r"\s*([0-9.]+(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z/]*)\s*", text)
+    try:
+        value = float(match[1]) if match else 0.0
+    except ValueError:
+        value = 0.0
+    if match is None or not (0 < value < np.inf):
+        raise WrongUse(f"{option} {text}: give an amount above 0 with its unit, such as 3.2GB")
+    return value, match[2]
+
+
+def bits_per_value(ds: xr.Dataset, service: str, unit: str | None) -> float:
+    """Bits that a value of 1 of a service stands for in a step.
+
+    unit: such as "3.2GB", what 1 stands for, in place of the units of the file. Raises WrongUse where neither says.
+    """
+    step_s = step_seconds(ds)
+    if unit is not None:
+        value, name = parse_amount(unit, "--unit")
+        bits = bits_per_unit(name, step_s)
+        if bits is None:
+            raise WrongUse(f"--unit {unit}: {name or 'no unit'} is no volume; give kbit, GB, TiB, Mbit/s, ...")
+        return value * bits
+    units = str(ds[service].attrs["units"])
+    bits = bits_per_unit(units, step_s)
+    if bits is None:
+        what = "is relative (units 1)" if units == "1" else f"is in {units!r}, which is no volume"
+        raise WrongUse(f"{service} {what}, and this format holds volumes: {HOW}")
+    return bits
+
+
+def capacity_in(text: str, ds: xr.Dataset, service: str) -> float:
+    """A capacity such as "40Mbit/s" or "18GB" (per step), or a bare number, in the units of a service.
+
+    Raises WrongUse where a unit is given that cannot be turned into those of the service.
+    """
+    value, name = parse_amount(text, "--capacity")
+    units = str(ds[service].attrs["units"])
+    if not name or name == units:
+        return value
+    step_s = step_seconds(ds)
+    ours, theirs = bits_per_unit(units, step_s), bits_per_unit(name, step_s)
+    if theirs is None:
+        raise WrongUse(f"--capacity {text}: {name} is no volume; give a number in {units}, or GB, Mbit/s, ...")
+    if ours is None:
+        what = "relative: give a bare number, 1 being the mean cell in a mean hour, or" if units == "1" else f"{units}:"
+        raise WrongUse(f"--capacity {text}: {service} is {what} draw with --total, which gives it units")
+    return value * theirs / ours
+
+
+def whole_numbers(values: NDArray[np.float32], factor: float) -> tuple[NDArray[np.int64], float]:
+    """`values * factor`, (cells, steps), as whole numbers of which every running sum is the rounded true one.
+
+    What rounding leaves over is carried to the next step, and at the end of a cell to the next cell: sums over a cell
+    are right to 1, the sum of all to a half, however many values there are. Returns also what is left at the very end.
+    """
+    out = np.empty(values.shape, dtype=np.int64)
+    carry = 0.0
+    for row, series in zip(out, values, strict=True):
+        running = np.cumsum(series.astype(np.float64) * factor)
+        whole = np.floor(running + carry + 0.5)
+        row[:] = np.diff(whole, prepend=0.0)
+        carry += float(running[-1] - whole[-1])
+    return out, carry
