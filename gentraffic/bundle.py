@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,27 +95,38 @@ def save_bundle(bundle: Bundle, folder: Path, card: str) -> None:
 
     Raises BadInput where another folder stands there, or it cannot be written.
     """
-    from gentraffic.atomic import replacing
     from samplers import Denoiser
+
+    with writing_folder(folder, {**bundle.provenance, "sampler": bundle.sampler}, card) as temporary:
+        bundle.model.savepretrained(temporary / FOLDERS.get(bundle.sampler, "network"))
+        bundle.temporal.savepretrained(temporary / "temporal_graph")
+        bundle.station.savepretrained(temporary / "station_graph")
+        if isinstance(bundle.model, Denoiser):
+            bundle.model.noise.scheduler().savepretrained(temporary / "scheduler")
+        write_json(temporary / "scaler.json", asdict(bundle.scaler))
+        write_json(temporary / "level.json", {"order": list(bundle.networks), "levels": bundle.levels.to_json()})
+
+
+@contextmanager
+def writing_folder(folder: Path, provenance: Mapping[str, Any], card: str) -> Iterator[Path]:
+    """Yield a temporary folder; when the block ends well, it becomes the model folder, with card and hashes.
+
+    Raises BadInput where another folder stands there, or it cannot be written.
+    """
+    from gentraffic.atomic import replacing
 
     if folder.is_dir() and any(folder.iterdir()) and not (folder / "provenance.json").is_file():
         raise BadInput(f"{folder} exists and is not a model folder; take another name")
     with replacing(folder, (folder.suffix,), folder=True) as temporary:
-        bundle.model.save_pretrained(temporary / FOLDERS.get(bundle.sampler, "network"))
-        bundle.temporal.save_pretrained(temporary / "temporal_graph")
-        bundle.station.save_pretrained(temporary / "station_graph")
-        if isinstance(bundle.model, Denoiser):
-            bundle.model.noise.scheduler().save_pretrained(temporary / "scheduler")
-        _write_json(temporary / "scaler.json", asdict(bundle.scaler))
-        _write_json(temporary / "level.json", {"order": list(bundle.networks), "levels": bundle.levels.to_json()})
+        yield temporary
         (temporary / "README.md").write_text(card, encoding="utf-8")
         hashes = {
             str(path.relative_to(temporary)): _sha256(path)
             for path in sorted(temporary.rglob("*"))
             if path.is_file() and path.name != "README.md"
         }
-        whole = json.loads(json.dumps({**bundle.provenance, "sampler": bundle.sampler, "files": hashes}))
-        _write_json(temporary / "provenance.json", {**whole, "seal": _seal(whole)})
+        whole = json.loads(json.dumps({**provenance, "files": hashes}))
+        write_json(temporary / "provenance.json", {**whole, "seal": _seal(whole)})
 
 
 def load_bundle(name: str | Path) -> Bundle:
@@ -132,9 +145,9 @@ def load_bundle(name: str | Path) -> Bundle:
     try:
         level = json.loads((folder / "level.json").read_text(encoding="utf-8"))
         return Bundle(
-            model=_pretrained(SAMPLERS[sampler], folder / FOLDERS.get(sampler, "network")),
-            temporal=_pretrained(GraphMAE, folder / "temporal_graph"),
-            station=_pretrained(GraphMAE, folder / "station_graph"),
+            model=pretrained(SAMPLERS[sampler], folder / FOLDERS.get(sampler, "network")),
+            temporal=pretrained(GraphMAE, folder / "temporal_graph"),
+            station=pretrained(GraphMAE, folder / "station_graph"),
             scaler=Scaler(**json.loads((folder / "scaler.json").read_text(encoding="utf-8"))),
             levels=LevelModel.from_json(level["levels"]),
             networks=tuple(level["order"]),
@@ -171,8 +184,9 @@ def read_folder(name: str | Path) -> tuple[Path, dict[str, Any], str]:
     return folder, provenance, hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
 
 
-def _pretrained(kind: Any, folder: Path) -> Any:
-    return kind.from_pretrained(folder, local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False).eval()
+def pretrained(kind: Any, folder: Path) -> Any:
+    """The network of the class `kind` in a folder, ready to use."""
+    return kind.frompretrained(folder, local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False).eval()
 
 
 def _seal(provenance: dict[str, Any]) -> str:
@@ -183,5 +197,6 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as JSON for people to read and compare."""
     path.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
