@@ -98,11 +98,11 @@ def save_bundle(bundle: Bundle, folder: Path, card: str) -> None:
     from samplers import Denoiser
 
     with writing_folder(folder, {**bundle.provenance, "sampler": bundle.sampler}, card) as temporary:
-        bundle.model.savepretrained(temporary / FOLDERS.get(bundle.sampler, "network"))
-        bundle.temporal.savepretrained(temporary / "temporal_graph")
-        bundle.station.savepretrained(temporary / "station_graph")
+        bundle.model.save_pretrained(temporary / FOLDERS.get(bundle.sampler, "network"))
+        bundle.temporal.save_pretrained(temporary / "temporal_graph")
+        bundle.station.save_pretrained(temporary / "station_graph")
         if isinstance(bundle.model, Denoiser):
-            bundle.model.noise.scheduler().savepretrained(temporary / "scheduler")
+            bundle.model.noise.scheduler().save_pretrained(temporary / "scheduler")
         write_json(temporary / "scaler.json", asdict(bundle.scaler))
         write_json(temporary / "level.json", {"order": list(bundle.networks), "levels": bundle.levels.to_json()})
 
@@ -186,7 +186,7 @@ def read_folder(name: str | Path) -> tuple[Path, dict[str, Any], str]:
 
 def pretrained(kind: Any, folder: Path) -> Any:
     """The network of the class `kind` in a folder, ready to use."""
-    return kind.frompretrained(folder, local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False).eval()
+    return kind.from_pretrained(folder, local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False).eval()
 
 
 def _seal(provenance: dict[str, Any]) -> str:
