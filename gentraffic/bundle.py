@@ -78,7 +78,7 @@ def station_features(places: Places, levels: LevelModel | None) -> NDArray[np.fl
     known = levels.networks.get(places.network) if levels is not None else None
     if known is not None:
         return known.scale(both(places.counts, places.around))[:, :8].astype(np.float32)
-    return fit_scale(places.counts)(places.counts).astype(np.float32)
+    return fit_scale((places.before or places).counts)(places.counts).astype(np.float32)
 
 
 def place_embedding(station: GraphMAE, places: Places, levels: LevelModel | None) -> NDArray[np.float32]:

@@ -41,13 +41,13 @@ def read_cells(path: str | Path, *, id_column: str | None = None) -> gpd.GeoData
     from poi.grid import MAX_CELLS, utm_crs
     from poi.lattice import row_col
 
-    frame = _read_vector(path, "cells")
+    frame = read_vector(path, "cells")
     if len(frame) > MAX_CELLS:
         raise BadInput(f"{path} has {len(frame)} cells, more than {MAX_CELLS}: cut it")
     ids = _ids(frame[_id_column(frame, path, id_column)], path)
     shapes = frame.geometry.force_2d()
     _check_polygons(shapes, ids, path)
-    shapes = _in_degrees(shapes, path)
+    shapes = in_degrees(shapes, path)
     columns: dict[str, Any] = {"cell_id": ids}
     crs = utm_crs(shapely.box(*shapes.total_bounds))
     centres = shapes.to_crs(crs).centroid
@@ -99,16 +99,16 @@ def read_boundary(path: str | Path) -> BaseGeometry:
     """The union of a file's polygons in EPSG:4326. Raises BadInput as `read_cells` does, and where no area is left."""
     import shapely
 
-    frame = _read_vector(path, "a boundary")
+    frame = read_vector(path, "a boundary")
     shapes = frame.geometry.force_2d()
     _check_polygons(shapes, np.arange(1, len(shapes) + 1), path)
-    boundary = shapely.union_all(_in_degrees(shapes, path).to_numpy())
+    boundary = shapely.union_all(in_degrees(shapes, path).to_numpy())
     if boundary.area == 0:
         raise BadInput(f"{path} encloses no area: give a polygon")
     return boundary
 
 
-def _read_vector(path: str | Path, what: str) -> gpd.GeoDataFrame:
+def read_vector(path: str | Path, what: str) -> gpd.GeoDataFrame:
     """A file of shapes with a CRS and at least one row."""
     import geopandas as gpd
     from pyogrio.errors import DataLayerError, DataSourceError
@@ -140,7 +140,7 @@ def _read_vector(path: str | Path, what: str) -> gpd.GeoDataFrame:
     return frame
 
 
-def _in_degrees(shapes: gpd.GeoSeries, path: str | Path) -> gpd.GeoSeries:
+def in_degrees(shapes: gpd.GeoSeries, path: str | Path) -> gpd.GeoSeries:
     """Shapes in EPSG:4326, refused where they cannot be in the CRS that the file states."""
     from poi.errors import PoiError
     from poi.grid import check_degrees

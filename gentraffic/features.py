@@ -20,6 +20,8 @@ Floats = NDArray[np.float64]
 RADII_M = (500.0, 1000.0, 2000.0)  # the neighbourhoods in which POIs are counted, as Gaussian standard deviations
 SITE_RADII_M = (500.0, 1000.0)
 AROUND_M = 400.0
+TRUNCATE = 5.0  # standard deviations beyond which a Gaussian neighbourhood weighs nothing
+BEFORE = "_before"  # what-if: a context of after a change holds poi_count_before, and stations_before
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,8 @@ class Places:
     counts: (cells, 8) log1p of the POI counts. around: (cells, 8) log1p of their Gaussian mean within AROUND_M.
     density: (cells, 3) log mean count of all POIs around, at RADII_M. sites: (cells, 2) log density of known
     base-station sites around, at SITE_RADII_M; None where not known.
-    xy_m: (cells, 2) metres. network: the measured network that the cells belong to, "" if none.
+    xy_m: (cells, 2) metres. network: the measured network that the cells belong to, "" if none. before: what-if: the
+    same cells before a change, whose means and spreads standardise these, so that a local change stays local.
     """
 
     counts: Floats
@@ -58,25 +61,34 @@ class Places:
     sites: Floats | None
     xy_m: Floats
     network: str
+    before: Places | None = None
 
 
 def read_places(context: xr.Dataset) -> Places:
     """The features of every cell of a context Dataset."""
+    before = None
+    if f"poi_count{BEFORE}" in context:
+        names = [name for name in ("poi_count", "stations") if name in context]
+        old = context.drop_vars([f"{name}{BEFORE}" for name in names])
+        before = read_places(old.assign({name: context[f"{name}{BEFORE}"] for name in names}))
     raw = context["poi_count"].values.astype(np.float64)
     xy = np.stack([context["x"].values, context["y"].values], axis=1).astype(np.float64)
     total = raw.sum(axis=1)
+    usual_total = total if before is None else context[f"poi_count{BEFORE}"].values.astype(np.float64).sum(axis=1)
     sites = None
     if "stations" in context:
         known = np.nan_to_num(context["stations"].values.astype(np.float64))
-        if known.sum() > 0:
-            sites = np.stack([_log_density(known, xy, r) for r in SITE_RADII_M], axis=1)
+        usual = known if before is None else np.nan_to_num(context[f"stations{BEFORE}"].values.astype(np.float64))
+        if usual.sum() > 0:
+            sites = np.stack([_log_density(known, xy, r, usual) for r in SITE_RADII_M], axis=1)
     return Places(
         counts=np.log1p(raw),
         around=np.log1p(np.stack([smooth_density(column, xy, AROUND_M) for column in raw.T], axis=1)),
-        density=np.stack([_log_density(total, xy, r) for r in RADII_M], axis=1),
+        density=np.stack([_log_density(total, xy, r, usual_total) for r in RADII_M], axis=1),
         sites=sites,
         xy_m=xy,
         network=str(context.attrs.get("network", "")),
+        before=before,
     )
 
 
@@ -85,13 +97,26 @@ def activity_index(places: Places) -> Floats:
 
     The mean of the standardised log densities at the three radii, and, where sites are known, of those as well with
     equal weight. It uses totals and no categories: what counts as a shop differs from map to map, how much there is
-    around does not. Zeros where the context holds nothing to tell its cells apart.
+    around does not. Zeros where the context holds nothing to tell its cells apart. After a change, means and spreads
+    are those of before.
     """
-    parts = [_standard(places.density).mean(axis=1)]
-    if places.sites is not None:
-        parts.append(_standard(places.sites).mean(axis=1))
-    index: Floats = np.mean([_standard(part[:, None])[:, 0] for part in parts], axis=0)
-    return _standard(index[:, None])[:, 0]
+    usual = places.before or places
+    pairs = [(places.density, usual.density)]
+    if places.sites is not None and usual.sites is not None:
+        pairs.append((places.sites, usual.sites))
+    parts = [tuple(_standard(v, old).mean(axis=1)[:, None] for v in (new, old)) for new, old in pairs]
+    own, base = (np.mean([_standard(part[i], part[1])[:, 0] for part in parts], axis=0)[:, None] for i in (0, 1))
+    return _standard(own, base)[:, 0]
+
+
+def reach_m(places: Places) -> float:
+    """How far, in metres along x or along y, the POIs or sites of a cell reach into the features of other cells.
+
+    Beyond it, features do not change by a bit: the Gaussians of `smooth_density` end after TRUNCATE spreads of a raster
+    of half the radius, which is shared out and read back bilinearly.
+    """
+    radius = AROUND_M if places.network else max(*RADII_M, *SITE_RADII_M, AROUND_M)
+    return (int(TRUNCATE * np.sqrt(4 - 1 / 3) + 0.5) + 2) * radius / 2
 
 
 def smooth_density(values: Floats, xy_m: Floats, radius_m: float) -> Floats:
@@ -118,7 +143,7 @@ def smooth_density(values: Floats, xy_m: Floats, radius_m: float) -> Floats:
         np.add.at(top, at, share * values)
         np.add.at(bottom, at, share)
     width = np.sqrt(4 - 1 / 3)  # of 2 pixels; sharing out and reading back widen by the variance 1/6 each
-    top, bottom = (ndimage.gaussian_filter(a, width, mode="constant", truncate=5.0) for a in (top, bottom))
+    top, bottom = (ndimage.gaussian_filter(a, width, mode="constant", truncate=TRUNCATE) for a in (top, bottom))
     total = sum(share * top[at] for share, at in corners)
     density: Floats = total / np.maximum(sum(share * bottom[at] for share, at in corners), 1e-12)
     return density
@@ -133,14 +158,15 @@ def _compact(bins: NDArray[np.int64], gap: int = 20) -> NDArray[np.int64]:
     return out
 
 
-def _log_density(values: Floats, xy_m: Floats, radius_m: float) -> Floats:
+def _log_density(values: Floats, xy_m: Floats, radius_m: float, usual: Floats) -> Floats:
     density = smooth_density(values, xy_m, radius_m)
-    floor = 0.05 * max(float(values.mean()), 1e-9)
+    floor = 0.05 * max(float(usual.mean()), 1e-9)
     logged: Floats = np.log(density + floor) - np.log(floor)
     return logged
 
 
-def _standard(columns: Any) -> Floats:
-    spread = columns.std(axis=0)
-    out: Floats = (columns - columns.mean(axis=0)) / np.where(spread > 1e-9, spread, 1.0)
+def _standard(columns: Any, usual: Any) -> Floats:
+    """Standardised by the mean and spread of `usual`."""
+    spread = usual.std(axis=0)
+    out: Floats = (columns - usual.mean(axis=0)) / np.where(spread > 1e-9, spread, 1.0)
     return out

@@ -78,16 +78,18 @@ class LevelModel:
 
         Returns two (cells,) arrays: the log level of the control, and what a standard normal z is multiplied by where
         the network was not measured (0 where residual quantiles apply instead). In a measured network the control is
-        the median; elsewhere it is the expected level, and its mean over the context is 1.
+        the median; elsewhere it is the expected level, and its mean over the context (before a change) is 1.
         """
         cells = len(places.counts)
         model = self.networks.get(places.network)
         if model is None:
-            index = activity_index(places) if self.places else np.zeros(cells)
             trust = self.trust if self.places else 0.0
             noise = self.inflate * self.spread * np.sqrt(1 - trust**2)
-            centre = self.spread * trust * index
-            return centre - np.log(np.mean(np.exp(centre))), np.full(cells, noise)
+            centre, usual = (
+                self.spread * trust * (activity_index(p) if self.places else np.zeros(cells))
+                for p in (places, places.before or places)
+            )
+            return centre - np.log(np.mean(np.exp(usual))), np.full(cells, noise)
         centre = np.full(cells, model.mean - np.log(model.mean_traffic))
         if self.places:
             centre = centre + model.centre(places)
