@@ -6,8 +6,10 @@ from typing import Any
 
 from forecasters.naive import Lagged
 from forecasters.protocol import CONTEXT, SIDE, Forecaster
-from forecasters.recurrent import LSTM
+from forecasters.recurrent import LSTM, XLSTM
 from forecasters.scaling import CellScaler, fit_scaler
+from forecasters.stn import STN
+from forecasters.stn_day import STNDay
 from forecasters.windows import Windows, crop, grid_patches, patches_of_frames, station_patches
 
 
@@ -25,9 +27,15 @@ FORECASTERS = {
     "yesterday": Recipe(Lagged, {"days": 1}),
     "last-week": Recipe(Lagged, {"days": 7}),
     "lstm": Recipe(LSTM),
+    "xlstm": Recipe(XLSTM),
+    "stn": Recipe(STN, {"temporal": "convlstm", "fusion": "linear"}),
+    "stn-tf": Recipe(STN, {"temporal": "convlstm", "fusion": "attention"}),
+    "stn-slstm": Recipe(STN, {"temporal": "slstm", "fusion": "linear"}),
+    "stn-slstm-tf": Recipe(STN, {"temporal": "slstm", "fusion": "attention"}),
+    "stn-slstm-day": Recipe(STNDay),
 }
 
 __all__ = [
-    "CONTEXT", "FORECASTERS", "LSTM", "NAIVE", "SIDE", "CellScaler", "Forecaster", "Lagged", "Recipe", "Windows",
-    "crop", "fit_scaler", "grid_patches", "patches_of_frames", "station_patches",
+    "CONTEXT", "FORECASTERS", "LSTM", "NAIVE", "SIDE", "STN", "XLSTM", "CellScaler", "Forecaster", "Lagged", "Recipe",
+    "STNDay", "Windows", "crop", "fit_scaler", "grid_patches", "patches_of_frames", "station_patches",
 ]  # fmt: skip

@@ -35,3 +35,57 @@ class LSTM(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree abou
     def loss(self, past: Tensor, future: Tensor) -> Tensor:
         """Mean squared error (sLSTM-STN eq. 12), scalar."""
         return functional.mse_loss(self.forward(past), future)
+
+
+class XLSTM(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree about config_name
+    """A stack of the xlstm package, an mLSTM and an sLSTM block, over the six flattened patches (section IV-A).
+
+    backend: of the sLSTM block, "vanilla" (plain torch) or "cuda" (compiled at the first use; needs a GPU and nvcc).
+    """
+
+    @register_to_config  # type: ignore[untyped-decorator]
+    def __init__(
+        self, per_day: int, services: int = 1, hidden: int = 64, heads: int = 4, backend: str = "vanilla"
+    ) -> None:
+        from xlstm import (
+            FeedForwardConfig,
+            mLSTMBlockConfig,
+            mLSTMLayerConfig,
+            sLSTMBlockConfig,
+            sLSTMLayerConfig,
+            xLSTMBlockStack,
+            xLSTMBlockStackConfig,
+        )
+
+        super().__init__()  # type: ignore[no-untyped-call]  # diffusers has types in part
+        self.per_day, self.services, self.side, self.horizon = per_day, services, SIDE, 1
+        self.lags = tuple(range(CONTEXT, 0, -1))
+        scalar = sLSTMLayerConfig(
+            backend=backend, num_heads=heads, dtype="float32", enable_automatic_mixed_precision=False
+        )
+        self.enter = nn.Linear(SIDE * SIDE * services, hidden)
+        self.stack = xLSTMBlockStack(
+            xLSTMBlockStackConfig(
+                mlstm_block=mLSTMBlockConfig(mlstm=mLSTMLayerConfig(num_heads=heads)),
+                slstm_block=sLSTMBlockConfig(slstm=scalar, feedforward=FeedForwardConfig(proj_factor=1.3)),
+                context_length=CONTEXT,
+                num_blocks=2,
+                embedding_dim=hidden,
+                slstm_at=[1],
+            )
+        )
+        self.head = nn.Linear(hidden, services)
+
+    @property
+    def context(self) -> int:
+        """Steps of history that one forecast needs."""
+        return max(self.lags)
+
+    def forward(self, past: Tensor) -> Tensor:
+        """past (batch, 6, 11, 11, services) -> (batch, 1, services)."""
+        out: Tensor = self.head(self.stack(self.enter(past.flatten(2)))[:, -1])
+        return out[:, None]
+
+    def loss(self, past: Tensor, future: Tensor) -> Tensor:
+        """Mean squared error (eq. 12), scalar."""
+        return functional.mse_loss(self.forward(past), future)

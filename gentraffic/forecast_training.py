@@ -21,22 +21,25 @@ from forecasters.windows import Windows
 from gentraffic.errors import BadModel, WrongUse
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what Adam remembers of a weight
+SETS = ("now", "average", "best")  # the weights of a checkpoint
 MOST_CHECKED = 4096  # validation windows scored at each check, evenly spread
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How a forecaster is trained; the same for all of them. steps: batches at most. stride: steps between training
-    windows of a cell (6 in the paper). check_every, patience: batches between validations, and how many of them without
-    a better score end the run. Adam (beta 0.9, 0.999), warm-up, then a half cosine to zero."""
+    """How a forecaster is trained; the same for all of them. steps: batches at most; None: five epochs, but no fewer
+    than 500 and no more than 20,000. stride: steps between training windows of a cell (6 in the paper). check_every, patience: batches between validations, and how many of them without
+    a better score end the run. Adam (beta 0.9, 0.999), warm-up, then a half cosine to zero; what is validated and kept
+    is the average of the weights with the decay `ema`."""
 
-    steps: int = 1500
+    steps: int | None = None
     batch: int = 128
-    learning_rate: float = 2e-3
-    warmup: int = 100
+    learning_rate: float = 1e-3
+    warmup: int = 50
     stride: int = 6
-    check_every: int = 100
-    patience: int = 1000
+    check_every: int = 50
+    patience: int = 20
+    ema: float = 0.99
     seed: int = 0
 
 
@@ -59,8 +62,10 @@ class Trainer:
         self.model, self.train, self.validation, self.plan = model, list(train), list(validation), plan
         self.checkpoint, self.fingerprint = checkpoint, fingerprint
         self.sizes = np.array([len(w) for w in self.train])
+        self.steps = plan.steps or int(np.clip(round(5 * self.sizes.sum() / plan.batch), 500, 20_000))
         self.shares = None if shares is None else np.asarray(shares, dtype=np.float64) / np.sum(shares)
         self.optimiser = torch.optim.Adam(model.parameters(), lr=plan.learning_rate)
+        self.average = _copy(model)
         self.best = _copy(model)
         self.best_score, self.best_step, self.step = float("inf"), 0, 0
         self.history: list[tuple[int, float]] = []
@@ -70,10 +75,10 @@ class Trainer:
         """Train until the plan is done or the validation score has not improved for long: (step, loss) after each."""
         if self.checkpoint is not None and self.checkpoint.exists():
             self._load(self.checkpoint)
-        while self.step < self.plan.steps and not self._stale:
+        while self.step < self.steps and not self._stale:
             loss = self._one_step()
             self.step += 1
-            if self.step % self.plan.check_every == 0 or self.step == self.plan.steps:
+            if self.step % self.plan.check_every == 0 or self.step == self.steps:
                 self._check()
                 if self.checkpoint is not None:
                     self._save(self.checkpoint)
@@ -125,16 +130,24 @@ class Trainer:
             loss = self.model.loss(past, future)
         ramp = min(1.0, (self.step + 1) / plan.warmup)
         for group in self.optimiser.param_groups:
-            group["lr"] = plan.learning_rate * ramp * 0.5 * (1 + np.cos(np.pi * self.step / plan.steps))
+            group["lr"] = plan.learning_rate * ramp * 0.5 * (1 + np.cos(np.pi * self.step / self.steps))
         self.optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimiser.step()
+        decay = min(plan.ema, (self.step + 1) / (self.step + 10))
+        for name, value in self.model.state_dict().items():  # batch statistics too
+            if value.is_floating_point():
+                self.average[name].lerp_(value.detach(), 1 - decay)
+            else:
+                self.average[name].copy_(value)
         return float(loss.detach())
 
     @torch.inference_mode()
     def _check(self) -> None:
-        total, count = 0.0, 0
+        """Score the averaged weights on the same validation windows every time."""
+        total, count, now = 0.0, 0, _copy(self.model)
+        self.model.load_state_dict(self.average)
         self.model.eval()
         for windows in self.validation:
             n = min(len(windows), max(1, MOST_CHECKED // len(self.validation)))
@@ -147,13 +160,15 @@ class Trainer:
             self.history.append((self.step, score))
         if score < self.best_score:
             self.best_score, self.best_step, self.best = score, self.step, _copy(self.model)
+        self.model.load_state_dict(now)
 
     def _save(self, path: Path) -> None:
         from safetensors.torch import save
 
         from gentraffic.atomic import replacing
 
-        tensors = {f"now.{k}": v for k, v in _copy(self.model).items()} | {f"best.{k}": v for k, v in self.best.items()}
+        sets = {"now": _copy(self.model), "average": self.average, "best": self.best}
+        tensors = {f"{kind}.{k}": v for kind, weights in sets.items() for k, v in weights.items()}
         for i, p in enumerate(self.model.parameters()):
             tensors |= {f"{name}.{i}": self.optimiser.state[p][name] for name in MOMENTS if p in self.optimiser.state}
         told = json.dumps(self._identity() | {
@@ -181,8 +196,9 @@ class Trainer:
             raise WrongUse(
                 f"{path} belongs to a run with other data or settings: give the same command, another -o, or delete it"
             )
-        self.model.load_state_dict({k[4:]: v for k, v in tensors.items() if k.startswith("now.")})
-        self.best = {k[5:]: v for k, v in tensors.items() if k.startswith("best.")}
+        sets = {n: {k.removeprefix(f"{n}."): v for k, v in tensors.items() if k.startswith(f"{n}.")} for n in SETS}
+        self.model.load_state_dict(sets["now"])
+        self.average, self.best = sets["average"], sets["best"]
         for i, p in enumerate(self.model.parameters()):
             self.optimiser.state[p] = {n: tensors[f"{n}.{i}"] for n in MOMENTS if f"{n}.{i}" in tensors}
         self.step, self.best_step, self.best_score = note["step"], note["best_step"], note["best_score"]

@@ -73,7 +73,7 @@ def fit_forecaster(
     trainer = Trainer(model, windows, checked, plan, shares=shares, checkpoint=checkpoint, fingerprint=mark)
     for step, loss in trainer.run():
         if on_step is not None:
-            on_step(step, plan.steps, loss)
+            on_step(step, trainer.steps, loss)
     told = {
         "parameters": sum(p.numel() for p in model.parameters()),
         "windows": int(trainer.sizes.sum()),
@@ -94,30 +94,36 @@ def windows_of(model: Any, part: Part, stride: int) -> Windows:
     return Windows(values, patches, model.lags, model.horizon, part.first, part.last, stride)
 
 
-def scaled(part: Part) -> tuple[Tensor, CellScaler]:
+def scaled(part: Part, scaler: CellScaler | None = None) -> tuple[Tensor, CellScaler]:
     """(last, cells, services) the steps of a network up to the part's end, scaled by what the scaler may know."""
     values = part.network.values
-    scaler = fit_scaler(values[:, : part.known])
+    scaler = fit_scaler(values[:, : part.known]) if scaler is None else scaler
     steps = scaler.forward(values[:, : part.last]).transpose(1, 0, 2)
     return torch.from_numpy(np.ascontiguousarray(steps)), scaler
 
 
-def forecast(fitted: Fitted, network: Network, horizon: int = 1) -> NDArray[np.float32]:
+def forecast(
+    fitted: Fitted, network: Network, horizon: int = 1, scaler: CellScaler | None = None
+) -> NDArray[np.float32]:
     """The `horizon` steps after the end of a network's series: (cells, horizon, services) in its units.
 
-    The scaler sees the whole history. Raises BadInput for a history that is too short or of another cadence.
+    scaler: None for that of the whole history. Raises BadInput for a history that is too short or of another cadence.
     """
     part = Part(network, network.steps, network.steps, network.steps)
-    ahead: NDArray[np.float32] = forecasts(fitted, part, horizon, np.array([network.steps]))[0]
+    ahead: NDArray[np.float32] = forecasts(fitted, part, horizon, np.array([network.steps]), scaler)[0]
     return ahead
 
 
 def forecasts(
-    fitted: Fitted, part: Part, horizon: int = 1, starts: NDArray[np.int64] | None = None
+    fitted: Fitted,
+    part: Part,
+    horizon: int = 1,
+    starts: NDArray[np.int64] | None = None,
+    scaler: CellScaler | None = None,
 ) -> NDArray[np.float32]:
     """Forecasts of `horizon` steps from each start: (starts, cells, horizon, services) in the network's units.
 
-    starts: first steps forecast, None for all of the part. Steps beyond the forecaster's own horizon come by feeding
+    starts: first steps forecast, None for all of the part. scaler: another than that of the part. Steps beyond the forecaster's own horizon come by feeding
     its forecasts back. Raises BadInput for a part that is too short, or of another cadence than the forecaster's.
     """
     model, network = fitted.model, part.network
@@ -130,7 +136,7 @@ def forecasts(
             if len(starts)
             else f"too short a series: no {horizon} steps in a part of {part.last - part.first}"
         )
-    values, scaler = scaled(part)
+    values, scaler = scaled(part, scaler)
     patches = torch.from_numpy(crop(network.patches, model.side))
     out = np.empty((len(starts), values.shape[1], horizon, values.shape[2]), dtype=np.float32)
     frames_bytes = values.shape[1] * values.shape[2] * (len(model.lags) + horizon)

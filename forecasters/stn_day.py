@@ -1,0 +1,99 @@
+"""stn-slstm-day: our member of the STN-sLSTM family, which looks at yesterday and forecasts an hour at once.
+
+What differs from `stn-slstm-tf` (Ali et al., section III-B):
+1. yesterday: besides the last six frames it sees those of the same time of day as the six steps to come, one day ago;
+2. the six steps come directly out of the head, each relative to the last value seen, instead of one by one;
+3. the loss is Huber's, between the median and the mean: a burst does not rule the gradient;
+4. the neighbourhood enters twice, as means over square rings around the centre and through narrow Conv3D layers.
+"""
+
+from __future__ import annotations
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+from torch.nn import functional
+
+from forecasters.protocol import CONTEXT, SIDE
+from forecasters.slstm import SLSTMStack
+from forecasters.stn import SpatialBranch
+
+RINGS = ((0, 0), (1, 1), (2, 2), (3, 5))  # from, to: cells away from the centre, the longer of rows and columns
+
+
+class STNDay(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree about config_name
+    """Six frames now and six of yesterday -> the centre's next `horizon` steps.
+
+    hidden: width of the tokens and the head. channels: of the first two Conv3D layers. heads, layers, backend: of the
+    sLSTM. beta: where Huber's loss turns from square to absolute, in standard deviations of the cell.
+    """
+
+    rings: Tensor
+
+    @register_to_config  # type: ignore[untyped-decorator]
+    def __init__(
+        self,
+        per_day: int,
+        services: int = 1,
+        horizon: int = 6,
+        hidden: int = 64,
+        channels: tuple[int, int] = (4, 8),
+        spatial_dim: int = 16,
+        heads: int = 4,
+        layers: int = 2,
+        beta: float = 0.2,
+        dropout: float = 0.1,
+        backend: str = "fast",
+        days: bool = True,
+        conv: bool = True,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # diffusers has types in part
+        self.per_day, self.services, self.side, self.horizon = per_day, services, SIDE, horizon
+        ahead = tuple(range(per_day, per_day - horizon, -1)) if days else ()
+        self.lags = (*ahead, *range(CONTEXT, 0, -1))
+        self.days = len(ahead)
+        self.beta = beta
+        away = (torch.arange(SIDE) - SIDE // 2).abs()
+        away = torch.maximum(away[:, None], away[None, :]).flatten()
+        masks = torch.stack([((away >= a) & (away <= b)).float() for a, b in RINGS])
+        self.register_buffer("rings", masks / masks.sum(1, keepdim=True), persistent=False)  # (rings, 121)
+        wide = len(RINGS) * services
+        self.enter = nn.Linear(wide, hidden)
+        self.slstm = SLSTMStack(hidden, heads, layers, backend)
+        self.spatial = SpatialBranch(services, (channels[0], channels[1]), spatial_dim) if conv else None
+        known = hidden + wide * len(self.lags) + (spatial_dim * CONTEXT if conv else 0)
+        self.head = nn.Sequential(
+            nn.Linear(known, 2 * hidden),
+            nn.SiLU(),
+            nn.Dropout(dropout),
+            nn.Linear(2 * hidden, hidden),
+            nn.SiLU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, horizon * services),
+        )
+        nn.init.zeros_(self.head[-1].weight)
+        nn.init.zeros_(self.head[-1].bias)
+
+    @property
+    def context(self) -> int:
+        """Steps of history that one forecast needs."""
+        return max(self.lags)
+
+    def forward(self, past: Tensor) -> Tensor:
+        """past (batch, lags, 11, 11, services) -> (batch, horizon, services)."""
+        b, lags = past.shape[:2]
+        last = past[:, -1:, SIDE // 2, SIDE // 2]  # (batch, 1, services)
+        means = torch.einsum("rp,blps->blrs", self.rings, past.flatten(2, 3)) - last[:, :, None]
+        tokens = means.flatten(2)  # (batch, lags, rings * services)
+        states = self.slstm(self.enter(tokens))
+        known = [states[:, -1], tokens.flatten(1)]
+        if self.spatial is not None:
+            now = (past[:, self.days :] - last[:, :, None, None]).permute(0, 4, 1, 2, 3)
+            known.append(self.spatial(now).flatten(1))
+        out: Tensor = self.head(torch.cat(known, dim=1))
+        return last + out.view(b, self.horizon, self.services)
+
+    def loss(self, past: Tensor, future: Tensor) -> Tensor:
+        """Huber's loss over the whole horizon, scalar."""
+        return functional.smooth_l1_loss(self.forward(past), future, beta=self.beta)
