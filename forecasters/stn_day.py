@@ -25,8 +25,9 @@ RINGS = ((0, 0), (1, 1), (2, 2), (3, 5))  # from, to: cells away from the centre
 class STNDay(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree about config_name
     """Six frames now and six of yesterday -> the centre's next `horizon` steps.
 
-    hidden: width of the tokens and the head. channels: of the first two Conv3D layers. heads, layers, backend: of the
-    sLSTM. beta: where Huber's loss turns from square to absolute, in standard deviations of the cell.
+    hidden: width of the tokens and the head. channels, spatial_dim: of the three Conv3D layers. heads, layers, backend:
+    of the sLSTM. beta: where Huber's loss turns from square to absolute, in standard deviations of the cell. days:
+    whether it sees yesterday (False: what is left without, for comparison).
     """
 
     rings: Tensor
@@ -46,7 +47,6 @@ class STNDay(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree ab
         dropout: float = 0.1,
         backend: str = "fast",
         days: bool = True,
-        conv: bool = True,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # diffusers has types in part
         self.per_day, self.services, self.side, self.horizon = per_day, services, SIDE, horizon
@@ -61,8 +61,8 @@ class STNDay(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree ab
         wide = len(RINGS) * services
         self.enter = nn.Linear(wide, hidden)
         self.slstm = SLSTMStack(hidden, heads, layers, backend)
-        self.spatial = SpatialBranch(services, (channels[0], channels[1]), spatial_dim) if conv else None
-        known = hidden + wide * len(self.lags) + (spatial_dim * CONTEXT if conv else 0)
+        self.spatial = SpatialBranch(services, (channels[0], channels[1]), spatial_dim)
+        known = hidden + wide * len(self.lags) + spatial_dim * CONTEXT
         self.head = nn.Sequential(
             nn.Linear(known, 2 * hidden),
             nn.SiLU(),
@@ -70,28 +70,26 @@ class STNDay(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree ab
             nn.Linear(2 * hidden, hidden),
             nn.SiLU(),
             nn.Dropout(dropout),
-            nn.Linear(hidden, horizon * services),
         )
-        nn.init.zeros_(self.head[-1].weight)
-        nn.init.zeros_(self.head[-1].bias)
+        self.leave = nn.Linear(hidden, horizon * services)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
 
     @property
     def context(self) -> int:
         """Steps of history that one forecast needs."""
-        return max(self.lags)
+        return int(max(self.lags))
 
     def forward(self, past: Tensor) -> Tensor:
         """past (batch, lags, 11, 11, services) -> (batch, horizon, services)."""
-        b, lags = past.shape[:2]
+        b = len(past)
         last = past[:, -1:, SIDE // 2, SIDE // 2]  # (batch, 1, services)
         means = torch.einsum("rp,blps->blrs", self.rings, past.flatten(2, 3)) - last[:, :, None]
         tokens = means.flatten(2)  # (batch, lags, rings * services)
         states = self.slstm(self.enter(tokens))
-        known = [states[:, -1], tokens.flatten(1)]
-        if self.spatial is not None:
-            now = (past[:, self.days :] - last[:, :, None, None]).permute(0, 4, 1, 2, 3)
-            known.append(self.spatial(now).flatten(1))
-        out: Tensor = self.head(torch.cat(known, dim=1))
+        now = (past[:, self.days :] - last[:, :, None, None]).permute(0, 4, 1, 2, 3)
+        known = [states[:, -1], tokens.flatten(1), self.spatial(now).flatten(1)]
+        out: Tensor = self.leave(self.head(torch.cat(known, dim=1)))
         return last + out.view(b, self.horizon, self.services)
 
     def loss(self, past: Tensor, future: Tensor) -> Tensor:

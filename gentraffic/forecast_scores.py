@@ -34,7 +34,7 @@ class Scored:
 
     def to_json(self, services: Sequence[str], units: Sequence[str]) -> dict[str, Any]:
         """What `--json` prints of the scores: None where one is not defined."""
-        live = (self.real > 0).any(axis=(0, 2))  # (cells, services)
+        live = np.asarray((self.real > 0).any(axis=(0, 2)))  # (cells, services)
         table = {
             name: {
                 service: {m: [_plain(v) for v in scores[m][s]] for m in METRICS} for s, service in enumerate(services)

@@ -27,10 +27,13 @@ MOST_CHECKED = 4096  # validation windows scored at each check, evenly spread
 
 @dataclass(frozen=True)
 class Plan:
-    """How a forecaster is trained; the same for all of them. steps: batches at most; None: five epochs, but no fewer
-    than 500 and no more than 20,000. stride: steps between training windows of a cell (6 in the paper). check_every, patience: batches between validations, and how many of them without
-    a better score end the run. Adam (beta 0.9, 0.999), warm-up, then a half cosine to zero; what is validated and kept
-    is the average of the weights with the decay `ema`."""
+    """How a forecaster is trained; the same for all of them.
+
+    steps: batches at most; None: five epochs, but no fewer than 500 and no more than 20,000. stride: steps between
+    training windows of a cell (6 in the paper). check_every, patience: batches between validations, and how many of
+    them without a better score end the run. Adam (beta 0.9, 0.999), warm-up, then a half cosine to zero; what is
+    validated and kept is the average of the weights with the decay `ema`.
+    """
 
     steps: int | None = None
     batch: int = 128

@@ -123,8 +123,9 @@ def forecasts(
 ) -> NDArray[np.float32]:
     """Forecasts of `horizon` steps from each start: (starts, cells, horizon, services) in the network's units.
 
-    starts: first steps forecast, None for all of the part. scaler: another than that of the part. Steps beyond the forecaster's own horizon come by feeding
-    its forecasts back. Raises BadInput for a part that is too short, or of another cadence than the forecaster's.
+    starts: first steps forecast, None for all of the part. scaler: another than that of the part. Steps beyond the
+    forecaster's own horizon come by feeding its forecasts back. Raises BadInput for a part that is too short, or of
+    another cadence than the forecaster's.
     """
     model, network = fitted.model, part.network
     check_fits(fitted, network)
