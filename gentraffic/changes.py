@@ -34,6 +34,8 @@ from gentraffic.shapes import cell_shapes
 if TYPE_CHECKING:
     import xarray as xr
 
+    from gentraffic.bundle import Bundle
+
 CATEGORIES_HINT = "Education, Medical, Public, Entertainment, Traffic, Food, Shop, Others"
 DARK = "dark"  # stations that a change switches off; their traffic is 0
 
@@ -84,6 +86,26 @@ def apply_changes(context: xr.Dataset, path: str | Path) -> Changed:
         touched |= sites != context["stations"].values
     after[DARK] = ("cell", dark)
     return Changed(after, touched, tuple(said), hashlib.sha256(Path(path).read_bytes()).hexdigest())
+
+
+def about(changed: Changed, path: Path, bundle: Bundle) -> dict[str, str]:
+    """The attributes that say what was changed, and how far it can reach."""
+    reach = influence_m(changed.context, bundle) / 1000
+    return {
+        "change": path.name,
+        "change_sha256": changed.sha256,
+        "change_summary": "\n".join(changed.said) or "nothing is changed",
+        "change_reach": f"nothing differs beyond {reach:g} km, east-west or north-south, of the cells changed",
+    }
+
+
+def influence_m(context: xr.Dataset, bundle: Bundle) -> float:
+    """How far, in metres along x or y, a change of one cell's counts reaches: features, then layers of the graph."""
+    from gentraffic.features import reach_m, read_places
+    from graphs.station import RADIUS_M
+
+    layers: int = bundle.station.config["layers"]
+    return max(reach_m(read_places(context)), layers * RADIUS_M)
 
 
 @dataclass(frozen=True)

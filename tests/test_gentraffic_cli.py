@@ -16,8 +16,6 @@ import xarray as xr
 
 from gentraffic.cli import cli, run
 from gentraffic.cli_options import bundled_cities
-from gentraffic.cli_sample import parse_total, scale_to
-from gentraffic.errors import WrongUse
 from gentraffic.model_list import MODELS
 
 MODEL = MODELS / "stouter-base"
@@ -82,7 +80,6 @@ def test_select_draws_the_same_series_for_those_cells(tmp_path: Path) -> None:
 
 def test_total_is_reached_exactly(tmp_path: Path) -> None:
     out = tmp_path / "total.nc"
-    assert parse_total("internet=5e3GB/day", None) == ("internet", 5000.0, "GB")
     assert (
         run(["sample", "--city", "monaco", "--days", "3", "--steps", "2", "--total", "traffic=5TB/day", "-o", str(out)])
         == 0
@@ -90,18 +87,6 @@ def test_total_is_reached_exactly(tmp_path: Path) -> None:
     with xr.open_dataset(out) as ds:
         assert ds.traffic.attrs["units"] == "TB"
         assert float(ds.traffic.sum(dtype="float64")) == pytest.approx(15.0, rel=1e-6)
-    drawn = np.random.default_rng(0).random((2, 5, 48), dtype=np.float32)
-    scaled, unit = scale_to(drawn, (7.0, "GB"), 2)
-    assert unit == "GB"
-    assert scaled.sum(axis=(1, 2), dtype=np.float64) == pytest.approx([14.0, 14.0], rel=1e-6)
-
-
-@pytest.mark.parametrize(
-    "text", ["5TB/day", "traffic=TB/day", "traffic=-3/day", "traffic=0/day", "traffic=5", "x=5/day"]
-)
-def test_totals_that_make_no_sense(text: str) -> None:
-    with pytest.raises(WrongUse):
-        parse_total(text, "traffic")
 
 
 def test_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

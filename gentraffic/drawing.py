@@ -1,0 +1,194 @@
+"""A request -> a traffic Dataset: what `gentraffic sample` and `gentraffic.sample` both do.
+
+Place and model are given; here calendar, recipe, totals and changes come together, and the attributes that say where
+the traffic comes from.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gentraffic import __version__
+from gentraffic.calendar import FIRST_DAY, Calendar, make_calendar
+from gentraffic.errors import WrongUse
+from gentraffic.totals import Total, parse_totals
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from gentraffic.bundle import Bundle
+    from gentraffic.sampling import Recipe
+
+Tell = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for, beside a place and a model; the options of `gentraffic sample` under their own names.
+
+    steps: solver steps, by default what the model recommends. total: one text per total (`gentraffic.totals`). select:
+    ids of the cells to draw, all for None. change: a file of changes (`gentraffic.changes`).
+    """
+
+    start: str = FIRST_DAY
+    days: int = 7
+    freq: str = "1h"
+    members: int = 1
+    seed: int = 0
+    steps: int | None = None
+    solver: str = "dpm++"
+    guidance: float = 1.0
+    habits: str = ""
+    device: str = "cpu"
+    service: str | None = None
+    total: tuple[str, ...] = ()
+    select: tuple[str, ...] | None = None
+    change: Path | None = None
+
+    def totals(self) -> tuple[Total, ...]:
+        """The parsed totals. Raises WrongUse."""
+        return parse_totals(self.total, self.service)
+
+    def named(self) -> str:
+        """The name of the traffic variable."""
+        totals = self.totals()
+        return self.service or (totals[0].service if totals else "traffic")
+
+    def calendar(self, context: xr.Dataset) -> Calendar:
+        """The steps in the local time of a place. Raises WrongUse."""
+        return make_calendar(self.start, self.days, self.freq, str(context.attrs["timezone"]))
+
+    def rows(self, context: xr.Dataset) -> list[int] | None:
+        """Rows of the context for the ids of `select`, in that order; None for all. Raises WrongUse."""
+        if self.select is None:
+            return None
+        rows = {str(cell): row for row, cell in enumerate(context["cell_id"].values.tolist())}
+        missing = [name for name in self.select if name not in rows]
+        if missing or not self.select:
+            raise WrongUse(f"--select: no cell {missing[0]!r} in this place" if missing else "--select names no cell")
+        if len(set(self.select)) < len(self.select):
+            raise WrongUse("--select names a cell twice")
+        return [rows[name] for name in self.select]
+
+    def recipe(self, bundle: Bundle) -> Recipe:
+        """How the model draws it."""
+        from gentraffic.sampling import Recipe
+
+        return Recipe(
+            seed=self.seed,
+            members=self.members,
+            steps=self.steps or int(bundle.provenance.get("recommended_steps", Recipe().steps)),
+            solver=self.solver,
+            guidance=self.guidance,
+            device=self.device,
+            habits=self.habits,
+        )
+
+
+def draw_place(
+    bundle: Bundle, context: xr.Dataset, request: Request, *, name: str, command: str = "", tell: Tell | None = None
+) -> xr.Dataset:
+    """Draw the traffic of a place: a checked Dataset with its provenance.
+
+    With `request.change` it holds two services, NAME_before and NAME_after, drawn with the same noise: their difference
+    is the effect of the change. Totals then hold before, and the same factors apply after.
+    name: what the model is called; command: for the attributes; tell(done, of): progress.
+    Raises WrongUse, NoData, BadInput for what the request asks and cannot be had.
+    """
+    from gentraffic.sampling import draw_traffic
+    from gentraffic.schema import traffic_dataset
+
+    calendar, recipe, rows = request.calendar(context), request.recipe(bundle), request.rows(context)
+    totals, service = request.totals(), request.named()
+    place = context if rows is None else context.isel(cell=rows)
+    attrs = provenance(bundle, context, request, recipe, name=name, command=command)
+
+    def draw(of: xr.Dataset, part: int, parts: int) -> Any:
+        said = None if tell is None else (lambda done, n: tell(done + part * n, parts * n))
+        try:
+            return draw_traffic(bundle, of, calendar, recipe, cells=rows, on_tile=said)
+        except ValueError as error:
+            raise WrongUse(str(error)) from error
+
+    changed = None
+    if request.change is not None:
+        from gentraffic.changes import DARK, about, apply_changes
+
+        changed = apply_changes(context, request.change)
+    drawn = {service: draw(context, 0, 1 if changed is None else 2)}
+    if changed is not None and request.change is not None:
+        after = draw(changed.context, 1, 2)
+        dark = changed.context[DARK].values
+        after[:, dark if rows is None else dark[rows]] = 0.0
+        drawn = {f"{service}_before": drawn[service], f"{service}_after": after}
+        attrs |= about(changed, request.change, bundle)
+    units = "1"
+    if totals:
+        from gentraffic.totals import fit_totals
+
+        first = next(iter(drawn.values()))
+        factors = fit_totals(first, totals, place, calendar, str(context.attrs["timezone"]))
+        drawn = {key: factors.apply(values) for key, values in drawn.items()}
+        units = totals[0].unit
+        attrs["totals"] = "; ".join(t.text for t in totals)
+    sets = [
+        traffic_dataset(
+            values if request.members > 1 else values[0],
+            cells=place,
+            time=calendar.utc,
+            service=key,
+            units=units,
+            timezone=str(context.attrs["timezone"]),
+            attrs=attrs,
+        )
+        for key, values in drawn.items()
+    ]
+    out = sets[0]
+    for more in sets[1:]:
+        out = out.assign({str(key): variable for key, variable in more.data_vars.items()})
+    return out
+
+
+def read_select(text: str | None) -> tuple[str, ...] | None:
+    """The ids of `--select`: with commas, or in a file of one per line (@FILE). Raises WrongUse."""
+    if text is None:
+        return None
+    if not text.startswith("@"):
+        return tuple(name.strip() for name in text.split(",") if name.strip())
+    try:
+        return tuple(Path(text[1:]).read_text(encoding="utf-8").split())
+    except OSError as error:
+        raise WrongUse(f"--select {text}: {error.strerror or error}") from error
+
+
+def provenance(
+    bundle: Bundle, context: xr.Dataset, request: Request, recipe: Recipe, *, name: str, command: str
+) -> dict[str, str | int | float]:
+    """The attributes that say where drawn traffic comes from."""
+    import numpy
+    import torch
+
+    from gentraffic.card import credits_of
+
+    carried = ("osm_source", "osm_snapshot", "osm_sha256", "warnings", "positions")
+    credit = credits_of((str(context.attrs.get("attribution", "")), str(bundle.provenance.get("attribution", ""))))
+    return {
+        "title": f"Synthetic cellular traffic, {context.attrs.get('place', '')}",
+        "source": "drawn by a generative model; not measured",
+        "model": name if "/" not in name else Path(name).name,
+        "model_sha256": bundle.sha256,
+        "seed": int(request.seed),
+        "solver": str(request.solver),
+        "steps": recipe.steps,
+        "guidance": float(request.guidance),
+        "command": command,
+        "gentraffic_version": __version__,
+        "versions": f"python {platform.python_version()}, torch {torch.__version__}, numpy {numpy.__version__}",
+        "attribution": credit,
+        "license": "ODbL-1.0",
+        **{name: str(context.attrs[name]) for name in carried if context.attrs.get(name)},
+    }
