@@ -42,11 +42,12 @@ def level_noise(seed: int, cell_ids: Sequence[Any], xy_m: Floats, member: int) -
     however many are drawn, few members already spread evenly over what is possible, where independent ones would leave
     gaps, and, as turning changes nothing between cells, neighbours share as much in every member.
     """
-    if member == 0:
-        return np.zeros(len(cell_ids))
-    from scipy.special import ndtri
+    return turned(level_angle(seed, cell_ids, xy_m) if member else np.zeros(len(cell_ids)), member)
 
-    own = np.array([_normal((seed, LEVEL, cell_key(c))) for c in cell_ids])
+
+def level_angle(seed: int, cell_ids: Sequence[Any] | NDArray[Any], xy_m: Floats) -> Floats:
+    """The angle of `level_noise` before a member turns it, in turns: (cells,) within -0.5 .. 0.5."""
+    own = np.fromiter((_normal((seed, LEVEL, cell_key(c))) for c in cell_ids), np.complex128, len(cell_ids))
     place = xy_m / LATTICE_M
     low = np.floor(place).astype(np.int64)
     part = place - low
@@ -57,7 +58,17 @@ def level_noise(seed: int, cell_ids: Sequence[Any], xy_m: Floats, member: int) -
             field += weight * _lattice(seed, low + np.array([di, dj]))
             norm += weight**2
     mixed = np.sqrt(SHARED) * field / np.sqrt(norm) + np.sqrt(1 - SHARED) * own
-    quantile = (np.angle(mixed) / (2 * np.pi) + member * GOLDEN) % 1.0
+    out: Floats = np.angle(mixed) / (2 * np.pi)
+    return out
+
+
+def turned(angle: Floats, member: int) -> Floats:
+    """The surprise of one member from the angles (cells,); zeros for member 0."""
+    if member == 0:
+        return np.zeros(len(angle))
+    from scipy.special import ndtri
+
+    quantile = (angle + member * GOLDEN) % 1.0
     out: Floats = ndtri(np.clip(quantile, 1e-6, 1 - 1e-6))
     return out
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,14 +17,16 @@ from numpy.typing import NDArray
 from gentraffic.bundle import Bundle
 from gentraffic.calendar import Calendar
 from gentraffic.errors import WrongUse
-from gentraffic.features import Floats, Places, read_places
-from gentraffic.noise import level_noise, shape_seeds
+from gentraffic.features import Floats, read_places
+from gentraffic.noise import level_angle, shape_seeds, turned
+from gentraffic.scaling import Scaler
 from gentraffic.training import time_of_windows
-from samplers import DAYS, HOURS, WEEK, Condition, draw
+from samplers import DAYS, HOURS, WEEK, Condition, Sampler, draw
 
 if TYPE_CHECKING:
     import xarray as xr
 
+Job = TypeVar("Job")
 TILE = 64  # series that one call of the network holds: the tile stays in the cache, and its shape never changes
 OVERLAP_DAYS = 1  # of each further window are given by the window before it, so that no seam shows
 
@@ -63,92 +65,146 @@ def draw_traffic(
     tiles_at_once: worker threads, by default one per core; no bit depends on it. on_tile(done, of) is told progress.
     Raises WrongUse where the model cannot draw the calendar's cadence or the device is not there.
     """
-    _check(bundle, calendar, recipe)
-    if recipe.device != "cpu":
-        moved: Any = copy.deepcopy(bundle.model)
-        bundle = replace(bundle, model=moved.to(recipe.device))
+    region, brush = prepare(bundle, context, calendar, recipe, cells=cells)
+    count = len(region.ids)
+    out = np.empty((recipe.members, count, len(calendar.utc)), dtype=np.float32)
+    blocks = [Block(m, at, min(at + TILE, count)) for m in range(recipe.members) for at in range(0, count, TILE)]
+    for done, (block, values) in enumerate(draw_blocks(region, brush, blocks, tiles_at_once), start=1):
+        out[block.member, block.first : block.end] = values
+        if on_tile is not None:
+            on_tile(done, len(blocks))
+    return out
+
+
+@dataclass(frozen=True)
+class Region:
+    """What each cell to be drawn is given; rows in the order asked for.
+
+    ids: (cells,). place: (cells, P) the station embedding. log_level: (members, cells) log relative level. level:
+    (members, cells) the same as the network takes it, standardised.
+    """
+
+    ids: NDArray[Any]
+    place: NDArray[np.float32]
+    log_level: Floats
+    level: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Brush:
+    """What all cells share: the network, its scaling, the time embedding (168, Q), and the index of the network."""
+
+    model: Sampler
+    scaler: Scaler
+    time: torch.Tensor
+    network: int
+    calendar: Calendar
+    recipe: Recipe
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some cells of one member: rows `first` to `end` of a region."""
+
+    member: int
+    first: int
+    end: int
+
+
+def prepare(
+    bundle: Bundle, context: xr.Dataset, calendar: Calendar, recipe: Recipe, *, cells: Sequence[int] | None = None
+) -> tuple[Region, Brush]:
+    """All that drawing needs of a place and of a model: features and levels come from the whole context.
+
+    Raises as `draw_traffic`.
+    """
+    check_recipe(bundle, calendar, recipe)
     order = np.argsort(context["cell_id"].values, kind="stable")  # sums over cells must not depend on their order
     at = np.empty_like(order)
     at[order] = np.arange(len(order))
     rows = at if cells is None else at[np.asarray(cells, dtype=np.int64)]
     context = context.isel(cell=order)
-    ids = context["cell_id"].values.tolist()
+    ids = context["cell_id"].values
     with one_thread():
         places = read_places(context)
-        f_s = bundle.place(places)
+        f_s = bundle.place(places)[rows]
         time = bundle.time()
-    log_level = np.stack(
-        [
-            bundle.levels.draw(places, level_noise(recipe.seed, ids, places.xy_m, m)[None])[0]
-            for m in range(recipe.members)
-        ]
-    )  # (members, all cells): levels are cheap, and come from the whole context
-    jobs = [(m, rows[i : i + TILE]) for m in range(recipe.members) for i in range(0, len(rows), TILE)]
-    out = np.empty((recipe.members, len(rows), len(calendar.utc)), dtype=np.float32)
-    where = dict.fromkeys(range(recipe.members), 0)
-    threads = tiles_at_once or max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+    angle = level_angle(recipe.seed, ids, places.xy_m) if recipe.members > 1 else np.zeros(len(ids))
+    log_level = np.empty((recipe.members, len(rows)))
+    level = np.empty((recipe.members, len(rows)), dtype=np.float32)
+    for m in range(recipe.members):
+        log_level[m] = bundle.levels.draw(places, turned(angle, m)[None])[0][rows]
+        level[m] = bundle.levels.standard(places, log_level[m])
     habits = recipe.habits or str(context.attrs.get("habits", "")) or places.network
-    work = _Work(bundle, places, f_s, time, log_level, ids, calendar, recipe, habits)
+    number = bundle.networks.index(habits) + 1 if habits in bundle.networks else 0
+    region = Region(ids[rows], f_s, log_level, level)
+    return region, Brush(bundle.model, bundle.scaler, time, number, calendar, recipe)
+
+
+def draw_blocks(
+    region: Region, brush: Brush, blocks: Sequence[Block], tiles_at_once: int | None = None
+) -> Iterator[tuple[Block, NDArray[np.float32]]]:
+    """The traffic of blocks of any size, one after the other: (block, (cells, steps)). Draws tile by tile.
+
+    tiles_at_once: threads, by default one per core. Holds one block and a few tiles.
+    """
+    if brush.recipe.device != "cpu":
+        moved: Any = copy.deepcopy(brush.model)
+        brush = replace(brush, model=moved.to(brush.recipe.device))
+    threads = tiles_at_once or max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+    jobs = (
+        (block, at, Block(block.member, at, min(at + TILE, block.end)))
+        for block in blocks
+        for at in range(block.first, block.end, TILE)
+    )
+    whole = np.empty((0, 0), dtype=np.float32)
     with one_thread(), ThreadPoolExecutor(threads) as pool:
-        for done, ((member, tile), values) in enumerate(_in_order(pool, work, jobs, threads), start=1):
-            out[member, where[member] : where[member] + len(tile)] = values
-            where[member] += len(tile)
-            if on_tile is not None:
-                on_tile(done, len(jobs))
-    return out
+        for (block, at, tile), values in _in_order(pool, lambda job: paint(region, brush, job[2]), jobs, threads):
+            if at == block.first:
+                whole = np.empty((block.end - block.first, values.shape[1]), dtype=np.float32)
+            whole[at - block.first : tile.end - block.first] = values
+            if tile.end == block.end:
+                yield block, whole
 
 
-@dataclass(frozen=True)
-class _Work:
-    """One tile of one member, from noise to traffic; called from several threads."""
-
-    bundle: Bundle
-    places: Places
-    f_s: NDArray[np.float32]
-    time: torch.Tensor
-    log_level: Floats
-    ids: list[Any]
-    calendar: Calendar
-    recipe: Recipe
-    habits: str
-
-    def __call__(self, job: tuple[int, NDArray[np.int64]]) -> NDArray[np.float32]:
-        member, tile = job
-        padded = np.concatenate([tile, np.repeat(tile[:1], TILE - len(tile))])
-        levels, bundle, recipe, k = self.bundle.levels, self.bundle, self.recipe, self.calendar.per_hour
-        log_level = self.log_level[member, padded]
-        level = np.stack([levels.standard(self.places, log_level), np.ones(TILE)], axis=1).astype(np.float32)
-        number = bundle.networks.index(self.habits) + 1 if self.habits in bundle.networks else 0
-        sheet = np.empty((TILE, _sheet_days(self.calendar.days) * HOURS * k), dtype=np.float32)
-        known = None
-        for window, first in enumerate(window_starts(self.calendar.days)):
-            weekday = torch.tensor([(self.calendar.weekday + first) % DAYS])
-            condition = Condition(
-                place=torch.from_numpy(self.f_s[padded]),
-                time=time_of_windows(self.time, weekday, k),
-                level=torch.from_numpy(level),
-                network=torch.full((TILE,), number),
-                known=known,
-            ).to(recipe.device)
-            x = draw(
-                bundle.model,
-                condition,
-                seeds=shape_seeds(recipe.seed, [self.ids[row] for row in padded], (member + 1) // 2, window),
-                mirrored=member > 0 and member % 2 == 0,  # members 1 and 2, 3 and 4, ... are antithetic pairs
-                steps=recipe.steps,
-                solver=recipe.solver,
-                guidance=recipe.guidance,
-            ).cpu()
-            known = torch.full_like(x, torch.nan)
-            shared = OVERLAP_DAYS * HOURS * k
-            known[:, :shared] = x[:, -shared:]
-            at = first * HOURS * k
-            ratio = bundle.scaler.inverse(x.numpy())
-            if window == 0:  # the level is the mean of the first whole week; later weeks may differ from it
-                mean = np.maximum(ratio.mean(axis=1, keepdims=True), np.float32(1e-6))  # a silent week stays silent
-            sheet[:, at : at + WEEK * k] = ratio / mean
-        sheet *= np.exp(log_level).astype(np.float32)[:, None]
-        return self.calendar.read(sheet[: len(tile)])
+def paint(region: Region, brush: Brush, tile: Block) -> NDArray[np.float32]:
+    """One tile of at most TILE cells, from noise to traffic: (cells, steps). Called from several threads."""
+    calendar, recipe, k = brush.calendar, brush.recipe, brush.calendar.per_hour
+    count = tile.end - tile.first
+    padded = tile.first + np.concatenate([np.arange(count), np.zeros(TILE - count, dtype=np.int64)])
+    log_level = region.log_level[tile.member, padded]
+    level = np.stack([region.level[tile.member, padded], np.ones(TILE, dtype=np.float32)], axis=1)
+    ids = region.ids[padded].tolist()
+    sheet = np.empty((TILE, _sheet_days(calendar.days) * HOURS * k), dtype=np.float32)
+    known = None
+    for window, first in enumerate(window_starts(calendar.days)):
+        weekday = torch.tensor([(calendar.weekday + first) % DAYS])
+        condition = Condition(
+            place=torch.from_numpy(region.place[padded]),
+            time=time_of_windows(brush.time, weekday, k),
+            level=torch.from_numpy(level),
+            network=torch.full((TILE,), brush.network),
+            known=known,
+        ).to(recipe.device)
+        x = draw(
+            brush.model,
+            condition,
+            seeds=shape_seeds(recipe.seed, ids, (tile.member + 1) // 2, window),
+            mirrored=tile.member > 0 and tile.member % 2 == 0,  # members 1 and 2, 3 and 4, ... are antithetic pairs
+            steps=recipe.steps,
+            solver=recipe.solver,
+            guidance=recipe.guidance,
+        ).cpu()
+        known = torch.full_like(x, torch.nan)
+        shared = OVERLAP_DAYS * HOURS * k
+        known[:, :shared] = x[:, -shared:]
+        at = first * HOURS * k
+        ratio = brush.scaler.inverse(x.numpy())
+        if window == 0:  # the level is the mean of the first whole week; later weeks may differ from it
+            mean = np.maximum(ratio.mean(axis=1, keepdims=True), np.float32(1e-6))  # a silent week stays silent
+        sheet[:, at : at + WEEK * k] = ratio / mean
+    sheet *= np.exp(log_level).astype(np.float32)[:, None]
+    return calendar.read(sheet[:count])
 
 
 def window_starts(days: int) -> list[int]:
@@ -162,21 +218,23 @@ def _sheet_days(days: int) -> int:
 
 
 def _in_order(
-    pool: ThreadPoolExecutor, work: _Work, jobs: list[tuple[int, NDArray[np.int64]]], threads: int
-) -> Iterator[tuple[tuple[int, NDArray[np.int64]], NDArray[np.float32]]]:
+    pool: ThreadPoolExecutor, work: Callable[[Job], NDArray[np.float32]], jobs: Iterable[Job], threads: int
+) -> Iterator[tuple[Job, NDArray[np.float32]]]:
     """Results in the order of the jobs, with only a few of them under way or waiting at any time."""
     from collections import deque
 
-    waiting: deque[Any] = deque()
+    waiting: deque[tuple[Job, Future[NDArray[np.float32]]]] = deque()
     try:
-        for i, job in enumerate(jobs):
-            waiting.append(pool.submit(work, job))
+        for job in jobs:
+            waiting.append((job, pool.submit(work, job)))
             if len(waiting) > 2 * threads:
-                yield jobs[i + 1 - len(waiting)], waiting.popleft().result()
+                first, future = waiting.popleft()
+                yield first, future.result()
         while waiting:
-            yield jobs[len(jobs) - len(waiting)], waiting.popleft().result()
+            first, future = waiting.popleft()
+            yield first, future.result()
     finally:
-        for future in waiting:
+        for _, future in waiting:
             future.cancel()
 
 
@@ -191,7 +249,8 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _check(bundle: Bundle, calendar: Calendar, recipe: Recipe) -> None:
+def check_recipe(bundle: Bundle, calendar: Calendar, recipe: Recipe) -> None:
+    """Raise WrongUse where the model cannot draw so, or the device is not there."""
     if calendar.per_hour not in bundle.model.cadences:
         names = ", ".join(f"{60 // k} min" for k in bundle.model.cadences)
         raise WrongUse(f"this model draws {names}, not {60 // calendar.per_hour} min: give another --freq")
