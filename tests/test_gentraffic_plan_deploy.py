@@ -1,0 +1,84 @@
+"""Deployments against brute force; coverage against hand counts."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from gentraffic.errors import NoData, WrongUse
+from gentraffic.plan_deploy import DeployPlan, Ground, coverage, covered, greedy, mean_day, plan_deploy, reached
+
+
+def ground(seed: int, capacity: float | None = None, cost: bool = False) -> tuple[np.ndarray, Ground]:
+    rng = np.random.default_rng(seed)
+    cells = rng.uniform(0, 1000, (12, 2))
+    candidates = rng.uniform(0, 1000, (7, 2))
+    price = rng.uniform(0.5, 1.5, 7) if cost else np.ones(7)
+    demand = rng.gamma(1.0, 1.0, (3, 12))
+    return demand, Ground(cells, candidates, cells[:1], price, 260.0, capacity)
+
+
+def test_reach_is_a_disc() -> None:
+    site, cell = reached(np.array([[0.0, 0.0]]), np.array([[3.0, 4.0], [3.0, 4.1], [0.0, 0.0]]), 5.0)
+    assert sorted(cell.tolist()) == [0, 2]
+    assert site.tolist() == [0, 0]
+
+
+def test_coverage_by_hand() -> None:
+    cells = np.array([[0.0, 0], [100, 0], [500, 0]])
+    g = Ground(cells, np.array([[500.0, 0]]), np.array([[50.0, 0]]), np.ones(1), 60.0)
+    demand = np.array([[1.0, 1, 2], [3, 1, 0]])
+    assert coverage(demand, g, np.array([], dtype=np.int64)).tolist() == [0.5, 1.0]
+    assert coverage(demand, g, np.array([0])).tolist() == [1.0, 1.0]
+    tight = Ground(cells, g.candidates_m, g.existing_m, g.cost, 60.0, capacity=1.5)
+    assert coverage(demand, tight, np.array([0])) == pytest.approx([3.0 / 4, 1.5 / 4])
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("goal", ["mean", "worst-hour"])
+@pytest.mark.parametrize("capacity", [None, 2.0])
+@pytest.mark.parametrize("cost", [False, True])
+def test_equals_brute_force(seed: int, goal: str, capacity: float | None, cost: bool) -> None:
+    demand, g = ground(seed, capacity, cost)
+
+    def value(chosen: tuple[int, ...]) -> float:
+        share = coverage(demand, g, np.array(chosen, dtype=np.int64))
+        return float(share.min() if goal == "worst-hour" else share @ demand.sum(axis=1) / demand.sum())
+
+    budget = 3.0
+    every = [c for n in range(8) for c in itertools.combinations(range(7), n) if g.cost[list(c)].sum() <= budget]
+    plan: DeployPlan = plan_deploy(demand, g, budget, goal=goal, gap=0.0)
+    assert g.cost[plan.chosen].sum() <= budget + 1e-9
+    assert value(tuple(plan.chosen)) == pytest.approx(max(value(c) for c in every), abs=1e-6)
+
+
+def test_mean_day() -> None:
+    hour = np.concatenate([np.arange(24), np.arange(24)])
+    load = np.stack([np.arange(48.0), np.ones(48)])
+    day = mean_day(load, hour)
+    assert day[:, 0].tolist() == [h + 12 for h in range(24)]
+    with pytest.raises(NoData, match="no step in hour 5"):
+        mean_day(load[:, :5], hour[:5])
+
+
+def test_what_cannot_be_says_why() -> None:
+    demand, g = ground(0)
+    with pytest.raises(WrongUse, match="--goal best: give one of mean, worst-hour"):
+        plan_deploy(demand, g, 3, goal="best")
+    with pytest.raises(NoData, match=r"budget of 0.5 buys none of 7 candidates: the cheapest costs 1"):
+        plan_deploy(demand, g, 0.5)
+    far = Ground(g.cells_m, g.candidates_m + 1e6, g.existing_m, g.cost, 100.0)
+    with pytest.raises(NoData, match="no candidate lies within 100 m"):
+        plan_deploy(demand, far, 3)
+    with pytest.raises(NoData, match="hour 1 of the mean day"):
+        plan_deploy(demand * np.array([[1.0], [0], [1]]), g, 3)
+
+
+def test_greedy_is_within_its_bound_and_hurried_plans_tell_their_gap() -> None:
+    demand, g = ground(2)
+    best = covered(demand, g, plan_deploy(demand, g, 3, gap=0.0).chosen, "mean")
+    assert covered(demand, g, greedy(demand.sum(axis=0), g, 3), "mean") >= (1 - 1 / np.e) * best
+    hurried = plan_deploy(demand, g, 3, time_limit_s=1e-4)
+    assert covered(demand, g, hurried.chosen, "mean") * (1 + hurried.gap) >= best - 1e-9
