@@ -18,6 +18,7 @@ from gentraffic.cli_data import fetch, import_
 from gentraffic.cli_evaluate import evaluate
 from gentraffic.cli_export import export
 from gentraffic.cli_fit import fit, models
+from gentraffic.cli_plan import plan
 from gentraffic.cli_sample import sample
 from gentraffic.errors import GentrafficError
 from poi.errors import PoiError
@@ -40,7 +41,16 @@ def cli() -> None:
     """
 
 
-for command in (sample, fetch, import_, fit, models, evaluate, export):
+for command in (
+    sample,
+    fetch,
+    import_,
+    fit,
+    models,
+    evaluate,
+    plan,
+    export,
+):
     cli.add_command(command)
 
 

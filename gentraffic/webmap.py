@@ -13,6 +13,8 @@ import html
 import json
 import re
 import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,21 +39,32 @@ COLOURS = ("#fde2a3", "#febf84", "#fe9f6d", "#fa7f5e", "#f1605d", "#de4968", "#c
            "#57157e", "#3b0f70", "#20114b")  # fmt: skip
 
 
-def write_map(ds: xr.Dataset, path: str | Path, *, service: str | None = None) -> None:
+@dataclass(frozen=True)
+class Marker:
+    """A point on the map, in degrees, and what it says when pointed at."""
+
+    lon: float
+    lat: float
+    text: str
+
+
+def write_map(
+    ds: xr.Dataset, path: str | Path, *, service: str | None = None, markers: Sequence[Marker] = ()
+) -> None:
     """Write one service of `ds` (the first unless named) as a page with a map, a time slider and the cells' series.
 
     Several members are shown as their mean, with their band in the series. `path` ends in .html.
     Raises WrongUse for the suffix or an unknown service, BadInput where `ds` breaks the schema or cannot be written.
     """
-    content = page(ds, service=service).encode()
+    content = page(ds, service=service, markers=markers).encode()
     with replacing(path, SUFFIXES) as temporary:
         temporary.write_bytes(content)
 
 
-def page(ds: xr.Dataset, *, service: str | None = None) -> str:
+def page(ds: xr.Dataset, *, service: str | None = None, markers: Sequence[Marker] = ()) -> str:
     """The page that `write_map` writes."""
     check_traffic(ds)
-    data = map_data(ds, one_service(ds, service))
+    data = map_data(ds, one_service(ds, service)) | {"markers": [[m.lat, m.lon, m.text] for m in markers]}
     parts = {
         "title": html.escape(data["title"]),
         "data": _script_json(data),

@@ -416,6 +416,9 @@ async function start() {
   shape.fitZoom = map.getZoom();
   L.control.scale({ imperial: false, maxWidth: 140 }).addTo(map);
   layer = new CellLayer(shape).addTo(map);
+  for (const [lat, lon, text] of D.markers || [])
+    L.circleMarker([lat, lon], { radius: 7, color: "#fff", weight: 2, fillColor: "#0b63ce", fillOpacity: 1 })
+      .bindTooltip(document.createTextNode(text)).addTo(map);
   chart($("total-chart"), D.total);
   showCell();
   readAddress();
