@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 import xarray as xr
@@ -205,14 +206,13 @@ def test_an_interrupt_ends_with_130_and_no_file(number: int, tmp_path: Path) -> 
 
 def test_every_command_has_help_with_an_example_and_a_line_in_the_readme(capsys: pytest.CaptureFixture[str]) -> None:
     readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-    for name in cli.commands:
-        assert run([name, "--help"]) == 0
-        text = capsys.readouterr().out
+    for name, command in cli.commands.items():
         assert f"gentraffic {name}" in readme, name
-        if name != "import":
-            assert f"gentraffic {name}" in text, name
-            for flag in ("--json", "--quiet"):
-                assert flag in text, (name, flag)
+        for words in [[name, sub] for sub in command.commands] if isinstance(command, click.Group) else [[name]]:
+            assert run([*words, "--help"]) == 0
+            text = capsys.readouterr().out
+            for needed in (" ".join(["gentraffic", *words]), "--json", "--quiet"):
+                assert needed in text, (words, needed)
 
 
 def test_models_lists_what_is_bundled(capsys: pytest.CaptureFixture[str]) -> None:
