@@ -247,14 +247,14 @@ def _loads(traffic: Path, options: dict[str, Any]) -> tuple[Load, Load, dict[str
     """The load to plan for, the load that judges, the loads to plan from beside it, and notes.
 
     Where --real has other units, the plan's load is scaled to its mean: a planner knows the total of the network."""
-    from gentraffic.cli_sample import select_cells
+    from gentraffic.drawing import read_select, select_rows
     from gentraffic.files import read_traffic
     from gentraffic.planning import matching, read_load, scaled
 
     ds = read_traffic(traffic)
-    rows = select_cells(ds, options.get("select"))
-    if rows is not None:
-        ds = ds.isel(cell=rows)
+    names = read_select(options.get("select"))
+    if names is not None:
+        ds = ds.isel(cell=select_rows(ds, names))
     load = read_load(
         ds, str(traffic), service=options["service"], start=options.get("start"), steps=options.get("slots")
     )

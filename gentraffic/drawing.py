@@ -64,15 +64,7 @@ class Request:
 
     def rows(self, context: xr.Dataset) -> list[int] | None:
         """Rows of the context for the ids of `select`, in that order; None for all. Raises WrongUse."""
-        if self.select is None:
-            return None
-        rows = {str(cell): row for row, cell in enumerate(context["cell_id"].values.tolist())}
-        missing = [name for name in self.select if name not in rows]
-        if missing or not self.select:
-            raise WrongUse(f"--select: no cell {missing[0]!r} in this place" if missing else "--select names no cell")
-        if len(set(self.select)) < len(self.select):
-            raise WrongUse("--select names a cell twice")
-        return [rows[name] for name in self.select]
+        return None if self.select is None else select_rows(context, self.select)
 
     def recipe(self, bundle: Bundle) -> Recipe:
         """How the model draws it."""
@@ -163,6 +155,17 @@ def read_select(text: str | None) -> tuple[str, ...] | None:
         return tuple(Path(text[1:]).read_text(encoding="utf-8").split())
     except OSError as error:
         raise WrongUse(f"--select {text}: {error.strerror or error}") from error
+
+
+def select_rows(ds: xr.Dataset, names: tuple[str, ...]) -> list[int]:
+    """Rows of the cells with these ids, in that order. Raises WrongUse."""
+    rows = {str(cell): row for row, cell in enumerate(ds["cell_id"].values.tolist())}
+    missing = [name for name in names if name not in rows]
+    if missing or not names:
+        raise WrongUse(f"--select: no cell {missing[0]!r} in this place" if missing else "--select names no cell")
+    if len(set(names)) < len(names):
+        raise WrongUse("--select names a cell twice")
+    return [rows[name] for name in names]
 
 
 def provenance(
