@@ -1,0 +1,76 @@
+"""`import gentraffic` as a person uses it: the same bits as the command line, light imports, examples that run."""
+
+from __future__ import annotations
+
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import gentraffic
+from gentraffic.cli import run
+from gentraffic.errors import BadModel, WrongUse
+from gentraffic.model_list import MODELS
+
+ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.skipif(not (MODELS / "stouter-base").is_dir(), reason="no bundled model in this checkout")
+
+
+def test_the_function_and_the_command_draw_the_same_bits(tmp_path: Path) -> None:
+    words = ["--city", "monaco", "--days", "1", "--steps", "2", "--seed", "5", "--members", "2"]
+    assert run(["sample", *words, "--total", "internet=3TB/day", "-o", str(tmp_path / "m.nc"), "--quiet"]) == 0
+    drawn = gentraffic.sample("Monaco", days=1, steps=2, seed=5, members=2, total="internet=3TB/day")
+    written = gentraffic.read_traffic(tmp_path / "m.nc")
+    np.testing.assert_array_equal(drawn.internet.values, written.internet.values)
+    assert {k: v for k, v in drawn.attrs.items() if k != "command"} == {
+        k: v for k, v in written.attrs.items() if k != "command"
+    }
+
+
+def test_a_context_a_model_and_some_cells_can_be_handed_over() -> None:
+    place = xr.open_dataset(ROOT / "gentraffic" / "data" / "contexts" / "monaco.nc").load()
+    model = gentraffic.load_model("stouter-base")
+    some = place.cell_id.values[[4, 2]]
+    told: list[tuple[int, int]] = []
+    part = gentraffic.sample(
+        place, model=model, days=1, steps=2, select=some, progress=lambda done, of: told.append((done, of))
+    )
+    whole = gentraffic.sample(ROOT / "gentraffic" / "data" / "contexts" / "monaco.nc", days=1, steps=2)
+    np.testing.assert_array_equal(part.traffic.values, whole.traffic.values[[4, 2]])
+    assert told == [(1, 1)]
+
+
+def test_errors_are_those_of_the_command_line() -> None:
+    with pytest.raises(WrongUse, match="no place"):
+        gentraffic.sample()
+    with pytest.raises(WrongUse, match="two places"):
+        gentraffic.sample("monaco", bbox=(7.4, 43.7, 7.5, 43.8))
+    with pytest.raises(BadModel, match="gpt"):
+        gentraffic.load_model("gpt")
+    with pytest.raises(AttributeError):
+        _ = gentraffic.draw  # type: ignore[attr-defined]
+
+
+def test_import_is_light_and_dir_shows_what_there_is() -> None:
+    program = (
+        "import sys, gentraffic; assert {'sample', 'load_model', 'read_traffic'} <= set(dir(gentraffic));"
+        "print([m for m in ('numpy', 'torch', 'xarray', 'pandas', 'click') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "examples").glob("*.py")))
+def test_examples_run(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [name, str(tmp_path)])
+    runpy.run_path(str(ROOT / "examples" / name), run_name="__main__")
+    said = capsys.readouterr().out
+    assert {"one_week.py": "12.00 TB a day", "what_if.py": "12 km", "will_it_fit.py": "20 Mbit/s"}[name] in said
+    written = {"one_week.py": "monaco.html", "what_if.py": "changes.geojson", "will_it_fit.py": "monaco.gpkg"}[name]
+    assert (tmp_path / written).is_file()

@@ -1,0 +1,190 @@
+"""Totals that hold: exact sums, the relative-entropy solution, and one line where totals exclude each other."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from scipy.optimize import minimize
+from traffic_examples import context
+
+from gentraffic.calendar import Calendar, make_calendar
+from gentraffic.errors import NoData, WrongUse
+from gentraffic.totals import fit_totals, parse_totals
+
+ROME = "Europe/Rome"
+
+
+@pytest.fixture
+def place() -> xr.Dataset:
+    return context("grid", 6)
+
+
+def drawn_traffic(calendar: Calendar, cells: int = 36, members: int = 2, seed: int = 0) -> Any:
+    """Traffic whose hour 20 is the busiest in each member."""
+    rng = np.random.default_rng(seed)
+    hour = calendar.slot // calendar.per_hour
+    day = 1 + 2 * np.exp(-(((hour - 20) / 3.0) ** 2))
+    return (rng.lognormal(0, 1, (members, cells, 1)) * day * rng.lognormal(0, 0.1, (members, cells, len(hour)))).astype(
+        np.float32
+    )
+
+
+def district(place: xr.Dataset, path: Path, cols: slice, name: str = "west") -> str:
+    """A box around some columns of the grid, as GeoJSON; its path."""
+    inside = np.isin(place.col.values, np.arange(6)[cols])
+    west, east = place.lon.values[inside].min() - 0.001, place.lon.values[inside].max() + 0.001
+    south, north = place.lat.values.min() - 0.001, place.lat.values.max() + 0.001
+    ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
+    feature = {"type": "Feature", "properties": {"name": name}, "geometry": {"type": "Polygon", "coordinates": [ring]}}
+    features = json.loads(path.read_text())["features"] if path.exists() else []
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": [*features, feature]}))
+    return str(path)
+
+
+def carried(values: Any, cells: Any, steps: Any) -> float:
+    return math.fsum(values[np.ix_(cells, steps)].ravel().tolist())
+
+
+def test_one_total_is_one_factor_and_exact(place: xr.Dataset) -> None:
+    calendar = make_calendar("2026-01-05", 3, "1h", ROME)
+    drawn = drawn_traffic(calendar)
+    out = fit_totals(drawn, parse_totals(["traffic=5TB/day"]), place, calendar, ROME).apply(drawn)
+    assert out.dtype == np.float32
+    for member, before in zip(out, drawn, strict=True):
+        assert math.fsum(member.ravel().tolist()) == pytest.approx(15.0, rel=2e-9)
+        np.testing.assert_allclose(member / before, (member / before).mean(), rtol=1e-6)
+
+
+def test_region_district_and_busy_hour_hold_together(place: xr.Dataset, tmp_path: Path) -> None:
+    file = district(place, tmp_path / "d.geojson", slice(0, 2))
+    calendar = make_calendar("2026-01-05", 4, "15min", ROME)
+    drawn = drawn_traffic(calendar)
+    texts = ["traffic=5TB/day", f"traffic=2TB/day@{file}", "traffic=500GB/busyhour", f"traffic=0.03TB/3h@{file}"]
+    out = fit_totals(drawn, parse_totals(texts), place, calendar, ROME).apply(drawn)
+    west = np.flatnonzero(place.col.values < 2)
+    everywhere, hour = np.arange(36), calendar.slot // 4
+    always = np.arange(len(hour))
+    for member in out:
+        assert carried(member, everywhere, always) == pytest.approx(20.0, rel=1e-8)
+        assert carried(member, west, always) == pytest.approx(8.0, rel=1e-8)
+        assert carried(member, everywhere, np.flatnonzero(hour == 20)) == pytest.approx(2.0, rel=1e-8)
+        assert carried(member, west, np.flatnonzero(hour == 3)) == pytest.approx(0.12, rel=1e-8)
+        assert np.bincount(hour, member.sum(0, dtype=float)).argmax() == 20
+
+
+def test_the_fit_is_the_nearest_in_relative_entropy(place: xr.Dataset, tmp_path: Path) -> None:
+    """Against a general-purpose optimiser on the same problem."""
+    file = district(place, tmp_path / "d.geojson", slice(0, 3))
+    calendar = make_calendar("2026-01-05", 1, "1h", ROME)
+    drawn = drawn_traffic(calendar, members=1)
+    texts = ["traffic=100/day", f"traffic=70/day@{file}", "traffic=12/20h"]
+    factors = fit_totals(drawn, parse_totals(texts), place, calendar, ROME)
+    out = factors.apply(drawn)[0].astype(float)
+    west, evening = place.col.values < 3, calendar.slot == 20
+    blocks = [(c, s) for c in (west, ~west) for s in (evening, ~evening)]
+    prior = np.array([drawn[0][np.ix_(c, s)].sum(dtype=float) for c, s in blocks])
+    ours = np.array([out[np.ix_(c, s)].sum() for c, s in blocks])
+    constraints = [
+        {"type": "eq", "fun": lambda a: a.sum() - 100},
+        {"type": "eq", "fun": lambda a: a[0] + a[1] - 70},
+        {"type": "eq", "fun": lambda a: a[0] + a[2] - 12},
+    ]
+    found = minimize(
+        lambda a: (a * np.log(a / prior)).sum(), np.full(4, 25.0), bounds=[(1e-6, None)] * 4, constraints=constraints,
+        method="SLSQP", options={"ftol": 1e-14, "maxiter": 1000},
+    )  # fmt: skip
+    np.testing.assert_allclose(ours, found.x, rtol=1e-4)
+
+
+def test_a_district_alone_scales_the_rest_with_it(place: xr.Dataset, tmp_path: Path) -> None:
+    file = district(place, tmp_path / "d.geojson", slice(4, 6))
+    calendar = make_calendar("2026-03-28", 2, "1h", ROME)  # 24 + 23 hours
+    drawn = drawn_traffic(calendar, members=1)
+    out = fit_totals(drawn, parse_totals([f"traffic=3GB/day@{file}"]), place, calendar, ROME).apply(drawn)
+    assert out[0, place.col.values >= 4].sum(dtype=float) == pytest.approx(6.0, rel=1e-8)
+    np.testing.assert_allclose(out / drawn, (out / drawn).mean(), rtol=1e-6)
+
+
+def test_the_hour_that_is_lived_twice_counts_once_per_day(place: xr.Dataset) -> None:
+    calendar = make_calendar("2026-10-24", 2, "1h", ROME)  # 24 + 25 hours
+    drawn = drawn_traffic(calendar, members=1)
+    out = fit_totals(drawn, parse_totals(["traffic=1GB/2h"]), place, calendar, ROME).apply(drawn)
+    assert (calendar.slot == 2).sum() == 3
+    assert out[0][:, calendar.slot == 2].sum(dtype=float) == pytest.approx(2.0, rel=1e-8)
+
+
+def test_a_feature_of_a_file_is_named_after_a_hash(place: xr.Dataset, tmp_path: Path) -> None:
+    district(place, tmp_path / "d.geojson", slice(0, 1), "west")
+    file = district(place, tmp_path / "d.geojson", slice(5, 6), "east")
+    calendar = make_calendar("2026-01-05", 1, "1h", ROME)
+    drawn = drawn_traffic(calendar, members=1)
+    texts = [f"traffic=1/day@{file}#west", f"traffic=2/day@{file}#east"]
+    out = fit_totals(drawn, parse_totals(texts), place, calendar, ROME).apply(drawn)[0]
+    assert out[place.col.values == 0].sum(dtype=float) == pytest.approx(1.0, rel=1e-8)
+    assert out[place.col.values == 5].sum(dtype=float) == pytest.approx(2.0, rel=1e-8)
+    with pytest.raises(WrongUse, match="north"):
+        fit_totals(drawn, parse_totals([f"traffic=1/day@{file}#north"]), place, calendar, ROME)
+
+
+@pytest.mark.parametrize(
+    ("texts", "says"),
+    [
+        (["traffic=5TB/day", "traffic=6TB/day@{d}"], ["6TB/day", "5TB/day", "less than 5TB"]),
+        (["traffic=5TB/day", "traffic=7TB/day"], ["7TB/day", "5TB/day"]),
+        (["traffic=5TB/day", "traffic=6TB/20h"], ["6TB/20h", "less than 5TB"]),
+        (["traffic=5TB/day", "traffic=5TB/day@{d}"], ["less than 5TB"]),  # nothing would be left for the rest
+        (["traffic=5TB/day", "traffic=100GB/busyhour"], ["no busy hour", "100GB/busyhour"]),
+        (["traffic=1TB/day@{d}", "traffic=9TB/day", "traffic=2TB/20h@{d}"], ["2TB/20h", "1TB/day@", "less than 1TB"]),
+    ],
+)
+def test_totals_that_exclude_each_other_are_named(
+    texts: list[str], says: list[str], place: xr.Dataset, tmp_path: Path
+) -> None:
+    file = district(place, tmp_path / "d.geojson", slice(0, 2))
+    calendar = make_calendar("2026-01-05", 2, "1h", ROME)
+    drawn = drawn_traffic(calendar, members=1)
+    with pytest.raises(WrongUse) as caught:
+        fit_totals(drawn, parse_totals([t.format(d=file) for t in texts]), place, calendar, ROME)
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in says:
+        assert part in message
+    if len(texts) == 3:
+        assert "9TB" not in message  # it has no part in the conflict
+
+
+def test_an_empty_district_and_a_silent_one_have_no_total(place: xr.Dataset, tmp_path: Path) -> None:
+    file = district(place, tmp_path / "d.geojson", slice(0, 2))
+    calendar = make_calendar("2026-01-05", 1, "1h", ROME)
+    drawn = drawn_traffic(calendar, members=1)
+    totals = parse_totals([f"traffic=1/day@{file}"])
+    with pytest.raises(NoData, match="no cell"):
+        fit_totals(drawn[:, :4], totals, place.isel(cell=[2, 3, 4, 5]), calendar, ROME)
+    drawn[:, place.col.values < 2] = 0
+    with pytest.raises(NoData, match="no traffic"):
+        fit_totals(drawn, totals, place, calendar, ROME)
+
+
+def test_units_are_brought_to_that_of_the_first() -> None:
+    first, second = parse_totals(["internet=5e3GB/day", "internet=1TB/busyhour@a.geojson#x y"])
+    assert (first.service, first.amount, first.unit, first.hours) == ("internet", 5000.0, "GB", "day")
+    assert (second.amount, second.unit, second.hours, second.district) == (1000.0, "GB", "busyhour", "a.geojson#x y")
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["5TB/day"], ["traffic=TB/day"], ["traffic=-3/day"], ["traffic=0/day"], ["traffic=5"], ["x=5/day"],
+        ["traffic=5/24h"], ["traffic=5/week"], ["traffic=5GB/day", "traffic=5apples/day"],
+        ["traffic=5/day", "video=5/day"],
+    ],
+)  # fmt: skip
+def test_totals_that_make_no_sense(texts: list[str]) -> None:
+    with pytest.raises(WrongUse):
+        parse_totals(texts, None if len(texts) > 1 else "traffic")
