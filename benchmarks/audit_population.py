@@ -94,6 +94,15 @@ def draw_case(networks: list[Network], seed: int, cells: int) -> tuple[Series, S
     return train, holdout, drawn, rng
 
 
+def draw_stations(network: Network, seed: int) -> tuple[Series, Series, Series, np.random.Generator]:
+    """Three random thirds of a network's real series as they are: stations that stand side by side resemble each other
+    more than two draws of any generator do, so copies are harder to tell here."""
+    rng = np.random.default_rng((21, seed))
+    series = (network.ratio.reshape(-1, HOURS) * network.level[:, None]).astype(np.float32)
+    parts = np.array_split(rng.permutation(len(series)), 3)
+    return series[parts[0]], series[parts[1]], series[parts[2]], rng
+
+
 def _network(source: Source) -> Network:
     series = source.hourly()[:, :HOURS]
     series = series[series.min(axis=1) >= 0]

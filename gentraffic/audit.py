@@ -25,6 +25,14 @@ if TYPE_CHECKING:
 UNIT = "a cell with all its days"
 USERS = "users: not guaranteed"
 SHARE, COPIES = "closest-record share", "copy search"
+FEWEST_SHADOWS = 16  # with fewer, LiRA's two laws per cell are guesses (Carlini et al. 2022, figure 7)
+LIMITS = (
+    "that nothing was found is no proof that there is nothing: other attacks may find more, and this is one draw of "
+    "one generator",
+    "a record is compared as hourly means or coarser, a week at a time; copies are found shifted within the week, "
+    "rescaled, and with noise of a few percent; mixtures of several cells are not",
+    "a generator with a proven bound is another thing: gentraffic fit --dp-epsilon",
+)
 DRIFT = 0.01  # below this p the two real files are said to differ
 ALIKE = 0.99  # likeness to a hold-out cell that a generator which has not seen it hardly draws
 MOST_COPIES = 50  # that a report lists
@@ -36,7 +44,6 @@ class Target:
 
     bundle: Bundle
     context: xr.Dataset
-    name: str
     shadows: int = 0
     shadow_steps: int = 300
     shadow_dir: Path = Path("shadows")
@@ -72,8 +79,12 @@ class Audit:
         reasons = []
         if COPIES in self.found:
             n, of = len(self.search.copies), len(self.search.train)
-            reasons.append(f"{n:,} of {of:,} synthetic records {'is a copy' if n == 1 else 'are copies'} of training "
-                           "series")  # fmt: skip
+            said = "is a copy of a training series" if n == 1 else "are copies of training series"
+            reasons.append(
+                f"{n:,} of {of:,} synthetic records {said}"
+                if n
+                else "synthetic records are more alike to training series, shifted or rescaled, than chance allows"
+            )
         for attack in self.attacks:
             if set(attack.p_values) & set(self.found):
                 reasons.append(f"{attack.name} tells members from non-members (AUC {attack.auc.value:.3f}; threshold "
@@ -129,6 +140,7 @@ class Audit:
             "not_run": self.missing,
             "train_against_holdout_p": self.drift,
             "notes": list(self.notes),
+            "limits": list(LIMITS),
         }
 
 
@@ -150,17 +162,16 @@ def audit(
     material = read_material(train, holdout, synthetic, service=service, seed=seed)
     missing: dict[str, str] = {}
     attacks: list[Attack] = []
-    lira = target is not None and target.shadows > 0
+    if target is not None and 0 < target.shadows < FEWEST_SHADOWS:
+        raise WrongUse(f"--shadows {target.shadows}: LiRA needs {FEWEST_SHADOWS} or more shadow models")
     if target is None:
         missing = dict.fromkeys(("model loss", "LiRA"), "needs --model and --context")
     else:
         from gentraffic import audit_model
 
-        if lira and target.shadows < audit_model.FEWEST_SHADOWS:
-            raise WrongUse(f"--shadows {target.shadows}: LiRA needs {audit_model.FEWEST_SHADOWS} or more shadow models")
         cells = audit_model.read_cells(material, train, holdout, target.context)
         attacks.append(audit_model.loss_attack(target.bundle, cells, _rng(seed, 7), seed))
-        if lira:
+        if target.shadows:
             attacks.append(
                 audit_model.lira_attack(
                     target.bundle, cells, _rng(seed, 8), shadows=target.shadows, steps=target.shadow_steps,
@@ -168,7 +179,7 @@ def audit(
                 )
             )  # fmt: skip
         else:
-            missing["LiRA"] = f"needs --shadows, {audit_model.FEWEST_SHADOWS} or more"
+            missing["LiRA"] = f"needs --shadows, {FEWEST_SHADOWS} or more"
     return conclude(material, tuple(attacks), missing, seed)
 
 
@@ -212,8 +223,8 @@ def judge_all(
     alike = int((to_holdout.likeness > ALIKE).sum())
     if alike:
         notes.append(
-            f"{alike} synthetic records are nearly equal to hold-out cells (likeness above {ALIKE}): if the generator saw "
-            "the hold-out, this audit sees nothing"
+            f"{alike} synthetic records are nearly equal to hold-out cells (likeness above {ALIKE}): if the generator "
+            "saw the hold-out, this audit sees nothing"
         )
     return Audit(
         m, every, share, nearest, search, tests, tuple(significant(tests)), dict(missing or {}), drift, tuple(notes)

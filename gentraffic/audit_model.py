@@ -22,18 +22,17 @@ from gentraffic.audit_records import Material
 from gentraffic.audit_statistics import Attack, Floats, judge
 from gentraffic.bundle import Bundle
 from gentraffic.errors import BadInput, BadModel, WrongUse
-from gentraffic.fitting import Design, fingerprint, fit_stouter
+from gentraffic.fitting import Design, fingerprint, fit_sampler
 from gentraffic.sampling import one_thread
 from gentraffic.training import Plan, time_of_windows
 from gentraffic.training_data import Source, read_source
-from samplers import WEEK, Condition
+from samplers import WEEK, Condition, Denoiser
 from samplers.schedule import diffusion_target
 
 if TYPE_CHECKING:
     import xarray as xr
 
 LOSS, LIRA = "model loss", "LiRA"
-FEWEST_SHADOWS = 16
 NOISE_STEPS = 20  # steps of the diffusion, evenly spread, at which the loss is taken, each with one noise of its own
 AT_ONCE = 256  # windows in one call of the network
 
@@ -97,15 +96,16 @@ def cell_losses(bundle: Bundle, source: Source, seed: int = 0) -> Floats:
     condition is the place, the level and the network of the cell, nothing given. Raises BadModel for a model that does
     not denoise.
     """
-    if not hasattr(bundle.model, "noise"):
-        raise BadModel("this model has no denoising loss: the attack on the loss is for diffusion models")
+    model = bundle.model
+    if not isinstance(model, Denoiser):
+        raise BadModel(f"a {bundle.sampler!r} model has no denoising loss, which the attacks on the model need")
     cells, days = source.ratio.shape[:2]
     weeks = days // 7
     hourly = source.ratio.reshape(cells, days, 24, source.per_hour).mean(axis=3)[:, : weeks * 7]
     x = torch.from_numpy(bundle.scaler.forward(hourly.reshape(cells * weeks, WEEK)))
     condition = _condition(bundle, source, weeks)
-    chain = bundle.model.noise.scheduler()
-    top = bundle.model.noise.num_train_timesteps
+    chain = model.noise.scheduler()
+    top = model.noise.num_train_timesteps
     noise = torch.from_numpy(np.random.default_rng((seed, 2)).standard_normal((NOISE_STEPS, WEEK), dtype=np.float32))
     total = torch.zeros(len(x), dtype=torch.float64)
     with one_thread(), torch.inference_mode():
@@ -116,7 +116,7 @@ def cell_losses(bundle: Bundle, source: Source, seed: int = 0) -> Floats:
                 clean = x[some]
                 t, eps = step.expand(len(clean)), noise[k].expand_as(clean)
                 x_t, target = diffusion_target(chain, clean, eps, t)
-                error = (bundle.model(x_t, t, condition.rows(some)) - target) ** 2
+                error = (model(x_t, t, condition.rows(some)) - target) ** 2
                 total[some] += error.mean(dim=1).double()
     losses: Floats = (total / NOISE_STEPS).reshape(cells, weeks).mean(dim=1).numpy()
     return losses
@@ -143,12 +143,10 @@ def lira_attack(
 ) -> Attack:
     """The likelihood-ratio attack with shadow models (Carlini et al. 2022, algorithm 1, one variance for all cells).
 
-    Shadow models are STOUTER models of the target's design, `steps` steps long, each fitted on half of all real cells
+    Shadow models are of the target's own kind and design, `steps` steps long, each fitted on half of all real cells
     (two halves of one draw at a time, so that every cell is in half of them). They are kept in `folder`, and a later
-    run goes on from there. Raises WrongUse for fewer than FEWEST_SHADOWS or a folder of another audit.
+    run goes on from there. Raises WrongUse for a folder of another audit.
     """
-    if shadows < FEWEST_SHADOWS:
-        raise WrongUse(f"--shadows {shadows}: LiRA needs {FEWEST_SHADOWS} or more shadow models")
     target = -np.log(cell_losses(bundle, cells.source, seed))
     inside, scores = shadow_scores(
         cells, _design(bundle), shadows=shadows, steps=steps, folder=folder, seed=seed, progress=progress
@@ -202,7 +200,7 @@ def shadow_scores(
         else:
             seen = _half(len(source.ratio), number, seed)
             kept = replace(plan, seed=seed * 1_000 + number)
-            shadow, _ = fit_stouter([source.only(np.flatnonzero(seen))], design=design, plan=kept)
+            shadow, _ = fit_sampler([source.only(np.flatnonzero(seen))], design=design, plan=kept)
             losses = cell_losses(shadow, source, seed)
             found = {"mark": mark, "seen": seen.astype(int).tolist(), "losses": losses.tolist()}
             with replacing(path, (".json",)) as temporary:
@@ -235,7 +233,7 @@ def _design(bundle: Bundle) -> Design:
     """The target's own design, as its provenance tells it; else the usual one."""
     told = bundle.provenance.get("design")
     if not isinstance(told, dict):
-        return Design()
+        return Design(sampler=bundle.sampler)
     known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in told.items()}
     return replace(Design(), **{k: v for k, v in known.items() if k in Design.__dataclass_fields__})
 

@@ -14,6 +14,7 @@ from typing import NoReturn
 import click
 
 from gentraffic import __version__
+from gentraffic.cli_audit import audit
 from gentraffic.cli_data import fetch, import_
 from gentraffic.cli_evaluate import evaluate
 from gentraffic.cli_export import export
@@ -48,6 +49,7 @@ for command in (
     fit,
     models,
     evaluate,
+    audit,
     plan,
     export,
 ):

@@ -6,9 +6,7 @@ an even sample of them (THIN cells, THIN_MEMBERS members), and the captions of t
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,15 +16,15 @@ from gentraffic import metrics as m
 from gentraffic.evaluation import Evaluation
 from gentraffic.evaluation_intervals import interval, make_resample
 from gentraffic.metrics_paired import Floats
-from gentraffic.plot import ACCENT, FALLBACK_FONTS, INK, LINE, SOFT, STYLE, typical_cells
+from gentraffic.plot import ACCENT, INK, SOFT, typical_cells
 from gentraffic.schema import member_band
 from gentraffic.shapes import cell_shapes
+from gentraffic.svg import new_figure, page_style, plain_text, svg_text
 from gentraffic.webmap import COLOURS
 
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 THIN, THIN_MEMBERS = 600, 20
 NOMINAL = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
@@ -62,8 +60,8 @@ def weeks(found: Evaluation) -> str:
         panels[f"{word.capitalize()} cell, {_short(pair.ids[cell])}"] = (pair.real[cell], pair.synthetic[:, cell])
     if len(pair.real) == 1:
         panels = {f"Cell {_short(pair.ids[0])}": (pair.real[0], pair.synthetic[:, 0])}
-    with _style():
-        figure, axes = _figure(11.2, 2.3 * -(-len(panels) // 2) + 0.4, -(-len(panels) // 2), min(2, len(panels)))
+    with page_style():
+        figure, axes = new_figure(11.2, 2.3 * -(-len(panels) // 2) + 0.4, -(-len(panels) // 2), min(2, len(panels)))
         for ax, (title, (real, members)) in zip(axes, panels.items(), strict=False):
             x = np.arange(len(clock))
             drawn = members[:, steps]
@@ -80,9 +78,9 @@ def weeks(found: Evaluation) -> str:
             days = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"]
             ax.set_xticks(midnights, [days[clock[i] // DAY_S % 7] for i in midnights], ha="left")
             ax.grid(True, axis="x")
-            ax.set_title(_plain(title))
+            ax.set_title(plain_text(title))
         _legend(axes[0])
-        return _svg(figure, "Typical weeks: real and synthetic traffic over the hours of a week")
+        return svg_text(figure, "Typical weeks: real and synthetic traffic over the hours of a week")
 
 
 def maps(found: Evaluation, real_ds: xr.Dataset) -> str:
@@ -100,9 +98,9 @@ def maps(found: Evaluation, real_ds: xr.Dataset) -> str:
     traffic = LinearSegmentedColormap.from_list("traffic", list(COLOURS))
     twosided = LinearSegmentedColormap.from_list("ratio", list(RATIOS))
     place = places(real_ds, pair.rows)
-    with _style():
+    with page_style():
         across, upwards = np.ptp(place.at, axis=0) + 1
-        figure, axes = _figure(11.2, float(np.clip(3.6 * upwards / across, 1.2, 6.0)) + 0.9, 1, 3)
+        figure, axes = new_figure(11.2, float(np.clip(3.6 * upwards / across, 1.2, 6.0)) + 0.9, 1, 3)
         for ax, values, title in zip(
             axes, (real, drawn, ratio), ("Real", "Synthetic", "Synthetic / real"), strict=True
         ):
@@ -117,7 +115,7 @@ def maps(found: Evaluation, real_ds: xr.Dataset) -> str:
             else:
                 bar.ax.xaxis.set_major_formatter(_figures)
                 bar.ax.xaxis.set_minor_formatter("")
-        return _svg(figure, "Level maps: mean traffic of each cell, real, synthetic, and their ratio")
+        return svg_text(figure, "Level maps: mean traffic of each cell, real, synthetic, and their ratio")
 
 
 @dataclass(frozen=True)
@@ -161,8 +159,8 @@ def quantiles(found: Evaluation) -> str:
     pair = found.pair
     a, b = (np.quantile(v[..., :: max(1, v.size // 4_000_000)], QUANTILES) for v in (pair.real, pair.synthetic))
     level = pair.real.mean(axis=1), pair.synthetic.mean(axis=2, dtype=np.float64)
-    with _style():
-        figure, (left, right) = _figure(11.2, 4.2, 1, 2)
+    with page_style():
+        figure, (left, right) = new_figure(11.2, 4.2, 1, 2)
         keep = (a > 0) & (b > 0)
         left.plot(a[keep], b[keep], "o", color=ACCENT, markersize=3.5, markeredgewidth=0)
         marks = np.isin(QUANTILES.round(4), (0.5, 0.99, 0.999))
@@ -183,7 +181,7 @@ def quantiles(found: Evaluation) -> str:
             ax.plot(ends, ends, color=INK, linewidth=0.9, linestyle=(0, (4, 2)), zorder=1)
             ax.set(xlim=ends, ylim=ends)
             ax.grid(True, axis="both")
-        return _svg(figure, "Quantiles of synthetic against real values, and mean levels cell by cell")
+        return svg_text(figure, "Quantiles of synthetic against real values, and mean levels cell by cell")
 
 
 def autocorrelations(found: Evaluation) -> str:
@@ -196,8 +194,8 @@ def autocorrelations(found: Evaluation) -> str:
     lags = np.unique(np.linspace(1, longest, min(longest, 170)).round().astype(int)).tolist()
     a = m.autocorrelation(real, lags)
     b = np.array([m.autocorrelation(member, lags).mean(axis=0) for member in members])
-    with _style():
-        figure, (ax,) = _figure(11.2, 2.9, 1, 1)
+    with page_style():
+        figure, (ax,) = new_figure(11.2, 2.9, 1, 1)
         hours = np.array(lags) * step_h
         if len(b) > 1:
             ax.fill_between(hours, b.min(axis=0), b.max(axis=0), color=ACCENT, alpha=0.18, linewidth=0)
@@ -209,7 +207,7 @@ def autocorrelations(found: Evaluation) -> str:
         ax.set_ylim(top=max(1.05, ax.get_ylim()[1]))
         ax.grid(True, axis="x")
         _legend(ax)
-        return _svg(figure, "Autocorrelation of real and synthetic traffic by lag")
+        return svg_text(figure, "Autocorrelation of real and synthetic traffic by lag")
 
 
 def hours(found: Evaluation) -> str:
@@ -221,8 +219,8 @@ def hours(found: Evaluation) -> str:
     sides = [np.array([v[:, hour == h].mean() for h in used]) for v in (pair.real, mean)]
     off = np.array([np.abs(mean[:, hour == h] - pair.real[:, hour == h]).mean() for h in used])
     unit = pair.real.mean() / 100
-    with _style():
-        figure, (left, right) = _figure(11.2, 3.1, 1, 2)
+    with page_style():
+        figure, (left, right) = new_figure(11.2, 3.1, 1, 2)
         left.plot(used, sides[1], color=ACCENT, linewidth=1.5, marker="o", markersize=3, label="synthetic")
         left.plot(used, sides[0], color=INK, linewidth=1.2, marker="o", markersize=3, label="real")
         left.set_ylim(bottom=0)
@@ -241,15 +239,15 @@ def hours(found: Evaluation) -> str:
             ax.set_xlabel("local hour")
             ax.set_ylim(top=ax.get_ylim()[1] * 1.18)
             _legend(ax)
-        return _svg(figure, "The mean day of real and synthetic traffic, and the error by hour of the day")
+        return svg_text(figure, "The mean day of real and synthetic traffic, and the error by hour of the day")
 
 
 def coverage(found: Evaluation, groups: NDArray[Any], seed: int = 0) -> str:
     """Coverage by nominal level with 95% intervals over `groups` (cells,), and where real values rank among members."""
     real, members, at = thin(found)
     resample = make_resample(groups[at], seed)
-    with _style():
-        figure, (left, right) = _figure(11.2, 3.9, 1, 2)
+    with page_style():
+        figure, (left, right) = new_figure(11.2, 3.9, 1, 2)
         left.plot([0, 1], [0, 1], color=INK, linewidth=0.9, linestyle=(0, (4, 2)))
         for nominal in NOMINAL:
             values = m.coverage_cells(real, members, nominal)
@@ -270,7 +268,7 @@ def coverage(found: Evaluation, groups: NDArray[Any], seed: int = 0) -> str:
             xlim=(0, 1), xlabel="below all members  →  above all members", ylabel="frequency, 1 = as it should be"
         )
         right.set_title("Where real values rank among the members")
-        return _svg(figure, "Coverage by nominal level, and ranks of real values among members")
+        return svg_text(figure, "Coverage by nominal level, and ranks of real values among members")
 
 
 def _map(ax: Axes, place: Map, values: Any, colours: Any, norm: Any) -> Any:
@@ -303,24 +301,6 @@ def _map(ax: Axes, place: Map, values: Any, colours: Any, norm: Any) -> Any:
     return ax.imshow(table, origin="lower", cmap=colours, norm=norm, interpolation="nearest")
 
 
-def _figure(width: float, height: float, rows: int, cols: int) -> tuple[Figure, list[Axes]]:
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-    layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08)
-    figure = Figure(figsize=(width, height), dpi=100, layout=layout, facecolor="none")
-    return figure, list(np.atleast_1d(figure.subplots(rows, cols)).ravel())
-
-
-def _style() -> Any:
-    import matplotlib as mpl
-    from matplotlib.font_manager import get_font_names
-
-    fonts = ["DejaVu Sans", *(name for name in FALLBACK_FONTS if name in get_font_names())]
-    extra = {"font.family": fonts, "svg.fonttype": "none", "svg.hashsalt": "gentraffic", "hatch.color": LINE}
-    return mpl.rc_context(STYLE | extra)
-
-
 def _figures(value: float, _: object = None) -> str:
     """A number on an axis."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
@@ -333,25 +313,6 @@ def _legend(ax: Axes) -> None:
     ax.legend(loc="upper right", ncols=3, frameon=False, fontsize=8.5, borderaxespad=0.1, handlelength=1.4)
 
 
-def _svg(figure: Figure, label: str) -> str:
-    """The figure as an SVG element: no prolog, no metadata, ids of its own."""
-    stream = StringIO()
-    figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    text = stream.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = text.replace("'DejaVu Sans'", "'DejaVu Sans', Verdana, sans-serif")  # of nearly the same widths
-    name = re.sub(r"\W+", "-", label.lower())[:24]
-    text = re.sub(r'\bid="', f'id="{name}-', text)
-    text = text.replace("url(#", f"url(#{name}-")
-    text = text.replace('href="#', f'href="#{name}-')
-    return text.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
-
-
-def _plain(text: str) -> str:
-    return text.replace("$", r"\$")  # matplotlib would read mathematics between two of them
-
-
 def _short(text: object, most: int = 28) -> str:
     return str(text) if len(str(text)) <= most else str(text)[: most - 1] + "…"
 
@@ -362,4 +323,4 @@ def _line(members: int) -> str:
 
 def _units(word: str, found: Evaluation) -> str:
     units = found.pair.units
-    return word if units == "unknown" else _plain(f"{word}, {'relative' if units == '1' else _short(units)}")
+    return word if units == "unknown" else plain_text(f"{word}, {'relative' if units == '1' else _short(units)}")
