@@ -94,6 +94,8 @@ def read_material(
     known, unseen = read_series(train_ds, "--train", service), read_series(holdout_ds, "--holdout", service)
     wanted = known.service if known.service in synthetic_ds.data_vars else service
     drawn = read_series(synthetic_ds, "--synthetic", wanted)
+    if service is not None and service not in (known.service, unseen.service, drawn.service):
+        raise WrongUse(f"--service {service} is in none of the files: --train holds {known.service!r}")
     notes = _same_service(known, unseen, drawn)
     for real in (known, unseen):
         if len(real.values) > 1:
@@ -207,15 +209,15 @@ def _cut(*files: Series) -> tuple[list[Series], int, list[str]]:
     files = tuple(coarsen(s, step_s, -_offset(s)) for s in files)
     day = DAY_S // step_s
     for period in (WEEK_S, DAY_S):
-        best: tuple[int, list[int]] = (0, [])
+        best: tuple[int, int, list[int]] = (0, 0, [])  # days of a window, windows, first steps
         for slot in {int(s.clock[_midnight(s)] - MONDAY_S) % period for s in files}:
             first = [_position(s, slot, period) for s in files]
-            days = min((s.steps - at) // day for s, at in zip(files, first, strict=True))
-            best = max(best, (min(days, 7), first))
+            days = [(s.steps - at) // day for s, at in zip(files, first, strict=True)]
+            best = max(best, (min(7, *days), sum(max(1, d // 7) for d in days), first))
         if best[0] >= FEWEST_DAYS:
             if period == DAY_S:
                 notes.append("the files share no slots of the week: they are laid side by side by the hour of the day")
-            cut = [s.cut(at, s.steps - at) for s, at in zip(files, best[1], strict=True)]
+            cut = [s.cut(at, s.steps - at) for s, at in zip(files, best[2], strict=True)]
             return cut, best[0] * day, notes
     lengths = ", ".join(f"{s.name} {s.steps * step_s / DAY_S:.3g}" for s in files)
     raise WrongUse(f"the files have fewer than {FEWEST_DAYS} whole local days in common (days: {lengths})")
