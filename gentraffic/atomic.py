@@ -35,7 +35,7 @@ def check_writable(path: str | Path, suffixes: Sequence[str], *, folder: bool = 
         probe.touch(exist_ok=False)
         probe.unlink()
     except OSError as error:
-        raise _cannot_write(path, error) from None
+        raise cannot_write(path, error) from None
     return target
 
 
@@ -52,14 +52,14 @@ def replacing(path: str | Path, suffixes: Sequence[str], *, folder: bool = False
         if folder:
             temporary.mkdir()
         yield temporary
-        _sync(temporary)
+        sync(temporary)
         if folder and target.exists():
-            _swap_folder(temporary, target)
+            swap_folder(temporary, target)
         else:
             os.replace(temporary, target)
         _sync_one(target.parent)
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary, ignore_errors=True)
@@ -75,13 +75,15 @@ def _is_zarr(folder: Path) -> bool:
     return any((folder / name).is_file() for name in (".zgroup", "zarr.json"))
 
 
-def _cannot_write(path: str | Path, error: OSError) -> BadInput:
+def cannot_write(path: str | Path, error: OSError) -> BadInput:
+    """The one line that a failed write becomes."""
     # h5py and others put several lines into the message: the first line, or the system's own words, say enough.
     reason = error.strerror or (str(error).splitlines() or [type(error).__name__])[0]
     return BadInput(f"cannot write {path}: {reason}")
 
 
-def _swap_folder(temporary: Path, target: Path) -> None:
+def swap_folder(temporary: Path, target: Path) -> None:
+    """Put a folder in the place of another, which is removed."""
     # POSIX renames a folder onto an empty one only: the old store steps aside, and comes back if that fails.
     aside = _beside(target)
     os.rename(target, aside)
@@ -93,7 +95,8 @@ def _swap_folder(temporary: Path, target: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Bring a file, or a folder and all in it, through to the disk."""
     if path.is_dir():
         for parent, _, names in os.walk(path):
             for name in names:

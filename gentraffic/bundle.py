@@ -136,25 +136,54 @@ def load_bundle(name: str | Path) -> Bundle:
     """
     folder, provenance, sha256 = read_folder(name)
     from graphs.graphmae import GraphMAE
-    from samplers import SAMPLERS
 
-    sampler = str(provenance.get("sampler", "stouter"))
-    if sampler not in SAMPLERS or "forecaster" in provenance:
-        kind = provenance.get("forecaster", sampler)
-        raise BadModel(f"{folder} holds the model {kind!r}: give one of {', '.join(SAMPLERS)}")
-    try:
+    sampler = _sampler(folder, provenance)
+    with _understanding(folder):
         level = json.loads((folder / "level.json").read_text(encoding="utf-8"))
         return Bundle(
-            model=pretrained(SAMPLERS[sampler], folder / FOLDERS.get(sampler, "network")),
+            model=_network(folder, sampler),
             temporal=pretrained(GraphMAE, folder / "temporal_graph"),
             station=pretrained(GraphMAE, folder / "station_graph"),
-            scaler=Scaler(**json.loads((folder / "scaler.json").read_text(encoding="utf-8"))),
+            scaler=_scaler(folder),
             levels=LevelModel.from_json(level["levels"]),
             networks=tuple(level["order"]),
             provenance=provenance,
             sha256=sha256,
             sampler=sampler,
         )
+
+
+def load_network(name: str | Path) -> tuple[Sampler, Scaler, str]:
+    """What draws, without what embeds places: the network, its scaling, and the hash of the model. Raises BadModel."""
+    folder, provenance, sha256 = read_folder(name)
+    with _understanding(folder):
+        return _network(folder, _sampler(folder, provenance)), _scaler(folder), sha256
+
+
+def _sampler(folder: Path, provenance: dict[str, Any]) -> str:
+    from samplers import SAMPLERS
+
+    sampler = str(provenance.get("sampler", "stouter"))
+    if sampler not in SAMPLERS or "forecaster" in provenance:
+        kind = provenance.get("forecaster", sampler)
+        raise BadModel(f"{folder} holds the model {kind!r}: give one of {', '.join(SAMPLERS)}")
+    return sampler
+
+
+def _network(folder: Path, sampler: str) -> Any:
+    from samplers import SAMPLERS
+
+    return pretrained(SAMPLERS[sampler], folder / FOLDERS.get(sampler, "network"))
+
+
+def _scaler(folder: Path) -> Scaler:
+    return Scaler(**json.loads((folder / "scaler.json").read_text(encoding="utf-8")))
+
+
+@contextmanager
+def _understanding(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadModel(f"{folder}: not a model of this version ({error})") from error
 

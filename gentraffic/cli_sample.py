@@ -56,6 +56,9 @@ FILE = click.Path(path_type=Path)
 )
 @click.option("--map", "map_file", type=FILE, metavar="FILE.html", help="A map that needs no network.")
 @click.option("--plot", "plot_file", type=FILE, metavar="FILE.png", help="A picture of the region's traffic.")
+@click.option("--workers", type=int, metavar="N", help="Draw a .zarr on N processes; run the command again to resume.")
+@click.option("--scheduler", metavar="ADDRESS", help="Draw a .zarr on the Dask workers of tcp://HOST:PORT, likewise.")
+@click.option("--chunk-cells", type=int, metavar="N", help="Cells per chunk of a .zarr. [default: 4 MiB of values]")
 @click.option("--dry-run", is_flag=True, help="Say what would be drawn, and stop.")
 @with_options(COMMON)
 def sample(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -> None:
@@ -67,16 +70,24 @@ def sample(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -
     gentraffic sample --osm liechtenstein.osm.pbf --cell-size 500 --freq 15min -o li.zarr
     gentraffic sample --stations sites.csv --osm city.osm.pbf --members 20 -o sites.parquet
     gentraffic sample --city milan --total traffic=40TB/day --total traffic=3TB/busyhour@centre.geojson -o milan.nc
+    gentraffic sample --osm country.osm.pbf -o country.zarr --workers 16
     gentraffic sample --city milan --change mall.geojson -o what-if.nc --map difference.html
 
     Traffic is relative (units "1": 1 is what the mean cell carries in a mean hour) unless --total gives it units.
     Member 0 is the control: its levels are the most likely ones; further members spread over what is possible.
+    A .zarr is written as it is drawn, in little memory; other formats are drawn first.
     """
     from gentraffic import atomic
     from gentraffic.drawing import Request, draw_place, read_select
+    from gentraffic.errors import WrongUse
     from gentraffic.files import check_writable
 
     members, services = options["members"], 1 if options["change"] is None else 2
+    engine = {name: options[name] for name in ("workers", "scheduler", "chunk_cells")}
+    asked = [f"--{name.replace('_', '-')}" for name, value in engine.items() if value is not None]
+    streams = out.suffix.lower() == ".zarr" and (bool(asked) or options["change"] is None)
+    if asked and not streams:
+        raise WrongUse(f"{asked[0]} goes with -o NAME.zarr, not with {out}")
     check_writable(out, members=members, services=services)
     for extra, suffix in ((options["map_file"], ".html"), (options["plot_file"], ".png")):
         if extra is not None:
@@ -108,13 +119,33 @@ def sample(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -
 
     from gentraffic.bundle import load_bundle
     from gentraffic.files import write_traffic
+    from gentraffic.producing import check_fits
 
-    bundle = load_bundle(options["model"])
-    loaded = time.perf_counter()
-    with progress("drawing", quiet=quiet) as tell:
-        traffic = draw_place(bundle, context, request, name=str(options["model"]), command=command_line(), tell=tell)
-    sampled = time.perf_counter()
-    write_traffic(traffic, out)
+    if streams:
+        from gentraffic.drawing_store import draw_store
+        from gentraffic.files import open_traffic
+
+        with progress("drawing", quiet=quiet) as tell:
+            try:
+                done = draw_store(
+                    options["model"], context, request, out, command=command_line(), tell=tell, **engine
+                )
+            except ValueError as error:
+                raise WrongUse(str(error)) from error
+        loaded, sampled, mean = done.began, done.drawn, done.mean
+        traffic = open_traffic(out)
+        values |= {"tasks": done.tasks, "tasks_kept": done.kept}
+    else:
+        check_fits(cells * len(calendar.utc) * members * services, out)
+        bundle = load_bundle(options["model"])
+        loaded = time.perf_counter()
+        with progress("drawing", quiet=quiet) as tell:
+            traffic = draw_place(
+                bundle, context, request, name=str(options["model"]), command=command_line(), tell=tell
+            )
+        sampled = time.perf_counter()
+        write_traffic(traffic, out)
+        mean = float(np.mean(traffic[str(list(traffic.data_vars)[-1])].values, dtype=np.float64))
     last = str(list(traffic.data_vars)[-1])
     if options["map_file"] is not None:
         from gentraffic.webmap import write_map
@@ -134,7 +165,7 @@ def sample(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -
         },
         "peak_rss_mb": peak_rss_mb(),
         "units": traffic[last].attrs["units"],
-        "mean": float(np.mean(traffic[last].values, dtype=np.float64)),
+        "mean": mean,
         "model": options["model"],
         "warnings": [w for w in str(context.attrs.get("warnings", "")).splitlines() if w],
     }

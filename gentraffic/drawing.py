@@ -7,7 +7,7 @@ the traffic comes from.
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 from gentraffic import __version__
 from gentraffic.calendar import FIRST_DAY, Calendar, make_calendar
 from gentraffic.errors import WrongUse
+from gentraffic.recipe import Recipe
 from gentraffic.totals import Total, parse_totals
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from gentraffic.bundle import Bundle
-    from gentraffic.sampling import Recipe
 
 Tell = Callable[[int, int], None]
 
@@ -66,14 +66,12 @@ class Request:
         """Rows of the context for the ids of `select`, in that order; None for all. Raises WrongUse."""
         return None if self.select is None else select_rows(context, self.select)
 
-    def recipe(self, bundle: Bundle) -> Recipe:
-        """How the model draws it."""
-        from gentraffic.sampling import Recipe
-
+    def recipe(self, model: Mapping[str, Any]) -> Recipe:
+        """How the model of this provenance draws it."""
         return Recipe(
             seed=self.seed,
             members=self.members,
-            steps=self.steps or int(bundle.provenance.get("recommended_steps", Recipe().steps)),
+            steps=self.steps or int(model.get("recommended_steps", Recipe().steps)),
             solver=self.solver,
             guidance=self.guidance,
             device=self.device,
@@ -94,7 +92,7 @@ def draw_place(
     from gentraffic.sampling import draw_traffic
     from gentraffic.schema import traffic_dataset
 
-    calendar, recipe, rows = request.calendar(context), request.recipe(bundle), request.rows(context)
+    calendar, recipe, rows = request.calendar(context), request.recipe(bundle.provenance), request.rows(context)
     totals, service = request.totals(), request.named()
     place = context if rows is None else context.isel(cell=rows)
     attrs = provenance(bundle, context, request, recipe, name=name, command=command)

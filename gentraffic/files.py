@@ -30,6 +30,7 @@ READABLE = (".nc", ".zarr", ".parquet", ".csv")
 CONTEXT_FORMATS = (".nc", ".zarr")
 # 2**31 float32 values are 8 GiB: a file that claims more is refused before memory is asked for.
 MAX_VALUES = 2**31
+UNFINISHED = "unfinished"  # attribute of a store that is being filled: it is no traffic yet
 CHUNK_VALUES = {".nc": 2**18, ".zarr": 2**20}  # 1 and 4 MiB of float32
 # What the libraries raise on files that are torn, altered or of another kind; found by damaging files byte by byte.
 TORN = (OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, ArithmeticError, AssertionError)
@@ -91,6 +92,30 @@ def read_traffic(path: str | Path) -> xr.Dataset:
     return _checked(path, lambda: read(path, MAX_VALUES), check_traffic)
 
 
+def open_traffic(path: str | Path) -> xr.Dataset:
+    """The traffic Dataset in `path`, its values left on the disk where it is a .zarr, else loaded; not checked."""
+    import xarray as xr
+
+    if Path(path).suffix.lower() != ".zarr":
+        return read_traffic(path)
+    return _tidy(xr.open_dataset(path, engine="zarr", chunks=None, backend_kwargs={"consolidated": True}))
+
+
+def check_chunks(path: Path, service: str) -> bool:
+    """Whether every chunk of a service of a store is there and unfolds to numbers; the checksums are Zstandard's."""
+    import zarr
+
+    try:
+        array = zarr.open_array(str(path / service), mode="r")
+        for starts in np.ndindex(array.cdata_shape):
+            at = tuple(slice(i * n, (i + 1) * n) for i, n in zip(starts, array.chunks, strict=True))
+            if not np.isfinite(np.asarray(array[at])).all():
+                return False
+    except TORN:
+        return False
+    return True
+
+
 def write_context(ds: xr.Dataset, path: str | Path) -> None:
     """Check `ds` and write it as .nc or .zarr, replacing an older file as a whole. Raises as `write_traffic`."""
     check_writable(path, CONTEXT_FORMATS)
@@ -140,7 +165,7 @@ def _checked(path: str | Path, read: Callable[[], xr.Dataset], check: Callable[[
 
 def _write_arrays(ds: xr.Dataset, path: str | Path) -> None:
     suffix = Path(path).suffix.lower()
-    encoding = _encoding(ds, suffix)
+    encoding = encoding_of(ds, suffix)
     clean = ds.drop_encoding()
     if suffix == ".nc":
         # On a full disk the HDF5 library crashes the process: it writes to memory, and Python to the disk.
@@ -153,13 +178,14 @@ def _write_arrays(ds: xr.Dataset, path: str | Path) -> None:
             clean.to_zarr(temporary, mode="w", zarr_format=2, consolidated=True, encoding=encoding)
 
 
-def _encoding(ds: xr.Dataset, suffix: str) -> dict[Any, dict[str, Any]]:
+def encoding_of(ds: xr.Dataset, suffix: str, chunk: int | None = None) -> dict[Any, dict[str, Any]]:
+    """How each variable is packed in .nc or .zarr; chunk: cells per chunk where not the usual."""
     import numcodecs
 
     pack: dict[str, Any] = {"zlib": True, "complevel": 1, "shuffle": True, "fletcher32": True}
     if suffix == ".zarr":
         pack = {"compressors": [numcodecs.Zstd(level=1, checksum=True)]}
-    cells = min(cells_per_chunk(ds.sizes.get("time", 1), suffix), ds.sizes["cell"])
+    cells = min(chunk or cells_per_chunk(ds.sizes.get("time", 1), suffix), ds.sizes["cell"])
     encoding: dict[Any, dict[str, Any]] = {}
     for name, variable in ds.variables.items():
         if variable.dtype.kind in "OUT":  # text of any length, which HDF5 does not compress
@@ -187,7 +213,12 @@ def _read_arrays(path: str | Path) -> xr.Dataset:
         values = sum(variable.size for variable in opened.variables.values())
         if values > MAX_VALUES:
             raise BadInput(f"holds {values:.3g} values, more than the {MAX_VALUES:.3g} that are read at once")
-        ds = opened.load()
+        if UNFINISHED in opened.attrs:
+            raise BadInput(f"unfinished: {opened.attrs[UNFINISHED]}")
+        return _tidy(opened.load())
+
+
+def _tidy(ds: xr.Dataset) -> xr.Dataset:
     for name, variable in ds.variables.items():
         if variable.dtype.kind in "UT":  # one dtype for text, whatever the library made of it
             ds[name] = ds[name].astype(object)

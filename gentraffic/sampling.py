@@ -19,6 +19,7 @@ from gentraffic.calendar import Calendar
 from gentraffic.errors import WrongUse
 from gentraffic.features import Floats, read_places
 from gentraffic.noise import level_angle, shape_seeds, turned
+from gentraffic.recipe import Recipe as Recipe
 from gentraffic.scaling import Scaler
 from gentraffic.training import time_of_windows
 from samplers import DAYS, HOURS, WEEK, Condition, Sampler, draw
@@ -29,24 +30,6 @@ if TYPE_CHECKING:
 Job = TypeVar("Job")
 TILE = 64  # series that one call of the network holds: the tile stays in the cache, and its shape never changes
 OVERLAP_DAYS = 1  # of each further window are given by the window before it, so that no seam shows
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a draw is made; together with the model, the context and the calendar it fixes every bit.
-
-    habits: the measured network whose daily and weekly habits the cells follow, such as the nearest one; levels still
-    come from the place. By default what the context names (`habits`, else its own `network`), else those of no network
-    in particular.
-    """
-
-    seed: int = 0
-    members: int = 1
-    steps: int = 8
-    solver: str = "dpm++"
-    guidance: float = 1.0
-    device: str = "cpu"
-    habits: str = ""
 
 
 def draw_traffic(

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 DAY, BUSY = "day", "busyhour"
 CLOSE = 1e-13  # relative error at which a total holds
 MOST_ROUNDS = 200_000
+ROWS = 4096  # cells that are summed or scaled at once: a country may lie on the disk
 LEAST = 1e-6  # of its drawn share: a part that other totals leave less than this counts as left with nothing
 _TEXT = re.compile(r"([\w-]+)=([0-9.eE+-]+?)\s*([A-Za-z]*)/(day|busyhour|\d{1,2}h)(?:@(.+))?", re.DOTALL)
 _WAYS = (
@@ -97,8 +98,8 @@ class Factors:
         out = np.empty_like(drawn)
         for m, values in enumerate(drawn):
             by_step = self.table[m][:, self.step_class[m]]  # (cell classes, steps)
-            for start in range(0, len(values), 4096):
-                part = slice(start, start + 4096)
+            for start in range(0, len(values), ROWS):
+                part = slice(start, start + ROWS)
                 out[m, part] = values[part] * by_step[self.cell_class[m, part]]
         return out
 
@@ -119,7 +120,7 @@ def fit_totals(
     rows = np.stack([_district(total, cells) for total in totals])  # (totals, cells)
     tables, cell_classes, step_classes = [], [], []
     for values in drawn:
-        steps = np.stack([_steps(t, values[row], hours) for t, row in zip(totals, rows, strict=True)])
+        steps = np.stack([_steps(t, values, row, hours) for t, row in zip(totals, rows, strict=True)])
         days = [
             calendar.days if t.hours == DAY else len(np.unique(dates[s])) for t, s in zip(totals, steps, strict=True)
         ]
@@ -127,7 +128,7 @@ def fit_totals(
         step_class, step_sets = _classes(steps)
         mass = np.zeros((len(cell_sets), len(step_sets)))
         for c in range(len(cell_sets)):
-            np.add.at(mass[c], step_class, values[cell_class == c].sum(axis=0, dtype=np.float64))
+            np.add.at(mass[c], step_class, _course(values, cell_class == c))
         sets = cell_sets[:, None, :] & step_sets[None, :, :]  # (cell classes, step classes, totals)
         wanted = np.array([t.amount for t in totals]) * days
         for k, total in enumerate(totals):
@@ -135,7 +136,7 @@ def fit_totals(
                 where = total.district or "the region"
                 raise NoData(f"--total {total.text}: {where} carries no traffic then, so no total can be reached")
         tables.append(_fit(mass, sets, wanted, totals))
-        _check_busy(totals, rows, values, tables[-1][cell_class][:, step_class], hours, steps)
+        _check_busy(totals, rows, values, tables[-1][:, step_class], cell_class, hours, steps)
         cell_classes.append(cell_class)
         step_classes.append(step_class)
     most = [max(t.shape[axis] for t in tables) for axis in (0, 1)]  # the busy hour may differ between members
@@ -220,14 +221,15 @@ def _extreme(
 
 
 def _check_busy(
-    totals: Sequence[Total], rows: NDArray[np.bool_], values: NDArray[np.float32], factor: NDArray[np.float64],
-    hours: NDArray[Any], steps: NDArray[np.bool_],
+    totals: Sequence[Total], rows: NDArray[np.bool_], values: NDArray[np.float32], by_step: NDArray[np.float64],
+    cell_class: NDArray[np.intp], hours: NDArray[Any], steps: NDArray[np.bool_],
 ) -> None:  # fmt: skip
     """Raise WrongUse where the totals make another hour busier than the busy hour that one of them names."""
     for total, row, step in zip(totals, rows, steps, strict=True):
         if total.hours != BUSY:
             continue
-        course = _by_hour((values[row] * factor[row]).sum(axis=0), hours)
+        scaled = sum(_course(values, row & (cell_class == c)) * factor for c, factor in enumerate(by_step))
+        course = _by_hour(np.asarray(scaled), hours)
         busy = int(hours[step][0])
         if course.argmax() != busy and course.max() > course[busy] * (1 + 1e-9):
             unit = "" if total.unit == "unit" else total.unit
@@ -242,12 +244,23 @@ def _by_hour(series: NDArray[np.float64], hours: NDArray[Any]) -> NDArray[np.flo
     return np.asarray(np.bincount(hours, weights=series, minlength=24), dtype=np.float64)
 
 
-def _steps(total: Total, values: NDArray[np.float32], hours: NDArray[Any]) -> NDArray[np.bool_]:
-    """(steps,) which steps a total speaks of; values: (cells of its set, steps)."""
+def _course(values: NDArray[np.float32], cells: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The sum of some of the cells (cells,) at each step, (steps,); values: (all cells, steps), also on the disk."""
+    out = np.zeros(values.shape[1])
+    for start in range(0, len(values), ROWS):
+        part = slice(start, start + ROWS)
+        out += np.asarray(values[part])[cells[part]].sum(axis=0, dtype=np.float64)
+    return out
+
+
+def _steps(
+    total: Total, values: NDArray[np.float32], row: NDArray[np.bool_], hours: NDArray[Any]
+) -> NDArray[np.bool_]:
+    """(steps,) which steps a total speaks of; values: (cells, steps), row: (cells,) its set."""
     if total.hours == DAY:
         return np.ones(len(hours), dtype=bool)
     hour = (
-        int(_by_hour(values.sum(axis=0, dtype=np.float64), hours).argmax())
+        int(_by_hour(_course(values, row), hours).argmax())
         if total.hours == BUSY
         else int(total.hours[:-1])
     )

@@ -1,0 +1,23 @@
+"""How a draw is made. Apart from `gentraffic.sampling`, so that a command can know it without loading torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a draw is made; together with the model, the context and the calendar it fixes every bit.
+
+    habits: the measured network whose daily and weekly habits the cells follow, such as the nearest one; levels still
+    come from the place. By default what the context names (`habits`, else its own `network`), else those of no network
+    in particular.
+    """
+
+    seed: int = 0
+    members: int = 1
+    steps: int = 8
+    solver: str = "dpm++"
+    guidance: float = 1.0
+    device: str = "cpu"
+    habits: str = ""
