@@ -1,6 +1,6 @@
 """Windows of neighbourhoods, gathered when they are asked for, so that a million of them cost no memory.
 
-Sample n of C cells is cell n % C at step first + stride (n // C). Nothing is copied before `gather`.
+Sample n of C target cells is the one numbered n % C at step first + stride (n // C). Nothing is copied before `gather`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ class Windows:
 
     values: (steps, cells, services) scaled traffic. patches: (cells, side * side) which cells stand around each cell.
     lags: past frames in steps before the target, oldest first. horizon: target steps. stride: steps between samples.
+    targets: (n,) the cells that are forecast, None for all; the others are neighbours only.
     """
 
     values: Tensor
@@ -31,6 +32,7 @@ class Windows:
     first: int
     last: int
     stride: int = 1
+    targets: Tensor | None = None
 
     @property
     def starts(self) -> range:
@@ -38,12 +40,14 @@ class Windows:
         return range(max(self.first, max(self.lags)), self.last - self.horizon + 1, self.stride)
 
     def __len__(self) -> int:
-        return len(self.starts) * self.values.shape[1]
+        return len(self.starts) * (self.values.shape[1] if self.targets is None else len(self.targets))
 
     def gather(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """index (batch,) of samples -> past (batch, lags, side, side, services), future (batch, horizon, services)."""
         cells = self.values.shape[1]
-        cell, start = index % cells, self.starts.start + self.stride * (index // cells)
+        some = cells if self.targets is None else len(self.targets)
+        cell, start = index % some, self.starts.start + self.stride * (index // some)
+        cell = cell if self.targets is None else self.targets[cell]
         side = round(self.patches.shape[1] ** 0.5)
         flat = self.values.flatten(0, 1)  # a view: (steps * cells, services)
         frame = (start[:, None] - torch.tensor(self.lags)) * cells  # (batch, lags)

@@ -41,7 +41,7 @@ class Plan:
     warmup: int = 50
     stride: int = 6
     check_every: int = 50
-    patience: int = 20
+    patience: int = 6
     ema: float = 0.99
     seed: int = 0
 
@@ -217,6 +217,7 @@ def fingerprint(name: str, windows: Sequence[Windows], design: object, shares: S
     for w in windows:
         digest.update(repr((w.lags, w.horizon, w.first, w.last, w.stride)).encode())
         digest.update(w.values.numpy().tobytes() + w.patches.numpy().tobytes())
+        digest.update(b"" if w.targets is None else w.targets.numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -88,10 +88,11 @@ def fit_forecaster(
 
 
 def windows_of(model: Any, part: Part, stride: int) -> Windows:
-    """The scaled windows of a part as `model` (a Forecaster) wants them."""
+    """The scaled windows of a part as `model` (a Forecaster) wants them; dead cells are neighbours, not targets."""
     values, _ = scaled(part)
     patches = torch.from_numpy(crop(part.network.patches, model.side))
-    return Windows(values, patches, model.lags, model.horizon, part.first, part.last, stride)
+    live = torch.from_numpy(np.flatnonzero(part.network.values[:, : part.known].max(axis=(1, 2)) > 0))
+    return Windows(values, patches, model.lags, model.horizon, part.first, part.last, stride, live)
 
 
 def scaled(part: Part, scaler: CellScaler | None = None) -> tuple[Tensor, CellScaler]:
