@@ -130,7 +130,7 @@ def city_rows(
 
 
 def milan_rows(data: Path, done: Rows, limit_s: float) -> None:
-    """sleep and prb on the 25 measured cells: the last week, from the three before. """
+    """sleep and prb on the 25 measured cells: the last week, from the three before."""
     from gentraffic.sources import read_milan_5x5
 
     ds = read_milan_5x5(data / "traffic" / "milan_5x5_internet_10min.csv")

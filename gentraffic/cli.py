@@ -19,6 +19,7 @@ from gentraffic.cli_data import fetch, import_
 from gentraffic.cli_evaluate import evaluate
 from gentraffic.cli_export import export
 from gentraffic.cli_fit import fit, models
+from gentraffic.cli_forecast import forecast
 from gentraffic.cli_plan import plan
 from gentraffic.cli_sample import sample
 from gentraffic.errors import GentrafficError
@@ -52,6 +53,7 @@ for command in (
     audit,
     plan,
     export,
+    forecast,
 ):
     cli.add_command(command)
 

@@ -109,8 +109,12 @@ def sleep(traffic: Path, out: Path, as_json: bool, quiet: bool, debug: bool, **o
 @click.option("--snr-db", default=10.0, show_default=True, help="Mean signal to noise.")
 @click.option("--fading-db", default=0.0, show_default=True, help="Spread of the channel from cell to cell and slot.")
 @click.option("--seed", default=0, show_default=True, help="Of the fading.")
-@click.option("--mbit", type=float, metavar="MBIT",
-              help="What 1 unit of traffic is. [default: so that the offered load is 70% of what all blocks move]")
+@click.option(
+    "--mbit",
+    type=float,
+    metavar="MBIT",
+    help="What 1 unit of traffic is. [default: so that the offered load is 70% of what all blocks move]",
+)
 @click.option("--start", metavar="TIME", help="First local time, e.g. 2026-01-05T18:00. [default: the file's first]")
 @click.option("--slots", default=16, show_default=True, help="Steps to plan.")
 @click.option("--select", metavar="IDS|@FILE", help="Plan only these cells.")
@@ -164,8 +168,12 @@ def prb(traffic: Path, out: Path, as_json: bool, quiet: bool, debug: bool, **opt
 @click.option("-o", "--out", type=FILE, required=True, metavar="OUT", help="The sites: .geojson or .parquet.")
 @click.option("--sites", type=int, metavar="N", help="New sites. One of --sites and --budget is needed.")
 @click.option("--budget", type=float, metavar="COST", help="What may be spent, with a column `cost` in --candidates.")
-@click.option("--candidates", type=FILE, metavar="FILE",
-              help="Where sites may go: CSV or Parquet with lon, lat[, id][, cost]. [default: the cells' centres]")
+@click.option(
+    "--candidates",
+    type=FILE,
+    metavar="FILE",
+    help="Where sites may go: CSV or Parquet with lon, lat[, id][, cost]. [default: the cells' centres]",
+)
 @click.option("--existing", type=FILE, metavar="FILE", help="Sites that stand: CSV or Parquet with lon, lat.")
 @click.option("--radius", default=500.0, show_default=True, metavar="METRES", help="How far a site covers.")
 @click.option("--capacity", type=float, metavar="LOAD", help="What a site carries in an hour. [default: no limit]")

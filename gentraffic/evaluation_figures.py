@@ -57,9 +57,9 @@ def weeks(found: Evaluation) -> str:
     chosen = typical_cells(pair.real.mean(axis=1))
     panels = {f"Mean of {len(pair.real):,} cells": (pair.real.mean(axis=0), pair.synthetic.mean(axis=1))}
     for word, cell in chosen.items():
-        panels[f"{word.capitalize()} cell, {_short(pair.ids[cell])}"] = (pair.real[cell], pair.synthetic[:, cell])
+        panels[f"{word.capitalize()} cell, {shortened(pair.ids[cell])}"] = (pair.real[cell], pair.synthetic[:, cell])
     if len(pair.real) == 1:
-        panels = {f"Cell {_short(pair.ids[0])}": (pair.real[0], pair.synthetic[:, 0])}
+        panels = {f"Cell {shortened(pair.ids[0])}": (pair.real[0], pair.synthetic[:, 0])}
     with page_style():
         figure, axes = new_figure(11.2, 2.3 * -(-len(panels) // 2) + 0.4, -(-len(panels) // 2), min(2, len(panels)))
         for ax, (title, (real, members)) in zip(axes, panels.items(), strict=False):
@@ -73,13 +73,13 @@ def weeks(found: Evaluation) -> str:
             ax.plot(x, real[steps], color=INK, linewidth=1.1, marker=mark, label="real")
             ax.set_ylim(0, ax.get_ylim()[1] * 1.14)  # room for the legend
             ax.set_xlim(0, max(1, len(clock) - 1))
-            ax.yaxis.set_major_formatter(_figures)
+            ax.yaxis.set_major_formatter(axis_number)
             midnights = np.flatnonzero(clock % DAY_S < pair.step_s)
             days = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"]
             ax.set_xticks(midnights, [days[clock[i] // DAY_S % 7] for i in midnights], ha="left")
             ax.grid(True, axis="x")
             ax.set_title(plain_text(title))
-        _legend(axes[0])
+        top_legend(axes[0])
         return svg_text(figure, "Typical weeks: real and synthetic traffic over the hours of a week")
 
 
@@ -105,7 +105,7 @@ def maps(found: Evaluation, real_ds: xr.Dataset) -> str:
             axes, (real, drawn, ratio), ("Real", "Synthetic", "Synthetic / real"), strict=True
         ):
             last = values is ratio
-            image = _map(ax, place, values, twosided if last else traffic, Normalize(-3, 3) if last else norm)
+            image = cell_map(ax, place, values, twosided if last else traffic, Normalize(-3, 3) if last else norm)
             ax.set_title(title)
             bar = figure.colorbar(image, ax=ax, orientation="horizontal", fraction=0.05, pad=0.04, extend="both")
             bar.outline.set_visible(False)
@@ -113,7 +113,7 @@ def maps(found: Evaluation, real_ds: xr.Dataset) -> str:
             if last:
                 bar.set_ticks([-3, -2, -1, 0, 1, 2, 3], labels=["1/8", "1/4", "1/2", "1", "2", "4", "8"])
             else:
-                bar.ax.xaxis.set_major_formatter(_figures)
+                bar.ax.xaxis.set_major_formatter(axis_number)
                 bar.ax.xaxis.set_minor_formatter("")
         return svg_text(figure, "Level maps: mean traffic of each cell, real, synthetic, and their ratio")
 
@@ -206,7 +206,7 @@ def autocorrelations(found: Evaluation) -> str:
         ax.set_xlabel("lag, hours")
         ax.set_ylim(top=max(1.05, ax.get_ylim()[1]))
         ax.grid(True, axis="x")
-        _legend(ax)
+        top_legend(ax)
         return svg_text(figure, "Autocorrelation of real and synthetic traffic by lag")
 
 
@@ -224,7 +224,7 @@ def hours(found: Evaluation) -> str:
         left.plot(used, sides[1], color=ACCENT, linewidth=1.5, marker="o", markersize=3, label="synthetic")
         left.plot(used, sides[0], color=INK, linewidth=1.2, marker="o", markersize=3, label="real")
         left.set_ylim(bottom=0)
-        left.yaxis.set_major_formatter(_figures)
+        left.yaxis.set_major_formatter(axis_number)
         left.set_title("The mean day")
         left.set_ylabel(_units("mean traffic", found))
         right.bar(used, off / unit, color=ACCENT, alpha=0.35, width=0.8, label="mean absolute error")
@@ -238,7 +238,7 @@ def hours(found: Evaluation) -> str:
             ax.set_xticks(range(0, 24, 3), [f"{h:02d}" for h in range(0, 24, 3)])
             ax.set_xlabel("local hour")
             ax.set_ylim(top=ax.get_ylim()[1] * 1.18)
-            _legend(ax)
+            top_legend(ax)
         return svg_text(figure, "The mean day of real and synthetic traffic, and the error by hour of the day")
 
 
@@ -271,7 +271,8 @@ def coverage(found: Evaluation, groups: NDArray[Any], seed: int = 0) -> str:
         return svg_text(figure, "Coverage by nominal level, and ranks of real values among members")
 
 
-def _map(ax: Axes, place: Map, values: Any, colours: Any, norm: Any) -> Any:
+def cell_map(ax: Axes, place: Map, values: Any, colours: Any, norm: Any) -> Any:
+    """Draw values (cells,) in their places; what a colour bar belongs to."""
     ax.grid(False)
     ax.set_xticks([])
     ax.set_yticks([])
@@ -301,7 +302,7 @@ def _map(ax: Axes, place: Map, values: Any, colours: Any, norm: Any) -> Any:
     return ax.imshow(table, origin="lower", cmap=colours, norm=norm, interpolation="nearest")
 
 
-def _figures(value: float, _: object = None) -> str:
+def axis_number(value: float, _: object = None) -> str:
     """A number on an axis."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
@@ -309,11 +310,13 @@ def _figures(value: float, _: object = None) -> str:
     return f"{value:.3g}"
 
 
-def _legend(ax: Axes) -> None:
+def top_legend(ax: Axes) -> None:
+    """A legend above the curves."""
     ax.legend(loc="upper right", ncols=3, frameon=False, fontsize=8.5, borderaxespad=0.1, handlelength=1.4)
 
 
-def _short(text: object, most: int = 28) -> str:
+def shortened(text: object, most: int = 28) -> str:
+    """The text, cut where it is longer than `most` letters."""
     return str(text) if len(str(text)) <= most else str(text)[: most - 1] + "…"
 
 
@@ -323,4 +326,4 @@ def _line(members: int) -> str:
 
 def _units(word: str, found: Evaluation) -> str:
     units = found.pair.units
-    return word if units == "unknown" else plain_text(f"{word}, {'relative' if units == '1' else _short(units)}")
+    return word if units == "unknown" else plain_text(f"{word}, {'relative' if units == '1' else shortened(units)}")

@@ -75,6 +75,11 @@ def score_beside_naive(fitted: Fitted, part: Part, horizon: int, most: int | Non
     return Scored(rows, real_of(part, starts, horizon), predicted, starts, part, missing)
 
 
+def starts_within(part: Part, horizon: int, most: int = 50_000) -> int:
+    """How many first steps make at most `most` windows: what a fit is scored on before it ends."""
+    return int(max(1, most // (part.network.values.shape[0] * horizon)))
+
+
 def naive(name: str, part: Part) -> Fitted:
     """A naive forecaster for the cadence of a part."""
     recipe, network = FORECASTERS[name], part.network

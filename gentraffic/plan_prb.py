@@ -139,9 +139,7 @@ def plan_prb(
         LinearConstraint(matrix([(deep, z, 1.0)], u.size), 1, 1),  # one size
         LinearConstraint(matrix([(np.arange(steps)[None, :, None], z, sizes)], steps), ub=radio.groups),
         # the work of a slot is what waited and what came
-        LinearConstraint(
-            matrix([(deep, w, 1.0), (place[:, 1:], u[:, :-1], -1.0)], u.size), came.ravel(), came.ravel()
-        ),
+        LinearConstraint(matrix([(deep, w, 1.0), (place[:, 1:], u[:, :-1], -1.0)], u.size), came.ravel(), came.ravel()),
         LinearConstraint(matrix([(z, w, 1.0), (z, z, -most[..., None])], z.size), ub=0),
         # waiting >= work - moved, per size, which is tighter than in sum
         LinearConstraint(

@@ -48,9 +48,7 @@ class Marker:
     text: str
 
 
-def write_map(
-    ds: xr.Dataset, path: str | Path, *, service: str | None = None, markers: Sequence[Marker] = ()
-) -> None:
+def write_map(ds: xr.Dataset, path: str | Path, *, service: str | None = None, markers: Sequence[Marker] = ()) -> None:
     """Write one service of `ds` (the first unless named) as a page with a map, a time slider and the cells' series.
 
     Several members are shown as their mean, with their band in the series. `path` ends in .html.
