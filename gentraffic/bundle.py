@@ -83,11 +83,9 @@ def station_features(places: Places, levels: LevelModel | None) -> NDArray[np.fl
 
 def place_embedding(station: GraphMAE, places: Places, levels: LevelModel | None) -> NDArray[np.float32]:
     """F_s (cells, P) of a whole context."""
-    from graphs.station import station_graph
+    from graphs.tiles import embed_stations
 
-    graph = station_graph(places.xy_m, station_features(places, levels))
-    out: NDArray[np.float32] = station.embed(graph.x, graph.edge_index).numpy()
-    return out
+    return embed_stations(station, places.xy_m, station_features(places, levels))
 
 
 def save_bundle(bundle: Bundle, folder: Path, card: str) -> None:
