@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic.atomic import replacing
-from gentraffic.schema import check_traffic, local_time, member_band, one_service, units_words
+from gentraffic.schema import cell_blocks, check_traffic, local_time, member_band, one_service, units_words
 from gentraffic.webmap import COLOURS
 
 if TYPE_CHECKING:
@@ -74,11 +74,13 @@ def draw(ds: xr.Dataset, *, service: str | None = None) -> Figure:
 
     check_traffic(ds)
     service = one_service(ds, service)
-    values = ds[service].values
-    members = values if values.ndim == 3 else values[None]  # (members, cells, steps)
+    members = ds[service] if "member" in ds.dims else ds[service].expand_dims("member")  # (members, cells, steps)
     times = local_time(ds)
-    total = members.sum(axis=1, dtype=np.float64)  # (members, steps)
-    level = members.mean(axis=(0, 2), dtype=np.float64)  # (cells,)
+    total, level = np.zeros((len(members), len(times))), np.empty(ds.sizes["cell"])  # (members, steps), (cells,)
+    for part in cell_blocks(ds):
+        block = members.isel(cell=part).values
+        total += block.sum(axis=1, dtype=np.float64)
+        level[part] = block.mean(axis=(0, 2), dtype=np.float64)
     units = units_words(ds, service)
     noun = "station" if ds.attrs["kind"] == "stations" else "cell"
     few = times < times[0] + pd.Timedelta(days=FULL_DAYS)  # a panel of a third of the width shows no more
@@ -87,7 +89,7 @@ def draw(ds: xr.Dataset, *, service: str | None = None) -> Figure:
         figure = Figure(figsize=(12, 9), dpi=130, facecolor="white")
         spans = {"left": 0.075, "right": 0.97, "top": 0.87, "bottom": 0.09, "hspace": 0.42, "wspace": 1.9}
         grid = figure.add_gridspec(3, 12, height_ratios=(1, 0.85, 1.25), **spans)
-        _head(figure, ds, service, len(members))
+        _head(figure, ds, service, len(total))
         axes = figure.add_subplot(grid[0, :])
         _series(axes, times, total)
         axes.set_title(f"All {ds.sizes['cell']:,} {noun}s" if len(level) > 1 else f"The {noun}")
@@ -95,7 +97,7 @@ def draw(ds: xr.Dataset, *, service: str | None = None) -> Figure:
         chosen = typical_cells(level)
         for i, (word, cell) in enumerate(chosen.items()):
             axes = figure.add_subplot(grid[1, 4 * i : 4 * i + 4])
-            _series(axes, times[few], members[:, cell, few])
+            _series(axes, times[few], members.isel(cell=cell).values[:, few])
             name = f"{word.capitalize()} {noun}: {_plain(_short(ds['cell_id'].values[cell]))}"
             axes.set_title(name if few.all() else f"{name}, first {FULL_DAYS} days")
             if i == 0:

@@ -10,7 +10,7 @@ says where they are local. The layout is CF discrete sampling geometry, `feature
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -46,6 +46,7 @@ COORD_ATTRS: dict[str, dict[str, str]] = {
 CENTRE_TOLERANCE_M = 1000.0
 # xarray holds strings in fixed width: the widest footprint times the number of cells must stay bounded.
 FOOTPRINT_BYTES = 2**30
+BLOCK_VALUES = 2**22  # 16 MiB of float32
 
 
 def services(ds: xr.Dataset) -> list[str]:
@@ -353,17 +354,27 @@ def _check_service(ds: xr.Dataset, name: str) -> None:
     units = variable.attrs.get("units")
     if not (isinstance(units, str) and units.strip()):
         raise BadInput(f"{name} has no units: set the attribute units, '1' where the values are relative")
-    values = variable.values
-    # The minimum of an array that holds NaN is NaN: two reductions settle the usual case without a mask.
-    if not (values.min() >= 0 and values.max() < np.inf):
-        for word, wrong in (
-            ("NaN", np.isnan(values)),
-            ("negative", values < 0),
-            ("infinite", np.isposinf(values)),
-        ):
+    count: dict[str, int] = {}
+    first: dict[str, tuple[Any, ...]] = {}
+    for part in cell_blocks(ds):
+        values = variable.isel(cell=part).values
+        # The minimum of an array that holds NaN is NaN: two reductions settle the usual case without a mask.
+        if values.min() >= 0 and values.max() < np.inf:
+            continue
+        for word, wrong in (("NaN", np.isnan(values)), ("negative", values < 0), ("infinite", np.isposinf(values))):
             if wrong.any():
                 *_, cell, step = np.unravel_index(int(np.argmax(wrong)), values.shape)
-                raise BadInput(
-                    f"{name} holds {int(wrong.sum())} {word} values, the first at cell {ds['cell_id'].values[cell]}, "
-                    f"{_minute(ds['time'].values[step])}"
-                )
+                first.setdefault(word, (ds["cell_id"].values[part.start + cell], _minute(ds["time"].values[step])))
+                count[word] = count.get(word, 0) + int(wrong.sum())
+    for word in ("NaN", "negative", "infinite"):
+        if word in count:
+            cell, step = first[word]
+            raise BadInput(f"{name} holds {count[word]} {word} values, the first at cell {cell}, {step}")
+
+
+def cell_blocks(ds: xr.Dataset) -> Iterator[slice]:
+    """Cut the cells of `ds` into runs whose values are held at once: a country's may lie on the disk."""
+    per_cell = max(1, ds.sizes.get("time", 1) * ds.sizes.get("member", 1))
+    size = max(1, BLOCK_VALUES // per_cell)
+    for start in range(0, ds.sizes["cell"], size):
+        yield slice(start, min(start + size, ds.sizes["cell"]))
