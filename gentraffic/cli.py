@@ -6,6 +6,7 @@ Nothing heavy is imported here: torch, geopandas and the like are imported insid
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from types import FrameType
@@ -61,7 +62,12 @@ for command in (
 def main() -> NoReturn:
     """Run the command line and end the process with its exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    if code == INTERRUPTED:  # at once: what is to be kept is on the disk, and threads at work are not waited for
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
@@ -77,8 +83,9 @@ def run(arguments: list[str]) -> int:
         return _say(error.format_message() + where, 2)
     except click.ClickException as error:
         return _say(error.format_message(), 5)
-    except (click.Abort, KeyboardInterrupt):
-        return _say("interrupted; no output was written", INTERRUPTED)
+    except (click.Abort, KeyboardInterrupt) as stop:
+        said = str(stop.__cause__ or stop)  # click wraps what it catches
+        return _say(said or "interrupted; no output was written", INTERRUPTED)
     except (GentrafficError, PoiError) as error:
         if debug:
             raise

@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -71,11 +73,21 @@ def workers(count: int | None, scheduler: str | None, folder: Path) -> Iterator[
         client = distributed.Client(cluster, timeout=WAIT_S)  # type: ignore[no-untyped-call]
         try:
             yield client
-        finally:
-            with suppress(Exception):  # the work is over: whatever closing says changes nothing
-                client.close(timeout=CLOSE_S)  # type: ignore[no-untyped-call]
-            with suppress(Exception):
-                cluster.close(timeout=CLOSE_S)
+        except KeyboardInterrupt:  # what is to be kept is on the disk: nobody is asked to finish
+            for nanny in cluster.workers.values():
+                with suppress(OSError, TypeError):  # gone already, or not there yet
+                    os.kill(nanny.pid, signal.SIGKILL)
+            raise
+        except BaseException:
+            _close(client, cluster)
+            raise
+        _close(client, cluster)
+
+
+def _close(client: Client, cluster: Any) -> None:
+    for part in (client, cluster):
+        with suppress(Exception):  # the work is over: whatever closing says changes nothing
+            part.close(timeout=CLOSE_S)
 
 
 def on_workers(
@@ -104,6 +116,8 @@ def _starting() -> dict[str, Any]:
     """Fork workers from a process that has torch loaded, where the system can: a dead one is back in a moment."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return {}
+    from multiprocessing import forkserver, resource_tracker
+
     import dask
     from distributed.utils import get_mp_context
 
@@ -111,6 +125,19 @@ def _starting() -> dict[str, Any]:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the process that is forked: no threads, or forks may hang
     with dask.config.set(method):
         get_mp_context().set_forkserver_preload(list(PRELOAD))  # type: ignore[no-untyped-call]
+    in_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main else None  # Ctrl-C is for the command alone
+    warned = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = "ignore::UserWarning:multiprocessing.resource_tracker"  # of a command that was cut
+    try:
+        resource_tracker.ensure_running()
+        forkserver.ensure_running()
+    finally:
+        os.environ.pop("PYTHONWARNINGS")
+        if warned is not None:
+            os.environ["PYTHONWARNINGS"] = warned
+        if in_main:
+            signal.signal(signal.SIGINT, before)
     return method
 
 

@@ -76,21 +76,22 @@ def produce(
         return Produced(_mean_in(out, order), len(order.tasks()), len(order.tasks()), now, now)
     folder.mkdir(exist_ok=True)
     with _alone(folder, out):
-        kept = 0 if read_order(folder) is None else len(order.tasks()) - len(missing(folder, order, "done"))
+        tasks = len(order.tasks())
+        kept = 0 if read_order(folder) is None else tasks - len(missing(folder, order, "done"))
         check_disk(order, folder.parent, kept)
-        order = begin(folder, order, template, bundle, context, rows)
-        began = time.perf_counter()
         try:
+            order = begin(folder, order, template, bundle, context, rows)
+            began = time.perf_counter()
             with engine.workers(workers, scheduler, folder) as client:
                 fill(folder, order, *engine.remote(client, folder), fit, on_task)
         except KeyboardInterrupt:
             done = len(list((folder / "done").glob("*.json")))
             raise Interrupted(
-                f"interrupted; {done} of {len(order.tasks())} tasks are kept: run the same command again to resume"
+                f"interrupted; {done} of {tasks} tasks are kept: run the same command again to resume"
             ) from None
         mean = mean_of(folder, order)
         finish(folder, order, out)
-    return Produced(mean, kept, len(order.tasks()), began, time.perf_counter())
+    return Produced(mean, kept, tasks, began, time.perf_counter())
 
 
 def check_disk(order: Order, folder: Path, kept: int) -> None:
