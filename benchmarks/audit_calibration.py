@@ -1,11 +1,11 @@
 """How often does `gentraffic audit` accuse the innocent, and how often does it find planted copies?
 
-    python benchmarks/audit_calibration.py --data ../shared/data -o all.json           # 200 seeds: 7 minutes of a core
+    python benchmarks/audit_calibration.py --data ../shared/data -o all.json           # 200 seeds: 5 minutes of a core
     python benchmarks/audit_calibration.py --data ../shared/data -o all.json --quick   # 4 seeds: does it run?
 
 Every seed draws training, hold-out and synthetic cells anew from the population of audit_population.py. What has seen
 nothing is a generator that draws from the same population (as many records as there are training cells), a poor one
-that knows only the mean shape of other cells (300 records), and, apart from that population, real stations of Beijing
+that knows only the mean shape of other cells (100 records), and, apart from that population, real stations of Beijing
 against other real ones, in random thirds: neighbours share what happened, so they are harder to tell from copies than
 anything that was drawn. Then 0.5% and 1% of the first one's records (of the real stations: 1 and 3 of 256) are replaced
 by copies of training cells: exact; times 5% lognormal noise an hour (noisy; 10%: noisier, beyond what is promised);
@@ -43,7 +43,7 @@ from gentraffic.audit_records import Material, Records, common_log
 SHARES = (0.005, 0.01)
 STATIONS = (1, 3)  # copies among 256 real stations
 INNOCENT = ("same population", "mean shapes", "other real stations")
-POOR = 300  # records of the poor generator
+POOR = 100  # records of the poor generator
 
 
 def as_records(values: Series, scale: float) -> Records:
@@ -159,7 +159,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="the folder of real data")
     parser.add_argument("-o", "--out", type=Path, required=True, help="JSON of finished seeds")
     parser.add_argument("--seeds", type=int, default=200)
-    parser.add_argument("--cells", type=int, default=1000, help="of training and of hold-out, and synthetic records")
+    parser.add_argument("--cells", type=int, default=600, help="of training and of hold-out, and synthetic records")
     parser.add_argument("--quick", action="store_true", help="4 seeds of 200 cells: does it run?")
     args = parser.parse_args()
     seeds, cells = (4, 200) if args.quick else (args.seeds, args.cells)

@@ -75,10 +75,10 @@ KINDS = ("exact", "noisy", "shifted", "rescaled", "all three", "noisier")
 
 
 def planted(rows: Series, kind: str, rng: np.random.Generator) -> Series:
-    """Copies of rows (n, 168): exact, noisy (5% or 10% an hour), shifted by whole hours, rescaled, or all three."""
+    """Copies of rows (n, hours): exact, noisy (5% or 10% an hour), shifted by whole hours, rescaled, or all three."""
     out = rows.astype(np.float64)
     if kind in ("shifted", "all three"):
-        by = rng.integers(1, HOURS, len(rows))
+        by = rng.integers(1, rows.shape[1], len(rows))
         out = np.stack([np.roll(row, k) for row, k in zip(out, by, strict=True)])
     if kind in ("rescaled", "all three"):
         out *= np.exp(rng.uniform(np.log(0.2), np.log(5), (len(rows), 1)))
