@@ -7,10 +7,10 @@ SDMetrics asks for an older pandas than this project, so it lives in an environm
 
 Inputs: training, hold-out and synthetic cells of audit_population.py, two days or 48 hourly columns (SDMetrics compares
 pairs column by column in pandas: 40 rows of 168 columns take it 13 s); copies are planted as in audit_calibration.py,
-at 5% and at 20%, and both judge the same tables. Tables go over as Parquet; this file then runs itself in that environment.
-DCRBaselineProtection and DCROverfittingProtection (distances to the closest record), and NewRowSynthesis (exact rows)
-are scores from 0 to 1, 1 being best; they come without intervals or thresholds. SDMetrics' DisclosureProtection is
-about guessing one column from others, which series have no use for.
+at 5% and at 20%, and both judge the same tables, which go over as Parquet; this file then runs itself in the other
+environment. DCRBaselineProtection and DCROverfittingProtection (distances to the closest record), and NewRowSynthesis
+(exact rows) are scores from 0 to 1, 1 being best; they come without intervals or thresholds. SDMetrics'
+DisclosureProtection is about guessing one column from others, which series have no use for.
 """
 
 from __future__ import annotations
@@ -96,9 +96,8 @@ def main() -> None:
             text=True,
         )
     told = json.loads(done.stdout.splitlines()[-1])
-    print(
-        f"{seeds} seeds; {cells} training, hold-out and synthetic cells each, {HOURS} hours; mean (least to largest) over seeds.\n"
-    )
+    print(f"{seeds} seeds; {cells} training, hold-out and synthetic cells each, {HOURS} hours;")
+    print("mean (least to largest) over seeds.\n")
     print("| synthetic | audit: leak found | " + " | ".join(SCORES) + " |\n|---|---|" + "---|" * len(SCORES))
     for name, found in leaks.items():
         texts = []

@@ -152,6 +152,9 @@ def align(real_ds: xr.Dataset, synthetic_ds: xr.Dataset, *, service: str | None 
     if not live.any():
         raise BadInput(f"--real: every cell compared is dead (zero throughout, {len(live)} in all): nothing to score")
     alive = np.flatnonzero(live)
+    silent = int((synthetic.values[:, alive].max(axis=(0, 2)) == 0).sum())
+    if silent:
+        notes.append(f"{silent} of the {len(alive)} cells compared are zero throughout in --synthetic")
     return Pair(
         real=real.values[0][alive].astype(np.float64),
         synthetic=synthetic.values[:, alive],

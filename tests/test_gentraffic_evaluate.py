@@ -195,6 +195,15 @@ def test_the_p9999_scaling_is_of_the_training_data() -> None:
     assert evaluate(REAL, DRAWN).p9999 == (m.p9999(align(REAL, DRAWN).real), "real")
 
 
+def test_silent_synthetic_cells_are_said() -> None:
+    array = REAL["internet"].values.copy()
+    array[[3, 7, 9]] = 0  # 3 is dead in the real file, too
+    found = evaluate(REAL, with_values(REAL, array))
+    assert "2 of the 35 cells compared are zero throughout in --synthetic" in found.notes
+    assert found.pair.counts["cells"] == 35
+    assert not any("zero throughout" in note for note in evaluate(REAL, DRAWN).notes)
+
+
 BAD = {
     "no common cells": (["real.nc", "stations.nc"], 2, "no cell_id is in both files"),
     "other units": (["real.nc", "gigabytes.nc"], 2, "--scale"),
