@@ -7,8 +7,9 @@
 Milan 5x5 at 10 minutes (Internet), Beijing's stations and the UoMo networks hourly: the first 70% of the steps train
 (stride 6), 15% choose the weights, the last 15% test (stride 1). What was fitted on Nanchang is also tested on the two
 other UoMo networks and on Beijing, which it never saw; their scalers see the first 70% of their steps. Every learned
-forecaster has the same plan: 500 batches of 128 windows at most. Fits are kept in the JSON one by one; to resume, run
-the same command again. Intervals: 95%, bootstrap over test cells and seeds together.
+forecaster has the same plan: 300 batches of 128 windows at most. Fits are kept in the JSON one by one; to resume, run
+the same command again, and to share the work run it twice with other --networks, --only or --seeds. Intervals: 95%,
+bootstrap over test cells and seeds together.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import numpy as np
 import torch
 
 from forecasters import FORECASTERS, NAIVE, SIDE
+from gentraffic.atomic import replacing
 from gentraffic.errors import BadInput
 from gentraffic.forecast_data import Network, Part, networks_of, split
 from gentraffic.forecast_scores import naive
@@ -101,20 +103,28 @@ def run(args: argparse.Namespace, done: dict[str, Any]) -> None:
                     done[f"{where}|{name}|0"] = row(naive(name, test), test, HORIZON)
                 except BadInput as error:
                     done[f"{where}|{name}|0"] = {"missing": str(error)}
-        for seed in range(args.seeds if where == "milan" else args.seeds_hourly):
+        for seed in args.seeds if where == "milan" else args.seeds_hourly:
             for name in args.only or [*PAPER, OURS, *(ABLATIONS if where == "milan" else ())]:
                 if f"{where}|{name}|{seed}" in done:
                     continue
-                plan = Plan(seed=seed, steps=30, check_every=10, warmup=5) if args.quick else Plan(seed=seed, steps=500)
+                plan = Plan(seed=seed, steps=30, check_every=10, warmup=5) if args.quick else Plan(seed=seed, steps=300)
                 began = time.process_time()
                 fitted = fit(name, train, validation, plan)
                 told = {k: fitted.told[k] for k in ("parameters", "windows", "steps", "best_step")}
                 told["fit_cpu_s"] = round(time.process_time() - began, 1)
                 for key, part in {where: test, **others}.items():
                     done[f"{key}|{name}|{seed}"] = row(fitted, part, HORIZON) | (told if key == where else {})
-                args.out.write_text(json.dumps(done))
+                keep(args.out, done)
                 print(f"{where}: {name}, seed {seed}: {told}", flush=True)
-        args.out.write_text(json.dumps(done))
+        keep(args.out, done)
+
+
+def keep(out: Path, done: dict[str, Any]) -> None:
+    """Write what is done, with what another run has put there meanwhile; whole or not at all."""
+    if out.exists():
+        done |= {**json.loads(out.read_text()), **done}
+    with replacing(out, (".json",)) as temporary:
+        temporary.write_text(json.dumps(done))
 
 
 def speed(quick: bool) -> dict[str, Any]:
@@ -251,8 +261,8 @@ def main() -> None:
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--networks", nargs="*", help="milan, beijing, shandong, nanchang, nanjing")
     parser.add_argument("--only", nargs="*", help="names of forecasters")
-    parser.add_argument("--seeds", type=int, default=3, help="of Milan")
-    parser.add_argument("--seeds-hourly", type=int, default=1, help="of the hourly networks")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2], help="of Milan")
+    parser.add_argument("--seeds-hourly", type=int, nargs="*", default=[0], help="of the hourly networks")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--speed", action="store_true", help="size, MACs, latency, time to train; needs no data")
     parser.add_argument("--quick", action="store_true", help="two networks, one seed, few batches")
@@ -261,10 +271,10 @@ def main() -> None:
     done: dict[str, Any] = json.loads(args.out.read_text()) if args.out.exists() else {}
     if args.speed:
         done["speed"], done["training"] = speed(args.quick), training_time(args.quick)
-        args.out.write_text(json.dumps(done))
+        keep(args.out, done)
     else:
         if args.quick:
-            args.seeds = args.seeds_hourly = 1
+            args.seeds = args.seeds_hourly = [0]
         run(args, done)
     print(report(done))
 

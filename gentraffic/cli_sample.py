@@ -127,9 +127,7 @@ def sample(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -
 
         with progress("drawing", quiet=quiet) as tell:
             try:
-                done = draw_store(
-                    options["model"], context, request, out, command=command_line(), tell=tell, **engine
-                )
+                done = draw_store(options["model"], context, request, out, command=command_line(), tell=tell, **engine)
             except ValueError as error:
                 raise WrongUse(str(error)) from error
         loaded, sampled, mean = done.began, done.drawn, done.mean

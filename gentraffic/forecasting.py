@@ -18,7 +18,7 @@ from gentraffic.errors import BadInput, WrongUse
 from gentraffic.forecast_data import Network, Part
 from gentraffic.forecast_training import Plan, Trainer, fingerprint
 
-CHUNK = 10_000  # neighbourhoods forecast at once: bounds memory
+CHUNK = 1024  # neighbourhoods forecast at once: their activations fit into the cache
 
 
 @dataclass(frozen=True)

@@ -253,17 +253,11 @@ def _course(values: NDArray[np.float32], cells: NDArray[np.bool_]) -> NDArray[np
     return out
 
 
-def _steps(
-    total: Total, values: NDArray[np.float32], row: NDArray[np.bool_], hours: NDArray[Any]
-) -> NDArray[np.bool_]:
+def _steps(total: Total, values: NDArray[np.float32], row: NDArray[np.bool_], hours: NDArray[Any]) -> NDArray[np.bool_]:
     """(steps,) which steps a total speaks of; values: (cells, steps), row: (cells,) its set."""
     if total.hours == DAY:
         return np.ones(len(hours), dtype=bool)
-    hour = (
-        int(_by_hour(_course(values, row), hours).argmax())
-        if total.hours == BUSY
-        else int(total.hours[:-1])
-    )
+    hour = int(_by_hour(_course(values, row), hours).argmax()) if total.hours == BUSY else int(total.hours[:-1])
     return np.asarray(hours == hour)
 
 
