@@ -1,8 +1,10 @@
 """stn-slstm-day: our member of the STN-sLSTM family, which looks at yesterday and forecasts an hour at once.
 
 What differs from `stn-slstm-tf` (Ali et al., section III-B):
-1. yesterday: besides the last six frames it sees those of the same time of day as the six steps to come, one day ago;
-2. the six steps come directly out of the head, each relative to the last value seen, instead of one by one;
+1. yesterday: besides the last six frames it sees, one day ago, those of the time of the last one and of the six to come;
+2. the six steps come directly out of the head instead of one by one, each as a correction to a mixture, weighed for
+   every window and step, of what the naive forecasters say: the last value, yesterday's, and yesterday's moved to
+   where today is;
 3. the loss is Huber's, between the median and the mean: a burst does not rule the gradient;
 4. the neighbourhood enters twice, as means over square rings around the centre and through narrow Conv3D layers.
 """
@@ -19,6 +21,7 @@ from forecasters.protocol import CONTEXT, SIDE
 from forecasters.slstm import SLSTMStack
 from forecasters.stn import SpatialBranch
 
+SHARPNESS = 5.0  # of the softmax over anchors: so that its weights can move as fast as the others learn
 RINGS = ((0, 0), (1, 1), (2, 2), (3, 5))  # from, to: cells away from the centre, the longer of rows and columns
 
 
@@ -50,9 +53,9 @@ class STNDay(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree ab
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # diffusers has types in part
         self.per_day, self.services, self.side, self.horizon = per_day, services, SIDE, horizon
-        ahead = tuple(range(per_day, per_day - horizon, -1)) if days else ()
-        self.lags = (*ahead, *range(CONTEXT, 0, -1))
-        self.days = len(ahead)
+        before = tuple(range(per_day + 1, per_day - horizon, -1)) if days else ()  # yesterday's last, and what followed
+        self.lags = (*before, *range(CONTEXT, 0, -1))
+        self.days = len(before)
         self.beta = beta
         away = (torch.arange(SIDE) - SIDE // 2).abs()
         away = torch.maximum(away[:, None], away[None, :]).flatten()
@@ -71,7 +74,8 @@ class STNDay(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree ab
             nn.SiLU(),
             nn.Dropout(dropout),
         )
-        self.leave = nn.Linear(hidden, horizon * services)
+        self.anchors = 3 if days else 1
+        self.leave = nn.Linear(hidden, horizon * services * (1 + self.anchors))
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
 
@@ -90,7 +94,18 @@ class STNDay(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree ab
         now = (past[:, self.days :] - last[:, :, None, None]).permute(0, 4, 1, 2, 3)
         known = [states[:, -1], tokens.flatten(1), self.spatial(now).flatten(1)]
         out: Tensor = self.leave(self.head(torch.cat(known, dim=1)))
-        return last + out.view(b, self.horizon, self.services)
+        out = out.view(b, self.horizon, self.services, 1 + self.anchors)
+        weights = torch.softmax(SHARPNESS * out[..., 1:], dim=-1)
+        return (weights * self._naive(past)).sum(-1) + out[..., 0]
+
+    def _naive(self, past: Tensor) -> Tensor:
+        """What the naive forecasters say of the centre: (batch, horizon, services, anchors)."""
+        centre = past[:, :, SIDE // 2, SIDE // 2]  # (batch, lags, services)
+        last = centre[:, -1:].expand(-1, self.horizon, -1)
+        if not self.days:
+            return last[..., None]
+        then, ahead = centre[:, :1], centre[:, 1 : self.days]
+        return torch.stack([last, ahead, ahead + last - then], dim=-1)
 
     def loss(self, past: Tensor, future: Tensor) -> Tensor:
         """Huber's loss over the whole horizon, scalar."""
