@@ -1,7 +1,7 @@
 """stn-slstm-day: our member of the STN-sLSTM family, which looks at yesterday and forecasts an hour at once.
 
 What differs from `stn-slstm-tf` (Ali et al., section III-B):
-1. yesterday: besides the last six frames it sees, one day ago, those of the time of the last one and of the six to come;
+1. yesterday: besides the last six frames it sees those of one day before the last one and the six to come;
 2. the six steps come directly out of the head instead of one by one, each as a correction to a mixture, weighed for
    every window and step, of what the naive forecasters say: the last value, yesterday's, and yesterday's moved to
    where today is;
@@ -26,7 +26,7 @@ RINGS = ((0, 0), (1, 1), (2, 2), (3, 5))  # from, to: cells away from the centre
 
 
 class STNDay(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree about config_name
-    """Six frames now and six of yesterday -> the centre's next `horizon` steps.
+    """Six frames now and `horizon` + 1 of yesterday -> the centre's next `horizon` steps.
 
     hidden: width of the tokens and the head. channels, spatial_dim: of the three Conv3D layers. heads, layers, backend:
     of the sLSTM. beta: where Huber's loss turns from square to absolute, in standard deviations of the cell. days:

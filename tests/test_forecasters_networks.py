@@ -118,6 +118,22 @@ def test_fusion_is_torch_s_multi_head_attention_with_residual_and_norm() -> None
     torch.testing.assert_close(block(spatial, temporal), expected, rtol=1e-5, atol=1e-6)
 
 
+def test_stn_slstm_day_starts_as_the_mean_of_the_naive_forecasts_and_can_become_each_of_them() -> None:
+    model = built("stn-slstm-day").eval()
+    past = past_of(model, 5)
+    middle = past[:, :, 5, 5]  # (batch, lags, 1): lags 25, 24 .. 19, 6 .. 1
+    assert model.lags == (25, 24, 23, 22, 21, 20, 19, 6, 5, 4, 3, 2, 1)
+    last, yesterday = middle[:, -1:].expand(-1, 6, -1), middle[:, 1:7]
+    moved = yesterday + middle[:, -1:] - middle[:, :1]
+    with torch.no_grad():
+        torch.testing.assert_close(model(past), (last + yesterday + moved) / 3)
+        for anchor, expected in enumerate((last, yesterday, moved)):
+            bias = model.leave.bias.view(6, 4)  # type: ignore[union-attr, operator]
+            bias.zero_()
+            bias[:, 1 + anchor] = 20.0
+            torch.testing.assert_close(model(past), expected)
+
+
 def test_every_cell_of_the_neighbourhood_is_seen() -> None:
     for name in ("stn", "stn-slstm-tf", "stn-slstm-day"):
         model = built(name).eval()

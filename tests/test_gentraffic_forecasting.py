@@ -242,7 +242,7 @@ def test_bad_input_is_one_line() -> None:
     fine = fit_forecaster("lstm", [train], (), replace(QUICK, steps=1))
     with pytest.raises(WrongUse, match="no forecaster 'arima'"):
         fit_forecaster("arima", [train])
-    with pytest.raises(BadInput, match="too short a series: 20 training steps, stn-slstm-day needs more than 30"):
+    with pytest.raises(BadInput, match="too short a series: 20 training steps, stn-slstm-day needs more than 31"):
         fit_forecaster("stn-slstm-day", [whole(with_values(net, net.values[:, :20]))], (), QUICK)
     with pytest.raises(BadInput, match=r"steps of 10 min and lstm was fitted on steps of 60 min"):
         forecast(fine, replace(net, per_day=144))
