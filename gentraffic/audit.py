@@ -156,6 +156,7 @@ def audit(
 ) -> Audit:
     """Run every attack that the files allow.
 
+    progress is told (done, of all) of the shadow models, then of the records searched, once for either side.
     train: what the generator saw. holdout: cells of the same population that it did not see. synthetic: what is to be
     published. Raises WrongUse for files that do not belong together, BadInput for too few live cells.
     """
@@ -180,16 +181,25 @@ def audit(
             )  # fmt: skip
         else:
             missing["LiRA"] = f"needs --shadows, {FEWEST_SHADOWS} or more"
-    return conclude(material, tuple(attacks), missing, seed)
+    return conclude(material, tuple(attacks), missing, seed, progress)
 
 
-def conclude(material: Material, attacks: tuple[Attack, ...], missing: dict[str, str], seed: int = 0) -> Audit:
+def conclude(
+    material: Material,
+    attacks: tuple[Attack, ...],
+    missing: dict[str, str],
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Audit:
     """The attacks from samples, and the verdict on them and on the given `attacks` on the model."""
     m = material
     spread = audit_copies.usual_spread(m.train, m.holdout)
     steps = m.train.values.shape[1]
     drawn = audit_copies.spectra(m.synthetic, spread)
-    matches = [audit_copies.best_match(drawn, audit_copies.spectra(p, spread), steps) for p in (m.train, m.holdout)]
+    matches = [
+        audit_copies.best_match(drawn, audit_copies.spectra(part, spread), steps, progress)
+        for part in (m.train, m.holdout)
+    ]
     return judge_all(material, matches[0], matches[1], attacks, missing, seed)
 
 

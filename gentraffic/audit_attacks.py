@@ -17,7 +17,7 @@ from gentraffic.audit_statistics import Attack, Floats, halves, judge, share_tes
 
 COMPONENTS = 6  # principal components in which densities are estimated: kernels need many records in more
 AT_ONCE = 2**22  # distances that are held at once
-TIE = 1e-9  # squared root mean square differences closer than this are equal
+TIE = 1e-6  # relative: squared differences nearer to each other than float32 can tell are equal
 
 NEAREST = "nearest distance"
 DENSITY = "density ratio"
@@ -133,7 +133,7 @@ def closest_share(
     sides = [p.only(np.sort(rng.permutation(p.cells)[:cells])) if p.cells > cells else p for p in (train, holdout)]
     found = [nearest_squared(side, synthetic)[1:] for side in sides]
     (t_at, t), (h_at, h) = found
-    tie = np.abs(t - h) <= TIE
+    tie = np.abs(t - h) <= TIE * np.maximum(t, h) + 1e-12
     to_train = np.where(tie, 0.5, (t < h).astype(np.float64))
     weights = np.concatenate(
         [

@@ -14,6 +14,7 @@ point may be neither too many nor too large.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,11 +103,11 @@ def usual_spread(*parts: Records) -> Floats:
     return spread
 
 
-def best_match(drawn: Spectra, real: Spectra, steps: int) -> Match:
+def best_match(drawn: Spectra, real: Spectra, steps: int, progress: Callable[[int, int], None] | None = None) -> Match:
     """For every row of `drawn` (n, F) the row of `real` (m, F) with the largest circular cross-correlation.
 
     The search is in single precision; the likeness of what it finds is then 1 - |a - b|^2 / 2 in double precision, so
-    that an exact copy is told from a very good one.
+    that an exact copy is told from a very good one. progress is told (rows done, of all).
     """
     from scipy.fft import irfft
 
@@ -116,6 +117,8 @@ def best_match(drawn: Spectra, real: Spectra, steps: int) -> Match:
     for at in range(0, len(drawn), size):
         crossed = irfft(coarse[at : at + size, None] * conjugate, n=steps, axis=-1)  # (size, m, steps)
         record[at : at + size], shift[at : at + size] = np.divmod(crossed.reshape(len(crossed), -1).argmax(1), steps)
+        if progress is not None:
+            progress(at + len(crossed), len(drawn))
     a, b = (np.fft.irfft(part, n=steps, axis=1) for part in (drawn, real[record]))
     moved = np.take_along_axis(b, (np.arange(steps) - shift[:, None]) % steps, axis=1)
     likeness = 1 - ((a - moved) ** 2).sum(axis=1) / 2

@@ -61,7 +61,7 @@ def audit(
     began = time.perf_counter()
     target = _target(model, context, shadows, shadow_steps, shadow_dir)
     known, unseen, drawn = read_traffic(train), read_traffic(holdout), read_traffic(synthetic)
-    with progress("shadow models", quiet=quiet or not shadows) as tell:
+    with progress("auditing", quiet=quiet) as tell:
         found = run_audit(known, unseen, drawn, target=target, service=service, seed=seed, progress=tell)
     files = {"train": str(train), "holdout": str(holdout), "synthetic": str(synthetic)}
     files |= {"model": str(model)} if model else {}

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from audit_examples import START, both_places, place, series, traffic
+from bundle_examples import source
 
 from gentraffic import audit_model
 from gentraffic.audit import COPIES, Audit, Target, audit
@@ -343,3 +344,21 @@ def test_what_a_model_needs_is_asked_for(
     assert "does not hold the cells" in capsys.readouterr().err
     assert run([*words, "--holdout", "later.nc", "--context", "context.nc"]) == 2
     assert "share no time" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_model_that_learned_its_cells_by_heart_is_caught_by_its_loss() -> None:
+    """600 steps on 24 cells with nothing in the way: neither noise nor gaps in the condition, nor weight decay."""
+    from gentraffic.audit_statistics import auc_of
+    from gentraffic.fitting import Design, fit_sampler
+    from gentraffic.training import Plan
+
+    every = source("alpha", 48, 7, seed=0)
+    seen = np.random.default_rng(0).permutation(48) < 24
+    plan = Plan(steps=600, batch=24, warmup=20, check_every=600, weight_decay=0, place_noise=0, place_keep=1,
+                level_noise=0, level_keep=1, network_keep=1)  # fmt: skip
+    bundle, _ = fit_sampler([every.only(np.flatnonzero(seen))], design=Design(), plan=plan)
+    losses = audit_model.cell_losses(bundle, every)
+    found = auc_of(-losses[seen], -losses[~seen])
+    assert found.value > 0.75
+    assert found.p < 0.003
