@@ -10,7 +10,7 @@ from forecasters.recurrent import LSTM, XLSTM
 from forecasters.scaling import CellScaler, fit_scaler
 from forecasters.stn import STN
 from forecasters.stn_day import STNDay
-from forecasters.windows import Windows, crop, grid_patches, patches_of_frames, station_patches
+from forecasters.windows import Windows, crop, grid_patches, patches_of_frames, station_patches, windows_to
 
 
 @dataclass(frozen=True)
@@ -37,5 +37,5 @@ FORECASTERS = {
 
 __all__ = [
     "CONTEXT", "FORECASTERS", "LSTM", "NAIVE", "SIDE", "STN", "XLSTM", "CellScaler", "Forecaster", "Lagged", "Recipe",
-    "STNDay", "Windows", "crop", "fit_scaler", "grid_patches", "patches_of_frames", "station_patches",
+    "STNDay", "Windows", "crop", "fit_scaler", "grid_patches", "patches_of_frames", "station_patches", "windows_to",
 ]  # fmt: skip

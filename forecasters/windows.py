@@ -5,7 +5,7 @@ Sample n of C target cells is the one numbered n % C at step first + stride (n /
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -44,16 +44,24 @@ class Windows:
 
     def gather(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """index (batch,) of samples -> past (batch, lags, side, side, services), future (batch, horizon, services)."""
+        device = self.values.device
+        index = index.to(device)
         cells = self.values.shape[1]
         some = cells if self.targets is None else len(self.targets)
         cell, start = index % some, self.starts.start + self.stride * (index // some)
         cell = cell if self.targets is None else self.targets[cell]
         side = round(self.patches.shape[1] ** 0.5)
         flat = self.values.flatten(0, 1)  # a view: (steps * cells, services)
-        frame = (start[:, None] - torch.tensor(self.lags)) * cells  # (batch, lags)
+        frame = (start[:, None] - torch.tensor(self.lags, device=device)) * cells  # (batch, lags)
         past = flat[frame[:, :, None] + self.patches[cell][:, None, :]]  # (batch, lags, side * side, services)
-        step = (start[:, None] + torch.arange(self.horizon)) * cells + cell[:, None]
+        step = (start[:, None] + torch.arange(self.horizon, device=device)) * cells + cell[:, None]
         return past.view(len(index), len(self.lags), side, side, -1), flat[step]
+
+
+def windows_to(windows: Windows, device: str) -> Windows:
+    """The same windows with their values on another device, where they are gathered."""
+    targets = None if windows.targets is None else windows.targets.to(device)
+    return replace(windows, values=windows.values.to(device), patches=windows.patches.to(device), targets=targets)
 
 
 def patches_of_frames(frames: Tensor, patches: Tensor) -> Tensor:

@@ -39,8 +39,8 @@ def save_fitted(
         write_json(temporary / "scaler.json", table)
 
 
-def load_fitted(folder: str | Path) -> tuple[Fitted, str]:
-    """The forecaster in a folder and one SHA-256 of its files; `told` is its provenance.
+def load_fitted(folder: str | Path, device: str = "cpu") -> tuple[Fitted, str]:
+    """The forecaster in a folder, on a device of torch, and one SHA-256 of its files; `told` is its provenance.
 
     Every file is checked against its hash. Raises BadModel for a folder that is missing, changed or of another kind.
     """
@@ -50,7 +50,8 @@ def load_fitted(folder: str | Path) -> tuple[Fitted, str]:
         kind = name or provenance.get("sampler", "stouter")
         raise BadModel(f"{path} holds the model {kind!r}, not a forecaster: give a folder of `gentraffic forecast fit`")
     try:
-        return Fitted(str(name), pretrained(FORECASTERS[str(name)].network, path / "forecaster"), provenance), sha256
+        model = pretrained(FORECASTERS[str(name)].network, path / "forecaster").to(device)
+        return Fitted(str(name), model, provenance), sha256
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise BadModel(f"{path}: not a forecaster of this version ({error})") from error
 

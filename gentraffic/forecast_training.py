@@ -199,11 +199,16 @@ class Trainer:
             raise WrongUse(
                 f"{path} belongs to a run with other data or settings: give the same command, another -o, or delete it"
             )
-        sets = {n: {k.removeprefix(f"{n}."): v for k, v in tensors.items() if k.startswith(f"{n}.")} for n in SETS}
+        device = next(self.model.parameters()).device
+        sets = {
+            n: {k.removeprefix(f"{n}."): v.to(device) for k, v in tensors.items() if k.startswith(f"{n}.")}
+            for n in SETS
+        }
         self.model.load_state_dict(sets["now"])
         self.average, self.best = sets["average"], sets["best"]
         for i, p in enumerate(self.model.parameters()):
-            self.optimiser.state[p] = {n: tensors[f"{n}.{i}"] for n in MOMENTS if f"{n}.{i}" in tensors}
+            kept = {n: tensors[f"{n}.{i}"] for n in MOMENTS if f"{n}.{i}" in tensors}
+            self.optimiser.state[p] = {n: v if n == "step" else v.to(device) for n, v in kept.items()}
         self.step, self.best_step, self.best_score = note["step"], note["best_step"], note["best_score"]
         self.history = [(int(step), float(score)) for step, score in note["history"]]
 
@@ -228,5 +233,5 @@ def _copy(model: Any) -> dict[str, Tensor]:
 def _digest(note: str, tensors: dict[str, Tensor]) -> str:
     sha = hashlib.sha256(note.encode())
     for name in sorted(tensors):
-        sha.update(name.encode() + tensors[name].contiguous().numpy().tobytes())
+        sha.update(name.encode() + tensors[name].contiguous().cpu().numpy().tobytes())
     return sha.hexdigest()

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from forecasters import FORECASTERS, NAIVE, CellScaler, Windows, crop, fit_scaler, patches_of_frames
+from forecasters import FORECASTERS, NAIVE, CellScaler, Windows, crop, fit_scaler, patches_of_frames, windows_to
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.forecast_data import Network, Part
 from gentraffic.forecast_training import Plan, Trainer, fingerprint
@@ -39,13 +39,14 @@ def fit_forecaster(
     design: Mapping[str, Any] | None = None,
     shares: Sequence[float] | None = None,
     checkpoint: Path | None = None,
+    device: str = "cpu",
     on_step: Callable[[int, int, float], None] | None = None,
 ) -> Fitted:
     """Train the forecaster `name` (a key of FORECASTERS) on the parts of one or more networks.
 
     validation: parts that choose the best weights; without them the last weights are kept. design: arguments of the
     network that differ from the named ones. shares: how much of each batch every part of `train` gives, None for by
-    their windows. checkpoint: where to resume from and save to. The naive ones need no training and return at once.
+    their windows. checkpoint: where to resume from and save to. device: of torch. The naive ones learn nothing.
     Raises WrongUse for an unknown name, BadInput where networks differ in cadence or services, or are too short.
     """
     if name not in FORECASTERS:
@@ -59,7 +60,7 @@ def fit_forecaster(
     recipe = FORECASTERS[name]
     model = recipe.network(per_day=per_day, services=services, **{**recipe.design, **(design or {})})
     if name in NAIVE:
-        return Fitted(name, model.eval())
+        return Fitted(name, model.eval().to(device))
     began = clock.monotonic()
     windows = [windows_of(model, part, plan.stride) for part in train]
     for part, found in zip(train, windows, strict=True):
@@ -70,7 +71,8 @@ def fit_forecaster(
             )
     checked = [w for w in (windows_of(model, part, 1) for part in validation) if len(w)]
     mark = fingerprint(name, [*windows, *checked], dict(design or {}), shares)
-    trainer = Trainer(model, windows, checked, plan, shares=shares, checkpoint=checkpoint, fingerprint=mark)
+    windows, checked = ([windows_to(w, device) for w in some] for some in (windows, checked))
+    trainer = Trainer(model.to(device), windows, checked, plan, shares=shares, checkpoint=checkpoint, fingerprint=mark)
     for step, loss in trainer.run():
         if on_step is not None:
             on_step(step, trainer.steps, loss)
@@ -139,13 +141,14 @@ def forecasts(
             else f"too short a series: no {horizon} steps in a part of {part.last - part.first}"
         )
     values, scaler = scaled(part, scaler)
-    patches = torch.from_numpy(crop(network.patches, model.side))
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    values, patches = values.to(device), torch.from_numpy(crop(network.patches, model.side)).to(device)
     out = np.empty((len(starts), values.shape[1], horizon, values.shape[2]), dtype=np.float32)
     frames_bytes = values.shape[1] * values.shape[2] * (len(model.lags) + horizon)
     at_once = max(1, 20_000_000 // frames_bytes)
     for some in range(0, len(starts), at_once):
-        ahead = _roll(model, values, patches, torch.from_numpy(starts[some : some + at_once]), horizon)
-        for i, steps in enumerate(ahead.numpy(), start=some):
+        ahead = _roll(model, values, patches, torch.from_numpy(starts[some : some + at_once]).to(device), horizon)
+        for i, steps in enumerate(ahead.cpu().numpy(), start=some):
             out[i] = scaler.inverse(steps)
     return out
 
@@ -172,7 +175,7 @@ def check_fits(fitted: Fitted, network: Network) -> None:
 def _roll(model: Any, values: Tensor, patches: Tensor, starts: Tensor, horizon: int) -> Tensor:
     """(starts, cells, horizon, services) scaled forecasts; frames not yet known are those that were forecast."""
     cells = values.shape[1]
-    ahead = torch.empty(len(starts), cells, horizon, values.shape[2])
+    ahead = torch.empty(len(starts), cells, horizon, values.shape[2], device=values.device)
     for h in range(0, horizon, model.horizon):
         known = [values[starts + h - lag] if lag > h else ahead[:, :, h - lag] for lag in model.lags]
         frames = torch.stack(known, dim=1)  # (starts, lags, cells, services)

@@ -113,6 +113,8 @@ WRONG = [
     (["fit", "lstm", "--traffic", "t.nc", "-o", "x", "--train", "0.9"], 2, "leave some steps for the test"),
     (["fit", "lstm", "--traffic", "t.nc", "-o", "x", "--steps", "0"], 2, "--steps 0"),
     (["fit", "stn", "--traffic", "t.nc", "-o", "x", "--backend", "vanilla"], 2, "stn has no sLSTM"),
+    (["fit", "stn-slstm", "--traffic", "t.nc", "-o", "x", "--backend", "cuda"], 2, "give --device cuda"),
+    (["run", "--model", "m", "--history", "t.nc", "-o", "x.nc", "--device", "tpu"], 2, "give cpu or cuda"),
     (["fit", "stn-slstm-day", "--traffic", "short.nc", "-o", "x"], 5, "too short a series: 8 training steps"),
     (["fit", "lstm", "--traffic", "t.nc", "-o", "t.nc"], 2, "is not a model folder"),
     (["run", "--model", "m", "--history", "half-hours.nc", "-o", "x.nc"], 5, "steps of 30 min and stn-slstm-day was"),
