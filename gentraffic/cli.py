@@ -22,6 +22,7 @@ from gentraffic.cli_export import export
 from gentraffic.cli_fit import fit, models
 from gentraffic.cli_forecast import forecast
 from gentraffic.cli_plan import plan
+from gentraffic.cli_report import report_
 from gentraffic.cli_sample import sample
 from gentraffic.errors import GentrafficError
 from poi.errors import PoiError
@@ -55,6 +56,7 @@ for command in (
     plan,
     export,
     forecast,
+    report_,
 ):
     cli.add_command(command)
 

@@ -54,7 +54,8 @@ FILE = click.Path(path_type=Path)
 @click.option(
     "--select", metavar="IDS|@FILE", help="Draw only these cells: ids with commas, or a file of one per line."
 )
-@click.option("--map", "map_file", type=FILE, metavar="FILE.html", help="A map that needs no network.")
+@click.option("--map", "map_file", type=FILE, metavar="FILE.html",
+              help="A map that needs no network; with --change, a page with the map of the difference.")  # fmt: skip
 @click.option("--plot", "plot_file", type=FILE, metavar="FILE.png", help="A picture of the region's traffic.")
 @click.option("--workers", type=int, metavar="N", help="Draw a .zarr on N processes; run the command again to resume.")
 @click.option("--scheduler", metavar="ADDRESS", help="Draw a .zarr on the Dask workers of tcp://HOST:PORT, likewise.")
@@ -146,9 +147,14 @@ def sample(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -
         mean = float(np.mean(traffic[str(list(traffic.data_vars)[-1])].values, dtype=np.float64))
     last = str(list(traffic.data_vars)[-1])
     if options["map_file"] is not None:
-        from gentraffic.webmap import write_map
+        if request.change is not None:
+            from gentraffic.report import write_report
 
-        write_map(traffic, options["map_file"])
+            write_report(traffic, options["map_file"], model=options["model"])
+        else:
+            from gentraffic.webmap import write_map
+
+            write_map(traffic, options["map_file"])
     if options["plot_file"] is not None:
         from gentraffic.plot import write_plot
 

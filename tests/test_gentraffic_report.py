@@ -1,0 +1,211 @@
+"""The report: what it says is what the file holds, one page, no request; and the numbers of an ensemble behind it."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from traffic_examples import context, traffic
+
+from gentraffic.cli import run
+from gentraffic.ensemble import summary
+from gentraffic.errors import BadModel, WrongUse
+from gentraffic.files import write_traffic
+from gentraffic.model_list import MODELS
+from gentraffic.report import change_pair, page
+from gentraffic.report_card import bullets, find_card
+from gentraffic.report_figures import typical_week
+from gentraffic.report_text import number
+from gentraffic.schema import local_time
+
+needs_model = pytest.mark.skipif(not (MODELS / "stouter-base").is_dir(), reason="no bundled model in this checkout")
+
+
+def words(text: str) -> str:
+    """What a reader sees of a page, in one line."""
+    body = re.sub(r"<style>.*?</style>|<svg.*?</svg>", " ", text, flags=re.DOTALL)
+    return html.unescape(" ".join(re.sub(r"<[^>]*>", " ", body).split()))
+
+
+def ensemble(members: int = 12, units: str = "GB", kind: str = "grid", days: int = 8) -> xr.Dataset:
+    ds = traffic(context(kind, 5), members=members, days=days, units=units)
+    by_member = xr.DataArray(np.linspace(0.5, 2.0, members), dims="member")
+    ds["internet"] = (ds.internet * by_member).astype(np.float32).assign_attrs(ds.internet.attrs)
+    return ds
+
+
+# --- the numbers ------------------------------------------------------------------------------------------------------
+
+
+def test_summary_against_plain_loops() -> None:
+    ds = ensemble(11, days=3).isel(time=slice(0, 65))
+    found = summary(ds, "internet", capacity=4.0)
+    hours = np.asarray(local_time(ds).hour)
+    for i in (0, 3, 17):
+        values = ds.internet.values[:, i].astype(float)
+        assert found["mean"].values[i] == pytest.approx(values.mean())
+        assert found["peak"].values[i] == pytest.approx(values.max(axis=1).mean())
+        day = [values[:, hours == h].mean() for h in range(24)]
+        assert found["busy_hour"].values[i] == int(np.argmax(day))
+        assert found["busy_mean"].values[i] == pytest.approx(max(day))
+        for word, share in (("p05", 0.05), ("p50", 0.5), ("p95", 0.95)):
+            assert found[f"mean_{word}"].values[i] == pytest.approx(np.quantile(values.mean(axis=1), share))
+            assert found[f"peak_{word}"].values[i] == pytest.approx(np.quantile(values.max(axis=1), share))
+        assert found["time_above"].values[i] == pytest.approx((values > 4).mean())
+        assert found["p_above"].values[i] == pytest.approx((values.max(axis=1) > 4).mean())
+    assert (found["p_above"].values >= found["time_above"].values).all()
+
+
+def test_the_typical_week_is_the_mean_by_hour_of_the_week() -> None:
+    hour = np.array([0, 1, 0, 1, 5])
+    got = typical_week(np.array([[1.0, 2.0, 3.0, 4.0, 9.0]]), hour)
+    assert got.shape == (1, 168)
+    np.testing.assert_array_equal(got[0, [0, 1, 5]], [2.0, 3.0, 9.0])
+    assert np.isnan(got[0, 2])
+
+
+# --- the page ---------------------------------------------------------------------------------------------------------
+
+
+class Refers(HTMLParser):
+    """Collects whatever a page would fetch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name in ("src", "href", "xlink:href") and value and not value.startswith(("#", "data:")):
+                self.found.append(f"{tag} {name}={value}")
+        assert tag not in ("script", "iframe", "link", "object")
+
+
+@needs_model
+@pytest.mark.parametrize("kind", ["cells", "stations"])
+def test_the_page_says_what_the_file_holds(kind: str) -> None:
+    ds = ensemble(kind=kind)
+    model = json.loads((MODELS / "stouter-base" / "provenance.json").read_text())
+    from gentraffic.bundle import read_folder
+
+    ds = ds.assign_attrs(model="stouter-base", model_sha256=read_folder("stouter-base")[2], seed=7)
+    text, titles = page(ds, capacity="40Mbit/s")
+    seen = words(text)
+    per_day = float(ds.internet.sum(dtype="f8")) / 12 / 8
+    for part in (
+        f"{number(per_day)} GB", "per mean day", "12 plausible draws", "Europe/Rome", "central 90% of 12 members",
+        "Milano, Łódź of the tests", "© OpenStreetMap contributors", "ODbL-1.0", "not measured", "40Mbit/s",
+        "Not a privacy mechanism", "second line, “quoted” & <tagged>", "uomo-sd", "pytest",
+    ):  # fmt: skip
+        assert part in seen, part
+    assert f"{model['metrics']['stouter']['uomo-sd']['coverage_90']:.0%}" in seen
+    busiest = str(ds.cell_id.values[int(summary(ds, "internet")["mean"].values.argmax())])
+    assert busiest in seen
+    assert titles[-1] == "What to trust and what not"
+    assert text.count("<svg") == 4
+    refers = Refers()
+    refers.feed(text)
+    assert refers.found == []
+    assert "default-src 'none'" in text
+    assert "@media print" in text
+    assert "{{" not in text
+
+
+def test_one_member_relative_traffic_and_one_cell_are_said_so() -> None:
+    single = words(page(traffic(days=7))[0])
+    assert "relative: 1 is what the mean cell carries" in single
+    assert "--members 20" in single
+    one = traffic(context("stations", 3), days=7).isel(cell=slice(0, 1))
+    text, titles = page(one)
+    assert "one station" in words(text)
+    assert "Where the traffic is" not in titles
+
+
+def test_measured_traffic_is_not_called_synthetic() -> None:
+    ds = traffic(days=7, units="MB")
+    for name in ("model", "model_sha256"):
+        del ds.attrs[name]
+    seen = words(page(ds)[0])
+    assert "Measured traffic" in seen
+    assert "ynthetic" not in seen
+
+
+def test_a_mean_day_is_a_local_day_also_when_the_clocks_change() -> None:
+    ds = traffic(context("grid", 3), days=3, start="2026-10-23T22:00", units="GB").isel(
+        time=slice(0, 49)
+    )  # 24 + 25 hours
+    assert f"{number(float(ds.internet.sum(dtype='f8')) / 2)} GB" in words(page(ds)[0])
+
+
+def test_a_what_if_shows_the_difference() -> None:
+    ds = traffic(days=7, units="GB")
+    after = ds.internet.copy()
+    after[5] = after[5] * 2
+    both = ds.rename(internet="internet_before").assign(internet_after=after)
+    both.attrs |= {"change_summary": "mall: +90 points of interest in 1 cell", "change_reach": "nothing beyond 12 km"}
+    assert change_pair(both, None) == ("internet_before", "internet_after")
+    assert change_pair(both, "internet") == ("internet_before", "internet_after")
+    assert change_pair(ds, None) is None
+    text, titles = page(both)
+    seen = words(text)
+    assert titles[0] == "What the change does"
+    assert "mall: +90" in seen
+    assert "1 of 36 cells change, 1 of them by more than 5%" in seen
+    level = float(ds.internet.values[5].mean(dtype=float))
+    assert f"{number(level)} {number(2 * level)} +{number(level)} +100%" in seen
+
+
+def test_ranges_are_checked_against_measurements() -> None:
+    rng = np.random.default_rng(0)
+    drawn = traffic(context("grid", 6), days=7, members=20, units="GB")
+    base = traffic(context("grid", 6), days=7, units="GB")
+    truth = (base.internet.values + 5.0)[None] * rng.lognormal(0, 0.3, (21, 36, 168))  # exchangeable
+    drawn["internet"] = (("member", "cell", "time"), truth[:20].astype(np.float32), drawn.internet.attrs)
+    real = base.copy()
+    real["internet"] = (("cell", "time"), truth[20].astype(np.float32), base.internet.attrs)
+    seen = words(page(drawn, real=real)[0])
+    assert "Against measurements of 36 of the cells" in seen
+    match = re.search(r"real values in the central 90% (0\.\d+)", seen)
+    assert match
+    assert float(match[1]) == pytest.approx(0.9, abs=0.01)
+
+
+@needs_model
+def test_the_card_must_be_that_of_the_model(tmp_path: Path) -> None:
+    ds = ensemble().assign_attrs(model="stouter-base", model_sha256="0" * 64)
+    card = find_card(ds)
+    assert card is not None
+    assert "another version" in card.note
+    with pytest.raises(BadModel, match="not the model"):
+        find_card(ds, "stouter-base")
+    unknown = find_card(ds.assign_attrs(model="mine"))
+    assert unknown is not None
+    assert "--model" in unknown.note
+    assert bullets("# x\n\n## A\n\n- one\n  two\n- three\n\n## B\n- four\n", "A") == ("one two", "three")
+
+
+def test_the_command_writes_one_file_or_says_why_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_traffic(traffic(days=7), tmp_path / "t.nc")
+    assert run(["report", str(tmp_path / "t.nc"), "-o", str(tmp_path / "r.html"), "--json"]) == 0
+    assert "Typical weeks" in json.loads(capsys.readouterr().out)["sections"]
+    assert run(["report", str(tmp_path / "t.nc"), "-o", str(tmp_path / "r.pdf")]) == 2
+    with pytest.raises(WrongUse, match="relative"):
+        page(traffic(), capacity="40Mbit/s")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["r.html", "t.nc"]
+
+
+def test_numbers_are_readable() -> None:
+    assert [number(v) for v in (0.0, 0.012345, 1.2345, 123.4, 12345.6, 2.5e7)] == [
+        "0",
+        "0.0123",
+        "1.23",
+        "123",
+        "12,300",
+        "25M",
+    ]
