@@ -16,7 +16,7 @@ from gentraffic import __version__
 from gentraffic.calendar import FIRST_DAY, Calendar, make_calendar
 from gentraffic.errors import WrongUse
 from gentraffic.recipe import Recipe
-from gentraffic.totals import Total, parse_totals
+from gentraffic.totals import Total, districts, fit_totals, parse_totals
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -95,6 +95,7 @@ def draw_place(
     calendar, recipe, rows = request.calendar(context), request.recipe(bundle.provenance), request.rows(context)
     totals, service = request.totals(), request.named()
     place = context if rows is None else context.isel(cell=rows)
+    sets = districts(totals, place) if totals else None
     attrs = provenance(bundle, context, request, recipe, name=name, command=command)
 
     def draw(of: xr.Dataset, part: int, parts: int) -> Any:
@@ -117,15 +118,13 @@ def draw_place(
         drawn = {f"{service}_before": drawn[service], f"{service}_after": after}
         attrs |= about(changed, request.change, bundle)
     units = "1"
-    if totals:
-        from gentraffic.totals import fit_totals
-
+    if sets is not None:
         first = next(iter(drawn.values()))
-        factors = fit_totals(first, totals, place, calendar, str(context.attrs["timezone"]))
+        factors = fit_totals(first, totals, sets, calendar, str(context.attrs["timezone"]))
         drawn = {key: factors.apply(values) for key, values in drawn.items()}
         units = totals[0].unit
         attrs["totals"] = "; ".join(t.text for t in totals)
-    sets = [
+    services = [
         traffic_dataset(
             values if request.members > 1 else values[0],
             cells=place,
@@ -137,8 +136,8 @@ def draw_place(
         )
         for key, values in drawn.items()
     ]
-    out = sets[0]
-    for more in sets[1:]:
+    out = services[0]
+    for more in services[1:]:
         out = out.assign({str(key): variable for key, variable in more.data_vars.items()})
     return out
 

@@ -16,12 +16,11 @@ from gentraffic.files import cells_per_chunk
 from gentraffic.job import Order, context_sha256, libraries
 from gentraffic.producing import Produced, produce
 from gentraffic.schema import traffic_dataset
+from gentraffic.totals import Factors, districts, fit_totals
 
 if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
-
-    from gentraffic.totals import Factors
 
 
 def draw_store(
@@ -52,6 +51,7 @@ def draw_store(
     totals, service, rows = request.totals(), request.named(), request.rows(context)
     calendar, recipe = request.calendar(context), request.recipe(told)
     place = context if rows is None else context.isel(cell=rows)
+    sets = districts(totals, place) if totals else None
     timezone = str(context.attrs["timezone"])
     cells, steps = place.sizes["cell"], len(calendar.utc)
     order = Order(
@@ -92,9 +92,8 @@ def draw_store(
         )
 
     def fit(drawn: NDArray[np.float32]) -> Factors:
-        from gentraffic.totals import fit_totals
-
-        return fit_totals(drawn, totals, place, calendar, timezone)
+        assert sets is not None  # asked for totals only
+        return fit_totals(drawn, totals, sets, calendar, timezone)
 
     return produce(
         order,

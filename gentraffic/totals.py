@@ -104,20 +104,34 @@ class Factors:
         return out
 
 
+def districts(totals: Sequence[Total], cells: xr.Dataset) -> NDArray[np.bool_]:
+    """(totals, cells) which of the cells each total speaks of; to be asked before long work.
+
+    Raises BadInput for a district's file, NoData where a district holds no cell, and WrongUse where totals of days
+    cannot hold together whatever is drawn.
+    """
+    rows = np.stack([_district(total, cells) for total in totals])
+    whole = [k for k, total in enumerate(totals) if total.hours == DAY]
+    if len(whole) > 1:
+        of, sets = _classes(rows[whole])
+        mass = np.bincount(of).astype(np.float64)[:, None]
+        _check_together(mass, sets[:, None, :], np.array([totals[k].amount for k in whole]), [totals[k] for k in whole])
+    return rows
+
+
 def fit_totals(
-    drawn: NDArray[np.float32], totals: Sequence[Total], cells: xr.Dataset, calendar: Calendar, timezone: str
+    drawn: NDArray[np.float32], totals: Sequence[Total], rows: NDArray[np.bool_], calendar: Calendar, timezone: str
 ) -> Factors:
     """The factors by which `drawn` (members, cells, steps) meets every total, for each member by itself.
 
-    cells: the places of the drawn cells (a context). What no total speaks of is scaled like the rest: by the ratio of
-    all totals to what their sets carry as drawn. Raises NoData where a district holds no cell or a set no traffic,
-    WrongUse where totals cannot hold together, saying which and why.
+    rows: what `districts` returned. What no total speaks of is scaled like the rest: by the ratio of all totals to
+    what their sets carry as drawn. Raises NoData where a set carries no traffic, WrongUse where totals cannot hold
+    together, saying which and why.
     """
     import pandas as pd
 
     local = pd.DatetimeIndex(calendar.utc).tz_localize("UTC").tz_convert(timezone)
     hours, dates = np.asarray(local.hour), np.asarray(local.normalize().tz_localize(None))
-    rows = np.stack([_district(total, cells) for total in totals])  # (totals, cells)
     tables, cell_classes, step_classes = [], [], []
     for values in drawn:
         steps = np.stack([_steps(t, values, row, hours) for t, row in zip(totals, rows, strict=True)])

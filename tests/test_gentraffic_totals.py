@@ -15,9 +15,13 @@ from traffic_examples import context
 
 from gentraffic.calendar import Calendar, make_calendar
 from gentraffic.errors import NoData, WrongUse
-from gentraffic.totals import fit_totals, parse_totals
+from gentraffic.totals import Factors, districts, fit_totals, parse_totals
 
 ROME = "Europe/Rome"
+
+
+def fit(drawn: Any, totals: Any, place: xr.Dataset, calendar: Calendar) -> Factors:
+    return fit_totals(drawn, totals, districts(totals, place), calendar, ROME)
 
 
 @pytest.fixture
@@ -54,7 +58,7 @@ def carried(values: Any, cells: Any, steps: Any) -> float:
 def test_one_total_is_one_factor_and_exact(place: xr.Dataset) -> None:
     calendar = make_calendar("2026-01-05", 3, "1h", ROME)
     drawn = drawn_traffic(calendar)
-    out = fit_totals(drawn, parse_totals(["traffic=5TB/day"]), place, calendar, ROME).apply(drawn)
+    out = fit(drawn, parse_totals(["traffic=5TB/day"]), place, calendar).apply(drawn)
     assert out.dtype == np.float32
     for member, before in zip(out, drawn, strict=True):
         assert math.fsum(member.ravel().tolist()) == pytest.approx(15.0, rel=2e-9)
@@ -66,7 +70,7 @@ def test_region_district_and_busy_hour_hold_together(place: xr.Dataset, tmp_path
     calendar = make_calendar("2026-01-05", 4, "15min", ROME)
     drawn = drawn_traffic(calendar)
     texts = ["traffic=5TB/day", f"traffic=2TB/day@{file}", "traffic=500GB/busyhour", f"traffic=0.03TB/3h@{file}"]
-    out = fit_totals(drawn, parse_totals(texts), place, calendar, ROME).apply(drawn)
+    out = fit(drawn, parse_totals(texts), place, calendar).apply(drawn)
     west = np.flatnonzero(place.col.values < 2)
     everywhere, hour = np.arange(36), calendar.slot // 4
     always = np.arange(len(hour))
@@ -84,7 +88,7 @@ def test_the_fit_is_the_nearest_in_relative_entropy(place: xr.Dataset, tmp_path:
     calendar = make_calendar("2026-01-05", 1, "1h", ROME)
     drawn = drawn_traffic(calendar, members=1)
     texts = ["traffic=100/day", f"traffic=70/day@{file}", "traffic=12/20h"]
-    factors = fit_totals(drawn, parse_totals(texts), place, calendar, ROME)
+    factors = fit(drawn, parse_totals(texts), place, calendar)
     out = factors.apply(drawn)[0].astype(float)
     west, evening = place.col.values < 3, calendar.slot == 20
     blocks = [(c, s) for c in (west, ~west) for s in (evening, ~evening)]
@@ -106,7 +110,7 @@ def test_a_district_alone_scales_the_rest_with_it(place: xr.Dataset, tmp_path: P
     file = district(place, tmp_path / "d.geojson", slice(4, 6))
     calendar = make_calendar("2026-03-28", 2, "1h", ROME)  # 24 + 23 hours
     drawn = drawn_traffic(calendar, members=1)
-    out = fit_totals(drawn, parse_totals([f"traffic=3GB/day@{file}"]), place, calendar, ROME).apply(drawn)
+    out = fit(drawn, parse_totals([f"traffic=3GB/day@{file}"]), place, calendar).apply(drawn)
     assert out[0, place.col.values >= 4].sum(dtype=float) == pytest.approx(6.0, rel=1e-8)
     np.testing.assert_allclose(out / drawn, (out / drawn).mean(), rtol=1e-6)
 
@@ -114,7 +118,7 @@ def test_a_district_alone_scales_the_rest_with_it(place: xr.Dataset, tmp_path: P
 def test_the_hour_that_is_lived_twice_counts_once_per_day(place: xr.Dataset) -> None:
     calendar = make_calendar("2026-10-24", 2, "1h", ROME)  # 24 + 25 hours
     drawn = drawn_traffic(calendar, members=1)
-    out = fit_totals(drawn, parse_totals(["traffic=1GB/2h"]), place, calendar, ROME).apply(drawn)
+    out = fit(drawn, parse_totals(["traffic=1GB/2h"]), place, calendar).apply(drawn)
     assert (calendar.slot == 2).sum() == 3
     assert out[0][:, calendar.slot == 2].sum(dtype=float) == pytest.approx(2.0, rel=1e-8)
 
@@ -125,11 +129,11 @@ def test_a_feature_of_a_file_is_named_after_a_hash(place: xr.Dataset, tmp_path: 
     calendar = make_calendar("2026-01-05", 1, "1h", ROME)
     drawn = drawn_traffic(calendar, members=1)
     texts = [f"traffic=1/day@{file}#west", f"traffic=2/day@{file}#east"]
-    out = fit_totals(drawn, parse_totals(texts), place, calendar, ROME).apply(drawn)[0]
+    out = fit(drawn, parse_totals(texts), place, calendar).apply(drawn)[0]
     assert out[place.col.values == 0].sum(dtype=float) == pytest.approx(1.0, rel=1e-8)
     assert out[place.col.values == 5].sum(dtype=float) == pytest.approx(2.0, rel=1e-8)
     with pytest.raises(WrongUse, match="north"):
-        fit_totals(drawn, parse_totals([f"traffic=1/day@{file}#north"]), place, calendar, ROME)
+        fit(drawn, parse_totals([f"traffic=1/day@{file}#north"]), place, calendar)
 
 
 @pytest.mark.parametrize(
@@ -150,11 +154,14 @@ def test_totals_that_exclude_each_other_are_named(
     calendar = make_calendar("2026-01-05", 2, "1h", ROME)
     drawn = drawn_traffic(calendar, members=1)
     with pytest.raises(WrongUse) as caught:
-        fit_totals(drawn, parse_totals([t.format(d=file) for t in texts]), place, calendar, ROME)
+        fit(drawn, parse_totals([t.format(d=file) for t in texts]), place, calendar)
     message = str(caught.value)
     assert "\n" not in message
     for part in says:
         assert part in message
+    if all("/day" in t for t in texts):  # then it is known before anything is drawn
+        with pytest.raises(WrongUse):
+            districts(parse_totals([t.format(d=file) for t in texts]), place)
     if len(texts) == 3:
         assert "9TB" not in message  # it has no part in the conflict
 
@@ -165,10 +172,10 @@ def test_an_empty_district_and_a_silent_one_have_no_total(place: xr.Dataset, tmp
     drawn = drawn_traffic(calendar, members=1)
     totals = parse_totals([f"traffic=1/day@{file}"])
     with pytest.raises(NoData, match="no cell"):
-        fit_totals(drawn[:, :4], totals, place.isel(cell=[2, 3, 4, 5]), calendar, ROME)
+        fit(drawn[:, :4], totals, place.isel(cell=[2, 3, 4, 5]), calendar)
     drawn[:, place.col.values < 2] = 0
     with pytest.raises(NoData, match="no traffic"):
-        fit_totals(drawn, totals, place, calendar, ROME)
+        fit(drawn, totals, place, calendar)
 
 
 def test_units_are_brought_to_that_of_the_first() -> None:
