@@ -127,6 +127,8 @@ def _maps(ds: xr.Dataset, found: xr.Dataset, units: str, capacity: str | None) -
     said = "Mean traffic: over the whole period. Busy hour: when a cell's average day is highest."
     if "mean_p95" in found:
         said += f" Uncertainty: the {figures.band_words(ds)}, high end over low end; 2 means twice."
+    if figures.layout(ds).closed:
+        said += " The cells are scattered: empty land between them is left out."
     return _figure(said, lambda: figures.maps(ds, panels, "Maps of mean traffic, busy hour and uncertainty"))
 
 
@@ -198,12 +200,18 @@ def _against(found: Evaluation, real: xr.Dataset) -> str:
         f"Against measurements of {len(pair.ids):,} of the {text.noun_of(real)}s: on the dashed line, ranges are as "
         "wide as they should be; above it too wide, below it too sure."
     )
-    notes = "".join(f"<li>{_esc(note)}</li>" for note in found.notes)
+    notes = "".join(f"<li>{_esc(_in_words(note))}</li>" for note in found.notes if "_p9999" not in note)
     groups = real["location"].values[pair.rows] if "location" in real.coords else np.arange(len(pair.ids))
     reason = NO_TIME if not pair.paired else ONE_MEMBER if len(pair.synthetic) < 2 else ""
     figure = _empty(f"Not shown: {reason}.") if reason else _figure("", lambda: coverage(found, groups))
     body = f'<p class="caption">{_esc(said)}</p>' + (f'<ul class="notes">{notes}</ul>' if notes else "") + figure
     return body + _table(["Score", "Value", "95% interval", "Perfect"], rows)
+
+
+def _in_words(note: str) -> str:
+    """A note of `gentraffic evaluate`, without the names of its options."""
+    said = note.replace("--synthetic", "the drawn traffic").replace("--real", "the measurements")
+    return said.split("; give --")[0].replace("the measurements's", "that of the measurements")
 
 
 def _change(ds: xr.Dataset, pair: tuple[str, str]) -> str:

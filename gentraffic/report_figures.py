@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gentraffic.evaluation_figures import axis_number, cell_map, places, shortened, top_legend
+from gentraffic.evaluation_figures import Map, axis_number, cell_map, places, shortened, top_legend
 from gentraffic.plot import ACCENT, INK, typical_cells
 from gentraffic.schema import local_time, member_band, units_words, utc_offset_s
 from gentraffic.svg import new_figure, page_style, plain_text, svg_text
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 TWOSIDED = ("#2c5f8a", "#8fb4d3", "#dedad2", "#e2a07a", "#a8421f")
 WEEK_H = 168
+LONG = 8  # times longer than wide: a true map would be a line
 
 
 @dataclass(frozen=True)
@@ -97,12 +98,12 @@ def maps(ds: xr.Dataset, panels: list[Panel], label: str) -> str:
     """Maps side by side. ValueError for one cell."""
     if ds.sizes["cell"] < 2:
         raise ValueError("one cell makes no map")
-    place = places(ds, np.arange(ds.sizes["cell"]))
+    place = layout(ds)
     across, upwards = (float(v) for v in np.ptp(place.at, axis=0) + (1 if place.squares else 100))
     with page_style():
         columns = min(2 if across > 0.75 * upwards else 4, len(panels))
         rows = -(-len(panels) // columns)
-        tall = float(np.clip(11.2 / columns * 0.92 * upwards / across, 1.4, 5.6)) + 1.15
+        tall = float(np.clip(11.2 / columns * 0.92 * upwards / across, 0.7, 5.6)) + 1.15
         figure, axes = new_figure(11.2, tall * rows, rows, columns)
         for ax, panel in zip(axes, panels, strict=False):
             image = cell_map(ax, place, panel.values, panel.colours, panel.norm)
@@ -119,6 +120,19 @@ def maps(ds: xr.Dataset, panels: list[Panel], label: str) -> str:
         if not place.closed:
             _scale_bar(axes[0], float(ds.attrs["cell_m"]) if place.squares and "cell_m" in ds.attrs else 1.0, across)
         return svg_text(figure, label)
+
+
+def layout(ds: xr.Dataset) -> Map:
+    """How the cells are laid out on a map; patches of a grid that lie in a long line are moved together."""
+    place = places(ds, np.arange(ds.sizes["cell"]))
+    extent = np.ptp(place.at, axis=0) + 1
+    if not place.squares or place.closed or extent.max() < LONG * extent.min():
+        return place
+    at = np.empty_like(place.at)
+    for axis in (0, 1):
+        used, where = np.unique(place.at[:, axis], return_inverse=True)
+        at[:, axis] = np.cumsum(np.minimum(np.diff(used, prepend=used[0]), 2))[where]
+    return Map(at, None, True, True)
 
 
 def _scale_bar(ax: Any, unit_m: float, across: float) -> None:

@@ -108,7 +108,7 @@ def facts(ds: xr.Dataset, service: str, card: Card | None, *, called: str) -> li
     elif is_drawn(ds):
         out.append(("Members", "1: the most likely levels, without a range (draw --members 20 for one)"))
     if card is not None:
-        trained = f", trained on {', '.join(card.trained_on)}" if card.trained_on else ""
+        trained = f", trained on {'; '.join(card.trained_on)}" if card.trained_on else ""
         out.append(("Model", f"{card.name}{trained}"))
     source = [str(ds.attrs[key]) for key in ("osm_source", "osm_snapshot") if ds.attrs.get(key)]
     if source:
@@ -144,6 +144,9 @@ def trust(ds: xr.Dataset, card: Card | None, found: xr.Dataset) -> list[str]:
             f"{noun_of(ds)} is known to a factor of about {number(typical)} between its low and high end"
             + (" or worse: these are few members." if ds.sizes["member"] < FEW else ".")
         )
+    network = str(ds.attrs.get("network", ""))
+    if card is not None and network and any(network in title for title in card.trained_on):
+        out.append("The model was trained on measurements of this very network: elsewhere it does less well.")
     if card is not None:
         out += list(card.trust) or ([card.note[0].upper() + card.note[1:] + "."] if card.note else [])
     return out
