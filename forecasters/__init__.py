@@ -8,6 +8,7 @@ from forecasters.naive import Lagged
 from forecasters.protocol import CONTEXT, SIDE, Forecaster
 from forecasters.recurrent import LSTM, XLSTM
 from forecasters.scaling import CellScaler, fit_scaler
+from forecasters.sim_mstnet import SimMSTNet
 from forecasters.stn import STN
 from forecasters.stn_day import STNDay
 from forecasters.windows import Windows, crop, grid_patches, patches_of_frames, station_patches, windows_to
@@ -33,6 +34,7 @@ FORECASTERS = {
     "stn-slstm": Recipe(STN, {"temporal": "slstm", "fusion": "linear"}),
     "stn-slstm-tf": Recipe(STN, {"temporal": "slstm", "fusion": "attention"}),
     "stn-slstm-day": Recipe(STNDay),
+    "sim-mstnet": Recipe(SimMSTNet),
 }
 
 __all__ = [

@@ -24,6 +24,7 @@ from gentraffic.cli_forecast import forecast
 from gentraffic.cli_plan import plan
 from gentraffic.cli_report import report_
 from gentraffic.cli_sample import sample
+from gentraffic.cli_validate import validate
 from gentraffic.errors import GentrafficError
 from poi.errors import PoiError
 
@@ -57,6 +58,7 @@ for command in (
     export,
     forecast,
     report_,
+    validate,
 ):
     cli.add_command(command)
 

@@ -81,7 +81,7 @@ def read_source(traffic: xr.Dataset, contexts: Sequence[xr.Dataset], service: st
     if days < 7:
         raise BadInput(f"{days} whole days of traffic: a week or more is needed to fit on")
     values = values[:, first : first + days * 24 * per_hour]
-    if days > 7 and _repeats(values, 7 * 24 * per_hour):
+    if days > 7 and repeats(values, 7 * 24 * per_hour):
         days = 7
         values = values[:, : 7 * 24 * per_hour]  # uomo_sd: what follows the first week is the first week again
     if traffic.attrs.get("network", "").startswith("uomo-sd"):
@@ -129,7 +129,7 @@ def fill_recurring_gaps(ratio: NDArray[np.float32], per_hour: int, share: float 
     return out.reshape(ratio.shape)
 
 
-def _repeats(values: NDArray[np.float32], week: int) -> bool:
+def repeats(values: NDArray[np.float32], week: int) -> bool:
     """True when the steps after one week copy the steps before them."""
     tail = values[:, week:]
     head = values[:, : tail.shape[1]][:, :week]
