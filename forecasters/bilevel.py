@@ -72,8 +72,7 @@ class HeadProblem:
     def solve(self, weights: Floats) -> Floats:
         """theta*(w) (P, outputs)."""
         rhs = np.tensordot(weights, self.inner.cross, 1) + self.ridge * self.start
-        out: Floats = np.linalg.solve(self._curvature(weights), rhs)
-        return out
+        return np.asarray(np.linalg.solve(self._curvature(weights), rhs), dtype=np.float64)
 
     def __call__(self, weights: Floats) -> tuple[float, Floats]:
         """Phi(w) and its gradient (G,), by the implicit function theorem."""
