@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gentraffic.forecasting import Fitted
 
 FILE = click.Path(path_type=Path)
-NAMES = "last, yesterday, last-week, lstm, xlstm, stn, stn-tf, stn-slstm, stn-slstm-tf, stn-slstm-day"
+NAMES = "last, yesterday, last-week, lstm, xlstm, stn, stn-tf, stn-slstm, stn-slstm-tf, stn-slstm-day, sim-mstnet"
 MODEL = click.option("--model", type=FILE, required=True, metavar="DIR", help="A folder of `gentraffic forecast fit`.")
 DEVICE = click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
 SERVICE = click.option("--service", multiple=True, metavar="NAME", help="The traffic variable; repeat it for several.")
@@ -55,7 +55,7 @@ def fit(
     backend: str, device: str, threads: int, as_json: bool, quiet: bool, debug: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Train the forecaster NAME: last, yesterday, last-week (nothing to learn), lstm, xlstm, stn, stn-tf, stn-slstm,
-    stn-slstm-tf (Ali et al.), or stn-slstm-day (ours).
+    stn-slstm-tf (Ali et al.), sim-mstnet (Ma et al., for several services at once), or stn-slstm-day (ours).
 
     \b
     gentraffic forecast fit stn-slstm-day --traffic measured.nc -o my-forecaster

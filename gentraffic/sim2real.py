@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 SIM_MSTNET = "sim-mstnet"
+STEPS = 800  # batches, where the plan leaves it open
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def fit_weighted(
     *,
     on_step: Callable[[int, int, float], None] | None = None,
 ) -> Fitted:
-    """Train `sim-mstnet` on real parts and on groups of synthetic ones (`drawn`, one group each), `plan.steps` in all.
+    """Train `sim-mstnet` on real parts and on groups of synthetic ones (`drawn`, one group each), for `plan.steps` in all.
 
     real_later: real parts that choose the weights and the best step. Raises BadInput where a part gives no window.
     """
@@ -73,14 +74,15 @@ def fit_weighted(
     within = sizes[:n] / sizes[:n].sum()  # real parts share the weight of group 0
     weights = np.append(weigh.real, np.full(len(drawn), (1 - weigh.real) / len(drawn)))
     chosen, history, best = [weights.tolist()], [], (float("inf"), model.state_dict())
-    steps = plan.steps // weigh.rounds
+    total = plan.steps or STEPS
+    steps = total // weigh.rounds
     for k in range(weigh.rounds):
         shares = [*(weights[0] * within), *weights[1:]]
         stage = replace(plan, steps=steps, seed=plan.seed * 1009 + k, warmup=plan.warmup if k == 0 else 1)
         trainer = Trainer(model, train, later, stage, shares=shares)
         for step, loss in trainer.run():
             if on_step is not None:
-                on_step(k * steps + step, plan.steps, loss)
+                on_step(k * steps + step, total, loss)
         trainer.finish()
         if trainer.best_score < best[0]:
             best = (trainer.best_score, {name: v.clone() for name, v in model.state_dict().items()})

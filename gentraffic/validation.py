@@ -177,7 +177,7 @@ def default_plan(steps: int | None = None) -> Plan:
     """What validation trains with: every step of a cell starts a window, since measured series are short."""
     from gentraffic.forecast_training import Plan
 
-    return Plan(steps=steps or 800, stride=1, check_every=50, patience=6, learning_rate=1e-3)
+    return Plan(steps=steps or 800, stride=1)
 
 
 def one_score(

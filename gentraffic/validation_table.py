@@ -33,7 +33,7 @@ def gap_percent(ours: list[float], theirs: list[float]) -> Interval:
 
 
 def to_json(found: Validation) -> dict[str, Any]:
-    """forecasters -> service -> step -> `trtr_mae` ... `gap_percent`, `aug_gap_percent`; naive too; counts, notes."""
+    """forecasters -> service -> step -> `trtr_mae` ... `gap_percent`, `aug_gap_percent`; naive too; counts."""
     m = found.material
     out: dict[str, Any] = {
         **m.counts, "services": dict(zip(m.services, m.units, strict=True)), "horizon": found.horizon,
