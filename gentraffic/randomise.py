@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import lfilter
+from scipy.special import ndtri
 
 from gentraffic.errors import WrongUse
 from gentraffic.noise import cell_key
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 VARIANT, CELL, POIS = 21, 22, 23  # purposes of streams (see gentraffic.noise for the first three)
 FLOOR = 1e-3  # of a cell's mean, added before logarithms
+STEP = 1.1673039782614187  # g^5 = g + 1
 OWN = 0.3  # a cell's own deviation, in units of that between variants
 
 
@@ -58,9 +60,9 @@ def randomise(traffic: xr.Dataset, variant: int, spread: Spread | None = None, *
     spread = spread or Spread()
     times = traffic["time"].values
     per_day = round(86_400 / float((times[1] - times[0]) / np.timedelta64(1, "s")))
-    common = np.random.default_rng(np.random.SeedSequence((seed, VARIANT, variant)))
-    k, phase = common.standard_normal(2)
-    size, memory = common.uniform(0.0, spread.noise), common.uniform(0.0, 0.9)
+    even = even_point(variant, seed)
+    k, phase = ndtri(even[:2])
+    size, memory = even[2] * spread.noise, even[3] * 0.9
     ids = traffic["cell_id"].values.tolist()
     streams = [np.random.default_rng(np.random.SeedSequence((seed, CELL, variant, cell_key(c)))) for c in ids]
     own = np.stack([rng.standard_normal(3) for rng in streams])  # (cells, restless phase level)
@@ -74,6 +76,16 @@ def randomise(traffic: xr.Dataset, variant: int, spread: Spread | None = None, *
         varied = restless(shifted(values, shift), per_day, stretch) * np.exp(size * noise - size**2 / 2)
         out[name] = traffic[name].copy(data=(varied * level[:, None]).astype(np.float32))
     return out.assign_attrs(randomised=f"variant {variant} of seed {seed}: {spread}")
+
+
+def even_point(variant: int, seed: int) -> NDArray[np.float64]:
+    """(4,) in 0 .. 1: the variant's point of a Kronecker sequence, so that few variants already spread evenly.
+
+    Its steps are the powers of 1 / g with g^5 = g + 1 (Roberts' R sequence, the golden ratio in four dimensions); it
+    starts at a point drawn by the seed.
+    """
+    start = np.random.default_rng(np.random.SeedSequence((seed, VARIANT))).uniform(size=4)
+    return np.asarray(np.clip((start + variant * STEP ** -np.arange(1.0, 5.0)) % 1.0, 1e-6, 1 - 1e-6))
 
 
 def shifted(values: NDArray[np.float64], steps: NDArray[np.float64]) -> NDArray[np.float64]:

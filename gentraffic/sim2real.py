@@ -51,7 +51,7 @@ def fit_weighted(
     *,
     on_step: Callable[[int, int, float], None] | None = None,
 ) -> Fitted:
-    """Train `sim-mstnet` on real parts and on groups of synthetic ones (`drawn`, one group each), for `plan.steps` in all.
+    """Train `sim-mstnet` on real parts and on groups of synthetic ones (`drawn`, one group each), `plan.steps` in all.
 
     real_later: real parts that choose the weights and the best step. Raises BadInput where a part gives no window.
     """
