@@ -16,7 +16,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +26,8 @@ from gentraffic.atomic import replacing
 from gentraffic.files import read_traffic, write_traffic
 from gentraffic.forecast_training import Plan
 from gentraffic.forecasting import fit_forecaster, forecasts, score
-from gentraffic.sim2real import SIM_MSTNET, fit_weighted
-from gentraffic.validation import VARIANTS, Material, default_plan, naive_scores, one_score, prepare
+from gentraffic.sim2real import SIM_MSTNET, Weigh, fit_weighted
+from gentraffic.validation import VARIANTS, Material, naive_scores, one_score, plan_for, prepare
 from gentraffic.validation_table import gap_percent, interval
 
 CITIES = {"sd": "1h", "nc": "30min", "nj": "15min"}
@@ -41,7 +40,8 @@ ARMS = (
     BOTH,
     f"{BOTH}, randomised",
     "both, half and half",
-    "sim-mstnet",
+    "sim-mstnet, equal weights",
+    SIM_MSTNET,
 )
 
 
@@ -81,8 +81,8 @@ def make(data: Path, work: Path, quick: bool) -> None:
 def train(arm: str, material: Material, plan: Plan) -> Any:
     """Train Sim-MSTNet one way: the model ready to use."""
     (real, later), (drawn, drawn_later) = material.real, material.synthetic
-    if arm == "sim-mstnet":
-        return fit_weighted(real, later, material.variants, plan)
+    if arm.startswith(SIM_MSTNET):
+        return fit_weighted(real, later, material.variants, plan, Weigh(choose=arm == SIM_MSTNET))
     if arm == "few real":
         return fit_forecaster(SIM_MSTNET, real, later, plan)
     some = material.variants if "randomised" in arm else drawn
@@ -133,7 +133,7 @@ def main() -> None:
         material = prepare(
             *files[city], services=services, few=float(few), pick=int(seed), variants=VARIANTS if kind == "sim" else 0
         )
-        plan = replace(default_plan(args.steps), seed=int(seed))
+        plan = plan_for("lstm" if kind == "tstr" else SIM_MSTNET, args.steps, int(seed))
         if kind == "tstr":
             found = one_score("lstm", task["training"], material, plan)
         else:

@@ -83,7 +83,7 @@ def validate(
     with progress("training forecasters", quiet=quiet) as tell:
         found = validation.validate(
             measured, drawn, list(dict.fromkeys(forecasters)), services=services, few=few, seeds=seeds, seed=seed,
-            holdout=holdout, horizon=horizon, plan=validation.default_plan(steps), on_fit=tell,
+            holdout=holdout, horizon=horizon, steps=steps, on_fit=tell,
         )  # fmt: skip
     values = {"real": str(real), "synthetic": str(synthetic)} | to_json(found)
     values |= {"few_percent": few, "seeds": seeds, "seed": seed, "seconds": round(time.perf_counter() - began, 1)}

@@ -34,12 +34,14 @@ STEPS = 800  # batches, where the plan leaves it open
 @dataclass(frozen=True)
 class Weigh:
     """rounds: of training, with a choice of weights between them. real: the weight that the real samples start with.
-    samples: windows per group of which moments are taken. ridge: how strongly the head is held where it is."""
+    samples: windows per group of which moments are taken. ridge: how strongly the head is held where it is. choose:
+    False leaves every window the same weight, for comparison: rounds and solved heads without the outer problem."""
 
     rounds: int = 3
     real: float = 0.5
     samples: int = 1500
     ridge: float = 0.03
+    choose: bool = True
 
 
 def fit_weighted(
@@ -73,6 +75,8 @@ def fit_weighted(
     n, sizes = len(real), np.array([len(w) for w in train], dtype=np.float64)
     within = sizes[:n] / sizes[:n].sum()  # real parts share the weight of group 0
     weights = np.append(weigh.real, np.full(len(drawn), (1 - weigh.real) / len(drawn)))
+    if not weigh.choose:
+        weights = np.append(sizes[:n].sum(), sizes[n:]) / sizes.sum()
     chosen, history, best = [weights.tolist()], [], (float("inf"), model.state_dict())
     total = plan.steps or STEPS
     steps = total // weigh.rounds
@@ -87,22 +91,23 @@ def fit_weighted(
         if trainer.best_score < best[0]:
             best = (trainer.best_score, {name: v.clone() for name, v in model.state_dict().items()})
         if k + 1 < weigh.rounds:
-            found = choose_weights(model, train, n, later, weights, weigh, plan.seed)
-            weights = found.weights
-            chosen.append(weights.tolist())
-            history.append([found.history[0], found.value, found.bound])
+            problems = head_problems(model, [train[:n], *([w] for w in train[n:])], later, weigh, plan.seed)
+            if weigh.choose:
+                found = choose_weights(problems, weights)
+                weights = found.weights
+                chosen.append(weights.tolist())
+                history.append([found.history[0], found.value, found.bound])
+            with torch.no_grad():  # the inner optimum: where the next round starts
+                for s, problem in enumerate(problems):
+                    model.head[s] = torch.from_numpy(problem.solve(weights))
     model.load_state_dict(best[1])
     told = {"weights": chosen, "outer": history, "plan": asdict(plan), "weigh": asdict(weigh)}
     return Fitted(SIM_MSTNET, model.eval(), told)
 
 
-def choose_weights(
-    model: Any, train: Sequence[Windows], real: int, later: Sequence[Windows], start: Floats, weigh: Weigh, seed: int
-) -> Weighting:
-    """New group weights for a network's features. train: `real` parts of group 0, then one part per group."""
+def choose_weights(problems: Sequence[HeadProblem], start: Floats) -> Weighting:
+    """The group weights (G,) that minimise the mean outer loss of the services' heads."""
     from forecasters.bilevel import minimise_by_cuts
-
-    problems = head_problems(model, [list(train[:real]), *([w] for w in train[real:])], later, weigh, seed)
 
     def outer(weights: Floats) -> tuple[float, Floats]:
         values, slopes = zip(*(problem(weights) for problem in problems), strict=True)

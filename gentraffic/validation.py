@@ -9,7 +9,7 @@ may be known (for tested cells their own earlier steps), so units and levels of 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 LOCATIONS = 5  # fewer of them are not split
 BLOCK_M = 2000.0  # what a location is where the file names none
 SYNTHETIC = 0.85, 0.15  # of the synthetic steps: training, and choice of weights where no real ones may be used
+LEARNING_RATE = {SIM_MSTNET: 3e-3}  # else 1e-3
 VARIANTS = 8  # of the synthetic traffic that sim-mstnet weighs
 FEW = 31  # purpose of the stream that picks the few real cells
 TRAININGS = ("trtr", "tstr", "aug")
@@ -135,13 +136,14 @@ def validate(
     seed: int = 0,
     holdout: float = 0.2,
     horizon: int = 1,
-    plan: Plan | None = None,
+    steps: int | None = None,
     on_fit: Callable[[int, int], None] | None = None,
 ) -> Validation:
     """Train every forecaster three ways with each of `seeds` seeds, and score all on the same real windows.
 
-    few: with less than 100 percent, `trtr` and `aug` use that share of the real training cells, other ones with every
-    seed. on_fit: told (done, of) before each training. Raises WrongUse for an unknown forecaster, and as `prepare`.
+    steps: of each training. few: with less than 100 percent, `trtr` and `aug` use that share of the real training
+    cells, other ones with every seed. on_fit: told (done, of) before each training. Raises WrongUse for an unknown
+    forecaster, and as `prepare`.
     """
     from forecasters import FORECASTERS, NAIVE
 
@@ -153,7 +155,6 @@ def validate(
     if seeds < 1 or horizon < 1:
         raise WrongUse(f"{seeds} seeds, {horizon} steps ahead: give 1 or more of each")
     learned = [name for name in forecasters if name not in NAIVE]
-    plan = plan or default_plan()
     scores: dict[str, dict[str, list[Scores]]] = {n: {t: [] for t in TRAININGS} for n in learned}
     done, of = 0, len(learned) * len(TRAININGS) * seeds
     told: dict[str, Any] = {}
@@ -167,17 +168,17 @@ def validate(
                 if on_fit is not None:
                     on_fit(done, of)
                 scores[name][training].append(
-                    one_score(name, training, material, replace(plan, seed=seed + k), horizon, told)
+                    one_score(name, training, material, plan_for(name, steps, seed + k), horizon, told)
                 )
                 done += 1
     return Validation(material, scores, naive_scores(material, horizon), horizon, told)
 
 
-def default_plan(steps: int | None = None) -> Plan:
+def plan_for(name: str, steps: int | None = None, seed: int = 0) -> Plan:
     """What validation trains with: every step of a cell starts a window, since measured series are short."""
     from gentraffic.forecast_training import Plan
 
-    return Plan(steps=steps or 800, stride=1)
+    return Plan(steps=steps or 800, stride=1, learning_rate=LEARNING_RATE.get(name, 1e-3), seed=seed)
 
 
 def one_score(
@@ -236,12 +237,13 @@ def _services(real: xr.Dataset, drawn: xr.Dataset, wanted: Sequence[str]) -> tup
 
 def _measured(real: xr.Dataset, names: list[str], per_day: int) -> tuple[xr.Dataset, list[str]]:
     """The live cells of the real file without copies of them, and notes on what was left out."""
+    from gentraffic.forecast_data import TRAIN
     from gentraffic.training_data import repeats
 
     notes = []
-    live = _live(real, names)
+    live = _live(real.isel(time=slice(round(TRAIN * real.sizes["time"]))), names)  # what may be known
     if not live.any():
-        raise BadInput("--real: every cell is dead (zero throughout): there is nothing to forecast")
+        raise BadInput("--real: every cell is dead (zero in all training steps): there is nothing to forecast")
     if str(real.attrs.get("network", "")).startswith("uomo-sd") and "week" in real.coords:
         live &= np.asarray(real["week"].values == 0)  # week 1 is a copy with 0.6% jitter
     kept = real.isel(cell=np.flatnonzero(live))
@@ -280,12 +282,12 @@ def _held_out(real: xr.Dataset, holdout: float, seed: int) -> tuple[NDArray[np.i
 
 
 def _variants(drawn: xr.Dataset, names: list[str], count: int, seed: int) -> list[Part]:
-    """Training parts of `count` variants, the first as drawn; members take turns."""
+    """Training parts of `count` variants: first the members as drawn, then randomised ones of them in turn."""
     from gentraffic.forecast_data import networks_of, split
     from gentraffic.randomise import randomise
 
     members = [drawn.isel(member=m) for m in range(drawn.sizes["member"])] if "member" in drawn.dims else [drawn]
-    found = [randomise(members[v % len(members)], v, seed=seed) for v in range(count)]
+    found = [randomise(members[v % len(members)], v if v >= len(members) else 0, seed=seed) for v in range(count)]
     return [split(network, *SYNTHETIC)[0] for ds in found for network in networks_of(ds, names)]
 
 

@@ -89,9 +89,7 @@ def test_level_and_noise_have_the_spread_they_say() -> None:
     assert np.ptp(level, axis=1).max() < 1e-6
     noisy = [randomise(flat.isel(cell=slice(99)), v, Spread(0.0, 0.4, 0.0, 0.0, 0.0)) for v in range(1, 13)]
     sizes = np.sort([np.log(ds["internet"].values).std(1).mean() for ds in noisy])
-    np.testing.assert_allclose(
-        sizes, np.linspace(0, 0.4, 25)[1::2], atol=0.05
-    )  # evenly, up to all allowed
+    np.testing.assert_allclose(sizes, np.linspace(0, 0.4, 25)[1::2], atol=0.05)  # evenly, up to all allowed
 
 
 @pytest.mark.parametrize("memory", [0.0, 0.5, 0.9])
