@@ -95,7 +95,7 @@ def train(arm: str, material: Material, plan: Plan) -> Any:
 def tasks(args: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
     """(key, what to do) of every row."""
     shares = (100, 10, 5) if not args.quick else (10,)
-    for seed in range(args.seeds):
+    for seed in args.seeds:
         for city in args.cities:
             for few in shares:
                 for training in ("trtr", "aug", *(("tstr",) if few == shares[0] else ())):
@@ -114,13 +114,13 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="a folder for the files and models made on the way")
     parser.add_argument("-o", "--out", type=Path, required=True, help="rows as JSON")
     parser.add_argument("--cities", nargs="+", default=["sd", "nc"], choices=list(CITIES))
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--only", default="", help="rows whose key contains this")
     parser.add_argument("--quick", action="store_true", help="one city, one seed, few steps: does it run?")
     args = parser.parse_args()
     if args.quick:
-        args.cities, args.seeds, args.steps = ["sd"], 1, 20
+        args.cities, args.seeds, args.steps = ["sd"], [0], 20
     torch.set_num_threads(1)
     make(args.data, args.work, args.quick)
     done: dict[str, Any] = json.loads(args.out.read_text(encoding="utf-8")) if args.out.exists() else {}
