@@ -60,9 +60,9 @@ def test_the_same_seed_gives_the_same_bits(parts: tuple[list[Part], list[Part], 
 def test_without_the_outer_problem_every_window_weighs_the_same(
     parts: tuple[list[Part], list[Part], list[Part]],
 ) -> None:
-    real, later, drawn = parts
+    [real], _, drawn = parts
     [weights] = fit_weighted(*parts, replace(PLAN, steps=3), Weigh(choose=False)).told["weights"]
-    windows = [3 * (real[0].last - 25), *(8 * (part.last - 25) for part in drawn)]
+    windows = [3 * (real.last - 25), *(8 * (part.last - 25) for part in drawn)]
     np.testing.assert_allclose(weights, np.array(windows) / sum(windows))
 
 
@@ -79,15 +79,12 @@ def test_head_problems_are_of_the_groups_and_of_what_was_kept_aside(
     problems = head_problems(model, [[w] for w in windows], aside, Weigh(samples=10**6), 0)
     assert len(problems) == 2
     for s, problem in enumerate(problems):
-        for losses, groups in (
-            (problem.inner.loss(problem.start), windows),
-            (problem.outer.loss(problem.start), aside),
-        ):
-            for loss, w in zip(losses, groups, strict=True):
-                with torch.inference_mode():
-                    past, future = w.gather(torch.arange(len(w)))
-                    error = (model(past) - future)[..., s].square().mean()
-                assert loss == pytest.approx(float(error) / 2, rel=1e-4)
+        losses = [*problem.inner.loss(problem.start), *problem.outer.loss(problem.start)]
+        for loss, w in zip(losses, [*windows, *aside], strict=True):
+            with torch.inference_mode():
+                past, future = w.gather(torch.arange(len(w)))
+                error = (model(past) - future)[..., s].square().mean()
+            assert loss == pytest.approx(float(error) / 2, rel=1e-4)
 
 
 def test_too_short_a_series_is_told(parts: tuple[list[Part], list[Part], list[Part]]) -> None:
