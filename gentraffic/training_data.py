@@ -59,11 +59,14 @@ class Source:
         return out
 
 
-def read_source(traffic: xr.Dataset, contexts: Sequence[xr.Dataset], service: str | None = None) -> Source:
+def read_source(
+    traffic: xr.Dataset, contexts: Sequence[xr.Dataset], service: str | None = None, *, alone: bool = False
+) -> Source:
     """A training source from a Traffic Dataset and the context, among those given, that holds all its cells.
 
-    Dead cells are left out. Raises WrongUse when several services or contexts could be meant, BadInput for a series
-    shorter than a week, a cadence that does not divide the hour, or no live cell.
+    Dead cells are left out. alone: nothing that is done to a cell looks at another one, as privacy needs it. Raises
+    WrongUse when several services or contexts could be meant, BadInput for a series shorter than a week, a cadence that
+    does not divide the hour, or no live cell.
     """
     from gentraffic.schema import local_time, one_service
 
@@ -81,13 +84,10 @@ def read_source(traffic: xr.Dataset, contexts: Sequence[xr.Dataset], service: st
     if days < 7:
         raise BadInput(f"{days} whole days of traffic: a week or more is needed to fit on")
     values = values[:, first : first + days * 24 * per_hour]
-    if days > 7 and repeats(values, 7 * 24 * per_hour):
+    if days > 7 and not alone and repeats(values, 7 * 24 * per_hour):
         days = 7
         values = values[:, : 7 * 24 * per_hour]  # uomo_sd: what follows the first week is the first week again
-    if traffic.attrs.get("network", "").startswith("uomo-sd"):
-        live = (values.max(axis=1) > 0) & (traffic["week"].values == 0)  # week 1 is a copy with 0.6% jitter
-    else:
-        live = values.max(axis=1) > 0
+    live = (values.max(axis=1) > 0) & counted(traffic)
     if not live.any():
         raise BadInput("every cell is dead (all zero): there is nothing to fit on")
     keep = np.flatnonzero(live)
@@ -102,7 +102,9 @@ def read_source(traffic: xr.Dataset, contexts: Sequence[xr.Dataset], service: st
     return Source(
         network=str(traffic.attrs.get("network") or named or name),
         ratio=ratio,
-        clean=fill_recurring_gaps(ratio, per_hour),
+        clean=np.concatenate([fill_recurring_gaps(r[None], per_hour) for r in ratio])
+        if alone
+        else fill_recurring_gaps(ratio, per_hour),
         level=level,
         per_hour=per_hour,
         weekday=int(local[first].day_of_week),
@@ -111,6 +113,13 @@ def read_source(traffic: xr.Dataset, contexts: Sequence[xr.Dataset], service: st
         location=location,
         cell_id=ids,
     )
+
+
+def counted(traffic: xr.Dataset) -> NDArray[np.bool_]:
+    """Which cells of a Traffic Dataset count: not week 1 of `uomo_sd`, a copy of its week 0 with 0.6% jitter."""
+    if str(traffic.attrs.get("network", "")).startswith("uomo-sd"):
+        return np.asarray(traffic["week"].values == 0)
+    return np.ones(traffic.sizes["cell"], dtype=np.bool_)
 
 
 def fill_recurring_gaps(ratio: NDArray[np.float32], per_hour: int, share: float = 0.15) -> NDArray[np.float32]:
