@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
+from gentraffic.cli_fit_private import DP_OPTIONS, check_private, fit_private
 from gentraffic.cli_options import COMMON, bundled_cities, command_line, progress, report, with_options
 
 FILE = click.Path(path_type=Path)
@@ -26,10 +28,10 @@ SAMPLERS = ("stouter",)  # keys of samplers.SAMPLERS, written out because import
 @click.option("-o", "--out", type=FILE, required=True, metavar="DIR", help="The model folder.")
 @click.option("--service", metavar="NAME", help="The traffic variable to learn, where a file has several.")
 @click.option(
-    "--holdout", default=0.2, show_default=True, help="Share of locations held out, to stop in time and to score."
+    "--holdout", default=0.2, show_default=True, help="Share of locations held out, to stop in time and to score; with --dp-epsilon none unless given."
 )
-@click.option("--steps", type=int, help="Training steps at most. [default: 2500]")
-@click.option("--batch", type=int, help="Windows per step. [default: 64]")
+@click.option("--steps", type=int, help="Training steps at most. [default: 2500; 200 with --dp-epsilon]")
+@click.option("--batch", type=int, help="Windows, with --dp-epsilon expected cells, per step. [default: 64; 128]")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--threads", type=int, default=0, help="Threads of torch. [default: all cores]")
 @click.option(
@@ -44,6 +46,7 @@ SAMPLERS = ("stouter",)  # keys of samplers.SAMPLERS, written out because import
     "--evidence", type=FILE, metavar="FILE.json", help="For the model card: finished rows of benchmarks/p1.py."
 )
 @click.option("--scores", type=FILE, metavar="FILE.json", help="Scores for provenance.json, where none are held out.")
+@with_options(DP_OPTIONS)
 @with_options(COMMON)  # fmt: skip
 def fit(
     name: str, traffic: tuple[Path, ...], context: tuple[Path, ...], out: Path, as_json: bool, quiet: bool,
@@ -55,6 +58,10 @@ def fit(
     gentraffic import uomo uomo_sd.npz -o sd.nc --context sd-context.nc
     gentraffic fit stouter --traffic sd.nc --context sd-context.nc -o my-model
     gentraffic sample --city milan --model my-model -o milan.nc
+
+    \b
+    gentraffic fit stouter --traffic mine.nc --context mine-context.nc --start stouter-base
+        --dp-epsilon 8 --dp-delta 1e-5 -o my-private-model
 
     To resume after an interruption, run the same command again: the result is the same to the last bit.
     """
@@ -77,6 +84,13 @@ def fit(
         raise WrongUse(f"--holdout {options['holdout']}: give 0 (none) to 0.5")
     if options["threads"]:
         torch.set_num_threads(options["threads"])
+    if check_private(name, options):
+        asked = click.get_current_context().get_parameter_source("holdout") is not ParameterSource.DEFAULT
+        fit_private(
+            traffic, context, out, design_of(name, options), options,
+            holdout=options["holdout"] if asked else 0.0, as_json=as_json, quiet=quiet,
+        )  # fmt: skip
+        return
     design, plan = design_of(name, options), plan_of(options)
     evidence = read_rows(options["evidence"]) if options["evidence"] else {}
     contexts = [read_context(path) for path in context]
