@@ -28,7 +28,10 @@ SAMPLERS = ("stouter",)  # keys of samplers.SAMPLERS, written out because import
 @click.option("-o", "--out", type=FILE, required=True, metavar="DIR", help="The model folder.")
 @click.option("--service", metavar="NAME", help="The traffic variable to learn, where a file has several.")
 @click.option(
-    "--holdout", default=0.2, show_default=True, help="Share of locations held out, to stop in time and to score; with --dp-epsilon none unless given."
+    "--holdout",
+    default=0.2,
+    show_default=True,
+    help="Share of locations held out, to stop in time and to score; with --dp-epsilon none unless given.",
 )
 @click.option("--steps", type=int, help="Training steps at most. [default: 2500; 200 with --dp-epsilon]")
 @click.option("--batch", type=int, help="Windows, with --dp-epsilon expected cells, per step. [default: 64; 128]")
