@@ -26,6 +26,7 @@ FEWEST_CELLS = 50  # listed; below this no epsilon that means anything leaves an
 SECRET_BYTES = 32
 EPSILON_ERROR = 0.01  # of the accountant's grid; the figure that it gives is an upper bound all the same
 HIGHEST_SIGMA = 1e4
+MOST_EPSILON = 50.0  # beyond, the promise is empty
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,10 @@ class Privacy:
 
 def check_privacy(privacy: Privacy, cells: int) -> None:
     """Raise WrongUse for figures that promise nothing. cells: how many are listed."""
-    if not privacy.epsilon > 0:
-        raise WrongUse(f"--dp-epsilon {privacy.epsilon:g}: give a number above 0, such as 8")
+    if not 0 < privacy.epsilon <= MOST_EPSILON and not np.isinf(privacy.epsilon):
+        raise WrongUse(
+            f"--dp-epsilon {privacy.epsilon:g}: give a number above 0 and at most {MOST_EPSILON:g}, such as 8"
+        )
     if cells < FEWEST_CELLS:
         raise WrongUse(f"{cells} cells are too few for --dp-epsilon: give {FEWEST_CELLS} or more, or do not publish")
     if not 0 < privacy.delta < 1 / cells:
@@ -100,7 +103,7 @@ def noise_for(privacy: Privacy, *, sample_rate: float, steps: int, needs_range: 
         return [*first, Mechanism("statistics", 0.0), *last]
 
     def once(sigma: float) -> list[Mechanism]:
-        # twice the noise on the range, which has few bins to choose from: a fifth of what both spend (zCDP)
+        # the range gets a fifth of what both spend (zCDP): it has few bins to choose from
         first = [Mechanism("range", 2 * sigma)] if needs_range else []
         return [*first, Mechanism("statistics", sigma)]
 
@@ -150,13 +153,19 @@ class Secret:
 
 
 def _least_sigma(epsilon: Callable[[float], float], target: float) -> float:
-    """The least noise multiplier, to a thousandth, whose epsilon is at most the target."""
-    low, high = 0.05, 1.0
+    """The least noise multiplier, to two thousandths, whose epsilon is at most the target."""
+    from scipy.optimize import brentq
+
+    low = high = 2.0
     while epsilon(high) > target:
         low, high = high, 2 * high
         if high > HIGHEST_SIGMA:
             raise WrongUse(f"no noise gives epsilon {target:g}: give a larger --dp-epsilon, or fewer --steps")
-    while high / low > 1.001:
-        middle = float(np.sqrt(low * high))
-        low, high = (middle, high) if epsilon(middle) > target else (low, middle)
-    return high
+    while epsilon(low) <= target:  # downwards by halves: where the noise is far too small, the accountant takes long
+        low, high = low / 2, low
+    sigma = float(
+        np.exp(brentq(lambda log: np.log(epsilon(np.exp(log)) / target), np.log(low), np.log(high), xtol=5e-4))
+    )
+    while epsilon(sigma) > target:
+        sigma *= 1.001
+    return sigma

@@ -23,14 +23,18 @@ from gentraffic.level import LOCATION, NOISE, OWN, QUANTILES, SHARED, SMOOTH, Ne
 from gentraffic.private import Privacy, Secret
 from gentraffic.scaling import FLOOR, Scaler
 
-SURE = 4.0  # standard deviations of the noise that the fullest window must hold to be believed
+SURE = 3.0  # standard deviations of the noise that the fullest window must hold to be believed
 LANDMARKS = 24
 MOST = 0.3  # quantile of the norms of the listed cells' features to which longer ones are shortened
-HALF = 3.0  # natural logs on either side of the middle of the range in which levels are taken as they are
-VAGUE = 4.0  # prior variance of a network's mean around the middle
+HALF = 3.0  # natural logs on either side of the middle of the window in which levels are taken as they are
+WIDEST = 8.0  # half width of a given range that can stand for such a window
+LEAST_SPREAD, MOST_SPREAD = 0.3, 2.0  # of log levels
+VARIANCE_SPREAD = 0.8  # how far the variance of log levels may lie from the sum of its parts in `level`
+LIVE, LIVE_SPREAD = 0.75, 0.25  # share of the listed cells that has traffic, before anything is known
 WEIGHTS = {"count": 0.2, "level": 0.6, "square": 0.3, "features": 0.7}  # of the parts of a cell's vector
 SCALING = {"log": 0.25, "log square": 0.25}
-LOG_MIDDLE, LOG_HALF, LOG_SQUARE = -0.725, 0.775, 4.0  # log(ratio + FLOOR) has mean in (-3, 0.05): Jensen, ratio mean 1
+USUAL_MEAN, USUAL_VARIANCE = (-0.2, 0.15), (0.6, 0.3)  # of log(ratio + FLOOR), as in public networks, +- spread
+LOG_MIDDLE, LOG_HALF, LOG_SQUARE = -0.725, 0.775, 4.0  # log(ratio + FLOOR) has mean in (-3, 0.05) (Jensen)
 
 
 @dataclass(frozen=True)
@@ -60,17 +64,18 @@ def fit_private_levels(
 
     noise: noise multipliers of the mechanisms "range" and "statistics".
     """
-    middles = [middle_of(n, i, privacy, noise, secret) for i, n in enumerate(networks)]
+    windows = [window_of(n, i, privacy, noise, secret) for i, n in enumerate(networks)]
     features = [Features(n.scale, both(n.counts, n.around)) for n in networks]
     shares = [
-        cell_vectors(n, f, middle, scaler=scaler) for n, f, middle in zip(networks, features, middles, strict=True)
+        cell_vectors(n, f, window, scaler=scaler) for n, f, window in zip(networks, features, windows, strict=True)
     ]
     released = [
         noisy_sum(s, noise["statistics"], secret.normal("statistics", i, s.shape[1])) for i, s in enumerate(shares)
     ]
     weights = part_weights(scaler=scaler)
-    levels = _posterior(networks, features, middles, released, noise["statistics"], weights)
-    return levels, _scaler(released, weights) if scaler else None
+    levels = _posterior(networks, features, windows, released, noise["statistics"], weights)
+    listed = sum(len(n.location) for n in networks)
+    return levels, _scaler(released, listed, noise["statistics"], weights) if scaler else None
 
 
 def clip_norm(vectors: Floats, most: float = 1.0) -> Floats:
@@ -86,15 +91,25 @@ def noisy_sum(vectors: Floats, noise_multiplier: float, draws: Floats) -> Floats
     return out
 
 
-def middle_of(network: PrivateLevels, number: int, privacy: Privacy, noise: dict[str, float], secret: Secret) -> float:
-    """The log level around which a network's levels lie.
+@dataclass(frozen=True)
+class Window:
+    """The log levels of a network that are taken as they are: within `half` of `middle`; those beyond are clipped."""
 
-    The middle of the given range where that is narrow; else that of the HALF-wide window on a noisy histogram of log
-    levels, one bin per natural log, that holds most. Raises WrongUse where the noise hides which one that is.
+    middle: float
+    half: float
+
+
+def window_of(network: PrivateLevels, number: int, privacy: Privacy, noise: dict[str, float], secret: Secret) -> Window:
+    """Where a network's log levels lie.
+
+    The given range where that is narrow. Else the window of half width HALF that holds most of a noisy histogram, one
+    bin per natural log; and where the noise hides which one that is, the given range again. Raises WrongUse where that
+    is too wide to learn anything in.
     """
     low, high = np.log(privacy.level_range)
+    whole = Window(float(low + high) / 2, float(high - low) / 2)
     if not needs_range(privacy):
-        return float((low + high) / 2)
+        return whole
     bins = int(np.ceil(high - low))
     at = np.clip(np.floor(_log(network.level) - low).astype(np.int64), 0, bins - 1)
     hot = (at[:, None] == np.arange(bins)) * (network.level > 0)[:, None].astype(np.float64)  # (N, bins)
@@ -103,14 +118,15 @@ def middle_of(network: PrivateLevels, number: int, privacy: Privacy, noise: dict
     held = np.convolve(counts, kernel, mode="same")
     best = int(held.argmax())
     if held[best] < SURE * noise["range"] * np.linalg.norm(kernel):
+        if whole.half <= WIDEST:
+            return whole
         raise WrongUse(
             f"{network.network}: too few cells to find the range of their levels under this epsilon; give "
             "--dp-level-range LOW HIGH, the mean traffic per cell and step that is publicly known to hold for all"
         )
     near_best = np.arange(max(best - 3, 0), min(best + 3, bins))
     inside = np.maximum(counts[near_best], 0.0)
-    centre = np.dot(inside, near_best) / inside.sum() if inside.sum() > 0 else best
-    return float(low + centre + 0.5)
+    return Window(float(low + np.dot(inside, near_best) / inside.sum() + 0.5), HALF)
 
 
 def needs_range(privacy: Privacy) -> bool:
@@ -161,14 +177,14 @@ def part_weights(*, scaler: bool) -> dict[str, float]:
     return {name: w / whole for name, w in weights.items()}
 
 
-def cell_vectors(network: PrivateLevels, features: Features, middle: float, *, scaler: bool) -> Floats:
+def cell_vectors(network: PrivateLevels, features: Features, window: Window, *, scaler: bool) -> Floats:
     """What each listed cell adds to the released sums: (N, 3 + 8 + r [+ 2]), norm at most 1; nothing if it is dead.
 
-    [1, y, y^2, f y / most, logs] by their weights; y in [-1, 1] is the log level around the middle over HALF.
+    [1, y, y^2, f y / most, logs] by their weights; y in [-1, 1] is (log level - middle) / half of the window.
     """
     weights = part_weights(scaler=scaler)
     live = (network.level > 0).astype(np.float64)[:, None]
-    y = np.clip((_log(network.level)[:, None] - middle) / HALF, -1.0, 1.0)
+    y = np.clip((_log(network.level)[:, None] - window.middle) / window.half, -1.0, 1.0)
     f = features.short[:, 1:]
     parts = [
         weights["count"] * np.ones_like(y),
@@ -186,7 +202,7 @@ def cell_vectors(network: PrivateLevels, features: Features, middle: float, *, s
 def _posterior(
     networks: Sequence[PrivateLevels],
     features: Sequence[Features],
-    middles: Sequence[float],
+    windows: Sequence[Window],
     released: Sequence[Floats],
     sigma: float,
     weights: dict[str, float],
@@ -197,15 +213,15 @@ def _posterior(
     (covariance from the list of cells), z the noise of the mechanism. The linear weights of two networks share
     SHARED / (SHARED + OWN) of their variance.
     """
-    total = [np.maximum(r[0] / weights["count"], 8.0) for r in released]  # live cells, at least a few
+    total = [live_cells(r[0], len(n.location), sigma, weights) for n, r in zip(networks, released, strict=True)]
     sizes = [f.listed.shape[1] for f in features]
     at = np.concatenate([[0], np.cumsum(sizes)])
     prior, maps, cover = (np.zeros((at[-1], at[-1])) for _ in range(3))
     sums = np.zeros(at[-1])
-    for i, (n, f, r) in enumerate(zip(networks, features, released, strict=True)):
+    for i, (n, f, w, r) in enumerate(zip(networks, features, windows, released, strict=True)):
         here = slice(at[i], at[i + 1])
-        live = min(float(total[i] / len(n.location)), 1.0)
-        prior[here, here] = np.diag([VAGUE, *np.ones(sizes[i] - 1)])
+        live = total[i] / len(n.location)
+        prior[here, here] = np.diag([(w.half / 2) ** 2, *np.ones(sizes[i] - 1)])
         maps[here, here] = live * f.short.T @ f.listed
         own = live * f.short.T @ f.short
         group = (n.location[:, None] == np.unique(n.location)[None, :]).astype(np.float64)
@@ -213,44 +229,55 @@ def _posterior(
         cover[here, here] = NOISE * own + LOCATION * (
             shared @ shared.T + (1 - live) * own  # which of a location's cells live is not known
         )
-        spread = np.array([HALF / weights["level"], *np.full(sizes[i] - 1, HALF * f.most / weights["features"])])
+        spread = w.half * np.array([1 / weights["level"], *np.full(sizes[i] - 1, f.most / weights["features"])])
         cover[here, here] += np.diag((sigma * spread) ** 2)
         sums[here] = spread * np.array([r[1], *r[3 : 3 + sizes[i] - 1]])
         for j in range(i):
             for part in range(1, 9):
                 prior[at[i] + part, at[j] + part] = prior[at[j] + part, at[i] + part] = SHARED / (SHARED + OWN)
-    beta = prior @ maps.T @ np.linalg.solve(maps @ prior @ maps.T + cover + 1e-9 * np.eye(at[-1]), sums)
+    gain = np.linalg.solve(maps @ prior @ maps.T + cover + 1e-9 * np.eye(at[-1]), maps @ prior).T
+    beta, left = gain @ sums, prior - gain @ maps @ prior  # the posterior's mean and covariance
     return {
-        n.network: _network_level(n, f, middle, beta[at[i] : at[i + 1]], r, total[i], weights)
-        for i, (n, f, middle, r) in enumerate(zip(networks, features, middles, released, strict=True))
+        n.network: _network_level(
+            n, f, w, beta[at[i] : at[i + 1]], float(left[at[i], at[i]]), r, total[i], sigma, weights
+        )
+        for i, (n, f, w, r) in enumerate(zip(networks, features, windows, released, strict=True))
     }
 
 
 def _network_level(
     network: PrivateLevels,
     features: Features,
-    middle: float,
+    window: Window,
     beta: Floats,
+    doubt: float,
     released: Floats,
     live: float,
+    sigma: float,
     weights: dict[str, float],
 ) -> NetworkLevel:
-    """The level model as `sample` takes it; residuals are normal, with the variance that the POIs do not explain."""
+    """The level model as `sample` takes it.
+
+    Residuals are normal, with the variance that the POIs do not explain and what the noise leaves in doubt about the
+    network's mean (`doubt`, a variance).
+    """
     from scipy.stats import norm
 
     fitted = features.listed @ beta  # over the middle
-    mean = HALF * released[1] / weights["level"] / live
-    second = HALF**2 * released[2] / weights["square"] / live
-    variance = float(np.clip(second - mean**2, 0.3**2, (HALF / 1.5) ** 2))
-    left = max(variance - float(fitted.var()), 0.3 * variance)
-    highest = middle + HALF
+    mean = window.half * released[1] / weights["level"] / live
+    second = window.half**2 * released[2] / weights["square"] / live
+    hidden = sigma * window.half**2 / weights["square"] / live
+    variance = shrunk(second - mean**2, hidden, SHARED + OWN + SMOOTH + LOCATION + NOISE, VARIANCE_SPREAD)
+    variance = float(np.clip(variance, LEAST_SPREAD**2, MOST_SPREAD**2))
+    left = max(variance - float(fitted.var()), 0.3 * variance) + doubt
+    highest = window.middle + window.half
     share = np.clip(np.linspace(0.0, 1.0, QUANTILES), 0.5 / QUANTILES, 1 - 0.5 / QUANTILES)
     residual = np.sqrt(left) * norm.ppf(share)
-    drawn = np.minimum(middle + fitted[:, None] + residual[None, :], highest)
+    drawn = np.minimum(window.middle + fitted[:, None] + residual[None, :], highest)
     linear = np.sqrt((SHARED + OWN) / 8) * beta[1:9]
     pull = features.root @ beta[9:] * np.sqrt(SMOOTH) / SMOOTH  # NetworkLevel.centre multiplies by SMOOTH
     return NetworkLevel(
-        mean=float(middle + beta[0]),
+        mean=float(window.middle + beta[0]),
         spread=float(np.sqrt(variance)),
         scale=network.scale,
         weights=linear,
@@ -262,13 +289,27 @@ def _network_level(
     )
 
 
-def _scaler(released: Sequence[Floats], weights: dict[str, float]) -> Scaler:
+def live_cells(released: float, listed: int, sigma: float, weights: dict[str, float]) -> float:
+    """How many of the listed cells have traffic, from a noisy count: between a few and all of them."""
+    count = shrunk(released / weights["count"], sigma / weights["count"], LIVE * listed, LIVE_SPREAD * listed)
+    return float(np.clip(count, min(8.0, listed), listed))
+
+
+def shrunk(value: float, noise: float, mean: float, spread: float) -> float:
+    """The posterior mean of a number seen as `value` with normal `noise`, before that known as mean and spread."""
+    share = spread**2 / (spread**2 + noise**2)
+    return share * value + (1 - share) * mean
+
+
+def _scaler(released: Sequence[Floats], listed: int, sigma: float, weights: dict[str, float]) -> Scaler:
     """Mean and spread of log(ratio + FLOOR) over the live cells of all networks."""
-    live = max(sum(float(r[0]) for r in released) / weights["count"], 8.0)
+    live = live_cells(sum(float(r[0]) for r in released), listed, sigma * np.sqrt(len(released)), weights)
+    hidden = sigma * np.sqrt(len(released)) / live
     mean = LOG_MIDDLE + LOG_HALF * sum(float(r[-2]) for r in released) / weights["log"] / live
-    mean = float(np.clip(mean, np.log(FLOOR), 0.05))
+    mean = shrunk(mean, LOG_HALF * hidden / weights["log"], *USUAL_MEAN)
     second = LOG_SQUARE * sum(float(r[-1]) for r in released) / weights["log square"] / live
-    return Scaler(mean=mean, spread=float(np.sqrt(np.clip(second - mean**2, 0.2**2, 4.0))))
+    variance = shrunk(second - mean**2, LOG_SQUARE * hidden / weights["log square"], *USUAL_VARIANCE)
+    return Scaler(mean=float(np.clip(mean, np.log(FLOOR), 0.05)), spread=float(np.sqrt(np.clip(variance, 0.04, 4.0))))
 
 
 def _log(level: Floats) -> Floats:
