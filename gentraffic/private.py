@@ -14,6 +14,7 @@ import os
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -91,7 +92,8 @@ def epsilon_of(mechanisms: Sequence[Mechanism], delta: float) -> float:
         return float(accountant.get_epsilon(delta, eps_error=EPSILON_ERROR))
 
 
-def noise_for(privacy: Privacy, *, sample_rate: float, steps: int, needs_range: bool) -> list[Mechanism]:
+@lru_cache(maxsize=16)
+def noise_for(privacy: Privacy, *, sample_rate: float, steps: int, needs_range: bool) -> tuple[Mechanism, ...]:
     """The mechanisms of a fit, with as little noise as the promise allows: [range,] statistics[, training].
 
     Without steps there is no training, and the statistics have the whole of epsilon.
@@ -100,15 +102,15 @@ def noise_for(privacy: Privacy, *, sample_rate: float, steps: int, needs_range: 
     if np.isinf(privacy.epsilon):
         first = [Mechanism("range", 0.0)] if needs_range else []
         last = [Mechanism("training", 0.0, sample_rate, steps)] if steps else []
-        return [*first, Mechanism("statistics", 0.0), *last]
+        return (*first, Mechanism("statistics", 0.0), *last)
 
-    def once(sigma: float) -> list[Mechanism]:
+    def once(sigma: float) -> tuple[Mechanism, ...]:
         # the range gets a fifth of what both spend (zCDP): it has few bins to choose from
         first = [Mechanism("range", 2 * sigma)] if needs_range else []
-        return [*first, Mechanism("statistics", sigma)]
+        return (*first, Mechanism("statistics", sigma))
 
-    def whole(sigma: float) -> list[Mechanism]:
-        return [*once(statistics), Mechanism("training", sigma, sample_rate, steps)]
+    def whole(sigma: float) -> tuple[Mechanism, ...]:
+        return (*once(statistics), Mechanism("training", sigma, sample_rate, steps))
 
     share = privacy.statistics if steps else 1.0
     statistics = _least_sigma(lambda s: epsilon_of(once(s), privacy.delta), share * privacy.epsilon)
