@@ -33,7 +33,7 @@ SAMPLERS = ("stouter",)  # keys of samplers.SAMPLERS, written out because import
     show_default=True,
     help="Share of locations held out, to stop in time and to score; with --dp-epsilon none unless given.",
 )
-@click.option("--steps", type=int, help="Training steps at most. [default: 2500; 200 with --dp-epsilon]")
+@click.option("--steps", type=int, help="Training steps at most. [default: 2500; 60 with --dp-epsilon]")
 @click.option("--batch", type=int, help="Windows, with --dp-epsilon expected cells, per step. [default: 64; 128]")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--threads", type=int, default=0, help="Threads of torch. [default: all cores]")

@@ -55,7 +55,7 @@ class Privacy:
     epsilon: float
     delta: float
     clip: float = 0.5
-    statistics: float = 0.6
+    statistics: float = 0.75
     level_range: tuple[float, float] = (1e-6, 1e15)
 
 

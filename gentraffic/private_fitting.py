@@ -67,7 +67,7 @@ def read_private(traffic: xr.Dataset, contexts: Sequence[xr.Dataset], service: s
     context, rows = _match(ids, contexts)
     if context is None:
         raise WrongUse(
-            f"no context holds all cells of {source.network}: with --dp-epsilon every traffic file needs one"
+            f"no context holds all cells of {source.network}: give the --context of every private traffic file"
         )
     own = traffic["location"].values[keep].astype(np.int64) if "location" in traffic.coords else _blocks(traffic, keep)
     at = {cell: row for row, cell in enumerate(source.cell_id.tolist())}

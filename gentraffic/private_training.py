@@ -43,12 +43,12 @@ class PrivatePlan:
     The place's, level's and network's noise in the condition is that of `training.Plan`.
     """
 
-    steps: int = 200
+    steps: int = 60
     batch: float = 128.0
     draws: int = 4
-    learning_rate: float = 1e-3
+    learning_rate: float = 0.02
     momentum: float = 0.9
-    ema: float = 0.98
+    ema: float = 0.95
     place_noise: float = 0.7
     place_keep: float = 0.5
     level_noise: float = 0.3

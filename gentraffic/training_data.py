@@ -117,7 +117,7 @@ def read_source(
 
 def counted(traffic: xr.Dataset) -> NDArray[np.bool_]:
     """Which cells of a Traffic Dataset count: not week 1 of `uomo_sd`, a copy of its week 0 with 0.6% jitter."""
-    if str(traffic.attrs.get("network", "")).startswith("uomo-sd"):
+    if str(traffic.attrs.get("network", "")).startswith("uomo-sd") and "week" in traffic.coords:
         return np.asarray(traffic["week"].values == 0)
     return np.ones(traffic.sizes["cell"], dtype=np.bool_)
 
