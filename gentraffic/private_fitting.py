@@ -25,7 +25,7 @@ from gentraffic.fitting import INFLATE, Design, build, fingerprint, fit_graphs, 
 from gentraffic.level import LevelModel
 from gentraffic.private import ADJACENCY, UNIT, Mechanism, Privacy, Secret, check_privacy, epsilon_of, noise_for
 from gentraffic.private_level import PrivateLevels, fit_private_levels, needs_range
-from gentraffic.private_training import PrivatePlan, PrivateTrainer, differs, read_checkpoint
+from gentraffic.private_training import PrivatePlan, PrivateTrainer, differs, like_it, read_checkpoint
 from gentraffic.scaling import FLOOR
 from gentraffic.training import Prepared
 from gentraffic.training_data import Source, counted, read_source
@@ -203,7 +203,7 @@ def network_of(start: Bundle | None, design: Design, networks: int, seed: int) -
     """The network as training finds it: new, or the public one's weights; a new network begins as "none of them"."""
     torch.manual_seed(seed)
     like = start.model if start is not None else build(design, networks, (1,))
-    model: STUNet = STUNet.from_config({**like.config, "networks": networks, "dropout": 0.0})
+    model = like_it(like, networks=networks, dropout=0.0)
     if start is None:
         return model
     weights = dict(start.model.state_dict())

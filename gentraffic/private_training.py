@@ -45,7 +45,7 @@ class PrivatePlan:
 
     steps: int = 60
     batch: float = 128.0
-    draws: int = 4
+    draws: int = 2
     learning_rate: float = 0.02
     momentum: float = 0.9
     ema: float = 0.95
@@ -163,6 +163,16 @@ def watched(model: STUNet) -> Any:
     return GradSampleModule(model.train(), batch_first=True, loss_reduction="sum")
 
 
+def like_it(model: Any, **changes: Any) -> STUNet:
+    """An untrained STUNet of the same configuration, but for the changes.
+
+    Not by `from_config`, which sets what was once left at its default back to that default, whatever it is told.
+    """
+    known = {name: value for name, value in model.config.items() if not name.startswith("_")}
+    made: STUNet = STUNet(**{**known, **changes})
+    return made
+
+
 def trained(model: nn.Module) -> list[nn.Parameter]:
     """The weights that DP-SGD changes."""
     return [p for p in model.parameters() if p.requires_grad]
@@ -194,6 +204,9 @@ class PrivateTrainer:
         self.time, self.scaler, self.plan = time, scaler, plan
         self.privacy, self.mechanism, self.secret = privacy, mechanism, secret
         self.checkpoint, self.fingerprint = checkpoint, fingerprint
+        for module in model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) or (isinstance(module, nn.Dropout) and module.p > 0):
+                raise ValueError(f"{type(module).__name__} in the model: cells of a batch would depend on each other")
         for name, p in model.named_parameters():
             p.requires_grad_("_detail" not in name)  # what moves within the hour stays as it is
         self.hooks = watched(model)
@@ -218,7 +231,7 @@ class PrivateTrainer:
             for p, mean in zip(trained(self.model), self.average, strict=True):
                 p.copy_(mean)
         self.hooks.remove_hooks()
-        clean: STUNet = STUNet.from_config(self.model.config)
+        clean = like_it(self.model)
         clean.load_state_dict(self.model.state_dict())
         return clean.eval()
 
@@ -287,7 +300,8 @@ class PrivateTrainer:
         with torch.no_grad():
             for i, p in enumerate(trained(self.model)):
                 p.copy_(tensors[f"weight.{i}"])
-                self.average[i], self.momentum[i] = tensors[f"average.{i}"], tensors[f"momentum.{i}"]
+                self.average[i].copy_(tensors[f"average.{i}"])
+                self.momentum[i].copy_(tensors[f"momentum.{i}"])
         self.step = note["step"]
 
 

@@ -23,6 +23,7 @@ from gentraffic.private_training import (
     cell_gradients,
     cell_rows,
     clipped_sum,
+    like_it,
     noisy_mean,
     row_losses,
     sample_cells,
@@ -176,8 +177,22 @@ def test_draws_that_follow_the_place_in_the_batch_are_found(monkeypatch: pytest.
     assert "sensitivity" in faults(trainer(kind=ByPlace))
 
 
-def test_dropout_is_found() -> None:
-    assert "sensitivity" in faults(trainer(dropout=0.5))
+def test_dropout_is_found_and_refused() -> None:
+    """Its masks follow the place in the batch, so that a cell changes those of the cells after it."""
+    one = trainer()
+    for module in one.model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.5
+    assert "sensitivity" in faults(one)
+    with pytest.raises(ValueError, match="Dropout in the model"):
+        trainer(dropout=0.5)
+
+
+def test_a_copy_keeps_what_it_is_told() -> None:
+    """diffusers' from_config would give the default of 0.1 back to a network that was built without naming it."""
+    default = STUNet(place_dim=3, time_dim=4, networks=1, width=8, channels=(8, 8))
+    assert like_it(default, dropout=0.0).config["dropout"] == 0.0
+    assert like_it(default, dropout=0.0).place_mlp[1].p == 0.0
 
 
 def test_gradients_per_cell_are_those_of_the_cell_alone() -> None:
