@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import numpy as np
 
 from gentraffic.cli_options import command_line, progress, report
 from gentraffic.errors import WrongUse
@@ -114,7 +113,7 @@ def fit_private(
 def _privacy(options: dict[str, Any]) -> Privacy:
     from gentraffic.private import Privacy
 
-    if np.isinf(options["dp_epsilon"]):
+    if options["dp_epsilon"] == float("inf"):
         raise WrongUse("--dp-epsilon inf promises nothing: leave it away, or give a number")
     given = {"clip": options["dp_clip"], "level_range": options["dp_level_range"]}
     return replace(
@@ -138,6 +137,8 @@ def _hold_out(
     sources: Sequence[PrivateSource], folds: int, seed: int
 ) -> tuple[list[PrivateSource], dict[str, PrivateSource]]:
     """The sources without one fold of the locations that are listed, and that fold per network."""
+    import numpy as np
+
     from gentraffic.splits import p1_folds
 
     train, held = [], {}
