@@ -35,7 +35,8 @@ STEPS = 800  # batches, where the plan leaves it open
 class Weigh:
     """rounds: of training, with a choice of weights between them. real: the weight that the real samples start with.
     samples: windows per group of which moments are taken. ridge: how strongly the head is held where it is. choose:
-    False leaves every window the same weight, for comparison: rounds and solved heads without the outer problem."""
+    False leaves every window the same weight, for comparison: rounds and solved heads without the outer problem. So
+    does training on one group alone."""
 
     rounds: int = 3
     real: float = 0.5
@@ -74,9 +75,10 @@ def fit_weighted(
         )
     n, sizes = len(real), np.array([len(w) for w in train], dtype=np.float64)
     within = sizes[:n] / sizes[:n].sum()  # real parts share the weight of group 0
-    weights = np.append(weigh.real, np.full(len(drawn), (1 - weigh.real) / len(drawn)))
-    if not weigh.choose:
-        weights = np.append(sizes[:n].sum(), sizes[n:]) / sizes.sum()
+    weights = np.append(sizes[:n].sum(), sizes[n:]) / sizes.sum()
+    choose = weigh.choose and len(drawn) > 0
+    if choose:
+        weights = np.append(weigh.real, np.full(len(drawn), (1 - weigh.real) / len(drawn)))
     chosen, history, best = [weights.tolist()], [], (float("inf"), model.state_dict())
     total = plan.steps or STEPS
     steps = total // weigh.rounds
@@ -92,7 +94,7 @@ def fit_weighted(
             best = (trainer.best_score, {name: v.clone() for name, v in model.state_dict().items()})
         if k + 1 < weigh.rounds:
             problems = head_problems(model, [train[:n], *([w] for w in train[n:])], later, weigh, plan.seed)
-            if weigh.choose:
+            if choose:
                 found = choose_weights(problems, weights)
                 weights = found.weights
                 chosen.append(weights.tolist())

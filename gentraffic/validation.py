@@ -85,9 +85,10 @@ def prepare(
     cadences = [steps_per_day(d) for d in (real_ds, synthetic_ds)]
     if cadences[0] != cadences[1]:
         ours, theirs = (1440 / c for c in cadences)
+        freq = "1h" if ours == 60 else f"{ours:g}min"
         raise BadInput(
-            f"--real has steps of {ours:g} min, --synthetic of {theirs:g} min: draw with --freq {ours:g}min, or "
-            "resample one of them"
+            f"--real has steps of {ours:g} min, --synthetic of {theirs:g} min: draw with --freq {freq}, or resample "
+            "one of them"
         )
     if "member" in real_ds.dims:
         raise WrongUse("--real has members: it must be measured, one series per cell")
