@@ -26,6 +26,7 @@ WAIT_S = 15.0  # for a scheduler to answer, and for its first worker
 DEATHS = 1000  # workers that a task may see die before it is blamed for it; distributed's own 3 is too few for a night
 PRELOAD = ("gentraffic.sampling", "zarr", "safetensors.torch", "distributed")  # what a fresh worker finds loaded
 CLOSE_S = 2.0
+LOOK_S = 0.5  # between looks at whether all workers are there
 Pass = Callable[[list[int]], Iterator[int]]
 
 
@@ -60,17 +61,19 @@ def workers(count: int | None, scheduler: str | None, folder: Path) -> Iterator[
             return
         (folder / "dask").mkdir(exist_ok=True)
         cluster = distributed.LocalCluster(  # type: ignore[no-untyped-call]
-            n_workers=count,
+            n_workers=0,
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address=":0",
             memory_limit=0,  # a task holds one batch; the limit would kill workers for what torch maps
             local_directory=str(folder / "dask"),
             silence_logs=logging.CRITICAL,
             env={"OMP_NUM_THREADS": "1"},
         )
         client = distributed.Client(cluster, timeout=WAIT_S)  # type: ignore[no-untyped-call]
+        cluster.scale(count)
+        client.loop.add_callback(_keep_alive, cluster, count)  # type: ignore[union-attr]
         try:
             yield client
         except KeyboardInterrupt:  # what is to be kept is on the disk: nobody is asked to finish
@@ -82,6 +85,21 @@ def workers(count: int | None, scheduler: str | None, folder: Path) -> Iterator[
             _close(client, cluster)
             raise
         _close(client, cluster)
+
+
+async def _keep_alive(cluster: Any, count: int) -> None:
+    """Replace workers that were killed while they started: nannies see to those that were killed at work."""
+    import asyncio
+
+    from distributed import Status
+
+    while cluster.status == Status.running:
+        await asyncio.sleep(LOOK_S)
+        for name, nanny in list(cluster.workers.items()):
+            if nanny.status in (Status.closed, Status.failed):
+                del cluster.workers[name]
+        if cluster.status == Status.running and set(cluster.worker_spec) - set(cluster.workers):
+            cluster.scale(count)
 
 
 def _close(client: Client, cluster: Any) -> None:

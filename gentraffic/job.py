@@ -2,8 +2,9 @@
 
 Beside the output `NAME.zarr` stands the folder `.NAME.zarr.part` until the output is whole:
 
-    job.json                  the order, and hashes of the arrays; written last, so that what it says is there is there
+    job.json                  the order, and hashes of the files that follow; written last: what it names is there
     ids, place, ... .npy      what each cell is given (`gentraffic.sampling.Region`), and the time embedding
+    attrs.json                the attributes of the finished store
     store/                    the Zarr store that is being filled; its attribute `unfinished` says so
     raw.npy                   with totals only: what is drawn, before it is scaled
     factors_*.npy             with totals only: what it is scaled by, once all is drawn
@@ -114,14 +115,17 @@ def part_of(out: Path) -> Path:
 
 
 def save_job(folder: Path, order: Order, region: Region, time: Any) -> None:
-    """Write the arrays, then job.json."""
+    """Write the arrays, then job.json, with their hashes and those of the template of the store."""
     ids = region.ids if region.ids.dtype.kind in "iu" else region.ids.astype(str)
     arrays = dict(zip(ARRAYS, (ids, region.place, region.log_level, region.level, time), strict=True))
     hashes = {}
     for name, values in arrays.items():
         np.save(folder / f"{name}.npy", values, allow_pickle=False)
-        hashes[name] = file_sha256(folder / f"{name}.npy")
-    write_marker(folder / "job.json", {"order": asdict(order), "arrays": hashes, "version": __version__})
+        hashes[f"{name}.npy"] = file_sha256(folder / f"{name}.npy")
+    template = [path for path in (folder / "store").rglob("*") if path.is_file() and path.parent.name != "store"]
+    for path in (folder / "attrs.json", *template):
+        hashes[str(path.relative_to(folder))] = file_sha256(path)
+    write_marker(folder / "job.json", {"order": asdict(order), "files": hashes, "version": __version__})
 
 
 def read_order(folder: Path) -> Order | None:
@@ -131,7 +135,7 @@ def read_order(folder: Path) -> Order | None:
         return None
     if said.get("version") != __version__:
         raise WrongUse(f"{folder} was begun by gentraffic {said.get('version')}, this is {__version__}: delete it")
-    if any(file_sha256(folder / f"{name}.npy") != digest for name, digest in said["arrays"].items()):
+    if any(file_sha256(folder / name) != digest for name, digest in said["files"].items()):
         return None
     return Order(
         **{**said["order"], "recipe": Recipe(**said["order"]["recipe"]), "totals": tuple(said["order"]["totals"])}

@@ -74,6 +74,8 @@ def produce(
     if finished(out, order):
         shutil.rmtree(folder, ignore_errors=True)
         return Produced(_mean_in(out, order), len(order.tasks()), len(order.tasks()), now, now)
+    if not folder.exists():
+        check_disk(order, folder.parent, 0)
     folder.mkdir(exist_ok=True)
     with _alone(folder, out):
         tasks = len(order.tasks())

@@ -62,8 +62,7 @@ def begin(
         begun = read_order(folder)
         if begun is not None:
             check_same(order, begun, folder)
-            if (folder / "store" / ".zattrs").is_file():
-                return begun
+            return begun
     with _writing(folder):
         from dataclasses import replace
 
@@ -97,6 +96,10 @@ def _write_template(ds: xr.Dataset, order: Order, store: Path) -> None:
     clean = ds.drop_encoding().assign({order.service: (variable.dims, empty, variable.attrs)})
     clean = clean.assign_attrs({UNFINISHED: "run the command that was writing this store again"})
     clean.to_zarr(store, mode="w", zarr_format=2, consolidated=False, encoding=encoding, compute=False)
+    attrs = json.loads((store / ".zattrs").read_text(encoding="utf-8"))
+    attrs.pop(UNFINISHED)
+    whole = json.dumps(attrs | {"order_sha256": order.sha256}, indent=2)
+    (store.parent / "attrs.json").write_text(whole, encoding="utf-8")
 
 
 def draw_tasks(folder: Path, numbers: Iterable[int], threads: int | None = None) -> Iterator[int]:
@@ -198,12 +201,8 @@ def finish(folder: Path, order: Order, out: Path) -> None:
     with _writing(out):
         for leftover in (store / order.service).glob("*.partial"):  # of a writer that was killed
             leftover.unlink()
-        attrs = json.loads((store / ".zattrs").read_text(encoding="utf-8"))
-        attrs.pop(UNFINISHED, None)
-        attrs["order_sha256"] = order.sha256
-        whole = json.dumps(attrs, indent=2).encode()
-        (store / ".zattrs.new").write_bytes(whole)
-        os.replace(store / ".zattrs.new", store / ".zattrs")
+        (store / ".zgroup").write_text(json.dumps({"zarr_format": 2}), encoding="utf-8")
+        shutil.copyfile(folder / "attrs.json", store / ".zattrs")
         zarr.consolidate_metadata(str(store), zarr_format=2)
         sync(store)
         target = Path(os.path.realpath(out))
