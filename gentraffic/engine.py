@@ -72,7 +72,7 @@ def workers(count: int | None, scheduler: str | None, folder: Path) -> Iterator[
             env={"OMP_NUM_THREADS": "1"},
         )
         client = distributed.Client(cluster, timeout=WAIT_S)  # type: ignore[no-untyped-call]
-        cluster.scale(count)
+        cluster.scale(count)  # type: ignore[no-untyped-call]
         client.loop.add_callback(_keep_alive, cluster, count)  # type: ignore[union-attr]
         try:
             yield client
