@@ -57,7 +57,7 @@ def replacing(path: str | Path, suffixes: Sequence[str], *, folder: bool = False
             swap_folder(temporary, target)
         else:
             os.replace(temporary, target)
-        _sync_one(target.parent)
+        sync_one(target.parent)
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
@@ -100,13 +100,14 @@ def sync(path: Path) -> None:
     if path.is_dir():
         for parent, _, names in os.walk(path):
             for name in names:
-                _sync_one(Path(parent, name))
-            _sync_one(Path(parent))
+                sync_one(Path(parent, name))
+            sync_one(Path(parent))
     else:
-        _sync_one(path)
+        sync_one(path)
 
 
-def _sync_one(path: Path) -> None:
+def sync_one(path: Path) -> None:
+    """Bring a file, or the names in a folder, through to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic import __version__
-from gentraffic.atomic import cannot_write, swap_folder, sync
+from gentraffic.atomic import cannot_write, swap_folder, sync, sync_one
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.files import UNFINISHED, check_chunks, encoding_of
 from gentraffic.job import (
@@ -272,8 +272,8 @@ def _put(folder: Path, order: Order, block: Block, values: Chunk) -> dict[str, A
     at = (slice(block.first, block.end), slice(None))
     array[(block.member, *at) if several else at] = values
     path = folder / "store" / order.service / key
-    sync(path)
-    sync(path.parent)
+    sync_one(path)
+    sync_one(path.parent)  # not what is in it: others are writing there
     total = float(values.sum(dtype=np.float64))
     return {"file": str(path.relative_to(folder)), "sha256": file_sha256(path), "sum": total}
 
