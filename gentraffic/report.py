@@ -160,7 +160,14 @@ def _uncertainty(
             f"least one step of the period, {likely} more likely than not, {some} with a probability above 5%; "
             f"{found['time_above'].values.mean():.2%} of all {noun}s' time is above it."
         )
-    return _figure(said, lambda: figures.uncertainty(ds, found, units, limit))
+    body = _figure(said, lambda: figures.uncertainty(ds, found, units, limit))
+    if ds.sizes["cell"] < 2:
+        return body
+    said = (
+        f"Quantile maps of the mean level: what each {noun} carries at the low end, in the middle and at the high end."
+    )
+    label = "Maps of the low end, the median and the high end of the mean level"
+    return body + _figure(said, lambda: figures.maps(ds, figures.quantile_panels(found, units), label))
 
 
 def _calibration(ds: xr.Dataset, service: str, card: Card | None, real: xr.Dataset | None) -> str:
@@ -234,6 +241,8 @@ def _change(ds: xr.Dataset, pair: tuple[str, str]) -> str:
         f"Before and after are drawn with the same noise, so that their difference is the change's effect: "
         f"{ds.attrs.get('change_reach', '')}.",
     ]  # fmt: skip
+    if any("radio cell" in line or " off" in line for line in summary_lines):
+        said.append("Sites are known to the model as a sign of demand: it does not move their load to neighbours.")
     body = _list(said)
     panels = figures.change_panels(before, after, units)
     body += _figure(

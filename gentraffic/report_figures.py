@@ -60,6 +60,18 @@ def level_panels(found: xr.Dataset, units: str, capacity: str | None) -> list[Pa
     return panels
 
 
+def quantile_panels(found: xr.Dataset, units: str) -> list[Panel]:
+    """The mean level's 5%, 50% and 95% quantiles over the members, in one scale."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    traffic = LinearSegmentedColormap.from_list("traffic", list(COLOURS))
+    names = {"mean_p05": "Low end (5%)", "mean_p50": "Median", "mean_p95": "High end (95%)"}
+    norm = log_norm(np.concatenate([found[name].values for name in names]))
+    return [
+        _log_panel(f"{word}, {shortened(units)}", found[name].values, traffic, norm) for name, word in names.items()
+    ]
+
+
 def _log_panel(title: str, values: NDArray[np.float64], colours: Any, norm: Any) -> Panel:
     """A panel on a logarithmic scale, with round ticks however narrow the scale is."""
     decade = 10.0 ** np.arange(np.floor(np.log10(norm.vmin)), np.ceil(np.log10(norm.vmax)) + 1)

@@ -108,7 +108,7 @@ def test_the_page_says_what_the_file_holds(kind: str) -> None:
     busiest = str(ds.cell_id.values[int(summary(ds, "internet")["mean"].values.argmax())])
     assert busiest in seen
     assert titles[-1] == "What to trust and what not"
-    assert text.count("<svg") == 4
+    assert text.count("<svg") == 5
     refers = Refers()
     refers.feed(text)
     assert refers.found == []
