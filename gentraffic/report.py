@@ -63,6 +63,7 @@ def page(
 ) -> tuple[str, list[str]]:
     """The page that `write_report` writes, and the titles of its sections."""
     check_traffic(ds)
+    ds = text.readable(ds)
     pair = change_pair(ds, service)
     service = pair[1] if pair else one_service(ds, service)
     limit = None if capacity is None else capacity_in(capacity, ds, service)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from gentraffic.evaluation_figures import Map, axis_number, cell_map, places, shortened, top_legend
 from gentraffic.plot import ACCENT, INK, typical_cells
 from gentraffic.schema import local_time, member_band, units_words, utc_offset_s
+from gentraffic.shapes import lattice
 from gentraffic.svg import new_figure, page_style, plain_text, svg_text
 from gentraffic.webmap import COLOURS
 
@@ -130,7 +131,7 @@ def maps(ds: xr.Dataset, panels: list[Panel], label: str) -> str:
         for ax in axes[len(panels) :]:
             ax.remove()
         if not place.closed:
-            _scale_bar(axes[0], float(ds.attrs["cell_m"]) if place.squares and "cell_m" in ds.attrs else 1.0, across)
+            _scale_bar(axes[0], lattice(ds).side if place.squares else 1.0, across)
         return svg_text(figure, label)
 
 

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
+LADDER = ("k", "M", "G", "T", "P")
+AMOUNTS = ("B", "bit")
+
+
 def number(value: float) -> str:
     """A number for a sentence: three figures, thousands grouped."""
     if value == 0:
@@ -25,6 +29,36 @@ def number(value: float) -> str:
     if 1000 <= size < 1e7:
         return f"{float(f'{value:.3g}'):,.0f}"
     return f"{value:.3g}" if 1e-3 <= size < 1000 else axis_number(value)
+
+
+def readable(ds: xr.Dataset) -> xr.Dataset:
+    """`ds` with amounts in a smaller unit, such as GB for TB, where even the busiest cell carries less than 1 of it.
+
+    Services in the same units stay in the same units.
+    """
+    levels: dict[str, float] = {}
+    for variable in ds.data_vars.values():
+        level = float(variable.mean(dim=[d for d in variable.dims if d != "cell"], dtype=np.float64).max())
+        units = str(variable.attrs["units"])
+        levels[units] = max(level, levels.get(units, 0.0))
+    out = ds
+    for name, variable in ds.data_vars.items():
+        units, factor = str(variable.attrs["units"]), 1.0
+        level = levels[units]
+        while units[:1] in LADDER[1:] and units[1:] in AMOUNTS and 0 < level * factor < 1:
+            units, factor = LADDER[LADDER.index(units[0]) - 1] + units[1:], factor * 1000.0
+        if factor != 1:
+            values = (variable * np.float32(factor)).astype(np.float32)
+            out = out.assign({str(name): values.assign_attrs(variable.attrs | {"units": units})})
+    return out
+
+
+def amount(value: float, units: str) -> str:
+    """A sum with its unit, in the largest unit of which it is at least 1."""
+    while units[:1] in LADDER[:-1] and units[1:] in AMOUNTS and value >= 1000:
+        units = LADDER[LADDER.index(units[0]) + 1] + units[1:]
+        value /= 1000.0
+    return f"{number(value)} {units}"
 
 
 def is_drawn(ds: xr.Dataset) -> bool:
@@ -51,8 +85,8 @@ def cards(ds: xr.Dataset, service: str, found: xr.Dataset) -> list[tuple[str, st
     if bits_per_unit(units, step_s) is not None and "/s" not in units and units not in ("bps",):
         low, high = float(per_day.min()), float(per_day.max())
         same = (high - low) <= 1e-4 * max(high, 1e-300)
-        about = "per mean day" if same else f"per mean day; members: {number(low)} to {number(high)}"
-        out.append(("The region carries", f"{number(per_day.mean())} {units}", about))
+        about = "per mean day" if same else f"per mean day; members: {amount(low, units)} to {amount(high, units)}"
+        out.append(("The region carries", amount(float(per_day.mean()), units), about))
     else:
         mean = number(float(found["mean"].values.mean()))
         relative = ("Traffic is", "relative", f"1 = what the mean {noun} carries in a mean hour")

@@ -21,7 +21,7 @@ from gentraffic.model_list import MODELS
 from gentraffic.report import change_pair, page
 from gentraffic.report_card import bullets, find_card
 from gentraffic.report_figures import typical_week
-from gentraffic.report_text import number
+from gentraffic.report_text import amount, number, readable
 from gentraffic.schema import local_time
 
 needs_model = pytest.mark.skipif(not (MODELS / "stouter-base").is_dir(), reason="no bundled model in this checkout")
@@ -99,7 +99,7 @@ def test_the_page_says_what_the_file_holds(kind: str) -> None:
     seen = words(text)
     per_day = float(ds.internet.sum(dtype="f8")) / 12 / 8
     for part in (
-        f"{number(per_day)} GB", "per mean day", "12 plausible draws", "Europe/Rome", "central 90% of 12 members",
+        amount(per_day, "GB"), "per mean day", "12 plausible draws", "Europe/Rome", "central 90% of 12 members",
         "Milano, Łódź of the tests", "© OpenStreetMap contributors", "ODbL-1.0", "not measured", "40Mbit/s",
         "Not a privacy mechanism", "second line, “quoted” & <tagged>", "uomo-sd", "pytest",
     ):  # fmt: skip
@@ -140,7 +140,7 @@ def test_a_mean_day_is_a_local_day_also_when_the_clocks_change() -> None:
     ds = traffic(context("grid", 3), days=3, start="2026-10-23T22:00", units="GB").isel(
         time=slice(0, 49)
     )  # 24 + 25 hours
-    assert f"{number(float(ds.internet.sum(dtype='f8')) / 2)} GB" in words(page(ds)[0])
+    assert amount(float(ds.internet.sum(dtype="f8")) / 2, "GB") in words(page(ds)[0])
 
 
 def test_a_what_if_shows_the_difference() -> None:
@@ -209,3 +209,28 @@ def test_numbers_are_readable() -> None:
         "12,300",
         "25M",
     ]
+
+
+def test_amounts_come_in_units_that_can_be_read() -> None:
+    assert [amount(v, "GB") for v in (0.5, 999.0, 1500.0, 4e5)] == ["0.5 GB", "999 GB", "1.5 TB", "400 TB"]
+    assert amount(5000.0, "apples") == "5,000 apples"
+    ds = traffic(days=7, units="TB")
+    ds["internet"] = (ds.internet * np.float32(1e-5)).assign_attrs(ds.internet.attrs)
+    both = readable(ds.assign(quiet=(ds.internet * np.float32(1e-3)).assign_attrs(ds.internet.attrs)))
+    units = both.internet.attrs["units"]
+    assert units in ("MB", "GB")
+    assert both.quiet.attrs["units"] == units  # a pair of before and after must not fall apart
+    assert 1 <= float(both.internet.mean("time").max()) < 1000
+    np.testing.assert_allclose(both.internet, ds.internet * {"GB": 1e3, "MB": 1e6}[units], rtol=1e-6)
+    assert readable(traffic(days=7)).internet.attrs["units"] == "1"
+
+
+def test_the_scale_bar_of_cells_of_ones_own_is_in_metres() -> None:
+    """Milan's cells lie on a lattice of 235 m without being called a grid: a third of 5 x 235 m is 200 m."""
+    grid = traffic(context("grid", 5), days=7)
+    from gentraffic.shapes import cell_shapes, footprint_text
+
+    own = grid.assign_coords(footprint=("cell", footprint_text(cell_shapes(grid)))).assign_attrs(kind="cells")
+    del own.attrs["cell_m"]
+    for ds in (grid, own):
+        assert ">200 m<" in page(ds)[0]
