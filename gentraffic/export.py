@@ -97,6 +97,10 @@ def export(
         ds = ds[[one_service(ds, service)]]
     if member is not None or not chosen.members:
         ds = one_member(ds, member)
+    if unit is not None and len(ds.data_vars) > 1:
+        raise WrongUse(
+            f"--unit is of one service, and there are {', '.join(map(str, ds.data_vars))}: name it with --service"
+        )
     options: dict[str, Any] = {key: value for key, value in told.items() if value is not None}
     if capacity is not None:
         names = list(map(str, ds.data_vars))

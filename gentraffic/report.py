@@ -21,7 +21,7 @@ from gentraffic.atomic import replacing
 from gentraffic.ensemble import FEW, summary
 from gentraffic.export_volumes import capacity_in
 from gentraffic.report_card import Card, find_card
-from gentraffic.schema import check_traffic, one_service, services, units_words
+from gentraffic.schema import check_traffic, one_service, services
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -69,7 +69,7 @@ def page(
     limit = None if capacity is None else capacity_in(capacity, ds, service)
     found = summary(ds, service, limit)
     card = find_card(ds, model)
-    units = units_words(ds, service)
+    units = figures.said_units(ds, service)
     sections = [
         *([("What the change does", _change(ds, pair))] if pair else []),
         ("Where the traffic is", _maps(ds, found, units, capacity)),
@@ -84,8 +84,10 @@ def page(
     shown = [(title, body) for title, body in sections if body]
     place = str(ds.attrs.get("place", ""))
     drawn = text.is_drawn(ds)
+    title = f"Cellular traffic of {place}" if place else str(ds.attrs.get("title") or "Cellular traffic")
+    title += ": what a change does" if pair else ""
     parts = {
-        "title": _esc(f"Cellular traffic{f' of {place}' if place else ''}{': what a change does' if pair else ''}"),
+        "title": _esc(title),
         "css": _asset("evaluation/page.css") + _asset("report/report.css"),
         "kind": "Synthetic traffic, not measured" if drawn else "Measured traffic",
         "lead": _esc(_lead(drawn) + (" The numbers are those after the change." if pair else "")),
@@ -224,7 +226,7 @@ def _in_words(note: str) -> str:
 
 def _change(ds: xr.Dataset, pair: tuple[str, str]) -> str:
     """Difference map, typical weeks and the cells that change most."""
-    units = units_words(ds, pair[0])
+    units = figures.said_units(ds, pair[0])
     mean = []
     for name in pair:
         values = ds[name].values

@@ -36,6 +36,12 @@ class Panel:
     extend: str = "neither"
 
 
+def said_units(ds: xr.Dataset, service: str) -> str:
+    """The units of a service for a reader."""
+    units = units_words(ds, service)
+    return "unit not stated" if units == "unknown" else units
+
+
 def level_panels(found: xr.Dataset, units: str, capacity: str | None) -> list[Panel]:
     """Mean level, busy hour, and of an ensemble its uncertainty and the probability to exceed the capacity."""
     import matplotlib as mpl
@@ -114,7 +120,7 @@ def maps(ds: xr.Dataset, panels: list[Panel], label: str) -> str:
     place = layout(ds)
     across, upwards = (float(v) for v in np.ptp(place.at, axis=0) + (1 if place.squares else 100))
     with page_style():
-        columns = min(2 if across > 0.75 * upwards else 4, len(panels))
+        columns = min(3 if len(panels) == 3 else 2 if across > 0.75 * upwards else 4, len(panels))
         rows = -(-len(panels) // columns)
         tall = float(np.clip(11.2 / columns * 0.92 * upwards / across, 0.7, 5.6)) + 1.15
         figure, axes = new_figure(11.2, tall * rows, rows, columns)
@@ -204,7 +210,7 @@ def weeks(ds: xr.Dataset, service: str) -> str:
             ax.grid(True, axis="x")
             ax.yaxis.set_major_formatter(axis_number)
             ax.set_title(plain_text(title))
-        axes[0].set_ylabel(plain_text(shortened(units_words(ds, service))))
+        axes[0].set_ylabel(plain_text(shortened(said_units(ds, service))))
         if len(members) > 1:
             top_legend(axes[0])
         return svg_text(figure, "Typical weeks of the region and of three cells")
@@ -226,7 +232,7 @@ def days(ds: xr.Dataset, service: str, found: xr.Dataset) -> str:
         left.set_ylim(top=left.get_ylim()[1] * 1.18)
         left.yaxis.set_major_formatter(axis_number)
         left.set_title("The mean day, all together")
-        left.set_ylabel(plain_text(shortened(units_words(ds, service))))
+        left.set_ylabel(plain_text(shortened(said_units(ds, service))))
         top_legend(left)
         counts = np.bincount(found["busy_hour"].values, minlength=24)
         right.bar(np.arange(24) + 0.5, counts, width=0.86, color=ACCENT, alpha=0.75)

@@ -10,8 +10,8 @@ from gentraffic.ensemble import FEW
 from gentraffic.evaluation_figures import axis_number
 from gentraffic.export_volumes import bits_per_unit, step_seconds
 from gentraffic.report_card import Card
-from gentraffic.report_figures import band_words, clock_changes, spread
-from gentraffic.schema import local_time, units_words
+from gentraffic.report_figures import band_words, clock_changes, said_units, spread
+from gentraffic.schema import local_time
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -90,7 +90,7 @@ def cards(ds: xr.Dataset, service: str, found: xr.Dataset) -> list[tuple[str, st
     else:
         mean = number(float(found["mean"].values.mean()))
         relative = ("Traffic is", "relative", f"1 = what the mean {noun} carries in a mean hour")
-        out.append(relative if units == "1" else (f"The mean {noun} carries", mean, units))
+        out.append(relative if units == "1" else (f"The mean {noun} carries", mean, _unit(units)))
     share = course[busy] / np.nansum(course) if np.isfinite(course).all() else np.nan
     said = f"{share:.1%} of the day; quietest {quiet}h, local time" if np.isfinite(share) else "local time"
     out.append(("Busiest hour", f"{busy}h to {(busy + 1) % 24}h", said))
@@ -111,7 +111,7 @@ def facts(ds: xr.Dataset, service: str, card: Card | None, *, called: str) -> li
     """(term, description): what, where, when, by what. called: the name of the service for a reader."""
     local = local_time(ds)
     step_s = step_seconds(ds)
-    units = units_words(ds, service)
+    units = said_units(ds, service)
     every = f"{step_s // 60} minutes" if step_s < 3600 else f"{step_s // 3600} hour{'s' * (step_s > 3600)}"
     noun = noun_of(ds)
     lon, lat = ds["lon"].values, ds["lat"].values
@@ -120,7 +120,7 @@ def facts(ds: xr.Dataset, service: str, card: Card | None, *, called: str) -> li
         "(gentraffic sample --total gives them)"
         if units == "relative"
         else f"{units} per step of {every}"
-        if "/s" not in units
+        if "/s" not in units and units != "unit not stated"
         else units
     )
     size = f" of {float(ds.attrs['cell_m']):g} m" if ds.attrs["kind"] == "grid" else ""
@@ -220,7 +220,8 @@ def noun_of(ds: xr.Dataset) -> str:
 
 
 def _unit(units: str) -> str:
-    return "relative" if units in ("1", "relative") else units
+    words = {"1": "relative", "unknown": "unit not stated"}
+    return words.get(units, units)
 
 
 def _degrees(values: Any, plus: str, minus: str) -> str:

@@ -373,6 +373,8 @@ def test_members_and_services_must_be_chosen_where_a_format_holds_one(tmp_path: 
     two = ds.assign(voice=ds.internet)
     with pytest.raises(WrongUse, match="--service"):
         export(two, "simu5g", tmp_path / "t.ini", member="0")
+    with pytest.raises(WrongUse, match="--unit is of one service"):
+        export(two, "3gpp", tmp_path / "t.xml", member="0", unit="3MB")
     assert not list(tmp_path.glob("t.xml*"))
 
 
