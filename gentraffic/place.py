@@ -341,8 +341,8 @@ def _dataset(
         "osm_source": str(pois.attrs["source"]),
         "osm_snapshot": str(pois.attrs["snapshot"]),
         "osm_sha256": str(pois.attrs["sha256"]),
-        "attribution": ATTRIBUTION,
-        "license": LICENSE,
+        "attribution": str(pois.attrs.get("attribution", ATTRIBUTION)),
+        "license": str(pois.attrs.get("license", LICENSE)),
     }
     return measured_context(
         places,

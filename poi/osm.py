@@ -23,6 +23,7 @@ import osmium
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import shapely
 from osmium.filter import KeyFilter
 from osmium.osm import ALL, NODE, WAY
 from shapely.geometry.base import BaseGeometry
@@ -30,12 +31,14 @@ from shapely.geometry.base import BaseGeometry
 from poi.categories import KEYS, categorise
 from poi.errors import BadFile
 from poi.overpass import AREA_RELATIONS, places
+from poi.overture import classify, is_overture
 from poi.points import Floats, Origin, first_of_each, make_pois, relation_point, way_points
 from poi.safety import Examined, Limits, examine
 
 Ints = npt.NDArray[np.int64]
 Extent = tuple[float, float, float, float]
 
+_OVERTURE = ("geometry", "categories", "taxonomy", "basic_category", "operating_status")
 _NAMES = {"lon": ("lon", "longitude", "lng"), "lat": ("lat", "latitude")}
 
 
@@ -44,8 +47,9 @@ def read_pois(
 ) -> gpd.GeoDataFrame:
     """POIs of a file inside a boundary in degrees, or all: points in EPSG:4326 with `category`, `key`, `value`.
 
-    source: .osm, .osm.gz, .osm.bz2, .osm.pbf, a saved Overpass answer (JSON), or a table (CSV, TSV, Parquet) with the
-    columns lon, lat, key, value and perhaps snapshot. Nodes, ways and multipolygons are one point each: see poi.points.
+    source: .osm, .osm.gz, .osm.bz2, .osm.pbf, a saved Overpass answer (JSON), places of Overture Maps (GeoParquet), or
+    a table (CSV, TSV, Parquet) with the columns lon, lat, key, value and perhaps snapshot.
+    Nodes, ways and multipolygons are one point each: see poi.points.
     `.attrs`: source, snapshot, sha256, extent (west, south, east, north), warnings (lines).
     Raises BadFile, in one line, for a file that is missing, empty, cut, damaged, over the limits or of another kind."""
     path = Path(source)
@@ -53,6 +57,8 @@ def read_pois(
     examined = _examine(path, limits)
     if examined.kind == "json":
         return _from_answer(path, examined, boundary)
+    if examined.kind == "parquet" and is_overture(_parquet_names(path)):
+        return _from_overture(path, examined, boundary, limits)
     if examined.kind in ("text", "parquet"):
         return _from_table(path, examined, boundary, limits)
     return _from_extract(path, examined, boundary)
@@ -285,6 +291,43 @@ def _from_table(path: Path, examined: Examined, boundary: BaseGeometry | None, l
     table = table[~double]
     origin = Origin(path.name, snapshot, examined.sha256, extent, warnings)
     return make_pois(table["lon"], table["lat"], table["key"].tolist(), table["value"].tolist(), origin, boundary)
+
+
+def _parquet_names(path: Path) -> list[str]:
+    with _parsing(path):
+        return list(pq.read_schema(path).names)
+
+
+def _from_overture(path: Path, examined: Examined, boundary: BaseGeometry | None, limits: Limits) -> gpd.GeoDataFrame:
+    """Places of Overture Maps, a piece of the file at a time: memory grows with the places inside the boundary."""
+    xy: list[Floats] = []
+    names: list[str] = []
+    index: list[Ints] = []
+    inside = boundary.bounds if boundary is not None else (-180.0, -90.0, 180.0, 90.0)
+    with _parsing(path):
+        parquet = pq.ParquetFile(path)
+        if parquet.metadata.num_rows > limits.rows:
+            raise BadFile(f"{path} has {parquet.metadata.num_rows} rows, more than the cap of {limits.rows}: cut it")
+        have = [name for name in _OVERTURE if name in parquet.schema_arrow.names]
+        for batch in parquet.iter_batches(65_536, columns=have):
+            points = shapely.centroid(shapely.from_wkb(batch.column("geometry").to_numpy(zero_copy_only=False)))
+            at = np.stack([shapely.get_x(points), shapely.get_y(points)], axis=-1)
+            check_lonlat(at[:, 0], at[:, 1], str(path))
+            here = (at >= inside[:2]).all(axis=1) & (at <= inside[2:]).all(axis=1)
+            rows = batch.drop_columns("geometry").filter(pa.array(here)).to_pylist()
+            found, category = classify(rows)
+            xy.append(at[here])
+            names += found
+            index.append(category)
+    where = np.concatenate([*xy, np.empty((0, 2))])
+    if not len(where):
+        raise BadFile(f"{path} has no places there: give the extract of the place")
+    (west, south), (east, north) = where.min(axis=0).tolist(), where.max(axis=0).tolist()
+    origin = Origin(path.name, "unknown", examined.sha256, (west, south, east, north))
+    category = np.concatenate(index)
+    pois = make_pois(where[:, 0], where[:, 1], ["overture"] * len(names), names, origin, boundary, category)
+    pois.attrs.update(attribution="(c) Overture Maps Foundation, overturemaps.org", license="CDLA-Permissive-2.0")
+    return pois
 
 
 def _read_table(

@@ -41,13 +41,15 @@ def make_pois(
     value: Sequence[str],
     origin: Origin,
     boundary: BaseGeometry | None = None,
+    category: npt.NDArray[np.int64] | None = None,
 ) -> gpd.GeoDataFrame:
     """POIs: points in EPSG:4326 with `category`, `key`, `value`; `.attrs` holds the fields of Origin.
 
+    category: index into CATEGORIES or -1, (n,), by default what the tags say.
     Tags that name no place are left out, echoes of another POI as well (see `poi.categories.ECHO_M`), and points
     outside the boundary (degrees; a point on its edge is inside)."""
     xy = np.stack([np.asarray(lon, dtype=np.float64), np.asarray(lat, dtype=np.float64)], axis=-1)  # (n, 2)
-    category = categorise_table(key, value)
+    category = categorise_table(key, value) if category is None else category
     keys, values = np.asarray(key, dtype=object), np.asarray(value, dtype=object)
     keep = category >= 0
     keep[keep] = ~_echoes(xy[keep], category[keep], keys[keep], values[keep])
