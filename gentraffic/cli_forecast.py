@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from gentraffic.forecasting import Fitted
 
 FILE = click.Path(path_type=Path)
-NAMES = "last, yesterday, last-week, lstm, xlstm, stn, stn-tf, stn-slstm, stn-slstm-tf, stn-slstm-day, sim-mstnet"
 MODEL = click.option("--model", type=FILE, required=True, metavar="DIR", help="A folder of `gentraffic forecast fit`.")
 DEVICE = click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
 SERVICE = click.option("--service", multiple=True, metavar="NAME", help="The traffic variable; repeat it for several.")
