@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from gentraffic.bundle import Bundle
+    from gentraffic.fomo_bundle import FoMoBundle
 
 
 def sample(
@@ -30,7 +31,7 @@ def sample(
     radius: float | None = None,
     timezone: str | None = None,
     offline: bool = False,
-    model: str | Path | Bundle = "stouter-base",
+    model: str | Path | Bundle | FoMoBundle = "stouter-base",
     start: str = FIRST_DAY,
     days: int = 7,
     freq: str = "1h",
@@ -91,11 +92,11 @@ def sample(
     return draw_place(bundle, context, request, name=name, command="gentraffic.sample", tell=progress)
 
 
-def load_model(name: str | Path = "stouter-base") -> Bundle:
+def load_model(name: str | Path = "stouter-base") -> Bundle | FoMoBundle:
     """A bundled model by its name, or a model folder, every file checked against its hash. Raises BadModel."""
-    from gentraffic.bundle import load_bundle
+    from gentraffic.fomo_bundle import load_any
 
-    return load_bundle(name)
+    return load_any(name)
 
 
 def read_traffic(path: str | Path) -> xr.Dataset:

@@ -20,6 +20,7 @@ from gentraffic.cli_data import fetch, import_
 from gentraffic.cli_evaluate import evaluate
 from gentraffic.cli_export import export
 from gentraffic.cli_fit import fit, models
+from gentraffic.cli_fomo import finetune
 from gentraffic.cli_forecast import forecast
 from gentraffic.cli_plan import plan
 from gentraffic.cli_report import report_
@@ -51,6 +52,7 @@ for command in (
     fetch,
     import_,
     fit,
+    finetune,
     models,
     evaluate,
     audit,

@@ -16,7 +16,7 @@ SAMPLERS = ("stouter",)  # keys of samplers.SAMPLERS, written out because import
 
 
 @click.command(short_help="Train a model on measured traffic (resumable).")
-@click.argument("name", metavar="SAMPLER", type=click.Choice(SAMPLERS))
+@click.argument("name", metavar="SAMPLER", type=click.Choice((*SAMPLERS, "fomo")))
 @click.option("--traffic", type=FILE, multiple=True, required=True, metavar="FILE", help="Measured traffic; repeat it.")
 @click.option(
     "--context",
@@ -42,11 +42,12 @@ SAMPLERS = ("stouter",)  # keys of samplers.SAMPLERS, written out because import
 )
 @click.option("--temporal-layer", default="gin", show_default=True, help="gin, gcn, gat or sage.")
 @click.option("--station-layer", default="gcn", show_default=True, help="gcn, gin, gat or sage.")
+@click.option("--size", default="1m", show_default=True, help="fomo: 0.3m, 1m, 5m, 35m, 100m, 150m or 200m weights.")
 @click.option("--prediction", default="v_prediction", show_default=True, help="epsilon, sample or v_prediction.")
 @click.option("--no-temporal-graph", is_flag=True, help="Ablation: without the time embedding.")
 @click.option("--no-station-graph", is_flag=True, help="Ablation: without the station embedding and without POIs.")
 @click.option(
-    "--evidence", type=FILE, metavar="FILE.json", help="For the model card: finished rows of benchmarks/p1.py."
+    "--evidence", type=FILE, metavar="FILE", help="For the card: finished rows of benchmarks/p1.py; fomo: Markdown."
 )
 @click.option("--scores", type=FILE, metavar="FILE.json", help="Scores for provenance.json, where none are held out.")
 @with_options(DP_OPTIONS)
@@ -61,6 +62,7 @@ def fit(
     gentraffic import uomo uomo_sd.npz -o sd.nc --context sd-context.nc
     gentraffic fit stouter --traffic sd.nc --context sd-context.nc -o my-model
     gentraffic sample --city milan --model my-model -o milan.nc
+    gentraffic fit fomo --traffic sd.nc --context sd-context.nc -o my-fomo
 
     \b
     gentraffic fit stouter --traffic mine.nc --context mine-context.nc --start stouter-base
@@ -68,6 +70,11 @@ def fit(
 
     To resume after an interruption, run the same command again: the result is the same to the last bit.
     """
+    if name == "fomo":
+        from gentraffic.cli_fomo import fit_fomo_command
+
+        fit_fomo_command(traffic, context, out, as_json=as_json, quiet=quiet, options=options)
+        return
     import torch
 
     from gentraffic.bundle import save_bundle

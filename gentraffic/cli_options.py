@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 CONTEXTS = Path(__file__).parent / "data" / "contexts"
 Tell = Callable[[int, int], None]
+PLACES = ("city", "bbox", "polygon", "cells", "stations", "context")  # the options that name a place
 
 
 def _file(**kwargs: Any) -> click.Path:
@@ -70,7 +71,7 @@ def find_context(options: dict[str, Any], *, quiet: bool, command: str) -> xr.Da
     """
     from gentraffic.files import read_context
 
-    given = [n for n in ("city", "bbox", "polygon", "cells", "stations", "context") if options.get(n) is not None]
+    given = [n for n in PLACES if options.get(n) is not None]
     if len(given) > 1:
         raise WrongUse(f"two places given, --{given[0]} and --{given[1]}: give one")
     if not given and options.get("osm") is None:

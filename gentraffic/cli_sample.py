@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from gentraffic.cli_options import (
     COMMON,
     PLACE,
+    PLACES,
     command_line,
     find_context,
     peak_rss_mb,
@@ -18,9 +19,7 @@ from gentraffic.cli_options import (
     report,
     with_options,
 )
-
-if TYPE_CHECKING:
-    pass
+from gentraffic.errors import WrongUse
 
 FILE = click.Path(path_type=Path)
 
@@ -54,6 +53,10 @@ FILE = click.Path(path_type=Path)
 @click.option(
     "--select", metavar="IDS|@FILE", help="Draw only these cells: ids with commas, or a file of one per line."
 )
+@click.option("--history", type=FILE, metavar="FILE", help="FoMo: go on where this measured traffic ends.")
+@click.option("--known", type=FILE, metavar="FILE",
+              help="FoMo: keep this measured traffic and draw what it lacks (NaN, absent cells or hours).")  # fmt: skip
+@click.option("--users", type=FILE, metavar="FILE", help="FoMo: active users of the cells at the steps to be drawn.")
 @click.option("--map", "map_file", type=FILE, metavar="FILE.html",
               help="A map that needs no network; with --change, a page with the map of the difference.")  # fmt: skip
 @click.option("--plot", "plot_file", type=FILE, metavar="FILE.png", help="A picture of the region's traffic.")
@@ -73,6 +76,8 @@ def sample(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -
     gentraffic sample --city milan --total traffic=40TB/day --total traffic=3TB/busyhour@centre.geojson -o milan.nc
     gentraffic sample --osm country.osm.pbf -o country.zarr --workers 16
     gentraffic sample --city milan --change mall.geojson -o what-if.nc --map difference.html
+    gentraffic sample --model fomo-base --history measured.nc --days 2 -o next.nc
+    gentraffic sample --model fomo-base --known gaps.nc --context city.nc -o filled.nc
 
     Traffic is relative (units "1": 1 is what the mean cell carries in a mean hour) unless --total gives it units.
     Member 0 is the control: its levels are the most likely ones; further members spread over what is possible.
@@ -80,8 +85,8 @@ def sample(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -
     """
     from gentraffic import atomic
     from gentraffic.drawing import Request, draw_place, read_select
-    from gentraffic.errors import WrongUse
     from gentraffic.files import check_writable
+    from gentraffic.fomo_given import context_of, period_of, read_given
 
     members, services = options["members"], 1 if options["change"] is None else 2
     engine = {name: options[name] for name in ("workers", "scheduler", "chunk_cells")}
@@ -97,32 +102,42 @@ def sample(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -
     request = Request(**{name: options[name] for name in names}, select=read_select(options["select"]))
     request.totals()
     began = time.perf_counter()
-    context = find_context(options, quiet=quiet, command=command_line())
+    given = read_given(options)
+    if given is None or any(options[place] is not None for place in (*PLACES, "osm")):
+        context = find_context(options, quiet=quiet, command=command_line())
+    else:
+        context = context_of(given)
     check_writable(out, kind=str(context.attrs.get("kind")), members=members, services=services)
-    calendar = request.calendar(context)
+    utc, _ = period_of(given, request.calendar(context).utc, request.days, request.freq, typed())
     chosen = request.rows(context)
     cells = context.sizes["cell"] if chosen is None else len(chosen)
     values: dict[str, Any] = {
         "output": str(out),
         "place": context.attrs.get("place", ""),
         "cells": cells,
-        "steps": len(calendar.utc),
+        "steps": len(utc),
         "members": members,
         "timezone": context.attrs["timezone"],
     }
     if options["dry_run"]:
-        size = cells * len(calendar.utc) * members * services * 4 / 2**20
-        line = f"would draw {cells} cells x {len(calendar.utc)} steps x {members} members ({size:.1f} MiB)"
+        size = cells * len(utc) * members * services * 4 / 2**20
+        line = f"would draw {cells} cells x {len(utc)} steps x {members} members ({size:.1f} MiB)"
         report({**values, "dry_run": True, "mib": round(size, 1)}, [line], as_json=as_json, quiet=quiet)
         return
 
     import numpy as np
 
-    from gentraffic.bundle import load_bundle
+    from gentraffic.bundle import read_folder
     from gentraffic.files import write_traffic
+    from gentraffic.fomo_bundle import is_fomo
     from gentraffic.producing import check_fits
 
-    if streams:
+    fomo, name = is_fomo(read_folder(options["model"])[1]), str(options["model"])
+    if fomo and asked:
+        raise WrongUse(f"{asked[0]} does not go with {name}, a FoMo, whose blocks need their neighbours")
+    if given is not None and not fomo:
+        raise WrongUse(f"--history, --known and --users need a FoMo, and {name} is none: give --model fomo-base")
+    if streams and not fomo:
         from gentraffic.drawing_store import draw_store
         from gentraffic.files import open_traffic
 
@@ -135,13 +150,17 @@ def sample(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -
         traffic = open_traffic(out)
         values |= {"tasks": done.tasks, "tasks_kept": done.kept}
     else:
-        check_fits(cells * len(calendar.utc) * members * services, out)
-        bundle = load_bundle(options["model"])
+        check_fits(cells * len(utc) * members * services, out)
+        from gentraffic.fomo_bundle import FoMoBundle, load_any
+        from gentraffic.fomo_filling import fill_place
+
+        bundle, command = load_any(options["model"]), command_line()
         loaded = time.perf_counter()
         with progress("drawing", quiet=quiet) as tell:
-            traffic = draw_place(
-                bundle, context, request, name=str(options["model"]), command=command_line(), tell=tell
-            )
+            if given is not None and isinstance(bundle, FoMoBundle):
+                traffic = fill_place(bundle, context, request, given, typed(), name=name, command=command, tell=tell)
+            else:
+                traffic = draw_place(bundle, context, request, name=name, command=command, tell=tell)
         sampled = time.perf_counter()
         write_traffic(traffic, out)
         mean = float(np.mean(traffic[str(list(traffic.data_vars)[-1])].values, dtype=np.float64))
@@ -178,8 +197,16 @@ def sample(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -
             values[name] = str(options[f"{name}_file"])
     lines = [f"warning: {warning}" for warning in values["warnings"]]
     lines.append(
-        f"{out}: {cells} cells x {len(calendar.utc)} steps x {options['members']} members of {values['place']}, "
+        f"{out}: {cells} cells x {len(utc)} steps x {options['members']} members of {values['place']}, "
         f"{values['timezone']}; drawn in {sampled - loaded:.1f} s"
     )
     lines += [f"{values[name]}" for name in ("map", "plot") if name in values]
     report(values, lines, as_json=as_json, quiet=quiet)
+
+
+def typed() -> set[str]:
+    """Names of the options of the running command that were typed rather than left at their default."""
+    from click.core import ParameterSource
+
+    now = click.get_current_context()
+    return {name for name in now.params if now.get_parameter_source(name) == ParameterSource.COMMANDLINE}

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from gentraffic.bundle import Bundle
+    from gentraffic.fomo_bundle import FoMoBundle
 
 Tell = Callable[[int, int], None]
 
@@ -80,7 +81,13 @@ class Request:
 
 
 def draw_place(
-    bundle: Bundle, context: xr.Dataset, request: Request, *, name: str, command: str = "", tell: Tell | None = None
+    bundle: Bundle | FoMoBundle,
+    context: xr.Dataset,
+    request: Request,
+    *,
+    name: str,
+    command: str = "",
+    tell: Tell | None = None,
 ) -> xr.Dataset:
     """Draw the traffic of a place: a checked Dataset with its provenance.
 
@@ -89,6 +96,8 @@ def draw_place(
     name: what the model is called; command: for the attributes; tell(done, of): progress.
     Raises WrongUse, NoData, BadInput for what the request asks and cannot be had.
     """
+    from gentraffic.fomo_bundle import FoMoBundle
+    from gentraffic.fomo_given import draw_unmeasured
     from gentraffic.sampling import draw_traffic
     from gentraffic.schema import traffic_dataset
 
@@ -101,17 +110,21 @@ def draw_place(
     def draw(of: xr.Dataset, part: int, parts: int) -> Any:
         said = None if tell is None else (lambda done, n: tell(done + part * n, parts * n))
         try:
+            if isinstance(bundle, FoMoBundle):
+                return draw_unmeasured(bundle, of, calendar, recipe, cells=rows, on_step=said)
             return draw_traffic(bundle, of, calendar, recipe, cells=rows, on_tile=said)
         except ValueError as error:
             raise WrongUse(str(error)) from error
 
     changed = None
     if request.change is not None:
+        if isinstance(bundle, FoMoBundle):  # its blocks carry a change as far as solver steps reach, not a known radius
+            raise WrongUse(f"--change does not go with {name}, a FoMo: give --model stouter-base")
         from gentraffic.changes import DARK, about, apply_changes
 
         changed = apply_changes(context, request.change)
     drawn = {service: draw(context, 0, 1 if changed is None else 2)}
-    if changed is not None and request.change is not None:
+    if changed is not None and request.change is not None and not isinstance(bundle, FoMoBundle):
         after = draw(changed.context, 1, 2)
         dark = changed.context[DARK].values
         after[:, dark if rows is None else dark[rows]] = 0.0
@@ -166,7 +179,7 @@ def select_rows(ds: xr.Dataset, names: tuple[str, ...]) -> list[int]:
 
 
 def provenance(
-    bundle: Bundle, context: xr.Dataset, request: Request, recipe: Recipe, *, name: str, command: str
+    bundle: Bundle | FoMoBundle, context: xr.Dataset, request: Request, recipe: Recipe, *, name: str, command: str
 ) -> dict[str, str | int | float]:
     """The attributes that say where drawn traffic comes from."""
     import numpy

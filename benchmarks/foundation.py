@@ -1,0 +1,205 @@
+"""P3 of METRICS: one FoMo for every task and city, on locations that it never saw, beside the naive rows.
+
+    python benchmarks/foundation.py --data ../shared/data -o foundation.json          # everything: hours of a core
+    python benchmarks/foundation.py --data ../shared/data -o /tmp/quick.json --quick    # does it run? two minutes
+
+Parts, each resumable row by row (run the same command again); `--only` limits them:
+  p3         folds by location over all cities: short 48 -> 16, long 16 -> 48, generation 0 -> 64 steps, with and
+             without users, one pre-trained model per fold behind the whole table; every naive row
+  seen       `--model` (fomo-base) on places that it was trained on, which is what the upstream split does (every test
+             location is also in training), beside the published figures
+  unseen     leaving one city out: zero-shot, and fine-tuned on 5% and 10% of its locations
+  scaling    sizes that this machine allows, fold 0, equal steps
+  ablations  no users, no POIs, no contrastive fine-tuning, random mask only, other predictions; fold 0
+`mae_p9999` and `rmse_p9999` are of the expectation (one solver step), `crps` of the members. 95% intervals by bootstrap
+over locations.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from gentraffic import p3
+from gentraffic.fomo_bundle import FoMoBundle, load_fomo
+from gentraffic.fomo_data import Region, read_region
+from gentraffic.fomo_fitting import FoMoDesign, few, finetune_fomo, fit_fomo, split
+from gentraffic.fomo_training import FoMoPlan
+from gentraffic.importing import read_uomo
+from gentraffic.sources import read_milan_5x5
+from gentraffic.training_data import Source
+
+CITIES = ("sd", "nc", "nj")
+PUBLISHED = {  # FoMo tables 2-4: (short, long, generation) MAE; their metric code is unpublished
+    "uomo-nj": (0.0247, 0.0532, 0.0948),
+    "uomo-nc": (0.0178, 0.0576, 0.1043),
+    "uomo-sd": (0.0343, 0.0197, 0.0993),
+}
+ALIGN = FoMoPlan(steps=60, learning_rate=3e-4, warmup=20, contrast=0.05, frozen=True, ema=0.98)
+Pair = tuple[Source, Region]
+Rows = dict[str, Any]
+
+
+def load(data: Path) -> list[Pair]:
+    """The three uomo cities and Milan."""
+    out = []
+    for city in CITIES:
+        traffic, context = read_uomo(data / "traffic" / f"uomo_{city}.npz")
+        out.append(read_region(traffic, [context]))
+    out.append(read_region(read_milan_5x5(data / "traffic" / "milan_5x5_internet_10min.csv"), []))
+    return out
+
+
+def parts_of(data: Sequence[Pair], folds: int, fold: int) -> tuple[list[Pair], dict[str, tuple[Pair, Pair]]]:
+    """Training pairs, and per city (training, held-out)."""
+    parts = {r.network: split((s, r), folds, fold, 0) for s, r in data if s.places is not None}
+    return [parts[r.network][0] if r.network in parts else (s, r) for s, r in data], parts
+
+
+class Table:
+    """Finished rows on disk: `part|fold|network|task|row` -> scores."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: Rows = json.loads(path.read_text()) if path.exists() else {}
+
+    def done(self, part: str, fold: str) -> bool:
+        """Whether a fold of a part is finished."""
+        return f"{part}|{fold}" in self.rows.get("finished", [])
+
+    def put(self, part: str, fold: str, rows: dict[str, list[dict[str, Any]]], told: Any = None) -> None:
+        """Keep the rows of a fold, and on disk."""
+        for key, (scores,) in rows.items():
+            self.rows[f"{part}|{fold}|{key}"] = scores
+        self.rows.setdefault("told", {})[f"{part}|{fold}"] = told
+        self.rows["finished"] = [*self.rows.get("finished", []), f"{part}|{fold}"]
+        self.path.write_text(json.dumps(self.rows))
+        print(f"{part} {fold} done", flush=True)
+
+    def of(self, part: str) -> dict[str, list[dict[str, Any]]]:
+        """`network|task|row` -> the scores of every fold."""
+        out: dict[str, list[dict[str, Any]]] = {}
+        for key, scores in self.rows.items():
+            if key.startswith(f"{part}|"):
+                out.setdefault(key.split("|", 2)[2], []).append(scores)
+        return dict(sorted(out.items()))
+
+
+def run_p3(table: Table, data: Sequence[Pair], folds: Sequence[int], count: int, plan: FoMoPlan, members: int) -> None:
+    """Folds by location."""
+    for fold in folds:
+        if not table.done("p3", str(fold)):
+            train, parts = parts_of(data, count, fold)
+            bundle, told = fit_fomo(train, plan=plan)
+            table.put("p3", str(fold), p3.rows_of(bundle, parts, members=members), told)
+
+
+def run_seen(table: Table, data: Sequence[Pair], bundle: FoMoBundle, members: int) -> None:
+    """The bundled model on its own training places."""
+    if not table.done("seen", "0"):
+        parts = {r.network: ((s, r), (s, r)) for s, r in data if s.places is not None}
+        table.put("seen", "0", p3.rows_of(bundle, parts, members=members, naive_too=False))
+
+
+def run_unseen(table: Table, data: Sequence[Pair], plan: FoMoPlan, tune: FoMoPlan, members: int) -> None:
+    """Leave one city out: zero-shot and few-shot; a fifth of its locations is the test for all three."""
+    for city in CITIES:
+        if table.done("unseen", city):
+            continue
+        name = f"uomo-{city}"
+        rest = [pair for pair in data if pair[1].network != name]
+        here = next(pair for pair in data if pair[1].network == name)
+        train, held = split(here, 2, 0, 0)  # half of the locations are the test, the other half may be learned from
+        bundle, told = fit_fomo(rest, plan=plan)
+        mean = float(here[0].level.mean())
+        parts = {name: (train, held)}
+        rows = p3.rows_of(bundle, parts, members=members, label="zero-shot", city_mean=mean)
+        for share in (0.05, 0.10):
+            tuned, _ = finetune_fomo(bundle, [few(train, share, 0)], plan=tune)
+            rows |= p3.rows_of(tuned, parts, members=members, label=f"{share:.0%} few-shot", naive_too=False)
+        table.put("unseen", city, rows, told)
+
+
+def variants(plan: FoMoPlan) -> Iterator[tuple[str, str, FoMoDesign, FoMoPlan]]:
+    """part, name, design, plan of everything that is trained beside the model itself."""
+    yield "scaling", "0.3m", FoMoDesign(size="0.3m"), plan
+    yield "scaling", "1m", FoMoDesign(), plan
+    yield "scaling", "5m", FoMoDesign(size="5m"), plan
+    yield "ablations", "no users", FoMoDesign(), replace(plan, users_keep=0.0)
+    yield "ablations", "no POIs", FoMoDesign(), replace(plan, poi_keep=0.0)
+    yield "ablations", "random mask only", FoMoDesign(), replace(plan, masks=(0.0, 0.0, 0.0, 1.0))
+    yield "ablations", "epsilon", FoMoDesign(prediction_type="epsilon"), plan
+    yield "ablations", "sample", FoMoDesign(prediction_type="sample"), plan
+
+
+def run_variants(table: Table, data: Sequence[Pair], parts: Sequence[str], plan: FoMoPlan, members: int) -> None:
+    """Fold 0 at equal steps."""
+    train, held = parts_of(data, 5, 0)
+    for part, name, design, own in variants(plan):
+        if part not in parts or table.done(part, name):
+            continue
+        bundle, told = fit_fomo(train, design=design, plan=own)
+        table.put(part, name, p3.rows_of(bundle, held, members=members, label=name, naive_too=False), told)
+        if (part, name) == ("scaling", "1m"):  # the plan of the ablations' full model: the same weights, aligned or not
+            tuned, told = finetune_fomo(bundle, train, plan=replace(ALIGN, steps=min(ALIGN.steps, plan.steps)))
+            aligned = p3.rows_of(tuned, held, members=members, label="contrastive fine-tuning", naive_too=False)
+            table.put("ablations", "contrastive fine-tuning", aligned, told)
+
+
+def seen_table(rows: dict[str, list[dict[str, Any]]]) -> str:
+    """Markdown: the published MAE beside ours."""
+    lines = ["| network | task | published | fomo | fomo, users |", "|---|---|---|---|---|"]
+    for network, figures in PUBLISHED.items():
+        for task, figure in zip(p3.TASKS, figures, strict=True):
+            ours = [
+                f"{np.mean([v for f in rows[f'{network}|{task}|{label}'] for v in f['mae_p9999']]):.4f}"
+                for label in ("fomo", "fomo, users")
+            ]
+            lines.append(f"| {network} | {task} | {figure:.4f} | {' | '.join(ours)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run what is missing and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="the folder of real data")
+    parser.add_argument("-o", "--out", type=Path, required=True, help="JSON of finished rows")
+    parser.add_argument("--only", nargs="*", default=["p3", "seen", "unseen", "scaling", "ablations"])
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--fold", type=int, nargs="*", help="which folds to run, all by default")
+    parser.add_argument("--steps", type=int, default=800, help="training steps of p3")
+    parser.add_argument("--few-steps", type=int, default=400, help="training steps of unseen, scaling and ablations")
+    parser.add_argument("--members", type=int, default=p3.MEMBERS)
+    parser.add_argument("--model", default="fomo-base", help="of the part seen")
+    parser.add_argument("--quick", action="store_true", help="one fold and few steps: does it run?")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    table, data = Table(args.out), load(args.data)
+    plan = replace(FoMoPlan(), steps=args.steps)
+    small = replace(plan, steps=args.few_steps, warmup=50)
+    tune, members = ALIGN, args.members
+    folds = list(range(args.folds)) if args.fold is None else args.fold
+    if args.quick:
+        plan, small, members, folds = replace(plan, steps=12), replace(small, steps=6), 2, [0]
+        tune = replace(tune, steps=4)
+    if "p3" in args.only:
+        run_p3(table, data, folds, args.folds, plan, members)
+    if "seen" in args.only:
+        run_seen(table, data, load_fomo(args.model), min(members, 4))
+    if "unseen" in args.only:
+        run_unseen(table, data, small, tune, min(members, 6))
+    run_variants(table, data, args.only, small, min(members, 4))
+    for part in args.only:
+        if rows := table.of(part):
+            print(f"\n### {part}\n\n{seen_table(rows) if part == 'seen' else p3.table(rows)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""The drawing loop of FoMo: noise in, traffic out, observed values untouched.
+
+The state may be larger than what the network sees at once: `predict` says how the answers of overlapping scenes become
+one answer for the whole state (averaged, as in MultiDiffusion, Bar-Tal et al. 2023), and every solver step goes through
+the whole state, so that no scene is finished before its neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from samplers.fomo import FoMo, Scene
+from samplers.schedule import Noise, make_solver
+
+DETERMINISTIC = ("dpm++", "ddim", "unipc")  # all chance lies in the starting noise, which belongs to cell and step
+
+
+@torch.inference_mode()
+def solve(
+    predict: Callable[[Tensor, int, int], Tensor],
+    noise: Noise,
+    start: Tensor,
+    *,
+    steps: int,
+    solver: str = "dpm++",
+) -> Tensor:
+    """Go from standard normal noise to values: start and result of any shape.
+
+    predict(x, t, step): the network's answer for the whole state at diffusion step t, the solver's step counted from 0.
+    With one step the result is the network's expectation given all that is observed: the most likely traffic rather
+    than a draw. Raises ValueError for a solver that draws noise on its way, or an impossible number of steps.
+    """
+    if solver not in DETERMINISTIC:
+        raise ValueError(f"solver {solver!r}: FoMo draws with one of {', '.join(DETERMINISTIC)}")
+    scheduler = make_solver(solver, noise, steps)
+    x = start * float(scheduler.init_noise_sigma)
+    for step, t in enumerate(scheduler.timesteps):
+        x = scheduler.step(predict(x, int(t), step), t, x).prev_sample
+    return x
+
+
+def draw_scenes(
+    model: FoMo,
+    scene: Scene,
+    start: Tensor,
+    *,
+    steps: int,
+    solver: str = "dpm++",
+    guidance: float = 1.0,
+    batch: int = 32,
+) -> Tensor:
+    """Draw blocks that have nothing to do with each other: start (B, H, W, T) noise -> x, observed values put back."""
+
+    def predict(x: Tensor, t: int, step: int) -> Tensor:
+        parts = [slice(at, at + batch) for at in range(0, len(x), batch)]
+        return torch.cat([answer(model, x[part], t, scene.rows(part), guidance) for part in parts])
+
+    x = solve(predict, model.noise, start, steps=steps, solver=solver)
+    return torch.where(scene.known.isnan(), x, scene.known)
+
+
+def answer(model: FoMo, x: Tensor, t: int, scene: Scene, guidance: float = 1.0) -> Tensor:
+    """The network's answer with classifier-free guidance (1 = none): x (B, H, W, T) -> the same."""
+    step = torch.full((len(x),), t, dtype=torch.long, device=x.device)
+    out = model(x, step, scene)
+    if guidance == 1.0:
+        return out
+    without = model(x, step, scene.without_context())
+    return without + guidance * (out - without)

@@ -1,0 +1,196 @@
+"""Drawing any extent and length with FoMo: keyed, seamless, measured values untouched."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import xarray as xr
+from bundle_examples import context
+from fomo_examples import tiny_fomo, world
+
+from gentraffic.errors import WrongUse
+from gentraffic.fomo_bundle import FoMoBundle, load_fomo
+from gentraffic.fomo_level import conditional_levels, krige
+from gentraffic.fomo_sampling import Field, draw_field
+from gentraffic.fomo_tiles import PHASES, closure, layings, starts
+from gentraffic.model_list import names
+from gentraffic.sampling import Recipe
+
+NAN = np.float32(np.nan)
+
+
+@pytest.fixture(scope="module")
+def bundle() -> FoMoBundle:
+    return tiny_fomo()
+
+
+def field(place: xr.Dataset, steps: int = 80, minutes: int = 60, given: int = 0) -> Field:
+    blank = np.full((place.sizes["cell"], steps), NAN)
+    return Field(place, blank.copy(), blank.copy(), (np.arange(steps) * minutes / 60) % 168, minutes, given)
+
+
+def test_every_cell_stands_in_one_block_of_each_laying() -> None:
+    grid = np.stack(np.divmod(np.arange(99), 11), axis=1)
+    xy = np.random.default_rng(0).uniform(0, 5000, (99, 2))
+    for blocks in (*layings(grid, xy), *layings(None, xy)):
+        assert sorted(blocks[blocks >= 0]) == list(range(99))
+    together = np.zeros((99, 99), dtype=bool)
+    for blocks in layings(grid, xy):
+        for block in blocks:
+            cells = block[block >= 0]
+            together[np.ix_(cells, cells)] = True
+    beside = np.abs(grid[:, None] - grid[None]).sum(-1) == 1
+    assert together[beside].all()  # no two neighbours stand apart in every laying
+
+
+def test_blocks_are_aligned_to_the_grid_and_not_to_the_extent() -> None:
+    grid = np.stack(np.divmod(np.arange(144), 12), axis=1)
+    for whole, part in zip(layings(grid, grid), layings(grid[50:], grid[50:]), strict=True):
+        a = {frozenset(b[b >= 50] - 50) for b in whole} - {frozenset()}
+        assert a == {frozenset(b[b >= 0]) for b in part}
+
+
+def test_windows_cover_every_step_and_their_borders_move() -> None:
+    for steps in (64, 65, 100, 168, 336):
+        borders = []
+        for phase in range(PHASES):
+            first = starts(steps, phase)
+            covered = np.zeros(steps, dtype=bool)
+            for s in first:
+                assert 0 <= s <= steps - 64
+                covered[s : s + 64] = True
+            assert covered.all()
+            borders.append(set(first) - {0, steps - 64})
+        assert not set.intersection(*borders)
+
+
+def test_a_part_comes_out_as_if_all_had_been_drawn(bundle: FoMoBundle) -> None:
+    place = context(150)
+    recipe = Recipe(seed=3, steps=4)
+    whole = draw_field(bundle, field(place), recipe)
+    cells = [77, 3, 120]
+    np.testing.assert_array_equal(draw_field(bundle, field(place), recipe, cells=cells)[0], whole[0, cells])
+    order = np.random.default_rng(0).permutation(150)  # nor does the order of the file matter
+    np.testing.assert_array_equal(draw_field(bundle, field(place.isel(cell=order)), recipe)[0], whole[0, order])
+    other = draw_field(bundle, field(place), replace(recipe, seed=4))
+    assert not np.array_equal(other, whole)
+    needed = closure(layings(None, np.zeros((100, 2))), np.array([0]), 3)
+    assert [n.sum() for n in needed] == sorted((n.sum() for n in needed), reverse=True)
+
+
+def test_members_do_not_depend_on_how_many_are_drawn(bundle: FoMoBundle) -> None:
+    recipe = Recipe(steps=3, members=3)
+    three = draw_field(bundle, field(context(20)), recipe)
+    two = draw_field(bundle, field(context(20)), replace(recipe, members=2))
+    np.testing.assert_array_equal(three[:2], two)
+    assert three.std(0).min() > 0
+
+
+@pytest.mark.parametrize("kind", ["grid", "points"])
+def test_measured_values_come_back_bit_for_bit_and_the_rest_is_drawn(bundle: FoMoBundle, kind: str) -> None:
+    traffic, place = world(users=False)
+    if kind == "points":
+        place = place.drop_vars(["row", "col"]).assign_attrs(kind="stations")
+    values = traffic["traffic"].values[:, :100].copy()
+    truth = values.copy()
+    values[5:9] = NAN  # cells without data
+    values[20:, 30:50] = NAN  # hours without data
+    values[0, 99] = NAN
+    seen = ~np.isnan(values)
+    drawn = draw_field(bundle, replace(field(place, 100), values=values), Recipe(steps=3))[0]
+    np.testing.assert_array_equal(drawn[seen], truth[seen])
+    assert np.isfinite(drawn).all()
+    assert (drawn >= 0).all()
+    ratio = np.log(drawn[20:, 30:50].mean(1) / truth[20:, 30:50].mean(1))
+    assert np.abs(ratio).mean() < 0.35  # in the units of what is measured, at the level of each cell
+    assert abs(np.log(drawn[5:9].mean() / truth[5:9].mean())) < 1.5
+
+
+def test_a_history_is_gone_on_with_and_hidden_truth_changes_nothing(bundle: FoMoBundle) -> None:
+    traffic, place = world(users=False)
+    values = traffic["traffic"].values[:, :144].copy()
+    future = values[:, 120:].copy()
+    values[:, 120:] = NAN
+    recipe = Recipe(steps=1)
+    drawn = draw_field(bundle, replace(field(place, 144), values=values, given=120), recipe)
+    assert drawn.shape == (1, 36, 24)
+    error = np.abs(drawn[0] - future).mean()
+    last = np.abs(values[:, 119:120] - future).mean()
+    assert error < 0.6 * last
+    filled = replace(field(place, 144), values=values, given=120)
+    np.testing.assert_array_equal(draw_field(bundle, filled, recipe), drawn)
+
+
+def test_traffic_follows_users_where_only_users_are_told(bundle: FoMoBundle) -> None:
+    traffic, place = world()
+    users = traffic["users"].values[:, :64]
+    drawn = draw_field(bundle, replace(field(place, 64), users=users), Recipe(steps=1))[0]
+    real = traffic["traffic"].values[:, :64]
+    assert np.corrcoef(np.log(drawn.mean(1)), np.log(real.mean(1)))[0, 1] > 0.95
+    assert drawn.mean() == pytest.approx(real.mean() / traffic["traffic"].values.mean(), rel=0.2)
+
+
+def test_weeks_follow_each_other_and_cells_keep_the_level_that_was_drawn(bundle: FoMoBundle) -> None:
+    place = context(20)
+    drawn = draw_field(bundle, field(place, 3 * 168), Recipe(steps=3))[0]
+    weeks = drawn.reshape(20, 3, 168).mean(2)
+    from gentraffic.features import read_places
+
+    places = read_places(place)
+    log, unit = conditional_levels(bundle.levels, places, list(range(20)), 0, 0, np.full(20, np.nan))
+    assert unit == 1.0
+    np.testing.assert_allclose(weeks[:, 0], np.exp(log), rtol=1e-4)
+    assert np.abs(np.log(weeks[:, 2] / weeks[:, 0])).max() < 0.5
+
+
+def test_what_cannot_be_drawn_is_refused(bundle: FoMoBundle) -> None:
+    place = context(20)
+    with pytest.raises(WrongUse, match="10 min"):
+        draw_field(bundle, field(place, 80, minutes=10), Recipe())
+    full = replace(field(place, 80), values=np.ones((20, 80), dtype=np.float32))
+    with pytest.raises(WrongUse, match="nothing left to draw"):
+        draw_field(bundle, full, Recipe())
+    with pytest.raises(WrongUse, match="--habits mars"):
+        draw_field(bundle, field(place), Recipe(habits="mars"))
+
+
+def test_kriging_gives_the_value_where_a_neighbour_knows_and_nothing_far_off() -> None:
+    at = np.array([[0.0, 0.0], [100_000.0, 0.0]])
+    out = krige(np.array([1.0, -1.0]), at, np.array([[0.0, 0.0], [50_000.0, 0.0], [100_300.0, 0.0]]))
+    assert out[0] == pytest.approx(0.3)  # LOCATION / (LOCATION + NOISE): the rest is each cell's own
+    assert out[1] == pytest.approx(0.0, abs=1e-9)
+    assert out[2] == pytest.approx(-0.3 * np.exp(-0.3))
+
+
+def test_levels_of_measured_cells_are_theirs_and_tell_of_their_neighbours(bundle: FoMoBundle) -> None:
+    from gentraffic.features import read_places
+
+    places = read_places(context(64, seed=5))
+    measured = np.full(64, np.nan)
+    measured[::2] = 40 * np.exp(np.random.default_rng(0).normal(0, 0.5, 32))
+    log, unit = conditional_levels(bundle.levels, places, list(range(64)), 0, 1, measured)
+    np.testing.assert_allclose(np.exp(log[::2]) * unit, measured[::2], rtol=1e-6)
+    more, _ = conditional_levels(bundle.levels, places, list(range(64)), 0, 1, measured * 3)
+    np.testing.assert_allclose(more, log, atol=1e-9)  # in whatever units
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("fomo-base" not in names(), reason="fomo-base is not bundled")
+def test_seams_of_the_bundled_model_cannot_be_found() -> None:
+    """Steps across borders of blocks and windows are like those inside; with blocks that stand still they are not."""
+    base = load_fomo("fomo-base")
+    side = 24
+    place = context(side * side)
+    drawn = draw_field(base, field(place, 168), Recipe(steps=8))[0]
+    logs = np.log(drawn.reshape(side, side, 168) + 0.05)
+    x = logs - logs.mean(2, keepdims=True)  # levels are drawn elsewhere
+    for axis in (0, 1):
+        steps = np.abs(np.diff(x, axis=axis)).mean(axis=(1 - axis, 2))  # (side - 1,)
+        for phase in range(4):
+            border = steps[3 - phase :: 4]
+            inside = np.delete(steps, np.arange(3 - phase, side - 1, 4))
+            assert border.mean() == pytest.approx(inside.mean(), rel=0.06)
+    jumps = np.abs(np.diff(x, axis=2)).mean((0, 1))  # (167,), compared with the same hour on other days
+    for border in (64, 96, 104, 32):
+        same = [jumps[h] for h in range((border - 1) % 24, 167, 24) if h != border - 1]
+        assert jumps[border - 1] == pytest.approx(np.mean(same), rel=0.15)
