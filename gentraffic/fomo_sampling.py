@@ -20,7 +20,7 @@ from gentraffic.fomo_bundle import FoMoBundle
 from gentraffic.fomo_data import POI_DIM, SIDE, poi_features
 from gentraffic.fomo_level import conditional_levels
 from gentraffic.fomo_scale import Told, echo_of, refer, scene_of
-from gentraffic.fomo_tiles import PHASES, WINDOW, closure, layings, starts
+from gentraffic.fomo_tiles import PHASES, WINDOW, closure, fade, layings, starts
 from gentraffic.noise import shape_seeds
 from gentraffic.sampling import Recipe, one_thread
 from samplers.fomo_draw import answer, solve
@@ -191,9 +191,11 @@ class _Member:
 
     def _solve(self, chunk: _Chunk, first: int, tell: Callable[[int], None]) -> NDArray[np.float32]:
         """x of all cells over one chunk that begins at step `first`: (cells, steps)."""
-        recipe = self.recipe
-        start = torch.from_numpy(_stretch(self.noise, first, len(chunk.hour))).to(recipe.device)
-        jobs = [self._jobs(chunk, phase) for phase in range(min(PHASES, recipe.steps))]
+        recipe, margin = self.recipe, self.model.token[2]
+        wide = chunk.widened(margin, self.field.minutes)
+        start = torch.from_numpy(_stretch(self.noise, first - margin, len(wide.hour))).to(recipe.device)
+        jobs = [self._jobs(wide, phase) for phase in range(min(PHASES, recipe.steps))]
+        weight = torch.from_numpy(fade(margin)).to(recipe.device)
 
         def predict(x: torch.Tensor, t: int, step: int) -> torch.Tensor:
             total, count = torch.zeros_like(x), torch.zeros_like(x)
@@ -208,12 +210,13 @@ class _Member:
             for job, out in zip(todo, self.pool.map(run, todo), strict=True):
                 rows = job.rows[job.there][:, None]  # (cells, 1)
                 columns = job.columns.expand(BATCH, SIDE, SIDE, WINDOW)[job.there]
-                total.index_put_((rows, columns), out[job.there], accumulate=True)
-                count.index_put_((rows, columns), torch.ones_like(out[job.there]), accumulate=True)
+                total.index_put_((rows, columns), out[job.there] * weight, accumulate=True)
+                count.index_put_((rows, columns), weight.expand_as(columns), accumulate=True)
             tell(step + 1)
-            return total / count.clamp(min=1)
+            return total / count.clamp(min=1e-6)
 
-        return solve(predict, self.model.noise, start, steps=recipe.steps, solver=recipe.solver).cpu().numpy()
+        x = solve(predict, self.model.noise, start, steps=recipe.steps, solver=recipe.solver).cpu().numpy()
+        return x[:, margin:-margin]
 
     def _echo(self, hour: Floats, first: int) -> NDArray[np.float32]:
         """What all that is measured up to the chunk's end says of the same time on other days: (cells, steps)."""
@@ -231,11 +234,13 @@ class _Member:
         """Every block of one laying at every window in which something is to be drawn, in batches of one shape."""
         blocks = self.place.blocks[phase]
         there = blocks >= 0
+        margin = self.model.token[2]
         steps = len(chunk.hour)
         open_ = np.concatenate([np.isnan(chunk.values), np.zeros((1, steps), dtype=bool)])  # the last row: of no cell
+        open_[:, :margin] = open_[:, -margin:] = False  # nobody asks for the margins
         pairs = [
             (int(b), s)
-            for s in starts(steps, phase)
+            for s in (margin + first for first in starts(steps - 2 * margin, phase, margin))
             for b in np.flatnonzero(open_[blocks, s : s + WINDOW].any((1, 2, 3)))
         ]
         full = [p for p in pairs if there[p[0]].all()]
@@ -290,6 +295,17 @@ class _Chunk:
     echo: NDArray[np.float32]
     hour: Floats
 
+    def widened(self, margin: int, minutes: int) -> _Chunk:
+        """The same with `margin` steps more at both ends, of which nothing is told: windows may reach over the ends."""
+
+        def wide(values: NDArray[np.float32]) -> NDArray[np.float32]:
+            return np.pad(values, ((0, 0), (margin, margin)), constant_values=np.nan)
+
+        before = self.hour[0] - np.arange(margin, 0, -1) * minutes / 60
+        after = self.hour[-1] + np.arange(1, margin + 1) * minutes / 60
+        hour = np.concatenate([before, self.hour, after]) % HOURS
+        return _Chunk(wide(self.values), wide(self.users), wide(self.echo), hour)
+
 
 @dataclass(frozen=True)
 class _Job:
@@ -313,7 +329,7 @@ def _chunks(cells: int, steps: int, minutes: int) -> list[tuple[int, int]]:
 
 
 def _stretch(noise: NDArray[np.float32], first: int, length: int) -> NDArray[np.float32]:
-    """`length` columns of noise from `first` on; beyond its end (of which nothing is kept) it repeats."""
+    """`length` columns of noise from `first` on; beyond its ends (of which nothing is kept) it repeats."""
     columns = (first + np.arange(length)) % noise.shape[1]
     return np.ascontiguousarray(noise[:, columns])
 

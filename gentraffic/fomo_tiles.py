@@ -1,9 +1,9 @@
 """Any extent and any length as overlapping blocks of 4 x 4 cells and 64 steps, whose borders move from step to step.
 
 Every solver step lays the blocks anew (`PHASES` ways, in turn), so no two neighbours stand in different blocks
-throughout, and where blocks of one laying overlap, their answers are averaged. With the noise keyed by cell and time a
-cell's traffic depends on its surroundings and on nothing else: drawing part of a place draws what lies around it too
-(`closure`).
+throughout. In time every laying covers each step twice, and the answers are averaged (`fade`). With the noise keyed by
+cell and time a cell's traffic depends on its surroundings and on nothing else: drawing part of a place draws what lies
+around it too (`closure`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ WINDOW = 64  # steps of a block
 PHASES = 4
 SHIFTS = ((0, 0), (2, 2), (1, 3), (3, 1))  # rows, columns
 LINE_SHIFTS = (0, 8, 4, 12)  # cells along the line, where there is no grid
-TIME_SHIFTS = (0, 32, 16, 48)  # steps
+TIME_SHIFTS = (0, 20, 10, 30)  # steps
+TWIN = 40  # steps: every laying has windows twice, moved by half a token and some, so that tokens fade into each other
 LINE_STEP_M = 100.0  # metres: the finest square of the space-filling line
 
 
@@ -35,11 +36,28 @@ def layings(grid: NDArray[np.int64] | None, xy_m: Floats) -> list[NDArray[np.int
     return [_on_line(xy_m, shift) for shift in LINE_SHIFTS]
 
 
-def starts(steps: int, phase: int) -> list[int]:
-    """First steps of the windows that cover `steps` (at least WINDOW), moved by the phase; all of full length."""
-    shift = TIME_SHIFTS[phase % PHASES]
-    firsts = range(-shift, steps, WINDOW)
-    return sorted({min(max(first, 0), steps - WINDOW) for first in firsts if first + WINDOW > 0})
+def starts(steps: int, phase: int, token: int) -> list[int]:
+    """First steps of the windows of a laying, moved by the phase; they cover `steps` (at least WINDOW) twice.
+
+    All are of full length and keep their shift modulo the token, so they may begin up to `token` - 1 steps before the
+    first step (negative) and end as many after the last.
+    """
+    out = set()
+    for shift in (TIME_SHIFTS[phase % PHASES], TIME_SHIFTS[phase % PHASES] + TWIN):
+        low = -(shift % token)
+        high = steps - WINDOW + (-shift - (steps - WINDOW)) % token
+        out |= {min(max(first, low), high) for first in range(-(shift % WINDOW), steps, WINDOW)}
+    return sorted(out)
+
+
+def fade(token: int) -> NDArray[np.float32]:
+    """Weights of the steps of a window, (WINDOW,): most in the middle of a token, least at its edges, never nothing.
+
+    A token of the network knows nothing of the one before it but what attention tells, so its edges show; averaged with
+    these weights, windows that are moved by half a token fade into each other (overlap-add).
+    """
+    at = (np.arange(WINDOW) % token + 0.5) / token
+    return (np.minimum(at, 1 - at) * 2).astype(np.float32)
 
 
 def closure(blocks: Sequence[NDArray[np.int64]], cells: NDArray[np.int64], steps: int) -> list[NDArray[np.bool_]]:

@@ -184,13 +184,14 @@ def scores(part: Held, task: str, members: Floats, *, first_is_expectation: bool
     ensemble = members[1:] if first_is_expectation else members
     ensemble = np.repeat(ensemble, 2, axis=0) if len(ensemble) == 1 else ensemble
     live = real.any(1)
-    crps = np.abs(ensemble - real[None]).mean((0, 2))
+    crps = np.zeros(0)
     if len(ensemble):
+        crps = np.abs(ensemble - real[None]).mean((0, 2))
         crps[live] = crps_cells(real[live], ensemble[:, live])
     return {
         "mae_p9999": (np.abs(point - real).mean(1) / part.scale).round(6).tolist(),
         "mse": ((point - real) ** 2).mean(1).__truediv__(part.scale**2).round(8).tolist(),
-        "crps": (crps / part.scale).round(6).tolist() if len(ensemble) else [],
+        "crps": (crps / part.scale).round(6).tolist(),
         "location": part.held.location[cells].tolist(),
     }
 
