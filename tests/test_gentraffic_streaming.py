@@ -54,7 +54,8 @@ def test_a_store_holds_what_is_drawn_at_once(model: Path, at_once: Any, chunk: i
     np.testing.assert_array_equal(got["traffic"].values, at_once["traffic"].values)
     for name in at_once.coords:
         np.testing.assert_array_equal(got[name].values, at_once[name].values)
-    assert {**got.attrs, "order_sha256": 0} == {**at_once.attrs, "order_sha256": 0}
+    own = {"order_sha256": "", "model_sha256": ""}  # the fitted bundle was not saved when it was drawn at once
+    assert {**got.attrs, **own} == {**at_once.attrs, **own}
     assert done.mean == pytest.approx(float(at_once["traffic"].values.mean(dtype=np.float64)), rel=1e-12)
     assert done.tasks == 3 * -(-CELLS // chunk)
     assert [p.name for p in tmp_path.iterdir()] == ["a.zarr"]
@@ -120,7 +121,7 @@ def test_the_same_command_resumes_and_ends_with_the_same_files(
     job: tuple[Path, Order, list[int]], model: Path, at_once: Any, tmp_path: Path
 ) -> None:
     _, _, drawn = job
-    with pytest.raises(BadInput, match="Zarr store"):  # what is unfinished is not read
+    with pytest.raises(BadInput, match="No group found"):  # what is unfinished is not read
         read_traffic(part_of(tmp_path / "out.zarr").rename(tmp_path / "x.zarr"))
     (tmp_path / "x.zarr").rename(part_of(tmp_path / "out.zarr"))
     done = run(model, tmp_path)
@@ -149,7 +150,7 @@ def test_torn_files_are_made_again(
     folder, _, drawn = job
     path = folder / file
     content = path.read_bytes()
-    path.write_bytes(content[:-5] if way == "cut" else content[:-5] + b"\0" + content[-4:])
+    path.write_bytes(content[:-5] if way == "cut" else content[:-5] + bytes([content[-5] ^ 1]) + content[-4:])
     if way == "gone":
         path.unlink()
     done = run(model, tmp_path)
