@@ -279,7 +279,7 @@ def _put(folder: Path, order: Order, block: Block, values: Chunk) -> dict[str, A
 
 
 def _identity(folder: Path) -> str:
-    """What tells a job from an earlier one in the same folder, whose arrays a long-lived worker may still have mapped."""
+    """What tells a job from an earlier one in its folder, whose arrays a long-lived worker may still have mapped."""
     check_shared(folder)
     said = (folder / "job.json").stat()
     return f"{said.st_ino} {said.st_mtime_ns} {file_sha256(folder / 'job.json')}"

@@ -150,7 +150,10 @@ def test_torn_files_are_made_again(
     folder, _, drawn = job
     path = folder / file
     content = path.read_bytes()
-    path.write_bytes(content[:-5] if way == "cut" else content[:-5] + bytes([content[-5] ^ 1]) + content[-4:])
+    half = len(content) // 2
+    path.write_bytes(
+        content[:-5] if way == "cut" else content[:half] + bytes([content[half] ^ 1]) + content[half + 1 :]
+    )
     if way == "gone":
         path.unlink()
     done = run(model, tmp_path)
