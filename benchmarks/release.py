@@ -39,7 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--evidence", type=Path, help="rows of benchmarks/p1.py for the model card")
+    parser.add_argument("--evidence", type=Path, help="rows of benchmarks/fidelity.py for the model card")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--only-contexts", action="store_true")
     args = parser.parse_args()

@@ -12,7 +12,7 @@ import numpy as np
 from gentraffic import __version__
 
 EVIDENCE = """
-Locations that training never saw, POIs only (protocol P1, `python benchmarks/p1.py`): five folds by location,
+Locations that training never saw, POIs only (protocol P1, `python benchmarks/fidelity.py`): five folds by location,
 trained in each as above but Milan without its POIs; 20 members unless said; means over all held-out live cells,
 `_p9999` scaling, 95% intervals by bootstrap over locations. The last columns are means over folds, and a fold
 holds one location of nj.
@@ -30,7 +30,6 @@ def provenance_of(
     traffic: Sequence[Path], context: Sequence[Path], told: dict[str, Any], scores: dict[str, Any]
 ) -> dict[str, Any]:
     """What provenance.json holds: data with hashes and licences, the run, and mean scores beside the naive rows."""
-    data = [_origin(path) for path in (*traffic, *context)]
     means = {
         row: {
             network: {
@@ -41,16 +40,42 @@ def provenance_of(
         }
         for row, folds in scores.items()
     }
-    credits = credits_of(part["attribution"] for part in data)
     return {
-        "gentraffic_version": __version__,
-        "data": data,
-        "attribution": credits,
+        **origins_of([*traffic, *context]),
         "metrics": means,
         "services": ["traffic"],
         **{key: value for key, value in told.items() if key != "validation"},
         "validation": told["validation"],
     }
+
+
+def origins_of(files: Sequence[Path]) -> dict[str, Any]:
+    """What provenance.json holds of the files that a model was made from: hashes, licences, attribution."""
+    data = [_origin(path) for path in files]
+    return {
+        "gentraffic_version": __version__,
+        "data": data,
+        "attribution": credits_of(part["attribution"] for part in data),
+    }
+
+
+def naive_card(name: str, sampler: str, known: dict[str, Any]) -> str:
+    """The README.md of the folder of a naive generator."""
+    rows = dict.fromkeys(f"| {part['title']} | {part['license']} | {part['attribution']} |" for part in known["data"])
+    lines = [
+        f"# {name}",
+        "",
+        f"The naive generator `{sampler}`: it draws measured series again, and contains them. What a trained model",
+        "must beat; never private, nothing to publish where the traffic itself may not be.",
+        "",
+        "| data | licence | attribution |",
+        "|---|---|---|",
+        *rows,
+        "",
+        f"    {known['command']}",
+        "",
+    ]
+    return "\n".join(lines)
 
 
 def credits_of(texts: Iterable[str]) -> str:
@@ -62,14 +87,12 @@ def credits_of(texts: Iterable[str]) -> str:
 def model_card(name: str, provenance: dict[str, Any], judged: str, evidence: str) -> str:
     """The README.md of a model folder."""
     known = provenance
-    design, plan = known["design"], known["plan"]
+    plan = known["plan"]
     lines = [
         f"# {name}",
         "",
         "Draws synthetic cellular traffic for cells or base stations, given the points of interest around them.",
-        "A STOUTER model: GraphMAE over the hours of the week and over the stations, a level model, and STUNet",
-        f"({known['parameters']:,} weights, channels {tuple(design['channels'])}, fusion `{design['fusion']}`,",
-        f"{design['prediction_type']}, linear betas over 1000 steps).",
+        *_built(known),
         "",
         "## Trained on",
         "",
@@ -109,6 +132,19 @@ def model_card(name: str, provenance: dict[str, Any], judged: str, evidence: str
         "",
     ]
     return "\n".join(lines)
+
+
+def _built(known: dict[str, Any]) -> list[str]:
+    """What the model is made of, for its card."""
+    design, weights = known["design"], known["parameters"]
+    graphs = "GraphMAE over the hours of the week and over the stations, a level model"
+    if design.get("sampler", "stouter") != "stouter":
+        return [f"A baseline: {graphs}, and {design['sampler']} ({weights:,} weights)."]
+    return [
+        f"A STOUTER model: {graphs}, and STUNet",
+        f"({weights:,} weights, channels {tuple(design['channels'])}, fusion `{design['fusion']}`,",
+        f"{design['prediction_type']}, linear betas over 1000 steps).",
+    ]
 
 
 def _origin(path: Path) -> dict[str, str]:

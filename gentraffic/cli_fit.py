@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -11,12 +11,16 @@ from click.core import ParameterSource
 from gentraffic.cli_fit_private import DP_OPTIONS, check_private, fit_private
 from gentraffic.cli_options import COMMON, bundled_cities, command_line, progress, report, with_options
 
+if TYPE_CHECKING:
+    from gentraffic.training_data import Source
+
 FILE = click.Path(path_type=Path)
-SAMPLERS = ("stouter",)  # keys of samplers.SAMPLERS, written out because importing that takes seconds
+TRAINED = ("stouter", "vae", "tcn-gan", "diffwave")  # keys of samplers.SAMPLERS; importing that takes seconds
+NAIVE = ("bootstrap", "knn", "climatology")  # gentraffic.naive_model.NAIVE
 
 
 @click.command(short_help="Train a model on measured traffic (resumable).")
-@click.argument("name", metavar="SAMPLER", type=click.Choice((*SAMPLERS, "fomo")))
+@click.argument("name", metavar="SAMPLER", type=click.Choice((*TRAINED, "fomo", *NAIVE)))
 @click.option("--traffic", type=FILE, multiple=True, required=True, metavar="FILE", help="Measured traffic; repeat it.")
 @click.option(
     "--context",
@@ -33,7 +37,9 @@ SAMPLERS = ("stouter",)  # keys of samplers.SAMPLERS, written out because import
     show_default=True,
     help="Share of locations held out, to stop in time and to score; with --dp-epsilon none unless given.",
 )
-@click.option("--steps", type=int, help="Training steps at most. [default: 2500; 60 with --dp-epsilon]")
+@click.option(
+    "--steps", type=int, help="Training steps at most. [default: 2500, or what takes as long; 60 with --dp-epsilon]"
+)
 @click.option("--batch", type=int, help="Windows, with --dp-epsilon expected cells, per step. [default: 64; 128]")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--threads", type=int, default=0, help="Threads of torch. [default: all cores]")
@@ -46,8 +52,12 @@ SAMPLERS = ("stouter",)  # keys of samplers.SAMPLERS, written out because import
 @click.option("--prediction", default="v_prediction", show_default=True, help="epsilon, sample or v_prediction.")
 @click.option("--no-temporal-graph", is_flag=True, help="Ablation: without the time embedding.")
 @click.option("--no-station-graph", is_flag=True, help="Ablation: without the station embedding and without POIs.")
+@click.option("--profile", is_flag=True, help="Learn to follow a cell's own past too (`sample --history`).")
 @click.option(
-    "--evidence", type=FILE, metavar="FILE", help="For the card: finished rows of benchmarks/p1.py; fomo: Markdown."
+    "--evidence",
+    type=FILE,
+    metavar="FILE",
+    help="For the card: finished rows of benchmarks/fidelity.py; fomo: Markdown.",
 )
 @click.option("--scores", type=FILE, metavar="FILE.json", help="Scores for provenance.json, where none are held out.")
 @with_options(DP_OPTIONS)
@@ -56,7 +66,9 @@ def fit(
     name: str, traffic: tuple[Path, ...], context: tuple[Path, ...], out: Path, as_json: bool, quiet: bool,
     debug: bool, **options: Any,
 ) -> None:  # fmt: skip
-    """Train STOUTER on traffic files and the contexts of their cells, and write a model folder.
+    """Train a sampler on traffic files and the contexts of their cells, and write a model folder.
+
+    stouter, or a baseline: vae, tcn-gan, diffwave; bootstrap, knn and climatology only remember.
 
     \b
     gentraffic import uomo uomo_sd.npz -o sd.nc --context sd-context.nc
@@ -101,10 +113,13 @@ def fit(
             holdout=options["holdout"] if asked else 0.0, as_json=as_json, quiet=quiet,
         )  # fmt: skip
         return
-    design, plan = design_of(name, options), plan_of(options)
     evidence = read_rows(options["evidence"]) if options["evidence"] else {}
     contexts = [read_context(path) for path in context]
     sources = [read_source(read_traffic(path), contexts, options["service"]) for path in traffic]
+    if name in NAIVE:
+        _fit_naive(name, sources, (*traffic, *context), out, options, as_json=as_json, quiet=quiet)
+        return
+    design, plan = design_of(name, options), plan_of(name, options)
     used = {s.network for s in sources if s.places is not None}
     if not used:
         raise WrongUse(f"no context holds the cells of {traffic[0]}: give the --context that belongs to the traffic")
@@ -157,6 +172,32 @@ def fit(
     lines = [judged] if judged else []
     lines.append(f"{out}: {told['parameters']} weights, {told['steps']} steps in {told['minutes']} min")
     report(values | {"parameters": told["parameters"]}, lines, as_json=as_json, quiet=quiet)
+
+
+def _fit_naive(
+    name: str,
+    sources: list[Source],
+    files: tuple[Path, ...],
+    out: Path,
+    options: dict[str, Any],
+    *,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Keep what a naive generator remembers; no location is held out."""
+    from dataclasses import replace
+
+    from gentraffic.card import naive_card, origins_of
+    from gentraffic.errors import WrongUse
+    from gentraffic.naive_model import fit_naive, save_naive
+
+    for option in ("steps", "batch"):
+        if options[option] is not None:
+            raise WrongUse(f"{name} is not trained: --{option} does not apply")
+    told = origins_of(files) | {"command": command_line(), "services": ["traffic"]}
+    save_naive(replace(fit_naive(name, sources), provenance=told), out, naive_card(out.name, name, told))
+    cells = sum(len(s.level) for s in sources)
+    report({"output": str(out), "cells": cells}, [f"{out}: {name} of {cells} cells"], as_json=as_json, quiet=quiet)
 
 
 @click.command(short_help="What is bundled, and what each model was trained on.")

@@ -53,7 +53,12 @@ FILE = click.Path(path_type=Path)
 @click.option(
     "--select", metavar="IDS|@FILE", help="Draw only these cells: ids with commas, or a file of one per line."
 )
-@click.option("--history", type=FILE, metavar="FILE", help="FoMo: go on where this measured traffic ends.")
+@click.option(
+    "--history",
+    type=FILE,
+    metavar="FILE",
+    help="Earlier weeks of the same cells, which they follow; FoMo goes on where they end.",
+)
 @click.option("--known", type=FILE, metavar="FILE",
               help="FoMo: keep this measured traffic and draw what it lacks (NaN, absent cells or hours).")  # fmt: skip
 @click.option("--users", type=FILE, metavar="FILE", help="FoMo: active users of the cells at the steps to be drawn.")
@@ -84,14 +89,19 @@ def sample(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -
     A .zarr is written as it is drawn, in little memory; other formats are drawn first.
     """
     from gentraffic import atomic
+    from gentraffic.bundle import read_folder
     from gentraffic.drawing import Request, draw_place, read_select
     from gentraffic.files import check_writable
+    from gentraffic.fomo_bundle import is_fomo
     from gentraffic.fomo_given import context_of, period_of, read_given
 
     members, services = options["members"], 1 if options["change"] is None else 2
     engine = {name: options[name] for name in ("workers", "scheduler", "chunk_cells")}
     asked = [f"--{name.replace('_', '-')}" for name, value in engine.items() if value is not None]
     streams = out.suffix.lower() == ".zarr" and (bool(asked) or options["change"] is None)
+    streams = streams and options["history"] is None
+    if asked and options["history"] is not None:
+        raise WrongUse(f"{asked[0]} does not go with --history: draw without it")
     if asked and not streams:
         raise WrongUse(f"{asked[0]} goes with -o NAME.zarr, not with {out}")
     check_writable(out, members=members, services=services)
@@ -102,7 +112,10 @@ def sample(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -
     request = Request(**{name: options[name] for name in names}, select=read_select(options["select"]))
     request.totals()
     began = time.perf_counter()
-    given = read_given(options)
+    fomo, name = is_fomo(read_folder(options["model"])[1]), str(options["model"])
+    if not fomo and (options["known"] is not None or options["users"] is not None):
+        raise WrongUse(f"--known and --users need a FoMo, and {name} is none: give --model fomo-base")
+    given = read_given(options) if fomo else None
     if given is None or any(options[place] is not None for place in (*PLACES, "osm")):
         context = find_context(options, quiet=quiet, command=command_line())
     else:
@@ -127,16 +140,12 @@ def sample(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -
 
     import numpy as np
 
-    from gentraffic.bundle import read_folder
     from gentraffic.files import write_traffic
-    from gentraffic.fomo_bundle import is_fomo
+    from gentraffic.naive_model import load_model
     from gentraffic.producing import check_fits
 
-    fomo, name = is_fomo(read_folder(options["model"])[1]), str(options["model"])
     if fomo and asked:
         raise WrongUse(f"{asked[0]} does not go with {name}, a FoMo, whose blocks need their neighbours")
-    if given is not None and not fomo:
-        raise WrongUse(f"--history, --known and --users need a FoMo, and {name} is none: give --model fomo-base")
     if streams and not fomo:
         from gentraffic.drawing_store import draw_store
         from gentraffic.files import open_traffic
@@ -154,7 +163,8 @@ def sample(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -
         from gentraffic.fomo_bundle import FoMoBundle, load_any
         from gentraffic.fomo_filling import fill_place
 
-        bundle, command = load_any(options["model"]), command_line()
+        bundle = load_any(options["model"]) if fomo else load_model(options["model"])
+        command = command_line()
         loaded = time.perf_counter()
         with progress("drawing", quiet=quiet) as tell:
             if given is not None and isinstance(bundle, FoMoBundle):

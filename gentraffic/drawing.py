@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from gentraffic.bundle import Bundle
     from gentraffic.fomo_bundle import FoMoBundle
+    from gentraffic.naive_model import NaiveModel
 
 Tell = Callable[[int, int], None]
 
@@ -32,7 +33,8 @@ class Request:
     """What is asked for, beside a place and a model; the options of `gentraffic sample` under their own names.
 
     steps: solver steps, by default what the model recommends. total: one text per total (`gentraffic.totals`). select:
-    ids of the cells to draw, all for None. change: a file of changes (`gentraffic.changes`).
+    ids of the cells to draw, all for None. change: a file of changes (`gentraffic.changes`). history: a Traffic file of
+    earlier weeks of the same cells, for a model that takes them; the units are then its own.
     """
 
     start: str = FIRST_DAY
@@ -49,6 +51,7 @@ class Request:
     total: tuple[str, ...] = ()
     select: tuple[str, ...] | None = None
     change: Path | None = None
+    history: Path | None = None
 
     def totals(self) -> tuple[Total, ...]:
         """The parsed totals. Raises WrongUse."""
@@ -81,7 +84,7 @@ class Request:
 
 
 def draw_place(
-    bundle: Bundle | FoMoBundle,
+    bundle: Bundle | FoMoBundle | NaiveModel,
     context: xr.Dataset,
     request: Request,
     *,
@@ -98,6 +101,7 @@ def draw_place(
     """
     from gentraffic.fomo_bundle import FoMoBundle
     from gentraffic.fomo_given import draw_unmeasured
+    from gentraffic.naive_model import NaiveModel, draw_naive
     from gentraffic.sampling import draw_traffic
     from gentraffic.schema import traffic_dataset
 
@@ -107,12 +111,25 @@ def draw_place(
     sets = districts(totals, place) if totals else None
     attrs = provenance(bundle, context, request, recipe, name=name, command=command)
 
+    history, unit = None, 1.0
+    if isinstance(bundle, NaiveModel) and (request.history is not None or request.change is not None):
+        raise WrongUse(f"the model {bundle.sampler} takes neither --history nor --change: give a trained one")
+    if request.history is not None and not isinstance(bundle, NaiveModel | FoMoBundle):
+        from gentraffic.features import read_places
+        from gentraffic.files import read_traffic
+        from gentraffic.history import read_history
+
+        history = read_history(read_traffic(request.history))
+        unit = history.unit(bundle.levels, read_places(context), context["cell_id"].values)
+
     def draw(of: xr.Dataset, part: int, parts: int) -> Any:
         said = None if tell is None else (lambda done, n: tell(done + part * n, parts * n))
         try:
             if isinstance(bundle, FoMoBundle):
                 return draw_unmeasured(bundle, of, calendar, recipe, cells=rows, on_step=said)
-            return draw_traffic(bundle, of, calendar, recipe, cells=rows, on_tile=said)
+            if isinstance(bundle, NaiveModel):
+                return draw_naive(bundle, of, calendar, recipe, cells=rows)
+            return unit * draw_traffic(bundle, of, calendar, recipe, cells=rows, history=history, on_tile=said)
         except ValueError as error:
             raise WrongUse(str(error)) from error
 
@@ -124,13 +141,13 @@ def draw_place(
 
         changed = apply_changes(context, request.change)
     drawn = {service: draw(context, 0, 1 if changed is None else 2)}
-    if changed is not None and request.change is not None and not isinstance(bundle, FoMoBundle):
+    if changed is not None and request.change is not None and not isinstance(bundle, FoMoBundle | NaiveModel):
         after = draw(changed.context, 1, 2)
         dark = changed.context[DARK].values
         after[:, dark if rows is None else dark[rows]] = 0.0
         drawn = {f"{service}_before": drawn[service], f"{service}_after": after}
         attrs |= about(changed, request.change, bundle)
-    units = "1"
+    units = "1" if history is None else history.units
     if sets is not None:
         first = next(iter(drawn.values()))
         factors = fit_totals(first, totals, sets, calendar, str(context.attrs["timezone"]))
@@ -179,7 +196,13 @@ def select_rows(ds: xr.Dataset, names: tuple[str, ...]) -> list[int]:
 
 
 def provenance(
-    bundle: Bundle | FoMoBundle, context: xr.Dataset, request: Request, recipe: Recipe, *, name: str, command: str
+    bundle: Bundle | FoMoBundle | NaiveModel,
+    context: xr.Dataset,
+    request: Request,
+    recipe: Recipe,
+    *,
+    name: str,
+    command: str,
 ) -> dict[str, str | int | float]:
     """The attributes that say where drawn traffic comes from."""
     import numpy

@@ -8,7 +8,7 @@ from typing import Any
 
 from gentraffic.errors import WrongUse
 from gentraffic.fitting import Design
-from gentraffic.training import Plan
+from gentraffic.training import PLANS, Plan
 from graphs.graphmae import LAYERS
 from samplers.fusion import FUSIONS
 from samplers.schedule import PREDICTIONS
@@ -33,12 +33,13 @@ def design_of(sampler: str, options: dict[str, Any]) -> Design:
         station_layer=options["station_layer"],
         use_time=not options["no_temporal_graph"],
         use_place=not options["no_station_graph"],
+        use_profile=options["profile"],
     )
 
 
-def plan_of(options: dict[str, Any]) -> Plan:
-    """The plan that the flags describe. Raises WrongUse for numbers that make no sense."""
-    plan = replace(Plan(), seed=options["seed"])
+def plan_of(sampler: str, options: dict[str, Any]) -> Plan:
+    """The plan of a sampler that the flags describe. Raises WrongUse for numbers that make no sense."""
+    plan = replace(PLANS[sampler], seed=options["seed"])
     for name in ("steps", "batch"):
         if options[name] is not None:
             if options[name] < 1:

@@ -8,20 +8,21 @@ import os
 import platform
 import time as clock
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from gentraffic.bundle import Bundle, place_embedding, station_features, time_embedding
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.features import Places
 from gentraffic.level import LevelModel, Measured, fit_levels
 from gentraffic.scaling import FLOOR, Scaler, cosines
-from gentraffic.training import Plan, Trainer, prepare, source_weights
+from gentraffic.training import PLANS, Plan, Prepared, Trainer, batch_of, prepare, source_weights
 from gentraffic.training_data import CADENCES, Source
 from graphs.graphmae import GraphMAE, pretrain
 from graphs.station import station_graph
@@ -29,6 +30,7 @@ from graphs.temporal import temporal_graph
 from samplers import SAMPLERS, Sampler
 
 PLACE_DIM = TIME_DIM = 32
+PROFILE_KEEP = 0.85  # of the windows of a model that takes the past are told it
 INFLATE = 1.05  # on the residuals of levels: they were estimated from the same locations that chose the features
 
 
@@ -45,6 +47,7 @@ class Design:
     station_layer: str = "gcn"
     use_time: bool = True
     use_place: bool = True
+    use_profile: bool = False
 
 
 def fit_sampler(
@@ -62,7 +65,9 @@ def fit_sampler(
     sources: training cells. extra_places: contexts without traffic that the station graph also learns from. held_out:
     sources of locations that decide when to stop. Raises WrongUse when no source has a context.
     """
-    design, plan = design or Design(), plan or Plan()
+    design = design or Design()
+    plan = plan or PLANS[design.sampler]
+    plan = replace(plan, profile_keep=plan.profile_keep or PROFILE_KEEP) if design.use_profile else plan
     placed = [s for s in sources if s.places is not None]
     if not placed:
         raise WrongUse("no context holds the cells of the traffic: give the --context that belongs to it")
@@ -84,11 +89,13 @@ def fit_sampler(
         assert source.places is not None
         return place_embedding(station, source.places, levels)[source.rows]
 
+    prepared = prepare(sources, embed, levels, networks, PLACE_DIM)
+    spread = profile_spread(prepared, time_embedding(temporal), scaler, plan)
     torch.manual_seed(plan.seed)
-    model = build(design, len(networks), tuple(k for k in CADENCES if any(k in s.cadences for s in sources)))
+    model = build(design, len(networks), tuple(k for k in CADENCES if any(k in s.cadences for s in sources)), spread)
     trainer = Trainer(
         model,
-        prepare(sources, embed, levels, networks, PLACE_DIM),
+        prepared,
         prepare(held_out, embed, levels, networks, PLACE_DIM) if held_out else [],
         time_embedding(temporal),
         scaler,
@@ -113,13 +120,28 @@ def fit_sampler(
     return Bundle(trainer.finish(), temporal, station, scaler, levels, networks, sampler=design.sampler), told
 
 
-def build(design: Design, networks: int, cadences: tuple[int, ...]) -> Sampler:
-    """The untrained network of a design. Raises WrongUse for a sampler that does not exist."""
+def profile_spread(prepared: Sequence[Prepared], time: Tensor, scaler: Scaler, plan: Plan) -> float:
+    """How far weeks depart from the profile that they are told, a standard deviation; 0.5 where none is told."""
+    if not plan.profile_keep:
+        return 0.5
+    apart = []
+    for i in range(4):
+        x, condition, _ = batch_of(prepared, time, scaler, plan, i, noisy=False)
+        assert condition.profile is not None
+        mean, trust = condition.profile.unbind(1)
+        apart.append((x - mean)[trust > 0])
+    told = torch.cat(apart)
+    return round(float(told.std().clamp(0.05, 1.0)), 4) if len(told) > 1 else 0.5
+
+
+def build(design: Design, networks: int, cadences: tuple[int, ...], spread: float = 0.5) -> Sampler:
+    """The untrained network of a design; spread: of weeks about their profile. Raises WrongUse for another sampler."""
     if design.sampler not in SAMPLERS:
         raise WrongUse(f"no sampler {design.sampler!r}: choose one of {', '.join(SAMPLERS)}")
     own: dict[str, Any] = {}
     if design.sampler == "stouter":
-        own = {"channels": design.channels, "fusion": design.fusion, "prediction_type": design.prediction_type}
+        own = {"channels": design.channels, "fusion": design.fusion, "prediction_type": design.prediction_type,
+               "profile_spread": spread}  # fmt: skip
     make: Any = SAMPLERS[design.sampler]
     model: Sampler = make(
         place_dim=PLACE_DIM,
@@ -129,6 +151,7 @@ def build(design: Design, networks: int, cadences: tuple[int, ...]) -> Sampler:
         cadences=cadences,
         use_time=design.use_time,
         use_place=design.use_place,
+        use_profile=design.use_profile,
         **own,
     )
     return model

@@ -115,9 +115,7 @@ def batch_of(ladders: Sequence[Sequence[Region]], scale: FoMoScale, plan: FoMoPl
     return Batch(torch.from_numpy(x), scene_of(shown, scale), np.array(where))
 
 
-def masked(
-    window: Told, known: NDArray[np.bool_], scale: FoMoScale, past: NDArray[np.float32] | None = None
-) -> Told:
+def masked(window: Told, known: NDArray[np.bool_], scale: FoMoScale, past: NDArray[np.float32] | None = None) -> Told:
     """One window (B = 1) with a mask (H, W, T) put over it: everything in it follows from the known part alone.
 
     past: (cells of the block, steps) what came just before the window, where that is told.

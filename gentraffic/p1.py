@@ -125,13 +125,14 @@ def score(members: Members, parts: Parts) -> dict[str, Any]:
 
 
 def read_rows(path: Path) -> dict[str, list[dict[str, Any]]]:
-    """Finished rows of benchmarks/p1.py, name -> one `score` per fold. Raises BadInput for another file."""
+    """Finished rows of benchmarks/fidelity.py, name -> one `score` per fold. Raises BadInput for another file."""
     try:
         done = json.loads(path.read_text(encoding="utf-8"))
+        done = done.get("p1", done)
         names = dict.fromkeys(key.split("|")[0] for key in done)
         return {name: [v for key, v in sorted(done.items()) if key.split("|")[0] == name] for name in names}
     except (OSError, ValueError, AttributeError) as error:
-        raise BadInput(f"{path}: not the rows of benchmarks/p1.py ({error})") from error
+        raise BadInput(f"{path}: not the rows of benchmarks/fidelity.py ({error})") from error
 
 
 def table(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:

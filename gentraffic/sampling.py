@@ -18,6 +18,7 @@ from gentraffic.bundle import Bundle
 from gentraffic.calendar import Calendar
 from gentraffic.errors import WrongUse
 from gentraffic.features import Floats, read_places
+from gentraffic.history import History, as_profile
 from gentraffic.noise import level_angle, shape_seeds, turned
 from gentraffic.recipe import Recipe as Recipe
 from gentraffic.scaling import Scaler
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 Job = TypeVar("Job")
 TILE = 64  # series that one call of the network holds: the tile stays in the cache, and its shape never changes
+HIGHEST_LEVEL = 3.0  # spreads from a network's mean: no training cell told more, and a past may hold anything
 OVERLAP_DAYS = 1  # of each further window are given by the window before it, so that no seam shows
 
 
@@ -39,16 +41,18 @@ def draw_traffic(
     recipe: Recipe,
     *,
     cells: Sequence[int] | None = None,
+    history: History | None = None,
     tiles_at_once: int | None = None,
     on_tile: Callable[[int, int], None] | None = None,
 ) -> NDArray[np.float32]:
     """Relative traffic (1 = the mean cell): (members, cells, steps) float32.
 
     cells: which rows of the context are drawn, all by default; each gets the same series whatever else is drawn.
-    tiles_at_once: worker threads, by default one per core; no bit depends on it. on_tile(done, of) is told progress.
+    history: what was measured earlier in some of the cells, for a model that takes it. tiles_at_once: worker threads,
+    by default one per core; no bit depends on it. on_tile(done, of) is told progress.
     Raises WrongUse where the model cannot draw the calendar's cadence or the device is not there.
     """
-    region, brush = prepare(bundle, context, calendar, recipe, cells=cells)
+    region, brush = prepare(bundle, context, calendar, recipe, cells=cells, history=history)
     count = len(region.ids)
     out = np.empty((recipe.members, count, len(calendar.utc)), dtype=np.float32)
     blocks = [Block(m, at, min(at + TILE, count)) for m in range(recipe.members) for at in range(0, count, TILE)]
@@ -64,13 +68,26 @@ class Region:
     """What each cell to be drawn is given; rows in the order asked for.
 
     ids: (cells,). place: (cells, P) the station embedding. log_level: (members, cells) log relative level. level:
-    (members, cells) the same as the network takes it, standardised.
+    (members, cells) the same as the network takes it, standardised. past: (cells, 7, 24 j) the mean weeks of a history,
+    nan for cells without one, and past_days: (7,); None where no cell has one.
     """
 
     ids: NDArray[Any]
     place: NDArray[np.float32]
     log_level: Floats
     level: NDArray[np.float32]
+    past: NDArray[np.float32] | None = None
+    past_days: NDArray[np.int64] | None = None
+
+    def profile(
+        self, rows: NDArray[np.int64], weekday: int, per_hour: int, scaler: Scaler
+    ) -> tuple[torch.Tensor | None, NDArray[np.bool_]]:
+        """What a sampler is told of the past of some rows, (rows, 2, 168 k), and which of them have one."""
+        if self.past is None or self.past_days is None:
+            return None, np.zeros(len(rows), dtype=bool)
+        has = ~np.isnan(self.past[rows, 0, 0])
+        told = as_profile(np.nan_to_num(self.past[rows], nan=1.0), self.past_days, weekday, per_hour, scaler)
+        return torch.from_numpy(told * has[:, None, None].astype(np.float32)), has
 
 
 @dataclass(frozen=True)
@@ -95,13 +112,21 @@ class Block:
 
 
 def prepare(
-    bundle: Bundle, context: xr.Dataset, calendar: Calendar, recipe: Recipe, *, cells: Sequence[int] | None = None
+    bundle: Bundle,
+    context: xr.Dataset,
+    calendar: Calendar,
+    recipe: Recipe,
+    *,
+    cells: Sequence[int] | None = None,
+    history: History | None = None,
 ) -> tuple[Region, Brush]:
     """All that drawing needs of a place and of a model: features and levels come from the whole context.
 
     Raises as `draw_traffic`.
     """
     check_recipe(bundle, calendar, recipe)
+    if history is not None and not bundle.model.config.get("use_profile"):
+        raise WrongUse("--history: this model takes no past; train one with `gentraffic fit ... --profile`")
     order = np.argsort(context["cell_id"].values, kind="stable")  # sums over cells must not depend on their order
     at = np.empty_like(order)
     at[order] = np.arange(len(order))
@@ -112,15 +137,23 @@ def prepare(
         places = read_places(context)
         f_s = bundle.place(places)[rows]
         time = bundle.time()
+    known = np.full(len(rows), -1) if history is None else history.rows(ids)[rows]
+    unit = 1.0 if history is None else history.unit(bundle.levels, places, ids)
     angle = level_angle(recipe.seed, ids, places.xy_m) if recipe.members > 1 else np.zeros(len(ids))
     log_level = np.empty((recipe.members, len(rows)))
     level = np.empty((recipe.members, len(rows)), dtype=np.float32)
     for m in range(recipe.members):
         log_level[m] = bundle.levels.draw(places, turned(angle, m)[None])[0][rows]
+        if history is not None:  # what changes of a known level, the network draws with the shape
+            log_level[m] = np.where(known < 0, log_level[m], np.log(history.level[known] / unit))
         level[m] = bundle.levels.standard(places, log_level[m])
+        level[m, known >= 0] = np.clip(level[m, known >= 0], -HIGHEST_LEVEL, HIGHEST_LEVEL)
     habits = recipe.habits or str(context.attrs.get("habits", "")) or places.network
     number = bundle.networks.index(habits) + 1 if habits in bundle.networks else 0
     region = Region(ids[rows], f_s, log_level, level)
+    if history is not None:
+        past = np.where((known < 0)[:, None, None], np.float32(np.nan), history.week[known])
+        region = replace(region, past=past, past_days=history.days)
     return region, Brush(bundle.model, bundle.scaler, time, number, calendar, recipe)
 
 
@@ -161,13 +194,15 @@ def paint(region: Region, brush: Brush, tile: Block) -> NDArray[np.float32]:
     sheet = np.empty((TILE, _sheet_days(calendar.days) * HOURS * k), dtype=np.float32)
     known = None
     for window, first in enumerate(window_starts(calendar.days)):
-        weekday = torch.tensor([(calendar.weekday + first) % DAYS])
+        weekday = (calendar.weekday + first) % DAYS
+        profile, has = region.profile(padded, weekday, k, brush.scaler)
         condition = Condition(
             place=torch.from_numpy(region.place[padded]),
-            time=time_of_windows(brush.time, weekday, k),
+            time=time_of_windows(brush.time, torch.tensor([weekday]), k),
             level=torch.from_numpy(level),
             network=torch.full((TILE,), brush.network),
             known=known,
+            profile=profile,
         ).to(recipe.device)
         x = draw(
             brush.model,
@@ -185,6 +220,7 @@ def paint(region: Region, brush: Brush, tile: Block) -> NDArray[np.float32]:
         ratio = brush.scaler.inverse(x.numpy())
         if window == 0:  # the level is the mean of the first whole week; later weeks may differ from it
             mean = np.maximum(ratio.mean(axis=1, keepdims=True), np.float32(1e-6))  # a silent week stays silent
+            mean[has] = 1.0  # over the mean of the cell's own past
         sheet[:, at : at + WEEK * k] = ratio / mean
     sheet *= np.exp(log_level).astype(np.float32)[:, None]
     return calendar.read(sheet[:count])

@@ -37,7 +37,8 @@ class Plan:
     """What is trained for how long. Restraint is on purpose: larger networks remember the few locations there are.
 
     place_noise, place_keep, level_noise, level_keep, network_keep: what the condition suffers in training, so that no
-    single place can be recognised by it, and so that each part may be absent.
+    single place can be recognised by it, and so that each part may be absent. profile_keep: the share of windows that
+    are told the cell's other weeks, where it has any; 0 for a model that takes no past.
     """
 
     steps: int = 2500
@@ -45,26 +46,41 @@ class Plan:
     learning_rate: float = 3e-3
     warmup: int = 200
     weight_decay: float = 0.01
+    beta1: float = 0.9
+    beta2: float = 0.99
     ema: float = 0.998
     place_noise: float = 0.7
     place_keep: float = 0.5
     level_noise: float = 0.3
     level_keep: float = 0.9
     network_keep: float = 0.75
+    profile_keep: float = 0.0
     check_every: int = 250
     patience: int = 6
     seed: int = 0
 
 
+PLANS: dict[str, Plan] = {  # two minutes of one core each
+    "stouter": Plan(),
+    "vae": Plan(),
+    "tcn-gan": Plan(steps=1200, batch=32, learning_rate=3e-3, beta1=0.0, beta2=0.9, weight_decay=0.0, ema=0.99),
+    "diffwave": Plan(steps=1300),
+}
+
+
 @dataclass(frozen=True)
 class Prepared:
-    """A source as the loop takes it: embedding (cells, P), standardised level (cells,), network index, weight."""
+    """A source as the loop takes it: embedding (cells, P), standardised level (cells,), network index, weight.
+
+    spread: of the log levels, by which they were standardised.
+    """
 
     source: Source
     place: NDArray[np.float32]
     level: NDArray[np.float32]
     network: int
     weight: float
+    spread: float = 1.0
 
 
 def source_weights(sources: Sequence[Source]) -> Floats:
@@ -89,16 +105,21 @@ def batch_of(
     share = np.array([p.weight for p in usable])
     chosen = rng.choice(len(usable), plan.batch, p=share / share.sum())
     rows: list[NDArray[np.float32]] = []
-    place, level, network, weekday = [], [], [], []
+    place, level, network, weekday, profile = [], [], [], [], []
     for which in chosen:
         p = usable[which]
         named = not noisy or rng.random() < plan.network_keep
         cells, days, _ = p.source.ratio.shape
         cell, day = int(rng.integers(cells)), int(rng.integers(days - 6))
-        series = (p.source.ratio if named else p.source.clean)[cell, day : day + 7].reshape(-1)
-        rows.append(series.reshape(WEEK * k, -1).mean(axis=1))
+        days_of = (p.source.ratio if named else p.source.clean)[cell]
+        series = days_of[day : day + 7].reshape(-1)
+        mean = 1.0
+        if plan.profile_keep:
+            told, mean = past_of(days_of, p.source.weekday, day, k, scaler, plan.profile_keep, rng if noisy else None)
+            profile.append(told)
+        rows.append(series.reshape(WEEK * k, -1).mean(axis=1) / mean)
         place.append(p.place[cell])
-        level.append(p.level[cell])
+        level.append(p.level[cell] + np.log(mean) / p.spread)
         network.append(p.network if named else 0)
         weekday.append((p.source.weekday + day) % 7)
     x = torch.from_numpy(scaler.forward(np.stack(rows)))
@@ -124,8 +145,40 @@ def batch_of(
         level=torch.stack([z * has, has], dim=1),
         network=torch.tensor(network),
         known=known,
+        profile=torch.from_numpy(np.stack(profile)) if profile else None,
     )
     return x, condition, generator
+
+
+def past_of(
+    days: NDArray[np.float32],
+    weekday: int,
+    day: int,
+    per_hour: int,
+    scaler: Scaler,
+    keep: float,
+    rng: np.random.Generator | None,
+) -> tuple[NDArray[np.float32], float]:
+    """What a window from `day` on is told of the cell's other days (D, 24 j), and their mean: (2, 168 k), scalar.
+
+    Without `rng` all other days are told; with it, those of one, two or three weeks, in the share `keep` of cases.
+    Zeros, and 1, where nothing is told.
+    """
+    from gentraffic.history import LEAST, as_profile, mean_week
+
+    other = np.ones(len(days), dtype=bool)
+    other[day : day + 7] = False
+    if rng is not None:
+        told, most = rng.random() < keep, int(rng.integers(1, 4))
+        at = rng.permutation(np.flatnonzero(other))
+        rank = np.array([np.sum((at[:i] - at[i]) % 7 == 0) for i in range(len(at))], dtype=np.int64)
+        other[at[rank >= most]] = False
+        other &= told
+    mean = float(days[other].mean()) if other.any() else 0.0
+    if mean < LEAST:
+        return np.zeros((2, WEEK * per_hour), dtype=np.float32), 1.0
+    week, count = mean_week(days, weekday, other)
+    return as_profile(week[None] / mean, count, (weekday + day) % 7, per_hour, scaler)[0], mean
 
 
 def time_of_windows(time: Tensor, weekday: Tensor, per_hour: int) -> Tensor:
@@ -156,7 +209,7 @@ class Trainer:
         self.time, self.scaler, self.plan = time, scaler, plan
         self.checkpoint, self.fingerprint = checkpoint, fingerprint
         self.optimiser = torch.optim.AdamW(
-            model.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay, betas=(0.9, 0.99)
+            model.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay, betas=(plan.beta1, plan.beta2)
         )
         self.average = [p.detach().clone() for p in model.parameters()]
         self.best = [p.clone() for p in self.average]
@@ -301,11 +354,13 @@ def prepare(
         if source.places is None:
             place = np.zeros((cells, place_dim), dtype=np.float32)
             level = np.full(cells, np.nan, dtype=np.float32)
+            spread = 1.0
         else:
             place = embed(source)
             part = levels.networks[source.network]
             level = ((np.log(source.level) - part.mean) / part.spread).astype(np.float32)
-        out.append(Prepared(source, place, level, networks.index(source.network) + 1, float(weight)))
+            spread = part.spread
+        out.append(Prepared(source, place, level, networks.index(source.network) + 1, float(weight), spread))
     return out
 
 

@@ -51,6 +51,15 @@ class Source:
         parts = {name: getattr(self, name)[keep] for name in ("ratio", "clean", "level", "rows", "location", "cell_id")}
         return replace(self, **parts)
 
+    def centred(self) -> Source:
+        """The same source with ratios over the mean of the days it holds; cells that are silent on all are left out."""
+        from dataclasses import replace
+
+        mean = self.ratio.mean(axis=(1, 2), dtype=np.float64)
+        kept, mean = self.only(np.flatnonzero(mean > 0)), mean[mean > 0]
+        ratio, clean = ((part / mean[:, None, None]).astype(np.float32) for part in (kept.ratio, kept.clean))
+        return replace(kept, ratio=ratio, clean=clean, level=kept.level * mean)
+
     def hourly(self) -> Floats:
         """Traffic in the source's unit: (cells, hours)."""
         cells = len(self.ratio)

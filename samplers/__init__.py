@@ -1,14 +1,20 @@
 """Noise to traffic: denoisers, baselines, the drawing loop."""
 
 from samplers.condition import DAYS, HOURS, WEEK, Condition
+from samplers.diffwave import DiffWave
 from samplers.draw import Denoiser, OneShot, draw
 from samplers.sampler import Sampler, Turn
 from samplers.schedule import SOLVERS, Noise
 from samplers.stunet import STUNet
+from samplers.tcn_gan import TCNGAN
+from samplers.vae import VAE
 
 SAMPLERS: dict[str, type[Sampler]] = {
     "stouter": STUNet,
+    "vae": VAE,
+    "tcn-gan": TCNGAN,
+    "diffwave": DiffWave,
 }
 
-__all__ = ["DAYS", "HOURS", "SAMPLERS", "SOLVERS", "WEEK", "Condition", "Denoiser", "Noise", "OneShot", "STUNet",
-           "Sampler", "Turn", "draw"]  # fmt: skip
+__all__ = ["DAYS", "HOURS", "SAMPLERS", "SOLVERS", "TCNGAN", "VAE", "WEEK", "Condition", "Denoiser", "DiffWave",
+           "Noise", "OneShot", "STUNet", "Sampler", "Turn", "draw"]  # fmt: skip

@@ -29,12 +29,13 @@ class Denoiser(Protocol):
 
 @runtime_checkable
 class OneShot(Protocol):
-    """A network that draws at once, from `latent_size` standard normal numbers per series."""
+    """A network that draws at once, from standard normal numbers."""
 
-    latent_size: int
+    def noise_size(self, steps: int) -> int:
+        """Numbers that a series of `steps` steps is drawn from."""
 
     def __call__(self, z: Tensor, condition: Condition) -> Tensor:
-        """z (B, latent_size) -> series (B, T)."""
+        """z (B, noise_size(T)) -> series (B, T)."""
 
 
 def starting_noise(seeds: Sequence[np.random.SeedSequence], steps: int) -> Tensor:
@@ -64,18 +65,17 @@ def draw(
     Morton 1956), whose mean errs less than that of two independent draws; each of the two is distributed alike.
     Raises ValueError for an unknown solver or an impossible number of steps.
     """
-    device = condition.time.device
+    length, device = condition.time.shape[1], condition.time.device
     given = None if condition.known is None else ~condition.known.isnan()
     values = None if condition.known is None else condition.known.nan_to_num()
     plain = condition.without_place()
     if isinstance(network, OneShot):
-        z = starting_noise(seeds, network.latent_size).to(device) * (-1.0 if mirrored else 1.0)
+        z = starting_noise(seeds, network.noise_size(length)).to(device) * (-1.0 if mirrored else 1.0)
         x = network(z, condition)
         if guidance != 1.0:
             without = network(z, plain)
             x = without + guidance * (x - without)
         return x if given is None or values is None else torch.where(given, values, x)
-    length = condition.time.shape[1]
     scheduler = make_solver(solver, network.noise, steps)
     x = starting_noise(seeds, length).to(device) * float(scheduler.init_noise_sigma)
     if mirrored:

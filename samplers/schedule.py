@@ -16,6 +16,9 @@ from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 from torch import Tensor
+from torch.nn import functional
+
+from samplers.condition import Condition
 
 PREDICTIONS = ("epsilon", "sample", "v_prediction")
 
@@ -113,3 +116,27 @@ def masked_mean(error: Tensor, where: Tensor) -> Tensor:
 def standard_normal(shape: tuple[int, ...], generator: torch.Generator, like: Tensor) -> Tensor:
     """Normal draws from a CPU generator, on the device and in the type of `like`: the same numbers on every device."""
     return torch.randn(shape, generator=generator).to(like)
+
+
+def denoising_loss(
+    network: Callable[[Tensor, Tensor, Condition], Tensor],
+    noise: DDPMScheduler,
+    x: Tensor,
+    condition: Condition,
+    generator: torch.Generator,
+    loss_type: str = "mse",
+) -> Tensor:
+    """Mean error of a denoiser's prediction over the steps that are not given (STOUTER eq. 19; "l1" for its text).
+
+    x: (B, 168 k) clean series, nan where nothing was measured. Given values enter clean and are not scored. Scalar.
+    """
+    t = torch.randint(len(noise.alphas_cumprod), (x.shape[0],), generator=generator).to(x.device)
+    eps = standard_normal(tuple(x.shape), generator, x)
+    measured = ~x.isnan()
+    x_t, target = diffusion_target(noise, x.nan_to_num(), eps, t)
+    if condition.known is not None:
+        given = ~condition.known.isnan()
+        x_t = torch.where(given, condition.known.nan_to_num(), x_t)
+        measured = measured & ~given
+    error = functional.l1_loss if loss_type == "l1" else functional.mse_loss
+    return masked_mean(error(network(x_t, t, condition), target, reduction="none"), measured)

@@ -15,13 +15,12 @@ from typing import Any
 import torch
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
-from torch.nn import functional
 
 from samplers.attention import LinearAttention, SoftmaxAttention
 from samplers.condition import DAYS, HOURS, WEEK, Condition
 from samplers.fusion import STFFM, StepEmbedding
 from samplers.sampler import Sampler
-from samplers.schedule import Noise, diffusion_target, masked_mean, standard_normal
+from samplers.schedule import Noise, denoising_loss
 from samplers.week import HourMerge, HourSplit, pool_hours
 
 
@@ -71,7 +70,9 @@ class STUNet(Sampler):
     index of their own (index 0 is "none of them"). hours_per_token: hours that enter as one position of the sheet.
     channels: one width per level; each level halves the positions of a day.
     cadences: the steps per hour that the model can draw. fusion: a key of `samplers.fusion.FUSIONS`. use_time and
-    use_place switch the two graphs off (the paper's ablations w/o TG, w/o BSG, w/o ST).
+    use_place switch the two graphs off (the paper's ablations w/o TG, w/o BSG, w/o ST). use_profile: the model also
+    takes `Condition.profile`, the past of the place itself, and learns how the week departs from it (`follow`).
+    profile_spread: the standard deviation of that departure, in units of the data's.
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
@@ -88,6 +89,8 @@ class STUNet(Sampler):
         dropout: float = 0.1,
         use_time: bool = True,
         use_place: bool = True,
+        use_profile: bool = False,
+        profile_spread: float = 0.5,
         num_train_timesteps: int = 1000,
         prediction_type: str = "v_prediction",
         loss_type: str = "mse",
@@ -119,6 +122,11 @@ class STUNet(Sampler):
         self.up = nn.ModuleList(
             _UpBlock(channels[i + 1], channels[i], hours[i], **kind) for i in reversed(range(len(channels) - 1))
         )
+        if use_profile:
+            self.enter_profile = nn.Linear(2 * hours_per_token, channels[0])
+        if use_profile and prediction_type != "v_prediction":
+            raise ValueError(f"prediction_type is {prediction_type!r}: a model with a profile predicts v_prediction")
+        self.use_profile, self.profile_spread = use_profile, profile_spread
         nn.init.normal_(self.of_network.weight, std=0.3)
         for weight in (*self.leave.parameters(), *self.leave_detail.parameters()):
             nn.init.zeros_(weight)
@@ -143,12 +151,20 @@ class STUNet(Sampler):
             f_t = torch.zeros_like(f_t)
         step = self.step(t)
         given = torch.zeros_like(x_t) if condition.known is None else (~condition.known.isnan()).to(x_t.dtype)
+        if self.use_profile:
+            profile = condition.profile if condition.profile is not None else x_t.new_zeros(b, 2, steps)
+            a = self.schedule.alphas_cumprod.to(x_t)[t][:, None]
+            x_t, skip_answer, gain = follow(x_t, a, profile, self.profile_spread, given, k)
+            mean, trust = profile.unbind(1)  # (B, 168 k) each
         tokens = f_t.shape[1]
         hours, detail = torch.split(x_t.reshape(b, WEEK, k), [1, k - 1], dim=-1)
         known_hours = given.view(b, WEEK, k)[..., :1]
         x = self.enter(torch.cat([hours.reshape(b, tokens, -1), known_hours.reshape(b, tokens, -1)], -1))
         if k > 1:
             x = x + self.enter_detail[str(k)](detail.reshape(b, tokens, -1))
+        if self.use_profile:
+            week = torch.stack([mean.view(b, WEEK, k)[..., 0], trust.view(b, WEEK, k)[..., 0]], -1)  # (B, 168, 2)
+            x = x + self.enter_profile(week.view(b, tokens, -1))
         skips: list[Tensor] = []
         for i, block in enumerate(self.down):
             x, skip = block(x, f_s, pool_hours(f_t, 1 << i), step)
@@ -159,22 +175,35 @@ class STUNet(Sampler):
         out: Tensor = self.leave(x).view(b, WEEK, 1)
         if k > 1:
             out = torch.cat([out, self.leave_detail[str(k)](x).view(b, WEEK, k - 1)], dim=-1)
-        return out.reshape(b, steps)
+        out = out.reshape(b, steps)
+        return skip_answer + gain * out if self.use_profile else out
 
     def loss(self, x: Tensor, condition: Condition, generator: torch.Generator) -> Tensor:
         """Mean error of the prediction over the steps that are not given (STOUTER eq. 19; "l1" for its text), scalar.
 
         x: (B, 168 k) clean series, nan where nothing was measured. Given values enter clean and are not scored.
         """
-        b = x.shape[0]
-        t = torch.randint(self.noise.num_train_timesteps, (b,), generator=generator).to(x.device)
-        eps = standard_normal(tuple(x.shape), generator, x)
-        measured = ~x.isnan()
-        x_t, target = diffusion_target(self.schedule, x.nan_to_num(), eps, t)
-        if condition.known is not None:
-            given = ~condition.known.isnan()
-            x_t = torch.where(given, condition.known.nan_to_num(), x_t)
-            measured = measured & ~given
-        answer = self(x_t, t, condition)
-        error = functional.l1_loss if self.loss_type == "l1" else functional.mse_loss
-        return masked_mean(error(answer, target, reduction="none"), measured)
+        return denoising_loss(self, self.schedule, x, condition, generator, self.loss_type)
+
+
+def follow(
+    x_t: Tensor, a: Tensor, profile: Tensor, spread: float, given: Tensor, per_hour: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What the network sees, and what its answer is added to and multiplied by, where the week follows a profile.
+
+    Where the past is known, hourly means are taken as profile + spread x y with y of unit variance: of x_t less
+    sqrt(a) profile, of variance n = a spread^2 + 1 - a, the best linear guess of v is
+    sqrt(a (1 - a)) (1 - spread^2) / n x_t - sqrt(1 - a) profile, with an error of standard deviation spread / sqrt(n),
+    and the network predicts that error (the preconditioning of Karras et al. 2022, table 1, for v, about a prior mean
+    that depends on the data, as in PriorGrad, Lee et al. 2022). Elsewhere nothing changes: profile 0, spread 1.
+    x_t, given (B, 168 k), a (B, 1) = alpha_bar, profile (B, 2, 168 k) -> three of (B, 168 k).
+    """
+    mean, trust = profile.unbind(1)
+    hours = (torch.arange(x_t.shape[1], device=x_t.device) % per_hour == 0) & (trust > 0)
+    mean = torch.where(hours, mean, torch.zeros_like(mean))
+    s2 = torch.where(hours, spread**2, 1.0)
+    variance = a * s2 + 1 - a
+    moved = x_t - a.sqrt() * mean
+    seen = torch.where(given > 0, x_t - mean, moved / variance.sqrt())
+    skip = (a * (1 - a)).sqrt() * (1 - s2) / variance * moved - (1 - a).sqrt() * mean
+    return seen, skip, (s2 / variance).sqrt()

@@ -1,0 +1,270 @@
+"""Fidelity: STOUTER beside trained baselines, its own ablations and variants, and the naive rows (METRICS, P1 and P2).
+
+    python benchmarks/fidelity.py --data ../shared/data -o fidelity.json                  # everything: hours of a core
+    python benchmarks/fidelity.py --data ../shared/data -o fidelity.json --only p2 --rows vae stouter --minutes 1
+    python benchmarks/fidelity.py --data ../shared/data -o /tmp/quick.json --quick          # does it run?
+
+P1: five folds by location on uomo_sd (week 0), uomo_nc and uomo_nj together; hourly, the first 168 hours; `_p9999`
+scaling per city and fold; 95% intervals by bootstrap over locations. Rows that stouter-base brings in its provenance
+(STOUTER, its ablations, the naive rows, of the same folds) are shown as means where they were not run here.
+P2: the last week of Milan's 5x5 after 23 days; week 1 of nc and nj after week 0, in two folds by location: both weeks
+of the other fold's ground train. Same condition, windows and seed for every sampler, and as many core-minutes
+(`--minutes` per fit; the steps that fill them are those of PLANS in proportion). Every row is written as it is done:
+run the same command again to go on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from gentraffic import p1, p2
+from gentraffic.atomic import replacing
+from gentraffic.bundle import load_bundle
+from gentraffic.cli_options import CONTEXTS
+from gentraffic.files import read_context
+from gentraffic.fitting import Design, fit_sampler, split_source
+from gentraffic.importing import read_uomo
+from gentraffic.metrics import acf_error, jsd_hist
+from gentraffic.sources import MILAN_CELLS, read_beijing, read_milan_5x5
+from gentraffic.training import PLANS
+from gentraffic.training_data import Source, read_source
+
+CITIES = ("uomo-sd", "uomo-nc", "uomo-nj")
+SAMPLERS: dict[str, dict[str, Any]] = {name: {"sampler": name} for name in ("stouter", "vae", "tcn-gan", "diffwave")}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "stouter, no temporal graph": {"use_time": False},
+    "stouter, no station graph": {"use_place": False},
+    "stouter, neither graph": {"use_time": False, "use_place": False},
+    **{f"stouter, fusion {form}": {"fusion": form} for form in ("weighted", "gated", "cross-attention", "decoupled")},
+    **{
+        f"stouter, graphs {layer}": {"temporal_layer": layer, "station_layer": layer}
+        for layer in ("gin", "gcn", "gat", "sage")
+    },
+}
+PLAN_MINUTES = 2.0  # of one core: what the steps of gentraffic.training.PLANS take
+P2_FOLDS, P2_MEMBERS = 2, 20
+MANY = 100  # members of one more row of the full model: with so many, how they are spread no longer matters
+NEAR_M = 3000.0  # of Milan, what lies so near to the measured cells
+
+
+def cities(data: Path) -> tuple[list[Source], dict[str, Any]]:
+    """P1: all sources that training uses, and the context of each city."""
+    sources, contexts = [], {}
+    for city in ("sd", "nc", "nj"):
+        traffic, context = read_uomo(data / "traffic" / f"uomo_{city}.npz")
+        sources.append(read_source(traffic, [context]))
+        contexts[f"uomo-{city}"] = context
+    sources.append(read_source(read_beijing(data / "traffic" / "beijing_stations_168h.npz"), []))
+    sources.append(read_source(read_milan_5x5(data / "traffic" / "milan_5x5_internet_10min.csv"), []))
+    return sources, contexts
+
+
+def later_weeks(data: Path, fold: int) -> tuple[list[Source], dict[str, p2.Later]]:
+    """P2: what trains and what is drawn in one fold; Milan is drawn in the first."""
+    train, later = [], {}
+    for city in ("nc", "nj"):
+        traffic, context = read_uomo(data / "traffic" / f"uomo_{city}.npz")
+        source, later[f"uomo-{city}"] = p2.two_weeks(traffic, context, P2_FOLDS, fold)
+        train.append(source)
+    milan = read_context(CONTEXTS / "milan.nc").assign_attrs(network="milan-5x5")
+    x, y = (milan[axis].values for axis in "xy")
+    centre = np.isin(milan["cell_id"].values, MILAN_CELLS)
+    near = np.hypot(x - x[centre].mean(), y - y[centre].mean()) < NEAR_M
+    traffic = read_milan_5x5(data / "traffic" / "milan_5x5_internet_10min.csv")
+    source, last = p2.last_week(traffic, milan.isel(cell=np.flatnonzero(near)))
+    train.append(source)
+    return train, later if fold else later | {"milan-5x5": last}
+
+
+class Rows:
+    """Finished rows in a JSON file: protocol -> "name|seed|fold" -> scores."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.done: dict[str, dict[str, Any]] = {"p1": {}, "p2": {}, "told": {}}
+        if path.exists():
+            self.done |= json.loads(path.read_text(encoding="utf-8"))
+
+    def add(self, protocol: str, key: str, scores: Any, told: dict[str, Any] | None = None) -> None:
+        """Keep one row and write the file."""
+        self.done[protocol][key] = scores
+        if told is not None:
+            self.done["told"][f"{protocol}|{key}"] = told
+        with replacing(self.path, (".json",)) as temporary:
+            temporary.write_text(json.dumps(self.done), encoding="utf-8")
+        print(f"{protocol}: {key} done", flush=True)
+
+    def of(self, protocol: str) -> dict[str, list[Any]]:
+        """name -> one score per fold."""
+        done = self.done[protocol]
+        names = dict.fromkeys(key.split("|")[0] for key in done)
+        return {name: [v for key, v in sorted(done.items()) if key.split("|")[0] == name] for name in names}
+
+
+def fit(design: Design, train: list[Source], args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
+    """A bundle within the budget, and what is to be told of it."""
+    plan = PLANS[design.sampler]
+    steps = 20 if args.quick else max(20, round(plan.steps * args.minutes / PLAN_MINUTES))
+    plan = replace(plan, steps=steps, warmup=min(plan.warmup, steps // 10), seed=args.seed)
+    began = time.process_time()
+    bundle, told = fit_sampler(train, design=design, plan=plan)
+    minutes = round((time.process_time() - began) / 60, 2)
+    return bundle, {"core_minutes": minutes, "steps": told["steps"], "weights": told["parameters"]}
+
+
+def run_p1(rows: Rows, args: argparse.Namespace) -> None:
+    """All rows of P1 that are missing."""
+    sources, contexts = cities(args.data)
+    for fold in [0] if args.quick else args.fold or range(5):
+        parts = {s.network: split_source(s, 5, fold, args.seed) for s in sources if s.network in CITIES}
+        train = [parts[s.network][0] if s.network in parts else s for s in sources]
+        if args.quick:
+            parts = {"uomo-nj": parts["uomo-nj"]}
+        for name in args.rows or ["naive", *SAMPLERS, *VARIANTS]:
+            key = f"|{args.seed}|{fold}"
+            if ("bootstrap" if name == "naive" else name) + key in rows.done["p1"]:
+                continue
+            if name == "naive":
+                for row, members in p1.naive_rows(parts, args.seed * 100 + fold).items():
+                    rows.add("p1", row + key, p1.score(members, parts))
+                continue
+            bundle, told = fit(Design(**(SAMPLERS | VARIANTS)[name]), train, args)
+            members = p1.model_row(bundle, contexts, parts, args.seed, None, members=2 if args.quick else p1.MEMBERS)
+            rows.add("p1", name + key, p1.score(members, parts), told)
+            if args.keep is not None:
+                keep(args.keep, name, fold, members, parts)
+            if args.many and name == "stouter":
+                members = p1.model_row(bundle, contexts, parts, args.seed, None, members=MANY)
+                rows.add("p1", f"stouter, {MANY} members{key}", p1.score(members, parts))
+
+
+def run_p2(rows: Rows, args: argparse.Namespace) -> None:
+    """All rows of P2 that are missing."""
+    for fold in [0] if args.quick else args.fold or range(P2_FOLDS):
+        train, later = later_weeks(args.data, fold)
+        for name in args.rows or ["naive", *SAMPLERS]:
+            key = f"|{args.seed}|{fold}"
+            if ("climatology" if name == "naive" else name) + key in rows.done["p2"]:
+                continue
+            if name == "naive":
+                drawn = {network: p2.naive_rows(part) for network, part in later.items()}
+                for row in ("climatology", "earlier weeks"):
+                    rows.add("p2", row + key, {n: p2.score(drawn[n][row], later[n]) for n in later})
+            elif name in SAMPLERS:
+                bundle, told = fit(Design(**SAMPLERS[name], use_profile=True), train, args)
+                count = 2 if args.quick else P2_MEMBERS
+                members = {n: p2.model_row(bundle, part, args.seed, count) for n, part in later.items()}
+                rows.add("p2", name + key, {n: p2.score(members[n], later[n]) for n in later}, told)
+
+
+def keep(folder: Path, row: str, fold: int, members: p1.Members, parts: p1.Parts) -> None:
+    """Write what a row drew for the held-out cells of one fold, and the real series, for `pooled`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = {
+        f"{name}|{what}": values.astype(np.float32)
+        for name, drawn in members.items()
+        for what, values in (("drawn", drawn), ("real", p1.week_of(parts[name][1])))
+    }
+    np.savez_compressed(folder / f"{row.replace(' ', '-')}.{fold}.npz", **arrays)  # type: ignore[arg-type]
+
+
+def pooled(folder: Path) -> str:
+    """`jsd_hist` / `acf_error` over the held-out cells of all folds together: one fold may be a single location."""
+    lines = ["| row, all folds together | sd | nc | nj |", "|---|---|---|---|"]
+    for row in dict.fromkeys(path.name.split(".")[0] for path in sorted(folder.glob("*.npz"))):
+        folds = [np.load(path, allow_pickle=False) for path in sorted(folder.glob(f"{row}.*.npz"))]
+        texts = []
+        for city in CITIES:
+            real, drawn = (np.concatenate([f[f"{city}|{what}"] for f in folds], axis=-2) for what in ("real", "drawn"))
+            texts.append(f"{jsd_hist(real, drawn):.3f} / {acf_error(real, drawn):.3f}")
+        lines.append(f"| {row} | " + " | ".join(texts) + " |")
+    return "\n".join(lines)
+
+
+def brief(rows: dict[str, list[Any]]) -> str:
+    """crps / coverage_90 / crps_shape over the held-out cells of all finished folds; then rows not run here."""
+    metrics = ("crps", "coverage_90", "crps_shape")
+    lines = ["| row | folds | sd | nc | nj |", "|---|---|---|---|---|"]
+    for name, folds in rows.items():
+        texts = [
+            " / ".join(f"{np.concatenate([f[city][m] for f in folds]).mean():.4f}" for m in metrics)
+            if all(city in f for f in folds)
+            else "-"
+            for city in CITIES
+        ]
+        lines.append(f"| {name} | {len(folds)} | " + " | ".join(texts) + " |")
+    for name, told in load_bundle("stouter-base").provenance["metrics"].items():
+        if name not in rows:
+            texts = [" / ".join(f"{told[city][m]:.4f}" for m in metrics) for city in CITIES]
+            lines.append(f"| {name} (provenance of stouter-base) | 5 | " + " | ".join(texts) + " |")
+    return "\n".join(lines)
+
+
+def merged(folds: list[Any]) -> dict[str, Any]:
+    """The scores of all folds of one row of P2, cells after cells."""
+    out: dict[str, Any] = {}
+    for fold in folds:
+        for network, told in fold.items():
+            mine = out.setdefault(network, {})
+            for key, value in told.items():
+                mine[key] = mine.get(key, []) + value if isinstance(value, list) else value
+    return out
+
+
+def budget(rows: Rows) -> str:
+    """What each fit took, per row: core-minutes, steps, weights."""
+    lines = ["| fit | core-minutes | steps | weights |", "|---|---|---|---|"]
+    for key, told in rows.done["told"].items():
+        lines.append(f"| {key} | {told['core_minutes']} | {told['steps']} | {told['weights']} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run what is missing and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="the folder of real data")
+    parser.add_argument("-o", "--out", type=Path, required=True, help="JSON of finished rows")
+    parser.add_argument("--only", choices=["p1", "p2"], help="one protocol")
+    parser.add_argument("--rows", nargs="*", help="rows to run: 'naive' or names of samplers and variants")
+    parser.add_argument("--fold", type=int, nargs="*", help="folds to run, all by default")
+    parser.add_argument("--minutes", type=float, default=PLAN_MINUTES, help="core-minutes of one fit")
+    parser.add_argument("--many", action="store_true", help=f"P1: stouter with {MANY} members as well")
+    parser.add_argument("--keep", type=Path, help="P1: folder for what is drawn, to score all folds together")
+    parser.add_argument("--seed", type=int, default=0, help="of the folds and of training")
+    parser.add_argument("--table-only", action="store_true", help="print what is finished")
+    parser.add_argument("--quick", action="store_true", help="one fold, 20 steps, one city: does it run?")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = Rows(args.out)
+    if args.quick:
+        args.rows = args.rows or ["naive", *SAMPLERS]
+    if not args.table_only:
+        if args.only != "p2":
+            run_p1(rows, args)
+        if args.only != "p1":
+            run_p2(rows, args)
+    if args.only != "p2":
+        print(f"P1, {p1.MEMBERS} members, means over held-out live cells, 95% intervals by location:\n")
+        print(p1.table(rows.of("p1")))
+        print("\nIn short, `crps` / `coverage_90` / `crps_shape`:\n")
+        print(brief(rows.of("p1")))
+        if args.keep is not None:
+            print("\n`jsd_hist` / `acf_error`:\n")
+            print(pooled(args.keep))
+    if args.only != "p1":
+        print("\nP2, mae_minmax, rmse_minmax and jsd_softmax24 x 1e4 of the ensemble mean:\n")
+        print(p2.table({name: merged(folds) for name, folds in rows.of("p2").items()}))
+    print("\nBudget:\n")
+    print(budget(rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,199 @@
+"""The past of a cell as a condition: what windows are told, what draws follow, and what P2 compares."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from bundle_examples import DESIGN, PLAN, context, source
+
+from gentraffic.bundle import Bundle, load_bundle, save_bundle
+from gentraffic.calendar import make_calendar
+from gentraffic.cli import run
+from gentraffic.errors import WrongUse
+from gentraffic.features import read_places
+from gentraffic.fitting import fit_sampler
+from gentraffic.history import History, as_profile, history_of, mean_week
+from gentraffic.sampling import Recipe, draw_traffic
+from gentraffic.scaling import Scaler
+from gentraffic.training import past_of
+from samplers.stunet import follow
+
+SCALER = Scaler(mean=-0.2, spread=0.7, detail={"2": [0.2]})
+
+
+def test_mean_weeks_are_means_of_days_by_weekday() -> None:
+    rng = np.random.default_rng(0)
+    days = rng.random((3, 17, 24))
+    use = rng.random(17) < 0.7
+    week, count = mean_week(days, 4, use)
+    for weekday in range(7):
+        at = [d for d in range(17) if use[d] and (4 + d) % 7 == weekday]
+        assert count[weekday] == len(at)
+        expected = days[:, at].mean(axis=1) if at else np.zeros((3, 24))
+        np.testing.assert_allclose(week[:, weekday], expected, atol=1e-12)
+
+
+def test_a_profile_begins_on_its_weekday_and_says_what_it_does_not_know() -> None:
+    week = np.random.default_rng(1).random((2, 7, 48)).astype(np.float32)
+    days = np.array([1, 2, 0, 3, 1, 1, 4])
+    told = as_profile(week, days, 5, 1, SCALER).reshape(2, 2, 7, 24)
+    hours = week.reshape(2, 7, 24, 2).mean(axis=3)
+    for day in range(7):
+        weekday = (5 + day) % 7
+        expected = (np.log(hours[:, weekday] + 0.05) + 0.2) / 0.7 if days[weekday] else np.zeros((2, 24))
+        np.testing.assert_allclose(told[:, 0, day], expected, atol=1e-5)
+        np.testing.assert_allclose(told[:, 1, day], days[weekday] / (days[weekday] + 1), atol=1e-6)
+    coarse = as_profile(hours, days, 0, 2, SCALER)  # finer than the past: the hour's mean, and nothing within
+    fine = SCALER.inverse(coarse[:, 0]).reshape(2, 7, 24, 2)
+    known = days > 0
+    np.testing.assert_allclose(fine[:, known, :, 0], fine[:, known, :, 1], rtol=1e-4)
+
+
+def test_a_window_is_told_other_days_only() -> None:
+    days = np.random.default_rng(2).random((21, 24)).astype(np.float32) + 0.2
+    told, mean = past_of(days, 3, 6, 1, SCALER, 1.0, None)
+    other = days.copy()
+    other[6:13] = 99.0  # the window itself
+    again, same = past_of(other, 3, 6, 1, SCALER, 1.0, None)
+    np.testing.assert_array_equal(told, again)
+    assert mean == same == pytest.approx(np.delete(days, range(6, 13), axis=0).mean(), rel=1e-6)
+    first = SCALER.inverse(told[:1])[0, :24] * mean  # the window begins on day 6: its weekday is that of 13 and 20
+    np.testing.assert_allclose(first, days[[13, 20]].mean(axis=0), rtol=1e-4)
+    counts = [past_of(days, 3, 6, 1, SCALER, 1.0, np.random.default_rng(i))[0][1, 0] for i in range(30)]
+    assert {round(float(c), 3) for c in counts} == {0.5, 0.667}  # thinned to one week, or both
+    kept = [past_of(days, 3, 6, 1, SCALER, 0.5, np.random.default_rng(i))[0].any() for i in range(200)]
+    assert 0.35 < np.mean(kept) < 0.65
+    nothing, one = past_of(days[:7], 3, 0, 1, SCALER, 1.0, None)
+    assert one == 1.0
+    assert not nothing.any()
+
+
+@pytest.mark.parametrize("alpha", [0.02, 0.5, 0.98])
+def test_what_the_network_adds_to_is_the_best_linear_guess(alpha: float) -> None:
+    """x = profile + spread y: the error of the guess of v is uncorrelated with what is seen, of the size foretold."""
+    g = torch.Generator().manual_seed(0)
+    n, spread = 4000, 0.4
+    profile = torch.stack([torch.randn(n, 168, generator=g), torch.full((n, 168), 0.5)], 1)
+    profile[:, :, 100:] = 0.0  # no past there
+    s = torch.where(profile[:, 1] > 0, spread, 1.0)
+    x = profile[:, 0] + s * torch.randn(n, 168, generator=g)
+    eps, a = torch.randn(n, 168, generator=g), torch.tensor(alpha)
+    x_t, v = a.sqrt() * x + (1 - a).sqrt() * eps, a.sqrt() * eps - (1 - a).sqrt() * x
+    seen, guess, gain = follow(x_t, a.expand(n, 1), profile, spread, torch.zeros_like(x_t), 1)
+    error = v - guess
+    for part in (slice(0, 100), slice(100, 168)):
+        assert seen[:, part].std() == pytest.approx(1.0, abs=0.01)
+        assert (error[:, part] / gain[:, part]).std() == pytest.approx(1.0, abs=0.01)
+    correlation = torch.corrcoef(torch.stack([error[:, :100].flatten(), seen[:, :100].flatten()]))[0, 1]
+    assert abs(correlation) < 0.01
+    assert torch.equal(guess[:, 100:], torch.zeros_like(guess[:, 100:]))
+    given = torch.ones_like(x_t)
+    torch.testing.assert_close(follow(x, a.expand(n, 1), profile, spread, given, 1)[0], x - profile[:, 0])
+
+
+@pytest.fixture(scope="module")
+def follower() -> Bundle:
+    """A model that takes the past, fitted in seconds on one network of three weeks."""
+    plan = replace(PLAN, steps=40)
+    bundle, told = fit_sampler([source("alpha", days=21)], design=replace(DESIGN, use_profile=True), plan=plan)
+    assert told["plan"]["profile_keep"] > 0
+    assert 0.05 <= bundle.model.config["profile_spread"] <= 1
+    return bundle
+
+
+def past_with_a_peak(hour: int, level: float, cells: int = 20) -> History:
+    week = np.full((cells, 7, 24), 0.5, dtype=np.float32)
+    week[:, :, hour] = 24 - 23 * 0.5
+    return History(np.arange(1, cells + 1), week, np.full(7, 4), np.full(cells, level), "MB")
+
+
+def test_draws_follow_the_past_of_their_cell_and_its_level(follower: Bundle) -> None:
+    places = context(30, "alpha")
+    calendar = make_calendar("2026-01-05", 14, "1h", "Europe/Rome")
+    recipe = Recipe(members=3, steps=4)
+    past = past_with_a_peak(4, 5.0)
+    drawn = draw_traffic(follower, places, calendar, recipe, history=past)
+    unit = past.unit(follower.levels, read_places(places), places["cell_id"].values)
+    assert unit == follower.levels.networks["alpha"].mean_traffic
+    day = drawn.reshape(3, 30, 14, 24).mean(axis=(0, 2))
+    assert (day[:20].argmax(axis=1) == 4).mean() > 0.9  # those with a past
+    assert (day[20:].argmax(axis=1) == 4).mean() < 0.2
+    assert 0.4 < np.median(drawn[:, :20].mean(axis=2) * unit / 5.0) < 2.5
+    more = draw_traffic(follower, places, calendar, recipe, history=replace(past, level=past.level * 10))
+    np.testing.assert_allclose(np.median(more[:, :20] / drawn[:, :20]), 10.0, rtol=0.35)
+    alone = draw_traffic(follower, places, calendar, recipe)
+    np.testing.assert_allclose(drawn[:, 20:], alone[:, 20:], rtol=1e-4, atol=1e-5)
+    some = draw_traffic(follower, places, calendar, recipe, history=past, cells=[25, 3])
+    np.testing.assert_array_equal(some, drawn[:, [25, 3]])
+
+
+def test_a_history_of_other_cells_or_for_another_model_is_refused(follower: Bundle, tiny_bundle: Bundle) -> None:
+    calendar = make_calendar("2026-01-05", 7, "1h", "Europe/Rome")
+    strange = replace(past_with_a_peak(4, 5.0), cell_id=np.arange(900, 920))
+    with pytest.raises(WrongUse, match=r"--history holds none of the 30 cells \(its first is '900'\)"):
+        draw_traffic(follower, context(30), calendar, Recipe(), history=strange)
+    with pytest.raises(WrongUse, match="--history: this model takes no past"):
+        draw_traffic(tiny_bundle, context(30), calendar, Recipe(), history=past_with_a_peak(4, 5.0))
+
+
+def test_the_history_of_a_source_is_its_mean_week() -> None:
+    of = source("alpha", days=16)
+    past = history_of(of, "MB")
+    monday = [d for d in range(16) if (of.weekday + d) % 7 == 0]
+    np.testing.assert_allclose(past.week[:, 0], of.ratio[:, monday].mean(axis=1), rtol=1e-5)
+    assert past.days.sum() == 16
+    np.testing.assert_array_equal(past.level, of.level)
+
+
+def test_sample_follows_a_file(follower: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from gentraffic.files import read_traffic, write_context, write_traffic
+    from gentraffic.schema import traffic_dataset
+
+    places = context(30, "alpha")
+    write_context(places, tmp_path / "c.nc")
+    time = make_calendar("2025-12-01", 14, "1h", "Europe/Rome").utc
+    wave = 100 + 80 * np.cos(2 * np.pi * (np.arange(len(time)) - 3) / 24)
+    values = np.tile(wave, (30, 1)).astype(np.float32)
+    past = traffic_dataset(
+        values, cells=places, time=time, service="traffic", units="MB", timezone="Europe/Rome", attrs={}
+    )
+    write_traffic(past, tmp_path / "past.nc")
+    save_bundle(replace(follower, provenance={"attribution": ""}), tmp_path / "m", "card")
+    words = ["sample", "--context", str(tmp_path / "c.nc"), "--history", str(tmp_path / "past.nc"), "--steps", "3"]
+    assert run([*words, "--model", str(tmp_path / "m"), "-o", str(tmp_path / "s.nc"), "--quiet"]) == 0
+    drawn = read_traffic(tmp_path / "s.nc")
+    assert drawn["traffic"].attrs["units"] == "MB"
+    assert 50 < float(drawn["traffic"].mean()) < 200
+    assert load_bundle(tmp_path / "m").model.config["use_profile"]
+    assert run([*words, "-o", str(tmp_path / "x.nc")]) == 2
+    assert "fit ... --profile" in capsys.readouterr().err
+    assert run([*words, "--workers", "2", "-o", str(tmp_path / "x.zarr")]) == 2
+    assert "--workers does not go with --history" in capsys.readouterr().err
+
+
+def test_two_weeks_of_the_same_ground_are_paired_and_kept_apart(shared_data: Path) -> None:
+    from gentraffic import p2
+    from gentraffic.importing import read_uomo
+
+    traffic, places = read_uomo(shared_data / "traffic" / "uomo_nc.npz")
+    drawn = []
+    for fold in (0, 1):
+        train, later = p2.two_weeks(traffic, places, 2, fold)
+        assert not set(train.location.tolist()) & set(later.past.location.tolist())
+        assert train.ratio.shape[1:] == (14, 24)
+        drawn.append(len(later.real))
+        past = later.past.hourly()
+        own = [np.corrcoef(past[i], later.real[i])[0, 1] for i in range(len(past))]
+        assert np.mean(own) > 0.55
+        level = np.corrcoef(np.log(past.mean(axis=1)), np.log(later.real.mean(axis=1)))[0, 1]
+        assert level > 0.85  # pairs are the same ground: shuffled they would not agree
+        perfect = p2.score(later.real[None], later)
+        assert all(np.allclose(perfect[key], 0.0) for key in p2.POINT)
+        rows = p2.naive_rows(later)
+        np.testing.assert_allclose(rows["climatology"], rows["earlier weeks"][:1], rtol=1e-6)  # one week: the same
+        np.testing.assert_allclose(rows["climatology"][0], past, rtol=1e-6)
+    assert sum(drawn) == 84
