@@ -100,12 +100,12 @@ def run(args: argparse.Namespace, done: dict[str, Any]) -> None:
     for where in chosen:
         train, validation, test = split(networks[where])
         others = {f"{where} -> {o}": split(networks[o])[2] for o in UNSEEN.get(where, ()) if not args.quick}
-        for name in NAIVE:
-            if f"{where}|{name}|0" not in done:
+        for key, part in {where: test, **others}.items():
+            for name in (name for name in NAIVE if f"{key}|{name}|0" not in done):
                 try:
-                    done[f"{where}|{name}|0"] = row(naive(name, test), test, HORIZON)
+                    done[f"{key}|{name}|0"] = row(naive(name, part), part, HORIZON)
                 except BadInput as error:
-                    done[f"{where}|{name}|0"] = {"missing": str(error)}
+                    done[f"{key}|{name}|0"] = {"missing": str(error)}
         for seed in args.seeds if where == "milan" else args.seeds_hourly:
             for name in args.only or [*PAPER, OURS, *(ABLATIONS if where == "milan" else ())]:
                 batches = BATCHES.get(name, 300)
