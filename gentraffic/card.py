@@ -147,6 +147,29 @@ def _built(known: dict[str, Any]) -> list[str]:
     ]
 
 
+def student_card(name: str, teacher: str, told: dict[str, Any], table: str) -> str:
+    """The README.md of a distilled model: how it was made, teacher beside student, the teacher's card."""
+    plan, lesson = told["distil_plan"], told["distil_lesson"]
+    lines = [
+        f"# {name}",
+        "",
+        f"Draws in {lesson['steps']} steps what its teacher draws in {lesson['teacher_steps']}: a student, distilled",
+        f"on {told['machine']}, {told['threads']} thread(s), CPU, {told['distil_minutes']} minutes,",
+        f"{plan['steps']} steps of {plan['batch']} windows, seed {plan['seed']}, by",
+        "",
+        f"    {told['command']}",
+        "",
+        "## Teacher and student",
+        "",
+        table or "Not compared: give `--evidence`, the rows of `benchmarks/steps.py`.",
+        "",
+        "Everything below is the teacher's card.",
+        "",
+        teacher.replace("# ", "## Teacher: ", 1),
+    ]
+    return "\n".join(lines)
+
+
 def _origin(path: Path) -> dict[str, str]:
     import xarray as xr
 

@@ -17,6 +17,7 @@ import click
 from gentraffic import __version__
 from gentraffic.cli_audit import audit
 from gentraffic.cli_data import fetch, import_
+from gentraffic.cli_distil import distil
 from gentraffic.cli_evaluate import evaluate
 from gentraffic.cli_export import export
 from gentraffic.cli_fit import fit, models
@@ -53,6 +54,7 @@ for command in (
     import_,
     fit,
     finetune,
+    distil,
     models,
     evaluate,
     audit,

@@ -87,6 +87,7 @@ def model_row(
     steps: int | None,
     *,
     members: int = MEMBERS,
+    solver: str = "dpm++",
 ) -> Members:
     """Members that a model draws for the held-out cells of each network, in the source's unit."""
     from gentraffic.sampling import Recipe, draw_traffic
@@ -94,7 +95,7 @@ def model_row(
     out: Members = {}
     for name, (_, held) in parts.items():
         calendar = make_calendar(f"2021-03-{1 + held.weekday:02d}", 7, "1h", "Asia/Shanghai")  # 1 March is a Monday
-        recipe = Recipe(seed=seed, members=members, steps=steps or Recipe().steps)
+        recipe = Recipe(seed=seed, members=members, steps=steps or Recipe().steps, solver=solver)
         relative = draw_traffic(bundle, contexts[name], calendar, recipe, cells=held.rows.tolist())
         out[name] = relative.astype(np.float64) * bundle.levels.networks[name].mean_traffic
     return out

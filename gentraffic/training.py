@@ -23,6 +23,7 @@ from gentraffic.level import LevelModel
 from gentraffic.scaling import Scaler
 from gentraffic.training_data import Source
 from samplers import WEEK, Condition, Sampler
+from samplers.sampler import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -243,16 +244,24 @@ class Trainer:
         self.model.eval()
         return self.model
 
+    def _batch(self, step: int) -> tuple[Tensor, Condition, torch.Generator]:
+        """The windows of one step."""
+        return batch_of(self.prepared, self.time, self.scaler, self.plan, step)
+
+    def _turns(self) -> list[Turn]:
+        """The turns of one step."""
+        return self.model.turns()
+
     def _one_step(self) -> float:
         plan = self.plan
         self.model.train()
-        x, condition, generator = batch_of(self.prepared, self.time, self.scaler, plan, self.step)
+        x, condition, generator = self._batch(self.step)
         for group in self.optimiser.param_groups:
             ramp = min(1.0, (self.step + 1) / plan.warmup)
             group["lr"] = plan.learning_rate * ramp * 0.5 * (1 + np.cos(np.pi * self.step / plan.steps))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(plan.seed * 1_000_003 + self.step)  # dropout
-            for turn in self.model.turns():
+            for turn in self._turns():
                 loss = turn.loss(x, condition, generator)
                 self.optimiser.zero_grad()  # AdamW leaves alone what has no gradient: the rivals of this turn
                 for p, slope in zip(

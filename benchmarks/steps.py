@@ -1,0 +1,117 @@
+"""Quality against solver steps, and a distilled student beside its teacher, on locations that neither saw.
+
+    python benchmarks/steps.py --data ../shared/data -o steps.json --plot steps.png       # some 40 minutes of one core
+    python benchmarks/steps.py --data ../shared/data -o quick.json --quick                # one fold: does it run?
+
+P1 of METRICS, 20 members: a teacher is fitted on four folds, drawn with every solver and number of steps, then
+distilled (`gentraffic distil`) with the contexts of the cities. Rows are written as they are done: run again to go on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from p1 import CITIES, load
+
+from gentraffic.bundle import Bundle
+from gentraffic.distilling import DISTIL_PLAN, SOLVER, Lesson, distil
+from gentraffic.features import read_places
+from gentraffic.fitting import fit_sampler, split_source
+from gentraffic.p1 import Members, Parts, model_row
+from gentraffic.step_rows import read_steps, score_steps, steps_table
+from gentraffic.training import Plan
+
+STEPS = (1, 2, 4, 8, 16, 32, 100)
+SOLVERS = ("dpm++", "unipc", "ddim", "ddpm")
+LONG = 1000  # for ddpm alone, the paper's chain, with fewer members
+LONG_MEMBERS = 4
+
+
+def drawn(bundle: Bundle, contexts: dict[str, Any], parts: Parts, steps: int, solver: str, members: int) -> Members:
+    """Members of the held-out cells with one solver."""
+    return model_row(bundle, contexts, parts, 0, steps, members=members, solver=solver)
+
+
+def picture(rows: dict[str, list[dict[str, Any]]], path: Path) -> None:
+    """crps against steps, one line per solver, one panel per city, students as points."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(1, len(CITIES), figsize=(12, 4), constrained_layout=True)
+    for axis, city in zip(axes, CITIES, strict=True):
+        for solver in (*SOLVERS, "student"):
+            points = []
+            for row, folds in rows.items():
+                name, _, count = row.partition(", ")
+                if name == solver and city in folds[0]:
+                    crps = np.concatenate([np.array(fold[city]["crps"]) for fold in folds]).mean()
+                    points.append((int(count.split()[0]), float(crps)))
+            if points:
+                axis.plot(*zip(*sorted(points), strict=True), "s" if solver == "student" else "o-", label=solver)
+        axis.set(xscale="log", xlabel="network calls", ylabel="crps (_p9999)", title=city)
+    axes[0].legend()
+    figure.savefig(path, dpi=120)
+
+
+def main() -> None:
+    """Run what is missing and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="the folder of real data")
+    parser.add_argument("-o", "--out", type=Path, required=True, help="JSON of finished rows")
+    parser.add_argument("--folds", type=int, nargs="*", default=[0, 1], help="which of five folds by location")
+    parser.add_argument("--students", type=int, nargs="*", default=[1, 2], help="steps of the students")
+    parser.add_argument("--solvers", nargs="*", default=list(SOLVERS))
+    parser.add_argument("--train-steps", type=int, default=DISTIL_PLAN.steps, help="of distillation")
+    parser.add_argument("--plot", type=Path, help="also draw crps against steps")
+    parser.add_argument("--quick", action="store_true", help="one fold, few steps of training and drawing")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    done: dict[str, Any] = json.loads(args.out.read_text()) if args.out.exists() else {}
+    sources, contexts = load(args.data)
+    wanted = [(s, n, 20) for s in args.solvers for n in STEPS] + [(s, LONG, LONG_MEMBERS) for s in args.solvers[-1:]]
+    if args.quick:
+        wanted = [("dpm++", n, 4) for n in (2, 8)]
+    for fold in args.folds[:1] if args.quick else args.folds:
+        rows = [f"{s}, {n} steps|{fold}" for s, n, _ in wanted] + [f"student, {n} steps|{fold}" for n in args.students]
+        if all(row in done for row in rows):
+            continue
+        parts = {s.network: split_source(s, 5, fold, 0) for s in sources if s.network in CITIES}
+        train = [parts[s.network][0] if s.network in parts else s for s in sources]
+        plan = replace(Plan(), steps=60, warmup=20) if args.quick else Plan()
+        teacher, _ = fit_sampler(train, plan=plan)
+
+        def put(key: str, bundle: Bundle, steps: int, solver: str, members: int, parts: Parts = parts) -> None:
+            if key in done:
+                return
+            began = time.perf_counter()
+            done[key] = score_steps(drawn(bundle, contexts, parts, steps, solver, members), parts)
+            args.out.write_text(json.dumps(done))
+            print(f"{key}: {time.perf_counter() - began:.1f} s", flush=True)
+
+        for n in args.students:
+            if f"student, {n} steps|{fold}" in done:
+                continue
+            lesson = Lesson(steps=n)
+            less = replace(DISTIL_PLAN, steps=40 if args.quick else args.train_steps)
+            student, told = distil(teacher, [read_places(c) for c in contexts.values()], lesson=lesson, plan=less)
+            print(f"student, {n} steps: distilled in {told['distil_minutes']} min", flush=True)
+            put(f"student, {n} steps|{fold}", student, n, SOLVER, 20)
+        for solver, n, members in wanted:
+            put(f"{solver}, {n} steps|{fold}", teacher, n, solver, members)
+    found = read_steps(args.out)
+    print(steps_table(found))
+    if args.plot is not None:
+        picture(found, args.plot)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,178 @@
+"""`gentraffic distil`: a student that draws in one or two steps what its teacher draws in many.
+
+A solver of the probability-flow equation is a function from starting noise to a week, so the teacher can answer for any
+noise: the student learns to give the same answer from the same noise, by regression (Luhman and Luhman 2021, "Knowledge
+distillation in iterative generative models"), through all its own steps at once, starting from the teacher's weights
+(Salimans and Ho 2022). Where the two agree for every noise, they agree in every statistic: diversity cannot collapse
+unseen, and the test of it is an error per series. No traffic is needed, only places.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import time as clock
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gentraffic.bundle import Bundle
+from gentraffic.errors import WrongUse
+from gentraffic.features import Places
+from gentraffic.fitting import machine
+from gentraffic.sampling import OVERLAP_DAYS
+from gentraffic.training import CADENCE_WEIGHT, GIVEN_SHARE, Plan, Trainer, time_of_windows
+from samplers import Condition
+from samplers.condition import HOURS
+from samplers.sampler import Turn
+from samplers.schedule import make_solver, masked_mean
+
+PLACE_NOISE = 0.3  # on embeddings, so that the student serves places between those that it was shown
+LEVEL_SPREAD = 1.2  # standard levels are drawn a little wider than they are
+SOLVER, TEACHERS_SOLVER = "ddim", "dpm++"  # even steps of the log signal-to-noise put the second of two at the very end
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """steps: of the student. teacher_steps: solver steps of what it learns from."""
+
+    steps: int = 2
+    teacher_steps: int = 8
+
+
+DISTIL_PLAN = Plan(steps=1500, learning_rate=2e-3, warmup=50, weight_decay=0.0, check_every=250)
+
+
+def distil(
+    teacher: Bundle,
+    places: Sequence[Places],
+    *,
+    lesson: Lesson | None = None,
+    plan: Plan = DISTIL_PLAN,
+    checkpoint: Path | None = None,
+    on_step: Callable[[int, int, float], None] | None = None,
+) -> tuple[Bundle, dict[str, Any]]:
+    """Train a student for `places` and return its bundle and what is worth telling of the run.
+
+    Raises WrongUse where the teacher does not draw by diffusion, or the lesson makes no sense."""
+    lesson = lesson or Lesson()
+    if not hasattr(teacher.model, "noise"):
+        raise WrongUse(f"a {teacher.sampler} draws in one step already: there is nothing to distil")
+    if not 1 <= lesson.steps < lesson.teacher_steps:
+        raise WrongUse(f"--steps {lesson.steps}: give 1 or more, and fewer than the teacher's {lesson.teacher_steps}")
+    if not places:
+        raise WrongUse("distilling needs places: give --context")
+    began = clock.monotonic()
+    embeddings = np.concatenate([teacher.place(p) for p in places])
+    trainer = Distiller(teacher, embeddings, lesson, plan, checkpoint)
+    for step, loss in trainer.run():
+        if on_step is not None:
+            on_step(step, plan.steps, loss)
+    told = {
+        "distilled_from": teacher.sha256 or str(teacher.provenance.get("seal", "")),
+        "distil_plan": asdict(plan),
+        "distil_lesson": asdict(lesson),
+        "distil_minutes": round((clock.monotonic() - began) / 60, 2),
+        "machine": machine(),
+        "threads": torch.get_num_threads(),
+        "recommended_steps": lesson.steps,
+        "recommended_solver": SOLVER,
+    }
+    return replace(teacher, model=trainer.finish(), provenance={**teacher.provenance, **told}, sha256=""), told
+
+
+class Distiller(Trainer):
+    """The training loop of `gentraffic.training`, with weeks that the teacher draws instead of measured ones."""
+
+    def __init__(
+        self,
+        teacher: Bundle,
+        embeddings: NDArray[np.float32],
+        lesson: Lesson,
+        plan: Plan,
+        checkpoint: Path | None,
+    ) -> None:
+        self.teacher, self.embeddings, self.lesson = teacher, embeddings, lesson
+        network: Any = teacher.model
+        self.master = network.eval()
+        told = json.dumps([asdict(lesson), teacher.sha256], sort_keys=True).encode()
+        fingerprint = hashlib.sha256(told + embeddings.tobytes()).hexdigest()
+        super().__init__(
+            copy.deepcopy(network), [], [], teacher.time(), teacher.scaler, plan, checkpoint, fingerprint
+        )
+
+    def _turns(self) -> list[Turn]:
+        return [Turn(self._error, list(self.model.parameters()))]
+
+    @torch.no_grad()
+    def _batch(self, step: int) -> tuple[Tensor, Condition, torch.Generator]:
+        """What the teacher draws for random places, levels, networks and weekdays, and the generator of its noise."""
+        plan = self.plan
+        rng = np.random.default_rng((plan.seed, step, 2))
+        able = {k: weight for k, weight in CADENCE_WEIGHT.items() if k in self.master.cadences}
+        share = np.array(list(able.values()))
+        k = int(rng.choice(list(able), p=share / share.sum()))
+        b = plan.batch
+        f_s = self.embeddings[rng.integers(len(self.embeddings), size=b)]
+        f_s = f_s + PLACE_NOISE * rng.standard_normal(f_s.shape, dtype=np.float32)
+        level = np.stack([LEVEL_SPREAD * rng.standard_normal(b), np.ones(b)], axis=1).astype(np.float32)
+        networks = len(self.teacher.networks)
+        network = np.where(rng.random(b) < 0.5, 0, rng.integers(0, networks + 1, b))
+        weekday = rng.integers(7, size=b)
+        seeds = [int(seed) for seed in rng.integers(2**62, size=2)]
+
+        def condition(days_on: int, known: Tensor | None) -> Condition:
+            return Condition(
+                place=torch.from_numpy(f_s),
+                time=time_of_windows(self.time, torch.from_numpy((weekday + days_on) % 7), k),
+                level=torch.from_numpy(level),
+                network=torch.from_numpy(network),
+                known=known,
+            )
+
+        now = condition(0, None)
+        x = self._draw(now, seeds[0])
+        if rng.random() < GIVEN_SHARE:  # the week that follows, as long series are drawn
+            known = torch.full_like(x, torch.nan)
+            shared = OVERLAP_DAYS * HOURS * k
+            known[:, :shared] = x[:, -shared:]
+            now = condition(7 - OVERLAP_DAYS, known)
+            x = self._draw(now, seeds[1])
+            return x, now, torch.Generator().manual_seed(seeds[1])
+        return x, now, torch.Generator().manual_seed(seeds[0])
+
+    def _draw(self, condition: Condition, seed: int) -> Tensor:
+        noise = _noise(condition, torch.Generator().manual_seed(seed))
+        return solve(self.master, condition, noise, self.lesson.teacher_steps, TEACHERS_SOLVER)
+
+    def _error(self, x: Tensor, condition: Condition, generator: torch.Generator) -> Tensor:
+        """Mean squared difference of student and teacher, for the same noise, where nothing is given."""
+        answer = solve(self.model, condition, _noise(condition, generator), self.lesson.steps)
+        open_ = torch.ones_like(x) if condition.known is None else condition.known.isnan()
+        return masked_mean((answer - x) ** 2, open_)
+
+
+def solve(network: Any, condition: Condition, noise: Tensor, steps: int, solver: str = SOLVER) -> Tensor:
+    """`samplers.draw.draw` from given noise (B, 168 k), where gradients pass through the steps."""
+    given = None if condition.known is None else ~condition.known.isnan()
+    values = None if condition.known is None else condition.known.nan_to_num()
+    scheduler = make_solver(solver, network.noise, steps)
+    x = noise * float(scheduler.init_noise_sigma)
+    for t in scheduler.timesteps:
+        if given is not None and values is not None:
+            x = torch.where(given, values, x)
+        answer = network(x, torch.full((len(x),), int(t), dtype=torch.long), condition)
+        x = scheduler.step(answer, t, x).prev_sample
+    return x if given is None or values is None else torch.where(given, values, x)
+
+
+def _noise(condition: Condition, generator: torch.Generator) -> Tensor:
+    shape = (len(condition.level), condition.time.shape[1])
+    return torch.randn(shape, generator=generator)

@@ -1,0 +1,127 @@
+"""Distillation: the student answers like its teacher, noise for noise."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from bundle_examples import sources, tiny_bundle
+
+from gentraffic.bundle import Bundle, load_bundle, save_bundle
+from gentraffic.cli import run
+from gentraffic.distilling import DISTIL_PLAN, Distiller, Lesson, distil, solve
+from gentraffic.errors import WrongUse
+from gentraffic.features import Places
+from gentraffic.step_rows import score_steps, steps_table
+from samplers.draw import draw, starting_noise
+
+PLAN = replace(DISTIL_PLAN, steps=60, batch=16, warmup=5, check_every=10, learning_rate=5e-3, ema=0.9)
+
+
+@pytest.fixture(scope="module")
+def teacher() -> Bundle:
+    return tiny_bundle()
+
+
+@pytest.fixture(scope="module")
+def places() -> list[Places]:
+    return [s.places for s in sources() if s.places is not None]
+
+
+def test_solving_is_drawing(teacher: Bundle, places: list[Places]) -> None:
+    """`solve` gives the bits of `samplers.draw.draw`, with and without given values, and lets gradients through."""
+    loop = Distiller(teacher, teacher.place(places[0]), Lesson(), PLAN, None)
+    for step in range(6):
+        _, condition, _ = loop._batch(step)
+        seeds = [np.random.SeedSequence(i) for i in range(PLAN.batch)]
+        noise = starting_noise(seeds, condition.time.shape[1])
+        with torch.no_grad():
+            for solver in ("ddim", "dpm++"):
+                drawn = draw(loop.master, condition, seeds=seeds, steps=4, solver=solver)
+                assert torch.equal(solve(loop.master, condition, noise, 4, solver), drawn)
+    out = solve(loop.model, condition, noise, 2)
+    assert all(g.isfinite().all() for g in torch.autograd.grad(out.sum(), [loop.model.enter.weight]))
+    given = [loop._batch(step)[1].known is not None for step in range(12)]
+    assert any(given)
+    assert not all(given)
+
+
+def error(loop: Distiller, network: torch.nn.Module) -> float:
+    """Mean squared difference to the teacher over lessons that training does not see."""
+    total = 0.0
+    for step in range(1_000_000, 1_000_004):
+        x, condition, generator = loop._batch(step)
+        noise = torch.randn(x.shape, generator=generator)
+        with torch.no_grad():
+            total += float(((solve(network, condition, noise, loop.lesson.steps) - x) ** 2).mean())
+    return total / 4
+
+
+def test_the_student_learns_its_teachers_answers(teacher: Bundle, places: list[Places]) -> None:
+    student, told = distil(teacher, places, plan=PLAN)
+    loop = Distiller(teacher, teacher.place(places[0]), Lesson(), PLAN, None)
+    before, after = error(loop, teacher.model), error(loop, student.model)
+    assert after < 0.9 * before, (before, after)
+    assert told["recommended_steps"] == 2
+    assert student.provenance["recommended_steps"] == 2
+
+
+def test_a_killed_run_ends_with_the_same_bits(teacher: Bundle, places: list[Places], tmp_path: Path) -> None:
+    short = replace(PLAN, steps=12, check_every=4)
+    whole, _ = distil(teacher, places, plan=short)
+    path = tmp_path / "c.safetensors"
+
+    class Killed(Exception):
+        pass
+
+    def stop(step: int, of: int, loss: float) -> None:
+        if step == 9:
+            raise Killed
+
+    with pytest.raises(Killed):
+        distil(teacher, places, plan=short, checkpoint=path, on_step=stop)
+    again, _ = distil(teacher, places, plan=short, checkpoint=path)
+    for a, b in zip(whole.model.parameters(), again.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_what_makes_no_sense(teacher: Bundle, places: list[Places]) -> None:
+    with pytest.raises(WrongUse, match="--steps 8: give 1 or more, and fewer than the teacher's 8"):
+        distil(teacher, places, lesson=Lesson(8, 8))
+    with pytest.raises(WrongUse, match="give --context"):
+        distil(teacher, [])
+
+
+def test_the_command_writes_a_model_that_loads(
+    teacher: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_bundle(teacher, tmp_path / "teacher", "# teacher\n\nof the tests")
+    words = ["distil", "--model", "teacher", "-o", "student", "--train-steps", "3", "--batch", "8"]
+    assert run(words) == 0, capsys.readouterr().err
+    student = load_bundle(tmp_path / "student")
+    assert student.provenance["recommended_steps"] == 2
+    card = (tmp_path / "student" / "README.md").read_text(encoding="utf-8")
+    assert "## Teacher: teacher" in card
+    assert not list(tmp_path.glob("*.checkpoint*"))
+    assert run(["distil", "--model", "teacher", "-o", "x", "--steps", "0"]) == 2
+    (tmp_path / "full").mkdir()
+    assert run(["distil", "--model", "teacher", "-o", "full"]) == 2
+
+
+def test_rows_of_steps() -> None:
+    """A perfect ensemble scores 0, and the table carries its figures."""
+    from gentraffic.fitting import split_source
+    from gentraffic.p1 import week_of
+
+    source = sources()[0]
+    parts = {source.network: split_source(source, 4, 0, 0)}
+    real = week_of(parts[source.network][1])
+    row = score_steps({source.network: np.stack([real, real])}, parts)
+    assert np.allclose(row[source.network]["crps"], 0)
+    assert row[source.network]["diversity"] == 0
+    assert row[source.network]["jsd_hist"] == pytest.approx(0, abs=1e-9)
+    assert "| dpm++, 2 steps | alpha | 0.0000 (0.0000-0.0000)" in steps_table({"dpm++, 2 steps": [row]})
