@@ -38,7 +38,7 @@ def sample(
     members: int = 1,
     seed: int = 0,
     steps: int | None = None,
-    solver: str = "dpm++",
+    solver: str | None = None,
     guidance: float = 1.0,
     habits: str = "",
     device: str = "cpu",

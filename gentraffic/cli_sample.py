@@ -37,7 +37,7 @@ FILE = click.Path(path_type=Path)
 @click.option("--members", default=1, show_default=True, help="Ensemble members; the first has the most likely levels.")
 @click.option("--seed", default=0, show_default=True, help="The same seed, model and place give the same bits.")
 @click.option("--steps", type=int, help="Solver steps. [default: what the model's card recommends]")
-@click.option("--solver", default="dpm++", show_default=True, help="ddpm, ddim, dpm++ or unipc.")
+@click.option("--solver", help="ddpm, ddim, dpm++ or unipc. [default: dpm++, or what the model's card recommends]")
 @click.option("--guidance", default=1.0, show_default=True, help="Classifier-free guidance; 1 is none.")
 @click.option(
     "--habits", default="", metavar="NETWORK", help="Follow the daily rhythm of a measured network of the model."

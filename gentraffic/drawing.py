@@ -32,9 +32,10 @@ Tell = Callable[[int, int], None]
 class Request:
     """What is asked for, beside a place and a model; the options of `gentraffic sample` under their own names.
 
-    steps: solver steps, by default what the model recommends. total: one text per total (`gentraffic.totals`). select:
-    ids of the cells to draw, all for None. change: a file of changes (`gentraffic.changes`). history: a Traffic file of
-    earlier weeks of the same cells, for a model that takes them; the units are then its own.
+    steps, solver: of the drawing loop, by default what the model recommends. total: one text per total
+    (`gentraffic.totals`). select: ids of the cells to draw, all for None. change: a file of changes
+    (`gentraffic.changes`). history: a Traffic file of earlier weeks of the same cells, for a model that takes them; the
+    units are then its own.
     """
 
     start: str = FIRST_DAY
@@ -43,7 +44,7 @@ class Request:
     members: int = 1
     seed: int = 0
     steps: int | None = None
-    solver: str = "dpm++"
+    solver: str | None = None
     guidance: float = 1.0
     habits: str = ""
     device: str = "cpu"
@@ -76,7 +77,7 @@ class Request:
             seed=self.seed,
             members=self.members,
             steps=self.steps or int(model.get("recommended_steps", Recipe().steps)),
-            solver=self.solver,
+            solver=self.solver or str(model.get("recommended_solver", Recipe().solver)),
             guidance=self.guidance,
             device=self.device,
             habits=self.habits,
@@ -218,7 +219,7 @@ def provenance(
         "model": name if "/" not in name else Path(name).name,
         "model_sha256": bundle.sha256,
         "seed": int(request.seed),
-        "solver": str(request.solver),
+        "solver": str(recipe.solver),
         "steps": recipe.steps,
         "guidance": float(request.guidance),
         "command": command,
