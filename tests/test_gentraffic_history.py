@@ -150,10 +150,16 @@ def test_the_history_of_a_source_is_its_mean_week() -> None:
 
 
 def test_sample_follows_a_file(follower: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from pyproj import Transformer
+    from traffic_examples import UTM
+
     from gentraffic.files import read_traffic, write_context, write_traffic
     from gentraffic.schema import traffic_dataset
 
     places = context(30, "alpha")
+    to_degrees = Transformer.from_crs(UTM, "EPSG:4326", always_xy=True)
+    lon, lat = to_degrees.transform(places["x"].values, places["y"].values)
+    places = places.assign_coords(lon=("cell", lon), lat=("cell", lat))
     write_context(places, tmp_path / "c.nc")
     time = make_calendar("2025-12-01", 14, "1h", "Europe/Rome").utc
     wave = 100 + 80 * np.cos(2 * np.pi * (np.arange(len(time)) - 3) / 24)
