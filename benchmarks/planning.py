@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from fidelity import CITIES, cities
 from numpy.typing import NDArray
-from p1 import CITIES, load
 
 from gentraffic.fitting import fit_sampler, split_source
 from gentraffic.p1 import model_row, week_of
@@ -182,7 +182,7 @@ def main() -> None:
     torch.set_num_threads(1)
     done: Rows = json.loads(args.out.read_text()) if args.out.exists() else {}
     limit_s = 2.0 if args.quick else 15.0
-    sources, contexts = load(args.data)
+    sources, contexts = cities(args.data)
     plan = replace(Plan(), seed=args.seed, **({"steps": 60, "warmup": 20} if args.quick else {}))
     users = users_of(args.data)
     for fold in args.folds[:1] if args.quick else args.folds:

@@ -5,7 +5,7 @@
 
 Private: `uomo_sd` (week 0), `uomo_nc`, `uomo_nj`, a unit being one cell with all its days. Public: a model fitted on
 Milan's 25 cells and Beijing's stations (`--start` of the command line), and the range of levels, 100 to 10^7 per cell
-and step. Folds by location as in benchmarks/p1.py; every row is written as it is done.
+and step. Folds by location as in benchmarks/fidelity.py; every row is written as it is done.
 
 `tstr_mae`: a forecaster trained on what a row draws for the held-out cells, tested on what was really measured there;
 `trtr_mae`: trained on the real training cells. The forecaster is a ridge regression of the next hour on the last 24,

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from p1 import CITIES, load
+from fidelity import CITIES, cities
 
 from gentraffic.bundle import Bundle
 from gentraffic.distilling import DISTIL_PLAN, SOLVER, Lesson, distil
@@ -76,7 +76,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     done: dict[str, Any] = json.loads(args.out.read_text()) if args.out.exists() else {}
-    sources, contexts = load(args.data)
+    sources, contexts = cities(args.data)
     wanted = [(s, n, 20) for s in args.solvers for n in STEPS] + [(s, LONG, LONG_MEMBERS) for s in args.solvers[-1:]]
     if args.quick:
         wanted = [("dpm++", n, 4) for n in (2, 8)]
