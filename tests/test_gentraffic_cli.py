@@ -192,8 +192,11 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_ends_with_130_and_no_file(number: int, tmp_path: Path) -> None:
+    def heed_interrupts() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # background jobs of a shell ignore it, and hand that on
+
     words = ["sample", "--city", "milan", "--days", "60", "--members", "5", "-o", str(tmp_path / "x.nc")]
-    process = command(words)
+    process = command(words, preexec_fn=heed_interrupts)
     time.sleep(8)
     began = time.monotonic()
     process.send_signal(number)
