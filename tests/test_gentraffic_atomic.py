@@ -83,7 +83,7 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(
     def fail(_: Path) -> None:
         raise stop
 
-    monkeypatch.setattr(atomic, "_sync", fail)
+    monkeypatch.setattr(atomic, "sync", fail)
     with pytest.raises((KeyboardInterrupt, BadInput)) as caught:
         write_traffic(traffic(seed=2), path)
     if isinstance(stop, OSError):
