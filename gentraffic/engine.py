@@ -118,7 +118,7 @@ def on_workers(
 
     futures = [client.submit(task, str(folder), n, pure=False) for n in numbers]
     try:
-        for future in as_completed(futures):  # type: ignore[no-untyped-call]
+        for future in as_completed(futures, loop=client.loop):  # type: ignore[no-untyped-call]
             try:
                 yield future.result()
             except KilledWorker as error:

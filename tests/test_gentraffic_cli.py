@@ -221,5 +221,5 @@ def test_every_command_has_help_with_an_example_and_a_line_in_the_readme(capsys:
 def test_models_lists_what_is_bundled(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["models", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert [m["name"] for m in told["models"]] == ["fomo-base", "stouter-base"]
+    assert [m["name"] for m in told["models"]] == ["fomo-base", "stouter-base", "stouter-fast"]
     assert told["cities"] == bundled_cities() == ["helsinki", "liechtenstein", "malta", "milan", "monaco", "porto"]
