@@ -104,9 +104,7 @@ class Distiller(Trainer):
         self.master = network.eval()
         told = json.dumps([asdict(lesson), teacher.sha256], sort_keys=True).encode()
         fingerprint = hashlib.sha256(told + embeddings.tobytes()).hexdigest()
-        super().__init__(
-            copy.deepcopy(network), [], [], teacher.time(), teacher.scaler, plan, checkpoint, fingerprint
-        )
+        super().__init__(copy.deepcopy(network), [], [], teacher.time(), teacher.scaler, plan, checkpoint, fingerprint)
 
     def _turns(self) -> list[Turn]:
         return [Turn(self._error, list(self.model.parameters()))]
