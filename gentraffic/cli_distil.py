@@ -42,18 +42,16 @@ def distil(
 
     from gentraffic.bundle import load_bundle, save_bundle
     from gentraffic.card import student_card
+    from gentraffic.checkpoint import checkpoint_beside
     from gentraffic.distilling import DISTIL_PLAN, Lesson
     from gentraffic.distilling import distil as teach
-    from gentraffic.errors import BadInput, WrongUse
+    from gentraffic.errors import WrongUse
     from gentraffic.features import read_places
     from gentraffic.files import read_context
     from gentraffic.model_list import MODELS
     from gentraffic.step_rows import read_steps, steps_table
 
-    if out.exists() and not (out / "provenance.json").is_file():
-        raise WrongUse(f"{out} exists and is not a model folder: give another -o")
-    if not out.resolve().parent.is_dir():
-        raise BadInput(f"{out}: there is no folder {out.resolve().parent}; create it first")
+    checkpoint = checkpoint_beside(out)
     for name, value in (("train-steps", train_steps), ("batch", batch)):
         if value is not None and value < 1:
             raise WrongUse(f"--{name} {value}: give 1 or more")
@@ -64,7 +62,6 @@ def distil(
     paths = context or tuple(CONTEXTS / f"{city}.nc" for city in bundled_cities())
     places = [read_places(read_context(path)) for path in paths]
     plan = replace(DISTIL_PLAN, seed=seed, steps=train_steps or DISTIL_PLAN.steps, batch=batch or DISTIL_PLAN.batch)
-    checkpoint = out.with_name(f"{out.name}.checkpoint.safetensors")
     with progress("distilling", quiet=quiet) as tell:
         student, told = teach(
             teacher,

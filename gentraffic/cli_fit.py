@@ -91,17 +91,15 @@ def fit(
 
     from gentraffic.bundle import save_bundle
     from gentraffic.card import model_card, provenance_of
-    from gentraffic.errors import BadInput, WrongUse
+    from gentraffic.checkpoint import checkpoint_beside
+    from gentraffic.errors import WrongUse
     from gentraffic.files import read_context, read_traffic
     from gentraffic.fit_options import design_of, plan_of
     from gentraffic.fitting import fit_sampler, split_source
     from gentraffic.p1 import model_row, naive_rows, read_rows, score, table
     from gentraffic.training_data import read_source
 
-    if out.exists() and not (out / "provenance.json").is_file():
-        raise WrongUse(f"{out} exists and is not a model folder: give another -o")
-    if not out.resolve().parent.is_dir():
-        raise BadInput(f"{out}: there is no folder {out.resolve().parent}; create it first")
+    checkpoint = checkpoint_beside(out)
     if not 0 <= options["holdout"] <= 0.5:
         raise WrongUse(f"--holdout {options['holdout']}: give 0 (none) to 0.5")
     if options["threads"]:
@@ -109,7 +107,7 @@ def fit(
     if check_private(name, options):
         asked = click.get_current_context().get_parameter_source("holdout") is not ParameterSource.DEFAULT
         fit_private(
-            traffic, context, out, design_of(name, options), options,
+            traffic, context, out, checkpoint, design_of(name, options), options,
             holdout=options["holdout"] if asked else 0.0, as_json=as_json, quiet=quiet,
         )  # fmt: skip
         return
@@ -136,7 +134,6 @@ def fit(
         if not parts:
             raise WrongUse(f"no network has {folds} locations, so none can be held out: give --holdout 0 or more data")
     train = [parts[s.network][0] if s.network in parts else s for s in sources]
-    checkpoint = out.with_name(f"{out.name}.checkpoint.safetensors")
     with progress("training", quiet=quiet) as tell:
         bundle, told = fit_sampler(
             train,

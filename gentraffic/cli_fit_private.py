@@ -55,8 +55,8 @@ def check_private(name: str, options: dict[str, Any]) -> bool:
 
 
 def fit_private(
-    traffic: Sequence[Path], context: Sequence[Path], out: Path, design: Design, options: dict[str, Any], *,
-    holdout: float, as_json: bool, quiet: bool,
+    traffic: Sequence[Path], context: Sequence[Path], out: Path, checkpoint: Path, design: Design,
+    options: dict[str, Any], *, holdout: float, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Fit with differential privacy and write the model folder. holdout: 0 unless it was asked for."""
     from gentraffic.bundle import load_bundle, save_bundle
@@ -82,7 +82,6 @@ def fit_private(
     held: dict[str, PrivateSource] = {}
     if holdout:
         sources, held = _hold_out(sources, round(1 / holdout), plan.seed)
-    checkpoint = out.with_name(f"{out.name}.checkpoint.safetensors")
     with progress("training", quiet=quiet) as tell:
         bundle, told = fit_private_stouter(
             sources,

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from gentraffic.cli_options import COMMON, command_line, progress, report, with_options
-from gentraffic.errors import BadInput, WrongUse
+from gentraffic.errors import WrongUse
 
 FILE = click.Path(path_type=Path)
 
@@ -28,11 +28,12 @@ def fit_fomo_command(
 
     from gentraffic import fomo_card, p3
     from gentraffic.card import provenance_of
+    from gentraffic.checkpoint import checkpoint_beside
     from gentraffic.fomo_bundle import save_fomo
     from gentraffic.fomo_fitting import FoMoDesign, fit_fomo, split
     from gentraffic.fomo_training import FoMoPlan
 
-    check_out(out)
+    checkpoint = checkpoint_beside(out)
     if options["threads"]:
         torch.set_num_threads(options["threads"])
     if options["prediction"] not in ("epsilon", "sample", "v_prediction"):
@@ -56,7 +57,6 @@ def fit_fomo_command(
             raise WrongUse(f"no network has {folds} locations, so none can be held out: give --holdout 0 or more data")
     train = [parts[r.network][0] if r.network in parts else (s, r) for s, r in data]
     design = FoMoDesign(size=options["size"], prediction_type=options["prediction"])
-    checkpoint = out.with_name(f"{out.name}.checkpoint.safetensors")
     with progress("training", quiet=quiet) as tell:
         bundle, told = fit_fomo(
             train, design=design, plan=plan, checkpoint=checkpoint, on_step=lambda step, of, loss: tell(step, of)
@@ -106,11 +106,12 @@ def finetune(
 
     from gentraffic import fomo_card
     from gentraffic.card import provenance_of
+    from gentraffic.checkpoint import checkpoint_beside
     from gentraffic.fomo_bundle import load_fomo, save_fomo
     from gentraffic.fomo_fitting import few, finetune_fomo, parse_share
     from gentraffic.fomo_training import FoMoPlan
 
-    check_out(out)
+    checkpoint = checkpoint_beside(out)
     share = None if options["few"] is None else parse_share(options["few"])
     for option in ("steps", "learning_rate"):
         if options[option] <= 0:
@@ -132,7 +133,6 @@ def finetune(
         ema=0.98,
         seed=options["seed"],
     )
-    checkpoint = out.with_name(f"{out.name}.checkpoint.safetensors")
     with progress("fine-tuning", quiet=quiet) as tell:
         tuned, told = finetune_fomo(
             bundle, data, plan=plan, checkpoint=checkpoint, on_step=lambda step, of, loss: tell(step, of)
@@ -154,14 +154,6 @@ def finetune(
     line += f"{told['steps']} steps in {told['minutes']} min"
     kept = {key: told[key] for key in ("minutes", "steps", "parameters", "trained_parameters", "few")}
     report({"output": str(out), "cells": cells, **kept}, [line], as_json=as_json, quiet=quiet)
-
-
-def check_out(out: Path) -> None:
-    """Raise now what writing the model folder would raise after the work."""
-    if out.exists() and not (out / "provenance.json").is_file():
-        raise WrongUse(f"{out} exists and is not a model folder: give another -o")
-    if not out.resolve().parent.is_dir():
-        raise BadInput(f"{out}: there is no folder {out.resolve().parent}; create it first")
 
 
 def read_data(traffic: tuple[Path, ...], context: tuple[Path, ...], service: str | None) -> list[Any]:

@@ -66,7 +66,8 @@ def fit(
     import torch
 
     from forecasters import FORECASTERS, fit_scaler
-    from gentraffic.errors import BadInput, WrongUse
+    from gentraffic.checkpoint import checkpoint_beside
+    from gentraffic.errors import WrongUse
     from gentraffic.files import read_traffic
     from gentraffic.forecast_bundle import save_fitted
     from gentraffic.forecast_card import card, provenance_of
@@ -78,10 +79,7 @@ def fit(
 
     if name not in FORECASTERS:
         raise WrongUse(f"no forecaster {name!r}: give one of {', '.join(FORECASTERS)}")
-    if out.exists() and not (out / "provenance.json").is_file():
-        raise WrongUse(f"{out} exists and is not a model folder: give another -o")
-    if not out.resolve().parent.is_dir():
-        raise BadInput(f"{out}: there is no folder {out.resolve().parent}; create it first")
+    checkpoint = checkpoint_beside(out)
     if not (0 < train < 1 and 0 <= validation < 1 and train + validation < 1):
         raise WrongUse(f"--train {train} --validation {validation}: positive shares that leave some steps for the test")
     given = {key: value for key, value in options.items() if value is not None}
@@ -97,7 +95,6 @@ def fit(
     networks = [networks_of(ds, chosen if service else None) for ds in read]
     parts = [split(member, train, validation) for members in networks for member in members]
     plan = Plan(**given)
-    checkpoint = out.with_name(f"{out.name}.checkpoint.safetensors")
     with progress("training", quiet=quiet) as tell:
         fitted = fit_forecaster(
             name,

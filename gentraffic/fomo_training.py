@@ -5,7 +5,6 @@ Everything random in step n is drawn from a stream keyed by (seed, n), so a chec
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -16,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gentraffic.errors import BadInput, BadModel, WrongUse
+from gentraffic.checkpoint import moments, numbered, put_moments, resume, save_checkpoint
+from gentraffic.errors import BadInput
 from gentraffic.fomo_data import CADENCES, POI_DIM, SIDE, Region, cadences_of
 from gentraffic.fomo_scale import FoMoScale, Told, echo_of, refer, scene_of
-from gentraffic.training import MOMENTS, _digest
 from samplers.fomo import FoMo, Scene
 from samplers.masks import MASKS, known_tokens, values_known
 
@@ -286,47 +285,19 @@ class FoMoTrainer:
                 mean.lerp_(now, 1 - decay)
         return float(loss.detach())
 
+    def _identity(self) -> dict[str, Any]:
+        return {"plan": asdict(self.plan), "fingerprint": self.fingerprint}
+
     def _save(self, path: Path) -> None:
-        from safetensors.torch import save
-
-        from gentraffic.atomic import replacing
-
-        tensors: dict[str, Tensor] = {}
-        for i, p in enumerate(self.trained):
-            tensors[f"weight.{i}"] = p.detach()
-            tensors[f"average.{i}"] = self.average[i]
-            for name in MOMENTS:  # none yet for a weight that no step has used
-                if name in self.optimiser.state[p]:
-                    tensors[f"{name}.{i}"] = self.optimiser.state[p][name]
-        told = json.dumps(
-            {"step": self.step, "history": self.history, "plan": asdict(self.plan), "fingerprint": self.fingerprint}
-        )
-        whole = save(
-            {k: v.contiguous() for k, v in tensors.items()}, {"training": told, "sha256": _digest(told, tensors)}
-        )
-        with replacing(path, (".safetensors",)) as temporary:
-            temporary.write_bytes(whole)
+        tensors = numbered(weight=self.trained, average=self.average) | moments(self.optimiser, self.trained)
+        save_checkpoint(path, self._identity() | {"step": self.step, "history": self.history}, tensors)
 
     def _load(self, path: Path) -> None:
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(path, "pt") as file:
-                told, digest = file.metadata()["training"], file.metadata()["sha256"]
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            note: dict[str, Any] = json.loads(told)
-            if _digest(told, tensors) != digest:  # safetensors itself would load most flipped bits
-                raise ValueError("its bytes do not fit its SHA-256")
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            raise BadModel(f"{path}: not a whole checkpoint ({error}); delete it to start again") from error
-        if json.dumps(note["plan"]) != json.dumps(asdict(self.plan)) or note["fingerprint"] != self.fingerprint:
-            raise WrongUse(
-                f"{path} belongs to a run with other data or settings: give the same command, another -o, or delete it"
-            )
+        note, tensors = resume(path, self._identity())
         with torch.no_grad():
             for i, p in enumerate(self.trained):
                 p.copy_(tensors[f"weight.{i}"])
-                self.average[i] = tensors[f"average.{i}"]
-                self.optimiser.state[p] = {name: tensors[f"{name}.{i}"] for name in MOMENTS if f"{name}.{i}" in tensors}
+        self.average = [tensors[f"average.{i}"] for i in range(len(self.trained))]
+        put_moments(self.optimiser, self.trained, tensors)
         self.step = int(note["step"])
         self.history = [(int(step), float(score)) for step, score in note["history"]]

@@ -18,10 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from forecasters.windows import Windows
-from gentraffic.errors import BadModel, WrongUse
+from gentraffic.checkpoint import moments, put_moments, resume, save_checkpoint
 
-MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what Adam remembers of a weight
-SETS = ("now", "average", "best")  # the weights of a checkpoint
 MOST_CHECKED = 4096  # validation windows scored at each check, evenly spread
 
 
@@ -166,49 +164,23 @@ class Trainer:
         self.model.load_state_dict(now)
 
     def _save(self, path: Path) -> None:
-        from safetensors.torch import save
-
-        from gentraffic.atomic import replacing
-
         sets = {"now": _copy(self.model), "average": self.average, "best": self.best}
         tensors = {f"{kind}.{k}": v for kind, weights in sets.items() for k, v in weights.items()}
-        for i, p in enumerate(self.model.parameters()):
-            tensors |= {f"{name}.{i}": self.optimiser.state[p][name] for name in MOMENTS if p in self.optimiser.state}
-        told = json.dumps(self._identity() | {
-            "step": self.step, "best_score": self.best_score, "best_step": self.best_step, "history": self.history,
-        })  # fmt: skip
-        whole = save(
-            {k: v.contiguous() for k, v in tensors.items()}, {"training": told, "sha256": _digest(told, tensors)}
-        )
-        with replacing(path, (".safetensors",)) as temporary:
-            temporary.write_bytes(whole)
+        tensors |= moments(self.optimiser, list(self.model.parameters()))
+        now = {"step": self.step, "best_score": self.best_score, "best_step": self.best_step, "history": self.history}
+        save_checkpoint(path, self._identity() | now, tensors)
 
     def _load(self, path: Path) -> None:
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(path, "pt") as file:
-                told, digest = file.metadata()["training"], file.metadata()["sha256"]
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            note: dict[str, Any] = json.loads(told)
-            if _digest(told, tensors) != digest:  # safetensors itself would load most flipped bits
-                raise ValueError("its bytes do not fit its SHA-256")
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            raise BadModel(f"{path}: not a whole checkpoint ({error}); delete it to start again") from error
-        if {k: note.get(k) for k in self._identity()} != json.loads(json.dumps(self._identity())):
-            raise WrongUse(
-                f"{path} belongs to a run with other data or settings: give the same command, another -o, or delete it"
-            )
-        device = next(self.model.parameters()).device
+        note, tensors = resume(path, self._identity())
+        weights = list(self.model.parameters())
+        device = weights[0].device
         sets = {
             n: {k.removeprefix(f"{n}."): v.to(device) for k, v in tensors.items() if k.startswith(f"{n}.")}
-            for n in SETS
+            for n in ("now", "average", "best")
         }
         self.model.load_state_dict(sets["now"])
         self.average, self.best = sets["average"], sets["best"]
-        for i, p in enumerate(self.model.parameters()):
-            kept = {n: tensors[f"{n}.{i}"] for n in MOMENTS if f"{n}.{i}" in tensors}
-            self.optimiser.state[p] = {n: v if n == "step" else v.to(device) for n, v in kept.items()}
+        put_moments(self.optimiser, weights, tensors)
         self.step, self.best_step, self.best_score = note["step"], note["best_step"], note["best_score"]
         self.history = [(int(step), float(score)) for step, score in note["history"]]
 
@@ -228,10 +200,3 @@ def fingerprint(name: str, windows: Sequence[Windows], design: object, shares: S
 
 def _copy(model: Any) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in model.state_dict().items()}
-
-
-def _digest(note: str, tensors: dict[str, Tensor]) -> str:
-    sha = hashlib.sha256(note.encode())
-    for name in sorted(tensors):
-        sha.update(name.encode() + tensors[name].contiguous().cpu().numpy().tobytes())
-    return sha.hexdigest()

@@ -19,13 +19,14 @@ import torch
 from numpy.typing import NDArray
 
 from gentraffic.bundle import Bundle, place_embedding, time_embedding
+from gentraffic.checkpoint import PRIVATE, resume
 from gentraffic.errors import WrongUse
 from gentraffic.features import Places
 from gentraffic.fitting import INFLATE, Design, build, fingerprint, fit_graphs, machine
 from gentraffic.level import LevelModel
 from gentraffic.private import ADJACENCY, UNIT, Mechanism, Privacy, Secret, check_privacy, epsilon_of, noise_for
 from gentraffic.private_level import PrivateLevels, fit_private_levels, needs_range
-from gentraffic.private_training import PrivatePlan, PrivateTrainer, differs, like_it, read_checkpoint
+from gentraffic.private_training import PrivatePlan, PrivateTrainer, like_it
 from gentraffic.scaling import FLOOR
 from gentraffic.training import Prepared
 from gentraffic.training_data import Source, counted, read_source
@@ -110,9 +111,7 @@ def fit_private_stouter(
         .encode() + b"".join(s.rows.tobytes() + s.live.tobytes() for s in sources)
     ).hexdigest()  # fmt: skip
     if checkpoint is not None and checkpoint.exists():
-        note, _ = read_checkpoint(checkpoint)
-        if note["fingerprint"] != data or note["privacy"] != json.loads(json.dumps(asdict(privacy))):
-            raise WrongUse(differs(checkpoint))
+        note, _ = resume(checkpoint, {"fingerprint": data, "privacy": asdict(privacy)}, PRIVATE)
         secret = Secret(bytes.fromhex(note["secret"]))
     secret = secret or Secret.fresh()
     networks, scaler = fit_private_levels(

@@ -10,8 +10,6 @@ there is neither dropout nor batch normalisation.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -24,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gentraffic.errors import BadModel, WrongUse
+from gentraffic.checkpoint import PRIVATE, numbered, resume, save_checkpoint
 from gentraffic.noise import cell_key
 from gentraffic.private import Mechanism, Privacy, Secret
 from gentraffic.scaling import Scaler
@@ -268,68 +266,25 @@ class PrivateTrainer:
                 p.add_(m, alpha=-rate)
                 mean.lerp_(p, 1 - decay)
 
-    def _note(self) -> dict[str, Any]:
-        return json.loads(  # type: ignore[no-any-return]
-            json.dumps({
-                "plan": asdict(self.plan), "privacy": asdict(self.privacy), "mechanism": asdict(self.mechanism),
-                "fingerprint": self.fingerprint,
-            })
-        )  # fmt: skip
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "plan": asdict(self.plan), "privacy": asdict(self.privacy), "mechanism": asdict(self.mechanism),
+            "fingerprint": self.fingerprint, "secret": self.secret.seed.hex(),
+        }  # fmt: skip
 
     def save(self, path: Path) -> None:
         """Write the checkpoint, which only its owner may read: it holds the secret."""
-        from safetensors.torch import save
-
-        from gentraffic.atomic import replacing
-
-        tensors: dict[str, Tensor] = {}
-        for i, p in enumerate(trained(self.model)):
-            tensors |= {f"weight.{i}": p.detach(), f"average.{i}": self.average[i], f"momentum.{i}": self.momentum[i]}
-        told = json.dumps({**self._note(), "step": self.step, "secret": self.secret.seed.hex()})
-        whole = save(
-            {k: v.contiguous() for k, v in tensors.items()}, {"private": told, "sha256": _digest(told, tensors)}
-        )
-        with replacing(path, (".safetensors",)) as temporary:
-            temporary.touch(mode=0o600)
-            temporary.write_bytes(whole)
+        tensors = numbered(weight=trained(self.model), average=self.average, momentum=self.momentum)
+        save_checkpoint(path, self._identity() | {"step": self.step}, tensors, PRIVATE)
 
     def _load(self, path: Path) -> None:
-        note, tensors = read_checkpoint(path)
-        if {k: note[k] for k in self._note()} != self._note() or note["secret"] != self.secret.seed.hex():
-            raise WrongUse(differs(path))
+        note, tensors = resume(path, self._identity(), PRIVATE)
         with torch.no_grad():
             for i, p in enumerate(trained(self.model)):
                 p.copy_(tensors[f"weight.{i}"])
                 self.average[i].copy_(tensors[f"average.{i}"])
                 self.momentum[i].copy_(tensors[f"momentum.{i}"])
         self.step = note["step"]
-
-
-def differs(path: Path) -> str:
-    """What is said when a checkpoint was made with other data, settings or privacy parameters."""
-    return (
-        f"{path} belongs to a private run with other data, settings or privacy parameters, and noise must not serve "
-        "twice: give the same command, another -o, or delete it"
-    )
-
-
-def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The note and the tensors of a private checkpoint. Raises BadModel if not whole, WrongUse if not private."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata()
-            if "training" in metadata:
-                raise WrongUse(f"{path} belongs to a run without --dp-epsilon: give another -o, or delete it")
-            told, digest = metadata["private"], metadata["sha256"]
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if _digest(told, tensors) != digest:
-            raise ValueError("its bytes do not fit its SHA-256")
-        note: dict[str, Any] = json.loads(told)
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise BadModel(f"{path}: not a whole checkpoint ({error}); delete it to start again") from error
-    return note, tensors
 
 
 def _joined(parts: Sequence[Rows]) -> Rows:
@@ -345,10 +300,3 @@ def _joined(parts: Sequence[Rows]) -> Rows:
         torch.cat([p.t for p in parts]),
         torch.cat([p.eps for p in parts]),
     )
-
-
-def _digest(note: str, tensors: dict[str, Tensor]) -> str:
-    sha = hashlib.sha256(note.encode())
-    for name in sorted(tensors):
-        sha.update(name.encode() + tensors[name].contiguous().numpy().tobytes())
-    return sha.hexdigest()

@@ -5,9 +5,7 @@ Everything random in step n is drawn from a stream keyed by (seed, n), so a chec
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gentraffic.errors import BadModel, WrongUse
+from gentraffic.checkpoint import moments, numbered, put_moments, resume, save_checkpoint
 from gentraffic.features import Floats
 from gentraffic.level import LevelModel
 from gentraffic.scaling import Scaler
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 GIVEN_SHARE = 0.35  # of the training windows start with days that are given, so that windows can follow each other
-MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what AdamW remembers of a weight
 CADENCE_WEIGHT = {1: 0.7, 2: 0.14, 4: 0.08, 6: 0.08}
 
 
@@ -295,56 +292,22 @@ class Trainer:
             self.best_score, self.best_step = total / 8, self.step
             self.best = [p.clone() for p in self.average]
 
+    def _identity(self) -> dict[str, Any]:
+        return {"plan": asdict(self.plan), "fingerprint": self.fingerprint}
+
     def _save(self, path: Path) -> None:
-        from safetensors.torch import save
-
-        from gentraffic.atomic import replacing
-
-        tensors: dict[str, Tensor] = {}
-        for i, p in enumerate(self.model.parameters()):
-            tensors[f"weight.{i}"] = p.detach()
-            tensors[f"average.{i}"] = self.average[i]
-            tensors[f"best.{i}"] = self.best[i]
-            for name in MOMENTS:  # none yet for a weight that no step has used
-                if name in self.optimiser.state[p]:
-                    tensors[f"{name}.{i}"] = self.optimiser.state[p][name]
-        note = {
-            "step": self.step,
-            "best_score": self.best_score,
-            "best_step": self.best_step,
-            "history": self.history,
-            "plan": asdict(self.plan),
-            "fingerprint": self.fingerprint,
-        }
-        told = json.dumps(note)
-        whole = save(
-            {k: v.contiguous() for k, v in tensors.items()}, {"training": told, "sha256": _digest(told, tensors)}
-        )
-        with replacing(path, (".safetensors",)) as temporary:
-            temporary.write_bytes(whole)
+        weights = list(self.model.parameters())
+        tensors = numbered(weight=weights, average=self.average, best=self.best) | moments(self.optimiser, weights)
+        now = {"step": self.step, "best_score": self.best_score, "best_step": self.best_step, "history": self.history}
+        save_checkpoint(path, self._identity() | now, tensors)
 
     def _load(self, path: Path) -> None:
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(path, "pt") as file:
-                told, digest = file.metadata()["training"], file.metadata()["sha256"]
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            note: dict[str, Any] = json.loads(told)
-            if _digest(told, tensors) != digest:  # safetensors itself would load most flipped bits
-                raise ValueError("its bytes do not fit its SHA-256")
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            raise BadModel(f"{path}: not a whole checkpoint ({error}); delete it to start again") from error
-        if note["plan"] != asdict(self.plan) or note["fingerprint"] != self.fingerprint:
-            raise WrongUse(
-                f"{path} belongs to a run with other data or settings: give the same command, another -o, or delete it"
-            )
-        with torch.no_grad():
-            for i, p in enumerate(self.model.parameters()):
-                p.copy_(tensors[f"weight.{i}"])
-                self.average[i] = tensors[f"average.{i}"]
-                self.best[i] = tensors[f"best.{i}"]
-                self.optimiser.state[p] = {name: tensors[f"{name}.{i}"] for name in MOMENTS if f"{name}.{i}" in tensors}
+        note, tensors = resume(path, self._identity())
+        weights = list(self.model.parameters())
+        _put(self.model, [tensors[f"weight.{i}"] for i in range(len(weights))])
+        self.average = [tensors[f"average.{i}"] for i in range(len(weights))]
+        self.best = [tensors[f"best.{i}"] for i in range(len(weights))]
+        put_moments(self.optimiser, weights, tensors)
         self.step, self.best_step, self.best_score = note["step"], note["best_step"], note["best_score"]
         self.history = [(int(step), float(score)) for step, score in note["history"]]
 
@@ -371,14 +334,6 @@ def prepare(
             spread = part.spread
         out.append(Prepared(source, place, level, networks.index(source.network) + 1, float(weight), spread))
     return out
-
-
-def _digest(note: str, tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 of a note and of tensors, by name."""
-    sha = hashlib.sha256(note.encode())
-    for name in sorted(tensors):
-        sha.update(name.encode() + tensors[name].contiguous().numpy().tobytes())
-    return sha.hexdigest()
 
 
 def _put(model: Sampler, values: Sequence[Tensor]) -> None:
