@@ -1,16 +1,15 @@
 """Points of interest from files: OpenStreetMap extracts, saved Overpass answers, tables.
 
 What a file is, its content says, not its name. Extracts are streamed by pyosmium in passes that keep only what names a
-place: (1) tagged elements, (2) the member ways of areas, (3) where the nodes are. So the order of elements in the file
-does not matter, and memory grows with the places and by 16 bytes for each node of the file (about 1.5 times a PBF's
-size). The only module of `poi` that opens files.
+place: (1) tagged elements, (2) the member ways of areas, (3) where their nodes are. So the order of elements in a file
+does not matter, and memory grows with the places: see `poi.locations`. The only module of `poi` that opens files.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +17,6 @@ from typing import Any
 
 import geopandas as gpd
 import numpy as np
-import numpy.typing as npt
 import osmium
 import pandas as pd
 import pyarrow as pa
@@ -30,12 +28,12 @@ from shapely.geometry.base import BaseGeometry
 
 from poi.categories import KEYS, categorise
 from poi.errors import BadFile
+from poi.locations import Ints, locations, lonlat
 from poi.overpass import AREA_RELATIONS, places
 from poi.overture import classify, is_overture
 from poi.points import Floats, Origin, first_of_each, make_pois, relation_point, way_points
 from poi.safety import Examined, Limits, examine
 
-Ints = npt.NDArray[np.int64]
 Extent = tuple[float, float, float, float]
 
 _OVERTURE = ("geometry", "categories", "taxonomy", "basic_category", "operating_status")
@@ -146,7 +144,9 @@ def _from_extract(path: Path, examined: Examined, boundary: BaseGeometry | None)
             raise BadFile(f"{path} holds no elements: fetch it again")
         outlines = _outlines(file, tagged)
         ways = [place for kind, place in zip(tagged.kind, tagged.place, strict=True) if kind == "w"]
-        where = _locations(file, [*ways, *outlines.values()])
+        ids = np.unique(np.concatenate([np.empty(0, dtype=np.int64), *ways, *outlines.values()]))
+        with path.open("rb") as stream:
+            where = ids, locations(ids, file, examined.kind, stream)
         xy = _points(tagged, outlines, where)
         extent = _extract_extent(file)
     known = ~np.isnan(xy).any(axis=1)
@@ -177,7 +177,7 @@ def _tagged(file: osmium.io.File) -> _Tagged:
         found.key.append(hit[1])
         found.value.append(hit[2])
         if kind == "n":
-            found.place.append(_lonlat(element.location))
+            found.place.append(lonlat(element.location))
         elif kind == "w":
             found.place.append(_node_ids(element))
         else:
@@ -201,37 +201,6 @@ def _outlines(file: osmium.io.File, tagged: _Tagged) -> dict[int, Ints]:
     wanted = {ref for kind, place in zip(tagged.kind, tagged.place, strict=True) if kind == "r" for ref in place}
     stream: Iterator[Any] = iter(osmium.FileProcessor(file, WAY) if wanted else ())
     return {way.id: _node_ids(way) for way in stream if way.id in wanted}
-
-
-def _locations(file: osmium.io.File, ways: Sequence[Ints]) -> tuple[Ints, Floats]:
-    """Third pass: sorted ids of the nodes of ways, and their lon, lat (n, 2), NaN where the file lacks them."""
-    ids = np.unique(np.concatenate([np.empty(0, dtype=np.int64), *ways]))
-    xy = np.full((len(ids), 2), np.nan)
-    if not len(ids):
-        return ids, xy
-    if ids[0] < 0:  # what an editor has added has negative ids, which osmium's index cannot hold
-        position = {number: i for i, number in enumerate(ids.tolist())}
-        stream: Iterator[Any] = iter(osmium.FileProcessor(file, NODE))
-        for node in stream:
-            if node.id in position:
-                xy[position[node.id]] = _lonlat(node.location)
-        return ids, xy
-    index = osmium.index.create_map("sparse_mem_array")
-    keep = osmium.NodeLocationsForWays(index)
-    keep.ignore_errors()
-    with osmium.io.Reader(file, NODE) as reader:
-        osmium.apply(reader, keep)
-    with osmium.io.Reader(file, WAY) as reader:
-        for _ in osmium.OsmFileIterator(reader, keep):  # the first way makes the index sort itself
-            break
-    for i, number in enumerate(ids.tolist()):
-        with suppress(KeyError):
-            xy[i] = _lonlat(index.get(number))
-    return ids, xy
-
-
-def _lonlat(location: Any) -> tuple[float, float]:
-    return (location.lon, location.lat) if location.valid() else (np.nan, np.nan)
 
 
 def _node_ids(way: Any) -> Ints:
@@ -262,10 +231,14 @@ def _extract_extent(file: osmium.io.File) -> Extent | None:
         return box.bottom_left.lon, box.bottom_left.lat, box.top_right.lon, box.top_right.lat
     west, south, east, north = np.inf, np.inf, -np.inf, -np.inf
     stream: Iterator[Any] = iter(osmium.FileProcessor(file, NODE))
-    for node in stream:
-        if node.location.valid():
-            lon, lat = node.location.lon, node.location.lat
-            west, south, east, north = min(west, lon), min(south, lat), max(east, lon), max(north, lat)
+    for node in stream:  # the slowest pass of all, and a header without a box is rare: one call where one will do
+        location = node.location
+        if location.valid():
+            lon, lat = location.lon, location.lat
+            west = lon if lon < west else west
+            east = lon if lon > east else east
+            south = lat if lat < south else south
+            north = lat if lat > north else north
     return (west, south, east, north) if west <= east else None
 
 
@@ -312,7 +285,7 @@ def _from_overture(path: Path, examined: Examined, boundary: BaseGeometry | None
         for batch in parquet.iter_batches(65_536, columns=have):
             points = shapely.centroid(shapely.from_wkb(batch.column("geometry").to_numpy(zero_copy_only=False)))
             at = np.stack([shapely.get_x(points), shapely.get_y(points)], axis=-1)
-            check_lonlat(at[:, 0], at[:, 1], str(path))
+            checklonlat(at[:, 0], at[:, 1], str(path))
             here = (at >= inside[:2]).all(axis=1) & (at <= inside[2:]).all(axis=1)
             rows = batch.drop_columns("geometry").filter(pa.array(here)).to_pylist()
             found, category = classify(rows)
@@ -362,7 +335,7 @@ def _read_table(
         if len(wrong):
             raise BadFile(f"{path}, row {wrong[0] + 1}: {axis} {table[axis].iloc[wrong[0]]!r} is not a number")
         table[axis] = number
-    check_lonlat(table["lon"].to_numpy(), table["lat"].to_numpy(), str(path))
+    checklonlat(table["lon"].to_numpy(), table["lat"].to_numpy(), str(path))
     for name in named:
         if name not in _NAMES:
             blank = np.flatnonzero(table[name].isna() | (table[name].astype(str) == ""))
@@ -373,7 +346,7 @@ def _read_table(
     return table
 
 
-def check_lonlat(lon: Floats, lat: Floats, what: str) -> None:
+def checklonlat(lon: Floats, lat: Floats, what: str) -> None:
     """Raises BadFile, with the row, unless all points are on earth; says so where lon and lat are surely swapped."""
     off = np.flatnonzero((np.abs(lon) > 180) | (np.abs(lat) > 90))
     if not len(off):

@@ -31,7 +31,7 @@ class Limits:
 
     Full OpenStreetMap XML shrinks 10 to 25 times, a bomb more than 1,000 times."""
 
-    file_bytes: int = 2 << 30
+    file_bytes: int = 16 << 30  # the PBF of the largest country has 11
     unfolded_bytes: int = 32 << 30
     text_bytes: int = 1 << 30  # tables and Overpass JSON, which are read whole
     rows: int = 50_000_000  # of a Parquet table, whose size on disk says little
@@ -59,7 +59,8 @@ def examine(stream: BinaryIO, name: str, size: int, limits: Limits) -> Examined:
         raise BadFile(f"{name} is empty: fetch it again")
     if size > limits.file_bytes:
         raise BadFile(
-            f"{name} has {size} bytes, more than the cap of {limits.file_bytes}: cut the extract to the place"
+            f"{name} has {size} bytes, more than the cap of {limits.file_bytes}: cut the extract to the place, or set "
+            "GENTRAFFIC_MAX_UNFOLDED_GB"
         )
     digest = hashlib.sha256()
     pieces = _pieces(stream, digest)
@@ -147,17 +148,9 @@ def _scan_xml(pieces: Iterator[bytes], name: str, cap: int) -> str | None:
 
 def _walk_pbf(pieces: Iterator[bytes], name: str, cap: int) -> None:
     """Raises BadFile unless the stream is whole PBF blobs that unfold to at most `cap` bytes and hold data."""
-    stream = _Buffer(pieces)
     unfolded, data_blobs = 0, 0
-    while length := stream.take(4, may_end=True, name=name):
-        header_bytes = int.from_bytes(length, "big")
-        if header_bytes > _HEADER:
-            raise BadFile(f"{name} is not a whole PBF: a blob's header claims {header_bytes} bytes; fetch it again")
-        header = _fields(stream.take(header_bytes, name=name), name)
-        kind, datasize = header.get(1), header.get(3)
-        if not isinstance(kind, bytes) or not isinstance(datasize, int) or datasize > _BLOB:
-            raise BadFile(f"{name} is not a whole PBF: a blob has no type or size; fetch it again")
-        blob = _fields(stream.take(datasize, name=name), name)
+    for kind, _, message in _blobs(pieces, name):
+        blob = _fields(message, name)
         raw, raw_size = blob.get(1), blob.get(2)
         size = raw_size if isinstance(raw_size, int) else len(raw) if isinstance(raw, bytes) else 0
         unfolded += size
@@ -166,6 +159,40 @@ def _walk_pbf(pieces: Iterator[bytes], name: str, cap: int) -> None:
             raise _too_large(name, min(cap, _BLOB) if size > _BLOB else cap)
     if not data_blobs:
         raise BadFile(f"{name} holds a header and no data: fetch it again")
+
+
+def pbf_pieces(stream: BinaryIO, name: str, size: int) -> Iterator[tuple[bytes, bytes]]:
+    """A PBF cut between its blobs into files of their own: (start, piece), each with the header of the whole.
+
+    A piece has `size` bytes of data, or up to a blob more; its start has only its first blob. Raises BadFile as
+    `examine`, for a stream that is cut."""
+    head, start, held = b"", b"", bytearray()
+    for kind, frame, message in _blobs(_pieces(stream), name):
+        if kind != b"OSMData":
+            head += frame + message
+            continue
+        start = start or head + frame + message
+        held += frame + message
+        if len(held) >= size:
+            yield start, head + bytes(held)
+            start, held = b"", bytearray()
+    if held:
+        yield start, head + bytes(held)
+
+
+def _blobs(pieces: Iterator[bytes], name: str) -> Iterator[tuple[bytes, bytes, bytes]]:
+    """The blobs of a PBF: type, what frames the blob, and the blob. Raises BadFile where the stream is cut."""
+    stream = _Buffer(pieces)
+    while length := stream.take(4, may_end=True, name=name):
+        header_bytes = int.from_bytes(length, "big")
+        if header_bytes > _HEADER:
+            raise BadFile(f"{name} is not a whole PBF: a blob's header claims {header_bytes} bytes; fetch it again")
+        frame = stream.take(header_bytes, name=name)
+        header = _fields(frame, name)
+        kind, datasize = header.get(1), header.get(3)
+        if not isinstance(kind, bytes) or not isinstance(datasize, int) or datasize > _BLOB:
+            raise BadFile(f"{name} is not a whole PBF: a blob has no type or size; fetch it again")
+        yield kind, length + frame, stream.take(datasize, name=name)
 
 
 def _too_large(name: str, cap: int) -> BadFile:
@@ -224,9 +251,10 @@ class _Buffer:
         return taken
 
 
-def _pieces(stream: BinaryIO, digest: hashlib._Hash) -> Iterator[bytes]:
+def _pieces(stream: BinaryIO, digest: hashlib._Hash | None = None) -> Iterator[bytes]:
     while piece := stream.read(_PIECE):
-        digest.update(piece)
+        if digest is not None:
+            digest.update(piece)
         yield piece
 
 
