@@ -31,7 +31,7 @@ def sample(
     radius: float | None = None,
     timezone: str | None = None,
     offline: bool = False,
-    model: str | Path | Bundle | FoMoBundle = "stouter-base",
+    model: str | Path | Bundle | FoMoBundle | None = None,
     start: str = FIRST_DAY,
     days: int = 7,
     freq: str = "1h",
@@ -52,8 +52,9 @@ def sample(
 
     place: a bundled city or a name in OpenStreetMap; or a context, as a Dataset or a file (.nc, .zarr); or nothing,
     where bbox (west, south, east, north in degrees), polygon, cells, stations or osm name it. The other arguments are
-    those of `gentraffic sample`. model: a name, a folder, or what `load_model` returned. total: "traffic=5TB/day", or
-    several. select: cell ids. change: draws SERVICE_before and SERVICE_after. progress is told (done, of).
+    those of `gentraffic sample`. model: a name, a folder, or what `load_model` returned; by default as there. total:
+    "traffic=5TB/day", or several. select: cell ids. change: draws SERVICE_before and SERVICE_after. progress is told
+    (done, of).
 
     Raises WrongUse, NoData, BadInput, BadModel (`gentraffic.errors`) or NetworkFailed (`poi.errors`).
     """
@@ -61,6 +62,7 @@ def sample(
 
     from gentraffic.cli_options import find_context
     from gentraffic.drawing import Request, draw_place
+    from gentraffic.model_list import default_model
 
     asked: dict[str, Any] = {
         "bbox": None if bbox is None else ",".join(repr(float(degrees)) for degrees in bbox),
@@ -87,6 +89,8 @@ def sample(
         select=None if select is None else tuple(map(str, select)), change=None if change is None else Path(change),
     )  # fmt: skip
     request.totals()
+    if model is None:
+        model = default_model(steps, solver, guidance)
     bundle = load_model(model) if isinstance(model, str | Path) else model
     name = str(model) if isinstance(model, str | Path) else str(bundle.provenance.get("name", "a model"))
     return draw_place(bundle, context, request, name=name, command="gentraffic.sample", tell=progress)

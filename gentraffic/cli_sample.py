@@ -27,9 +27,8 @@ FILE = click.Path(path_type=Path)
 @click.command(short_help="Draw a week (or any period) of traffic for a place.")
 @with_options(PLACE)
 @click.option("--context", type=FILE, metavar="FILE", help="A context file that `gentraffic fetch` wrote.")
-@click.option(
-    "--model", default="stouter-base", show_default=True, metavar="NAME|DIR", help="A bundled model or a folder."
-)
+@click.option("--model", metavar="NAME|DIR", help="A bundled model or a folder. [default: stouter-fast; stouter-base"
+                                                  " where --steps, --solver or --guidance are given]")  # fmt: skip
 @click.option("-o", "--out", type=FILE, required=True, metavar="OUT", help="Traffic: .nc .zarr .parquet .csv .tif.")
 @click.option("--start", default="2026-01-05", show_default=True, metavar="DATE", help="First local day.")
 @click.option("--days", default=7, show_default=True, help="Local days.")
@@ -94,7 +93,9 @@ def sample(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -
     from gentraffic.files import check_writable
     from gentraffic.fomo_bundle import is_fomo
     from gentraffic.fomo_given import context_of, period_of, read_given
+    from gentraffic.model_list import default_model
 
+    options["model"] = options["model"] or default_model(options["steps"], options["solver"], options["guidance"])
     members, services = options["members"], 1 if options["change"] is None else 2
     engine = {name: options[name] for name in ("workers", "scheduler", "chunk_cells")}
     asked = [f"--{name.replace('_', '-')}" for name, value in engine.items() if value is not None]

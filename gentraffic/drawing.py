@@ -72,7 +72,14 @@ class Request:
         return None if self.select is None else select_rows(context, self.select)
 
     def recipe(self, model: Mapping[str, Any]) -> Recipe:
-        """How the model of this provenance draws it."""
+        """How the model of this provenance draws it. Raises WrongUse for what a distilled model never learned."""
+        if "distilled_from" in model:
+            steps, solver = int(model["recommended_steps"]), str(model["recommended_solver"])
+            for option, asked, only in (("--steps", self.steps, steps), ("--solver", self.solver, solver),
+                                        ("--guidance", self.guidance, 1.0)):  # fmt: skip
+                if asked not in (None, only):
+                    raise WrongUse(f"{option} {asked}: this model was distilled for {only} alone; "
+                                   "give --model stouter-base, or its teacher")  # fmt: skip
         return Recipe(
             seed=self.seed,
             members=self.members,

@@ -21,15 +21,18 @@ from gentraffic.bundle import Bundle, place_embedding, station_features, time_em
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.features import Places
 from gentraffic.level import LevelModel, Measured, fit_levels
-from gentraffic.scaling import FLOOR, Scaler, cosines
+from gentraffic.scaling import FLOOR, LEAST, Scaler, cosines
 from gentraffic.training import PLANS, Plan, Prepared, Trainer, batch_of, prepare, source_weights
 from gentraffic.training_data import CADENCES, Source
 from graphs.graphmae import GraphMAE, pretrain
 from graphs.station import station_graph
 from graphs.temporal import temporal_graph
 from samplers import SAMPLERS, Sampler
+from samplers.stunet import SPREAD_KNOTS, hats
 
 PLACE_DIM = TIME_DIM = 32
+SPREAD_PRIOR = 100.0  # hours' worth of the other networks' spread
+DRIFT_PRIOR = 20  # cells
 PROFILE_KEEP = 0.85  # of the windows of a model that takes the past are told it
 INFLATE = 1.05  # on the residuals of levels: they were estimated from the same locations that chose the features
 
@@ -81,6 +84,7 @@ def fit_sampler(
     )
     temporal, station = fit_graphs([*(s.places for s in placed if s.places is not None), *extra_places], levels, design)
     scaler = fit_scaler(sources)
+    scaler = replace(scaler, drift=fit_drift(sources)) if design.use_profile else scaler
     networks = tuple(s.network for s in sources)
     if len(set(networks)) < len(networks):
         raise WrongUse(f"networks must differ by name, these are {', '.join(networks)}")
@@ -90,7 +94,7 @@ def fit_sampler(
         return place_embedding(station, source.places, levels)[source.rows]
 
     prepared = prepare(sources, embed, levels, networks, PLACE_DIM)
-    spread = profile_spread(prepared, time_embedding(temporal), scaler, plan)
+    spread = profile_spreads(prepared, time_embedding(temporal), scaler, plan)
     torch.manual_seed(plan.seed)
     model = build(design, len(networks), tuple(k for k in CADENCES if any(k in s.cadences for s in sources)), spread)
     trainer = Trainer(
@@ -120,21 +124,37 @@ def fit_sampler(
     return Bundle(trainer.finish(), temporal, station, scaler, levels, networks, sampler=design.sampler), told
 
 
-def profile_spread(prepared: Sequence[Prepared], time: Tensor, scaler: Scaler, plan: Plan) -> float:
-    """How far weeks depart from the profile that they are told, a standard deviation; 0.5 where none is told."""
-    if not plan.profile_keep:
+def profile_spreads(
+    prepared: Sequence[Prepared], time: Tensor, scaler: Scaler, plan: Plan
+) -> tuple[tuple[float, ...], ...] | float:
+    """How far weeks depart from the profile that they are told, as STUNet takes it; 0.5 where none is told.
+
+    Standard deviations of no network (all together), then of each, at the values SPREAD_KNOTS of the profile: on a
+    logarithmic scale quiet hours depart several times further than busy ones, and networks differ by a factor of three.
+    A spread taken too wide lets the network invent departures.
+    """
+    square, count = np.zeros((2, 1 + len(prepared), len(SPREAD_KNOTS)))
+    for p in prepared if plan.profile_keep else []:
+        for i in range(4):
+            x, condition, _ = batch_of([p], time, scaler, plan, i, noisy=False)
+            assert condition.profile is not None
+            mean, trust = condition.profile.unbind(1)
+            weight = hats(mean[trust > 0])  # (n, knots)
+            square[p.network] += ((x - mean)[trust > 0].square() @ weight).numpy()
+            count[p.network] += weight.sum(0).numpy()
+    if not count.any():
         return 0.5
-    apart = []
-    for i in range(4):
-        x, condition, _ = batch_of(prepared, time, scaler, plan, i, noisy=False)
-        assert condition.profile is not None
-        mean, trust = condition.profile.unbind(1)
-        apart.append((x - mean)[trust > 0])
-    told = torch.cat(apart)
-    return round(float(told.std().clamp(0.05, 1.0)), 4) if len(told) > 1 else 0.5
+    square[0], count[0] = (
+        square.sum(axis=0) + SPREAD_PRIOR * square.sum() / count.sum(),
+        count.sum(axis=0) + SPREAD_PRIOR,
+    )
+    square[1:] += SPREAD_PRIOR * square[0] / count[0]  # where a network has few hours like that, it is as the others
+    count[1:] += SPREAD_PRIOR
+    spread = np.sqrt(square / count).clip(0.05, 1.0).round(4)
+    return tuple(tuple(row) for row in spread.tolist())
 
 
-def build(design: Design, networks: int, cadences: tuple[int, ...], spread: float = 0.5) -> Sampler:
+def build(design: Design, networks: int, cadences: tuple[int, ...], spread: Any = 0.5) -> Sampler:
     """The untrained network of a design; spread: of weeks about their profile. Raises WrongUse for another sampler."""
     if design.sampler not in SAMPLERS:
         raise WrongUse(f"no sampler {design.sampler!r}: choose one of {', '.join(SAMPLERS)}")
@@ -201,6 +221,31 @@ def fit_scaler(sources: Sequence[Source]) -> Scaler:
     mean = float(np.dot(weights, means))
     spread = float(np.sqrt(np.dot(weights, squares) - mean**2))
     return Scaler(mean=mean, spread=spread, detail=_detail(sources, spread))
+
+
+def fit_drift(sources: Sequence[Source]) -> dict[str, float]:
+    """How far a week's mean is from that of the cell's other days: `Scaler.drift`, {} where no cell has two weeks.
+
+    Root mean squares of logs. Cells of a network drift together, so a network counts as few cells: its square is
+    shrunk towards the mean of all networks as if that were DRIFT_PRIOR cells more.
+    """
+    squares, cells = {}, {}
+    for source in sources:
+        days = source.ratio.mean(axis=2, dtype=np.float64)  # (cells, D)
+        count = days.shape[1]
+        if count < 14:
+            continue
+        apart = []
+        for day in range(0, count - 6, 7):
+            week = days[:, day : day + 7].mean(axis=1)
+            rest = (days.sum(axis=1) - 7 * week) / (count - 7)
+            apart.append(np.log(np.maximum(week, LEAST) / np.maximum(rest, LEAST)))
+        squares[source.network], cells[source.network] = float(np.mean(np.square(apart))), len(days)
+    if not squares:
+        return {}
+    whole = float(np.mean(list(squares.values())))
+    shrunk = {k: (n * squares[k] + DRIFT_PRIOR * whole) / (n + DRIFT_PRIOR) for k, n in cells.items()}
+    return {name: round(float(np.sqrt(square)), 4) for name, square in {"": whole, **shrunk}.items()}
 
 
 def _detail(sources: Sequence[Source], spread: float) -> dict[str, list[float]]:

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from gentraffic.training_data import Source
 
-LEAST = 0.05  # of a cell's mean: a past that is more silent than that says nothing about its shape
-
 
 @dataclass(frozen=True)
 class History:

@@ -10,3 +10,8 @@ MODELS = Path(__file__).parent / "data" / "models"
 def names() -> list[str]:
     """Names of the models that come with the package."""
     return sorted(p.parent.name for p in MODELS.glob("*/provenance.json"))
+
+
+def default_model(steps: int | None, solver: str | None, guidance: float) -> str:
+    """The quick student, or its teacher where something is asked for that a student never learned."""
+    return "stouter-fast" if steps is None and solver is None and guidance == 1.0 else "stouter-base"

@@ -79,15 +79,13 @@ class Region:
     past: NDArray[np.float32] | None = None
     past_days: NDArray[np.int64] | None = None
 
-    def profile(
-        self, rows: NDArray[np.int64], weekday: int, per_hour: int, scaler: Scaler
-    ) -> tuple[torch.Tensor | None, NDArray[np.bool_]]:
-        """What a sampler is told of the past of some rows, (rows, 2, 168 k), and which of them have one."""
+    def profile(self, rows: NDArray[np.int64], weekday: int, per_hour: int, scaler: Scaler) -> torch.Tensor | None:
+        """What a sampler is told of the past of some rows: (rows, 2, 168 k), zeros for those without; or None."""
         if self.past is None or self.past_days is None:
-            return None, np.zeros(len(rows), dtype=bool)
+            return None
         has = ~np.isnan(self.past[rows, 0, 0])
         told = as_profile(np.nan_to_num(self.past[rows], nan=1.0), self.past_days, weekday, per_hour, scaler)
-        return torch.from_numpy(told * has[:, None, None].astype(np.float32)), has
+        return torch.from_numpy(told * has[:, None, None].astype(np.float32))
 
 
 @dataclass(frozen=True)
@@ -144,8 +142,11 @@ def prepare(
     level = np.empty((recipe.members, len(rows)), dtype=np.float32)
     for m in range(recipe.members):
         log_level[m] = bundle.levels.draw(places, turned(angle, m)[None])[0][rows]
-        if history is not None:  # what changes of a known level, the network draws with the shape
-            log_level[m] = np.where(known < 0, log_level[m], np.log(history.level[known] / unit))
+        if history is not None:  # a known level drifts from week to week; its mean does not
+            z = turned(angle, m)[rows]
+            drift = bundle.scaler.drift.get(places.network, bundle.scaler.drift.get("", 0.0))
+            now = np.log(history.level[known] / unit) + drift * z - np.where(z == 0, 0.0, drift**2 / 2)
+            log_level[m] = np.where(known < 0, log_level[m], now)
         level[m] = bundle.levels.standard(places, log_level[m])
         level[m, known >= 0] = np.clip(level[m, known >= 0], -HIGHEST_LEVEL, HIGHEST_LEVEL)
     habits = recipe.habits or str(context.attrs.get("habits", "")) or places.network
@@ -195,7 +196,7 @@ def paint(region: Region, brush: Brush, tile: Block) -> NDArray[np.float32]:
     known = None
     for window, first in enumerate(window_starts(calendar.days)):
         weekday = (calendar.weekday + first) % DAYS
-        profile, has = region.profile(padded, weekday, k, brush.scaler)
+        profile = region.profile(padded, weekday, k, brush.scaler)
         condition = Condition(
             place=torch.from_numpy(region.place[padded]),
             time=time_of_windows(brush.time, torch.tensor([weekday]), k),
@@ -220,7 +221,6 @@ def paint(region: Region, brush: Brush, tile: Block) -> NDArray[np.float32]:
         ratio = brush.scaler.inverse(x.numpy())
         if window == 0:  # the level is the mean of the first whole week; later weeks may differ from it
             mean = np.maximum(ratio.mean(axis=1, keepdims=True), np.float32(1e-6))  # a silent week stays silent
-            mean[has] = 1.0  # over the mean of the cell's own past
         sheet[:, at : at + WEEK * k] = ratio / mean
     sheet *= np.exp(log_level).astype(np.float32)[:, None]
     return calendar.read(sheet[:count])

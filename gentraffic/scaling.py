@@ -15,17 +15,22 @@ from numpy.typing import NDArray
 
 FLOOR = 0.05  # of the cell's mean: below it a ratio counts as silence, so that empty hours do not rule the logarithm
 WEEK = 168  # hours
+LEAST = 0.05  # of a cell's mean: a week that is more silent than that says nothing about its shape
 HIGHEST = 50.0  # times the cell's mean: nothing is drawn above
 
 
 @dataclass(frozen=True)
 class Scaler:
-    """mean and spread of log(ratio + floor) of hourly means; detail: k -> spreads of the k - 1 coefficients."""
+    """mean and spread of log(ratio + floor) of hourly means; detail: k -> spreads of the k - 1 coefficients.
+
+    drift: network -> standard deviation of the log of a week's mean over that of the cell's other weeks; "": of any.
+    """
 
     mean: float
     spread: float
     floor: float = FLOOR
     detail: dict[str, list[float]] = field(default_factory=dict)
+    drift: dict[str, float] = field(default_factory=dict)
 
     def forward(self, ratio: NDArray[Any]) -> NDArray[np.float32]:
         """Ratios to the cell's mean (B, 168 k) -> what the networks see (B, 168 k), k numbers per hour."""

@@ -18,7 +18,7 @@ from torch import Tensor
 from gentraffic.checkpoint import moments, numbered, put_moments, resume, save_checkpoint
 from gentraffic.features import Floats
 from gentraffic.level import LevelModel
-from gentraffic.scaling import Scaler
+from gentraffic.scaling import LEAST, Scaler
 from gentraffic.training_data import Source
 from samplers import WEEK, Condition, Sampler
 from samplers.sampler import Turn
@@ -111,11 +111,13 @@ def batch_of(
         cell, day = int(rng.integers(cells)), int(rng.integers(days - 6))
         days_of = (p.source.ratio if named else p.source.clean)[cell]
         series = days_of[day : day + 7].reshape(-1)
-        mean = 1.0
+        mean = own = 1.0
         if plan.profile_keep:
             told, mean = past_of(days_of, p.source.weekday, day, k, scaler, plan.profile_keep, rng if noisy else None)
+            if told[1].any():  # how a week's level drifts is not for the network to learn: see `fitting.fit_drift`
+                own = max(float(series.mean()), LEAST)
             profile.append(told)
-        rows.append(series.reshape(WEEK * k, -1).mean(axis=1) / mean)
+        rows.append(series.reshape(WEEK * k, -1).mean(axis=1) / own)
         place.append(p.place[cell])
         level.append(p.level[cell] + np.log(mean) / p.spread)
         network.append(p.network if named else 0)
@@ -162,7 +164,7 @@ def past_of(
     Without `rng` all other days are told; with it, those of one, two or three weeks, in the share `keep` of cases.
     Zeros, and 1, where nothing is told.
     """
-    from gentraffic.history import LEAST, as_profile, mean_week
+    from gentraffic.history import as_profile, mean_week
 
     other = np.ones(len(days), dtype=bool)
     other[day : day + 7] = False

@@ -23,6 +23,17 @@ from samplers.sampler import Sampler
 from samplers.schedule import Noise, denoising_loss
 from samplers.week import HourMerge, HourSplit, pool_hours
 
+SPREAD_KNOTS = (
+    -4.0,
+    -3.0,
+    -2.0,
+    -1.0,
+    0.0,
+    1.0,
+    2.0,
+    3.0,
+)  # values of a profile, evenly spaced, on the scale of the data
+
 
 class _DownBlock(nn.Module):
     def __init__(self, c: int, c_next: int, hours: int, **kind: Any) -> None:
@@ -72,8 +83,11 @@ class STUNet(Sampler):
     cadences: the steps per hour that the model can draw. fusion: a key of `samplers.fusion.FUSIONS`. use_time and
     use_place switch the two graphs off (the paper's ablations w/o TG, w/o BSG, w/o ST). use_profile: the model also
     takes `Condition.profile`, the past of the place itself, and learns how the week departs from it (`follow`).
-    profile_spread: the standard deviation of that departure, in units of the data's.
+    profile_spread: (networks + 1) x `len(SPREAD_KNOTS)` standard deviations of that departure, of no network and of
+    each, where the profile has the values of SPREAD_KNOTS: quiet hours depart further. 0.5 everywhere by default.
     """
+
+    spread: Tensor
 
     @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
@@ -90,7 +104,7 @@ class STUNet(Sampler):
         use_time: bool = True,
         use_place: bool = True,
         use_profile: bool = False,
-        profile_spread: float = 0.5,
+        profile_spread: tuple[tuple[float, ...], ...] | float = 0.5,
         num_train_timesteps: int = 1000,
         prediction_type: str = "v_prediction",
         loss_type: str = "mse",
@@ -126,7 +140,9 @@ class STUNet(Sampler):
             self.enter_profile = nn.Linear(2 * hours_per_token, channels[0])
         if use_profile and prediction_type != "v_prediction":
             raise ValueError(f"prediction_type is {prediction_type!r}: a model with a profile predicts v_prediction")
-        self.use_profile, self.profile_spread = use_profile, profile_spread
+        self.use_profile = use_profile
+        spread = torch.full((networks + 1, len(SPREAD_KNOTS)), 1.0) * torch.tensor(profile_spread)
+        self.register_buffer("spread", spread, persistent=False)
         nn.init.normal_(self.of_network.weight, std=0.3)
         for weight in (*self.leave.parameters(), *self.leave_detail.parameters()):
             nn.init.zeros_(weight)
@@ -154,7 +170,7 @@ class STUNet(Sampler):
         if self.use_profile:
             profile = condition.profile if condition.profile is not None else x_t.new_zeros(b, 2, steps)
             a = self.schedule.alphas_cumprod.to(x_t)[t][:, None]
-            x_t, skip_answer, gain = follow(x_t, a, profile, self.profile_spread, given, k)
+            x_t, skip_answer, gain = follow(x_t, a, profile, self.spread[condition.network], given, k)
             mean, trust = profile.unbind(1)  # (B, 168 k) each
         tokens = f_t.shape[1]
         hours, detail = torch.split(x_t.reshape(b, WEEK, k), [1, k - 1], dim=-1)
@@ -186,8 +202,15 @@ class STUNet(Sampler):
         return denoising_loss(self, self.schedule, x, condition, generator, self.loss_type)
 
 
+def hats(value: Tensor) -> Tensor:
+    """Weights of linear interpolation between SPREAD_KNOTS, flat beyond them: (...,) -> (..., knots), of sum 1."""
+    knots = torch.tensor(SPREAD_KNOTS).to(value)
+    inside = value.clamp(SPREAD_KNOTS[0], SPREAD_KNOTS[-1])[..., None]
+    return (1 - (inside - knots).abs() / (knots[1] - knots[0])).clamp(min=0)
+
+
 def follow(
-    x_t: Tensor, a: Tensor, profile: Tensor, spread: float, given: Tensor, per_hour: int
+    x_t: Tensor, a: Tensor, profile: Tensor, spread: Tensor, given: Tensor, per_hour: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """What the network sees, and what its answer is added to and multiplied by, where the week follows a profile.
 
@@ -196,12 +219,13 @@ def follow(
     sqrt(a (1 - a)) (1 - spread^2) / n x_t - sqrt(1 - a) profile, with an error of standard deviation spread / sqrt(n),
     and the network predicts that error (the preconditioning of Karras et al. 2022, table 1, for v, about a prior mean
     that depends on the data, as in PriorGrad, Lee et al. 2022). Elsewhere nothing changes: profile 0, spread 1.
-    x_t, given (B, 168 k), a (B, 1) = alpha_bar, profile (B, 2, 168 k) -> three of (B, 168 k).
+    x_t, given (B, 168 k), a (B, 1) = alpha_bar, profile (B, 2, 168 k), spread (B, knots), of which the
+    values at the profile are interpolated -> three of (B, 168 k).
     """
     mean, trust = profile.unbind(1)
     hours = (torch.arange(x_t.shape[1], device=x_t.device) % per_hour == 0) & (trust > 0)
     mean = torch.where(hours, mean, torch.zeros_like(mean))
-    s2 = torch.where(hours, spread**2, 1.0)
+    s2 = torch.where(hours, (hats(mean) @ spread[..., None]).squeeze(-1) ** 2, torch.ones_like(mean))
     variance = a * s2 + 1 - a
     moved = x_t - a.sqrt() * mean
     seen = torch.where(given > 0, x_t - mean, moved / variance.sqrt())

@@ -44,6 +44,13 @@ def test_a_context_a_model_and_some_cells_can_be_handed_over() -> None:
     assert told == [(1, 1)]
 
 
+def test_the_student_draws_unless_its_teacher_is_needed() -> None:
+    place = {"place": "monaco", "days": 1}
+    assert gentraffic.sample(**place).attrs["model"] == "stouter-fast"
+    assert gentraffic.sample(**place, steps=3).attrs["model"] == "stouter-base"
+    assert gentraffic.sample(**place, guidance=1.5).attrs["model"] == "stouter-base"
+
+
 def test_errors_are_those_of_the_command_line() -> None:
     with pytest.raises(WrongUse, match="no place"):
         gentraffic.sample()

@@ -109,6 +109,8 @@ def test_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[st
         (["--city", "monaco", "--solver", "euler"], 2, ["euler", "ddim"]),
         (["--city", "monaco", "--steps", "5000"], 2, ["5000"]),
         (["--city", "monaco", "--device", "cuda:9"], 2, ["cuda:9"]),
+        (["--city", "monaco", "--model", "stouter-fast", "--steps", "50"], 2, ["--steps 50", "stouter-base"]),
+        (["--city", "monaco", "--model", "stouter-fast", "--guidance", "2"], 2, ["--guidance 2.0", "stouter-base"]),
         (["--city", "monaco", "--timezone", "Mars/Olympus"], 2, ["Mars/Olympus"]),
         (["--city", "monaco", "--select", "17"], 2, ["'17'"]),
         (["--city", "monaco", "--model", "gpt"], 6, ["'gpt'", "stouter-base"]),

@@ -15,12 +15,12 @@ from gentraffic.calendar import make_calendar
 from gentraffic.cli import run
 from gentraffic.errors import WrongUse
 from gentraffic.features import read_places
-from gentraffic.fitting import fit_sampler
+from gentraffic.fitting import fit_drift, fit_sampler
 from gentraffic.history import History, as_profile, history_of, mean_week
-from gentraffic.sampling import Recipe, draw_traffic
+from gentraffic.sampling import Recipe, draw_traffic, prepare
 from gentraffic.scaling import Scaler
 from gentraffic.training import past_of
-from samplers.stunet import follow
+from samplers.stunet import SPREAD_KNOTS, follow
 
 SCALER = Scaler(mean=-0.2, spread=0.7, detail={"2": [0.2]})
 
@@ -76,10 +76,13 @@ def test_a_window_is_told_other_days_only() -> None:
 def test_what_the_network_adds_to_is_the_best_linear_guess(alpha: float) -> None:
     """x = profile + spread y: the error of the guess of v is uncorrelated with what is seen, of the size foretold."""
     g = torch.Generator().manual_seed(0)
-    n, spread = 4000, 0.4
+    n = 4000
     profile = torch.stack([torch.randn(n, 168, generator=g), torch.full((n, 168), 0.5)], 1)
     profile[:, :, 100:] = 0.0  # no past there
-    s = torch.where(profile[:, 1] > 0, spread, 1.0)
+    at_knots = np.linspace(0.6, 0.25, len(SPREAD_KNOTS))  # quiet hours depart further
+    spread = torch.tensor(at_knots, dtype=torch.float32).expand(n, -1)
+    between = torch.from_numpy(np.interp(profile[:, 0].numpy(), SPREAD_KNOTS, at_knots)).float()
+    s = torch.where(profile[:, 1] > 0, between, torch.ones_like(between))
     x = profile[:, 0] + s * torch.randn(n, 168, generator=g)
     eps, a = torch.randn(n, 168, generator=g), torch.tensor(alpha)
     x_t, v = a.sqrt() * x + (1 - a).sqrt() * eps, a.sqrt() * eps - (1 - a).sqrt() * x
@@ -101,7 +104,10 @@ def follower() -> Bundle:
     plan = replace(PLAN, steps=40)
     bundle, told = fit_sampler([source("alpha", days=21)], design=replace(DESIGN, use_profile=True), plan=plan)
     assert told["plan"]["profile_keep"] > 0
-    assert 0.05 <= bundle.model.config["profile_spread"] <= 1
+    spread = np.array(bundle.model.config["profile_spread"])
+    assert spread.shape == (2, len(SPREAD_KNOTS))
+    assert (spread >= 0.05).all()
+    assert (spread <= 1).all()
     return bundle
 
 
@@ -138,6 +144,33 @@ def test_a_history_of_other_cells_or_for_another_model_is_refused(follower: Bund
         draw_traffic(follower, context(30), calendar, Recipe(), history=strange)
     with pytest.raises(WrongUse, match="--history: this model takes no past"):
         draw_traffic(tiny_bundle, context(30), calendar, Recipe(), history=past_with_a_peak(4, 5.0))
+
+
+def test_the_level_of_a_past_drifts_as_far_as_weeks_did(follower: Bundle) -> None:
+    """Members' log levels over that of the past: of mean exp 1, of the standard deviation that was fitted."""
+    scaler = replace(follower.scaler, drift={"alpha": 0.3})
+    calendar = make_calendar("2026-01-05", 7, "1h", "Europe/Rome")
+    past = past_with_a_peak(4, 5.0)
+    region, _ = prepare(
+        replace(follower, scaler=scaler), context(30, "alpha"), calendar, Recipe(members=201), history=past
+    )
+    unit = past.unit(follower.levels, read_places(context(30, "alpha")), context(30)["cell_id"].values)
+    over = region.log_level[:, :20] - np.log(5.0 / unit)
+    np.testing.assert_allclose(over[0], 0.0, atol=1e-12)  # the control
+    np.testing.assert_allclose(over[1:].std(axis=0), 0.3, rtol=0.05)
+    np.testing.assert_allclose(np.exp(over[1:]).mean(axis=0), 1.0, atol=0.02)
+
+
+def test_the_drift_of_weeks_is_found_again() -> None:
+    rng = np.random.default_rng(0)
+    of = source("alpha", days=21)
+    weeks = np.exp(0.2 * rng.standard_normal((len(of.ratio), 3)))
+    even = of.ratio / of.ratio.reshape(len(of.ratio), 3, 7, -1).mean(axis=(2, 3)).repeat(7, axis=1)[..., None]
+    drift = fit_drift([replace(of, ratio=even * weeks.repeat(7, axis=1)[..., None])])
+    expected = 0.2 * np.sqrt(1 + 1 / 2)  # against the mean of two others
+    assert drift["alpha"] == pytest.approx(expected, rel=0.2)
+    assert drift[""] == pytest.approx(drift["alpha"], abs=1e-4)
+    assert fit_drift([source("alpha", days=7)]) == {}
 
 
 def test_the_history_of_a_source_is_its_mean_week() -> None:
