@@ -133,6 +133,7 @@ def finish(folder: Path, workers: int) -> None:
 
 
 def wait_for(folder: Path, process: subprocess.Popen[str], tasks: int) -> None:
+    """Until the command has done so many tasks, or ended."""
     while process.poll() is None and done(folder) < tasks:
         time.sleep(0.02)
 
@@ -223,6 +224,7 @@ def on_disk(case: Callable[[Path], dict[str, Any]], folder: Path, want: str) -> 
 
 
 def main() -> None:
+    """Run every fault and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--per-round", type=int, default=20, help="kills while one store is drawn")

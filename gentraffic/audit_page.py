@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import html
-import re
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gentraffic import __version__, audit_figures
-from gentraffic.atomic import replacing
+from gentraffic import audit_figures
 from gentraffic.audit import COPIES, LIMITS, MOST_COPIES, SHARE, UNIT, USERS, Audit
 from gentraffic.audit_statistics import FISHER_RATE, LEVEL, PROMISED
 from gentraffic.audit_table import attack_rows, copy_rows, facts
+from gentraffic.html_page import asset, bullets, escaped, filled, terms, whole_page, write_html
 
 if TYPE_CHECKING:
     import xarray as xr
-
-SUFFIXES = (".html", ".htm")
 
 
 def write_page(
@@ -29,9 +24,7 @@ def write_page(
     files: what to call the files, by role. attributions: the datasets whose attribution and licence stand at the foot.
     Raises WrongUse for the suffix, BadInput where the page cannot be written.
     """
-    content = page(found, files=files, attributions=attributions).encode()
-    with replacing(path, SUFFIXES) as temporary:
-        temporary.write_bytes(content)
+    write_html(path, page(found, files=files, attributions=attributions))
 
 
 def page(found: Audit, *, files: Mapping[str, str], attributions: Sequence[xr.Dataset] = ()) -> str:
@@ -39,21 +32,24 @@ def page(found: Audit, *, files: Mapping[str, str], attributions: Sequence[xr.Da
     said = [("unit of privacy", f"{UNIT}; {USERS}"), *facts(found)]
     notes = [*found.notes, *(f"not run: {name} ({why})" for name, why in found.missing.items())]
     parts = {
-        "title": "Privacy audit of synthetic traffic",
-        "css": _asset("evaluation/page.css"),
-        "lead": _text(" · ".join(f"{role}: {Path(name).name}" for role, name in files.items())),
         "kind": "leak" if found.leak else "none",
-        "verdict": _text(found.verdict),
-        "facts": "".join(f"<dt>{_text(word)}</dt><dd>{_text(sentence)}</dd>" for word, sentence in said),
-        "notes": _list(notes, "notes") if notes else "",
-        "about": _text(_about(found)),
+        "verdict": escaped(found.verdict),
+        "facts": terms(said),
+        "notes": bullets(notes, "notes"),
+        "about": escaped(_about(found)),
         "table": _table(*attack_rows(found)),
         "warnings": _warnings(found),
         "figures": _figures(found),
-        "limits": "".join(f"<li>{_text(limit)}.</li>" for limit in LIMITS),
-        "footer": _footer(attributions),
+        "limits": bullets((f"{limit}." for limit in LIMITS), "limits"),
     }
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _asset("audit/page.html"))
+    lead = " · ".join(f"{role}: {Path(name).name}" for role, name in files.items())
+    return whole_page(
+        "Privacy audit of synthetic traffic",
+        lead,
+        filled("page/audit.html", parts),
+        sources=attributions,
+        css=asset("page/audit.css"),
+    )
 
 
 def _about(found: Audit) -> str:
@@ -72,7 +68,7 @@ def _about(found: Audit) -> str:
 def _warnings(found: Audit) -> str:
     lines = [f"{a.name}: rates refused, {a.refused}" for a in found.attacks if a.refused]
     lines += [f"{a.name}: ? {a.warned}" for a in found.attacks if a.warned]
-    return f'<p class="caption after">{"<br>".join(map(_text, lines))}</p>' if lines else ""
+    return f'<p class="caption after">{"<br>".join(map(escaped, lines))}</p>' if lines else ""
 
 
 def _figures(found: Audit) -> str:
@@ -85,7 +81,7 @@ def _figures(found: Audit) -> str:
             audit_figures.likeness(found),
         ),
     ]
-    out = [f'<h2>{t}</h2><p class="caption">{_text(c)}</p><figure>{body}</figure>' for t, c, body in sections]
+    out = [f'<h2>{t}</h2><p class="caption">{escaped(c)}</p><figure>{body}</figure>' for t, c, body in sections]
     copies = found.search.copies
     if copies:
         listed = f"The {MOST_COPIES} most alike of {len(copies):,}." if len(copies) > MOST_COPIES else ""
@@ -98,30 +94,9 @@ def _figures(found: Audit) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    top = "".join(f"<th>{_text(cell)}</th>" for cell in head)
+    top = "".join(f"<th>{escaped(cell)}</th>" for cell in head)
     lines = []
     for first, *rest in rows:
-        cells = "".join(f"<td{' class=yes' if cell == 'YES' else ''}>{_text(cell)}</td>" for cell in rest)
-        lines.append(f"<tr><th>{_text(first)}</th>{cells}</tr>")
+        cells = "".join(f"<td{' class=yes' if cell == 'YES' else ''}>{escaped(cell)}</td>" for cell in rest)
+        lines.append(f"<tr><th>{escaped(first)}</th>{cells}</tr>")
     return f"<table><thead><tr>{top}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
-
-
-def _list(items: Sequence[str], kind: str) -> str:
-    return f'<ul class="{kind}">{"".join(f"<li>{_text(item)}</li>" for item in items)}</ul>'
-
-
-def _footer(datasets: Sequence[xr.Dataset]) -> str:
-    said = [
-        f"{ds.attrs['attribution']}" + (f" ({ds.attrs['license']})" if ds.attrs.get("license") else "")
-        for ds in datasets
-        if ds.attrs.get("attribution")
-    ]
-    return "<br>".join([_text(line) for line in dict.fromkeys(said)] + [f"gentraffic {_text(__version__)}"])
-
-
-def _text(text: object) -> str:
-    return html.escape(str(text))
-
-
-def _asset(name: str) -> str:
-    return resources.files("gentraffic").joinpath("data", *name.split("/")).read_text(encoding="utf-8")

@@ -36,8 +36,9 @@ def report_(
     from gentraffic import atomic
     from gentraffic import report as pages
     from gentraffic.files import read_traffic
+    from gentraffic.html_page import SUFFIXES
 
-    atomic.check_writable(out, pages.SUFFIXES)
+    atomic.check_writable(out, SUFFIXES)
     ds = read_traffic(traffic)
     measured = None if real is None else read_traffic(real)
     titles = pages.write_report(ds, out, service=service, capacity=capacity, model=model, real=measured)

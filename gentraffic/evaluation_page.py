@@ -5,27 +5,22 @@ The page needs no network, and its Content-Security-Policy forbids every request
 
 from __future__ import annotations
 
-import html
-import re
 from collections.abc import Callable, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gentraffic import __version__
 from gentraffic import evaluation_figures as figures
-from gentraffic.atomic import replacing
 from gentraffic.evaluation import SYNTHETIC, Evaluation, winners
 from gentraffic.evaluation_metrics import METRICS, NO_TIME, ONE_MEMBER, Metric, Score
 from gentraffic.evaluation_naive import ALL_KNOWING
 from gentraffic.evaluation_table import facts, interval_text, missing, reasons, value_text, verdict
+from gentraffic.html_page import bullets, escaped, filled, terms, whole_page, write_html
 
 if TYPE_CHECKING:
     import xarray as xr
 
-SUFFIXES = (".html", ".htm")
 CARDS = ("crps_p9999", "mae_p9999", "coverage_90", "level_spearman", "jsd_hist", "acf_error")
 MOST_CARDS = 5
 
@@ -44,9 +39,7 @@ def write_page(
     the datasets whose attribution and licence stand at the foot. Raises WrongUse for the suffix, BadInput where the
     page cannot be written.
     """
-    content = page(found, real, files=files or {}, attributions=attributions).encode()
-    with replacing(path, SUFFIXES) as temporary:
-        temporary.write_bytes(content)
+    write_html(path, page(found, real, files=files or {}, attributions=attributions))
 
 
 def page(
@@ -56,25 +49,17 @@ def page(
     place = str(real.attrs.get("place") or real.attrs.get("network") or real.attrs.get("title") or "")
     title = f"Synthetic traffic against measured traffic{': ' + place if place else ''}"
     lead = " · ".join(f"{role}: {Path(path).name}" for role, path in files.items())
-    said = [*facts(found)]
-    notes = "".join(f"<li>{_text(note)}</li>" for note in found.notes)
-    won = "".join(f"<li>{_text(sentence)}</li>" for sentence in verdict(found))
     parts = {
-        "title": _text(title),
-        "css": _asset("page.css"),
-        "lead": _text(lead),
         "cards": _cards(found),
-        "verdict": f'<ul class="verdict">{won}</ul>' if won else "",
-        "facts": "".join(f"<dt>{_text(word)}</dt><dd>{_text(sentence)}</dd>" for word, sentence in said),
-        "notes": f'<ul class="notes">{notes}</ul>' if notes else "",
-        "table_caption": _text(_table_caption(found)),
+        "verdict": bullets(verdict(found), "verdict"),
+        "facts": terms(facts(found)),
+        "notes": bullets(found.notes, "notes"),
+        "table_caption": escaped(_table_caption(found)),
         "table": _table(found),
         "reasons": _reasons(found),
         "figures": _figures(found, real),
-        "footer": _footer(attributions),
     }
-    # One pass: what is filled in is not searched again.
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _asset("page.html"))
+    return whole_page(title, lead, filled("page/evaluation.html", parts), sources=attributions)
 
 
 def _cards(found: Evaluation) -> str:
@@ -96,14 +81,14 @@ def _cards(found: Evaluation) -> str:
         )
         items.append(
             f"<li><code>{metric.name}</code><b>{value_text(metric, score)}</b>"
-            f"<span>{_text(ends) or 'no interval'}</span><span>{_text(rival)}</span></li>"
+            f"<span>{escaped(ends) or 'no interval'}</span><span>{escaped(rival)}</span></li>"
         )
     return f'<ul class="cards">{"".join(items)}</ul>'
 
 
 def _table(found: Evaluation) -> str:
     columns = {SYNTHETIC: found.scores, **found.naive}
-    head = "".join(f"<th>{_text(name)}</th>" for name in columns)
+    head = "".join(f"<th>{escaped(name)}</th>" for name in columns)
     lines = [f"<thead><tr><th>metric</th>{head}<th>perfect</th></tr></thead><tbody>"]
     for paired, word in ((True, "Hour by hour"), (False, "Distributions")):
         lines.append(f'<tr class="part"><th>{word}</th>{"<td></td>" * (len(columns) + 1)}</tr>')
@@ -114,7 +99,7 @@ def _table(found: Evaluation) -> str:
             )
             cells = "".join(_cell(metric, scores[metric.name], name, name in best) for name, scores in columns.items())
             lines.append(
-                f"<tr><th><code>{_text(metric.label)}</code><small>{_text(about)}</small></th>{cells}"
+                f"<tr><th><code>{escaped(metric.label)}</code><small>{escaped(about)}</small></th>{cells}"
                 f"<td>{metric.best:g}</td></tr>"
             )
     return f"<table>{''.join(lines)}</tbody></table>"
@@ -123,10 +108,10 @@ def _table(found: Evaluation) -> str:
 def _cell(metric: Metric, score: Score, name: str, best: bool) -> str:
     kind = "none" if score.value is None else "best" if best else "out" if name in ALL_KNOWING else ""
     ends = interval_text(metric, score)
-    about = f' title="{html.escape(score.reason)}"' if score.reason else ""
+    about = f' title="{escaped(score.reason)}"' if score.reason else ""
     return (
         f'<td class="{kind}"{about}>{value_text(metric, score)}'
-        + (f"<small>{_text(ends)}</small>" if ends else "")
+        + (f"<small>{escaped(ends)}</small>" if ends else "")
         + "</td>"
     )
 
@@ -146,7 +131,7 @@ def _table_caption(found: Evaluation) -> str:
 def _reasons(found: Evaluation) -> str:
     items = [f"No value for {', '.join(names)}: {reason}." for reason, names in reasons(found).items()]
     items += [f"No naive row {', '.join(names)}: {reason}." for reason, names in missing(found).items()]
-    return f'<p class="caption after">{"<br>".join(_text(item) for item in items)}</p>' if items else ""
+    return f'<p class="caption after">{"<br>".join(escaped(item) for item in items)}</p>' if items else ""
 
 
 def _figures(found: Evaluation, real: xr.Dataset) -> str:
@@ -186,25 +171,6 @@ def _figures(found: Evaluation, real: xr.Dataset) -> str:
             body = "" if title in refused else f"<figure>{draw()}</figure>"
         except ValueError as error:
             refused[title], body = str(error), ""
-        body = body or f'<p class="empty">Not shown: {_text(refused[title])}.</p>'
-        out.append(f'<h2>{title}</h2><p class="caption">{_text(caption)}</p>{body}')
+        body = body or f'<p class="empty">Not shown: {escaped(refused[title])}.</p>'
+        out.append(f'<h2>{title}</h2><p class="caption">{escaped(caption)}</p>{body}')
     return "\n".join(out)
-
-
-def _footer(datasets: Sequence[xr.Dataset]) -> str:
-    said = [
-        f"{ds.attrs['attribution']} ({ds.attrs['license']})"
-        if ds.attrs.get("license")
-        else str(ds.attrs["attribution"])
-        for ds in datasets
-        if ds.attrs.get("attribution")
-    ]
-    return "<br>".join([_text(line) for line in dict.fromkeys(said)] + [f"gentraffic {_text(__version__)}"])
-
-
-def _text(text: object) -> str:
-    return html.escape(str(text))
-
-
-def _asset(name: str) -> str:
-    return resources.files("gentraffic").joinpath("data", "evaluation", name).read_text(encoding="utf-8")

@@ -167,7 +167,7 @@ def field_of(given: Given | None, context: xr.Dataset, utc: NDArray[np.datetime6
         before = min(have, HISTORY_HOURS * 60 // minutes)
         utc = np.concatenate([given.history["time"].values[-before:], utc])
     local = pd.DatetimeIndex(utc).tz_localize("UTC").tz_convert(str(context.attrs["timezone"]))
-    hour = (local.dayofweek * 24 + local.hour + local.minute / 60).to_numpy().astype(np.float64)
+    hour = (local.day_of_week * 24 + local.hour + local.minute / 60).to_numpy().astype(np.float64)
     blank = np.full((context.sizes["cell"], len(utc)), np.nan, dtype=np.float32)
     values, users = blank.copy(), blank.copy()
     if given is not None and given.main is not None and given.service is not None:

@@ -200,14 +200,14 @@ class _Member:
         def predict(x: torch.Tensor, t: int, step: int) -> torch.Tensor:
             total, count = torch.zeros_like(x), torch.zeros_like(x)
             chosen = self.chosen[step]
-            todo = [job for job in jobs[step % PHASES] if chosen[job.blocks].any()]
+            chosen_jobs = [job for job in jobs[step % PHASES] if chosen[job.blocks].any()]
 
             def run(job: _Job) -> torch.Tensor:
                 with torch.inference_mode():
                     part = x[job.rows[..., None], job.columns]  # (BATCH, SIDE, SIDE, WINDOW)
                     return answer(self.model, part, t, job.scene, recipe.guidance)
 
-            for job, out in zip(todo, self.pool.map(run, todo), strict=True):
+            for job, out in zip(chosen_jobs, self.pool.map(run, chosen_jobs), strict=True):
                 rows = job.rows[job.there][:, None]  # (cells, 1)
                 columns = job.columns.expand(BATCH, SIDE, SIDE, WINDOW)[job.there]
                 total.index_put_((rows, columns), out[job.there] * weight, accumulate=True)

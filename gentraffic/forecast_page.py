@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import html
-import re
 from collections.abc import Callable, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gentraffic import __version__
 from gentraffic import forecast_figures as figures
-from gentraffic.atomic import replacing
 from gentraffic.forecast_scores import LOWER, METRICS, Scored
 from gentraffic.forecasting import ssim_window
+from gentraffic.html_page import escaped, terms, whole_page, write_html
 
 if TYPE_CHECKING:
     import xarray as xr
 
-SUFFIXES = (".html", ".htm")
 ABOUT = {
     "mae": "mean absolute error",
     "rmse": "root of the mean squared error",
@@ -37,29 +32,18 @@ def write_page(
     ds: the traffic scored on. traffic, model: what to call the files. Raises WrongUse for the suffix, BadInput where
     the page cannot be written.
     """
-    content = page(scored, name, ds, services, traffic=traffic, model=model).encode()
-    with replacing(path, SUFFIXES) as temporary:
-        temporary.write_bytes(content)
+    write_html(path, page(scored, name, ds, services, traffic=traffic, model=model))
 
 
 def page(scored: Scored, name: str, ds: xr.Dataset, services: Sequence[str], *, traffic: str, model: str) -> str:
     """The page that `write_page` writes."""
-    asset = resources.files("gentraffic").joinpath("data", "evaluation")
     place = str(ds.attrs.get("place") or ds.attrs.get("network") or ds.attrs.get("title") or "")
-    credit = ds.attrs.get("attribution")
     sections = "\n".join(
         _service(scored, name, ds, s, service, titled=len(services) > 1) for s, service in enumerate(services)
     )
-    parts = {
-        "title": _text(f"Forecasts of {name}{': ' + place if place else ''}"),
-        "css": asset.joinpath("page.css").read_text(encoding="utf-8"),
-        "lead": _text(f"traffic: {traffic} · forecaster: {model}"),
-        "facts": _facts(scored, ds),
-        "sections": sections,
-        "footer": (_text(credit) + "<br>" if credit else "") + f"gentraffic {_text(__version__)}",
-    }
-    whole = asset.joinpath("forecast.html").read_text(encoding="utf-8")
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], whole)
+    title = f"Forecasts of {name}{': ' + place if place else ''}"
+    content = f"<dl>{_facts(scored, ds)}</dl>\n{sections}\n"
+    return whole_page(title, f"traffic: {traffic} · forecaster: {model}", content, sources=[ds])
 
 
 def _service(scored: Scored, name: str, ds: xr.Dataset, s: int, service: str, *, titled: bool) -> str:
@@ -74,15 +58,15 @@ def _service(scored: Scored, name: str, ds: xr.Dataset, s: int, service: str, *,
         ("Best and worst cell", "By RMSE over the cell's mean traffic, one step ahead.",
          lambda: figures.best_and_worst(scored, ds, name, s)),
     ]  # fmt: skip
-    out = [f"<h2>{_text(service)}, {_text(units)}</h2>" if titled else "", _cards(scored, name, s)]
-    out += ["<h2>Scores</h2>", f'<p class="caption">{_text(_caption(scored, units))}</p>']
+    out = [f"<h2>{escaped(service)}, {escaped(units)}</h2>" if titled else "", _cards(scored, name, s)]
+    out += ["<h2>Scores</h2>", f'<p class="caption">{escaped(_caption(scored, units))}</p>']
     out += [f'<div class="scroll">{_table(scored, s)}</div>']
     for title, caption, draw in drawn:
         try:
             body = f"<figure>{draw()}</figure>"
         except ValueError as error:
-            body = f'<p class="empty">Not shown: {_text(error)}.</p>'
-        out.append(f'<h2>{title}</h2><p class="caption">{_text(caption)}</p>{body}')
+            body = f'<p class="empty">Not shown: {escaped(error)}.</p>'
+        out.append(f'<h2>{title}</h2><p class="caption">{escaped(caption)}</p>{body}')
     return "\n".join(out)
 
 
@@ -98,14 +82,14 @@ def _cards(scored: Scored, name: str, s: int) -> str:
         rival = pick(rivals, key=lambda row, rivals=rivals: rivals[row]) if rivals else None  # type: ignore[misc]
         beside = f"best naive: {rivals[rival]:.4g}, {rival}" if rival else "no naive row"
         items.append(
-            f"<li><code>{metric}</code><b>{value:.4g}</b><span>one step ahead</span><span>{_text(beside)}</span></li>"
+            f"<li><code>{metric}</code><b>{value:.4g}</b><span>one step ahead</span><span>{escaped(beside)}</span></li>"
         )
     return f'<ul class="cards">{"".join(items)}</ul>'
 
 
 def _table(scored: Scored, s: int) -> str:
     rows = list(scored.rows)
-    head = "".join(f"<th>{_text(row)}</th>" for row in rows)
+    head = "".join(f"<th>{escaped(row)}</th>" for row in rows)
     lines = [f"<thead><tr><th>metric, step</th>{head}</tr></thead><tbody>"]
     horizon = scored.real.shape[2]
     for metric in METRICS:
@@ -138,8 +122,4 @@ def _facts(scored: Scored, ds: xr.Dataset) -> str:
         ("test", f"{len(scored.starts):,} first steps, {first} to {last} UTC"),
         ("scaler", f"mean and spread of each cell over the first {scored.part.known:,} steps"),
     ]
-    return "".join(f"<dt>{_text(word)}</dt><dd>{_text(sentence)}</dd>" for word, sentence in said)
-
-
-def _text(text: object) -> str:
-    return html.escape(str(text))
+    return terms(said)

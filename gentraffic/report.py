@@ -5,21 +5,17 @@ The page needs no network, its Content-Security-Policy forbids every request, an
 
 from __future__ import annotations
 
-import html
-import re
 from collections.abc import Callable, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gentraffic import __version__
 from gentraffic import report_figures as figures
 from gentraffic import report_text as text
-from gentraffic.atomic import replacing
 from gentraffic.ensemble import FEW, summary
 from gentraffic.export_volumes import capacity_in
+from gentraffic.html_page import asset, bullets, escaped, filled, terms, whole_page, write_html
 from gentraffic.report_card import Card, find_card
 from gentraffic.schema import check_traffic, one_service, services
 
@@ -28,7 +24,6 @@ if TYPE_CHECKING:
 
     from gentraffic.evaluation import Evaluation
 
-SUFFIXES = (".html", ".htm")
 CHECKED = ("coverage_90", "coverage_50", "crps", "mae", "level_spearman", "peak_hour_error", "acf_error")
 
 
@@ -48,8 +43,7 @@ def write_report(
     cells, to see whether the ensemble's ranges hold. Raises WrongUse, BadInput, BadModel.
     """
     content, titles = page(ds, service=service, capacity=capacity, model=model, real=real)
-    with replacing(path, SUFFIXES) as temporary:
-        temporary.write_bytes(content.encode())
+    write_html(path, content)
     return titles
 
 
@@ -79,7 +73,7 @@ def page(
         ("Busy hours", _busy(ds, service, found, units)),
         ("Uncertainty", _uncertainty(ds, service, found, units, limit, capacity)),
         ("Do the ranges hold?", _calibration(ds, service, card, real)),
-        ("What to trust and what not", _list(text.trust(ds, card, found))),
+        ("What to trust and what not", bullets(text.trust(ds, card, found), "trust")),
     ]  # fmt: skip
     shown = [(title, body) for title, body in sections if body]
     place = str(ds.attrs.get("place", ""))
@@ -87,21 +81,21 @@ def page(
     title = f"Cellular traffic of {place}" if place else str(ds.attrs.get("title") or "Cellular traffic")
     title += ": what a change does" if pair else ""
     parts = {
-        "title": _esc(title),
-        "css": _asset("evaluation/page.css") + _asset("report/report.css"),
-        "kind": "Synthetic traffic, not measured" if drawn else "Measured traffic",
-        "lead": _esc(_lead(drawn) + (" The numbers are those after the change." if pair else "")),
         "cards": _cards(text.cards(ds, service, found)),
-        "facts": _facts(text.facts(ds, service, card, called=service.removesuffix("_after") if pair else service)),
-        "sections": "\n".join(f"<section><h2>{_esc(title)}</h2>{body}</section>" for title, body in shown),
-        "made": _facts(text.made_by(ds)),
-        "footer": _footer(ds),
+        "facts": terms(text.facts(ds, service, card, called=service.removesuffix("_after") if pair else service)),
+        "sections": "\n".join(f"<section><h2>{escaped(title)}</h2>{body}</section>" for title, body in shown),
+        "made": terms(text.made_by(ds)),
     }
-    whole = _asset("report/page.html")
-    if not drawn:
-        whole = whole.replace('class="kind"', 'class="kind measured"')
-    # One pass: what is filled in is not searched again.
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], whole), [title for title, _ in shown]
+    kind = "Synthetic traffic, not measured" if drawn else "Measured traffic"
+    whole = whole_page(
+        title,
+        _lead(drawn) + (" The numbers are those after the change." if pair else ""),
+        filled("page/report.html", parts),
+        sources=[ds],
+        css=asset("page/report.css"),
+        above=f'<p class="kind{"" if drawn else " measured"}">{kind}</p>\n',
+    )
+    return whole, [title for title, _ in shown]
 
 
 def change_pair(ds: xr.Dataset, service: str | None) -> tuple[str, str] | None:
@@ -140,7 +134,7 @@ def _busy(ds: xr.Dataset, service: str, found: xr.Dataset, units: str) -> str:
     said = f"The busiest {text.noun_of(ds)}s by their mean; gentraffic export geopackage has all of them."
     caption = "The course of the mean day, and when each one is busiest."
     body = _figure(caption, lambda: figures.days(ds, service, found))
-    return body + f'<p class="caption after">{_esc(said)}</p>' + _table(head, rows)
+    return body + f'<p class="caption after">{escaped(said)}</p>' + _table(head, rows)
 
 
 def _uncertainty(
@@ -189,7 +183,7 @@ def _calibration(ds: xr.Dataset, service: str, card: Card | None, real: xr.Datas
         "naive rows. This place may be harder than those: with measurements of it, give --real."
     )
     rows = [[name, network, f"{cover:.0%}", f"{crps:.4f}"] for name, network, cover, crps in card.rows]
-    return f'<p class="caption">{_esc(said)}</p>' + _table(["Row", "Network", "Inside 90%", "crps"], rows)
+    return f'<p class="caption">{escaped(said)}</p>' + _table(["Row", "Network", "Inside 90%", "crps"], rows)
 
 
 def _against(found: Evaluation, real: xr.Dataset) -> str:
@@ -210,11 +204,11 @@ def _against(found: Evaluation, real: xr.Dataset) -> str:
         f"Against measurements of {len(pair.ids):,} of the {text.noun_of(real)}s: on the dashed line, ranges are as "
         "wide as they should be; above it too wide, below it too sure."
     )
-    notes = "".join(f"<li>{_esc(_in_words(note))}</li>" for note in found.notes if "_p9999" not in note)
+    notes = bullets((_in_words(note) for note in found.notes if "_p9999" not in note), "notes")
     groups = real["location"].values[pair.rows] if "location" in real.coords else np.arange(len(pair.ids))
     reason = NO_TIME if not pair.paired else ONE_MEMBER if len(pair.synthetic) < 2 else ""
     figure = _empty(f"Not shown: {reason}.") if reason else _figure("", lambda: coverage(found, groups))
-    body = f'<p class="caption">{_esc(said)}</p>' + (f'<ul class="notes">{notes}</ul>' if notes else "") + figure
+    body = f'<p class="caption">{escaped(said)}</p>{notes}{figure}'
     return body + _table(["Score", "Value", "95% interval", "Perfect"], rows)
 
 
@@ -246,7 +240,7 @@ def _change(ds: xr.Dataset, pair: tuple[str, str]) -> str:
     ]  # fmt: skip
     if any("radio cell" in line or " off" in line for line in summary_lines):
         said.append("Sites are known to the model as a sign of demand: it does not move their load to neighbours.")
-    body = _list(said)
+    body = bullets(said, "trust")
     panels = figures.change_panels(before, after, units)
     body += _figure(
         "After minus before, and both.",
@@ -265,7 +259,7 @@ def _change(ds: xr.Dataset, pair: tuple[str, str]) -> str:
 
 
 def _figure(caption: str, draw: Callable[[], str]) -> str:
-    said = f'<p class="caption">{_esc(caption)}</p>' if caption else ""
+    said = f'<p class="caption">{escaped(caption)}</p>' if caption else ""
     try:
         body = f"<figure>{draw()}</figure>"
     except ValueError as error:
@@ -274,41 +268,22 @@ def _figure(caption: str, draw: Callable[[], str]) -> str:
 
 
 def _empty(why: str) -> str:
-    return f'<p class="empty">{_esc(why)}</p>'
+    return f'<p class="empty">{escaped(why)}</p>'
 
 
 def _cards(items: Sequence[tuple[str, str, str]]) -> str:
     each = []
     for word, value, remark in items:
         size = "long" if len(value) > 11 else "short"
-        each.append(f'<li><span>{_esc(word)}</span><b class="{size}">{_esc(value)}</b><span>{_esc(remark)}</span></li>')
+        each.append(
+            f'<li><span>{escaped(word)}</span><b class="{size}">{escaped(value)}</b><span>{escaped(remark)}</span></li>'
+        )
     return f'<ul class="cards">{"".join(each)}</ul>'
 
 
-def _facts(items: Sequence[tuple[str, str]]) -> str:
-    return "".join(f"<dt>{_esc(term)}</dt><dd>{_esc(said)}</dd>" for term, said in items)
-
-
-def _list(items: Sequence[str]) -> str:
-    return f'<ul class="trust">{"".join(f"<li>{_esc(item)}</li>" for item in items)}</ul>' if items else ""
-
-
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    top = "".join(f"<th>{_esc(name)}</th>" for name in head)
+    top = "".join(f"<th>{escaped(name)}</th>" for name in head)
     lines = "".join(
-        f"<tr><th>{_esc(row[0])}</th>{''.join(f'<td>{_esc(cell)}</td>' for cell in row[1:])}</tr>" for row in rows
+        f"<tr><th>{escaped(row[0])}</th>{''.join(f'<td>{escaped(cell)}</td>' for cell in row[1:])}</tr>" for row in rows
     )
     return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{lines}</tbody></table></div>'
-
-
-def _footer(ds: xr.Dataset) -> str:
-    said = [str(ds.attrs[name]) for name in ("attribution", "license") if ds.attrs.get(name)]
-    return "<br>".join(_esc(part) for part in [*said, f"gentraffic {__version__}"])
-
-
-def _esc(said: object) -> str:
-    return html.escape(str(said))
-
-
-def _asset(name: str) -> str:
-    return resources.files("gentraffic").joinpath("data", name).read_text(encoding="utf-8")

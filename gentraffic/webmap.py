@@ -9,27 +9,24 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import html
 import json
 import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gentraffic.atomic import replacing
+from gentraffic.html_page import asset, escaped, filled, write_html
 from gentraffic.schema import check_traffic, local_time, member_band, one_service, units_words
 from gentraffic.shapes import cell_shapes
 
 if TYPE_CHECKING:
     import xarray as xr
 
-SUFFIXES = (".html", ".htm")
 LEVELS = 4095  # of the shown value: steps of 0.3% over six decades
 BAND_BITS = 4  # that the band's edges leave off
 MAX_VALUES = 24_000_000  # about 40 MB of HTML; beyond it the map shows every second, third, ... step
@@ -54,9 +51,7 @@ def write_map(ds: xr.Dataset, path: str | Path, *, service: str | None = None, m
     Several members are shown as their mean, with their band in the series. `path` ends in .html.
     Raises WrongUse for the suffix or an unknown service, BadInput where `ds` breaks the schema or cannot be written.
     """
-    content = page(ds, service=service, markers=markers).encode()
-    with replacing(path, SUFFIXES) as temporary:
-        temporary.write_bytes(content)
+    write_html(path, page(ds, service=service, markers=markers))
 
 
 def page(ds: xr.Dataset, *, service: str | None = None, markers: Sequence[Marker] = ()) -> str:
@@ -64,20 +59,19 @@ def page(ds: xr.Dataset, *, service: str | None = None, markers: Sequence[Marker
     check_traffic(ds)
     data = map_data(ds, one_service(ds, service)) | {"markers": [[m.lat, m.lon, m.text] for m in markers]}
     parts = {
-        "title": html.escape(data["title"]),
+        "title": escaped(data["title"]),
         "data": _script_json(data),
-        "leaflet_license": _asset("vendor/leaflet/LICENSE"),
+        "leaflet_license": asset("vendor/leaflet/LICENSE"),
         # Pictures of controls that the map does not have would be requests.
-        "leaflet_css": re.sub(r"[^{}]*\{[^{}]*url\([^{}]*\}", "", _asset("vendor/leaflet/leaflet.css")),
-        "leaflet_js": re.sub(r"//# sourceMappingURL=.*", "", _asset("vendor/leaflet/leaflet.js")),
-        "page_css": _asset("webmap/page.css"),
-        "page_js": _asset("webmap/page.js"),
+        "leaflet_css": re.sub(r"[^{}]*\{[^{}]*url\([^{}]*\}", "", asset("vendor/leaflet/leaflet.css")),
+        "leaflet_js": re.sub(r"//# sourceMappingURL=.*", "", asset("vendor/leaflet/leaflet.js")),
+        "page_css": asset("webmap/page.css"),
+        "page_js": asset("webmap/page.js"),
     }
     for kind in ("js", "css"):
         digests = [hashlib.sha256(parts[f"{name}_{kind}"].encode()).digest() for name in ("leaflet", "page")]
         parts[f"{kind}_hashes"] = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
-    # One pass: what is filled in is not searched again.
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _asset("webmap/page.html"))
+    return filled("webmap/page.html", parts)
 
 
 def map_data(ds: xr.Dataset, service: str) -> dict[str, Any]:
@@ -241,7 +235,3 @@ def _script_json(data: dict[str, Any]) -> str:
     """JSON that cannot end its script block, whatever text the data hold."""
     text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def _asset(name: str) -> str:
-    return resources.files("gentraffic").joinpath("data", name).read_text(encoding="utf-8")

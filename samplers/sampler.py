@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,7 +22,7 @@ class Turn:
     parameters: list[nn.Parameter]
 
 
-class Sampler(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree about config_name
+class Sampler(ModelMixin, ConfigMixin, ABC):  # type: ignore[misc]  # they disagree about config_name
     """A trainable sampler of weeks; a subclass draws in many steps (`draw.Denoiser`) or at once (`draw.OneShot`).
 
     cadences: the steps per hour k that it can draw.
@@ -29,9 +30,9 @@ class Sampler(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree a
 
     cadences: tuple[int, ...]
 
+    @abstractmethod
     def loss(self, x: Tensor, condition: Condition, generator: torch.Generator) -> Tensor:
         """What training makes small, scalar. x: (B, 168 k) clean series, nan where nothing was measured."""
-        raise NotImplementedError
 
     def turns(self) -> list[Turn]:
         """The turns of one training step, in order: one with everything, unless parts of the model are rivals."""
