@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from types import FrameType
 from typing import NoReturn
 
@@ -31,6 +32,7 @@ from gentraffic.errors import GentrafficError
 from poi.errors import PoiError
 
 INTERRUPTED = 130
+LINGER_S = 5.0
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -112,8 +114,18 @@ def run(arguments: list[str]) -> int:
 
 
 def _say(message: str, code: int) -> int:
+    if os.environ.get("LOCAL_RANK", "0") != "0" and code != 1:  # of several processes that fit, the first says it
+        _linger(code)
+        return code
     click.echo("gentraffic: " + " ".join(message.split()), err=True)
     return code
+
+
+def _linger(code: int) -> None:
+    """Let the first process speak: what has started them ends all as soon as one has ended."""
+    if code != INTERRUPTED:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        time.sleep(LINGER_S)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -80,7 +80,12 @@ def fit(
     gentraffic fit stouter --traffic mine.nc --context mine-context.nc --start stouter-base
         --dp-epsilon 8 --dp-delta 1e-5 -o my-private-model
 
-    To resume after an interruption, run the same command again: the result is the same to the last bit.
+    To resume after an interruption, run the same command again: the result is the same to the last bit. stouter,
+    diffwave and fomo can be trained by several processes, on one machine or many, with the result of one but for
+    rounding:
+
+    \b
+    accelerate launch --multi_gpu --num_processes 4 -m gentraffic fit stouter --traffic ... -o DIR
     """
     if name == "fomo":
         from gentraffic.cli_fomo import fit_fomo_command
@@ -97,14 +102,19 @@ def fit(
     from gentraffic.fit_options import design_of, plan_of
     from gentraffic.fitting import fit_sampler, split_source
     from gentraffic.p1 import model_row, naive_rows, read_rows, score, table
+    from gentraffic.parallel import join
     from gentraffic.training_data import read_source
 
-    checkpoint = checkpoint_beside(out)
+    checkpoint, crew = checkpoint_beside(out), join()
     if not 0 <= options["holdout"] <= 0.5:
         raise WrongUse(f"--holdout {options['holdout']}: give 0 (none) to 0.5")
     if options["threads"]:
         torch.set_num_threads(options["threads"])
-    if check_private(name, options):
+    private = check_private(name, options)
+    if crew.size > 1 and (private or name in NAIVE):
+        what = "--dp-epsilon" if private else name
+        raise WrongUse(f"{what} is trained by one process: start it without `accelerate launch`")
+    if private:
         asked = click.get_current_context().get_parameter_source("holdout") is not ParameterSource.DEFAULT
         fit_private(
             traffic, context, out, checkpoint, design_of(name, options), options,
@@ -134,7 +144,7 @@ def fit(
         if not parts:
             raise WrongUse(f"no network has {folds} locations, so none can be held out: give --holdout 0 or more data")
     train = [parts[s.network][0] if s.network in parts else s for s in sources]
-    with progress("training", quiet=quiet) as tell:
+    with progress("training", quiet=quiet or not crew.first) as tell:
         bundle, told = fit_sampler(
             train,
             extra_places=spare,
@@ -143,7 +153,10 @@ def fit(
             plan=plan,
             checkpoint=checkpoint,
             on_step=lambda step, of, loss: tell(step, of),
+            crew=crew,
         )
+    if not crew.first:
+        return
     scores: dict[str, Any] = {}
     if parts:
         places = {

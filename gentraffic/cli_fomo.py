@@ -32,8 +32,9 @@ def fit_fomo_command(
     from gentraffic.fomo_bundle import save_fomo
     from gentraffic.fomo_fitting import FoMoDesign, fit_fomo, split
     from gentraffic.fomo_training import FoMoPlan
+    from gentraffic.parallel import join
 
-    checkpoint = checkpoint_beside(out)
+    checkpoint, crew = checkpoint_beside(out), join()
     if options["threads"]:
         torch.set_num_threads(options["threads"])
     if options["prediction"] not in ("epsilon", "sample", "v_prediction"):
@@ -57,10 +58,17 @@ def fit_fomo_command(
             raise WrongUse(f"no network has {folds} locations, so none can be held out: give --holdout 0 or more data")
     train = [parts[r.network][0] if r.network in parts else (s, r) for s, r in data]
     design = FoMoDesign(size=options["size"], prediction_type=options["prediction"])
-    with progress("training", quiet=quiet) as tell:
+    with progress("training", quiet=quiet or not crew.first) as tell:
         bundle, told = fit_fomo(
-            train, design=design, plan=plan, checkpoint=checkpoint, on_step=lambda step, of, loss: tell(step, of)
+            train,
+            design=design,
+            plan=plan,
+            checkpoint=checkpoint,
+            on_step=lambda step, of, loss: tell(step, of),
+            crew=crew,
         )
+    if not crew.first:
+        return
     rows = p3.rows_of(bundle, parts, members=6) if parts else {}
     told |= {"command": command_line(), "seed": plan.seed, "held_out": options["holdout"], "validation": told["loss"]}
     told |= {"metrics_p3": p3.means(rows)}

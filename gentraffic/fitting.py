@@ -21,6 +21,7 @@ from gentraffic.bundle import Bundle, place_embedding, station_features, time_em
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.features import Places
 from gentraffic.level import LevelModel, Measured, fit_levels
+from gentraffic.parallel import ALONE, Crew
 from gentraffic.scaling import FLOOR, LEAST, Scaler, cosines
 from gentraffic.training import PLANS, Plan, Prepared, Trainer, batch_of, prepare, source_weights
 from gentraffic.training_data import CADENCES, Source
@@ -62,13 +63,17 @@ def fit_sampler(
     plan: Plan | None = None,
     checkpoint: Path | None = None,
     on_step: Callable[[int, int, float], None] | None = None,
+    crew: Crew = ALONE,
 ) -> tuple[Bundle, dict[str, Any]]:
     """Fit everything and return the bundle (without provenance) and what is worth telling of the run.
 
     sources: training cells. extra_places: contexts without traffic that the station graph also learns from. held_out:
-    sources of locations that decide when to stop. Raises WrongUse when no source has a context.
+    sources of locations that decide when to stop. crew: the processes that train together; each gets the whole result.
+    Raises WrongUse when no source has a context, or several processes are to train what draws at once.
     """
     design = design or Design()
+    if crew.size > 1 and hasattr(SAMPLERS.get(design.sampler), "noise_size"):
+        raise WrongUse(f"{design.sampler} is trained by one process: start it without `accelerate launch`")
     plan = plan or PLANS[design.sampler]
     plan = replace(plan, profile_keep=plan.profile_keep or PROFILE_KEEP) if design.use_profile else plan
     placed = [s for s in sources if s.places is not None]
@@ -106,11 +111,14 @@ def fit_sampler(
         plan,
         checkpoint,
         fingerprint(sources, design),
+        crew,
     )
-    for step, loss in trainer.run():
-        if on_step is not None:
-            on_step(step, plan.steps, loss)
+    with crew.sharing(model):
+        for step, loss in trainer.run():
+            if on_step is not None:
+                on_step(step, plan.steps, loss)
     told = {
+        "processes": crew.size,
         "machine": machine(),
         "threads": torch.get_num_threads(),
         "minutes": round((clock.monotonic() - began) / 60, 2),

@@ -21,6 +21,7 @@ from gentraffic.fomo_data import CADENCES, POI_DIM, Region, placed
 from gentraffic.fomo_scale import FoMoScale, fit_scale_of
 from gentraffic.fomo_training import FoMoPlan, FoMoTrainer
 from gentraffic.level import LevelModel, fit_levels
+from gentraffic.parallel import ALONE, Crew
 from gentraffic.training_data import Source
 from samplers.fomo import SIZES, FoMo
 
@@ -45,9 +46,11 @@ def fit_fomo(
     plan: FoMoPlan | None = None,
     checkpoint: Path | None = None,
     on_step: OnStep | None = None,
+    crew: Crew = ALONE,
 ) -> tuple[FoMoBundle, dict[str, Any]]:
     """Pre-train on all masks and all regions. Returns the bundle, without provenance, and what is worth telling.
 
+    crew: the processes that train together; each gets the whole result.
     Raises WrongUse for two regions of one name or a size that does not exist, BadInput for series that are too short.
     """
     design, plan = design or FoMoDesign(), plan or FoMoPlan()
@@ -69,7 +72,7 @@ def fit_fomo(
         dropout=design.dropout,
         prediction_type=design.prediction_type,
     )
-    trainer = FoMoTrainer(model, regions, scale, plan, checkpoint, fingerprint(regions, asdict(design)))
+    trainer = FoMoTrainer(model, regions, scale, plan, checkpoint, fingerprint(regions, asdict(design)), crew)
     told = {"design": asdict(design), **_run(trainer, on_step)}
     return FoMoBundle(trainer.finish(), scale, levels), told
 
@@ -131,12 +134,14 @@ def parse_share(text: str) -> float:
 
 def _run(trainer: FoMoTrainer, on_step: OnStep | None) -> dict[str, Any]:
     began = clock.monotonic()
-    for step, loss in trainer.run():
-        if not np.isfinite(loss):
-            raise BadInput(f"the loss is not finite at step {step}: give a lower --learning-rate")
-        if on_step is not None:
-            on_step(step, trainer.plan.steps, loss)
+    with trainer.crew.sharing(trainer.model):
+        for step, loss in trainer.run():
+            if not np.isfinite(loss):
+                raise BadInput(f"the loss is not finite at step {step}: give a lower --learning-rate")
+            if on_step is not None:
+                on_step(step, trainer.plan.steps, loss)
     return {
+        "processes": trainer.crew.size,
         "machine": machine(),
         "threads": torch.get_num_threads(),
         "minutes": round((clock.monotonic() - began) / 60, 2),

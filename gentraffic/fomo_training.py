@@ -19,6 +19,7 @@ from gentraffic.checkpoint import moments, numbered, put_moments, resume, save_c
 from gentraffic.errors import BadInput
 from gentraffic.fomo_data import CADENCES, POI_DIM, SIDE, Region, cadences_of
 from gentraffic.fomo_scale import FoMoScale, Told, echo_of, refer, scene_of
+from gentraffic.parallel import ALONE, Crew
 from samplers.fomo import FoMo, Scene
 from samplers.masks import MASKS, known_tokens, values_known
 
@@ -222,10 +223,11 @@ class FoMoTrainer:
         plan: FoMoPlan,
         checkpoint: Path | None = None,
         fingerprint: str = "",
+        crew: Crew = ALONE,
     ) -> None:
         self.model, self.scale, self.plan = model, scale, plan
         self.ladders = [ladder(region) for region in regions]
-        self.checkpoint, self.fingerprint = checkpoint, fingerprint
+        self.checkpoint, self.fingerprint, self.crew = checkpoint, fingerprint, crew
         if plan.frozen:
             model.freeze()
         self.trained = [p for p in model.parameters() if p.requires_grad]
@@ -241,6 +243,7 @@ class FoMoTrainer:
         """Train until the plan is done: (step, loss) after each step."""
         if self.checkpoint is not None and self.checkpoint.exists():
             self._load(self.checkpoint)
+        self.crew.agree(f"{self._identity()} {self.step}")
         while self.step < self.plan.steps:
             loss = self._one_step()
             self.step += 1
@@ -248,7 +251,7 @@ class FoMoTrainer:
             if self.step % self.plan.check_every == 0 or self.step == self.plan.steps:
                 self.history.append((self.step, round(float(np.mean(self._recent)), 5)))
                 self._recent = []
-                if self.checkpoint is not None:
+                if self.checkpoint is not None and self.crew.first:
                     self._save(self.checkpoint)
             yield self.step, loss
 
@@ -277,6 +280,8 @@ class FoMoTrainer:
             loss = model.loss(batch.x, batch.scene, generator)
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
+        for p, slope in zip(self.trained, self.crew.add([p.grad for p in self.trained]), strict=True):
+            p.grad = slope
         torch.nn.utils.clip_grad_norm_(self.trained, 1.0)
         self.optimiser.step()
         decay = min(plan.ema, (self.step + 1) / (self.step + 10))

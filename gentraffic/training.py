@@ -18,6 +18,7 @@ from torch import Tensor
 from gentraffic.checkpoint import moments, numbered, put_moments, resume, save_checkpoint
 from gentraffic.features import Floats
 from gentraffic.level import LevelModel
+from gentraffic.parallel import ALONE, Crew
 from gentraffic.scaling import LEAST, Scaler
 from gentraffic.training_data import Source
 from samplers import WEEK, Condition, Sampler
@@ -204,8 +205,9 @@ class Trainer:
         plan: Plan,
         checkpoint: Path | None,
         fingerprint: str,
+        crew: Crew = ALONE,
     ) -> None:
-        self.model, self.prepared, self.validation = model, prepared, validation
+        self.model, self.prepared, self.validation, self.crew = model, prepared, validation, crew
         self.time, self.scaler, self.plan = time, scaler, plan
         self.checkpoint, self.fingerprint = checkpoint, fingerprint
         self.optimiser = torch.optim.AdamW(
@@ -222,12 +224,13 @@ class Trainer:
         """Train until the plan is done or the validation score has not improved for long: (step, loss) after each."""
         if self.checkpoint is not None and self.checkpoint.exists():
             self._load(self.checkpoint)
+        self.crew.agree(f"{self.fingerprint} {self.plan} {self.step}")
         while self.step < self.plan.steps and not self.stale:
             loss = self._one_step()
             self.step += 1
             if self.step % self.plan.check_every == 0 or self.step == self.plan.steps:
                 self._check()
-                if self.checkpoint is not None:
+                if self.checkpoint is not None and self.crew.first:
                     self._save(self.checkpoint)
             yield self.step, loss
 
@@ -263,9 +266,8 @@ class Trainer:
             for turn in self._turns():
                 loss = turn.loss(x, condition, generator)
                 self.optimiser.zero_grad()  # AdamW leaves alone what has no gradient: the rivals of this turn
-                for p, slope in zip(
-                    turn.parameters, torch.autograd.grad(loss, turn.parameters, allow_unused=True), strict=True
-                ):
+                slopes = self.crew.add(torch.autograd.grad(loss, turn.parameters, allow_unused=True))
+                for p, slope in zip(turn.parameters, slopes, strict=True):
                     p.grad = slope
                 torch.nn.utils.clip_grad_norm_(turn.parameters, 1.0)
                 self.optimiser.step()
