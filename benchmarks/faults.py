@@ -6,6 +6,7 @@ attribute `command`, which names the number of workers). Between a kill of the c
 unfinished folder are torn: cut, altered or deleted.
 
     python benchmarks/faults.py --kills 200 -o faults.json      # some ten minutes of one core; --quick: 12 kills
+    python benchmarks/faults.py --model stouter-base -o base.json
 
 Rows that are in the file already are not run again.
 """
@@ -230,8 +231,11 @@ def main() -> None:
     parser.add_argument("--per-round", type=int, default=20, help="kills while one store is drawn")
     parser.add_argument("--quick", action="store_true", help="12 kills in 2 rounds")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--model", default="stouter-fast", help="what draws; a slower one is killed at more places")
     parser.add_argument("-o", "--out", type=Path, default=Path("faults.json"))
     args = parser.parse_args()
+    WORDS.extend(["--model", args.model])
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background a shell has it ignored, by all
     kills, per = (12, 6) if args.quick else (args.kills, args.per_round)
     rows: dict[str, dict[str, Any]] = json.loads(args.out.read_text()) if args.out.exists() else {}
 

@@ -242,7 +242,9 @@ def _check_cells(ds: xr.Dataset) -> None:
     ids = ds["cell_id"].values
     if ids.dtype.kind not in "iuUT" and not all(isinstance(i, str) for i in ids):
         raise BadInput(f"cell_id is {ids.dtype}, must be whole numbers or text")
-    seen, first, counts = np.unique(ids.astype(str), return_index=True, return_counts=True)
+    seen, first, counts = np.unique(
+        ids if ids.dtype.kind in "iu" else ids.astype(str), return_index=True, return_counts=True
+    )
     if len(seen) < len(ids):
         twice = counts > 1
         name = ids[np.min(first[twice])]
@@ -266,10 +268,11 @@ def _check_cells(ds: xr.Dataset) -> None:
     if ("row" in ds.coords) != ("col" in ds.coords):
         raise BadInput("row and col come together: one of them is missing")
     if "row" in ds.coords:
-        place = np.stack([ds["row"].values, ds["col"].values])
-        if place.dtype.kind not in "iu":
-            raise BadInput(f"row and col are {place.dtype}, must be whole numbers")
-        if np.unique(place, axis=1).shape[1] < len(ids):
+        row, col = ds["row"].values, ds["col"].values
+        if row.dtype.kind not in "iu" or col.dtype.kind not in "iu":
+            raise BadInput(f"row and col are {row.dtype} and {col.dtype}, must be whole numbers")
+        by_place = np.lexsort((col, row))
+        if ((np.diff(row[by_place]) == 0) & (np.diff(col[by_place]) == 0)).any():
             raise BadInput("two cells have the same row and col")
     if "footprint" in ds.coords:
         texts = ds["footprint"].values.astype(object)
