@@ -69,10 +69,6 @@ class Region:
             blocks=blocks[(blocks >= 0).any((1, 2))],
         )
 
-    def with_blocks(self, chosen: NDArray[np.intp]) -> Region:
-        """The same region with some of its blocks: what a few-shot run may train on."""
-        return replace(self, blocks=self.blocks[chosen])
-
     def coarser(self, minutes: int) -> Region:
         """The mean of every `minutes` / cadence steps."""
         k = minutes // self.minutes

@@ -27,7 +27,6 @@ from samplers.fomo_draw import draw_scenes
 
 TASKS = {"short": 48, "long": 16, "generation": 0}  # observed steps of 64
 MEMBERS = 20
-FORECAST_MEMBERS = 6  # enough for a crps beside the expectation, which is what forecasts are judged by
 STEPS = 8
 
 

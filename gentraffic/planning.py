@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 WEEK_S = 7 * 86400
-TABLES = (".parquet", ".csv")
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,10 @@ from torch.nn import functional
 
 from samplers.condition import Condition
 from samplers.fusion import StepEmbedding
-from samplers.hours import Dilated, HourEnter, HourLeave, Surroundings, per_hour
+from samplers.hours import Dilated, HourEnter, HourLeave, Surroundings
 from samplers.sampler import Sampler
 from samplers.schedule import Noise, denoising_loss
+from samplers.week import per_hour
 
 
 class _Layer(nn.Module):
@@ -64,7 +65,7 @@ class DiffWave(Sampler):
         loss_type: str = "mse",
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # diffusers has types in part
-        self.use_time, self.use_place, self.loss_type = use_time, use_place, loss_type
+        self.loss_type = loss_type
         self.noise = Noise(num_train_timesteps=num_train_timesteps, prediction_type=prediction_type)
         self.schedule = self.noise.scheduler()
         self.cadences = tuple(cadences)

@@ -16,14 +16,6 @@ from samplers.condition import WEEK, Condition
 from samplers.week import pool_hours
 
 
-def per_hour(length: int, cadences: Sequence[int]) -> int:
-    """The steps an hour k of a week of `length` steps. Raises ValueError for a length that no cadence has."""
-    k, rest = divmod(length, WEEK)
-    if rest or k not in cadences:
-        raise ValueError(f"{length} steps a week: this model draws {[c * WEEK for c in cadences]}")
-    return k
-
-
 class HourEnter(nn.Module):
     """Some parallel series, each (B, 168 k) -> one position per hour, (B, 168, channels)."""
 

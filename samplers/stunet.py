@@ -21,7 +21,7 @@ from samplers.condition import DAYS, HOURS, WEEK, Condition
 from samplers.fusion import STFFM, StepEmbedding
 from samplers.sampler import Sampler
 from samplers.schedule import Noise, denoising_loss
-from samplers.week import HourMerge, HourSplit, pool_hours
+from samplers.week import HourMerge, HourSplit, per_hour, pool_hours
 
 SPREAD_KNOTS = (
     -4.0,
@@ -155,9 +155,7 @@ class STUNet(Sampler):
     def forward(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """x_t (B, 168 k), t (B,) diffusion steps -> the prediction, like x_t. Raises ValueError for another length."""
         b, steps = x_t.shape
-        k, rest = divmod(steps, WEEK)
-        if rest or k not in self.cadences:
-            raise ValueError(f"{steps} steps a week: this model draws {[c * WEEK for c in self.cadences]}")
+        k = per_hour(steps, self.cadences)
         place = self.of_level(condition.level) + self.of_network(condition.network)
         if self.use_place:
             place = place + self.of_place(condition.place)

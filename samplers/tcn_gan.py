@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from samplers.condition import WEEK, Condition
-from samplers.hours import Dilated, HourEnter, HourLeave, Surroundings, per_hour
+from samplers.hours import Dilated, HourEnter, HourLeave, Surroundings
 from samplers.sampler import Sampler, Turn
 from samplers.schedule import masked_mean, standard_normal
+from samplers.week import per_hour
 
 PENALTY = 10.0  # lambda of Gulrajani et al., section 4
 NOISE, SHARED = 4, 8  # numbers per hour, and per series: a week has surprises of both kinds
@@ -65,7 +66,7 @@ class TCNGAN(Sampler):
         use_profile: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # diffusers has types in part
-        self.use_time, self.use_place, self.cadences = use_time, use_place, tuple(cadences)
+        self.cadences = tuple(cadences)
         told = (place_dim, time_dim, networks, width, cadences, dropout, use_time, use_place, use_profile)
         self.generator = nn.ModuleDict(
             {

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from samplers.condition import WEEK, Condition
-from samplers.hours import HourEnter, HourLeave, Surroundings, per_hour
+from samplers.hours import HourEnter, HourLeave, Surroundings
 from samplers.sampler import Sampler
 from samplers.schedule import standard_normal
+from samplers.week import per_hour
 
 HALVINGS = 3  # 168 -> 84 -> 42 -> 21 positions
 SHORTEST = WEEK >> HALVINGS
@@ -71,7 +72,7 @@ class VAE(Sampler):
         use_profile: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # diffusers has types in part
-        self.use_time, self.use_place, self.latent = use_time, use_place, latent
+        self.latent = latent
         self.cadences = tuple(cadences)
         self.surroundings = Surroundings(
             place_dim, time_dim, networks, width, cadences, dropout, use_time, use_place, use_profile

@@ -7,9 +7,21 @@ the hour after it, one row further down; the last day is the neighbour of the fi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from samplers.condition import WEEK
+
+
+def per_hour(length: int, cadences: Sequence[int]) -> int:
+    """The steps an hour k of a week of `length` steps. Raises ValueError for a length that no cadence has."""
+    k, rest = divmod(length, WEEK)
+    if rest or k not in cadences:
+        raise ValueError(f"{length} steps a week: this model draws {[c * WEEK for c in cadences]}")
+    return k
 
 
 def helix_index(days: int, hours: int, reach: int = 1) -> Tensor:

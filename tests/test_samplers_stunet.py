@@ -190,7 +190,11 @@ def test_saved_and_loaded_it_is_the_same(name: str, changes: dict[str, Any], tmp
     names = {p.name for p in (tmp_path / "model").iterdir()}
     assert names == {"config.json", "diffusion_pytorch_model.safetensors"}
     loaded = type(model).from_pretrained(tmp_path / "model", local_files_only=True, low_cpu_mem_usage=False).eval()
-    assert (loaded.cadences, loaded.use_time, loaded.noise) == (model.cadences, model.use_time, model.noise)
+    assert (loaded.cadences, loaded.config.use_time, loaded.noise) == (
+        model.cadences,
+        model.config.use_time,
+        model.noise,
+    )
     x, condition = batch()
     with torch.no_grad():
         assert torch.equal(loaded(x, steps_of(3), condition), model(x, steps_of(3), condition))
