@@ -83,9 +83,16 @@ def test_the_table_divides_as_it_says(speed: ModuleType) -> None:
         "share_by_clock": 0.25,
     }
     row |= {"peak_rss_mb": 600.0, "threads": 2, "matrix_gflops": 100.0, "matrix_gflops_by_clock": 90.0}
-    store = {"cells": 4000, "seconds": 2.0, "whole_seconds": 5.0, "peak_rss_mb": 650.0, "mb_on_disk": 3.0}
+    store = {
+        "cells": 4000,
+        "seconds": 2.0,
+        "whole_seconds": 5.0,
+        "processor_seconds": 6.0,
+        "peak_rss_mb": 650.0,
+        "mb_on_disk": 3.0,
+    }
     said = speed.table(
         {"stouter-fast|cpu": row | {"load_average": 1.0}, "store|4000": store | {"load_average": 2.0}}
     ).splitlines()
     assert "| stouter-fast | cpu | 1,000 | 2 | 0.50 | 336,000 | 210,000 | 600 | 8.0 | 50% | 25% |" in said
-    assert "| 4,000 | 2.00 | 5.00 | 500 | 650 | 3.0 |" in said
+    assert "| 4,000 | 2.00 | 500 | 5.00 | 6.0 | 650 | 3.0 |" in said
