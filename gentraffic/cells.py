@@ -24,6 +24,7 @@ ID_COLUMNS = ("cell_id", "cellid", "id", "square_id", "squareid", "grid_id", "gr
 STATION_COLUMNS = ("id", "station", "station_id", "site", "site_id", "cell_id", "cellid")
 SUFFIXES = (".geojson", ".json", ".gpkg", ".shp", ".fgb", ".parquet", ".geoparquet")
 MAX_BYTES = 1 << 30
+MAX_OWN = 5_000_000  # cells or stations of an own file, whose polygons take a kilobyte each
 
 
 def read_cells(path: str | Path, *, id_column: str | None = None) -> gpd.GeoDataFrame:
@@ -38,12 +39,12 @@ def read_cells(path: str | Path, *, id_column: str | None = None) -> gpd.GeoData
     import shapely
     from pyproj import CRS
 
-    from poi.grid import MAX_CELLS, utm_crs
+    from poi.grid import utm_crs
     from poi.lattice import row_col
 
     frame = read_vector(path, "cells")
-    if len(frame) > MAX_CELLS:
-        raise BadInput(f"{path} has {len(frame)} cells, more than {MAX_CELLS}: cut it")
+    if len(frame) > MAX_OWN:
+        raise BadInput(f"{path} has {len(frame)} cells, more than {MAX_OWN}: cut it")
     ids = _ids(frame[_id_column(frame, path, id_column)], path)
     shapes = frame.geometry.force_2d()
     _check_polygons(shapes, ids, path)
@@ -71,13 +72,13 @@ def read_stations(path: str | Path, *, id_column: str | None = None) -> gpd.GeoD
     import shapely
     from pyproj import CRS
 
-    from poi.grid import MAX_CELLS, utm_crs
+    from poi.grid import utm_crs
     from poi.osm import read_table
 
     required = (id_column,) if id_column else ()
     table = read_table(path, required, () if id_column else STATION_COLUMNS)
-    if len(table) > MAX_CELLS:
-        raise BadInput(f"{path} has {len(table)} stations, more than {MAX_CELLS}: cut it")
+    if len(table) > MAX_OWN:
+        raise BadInput(f"{path} has {len(table)} stations, more than {MAX_OWN}: cut it")
     column = next((name for name in (*required, *STATION_COLUMNS) if name in table.columns), None)
     notes = []
     if column is not None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 GIB = 2**30
 WORKER_BYTES = 500 * 2**20  # a worker with torch and the network loaded, apart from its chunk
+CELL_BYTES = 640  # what the command holds of a cell while it finds levels and embeddings; measured, 1 to 4 million
 
 
 class Interrupted(KeyboardInterrupt):
@@ -110,9 +111,15 @@ def check_disk(order: Order, folder: Path, kept: int) -> None:
 
 
 def check_memory(order: Order, workers: int) -> None:
-    """Raise BadInput where chunks of so many cells do not fit the memory of so many workers."""
-    need = workers * (3 * order.chunk * order.steps * 4 + WORKER_BYTES)
-    free = free_memory()
+    """Raise BadInput where the cells do not fit the memory, or their chunks that of so many workers."""
+    free, place = free_memory(), order.cells * CELL_BYTES
+    if place + WORKER_BYTES > free:
+        whole = (place + WORKER_BYTES) / GIB
+        raise BadInput(
+            f"{order.cells} cells need {whole:.2f} GiB of memory, {free / GIB:.2f} GiB are free: "
+            "give a smaller area or a larger --cell-size"
+        )
+    need = place + workers * (3 * order.chunk * order.steps * 4 + WORKER_BYTES)
     if need > free:
         raise BadInput(
             f"chunks of {order.chunk} cells x {order.steps} steps need {need / GIB:.2f} GiB of memory for {workers} "

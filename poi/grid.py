@@ -24,7 +24,7 @@ from poi.errors import PoiError
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-MAX_CELLS = 5_000_000
+MAX_CELLS = 20_000_000  # of a grid: the extent of a large country at 250 m
 MIN_CELL_M, MAX_CELL_M = 10.0, 100_000.0
 _COL = 10**6
 _ZONE = 10**13

@@ -208,6 +208,9 @@ def test_little_disk_and_little_memory_are_said_before_the_work(
     monkeypatch.setattr(producing, "free_memory", lambda: 600 * 2**20)
     with pytest.raises(BadInput, match=r"for 2 workers, 0\.59 GiB are free: give fewer --chunk-cells"):
         run(model, tmp_path)
+    monkeypatch.setattr(producing, "CELL_BYTES", 4 * 2**20)  # as ten million cells are to one gigabyte
+    with pytest.raises(BadInput, match=r"cells need .* GiB of memory, 0\.59 GiB are free: give a smaller area"):
+        run(model, tmp_path)
     with pytest.raises(BadInput, match=r"write \.zarr"):
         producing.check_fits(10**9, tmp_path / "x.nc")
     assert list(tmp_path.iterdir()) == []
