@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gentraffic.atomic import check_writable, replacing
-from gentraffic.errors import BadModel, WrongUse
+from gentraffic.errors import BadInput, BadModel, WrongUse
 
 if TYPE_CHECKING:
     import torch
@@ -82,6 +83,15 @@ def _read(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise BadModel(f"{path}: not a whole checkpoint ({error}); delete it to start again") from error
     return note, tensors
+
+
+def finite(loss: float, step: int) -> float:
+    """The loss of a step, so that no checkpoint is written of a run that is lost. Raises BadInput."""
+    if not math.isfinite(loss):
+        raise BadInput(
+            f"the loss is not finite at step {step}: lower the learning rate, or look for wild values in the traffic"
+        )
+    return loss
 
 
 def numbered(**lists: Sequence[Tensor]) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gentraffic.cli_options import COMMON, progress, report, with_options
+from gentraffic.cli_options import COMMON, COUNT, progress, report, with_options
 
 if TYPE_CHECKING:
     from gentraffic.audit import Audit, Target
@@ -31,7 +31,7 @@ FILE = click.Path(path_type=Path)
 @click.option("--shadow-dir", type=FILE, metavar="DIR",
               help="Where their scores are kept, to go on from. [default: MODEL.shadows, here]")  # fmt: skip
 @click.option("--service", metavar="NAME", help="The traffic variable, where a file has several.")
-@click.option("--seed", default=0, show_default=True, help="Of halves, subsets and shadow models.")
+@click.option("--seed", type=COUNT, default=0, show_default=True, help="Of halves, subsets and shadow models.")
 @click.option("--html", type=FILE, metavar="FILE.html", help="A page with plots that needs no network.")
 @with_options(COMMON)
 def audit(

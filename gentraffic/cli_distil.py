@@ -7,7 +7,18 @@ from pathlib import Path
 
 import click
 
-from gentraffic.cli_options import COMMON, CONTEXTS, bundled_cities, command_line, progress, report, with_options
+from gentraffic.cli_options import (
+    AT_LEAST_1,
+    COMMON,
+    CONTEXTS,
+    COUNT,
+    THREADS,
+    bundled_cities,
+    command_line,
+    progress,
+    report,
+    with_options,
+)
 
 FILE = click.Path(path_type=Path)
 
@@ -19,10 +30,10 @@ FILE = click.Path(path_type=Path)
               help="Places to practise on; repeat it. [default: the bundled cities]")  # fmt: skip
 @click.option("--steps", default=2, show_default=True, help="Solver steps of the student.")
 @click.option("--teacher-steps", default=8, show_default=True, help="Solver steps of the teacher.")
-@click.option("--train-steps", type=int, help="Training steps. [default: 1500]")
-@click.option("--batch", type=int, help="Windows per training step. [default: 64]")
-@click.option("--seed", default=0, show_default=True)
-@click.option("--threads", type=int, default=0, help="Threads of torch. [default: all cores]")
+@click.option("--train-steps", type=AT_LEAST_1, help="Training steps. [default: 1500]")
+@click.option("--batch", type=AT_LEAST_1, help="Windows per training step. [default: 64]")
+@click.option("--seed", type=COUNT, default=0, show_default=True)
+@THREADS
 @click.option("--evidence", type=FILE, metavar="FILE.json", help="For the card: finished rows of benchmarks/steps.py.")
 @with_options(COMMON)
 def distil(
@@ -45,16 +56,12 @@ def distil(
     from gentraffic.checkpoint import checkpoint_beside
     from gentraffic.distilling import DISTIL_PLAN, Lesson
     from gentraffic.distilling import distil as teach
-    from gentraffic.errors import WrongUse
     from gentraffic.features import read_places
     from gentraffic.files import read_context
     from gentraffic.model_list import MODELS
     from gentraffic.step_rows import read_steps, steps_table
 
     checkpoint = checkpoint_beside(out)
-    for name, value in (("train-steps", train_steps), ("batch", batch)):
-        if value is not None and value < 1:
-            raise WrongUse(f"--{name} {value}: give 1 or more")
     if threads:
         torch.set_num_threads(threads)
     table = steps_table(read_steps(evidence)) if evidence else ""

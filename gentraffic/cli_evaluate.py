@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from gentraffic.cli_options import COMMON, progress, report, with_options
+from gentraffic.cli_options import COMMON, COUNT, progress, report, with_options
 
 FILE = click.Path(path_type=Path)
 
@@ -23,7 +23,7 @@ FILE = click.Path(path_type=Path)
 @click.option("--scale", default="auto", show_default=True, metavar="auto|none|mean",
               help="auto: nothing is scaled where units agree; relative traffic is multiplied by the mean of --train,"
                    " else so that its mean is that of --real.")  # fmt: skip
-@click.option("--seed", default=0, show_default=True, help="Of the intervals and of the naive rows.")
+@click.option("--seed", type=COUNT, default=0, show_default=True, help="Of the intervals and of the naive rows.")
 @click.option("--html", type=FILE, metavar="FILE.html", help="A page with plots that needs no network.")
 @with_options(COMMON)
 def evaluate(

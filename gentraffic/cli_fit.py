@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from gentraffic.cli_fit_private import DP_OPTIONS, check_private, fit_private
-from gentraffic.cli_options import COMMON, bundled_cities, command_line, progress, report, with_options
+from gentraffic.cli_options import COMMON, COUNT, THREADS, bundled_cities, command_line, progress, report, with_options
 
 if TYPE_CHECKING:
     from gentraffic.training_data import Source
@@ -41,8 +41,8 @@ NAIVE = ("bootstrap", "knn", "climatology")  # gentraffic.naive_model.NAIVE
     "--steps", type=int, help="Training steps at most. [default: 2500, or what takes as long; 60 with --dp-epsilon]"
 )
 @click.option("--batch", type=int, help="Windows, with --dp-epsilon expected cells, per step. [default: 64; 128]")
-@click.option("--seed", default=0, show_default=True)
-@click.option("--threads", type=int, default=0, help="Threads of torch. [default: all cores]")
+@click.option("--seed", type=COUNT, default=0, show_default=True)
+@THREADS
 @click.option(
     "--fusion", default="concat", show_default=True, help="concat, weighted, gated, cross-attention, decoupled."
 )

@@ -8,7 +8,18 @@ from typing import Any
 
 import click
 
-from gentraffic.cli_options import COMMON, command_line, progress, report, with_options
+from gentraffic.cli_options import (
+    AT_LEAST_1,
+    COMMON,
+    COUNT,
+    NOT_NEGATIVE,
+    POSITIVE,
+    THREADS,
+    command_line,
+    progress,
+    report,
+    with_options,
+)
 from gentraffic.errors import WrongUse
 
 FILE = click.Path(path_type=Path)
@@ -91,12 +102,18 @@ def fit_fomo_command(
 @click.option("-o", "--out", type=FILE, required=True, metavar="DIR", help="The model folder to write.")
 @click.option("--few", metavar="SHARE", help="Train on this share of the locations only, e.g. 5%.")
 @click.option("--service", metavar="NAME", help="The traffic variable to learn, where a file has several.")
-@click.option("--steps", default=200, show_default=True, help="Training steps.")
-@click.option("--learning-rate", default=3e-4, show_default=True)
-@click.option("--contrast", default=0.05, show_default=True, help="Weight of the negatives (FoMo eq. 16); 0 is none.")
+@click.option("--steps", type=AT_LEAST_1, default=200, show_default=True, help="Training steps.")
+@click.option("--learning-rate", type=POSITIVE, default=3e-4, show_default=True)
+@click.option(
+    "--contrast",
+    type=NOT_NEGATIVE,
+    default=0.05,
+    show_default=True,
+    help="Weight of the negatives (FoMo eq. 16); 0 is none.",
+)
 @click.option("--all-weights", is_flag=True, help="Train everything, not only adaLN, context and decoder.")
-@click.option("--seed", default=0, show_default=True)
-@click.option("--threads", type=int, default=0, help="Threads of torch. [default: all cores]")
+@click.option("--seed", type=COUNT, default=0, show_default=True)
+@THREADS
 @with_options(COMMON)
 def finetune(
     name: str, model: str, traffic: tuple[Path, ...], context: tuple[Path, ...], out: Path, as_json: bool, quiet: bool,
@@ -121,11 +138,6 @@ def finetune(
 
     checkpoint = checkpoint_beside(out)
     share = None if options["few"] is None else parse_share(options["few"])
-    for option in ("steps", "learning_rate"):
-        if options[option] <= 0:
-            raise WrongUse(f"--{option.replace('_', '-')} {options[option]}: give more than 0")
-    if options["contrast"] < 0:
-        raise WrongUse(f"--contrast {options['contrast']}: give 0 (none) or more")
     if options["threads"]:
         torch.set_num_threads(options["threads"])
     bundle = load_fomo(model)

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gentraffic.cli_options import COMMON, command_line, progress, report, with_options
+from gentraffic.cli_options import (
+    AT_LEAST_1,
+    COMMON,
+    COUNT,
+    POSITIVE,
+    THREADS,
+    command_line,
+    progress,
+    report,
+    with_options,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -40,14 +50,14 @@ def forecast() -> None:
 @click.option(
     "--validation", default=0.15, show_default=True, help="Share that follows and chooses the weights; the rest tests."
 )
-@click.option("--steps", type=int, help="Training batches at most. [default: five epochs, 500 to 20,000]")
-@click.option("--batch", type=int, help="Windows per batch. [default: 128]")
-@click.option("--learning-rate", type=float, help="Of Adam. [default: 0.001]")
-@click.option("--stride", type=int, help="Steps between training windows of a cell. [default: 6]")
+@click.option("--steps", type=AT_LEAST_1, help="Training batches at most. [default: five epochs, 500 to 20,000]")
+@click.option("--batch", type=AT_LEAST_1, help="Windows per batch. [default: 128]")
+@click.option("--learning-rate", type=POSITIVE, help="Of Adam. [default: 0.001]")
+@click.option("--stride", type=AT_LEAST_1, help="Steps between training windows of a cell. [default: 6]")
 @click.option("--backend", default="fast", show_default=True, help="Of the sLSTM: fast (ours), vanilla, cuda (xlstm).")
 @DEVICE
-@click.option("--seed", default=0, show_default=True)
-@click.option("--threads", type=int, default=0, help="Threads of torch. [default: all cores]")
+@click.option("--seed", type=COUNT, default=0, show_default=True)
+@THREADS
 @with_options(COMMON)
 def fit(
     name: str, traffic: tuple[Path, ...], service: tuple[str, ...], out: Path, train: float, validation: float,
@@ -83,9 +93,6 @@ def fit(
     if not (0 < train < 1 and 0 <= validation < 1 and train + validation < 1):
         raise WrongUse(f"--train {train} --validation {validation}: positive shares that leave some steps for the test")
     given = {key: value for key, value in options.items() if value is not None}
-    for key, value in given.items():
-        if key != "seed" and not value > 0:
-            raise WrongUse(f"--{key.replace('_', '-')} {value}: give a positive number")
     if threads:
         torch.set_num_threads(threads)
     check_device(device)

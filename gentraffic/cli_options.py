@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,28 @@ if TYPE_CHECKING:
 CONTEXTS = Path(__file__).parent / "data" / "contexts"
 Tell = Callable[[int, int], None]
 PLACES = ("city", "bbox", "polygon", "cells", "stations", "context")  # the options that name a place
+
+
+class Number(click.ParamType):  # type: ignore[type-arg]  # generic in recent versions of click only
+    """A finite number of at least `least`, or above it. What is wrong about another is told as in the whole program."""
+
+    def __init__(self, kind: type[int] | type[float], least: float, *, above: bool = False) -> None:
+        self.kind, self.least, self.above = kind, least, above
+        self.name = "integer" if kind is int else "float"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number. Raises WrongUse, naming the option and the value."""
+        name = param.opts[0] if param is not None else "value"
+        try:
+            number = self.kind(value)
+        except ValueError:
+            raise WrongUse(f"{name} {value}: give {'a whole number' if self.kind is int else 'a number'}") from None
+        if not math.isfinite(number):
+            raise WrongUse(f"{name} {value}: give a finite number")
+        if number < self.least or (self.above and number == self.least):
+            wanted = f"a number above {self.least:g}" if self.above else f"{self.least:g} or more"
+            raise WrongUse(f"{name} {value}: give {wanted}")
+        return number
 
 
 def _file(**kwargs: Any) -> click.Path:
@@ -46,6 +69,9 @@ COMMON = (
     click.option("--quiet", is_flag=True, help="Print nothing but errors."),
     click.option("--debug", is_flag=True, help="Show the traceback of an error."),
 )
+COUNT, AT_LEAST_1 = Number(int, 0), Number(int, 1)
+NOT_NEGATIVE, POSITIVE, FINITE = Number(float, 0), Number(float, 0, above=True), Number(float, -math.inf)
+THREADS = click.option("--threads", type=COUNT, default=0, help="Threads of torch. [default: all cores]")
 
 
 def with_options(*groups: tuple[Callable[..., Any], ...]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

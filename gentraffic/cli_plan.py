@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gentraffic.cli_options import COMMON, command_line, progress, report, with_options
+from gentraffic.cli_options import (
+    AT_LEAST_1,
+    COMMON,
+    COUNT,
+    FINITE,
+    NOT_NEGATIVE,
+    POSITIVE,
+    command_line,
+    progress,
+    report,
+    with_options,
+)
 
 if TYPE_CHECKING:
     from gentraffic.planning import Load
@@ -19,7 +30,8 @@ JUDGES = (
     click.option("--real", type=FILE, metavar="FILE",
                  help="Measured traffic of the same cells: every plan is judged by it, and planned from it, too."),
     click.option("--history", type=FILE, metavar="FILE", help="Earlier traffic: the same decision from its mean week."),
-    click.option("--time-limit", default=60.0, show_default=True, metavar="SECONDS", help="Of the solver."),
+    click.option("--time-limit", type=POSITIVE, default=60.0, show_default=True, metavar="SECONDS",
+                 help="Of the solver."),
     click.option("--map", "map_file", type=FILE, metavar="FILE.html", help="A map of the plan."),
 )  # fmt: skip
 
@@ -36,16 +48,32 @@ def plan() -> None:
 @click.argument("traffic", type=FILE)
 @click.option("-o", "--out", type=FILE, required=True, metavar="OUT",
               help="Units per cell and hour: .nc .zarr .parquet .csv; or .geojson, a summary per cell.")  # fmt: skip
-@click.option("--units", default=4, show_default=True, help="Radio units per cell.")
-@click.option("--capacity", type=float, metavar="LOAD",
+@click.option("--units", type=AT_LEAST_1, default=4, show_default=True, help="Radio units per cell.")
+@click.option("--capacity", type=POSITIVE, metavar="LOAD",
               help="What one unit serves in a step, in the traffic's unit."
                    " [default: the units of a cell carry the 99th percentile of the load]")  # fmt: skip
-@click.option("--quality", default=1.0, show_default=True, help="Cost of a cell and step in which nothing is served.")
-@click.option("--wear", default=0.2, show_default=True, help="Cost of one switch of one unit.")
-@click.option("--unit-power", default=0.1, show_default=True, help="Cost of one unit awake for a step.")
-@click.option("--load-power", default=0.05, show_default=True, help="Cost of serving what fills one unit.")
-@click.option("--serve", default=0.0, show_default=True, help="Share of the load that must be served in every step.")
-@click.option("--pool", type=int, metavar="N", help="Units awake at once over all cells, at most.")
+@click.option(
+    "--quality",
+    type=NOT_NEGATIVE,
+    default=1.0,
+    show_default=True,
+    help="Cost of a cell and step in which nothing is served.",
+)
+@click.option("--wear", type=NOT_NEGATIVE, default=0.2, show_default=True, help="Cost of one switch of one unit.")
+@click.option(
+    "--unit-power", type=NOT_NEGATIVE, default=0.1, show_default=True, help="Cost of one unit awake for a step."
+)
+@click.option(
+    "--load-power", type=NOT_NEGATIVE, default=0.05, show_default=True, help="Cost of serving what fills one unit."
+)
+@click.option(
+    "--serve",
+    type=NOT_NEGATIVE,
+    default=0.0,
+    show_default=True,
+    help="Share of the load that must be served in every step.",
+)
+@click.option("--pool", type=COUNT, metavar="N", help="Units awake at once over all cells, at most.")
 @with_options(JUDGES)
 @with_options(COMMON)
 def sleep(traffic: Path, out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -> None:
@@ -62,13 +90,10 @@ def sleep(traffic: Path, out: Path, as_json: bool, quiet: bool, debug: bool, **o
     from gentraffic.planning import plan_dataset
 
     _check_outputs(out, options["map_file"], (".nc", ".zarr", ".parquet", ".csv", ".geojson"))
-    for name, least in (("units", 1), ("quality", 0), ("wear", 0), ("unit_power", 0), ("load_power", 0), ("serve", 0)):
-        if not options[name] >= least:
-            raise WrongUse(f"--{name.replace('_', '-')} {options[name]}: give {least} or more")
     load, judge, others, notes = _loads(traffic, options)
     capacity = options["capacity"] or float(np.quantile(judge.values, 0.99)) / options["units"]
     if not capacity > 0:
-        raise WrongUse(f"--capacity {capacity}: give a load above 0")
+        raise WrongUse("the 99th percentile of the load is 0: give --capacity")
     names = ("units", "quality", "wear", "load_power", "unit_power", "serve")
     costs = SleepCosts(unit_load=capacity, **{name: options[name] for name in names})
 
@@ -103,20 +128,28 @@ def sleep(traffic: Path, out: Path, as_json: bool, quiet: bool, debug: bool, **o
 @click.argument("traffic", type=FILE)
 @click.option("-o", "--out", type=FILE, required=True, metavar="OUT",
               help="Blocks per cell and slot: .nc .zarr .parquet .csv; or .geojson, a summary per cell.")  # fmt: skip
-@click.option("--prbs", default=100, show_default=True, help="Physical resource blocks to share in a slot.")
-@click.option("--group", default=2, show_default=True, help="Blocks that are given together.")
-@click.option("--bandwidth", default=180e3, show_default=True, metavar="HZ", help="Of one block.")
-@click.option("--snr-db", default=10.0, show_default=True, help="Mean signal to noise.")
-@click.option("--fading-db", default=0.0, show_default=True, help="Spread of the channel from cell to cell and slot.")
-@click.option("--seed", default=0, show_default=True, help="Of the fading.")
+@click.option(
+    "--prbs", type=AT_LEAST_1, default=100, show_default=True, help="Physical resource blocks to share in a slot."
+)
+@click.option("--group", type=AT_LEAST_1, default=2, show_default=True, help="Blocks that are given together.")
+@click.option("--bandwidth", type=POSITIVE, default=180e3, show_default=True, metavar="HZ", help="Of one block.")
+@click.option("--snr-db", type=FINITE, default=10.0, show_default=True, help="Mean signal to noise.")
+@click.option(
+    "--fading-db",
+    type=NOT_NEGATIVE,
+    default=0.0,
+    show_default=True,
+    help="Spread of the channel from cell to cell and slot.",
+)
+@click.option("--seed", type=COUNT, default=0, show_default=True, help="Of the fading.")
 @click.option(
     "--mbit",
-    type=float,
+    type=POSITIVE,
     metavar="MBIT",
     help="What 1 unit of traffic is. [default: so that the offered load is 70% of what all blocks move]",
 )
 @click.option("--start", metavar="TIME", help="First local time, e.g. 2026-01-05T18:00. [default: the file's first]")
-@click.option("--slots", default=16, show_default=True, help="Steps to plan.")
+@click.option("--slots", type=AT_LEAST_1, default=16, show_default=True, help="Steps to plan.")
 @click.option("--select", metavar="IDS|@FILE", help="Plan only these cells.")
 @with_options(JUDGES)
 @with_options(COMMON)
@@ -128,14 +161,10 @@ def prb(traffic: Path, out: Path, as_json: bool, quiet: bool, debug: bool, **opt
     """
     import numpy as np
 
-    from gentraffic.errors import WrongUse
     from gentraffic.plan_prb import Radio, plan_prb, prb_outcome
     from gentraffic.planning import plan_dataset
 
     _check_outputs(out, options["map_file"], (".nc", ".zarr", ".parquet", ".csv", ".geojson"))
-    for name in ("prbs", "group", "bandwidth"):
-        if not options[name] > 0:
-            raise WrongUse(f"--{name} {options[name]}: give a number above 0")
     load, judge, others, notes = _loads(traffic, options)
     shape = load.values.shape[1:]
     faded = np.random.default_rng(options["seed"]).normal(options["snr_db"], options["fading_db"], shape)
@@ -166,8 +195,10 @@ def prb(traffic: Path, out: Path, as_json: bool, quiet: bool, debug: bool, **opt
 @plan.command(short_help="Where to put new sites (coverage of demand by hour).")
 @click.argument("traffic", type=FILE)
 @click.option("-o", "--out", type=FILE, required=True, metavar="OUT", help="The sites: .geojson or .parquet.")
-@click.option("--sites", type=int, metavar="N", help="New sites. One of --sites and --budget is needed.")
-@click.option("--budget", type=float, metavar="COST", help="What may be spent, with a column `cost` in --candidates.")
+@click.option("--sites", type=AT_LEAST_1, metavar="N", help="New sites. One of --sites and --budget is needed.")
+@click.option(
+    "--budget", type=POSITIVE, metavar="COST", help="What may be spent, with a column `cost` in --candidates."
+)
 @click.option(
     "--candidates",
     type=FILE,
@@ -175,8 +206,10 @@ def prb(traffic: Path, out: Path, as_json: bool, quiet: bool, debug: bool, **opt
     help="Where sites may go: CSV or Parquet with lon, lat[, id][, cost]. [default: the cells' centres]",
 )
 @click.option("--existing", type=FILE, metavar="FILE", help="Sites that stand: CSV or Parquet with lon, lat.")
-@click.option("--radius", default=500.0, show_default=True, metavar="METRES", help="How far a site covers.")
-@click.option("--capacity", type=float, metavar="LOAD", help="What a site carries in an hour. [default: no limit]")
+@click.option(
+    "--radius", type=POSITIVE, default=500.0, show_default=True, metavar="METRES", help="How far a site covers."
+)
+@click.option("--capacity", type=POSITIVE, metavar="LOAD", help="What a site carries in an hour. [default: no limit]")
 @click.option("--goal", default="mean", show_default=True, help="Coverage over all hours (mean), or in the worst-hour.")
 @click.option("--context", type=FILE, metavar="FILE", help="Also plan from its POIs, and population, alone.")
 @with_options(JUDGES)
@@ -199,8 +232,6 @@ def deploy(traffic: Path, out: Path, as_json: bool, quiet: bool, debug: bool, **
     if (options["sites"] is None) == (options["budget"] is None):
         raise WrongUse("give one of --sites N and --budget COST")
     budget = options["budget"] if options["sites"] is None else float(options["sites"])
-    if not (budget > 0 and options["radius"] > 0):
-        raise WrongUse(f"--sites, --budget and --radius must be above 0 ({budget:g}, {options['radius']:g})")
     load, judge, others, notes = _loads(traffic, options)
     cells_m = np.stack([load.ds["x"].values, load.ds["y"].values], axis=1)
     crs = str(load.ds.attrs["crs_wkt"])

@@ -9,7 +9,10 @@ from typing import Any
 import click
 
 from gentraffic.cli_options import (
+    AT_LEAST_1,
     COMMON,
+    COUNT,
+    NOT_NEGATIVE,
     PLACE,
     PLACES,
     command_line,
@@ -34,10 +37,14 @@ FILE = click.Path(path_type=Path)
 @click.option("--days", default=7, show_default=True, help="Local days.")
 @click.option("--freq", default="1h", show_default=True, help="Cadence: 1h, 30min, 15min or 10min.")
 @click.option("--members", default=1, show_default=True, help="Ensemble members; the first has the most likely levels.")
-@click.option("--seed", default=0, show_default=True, help="The same seed, model and place give the same bits.")
-@click.option("--steps", type=int, help="Solver steps. [default: what the model's card recommends]")
+@click.option(
+    "--seed", type=COUNT, default=0, show_default=True, help="The same seed, model and place give the same bits."
+)
+@click.option("--steps", type=AT_LEAST_1, help="Solver steps. [default: what the model's card recommends]")
 @click.option("--solver", help="ddpm, ddim, dpm++ or unipc. [default: dpm++, or what the model's card recommends]")
-@click.option("--guidance", default=1.0, show_default=True, help="Classifier-free guidance; 1 is none.")
+@click.option(
+    "--guidance", type=NOT_NEGATIVE, default=1.0, show_default=True, help="Classifier-free guidance; 1 is none."
+)
 @click.option(
     "--habits", default="", metavar="NETWORK", help="Follow the daily rhythm of a measured network of the model."
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from gentraffic.cli_options import COMMON, progress, report, with_options
+from gentraffic.cli_options import COMMON, COUNT, THREADS, progress, report, with_options
 
 FILE = click.Path(path_type=Path)
 
@@ -47,8 +47,8 @@ FILE = click.Path(path_type=Path)
 )
 @click.option("--horizon", default=1, show_default=True, help="Steps ahead, each fed back into the next.")
 @click.option("--steps", type=int, help="Training steps at most. [default: 800]")
-@click.option("--seed", default=0, show_default=True)
-@click.option("--threads", type=int, default=0, help="Threads of torch. [default: all cores]")
+@click.option("--seed", type=COUNT, default=0, show_default=True)
+@THREADS
 @with_options(COMMON)
 def validate(
     synthetic: Path, real: Path, forecasters: tuple[str, ...], services: tuple[str, ...], few: float, seeds: int,

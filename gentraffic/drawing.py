@@ -6,6 +6,7 @@ the traffic comes from.
 
 from __future__ import annotations
 
+import math
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -72,7 +73,12 @@ class Request:
         return None if self.select is None else select_rows(context, self.select)
 
     def recipe(self, model: Mapping[str, Any]) -> Recipe:
-        """How the model of this provenance draws it. Raises WrongUse for what a distilled model never learned."""
+        """How the model of this provenance draws it. Raises WrongUse, also for what a distilled model never learned."""
+        for option, given, least in (("seed", self.seed, 0), ("members", self.members, 1), ("steps", self.steps, 1)):
+            if given is not None and given < least:
+                raise WrongUse(f"--{option} {given}: give {least} or more")
+        if not 0 <= self.guidance < math.inf:
+            raise WrongUse(f"--guidance {self.guidance}: give 0 or more")
         if "distilled_from" in model:
             steps, solver = int(model["recommended_steps"]), str(model["recommended_solver"])
             for option, asked, only in (("--steps", self.steps, steps), ("--solver", self.solver, solver),

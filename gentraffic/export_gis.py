@@ -64,6 +64,7 @@ def write_geopackage(ds: xr.Dataset, path: str | Path, *, capacity: float | None
     import geopandas as gpd
     import pandas as pd
     import pyogrio
+    from pyogrio.errors import DataLayerError, DataSourceError
 
     names = services(ds)
     columns: dict[str, Any] = {"cell_id": ds["cell_id"].values, "lon": ds["lon"].values, "lat": ds["lat"].values}
@@ -86,8 +87,11 @@ def write_geopackage(ds: xr.Dataset, path: str | Path, *, capacity: float | None
                 rows += len(block)
             pyogrio.write_dataframe(about, hidden, layer="about", driver="GPKG")
             hidden.replace(temporary)
+        except (DataSourceError, DataLayerError) as error:  # GDAL's words for a full disk among them
+            raise OSError(f"{error} (is the disk full?)") from error
         finally:
             hidden.unlink(missing_ok=True)
+            hidden.with_name(hidden.name + "-journal").unlink(missing_ok=True)
     return {"cells": len(cells), "rows": rows, "columns": [name for name in cells.columns if name != "geometry"]}
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gentraffic.errors import BadInput, WrongUse
+from gentraffic.errors import WrongUse
 from gentraffic.fitting import INFLATE, _measured, machine
 from gentraffic.fomo_bundle import FoMoBundle
 from gentraffic.fomo_data import CADENCES, POI_DIM, Region, placed
@@ -136,8 +136,6 @@ def _run(trainer: FoMoTrainer, on_step: OnStep | None) -> dict[str, Any]:
     began = clock.monotonic()
     with trainer.crew.sharing(trainer.model):
         for step, loss in trainer.run():
-            if not np.isfinite(loss):
-                raise BadInput(f"the loss is not finite at step {step}: give a lower --learning-rate")
             if on_step is not None:
                 on_step(step, trainer.plan.steps, loss)
     return {

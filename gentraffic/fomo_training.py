@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gentraffic.checkpoint import moments, numbered, put_moments, resume, save_checkpoint
+from gentraffic.checkpoint import finite, moments, numbered, put_moments, resume, save_checkpoint
 from gentraffic.errors import BadInput
 from gentraffic.fomo_data import CADENCES, POI_DIM, SIDE, Region, cadences_of
 from gentraffic.fomo_scale import FoMoScale, Told, echo_of, refer, scene_of
@@ -245,7 +245,7 @@ class FoMoTrainer:
             self._load(self.checkpoint)
         self.crew.agree(f"{self._identity()} {self.step}")
         while self.step < self.plan.steps:
-            loss = self._one_step()
+            loss = finite(self._one_step(), self.step + 1)
             self.step += 1
             self._recent.append(loss)
             if self.step % self.plan.check_every == 0 or self.step == self.plan.steps:

@@ -44,6 +44,8 @@ def load_fitted(folder: str | Path, device: str = "cpu") -> tuple[Fitted, str]:
 
     Every file is checked against its hash. Raises BadModel for a folder that is missing, changed or of another kind.
     """
+    if not (Path(folder) / "provenance.json").is_file():
+        raise BadModel(f"no forecaster in {folder}: give a folder of `gentraffic forecast fit`")
     path, provenance, sha256 = read_folder(Path(folder))
     name = provenance.get("forecaster")
     if name not in FORECASTERS:

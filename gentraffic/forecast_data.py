@@ -49,9 +49,12 @@ def split(network: Network, train: float = TRAIN, validation: float = VALIDATION
     """Training, validation and test part in time order; the scalers of all three see the training part only.
 
     Targets of one part never lie in another. The past of a window may reach into the part before; that of a test window
-    does not reach the training part as long as the forecaster's context is shorter than the validation part.
+    does not reach the training part as long as the forecaster's context is shorter than the validation part. Raises
+    BadInput where no step is left to train on.
     """
     first, second = round(network.steps * train), round(network.steps * (train + validation))
+    if first < 1:
+        raise BadInput(f"too short a series: --train {train:g} of {network.steps} steps is none")
     return (
         Part(network, 0, first, first),
         Part(network, first, second, first),

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from forecasters.windows import Windows
-from gentraffic.checkpoint import moments, put_moments, resume, save_checkpoint
+from gentraffic.checkpoint import finite, moments, put_moments, resume, save_checkpoint
 
 MOST_CHECKED = 4096  # validation windows scored at each check, evenly spread
 
@@ -77,7 +77,7 @@ class Trainer:
         if self.checkpoint is not None and self.checkpoint.exists():
             self._load(self.checkpoint)
         while self.step < self.steps and not self._stale:
-            loss = self._one_step()
+            loss = finite(self._one_step(), self.step + 1)
             self.step += 1
             if self.step % self.plan.check_every == 0 or self.step == self.steps:
                 self._check()

@@ -136,6 +136,10 @@ def _check_use(
     own = named[0] if named and named[0] in ("--cells", "--stations") else None
     if own and cell_size is not None:
         raise WrongUse(f"--cell-size does not go with {own}, which bring their own cells")
+    from poi.grid import MAX_CELL_M, MIN_CELL_M
+
+    if cell_size is not None and not MIN_CELL_M <= cell_size <= MAX_CELL_M:
+        raise WrongUse(f"--cell-size {cell_size:g}: give {MIN_CELL_M:g} to {MAX_CELL_M:g} metres")
     if radius_m is not None and own != "--stations":
         raise WrongUse("a coverage radius goes with --stations only")
     if radius_m is not None and not (math.isfinite(radius_m) and 0 < radius_m <= 50_000):
@@ -172,16 +176,16 @@ def _named(city: str, offline: bool) -> tuple[str, BaseGeometry]:
     import difflib
 
     from gentraffic.network import fetch_place
-    from poi.errors import PlaceNotFound
+    from poi.errors import NetworkFailed, PlaceNotFound
 
     if not city.strip():
         raise WrongUse("--city is empty: give a name such as 'Trento, Italy'")
     try:
         boundary, name = fetch_place(city.strip(), offline=offline)
-    except PlaceNotFound as error:
+    except (NetworkFailed, PlaceNotFound) as error:
         bundled = [path.stem for path in Path(__file__).parent.glob("data/contexts/*.nc")]
         near = difflib.get_close_matches(city.strip().lower(), bundled, n=1)
-        raise PlaceNotFound(f"{error}; did you mean --city {near[0]}?" if near else str(error)) from error
+        raise type(error)(f"{error}; did you mean --city {near[0]}?" if near else str(error)) from error
     return name, boundary
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic.errors import NoData, WrongUse
+from gentraffic.plan_solver import solve
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -50,7 +51,7 @@ def plan_deploy(
 
     Raises NoData where nothing can be bought or nothing is left to cover, WrongUse for an unknown goal."""
     from scipy import sparse
-    from scipy.optimize import Bounds, LinearConstraint, milp
+    from scipy.optimize import Bounds, LinearConstraint
 
     if goal not in GOALS:
         raise WrongUse(f"--goal {goal}: give one of {', '.join(GOALS)}")
@@ -111,7 +112,7 @@ def plan_deploy(
         price[:worst] = -(by_demand @ weight)[:worst]
     lower, upper = np.zeros(width), np.ones(width)
     lower[:stand] = 1.0
-    found = milp(
+    found = solve(
         price,
         constraints=rows,
         bounds=Bounds(lower, upper),

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic.errors import BadInput, NoData, WrongUse
+from gentraffic.plan_solver import solve
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -102,7 +103,7 @@ def plan_prb(
     Raises NoData where the cells outnumber the groups, WrongUse where the programme is too large, BadInput for
     arrivals that are not finite."""
     from scipy import sparse
-    from scipy.optimize import Bounds, LinearConstraint, milp
+    from scipy.optimize import Bounds, LinearConstraint
 
     cells, steps = arrivals.shape
     if not np.isfinite(arrivals).all():
@@ -152,7 +153,7 @@ def plan_prb(
     upper = np.full(width, np.inf)
     upper[z] = 1
     bounds = Bounds(np.zeros(width), upper)
-    found = milp(
+    found = solve(
         price,
         constraints=constraints,
         bounds=bounds,
@@ -166,7 +167,7 @@ def plan_prb(
     best = int(np.argmin(totals))
     bound = found.mip_dual_bound
     if bound is None or bound > totals[best] * (1 + 1e-6):  # HiGHS 1.12 was seen to call a worse plan the optimum
-        relaxed = milp(price, constraints=constraints, bounds=bounds)
+        relaxed = solve(price, constraints=constraints, bounds=bounds)
         bound = relaxed.fun if relaxed.fun is not None else 0.0
     return PrbPlan(plans[best], max(0.0, 1 - float(bound) / totals[best]))
 

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic.errors import BadInput, NoData
+from gentraffic.plan_solver import solve
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -149,7 +150,7 @@ def _solve(
 ) -> tuple[Ints, float]:
     """The linear programme over u (cells, steps, X) and its changes v (cells, steps - 1, X): (plan, relative gap)."""
     from scipy import sparse
-    from scipy.optimize import Bounds, LinearConstraint, milp
+    from scipy.optimize import Bounds, LinearConstraint
 
     cells, steps, x = price.shape[0], price.shape[1], costs.units
     number = np.arange(cells * steps * x).reshape(cells, steps, x)
@@ -176,7 +177,7 @@ def _solve(
         limits.append(np.full(steps, float(pool)))
     lower = np.zeros(u + changes)
     lower[:u] = (least[..., None] > np.arange(x)).ravel()
-    found = milp(
+    found = solve(
         np.concatenate([np.diff(price, axis=2).ravel(), np.full(changes, costs.wear)]),
         constraints=LinearConstraint(sparse.vstack(blocks), ub=np.concatenate(limits)),
         bounds=Bounds(lower, np.ones(u + changes)),

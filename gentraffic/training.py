@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gentraffic.checkpoint import moments, numbered, put_moments, resume, save_checkpoint
+from gentraffic.checkpoint import finite, moments, numbered, put_moments, resume, save_checkpoint
 from gentraffic.features import Floats
 from gentraffic.level import LevelModel
 from gentraffic.parallel import ALONE, Crew
@@ -226,7 +226,7 @@ class Trainer:
             self._load(self.checkpoint)
         self.crew.agree(f"{self.fingerprint} {self.plan} {self.step}")
         while self.step < self.plan.steps and not self.stale:
-            loss = self._one_step()
+            loss = finite(self._one_step(), self.step + 1)
             self.step += 1
             if self.step % self.plan.check_every == 0 or self.step == self.plan.steps:
                 self._check()
