@@ -121,7 +121,7 @@ WRONG = [
     (["run", "--model", "m", "--history", "short.nc", "-o", "x.nc"], 5, "12 steps, a day (24) is needed"),
     (["run", "--model", "m", "--history", "other.csv", "--scaler", "model", "-o", "x.nc"], 5, "was not fitted on cell"),
     (["run", "--model", "m", "--history", "t.nc", "--horizon", "0", "-o", "x.nc"], 2, "--horizon 0"),
-    (["run", "--model", "nowhere", "--history", "t.nc", "-o", "x.nc"], 6, "no model"),
+    (["run", "--model", "nowhere", "--history", "t.nc", "-o", "x.nc"], 6, "no forecaster"),
     (["score", "--model", "m", "--traffic", "t.nc", "--service", "sms"], 2, "no service 'sms'"),
     (["score", "--model", "m", "--traffic", "t.nc", "--horizon", "60"], 5, "no 60 steps in a part of 36"),
     (["score", "--model", "m", "--traffic", "t.nc", "--html", "page.txt"], 2, "unknown suffix"),
