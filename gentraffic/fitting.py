@@ -32,7 +32,7 @@ from samplers import SAMPLERS, Sampler
 from samplers.stunet import SPREAD_KNOTS, hats
 
 PLACE_DIM = TIME_DIM = 32
-SPREAD_PRIOR = 100.0  # hours' worth of the other networks' spread
+FEW_HOURS, FEW_CELLS = 100.0, 10  # what speaks for all networks where one has little to say
 DRIFT_PRIOR = 20  # cells
 PROFILE_KEEP = 0.85  # of the windows of a model that takes the past are told it
 INFLATE = 1.05  # on the residuals of levels: they were estimated from the same locations that chose the features
@@ -139,9 +139,11 @@ def profile_spreads(
 
     Standard deviations of no network (all together), then of each, at the values SPREAD_KNOTS of the profile: on a
     logarithmic scale quiet hours depart several times further than busy ones, and networks differ by a factor of three.
-    A spread taken too wide lets the network invent departures.
+    A spread taken too wide lets the network invent departures, and a handful of cells may depart together: the log of a
+    network's spread is shrunk towards that of all, as if FEW_CELLS of its cells had been like all.
     """
     square, count = np.zeros((2, 1 + len(prepared), len(SPREAD_KNOTS)))
+    cells = np.array([0, *(len(p.source.ratio) for p in prepared)], dtype=np.float64)
     for p in prepared if plan.profile_keep else []:
         for i in range(4):
             x, condition, _ = batch_of([p], time, scaler, plan, i, noisy=False)
@@ -152,13 +154,13 @@ def profile_spreads(
             count[p.network] += weight.sum(0).numpy()
     if not count.any():
         return 0.5
-    square[0], count[0] = (
-        square.sum(axis=0) + SPREAD_PRIOR * square.sum() / count.sum(),
-        count.sum(axis=0) + SPREAD_PRIOR,
-    )
-    square[1:] += SPREAD_PRIOR * square[0] / count[0]  # where a network has few hours like that, it is as the others
-    count[1:] += SPREAD_PRIOR
-    spread = np.sqrt(square / count).clip(0.05, 1.0).round(4)
+    square[0], count[0] = cells @ square, cells @ count
+    square[0], count[0] = square[0] + FEW_HOURS * square[0].sum() / count[0].sum(), count[0] + FEW_HOURS
+    whole = square[0] / count[0]
+    each = (square[1:] + FEW_HOURS * whole) / (count[1:] + FEW_HOURS)
+    share = (cells / (cells + FEW_CELLS))[1:, None]
+    log = np.concatenate([np.log(whole)[None], share * np.log(each) + (1 - share) * np.log(whole)])
+    spread = np.exp(log / 2).clip(0.05, 1.0).round(4)
     return tuple(tuple(row) for row in spread.tolist())
 
 
