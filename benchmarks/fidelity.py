@@ -50,7 +50,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
 }
 PLAN_MINUTES = 2.0  # of one core: what the steps of gentraffic.training.PLANS take
-P2_FOLDS, P2_MEMBERS = 2, 20
+P2_FOLDS, P2_MEMBERS = 2, 100
 MANY = 100  # members of one more row of the full model: with so many, how they are spread no longer matters
 NEAR_M = 3000.0  # of Milan, what lies so near to the measured cells
 
