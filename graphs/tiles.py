@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from graphs.graphmae import GraphMAE
 from graphs.station import RADIUS_M, station_graph
 
-MOST_EDGES = 5_000_000  # directed, in one square with its halo: about half a gigabyte while it is embedded
+MOST_EDGES = 1_500_000  # directed, in one square with its halo: about 150 MB while it is embedded
 
 Blocks = NDArray[np.int64]
 
