@@ -92,6 +92,10 @@ def produce(
             raise Interrupted(
                 f"interrupted; {done} of {tasks} tasks are kept: run the same command again to resume"
             ) from None
+        except Exception:
+            if not any((folder / "done").glob("*.json")):  # nothing to resume from, as where the scheduler is not there
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
         mean = mean_of(folder, order)
         finish(folder, order, out)
     return Produced(mean, kept, tasks, began, time.perf_counter())

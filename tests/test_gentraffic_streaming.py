@@ -290,6 +290,7 @@ def test_a_scheduler_that_is_there_is_joined_and_one_that_is_not_is_said(
 
     with pytest.raises(NetworkFailed, match="no scheduler answers there"):
         draw_store(model, context(CELLS), REQUEST, tmp_path / "n.zarr", scheduler="tcp://127.0.0.1:1")
+    assert not list(tmp_path.glob(".n.zarr*"))
     with distributed.LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address=":0") as cluster:
         with pytest.raises(WrongUse, match="has no workers"):
             draw_store(model, context(CELLS), REQUEST, tmp_path / "n.zarr", scheduler=cluster.scheduler_address)
