@@ -1,14 +1,18 @@
-"""What plans are worth that come from generated traffic: FoMo's Figure 11 on `uomo_*` and Milan.
+"""What plans are worth that come from forecast and generated traffic: FoMo's Figure 11 on `uomo_*` and Milan.
 
-    python benchmarks/planning.py --data ../shared/data -o planning.json            # some ten minutes of one core
+    python benchmarks/planning.py --data ../shared/data -o planning.json            # a quarter of an hour of one core
     python benchmarks/planning.py --data ../shared/data -o quick.json --quick       # one fold, few steps: does it run?
 
 sleep and prb: the two days from hour 120 on (sleep) and 16 hours of the first of them (prb), of cells at locations that
-the model never saw (Milan: 25 cells, the last week). Each decision is made from the real traffic (hindsight), from the
-hours before (mean by hour of the day), and from `stouter` with POIs alone (20 members, the city mean known), and is
-judged by the real traffic. deploy: one new site per held-out patch of 4x4 cells, which covers its cell and the
-four beside it; judged by the users of each hour. Residents are the users of the hours 0 to 5, as a census would count.
-Rows are written as they are done: run the same command again to go on.
+no model saw (Milan: 25 cells, the last week). Each decision is made from the real traffic (hindsight), from all hours
+before (mean by hour of the day), from `stouter` with POIs alone (20 members, the city mean known), and from what a FoMo
+says (8 members) that knows the last 16 hours (sleep) or 48 (prb), its long-term and short-term tasks; for sleep a
+second row knows as much as history does, two weeks at most. All are judged by the real traffic.
+deploy: one new site per held-out patch of 4x4 cells, which covers its cell and the four beside it; judged by the users
+of each hour; stouter and FoMo generate from POIs alone.
+Residents are the users of the hours 0 to 5, as a census would count.
+Each fold fits a stouter and a FoMo of the smallest size to the other locations; that FoMo never saw Milan. Rows are
+written as they are done: run the same command again to go on; `--only` limits them to those of one model.
 """
 
 from __future__ import annotations
@@ -23,19 +27,50 @@ from typing import Any
 import numpy as np
 import torch
 from fidelity import CITIES, cities
+from foundation import load
 from numpy.typing import NDArray
 
+from gentraffic.calendar import make_calendar
 from gentraffic.fitting import fit_sampler, split_source
+from gentraffic.fomo_bundle import FoMoBundle
+from gentraffic.fomo_fitting import FoMoDesign, fit_fomo, split
+from gentraffic.fomo_given import HISTORY_HOURS, Given, context_of, draw_unmeasured
+from gentraffic.fomo_sampling import Field, draw_field
+from gentraffic.fomo_training import FoMoPlan
 from gentraffic.p1 import model_row, week_of
 from gentraffic.plan_deploy import Ground, coverage, plan_deploy
 from gentraffic.plan_prb import Radio, plan_prb, prb_outcome
 from gentraffic.plan_sleep import SleepCosts, plan_sleep, sleep_outcome
+from gentraffic.sampling import Recipe
+from gentraffic.schema import local_time
+from gentraffic.sources import read_milan_5x5
 from gentraffic.training import Plan
 
 Floats = NDArray[np.float64]
-TARGET, LONG, SHORT = 120, 48, 16  # first hour of what is planned, hours of sleep and of prb
+LONG, SHORT = 48, 16  # hours of sleep and of prb
+KNOWN = {"sleep": {"fomo": 16, "fomo, all hours before": HISTORY_HOURS}, "prb": {"fomo": 48}}  # hours told, by row
+WHEN = {"sleep": (120, LONG), "prb": (120, SHORT)}  # first hour of what is planned, and how many
+MILAN_WHEN = {"sleep": (504, 168), "prb": (512, SHORT)}
+MILAN = "milan-5x5"
 UNITS, PRBS, GROUP = 4, 100, 2
+MEMBERS = 8  # of FoMo
 Rows = dict[str, list[dict[str, Any]]]  # decision|city -> one outcome per fold, by strategy
+Forecasts = Callable[[str, int, int], dict[str, Floats]]  # decision, first hour, hours -> (members, cells, hours)
+
+
+def keep(done: Rows, key: str, fold: int, row: dict[str, Any]) -> None:
+    """Add strategies to the row of one fold."""
+    rows = done.setdefault(key, [])
+    found = [r for r in rows if r["fold"] == fold]
+    if found:
+        found[0].update(row)
+    else:
+        rows.append({"fold": fold, **row})
+
+
+def finished(done: Rows, key: str, fold: int, **told: Any) -> bool:
+    """Whether a fold has such a row, with these entries."""
+    return any(row["fold"] == fold and told.items() <= row.items() for row in done.get(key, []))
 
 
 def by_hour(past: Floats, first: int, hours: int) -> Floats:
@@ -94,59 +129,118 @@ def mean_day_of(week: Floats) -> Floats:
     return week.reshape(len(week), -1, 24).mean(axis=1).T
 
 
-def city_rows(
-    city: str, held: Any, drawn: Floats, users: Floats, done: Rows, fold: int, limit_s: float, fomo: Any
+def operate(
+    done: Rows, city: str, fold: int, series: Floats, when: dict[str, tuple[int, int]], plans: Forecasts, limit_s: float
 ) -> None:
-    """The three decisions for the held-out cells of one city and fold."""
+    """sleep and prb of the cells of one city: series (cells, hours) is what really came."""
+    for decision, (at, hours) in when.items():
+        live = (series[:, at:].max(axis=1) > 0) & (series[:, :at].max(axis=1) > 0)
+        real = series[live, at : at + hours]
+        strategies = {name: load_[:, live] for name, load_ in plans(decision, at, hours).items()}
+        if decision == "sleep":
+            keep(done, f"sleep|{city}", fold, sleep_row(strategies, real))
+        elif live.sum() >= 16:
+            keep(done, f"prb|{city}", fold, prb_row(strategies, real, limit_s))
+
+
+def deploy(done: Rows, city: str, fold: int, held: Any, days: dict[str, Floats], day_users: Floats) -> None:
+    """One new site per patch of the held-out cells of one city: days, strategy -> (24, cells) demand."""
+    xy = held.places.xy_m[held.rows]
+    cell_m = float(np.min(np.diff(np.unique(xy[:, 0]))))
+    keep(done, f"deploy|{city}", fold, deploy_row(days, day_users, xy, cell_m, len(np.unique(xy // 10_000, axis=0))))
+
+
+def city_rows(city: str, held: Any, drawn: Floats, users: Floats, done: Rows, fold: int, limit_s: float) -> None:
+    """The three decisions for the held-out cells of one city and fold, without FoMo."""
     real = week_of(held)
-    live = (real[:, TARGET:].max(axis=1) > 0) & (real[:, :TARGET].max(axis=1) > 0)
     drawn = drawn * real.mean() / drawn.mean()  # the city's mean is known to its planner
-    for decision, hours in (("sleep", LONG), ("prb", SHORT)):
-        now = slice(TARGET, TARGET + hours)
-        strategies = {
-            "real (hindsight)": real[None, live, now],
-            "history": by_hour(real[live, :TARGET], TARGET, hours),
-            "stouter, POIs only": drawn[:, live, now],
+
+    def plans(decision: str, at: int, hours: int) -> dict[str, Floats]:
+        now = slice(at, at + hours)
+        return {
+            "real (hindsight)": real[None, :, now],
+            "history": by_hour(real[:, :at], at, hours),
+            "stouter, POIs only": drawn[..., now],
         }
-        if fomo is not None:
-            strategies["fomo, continued"] = fomo(city, held, hours)[:, live]
-        row = sleep_row(strategies, real[live, now]) if decision == "sleep" else {}
-        if decision == "prb" and live.sum() >= 16:
-            row = prb_row(strategies, real[live, now], limit_s)
-        if row:
-            done.setdefault(f"{decision}|{city}", []).append({"fold": fold, **row})
-    places = held.places
-    xy = places.xy_m[held.rows]
-    patches = len(np.unique(xy // 10_000, axis=0))
+
+    operate(done, city, fold, real, WHEN, plans, limit_s)
     day_users = mean_day_of(users)
     days = {
         "real (hindsight)": day_users,
         "stouter, POIs only": mean_day_of(drawn.mean(axis=0)),
-        "POIs alone": np.tile(np.expm1(places.counts[held.rows]).sum(axis=1), (24, 1)),
+        "POIs alone": np.tile(np.expm1(held.places.counts[held.rows]).sum(axis=1), (24, 1)),
         "residents alone": np.tile(day_users[:6].mean(axis=0), (24, 1)),
     }
-    cell_m = float(np.min(np.diff(np.unique(xy[:, 0]))))
-    done.setdefault(f"deploy|{city}", []).append({"fold": fold, **deploy_row(days, day_users, xy, cell_m, patches)})
+    deploy(done, city, fold, held, days, day_users)
 
 
-def milan_rows(data: Path, done: Rows, limit_s: float) -> None:
-    """sleep and prb on the 25 measured cells: the last week, from the three before."""
-    from gentraffic.sources import read_milan_5x5
+def milan_rows(ds: Any, done: Rows, limit_s: float) -> None:
+    """sleep and prb on the 25 measured cells: the last week, from the three before, without FoMo."""
+    hourly = milan_hours(ds)
 
-    ds = read_milan_5x5(data / "traffic" / "milan_5x5_internet_10min.csv")
-    hourly = ds["internet"].values.astype(np.float64).reshape(25, -1, 6).sum(axis=2)
-    first = 21 * 24
-    for decision, hours in (("sleep", 168), ("prb", SHORT)):
-        at = first if decision == "sleep" else first + 8
-        week = np.stack([hourly[:, at - 168 * k : at - 168 * k + hours] for k in (1, 2, 3)]).mean(axis=0)
-        strategies = {
+    def plans(decision: str, at: int, hours: int) -> dict[str, Floats]:
+        weeks = [hourly[:, at - 168 * k : at - 168 * k + hours] for k in (1, 2, 3)]
+        return {
             "real (hindsight)": hourly[None, :, at : at + hours],
             "history": by_hour(hourly[:, :at], at, hours),
-            "history, same hours of the week": week[None],
+            "history, same hours of the week": np.mean(weeks, axis=0)[None],
         }
-        real = hourly[:, at : at + hours]
-        row = sleep_row(strategies, real) if decision == "sleep" else prb_row(strategies, real, limit_s)
-        done[f"{decision}|milan-5x5"] = [{"fold": 0, **row}]
+
+    operate(done, MILAN, 0, hourly, MILAN_WHEN, plans, limit_s)
+
+
+def milan_hours(ds: Any) -> Floats:
+    """(25, hours) of read_milan_5x5."""
+    out: Floats = ds["internet"].values.astype(np.float64).reshape(25, -1, 6).sum(axis=2)
+    return out
+
+
+def continued(
+    bundle: FoMoBundle, context: Any, rows: NDArray[np.int64], series: Floats, first: int, recipe: Recipe
+) -> Forecasts:
+    """What FoMo says of the hours that follow those of KNOWN, as `sample --history` draws it.
+
+    series: (cells, hours) of the context's `rows`, from the hour of the week `first` on.
+    """
+
+    def plans(decision: str, at: int, hours: int) -> dict[str, Floats]:
+        out = {}
+        for name, most in KNOWN[decision].items():
+            given = min(at, most)
+            values = np.full((context.sizes["cell"], given + hours), np.nan, dtype=np.float32)
+            values[rows, :given] = series[:, at - given : at]
+            hour = (first + np.arange(at - given, at + hours)) % 168.0
+            field = Field(context, values, np.full_like(values, np.nan), hour, 60, given)
+            out[name] = draw_field(bundle, field, recipe, cells=rows.tolist()).astype(np.float64)
+        return out
+
+    return plans
+
+
+def fomo_rows(
+    bundle: FoMoBundle, recipe: Recipe, context: Any, held: Any, users: Floats, done: Rows, fold: int, limit_s: float
+) -> None:
+    """The three decisions for the held-out cells of one city and fold, from FoMo."""
+    real, city = week_of(held), held.network
+    location = context["location"].values
+    near = np.flatnonzero(
+        np.isin(location, location[held.rows])
+    )  # what lies further says nothing where levels are known
+    rows = np.searchsorted(near, held.rows)
+    plans = continued(bundle, context.isel(cell=near), rows, real, held.weekday * 24, recipe)
+    operate(done, city, fold, real, WHEN, plans, limit_s)
+    calendar = make_calendar(f"2021-03-{1 + held.weekday:02d}", 7, "1h", "Asia/Shanghai")  # 1 March is a Monday
+    drawn = draw_unmeasured(bundle, context, calendar, recipe, cells=held.rows.tolist(), on_step=None)
+    days = {"fomo, POIs only": mean_day_of(drawn.astype(np.float64).mean(axis=0))}
+    deploy(done, city, fold, held, days, mean_day_of(users))
+
+
+def fomo_milan_rows(bundle: FoMoBundle, recipe: Recipe, ds: Any, done: Rows, limit_s: float) -> None:
+    """sleep and prb of Milan, which the bundle must not have seen, from FoMo."""
+    hourly, start = milan_hours(ds), local_time(ds)[0]
+    context = context_of(Given(ds, None, None, "internet"))
+    plans = continued(bundle, context, np.arange(25), hourly, start.day_of_week * 24 + start.hour, recipe)
+    operate(done, MILAN, 0, hourly, MILAN_WHEN, plans, limit_s)
 
 
 def text(done: Rows) -> str:
@@ -163,7 +257,7 @@ def text(done: Rows) -> str:
         for key, folds in done.items():
             if key.split("|")[0] != decision:
                 continue
-            for name in [n for n in folds[0] if n != "fold"]:
+            for name in [n for n in folds[0] if n != "fold" and all(n in fold for fold in folds)]:
                 digits = 3 if decision == "deploy" else 1
                 values = [f"{float(how([fold[name][k] for fold in folds])):.{digits}f}" for k in keys]
                 lines.append(f"| {key.split('|')[1]} | {name} | " + " | ".join(values) + " |")
@@ -177,28 +271,50 @@ def main() -> None:
     parser.add_argument("-o", "--out", type=Path, required=True, help="JSON of finished rows")
     parser.add_argument("--folds", type=int, nargs="*", default=[0, 1], help="which of five folds by location")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--fomo-steps", type=int, default=400, help="training steps of each fold's FoMo")
+    parser.add_argument(
+        "--only", nargs="*", default=["stouter", "fomo"], help="rows of stouter and naive ones, or fomo"
+    )
     parser.add_argument("--quick", action="store_true", help="one fold and few steps")
     args = parser.parse_args()
     torch.set_num_threads(1)
     done: Rows = json.loads(args.out.read_text()) if args.out.exists() else {}
-    limit_s = 2.0 if args.quick else 15.0
+    limit_s, steps, members = (0.5, 10, 2) if args.quick else (15.0, args.fomo_steps, MEMBERS)
     sources, contexts = cities(args.data)
+    pairs = [pair for pair in load(args.data) if pair[1].network in CITIES]
+    milan = read_milan_5x5(args.data / "traffic" / "milan_5x5_internet_10min.csv")
     plan = replace(Plan(), seed=args.seed, **({"steps": 60, "warmup": 20} if args.quick else {}))
-    users = users_of(args.data)
+    fomo_plan = replace(FoMoPlan(), steps=steps, warmup=max(1, steps // 8), seed=args.seed)
+    recipe, users = Recipe(seed=args.seed, members=members), users_of(args.data)
+    if "stouter" in args.only and not finished(done, "stouter", -1):  # -1: Milan, which is in no fold
+        milan_rows(milan, done, limit_s)
+        keep(done, "stouter", -1, {})
+        write(done, args.out, MILAN)
     for fold in args.folds[:1] if args.quick else args.folds:
-        if any(row["fold"] == fold for row in done.get(f"deploy|{CITIES[-1]}", [])):
-            continue
         parts = {s.network: split_source(s, 5, fold, args.seed) for s in sources if s.network in CITIES}
-        bundle, _ = fit_sampler([parts[s.network][0] if s.network in parts else s for s in sources], plan=plan)
-        drawn = model_row(bundle, contexts, parts, args.seed, None)
-        for city, (_, held) in parts.items():
-            city_rows(city, held, drawn[city], users[city](held.cell_id), done, fold, limit_s, None)
-        args.out.write_text(json.dumps(done))
-        print(f"fold {fold} done", flush=True)
-    if "sleep|milan-5x5" not in done:
-        milan_rows(args.data, done, limit_s)
-        args.out.write_text(json.dumps(done))
+        if "stouter" in args.only and not finished(done, "stouter", fold):
+            bundle, _ = fit_sampler([parts[s.network][0] if s.network in parts else s for s in sources], plan=plan)
+            drawn = model_row(bundle, contexts, parts, args.seed, None)
+            for city, (_, held) in parts.items():
+                city_rows(city, held, drawn[city], users[city](held.cell_id), done, fold, limit_s)
+            keep(done, "stouter", fold, {})
+            write(done, args.out, f"fold {fold}, stouter")
+        if "fomo" in args.only and not finished(done, "fomo", fold, steps=steps):
+            train = [split(pair, 5, fold, args.seed)[0] for pair in pairs]
+            fomo, told = fit_fomo(train, design=FoMoDesign(size="0.3m"), plan=fomo_plan)
+            for city, (_, held) in parts.items():
+                fomo_rows(fomo, recipe, contexts[city], held, users[city](held.cell_id), done, fold, limit_s)
+            if fold == args.folds[0]:
+                fomo_milan_rows(fomo, recipe, milan, done, limit_s)
+            keep(done, "fomo", fold, {"steps": steps, "loss": told["loss"], "minutes": told["minutes"]})
+            write(done, args.out, f"fold {fold}, fomo")
     print(text(done))
+
+
+def write(done: Rows, path: Path, what: str) -> None:
+    """Keep what is finished."""
+    path.write_text(json.dumps(done))
+    print(f"{what} done", flush=True)
 
 
 def users_of(data: Path) -> dict[str, Callable[[NDArray[Any]], Floats]]:
