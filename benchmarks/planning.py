@@ -53,7 +53,7 @@ WHEN = {"sleep": (120, LONG), "prb": (120, SHORT)}  # first hour of what is plan
 MILAN_WHEN = {"sleep": (504, 168), "prb": (512, SHORT)}
 MILAN = "milan-5x5"
 UNITS, PRBS, GROUP = 4, 100, 2
-MEMBERS = 8  # of FoMo
+DRAWN, MEMBERS = 20, 8  # members of stouter and of FoMo
 Rows = dict[str, list[dict[str, Any]]]  # decision|city -> one outcome per fold, by strategy
 Forecasts = Callable[[str, int, int], dict[str, Floats]]  # decision, first hour, hours -> (members, cells, hours)
 
@@ -279,13 +279,14 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     done: Rows = json.loads(args.out.read_text()) if args.out.exists() else {}
-    limit_s, steps, members = (0.5, 10, 2) if args.quick else (15.0, args.fomo_steps, MEMBERS)
+    limit_s, steps, members = (2.0, 10, 2) if args.quick else (15.0, args.fomo_steps, MEMBERS)
     sources, contexts = cities(args.data)
     pairs = [pair for pair in load(args.data) if pair[1].network in CITIES]
     milan = read_milan_5x5(args.data / "traffic" / "milan_5x5_internet_10min.csv")
     plan = replace(Plan(), seed=args.seed, **({"steps": 60, "warmup": 20} if args.quick else {}))
     fomo_plan = replace(FoMoPlan(), steps=steps, warmup=max(1, steps // 8), seed=args.seed)
-    recipe, users = Recipe(seed=args.seed, members=members), users_of(args.data)
+    recipe = Recipe(seed=args.seed, members=members, steps=2 if args.quick else Recipe.steps)
+    users = users_of(args.data)
     if "stouter" in args.only and not finished(done, "stouter", -1):  # -1: Milan, which is in no fold
         milan_rows(milan, done, limit_s)
         keep(done, "stouter", -1, {})
@@ -294,7 +295,7 @@ def main() -> None:
         parts = {s.network: split_source(s, 5, fold, args.seed) for s in sources if s.network in CITIES}
         if "stouter" in args.only and not finished(done, "stouter", fold):
             bundle, _ = fit_sampler([parts[s.network][0] if s.network in parts else s for s in sources], plan=plan)
-            drawn = model_row(bundle, contexts, parts, args.seed, None)
+            drawn = model_row(bundle, contexts, parts, args.seed, recipe.steps, members=4 if args.quick else DRAWN)
             for city, (_, held) in parts.items():
                 city_rows(city, held, drawn[city], users[city](held.cell_id), done, fold, limit_s)
             keep(done, "stouter", fold, {})
