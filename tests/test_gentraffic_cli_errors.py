@@ -117,10 +117,14 @@ def test_the_solver_hears_an_interrupt() -> None:
     rng = np.random.default_rng(0)
     weights, worth = rng.integers(1, 100, (60, 400)), rng.integers(1, 100, 400)
     began = time.monotonic()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # background shells have it ignored
     threading.Timer(1.0, lambda: signal.raise_signal(signal.SIGINT)).start()
-    with pytest.raises(KeyboardInterrupt):
-        solve(
-            -worth, constraints=LinearConstraint(weights, ub=weights.sum(axis=1) / 2), integrality=np.ones(400),
-            bounds=Bounds(0, 1), options={"time_limit": 12.0},
-        )  # fmt: skip
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            solve(
+                -worth, constraints=LinearConstraint(weights, ub=weights.sum(axis=1) / 2), integrality=np.ones(400),
+                bounds=Bounds(0, 1), options={"time_limit": 12.0},
+            )  # fmt: skip
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert time.monotonic() - began < 8

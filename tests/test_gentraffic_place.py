@@ -240,7 +240,7 @@ def test_data_of_no_use(pois: Path, tmp_path: Path) -> None:
         ({"bbox": (9.180, 45.4501, 9.188, 45.4560), "osm": pois}, NoData, "no points of interest in pois.csv"),
         ({"bbox": box, "osm": pois, "timezone": "Europe/Rom"}, BadInput, "unknown time zone"),
         ({"bbox": (0, 40, 20, 55), "osm": pois}, PoiError, "split it|--cell-size"),
-        ({"bbox": (9, 45, 13, 48), "osm": pois, "cell_size": 100}, PoiError, "--cell-size"),
+        ({"bbox": (9, 45, 15, 50), "osm": pois, "cell_size": 100}, PoiError, "--cell-size"),
         ({"bbox": box, "osm": tmp_path / "none.osm"}, BadFile, "does not exist"),
         ({"osm": pois_csv(tmp_path / "b.csv", (9, 45, "amenity", "bench"))}, NoData, "no points of interest"),
     ):
