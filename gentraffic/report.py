@@ -18,6 +18,7 @@ from gentraffic.export_volumes import capacity_in
 from gentraffic.html_page import asset, bullets, escaped, filled, terms, whole_page, write_html
 from gentraffic.report_card import Card, find_card
 from gentraffic.schema import check_traffic, one_service, services
+from gentraffic.units import readable
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -57,7 +58,7 @@ def page(
 ) -> tuple[str, list[str]]:
     """The page that `write_report` writes, and the titles of its sections."""
     check_traffic(ds)
-    ds = text.readable(ds)
+    ds = readable(ds)
     pair = change_pair(ds, service)
     service = pair[1] if pair else one_service(ds, service)
     limit = None if capacity is None else capacity_in(capacity, ds, service)

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from gentraffic.html_page import asset, escaped, filled, write_html
 from gentraffic.schema import check_traffic, local_time, member_band, one_service, units_words
 from gentraffic.shapes import cell_shapes
+from gentraffic.units import readable
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -48,7 +49,8 @@ class Marker:
 def write_map(ds: xr.Dataset, path: str | Path, *, service: str | None = None, markers: Sequence[Marker] = ()) -> None:
     """Write one service of `ds` (the first unless named) as a page with a map, a time slider and the cells' series.
 
-    Several members are shown as their mean, with their band in the series. `path` ends in .html.
+    Several members are shown as their mean, with their band in the series; small volumes in a smaller unit. `path` ends
+    in .html.
     Raises WrongUse for the suffix or an unknown service, BadInput where `ds` breaks the schema or cannot be written.
     """
     write_html(path, page(ds, service=service, markers=markers))
@@ -57,6 +59,7 @@ def write_map(ds: xr.Dataset, path: str | Path, *, service: str | None = None, m
 def page(ds: xr.Dataset, *, service: str | None = None, markers: Sequence[Marker] = ()) -> str:
     """The page that `write_map` writes."""
     check_traffic(ds)
+    ds = readable(ds)
     data = map_data(ds, one_service(ds, service)) | {"markers": [[m.lat, m.lon, m.text] for m in markers]}
     parts = {
         "title": escaped(data["title"]),

@@ -21,8 +21,9 @@ from gentraffic.model_list import MODELS
 from gentraffic.report import change_pair, page
 from gentraffic.report_card import bullets, find_card
 from gentraffic.report_figures import typical_week
-from gentraffic.report_text import amount, number, readable
+from gentraffic.report_text import amount, number
 from gentraffic.schema import local_time
+from gentraffic.units import readable
 
 needs_model = pytest.mark.skipif(not (MODELS / "stouter-base").is_dir(), reason="no bundled model in this checkout")
 

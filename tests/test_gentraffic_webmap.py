@@ -261,3 +261,13 @@ def test_a_browser_runs_nothing_that_the_data_say(tmp_path: Path) -> None:
     assert "<title>owned" not in dom
     assert dom.count("<script") == 3
     assert "<img" not in dom
+
+
+def test_small_volumes_are_shown_in_a_smaller_unit() -> None:
+    ds = traffic()
+    name = next(iter(ds.data_vars))
+    ds[name] = xr.full_like(ds[name], 0.00025).assign_attrs(ds[name].attrs | {"units": "TB"})
+    data = _data(webmap.page(ds))
+    assert data["units"] == "MB"
+    assert data["total"]["mean"][0] == pytest.approx(250 * ds.sizes["cell"], rel=1e-4)
+    assert ds[name].attrs["units"] == "TB"  # the file is left alone

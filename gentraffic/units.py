@@ -1,0 +1,35 @@
+"""Units of volume that a reader can take in: 0.3 GB rather than 0.0003 TB."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+LADDER = ("k", "M", "G", "T", "P")
+AMOUNTS = ("B", "bit")
+
+
+def readable(ds: xr.Dataset) -> xr.Dataset:
+    """`ds` with amounts in a smaller unit, such as GB for TB, where even the busiest cell carries less than 1 of it.
+
+    Services in the same units stay in the same units.
+    """
+    levels: dict[str, float] = {}
+    for variable in ds.data_vars.values():
+        level = float(variable.mean(dim=[d for d in variable.dims if d != "cell"], dtype=np.float64).max())
+        units = str(variable.attrs["units"])
+        levels[units] = max(level, levels.get(units, 0.0))
+    out = ds
+    for name, variable in ds.data_vars.items():
+        units, factor = str(variable.attrs["units"]), 1.0
+        level = levels[units]
+        while units[:1] in LADDER[1:] and units[1:] in AMOUNTS and 0 < level * factor < 1:
+            units, factor = LADDER[LADDER.index(units[0]) - 1] + units[1:], factor * 1000.0
+        if factor != 1:
+            values = (variable * np.float32(factor)).astype(np.float32)
+            out = out.assign({str(name): values.assign_attrs(variable.attrs | {"units": units})})
+    return out
