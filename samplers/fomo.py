@@ -160,8 +160,14 @@ class FoMo(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree abou
         condition = self.of_step(_sinusoids(t, z.shape[-1])) + self._cadence(scene.minutes)
         condition = functional.silu(condition + self.of_network(scene.network) + self.of_observed(summary))
         keys = None if bool(live.all()) else live[:, None, None, :]
+        # in training, tokens of nothing are left out of all that treats tokens one by one; drawing keeps its shape, so
+        # that a block's bits do not depend on its neighbours in the batch
+        there = None if keys is None or not self.training else live.flatten().nonzero().squeeze(1)
+        z = z if there is None else z.flatten(0, 1)[there]
         for block in self.blocks:
-            z = block(z, condition, keys)
+            z = block(z, condition, keys, there)
+        if there is not None:
+            z = _put_back(z, there, *live.shape)
         shift, scale = self.ada(condition).unsqueeze(1).chunk(2, -1)
         return self._untokens(self.leave(self.norm(z) * (1 + scale) + shift), h, w, steps)
 
@@ -306,18 +312,30 @@ class _Block(nn.Module):
         nn.init.zeros_(self.ada.weight)
         nn.init.zeros_(self.ada.bias)
 
-    def forward(self, z: Tensor, condition: Tensor, keys: Tensor | None) -> Tensor:
-        """z (B, n, C), condition (B, C), keys (B, 1, 1, n) which tokens exist or None for all -> (B, n, C)."""
-        b, n, c = z.shape
-        shift1, scale1, gate1, shift2, scale2, gate2 = self.ada(condition).unsqueeze(1).chunk(6, -1)
+    def forward(self, z: Tensor, condition: Tensor, keys: Tensor | None, there: Tensor | None = None) -> Tensor:
+        """z (B, n, C), condition (B, C), keys (B, 1, 1, n) which tokens exist or None for all -> (B, n, C).
+
+        there: (N,) the flat indices of the tokens that exist, where z holds these alone: (N, C) -> (N, C).
+        """
+        c = z.shape[-1]
+        b, n = (z.shape[0], z.shape[1]) if there is None or keys is None else (len(keys), keys.shape[-1])
+        ada = self.ada(condition)
+        ada = ada.unsqueeze(1) if there is None else ada[there // n]
+        shift1, scale1, gate1, shift2, scale2, gate2 = ada.chunk(6, -1)
         qkv = self.qkv(self.norm1(z) * (1 + scale1) + shift1)
+        qkv = qkv if there is None else _put_back(qkv, there, b, n)
         q, k, v = qkv.view(b, n, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)
-        mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=keys)
-        mixed = self.out(mixed.transpose(1, 2).reshape(b, n, c))
+        mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=keys).transpose(1, 2).reshape(b, n, c)
+        mixed = self.out(mixed if there is None else mixed.flatten(0, 1)[there])
         z = z + gate1 * functional.dropout(mixed, self.dropout, self.training)
         mixed = self.mlp(self.norm2(z) * (1 + scale2) + shift2)
         out: Tensor = z + gate2 * functional.dropout(mixed, self.dropout, self.training)
         return out
+
+
+def _put_back(tokens: Tensor, there: Tensor, b: int, n: int) -> Tensor:
+    """Tokens that exist (N, C) at their flat indices, zeros elsewhere: (b, n, C)."""
+    return tokens.new_zeros(b * n, tokens.shape[-1]).index_copy(0, there, tokens).view(b, n, -1)
 
 
 TIME_WAVES = 2 * 4 + 2 * 2 + 1  # day and its first overtones, week and its first, weekend

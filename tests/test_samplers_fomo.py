@@ -108,6 +108,25 @@ def test_the_loss_ignores_targets_at_observed_positions() -> None:
     assert loss(hidden) != loss(x)
 
 
+def test_training_leaves_out_tokens_of_nothing_and_learns_the_same() -> None:
+    model, s = awake(), scene()
+    s.exists[2, 1:, :, 16:] = False  # cells, and stretches of cells
+    x = torch.randn(B, SIDE, SIDE, T)
+    passed: list[int] = []
+    model.blocks[0].mlp.register_forward_hook(lambda _, z, out: passed.append(z[0].numel() // 32))
+
+    def slopes() -> list[torch.Tensor]:
+        model.zero_grad()
+        model.loss(x, s, torch.Generator().manual_seed(4)).backward()  # type: ignore[no-untyped-call]
+        return [torch.zeros(1) if w.grad is None else w.grad.clone() for w in model.parameters()]
+
+    drawing = slopes()
+    model.train()
+    for mine, theirs in zip(slopes(), drawing, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
+    assert passed == [B * SIDE * SIDE * 2, B * SIDE * SIDE * 2 - 2 - 12]
+
+
 def test_the_loss_at_first_is_the_mean_square_of_the_target() -> None:
     model, s = FoMo(width=32, depth=1, heads=2, prediction_type="epsilon"), scene()
     x = torch.randn(B, SIDE, SIDE, T)
