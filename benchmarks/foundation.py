@@ -11,8 +11,8 @@ Parts, each resumable row by row (run the same command again); `--only` limits t
   unseen     leaving one city out: zero-shot, and fine-tuned on 5% and 10% of its locations
   scaling    sizes that this machine allows, fold 0, equal steps
   ablations  no users, no POIs, no contrastive fine-tuning, random mask only, other predictions; fold 0
-`mae_p9999` and `rmse_p9999` are of the expectation (one solver step), `crps` of the members. 95% intervals by bootstrap
-over locations.
+`mae_p9999` and `rmse_p9999` are of the expectation (one solver step), `crps` of the members (at most six for short and
+long). 95% intervals by bootstrap over locations.
 """
 
 from __future__ import annotations

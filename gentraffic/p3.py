@@ -27,6 +27,7 @@ from samplers.fomo_draw import draw_scenes
 
 TASKS = {"short": 48, "long": 16, "generation": 0}  # observed steps of 64
 MEMBERS = 20
+CONTINUED = 6  # members at most where part of the window is observed: crps is fair, and their spread is small
 STEPS = 8
 
 
@@ -240,7 +241,8 @@ def rows_of(
                 for row, drawn in naive_rows(part, task, seed).items():
                     out[f"{name}|{task}|{row}"] = [scores(part, task, drawn)]
             for users in (False, True) if part.held.users is not None else (False,):
-                drawn = model_members(bundle, part, task, users=users, members=members, seed=seed, city_mean=city_mean)
+                count = min(members, CONTINUED) if TASKS[task] else members
+                drawn = model_members(bundle, part, task, users=users, members=count, seed=seed, city_mean=city_mean)
                 row = f"{label}, users" if users else label
                 out[f"{name}|{task}|{row}"] = [scores(part, task, drawn, first_is_expectation=True)]
     return out
