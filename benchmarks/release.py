@@ -1,9 +1,10 @@
-"""Make everything that is bundled, from the public data: contexts of six places and `stouter-base`.
+"""Make what is bundled, from the public data: contexts of six places, `stouter-base` and `fomo-base`.
 
-    python benchmarks/release.py --data ../shared/data --work /tmp/release --evidence p1.json
+    python benchmarks/release.py --data ../shared/data --work /tmp/release --evidence p1.json --fomo-evidence fomo.md
+    python benchmarks/release.py --data ../shared/data --work /tmp/release --only fomo --fomo-evidence fomo.md
 
-Contexts are what `gentraffic fetch` writes; the model is what `gentraffic fit stouter` writes; this script only types
-the commands. `--steps` shortens training for a trial.
+Contexts are what `gentraffic fetch` writes; the models are what `gentraffic fit stouter` and `gentraffic fit fomo`
+write; this script only types the commands. `--steps` shortens training for a trial.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from gentraffic.cli_options import CONTEXTS
@@ -26,6 +28,8 @@ PLACES = {
     "porto": ("porto-centre.osm.pbf", 250),
     "helsinki": ("helsinki-centre.osm.pbf", 250),
 }
+PARTS = ("contexts", "stouter", "fomo")
+FOMO_STEPS = 4000
 
 
 def run(*words: object) -> None:
@@ -39,14 +43,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--evidence", type=Path, help="rows of benchmarks/fidelity.py for the model card")
-    parser.add_argument("--steps", type=int)
-    parser.add_argument("--only-contexts", action="store_true")
+    parser.add_argument("--evidence", type=Path, help="rows of benchmarks/fidelity.py for stouter-base's card")
+    parser.add_argument("--fomo-evidence", type=Path, help="Markdown for fomo-base's card (benchmarks/foundation.py)")
+    parser.add_argument("--steps", type=int, help="training steps of every model, for a trial")
+    parser.add_argument("--only", nargs="*", choices=PARTS, default=PARTS)
     args = parser.parse_args()
-    data, work = args.data, args.work
-    work.mkdir(parents=True, exist_ok=True)
+    args.work.mkdir(parents=True, exist_ok=True)
     CONTEXTS.mkdir(parents=True, exist_ok=True)
     MODELS.mkdir(parents=True, exist_ok=True)
+    if "contexts" in args.only:
+        fetch_contexts(args.data)
+    if {"stouter", "fomo"} & set(args.only):
+        words = import_traffic(args.data, args.work)
+    if "stouter" in args.only:
+        write_traffic(read_beijing(args.data / "traffic" / "beijing_stations_168h.npz"), args.work / "beijing.nc")
+        more: list[object] = ["--traffic", args.work / "beijing.nc"]
+        for place in sorted(CONTEXTS.glob("*.nc")):
+            more += ["--context", place]
+        fit("stouter", args.work / "stouter-base", args.evidence, [*words, *more], args.steps)
+    if "fomo" in args.only:
+        more = ["--context", CONTEXTS / "milan.nc"]
+        fit("fomo", args.work / "fomo-base", args.fomo_evidence, [*words, *more], args.steps or FOMO_STEPS)
+
+
+def fetch_contexts(data: Path) -> None:
+    """Milan's context and those of the five places, into the package."""
     milan = data / "milan"
     run("fetch", "--cells", milan / "telecom-grid.geojson", "--osm", milan / "osm_pois.csv",
         "--sites", milan / "opencellid_lte_sites.csv",
@@ -55,26 +76,27 @@ def main() -> None:
     for name, (file, cell_m) in PLACES.items():
         run("fetch", "--osm", data / "osm" / file, "--cell-size", cell_m, "--place", name.title(),
             "-o", CONTEXTS / f"{name}.nc")  # fmt: skip
-    if args.only_contexts:
-        return
+
+
+def import_traffic(data: Path, work: Path) -> list[object]:
+    """The traffic that both models learn from, in `work`: the options that name it."""
     words: list[object] = []
     for city in ("sd", "nc", "nj"):
         traffic, context = work / f"uomo_{city}.nc", work / f"uomo_{city}_context.nc"
         run("import", "uomo", data / "traffic" / f"uomo_{city}.npz", "-o", traffic, "--context", context)
         words += ["--traffic", traffic, "--context", context]
-    write_traffic(read_milan_5x5(data / "traffic" / "milan_5x5_internet_10min.csv", milan / "telecom-grid.geojson"),
-                  work / "milan_5x5.nc")  # fmt: skip
-    write_traffic(read_beijing(data / "traffic" / "beijing_stations_168h.npz"), work / "beijing.nc")
-    words += ["--traffic", work / "milan_5x5.nc", "--traffic", work / "beijing.nc"]
-    for place in sorted(CONTEXTS.glob("*.nc")):
-        words += ["--context", place]
-    more: list[object] = ["--evidence", args.evidence] if args.evidence else []
-    if args.steps:
-        more += ["--steps", args.steps]
-    out = work / "stouter-base"
-    run("fit", "stouter", *words, "--holdout", 0, "--threads", 1, "-o", out, *more)
-    shutil.rmtree(MODELS / "stouter-base", ignore_errors=True)
-    shutil.copytree(out, MODELS / "stouter-base")
+    milan = read_milan_5x5(data / "traffic" / "milan_5x5_internet_10min.csv", data / "milan" / "telecom-grid.geojson")
+    write_traffic(milan, work / "milan_5x5.nc")
+    return [*words, "--traffic", work / "milan_5x5.nc"]
+
+
+def fit(sampler: str, out: Path, evidence: Path | None, words: Sequence[object], steps: int | None) -> None:
+    """Train on every location and put the model into the package."""
+    more: list[object] = ["--evidence", evidence] if evidence else []
+    more += ["--steps", steps] if steps else []
+    run("fit", sampler, *words, "--holdout", 0, "--threads", 1, "-o", out, *more)
+    shutil.rmtree(MODELS / out.name, ignore_errors=True)
+    shutil.copytree(out, MODELS / out.name)
 
 
 if __name__ == "__main__":
