@@ -10,7 +10,7 @@ scaling per city and fold; 95% intervals by bootstrap over locations. Rows that 
 P2: the last week of Milan's 5x5 after 23 days; week 1 of nc and nj after week 0, in two folds by location: both weeks
 of the other fold's ground train. Same condition, windows and seed for every sampler, and as many core-minutes
 (`--minutes` per fit; the steps that fill them are those of PLANS in proportion). Every row is written as it is done:
-run the same command again to go on.
+run the same command again to go on. `usual week` is what the samplers are told of a cell's past, drawn as it is.
 """
 
 from __future__ import annotations
@@ -155,8 +155,10 @@ def run_p2(rows: Rows, args: argparse.Namespace) -> None:
             if ("climatology" if name == "naive" else name) + key in rows.done["p2"]:
                 continue
             if name == "naive":
-                drawn = {network: p2.naive_rows(part) for network, part in later.items()}
-                for row in ("climatology", "earlier weeks"):
+                drawn = {
+                    n: p2.naive_rows(part) | {"usual week": p2.usual_row(train, part)} for n, part in later.items()
+                }
+                for row in ("climatology", "earlier weeks", "usual week"):
                     rows.add("p2", row + key, {n: p2.score(drawn[n][row], later[n]) for n in later})
             elif name in SAMPLERS:
                 bundle, told = fit(Design(**SAMPLERS[name], use_profile=True), train, args)

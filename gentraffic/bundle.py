@@ -27,7 +27,7 @@ from gentraffic.features import Places, fit_scale
 from gentraffic.level import LevelModel, both
 from gentraffic.model_list import MODELS
 from gentraffic.model_list import names as bundled_models
-from gentraffic.scaling import Scaler
+from gentraffic.scaling import Scaler, Usual
 
 if TYPE_CHECKING:
     import torch
@@ -175,7 +175,9 @@ def _network(folder: Path, sampler: str) -> Any:
 
 
 def _scaler(folder: Path) -> Scaler:
-    return Scaler(**json.loads((folder / "scaler.json").read_text(encoding="utf-8")))
+    told = json.loads((folder / "scaler.json").read_text(encoding="utf-8"))
+    usual = told.pop("usual", None)
+    return Scaler(**told, usual=None if usual is None else Usual(**usual))
 
 
 @contextmanager

@@ -22,9 +22,10 @@ from gentraffic.errors import BadInput, WrongUse
 from gentraffic.features import Places
 from gentraffic.level import LevelModel, Measured, fit_levels
 from gentraffic.parallel import ALONE, Crew
-from gentraffic.scaling import FLOOR, LEAST, Scaler, cosines
+from gentraffic.scaling import FLOOR, Scaler, cosines
 from gentraffic.training import PLANS, Plan, Prepared, Trainer, batch_of, prepare, source_weights
 from gentraffic.training_data import CADENCES, Source
+from gentraffic.usual import FEW_CELLS, ahead, fit_usual
 from graphs.graphmae import GraphMAE, pretrain
 from graphs.station import station_graph
 from graphs.temporal import temporal_graph
@@ -32,7 +33,7 @@ from samplers import SAMPLERS, Sampler
 from samplers.stunet import SPREAD_KNOTS, hats
 
 PLACE_DIM = TIME_DIM = 32
-FEW_HOURS, FEW_CELLS = 100.0, 10  # what speaks for all networks where one has little to say
+FEW_HOURS = 100.0  # what speaks for all networks where one has little to say
 DRIFT_PRIOR = 20  # cells
 PROFILE_KEEP = 0.85  # of the windows of a model that takes the past are told it
 INFLATE = 1.05  # on the residuals of levels: they were estimated from the same locations that chose the features
@@ -89,7 +90,9 @@ def fit_sampler(
     )
     temporal, station = fit_graphs([*(s.places for s in placed if s.places is not None), *extra_places], levels, design)
     scaler = fit_scaler(sources)
-    scaler = replace(scaler, drift=fit_drift(sources)) if design.use_profile else scaler
+    if design.use_profile:
+        usual = fit_usual(sources)
+        scaler = replace(scaler, drift=fit_drift(sources, usual.memory), usual=usual)
     networks = tuple(s.network for s in sources)
     if len(set(networks)) < len(networks):
         raise WrongUse(f"networks must differ by name, these are {', '.join(networks)}")
@@ -99,9 +102,11 @@ def fit_sampler(
         return place_embedding(station, source.places, levels)[source.rows]
 
     prepared = prepare(sources, embed, levels, networks, PLACE_DIM)
-    spread = profile_spreads(prepared, time_embedding(temporal), scaler, plan)
+    departures = profile_departures(prepared, time_embedding(temporal), scaler, plan)
     torch.manual_seed(plan.seed)
-    model = build(design, len(networks), tuple(k for k in CADENCES if any(k in s.cadences for s in sources)), spread)
+    model = build(
+        design, len(networks), tuple(k for k in CADENCES if any(k in s.cadences for s in sources)), departures
+    )
     trainer = Trainer(
         model,
         prepared,
@@ -132,17 +137,20 @@ def fit_sampler(
     return Bundle(trainer.finish(), temporal, station, scaler, levels, networks, sampler=design.sampler), told
 
 
-def profile_spreads(
-    prepared: Sequence[Prepared], time: Tensor, scaler: Scaler, plan: Plan
-) -> tuple[tuple[float, ...], ...] | float:
-    """How far weeks depart from the profile that they are told, as STUNet takes it; 0.5 where none is told.
+Table = tuple[tuple[float, ...], ...]
 
-    Standard deviations of no network (all together), then of each, at the values SPREAD_KNOTS of the profile: on a
-    logarithmic scale quiet hours depart several times further than busy ones, and networks differ by a factor of three.
-    A spread taken too wide lets the network invent departures, and a handful of cells may depart together: the log of a
-    network's spread is shrunk towards that of all, as if FEW_CELLS of its cells had been like all.
+
+def profile_departures(
+    prepared: Sequence[Prepared], time: Tensor, scaler: Scaler, plan: Plan
+) -> tuple[Table, Table] | tuple[float, float]:
+    """How far weeks depart from the profile that they are told, and to which side; 0.5 and 0 where none is told.
+
+    Standard deviations and means of no network (all together), then of each, at the values SPREAD_KNOTS of the profile:
+    on a logarithmic scale quiet hours depart several times further than busy ones, and networks differ by a factor of
+    three. A spread taken too wide lets the network invent departures, and a handful of cells may depart together: means
+    and the log of the mean square are shrunk towards those of all, as if FEW_CELLS of its cells had been like all.
     """
-    square, count = np.zeros((2, 1 + len(prepared), len(SPREAD_KNOTS)))
+    sums = np.zeros((3, 1 + len(prepared), len(SPREAD_KNOTS)))  # of weights, departures, and their squares
     cells = np.array([0, *(len(p.source.ratio) for p in prepared)], dtype=np.float64)
     for p in prepared if plan.profile_keep else []:
         for i in range(4):
@@ -150,28 +158,33 @@ def profile_spreads(
             assert condition.profile is not None
             mean, trust = condition.profile.unbind(1)
             weight = hats(mean[trust > 0])  # (n, knots)
-            square[p.network] += ((x - mean)[trust > 0].square() @ weight).numpy()
-            count[p.network] += weight.sum(0).numpy()
-    if not count.any():
-        return 0.5
-    square[0], count[0] = cells @ square, cells @ count
-    square[0], count[0] = square[0] + FEW_HOURS * square[0].sum() / count[0].sum(), count[0] + FEW_HOURS
-    whole = square[0] / count[0]
-    each = (square[1:] + FEW_HOURS * whole) / (count[1:] + FEW_HOURS)
+            apart = (x - mean)[trust > 0]
+            sums[:, p.network] += (torch.stack([torch.ones_like(apart), apart, apart.square()]) @ weight).numpy()
+    if not sums[0].any():
+        return 0.5, 0.0
+    sums[:, 0] = cells @ sums
+    whole = (sums[:, 0] + FEW_HOURS * sums[:, 0].sum(-1, keepdims=True) / sums[0, 0].sum())[:, None]
+    whole = whole[1:] / (sums[0, 0] + FEW_HOURS)  # (2, 1, knots)
+    each = (sums[1:, 1:] + FEW_HOURS * whole) / (sums[0, 1:] + FEW_HOURS)
     share = (cells / (cells + FEW_CELLS))[1:, None]
-    log = np.concatenate([np.log(whole)[None], share * np.log(each) + (1 - share) * np.log(whole)])
-    spread = np.exp(log / 2).clip(0.05, 1.0).round(4)
-    return tuple(tuple(row) for row in spread.tolist())
+    shift = np.concatenate([whole[0], share * each[0] + (1 - share) * whole[0]])
+    log = np.concatenate([np.log(whole[1]), share * np.log(each[1]) + (1 - share) * np.log(whole[1])])
+    spread = np.sqrt((np.exp(log) - shift**2).clip(0.05**2, 1.0))
+    return _table(spread), _table(shift)
 
 
-def build(design: Design, networks: int, cadences: tuple[int, ...], spread: Any = 0.5) -> Sampler:
-    """The untrained network of a design; spread: of weeks about their profile. Raises WrongUse for another sampler."""
+def _table(values: NDArray[np.float64]) -> Table:
+    return tuple(tuple(row) for row in values.round(4).tolist())
+
+
+def build(design: Design, networks: int, cadences: tuple[int, ...], departures: Any = (0.5, 0.0)) -> Sampler:
+    """The untrained network of a design; departures: `profile_departures`. Raises WrongUse for another sampler."""
     if design.sampler not in SAMPLERS:
         raise WrongUse(f"no sampler {design.sampler!r}: choose one of {', '.join(SAMPLERS)}")
     own: dict[str, Any] = {}
     if design.sampler == "stouter":
         own = {"channels": design.channels, "fusion": design.fusion, "prediction_type": design.prediction_type,
-               "profile_spread": spread}  # fmt: skip
+               "profile_spread": departures[0], "profile_shift": departures[1]}  # fmt: skip
     make: Any = SAMPLERS[design.sampler]
     model: Sampler = make(
         place_dim=PLACE_DIM,
@@ -233,24 +246,19 @@ def fit_scaler(sources: Sequence[Source]) -> Scaler:
     return Scaler(mean=mean, spread=spread, detail=_detail(sources, spread))
 
 
-def fit_drift(sources: Sequence[Source]) -> dict[str, float]:
-    """How far a week's mean is from that of the cell's other days: `Scaler.drift`, {} where no cell has two weeks.
+def fit_drift(sources: Sequence[Source], memory: float = 0.0) -> dict[str, float]:
+    """How far a week's mean is from what the days before it told: `Scaler.drift`, {} where no cell has two weeks.
 
     Root mean squares of logs. Cells of a network drift together, so a network counts as few cells: its square is
     shrunk towards the mean of all networks as if that were DRIFT_PRIOR cells more.
     """
     squares, cells = {}, {}
     for source in sources:
-        days = source.ratio.mean(axis=2, dtype=np.float64)  # (cells, D)
-        count = days.shape[1]
+        count = source.ratio.shape[1]
         if count < 14:
             continue
-        apart = []
-        for day in range(0, count - 6, 7):
-            week = days[:, day : day + 7].mean(axis=1)
-            rest = (days.sum(axis=1) - 7 * week) / (count - 7)
-            apart.append(np.log(np.maximum(week, LEAST) / np.maximum(rest, LEAST)))
-        squares[source.network], cells[source.network] = float(np.mean(np.square(apart))), len(days)
+        apart = ahead(source, memory, range(count - 7, 6, -7))
+        squares[source.network], cells[source.network] = float(np.mean(np.square(apart))), len(source.ratio)
     if not squares:
         return {}
     whole = float(np.mean(list(squares.values())))

@@ -1,7 +1,7 @@
 """The past of cells that were measured: mean weeks, as a sampler is told them, and levels.
 
-Protocol P2 of METRICS.md: the same cells, a later week. A profile is the mean of the days of the past by weekday, over
-the mean of those days; beside it stands how far to trust it, n / (n + 1) for the mean of n days.
+Protocol P2 of METRICS.md: the same cells, a later week. A profile is the usual week that a model makes of the past
+(`gentraffic.usual`), over its mean; beside it stands how far to trust it, n / (n + 1) for n days of a weekday.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from gentraffic.errors import WrongUse
 from gentraffic.features import Floats, Places
 from gentraffic.level import LevelModel
 from gentraffic.scaling import WEEK, Scaler
+from gentraffic.usual import level_now
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -28,7 +29,8 @@ class History:
     """What was measured earlier in some cells.
 
     week: (cells, 7, 24 k) mean traffic of each weekday, Monday first, over the cell's mean; k steps an hour. days: (7,)
-    how many days each is the mean of. level: (cells,) mean traffic, in `units`.
+    how many days each is the mean of. level: (cells,) mean traffic, in `units`. daily: (cells, D) the mean of each day
+    over the cell's, from `weekday` on; None where only the mean weeks are known.
     """
 
     cell_id: NDArray[Any]
@@ -36,6 +38,8 @@ class History:
     days: NDArray[np.int64]
     level: Floats
     units: str = "1"
+    daily: NDArray[np.float32] | None = None
+    weekday: int = 0
 
     def rows(self, ids: NDArray[Any]) -> NDArray[np.int64]:
         """Where each of some cells stands here, -1 for those without a past. Raises WrongUse where all are."""
@@ -44,6 +48,12 @@ class History:
         if (rows < 0).all():
             raise WrongUse(f"--history holds none of the {len(ids)} cells (its first is {str(self.cell_id[0])!r})")
         return rows
+
+    def now(self, memory: float) -> Floats:
+        """The level that the past leads up to (`usual.level_now`), in `units`: (cells,)."""
+        if self.daily is None:
+            return self.level
+        return self.level * level_now(self.daily, self.weekday, memory)
 
     def unit(self, levels: LevelModel, places: Places, ids: NDArray[Any]) -> float:
         """The traffic, in `units`, of the mean cell of a place: what relative traffic 1 stands for."""
@@ -57,7 +67,8 @@ class History:
 def history_of(source: Source, units: str = "1") -> History:
     """The past that a source of whole days (`training_data.read_source`) holds."""
     week, days = mean_week(source.ratio, source.weekday, np.ones(source.ratio.shape[1], dtype=bool))
-    return History(source.cell_id, week.astype(np.float32), days, source.level, units)
+    daily = source.ratio.mean(axis=2)
+    return History(source.cell_id, week.astype(np.float32), days, source.level, units, daily, source.weekday)
 
 
 def read_history(traffic: xr.Dataset, service: str | None = None) -> History:

@@ -1,8 +1,8 @@
-"""P2 of METRICS.md: a later week of cells whose earlier weeks were measured, beside climatology."""
+"""P2 of METRICS.md: a later week of cells whose earlier weeks were measured, beside climatology and usual weeks."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -112,6 +112,18 @@ def naive_rows(later: Later) -> dict[str, NDArray[Any]]:
     number = min(len(w) for w in weeks)
     members = np.stack([past[:, [w[i] for w in weeks]] for i in range(number)])
     return {"climatology": naive.climatology(past, before, hour), "earlier weeks": members}
+
+
+def usual_row(train: Sequence[Source], later: Later) -> NDArray[Any]:
+    """`usual week`: what the models are told of the past, fitted on the training sources, alone: (1, cells, 168)."""
+    from gentraffic.usual import fit_usual, usual_week
+
+    usual, history = fit_usual(train), later.history()
+    week = usual_week(history.week, history.days, usual, later.past.network)
+    weekday = np.datetime64(later.start).astype("datetime64[D]").item().weekday()
+    series = np.roll(week, -weekday, axis=1).reshape(len(week), HOURS)
+    level = history.now(usual.memory) / series.mean(axis=1)
+    return np.asarray((series * level[:, None])[None])
 
 
 def model_row(

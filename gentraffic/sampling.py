@@ -23,6 +23,7 @@ from gentraffic.noise import level_angle, shape_seeds, turned
 from gentraffic.recipe import Recipe as Recipe
 from gentraffic.scaling import Scaler
 from gentraffic.training import time_of_windows
+from gentraffic.usual import usual_week
 from samplers import DAYS, HOURS, WEEK, Condition, Sampler, draw
 
 if TYPE_CHECKING:
@@ -68,8 +69,8 @@ class Region:
     """What each cell to be drawn is given; rows in the order asked for.
 
     ids: (cells,). place: (cells, P) the station embedding. log_level: (members, cells) log relative level. level:
-    (members, cells) the same as the network takes it, standardised. past: (cells, 7, 24 j) the mean weeks of a history,
-    nan for cells without one, and past_days: (7,); None where no cell has one.
+    (members, cells) the same as the network takes it, standardised. past: (cells, 7, 24 j) the usual weeks of a
+    history, nan for cells without one, and past_days: (7,); None where no cell has one.
     """
 
     ids: NDArray[Any]
@@ -137,6 +138,8 @@ def prepare(
         time = bundle.time()
     known = np.full(len(rows), -1) if history is None else history.rows(ids)[rows]
     unit = 1.0 if history is None else history.unit(bundle.levels, places, ids)
+    usual = bundle.scaler.usual
+    recent = np.ones(1) if history is None else history.now(usual.memory if usual is not None else 0.0)
     angle = level_angle(recipe.seed, ids, places.xy_m) if recipe.members > 1 else np.zeros(len(ids))
     log_level = np.empty((recipe.members, len(rows)))
     level = np.empty((recipe.members, len(rows)), dtype=np.float32)
@@ -145,7 +148,7 @@ def prepare(
         if history is not None:  # a known level drifts from week to week; its mean does not
             z = turned(angle, m)[rows]
             drift = bundle.scaler.drift.get(places.network, bundle.scaler.drift.get("", 0.0))
-            now = np.log(history.level[known] / unit) + drift * z - np.where(z == 0, 0.0, drift**2 / 2)
+            now = np.log(recent[known] / unit) + drift * z - np.where(z == 0, 0.0, drift**2 / 2)
             log_level[m] = np.where(known < 0, log_level[m], now)
         level[m] = bundle.levels.standard(places, log_level[m])
         level[m, known >= 0] = np.clip(level[m, known >= 0], -HIGHEST_LEVEL, HIGHEST_LEVEL)
@@ -153,7 +156,10 @@ def prepare(
     number = bundle.networks.index(habits) + 1 if habits in bundle.networks else 0
     region = Region(ids[rows], f_s, log_level, level)
     if history is not None:
-        past = np.where((known < 0)[:, None, None], np.float32(np.nan), history.week[known])
+        week = history.week[known]
+        if usual is not None:
+            week = usual_week(week, history.days, usual, habits).astype(np.float32)
+        past = np.where((known < 0)[:, None, None], np.float32(np.nan), week)
         region = replace(region, past=past, past_days=history.days)
     return region, Brush(bundle.model, bundle.scaler, time, number, calendar, recipe)
 

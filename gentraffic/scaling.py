@@ -20,10 +20,31 @@ HIGHEST = 50.0  # times the cell's mean: nothing is drawn above
 
 
 @dataclass(frozen=True)
+class Usual:
+    """How the usual week is made of a past.
+
+    weights: network -> (2, 5) weights of `gentraffic.usual.PARTS`, of one week and of weeks without end; "" for a
+    network that nobody measured. weeks: network -> (7, 24) the mean week of its cells, each over its mean, Monday
+    first; "": of all.
+    memory: days after which a day says half as much of the level that comes next; 0: all days say as much.
+    """
+
+    weights: dict[str, list[list[float]]]
+    weeks: dict[str, list[list[float]]]
+    memory: float = 0.0
+
+    def elsewhere(self, network: str) -> NDArray[np.float64] | None:
+        """The mean week of all other networks, (7, 24), or None where there is none."""
+        others = [week for name, week in self.weeks.items() if name not in ("", network)]
+        return np.mean(others, axis=0) if others else None
+
+
+@dataclass(frozen=True)
 class Scaler:
     """mean and spread of log(ratio + floor) of hourly means; detail: k -> spreads of the k - 1 coefficients.
 
-    drift: network -> standard deviation of the log of a week's mean over that of the cell's other weeks; "": of any.
+    drift: network -> standard deviation of the log of a week's mean over what the days before it told; "": of any.
+    usual: how the past of a cell becomes its usual week, in a model that takes one.
     """
 
     mean: float
@@ -31,6 +52,7 @@ class Scaler:
     floor: float = FLOOR
     detail: dict[str, list[float]] = field(default_factory=dict)
     drift: dict[str, float] = field(default_factory=dict)
+    usual: Usual | None = None
 
     def forward(self, ratio: NDArray[Any]) -> NDArray[np.float32]:
         """Ratios to the cell's mean (B, 168 k) -> what the networks see (B, 168 k), k numbers per hour."""

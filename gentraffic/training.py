@@ -19,8 +19,9 @@ from gentraffic.checkpoint import finite, moments, numbered, put_moments, resume
 from gentraffic.features import Floats
 from gentraffic.level import LevelModel
 from gentraffic.parallel import ALONE, Crew
-from gentraffic.scaling import LEAST, Scaler
+from gentraffic.scaling import LEAST, Scaler, Usual
 from gentraffic.training_data import Source
+from gentraffic.usual import other_cells, usual_week
 from samplers import WEEK, Condition, Sampler
 from samplers.sampler import Turn
 
@@ -71,7 +72,7 @@ PLANS: dict[str, Plan] = {  # two minutes of one core each
 class Prepared:
     """A source as the loop takes it: embedding (cells, P), standardised level (cells,), network index, weight.
 
-    spread: of the log levels, by which they were standardised.
+    spread: of the log levels, by which they were standardised. others: (cells, 7, 24) `usual.other_cells`.
     """
 
     source: Source
@@ -80,6 +81,15 @@ class Prepared:
     network: int
     weight: float
     spread: float = 1.0
+    others: Floats | None = None
+
+    def told(self, cell: int, usual: Usual | None, *, named: bool) -> tuple[str, Floats | None]:
+        """The network of a cell and the mean week of others, (7, 24), as `usual_week` takes them in training.
+
+        Where the network is not named, "" and the mean week of the other networks, if there are any."""
+        elsewhere = None if named or usual is None else usual.elsewhere(self.source.network)
+        own = None if self.others is None else self.others[cell]
+        return self.source.network if named else "", own if elsewhere is None else elsewhere
 
 
 def source_weights(sources: Sequence[Source]) -> Floats:
@@ -114,7 +124,10 @@ def batch_of(
         series = days_of[day : day + 7].reshape(-1)
         mean = own = 1.0
         if plan.profile_keep:
-            told, mean = past_of(days_of, p.source.weekday, day, k, scaler, plan.profile_keep, rng if noisy else None)
+            name, others = p.told(cell, scaler.usual, named=named)
+            told, mean = past_of(
+                days_of, p.source.weekday, day, k, scaler, plan.profile_keep, rng if noisy else None, name, others
+            )
             if told[1].any():  # how a week's level drifts is not for the network to learn: see `fitting.fit_drift`
                 own = max(float(series.mean()), LEAST)
             profile.append(told)
@@ -159,11 +172,13 @@ def past_of(
     scaler: Scaler,
     keep: float,
     rng: np.random.Generator | None,
+    network: str = "",
+    others: Floats | None = None,
 ) -> tuple[NDArray[np.float32], float]:
     """What a window from `day` on is told of the cell's other days (D, 24 j), and their mean: (2, 168 k), scalar.
 
     Without `rng` all other days are told; with it, those of one, two or three weeks, in the share `keep` of cases.
-    Zeros, and 1, where nothing is told.
+    Zeros, and 1, where nothing is told. network, others: as `usual.usual_week` takes them.
     """
     from gentraffic.history import as_profile, mean_week
 
@@ -179,7 +194,10 @@ def past_of(
     if mean < LEAST:
         return np.zeros((2, WEEK * per_hour), dtype=np.float32), 1.0
     week, count = mean_week(days, weekday, other)
-    return as_profile(week[None] / mean, count, (weekday + day) % 7, per_hour, scaler)[0], mean
+    week = week[None] / mean
+    if scaler.usual is not None:
+        week = usual_week(week, count, scaler.usual, network, others)
+    return as_profile(week, count, (weekday + day) % 7, per_hour, scaler)[0], mean
 
 
 def time_of_windows(time: Tensor, weekday: Tensor, per_hour: int) -> Tensor:
@@ -336,7 +354,8 @@ def prepare(
             part = levels.networks[source.network]
             level = ((np.log(source.level) - part.mean) / part.spread).astype(np.float32)
             spread = part.spread
-        out.append(Prepared(source, place, level, networks.index(source.network) + 1, float(weight), spread))
+        number = networks.index(source.network) + 1
+        out.append(Prepared(source, place, level, number, float(weight), spread, other_cells(source)))
     return out
 
 

@@ -22,8 +22,8 @@ class Condition:
     level: (B, 2) standardised log mean level of the series, and 1 where it is given (0, 0 where it is not).
     network: (B,) index of the measured network that the place belongs to; 0 = a network that nobody measured.
     known: (B, T) values that are given already (same scale as x), nan where they are to be drawn; None: all unknown.
-    profile: (B, 2, T) the mean week of the place's own past at the steps of this window (same scale as x), and how far
-    to trust it, n / (n + 1) for the mean of n weeks; 0, 0 where the past holds no such step. None: no past anywhere.
+    profile: (B, 2, T) the usual week of the place, by its own past, at the steps of this window (same scale as x), and
+    how far to trust it, n / (n + 1) for a past of n weeks; 0, 0 where it holds no such step. None: no past anywhere.
     """
 
     place: Tensor

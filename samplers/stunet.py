@@ -82,12 +82,15 @@ class STUNet(Sampler):
     channels: one width per level; each level halves the positions of a day.
     cadences: the steps per hour that the model can draw. fusion: a key of `samplers.fusion.FUSIONS`. use_time and
     use_place switch the two graphs off (the paper's ablations w/o TG, w/o BSG, w/o ST). use_profile: the model also
-    takes `Condition.profile`, the past of the place itself, and learns how the week departs from it (`follow`).
+    takes `Condition.profile`, the past of the place itself, and learns how weeks depart from it (`follow`, `loss`).
     profile_spread: (networks + 1) x `len(SPREAD_KNOTS)` standard deviations of that departure, of no network and of
     each, where the profile has the values of SPREAD_KNOTS: quiet hours depart further. 0.5 everywhere by default.
+    profile_shift: of the same shape, the mean departures, 0 by default: the mean of a week lies above the week of means
+    of its logarithms.
     """
 
     spread: Tensor
+    shift: Tensor
 
     @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
@@ -105,6 +108,7 @@ class STUNet(Sampler):
         use_place: bool = True,
         use_profile: bool = False,
         profile_spread: tuple[tuple[float, ...], ...] | float = 0.5,
+        profile_shift: tuple[tuple[float, ...], ...] | float = 0.0,
         num_train_timesteps: int = 1000,
         prediction_type: str = "v_prediction",
         loss_type: str = "mse",
@@ -143,6 +147,7 @@ class STUNet(Sampler):
         self.use_profile = use_profile
         spread = torch.full((networks + 1, len(SPREAD_KNOTS)), 1.0) * torch.tensor(profile_spread)
         self.register_buffer("spread", spread, persistent=False)
+        self.register_buffer("shift", torch.zeros_like(spread) + torch.tensor(profile_shift), persistent=False)
         nn.init.normal_(self.of_network.weight, std=0.3)
         for weight in (*self.leave.parameters(), *self.leave_detail.parameters()):
             nn.init.zeros_(weight)
@@ -168,8 +173,9 @@ class STUNet(Sampler):
         if self.use_profile:
             profile = condition.profile if condition.profile is not None else x_t.new_zeros(b, 2, steps)
             a = self.schedule.alphas_cumprod.to(x_t)[t][:, None]
-            x_t, skip_answer, gain = follow(x_t, a, profile, self.spread[condition.network], given, k)
-            mean, trust = profile.unbind(1)  # (B, 168 k) each
+            mean, spread, _ = self.centre(profile, condition.network, k)
+            trust = profile[:, 1]
+            x_t, skip_answer, gain = follow(x_t, a, mean, spread, given)
         tokens = f_t.shape[1]
         hours, detail = torch.split(x_t.reshape(b, WEEK, k), [1, k - 1], dim=-1)
         known_hours = given.view(b, WEEK, k)[..., :1]
@@ -195,9 +201,34 @@ class STUNet(Sampler):
     def loss(self, x: Tensor, condition: Condition, generator: torch.Generator) -> Tensor:
         """Mean error of the prediction over the steps that are not given (STOUTER eq. 19; "l1" for its text), scalar.
 
-        x: (B, 168 k) clean series, nan where nothing was measured. Given values enter clean and are not scored.
+        x: (B, 168 k) clean series, nan where nothing was measured. Given values enter clean and are not scored. Weeks
+        that follow a profile depart from it as another of the batch did from its own: how weeks depart is learned, but
+        the few departures that a place ever made cannot be remembered.
         """
+        if self.use_profile and condition.profile is not None:
+            if condition.known is not None:
+                x = torch.where(condition.known.isnan(), x, condition.known)
+            mean, spread, hours = self.centre(condition.profile, condition.network, x.shape[1] // WEEK)
+            told = hours.any(1).nonzero().squeeze(1)
+            other = torch.arange(len(x), device=x.device)
+            other[told] = told[torch.randperm(len(told), generator=generator).to(x.device)]
+            moved = mean + spread * ((x - mean) / spread)[other]
+            x = torch.where(hours & hours[other], moved, x)
+            if condition.known is not None:
+                condition = condition.with_known(torch.where(condition.known.isnan(), condition.known, x))
         return denoising_loss(self, self.schedule, x, condition, generator, self.loss_type)
+
+    def centre(self, profile: Tensor, network: Tensor, per_hour: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Where weeks that follow their profile are expected, how far they depart, and which numbers do follow.
+
+        Three of (B, 168 k): the profile with the mean departures added, their standard deviations, and whether it is
+        the mean of an hour of which the past is known. Elsewhere 0 and 1.
+        """
+        week, trust = profile.unbind(1)
+        hours = (torch.arange(week.shape[1], device=week.device) % per_hour == 0) & (trust > 0)
+        shift, spread = ((hats(week) @ table[network][..., None]).squeeze(-1) for table in (self.shift, self.spread))
+        mean = torch.where(hours, week + shift, torch.zeros_like(week))
+        return mean, torch.where(hours, spread, torch.ones_like(spread)), hours
 
 
 def hats(value: Tensor) -> Tensor:
@@ -207,23 +238,17 @@ def hats(value: Tensor) -> Tensor:
     return (1 - (inside - knots).abs() / (knots[1] - knots[0])).clamp(min=0)
 
 
-def follow(
-    x_t: Tensor, a: Tensor, profile: Tensor, spread: Tensor, given: Tensor, per_hour: int
-) -> tuple[Tensor, Tensor, Tensor]:
+def follow(x_t: Tensor, a: Tensor, mean: Tensor, spread: Tensor, given: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """What the network sees, and what its answer is added to and multiplied by, where the week follows a profile.
 
-    Where the past is known, hourly means are taken as profile + spread x y with y of unit variance: of x_t less
-    sqrt(a) profile, of variance n = a spread^2 + 1 - a, the best linear guess of v is
-    sqrt(a (1 - a)) (1 - spread^2) / n x_t - sqrt(1 - a) profile, with an error of standard deviation spread / sqrt(n),
+    Where the past is known, hourly means are taken as mean + spread x y with y of unit variance: of x_t less
+    sqrt(a) mean, of variance n = a spread^2 + 1 - a, the best linear guess of v is
+    sqrt(a (1 - a)) (1 - spread^2) / n x_t - sqrt(1 - a) mean, with an error of standard deviation spread / sqrt(n),
     and the network predicts that error (the preconditioning of Karras et al. 2022, table 1, for v, about a prior mean
-    that depends on the data, as in PriorGrad, Lee et al. 2022). Elsewhere nothing changes: profile 0, spread 1.
-    x_t, given (B, 168 k), a (B, 1) = alpha_bar, profile (B, 2, 168 k), spread (B, knots), of which the
-    values at the profile are interpolated -> three of (B, 168 k).
+    that depends on the data, as in PriorGrad, Lee et al. 2022). Where mean is 0 and spread 1, nothing changes.
+    x_t, mean, spread, given (B, 168 k), a (B, 1) = alpha_bar -> three of (B, 168 k).
     """
-    mean, trust = profile.unbind(1)
-    hours = (torch.arange(x_t.shape[1], device=x_t.device) % per_hour == 0) & (trust > 0)
-    mean = torch.where(hours, mean, torch.zeros_like(mean))
-    s2 = torch.where(hours, (hats(mean) @ spread[..., None]).squeeze(-1) ** 2, torch.ones_like(mean))
+    s2 = spread**2
     variance = a * s2 + 1 - a
     moved = x_t - a.sqrt() * mean
     seen = torch.where(given > 0, x_t - mean, moved / variance.sqrt())

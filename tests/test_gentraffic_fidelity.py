@@ -57,5 +57,5 @@ def test_every_sampler_and_variant_is_one_that_can_be_fitted(fidelity: ModuleTyp
 
     assert set(fidelity.SAMPLERS) == set(SAMPLERS)
     for part in (fidelity.SAMPLERS | fidelity.VARIANTS).values():
-        assert build(Design(**part), 3, (1, 2), 0.5).cadences == (1, 2)
+        assert build(Design(**part), 3, (1, 2)).cadences == (1, 2)
     assert {f"stouter, fusion {form}" for form in FUSIONS if form != "concat"} <= set(fidelity.VARIANTS)

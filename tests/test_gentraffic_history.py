@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from gentraffic.history import History, as_profile, history_of, mean_week
 from gentraffic.sampling import Recipe, draw_traffic, prepare
 from gentraffic.scaling import Scaler
 from gentraffic.training import past_of
+from samplers import Condition, STUNet
 from samplers.stunet import SPREAD_KNOTS, follow
 
 SCALER = Scaler(mean=-0.2, spread=0.7, detail={"2": [0.2]})
@@ -79,14 +81,16 @@ def test_what_the_network_adds_to_is_the_best_linear_guess(alpha: float) -> None
     n = 4000
     profile = torch.stack([torch.randn(n, 168, generator=g), torch.full((n, 168), 0.5)], 1)
     profile[:, :, 100:] = 0.0  # no past there
+    nowhere = torch.zeros(n, dtype=torch.long)
     at_knots = np.linspace(0.6, 0.25, len(SPREAD_KNOTS))  # quiet hours depart further
-    spread = torch.tensor(at_knots, dtype=torch.float32).expand(n, -1)
     between = torch.from_numpy(np.interp(profile[:, 0].numpy(), SPREAD_KNOTS, at_knots)).float()
     s = torch.where(profile[:, 1] > 0, between, torch.ones_like(between))
-    x = profile[:, 0] + s * torch.randn(n, 168, generator=g)
+    model = STUNet(networks=0, use_profile=True, profile_spread=(tuple(at_knots.tolist()),), profile_shift=-0.1)
+    mean, spread, _ = model.centre(profile, nowhere, 1)
+    x = torch.where(profile[:, 1] > 0, profile[:, 0] - 0.1, profile[:, 0]) + s * torch.randn(n, 168, generator=g)
     eps, a = torch.randn(n, 168, generator=g), torch.tensor(alpha)
     x_t, v = a.sqrt() * x + (1 - a).sqrt() * eps, a.sqrt() * eps - (1 - a).sqrt() * x
-    seen, guess, gain = follow(x_t, a.expand(n, 1), profile, spread, torch.zeros_like(x_t), 1)
+    seen, guess, gain = follow(x_t, a.expand(n, 1), mean, spread, torch.zeros_like(x_t))
     error = v - guess
     for part in (slice(0, 100), slice(100, 168)):
         assert seen[:, part].std() == pytest.approx(1.0, abs=0.01)
@@ -95,7 +99,44 @@ def test_what_the_network_adds_to_is_the_best_linear_guess(alpha: float) -> None
     assert abs(correlation) < 0.01
     assert torch.equal(guess[:, 100:], torch.zeros_like(guess[:, 100:]))
     given = torch.ones_like(x_t)
-    torch.testing.assert_close(follow(x, a.expand(n, 1), profile, spread, given, 1)[0], x - profile[:, 0])
+    torch.testing.assert_close(follow(x, a.expand(n, 1), mean, spread, given)[0], x - mean)
+
+
+def test_in_training_weeks_depart_from_their_profile_as_others_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each hour that follows: its own mean and spread, and the departure of another series, the same for all hours."""
+    seen: list[tuple[torch.Tensor, Condition]] = []
+
+    def spy(network: STUNet, noise: Any, x: torch.Tensor, condition: Condition, *rest: Any) -> None:
+        seen.append((x, condition))
+
+    monkeypatch.setattr("samplers.stunet.denoising_loss", spy)
+    shift, spread = (tuple((v * n,) * len(SPREAD_KNOTS) for n in (1.0, 2.0, 3.0)) for v in (0.25, 0.2))
+    model = STUNet(networks=2, use_profile=True, profile_shift=shift, profile_spread=spread)
+    g = torch.Generator().manual_seed(0)
+    number = torch.arange(40) % 3
+    profile = torch.stack([torch.randn(40, 168, generator=g), torch.full((40, 168), 0.5)], 1)
+    profile[:, :, 100:] = 0.0  # no past there
+    profile[30:] = 0.0  # nor anywhere
+    centre, scale = (profile[:, 0] + 0.25 * (number + 1)[:, None], 0.2 * (number + 1)[:, None])
+    x = centre + scale * (torch.arange(40)[:, None] + torch.zeros(168))  # the departure names the series
+    x[:, 100:] = x[30:] = 7.0
+    known = torch.full_like(x, torch.nan)
+    known[:, :24] = x[:, :24]
+    condition = Condition(torch.zeros(40, 32), torch.zeros(1, 168, 32), torch.zeros(40, 2), number, known, profile)
+    model.loss(torch.where(known.isnan(), x, 99.0), condition, g)  # what is given counts
+    ((told, after),) = seen
+    assert torch.equal(told[30:], x[30:])
+    assert torch.equal(told[:, 100:], x[:, 100:])
+    who = ((told - centre) / scale)[:30, :100]
+    torch.testing.assert_close(who, who[:, :1].expand(-1, 100), atol=1e-3, rtol=0)
+    assert sorted(who[:, 0].round().int().tolist()) == list(range(30))
+    assert (who[:, 0].round() == torch.arange(30)).sum() < 5
+    assert after.known is not None
+    torch.testing.assert_close(after.known, torch.where(known.isnan(), known, told), equal_nan=True)
+    plain = replace(condition, profile=None)
+    model.loss(x, plain, g)
+    assert seen[1][0] is x
+    assert seen[1][1] is plain
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +149,9 @@ def follower() -> Bundle:
     assert spread.shape == (2, len(SPREAD_KNOTS))
     assert (spread >= 0.05).all()
     assert (spread <= 1).all()
+    shift = np.array(bundle.model.config["profile_shift"])
+    assert shift.shape == spread.shape
+    assert (np.abs(shift) < spread).all()
     return bundle
 
 
@@ -167,7 +211,7 @@ def test_the_drift_of_weeks_is_found_again() -> None:
     weeks = np.exp(0.2 * rng.standard_normal((len(of.ratio), 3)))
     even = of.ratio / of.ratio.reshape(len(of.ratio), 3, 7, -1).mean(axis=(2, 3)).repeat(7, axis=1)[..., None]
     drift = fit_drift([replace(of, ratio=even * weeks.repeat(7, axis=1)[..., None])])
-    expected = 0.2 * np.sqrt(1 + 1 / 2)  # against the mean of two others
+    expected = 0.2 * np.sqrt((1 + 1 + 1 + 1 / 2) / 2)  # against one week before, and the mean of two
     assert drift["alpha"] == pytest.approx(expected, rel=0.2)
     assert drift[""] == pytest.approx(drift["alpha"], abs=1e-4)
     assert fit_drift([source("alpha", days=7)]) == {}
