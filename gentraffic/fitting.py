@@ -45,6 +45,7 @@ class Design:
 
     sampler: str = "stouter"
     channels: tuple[int, ...] = (16, 24)
+    hours_per_token: int = 2
     width: int = 32
     fusion: str = "concat"
     prediction_type: str = "v_prediction"
@@ -183,7 +184,8 @@ def build(design: Design, networks: int, cadences: tuple[int, ...], departures: 
         raise WrongUse(f"no sampler {design.sampler!r}: choose one of {', '.join(SAMPLERS)}")
     own: dict[str, Any] = {}
     if design.sampler == "stouter":
-        own = {"channels": design.channels, "fusion": design.fusion, "prediction_type": design.prediction_type,
+        own = {"channels": design.channels, "hours_per_token": design.hours_per_token, "fusion": design.fusion,
+               "prediction_type": design.prediction_type,
                "profile_spread": departures[0], "profile_shift": departures[1]}  # fmt: skip
     make: Any = SAMPLERS[design.sampler]
     model: Sampler = make(

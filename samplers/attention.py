@@ -7,7 +7,14 @@ from torch import Tensor, nn
 
 
 class SoftmaxAttention(nn.Module):
-    """Multi-head softmax attention over the sequence (STOUTER eq. 13), residual: (B, n, C) -> (B, n, C)."""
+    """Multi-head softmax attention over the sequence (STOUTER eq. 13), residual: (B, n, C) -> (B, n, C).
+
+    On a CPU, products of heads as narrow as 6 are slow: here each head's queries stand below those of the one before,
+    zero outside the head's features, so that all heads are two full products. Half the time, for `heads` times the
+    multiplications.
+    """
+
+    own: Tensor
 
     def __init__(self, channels: int, heads: int = 4) -> None:
         super().__init__()
@@ -15,13 +22,18 @@ class SoftmaxAttention(nn.Module):
         self.norm = nn.LayerNorm(channels)
         self.qkv = nn.Linear(channels, 3 * channels, bias=False)
         self.out = nn.Linear(channels, channels)
+        head = torch.arange(channels) // (channels // heads)
+        own = (head[None, :] == torch.arange(heads)[:, None]).float()[:, None]  # (heads, 1, C)
+        self.register_buffer("own", own, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """softmax(Q K^T / sqrt(d)) V, heads concatenated, W_O, added to the input."""
-        q, k, v = _heads(self.qkv(self.norm(x)), self.heads)
-        # written out: on a CPU, sequences of 42 with heads of 6 are too small for the fused kernel (three times slower)
-        mixed = ((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)).softmax(-1) @ v
-        return x + _join(self.out, mixed)
+        b, n, c = x.shape
+        q, k, v = self.qkv(self.norm(x)).chunk(3, -1)
+        queries = (q[:, None] * (self.own * (c // self.heads) ** -0.5)).reshape(b, self.heads * n, c)
+        mixed = (queries @ k.transpose(1, 2)).softmax(-1) @ v  # (B, heads n, C)
+        out: Tensor = x + self.out((mixed.view(b, self.heads, n, c) * self.own).sum(1))
+        return out
 
 
 class LinearAttention(nn.Module):
@@ -54,15 +66,3 @@ class LinearAttention(nn.Module):
             share @ mixed
         )  # by the module: Opacus takes a gradient per row only where it is called
         return out
-
-
-def _heads(qkv: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
-    b, n, c3 = qkv.shape
-    q, k, v = qkv.view(b, n, 3, heads, c3 // (3 * heads)).permute(2, 0, 3, 1, 4)  # each (B, heads, n, d)
-    return q, k, v
-
-
-def _join(out: nn.Linear, mixed: Tensor) -> Tensor:
-    b, heads, n, d = mixed.shape
-    joined: Tensor = out(mixed.transpose(1, 2).reshape(b, n, heads * d))
-    return joined

@@ -7,7 +7,7 @@ series are drawn beside it. Values that are given are put back after every step 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -82,8 +82,10 @@ def draw(
         x = -x
     # stochastic solvers draw from one torch stream per series, keyed like the starting noise; twins have one each, or
     # the noise that both are given on the way would make them alike
-    streams = [torch.Generator().manual_seed(int(s.generate_state(2, np.uint64)[int(mirrored)] >> 1)) for s in seeds]
-    extra = {"generator": streams} if solver == "ddpm" else {}
+    extra: dict[str, Any] = {}
+    if solver == "ddpm":
+        keys = [int(s.generate_state(2, np.uint64)[int(mirrored)] >> 1) for s in seeds]
+        extra["generator"] = [torch.Generator().manual_seed(key) for key in keys]
     for t in scheduler.timesteps:
         if given is not None and values is not None:
             x = torch.where(given, values, x)
