@@ -21,7 +21,7 @@ import torch
 from fidelity import CITIES, cities
 
 from gentraffic.bundle import Bundle
-from gentraffic.distilling import DISTIL_PLAN, SOLVER, Lesson, distil
+from gentraffic.distilling import DISTIL_PLAN, SMALL, SMALL_STEPS, SOLVER, Lesson, distil
 from gentraffic.features import read_places
 from gentraffic.fitting import fit_sampler, split_source
 from gentraffic.p1 import Members, Parts, model_row
@@ -30,6 +30,11 @@ from gentraffic.training import Plan
 
 STEPS = (1, 2, 4, 8, 16, 32, 100)
 SOLVERS = ("dpm++", "unipc", "ddim", "ddpm")
+STUDENTS = {
+    "small student, 1 step": (SMALL, SMALL_STEPS),
+    "student, 1 step": (Lesson(steps=1), DISTIL_PLAN.steps),
+    "student, 2 steps": (Lesson(steps=2), DISTIL_PLAN.steps),
+}
 LONG = 1000  # for ddpm alone, the paper's chain, with fewer members
 LONG_MEMBERS = 4
 
@@ -48,7 +53,7 @@ def picture(rows: dict[str, list[dict[str, Any]]], path: Path) -> None:
 
     figure, axes = plt.subplots(1, len(CITIES), figsize=(12, 4), constrained_layout=True)
     for axis, city in zip(axes, CITIES, strict=True):
-        for solver in (*SOLVERS, "student"):
+        for solver in (*SOLVERS, "student", "small student"):
             points = []
             for row, folds in rows.items():
                 name, _, count = row.partition(", ")
@@ -56,7 +61,7 @@ def picture(rows: dict[str, list[dict[str, Any]]], path: Path) -> None:
                     crps = np.concatenate([np.array(fold[city]["crps"]) for fold in folds]).mean()
                     points.append((int(count.split()[0]), float(crps)))
             if points:
-                axis.plot(*zip(*sorted(points), strict=True), "s" if solver == "student" else "o-", label=solver)
+                axis.plot(*zip(*sorted(points), strict=True), "s" if "student" in solver else "o-", label=solver)
         axis.set(xscale="log", xlabel="network calls", ylabel="crps (_p9999)", title=city)
     axes[0].legend()
     figure.savefig(path, dpi=120)
@@ -68,9 +73,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="the folder of real data")
     parser.add_argument("-o", "--out", type=Path, required=True, help="JSON of finished rows")
     parser.add_argument("--folds", type=int, nargs="*", default=[0, 1], help="which of five folds by location")
-    parser.add_argument("--students", type=int, nargs="*", default=[1, 2], help="steps of the students")
+    parser.add_argument("--students", nargs="*", default=list(STUDENTS), choices=list(STUDENTS))
     parser.add_argument("--solvers", nargs="*", default=list(SOLVERS))
-    parser.add_argument("--train-steps", type=int, default=DISTIL_PLAN.steps, help="of distillation")
+    parser.add_argument("--train-steps", type=int, help="of distillation; default as `gentraffic distil`")
     parser.add_argument("--plot", type=Path, help="also draw crps against steps")
     parser.add_argument("--quick", action="store_true", help="one fold, few steps of training and drawing")
     args = parser.parse_args()
@@ -81,7 +86,7 @@ def main() -> None:
     if args.quick:
         wanted = [("dpm++", n, 4) for n in (2, 8)]
     for fold in args.folds[:1] if args.quick else args.folds:
-        rows = [f"{s}, {n} steps|{fold}" for s, n, _ in wanted] + [f"student, {n} steps|{fold}" for n in args.students]
+        rows = [f"{s}, {n} steps|{fold}" for s, n, _ in wanted] + [f"{n}|{fold}" for n in args.students]
         if all(row in done for row in rows):
             continue
         parts = {s.network: split_source(s, 5, fold, 0) for s in sources if s.network in CITIES}
@@ -97,14 +102,14 @@ def main() -> None:
             args.out.write_text(json.dumps(done))
             print(f"{key}: {time.perf_counter() - began:.1f} s", flush=True)
 
-        for n in args.students:
-            if f"student, {n} steps|{fold}" in done:
+        for name in args.students:
+            if f"{name}|{fold}" in done:
                 continue
-            lesson = Lesson(steps=n)
-            less = replace(DISTIL_PLAN, steps=40 if args.quick else args.train_steps)
+            lesson, train_steps = STUDENTS[name]
+            less = replace(DISTIL_PLAN, steps=40 if args.quick else args.train_steps or train_steps)
             student, told = distil(teacher, [read_places(c) for c in contexts.values()], lesson=lesson, plan=less)
-            print(f"student, {n} steps: distilled in {told['distil_minutes']} min", flush=True)
-            put(f"student, {n} steps|{fold}", student, n, SOLVER, 20)
+            print(f"{name}: distilled in {told['distil_minutes']} min, {told['likeness']}", flush=True)
+            put(f"{name}|{fold}", student, lesson.steps, SOLVER, 20)
         for solver, n, members in wanted:
             put(f"{solver}, {n} steps|{fold}", teacher, n, solver, members)
     found = read_steps(args.out)

@@ -1,4 +1,4 @@
-"""`gentraffic distil`: a student that draws in one or two steps what its teacher draws in many.
+"""`gentraffic distil`: a student that draws in one step or two what its teacher draws in many.
 
 A solver of the probability-flow equation is a function from starting noise to a week, so the teacher can answer for any
 noise: the student learns to give the same answer from the same noise, by regression (Luhman and Luhman 2021, "Knowledge
@@ -36,17 +36,25 @@ from samplers.schedule import make_solver, masked_mean
 
 PLACE_NOISE = 0.3  # on embeddings, so that the student serves places between those that it was shown
 LEVEL_SPREAD = 1.2  # standard levels are drawn a little wider than they are
+LIKENESS_LESSONS = 4  # of each cadence
 SOLVER, TEACHERS_SOLVER = "ddim", "dpm++"  # even steps of the log signal-to-noise put the second of two at the very end
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """steps: of the student. teacher_steps: solver steps of what it learns from."""
+    """steps: of the student. teacher_steps: solver steps of what it learns from.
 
-    steps: int = 2
+    channels, hours_per_token: the student's, where it is to be smaller than a STUNet that teaches it.
+    """
+
+    steps: int = 1
     teacher_steps: int = 8
+    channels: tuple[int, ...] | None = None
+    hours_per_token: int | None = None
 
 
+# half the time of stouter-base a step, and wide enough for a CPU to multiply at more than half its rate
+SMALL, SMALL_STEPS = Lesson(channels=(24, 32), hours_per_token=4), 6000
 DISTIL_PLAN = Plan(steps=1500, learning_rate=2e-3, warmup=50, weight_decay=0.0, check_every=250)
 
 
@@ -75,6 +83,7 @@ def distil(
     for step, loss in trainer.run():
         if on_step is not None:
             on_step(step, plan.steps, loss)
+    student = trainer.finish()
     told = {
         "distilled_from": teacher.sha256 or str(teacher.provenance.get("seal", "")),
         "distil_plan": asdict(plan),
@@ -84,8 +93,9 @@ def distil(
         "threads": torch.get_num_threads(),
         "recommended_steps": lesson.steps,
         "recommended_solver": SOLVER,
+        "likeness": trainer.likeness(),
     }
-    return replace(teacher, model=trainer.finish(), provenance={**teacher.provenance, **told}, sha256=""), told
+    return replace(teacher, model=student, provenance={**teacher.provenance, **told}, sha256=""), told
 
 
 class Distiller(Trainer):
@@ -104,20 +114,22 @@ class Distiller(Trainer):
         self.master = network.eval()
         told = json.dumps([asdict(lesson), teacher.sha256], sort_keys=True).encode()
         fingerprint = hashlib.sha256(told + embeddings.tobytes()).hexdigest()
-        super().__init__(copy.deepcopy(network), [], [], teacher.time(), teacher.scaler, plan, checkpoint, fingerprint)
+        student = pupil(network, lesson, plan.seed)
+        super().__init__(student, [], [], teacher.time(), teacher.scaler, plan, checkpoint, fingerprint)
 
     def _turns(self) -> list[Turn]:
         return [Turn(self._error, list(self.model.parameters()))]
 
-    @torch.no_grad()
     def _batch(self, step: int) -> tuple[Tensor, Condition, torch.Generator]:
-        """What the teacher draws for random places, levels, networks and weekdays, and the generator of its noise."""
-        plan = self.plan
-        rng = np.random.default_rng((plan.seed, step, 2))
+        rng = np.random.default_rng((self.plan.seed, step, 2))
         able = {k: weight for k, weight in CADENCE_WEIGHT.items() if k in self.master.cadences}
         share = np.array(list(able.values()))
-        k = int(rng.choice(list(able), p=share / share.sum()))
-        b = plan.batch
+        return self._lesson(int(rng.choice(list(able), p=share / share.sum())), rng)
+
+    @torch.no_grad()
+    def _lesson(self, k: int, rng: np.random.Generator) -> tuple[Tensor, Condition, torch.Generator]:
+        """What the teacher draws for random places, levels, networks and weekdays, and the generator of its noise."""
+        b = self.plan.batch
         f_s = self.embeddings[rng.integers(len(self.embeddings), size=b)]
         f_s = f_s + PLACE_NOISE * rng.standard_normal(f_s.shape, dtype=np.float32)
         level = np.stack([LEVEL_SPREAD * rng.standard_normal(b), np.ones(b)], axis=1).astype(np.float32)
@@ -146,6 +158,23 @@ class Distiller(Trainer):
             return x, now, torch.Generator().manual_seed(seeds[1])
         return x, now, torch.Generator().manual_seed(seeds[0])
 
+    def likeness(self) -> dict[str, dict[str, float]]:
+        """Per cadence, over lessons that training did not see: the mean squared difference to the teacher over the
+        variance of what it draws, and the student's variance over the teacher's, both in the training scale."""
+        out = {}
+        for k in sorted(self.master.cadences):
+            off, own, its = 0.0, 0.0, 0.0
+            for i in range(LIKENESS_LESSONS):
+                x, condition, generator = self._lesson(k, np.random.default_rng((self.plan.seed, i, k, 3)))
+                with torch.no_grad():
+                    answer = solve(self.model, condition, _noise(condition, generator), self.lesson.steps)
+                off += float((answer - x).square().sum())
+                own += float(answer.var(0).sum())
+                its += float(x.var(0).sum())
+            of_all = (self.plan.batch - 1) * its
+            out[f"{60 // k} min"] = {"error": round(off / of_all, 5), "variance": round(own / its, 4)}
+        return out
+
     def _draw(self, condition: Condition, seed: int) -> Tensor:
         noise = _noise(condition, torch.Generator().manual_seed(seed))
         return solve(self.master, condition, noise, self.lesson.teacher_steps, TEACHERS_SOLVER)
@@ -155,6 +184,26 @@ class Distiller(Trainer):
         answer = solve(self.model, condition, _noise(condition, generator), self.lesson.steps)
         open_ = torch.ones_like(x) if condition.known is None else condition.known.isnan()
         return masked_mean((answer - x) ** 2, open_)
+
+
+def pupil(teacher: Any, lesson: Lesson, seed: int) -> Any:
+    """The untrained student: its teacher's copy, or where that is a STUNet a smaller one, with the answer that leaves
+    noise as it is. Raises WrongUse for a size that the teacher's kind does not have."""
+    told = {k: v for k, v in dict(teacher.config).items() if not k.startswith("_")}
+    size = {"channels": lesson.channels, "hours_per_token": lesson.hours_per_token}
+    smaller = {k: v for k, v in size.items() if v is not None}
+    if smaller and not smaller.keys() <= told.keys():
+        raise WrongUse(f"a student of {type(teacher).__name__} has its teacher's size: leave out --small")
+    stays = "identity_steps" in told and told["prediction_type"] == "v_prediction" and not told["use_profile"]
+    own = {**told, **smaller, **({"identity_steps": lesson.steps} if stays else {})}
+    if own == told:
+        return copy.deepcopy(teacher)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        student = type(teacher).from_config({**own, "dropout": 0.0})
+    if all(own[k] == told[k] for k in smaller):
+        student.load_state_dict(teacher.state_dict())
+    return student
 
 
 def solve(network: Any, condition: Condition, noise: Tensor, steps: int, solver: str = SOLVER) -> Tensor:

@@ -98,6 +98,20 @@ def _trailing(train_steps: int, steps: int) -> list[int]:
     return [round(train_steps * (steps - i) / steps) - 1 for i in range(steps)]
 
 
+def identity_answer(noise: Noise, steps: int) -> Tensor:
+    """The c of each time step with which v = c x_t takes DDIM, in `steps` steps, from any noise to that noise: (T,).
+
+    A DDIM step is a turn in the plane of series and noise, x_s = cos(d) x_t - sin(d) v, where d is the angle between
+    the two times and cos^2 of a time's angle its alpha_bar (Salimans and Ho 2022, section 4): c = -tan(d / 2).
+    """
+    alpha = noise.scheduler().alphas_cumprod.double()
+    angle = torch.acos(alpha.sqrt())
+    stops = torch.tensor(sorted(_trailing(noise.num_train_timesteps, steps)))
+    before = torch.searchsorted(stops, torch.arange(len(angle))) - 1  # the next stop on the way down, -1 at its end
+    reached = torch.where(before < 0, torch.zeros(()).double(), angle[stops[before.clamp(min=0)]])
+    return (-torch.tan((angle - reached) / 2)).float()
+
+
 def diffusion_target(noise: DDPMScheduler, x: Tensor, eps: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     """The noisy series x_t (STOUTER eq. 7) and what the network should answer: x, eps (B, T), t (B,) -> two (B, T)."""
     x_t = noise.add_noise(x, eps, t)  # type: ignore[arg-type]  # diffusers asks for an IntTensor and takes any

@@ -20,7 +20,7 @@ from samplers.attention import LinearAttention, SoftmaxAttention
 from samplers.condition import DAYS, HOURS, WEEK, Condition
 from samplers.fusion import STFFM, StepEmbedding
 from samplers.sampler import Sampler
-from samplers.schedule import Noise, denoising_loss
+from samplers.schedule import Noise, denoising_loss, identity_answer
 from samplers.week import HourMerge, HourSplit, per_hour, pool_hours
 
 SPREAD_KNOTS = (
@@ -91,6 +91,7 @@ class STUNet(Sampler):
 
     spread: Tensor
     shift: Tensor
+    stay: Tensor
 
     @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
@@ -109,6 +110,7 @@ class STUNet(Sampler):
         use_profile: bool = False,
         profile_spread: tuple[tuple[float, ...], ...] | float = 0.5,
         profile_shift: tuple[tuple[float, ...], ...] | float = 0.0,
+        identity_steps: int = 0,
         num_train_timesteps: int = 1000,
         prediction_type: str = "v_prediction",
         loss_type: str = "mse",
@@ -142,8 +144,12 @@ class STUNet(Sampler):
         )
         if use_profile:
             self.enter_profile = nn.Linear(2 * hours_per_token, channels[0])
-        if use_profile and prediction_type != "v_prediction":
-            raise ValueError(f"prediction_type is {prediction_type!r}: a model with a profile predicts v_prediction")
+        if (use_profile or identity_steps) and prediction_type != "v_prediction":
+            what = "with a profile" if use_profile else "of few steps"
+            raise ValueError(f"prediction_type is {prediction_type!r}: a model {what} predicts v_prediction")
+        if use_profile and identity_steps:
+            raise ValueError(f"identity_steps is {identity_steps}: a model with a profile follows that instead")
+        self.register_buffer("stay", identity_answer(self.noise, max(identity_steps, 1)), persistent=False)
         self.use_profile = use_profile
         spread = torch.full((networks + 1, len(SPREAD_KNOTS)), 1.0) * torch.tensor(profile_spread)
         self.register_buffer("spread", spread, persistent=False)
@@ -196,7 +202,9 @@ class STUNet(Sampler):
         if k > 1:
             out = torch.cat([out, self.leave_detail[str(k)](x).view(b, WEEK, k - 1)], dim=-1)
         out = out.reshape(b, steps)
-        return skip_answer + gain * out if self.use_profile else out
+        if self.use_profile:
+            return skip_answer + gain * out
+        return out + self.stay[t][:, None] * x_t if self.config["identity_steps"] else out
 
     def loss(self, x: Tensor, condition: Condition, generator: torch.Generator) -> Tensor:
         """Mean error of the prediction over the steps that are not given (STOUTER eq. 19; "l1" for its text), scalar.

@@ -10,7 +10,7 @@ from gaussian_denoiser import Gaussian, ar1, condition, seeds
 
 from samplers import SOLVERS, Noise, draw
 from samplers.draw import starting_noise
-from samplers.schedule import PREDICTIONS, diffusion_target, make_solver, masked_mean
+from samplers.schedule import PREDICTIONS, diffusion_target, identity_answer, make_solver, masked_mean
 
 ODE = ("ddim", "dpm++", "unipc")
 
@@ -148,3 +148,13 @@ def test_masked_mean_counts_only_what_is_there() -> None:
     where = torch.tensor([[True, False], [True, True]])
     assert masked_mean(error, where) == 3.0
     assert masked_mean(error, torch.zeros_like(where)) == 0.0
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 8])
+def test_the_identity_answer_takes_noise_to_itself(steps: int) -> None:
+    answer, solver = identity_answer(Noise(), steps), make_solver("ddim", Noise(), steps)
+    noise = torch.randn((4, 5), generator=torch.Generator().manual_seed(0))
+    x = noise
+    for t in solver.timesteps:
+        x = solver.step(answer[t] * x, t, x).prev_sample
+    assert torch.allclose(x, noise, atol=1e-5)
