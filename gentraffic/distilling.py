@@ -53,8 +53,8 @@ class Lesson:
     hours_per_token: int | None = None
 
 
-# half the time of stouter-base a step, and wide enough for a CPU to multiply at more than half its rate
-SMALL, SMALL_STEPS = Lesson(channels=(24, 32), hours_per_token=4), 6000
+# half the multiplications of stouter-base; (24, 32) channels learn no more (benchmarks/steps.py)
+SMALL, SMALL_STEPS = Lesson(channels=(16, 24), hours_per_token=4), 6000
 DISTIL_PLAN = Plan(steps=1500, learning_rate=2e-3, warmup=50, weight_decay=0.0, check_every=250)
 
 
