@@ -36,6 +36,7 @@ from samplers.schedule import make_solver, masked_mean
 
 PLACE_NOISE = 0.3  # on embeddings, so that the student serves places between those that it was shown
 LEVEL_SPREAD = 1.2  # standard levels are drawn a little wider than they are
+LESSONS = 1500  # batches that the teacher draws; further steps go through them again
 LIKENESS_LESSONS = 4  # of each cadence
 SOLVER, TEACHERS_SOLVER = "ddim", "dpm++"  # even steps of the log signal-to-noise put the second of two at the very end
 
@@ -112,6 +113,7 @@ class Distiller(Trainer):
         self.teacher, self.embeddings, self.lesson = teacher, embeddings, lesson
         network: Any = teacher.model
         self.master = network.eval()
+        self.lessons: dict[int, tuple[Tensor, Condition, int]] = {}  # what the teacher has drawn so far
         told = json.dumps([asdict(lesson), teacher.sha256], sort_keys=True).encode()
         fingerprint = hashlib.sha256(told + embeddings.tobytes()).hexdigest()
         student = pupil(network, lesson, plan.seed)
@@ -121,14 +123,23 @@ class Distiller(Trainer):
         return [Turn(self._error, list(self.model.parameters()))]
 
     def _batch(self, step: int) -> tuple[Tensor, Condition, torch.Generator]:
-        rng = np.random.default_rng((self.plan.seed, step, 2))
+        passed, at = divmod(step, LESSONS)
+        if passed:  # the same lessons in another order: the teacher's drawing is what costs
+            at = int(np.random.default_rng((self.plan.seed, passed, 4)).permutation(LESSONS)[at])
+        if at not in self.lessons:
+            self.lessons[at] = self._lesson_of(at)
+        x, condition, seed = self.lessons[at]
+        return x, condition, torch.Generator().manual_seed(seed)
+
+    def _lesson_of(self, number: int) -> tuple[Tensor, Condition, int]:
+        rng = np.random.default_rng((self.plan.seed, number, 2))
         able = {k: weight for k, weight in CADENCE_WEIGHT.items() if k in self.master.cadences}
         share = np.array(list(able.values()))
         return self._lesson(int(rng.choice(list(able), p=share / share.sum())), rng)
 
     @torch.no_grad()
-    def _lesson(self, k: int, rng: np.random.Generator) -> tuple[Tensor, Condition, torch.Generator]:
-        """What the teacher draws for random places, levels, networks and weekdays, and the generator of its noise."""
+    def _lesson(self, k: int, rng: np.random.Generator) -> tuple[Tensor, Condition, int]:
+        """What the teacher draws for random places, levels, networks and weekdays, and the seed of its noise."""
         b = self.plan.batch
         f_s = self.embeddings[rng.integers(len(self.embeddings), size=b)]
         f_s = f_s + PLACE_NOISE * rng.standard_normal(f_s.shape, dtype=np.float32)
@@ -155,8 +166,8 @@ class Distiller(Trainer):
             known[:, :shared] = x[:, -shared:]
             now = condition(7 - OVERLAP_DAYS, known)
             x = self._draw(now, seeds[1])
-            return x, now, torch.Generator().manual_seed(seeds[1])
-        return x, now, torch.Generator().manual_seed(seeds[0])
+            return x, now, seeds[1]
+        return x, now, seeds[0]
 
     def likeness(self) -> dict[str, dict[str, float]]:
         """Per cadence, over lessons that training did not see: the mean squared difference to the teacher over the
@@ -165,9 +176,10 @@ class Distiller(Trainer):
         for k in sorted(self.master.cadences):
             off, own, its = 0.0, 0.0, 0.0
             for i in range(LIKENESS_LESSONS):
-                x, condition, generator = self._lesson(k, np.random.default_rng((self.plan.seed, i, k, 3)))
+                x, condition, seed = self._lesson(k, np.random.default_rng((self.plan.seed, i, k, 3)))
+                noise = _noise(condition, torch.Generator().manual_seed(seed))
                 with torch.no_grad():
-                    answer = solve(self.model, condition, _noise(condition, generator), self.lesson.steps)
+                    answer = solve(self.model, condition, noise, self.lesson.steps)
                 off += float((answer - x).square().sum())
                 own += float(answer.var(0).sum())
                 its += float(x.var(0).sum())

@@ -53,7 +53,7 @@ def test_solving_is_drawing(teacher: Bundle, places: list[Places]) -> None:
 def error(loop: Distiller, network: torch.nn.Module) -> float:
     """Mean squared difference to the teacher over lessons that training does not see."""
     total = 0.0
-    for step in range(1_000_000, 1_000_004):
+    for step in range(1_000, 1_004):
         x, condition, generator = loop._batch(step)
         noise = torch.randn(x.shape, generator=generator)
         with torch.no_grad():
