@@ -10,7 +10,16 @@ from typing import Any
 import numpy as np
 
 from gentraffic.errors import BadInput
-from gentraffic.metrics import acf_error, bootstrap_interval, crps_cells, crps_shape_cells, diversity, jsd_hist, p9999
+from gentraffic.metrics import (
+    acf_error,
+    bootstrap_interval,
+    coverage_cells,
+    crps_cells,
+    crps_shape_cells,
+    diversity,
+    jsd_hist,
+    p9999,
+)
 from gentraffic.p1 import Members, Parts, week_of
 
 POOLED = ("jsd_hist", "acf_error", "diversity")
@@ -29,6 +38,7 @@ def score_steps(members: Members, parts: Parts) -> dict[str, Any]:
         out[name] = {
             "crps": (crps_cells(real, drawn) / scale).round(6).tolist(),
             "crps_shape": (crps_shape_cells(real, drawn) / scale).round(6).tolist(),
+            "coverage_90": coverage_cells(real, drawn, 0.90).round(6).tolist(),
             "location": held.location.tolist(),
             "jsd_hist": jsd_hist(real, drawn),
             "acf_error": acf_error(real, drawn),
@@ -54,8 +64,8 @@ def read_steps(path: Path) -> dict[str, list[dict[str, Any]]]:
 def steps_table(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     """Markdown: per row and network the mean over held-out cells of all folds, 95% intervals by location."""
     lines = [
-        "| row | network | crps | crps_shape | " + " | ".join(POOLED) + " |",
-        "|---|---|---|---|" + "---|" * len(POOLED),
+        "| row | network | crps | crps_shape | coverage_90 | " + " | ".join(POOLED) + " |",
+        "|---|---|---|---|---|" + "---|" * len(POOLED),
     ]
     for row, folds in rows.items():
         for network in folds[0]:
@@ -66,6 +76,8 @@ def steps_table(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
                 values = np.concatenate([np.array(f[metric]) for f in scored])
                 low, high = bootstrap_interval(values, place)
                 texts.append(f"{values.mean():.4f} ({low:.4f}-{high:.4f})")
+            covered = [c for f in scored for c in f.get("coverage_90", [])]  # files of before have none
+            texts.append(f"{np.mean(covered):.2f}" if covered else "-")
             texts += [f"{np.mean([f[metric] for f in scored]):.3f}" for metric in POOLED]
             lines.append(f"| {row} | {network} | " + " | ".join(texts) + " |")
     return "\n".join(lines)
