@@ -30,7 +30,7 @@ from gentraffic.fitting import machine
 from gentraffic.sampling import OVERLAP_DAYS
 from gentraffic.training import CADENCE_WEIGHT, GIVEN_SHARE, Plan, Trainer, time_of_windows
 from samplers import Condition
-from samplers.condition import HOURS
+from samplers.condition import DAYS, HOURS, WEEK
 from samplers.sampler import Turn
 from samplers.schedule import make_solver, masked_mean
 
@@ -99,6 +99,22 @@ def distil(
     return replace(teacher, model=student, provenance={**teacher.provenance, **told}, sha256=""), told
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """A batch that the teacher drew: x (B, 168 k), its condition but for the time embedding, the seed of its noise.
+
+    weekday (B,): the first days of the weeks. Time embeddings, the bulk of a condition, are made again at every use.
+    """
+
+    x: Tensor
+    place: Tensor
+    level: Tensor
+    network: Tensor
+    weekday: Tensor
+    known: Tensor | None
+    seed: int
+
+
 class Distiller(Trainer):
     """The training loop of `gentraffic.training`, with weeks that the teacher draws instead of measured ones."""
 
@@ -113,7 +129,7 @@ class Distiller(Trainer):
         self.teacher, self.embeddings, self.lesson = teacher, embeddings, lesson
         network: Any = teacher.model
         self.master = network.eval()
-        self.lessons: dict[int, tuple[Tensor, Condition, int]] = {}  # what the teacher has drawn so far
+        self.lessons: dict[int, Drawn] = {}  # what the teacher has drawn so far
         told = json.dumps([asdict(lesson), teacher.sha256], sort_keys=True).encode()
         fingerprint = hashlib.sha256(told + embeddings.tobytes()).hexdigest()
         student = pupil(network, lesson, plan.seed)
@@ -128,18 +144,22 @@ class Distiller(Trainer):
             at = int(np.random.default_rng((self.plan.seed, passed, 4)).permutation(LESSONS)[at])
         if at not in self.lessons:
             self.lessons[at] = self._lesson_of(at)
-        x, condition, seed = self.lessons[at]
-        return x, condition, torch.Generator().manual_seed(seed)
+        return self._asked(self.lessons[at])
 
-    def _lesson_of(self, number: int) -> tuple[Tensor, Condition, int]:
+    def _asked(self, drawn: Drawn) -> tuple[Tensor, Condition, torch.Generator]:
+        time = time_of_windows(self.time, drawn.weekday, drawn.x.shape[1] // WEEK)
+        condition = Condition(drawn.place, time, drawn.level, drawn.network, drawn.known)
+        return drawn.x, condition, torch.Generator().manual_seed(drawn.seed)
+
+    def _lesson_of(self, number: int) -> Drawn:
         rng = np.random.default_rng((self.plan.seed, number, 2))
         able = {k: weight for k, weight in CADENCE_WEIGHT.items() if k in self.master.cadences}
         share = np.array(list(able.values()))
         return self._lesson(int(rng.choice(list(able), p=share / share.sum())), rng)
 
     @torch.no_grad()
-    def _lesson(self, k: int, rng: np.random.Generator) -> tuple[Tensor, Condition, int]:
-        """What the teacher draws for random places, levels, networks and weekdays, and the seed of its noise."""
+    def _lesson(self, k: int, rng: np.random.Generator) -> Drawn:
+        """What the teacher draws for random places, levels, networks and weekdays."""
         b = self.plan.batch
         f_s = self.embeddings[rng.integers(len(self.embeddings), size=b)]
         f_s = f_s + PLACE_NOISE * rng.standard_normal(f_s.shape, dtype=np.float32)
@@ -149,25 +169,21 @@ class Distiller(Trainer):
         weekday = rng.integers(7, size=b)
         seeds = [int(seed) for seed in rng.integers(2**62, size=2)]
 
-        def condition(days_on: int, known: Tensor | None) -> Condition:
-            return Condition(
-                place=torch.from_numpy(f_s),
-                time=time_of_windows(self.time, torch.from_numpy((weekday + days_on) % 7), k),
-                level=torch.from_numpy(level),
-                network=torch.from_numpy(network),
-                known=known,
-            )
+        def draw(days_on: int, known: Tensor | None, seed: int) -> Drawn:
+            asked = (torch.from_numpy(f_s), torch.from_numpy(level), torch.from_numpy(network))
+            days = torch.from_numpy((weekday + days_on) % DAYS)
+            none = Drawn(torch.empty(b, WEEK * k), *asked, days, known, seed)
+            _, condition, generator = self._asked(none)
+            x = solve(self.master, condition, _noise(condition, generator), self.lesson.teacher_steps, TEACHERS_SOLVER)
+            return replace(none, x=x)
 
-        now = condition(0, None)
-        x = self._draw(now, seeds[0])
-        if rng.random() < GIVEN_SHARE:  # the week that follows, as long series are drawn
-            known = torch.full_like(x, torch.nan)
-            shared = OVERLAP_DAYS * HOURS * k
-            known[:, :shared] = x[:, -shared:]
-            now = condition(7 - OVERLAP_DAYS, known)
-            x = self._draw(now, seeds[1])
-            return x, now, seeds[1]
-        return x, now, seeds[0]
+        first = draw(0, None, seeds[0])
+        if rng.random() >= GIVEN_SHARE:
+            return first
+        known = torch.full_like(first.x, torch.nan)  # the week that follows, as long series are drawn
+        shared = OVERLAP_DAYS * HOURS * k
+        known[:, :shared] = first.x[:, -shared:]
+        return draw(DAYS - OVERLAP_DAYS, known, seeds[1])
 
     def likeness(self) -> dict[str, dict[str, float]]:
         """Per cadence, over lessons that training did not see: the mean squared difference to the teacher over the
@@ -176,20 +192,15 @@ class Distiller(Trainer):
         for k in sorted(self.master.cadences):
             off, own, its = 0.0, 0.0, 0.0
             for i in range(LIKENESS_LESSONS):
-                x, condition, seed = self._lesson(k, np.random.default_rng((self.plan.seed, i, k, 3)))
-                noise = _noise(condition, torch.Generator().manual_seed(seed))
+                x, condition, generator = self._asked(self._lesson(k, np.random.default_rng((self.plan.seed, i, k, 3))))
                 with torch.no_grad():
-                    answer = solve(self.model, condition, noise, self.lesson.steps)
+                    answer = solve(self.model, condition, _noise(condition, generator), self.lesson.steps)
                 off += float((answer - x).square().sum())
                 own += float(answer.var(0).sum())
                 its += float(x.var(0).sum())
             of_all = (self.plan.batch - 1) * its
             out[f"{60 // k} min"] = {"error": round(off / of_all, 5), "variance": round(own / its, 4)}
         return out
-
-    def _draw(self, condition: Condition, seed: int) -> Tensor:
-        noise = _noise(condition, torch.Generator().manual_seed(seed))
-        return solve(self.master, condition, noise, self.lesson.teacher_steps, TEACHERS_SOLVER)
 
     def _error(self, x: Tensor, condition: Condition, generator: torch.Generator) -> Tensor:
         """Mean squared difference of student and teacher, for the same noise, where nothing is given."""
