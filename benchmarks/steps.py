@@ -21,7 +21,7 @@ import torch
 from fidelity import CITIES, cities
 
 from gentraffic.bundle import Bundle
-from gentraffic.distilling import DISTIL_PLAN, SMALL, SMALL_STEPS, SOLVER, Lesson, distil
+from gentraffic.distilling import DISTIL_PLAN, SMALL, SMALL_PLAN, SOLVER, Lesson, distil
 from gentraffic.features import read_places
 from gentraffic.fitting import fit_sampler, split_source
 from gentraffic.p1 import Members, Parts, model_row
@@ -31,9 +31,9 @@ from gentraffic.training import Plan
 STEPS = (1, 2, 4, 8, 16, 32, 100)
 SOLVERS = ("dpm++", "unipc", "ddim", "ddpm")
 STUDENTS = {
-    "small student, 1 step": (SMALL, SMALL_STEPS),
-    "student, 1 step": (Lesson(steps=1), DISTIL_PLAN.steps),
-    "student, 2 steps": (Lesson(steps=2), DISTIL_PLAN.steps),
+    "small student, 1 step": (SMALL, SMALL_PLAN),
+    "student, 1 step": (Lesson(steps=1), DISTIL_PLAN),
+    "student, 2 steps": (Lesson(steps=2), DISTIL_PLAN),
 }
 LONG = 1000  # for ddpm alone, the paper's chain, with fewer members
 LONG_MEMBERS = 4
@@ -105,8 +105,8 @@ def main() -> None:
         for name in args.students:
             if f"{name}|{fold}" in done:
                 continue
-            lesson, train_steps = STUDENTS[name]
-            less = replace(DISTIL_PLAN, steps=40 if args.quick else args.train_steps or train_steps)
+            lesson, usual = STUDENTS[name]
+            less = replace(usual, steps=40 if args.quick else args.train_steps or usual.steps)
             student, told = distil(teacher, [read_places(c) for c in contexts.values()], lesson=lesson, plan=less)
             print(f"{name}: distilled in {told['distil_minutes']} min, {told['likeness']}", flush=True)
             put(f"{name}|{fold}", student, lesson.steps, SOLVER, 20)

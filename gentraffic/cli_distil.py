@@ -31,7 +31,7 @@ FILE = click.Path(path_type=Path)
 @click.option("--steps", default=1, show_default=True, help="Solver steps of the student.")
 @click.option("--small", is_flag=True, help="A student of fewer multiplications than its teacher, a STUNet.")
 @click.option("--teacher-steps", default=8, show_default=True, help="Solver steps of the teacher.")
-@click.option("--train-steps", type=AT_LEAST_1, help="Training steps. [default: 1500; 6000 with --small]")
+@click.option("--train-steps", type=AT_LEAST_1, help="Training steps. [default: 1500; 4000 with --small]")
 @click.option("--batch", type=AT_LEAST_1, help="Windows per training step. [default: 64]")
 @click.option("--seed", type=COUNT, default=0, show_default=True)
 @THREADS
@@ -56,7 +56,7 @@ def distil(
     from gentraffic.bundle import load_bundle, save_bundle
     from gentraffic.card import student_card
     from gentraffic.checkpoint import checkpoint_beside
-    from gentraffic.distilling import DISTIL_PLAN, SMALL, SMALL_STEPS, Lesson
+    from gentraffic.distilling import DISTIL_PLAN, SMALL, SMALL_PLAN, Lesson
     from gentraffic.distilling import distil as teach
     from gentraffic.features import read_places
     from gentraffic.files import read_context
@@ -70,8 +70,8 @@ def distil(
     teacher = load_bundle(model)
     paths = context or tuple(CONTEXTS / f"{city}.nc" for city in bundled_cities())
     places = [read_places(read_context(path)) for path in paths]
-    most = train_steps or (SMALL_STEPS if small else DISTIL_PLAN.steps)
-    plan = replace(DISTIL_PLAN, seed=seed, steps=most, batch=batch or DISTIL_PLAN.batch)
+    usual = SMALL_PLAN if small else DISTIL_PLAN
+    plan = replace(usual, seed=seed, steps=train_steps or usual.steps, batch=batch or usual.batch)
     size = SMALL if small else Lesson()
     with progress("distilling", quiet=quiet) as tell:
         student, told = teach(
