@@ -82,7 +82,8 @@ def main() -> None:
     torch.set_num_threads(1)
     done: dict[str, Any] = json.loads(args.out.read_text()) if args.out.exists() else {}
     sources, contexts = cities(args.data)
-    wanted = [(s, n, 20) for s in args.solvers for n in STEPS] + [(s, LONG, LONG_MEMBERS) for s in args.solvers if s == "ddpm"]
+    wanted = [(s, n, 20) for s in args.solvers for n in STEPS]
+    wanted += [("ddpm", LONG, LONG_MEMBERS)] if "ddpm" in args.solvers else []
     if args.quick:
         wanted = [("dpm++", n, 4) for n in (2, 8)]
     for fold in args.folds[:1] if args.quick else args.folds:
