@@ -121,8 +121,9 @@ def run_unseen(table: Table, data: Sequence[Pair], plan: FoMoPlan, tune: FoMoPla
         mean = float(here[0].level.mean())
         parts = {name: (train, held)}
         rows = p3.rows_of(bundle, parts, members=members, label="zero-shot", city_mean=mean)
-        for share in (0.05, 0.10):
-            tuned, _ = finetune_fomo(bundle, [few(train, share, 0)], plan=tune)
+        whole = len(np.unique(here[1].location)) / len(np.unique(train[1].location))
+        for share in (0.05, 0.10):  # of the city's locations, one at least
+            tuned, _ = finetune_fomo(bundle, [few(train, share * whole, 0)], plan=tune)
             rows |= p3.rows_of(tuned, parts, members=members, label=f"{share:.0%} few-shot", naive_too=False)
         table.put("unseen", city, rows, told)
 

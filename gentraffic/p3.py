@@ -133,13 +133,17 @@ def model_members(
 ) -> Floats:
     """Members (m, series, steps) in the source's unit; member 0 is the expectation (one step at the likeliest level).
 
-    city_mean: traffic of the mean cell, where the level model does not know the network; poi: whether POIs are told.
+    city_mean: traffic of the mean cell, where the level model does not know the network; over the mean cell's users it
+    is the traffic per user where nothing is observed, as in `sample`. poi: whether POIs are told.
     """
     observed, levels = TASKS[task], bundle.levels
-    places = part.held_source.places
+    places, scale = part.held_source.places, bundle.scale
     assert places is not None
-    if city_mean is not None:  # the network is not known to the level model
+    if city_mean is not None:  # the network is not known to the level model, nor traffic per user
         places = replace(places, network="")
+        if observed == 0 and part.held.users is not None and part.train.users is not None:
+            crowd = np.concatenate([part.train.users, part.held.users]).mean(dtype=np.float64)
+            scale = replace(scale, per_user=np.append(city_mean / crowd, scale.per_user[1:]))
     mean = city_mean if city_mean is not None else levels.networks[part.held.network].mean_traffic
     ids = list(range(len(places.counts)))
     out = []
@@ -152,7 +156,7 @@ def model_members(
             users=part.held.users if users else None,
             poi=part.held.poi if poi else None,
         )
-        told = stack([_task_window(region, bundle.scale, int(b), int(s), observed) for b, s in part.blocks])
+        told = stack([_task_window(region, scale, int(b), int(s), observed) for b, s in part.blocks])
         out.append(_draw(bundle, told, observed, member, 1 if member == 0 else steps, seed))
     return np.stack(out)
 
