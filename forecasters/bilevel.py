@@ -24,7 +24,7 @@ a cut that lies above Phi at the best weights is lowered to it: a cut for weakly
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +47,10 @@ class Moments:
         curved, straight = np.einsum("po,gpq,qo->g", theta, self.gram, theta), np.einsum("po,gpo->g", theta, self.cross)
         return np.asarray(curved / 2 - straight + self.square)
 
+    def some(self, which: Sequence[int] | slice | NDArray[np.bool_]) -> Moments:
+        """Those of some of the groups."""
+        return Moments(self.gram[which], self.cross[which], self.square[which])
+
 
 def moments(x: list[Floats], y: list[Floats]) -> Moments:
     """Of groups with samples x (n, P) and y (n, outputs), n >= 1 of its own in each."""
@@ -55,6 +59,17 @@ def moments(x: list[Floats], y: list[Floats]) -> Moments:
         np.stack([a.T @ b / len(a) for a, b in zip(x, y, strict=True)]),
         np.array([np.square(b).sum() / (2 * len(b)) for b in y]),
     )
+
+
+def stacked(parts: Sequence[Moments]) -> Moments:
+    """Groups of all parts in a row."""
+    return Moments(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("gram", "cross", "square")))
+
+
+def pooled(parts: Sequence[Moments], counts: Floats) -> Moments:
+    """All groups of all parts as one group: counts (groups of all parts,) samples in each."""
+    every, share = stacked(parts), counts / counts.sum()
+    return Moments(*(np.tensordot(share, values, 1)[None] for values in (every.gram, every.cross, every.square)))
 
 
 @dataclass(frozen=True)

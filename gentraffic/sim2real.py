@@ -2,9 +2,11 @@
 
 The samples come in groups: the real training windows are group 0, every randomised variant of the synthetic traffic is
 one more. A round trains the whole network on batches whose windows come from the groups in proportion to the weights,
-so that the expected gradient is that of the weighted loss. Between rounds the cutting planes choose new weights, by the
-loss on the real windows kept aside (the later part of the same few cells, which also chooses the best training step),
-as if the linear head were trained to its end on the weighted samples.
+so that the expected gradient is that of the weighted loss. After each round the cutting planes choose new weights, for
+every service its own, as if its linear head were trained to the end on the weighted samples. They are judged by the
+real windows kept aside (the later part of the same few cells, which also chooses the best training step), cross-fitted:
+these are cut into blocks of time, and each block judges heads whose real samples the other blocks have joined. The head
+that is kept at last is the inner optimum on all real windows.
 """
 
 from __future__ import annotations
@@ -17,10 +19,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from forecasters.bilevel import (
+    HeadProblem,
+    Moments,
+    Outer,
+    Weighting,
+    minimise_by_cuts,
+    moments,
+    pooled,
+    stacked,
+)
 from gentraffic.errors import BadInput
 
 if TYPE_CHECKING:
-    from forecasters.bilevel import HeadProblem, Weighting
     from forecasters.windows import Windows
     from gentraffic.forecast_data import Part
     from gentraffic.forecast_training import Plan
@@ -33,15 +44,21 @@ STEPS = 800  # batches, where the plan leaves it open
 
 @dataclass(frozen=True)
 class Weigh:
-    """rounds: of training, with a choice of weights between them. real: the weight that the real samples start with.
-    samples: windows per group of which moments are taken. ridge: how strongly the head is held where it is. choose:
-    False leaves every window the same weight, for comparison: rounds and solved heads without the outer problem. So
-    does training on one group alone."""
+    """rounds: of training, with a choice of weights after each. real: the weight that the real samples start with.
+    samples: windows per group, and per block, of which moments are taken. ridges: how strongly a head is held where it
+    is; the outer problem takes one of them. blocks: of time, into which the windows kept aside are cut. toll: the share
+    of the outer loss that synthetic samples of weight 1 must save to be believed. keep: the share of the first weights
+    that the batches keep, so that the network never sees real samples alone, only its head may. choose: False leaves
+    every window the same weight, for comparison: the same rounds and heads without the choice of weights. So does
+    training on one group alone."""
 
     rounds: int = 3
     real: float = 0.5
     samples: int = 1500
-    ridge: float = 0.03
+    ridges: tuple[float, ...] = (0.03, 1.0)
+    blocks: int = 5
+    toll: float = 0.02
+    keep: float = 0.5
     choose: bool = True
 
 
@@ -56,7 +73,9 @@ def fit_weighted(
 ) -> Fitted:
     """Train `sim-mstnet` on real parts and on groups of synthetic ones (`drawn`, one group each), `plan.steps` in all.
 
-    real_later: real parts that choose the weights and the best step. Raises BadInput where a part gives no window.
+    real_later: real parts that choose the weights and the best step. `told` has weights (rounds + 1, services, G) and
+    outer (rounds, services, 4): the outer loss before, after, the cuts' bound of it, and the ridge. Raises BadInput
+    where a part gives no window.
     """
     from forecasters import FORECASTERS
     from gentraffic.forecast_training import Trainer
@@ -75,15 +94,18 @@ def fit_weighted(
         )
     n, sizes = len(real), np.array([len(w) for w in train], dtype=np.float64)
     within = sizes[:n] / sizes[:n].sum()  # real parts share the weight of group 0
-    weights = np.append(sizes[:n].sum(), sizes[n:]) / sizes.sum()
+    start = np.append(sizes[:n].sum(), sizes[n:]) / sizes.sum()
     choose = weigh.choose and len(drawn) > 0
     if choose:
-        weights = np.append(weigh.real, np.full(len(drawn), (1 - weigh.real) / len(drawn)))
-    chosen, history, best = [weights.tolist()], [], (float("inf"), model.state_dict())
+        start = np.append(weigh.real, np.full(len(drawn), (1 - weigh.real) / len(drawn)))
+    weights = np.tile(start, (model.services, 1))
+    chosen, best = [weights.tolist()], (float("inf"), model.state_dict())
+    history: list[list[list[float]]] = []
     total = plan.steps or STEPS
     steps = total // weigh.rounds
     for k in range(weigh.rounds):
-        shares = [*(weights[0] * within), *weights[1:]]
+        of_group = weigh.keep * start + (1 - weigh.keep) * weights.mean(axis=0)
+        shares = [*(of_group[0] * within), *of_group[1:]]
         stage = replace(plan, steps=steps, seed=plan.seed * 1009 + k, warmup=plan.warmup if k == 0 else 1)
         trainer = Trainer(model, train, later, stage, shares=shares)
         for step, loss in trainer.run():
@@ -92,47 +114,100 @@ def fit_weighted(
         trainer.finish()
         if trainer.best_score < best[0]:
             best = (trainer.best_score, {name: v.clone() for name, v in model.state_dict().items()})
-        if k + 1 < weigh.rounds:
-            problems = head_problems(model, [train[:n], *([w] for w in train[n:])], later, weigh, plan.seed)
-            if choose:
-                found = choose_weights(problems, weights)
-                weights = found.weights
-                chosen.append(weights.tolist())
-                history.append([found.history[0], found.value, found.bound])
-            with torch.no_grad():  # the inner optimum: where the next round starts
-                for s, problem in enumerate(problems):
-                    model.head[s] = torch.from_numpy(problem.solve(weights))
-    model.load_state_dict(best[1])
+        ending = k + 1 == weigh.rounds
+        if ending:
+            model.load_state_dict(best[1])
+        history.append([])
+        heads = head_moments(model.eval(), [train[:n], *([w] for w in train[n:])], later, weigh, plan.seed)
+        for s, head in enumerate(heads):
+            found, ridge = choose_weights(head, weights[s], weigh, choose)
+            weights[s] = found.weights
+            history[-1].append([found.history[0], found.value, found.bound, ridge])
+            aside = np.full(len(head.counts), not ending)  # a next round is still to be judged by them
+            with torch.no_grad():  # the inner optimum: where the next round starts, and what is kept at last
+                model.head[s] = torch.from_numpy(head.problem(ridge, aside).solve(found.weights))
+        chosen.append(weights.tolist())
     told = {"weights": chosen, "outer": history, "plan": asdict(plan), "weigh": asdict(weigh)}
     return Fitted(SIM_MSTNET, model.eval(), told)
 
 
-def choose_weights(problems: Sequence[HeadProblem], start: Floats) -> Weighting:
-    """The group weights (G,) that minimise the mean outer loss of the services' heads."""
-    from forecasters.bilevel import minimise_by_cuts
+@dataclass(frozen=True)
+class Head:
+    """One service's linear head and what it may learn from. groups: moments of the G groups, group 0 of `count` real
+    windows; later: of the K blocks kept aside, counts (K,) windows each. start: (P, outputs) the head as it stands."""
 
-    def outer(weights: Floats) -> tuple[float, Floats]:
-        values, slopes = zip(*(problem(weights) for problem in problems), strict=True)
-        return float(np.mean(values)), np.mean(slopes, axis=0)
+    groups: Moments
+    later: Moments
+    count: int
+    counts: Floats
+    start: Floats
 
-    return minimise_by_cuts(outer, start, tolerance=1e-4, most=60)
+    def problem(self, ridge: float, aside: NDArray[np.bool_]) -> HeadProblem:
+        """The bi-level problem whose outer loss is that of the blocks `aside` (K,); the others join group 0.
+
+        Where none is aside the outer loss is that of all blocks, which the inner problem knows: only to be solved.
+        """
+        counts = np.append(self.count, self.counts[~aside])
+        real = pooled([self.groups.some([0]), self.later.some(~aside)], counts)
+        judges = aside if aside.any() else ~aside
+        outer = pooled([self.later.some(judges)], self.counts[judges])
+        return HeadProblem(stacked([real, self.groups.some(slice(1, None))]), outer, self.start, ridge)
+
+
+def choose_weights(head: Head, start: Floats, weigh: Weigh, choose: bool = True) -> tuple[Weighting, float]:
+    """The group weights (G,) and the ridge with the least outer loss, the mean over blocks that each judge once.
+
+    The loss has a toll on synthetic weight: blocks are few, so a small gain on them may be chance. choose: False
+    chooses the ridge alone.
+    """
+    every = np.arange(len(head.counts))
+    share, synthetic = head.counts / head.counts.sum(), np.arange(len(start)) > 0
+    found: list[tuple[Weighting, float]] = []
+    for ridge in weigh.ridges:
+        blocks = [head.problem(ridge, every == k) for k in every]
+
+        def judged(weights: Floats, blocks: list[HeadProblem] = blocks) -> tuple[float, Floats]:
+            values, slopes = zip(*(problem(weights) for problem in blocks), strict=True)
+            return float(share @ np.array(values)), np.asarray(share @ np.stack(slopes))
+
+        if not choose:
+            value = judged(start)[0]
+            found.append((Weighting(start, value, value, 0, (value,)), ridge))
+            continue
+        toll: Floats = weigh.toll * judged(np.where(synthetic, 0.0, 1.0))[0] * synthetic.astype(np.float64)
+
+        def outer(weights: Floats, judge: Outer = judged, toll: Floats = toll) -> tuple[float, Floats]:
+            value, slope = judge(weights)
+            return float(value + toll @ weights), slope + toll
+
+        found.append((minimise_by_cuts(outer, start, tolerance=1e-3, most=40), ridge))
+    return min(found, key=lambda pair: pair[0].value)
 
 
 @torch.inference_mode()
-def head_problems(
+def head_moments(
     model: Any, groups: Sequence[Sequence[Windows]], later: Sequence[Windows], weigh: Weigh, seed: int
-) -> list[HeadProblem]:
-    """One bi-level problem per service: moments of the head's features in every group and in the windows kept aside."""
-    from forecasters.bilevel import HeadProblem, moments
-
-    model.eval()
-    sampled = [_sample(model, windows, weigh.samples, (seed, i)) for i, windows in enumerate([*groups, later])]
-    problems = []
+) -> list[Head]:
+    """What each service's head may learn from: moments of its features in every group and in the blocks of `later`."""
+    parts = _blocks(later, weigh.blocks)
+    inside = [_sample(model, windows, weigh.samples, (seed, i)) for i, windows in enumerate(groups)]
+    aside = [_sample(model, windows, weigh.samples, (seed, 1000 + k)) for k, windows in enumerate(parts)]
+    count, counts = sum(len(w) for w in groups[0]), np.array([float(sum(len(w) for w in part)) for part in parts])
+    found = []
     for s in range(model.services):
-        x, y = [x[:, s] for x, _ in sampled], [y[:, :, s] for _, y in sampled]
-        head = model.head[s].double().numpy()
-        problems.append(HeadProblem(moments(x[:-1], y[:-1]), moments(x[-1:], y[-1:]), head, weigh.ridge))
-    return problems
+        inner, outer = (moments([x[:, s] for x, _ in part], [y[:, :, s] for _, y in part]) for part in (inside, aside))
+        found.append(Head(inner, outer, count, counts, model.head[s].double().numpy().copy()))
+    return found
+
+
+def _blocks(later: Sequence[Windows], most: int) -> list[list[Windows]]:
+    """The windows kept aside in at most `most` blocks of consecutive steps, none of them empty."""
+    blocks: list[list[Windows]] = [[] for _ in range(min(most, *(len(w.starts) for w in later)))]
+    for w in later:
+        ends = w.starts.start + np.linspace(0, len(w.starts), len(blocks) + 1).round().astype(int)
+        for block, first, last in zip(blocks, ends[:-1], ends[1:], strict=True):
+            block.append(replace(w, first=int(first), last=int(last) + w.horizon - 1))
+    return blocks
 
 
 def _sample(model: Any, windows: Sequence[Windows], most: int, key: tuple[int, ...]) -> tuple[Floats, Floats]:

@@ -189,11 +189,16 @@ def one_score(
     from gentraffic.forecasting import fit_forecaster, forecasts, score
 
     (real, real_later), (drawn, drawn_later) = material.real, material.synthetic
-    if training == "aug" and name == SIM_MSTNET:
+    if name == SIM_MSTNET:  # in the same rounds with the same solved heads, whatever it is trained on
         from gentraffic.sim2real import fit_weighted
 
-        fitted = fit_weighted(real, real_later, material.variants, plan)
-        if told is not None:
+        on: dict[str, tuple[list[Part], list[Part], list[Part]]] = {
+            "trtr": (real, real_later, []),
+            "tstr": (drawn, drawn_later, []),
+            "aug": (real, real_later, material.variants),
+        }
+        fitted = fit_weighted(*on[training], plan)
+        if told is not None and training == "aug":
             told.setdefault("weights", []).append(fitted.told["weights"])
     elif training == "aug":
         half = [1.0 / len(real)] * len(real) + [1.0 / len(drawn)] * len(drawn)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from forecasters import station_patches
+from forecasters.bilevel import moments
 from gentraffic.errors import BadInput
 from gentraffic.forecast_data import Network, Part, split, whole
-from gentraffic.sim2real import Weigh, fit_weighted, head_problems
+from gentraffic.sim2real import Head, Weigh, choose_weights, fit_weighted, head_moments
 from gentraffic.validation import plan_for
 
 PLAN = plan_for("sim-mstnet", 90)
@@ -36,15 +38,70 @@ def parts() -> tuple[list[Part], list[Part], list[Part]]:
     return [train], [later], [whole(network(kind, seed=s)) for s, kind in ((1, "lying"), (2, "like"))]
 
 
-def test_the_group_that_helps_gets_the_weight(parts: tuple[list[Part], list[Part], list[Part]]) -> None:
-    fitted = fit_weighted(*parts, PLAN)
-    first, *_, last = fitted.told["weights"]
-    assert first == [0.5, 0.25, 0.25]
-    assert sum(last) == pytest.approx(1.0)
-    assert last[1] < 0.05, "the group that lies"
-    assert last[2] > 0.2, "the group like the real samples"
-    for before, after, bound in fitted.told["outer"]:
-        assert bound - 1e-3 * before <= after <= before
+def test_every_round_lowers_the_outer_loss_from_where_it_started(
+    parts: tuple[list[Part], list[Part], list[Part]],
+) -> None:
+    told = fit_weighted(*parts, PLAN).told
+    weights, outer = np.array(told["weights"]), np.array(told["outer"])
+    assert weights.shape == (4, 2, 3), "before and after each of three rounds, two services, three groups"
+    np.testing.assert_array_equal(weights[0], [[0.5, 0.25, 0.25]] * 2)
+    np.testing.assert_allclose(weights.sum(-1), 1.0)
+    assert (weights[1:, :, 1] < 0.1).all(), "the group that lies"
+    before, after, bound, _ = np.moveaxis(outer, -1, 0)
+    assert (after <= before).all()
+    assert (bound <= after + 1e-3 * before).all()
+
+
+def head(rng: np.random.Generator, real: int = 12, blocks: tuple[int, ...] = (5, 9, 7)) -> tuple[Head, Any]:
+    """Few noisy real samples of y = x b, a large group of the same law and one with -b; and what it is made of."""
+    b = rng.normal(size=(6, 1))
+
+    def drawn(n: int, sign: float = 1.0) -> tuple[Any, Any]:
+        x = rng.normal(size=(n, 6))
+        return x, sign * x @ b + rng.normal(size=(n, 1))
+
+    groups, later = [drawn(real), drawn(600), drawn(600, -1.0)], [drawn(n) for n in blocks]
+    inner, outer = (moments(*([pair[i] for pair in some] for i in (0, 1))) for some in (groups, later))
+    return Head(inner, outer, real, np.array(blocks, dtype=np.float64), np.zeros((6, 1))), (b, groups, later)
+
+
+def test_weights_go_to_the_group_that_helps() -> None:
+    rng, lies, errors = np.random.default_rng(0), [], []
+    for _ in range(20):
+        h, (b, _, _) = head(rng)
+        found, ridge = choose_weights(h, np.array([0.5, 0.25, 0.25]), Weigh())
+        lies.append(found.weights[2])
+        none_aside = h.problem(ridge, np.zeros(3, dtype=bool))
+        errors.append([np.square(none_aside.solve(w) - b).sum() for w in (found.weights, np.eye(3)[0], np.ones(3) / 3)])
+    assert np.mean(lies) < 0.05
+    ours, real_alone, unweighted = np.mean(errors, axis=0)
+    assert ours < 0.7 * real_alone
+    assert ours < 0.7 * unweighted
+
+
+def test_a_block_judges_heads_that_know_the_other_blocks_but_not_itself() -> None:
+    """Against plain least squares on the stacked samples."""
+    h, (_, groups, later) = head(np.random.default_rng(1))
+    for aside in (np.array([False, True, False]), np.ones(3, dtype=bool), np.zeros(3, dtype=bool)):
+        x, y = (
+            np.concatenate([groups[0][i], *(pair[i] for pair, out in zip(later, aside, strict=True) if not out)])
+            for i in (0, 1)
+        )
+        wanted = np.linalg.solve(x.T @ x / len(x) + 0.1 * np.eye(6), x.T @ y / len(x))
+        problem = h.problem(0.1, aside)
+        np.testing.assert_allclose(problem.solve(np.eye(3)[0]), wanted)
+        judges = [pair for pair, out in zip(later, aside, strict=True) if out or not aside.any()]
+        xs, ys = (np.concatenate([pair[i] for pair in judges]) for i in (0, 1))
+        assert problem(np.eye(3)[0])[0] == pytest.approx(np.square(xs @ wanted - ys).sum() / (2 * len(xs)))
+
+
+def test_a_toll_that_no_gain_pays_leaves_real_samples_alone() -> None:
+    h, _ = head(np.random.default_rng(2))
+    start = np.array([0.5, 0.25, 0.25])
+    assert choose_weights(h, start, Weigh(toll=0.0))[0].weights[0] < 0.9
+    np.testing.assert_allclose(choose_weights(h, start, Weigh(toll=100.0))[0].weights, [1, 0, 0], atol=1e-9)
+    fixed, _ = choose_weights(h, start, Weigh(), choose=False)
+    np.testing.assert_array_equal(fixed.weights, start)
 
 
 def test_the_same_seed_gives_the_same_bits(parts: tuple[list[Part], list[Part], list[Part]]) -> None:
@@ -61,26 +118,27 @@ def test_without_the_outer_problem_every_window_weighs_the_same(
     parts: tuple[list[Part], list[Part], list[Part]],
 ) -> None:
     [real], _, drawn = parts
-    [weights] = fit_weighted(*parts, replace(PLAN, steps=3), Weigh(choose=False)).told["weights"]
+    told = fit_weighted(*parts, replace(PLAN, steps=3), Weigh(choose=False)).told
     windows = [3 * (real.last - 25), *(8 * (part.last - 25) for part in drawn)]
-    np.testing.assert_allclose(weights, np.array(windows) / sum(windows))
+    np.testing.assert_allclose(told["weights"], np.broadcast_to(np.array(windows) / sum(windows), (4, 2, 3)))
 
 
-def test_head_problems_are_of_the_groups_and_of_what_was_kept_aside(
-    parts: tuple[list[Part], list[Part], list[Part]],
-) -> None:
-    """With all samples taken, the moments are those of the whole group; the outer ones those of the later steps."""
+def test_heads_know_the_groups_and_what_was_kept_aside(parts: tuple[list[Part], list[Part], list[Part]]) -> None:
+    """With all samples taken, the moments are those of the whole group; the blocks make up the later steps."""
     from gentraffic.forecasting import fit_forecaster, windows_of
 
     real, later, drawn = parts
     model = fit_forecaster("sim-mstnet", real, later, replace(PLAN, steps=2)).model
     windows = [windows_of(model, part, 1) for part in (*real, *drawn)]
-    aside = [windows_of(model, part, 1) for part in later]
-    problems = head_problems(model, [[w] for w in windows], aside, Weigh(samples=10**6), 0)
-    assert len(problems) == 2
-    for s, problem in enumerate(problems):
-        losses = [*problem.inner.loss(problem.start), *problem.outer.loss(problem.start)]
-        for loss, w in zip(losses, [*windows, *aside], strict=True):
+    [aside] = [windows_of(model, part, 1) for part in later]
+    heads = head_moments(model, [[w] for w in windows], [aside], Weigh(samples=10**6), 0)
+    assert len(heads) == 2
+    for s, found in enumerate(heads):
+        assert found.count == len(windows[0])
+        assert found.counts.sum() == len(aside)
+        assert len(found.counts) == 5
+        losses = [*found.groups.loss(found.start), found.counts / len(aside) @ found.later.loss(found.start)]
+        for loss, w in zip(losses, [*windows, aside], strict=True):
             with torch.inference_mode():
                 past, future = w.gather(torch.arange(len(w)))
                 error = (model(past) - future)[..., s].square().mean()

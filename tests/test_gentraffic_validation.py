@@ -127,6 +127,17 @@ def test_synthetic_trains_without_any_real_value(real: xr.Dataset, drawn: xr.Dat
         np.testing.assert_array_equal(a.network.values, b.network.values)
 
 
+def test_sim_mstnet_trains_in_the_same_rounds_on_whatever_it_gets(real: xr.Dataset, drawn: xr.Dataset) -> None:
+    """Only real + synthetic has weights to choose; what is trained on synthetic alone knows no real training cell."""
+    few, plan = prepare(real, drawn, variants=3), plan_for("sim-mstnet", 3)
+    told: dict[str, Any] = {}
+    moved = replace(few, real=([replace(p, network=few.test.network) for p in few.real[0]], few.real[1]))
+    for training in ("trtr", "tstr", "aug"):
+        found = [one_score("sim-mstnet", training, m, plan, told=told)["mae"] for m in (few, moved)]
+        assert np.array_equal(*found) == (training == "tstr"), training
+    assert np.shape(told["weights"]) == (2, 4, 1, 4), "runs, before and after three rounds, services, groups"
+
+
 def test_a_repeated_week_is_left_out(drawn: xr.Dataset) -> None:
     twice = measured(days=10)
     twice["internet"].values[:, 168:] = twice["internet"].values[:, :72]
