@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 Job = TypeVar("Job")
-TILE = 64  # series that one call of the network holds: the tile stays in the cache, and its shape never changes
+TILE = 128  # series that one call of the network holds, always: fewer wait for the interpreter, more leave the cache
 HIGHEST_LEVEL = 3.0  # spreads from a network's mean: no training cell told more, and a past may hold anything
 OVERLAP_DAYS = 1  # of each further window are given by the window before it, so that no seam shows
 

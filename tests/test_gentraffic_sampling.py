@@ -214,12 +214,12 @@ class Watcher:
 def test_what_the_network_is_told(tiny_bundle: Bundle) -> None:
     watcher = Watcher()
     bundle = stub(tiny_bundle, watcher)
-    places = context(80, "beta")
+    places = context(TILE + 16, "beta")
     calendar = make_calendar("2026-01-08", 14, "1h", "UTC")  # a Thursday
-    draw_traffic(bundle, places, calendar, Recipe(seed=5, steps=1), cells=range(3, 73), tiles_at_once=1)
+    draw_traffic(bundle, places, calendar, Recipe(seed=5, steps=1), cells=range(3, 9 + TILE), tiles_at_once=1)
     assert len(watcher.seen) == 2 * 3  # two tiles, windows from days 0, 6 and 12
     read = read_places(places)
-    log = bundle.levels.draw(read, np.zeros((1, 80)))[0]
+    log = bundle.levels.draw(read, np.zeros((1, TILE + 16)))[0]
     f_s = bundle.place(read)
     rows = np.arange(3, 3 + TILE)
     for window, (x, condition) in enumerate(watcher.seen[:3]):
@@ -305,7 +305,7 @@ def test_the_network_goes_to_the_device_of_the_recipe(tiny_bundle: Bundle) -> No
 def test_progress_is_told_tile_by_tile(tiny_bundle: Bundle) -> None:
     told: list[tuple[int, int]] = []
     recipe = replace(QUICK, members=2)
-    draw_traffic(tiny_bundle, context(150), MONDAY, recipe, on_tile=lambda done, of: told.append((done, of)))
+    draw_traffic(tiny_bundle, context(2 * TILE + 22), MONDAY, recipe, on_tile=lambda done, of: told.append((done, of)))
     assert told == [(i, 6) for i in range(1, 7)]
 
 
