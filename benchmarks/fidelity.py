@@ -48,6 +48,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         f"stouter, graphs {layer}": {"temporal_layer": layer, "station_layer": layer}
         for layer in ("gin", "gcn", "gat", "sage")
     },
+    **{f"{name}, own level": {"sampler": name, "own_level": True} for name in SAMPLERS},
 }
 PLAN_MINUTES = 2.0  # of one core: what the steps of gentraffic.training.PLANS take
 P2_FOLDS, P2_MEMBERS = 2, 100

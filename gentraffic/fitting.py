@@ -41,7 +41,11 @@ INFLATE = 1.05  # on the residuals of levels: they were estimated from the same 
 
 @dataclass(frozen=True)
 class Design:
-    """What is built: a key of `samplers.SAMPLERS`; for STOUTER the parts that the paper's tables vary, and the size."""
+    """What is built: a key of `samplers.SAMPLERS`; for STOUTER the parts that the paper's tables vary, and the size.
+
+    own_level: the network draws the level too, from the place alone, as the published generators do; else it draws the
+    week of a cell whose level `gentraffic.level` drew.
+    """
 
     sampler: str = "stouter"
     channels: tuple[int, ...] = (16, 24)
@@ -54,6 +58,7 @@ class Design:
     use_time: bool = True
     use_place: bool = True
     use_profile: bool = False
+    own_level: bool = False
 
 
 def fit_sampler(
@@ -71,9 +76,12 @@ def fit_sampler(
 
     sources: training cells. extra_places: contexts without traffic that the station graph also learns from. held_out:
     sources of locations that decide when to stop. crew: the processes that train together; each gets the whole result.
-    Raises WrongUse when no source has a context, or several processes are to train what draws at once.
+    Raises WrongUse when no source has a context, several processes are to train what draws at once, or the design
+    asks for what excludes itself.
     """
     design = design or Design()
+    if design.own_level and design.use_profile:
+        raise WrongUse("own_level does not go with use_profile: a past tells the level, so leave one of them out")
     if crew.size > 1 and hasattr(SAMPLERS.get(design.sampler), "noise_size"):
         raise WrongUse(f"{design.sampler} is trained by one process: start it without `accelerate launch`")
     plan = plan or PLANS[design.sampler]
@@ -90,7 +98,12 @@ def fit_sampler(
         places=design.use_place,
     )
     temporal, station = fit_graphs([*(s.places for s in placed if s.places is not None), *extra_places], levels, design)
-    scaler = fit_scaler(sources)
+    if design.own_level:
+        sources, held_out = (
+            [s.over(levels.networks[s.network].mean_traffic if s.places else s.level.mean()) for s in side]
+            for side in (sources, held_out)
+        )
+    scaler = fit_scaler(sources, design.own_level)
     if design.use_profile:
         usual = fit_usual(sources)
         scaler = replace(scaler, drift=fit_drift(sources, usual.memory), usual=usual)
@@ -102,7 +115,8 @@ def fit_sampler(
         assert source.places is not None
         return place_embedding(station, source.places, levels)[source.rows]
 
-    prepared = prepare(sources, embed, levels, networks, PLACE_DIM)
+    told_of = None if design.own_level else levels
+    prepared = prepare(sources, embed, told_of, networks, PLACE_DIM)
     departures = profile_departures(prepared, time_embedding(temporal), scaler, plan)
     torch.manual_seed(plan.seed)
     model = build(
@@ -111,7 +125,7 @@ def fit_sampler(
     trainer = Trainer(
         model,
         prepared,
-        prepare(held_out, embed, levels, networks, PLACE_DIM) if held_out else [],
+        prepare(held_out, embed, told_of, networks, PLACE_DIM) if held_out else [],
         time_embedding(temporal),
         scaler,
         plan,
@@ -234,7 +248,7 @@ def fit_graphs(
     return temporal.eval(), station.eval()
 
 
-def fit_scaler(sources: Sequence[Source]) -> Scaler:
+def fit_scaler(sources: Sequence[Source], own_level: bool = False) -> Scaler:
     """Mean and spread of log(ratio + FLOOR) at one hour, each source weighing as in training."""
     means, squares = [], []
     for source in sources:
@@ -245,7 +259,7 @@ def fit_scaler(sources: Sequence[Source]) -> Scaler:
     weights = source_weights(sources)
     mean = float(np.dot(weights, means))
     spread = float(np.sqrt(np.dot(weights, squares) - mean**2))
-    return Scaler(mean=mean, spread=spread, detail=_detail(sources, spread))
+    return Scaler(mean=mean, spread=spread, detail=_detail(sources, spread), own_level=own_level)
 
 
 def fit_drift(sources: Sequence[Source], memory: float = 0.0) -> dict[str, float]:

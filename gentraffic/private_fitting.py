@@ -95,6 +95,8 @@ def fit_private_stouter(
     run.
     """
     design, plan = design or Design(), plan or PrivatePlan()
+    if design.own_level or (start is not None and start.scaler.own_level):
+        raise WrongUse("own_level has no private training: leave it out of the design, and start from a model without")
     listed = sum(len(s.rows) for s in sources)
     check_privacy(privacy, listed)
     names = tuple(s.source.network for s in sources)

@@ -144,6 +144,9 @@ def prepare(
     log_level = np.empty((recipe.members, len(rows)))
     level = np.empty((recipe.members, len(rows)), dtype=np.float32)
     for m in range(recipe.members):
+        if bundle.scaler.own_level:  # nothing is told of it, and nothing multiplied in
+            log_level[m], level[m] = 0.0, 0.0
+            continue
         log_level[m] = bundle.levels.draw(places, turned(angle, m)[None])[0][rows]
         if history is not None:  # a known level drifts from week to week; its mean does not
             z = turned(angle, m)[rows]
@@ -196,7 +199,8 @@ def paint(region: Region, brush: Brush, tile: Block) -> NDArray[np.float32]:
     count = tile.end - tile.first
     padded = tile.first + np.concatenate([np.arange(count), np.zeros(TILE - count, dtype=np.int64)])
     log_level = region.log_level[tile.member, padded]
-    level = np.stack([region.level[tile.member, padded], np.ones(TILE, dtype=np.float32)], axis=1)
+    told = np.full(TILE, not brush.scaler.own_level, dtype=np.float32)
+    level = np.stack([region.level[tile.member, padded], told], axis=1)
     ids = region.ids[padded].tolist()
     sheet = np.empty((TILE, _sheet_days(calendar.days) * HOURS * k), dtype=np.float32)
     known = None
@@ -227,6 +231,7 @@ def paint(region: Region, brush: Brush, tile: Block) -> NDArray[np.float32]:
         ratio = brush.scaler.inverse(x.numpy())
         if window == 0:  # the level is the mean of the first whole week; later weeks may differ from it
             mean = np.maximum(ratio.mean(axis=1, keepdims=True), np.float32(1e-6))  # a silent week stays silent
+            mean = np.ones_like(mean) if brush.scaler.own_level else mean
         sheet[:, at : at + WEEK * k] = ratio / mean
     sheet *= np.exp(log_level).astype(np.float32)[:, None]
     return calendar.read(sheet[:count])

@@ -44,7 +44,8 @@ class Scaler:
     """mean and spread of log(ratio + floor) of hourly means; detail: k -> spreads of the k - 1 coefficients.
 
     drift: network -> standard deviation of the log of a week's mean over what the days before it told; "": of any.
-    usual: how the past of a cell becomes its usual week, in a model that takes one.
+    usual: how the past of a cell becomes its usual week, in a model that takes one. own_level: the network draws the
+    level as well, so its ratios are to the mean cell of a place, not to the cell's own mean.
     """
 
     mean: float
@@ -53,6 +54,7 @@ class Scaler:
     detail: dict[str, list[float]] = field(default_factory=dict)
     drift: dict[str, float] = field(default_factory=dict)
     usual: Usual | None = None
+    own_level: bool = False
 
     def forward(self, ratio: NDArray[Any]) -> NDArray[np.float32]:
         """Ratios to the cell's mean (B, 168 k) -> what the networks see (B, 168 k), k numbers per hour."""

@@ -337,20 +337,18 @@ class Trainer:
 def prepare(
     sources: Sequence[Source],
     embed: Callable[[Source], NDArray[np.float32]],
-    levels: LevelModel,
+    levels: LevelModel | None,
     networks: Sequence[str],
     place_dim: int,
 ) -> list[Prepared]:
-    """Sources with their conditions: zeros and nan where a source has no context."""
+    """Sources with their conditions: zeros and nan where a source has no context; levels None: no level is told."""
     out = []
     for source, weight in zip(sources, source_weights(sources), strict=True):
         cells = len(source.ratio)
-        if source.places is None:
-            place = np.zeros((cells, place_dim), dtype=np.float32)
-            level = np.full(cells, np.nan, dtype=np.float32)
-            spread = 1.0
-        else:
-            place = embed(source)
+        place = np.zeros((cells, place_dim), dtype=np.float32) if source.places is None else embed(source)
+        level = np.full(cells, np.nan, dtype=np.float32)
+        spread = 1.0
+        if source.places is not None and levels is not None:
             part = levels.networks[source.network]
             level = ((np.log(source.level) - part.mean) / part.spread).astype(np.float32)
             spread = part.spread

@@ -22,8 +22,9 @@ CADENCES = (1, 2, 4, 6)  # steps per hour that a model can learn and draw: 60, 3
 class Source:
     """The live cells of one traffic file, from its first local midnight on.
 
-    ratio: (cells, days, 24 k) traffic over the cell's mean. clean: the same with recording gaps that recur at one hour
-    of every day filled in. level: (cells,) mean traffic in the source's unit. per_hour: k. weekday: of day 0, Monday 0.
+    ratio: (cells, days, 24 k) traffic over the cell's mean (or over one for all: `over`). clean: the same with
+    recording gaps that recur at one hour of every day filled in. level: (cells,) mean traffic in the source's unit, or
+    what ratios are over. per_hour: k. weekday: of day 0, Monday 0.
     places: features of the whole context and rows: (cells,) where each cell stands in it; None without a context.
     location: (cells,) cells with the same number share their ground.
     """
@@ -59,6 +60,15 @@ class Source:
         kept, mean = self.only(np.flatnonzero(mean > 0)), mean[mean > 0]
         ratio, clean = ((part / mean[:, None, None]).astype(np.float32) for part in (kept.ratio, kept.clean))
         return replace(kept, ratio=ratio, clean=clean, level=kept.level * mean)
+
+    def over(self, traffic: float) -> Source:
+        """The same source with ratios over one traffic, the same for all cells, in place of each cell's own mean."""
+        from dataclasses import replace
+
+        times = (self.level / traffic).astype(np.float32)[:, None, None]
+        return replace(
+            self, ratio=self.ratio * times, clean=self.clean * times, level=np.full_like(self.level, traffic)
+        )
 
     def hourly(self) -> Floats:
         """Traffic in the source's unit: (cells, hours)."""

@@ -1,0 +1,119 @@
+"""A network that draws the level itself: what it is trained on and told, and that nothing else gives a level."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from bundle_examples import DESIGN, PLAN, context, source
+from torch import Tensor
+
+from gentraffic.audit_model import cell_losses
+from gentraffic.bundle import Bundle, load_bundle, save_bundle
+from gentraffic.calendar import make_calendar
+from gentraffic.distilling import distil
+from gentraffic.errors import BadModel, WrongUse
+from gentraffic.fitting import fit_sampler, fit_scaler
+from gentraffic.level import LevelModel
+from gentraffic.private import Privacy
+from gentraffic.private_fitting import fit_private_stouter
+from gentraffic.sampling import Recipe, draw_traffic
+from gentraffic.scaling import Scaler
+from gentraffic.training import batch_of, prepare
+from samplers import Condition, Noise
+
+OWN = replace(DESIGN, own_level=True)
+FORTNIGHT = make_calendar("2026-01-08", 14, "1h", "UTC")
+
+
+class Constant:
+    """A denoiser whose answer is one number, whatever it is asked; it remembers the levels that it was told."""
+
+    noise = Noise(prediction_type="sample")
+    cadences = (1,)
+
+    def __init__(self, answer: float) -> None:
+        self.answer = answer
+        self.told: list[Tensor] = []
+
+    def __call__(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        self.told.append(condition.level)
+        return torch.full_like(x_t, self.answer)
+
+
+class Unasked(LevelModel):
+    """A level model that nobody may ask for a level."""
+
+    def draw(self, *asked: Any) -> Any:
+        raise AssertionError("the level model was asked")
+
+    standard = draw
+
+
+@pytest.fixture(scope="module")
+def own() -> Bundle:
+    """A network that was really fitted so, and whose level model must not be asked."""
+    bundle, _ = fit_sampler([source("alpha")], design=OWN, plan=replace(PLAN, steps=150))
+    levels = Unasked(**{f.name: getattr(bundle.levels, f.name) for f in fields(bundle.levels)})
+    return replace(bundle, levels=levels)
+
+
+@pytest.mark.parametrize("network", ["", "alpha"])
+@pytest.mark.parametrize("answer", [-1.5, 0.0, 2.0])
+def test_a_constant_network_draws_exactly_that_level(own: Bundle, network: str, answer: float) -> None:
+    model: Any = Constant(answer)
+    scaler = Scaler(mean=0.3, spread=0.7, own_level=True)
+    recipe = Recipe(steps=2, members=3)
+    got = draw_traffic(replace(own, model=model, scaler=scaler), context(9, network), FORTNIGHT, recipe)
+    np.testing.assert_allclose(got, max(np.exp(0.3 + 0.7 * answer) - 0.05, 0.0), rtol=1e-5)
+    assert all((told == 0).all() for told in model.told)
+
+
+def test_training_weeks_are_over_the_mean_cell_of_their_network_and_no_level_is_told() -> None:
+    alpha = source("alpha")
+    over = alpha.over(float(alpha.level.mean()))
+    np.testing.assert_allclose(over.hourly(), alpha.hourly(), rtol=1e-5)
+    np.testing.assert_allclose(over.ratio.mean((1, 2)), alpha.level / alpha.level.mean(), rtol=1e-5)
+    scaler = fit_scaler([over], own_level=True)
+    assert scaler.own_level
+    every = scaler.forward(over.ratio[:, :7].reshape(-1, 168))
+    assert abs(every.mean()) < 0.05
+    assert abs(every.std() - 1) < 0.05
+    ready = prepare([over], lambda s: np.zeros((len(s.ratio), 3), dtype=np.float32), None, ("alpha",), 3)
+    x, condition, _ = batch_of(ready, torch.zeros(168, 4), scaler, replace(PLAN, batch=256), 0)
+    assert (condition.level == 0).all()
+    levels = np.log(scaler.inverse(x[:, :168].numpy()).mean(1))  # which the weeks themselves hold
+    assert abs(levels.std() - np.log(alpha.level).std()) < 0.1
+
+
+def test_a_fitted_network_draws_the_levels_of_its_networks_and_keeps_to_it_when_saved(
+    own: Bundle, tmp_path: Path
+) -> None:
+    alpha = source("alpha")
+    recipe = Recipe(steps=4, members=4)
+    calendar = make_calendar("2026-01-07", 7, "1h", "Europe/Rome")
+    got = draw_traffic(own, context(32, "alpha"), calendar, recipe)
+    level, real = np.log(got.mean(axis=2)), np.log(alpha.level / alpha.level.mean())
+    assert abs(level.mean() - real.mean()) < 0.5
+    assert 0.5 < level.std() / real.std() < 1.6  # relative to the cell's own mean, no level would be told apart
+    save_bundle(replace(own, levels=LevelModel(own.levels.networks)), tmp_path / "m", "card")
+    again = load_bundle(tmp_path / "m")
+    assert again.scaler == own.scaler
+    np.testing.assert_array_equal(draw_traffic(again, context(32, "alpha"), calendar, recipe), got)
+
+
+def test_what_makes_no_sense_is_refused(own: Bundle) -> None:
+    with pytest.raises(WrongUse, match="own_level does not go with use_profile"):
+        fit_sampler([source("alpha")], design=replace(OWN, use_profile=True), plan=PLAN)
+    with pytest.raises(WrongUse, match="cannot be distilled"):
+        distil(own, [])
+    with pytest.raises(BadModel, match="audited by its samples alone"):
+        cell_losses(own, source("alpha"))
+    privacy = Privacy(epsilon=4.0, delta=1e-5)
+    for given in ({"design": OWN}, {"start": own}):
+        with pytest.raises(WrongUse, match="no private training"):
+            fit_private_stouter([], privacy, **given)  # type: ignore[arg-type]
