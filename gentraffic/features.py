@@ -85,7 +85,7 @@ def read_places(context: xr.Dataset) -> Places:
             sites = np.stack([_log_density(known, xy, r, usual) for r in SITE_RADII_M], axis=1)
     return Places(
         counts=np.log1p(raw),
-        around=np.log1p(np.stack([smooth_density(column, xy, AROUND_M) for column in raw.T], axis=1)),
+        around=np.log1p(smooth_density(raw, xy, AROUND_M)),
         density=np.stack([_log_density(total, xy, r, usual_total) for r in RADII_M], axis=1),
         sites=sites,
         xy_m=xy,
@@ -122,33 +122,38 @@ def reach_m(places: Places) -> float:
 
 
 def smooth_density(values: Floats, xy_m: Floats, radius_m: float) -> Floats:
-    """Gaussian mean of `values` over the cells around each cell: (cells,).
+    """Gaussian mean of `values`, (cells,) or (cells, columns), over the cells around each cell: the same shape.
 
     Values are shared out over a raster of half the radius, smoothed, divided by the equally smoothed number of cells
     (an edge is not a desert), and read back, bilinearly both ways: linear in the number of cells, whatever the radius.
     """
-    from scipy import ndimage
-
     pitch = radius_m / 2
     low = np.floor(xy_m.min(axis=0) / pitch) - 1
     place = xy_m / pitch - low - 0.5
     whole, part = np.floor(place).astype(np.int64), place - np.floor(place)
     slots = _compact(whole)
-    shape = tuple(int(n) + 2 for n in slots.max(axis=0))
-    top, bottom = np.zeros(shape), np.zeros(shape)
+    shape = (int(slots[:, 0].max()) + 2, int(slots[:, 1].max()) + 2)
     corners = [
-        (np.abs(1 - i - part[:, 0]) * np.abs(1 - j - part[:, 1]), (slots[:, 0] + i, slots[:, 1] + j))
+        (np.abs(1 - i - part[:, 0]) * np.abs(1 - j - part[:, 1]), (slots[:, 0] + i) * shape[1] + slots[:, 1] + j)
         for i in (0, 1)
         for j in (0, 1)
     ]
-    for share, at in corners:
-        np.add.at(top, at, share * values)
-        np.add.at(bottom, at, share)
+    cells = np.maximum(_shared_out(np.ones(len(xy_m)), corners, shape), 1e-12)
+    columns = values.reshape(len(values), -1).T
+    density = np.stack([_shared_out(column, corners, shape) / cells for column in columns], axis=1)
+    return density.reshape(values.shape)
+
+
+def _shared_out(values: Floats, corners: list[tuple[Floats, NDArray[np.int64]]], shape: tuple[int, int]) -> Floats:
+    """Values (cells,) shared out over the corners' pixels, smoothed, and read back there: (cells,)."""
+    from scipy import ndimage
+
+    pixels = np.concatenate([at for _, at in corners])
+    raster = np.bincount(pixels, np.concatenate([share * values for share, _ in corners]), shape[0] * shape[1])
     width = np.sqrt(4 - 1 / 3)  # of 2 pixels; sharing out and reading back widen by the variance 1/6 each
-    top, bottom = (ndimage.gaussian_filter(a, width, mode="constant", truncate=TRUNCATE) for a in (top, bottom))
-    total = sum(share * top[at] for share, at in corners)
-    density: Floats = total / np.maximum(sum(share * bottom[at] for share, at in corners), 1e-12)
-    return density
+    smooth = ndimage.gaussian_filter(raster.reshape(shape), width, mode="constant", truncate=TRUNCATE).ravel()
+    back: Floats = sum((share * smooth[at] for share, at in corners), start=np.zeros(len(values)))
+    return back
 
 
 def _compact(bins: NDArray[np.int64], gap: int = 20) -> NDArray[np.int64]:

@@ -23,6 +23,7 @@ from gentraffic.fomo_scale import Told, echo_of, refer, scene_of
 from gentraffic.fomo_tiles import PHASES, WINDOW, closure, fade, layings, starts
 from gentraffic.noise import shape_seeds
 from gentraffic.sampling import Recipe, one_thread
+from samplers.draw import starting_noise
 from samplers.fomo_draw import answer, solve
 
 if TYPE_CHECKING:
@@ -156,8 +157,7 @@ class _Member:
         steps = field.values.shape[1]
         seeds = shape_seeds(recipe.seed, place.ids, (member + 1) // 2, 0)
         length = max(steps, WINDOW)
-        noise = [np.random.Generator(np.random.Philox(s)).standard_normal(length, dtype=np.float32) for s in seeds]
-        self.noise = np.stack(noise) * (-1 if member and member % 2 == 0 else 1)
+        self.noise = starting_noise(seeds, length).numpy() * (-1 if member and member % 2 == 0 else 1)
         self.chosen = closure(place.blocks, wanted, recipe.steps)
 
     def draw(self, chunks: list[tuple[int, int]], tell: Callable[[int, int], None]) -> NDArray[np.float32]:

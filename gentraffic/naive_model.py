@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,9 +123,12 @@ def _bootstrap(series: list[Series], context: xr.Dataset, rows: NDArray[np.int64
     where = [(part, row) for part in series for row in range(len(part.traffic))]
     ids = context["cell_id"].values[rows].tolist()
 
+    @lru_cache(maxsize=1)
+    def keys(member: int) -> NDArray[np.uint64]:
+        return shape_seeds(recipe.seed, ids, member, 0)
+
     def pick(member: int, i: int) -> tuple[Series, int]:
-        stream = shape_seeds(recipe.seed, [ids[i]], member, 0)[0]
-        return where[int(np.random.Generator(np.random.Philox(stream)).integers(len(where)))]
+        return where[int(np.random.Generator(np.random.Philox(key=keys(member)[i])).integers(len(where)))]
 
     return pick
 

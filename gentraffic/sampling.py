@@ -1,4 +1,7 @@
-"""Draw traffic for the cells of a context: levels first, then a week at a time, in tiles of one padded shape."""
+"""Draw traffic for the cells of a context: levels first, then a week at a time, in tiles of one padded shape.
+
+A tile holds as many series as the model asks for (`Sampler.series_at_once`), always.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
 Job = TypeVar("Job")
-TILE = 128  # series that one call of the network holds, always: fewer wait for the interpreter, more leave the cache
 HIGHEST_LEVEL = 3.0  # spreads from a network's mean: no training cell told more, and a past may hold anything
 OVERLAP_DAYS = 1  # of each further window are given by the window before it, so that no seam shows
 
@@ -56,7 +58,8 @@ def draw_traffic(
     region, brush = prepare(bundle, context, calendar, recipe, cells=cells, history=history)
     count = len(region.ids)
     out = np.empty((recipe.members, count, len(calendar.utc)), dtype=np.float32)
-    blocks = [Block(m, at, min(at + TILE, count)) for m in range(recipe.members) for at in range(0, count, TILE)]
+    tile = brush.model.series_at_once
+    blocks = [Block(m, at, min(at + tile, count)) for m in range(recipe.members) for at in range(0, count, tile)]
     for done, (block, values) in enumerate(draw_blocks(region, brush, blocks, tiles_at_once), start=1):
         out[block.member, block.first : block.end] = values
         if on_tile is not None:
@@ -178,10 +181,11 @@ def draw_blocks(
         moved: Any = copy.deepcopy(brush.model)
         brush = replace(brush, model=moved.to(brush.recipe.device))
     threads = tiles_at_once or max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+    size = brush.model.series_at_once
     jobs = (
-        (block, at, Block(block.member, at, min(at + TILE, block.end)))
+        (block, at, Block(block.member, at, min(at + size, block.end)))
         for block in blocks
-        for at in range(block.first, block.end, TILE)
+        for at in range(block.first, block.end, size)
     )
     whole = np.empty((0, 0), dtype=np.float32)
     with one_thread(), ThreadPoolExecutor(threads) as pool:
@@ -194,15 +198,15 @@ def draw_blocks(
 
 
 def paint(region: Region, brush: Brush, tile: Block) -> NDArray[np.float32]:
-    """One tile of at most TILE cells, from noise to traffic: (cells, steps). Called from several threads."""
+    """One tile of cells, from noise to traffic: (cells, steps). Called from several threads."""
     calendar, recipe, k = brush.calendar, brush.recipe, brush.calendar.per_hour
-    count = tile.end - tile.first
-    padded = tile.first + np.concatenate([np.arange(count), np.zeros(TILE - count, dtype=np.int64)])
+    count, size = tile.end - tile.first, brush.model.series_at_once
+    padded = tile.first + np.concatenate([np.arange(count), np.zeros(size - count, dtype=np.int64)])
     log_level = region.log_level[tile.member, padded]
-    told = np.full(TILE, not brush.scaler.own_level, dtype=np.float32)
+    told = np.full(size, not brush.scaler.own_level, dtype=np.float32)
     level = np.stack([region.level[tile.member, padded], told], axis=1)
     ids = region.ids[padded].tolist()
-    sheet = np.empty((TILE, _sheet_days(calendar.days) * HOURS * k), dtype=np.float32)
+    sheet = np.empty((size, _sheet_days(calendar.days) * HOURS * k), dtype=np.float32)
     known = None
     for window, first in enumerate(window_starts(calendar.days)):
         weekday = (calendar.weekday + first) % DAYS
@@ -211,7 +215,7 @@ def paint(region: Region, brush: Brush, tile: Block) -> NDArray[np.float32]:
             place=torch.from_numpy(region.place[padded]),
             time=time_of_windows(brush.time, torch.tensor([weekday]), k),
             level=torch.from_numpy(level),
-            network=torch.full((TILE,), brush.network),
+            network=torch.full((size,), brush.network),
             known=known,
             profile=profile,
         ).to(recipe.device)

@@ -88,4 +88,5 @@ def _edges(tree: cKDTree, xy: NDArray[np.float64], radius_m: float) -> NDArray[n
     first, second = pairs[apart < radius_m - TIE_M].astype(np.int64).T
     key = np.concatenate([first * n + second, second * n + first])  # one number per edge: sorted three times as fast
     key.sort()
-    return np.stack(np.divmod(key, n))
+    source = np.repeat(np.arange(n), np.bincount(first, minlength=n) + np.bincount(second, minlength=n))
+    return np.stack([source, key - source * n])

@@ -6,11 +6,11 @@ series are drawn beside it. Values that are given are put back after every step 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from samplers.condition import Condition
@@ -38,10 +38,16 @@ class OneShot(Protocol):
         """z (B, noise_size(T)) -> series (B, T)."""
 
 
-def starting_noise(seeds: Sequence[np.random.SeedSequence], steps: int) -> Tensor:
-    """One row of standard normal noise per seed: (B, steps) float32."""
-    rows = [np.random.Generator(np.random.Philox(seed)).standard_normal(steps, dtype=np.float32) for seed in seeds]
-    return torch.from_numpy(np.stack(rows))
+def starting_noise(keys: NDArray[np.uint64], steps: int) -> Tensor:
+    """One row of standard normal noise per key of numpy's Philox, (B, 2): (B, steps) float32."""
+    out = np.empty((len(keys), steps), dtype=np.float32)
+    bits = np.random.Philox(0)
+    start, normal = bits.state, np.random.Generator(bits).standard_normal
+    for row, key in zip(out, keys, strict=True):  # one generator, set to each stream's start: half the time of new ones
+        start["state"]["key"] = key
+        bits.state = start
+        normal(dtype=np.float32, out=row)
+    return torch.from_numpy(out)
 
 
 @torch.inference_mode()
@@ -49,7 +55,7 @@ def draw(
     network: Denoiser | OneShot,
     condition: Condition,
     *,
-    seeds: Sequence[np.random.SeedSequence],
+    seeds: NDArray[np.uint64],
     steps: int,
     solver: str = "dpm++",
     guidance: float = 1.0,
@@ -57,10 +63,10 @@ def draw(
 ) -> Tensor:
     """Draw one window of traffic per seed: (B, T), on the scale that the denoiser was trained on.
 
-    seeds: B random streams. steps: solver steps (network calls; twice as many with guidance); a one-shot network is
-    called once, and once more with guidance. solver: a key of `samplers.schedule.SOLVERS`. guidance: classifier-free
-    guidance, 1 = none, more = what stands there counts for more (Ho and Salimans 2022: unconditional + guidance x
-    (conditional - unconditional)).
+    seeds: (B, 2), the Philox keys of B random streams. steps: solver steps (network calls; twice as many with
+    guidance); a one-shot network is called once, and once more with guidance. solver: a key of
+    `samplers.schedule.SOLVERS`. guidance: classifier-free guidance, 1 = none, more = what stands there counts for more
+    (Ho and Salimans 2022: unconditional + guidance x (conditional - unconditional)).
     mirrored: start from the negative of the seeds' noise: with its twin, a pair of antithetic variates (Hammersley and
     Morton 1956), whose mean errs less than that of two independent draws; each of the two is distributed alike.
     Raises ValueError for an unknown solver or an impossible number of steps.
@@ -84,7 +90,7 @@ def draw(
     # the noise that both are given on the way would make them alike
     extra: dict[str, Any] = {}
     if solver == "ddpm":
-        keys = [int(s.generate_state(2, np.uint64)[int(mirrored)] >> 1) for s in seeds]
+        keys = (seeds[:, int(mirrored)] >> np.uint64(1)).tolist()
         extra["generator"] = [torch.Generator().manual_seed(key) for key in keys]
     for t in scheduler.timesteps:
         if given is not None and values is not None:

@@ -25,10 +25,12 @@ class Turn:
 class Sampler(ModelMixin, ConfigMixin, ABC):  # type: ignore[misc]  # they disagree about config_name
     """A trainable sampler of weeks; a subclass draws in many steps (`draw.Denoiser`) or at once (`draw.OneShot`).
 
-    cadences: the steps per hour k that it can draw.
+    cadences: the steps per hour k that it can draw. series_at_once: how many series one call is best given: with fewer,
+    threads wait for the interpreter; with more, activations leave the processor's cache.
     """
 
     cadences: tuple[int, ...]
+    series_at_once: int = 128
 
     @abstractmethod
     def loss(self, x: Tensor, condition: Condition, generator: torch.Generator) -> Tensor:

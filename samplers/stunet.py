@@ -121,6 +121,8 @@ class STUNet(Sampler):
         self.schedule = self.noise.scheduler()
         self.loss_type = loss_type
         self.cadences = tuple(cadences)
+        tokens = DAYS * HOURS // hours_per_token
+        self.series_at_once = 128 if tokens * channels[0] > 1024 else 256  # 1.4 MB for one activation, or 0.7 MB
         kind = {"station": width, "time": width, "fusion": fusion}
         self.of_place = nn.Linear(place_dim, width)
         self.of_level = nn.Linear(2, width)

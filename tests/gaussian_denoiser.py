@@ -28,6 +28,8 @@ class Gaussian:
     them: E[x | x_t, given] with the conditional mean and covariance.
     """
 
+    series_at_once = 128
+
     def __init__(self, mean: Floats, covariance: Floats, noise: Noise | None = None) -> None:
         self.noise = noise or Noise()
         self.mean, self.covariance = mean, covariance
@@ -85,6 +87,6 @@ def condition(batch: int, steps: int, known: Tensor | None = None, place: Tensor
     )
 
 
-def seeds(count: int, first: int = 0) -> list[np.random.SeedSequence]:
+def seeds(count: int, first: int = 0) -> NDArray[np.uint64]:
     """Streams of `count` series."""
-    return [np.random.SeedSequence((7, first + i)) for i in range(count)]
+    return np.stack([np.random.SeedSequence((7, first + i)).generate_state(2, np.uint64) for i in range(count)])

@@ -37,7 +37,7 @@ def test_solving_is_drawing(teacher: Bundle, places: list[Places]) -> None:
     loop = Distiller(teacher, teacher.place(places[0]), Lesson(), PLAN, None)
     for step in range(6):
         _, condition, _ = loop._batch(step)
-        seeds = [np.random.SeedSequence(i) for i in range(PLAN.batch)]
+        seeds = np.arange(2 * PLAN.batch, dtype=np.uint64).reshape(-1, 2)
         noise = starting_noise(seeds, condition.time.shape[1])
         with torch.no_grad():
             for solver in ("ddim", "dpm++"):

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from gentraffic.noise import LATTICE_M, cell_key, level_noise, shape_seeds
+from gentraffic.noise import LATTICE_M, SHAPE, cell_key, level_noise, shape_seeds
 from samplers.draw import starting_noise
 
 
@@ -91,5 +91,14 @@ def test_streams_of_shapes_differ_by_seed_cell_pair_and_window() -> None:
         between = np.corrcoef(np.concatenate([rows, starting_noise(shape_seeds(*other), 3000)]))
         assert np.abs(between - np.eye(4)).max() < 0.08  # 4.5 / sqrt(3000)
     assert (starting_noise(shape_seeds(0, ["x"], 1, 0), 3000) == rows[1:]).all()
-    large = shape_seeds(2**70, [2**62 + 1], 3, 400)  # numbers beyond 32 bits are words more, not an error
-    assert starting_noise(large, 10).isfinite().all()
+
+
+@pytest.mark.parametrize(("seed", "pair", "window"), [(0, 0, 0), (7, 1, 3), (2**32, 2**31, 400), (2**70 + 5, 3, 1)])
+def test_streams_are_those_of_numpys_seed_sequence(seed: int, pair: int, window: int) -> None:
+    ids = [0, 1, 2**32 - 1, 2**32, 2**62 + 1, "x", "MI-001"]  # numbers beyond 32 bits are words more
+    keys = shape_seeds(seed, ids, pair, window)
+    streams = [np.random.SeedSequence((seed, SHAPE, cell_key(i), pair, window)) for i in ids]
+    np.testing.assert_array_equal(keys, [stream.generate_state(2, np.uint64) for stream in streams])
+    rows = [np.random.Generator(np.random.Philox(s)).standard_normal(50, dtype=np.float32) for s in streams]
+    np.testing.assert_array_equal(starting_noise(keys, 50).numpy(), rows)
+    assert shape_seeds(seed, [], pair, window).shape == (0, 2)

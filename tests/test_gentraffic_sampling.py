@@ -23,13 +23,14 @@ from gentraffic.calendar import FREQUENCIES, make_calendar
 from gentraffic.errors import WrongUse
 from gentraffic.features import read_places
 from gentraffic.noise import level_noise
-from gentraffic.sampling import OVERLAP_DAYS, TILE, Recipe, draw_traffic, window_starts
+from gentraffic.sampling import OVERLAP_DAYS, Recipe, draw_traffic, window_starts
 from gentraffic.scaling import Scaler
 from gentraffic.training import time_of_windows
 from samplers import WEEK, Condition, Noise
 
 MONDAY = make_calendar("2026-01-05", 7, "1h", "Europe/Rome")
 QUICK = Recipe(steps=2)
+TILE = 256  # of the tiny bundle
 
 
 @pytest.fixture(scope="module")
@@ -202,6 +203,7 @@ class Watcher:
     """Draws nothing and remembers what it was told."""
 
     noise = Noise(prediction_type="sample")
+    series_at_once = TILE
 
     def __init__(self) -> None:
         self.seen: list[tuple[Tensor, Condition]] = []

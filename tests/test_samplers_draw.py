@@ -70,7 +70,7 @@ def test_a_series_has_the_same_bits_whatever_is_drawn_beside_it(solver: str) -> 
     some = draw(
         Elementwise(),
         condition(3, T, place=place[order]),
-        seeds=[seeds(12)[i] for i in order],
+        seeds=seeds(12)[order],
         steps=6,
         solver=solver,
     )
