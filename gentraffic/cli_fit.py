@@ -12,6 +12,9 @@ from gentraffic.cli_fit_private import DP_OPTIONS, check_private, fit_private
 from gentraffic.cli_options import COMMON, COUNT, THREADS, bundled_cities, command_line, progress, report, with_options
 
 if TYPE_CHECKING:
+    import xarray as xr
+
+    from gentraffic.bundle import Bundle
     from gentraffic.training_data import Source
 
 FILE = click.Path(path_type=Path)
@@ -100,8 +103,8 @@ def fit(
     from gentraffic.errors import WrongUse
     from gentraffic.files import read_context, read_traffic
     from gentraffic.fit_options import design_of, plan_of
-    from gentraffic.fitting import fit_sampler, split_source
-    from gentraffic.p1 import model_row, naive_rows, read_rows, score, table
+    from gentraffic.fitting import fit_sampler
+    from gentraffic.p1 import read_rows, table
     from gentraffic.parallel import join
     from gentraffic.training_data import read_source
 
@@ -135,14 +138,7 @@ def fit(
 
     cells = {cell for s in sources for cell in s.cell_id.tolist()}
     spare = [read_places(c) for c in contexts if not cells & set(c["cell_id"].values.tolist())]
-    folds = round(1 / options["holdout"]) if options["holdout"] else 0
-    parts = {}
-    if folds:
-        for s in sources:
-            if s.places is not None and len(set(s.location.tolist())) >= folds:
-                parts[s.network] = split_source(s, folds, 0, plan.seed)
-        if not parts:
-            raise WrongUse(f"no network has {folds} locations, so none can be held out: give --holdout 0 or more data")
+    parts = _hold_out(sources, options["holdout"], plan.seed) if options["holdout"] else {}
     train = [parts[s.network][0] if s.network in parts else s for s in sources]
     with progress("training", quiet=quiet or not crew.first) as tell:
         bundle, told = fit_sampler(
@@ -157,16 +153,7 @@ def fit(
         )
     if not crew.first:
         return
-    scores: dict[str, Any] = {}
-    if parts:
-        places = {
-            n: c
-            for n in parts
-            for c in contexts
-            if set(parts[n][1].cell_id.tolist()) <= set(c["cell_id"].values.tolist())
-        }
-        scores = {row: [score(members, parts)] for row, members in naive_rows(parts, plan.seed).items()}
-        scores[f"{name} (this model)"] = [score(model_row(bundle, places, parts, plan.seed, None), parts)]
+    scores = _score(name, bundle, parts, contexts, plan.seed) if parts else {}
     judged = table(scores) if scores else ""
     told |= {"command": command_line(), "seed": plan.seed, "held_out": options["holdout"]}
     provenance = provenance_of(traffic, context, told, {**evidence, **scores})
@@ -182,6 +169,34 @@ def fit(
     lines = [judged] if judged else []
     lines.append(f"{out}: {told['parameters']} weights, {told['steps']} steps in {told['minutes']} min")
     report(values | {"parameters": told["parameters"]}, lines, as_json=as_json, quiet=quiet)
+
+
+def _hold_out(sources: list[Source], share: float, seed: int) -> dict[str, tuple[Source, Source]]:
+    """network -> (training, held-out), of those that have locations enough. Raises WrongUse where none has."""
+    from gentraffic.errors import WrongUse
+    from gentraffic.fitting import split_source
+
+    folds = round(1 / share)
+    able = [s for s in sources if s.places is not None and len(set(s.location.tolist())) >= folds]
+    if not able:
+        raise WrongUse(f"no network has {folds} locations, so none can be held out: give --holdout 0 or more data")
+    return {s.network: split_source(s, folds, 0, seed) for s in able}
+
+
+def _score(
+    name: str, bundle: Bundle, parts: dict[str, tuple[Source, Source]], contexts: list[xr.Dataset], seed: int
+) -> dict[str, Any]:
+    """The rows of P1 on the held-out cells: the naive ones, and the model's."""
+    from gentraffic.p1 import model_row, naive_rows, score
+
+    places = {
+        network: context
+        for network, (_, held) in parts.items()
+        for context in contexts
+        if set(held.cell_id.tolist()) <= set(context["cell_id"].values.tolist())
+    }
+    scores = {row: [score(members, parts)] for row, members in naive_rows(parts, seed).items()}
+    return scores | {f"{name} (this model)": [score(model_row(bundle, places, parts, seed, None), parts)]}
 
 
 def _fit_naive(

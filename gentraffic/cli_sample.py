@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,6 +24,12 @@ from gentraffic.cli_options import (
     with_options,
 )
 from gentraffic.errors import WrongUse
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from gentraffic.drawing import Request
+    from gentraffic.fomo_given import Given
 
 FILE = click.Path(path_type=Path)
 
@@ -94,132 +101,207 @@ def sample(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -
     Member 0 is the control: its levels are the most likely ones; further members spread over what is possible.
     A .zarr is written as it is drawn, in little memory; other formats are drawn first.
     """
-    from gentraffic import atomic
-    from gentraffic.bundle import read_folder
-    from gentraffic.drawing import Request, draw_place, read_select
-    from gentraffic.files import check_writable
-    from gentraffic.fomo_bundle import is_fomo
-    from gentraffic.fomo_given import context_of, period_of, read_given
+    from gentraffic.drawing import Request, read_select
     from gentraffic.model_list import default_model
 
     options["model"] = options["model"] or default_model(options["steps"], options["solver"], options["guidance"])
-    members, services = options["members"], 1 if options["change"] is None else 2
-    engine = {name: options[name] for name in ("workers", "scheduler", "chunk_cells")}
-    asked = [f"--{name.replace('_', '-')}" for name, value in engine.items() if value is not None]
-    streams = out.suffix.lower() == ".zarr" and (bool(asked) or options["change"] is None)
-    streams = streams and options["history"] is None
-    if asked and options["history"] is not None:
-        raise WrongUse(f"{asked[0]} does not go with --history: draw without it")
-    if asked and not streams:
-        raise WrongUse(f"{asked[0]} goes with -o NAME.zarr, not with {out}")
-    check_writable(out, members=members, services=services)
-    for extra, suffix in ((options["map_file"], ".html"), (options["plot_file"], ".png")):
-        if extra is not None:
-            atomic.check_writable(extra, (suffix,))
+    streams = _streams(out, options)
+    _check_files(out, options)
     names = [name for name in Request.__dataclass_fields__ if name != "select"]
     request = Request(**{name: options[name] for name in names}, select=read_select(options["select"]))
     request.totals()
     began = time.perf_counter()
-    fomo, name = is_fomo(read_folder(options["model"])[1]), str(options["model"])
+    task = _task(out, options, request, quiet=quiet)
+    if options["dry_run"]:
+        size = task.numbers * 4 / 2**20
+        line = f"would draw {task.cells} cells x {task.steps} steps x {request.members} members ({size:.1f} MiB)"
+        report({**task.told, "dry_run": True, "mib": round(size, 1)}, [line], as_json=as_json, quiet=quiet)
+        return
+    if task.fomo and (engine := _engine(options)):
+        raise WrongUse(f"{engine[0]} does not go with {options['model']}, a FoMo, whose blocks need their neighbours")
+    drawn = _stream(task, options, quiet) if streams and not task.fomo else _draw(task, options, quiet)
+    _draw_pictures(drawn.traffic, options)
+    written = time.perf_counter()
+    pictures = {name: str(options[f"{name}_file"]) for name in ("map", "plot") if options[f"{name}_file"] is not None}
+    told = task.told | drawn.told
+    told["solver_steps"] = drawn.traffic.attrs["steps"]
+    told["seconds"] = {
+        "load": round(drawn.loaded - began, 3),
+        "sample": round(drawn.sampled - drawn.loaded, 3),
+        "write": round(written - drawn.sampled, 3),
+    }
+    told["peak_rss_mb"] = peak_rss_mb()
+    told["units"] = drawn.traffic[_last(drawn.traffic)].attrs["units"]
+    told |= {"mean": drawn.mean, "model": options["model"]}
+    told["warnings"] = [w for w in str(task.context.attrs.get("warnings", "")).splitlines() if w]
+    lines = [f"warning: {warning}" for warning in told["warnings"]]
+    lines.append(
+        f"{out}: {task.cells} cells x {task.steps} steps x {request.members} members of {told['place']}, "
+        f"{told['timezone']}; drawn in {drawn.sampled - drawn.loaded:.1f} s"
+    )
+    report(told | pictures, [*lines, *pictures.values()], as_json=as_json, quiet=quiet)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What is drawn, and where it goes. told: of it, in the report. given: what a FoMo continues or fills, if any."""
+
+    out: Path
+    request: Request
+    context: xr.Dataset
+    fomo: bool
+    given: Given | None
+    cells: int
+    steps: int
+
+    @property
+    def services(self) -> int:
+        """Traffic variables of the output: before and after a change are two."""
+        return 1 if self.request.change is None else 2
+
+    @property
+    def numbers(self) -> int:
+        """Values of the output."""
+        return self.cells * self.steps * self.request.members * self.services
+
+    @property
+    def told(self) -> dict[str, Any]:
+        return {
+            "output": str(self.out),
+            "place": self.context.attrs.get("place", ""),
+            "cells": self.cells,
+            "steps": self.steps,
+            "members": self.request.members,
+            "timezone": self.context.attrs["timezone"],
+        }
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """Traffic that is written. loaded, sampled: clock readings after loading and after drawing. told: in the report."""
+
+    traffic: xr.Dataset
+    mean: float
+    loaded: float
+    sampled: float
+    told: dict[str, Any] = field(default_factory=dict)
+
+
+def _engine(options: dict[str, Any]) -> list[str]:
+    """The options of the streaming engine that were given, as they are typed."""
+    names = ("workers", "scheduler", "chunk_cells")
+    return [f"--{name.replace('_', '-')}" for name in names if options[name] is not None]
+
+
+def _streams(out: Path, options: dict[str, Any]) -> bool:
+    """Whether the traffic is written as it is drawn. Raises WrongUse for engine options that cannot be followed."""
+    asked, zarr = _engine(options), out.suffix.lower() == ".zarr"
+    if asked and options["history"] is not None:
+        raise WrongUse(f"{asked[0]} does not go with --history: draw without it")
+    if asked and not zarr:
+        raise WrongUse(f"{asked[0]} goes with -o NAME.zarr, not with {out}")
+    return zarr and options["history"] is None and (bool(asked) or options["change"] is None)
+
+
+def _check_files(out: Path, options: dict[str, Any]) -> None:
+    """Raise, before any work, where an output cannot be written."""
+    from gentraffic import atomic
+    from gentraffic.files import check_writable
+
+    check_writable(out, members=options["members"], services=1 if options["change"] is None else 2)
+    for extra, suffix in ((options["map_file"], ".html"), (options["plot_file"], ".png")):
+        if extra is not None:
+            atomic.check_writable(extra, (suffix,))
+
+
+def _task(out: Path, options: dict[str, Any], request: Request, *, quiet: bool) -> _Task:
+    """The place and the period that the options mean. Raises as what it calls does, and WrongUse."""
+    from gentraffic.bundle import read_folder
+    from gentraffic.files import check_writable
+    from gentraffic.fomo_bundle import is_fomo
+    from gentraffic.fomo_given import context_of, period_of, read_given
+
+    fomo = is_fomo(read_folder(options["model"])[1])
     if not fomo and (options["known"] is not None or options["users"] is not None):
+        name = options["model"]
         raise WrongUse(f"--known and --users need a FoMo, and {name} is none: give --model fomo-base")
     given = read_given(options) if fomo else None
     if given is None or any(options[place] is not None for place in (*PLACES, "osm")):
         context = find_context(options, quiet=quiet, command=command_line())
     else:
         context = context_of(given)
-    check_writable(out, kind=str(context.attrs.get("kind")), members=members, services=services)
     utc, _ = period_of(given, request.calendar(context).utc, request.days, request.freq, typed())
     chosen = request.rows(context)
     cells = context.sizes["cell"] if chosen is None else len(chosen)
-    values: dict[str, Any] = {
-        "output": str(out),
-        "place": context.attrs.get("place", ""),
-        "cells": cells,
-        "steps": len(utc),
-        "members": members,
-        "timezone": context.attrs["timezone"],
-    }
-    if options["dry_run"]:
-        size = cells * len(utc) * members * services * 4 / 2**20
-        line = f"would draw {cells} cells x {len(utc)} steps x {members} members ({size:.1f} MiB)"
-        report({**values, "dry_run": True, "mib": round(size, 1)}, [line], as_json=as_json, quiet=quiet)
-        return
+    task = _Task(out, request, context, fomo, given, cells, len(utc))
+    check_writable(out, kind=str(context.attrs.get("kind")), members=request.members, services=task.services)
+    return task
 
+
+def _stream(task: _Task, options: dict[str, Any], quiet: bool) -> _Drawn:
+    """Draw into a .zarr, chunk after chunk."""
+    from gentraffic.drawing_store import draw_store
+    from gentraffic.files import open_traffic
+
+    engine = {name: options[name] for name in ("workers", "scheduler", "chunk_cells")}
+    with progress("drawing", quiet=quiet) as tell:
+        try:
+            done = draw_store(
+                options["model"], task.context, task.request, task.out, command=command_line(), tell=tell, **engine
+            )
+        except ValueError as error:
+            raise WrongUse(str(error)) from error
+    told = {"tasks": done.tasks, "tasks_kept": done.kept}
+    return _Drawn(open_traffic(task.out), done.mean, done.began, done.drawn, told)
+
+
+def _draw(task: _Task, options: dict[str, Any], quiet: bool) -> _Drawn:
+    """Draw everything, then write it."""
     import numpy as np
 
+    from gentraffic.drawing import draw_place
     from gentraffic.files import write_traffic
+    from gentraffic.fomo_bundle import FoMoBundle, load_any
+    from gentraffic.fomo_filling import fill_place
     from gentraffic.naive_model import load_model
     from gentraffic.producing import check_fits
 
-    if fomo and asked:
-        raise WrongUse(f"{asked[0]} does not go with {name}, a FoMo, whose blocks need their neighbours")
-    if streams and not fomo:
-        from gentraffic.drawing_store import draw_store
-        from gentraffic.files import open_traffic
-
-        with progress("drawing", quiet=quiet) as tell:
-            try:
-                done = draw_store(options["model"], context, request, out, command=command_line(), tell=tell, **engine)
-            except ValueError as error:
-                raise WrongUse(str(error)) from error
-        loaded, sampled, mean = done.began, done.drawn, done.mean
-        traffic = open_traffic(out)
-        values |= {"tasks": done.tasks, "tasks_kept": done.kept}
-    else:
-        check_fits(cells * len(utc) * members * services, out)
-        from gentraffic.fomo_bundle import FoMoBundle, load_any
-        from gentraffic.fomo_filling import fill_place
-
-        bundle = load_any(options["model"]) if fomo else load_model(options["model"])
-        command = command_line()
-        loaded = time.perf_counter()
-        with progress("drawing", quiet=quiet) as tell:
-            if given is not None and isinstance(bundle, FoMoBundle):
-                traffic = fill_place(bundle, context, request, given, typed(), name=name, command=command, tell=tell)
-            else:
-                traffic = draw_place(bundle, context, request, name=name, command=command, tell=tell)
-        sampled = time.perf_counter()
-        write_traffic(traffic, out)
-        mean = float(np.mean(traffic[str(list(traffic.data_vars)[-1])].values, dtype=np.float64))
-    last = str(list(traffic.data_vars)[-1])
-    if options["map_file"] is not None:
-        if request.change is not None:
-            from gentraffic.report import write_report
-
-            write_report(traffic, options["map_file"], model=options["model"])
+    check_fits(task.numbers, task.out)
+    name, command = str(options["model"]), command_line()
+    bundle = load_any(name) if task.fomo else load_model(name)
+    loaded = time.perf_counter()
+    with progress("drawing", quiet=quiet) as tell:
+        if task.given is not None and isinstance(bundle, FoMoBundle):
+            traffic = fill_place(
+                bundle, task.context, task.request, task.given, typed(), name=name, command=command, tell=tell
+            )
         else:
-            from gentraffic.webmap import write_map
+            traffic = draw_place(bundle, task.context, task.request, name=name, command=command, tell=tell)
+    sampled = time.perf_counter()
+    write_traffic(traffic, task.out)
+    mean = float(np.mean(traffic[_last(traffic)].values, dtype=np.float64))
+    return _Drawn(traffic, mean, loaded, sampled)
 
-            write_map(traffic, options["map_file"])
+
+def _draw_pictures(traffic: xr.Dataset, options: dict[str, Any]) -> None:
+    """The map, or the page of a change, and the plot, where they were asked for."""
+    if options["map_file"] is not None and options["change"] is not None:
+        from gentraffic.report import write_report
+
+        write_report(traffic, options["map_file"], model=options["model"])
+    elif options["map_file"] is not None:
+        from gentraffic.webmap import write_map
+
+        write_map(traffic, options["map_file"])
     if options["plot_file"] is not None:
         from gentraffic.plot import write_plot
 
-        write_plot(traffic, options["plot_file"], service=last)
-    written = time.perf_counter()
-    values |= {
-        "solver_steps": traffic.attrs["steps"],
-        "seconds": {
-            "load": round(loaded - began, 3),
-            "sample": round(sampled - loaded, 3),
-            "write": round(written - sampled, 3),
-        },
-        "peak_rss_mb": peak_rss_mb(),
-        "units": traffic[last].attrs["units"],
-        "mean": mean,
-        "model": options["model"],
-        "warnings": [w for w in str(context.attrs.get("warnings", "")).splitlines() if w],
-    }
-    for name in ("map", "plot"):
-        if options[f"{name}_file"] is not None:
-            values[name] = str(options[f"{name}_file"])
-    lines = [f"warning: {warning}" for warning in values["warnings"]]
-    lines.append(
-        f"{out}: {cells} cells x {len(utc)} steps x {options['members']} members of {values['place']}, "
-        f"{values['timezone']}; drawn in {sampled - loaded:.1f} s"
-    )
-    lines += [f"{values[name]}" for name in ("map", "plot") if name in values]
-    report(values, lines, as_json=as_json, quiet=quiet)
+        write_plot(traffic, options["plot_file"], service=_last(traffic))
+
+
+def _last(traffic: xr.Dataset) -> str:
+    """The traffic variable that counts: that of after a change, where there are two."""
+    return str(list(traffic.data_vars)[-1])
 
 
 def typed() -> set[str]:

@@ -34,6 +34,7 @@ class Constant:
     """A denoiser whose answer is one number, whatever it is asked; it remembers the levels that it was told."""
 
     noise = Noise(prediction_type="sample")
+    series_at_once = 128
     cadences = (1,)
 
     def __init__(self, answer: float) -> None:
