@@ -59,3 +59,34 @@ def test_every_sampler_and_variant_is_one_that_can_be_fitted(fidelity: ModuleTyp
     for part in (fidelity.SAMPLERS | fidelity.VARIANTS).values():
         assert build(Design(**part), 3, (1, 2)).cadences == (1, 2)
     assert {f"stouter, fusion {form}" for form in FUSIONS if form != "concat"} <= set(fidelity.VARIANTS)
+
+
+def test_differences_are_paired_by_cell_over_the_folds_that_both_rows_have(fidelity: ModuleType) -> None:
+    rng = np.random.default_rng(0)
+    level = rng.gamma(1.0, 1.0, 400)  # cells differ far more than rows do
+    location = np.repeat(np.arange(40), 10)
+    gap = 0.02 + 0.005 * rng.standard_normal(40)[location]
+
+    def row(values: Any, place: Any = location) -> dict[str, Any]:
+        return {"city": {"crps": list(values), "location": list(place)}}
+
+    done = {
+        "stouter|0|0": row(level[:200], location[:200]),
+        "stouter|0|1": row(level[200:], location[200:]),
+        "worse|0|0": row((level + gap)[:200], location[:200]),
+        "worse|0|1": row((level + gap)[200:], location[200:]),
+        "half|0|1": row(level[200:] + 1.0, location[200:]),
+        "elsewhere|1|0": row(level),
+    }
+    worse, half = fidelity.leads(done, ("crps",)).splitlines()[2:]
+    low, high = p1.bootstrap_interval(-gap, location)
+    assert worse == f"| worse | city | 40 | {-gap.mean():+.4f} ({low:+.4f} to {high:+.4f}) |"
+    assert -0.025 < low < high < -0.015  # unpaired, the interval would be a hundred times as wide
+    assert half == "| half | city | 20 | -1.0000 (-1.0000 to -1.0000) |"
+    one = {
+        f"{name}|{seed}|0": row([1.0, 2.0 + x], [7, 7]) for name, x in (("stouter", 0), ("other", 1)) for seed in "01"
+    }
+    assert (
+        fidelity.leads(one, ("crps",)).splitlines()[2]
+        == "| other | city | 1: by its 2 cells | -0.5000 (-1.0000 to +0.0000) |"
+    )
