@@ -24,7 +24,7 @@ from gentraffic.bundle import Bundle
 from gentraffic.errors import BadInput, BadModel, WrongUse
 from gentraffic.fitting import Design, fingerprint, fit_sampler
 from gentraffic.sampling import one_thread
-from gentraffic.training import Plan, time_of_windows
+from gentraffic.training import PLANS, Plan, time_of_windows
 from gentraffic.training_data import Source, read_source
 from samplers import WEEK, Condition, Denoiser
 from samplers.schedule import diffusion_target
@@ -145,13 +145,13 @@ def lira_attack(
 ) -> Attack:
     """The likelihood-ratio attack with shadow models (Carlini et al. 2022, algorithm 1, one variance for all cells).
 
-    Shadow models are of the target's own kind and design, `steps` steps long, each fitted on half of all real cells
-    (two halves of one draw at a time, so that every cell is in half of them). They are kept in `folder`, and a later
-    run goes on from there. Raises WrongUse for a folder of another audit.
+    Shadow models are of the target's own kind, design and plan, but `steps` steps long, each fitted on half of all
+    real cells (two halves of one draw at a time, so that every cell is in half of them). They are kept in `folder`, and
+    a later run goes on from there. Raises WrongUse for a folder of another audit.
     """
     target = -np.log(cell_losses(bundle, cells.source, seed))
     inside, scores = shadow_scores(
-        cells, _design(bundle), shadows=shadows, steps=steps, folder=folder, seed=seed, progress=progress
+        cells, _design(bundle), _plan(bundle, steps, seed), shadows=shadows, folder=folder, seed=seed, progress=progress
     )
     members, others = cells.split(likelihood_ratio(target, scores, inside))
     about = f"loss against that of {shadows} shadow models of {steps} steps (Carlini et al. 2022)"
@@ -178,16 +178,15 @@ def likelihood_ratio(target: Floats, shadow: Floats, inside: NDArray[np.bool_]) 
 def shadow_scores(
     cells: Cells,
     design: Design,
+    plan: Plan,
     *,
     shadows: int,
-    steps: int,
     folder: Path,
     seed: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[NDArray[np.bool_], Floats]:
     """(which cells each shadow model saw, minus log its loss on every cell), (shadows, source cells) each."""
     source, tell = cells.source, progress or (lambda done, of: None)
-    plan = replace(Plan(), steps=steps, warmup=min(200, max(1, steps // 5)), check_every=max(1, steps), seed=seed)
     told = json.dumps([fingerprint([source], design), asdict(plan), seed])
     mark = hashlib.sha256(told.encode()).hexdigest()
     if folder.exists() and not folder.is_dir():
@@ -238,6 +237,17 @@ def _design(bundle: Bundle) -> Design:
         return Design(sampler=bundle.sampler)
     known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in told.items()}
     return replace(Design(), **{k: v for k, v in known.items() if k in Design.__dataclass_fields__})
+
+
+def _plan(bundle: Bundle, steps: int, seed: int) -> Plan:
+    """The target's own plan, as its provenance tells it, for as many steps; else the usual one of its sampler.
+
+    A shadow that was held back from learning by heart says little of a target that was not.
+    """
+    told = bundle.provenance.get("plan")
+    known = {} if not isinstance(told, dict) or "privacy" in bundle.provenance else told
+    plan = replace(PLANS[bundle.sampler], **{k: v for k, v in known.items() if k in Plan.__dataclass_fields__})
+    return replace(plan, steps=steps, warmup=min(200, max(1, steps // 5)), check_every=max(1, steps), seed=seed)
 
 
 def _condition(bundle: Bundle, source: Source, weeks: int) -> Condition:

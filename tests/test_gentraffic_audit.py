@@ -304,10 +304,16 @@ def test_shadow_models_are_kept_and_a_later_run_goes_on(
     tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fitted: list[int] = []
+    own = {"place_noise": 0.0, "place_keep": 1.0, "steps": 9_999}  # which shadows follow, in their own number of steps
+    private = replace(tiny_bundle, provenance={"plan": own, "privacy": {}})
+    assert audit_model._plan(private, 2, 0).place_noise == 0.7  # a plan of noisy gradients is no plan of the usual loop
+    tiny_bundle = replace(tiny_bundle, provenance={**tiny_bundle.provenance, "plan": own})
 
     def fit(sources: list[Any], **options: Any) -> tuple[Bundle, dict[str, Any]]:
         if len(fitted) == 5:
             raise KeyboardInterrupt
+        plan = options["plan"]
+        assert (plan.place_noise, plan.place_keep, plan.level_noise, plan.steps) == (0.0, 1.0, 0.3, 2)
         fitted.append(len(sources[0].ratio))
         return tiny_bundle, {}
 
