@@ -73,8 +73,8 @@ def read_places(context: xr.Dataset) -> Places:
         names = [name for name in ("poi_count", "stations") if name in context]
         old = context.drop_vars([f"{name}{BEFORE}" for name in names])
         before = read_places(old.assign({name: context[f"{name}{BEFORE}"] for name in names}))
-    raw = context["poi_count"].values.astype(np.float64)
-    xy = np.stack([context["x"].values, context["y"].values], axis=1).astype(np.float64)
+    raw = context["poi_count"].values.astype(np.float64)  # a country has millions of rows: few copies are made
+    xy = np.stack([context["x"].values, context["y"].values], axis=1).astype(np.float64, copy=False)
     total = raw.sum(axis=1)
     usual_total = total if before is None else context[f"poi_count{BEFORE}"].values.astype(np.float64).sum(axis=1)
     sites = None
@@ -83,9 +83,10 @@ def read_places(context: xr.Dataset) -> Places:
         usual = known if before is None else np.nan_to_num(context[f"stations{BEFORE}"].values.astype(np.float64))
         if usual.sum() > 0:
             sites = np.stack([_log_density(known, xy, r, usual) for r in SITE_RADII_M], axis=1)
+    around = smooth_density(raw, xy, AROUND_M)
     return Places(
-        counts=np.log1p(raw),
-        around=np.log1p(smooth_density(raw, xy, AROUND_M)),
+        counts=np.log1p(raw, out=raw),
+        around=np.log1p(around, out=around),
         density=np.stack([_log_density(total, xy, r, usual_total) for r in RADII_M], axis=1),
         sites=sites,
         xy_m=xy,
@@ -139,9 +140,10 @@ def smooth_density(values: Floats, xy_m: Floats, radius_m: float) -> Floats:
         for j in (0, 1)
     ]
     cells = np.maximum(_shared_out(np.ones(len(xy_m)), corners, shape), 1e-12)
-    columns = values.reshape(len(values), -1).T
-    density = np.stack([_shared_out(column, corners, shape) / cells for column in columns], axis=1)
-    return density.reshape(values.shape)
+    density = np.empty(values.shape)
+    for column, out in zip(values.reshape(len(values), -1).T, density.reshape(len(values), -1).T, strict=True):
+        np.divide(_shared_out(column, corners, shape), cells, out=out)
+    return density
 
 
 def _shared_out(values: Floats, corners: list[tuple[Floats, NDArray[np.int64]]], shape: tuple[int, int]) -> Floats:

@@ -132,20 +132,24 @@ def prepare(
     order = np.argsort(context["cell_id"].values, kind="stable")  # sums over cells must not depend on their order
     at = np.empty_like(order)
     at[order] = np.arange(len(order))
-    rows = at if cells is None else at[np.asarray(cells, dtype=np.int64)]
-    context = context.isel(cell=order)
+    rows: Any = at if cells is None else at[np.asarray(cells, dtype=np.int64)]
+    if (order[:-1] > order[1:]).any():
+        context = context.isel(cell=order)
+    elif cells is None:
+        rows = slice(None)  # all, as they are: no copy, of a country, is made of anything
     ids = context["cell_id"].values
     with one_thread():
         places = read_places(context)
         f_s = bundle.place(places)[rows]
         time = bundle.time()
-    known = np.full(len(rows), -1) if history is None else history.rows(ids)[rows]
+    count = len(f_s)
+    known = np.full(count, -1) if history is None else history.rows(ids)[rows]
     unit = 1.0 if history is None else history.unit(bundle.levels, places, ids)
     usual = bundle.scaler.usual
     recent = np.ones(1) if history is None else history.now(usual.memory if usual is not None else 0.0)
     angle = level_angle(recipe.seed, ids, places.xy_m) if recipe.members > 1 else np.zeros(len(ids))
-    log_level = np.empty((recipe.members, len(rows)))
-    level = np.empty((recipe.members, len(rows)), dtype=np.float32)
+    log_level = np.empty((recipe.members, count))
+    level = np.empty((recipe.members, count), dtype=np.float32)
     for m in range(recipe.members):
         if bundle.scaler.own_level:  # nothing is told of it, and nothing multiplied in
             log_level[m], level[m] = 0.0, 0.0
