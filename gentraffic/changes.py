@@ -2,7 +2,7 @@
 
 The file is GeoJSON (or any vector file that says its CRS). Each feature changes the points of interest, or the known
 base-station sites, of the cells that it touches: a point those that contain it (stations: whose coverage does), a
-polygon those whose centre lies inside.
+line those that it crosses, a polygon those whose centre lies inside.
 
     change    "add" or "remove"
     what      "pois" (default) or "sites"
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from gentraffic.bundle import Bundle
 
 CATEGORIES_HINT = "Education, Medical, Public, Entertainment, Traffic, Food, Shop, Others"
+MOST = 1_000_000  # points of interest that one feature may add: a megacity has fewer
 DARK = "dark"  # stations that a change switches off; their traffic is 0
 
 
@@ -61,6 +62,9 @@ def apply_changes(context: xr.Dataset, path: str | Path) -> Changed:
     features: list[tuple[Any, dict[str, Any]]] = []
     if not _is_empty(Path(path)):
         frame = read_vector(path, "changes")
+        empty = np.asarray(frame.geometry.isna() | frame.geometry.is_empty)
+        if empty.any():
+            raise BadInput(f"{path}, feature {int(np.argmax(empty)) + 1}: has no geometry; draw it or drop it")
         shapes = in_degrees(frame.geometry.force_2d(), path)
         rows = frame.drop(columns=frame.geometry.name).to_dict("records")
         features = list(zip(shapes, rows, strict=True))
@@ -126,10 +130,10 @@ class _Change:
     def whole(self, value: Any, key: str) -> int:
         try:
             number = int(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = 0
-        if number < 1 or number != float(value):
-            raise BadInput(f"{self.where}: {key} is {value!r}; give a whole number of 1 or more")
+        if not 1 <= number <= MOST or number != float(value):
+            raise BadInput(f"{self.where}: {key} is {value!r}; give a whole number of 1 or more, at most {MOST:,}")
         return number
 
     def column(self, name: Any) -> int:
@@ -156,6 +160,9 @@ class _Change:
     def pois(self, counts: NDArray[np.int64]) -> str:
         """Change `counts` (cells, 8) in place; return what was done."""
         before = counts[self.rows].sum()
+        ways = [key for key in ("like", "counts", "category") if key in self.told]
+        if len(ways) > 1:
+            raise BadInput(f"{self.where}: {ways[0]} and {ways[1]} say two things; give one of them")
         if self.word("change", ("add", "remove")) == "add":
             self._add(counts)
         else:
@@ -192,6 +199,9 @@ class _Change:
         return {columns[0]: self.whole(self.told.get("count", 1), "count")}
 
     def _remove(self, counts: NDArray[np.int64]) -> None:
+        for key in ("like", "counts"):
+            if key in self.told:
+                raise BadInput(f"{self.where}: {key} goes with add; to remove, give category and count, or neither")
         columns = self.columns() or list(range(counts.shape[1]))
         block = np.ix_(self.rows, np.array(columns))
         there = counts[block]
@@ -224,8 +234,11 @@ class _Change:
         there = sites[self.rows].sum()
         if not there:
             raise BadInput(f"{self.where}: there is no known site to remove")
-        sites[self.rows] = 0.0
-        return f"{name}: -{there:g} radio cells"
+        count = self.whole(self.told["count"], "count") if "count" in self.told else there
+        if count > there:
+            raise BadInput(f"{self.where}: removes {count} radio cells, and there are {there:g}")
+        sites[self.rows] *= 1.0 - count / there
+        return f"{name}: -{count:g} radio cells"
 
 
 def _spread(count: int, weight: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -252,14 +265,20 @@ def _cells_of(shape: Any, context: xr.Dataset) -> NDArray[np.intp]:
         if len(inside) or context.attrs["kind"] == "stations":
             return inside
         shape = shape.centroid  # smaller than a cell
-    at = np.array(to_metres.transform(shape.centroid.x, shape.centroid.y))
-    apart = np.abs(xy - at)
+    if shape.geom_type != "Point" and hasattr(shape, "geoms"):
+        return np.unique(np.concatenate([_cells_of(part, context) for part in shape.geoms]))
+    drawn = shapely.transform(shape, lambda c: np.stack(to_metres.transform(c[:, 0], c[:, 1]), axis=1))
     if context.attrs["kind"] == "stations":
-        return np.flatnonzero(np.hypot(*apart.T) <= float(context.attrs.get("radius_m", 500.0)))
+        return np.flatnonzero(shapely.distance(shapely.points(xy), drawn) <= float(context.attrs.get("radius_m", 500)))
     if "footprint" in context.coords:
-        return np.flatnonzero(shapely.intersects(cell_shapes(context), shape.centroid))[:1]
-    half = float(context.attrs["cell_m"]) / 2
-    return np.flatnonzero((apart <= half).all(axis=1))[:1]
+        found = np.flatnonzero(shapely.intersects(cell_shapes(context), shape))
+    else:
+        half = float(context.attrs["cell_m"]) / 2
+        (x, y), (west, south, east, north) = xy.T, drawn.bounds
+        found = np.flatnonzero((x + half >= west) & (x - half <= east) & (y + half >= south) & (y - half <= north))
+        boxes = shapely.box(x[found] - half, y[found] - half, x[found] + half, y[found] + half)
+        found = found[shapely.intersects(boxes, drawn)]
+    return found[:1] if shape.geom_type == "Point" else found
 
 
 def _is_empty(path: Path) -> bool:
@@ -267,7 +286,7 @@ def _is_empty(path: Path) -> bool:
     if path.suffix.lower() not in (".geojson", ".json") or not path.is_file() or path.stat().st_size > 10_000:
         return False
     try:
-        return bool(json.loads(path.read_text(encoding="utf-8"))["features"] == [])
+        return bool(json.loads(path.read_text(encoding="utf-8-sig"))["features"] == [])
     except (ValueError, KeyError, TypeError):
         return False
 

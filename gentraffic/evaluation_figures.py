@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic import metrics as m
+from gentraffic.errors import BadInput
 from gentraffic.evaluation import Evaluation
 from gentraffic.evaluation_intervals import interval, make_resample
 from gentraffic.metrics_paired import Floats
 from gentraffic.plot import ACCENT, INK, SOFT, typical_cells
 from gentraffic.schema import member_band
-from gentraffic.shapes import cell_shapes
+from gentraffic.shapes import cell_shapes, lattice
 from gentraffic.svg import new_figure, page_style, plain_text, svg_text
 from gentraffic.webmap import COLOURS
 
@@ -132,7 +133,7 @@ class Map:
 
 def places(ds: xr.Dataset, rows: NDArray[np.intp]) -> Map:
     """How the cells at the positions `rows` of `ds` are drawn on a map."""
-    if "row" not in ds.coords:
+    if "row" not in ds.coords or not _upright(ds):
         at = np.stack([ds["x"].values[rows], ds["y"].values[rows]], 1)
         return Map(at, _outlines(ds)[rows] if "footprint" in ds.coords else None)
     at = np.stack([ds["col"].values[rows], ds["row"].values[rows]], 1).astype(np.int64)
@@ -143,6 +144,17 @@ def places(ds: xr.Dataset, rows: NDArray[np.intp]) -> Map:
     extent = np.ptp(at, axis=0) + 1
     sparse = bool(len(at) < 0.02 * extent[0] * extent[1])  # scattered patches: a true map would show dust
     return Map((closed if sparse else at - at.min(axis=0)).astype(np.float64), None, True, sparse)
+
+
+def _upright(ds: xr.Dataset) -> bool:
+    """Whether rows and columns make a true map: one's own cells may lie turned, or be longer than wide."""
+    if "footprint" not in ds.coords:
+        return True
+    try:
+        lattice(ds)
+    except BadInput:
+        return False
+    return True
 
 
 def _outlines(ds: xr.Dataset) -> NDArray[Any]:

@@ -136,7 +136,7 @@ def maps(ds: xr.Dataset, panels: list[Panel], label: str) -> str:
             bar.ax.xaxis.set_minor_formatter("")
         for ax in axes[len(panels) :]:
             ax.remove()
-        if not place.closed:
+        if not place.closed and not (place.squares and ds.attrs["kind"] == "stations"):  # whose rows may mean anything
             _scale_bar(axes[0], lattice(ds).side if place.squares else 1.0, across)
         return svg_text(figure, label)
 

@@ -202,6 +202,10 @@ def test_a_dark_station_is_silent(tmp_path: Path) -> None:
         ({"change": "add", "category": "Shops"}, ["Shops", "Shop"]),
         ({"change": "add", "category": "Shop", "count": 0}, ["count is 0"]),
         ({"change": "add", "category": "Shop", "count": 1.5}, ["count is 1.5"]),
+        ({"change": "add", "category": "Shop", "count": 10**12}, ["1000000"]),
+        ({"change": "add", "category": "Shop", "counts": {"Food": 2}}, ["counts and category", "one of them"]),
+        ({"change": "remove", "counts": {"Food": 2}}, ["counts goes with add"]),
+        ({"change": "remove", "like": 15}, ["like goes with add"]),
         ({"change": "add", "key": "natural", "value": "tree"}, ["natural=tree"]),
         ({"change": "add", "like": "999"}, ["'999'"]),
         ({"change": "add", "counts": "many"}, ["counts is 'many'"]),
@@ -218,6 +222,49 @@ def test_changes_that_make_no_sense_end_in_one_line(told: dict[str, Any], says: 
     for part in [*says, "feature 1 (mall)"]:
         assert part in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["grid", "cells"])
+def test_lines_and_several_points_change_the_cells_that_they_touch(kind: str, tmp_path: Path) -> None:
+    """Not the one cell in the middle between them. GeoPackages hold single points as multipoints of one."""
+    place = context(kind, 6)
+    shop = CATEGORIES.index("Shop")
+    ends = [point(place, 6)["coordinates"], point(place, 11)["coordinates"]]  # the ends of the second row
+    told = {"change": "add", "category": "Shop", "count": 60}
+    for shape, rows in (("MultiPoint", [6, 11]), ("LineString", None)):
+        file = changes(tmp_path / "c.geojson", (told, {"type": shape, "coordinates": ends}))
+        more = (apply_changes(place, file).context.poi_count - place.poi_count).values[:, shop]
+        assert more.sum() == 60
+        if rows is None and kind == "grid":
+            rows = [6, 7, 8, 9, 10, 11]
+        assert rows is None or np.flatnonzero(more).tolist() == rows
+        assert more[6] > 0
+        assert more[11] > 0
+    masts = context("stations", 6).assign_attrs(radius_m=50.0)
+    ends = [point(masts, 6)["coordinates"], point(masts, 11)["coordinates"]]
+    file = changes(tmp_path / "c.geojson", (told, {"type": "MultiPoint", "coordinates": ends}))
+    assert np.flatnonzero(apply_changes(masts, file).touched).tolist() == [6, 11]
+
+
+def test_part_of_the_known_sites_may_go(tmp_path: Path) -> None:
+    place = context("grid", 6).assign(stations=("cell", np.full(36, 4.0, dtype=np.float32)))
+    told = {"what": "sites", "change": "remove", "count": 1}
+    file = changes(tmp_path / "c.geojson", (told, point(place, 3)))
+    assert apply_changes(place, file).context.stations.values[2:5].tolist() == [4, 3, 4]
+    with pytest.raises(BadInput, match="removes 5 radio cells, and there are 4"):
+        apply_changes(place, changes(tmp_path / "c.geojson", ({**told, "count": 5}, point(place, 3))))
+
+
+def test_a_feature_without_geometry_is_named_and_a_mark_of_byte_order_is_none(tmp_path: Path) -> None:
+    place = context("grid", 6)
+    file = tmp_path / "c.geojson"
+    nowhere = {"type": "Feature", "properties": {"change": "remove"}, "geometry": None}
+    for first in ([], [{**nowhere, "geometry": point(place, 3)}]):
+        file.write_text(json.dumps({"type": "FeatureCollection", "features": [*first, nowhere]}), encoding="utf-8")
+        with pytest.raises(BadInput, match=f"feature {len(first) + 1}: has no geometry"):
+            apply_changes(place, file)
+    file.write_text(json.dumps({"type": "FeatureCollection", "features": []}), encoding="utf-8-sig")
+    assert not apply_changes(place, file).touched.any()
 
 
 def test_a_change_outside_the_place_is_refused(tmp_path: Path) -> None:

@@ -235,3 +235,34 @@ def test_the_scale_bar_of_cells_of_ones_own_is_in_metres() -> None:
     del own.attrs["cell_m"]
     for ds in (grid, own):
         assert ">200 m<" in page(ds)[0]
+
+
+@pytest.mark.parametrize("kind", ["turned", "oblong", "stations"])
+def test_rows_and_columns_that_make_no_upright_squares_are_no_reason_to_fail(kind: str) -> None:
+    """An operator's cells may lie turned, or be laid in degrees; a table's rows and columns may mean anything."""
+    import pyproj
+    import shapely
+
+    from gentraffic.evaluation_figures import places
+    from gentraffic.shapes import footprint_text
+
+    ds = traffic(context("grid", 6), days=7)
+    east, north = ds["col"].values - 2.5, ds["row"].values - 2.5
+    wide, turn = (235.0, 0.3) if kind == "turned" else (500.0, 0.0)
+    corner = wide / 2 * np.array([-1, 1, 1, -1]), 235.0 / 2 * np.array([-1, -1, 1, 1])
+    along, up = wide * east[:, None] + corner[0], 235.0 * north[:, None] + corner[1]
+    x, y = (502_000 + np.cos(turn) * along - np.sin(turn) * up, 5_024_000 + np.sin(turn) * along + np.cos(turn) * up)
+    lon, lat = pyproj.Transformer.from_crs(ds.attrs["crs_wkt"], "EPSG:4326", always_xy=True).transform(x, y)
+    shapes = shapely.polygons(np.stack([lon, lat], axis=-1))
+    centre = {name: ("cell", v.mean(1)) for name, v in (("x", x), ("y", y), ("lon", lon), ("lat", lat))}
+    own = ds.assign_coords(centre).assign_attrs(kind="cells")
+    del own.attrs["cell_m"]
+    if kind == "stations":
+        own.attrs["kind"] = "stations"
+    else:
+        own = own.assign_coords(footprint=("cell", footprint_text(shapes)))
+        drawn = places(own, np.arange(36))
+        assert drawn.shapes is not None  # as they are, neither straightened nor squeezed
+        np.testing.assert_allclose(shapely.area(drawn.shapes), wide * 235.0, rtol=1e-3)
+    text = page(own)[0]
+    assert re.search(r">\d+ k?m<", text) if kind != "stations" else "Where the traffic is" in text
