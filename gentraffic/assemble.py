@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +43,16 @@ class Places:
     extra: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
+def middle(
+    lon: NDArray[np.float64], lat: NDArray[np.float64], how: Callable[[NDArray[np.float64]], Any] = np.mean
+) -> tuple[float, float]:
+    """The mean (or median) position in degrees, also of places on both sides of the 180th meridian."""
+    if np.ptp(lon) > 180.0:
+        lon = np.where(lon < 0, lon + 360.0, lon)
+    east = float(how(lon))
+    return (east - 360.0 if east > 180.0 else east), float(how(lat))
+
+
 def local_utm_wkt(lon: float, lat: float) -> str:
     """WKT of the UTM zone (WGS 84) that holds the point `lon`, `lat` in degrees."""
     from pyproj import CRS
@@ -67,7 +77,7 @@ def places_from_lonlat(
     if wrong.any():
         i = int(np.argmax(wrong))
         raise BadInput(f"cell {ids[i]}: lon {lon[i]}, lat {lat[i]} is no place on Earth; lon, lat must be degrees")
-    wkt = local_utm_wkt(float(lon.mean()), float(lat.mean()))
+    wkt = local_utm_wkt(*middle(lon, lat))
     x, y = Transformer.from_crs("EPSG:4326", wkt, always_xy=True).transform(lon, lat)
     return Places(ids, lon, lat, np.asarray(x), np.asarray(y), wkt, kind, cell_m, dict(extra or {}))
 
@@ -108,7 +118,7 @@ def places_from_cells(source: str | Path | gpd.GeoDataFrame, ids: NDArray[Any]) 
         raise BadInput(f"none of the {len(ids)} cell ids (first: {ids[0]}) is in the cells file (first: {own[0]})")
     chosen = cells.iloc[index[known]]
     bounds = chosen.total_bounds
-    wkt = local_utm_wkt(float(bounds[0] + bounds[2]) / 2, float(bounds[1] + bounds[3]) / 2)
+    wkt = local_utm_wkt(*middle(bounds[[0, 2]], bounds[[1, 3]]))
     centre = chosen.geometry.to_crs(wkt).centroid
     extra: dict[str, NDArray[Any]] = {
         name: chosen[name].to_numpy().astype(np.int32) for name in ("row", "col") if name in chosen.columns

@@ -49,6 +49,9 @@ def read_cells(path: str | Path, *, id_column: str | None = None) -> gpd.GeoData
     shapes = frame.geometry.force_2d()
     _check_polygons(shapes, ids, path)
     shapes = in_degrees(shapes, path)
+    west, _, east, _ = shapely.bounds(shapely.get_parts(shapes.to_numpy(), return_index=True)[0]).T
+    if (east - west > 180).any():
+        raise BadInput(f"{path} has a shape around the earth: cut what crosses the 180th meridian in two there")
     columns: dict[str, Any] = {"cell_id": ids}
     crs = utm_crs(shapely.box(*shapes.total_bounds))
     centres = shapes.to_crs(crs).centroid

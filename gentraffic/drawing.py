@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from gentraffic import __version__
 from gentraffic.calendar import FIRST_DAY, Calendar, make_calendar
-from gentraffic.errors import WrongUse
+from gentraffic.errors import BadInput, WrongUse
 from gentraffic.recipe import Recipe
+from gentraffic.schema import check_name
 from gentraffic.totals import Total, districts, fit_totals, parse_totals
 
 if TYPE_CHECKING:
@@ -56,8 +57,13 @@ class Request:
     history: Path | None = None
 
     def totals(self) -> tuple[Total, ...]:
-        """The parsed totals. Raises WrongUse."""
-        return parse_totals(self.total, self.service)
+        """The parsed totals. Raises WrongUse, also where traffic cannot be called as they or `service` say."""
+        totals = parse_totals(self.total, self.service)
+        try:
+            check_name(self.service or (totals[0].service if totals else "traffic"))
+        except BadInput as error:
+            raise WrongUse(f"{'--service' if self.service else '--total'}: {error}") from None
+        return totals
 
     def named(self) -> str:
         """The name of the traffic variable."""

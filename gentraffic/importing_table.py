@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo, available_timezones
 import numpy as np
 from numpy.typing import NDArray
 
-from gentraffic.assemble import Places, measured_traffic, places_from_cells, places_from_lonlat
+from gentraffic.assemble import Places, measured_traffic, middle, places_from_cells, places_from_lonlat
 from gentraffic.errors import BadInput, WrongUse
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def read_table(
     service: str | None = None,
     cells: str | Path | gpd.GeoDataFrame | None = None,
 ) -> xr.Dataset:
-    """Traffic from a CSV (also .gz, .bz2) or Parquet table, long or wide (see the module).
+    """Traffic from a CSV (comma, semicolon or tab; also .gz, .bz2) or Parquet table, long or wide (see the module).
 
     `time`: ISO 8601, or milliseconds or seconds since the epoch; with an offset it is exact, without one it is local
     time in `timezone` (IANA; in the hour that occurs twice in autumn a cell's first row is summer time, its second
@@ -110,7 +110,9 @@ def _read(path: Path) -> pd.DataFrame:
     try:
         if suffix in (".parquet", ".geoparquet", ".pq"):
             return pd.read_parquet(path)
-        return pd.read_csv(path, skipinitialspace=True)
+        header = pd.read_csv(path, sep="\x1f", nrows=0, encoding="utf-8-sig").columns  # the first line, unfolded
+        separator = max(",;\t", key="".join(header).count)
+        return pd.read_csv(path, sep=separator, skipinitialspace=separator != "\t")
     except (ValueError, OSError, EOFError, pa.ArrowException) as error:  # pandas' ParserError is a ValueError
         line = (str(error).strip() or type(error).__name__).splitlines()[-1]
         raise BadInput(
@@ -185,7 +187,8 @@ def _times(
         try:  # offsets that change with summer time parse only as UTC
             parsed = pd.to_datetime(column, format="ISO8601", utc=True)
         except (ValueError, TypeError) as error:
-            raise BadInput(f"{path}: a time is not ISO 8601 ({str(error).splitlines()[0]})") from error
+            said = str(error).splitlines()[0].removesuffix(" You might want to try:")
+            raise BadInput(f"{path}: a time is not ISO 8601, such as 2026-01-05T18:00 ({said})") from error
     if parsed.isna().any():
         raise BadInput(f"{path}: row {int(parsed.isna().to_numpy().argmax()) + 1} has no time")
     if parsed.dt.tz is not None:
@@ -278,7 +281,8 @@ def _zone_at(places: Places, path: Path) -> str:
     """The IANA zone at the middle of the cells."""
     from timezonefinder import TimezoneFinder
 
-    found = TimezoneFinder().timezone_at(lng=float(np.median(places.lon)), lat=float(np.median(places.lat)))
+    lon, lat = middle(places.lon, places.lat, np.median)
+    found = TimezoneFinder().timezone_at(lng=lon, lat=lat)
     if found is None:
         raise BadInput(f"{path}: no timezone at the cells' positions; give --timezone")
     return str(found)

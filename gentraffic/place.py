@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gentraffic.assemble import Places, measured_context, places_from_xy
+from gentraffic.assemble import Places, measured_context, middle, places_from_xy
 from gentraffic.errors import BadInput, NoData, WrongUse
 from gentraffic.schema import check_timezone
 from gentraffic.shapes import footprint_text
@@ -360,7 +360,7 @@ def _dataset(
 def _timezone(places: Places) -> str:
     from timezonefinder import TimezoneFinder
 
-    lon, lat = float(places.lon.mean()), float(places.lat.mean())
+    lon, lat = middle(places.lon, places.lat)
     found = TimezoneFinder().timezone_at(lng=lon, lat=lat)
     if found is None:
         raise BadInput(f"no time zone is known at {lon:.3f}, {lat:.3f}: give --timezone, e.g. Europe/Rome")

@@ -343,10 +343,17 @@ def _minute(when: np.datetime64) -> str:
     return str(np.datetime_as_string(when, unit="m")) + "Z"
 
 
+def check_name(service: str) -> None:
+    """Raise BadInput where a service cannot be called so."""
+    if service in RESERVED or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", service):
+        raise BadInput(
+            f"{service!r} cannot name a service: letters, digits and _ only, and not the name of a coordinate"
+        )
+
+
 def _check_service(ds: xr.Dataset, name: str) -> None:
     variable = ds[name]
-    if name in RESERVED or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
-        raise BadInput(f"{name!r} cannot name a service: letters, digits and _ only, and not the name of a coordinate")
+    check_name(name)
     dims = ("member", "cell", "time") if "member" in ds.dims else ("cell", "time")
     if variable.dims != dims:
         raise BadInput(

@@ -200,6 +200,8 @@ def _check_together(
     bounds = f"more than {low * share:.4g}{unit}" if low > 0 else ""
     if high is not None:
         bounds += f"{' and ' if bounds else ''}less than {high * share:.4g}{unit}"
+        if high - low <= 1e-9 * high:
+            bounds = f"{high * share:.4g}{unit}"
     named = " and ".join(totals[i].text for i in others)
     raise WrongUse(
         f"--total {totals[last].text} cannot hold together with {named}: beside them it must be {bounds or 'another'}"

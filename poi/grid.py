@@ -80,13 +80,19 @@ class Grid:
 def utm_crs(boundary: BaseGeometry) -> str:
     """The UTM zone of a boundary's centre (degrees), as "EPSG:326zz" (north) or "EPSG:327zz" (south, or both).
 
+    A boundary on both sides of the 180th meridian is of zone 60, which goes on beyond it.
     Raises PoiError where the boundary is empty, not in degrees, or beyond 84 N and 80 S, where UTM ends."""
     check_degrees(boundary, "the boundary")
-    lon, lat = boundary.centroid.x, boundary.centroid.y
+    lon, lat = (180.0 if crosses_180(boundary) else boundary.centroid.x), boundary.centroid.y
     if not -80.0 <= lat <= 84.0:
         raise PoiError(f"{lat:.4f} N lies outside UTM (80 S to 84 N), where the cells are laid: give a place within it")
     zone = min(int((lon + 180.0) // 6.0) + 1, 60)
     return f"EPSG:{(32700 if boundary.bounds[1] < 0 else 32600) + zone}"
+
+
+def crosses_180(boundary: BaseGeometry) -> bool:
+    """Whether a boundary (degrees) lies on both sides of the 180th meridian, rather than half around the earth."""
+    return bool(boundary.bounds[2] - boundary.bounds[0] > 180.0)
 
 
 def zone_crs(cell_id: int) -> str:
@@ -115,6 +121,8 @@ def grid_over(boundary: BaseGeometry, cell_m: float) -> Grid:
     if not MIN_CELL_M <= cell_m <= MAX_CELL_M:
         raise PoiError(f"cell size {cell_m:g} m: give --cell-size between {MIN_CELL_M:g} and {MAX_CELL_M:g} metres")
     crs = utm_crs(boundary)
+    if crosses_180(boundary):
+        raise PoiError("the area lies on both sides of the 180th meridian: split it there")
     west, south, east, north = to_metres(boundary, crs).bounds
     if not (west >= 0 and east <= _WIDTH_M and south >= 0 and north <= _HEIGHT_M):
         raise PoiError(f"the area is wider than the 1000 km of a UTM zone ({crs}): split it from west to east")

@@ -21,7 +21,7 @@ from shapely.geometry.base import BaseGeometry
 
 from poi.categories import categorise, osm_tags
 from poi.errors import BadFile, PoiError
-from poi.grid import to_metres, utm_crs
+from poi.grid import crosses_180, to_metres, utm_crs
 from poi.points import Floats, first_of_each, relation_point, way_points
 
 AREA_RELATIONS = ("multipolygon", "boundary")  # the relations whose members outline an area
@@ -61,6 +61,8 @@ def parts(boundary: BaseGeometry, margin_m: float, max_area_m2: float) -> list[P
 
     Raises PoiError where there would be more than MAX_PARTS."""
     crs = utm_crs(boundary)
+    if crosses_180(boundary):
+        raise PoiError("the area lies on both sides of the 180th meridian: split it there, or give --osm FILE")
     metric = to_metres(boundary, crs)
     if not all(map(math.isfinite, metric.bounds)):
         raise PoiError(f"the area reaches too far beyond {crs}: split it from west to east")

@@ -37,6 +37,13 @@ def test_long_csv_in_any_order(tmp_path: Path) -> None:
     assert traffic["time"].values[0] == np.datetime64("2024-03-04T00:00")
 
 
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_tables_of_semicolons_and_tabs(separator: str, tmp_path: Path) -> None:
+    table().to_csv(tmp_path / "t.csv", index=False, sep=separator)
+    traffic = read_table(tmp_path / "t.csv")
+    np.testing.assert_array_equal(traffic["traffic"].values, np.add.outer(np.arange(3) * 100, np.arange(6)))
+
+
 def test_parquet_services_rows_and_columns(tmp_path: Path) -> None:
     frame = table().rename(columns={"value": "internet"}).assign(sms=2.0)
     frame["row"], frame["col"] = frame["cell"] * 2, frame["cell"]

@@ -291,3 +291,24 @@ def test_the_cap_on_unfolded_bytes_can_be_raised(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("GENTRAFFIC_MAX_UNFOLDED_GB", "much")
     with pytest.raises(WrongUse, match="whole gigabytes"):
         read_place(osm=path)
+
+
+def test_stations_and_cells_on_both_sides_of_the_180th_meridian(tmp_path: Path) -> None:
+    """Taveuni, Fiji: one network, whose mean longitude would be that of London."""
+    lon, lat = [179.97, 179.99, -179.99, -179.97], -16.85
+    pois = pois_csv(tmp_path / "pois.csv", *((at, lat, "shop", "mall") for at in lon))
+    (tmp_path / "sites.csv").write_text("lon,lat\n" + "".join(f"{at},{lat}\n" for at in lon))
+    ds = read_place(stations=tmp_path / "sites.csv", osm=pois, radius_m=3000.0)
+    assert ds.attrs["timezone"] == "Pacific/Fiji"
+    np.testing.assert_allclose(np.diff(ds["x"].values), 2130, rtol=0.01)  # 0.02 degrees at 16.85 S
+    np.testing.assert_array_equal(ds["poi_count"].sum("category"), [2, 3, 3, 2])
+    west, east = shapely.box(179.96, -16.9, 180, -16.8), shapely.box(-180, -16.9, -179.98, -16.8)
+    cells = gpd.GeoDataFrame({"id": [1]}, geometry=[shapely.union(west, east)], crs=4326)
+    cells.to_file(tmp_path / "cells.geojson")
+    ds = read_place(cells=tmp_path / "cells.geojson", osm=pois)
+    assert ds["poi_count"].sum() == 3
+    assert ds["lon"].values == pytest.approx(179.99, abs=0.001)
+    cells.geometry = [shapely.box(-179.98, -16.9, 179.96, -16.8)]  # drawn across, not cut at it
+    cells.to_file(tmp_path / "uncut.geojson")
+    with pytest.raises(BadInput, match="a shape around the earth"):
+        read_place(cells=tmp_path / "uncut.geojson", osm=pois)

@@ -166,6 +166,10 @@ def test_zone_of_a_point() -> None:
     assert utm_crs(shapely.box(9, 45, 9.1, 45.1)) == "EPSG:32632"
     assert utm_crs(shapely.box(179.9, 45, 180, 45.1)) == "EPSG:32660"
     assert utm_crs(shapely.box(-180, -45, -179.9, -44.9)) == "EPSG:32701"
+    taveuni = shapely.union(shapely.box(179.9, -17, 180, -16.7), shapely.box(-180, -17, -179.9, -16.7))
+    assert utm_crs(taveuni) == "EPSG:32760"
+    with pytest.raises(PoiError, match="180th meridian: split it there"):
+        grid_over(taveuni, 250.0)
     with pytest.raises(PoiError, match="not finite"):
         check_degrees(shapely.LineString([(0, 0), (math.inf, 1)]), "it")
 
