@@ -90,6 +90,8 @@ def sleep(traffic: Path, out: Path, as_json: bool, quiet: bool, debug: bool, **o
     from gentraffic.planning import plan_dataset
 
     _check_outputs(out, options["map_file"], (".nc", ".zarr", ".parquet", ".csv", ".geojson"))
+    if options["serve"] > 1:
+        raise WrongUse(f"--serve {options['serve']:g}: give a share, 0 to 1")
     load, judge, others, notes = _loads(traffic, options)
     capacity = options["capacity"] or float(np.quantile(judge.values, 0.99)) / options["units"]
     if not capacity > 0:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gentraffic.errors import BadInput, WrongUse
+from gentraffic.errors import WrongUse
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -37,32 +37,20 @@ class Sites:
 
 
 def read_sites(path: Path, crs_wkt: str) -> Sites:
-    """A CSV or Parquet table with lon, lat and optionally id and cost. Raises BadInput for anything else."""
-    import pandas as pd
+    """A table of points as `--stations` takes it, perhaps with `cost`. Raises BadFile, BadInput for anything else."""
     import pyproj
 
-    try:
-        table = pd.read_parquet(path) if path.suffix.lower() == ".parquet" else pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{path}: not a readable table ({str(error).splitlines()[0]})") from error
-    missing = [name for name in ("lon", "lat") if name not in table.columns]
-    if missing:
-        raise BadInput(f"{path}: no column {missing[0]!r}; sites need lon and lat in degrees")
-    number = {name: pd.to_numeric(table[name], errors="coerce").to_numpy(dtype=np.float64)
-              for name in ("lon", "lat", "cost") if name in table.columns}  # fmt: skip
-    for name, limit in (("lon", 180.0), ("lat", 90.0), ("cost", np.inf)):
-        if name in number and not (np.isfinite(number[name]) & (np.abs(number[name]) <= limit)).all():
-            row = int(np.argmin(np.isfinite(number[name]) & (np.abs(number[name]) <= limit)))
-            raise BadInput(f"{path}: {name} is {table[name].iloc[row]!r} in row {row + 1}: give a number")
-    if not len(table):
-        raise BadInput(f"{path}: no site in it")
-    cost = number.get("cost", np.ones(len(table)))
-    if (cost < 0).any():
-        raise BadInput(f"{path}: cost is {cost.min():g} in row {int(np.argmin(cost)) + 1}: give 0 or more")
+    from gentraffic.cells import STATION_COLUMNS
+    from gentraffic.sites import numbers
+    from poi.osm import read_table
+
+    table = read_table(path, (), (*STATION_COLUMNS, "cost"))
+    cost = numbers(table, "cost", path)
+    lon, lat = table["lon"].to_numpy(dtype=np.float64), table["lat"].to_numpy(dtype=np.float64)
     to_metres = pyproj.Transformer.from_crs("EPSG:4326", crs_wkt, always_xy=True)
-    xy = np.stack(to_metres.transform(number["lon"], number["lat"]), axis=1)
-    ids = table["id"].astype(str).tolist() if "id" in table.columns else [str(i + 1) for i in range(len(table))]
-    return Sites(xy, number["lon"], number["lat"], ids, cost)
+    named = next((table[name].tolist() for name in STATION_COLUMNS if name in table.columns), None)
+    ids = named or [str(i + 1) for i in range(len(table))]
+    return Sites(np.stack(to_metres.transform(lon, lat), axis=1), lon, lat, ids, cost)
 
 
 def points_of(ds: xr.Dataset) -> Sites:

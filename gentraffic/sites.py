@@ -10,7 +10,9 @@ import numpy as np
 from gentraffic.errors import BadInput, NoData
 
 if TYPE_CHECKING:
+    import pandas as pd
     import xarray as xr
+    from numpy.typing import NDArray
 
 REACH_M = 400.0  # a site farther than this from every cell's centre lies outside the place
 
@@ -19,23 +21,16 @@ def with_sites(context: xr.Dataset, path: Path, credit: str | None = None) -> xr
     """The context with `stations` (cell): sites, or radio cells where the table has `n_cells`, nearest to each cell.
 
     credit: who made the table, for the attribution.
-        Raises BadInput for a table without lon and lat, NoData when no site lies in the place.
+    Raises BadFile for a table without lon and lat, BadInput for an `n_cells` below 0, NoData when no site lies in it.
     """
-    import pandas as pd
     import pyproj
     from scipy.spatial import cKDTree
 
-    try:
-        table = pd.read_parquet(path) if path.suffix.lower() == ".parquet" else pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{path}: not a readable table ({str(error).splitlines()[0]})") from error
-    missing = [name for name in ("lon", "lat") if name not in table.columns]
-    if missing:
-        raise BadInput(f"{path}: no column {missing[0]!r}; sites need lon and lat in degrees")
-    lon, lat = (pd.to_numeric(table[name], errors="coerce").to_numpy(dtype=np.float64) for name in ("lon", "lat"))
-    if np.isnan(lon).any() or np.isnan(lat).any() or (np.abs(lat) > 90).any() or (np.abs(lon) > 180).any():
-        raise BadInput(f"{path}: lon or lat is missing or not in degrees in at least one row")
-    weight = table["n_cells"].to_numpy(dtype=np.float64) if "n_cells" in table.columns else np.ones(len(table))
+    from poi.osm import read_table
+
+    table = read_table(path, (), ("n_cells",))
+    lon, lat = table["lon"].to_numpy(dtype=np.float64), table["lat"].to_numpy(dtype=np.float64)
+    weight = numbers(table, "n_cells", path)
     to_metres = pyproj.Transformer.from_crs("EPSG:4326", context.attrs["crs_wkt"], always_xy=True)
     sites = np.stack(to_metres.transform(lon, lat), axis=1)
     tree = cKDTree(np.stack([context["x"].values, context["y"].values], axis=1))
@@ -48,3 +43,17 @@ def with_sites(context: xr.Dataset, path: Path, credit: str | None = None) -> xr
     out = context.assign(stations=("cell", count.astype(np.float32), {"units": "1", "long_name": "known radio cells"}))
     credits = f"{context.attrs.get('attribution', '')}; {credit or f'sites: {path.name}'}"
     return out.assign_attrs(attribution=credits, sites_source=path.name)
+
+
+def numbers(table: pd.DataFrame, name: str, path: Path) -> NDArray[np.float64]:
+    """A column as numbers of 0 or more, (rows,); 1 each where it is missing. Raises BadInput, with the row."""
+    import pandas as pd
+
+    if name not in table.columns:
+        return np.ones(len(table))
+    found = pd.to_numeric(table[name], errors="coerce").to_numpy(dtype=np.float64)
+    wrong = ~(np.isfinite(found) & (found >= 0))
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise BadInput(f"{path}: {name} is {table[name].iloc[row]!r} in row {row + 1}: give a number of 0 or more")
+    return found

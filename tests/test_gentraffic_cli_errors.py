@@ -39,6 +39,7 @@ NUMBERS = [
      "not the name of a coordinate"),
     ([*SAMPLE, "--cell-size", "nan", "--offline"], "--cell-size nan: give 10 to 100000 metres"),
     ([*SLEEP, "--quality", "inf"], "--quality inf: give a finite number"),
+    ([*SLEEP, "--serve", "1.5"], "--serve 1.5: give a share, 0 to 1"),
     ([*SLEEP, "--capacity", "0"], "--capacity 0: give a number above 0"),
     ([*SLEEP, "--pool", "-1"], "--pool -1: give 0 or more"),
     ([*SLEEP, "--time-limit", "-5"], "--time-limit -5: give a number above 0"),

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
+from traffic_examples import context
 
-from gentraffic.errors import NoData, WrongUse
+from gentraffic.errors import BadInput, NoData, WrongUse
 from gentraffic.plan_deploy import DeployPlan, Ground, coverage, covered, greedy, mean_day, plan_deploy, reached
+from gentraffic.plan_sites import read_sites
+from gentraffic.sites import with_sites
 
 
 def ground(seed: int, capacity: float | None = None, cost: bool = False) -> tuple[np.ndarray, Ground]:
@@ -82,3 +86,25 @@ def test_greedy_is_within_its_bound_and_hurried_plans_tell_their_gap() -> None:
     assert covered(demand, g, greedy(demand.sum(axis=0), g, 3), "mean") >= (1 - 1 / np.e) * best
     hurried = plan_deploy(demand, g, 3, time_limit_s=1e-4)
     assert covered(demand, g, hurried.chosen, "mean") * (1 + hurried.gap) >= best - 1e-9
+
+
+def test_sites_come_in_the_tables_that_stations_come_in(tmp_path: Path) -> None:
+    """Usual names of columns, semicolons; what is wrong is named with its row."""
+    place = context("grid", 6)
+    crs = str(place.attrs["crs_wkt"])
+    at = [(float(place.lon[i]), float(place.lat[i])) for i in (0, 7)]
+    file = tmp_path / "roofs.csv"
+    rows = "".join(
+        f"{name};{lon!r};{lat!r};{cost}\n" for name, (lon, lat), cost in zip("AB", at, (5, 2.5), strict=True)
+    )
+    file.write_text("Site;Longitude;LAT;Cost\n" + rows)
+    sites = read_sites(file, crs)
+    np.testing.assert_allclose(sites.xy_m, np.stack([place.x, place.y], 1)[[0, 7]], atol=1e-3)
+    assert sites.ids == ["A", "B"]
+    assert sites.cost.tolist() == [5.0, 2.5]
+    known = with_sites(place, file)["stations"].values
+    assert np.flatnonzero(known).tolist() == [0, 7]
+    for text, said in (("cost\n9.2;45.4;-7", "cost is '-7' in row 1"), ("n_cells\n9.2;45.4;two", "n_cells is 'two'")):
+        file.write_text("lon;lat;" + text + "\n")
+        with pytest.raises(BadInput, match=said):
+            read_sites(file, crs) if "cost" in text else with_sites(place, file)
