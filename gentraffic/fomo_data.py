@@ -29,7 +29,7 @@ class Region:
     values, users: (cells, T) in the source's units; users None where there are none. clean: values with recording gaps
     that recur at one hour of every day filled in. hour: (T,) local hour of the week.
     poi: (cells, POI_DIM) standardised, None without a context. level: (cells,) mean traffic; z: the same, log,
-    standardised in the network. blocks: (n, SIDE, SIDE) indices of cells, -1 where there is none.
+    standardised in the network, by a spread. blocks: (n, SIDE, SIDE) indices of cells, -1 where there is none.
     """
 
     network: str
@@ -42,6 +42,7 @@ class Region:
     xy_m: Floats
     level: Floats
     z: Floats
+    spread: float
     location: NDArray[np.int64]
     rows: NDArray[np.int64]  # where each cell stands in its context
     blocks: NDArray[np.int64]
@@ -126,6 +127,7 @@ def read_region(
         xy_m=xy,
         level=source.level,
         z=np.full(len(keep), np.nan),
+        spread=1.0,
         location=source.location,
         rows=source.rows,
         blocks=grid_blocks(grid) if grid is not None else near_blocks(xy),
@@ -136,9 +138,11 @@ def read_region(
 def placed(region: Region, source: Source, levels: LevelModel) -> Region:
     """A region with POI features and standardised levels, as far as its network has them."""
     part = levels.networks.get(region.network)
-    z = region.z if part is None else (np.log(region.level) - part.mean) / part.spread
+    z, spread = region.z, 1.0
+    if part is not None:
+        z, spread = (np.log(region.level) - part.mean) / part.spread, part.spread
     poi = None if source.places is None else poi_features(source.places, levels)[source.rows]
-    return replace(region, poi=poi, z=z)
+    return replace(region, poi=poi, z=z, spread=spread)
 
 
 def poi_features(places: Places, levels: LevelModel) -> NDArray[np.float32]:

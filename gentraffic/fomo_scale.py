@@ -122,7 +122,7 @@ class Told:
 
     values, users: (B, H, W, T). exists: (B, H, W, T). hour: (B, T). minutes, network: (B,). xy_m: (B, H, W, 2) metres.
     echo: (B, H, W, T) what the cell carried at the same time on other days (`echo_of`). poi: (B, H, W, P).
-    z: (B, H, W) log level as the level model standardises it, passed on for cells of which the window shows no value.
+    z: (B, H, W) log of the reference as the level model standardises levels, where more than users speak of it.
     reference: (B, H, W); per_user: (B, H, W) traffic per user of each cell.
     """
 
@@ -216,7 +216,7 @@ def scene_of(told: Told, scale: FoMoScale) -> Scene:
         poi=_tensor(told.poi),
         users=_tensor(np.where(shown, users, np.nan)),
         echo=_tensor(np.where(np.isnan(told.echo) | ~told.exists, np.nan, echo)),
-        level=_tensor(np.where(seen.any(-1), np.nan, told.z)),
+        level=_tensor(told.z),
         network=torch.from_numpy(told.network.astype(np.int64)),
     )
 

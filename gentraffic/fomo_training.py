@@ -33,9 +33,10 @@ PAST_DAYS = 7
 class FoMoPlan:
     """What is trained for how long, and what each window suffers so that one model serves every task.
 
-    masks: how often each of `samplers.masks.MASKS` is drawn. users_keep, poi_keep, network_keep: how often each part of
-    the context is told. poi_noise: standard deviation of noise on the POI features, so that no single place can be
-    recognised by them. contrast: weight of the negatives of eq. 16, 0 for none.
+    masks: how often each of `samplers.masks.MASKS` is drawn. users_keep, poi_keep, level_keep, network_keep: how often
+    each part of the context is told. poi_noise, level_noise: standard deviation of noise on the POI features and on the
+    standardised level, so that no single place can be recognised by them. contrast: weight of the negatives of eq. 16,
+    0 for none.
     """
 
     steps: int = 2000
@@ -48,6 +49,8 @@ class FoMoPlan:
     users_keep: float = 0.5
     poi_keep: float = 0.7
     poi_noise: float = 0.5
+    level_keep: float = 0.9
+    level_noise: float = 0.3
     network_keep: float = 0.75
     contrast: float = 0.0
     negatives: int = 1
@@ -105,7 +108,7 @@ def batch_of(ladders: Sequence[Sequence[Region]], scale: FoMoScale, plan: FoMoPl
         if kind in ("short", "long") and rng.random() < PAST:
             first = max(0, start - PAST_DAYS * 1440 // region.minutes)
             past = region.values[region.blocks[block][region.blocks[block] >= 0], first:start]
-        told.append(masked(whole, values_known(known, token).reshape(SIDE, SIDE, WINDOW), scale, past))
+        told.append(masked(whole, values_known(known, token).reshape(SIDE, SIDE, WINDOW), scale, region.spread, past))
         truth.append(whole.values)
         where.append((which, block, int(start * region.minutes // 60)))
     shown = stack(told)
@@ -115,10 +118,13 @@ def batch_of(ladders: Sequence[Sequence[Region]], scale: FoMoScale, plan: FoMoPl
     return Batch(torch.from_numpy(x), scene_of(shown, scale), np.array(where))
 
 
-def masked(window: Told, known: NDArray[np.bool_], scale: FoMoScale, past: NDArray[np.float32] | None = None) -> Told:
+def masked(
+    window: Told, known: NDArray[np.bool_], scale: FoMoScale, spread: float, past: NDArray[np.float32] | None = None
+) -> Told:
     """One window (B = 1) with a mask (H, W, T) put over it: everything in it follows from the known part alone.
 
-    past: (cells of the block, steps) what came just before the window, where that is told.
+    spread: of log levels, by which the window's z is standardised. past: (cells of the block, steps) what came just
+    before the window, where that is told.
     """
     shown = np.where(known[None] & window.exists, window.values, np.nan)
     cells = window.exists.any(-1)
@@ -143,7 +149,7 @@ def masked(window: Told, known: NDArray[np.bool_], scale: FoMoScale, past: NDArr
         echo=echo,
         reference=reference,
         per_user=per_user,
-        z=np.where(by_users, np.nan, window.z),
+        z=np.where(by_users, np.nan, window.z + np.log(reference / window.reference) / spread),
     )
 
 
@@ -194,7 +200,9 @@ def _suffer(one: Told, plan: FoMoPlan, rng: np.random.Generator) -> Told:
         poi = poi + plan.poi_noise * rng.standard_normal(poi.shape).astype(np.float32)
     users = one.users if rng.random() < plan.users_keep else np.full_like(one.users, np.nan)
     mirror = rng.choice([-1.0, 1.0], 2)
-    return replace(one, poi=poi, users=users, xy_m=one.xy_m * mirror)
+    kept = rng.random() < plan.level_keep
+    z = one.z + (plan.level_noise * rng.standard_normal(one.z.shape) if kept else np.nan)
+    return replace(one, poi=poi, users=users, z=z, xy_m=one.xy_m * mirror)
 
 
 def others(where: NDArray[np.int64], negatives: int, rng: np.random.Generator) -> Tensor:

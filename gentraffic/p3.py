@@ -153,6 +153,7 @@ def model_members(
             part.held,
             level=np.exp(log)[part.held.rows] * mean,
             z=levels.standard(places, log)[part.held.rows],
+            spread=levels.spread if city_mean is not None else part.held.spread,
             users=part.held.users if users else None,
             poi=part.held.poi if poi else None,
         )
@@ -164,7 +165,7 @@ def model_members(
 def _task_window(region: Region, scale: FoMoScale, block: int, start: int, observed: int) -> Told:
     whole = window(region, scale, block, start)
     known = np.broadcast_to(np.arange(WINDOW) < observed, whole.values.shape[1:])
-    return masked(whole, known, scale)
+    return masked(whole, known, scale, region.spread)
 
 
 def _draw(bundle: FoMoBundle, told: Told, observed: int, member: int, steps: int, seed: int) -> Floats:

@@ -31,6 +31,7 @@ SIZES: dict[str, dict[str, Any]] = {  # name -> width, depth, heads; the names g
     "150m": {"width": 640, "depth": 20, "heads": 10},
     "200m": {"width": 768, "depth": 18, "heads": 12},
 }
+NEAR_HOURS = 2.0
 TRAINED_IN_FINE_TUNING = ("ada", "leave", "of_poi", "poi_", "of_users", "of_level", "of_network", "of_cadence")
 
 
@@ -78,6 +79,19 @@ class Scene:
         return Scene(**{field.name: change(getattr(self, field.name)) for field in fields(self)})
 
 
+def nearby(values: Tensor, observed: Tensor, minutes: Tensor) -> Tensor:
+    """The mean of what is observed of a place, weighted by exp(-hours apart / NEAR_HOURS): (B, H, W, T), like values.
+
+    Drawn towards 0, what is usual, as if one more step beside were observed at 0: far from all that is observed nothing
+    is left. values: 0 where not observed. minutes: (B,) cadence.
+    """
+    step = torch.arange(values.shape[-1], device=values.device)
+    hours = (step[:, None] - step[None, :]).abs() * (minutes.to(values.dtype) / 60)[:, None, None]  # (B, T, T)
+    kernel = torch.exp(-hours / NEAR_HOURS)[:, None]
+    out: Tensor = (values @ kernel) / (observed.to(values.dtype) @ kernel + 1)
+    return out
+
+
 class FoMo(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree about config_name
     """Predicts the noise in the unobserved traffic of B blocks of places.
 
@@ -110,6 +124,7 @@ class FoMo(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree abou
         self.enter = nn.Linear(2 * values, width)  # x or the observed value, and whether it is observed
         self.of_users = nn.Linear(2 * values, width)
         self.of_echo = nn.Linear(2 * values, width)
+        self.of_near = nn.Linear(values, width)
         self.of_time = nn.Sequential(nn.Linear(TIME_WAVES * self.token[2], width), nn.SiLU(), nn.Linear(width, width))
         self.of_position = nn.Linear(_position(torch.zeros(1, 2), torch.zeros(1)).shape[-1], width)
         self.of_level = nn.Linear(2, width)
@@ -149,7 +164,8 @@ class FoMo(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree abou
         exists = self._tokens(scene.exists)  # (B, n, values)
         live = exists.any(-1)
         waves = _waves(scene.hour).view(b, steps // self.token[2], -1)  # (B, T', waves of every step of the token)
-        y = self._told(self.of_users, scene.users, scene.exists) + self._poi(scene, waves)
+        near = self.of_near(self._tokens(nearby(torch.where(observed, scene.known, 0.0), observed, scene.minutes)))
+        y = self._told(self.of_users, scene.users, scene.exists) + self._poi(scene, waves) + near
         echo = self._told(self.of_echo, scene.echo, scene.exists)
         seen = torch.where(observed, x, 0.0)
         marks = self._tokens(observed.to(x.dtype))

@@ -1,5 +1,7 @@
 """References, echoes and the scale: everything follows from what is told alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from fomo_examples import data, world
@@ -55,15 +57,17 @@ def test_the_reference_of_unobserved_cells_with_users_is_b_times_users() -> None
 def test_hidden_values_change_no_reference() -> None:
     (pair,) = data(world())
     region, own = placed(pair[1], pair[0], LevelModel({})), fit_scale_of([pair[1]])
+    region = replace(region, z=(np.log(region.level) - 3.0) / 0.8, spread=0.8)
     known = np.zeros((4, 4, 64), dtype=bool)
     known[..., :16] = True
     whole = window(region, own, 0, 5)
-    from dataclasses import replace
-
     changed = replace(whole, values=np.where(known[None], whole.values, whole.values * 9 + 1))
     for name in ("values", "reference", "per_user", "echo", "z"):
-        one, other = (getattr(masked(w, known, own), name) for w in (whole, changed))
+        one, other = (getattr(masked(w, known, own, 0.8), name) for w in (whole, changed))
         np.testing.assert_array_equal(one, other)
+    told = masked(whole, known, own, 0.8)  # the level that is told is that of the reference, not the hidden truth
+    np.testing.assert_allclose(told.z, (np.log(told.reference) - 3.0) / 0.8, rtol=1e-6)
+    assert np.abs(told.z - whole.z)[whole.exists.any(-1)].max() > 0.01
 
 
 def test_the_echo_is_the_mean_of_the_same_time_on_other_days() -> None:

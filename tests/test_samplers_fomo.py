@@ -1,5 +1,6 @@
 """FoMo: exactly zero at first, blind to what is hidden, indifferent to what is observed in its loss."""
 
+import itertools
 import math
 from dataclasses import fields, replace
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from samplers.fomo import SIZES, FoMo, Scene
+from samplers.fomo import NEAR_HOURS, SIZES, FoMo, Scene, nearby
 from samplers.fomo_draw import draw_scenes, solve
 from samplers.schedule import Noise
 
@@ -256,3 +257,18 @@ def test_solving_with_the_exact_denoiser_of_a_gaussian_gives_that_gaussian(solve
 def test_solvers_that_draw_on_their_way_are_refused() -> None:
     with pytest.raises(ValueError, match="ddpm"):
         solve(lambda x, t, step: x, Noise(), torch.zeros(2), steps=2, solver="ddpm")
+
+
+def test_what_is_nearby_is_a_weighted_mean_drawn_to_the_usual() -> None:
+    generator = torch.Generator().manual_seed(3)
+    values = torch.randn(2, 1, 2, 16, generator=generator)
+    observed = torch.rand(values.shape, generator=generator) < 0.4
+    observed[0, 0, 0] = False  # a place of which nothing is observed
+    minutes = torch.tensor([15, 60])
+    got = nearby(torch.where(observed, values, 0.0), observed, minutes)
+    for b, w, t in itertools.product(range(2), range(2), range(16)):
+        hours = [abs(s - t) * int(minutes[b]) / 60 for s in range(16)]
+        weight = [math.exp(-h / NEAR_HOURS) * float(observed[b, 0, w, s]) for s, h in enumerate(hours)]
+        mean = sum(weight[s] * float(values[b, 0, w, s]) for s in range(16)) / (sum(weight) + 1)
+        assert float(got[b, 0, w, t]) == pytest.approx(mean, abs=1e-6)
+    assert (got[0, 0, 0] == 0).all()
