@@ -7,7 +7,7 @@ Tested on the last 15% of the real steps of uomo locations that neither the fore
 are `gentraffic fit stouter --traffic sd, nc, nj` with the default fifth of the locations held out, once for the traffic
 and once for the users (two services, drawn with one seed), `fit fomo` with the same fifth held out, for the traffic;
 two members of 14 days are drawn per city. Every row is written as it is done: run the same command again to go on.
-`--only` limits the rows to keys that contain it. Weights and all else of Sim-MSTNet were designed with seeds 50 and 51
+`--only` limits the rows to keys that contain it. Weights and all else of Sim-MSTNet were designed with seeds 50 to 52
 on the training locations alone, so those of the test are new to it with any other seed.
 """
 

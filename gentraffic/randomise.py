@@ -1,8 +1,9 @@
 """Domain randomisation (Tobin et al., IROS 2017): variants of our own synthetic traffic, so wide that the real fits in.
 
-A variant is one draw of how restless, how noisy, how early and how busy all cells are; each cell adds a little of its
-own. Streams are keyed by (seed, purpose, variant[, cell id]): a cell's series does not depend on the cells beside it.
-POIs are varied before traffic is drawn (`randomise_pois`), traffic after it (`randomise`). Variant 0 is the original.
+A variant is one draw of how restless, how smooth, how noisy, how early and how busy all cells are; each cell adds a
+little of its own. Streams are keyed by (seed, purpose, variant[, cell id]): a series does not depend on the cells
+beside it. POIs are varied before traffic is drawn (`randomise_pois`), traffic after it (`randomise`). Variant 0 is the
+original.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 VARIANT, CELL, POIS = 21, 22, 23  # purposes of streams (see gentraffic.noise for the first three)
 FLOOR = 1e-3  # of a cell's mean, added before logarithms
-STEP = 1.1673039782614187  # g^5 = g + 1
+STEP = 1.1347241384015194  # g^6 = g + 1
 OWN = 0.3  # a cell's own deviation, in units of that between variants
 
 
@@ -31,13 +32,15 @@ OWN = 0.3  # a cell's own deviation, in units of that between variants
 class Spread:
     """How far variants lie apart; 0 switches a part off.
 
-    restless: log spread of the factor on what a step deviates from its slot of the day (log of the ratio). noise: a
+    restless: log spread of the factor on what a step deviates from its slot of the day (log of the ratio). smooth: how
+    much of those deviations, at most, gives way to their average with the steps beside them, uniform from 0. noise: a
     variant's largest relative noise, uniform from 0; its lag-1 correlation is uniform in 0 .. 0.9. phase_h: spread of
     the shift in time, hours. level: log spread of a cell's level. poi: log spread of the factor on a POI category.
     """
 
     restless: float = 0.7
-    noise: float = 0.3
+    smooth: float = 1.0
+    noise: float = 0.1
     phase_h: float = 1.0
     level: float = 0.3
     poi: float = 0.3
@@ -62,7 +65,7 @@ def randomise(traffic: xr.Dataset, variant: int, spread: Spread | None = None, *
     per_day = round(86_400 / float((times[1] - times[0]) / np.timedelta64(1, "s")))
     even = even_point(variant, seed)
     k, phase = ndtri(even[:2])
-    size, memory = even[2] * spread.noise, even[3] * 0.9
+    size, memory, smooth = even[2] * spread.noise, even[3] * 0.9, even[4] * spread.smooth
     ids = traffic["cell_id"].values.tolist()
     streams = [np.random.default_rng(np.random.SeedSequence((seed, CELL, variant, cell_key(c)))) for c in ids]
     own = np.stack([rng.standard_normal(3) for rng in streams])  # (cells, restless phase level)
@@ -73,19 +76,19 @@ def randomise(traffic: xr.Dataset, variant: int, spread: Spread | None = None, *
     for name in services(traffic):
         values = traffic[name].values.astype(np.float64)  # (cells, steps)
         noise = np.stack([_coloured(rng, values.shape[1], memory) for rng in streams])
-        varied = restless(shifted(values, shift), per_day, stretch) * np.exp(size * noise - size**2 / 2)
+        varied = restless(shifted(values, shift), per_day, stretch, smooth) * np.exp(size * noise - size**2 / 2)
         out[name] = traffic[name].copy(data=(varied * level[:, None]).astype(np.float32))
     return out.assign_attrs(randomised=f"variant {variant} of seed {seed}: {spread}")
 
 
 def even_point(variant: int, seed: int) -> NDArray[np.float64]:
-    """(4,) in 0 .. 1: the variant's point of a Kronecker sequence, so that few variants already spread evenly.
+    """(5,) in 0 .. 1: the variant's point of a Kronecker sequence, so that few variants already spread evenly.
 
-    Its steps are the powers of 1 / g with g^5 = g + 1 (Roberts' R sequence, the golden ratio in four dimensions); it
+    Its steps are the powers of 1 / g with g^6 = g + 1 (Roberts' R sequence, the golden ratio in five dimensions); it
     starts at a point drawn by the seed.
     """
-    start = np.random.default_rng(np.random.SeedSequence((seed, VARIANT))).uniform(size=4)
-    return np.asarray(np.clip((start + variant * STEP ** -np.arange(1.0, 5.0)) % 1.0, 1e-6, 1 - 1e-6))
+    start = np.random.default_rng(np.random.SeedSequence((seed, VARIANT))).uniform(size=5)
+    return np.asarray(np.clip((start + variant * STEP ** -np.arange(1.0, 6.0)) % 1.0, 1e-6, 1 - 1e-6))
 
 
 def shifted(values: NDArray[np.float64], steps: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -98,11 +101,14 @@ def shifted(values: NDArray[np.float64], steps: NDArray[np.float64]) -> NDArray[
     return np.asarray((1 - part) * before + part * after)
 
 
-def restless(values: NDArray[np.float64], per_day: int, stretch: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(cells, n) series whose deviations from the slot of the day are stretched.
+def restless(
+    values: NDArray[np.float64], per_day: int, stretch: NDArray[np.float64], smooth: float = 0.0
+) -> NDArray[np.float64]:
+    """(cells, n) series whose deviations from the slot of the day are stretched and smoothed.
 
-    log x -> mean + stretch (log x - mean), the mean over the days of a slot; stretch (cells,) 0 leaves the average day
-    alone, 1 changes nothing. A cell's mean stays what it was.
+    log x -> mean + stretch r, r = (1 - smooth) d + smooth (d before + 2 d + d after) / 4 for d = log x - mean, the mean
+    over the days of a slot; stretch (cells,) 0 leaves the average day alone, 1 with smooth 0 changes nothing. Smooth 1
+    takes away what alternates from step to step. A cell's mean stays what it was.
     """
     mean = values.mean(axis=1, keepdims=True)
     floor = FLOOR * np.where(mean > 0, mean, 1.0)
@@ -110,7 +116,9 @@ def restless(values: NDArray[np.float64], per_day: int, stretch: NDArray[np.floa
     usual = np.empty_like(logs)
     for slot in range(min(per_day, logs.shape[1])):
         usual[:, slot::per_day] = logs[:, slot::per_day].mean(axis=1, keepdims=True)
-    found = np.maximum(np.exp(usual + stretch[:, None] * (logs - usual)) - floor, 0.0)
+    away = np.pad(logs - usual, ((0, 0), (1, 1)), mode="edge")
+    before, now, after = away[:, :-2], away[:, 1:-1], away[:, 2:]
+    found = np.maximum(np.exp(usual + stretch[:, None] * (now + smooth * (before - 2 * now + after) / 4)) - floor, 0.0)
     total = found.mean(axis=1, keepdims=True)
     return np.asarray(found * np.divide(mean, total, out=np.ones_like(mean), where=total > 0))
 

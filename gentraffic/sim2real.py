@@ -1,12 +1,17 @@
 """Sim-MSTNet's training: rounds of training on weighted samples and of choosing the weights (see forecasters.bilevel).
 
 The samples come in groups: the real training windows are group 0, every randomised variant of the synthetic traffic is
-one more. A round trains the whole network on batches whose windows come from the groups in proportion to the weights,
-so that the expected gradient is that of the weighted loss. After each round the cutting planes choose new weights, for
-every service its own, as if its linear head were trained to the end on the weighted samples. They are judged by the
-real windows kept aside (the later part of the same few cells, which also chooses the best training step), cross-fitted:
-these are cut into blocks of time, and each block judges heads whose real samples the other blocks have joined. The head
-that is kept at last is the inner optimum on all real windows.
+one more. A round trains the whole network on batches of real and synthetic windows. The share of real ones grows from
+round to round until the last has no others, so that what synthetic traffic has taught is fitted to the real one. The
+synthetic ones come from the variants in proportion to weights v (G - 1,) that the cutting planes choose after each
+round: those with the least outer loss where all variants together weigh as much as in the first round. Where real
+samples alone are best, which variants would be the best beside them still shows.
+
+The same planes choose the weights w (G,) of all groups, the real ones and so the whole share of synthetic samples among
+them, for every service its own, as if its linear head were trained to the end on the weighted samples. All are judged
+by the real windows kept aside (the later part of the same few cells, which also chooses the best training step),
+cross-fitted: these are cut into blocks of time, and each block judges heads whose real samples the other blocks have
+joined. The head that is kept at last is the inner optimum on all real windows.
 """
 
 from __future__ import annotations
@@ -44,13 +49,13 @@ STEPS = 800  # batches, where the plan leaves it open
 
 @dataclass(frozen=True)
 class Weigh:
-    """rounds: of training, with a choice of weights after each. real: the weight that the real samples start with.
+    """rounds: of training, with a choice of weights after each. real: the share of real windows in the batches of the
+    first round, which grows evenly to 1 in the last, and the weight that the real samples start with.
     samples: windows per group, and per block, of which moments are taken. ridges: how strongly a head is held where it
     is; the outer problem takes one of them. blocks: of time, into which the windows kept aside are cut. toll: the share
-    of the outer loss that synthetic samples of weight 1 must save to be believed. keep: the share of the first weights
-    that the batches keep, so that the network never sees real samples alone, only its head may. choose: False leaves
-    every window the same weight, for comparison: the same rounds and heads without the choice of weights. So does
-    training on one group alone."""
+    of the outer loss that synthetic samples of weight 1 must save to be believed. keep: the part of the synthetic
+    windows that is spread over all variants alike. choose: False leaves every window the same weight, for comparison:
+    the same rounds and heads without the choice of weights. So does training on one group alone."""
 
     rounds: int = 3
     real: float = 0.5
@@ -58,7 +63,7 @@ class Weigh:
     ridges: tuple[float, ...] = (0.03, 1.0)
     blocks: int = 5
     toll: float = 0.02
-    keep: float = 0.5
+    keep: float = 0.1
     choose: bool = True
 
 
@@ -73,9 +78,9 @@ def fit_weighted(
 ) -> Fitted:
     """Train `sim-mstnet` on real parts and on groups of synthetic ones (`drawn`, one group each), `plan.steps` in all.
 
-    real_later: real parts that choose the weights and the best step. `told` has weights (rounds + 1, services, G) and
-    outer (rounds, services, 4): the outer loss before, after, the cuts' bound of it, and the ridge. Raises BadInput
-    where a part gives no window.
+    real_later: real parts that choose the weights and the best step. `told` has weights (rounds + 1, services, G),
+    batches (rounds, G): the share of every group in a round's batches, and outer (rounds, services, 4): the outer loss
+    before, after, the cuts' bound of it, and the ridge. Raises BadInput where a part gives no window.
     """
     from forecasters import FORECASTERS
     from gentraffic.forecast_training import Trainer
@@ -98,13 +103,14 @@ def fit_weighted(
     choose = weigh.choose and len(drawn) > 0
     if choose:
         start = np.append(weigh.real, np.full(len(drawn), (1 - weigh.real) / len(drawn)))
-    weights = np.tile(start, (model.services, 1))
+    weights, of_group = np.tile(start, (model.services, 1)), start
+    batches: list[list[float]] = []
     chosen, best = [weights.tolist()], (float("inf"), model.state_dict())
     history: list[list[list[float]]] = []
     total = plan.steps or STEPS
     steps = total // weigh.rounds
     for k in range(weigh.rounds):
-        of_group = weigh.keep * start + (1 - weigh.keep) * weights.mean(axis=0)
+        batches.append(of_group.tolist())
         shares = [*(of_group[0] * within), *of_group[1:]]
         stage = replace(plan, steps=steps, seed=plan.seed * 1009 + k, warmup=plan.warmup if k == 0 else 1)
         trainer = Trainer(model, train, later, stage, shares=shares)
@@ -127,7 +133,11 @@ def fit_weighted(
             with torch.no_grad():  # the inner optimum: where the next round starts, and what is kept at last
                 model.head[s] = torch.from_numpy(head.problem(ridge, aside).solve(found.weights))
         chosen.append(weights.tolist())
-    told = {"weights": chosen, "outer": history, "plan": asdict(plan), "weigh": asdict(weigh)}
+        if choose and not ending:
+            variants = np.mean([choose_variants(head, 1 - weigh.real, weigh) for head in heads], axis=0)
+            synthetic = (1 - weigh.real) * (1 - (k + 1) / (weigh.rounds - 1))
+            of_group = np.append(1 - synthetic, synthetic * (weigh.keep / len(drawn) + (1 - weigh.keep) * variants))
+    told = {"weights": chosen, "batches": batches, "outer": history, "plan": asdict(plan), "weigh": asdict(weigh)}
     return Fitted(SIM_MSTNET, model.eval(), told)
 
 
@@ -154,34 +164,53 @@ class Head:
         return HeadProblem(stacked([real, self.groups.some(slice(1, None))]), outer, self.start, ridge)
 
 
+def judge(head: Head, ridge: float) -> Outer:
+    """Group weights (G,) -> the outer loss, the mean over blocks that each judge once, and its gradient (G,)."""
+    every, share = np.arange(len(head.counts)), head.counts / head.counts.sum()
+    blocks = [head.problem(ridge, every == k) for k in every]
+
+    def judged(weights: Floats) -> tuple[float, Floats]:
+        values, slopes = zip(*(problem(weights) for problem in blocks), strict=True)
+        return float(share @ np.array(values)), np.asarray(share @ np.stack(slopes))
+
+    return judged
+
+
 def choose_weights(head: Head, start: Floats, weigh: Weigh, choose: bool = True) -> tuple[Weighting, float]:
-    """The group weights (G,) and the ridge with the least outer loss, the mean over blocks that each judge once.
+    """The group weights (G,) and the ridge with the least outer loss.
 
     The loss has a toll on synthetic weight: blocks are few, so a small gain on them may be chance. choose: False
     chooses the ridge alone.
     """
-    every = np.arange(len(head.counts))
-    share, synthetic = head.counts / head.counts.sum(), np.arange(len(start)) > 0
+    synthetic = np.arange(len(start)) > 0
     found: list[tuple[Weighting, float]] = []
     for ridge in weigh.ridges:
-        blocks = [head.problem(ridge, every == k) for k in every]
-
-        def judged(weights: Floats, blocks: list[HeadProblem] = blocks) -> tuple[float, Floats]:
-            values, slopes = zip(*(problem(weights) for problem in blocks), strict=True)
-            return float(share @ np.array(values)), np.asarray(share @ np.stack(slopes))
-
+        judged = judge(head, ridge)
         if not choose:
             value = judged(start)[0]
             found.append((Weighting(start, value, value, 0, (value,)), ridge))
             continue
         toll: Floats = weigh.toll * judged(np.where(synthetic, 0.0, 1.0))[0] * synthetic.astype(np.float64)
 
-        def outer(weights: Floats, judge: Outer = judged, toll: Floats = toll) -> tuple[float, Floats]:
-            value, slope = judge(weights)
+        def outer(weights: Floats, judged: Outer = judged, toll: Floats = toll) -> tuple[float, Floats]:
+            value, slope = judged(weights)
             return float(value + toll @ weights), slope + toll
 
         found.append((minimise_by_cuts(outer, start, tolerance=1e-3, most=40), ridge))
     return min(found, key=lambda pair: pair[0].value)
+
+
+def choose_variants(head: Head, share: float, weigh: Weigh) -> Floats:
+    """The weights (G - 1,) of the synthetic groups among themselves that have the least outer loss where together they
+    weigh `share`, the real samples the rest; the head is held by the smallest ridge."""
+    judged = judge(head, min(weigh.ridges))
+
+    def outer(variants: Floats) -> tuple[float, Floats]:
+        value, slope = judged(np.append(1 - share, share * variants))
+        return value, share * slope[1:]
+
+    count = len(head.groups.square) - 1
+    return minimise_by_cuts(outer, np.full(count, 1 / count), tolerance=1e-3, most=40).weights
 
 
 @torch.inference_mode()

@@ -13,10 +13,11 @@ from forecasters import station_patches
 from forecasters.bilevel import moments
 from gentraffic.errors import BadInput
 from gentraffic.forecast_data import Network, Part, split, whole
-from gentraffic.sim2real import Head, Weigh, choose_weights, fit_weighted, head_moments
+from gentraffic.sim2real import Head, Weigh, choose_variants, choose_weights, fit_weighted, head_moments, judge
 from gentraffic.validation import plan_for
 
 PLAN = plan_for("sim-mstnet", 90)
+GRID = np.linspace(0, 1, 201)
 
 
 def network(kind: str, cells: int = 8, days: int = 6, seed: int = 0) -> Network:
@@ -50,6 +51,10 @@ def test_every_round_lowers_the_outer_loss_from_where_it_started(
     before, after, bound, _ = np.moveaxis(outer, -1, 0)
     assert (after <= before).all()
     assert (bound <= after + 1e-3 * before).all()
+    batches = np.array(told["batches"])
+    np.testing.assert_allclose(batches[:, 0], [0.5, 0.75, 1.0], err_msg="the last round has real windows alone")
+    np.testing.assert_allclose(batches.sum(-1), 1.0)
+    assert batches[1, 1] < 0.1 * batches[1, 2], "the group that lies"
 
 
 def head(rng: np.random.Generator, real: int = 12, blocks: tuple[int, ...] = (5, 9, 7)) -> tuple[Head, Any]:
@@ -77,6 +82,18 @@ def test_weights_go_to_the_group_that_helps() -> None:
     ours, real_alone, unweighted = np.mean(errors, axis=0)
     assert ours < 0.7 * real_alone
     assert ours < 0.7 * unweighted
+
+
+def test_variants_are_chosen_at_the_share_they_are_given() -> None:
+    """Against a fine grid of the one free weight; and real samples do not hide which group is the better one."""
+    rng, lies = np.random.default_rng(3), []
+    for share in (0.2, 0.5, 1.0) * 4:
+        h, _ = head(rng)
+        found = choose_variants(h, share, Weigh())
+        grid = [(float(judge(h, 0.03)(np.array([1 - share, share * (1 - v), share * v]))[0]), v) for v in GRID]
+        assert judge(h, 0.03)(np.append(1 - share, share * found))[0] <= min(grid)[0] * (1 + 2e-3)
+        lies.append(found[1])
+    assert np.mean(lies) < 0.05
 
 
 def test_a_block_judges_heads_that_know_the_other_blocks_but_not_itself() -> None:
