@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gentraffic.web import Question, ask
-from poi.errors import NetworkFailed, PlaceNotFound
+from gentraffic.web import InPart, Question, ask
+from poi.errors import PlaceNotFound
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -133,9 +133,7 @@ def _read_places(body: bytes) -> Found:
     try:
         return places(json.loads(body), "the answer")
     except Partial as error:
-        raise NetworkFailed(
-            f"Overpass answered in part: {error}; ask for a smaller area, or give --osm FILE"
-        ) from error
+        raise InPart(f"Overpass answered in part: {error}; ask for a smaller area, or give --osm FILE") from error
 
 
 def _endpoint(base: str, name: str) -> str:

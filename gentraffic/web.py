@@ -1,7 +1,8 @@
 """Questions over HTTP, asked a bounded number of times, and the cache of their answers.
 
 A question is asked at most ATTEMPTS times, TOTAL_S seconds in all. What may pass (429, 5xx, time-outs, broken
-connections, answers that are cut) is asked again after a pause; what will not (no network, 4xx) ends at once.
+connections, answers that are cut or that the server left in part) is asked again after a pause; what will not (no
+network, 4xx) ends at once.
 The cache is the folder GENTRAFFIC_CACHE, else XDG_CACHE_HOME/gentraffic, else ~/.cache/gentraffic: one file for each
 question, the answer after its own SHA-256. A damaged entry is asked for again. Delete the folder to get newer data.
 """
@@ -64,6 +65,10 @@ class Answer(Generic[T]):
     warning: str = ""
 
 
+class InPart(NetworkFailed):
+    """What `read` raises for an answer that the server had no time or room to finish, as it says itself."""
+
+
 class _MayPass(Exception):
     """A failure that a later attempt may not meet."""
 
@@ -82,14 +87,15 @@ def cache_folder() -> Path:
 def ask(question: Question, read: Callable[[bytes], T], *, offline: bool = False) -> Answer[T]:
     """The answer to a question, from the cache or else from the server; only answers that `read` accepts are kept.
 
-    read: body -> content; raises BadFile or ValueError for a body that is cut or foreign, which is asked for again.
+    read: body -> content; raises BadFile or ValueError for a body that is cut or foreign, and InPart; these are asked
+    for again.
     Raises NetworkFailed, naming server and mend, where no attempt succeeds or, offline, the cache has no whole one."""
     file = cache_folder() / f"{question.key}.answer"
     kept, damaged = _kept(file)
     if kept is not None:
         try:
             return Answer(read(kept), kept)
-        except (BadFile, ValueError):
+        except (BadFile, ValueError, InPart):
             damaged = True
     if offline:
         state = "damaged" if damaged else "missing"
@@ -104,10 +110,13 @@ def ask(question: Question, read: Callable[[bytes], T], *, offline: bool = False
 def _ask_server(question: Question, read: Callable[[bytes], T]) -> tuple[T, bytes]:
     deadline = time.monotonic() + TOTAL_S
     said = ""
+    partial: InPart | None = None
     for attempt in range(ATTEMPTS):
         try:
             body = _request(question, deadline)
             return read(body), body
+        except InPart as error:
+            partial, wait = error, 0.0
         except _MayPass as error:
             said, wait = str(error), error.wait_s
         except (BadFile, ValueError, RecursionError) as error:
@@ -117,6 +126,8 @@ def _ask_server(question: Question, read: Callable[[bytes], T]) -> tuple[T, byte
             if time.monotonic() + pause >= deadline:
                 break
             time.sleep(pause)
+    if partial is not None:
+        raise partial
     host = urllib.parse.urlsplit(question.url).netloc
     raise NetworkFailed(f"{question.what}: {host} gave {said}, {attempt + 1} times: try later, or give --osm FILE")
 

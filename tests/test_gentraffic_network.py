@@ -304,10 +304,11 @@ def test_a_remark_is_an_error_and_is_not_kept(server: Server) -> None:
     with pytest.raises(NetworkFailed, match=r"answered in part.*timed out") as caught:
         fetch_pois(TRENTO)
     assert caught.value.exit_code == 4
-    assert len(server.asked) == 1
+    assert len(server.asked) == web.ATTEMPTS
+    server.script = [server.usual]  # a busy server may have time later
     server.usual = ok(answer(cafe(1)))
     assert len(fetch_pois(TRENTO)) == 1
-    assert len(server.asked) == 2
+    assert len(server.asked) == web.ATTEMPTS + 2
 
 
 @pytest.mark.parametrize(
