@@ -150,6 +150,9 @@ def in_degrees(shapes: gpd.GeoSeries, path: str | Path) -> gpd.GeoSeries:
     from poi.grid import check_degrees
 
     crs = shapes.crs
+    if crs.is_projected and (np.abs(shapes.total_bounds) <= [180, 90, 180, 90]).all():
+        said = crs.to_string()[:60]
+        raise BadInput(f"{path} says {said}, in metres, but its numbers look like degrees: state the CRS EPSG:4326")
     degrees = shapes.to_crs("EPSG:4326")
     bounds = degrees.total_bounds
     if not np.isfinite(bounds).all():

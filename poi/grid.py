@@ -85,7 +85,8 @@ def utm_crs(boundary: BaseGeometry) -> str:
     check_degrees(boundary, "the boundary")
     lon, lat = (180.0 if crosses_180(boundary) else boundary.centroid.x), boundary.centroid.y
     if not -80.0 <= lat <= 84.0:
-        raise PoiError(f"{lat:.4f} N lies outside UTM (80 S to 84 N), where the cells are laid: give a place within it")
+        raise PoiError(f"{lat:.4f} N lies outside UTM (80 S to 84 N), where the cells are laid: give a place within it"
+                       f"{', or exchange lon and lat' if abs(lon) < 80 else ''}")  # fmt: skip
     zone = min(int((lon + 180.0) // 6.0) + 1, 60)
     return f"EPSG:{(32700 if boundary.bounds[1] < 0 else 32600) + zone}"
 

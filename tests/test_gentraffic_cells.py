@@ -129,6 +129,13 @@ def test_cells_that_are_refused(tmp_path: Path) -> None:
         refused(path, said)
 
 
+def test_degrees_that_are_said_to_be_metres(tmp_path: Path) -> None:
+    """All cells would lie on one spot near the origin of the projection."""
+    frame = gpd.GeoDataFrame({"id": [1, 2]}, geometry=[BOX, NEXT], crs="EPSG:2193")
+    frame.to_file(tmp_path / "a.gpkg")
+    refused(tmp_path / "a.gpkg", "says EPSG:2193, in metres, but its numbers look like degrees")
+
+
 def test_files_that_are_refused(tmp_path: Path, shared_data: Path) -> None:
     path = tmp_path / "a.geojson"
     refused(path, "does not exist")

@@ -142,6 +142,7 @@ def test_boundary_across_the_equator_is_southern_and_whole() -> None:
         (shapely.box(-10, 43, 30, 48), 10_000.0, "split it from west to east"),
         (shapely.box(10, 85, 11, 86), 250.0, "UTM"),
         (shapely.box(35, 91, 36, 92), 250.0, "swapped"),
+        (shapely.box(27.6, 85.2, 27.8, 85.4), 250.0, "or exchange lon and lat"),  # Kathmandu the wrong way round
         (shapely.box(500_000, 5_000_000, 510_000, 5_010_000), 250.0, "degrees"),
         (shapely.Polygon(), 250.0, "empty"),
     ],
