@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic import __version__
-from gentraffic.cells import read_cells
+from gentraffic.cells import read_cells, read_stations
 from gentraffic.errors import BadInput
 from gentraffic.schema import CONVENTIONS, COORD_ATTRS, check_context, check_traffic
 from gentraffic.shapes import footprint_text
@@ -102,12 +102,15 @@ def places_from_xy(
 def places_from_cells(source: str | Path | gpd.GeoDataFrame, ids: NDArray[Any]) -> tuple[NDArray[np.bool_], Places]:
     """(which of `ids` the cells hold, the Places of those, in the order of `ids`).
 
-    `source`: the operator's cells as a file, or as a frame like `gentraffic.cells.read_cells` returns. Ids are matched
+    `source`: the operator's cells as a file, stations as CSV, or a frame as `gentraffic.cells` gives. Ids are matched
     as they are, or both as text where one side is text. Raises BadInput where no id is found.
     """
     import pandas as pd
 
-    cells = read_cells(source) if isinstance(source, str | Path) else source
+    if isinstance(source, str | Path):
+        cells = read_stations(source) if Path(source).suffix.lower() == ".csv" else read_cells(source)
+    else:
+        cells = source
     own = cells["cell_id"].to_numpy()
     if np.asarray(ids).dtype.kind != own.dtype.kind:
         index = pd.Index(own.astype(str)).get_indexer(pd.Index(np.asarray(ids).astype(str)))

@@ -138,7 +138,12 @@ def telecom_italia(
 @click.argument("src", type=FILE)
 @click.option("--timezone", metavar="ZONE", help="The zone of times without one.")
 @click.option("--service", metavar="NAME", help="What the column `value` holds. [default: traffic]")
-@click.option("--cells", type=FILE, metavar="FILE", help="Polygons of the cells, where the table has no lon and lat.")
+@click.option(
+    "--cells",
+    type=FILE,
+    metavar="FILE",
+    help="Where the table has no lon and lat: polygons of the cells, or a .csv of stations (lon, lat, id).",
+)
 @_output
 def table(
     src: Path, timezone: str | None, service: str | None, cells: Path | None, out: Path,

@@ -271,7 +271,9 @@ def _places(rows: pd.DataFrame, ids: NDArray[Any], cells: str | Path | gpd.GeoDa
             )
         return places
     if not {"lon", "lat"} <= set(rows.columns):
-        raise BadInput(f"{path}: no positions; add columns lon, lat, or give the cells' outlines with --cells FILE")
+        raise BadInput(
+            f"{path}: no positions; add columns lon, lat, or give --cells FILE: outlines, or a CSV of lon, lat, id"
+        )
     lon, lat = (rows[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in ("lon", "lat"))
     extra = {name: rows[name].to_numpy().astype(np.int32) for name in ("row", "col") if name in rows.columns}
     return places_from_lonlat(ids, lon, lat, kind="stations", extra=extra)

@@ -72,6 +72,17 @@ def test_wide_table_with_the_operators_cells(tmp_path: Path) -> None:
         read_table(csv(tmp_path, table(cells=4)), cells=tmp_path / "cells.geojson")
 
 
+def test_wide_table_of_stations(tmp_path: Path) -> None:
+    frame = table().assign(cell=lambda t: "S" + t["cell"].astype(str))
+    wide = frame.pivot(index="time", columns="cell", values="value").reset_index()
+    (tmp_path / "sites.csv").write_text("site;longitude;latitude\nS2;9.3;45.5\nS0;9.1;45.5\nS1;9.2;45.5\n")
+    traffic = read_table(csv(tmp_path, wide), cells=tmp_path / "sites.csv")
+    assert traffic.attrs["kind"] == "stations"
+    assert traffic["cell_id"].values.tolist() == ["S0", "S1", "S2"]
+    np.testing.assert_allclose(traffic["lon"].values, [9.1, 9.2, 9.3], atol=1e-9)
+    np.testing.assert_array_equal(traffic["traffic"].values[2], 200.0 + np.arange(6))
+
+
 def test_text_ids_keep_leading_zeros(tmp_path: Path) -> None:
     frame = table()
     frame["cell"] = frame["cell"].map({0: "007", 1: "7", 2: "x"})
