@@ -215,7 +215,20 @@ def read_folder(name: str | Path) -> tuple[Path, dict[str, Any], str]:
 
 def pretrained(kind: Any, folder: Path) -> Any:
     """The network of the class `kind` in a folder, ready to use."""
-    return kind.from_pretrained(folder, local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False).eval()
+    from diffusers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()  # it would draw what is missing at random, and warn
+    try:
+        network, told = kind.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False, output_loading_info=True
+        )
+    finally:
+        logging.set_verbosity(before)
+    for what in ("missing", "unexpected", "mismatched"):
+        if told[f"{what}_keys"]:
+            raise ValueError(f"{what} weights: {told[f'{what}_keys'][0]}")
+    return network.eval()
 
 
 def _seal(provenance: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ import pytest
 import torch
 from bundle_examples import context, sources
 
-from gentraffic.bundle import Bundle, load_bundle, place_embedding, save_bundle, station_features
+from gentraffic.bundle import Bundle, load_bundle, place_embedding, pretrained, save_bundle, station_features
 from gentraffic.calendar import make_calendar
 from gentraffic.errors import BadInput, BadModel
 from gentraffic.features import fit_scale, read_places
@@ -233,3 +233,21 @@ def test_time_embedding_is_standardised_and_tells_hours_apart(tiny_bundle: Bundl
     torch.testing.assert_close(time.mean(0), torch.zeros(32), atol=1e-4, rtol=0)
     assert (time.std(0) < 1.01).all()
     assert torch.cdist(time, time).add(torch.eye(168) * 9).min() > 1e-3
+
+
+def test_weights_that_lack_are_not_drawn_at_random(
+    copy: Path, tiny_bundle: Bundle, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    path = copy / "stunet" / "diffusion_pytorch_model.safetensors"
+    for change, words in (("lacks", "missing weights: leave.bias"), ("has more", "unexpected weights: spare")):
+        weights = load_file(path)
+        if change == "lacks":
+            spare = weights.pop("leave.bias")
+        else:
+            weights |= {"leave.bias": spare, "spare": spare}
+        save_file(weights, path)
+        with pytest.raises(ValueError, match=words):
+            pretrained(type(tiny_bundle.model), copy / "stunet")
+    assert capfd.readouterr().err == ""
