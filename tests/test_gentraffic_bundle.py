@@ -246,7 +246,7 @@ def test_weights_that_lack_are_not_drawn_at_random(
         if change == "lacks":
             spare = weights.pop("leave.bias")
         else:
-            weights |= {"leave.bias": spare, "spare": spare}
+            weights |= {"leave.bias": spare, "spare": spare.clone()}
         save_file(weights, path)
         with pytest.raises(ValueError, match=words):
             pretrained(type(tiny_bundle.model), copy / "stunet")
