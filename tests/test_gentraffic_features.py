@@ -20,6 +20,7 @@ from gentraffic.features import (
     read_places,
     smooth_density,
 )
+from gentraffic.level import LevelModel
 
 
 def grid(rows: int, cols: int, cell_m: float = 250.0, x0: float = 500_000.0, y0: float = 5_000_000.0) -> NDArray[Any]:
@@ -144,6 +145,22 @@ def test_activity_falls_with_the_distance_to_the_pois() -> None:
     assert index.std() == pytest.approx(1.0)
     assert stats.spearmanr(index, -away).statistic > 0.97
     assert index[np.argmin(away)] > 1.5
+
+
+def test_half_the_pois_are_about_half_the_activity_however_even_a_place_is() -> None:
+    even = traffic_examples.context("grid", n=24)
+    counts = np.random.default_rng(5).poisson(4.0, (24 * 24, 8)).astype(np.int32)
+    even = even.assign(poi_count=(("cell", "category"), counts))
+    for context in (even, town()[0]):
+        old = context["poi_count"].values
+        halved = context.assign(
+            poi_count=(("cell", "category"), old // 2), poi_count_before=(("cell", "category"), old)
+        )
+        before, after = activity_index(read_places(context)), activity_index(read_places(halved))
+        told = LevelModel({}).relative(read_places(context))[0], LevelModel({}).relative(read_places(halved))[0]
+        assert (after <= before).all()
+        assert np.exp(told[1]).sum() / np.exp(told[0]).sum() == pytest.approx(0.5, abs=0.15)
+    assert read_places(even).density.std(axis=0).max() < 0.2  # where a spread of its own would make nothing of it
 
 
 def test_activity_does_not_care_which_category_it_is() -> None:
