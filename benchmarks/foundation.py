@@ -6,6 +6,7 @@
 Parts, each resumable row by row (run the same command again); `--only` limits them:
   p3         folds by location over all cities: short 48 -> 16, long 16 -> 48, generation 0 -> 64 steps, with and
              without users, one pre-trained model per fold behind the whole table; every naive row
+  stouter    STOUTER in the same folds and windows, where it applies: generation without users
   seen       `--model` (fomo-base) on places that it was trained on, which is what the upstream split does (every test
              location is also in training), beside the published figures
   unseen     leaving one city out: zero-shot, and fine-tuned on 5% and 10% of its locations
@@ -28,12 +29,14 @@ import numpy as np
 import torch
 
 from gentraffic import p3
+from gentraffic.fitting import fit_sampler
 from gentraffic.fomo_bundle import FoMoBundle, load_fomo
-from gentraffic.fomo_data import Region, read_region
+from gentraffic.fomo_data import Region, placed, read_region
 from gentraffic.fomo_fitting import FoMoDesign, few, finetune_fomo, fit_fomo, split
 from gentraffic.fomo_training import FoMoPlan
 from gentraffic.importing import read_uomo
 from gentraffic.sources import read_milan_5x5
+from gentraffic.training import Plan
 from gentraffic.training_data import Source
 
 CITIES = ("sd", "nc", "nj")
@@ -99,6 +102,21 @@ def run_p3(table: Table, data: Sequence[Pair], folds: Sequence[int], count: int,
             train, parts = parts_of(data, count, fold)
             bundle, told = fit_fomo(train, plan=plan)
             table.put("p3", str(fold), p3.rows_of(bundle, parts, members=members), told)
+
+
+def run_stouter(table: Table, data: Sequence[Pair], folder: Path, folds: Sequence[int], count: int, plan: Plan) -> None:
+    """STOUTER's generation without users."""
+    contexts = {f"uomo-{city}": read_uomo(folder / "traffic" / f"uomo_{city}.npz")[1] for city in CITIES}
+    for fold in folds:
+        if not table.done("stouter", str(fold)):
+            train, parts = parts_of(data, count, fold)
+            bundle, told = fit_sampler([source for source, _ in train], plan=plan)
+            rows = {}
+            for name, pairs in parts.items():
+                part = p3.held_out(*((source, placed(region, source, bundle.levels)) for source, region in pairs))
+                members = p3.week_members(bundle, part, contexts[name])
+                rows[f"{name}|generation|stouter"] = [p3.scores(part, "generation", members)]
+            table.put("stouter", str(fold), rows, {key: told[key] for key in ("minutes", "steps")})
 
 
 def run_seen(table: Table, data: Sequence[Pair], bundle: FoMoBundle) -> None:
@@ -172,7 +190,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="the folder of real data")
     parser.add_argument("-o", "--out", type=Path, required=True, help="JSON of finished rows")
-    parser.add_argument("--only", nargs="*", default=["p3", "seen", "unseen", "scaling", "ablations"])
+    parser.add_argument("--only", nargs="*", default=["p3", "stouter", "seen", "unseen", "scaling", "ablations"])
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--fold", type=int, nargs="*", help="which folds to run, all by default")
     parser.add_argument("--steps", type=int, default=800, help="training steps of p3")
@@ -192,6 +210,9 @@ def main() -> None:
         tune = replace(tune, steps=4)
     if "p3" in args.only:
         run_p3(table, data, folds, args.folds, plan, members)
+    if "stouter" in args.only:
+        steps = 12 if args.quick else Plan().steps
+        run_stouter(table, data, args.data, folds, args.folds, replace(Plan(), steps=steps, warmup=min(200, steps)))
     if "seen" in args.only:
         run_seen(table, data, load_fomo(args.model))
     if "unseen" in args.only:

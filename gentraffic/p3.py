@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from gentraffic import naive
+from gentraffic.calendar import make_calendar
 from gentraffic.features import Floats
 from gentraffic.fomo_bundle import FoMoBundle
 from gentraffic.fomo_data import Region, placed
@@ -22,8 +23,14 @@ from gentraffic.fomo_scale import FoMoScale, Told, scene_of
 from gentraffic.fomo_training import WINDOW, masked, stack, window
 from gentraffic.metrics import crps_cells, p9999
 from gentraffic.noise import level_noise
+from gentraffic.sampling import Recipe, draw_traffic
 from gentraffic.training_data import Source
 from samplers.fomo_draw import draw_scenes
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from gentraffic.bundle import Bundle
 
 TASKS = {"short": 48, "long": 16, "generation": 0}  # observed steps of 64
 MEMBERS = 20
@@ -160,6 +167,22 @@ def model_members(
         told = stack([_task_window(region, scale, int(b), int(s), observed) for b, s in part.blocks])
         out.append(_draw(bundle, told, observed, member, 1 if member == 0 else steps, seed))
     return np.stack(out)
+
+
+def week_members(bundle: Bundle, part: Held, context: xr.Dataset, *, members: int = MEMBERS, seed: int = 0) -> Floats:
+    """Generation by a sampler of weeks, from POIs alone: (m, series, 64) in the source's unit, like `model_members`."""
+    held, minutes = part.held, part.held.minutes
+    days = held.values.shape[1] * minutes // 1440
+    first = f"2021-03-{1 + int(held.hour[0]) // 24:02d}"  # 1 March is a Monday
+    calendar = make_calendar(first, days, "1h" if minutes == 60 else f"{minutes}min", "Asia/Shanghai")
+    recipe = Recipe(seed=seed, members=members)
+    relative = draw_traffic(bundle, context, calendar, recipe, cells=held.rows.tolist()).astype(np.float64)
+    drawn = relative * bundle.levels.networks[held.network].mean_traffic
+    series = []
+    for block, start in part.blocks:
+        there = held.blocks[block].ravel()
+        series.append(drawn[:, there[there >= 0], start : start + WINDOW])
+    return np.concatenate(series, axis=1)
 
 
 def _task_window(region: Region, scale: FoMoScale, block: int, start: int, observed: int) -> Told:
