@@ -21,7 +21,7 @@ import torch
 from fidelity import CITIES, cities
 
 from gentraffic.bundle import Bundle
-from gentraffic.distilling import DISTIL_PLAN, SMALL, SMALL_PLAN, SOLVER, Lesson, distil
+from gentraffic.distilling import DISTIL_PLAN, SOLVER, Lesson, distil
 from gentraffic.features import read_places
 from gentraffic.fitting import fit_sampler, split_source
 from gentraffic.p1 import Members, Parts, model_row
@@ -31,9 +31,8 @@ from gentraffic.training import Plan
 STEPS = (1, 2, 4, 8, 16, 32, 100)
 SOLVERS = ("dpm++", "unipc", "ddim", "ddpm")
 STUDENTS = {
-    "small student, 1 step": (SMALL, SMALL_PLAN),
-    "student, 1 step": (Lesson(steps=1), DISTIL_PLAN),
-    "student, 2 steps": (Lesson(steps=2), DISTIL_PLAN),
+    "student, 1 step": Lesson(steps=1),
+    "student, 2 steps": Lesson(steps=2),
 }
 LONG = 1000  # for ddpm alone, the paper's chain, with fewer members
 LONG_MEMBERS = 4
@@ -53,7 +52,7 @@ def picture(rows: dict[str, list[dict[str, Any]]], path: Path) -> None:
 
     figure, axes = plt.subplots(1, len(CITIES), figsize=(12, 4), constrained_layout=True)
     for axis, city in zip(axes, CITIES, strict=True):
-        for solver in (*SOLVERS, "student", "small student"):
+        for solver in (*SOLVERS, "student"):
             points = []
             for row, folds in rows.items():
                 name, _, count = row.partition(", ")
@@ -106,8 +105,8 @@ def main() -> None:
         for name in args.students:
             if f"{name}|{fold}" in done:
                 continue
-            lesson, usual = STUDENTS[name]
-            less = replace(usual, steps=40 if args.quick else args.train_steps or usual.steps)
+            lesson = STUDENTS[name]
+            less = replace(DISTIL_PLAN, steps=40 if args.quick else args.train_steps or DISTIL_PLAN.steps)
             student, told = distil(teacher, [read_places(c) for c in contexts.values()], lesson=lesson, plan=less)
             print(f"{name}: distilled in {told['distil_minutes']} min, {told['likeness']}", flush=True)
             put(f"{name}|{fold}", student, lesson.steps, SOLVER, 20)

@@ -56,7 +56,7 @@ def draw(model: Path, context: Path, freq: str, out: Path) -> None:
         "--members", 2, "-o", out, "--quiet")  # fmt: skip
 
 
-def make(data: Path, work: Path, cities: list[str], quick: bool) -> None:
+def make(data: Path, work: Path, cities: list[str], *, fomo: bool, quick: bool) -> None:
     """The files: measured traffic, generators without the held-out locations, synthetic traffic of both services."""
     work.mkdir(parents=True, exist_ok=True)
     sources: list[object] = []
@@ -75,10 +75,10 @@ def make(data: Path, work: Path, cities: list[str], quick: bool) -> None:
             if not out.exists():
                 draw(model, work / f"{city}-context.nc", freq, out)
     model = work / "held-fomo"
-    if not (model / "provenance.json").exists():
+    if fomo and not (model / "provenance.json").exists():
         run("fit", "fomo", *sources, "--threads", 1, "--steps", 20 if quick else 2000, "-o", model)
     for city, freq in CITIES.items():
-        if city in cities and not (work / f"{city}-fomo.nc").exists():
+        if fomo and city in cities and not (work / f"{city}-fomo.nc").exists():
             draw(model, work / f"{city}-context.nc", freq, work / f"{city}-fomo.nc")
     for city in CITIES:
         out = work / f"{city}-synthetic.nc"
@@ -136,7 +136,7 @@ def main() -> None:
     if args.quick:
         args.cities, args.seeds, args.steps = ["sd"], [0], 20
     torch.set_num_threads(1)
-    make(args.data, args.work, args.cities, args.quick)
+    make(args.data, args.work, args.cities, fomo="fomo" in args.generators, quick=args.quick)
     done: dict[str, Any] = json.loads(args.out.read_text(encoding="utf-8")) if args.out.exists() else {}
     real = {city: read_traffic(args.work / f"{city}.nc") for city in args.cities}
     for key, task in tasks(args):

@@ -29,23 +29,22 @@ FILE = click.Path(path_type=Path)
 @click.option("--context", type=FILE, multiple=True, metavar="FILE",
               help="Places to practise on; repeat it. [default: the bundled cities]")  # fmt: skip
 @click.option("--steps", default=1, show_default=True, help="Solver steps of the student.")
-@click.option("--small", is_flag=True, help="A student of fewer multiplications than its teacher, a STUNet.")
-@click.option("--teacher-steps", default=8, show_default=True, help="Solver steps of the teacher.")
-@click.option("--train-steps", type=AT_LEAST_1, help="Training steps. [default: 1500; 4000 with --small]")
+@click.option("--teacher-steps", default=16, show_default=True, help="Solver steps of the teacher.")
+@click.option("--train-steps", type=AT_LEAST_1, help="Training steps. [default: 1500]")
 @click.option("--batch", type=AT_LEAST_1, help="Windows per training step. [default: 64]")
 @click.option("--seed", type=COUNT, default=0, show_default=True)
 @THREADS
 @click.option("--evidence", type=FILE, metavar="FILE.json", help="For the card: finished rows of benchmarks/steps.py.")
 @with_options(COMMON)
 def distil(
-    model: str, out: Path, context: tuple[Path, ...], steps: int, small: bool, teacher_steps: int,
+    model: str, out: Path, context: tuple[Path, ...], steps: int, teacher_steps: int,
     train_steps: int | None, batch: int | None, seed: int, threads: int, evidence: Path | None,
     as_json: bool, quiet: bool, debug: bool,
 ) -> None:  # fmt: skip
     """Train a student that gives, from the same noise, the week that its teacher gives in many steps.
 
     \b
-    gentraffic distil --small -o stouter-fast
+    gentraffic distil -o stouter-fast
     gentraffic distil --model my-model --context my-context.nc -o my-fast-model
     gentraffic sample --city porto --model stouter-fast -o porto.nc
 
@@ -56,7 +55,7 @@ def distil(
     from gentraffic.bundle import load_bundle, save_bundle
     from gentraffic.card import student_card
     from gentraffic.checkpoint import checkpoint_beside
-    from gentraffic.distilling import DISTIL_PLAN, SMALL, SMALL_PLAN, Lesson
+    from gentraffic.distilling import DISTIL_PLAN, Lesson
     from gentraffic.distilling import distil as teach
     from gentraffic.features import read_places
     from gentraffic.files import read_context
@@ -70,14 +69,13 @@ def distil(
     teacher = load_bundle(model)
     paths = context or tuple(CONTEXTS / f"{city}.nc" for city in bundled_cities())
     places = [read_places(read_context(path)) for path in paths]
-    usual = SMALL_PLAN if small else DISTIL_PLAN
+    usual = DISTIL_PLAN
     plan = replace(usual, seed=seed, steps=train_steps or usual.steps, batch=batch or usual.batch)
-    size = SMALL if small else Lesson()
     with progress("distilling", quiet=quiet) as tell:
         student, told = teach(
             teacher,
             places,
-            lesson=replace(size, steps=steps, teacher_steps=teacher_steps),
+            lesson=Lesson(steps=steps, teacher_steps=teacher_steps),
             plan=plan,
             checkpoint=checkpoint,
             on_step=lambda step, of, loss: tell(step, of),

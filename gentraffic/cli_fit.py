@@ -41,7 +41,7 @@ NAIVE = ("bootstrap", "knn", "climatology")  # gentraffic.naive_model.NAIVE
     help="Share of locations held out, to stop in time and to score; with --dp-epsilon none unless given.",
 )
 @click.option(
-    "--steps", type=int, help="Training steps at most. [default: 2500, or what takes as long; 60 with --dp-epsilon]"
+    "--steps", type=int, help="Training steps at most. [default: 3200, or what takes as long; 60 with --dp-epsilon]"
 )
 @click.option("--batch", type=int, help="Windows, with --dp-epsilon expected cells, per step. [default: 64; 128]")
 @click.option("--seed", type=COUNT, default=0, show_default=True)

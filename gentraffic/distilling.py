@@ -43,21 +43,13 @@ SOLVER, TEACHERS_SOLVER = "ddim", "dpm++"  # even steps of the log signal-to-noi
 
 @dataclass(frozen=True)
 class Lesson:
-    """steps: of the student. teacher_steps: solver steps of what it learns from.
-
-    channels, hours_per_token: the student's, where it is to be smaller than a STUNet that teaches it.
-    """
+    """steps: of the student. teacher_steps: solver steps of what it learns from."""
 
     steps: int = 1
-    teacher_steps: int = 8
-    channels: tuple[int, ...] | None = None
-    hours_per_token: int | None = None
+    teacher_steps: int = 16
 
 
-# half the multiplications of a step of stouter-base; from nothing it learns faster at a higher rate
-SMALL = Lesson(channels=(16, 24), hours_per_token=4)
 DISTIL_PLAN = Plan(steps=1500, learning_rate=2e-3, warmup=50, weight_decay=0.0, check_every=250)
-SMALL_PLAN = replace(DISTIL_PLAN, steps=4000, learning_rate=5e-3)
 
 
 def distil(
@@ -135,7 +127,7 @@ class Distiller(Trainer):
         self.lessons: dict[int, Drawn] = {}  # what the teacher has drawn so far
         told = json.dumps([asdict(lesson), teacher.sha256], sort_keys=True).encode()
         fingerprint = hashlib.sha256(told + embeddings.tobytes()).hexdigest()
-        student = pupil(network, lesson, plan.seed)
+        student = pupil(network, lesson.steps, plan.seed)
         super().__init__(student, [], [], teacher.time(), teacher.scaler, plan, checkpoint, fingerprint)
 
     def _turns(self) -> list[Turn]:
@@ -212,23 +204,16 @@ class Distiller(Trainer):
         return masked_mean((answer - x) ** 2, open_)
 
 
-def pupil(teacher: Any, lesson: Lesson, seed: int) -> Any:
-    """The untrained student: its teacher's copy, or where that is a STUNet a smaller one, with the answer that leaves
-    noise as it is. Raises WrongUse for a size that the teacher's kind does not have."""
+def pupil(teacher: Any, steps: int, seed: int) -> Any:
+    """The untrained student: its teacher's copy, in a STUNet with another part that is known beforehand: not the best
+    guess of v, but the path from noise to what has its spectrum, in so many steps."""
     told = {k: v for k, v in dict(teacher.config).items() if not k.startswith("_")}
-    size = {"channels": lesson.channels, "hours_per_token": lesson.hours_per_token}
-    smaller = {k: v for k, v in size.items() if v is not None}
-    if smaller and not smaller.keys() <= told.keys():
-        raise WrongUse(f"a student of {type(teacher).__name__} has its teacher's size: leave out --small")
-    stays = "identity_steps" in told and told["prediction_type"] == "v_prediction" and not told["use_profile"]
-    own = {**told, **smaller, **({"identity_steps": lesson.steps} if stays else {})}
-    if own == told:
+    if not ("identity_steps" in told and told["prediction_type"] == "v_prediction" and not told["use_profile"]):
         return copy.deepcopy(teacher)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        student = type(teacher).from_config({**own, "dropout": 0.0})
-    if all(own[k] == told[k] for k in smaller):
-        student.load_state_dict(teacher.state_dict())
+        student = type(teacher).from_config({**told, "identity_steps": steps, "dropout": 0.0})
+    student.load_state_dict(teacher.state_dict())
     return student
 
 

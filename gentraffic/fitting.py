@@ -22,7 +22,7 @@ from gentraffic.errors import BadInput, WrongUse
 from gentraffic.features import Places
 from gentraffic.level import LevelModel, Measured, fit_levels
 from gentraffic.parallel import ALONE, Crew
-from gentraffic.scaling import FLOOR, Scaler, cosines
+from gentraffic.scaling import FLOOR, Scaler, cosines, faded
 from gentraffic.training import PLANS, Plan, Prepared, Trainer, batch_of, prepare, source_weights
 from gentraffic.training_data import CADENCES, Source
 from gentraffic.usual import FEW_CELLS, ahead, fit_usual
@@ -49,7 +49,7 @@ class Design:
 
     sampler: str = "stouter"
     channels: tuple[int, ...] = (16, 24)
-    hours_per_token: int = 2
+    hours_per_token: int = 6
     width: int = 32
     fusion: str = "concat"
     prediction_type: str = "v_prediction"
@@ -59,6 +59,7 @@ class Design:
     use_place: bool = True
     use_profile: bool = False
     own_level: bool = False
+    use_spectrum: bool = True
 
 
 def fit_sampler(
@@ -103,7 +104,7 @@ def fit_sampler(
             [s.over(levels.networks[s.network].mean_traffic if s.places else s.level.mean()) for s in side]
             for side in (sources, held_out)
         )
-    scaler = fit_scaler(sources, design.own_level)
+    scaler = fit_scaler(sources, None if design.own_level else levels, design.own_level)
     if design.use_profile:
         usual = fit_usual(sources)
         scaler = replace(scaler, drift=fit_drift(sources, usual.memory), usual=usual)
@@ -119,9 +120,8 @@ def fit_sampler(
     prepared = prepare(sources, embed, told_of, networks, PLACE_DIM)
     departures = profile_departures(prepared, time_embedding(temporal), scaler, plan)
     torch.manual_seed(plan.seed)
-    model = build(
-        design, len(networks), tuple(k for k in CADENCES if any(k in s.cadences for s in sources)), departures
-    )
+    cadences = tuple(k for k in CADENCES if any(k in s.cadences for s in sources))
+    model = build(design, len(networks), cadences, departures, fit_spectrum(sources, scaler))
     trainer = Trainer(
         model,
         prepared,
@@ -192,13 +192,34 @@ def _table(values: NDArray[np.float64]) -> Table:
     return tuple(tuple(row) for row in values.round(4).tolist())
 
 
-def build(design: Design, networks: int, cadences: tuple[int, ...], departures: Any = (0.5, 0.0)) -> Sampler:
-    """The untrained network of a design; departures: `profile_departures`. Raises WrongUse for another sampler."""
+def fit_spectrum(sources: Sequence[Source], scaler: Scaler) -> tuple[float, ...]:
+    """The power of the frequencies of a scaled week of hours (85,), each source weighing as in training."""
+    powers = []
+    for source in sources:
+        hours = source.ratio.reshape(*source.ratio.shape[:2], 24, source.per_hour).mean(axis=3)
+        weeks = [hours[:, day : day + 7].reshape(-1, 168) for day in range(hours.shape[1] - 6)]
+        waves = np.fft.rfft(scaler.forward(np.concatenate(weeks)), norm="ortho")
+        powers.append((np.abs(waves) ** 2).mean(axis=0))
+    return tuple(np.average(powers, axis=0, weights=source_weights(sources)).round(5).tolist())
+
+
+def build(
+    design: Design,
+    networks: int,
+    cadences: tuple[int, ...],
+    departures: Any = (0.5, 0.0),
+    spectrum: tuple[float, ...] | None = None,
+) -> Sampler:
+    """The untrained network of a design; departures: `profile_departures`; spectrum: `fit_spectrum`.
+
+    Raises WrongUse for another sampler."""
     if design.sampler not in SAMPLERS:
         raise WrongUse(f"no sampler {design.sampler!r}: choose one of {', '.join(SAMPLERS)}")
     own: dict[str, Any] = {}
     if design.sampler == "stouter":
+        by_spectrum = design.use_spectrum and not design.use_profile and design.prediction_type == "v_prediction"
         own = {"channels": design.channels, "hours_per_token": design.hours_per_token, "fusion": design.fusion,
+               "spectrum": spectrum if by_spectrum else None,
                "prediction_type": design.prediction_type,
                "profile_spread": departures[0], "profile_shift": departures[1]}  # fmt: skip
     make: Any = SAMPLERS[design.sampler]
@@ -248,8 +269,9 @@ def fit_graphs(
     return temporal.eval(), station.eval()
 
 
-def fit_scaler(sources: Sequence[Source], own_level: bool = False) -> Scaler:
-    """Mean and spread of log(ratio + FLOOR) at one hour, each source weighing as in training."""
+def fit_scaler(sources: Sequence[Source], levels: LevelModel | None = None, own_level: bool = False) -> Scaler:
+    """Mean and spread of log(ratio + FLOOR) at one hour, and of what moves within it, each source weighing as in
+    training. levels: the standard of each cell's level, where it is told."""
     means, squares = [], []
     for source in sources:
         hours = source.ratio.reshape(*source.ratio.shape[:2], 24, source.per_hour).mean(axis=3, dtype=np.float64)
@@ -259,7 +281,8 @@ def fit_scaler(sources: Sequence[Source], own_level: bool = False) -> Scaler:
     weights = source_weights(sources)
     mean = float(np.dot(weights, means))
     spread = float(np.sqrt(np.dot(weights, squares) - mean**2))
-    return Scaler(mean=mean, spread=spread, detail=_detail(sources, spread), own_level=own_level)
+    detail, fade = _detail(sources, spread, levels)
+    return Scaler(mean=mean, spread=spread, detail=detail, fade=fade, own_level=own_level)
 
 
 def fit_drift(sources: Sequence[Source], memory: float = 0.0) -> dict[str, float]:
@@ -282,18 +305,45 @@ def fit_drift(sources: Sequence[Source], memory: float = 0.0) -> dict[str, float
     return {name: round(float(np.sqrt(square)), 4) for name, square in {"": whole, **shrunk}.items()}
 
 
-def _detail(sources: Sequence[Source], spread: float) -> dict[str, list[float]]:
-    """k -> spreads of what moves within the hour at k steps an hour, over the sources that can tell."""
-    out = {}
+def _detail(
+    sources: Sequence[Source], spread: float, levels: LevelModel | None
+) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """`Scaler.detail` and `Scaler.fade`, over the sources that can tell.
+
+    fade are the slopes of the log of the mean square within the hours of a cell that are alike, by weighted least
+    squares about the means of each source.
+    """
+    detail, fade = {}, {}
     for k in CADENCES[1:]:
         able = [s for s in sources if k in s.cadences]
-        squares = []
-        for source in able:
+        if not able:
+            continue
+        share, parts, normal = source_weights(able), [], np.zeros((2, 3))
+        for weight, source in zip(share, able, strict=True):
             steps = source.ratio.reshape(len(source.ratio), -1, k, source.per_hour // k).mean(axis=3, dtype=np.float64)
-            squares.append((cosines(np.log(steps + FLOOR) / spread)[..., 1:] ** 2).mean(axis=(0, 1)))
-        if able:
-            out[str(k)] = np.sqrt(np.average(squares, axis=0, weights=source_weights(able))).tolist()
-    return out
+            coefficients = cosines(np.log(steps + FLOOR))  # (cells, hours, k)
+            z, h = faded(standard_level(source, levels), coefficients[..., 0])
+            squares = (coefficients[..., 1:] / spread) ** 2
+            parts.append((z[:, None], h, squares))
+            alike = (np.arange(len(z))[:, None] * 9 + np.floor(4 * h).astype(np.int64) + 6).ravel()  # quarters of a log
+            count = np.maximum(np.bincount(alike), 1e-9)
+            means = [np.bincount(alike, v.ravel()) / count for v in (z[:, None] + 0 * h, h, squares.mean(axis=2))]
+            table = np.stack([means[0], means[1], np.log(means[2] + 1e-4) / 2])
+            table -= np.average(table, axis=1, weights=count)[:, None]
+            normal += weight * (table[:2] * count) @ table.T / count.sum()
+        by = -np.linalg.lstsq(normal[:, :2], normal[:, 2], rcond=1e-6)[0]
+        fade[str(k)] = by.round(4).tolist()
+        ones = [(sq * np.exp(2 * (by[0] * z + by[1] * h))[..., None]).mean(axis=(0, 1)) for z, h, sq in parts]
+        detail[str(k)] = np.sqrt(np.average(ones, axis=0, weights=share)).tolist()
+    return detail, fade
+
+
+def standard_level(source: Source, levels: LevelModel | None) -> NDArray[np.float64]:
+    """The standardised log level of each cell, (cells,); zeros where none is told."""
+    if source.places is None or levels is None:
+        return np.zeros(len(source.ratio))
+    part = levels.networks[source.network]
+    return (np.log(source.level) - part.mean) / part.spread
 
 
 def fingerprint(sources: Sequence[Source], design: Design) -> str:

@@ -16,7 +16,7 @@ class Recipe:
 
     seed: int = 0
     members: int = 1
-    steps: int = 8
+    steps: int = 7
     solver: str = "dpm++"
     guidance: float = 1.0
     device: str = "cpu"

@@ -236,7 +236,7 @@ def paint(region: Region, brush: Brush, tile: Block) -> NDArray[np.float32]:
         shared = OVERLAP_DAYS * HOURS * k
         known[:, :shared] = x[:, -shared:]
         at = first * HOURS * k
-        ratio = brush.scaler.inverse(x.numpy())
+        ratio = brush.scaler.inverse(x.numpy(), level[:, 0])
         if window == 0:  # the level is the mean of the first whole week; later weeks may differ from it
             mean = np.maximum(ratio.mean(axis=1, keepdims=True), np.float32(1e-6))  # a silent week stays silent
             mean = np.ones_like(mean) if brush.scaler.own_level else mean

@@ -41,7 +41,7 @@ class Plan:
     are told the cell's other weeks, where it has any; 0 for a model that takes no past.
     """
 
-    steps: int = 2500
+    steps: int = 3200
     batch: int = 64
     learning_rate: float = 3e-3
     warmup: int = 200
@@ -62,7 +62,7 @@ class Plan:
 
 PLANS: dict[str, Plan] = {  # two minutes of one core each
     "stouter": Plan(),
-    "vae": Plan(),
+    "vae": Plan(steps=2500),
     "tcn-gan": Plan(steps=1200, batch=32, learning_rate=3e-3, beta1=0.0, beta2=0.9, weight_decay=0.0, ema=0.99),
     "diffwave": Plan(steps=1300),
 }
@@ -136,7 +136,7 @@ def batch_of(
         level.append(p.level[cell] + np.log(mean) / p.spread)
         network.append(p.network if named else 0)
         weekday.append((p.source.weekday + day) % 7)
-    x = torch.from_numpy(scaler.forward(np.stack(rows)))
+    x = torch.from_numpy(scaler.forward(np.stack(rows), np.array(level)))
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     f_s = torch.from_numpy(np.stack(place))
     z = torch.tensor(level, dtype=torch.float32)

@@ -4,8 +4,13 @@ Down block: two STFFMs, linear attention, down-sampling convolution. Mid block: 
 block: up-sampling, skip by concatenation, two STFFMs, linear attention. At cadences finer than an
 hour x holds k numbers per hour: the hour's mean first, then what moves within the hour, each of unit variance (the
 caller's scaling sees to that). Means pass through the same weights at every cadence, the rest through a linear map of
-its own, so a week at 10 minutes costs little more than one at 1 hour. Where numbers in the paper contradict each other,
-see PAPERS.
+its own, so a week at 10 minutes costs little more than one at 1 hour.
+
+Beside the paper: an answer is, per hour, a number plus a gate times what the network sees there. How much of a noisy
+hour is noise depends on how busy the hour and the cell are, which takes few channels to say; the noise itself, which
+would take many, passes through the gate. With that, and the linear part of denoising taken off (`samplers.spectrum`), 6
+hours fit one position, a third of the multiplications of 2. Where numbers in the paper contradict each other, see
+PAPERS.
 """
 
 from __future__ import annotations
@@ -21,6 +26,7 @@ from samplers.condition import DAYS, HOURS, WEEK, Condition
 from samplers.fusion import STFFM, StepEmbedding
 from samplers.sampler import Sampler
 from samplers.schedule import Noise, denoising_loss, identity_answer
+from samplers.spectrum import Spectral
 from samplers.week import HourMerge, HourSplit, per_hour, pool_hours
 
 SPREAD_KNOTS = (
@@ -87,6 +93,8 @@ class STUNet(Sampler):
     each, where the profile has the values of SPREAD_KNOTS: quiet hours depart further. 0.5 everywhere by default.
     profile_shift: of the same shape, the mean departures, 0 by default: the mean of a week lies above the week of means
     of its logarithms.
+    spectrum: (85,) power of the hours' frequencies, where the network is to learn only what that does not tell
+    (`samplers.spectrum`). identity_steps: of a student, whose untrained answer leads there from noise in so many steps.
     """
 
     spread: Tensor
@@ -110,6 +118,7 @@ class STUNet(Sampler):
         use_profile: bool = False,
         profile_spread: tuple[tuple[float, ...], ...] | float = 0.5,
         profile_shift: tuple[tuple[float, ...], ...] | float = 0.0,
+        spectrum: tuple[float, ...] | None = None,
         identity_steps: int = 0,
         num_train_timesteps: int = 1000,
         prediction_type: str = "v_prediction",
@@ -122,7 +131,7 @@ class STUNet(Sampler):
         self.loss_type = loss_type
         self.cadences = tuple(cadences)
         tokens = DAYS * HOURS // hours_per_token
-        self.series_at_once = 128 if tokens * channels[0] > 1024 else 256  # 1.4 MB for one activation, or 0.7 MB
+        self.series_at_once = 128 if tokens * channels[0] > 1024 else 256  # less than 1.4 MB for one activation
         kind = {"station": width, "time": width, "fusion": fusion}
         self.of_place = nn.Linear(place_dim, width)
         self.of_level = nn.Linear(2, width)
@@ -131,11 +140,13 @@ class STUNet(Sampler):
         self.of_time = nn.Sequential(nn.Linear(time_dim, width), nn.SiLU(), nn.Linear(width, width))
         self.step = StepEmbedding(width)
         self.hours_per_token = hours_per_token
-        self.enter = nn.Linear(2 * hours_per_token, channels[0])
-        self.leave = nn.Linear(channels[0], hours_per_token)
+        self.enter = nn.Linear((2 if spectrum is None else 3) * hours_per_token, channels[0])
+        self.leave = nn.Linear(channels[0], 2 * hours_per_token)
         detail = {k: (k - 1) * hours_per_token for k in self.cadences if k > 1}
         self.enter_detail = nn.ModuleDict({str(k): nn.Linear(n, channels[0]) for k, n in detail.items()})
-        self.leave_detail = nn.ModuleDict({str(k): nn.Linear(channels[0], n) for k, n in detail.items()})
+        self.leave_detail = nn.ModuleDict(
+            {str(k): nn.Linear(channels[0], n + hours_per_token) for k, n in detail.items()}
+        )
         hours = [HOURS // hours_per_token >> level for level in range(len(channels))]
         self.down = nn.ModuleList(
             _DownBlock(channels[i], channels[i + 1], hours[i], **kind) for i in range(len(channels) - 1)
@@ -146,11 +157,13 @@ class STUNet(Sampler):
         )
         if use_profile:
             self.enter_profile = nn.Linear(2 * hours_per_token, channels[0])
-        if (use_profile or identity_steps) and prediction_type != "v_prediction":
-            what = "with a profile" if use_profile else "of few steps"
+        if (use_profile or identity_steps or spectrum is not None) and prediction_type != "v_prediction":
+            what = "with a profile" if use_profile else "of few steps" if identity_steps else "with a spectrum"
             raise ValueError(f"prediction_type is {prediction_type!r}: a model {what} predicts v_prediction")
-        if use_profile and identity_steps:
-            raise ValueError(f"identity_steps is {identity_steps}: a model with a profile follows that instead")
+        if use_profile and (identity_steps or spectrum is not None):
+            which = f"identity_steps is {identity_steps}" if identity_steps else "a spectrum is given"
+            raise ValueError(f"{which}: a model with a profile follows that instead")
+        self.spectral = None if spectrum is None else Spectral(self.noise, tuple(spectrum), identity_steps)
         self.register_buffer("stay", identity_answer(self.noise, max(identity_steps, 1)), persistent=False)
         self.use_profile = use_profile
         spread = torch.full((networks + 1, len(SPREAD_KNOTS)), 1.0) * torch.tensor(profile_spread)
@@ -187,7 +200,13 @@ class STUNet(Sampler):
         tokens = f_t.shape[1]
         hours, detail = torch.split(x_t.reshape(b, WEEK, k), [1, k - 1], dim=-1)
         known_hours = given.view(b, WEEK, k)[..., :1]
-        x = self.enter(torch.cat([hours.reshape(b, tokens, -1), known_hours.reshape(b, tokens, -1)], -1))
+        seen, white = [hours, known_hours], hours[..., 0]
+        if self.spectral is not None:
+            a = self.schedule.alphas_cumprod.to(x_t)[t][:, None, None]
+            noisy = torch.where(known_hours > 0, a.sqrt() * hours, hours)  # given values are clean: as their mean is
+            white, guess = self.spectral.before(noisy[..., 0], t)
+            seen.append(white[..., None])
+        x = self.enter(torch.cat([part.reshape(b, tokens, -1) for part in seen], -1))
         if k > 1:
             x = x + self.enter_detail[str(k)](detail.reshape(b, tokens, -1))
         if self.use_profile:
@@ -200,13 +219,21 @@ class STUNet(Sampler):
         x = self.mid(x, f_s, pool_hours(f_t, 1 << len(self.down)), step)
         for i, block in enumerate(self.up):
             x = block(x, skips.pop(), f_s, pool_hours(f_t, 1 << (len(self.down) - 1 - i)), step)
-        out: Tensor = self.leave(x).view(b, WEEK, 1)
+        add, gate = self.leave(x).reshape(b, WEEK, 2).unbind(-1)
+        out: Tensor = add + gate * white
+        if self.spectral is not None:
+            out = self.spectral.after(out, guess, t)
+        elif self.config["identity_steps"]:
+            out = out + self.stay[t][:, None] * hours[..., 0]
+        out = out[..., None]
         if k > 1:
-            out = torch.cat([out, self.leave_detail[str(k)](x).view(b, WEEK, k - 1)], dim=-1)
+            add, gate = torch.split(self.leave_detail[str(k)](x).reshape(b, WEEK, k), [k - 1, 1], -1)
+            within = add + gate * detail
+            if self.config["identity_steps"]:
+                within = within + self.stay[t][:, None, None] * detail
+            out = torch.cat([out, within], dim=-1)
         out = out.reshape(b, steps)
-        if self.use_profile:
-            return skip_answer + gain * out
-        return out + self.stay[t][:, None] * x_t if self.config["identity_steps"] else out
+        return skip_answer + gain * out if self.use_profile else out
 
     def loss(self, x: Tensor, condition: Condition, generator: torch.Generator) -> Tensor:
         """Mean error of the prediction over the steps that are not given (STOUTER eq. 19; "l1" for its text), scalar.

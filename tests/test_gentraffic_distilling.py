@@ -16,8 +16,10 @@ from gentraffic.distilling import DISTIL_PLAN, Distiller, Lesson, distil, pupil,
 from gentraffic.errors import WrongUse
 from gentraffic.features import Places
 from gentraffic.step_rows import score_steps, steps_table
+from samplers import Condition
 from samplers.diffwave import DiffWave
 from samplers.draw import draw, starting_noise
+from samplers.spectrum import fourier_basis
 
 PLAN = replace(DISTIL_PLAN, steps=60, batch=16, warmup=5, check_every=10, learning_rate=5e-3, ema=0.9)
 
@@ -70,25 +72,27 @@ def test_the_student_learns_its_teachers_answers(teacher: Bundle, places: list[P
     assert student.provenance["recommended_steps"] == 1
 
 
-def test_a_small_student_starts_from_the_identity(teacher: Bundle, places: list[Places]) -> None:
-    """Untrained, it hands back its noise in any cadence; trained, it nears its teacher from there."""
-    lesson = Lesson(channels=(8, 8), hours_per_token=4)
-    loop = Distiller(teacher, teacher.place(places[0]), lesson, PLAN, None)
-    loop.model.eval()
-    for step in range(6):
-        x, condition, generator = loop._batch(step)
-        noise = torch.randn(x.shape, generator=generator)
+def test_a_student_starts_from_the_path_of_the_spectrum(teacher: Bundle) -> None:
+    """Where its network answers nothing, it gives its noise the spectrum of the hours, and leaves finer noise alone."""
+    student = pupil(teacher.model, 1, 0).eval()
+    for part in (student.leave, *student.leave_detail.values()):
+        for weight in part.parameters():
+            torch.nn.init.zeros_(weight)
+    basis, period = fourier_basis()
+    power = torch.tensor(student.config["spectrum"], dtype=torch.float64).clamp(min=1e-3)[period]
+    for k in student.cadences:
+        noise = torch.randn((5, 168 * k), generator=torch.Generator().manual_seed(k))
+        time = torch.zeros(1, 168 * k, teacher.time().shape[1])
+        place = torch.zeros(5, student.config["place_dim"])
+        condition = Condition(place, time, torch.zeros(5, 2), torch.zeros(5, dtype=torch.long))
         with torch.no_grad():
-            drawn = solve(loop.model, condition, noise, 1)
-        open_ = slice(None) if condition.known is None else condition.known.isnan()
-        assert torch.allclose(drawn[open_], noise[open_], atol=1e-5)
-    before = error(loop, loop.model)
-    student, _ = distil(teacher, places, lesson=lesson, plan=PLAN)
-    assert student.model.config["channels"] == (8, 8)
-    assert student.model.config["hours_per_token"] == 4
-    assert error(loop, student.model) < 0.7 * before
-    with pytest.raises(WrongUse, match="a student of DiffWave has its teacher's size"):
-        pupil(DiffWave(), lesson, 0)
+            drawn = solve(student, condition, noise, 1).view(5, 168, k)
+        hours = (noise.view(5, 168, k)[..., 0].double() @ basis * power.sqrt()) @ basis.T
+        assert (drawn[..., 0] - hours).abs().max() < 0.01 * hours.std()  # the last time holds a trace of the series
+        torch.testing.assert_close(drawn[..., 1:], noise.view(5, 168, k)[..., 1:], atol=1e-5, rtol=0)
+    diffwave = DiffWave()
+    copied = pupil(diffwave, 1, 0)  # has no such part
+    assert all(torch.equal(a, b) for a, b in zip(copied.parameters(), diffwave.parameters(), strict=True))
 
 
 def test_a_killed_run_ends_with_the_same_bits(teacher: Bundle, places: list[Places], tmp_path: Path) -> None:
@@ -122,7 +126,7 @@ def test_the_command_writes_a_model_that_loads(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     save_bundle(teacher, tmp_path / "teacher", "# teacher\n\nof the tests")
-    words = ["distil", "--model", "teacher", "-o", "student", "--train-steps", "3", "--batch", "8", "--small"]
+    words = ["distil", "--model", "teacher", "-o", "student", "--train-steps", "3", "--batch", "8"]
     assert run(words) == 0, capsys.readouterr().err
     student = load_bundle(tmp_path / "student")
     assert student.provenance["recommended_steps"] == 1

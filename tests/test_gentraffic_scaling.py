@@ -54,6 +54,23 @@ def test_cosines_keep_the_energy_within_the_hour() -> None:
     np.testing.assert_allclose(from_cosines(parts), hours, atol=1e-12)
 
 
+def fading() -> Scaler:
+    return Scaler(mean=-0.3, spread=0.8, detail={"2": [0.3]}, fade={"2": [0.5, 0.4]})
+
+
+def test_busy_cells_and_hours_move_less_within_the_hour() -> None:
+    """The spread of what moves within the hour by hand: 0.3 exp(-0.5 level - 0.4 log of the hour)."""
+    hours = np.linspace(-1.4, 0.4, WEEK)  # logs of ratio + floor
+    x = np.stack([(hours + 0.3) / 0.8, np.ones(WEEK)], 1).reshape(1, -1).astype(np.float32)
+    for level, told in ((0.0, None), (0.0, np.array([np.nan])), (1.2, np.array([1.2])), (2.5, np.array([9.0]))):
+        ratio = fading().inverse(x, told).reshape(WEEK, 2) + 0.05
+        apart = np.log(ratio[:, 0] / ratio[:, 1]) / np.sqrt(2)
+        np.testing.assert_allclose(apart, 0.8 * 0.3 * np.exp(-0.5 * level - 0.4 * hours), rtol=2e-3)
+    ratio = np.random.default_rng(0).gamma(0.7, 1.4, (3, 2 * WEEK)).astype(np.float32)
+    level = np.array([-1.0, np.nan, 3.0])
+    np.testing.assert_allclose(fading().inverse(fading().forward(ratio, level), level), ratio, rtol=2e-5, atol=2e-6)
+
+
 def test_nothing_is_negative_or_without_bound() -> None:
     wild = np.linspace(-1e4, 1e4, WEEK, dtype=np.float32)[None]
     out = scaler().inverse(wild)

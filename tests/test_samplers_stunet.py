@@ -248,7 +248,7 @@ def test_hourly_means_pass_through_the_same_weights_at_every_cadence(k: int) -> 
         assert (moved - still).abs().max() > 0.01  # what moves within the hours is seen
 
 
-LONG = {"stouter": 60, "diffwave": 60}  # steps after which a town is learned
+LONG = {"stouter": 90, "diffwave": 60}  # steps after which a town is learned
 HOUR = torch.arange(WEEK) % 24
 WAVE = torch.cos(2 * torch.pi * HOUR / 24)
 CLOCK = torch.stack([WAVE, torch.sin(2 * torch.pi * HOUR / 24), torch.ones(WEEK), torch.zeros(WEEK)], 1)[None]
