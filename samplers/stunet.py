@@ -131,7 +131,8 @@ class STUNet(Sampler):
         self.loss_type = loss_type
         self.cadences = tuple(cadences)
         tokens = DAYS * HOURS // hours_per_token
-        self.series_at_once = 128 if tokens * channels[0] > 1024 else 256  # less than 1.4 MB for one activation
+        size = tokens * channels[0]  # of one activation, of which 1.4 MB at most are to be at hand
+        self.series_at_once = 128 if size > 1024 else 256 if size > 512 else 512
         kind = {"station": width, "time": width, "fusion": fusion}
         self.of_place = nn.Linear(place_dim, width)
         self.of_level = nn.Linear(2, width)
