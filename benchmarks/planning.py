@@ -41,7 +41,7 @@ from gentraffic.p1 import model_row, week_of
 from gentraffic.plan_deploy import Ground, coverage, plan_deploy
 from gentraffic.plan_prb import Radio, plan_prb, prb_outcome
 from gentraffic.plan_sleep import SleepCosts, plan_sleep, sleep_outcome
-from gentraffic.sampling import Recipe
+from gentraffic.recipe import FOMO, Recipe
 from gentraffic.schema import local_time
 from gentraffic.sources import read_milan_5x5
 from gentraffic.training import Plan
@@ -285,7 +285,7 @@ def main() -> None:
     milan = read_milan_5x5(args.data / "traffic" / "milan_5x5_internet_10min.csv")
     plan = replace(Plan(), seed=args.seed, **({"steps": 60, "warmup": 20} if args.quick else {}))
     fomo_plan = replace(FoMoPlan(), steps=steps, warmup=max(1, steps // 8), seed=args.seed)
-    recipe = Recipe(seed=args.seed, members=members, steps=2 if args.quick else Recipe.steps)
+    recipe = replace(FOMO, seed=args.seed, members=members, steps=2 if args.quick else FOMO.steps)
     users = users_of(args.data)
     if "stouter" in args.only and not finished(done, "stouter", -1):  # -1: Milan, which is in no fold
         milan_rows(milan, done, limit_s)
@@ -295,7 +295,9 @@ def main() -> None:
         parts = {s.network: split_source(s, 5, fold, args.seed) for s in sources if s.network in CITIES}
         if "stouter" in args.only and not finished(done, "stouter", fold):
             bundle, _ = fit_sampler([parts[s.network][0] if s.network in parts else s for s in sources], plan=plan)
-            drawn = model_row(bundle, contexts, parts, args.seed, recipe.steps, members=4 if args.quick else DRAWN)
+            drawn = model_row(
+                bundle, contexts, parts, args.seed, 2 if args.quick else None, members=4 if args.quick else DRAWN
+            )
             for city, (_, held) in parts.items():
                 city_rows(city, held, drawn[city], users[city](held.cell_id), done, fold, limit_s)
             keep(done, "stouter", fold, {})

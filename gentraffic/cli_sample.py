@@ -48,7 +48,9 @@ FILE = click.Path(path_type=Path)
     "--seed", type=COUNT, default=0, show_default=True, help="The same seed, model and place give the same bits."
 )
 @click.option("--steps", type=AT_LEAST_1, help="Solver steps. [default: what the model's card recommends]")
-@click.option("--solver", help="ddpm, ddim, dpm++ or unipc. [default: dpm++, or what the model's card recommends]")
+@click.option(
+    "--solver", help="ddpm, ddim, dpm++, dpm++h or unipc. [default: dpm++h, or what the model's card recommends]"
+)
 @click.option(
     "--guidance", type=NOT_NEGATIVE, default=1.0, show_default=True, help="Classifier-free guidance; 1 is none."
 )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from gentraffic import __version__
 from gentraffic.calendar import FIRST_DAY, Calendar, make_calendar
 from gentraffic.errors import BadInput, WrongUse
-from gentraffic.recipe import Recipe
+from gentraffic.recipe import FOMO, Recipe
 from gentraffic.schema import check_name
 from gentraffic.totals import Total, districts, fit_totals, parse_totals
 
@@ -92,11 +92,12 @@ class Request:
                 if asked not in (None, only):
                     raise WrongUse(f"{option} {asked}: this model was distilled for {only} alone; "
                                    "give --model stouter-base, or its teacher")  # fmt: skip
+        usual = FOMO if model.get("sampler") == "fomo" else Recipe()
         return Recipe(
             seed=self.seed,
             members=self.members,
-            steps=self.steps or int(model.get("recommended_steps", Recipe().steps)),
-            solver=self.solver or str(model.get("recommended_solver", Recipe().solver)),
+            steps=self.steps or int(model.get("recommended_steps", usual.steps)),
+            solver=self.solver or str(model.get("recommended_solver", usual.solver)),
             guidance=self.guidance,
             device=self.device,
             habits=self.habits,

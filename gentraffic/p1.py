@@ -25,6 +25,7 @@ from gentraffic.metrics import (
     level_spearman,
     p9999,
 )
+from gentraffic.recipe import Recipe
 from gentraffic.training_data import Source
 
 if TYPE_CHECKING:
@@ -87,10 +88,10 @@ def model_row(
     steps: int | None,
     *,
     members: int = MEMBERS,
-    solver: str = "dpm++",
+    solver: str = Recipe.solver,
 ) -> Members:
     """Members that a model draws for the held-out cells of each network, in the source's unit."""
-    from gentraffic.sampling import Recipe, draw_traffic
+    from gentraffic.sampling import draw_traffic
 
     out: Members = {}
     for name, (_, held) in parts.items():

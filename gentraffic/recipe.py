@@ -17,7 +17,10 @@ class Recipe:
     seed: int = 0
     members: int = 1
     steps: int = 7
-    solver: str = "dpm++"
+    solver: str = "dpm++h"
     guidance: float = 1.0
     device: str = "cpu"
     habits: str = ""
+
+
+FOMO = Recipe(steps=8, solver="dpm++")  # of a FoMo, whose figures were made so

@@ -57,7 +57,7 @@ def draw(
     *,
     seeds: NDArray[np.uint64],
     steps: int,
-    solver: str = "dpm++",
+    solver: str = "dpm++h",
     guidance: float = 1.0,
     mirrored: bool = False,
 ) -> Tensor:

@@ -42,7 +42,7 @@ def test_solving_is_drawing(teacher: Bundle, places: list[Places]) -> None:
         seeds = np.arange(2 * PLAN.batch, dtype=np.uint64).reshape(-1, 2)
         noise = starting_noise(seeds, condition.time.shape[1])
         with torch.no_grad():
-            for solver in ("ddim", "dpm++"):
+            for solver in ("ddim", "dpm++h"):
                 drawn = draw(loop.master, condition, seeds=seeds, steps=4, solver=solver)
                 assert torch.equal(solve(loop.master, condition, noise, 4, solver), drawn)
     out = solve(loop.model, condition, noise, 2)

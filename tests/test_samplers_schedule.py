@@ -12,7 +12,7 @@ from samplers import SOLVERS, Noise, draw
 from samplers.draw import starting_noise
 from samplers.schedule import PREDICTIONS, diffusion_target, identity_answer, make_solver, masked_mean
 
-ODE = ("ddim", "dpm++", "unipc")
+ODE = ("ddim", "dpm++", "dpm++h", "unipc")
 
 
 def alpha_bar(steps: int) -> Any:
@@ -76,7 +76,8 @@ def flow_error(solver: str, steps: int) -> float:
     ("solver", "order", "at", "last"),
     [
         ("ddim", 1, (16, 32, 64, 128), 0.02),
-        ("dpm++", 2, (4, 8, 16, 32, 64, 128), 0.002),
+        ("dpm++", 2, (16, 32, 64), 0.002),
+        ("dpm++h", 2, (4, 8, 16, 32, 64, 128), 0.002),
         ("unipc", 2, (8, 16, 32), 0.004),
     ],
 )
@@ -91,8 +92,9 @@ def test_solvers_converge_to_the_exact_flow_at_their_order(
 
 def test_eight_steps_of_a_good_solver_are_near_the_exact_flow() -> None:
     assert flow_error("unipc", 8) < 0.08  # with Karras' spacing of the steps 0.17
-    assert flow_error("dpm++", 8) < 0.02  # with diffusers' spacings and last step 0.03 and 0.14
-    assert flow_error("dpm++", 7) < 0.03
+    assert flow_error("dpm++", 8) < 0.04  # with Karras' 0.14
+    assert flow_error("dpm++h", 8) < 0.02
+    assert flow_error("dpm++h", 7) < 0.03
 
 
 def test_ddim_errs_less_with_every_further_step_whether_or_not_they_divide_the_chain() -> None:
