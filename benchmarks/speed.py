@@ -308,7 +308,8 @@ def matrix_rate(threads: int, rounds: int = 12) -> tuple[float, float]:
         return work
 
     best, best_clock = 0.0, 0.0
-    with one_thread(), ThreadPoolExecutor(threads) as pool:  # as samplers draw: one inside torch, calls side by side
+    # as samplers draw: one thread inside torch, calls side by side; MKL asks each thread anew how many it may use
+    with one_thread(), ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         for side in SIDES:
             jobs = [product(side) for _ in range(threads)]
             for _ in range(rounds):

@@ -192,7 +192,8 @@ def draw_blocks(
         for at in range(block.first, block.end, size)
     )
     whole = np.empty((0, 0), dtype=np.float32)
-    with one_thread(), ThreadPoolExecutor(threads) as pool:
+    # MKL asks each thread anew how many it may use
+    with one_thread(), ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         for (block, at, tile), values in _in_order(pool, lambda job: paint(region, brush, job[2]), jobs, threads):
             if at == block.first:
                 whole = np.empty((block.end - block.first, values.shape[1]), dtype=np.float32)
