@@ -117,6 +117,12 @@ def writing_folder(folder: Path, provenance: Mapping[str, Any], card: str) -> It
         raise BadInput(f"{folder} exists and is not a model folder; take another name")
     with replacing(folder, (folder.suffix,), folder=True) as temporary:
         yield temporary
+        for path in temporary.rglob(
+            "config.json"
+        ):  # diffusers notes where a part was read from: a path of this machine
+            config = json.loads(path.read_text(encoding="utf-8"))
+            config.pop("_name_or_path", None)
+            write_json(path, config)
         (temporary / "README.md").write_text(card, encoding="utf-8")
         hashes = {
             str(path.relative_to(temporary)): _sha256(path)

@@ -83,6 +83,14 @@ def test_the_hash_of_a_model_is_that_of_its_files(saved: Path, tiny_bundle: Bund
     assert load_bundle(tmp_path / "other").sha256 != load_bundle(saved).sha256
 
 
+def test_a_model_that_was_read_and_saved_names_no_path_of_the_machine(saved: Path, tmp_path: Path) -> None:
+    save_bundle(load_bundle(saved), tmp_path / "again", "card")
+    configs = sorted((tmp_path / "again").rglob("config.json"))
+    assert len(configs) == 3
+    assert not [path for path in configs if str(saved.parent) in path.read_text(encoding="utf-8")]
+    load_bundle(tmp_path / "again")
+
+
 def test_saving_replaces_an_older_model_as_a_whole(tiny_bundle: Bundle, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     save_bundle(tiny_bundle, folder, CARD)
