@@ -117,9 +117,8 @@ def writing_folder(folder: Path, provenance: Mapping[str, Any], card: str) -> It
         raise BadInput(f"{folder} exists and is not a model folder; take another name")
     with replacing(folder, (folder.suffix,), folder=True) as temporary:
         yield temporary
-        for path in temporary.rglob(
-            "config.json"
-        ):  # diffusers notes where a part was read from: a path of this machine
+        # diffusers notes where a part was read from: a path of this machine
+        for path in temporary.rglob("config.json"):
             config = json.loads(path.read_text(encoding="utf-8"))
             config.pop("_name_or_path", None)
             write_json(path, config)

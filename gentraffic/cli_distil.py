@@ -69,8 +69,7 @@ def distil(
     teacher = load_bundle(model)
     paths = context or tuple(CONTEXTS / f"{city}.nc" for city in bundled_cities())
     places = [read_places(read_context(path)) for path in paths]
-    usual = DISTIL_PLAN
-    plan = replace(usual, seed=seed, steps=train_steps or usual.steps, batch=batch or usual.batch)
+    plan = replace(DISTIL_PLAN, seed=seed, steps=train_steps or DISTIL_PLAN.steps, batch=batch or DISTIL_PLAN.batch)
     with progress("distilling", quiet=quiet) as tell:
         student, told = teach(
             teacher,

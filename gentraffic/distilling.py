@@ -38,10 +38,8 @@ PLACE_NOISE = 0.3  # on embeddings, so that the student serves places between th
 LEVEL_SPREAD = 1.2  # standard levels are drawn a little wider than they are
 LESSONS = 1000  # batches that the teacher draws; further steps go through them again
 LIKENESS_LESSONS = 4  # of each cadence
-SOLVER, TEACHERS_SOLVER = (
-    "ddim",
-    "dpm++h",
-)  # even steps of the log signal-to-noise put the second of two at the very end
+# even steps of the log signal-to-noise would put the second of two near the very end
+SOLVER, TEACHERS_SOLVER = "ddim", "dpm++h"
 
 
 @dataclass(frozen=True)

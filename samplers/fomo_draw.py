@@ -15,12 +15,8 @@ from torch import Tensor
 from samplers.fomo import FoMo, Scene
 from samplers.schedule import Noise, make_solver
 
-DETERMINISTIC = (
-    "dpm++",
-    "dpm++h",
-    "ddim",
-    "unipc",
-)  # all chance lies in the starting noise, which belongs to cell and step
+# all chance lies in the starting noise, which belongs to cell and step
+DETERMINISTIC = ("dpm++", "dpm++h", "ddim", "unipc")
 
 
 @torch.inference_mode()

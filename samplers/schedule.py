@@ -91,10 +91,9 @@ def _dpm_half(config: dict[str, Any], steps: int) -> Any:
     last = min(round(LAST_TIME * len(signal) / 1000 * min(1.0, FEW / steps)), len(signal) - steps)
     stops = signal[-1] + (signal[last] - signal[-1]) * np.linspace(0, 1, steps) ** BEND
     times = np.interp(-stops, -signal, np.arange(len(signal))).round().astype(int)
-    down = np.arange(steps)[::-1]
-    times = np.minimum(
-        np.maximum.accumulate((times - down)[::-1])[::-1] + down, len(signal) - steps + down
-    )  # no two alike
+    down = np.arange(steps)[::-1]  # of many steps, no two may be at one time
+    apart = np.maximum.accumulate((times - down)[::-1])[::-1] + down
+    times = np.minimum(apart, len(signal) - steps + down)
     solver.set_timesteps(timesteps=times.tolist())
     return solver
 
