@@ -9,9 +9,9 @@ from torch import Tensor, nn
 class SoftmaxAttention(nn.Module):
     """Multi-head softmax attention over the sequence (STOUTER eq. 13), residual: (B, n, C) -> (B, n, C).
 
-    On a CPU, products of heads as narrow as 6 are slow: here each head's queries stand below those of the one before,
-    zero outside the head's features, so that all heads are two full products. Half the time, for `heads` times the
-    multiplications.
+    On a CPU, products of heads as narrow as 6 are slow: here each head's keys and values stand below those of the one
+    before, zero outside the head's features, so that all heads are two full products. Half the time, for `heads` times
+    the multiplications.
     """
 
     own: Tensor
@@ -30,11 +30,13 @@ class SoftmaxAttention(nn.Module):
         """softmax(Q K^T / sqrt(d)) V, heads concatenated, W_O, added to the input."""
         b, n, c = x.shape
         q, k, v = self.qkv(self.norm(x)).chunk(3, -1)
-        queries = (q[:, None] * (self.own * (c // self.heads) ** -0.5)).reshape(b, self.heads * n, c)
+        keys = (k[:, None] * (self.own * (c // self.heads) ** -0.5)).reshape(b, self.heads * n, c)
+        values = (v[:, None] * self.own).reshape(b, self.heads * n, c)
         # exp(30) n fits float32, so no maximum need be taken off; what lies past 30 counts as 30
-        weight = (queries @ k.transpose(1, 2)).clamp(-30.0, 30.0).exp()
-        mixed = weight @ v / weight.sum(-1, keepdim=True)  # (B, heads n, C)
-        out: Tensor = x + self.out((mixed.view(b, self.heads, n, c) * self.own).sum(1))
+        weight = (q @ keys.transpose(1, 2)).clamp(-30.0, 30.0).exp()  # (B, n, heads n)
+        total = weight.view(b, n, self.heads, n).sum(-1, keepdim=True)
+        mixed = (weight @ values).view(b, n, self.heads, c // self.heads) / total
+        out: Tensor = x + self.out(mixed.view(b, n, c))
         return out
 
 

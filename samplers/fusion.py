@@ -126,6 +126,7 @@ class DecoupledFusion(nn.Module):
         return s + t
 
 
+Folded = tuple[Tensor, Tensor, Tensor]
 FUSIONS: dict[str, type[nn.Module]] = {
     "concat": ConcatFusion,  # the paper's own, eq. 16
     "weighted": WeightFusion,  # Table 6 WeightFu
@@ -133,6 +134,9 @@ FUSIONS: dict[str, type[nn.Module]] = {
     "cross-attention": CrossAttentionFusion,  # Table 6 CrossAtt
     "decoupled": DecoupledFusion,  # Table 6 DecFu
 }
+
+
+NARROW = 2  # hours of a sheet up to which one product takes less time than two convolutions
 
 
 class STFFM(nn.Module):
@@ -144,12 +148,30 @@ class STFFM(nn.Module):
         self.fusion = FUSIONS[fusion](station, time, c_out)
         self.step = nn.Linear(station, c_out)
         self.second = WeekConv(c_out, c_out, days, hours)
+        self._folded: tuple[object, Folded] | None = None
 
     def forward(self, x: Tensor, f_s: Tensor, f_t: Tensor, step: Tensor) -> Tensor:
         """x (B, n, C_in), F_s (B, S), F_t (1 or B, n, Q), step (B, S) -> (B, n, C_out)."""
-        inner = self.first(x)
         f_st = self.fusion(f_s, f_t, self.step(step))
-        return functional.elu(inner + self.second(inner + f_st))
+        if self.first.hours > NARROW or torch.is_grad_enabled() or torch.compiler.is_compiling():
+            inner = self.first(x)
+            return functional.elu(inner + self.second(inner + f_st))
+        straight, second, bias = self.folded()
+        out = torch.addmm(bias, x.flatten(1), straight).addmm_(f_st.flatten(1), second)
+        return functional.elu_(out).view(*x.shape[:2], -1)
+
+    def folded(self) -> Folded:
+        """C1 (I + C2), C2 and the bias: eq. 17 as x C1 (I + C2) + F_st C2 + bias, for drawing.
+
+        A small sheet is one row of a matrix, and the two convolutions of x are one product. Formed anew when a weight
+        has changed since.
+        """
+        weights = (*self.first.parameters(), *self.second.parameters())
+        now = [(w.data_ptr(), 0 if w.is_inference() else w._version) for w in weights]
+        if self._folded is None or self._folded[0] != now:
+            (c1, b1), (c2, b2) = self.first.as_matrix(), self.second.as_matrix()
+            self._folded = now, (torch.addmm(c1, c1, c2), c2, torch.addmv(b1 + b2, c2.T, b1))
+        return self._folded[1]
 
 
 def _spread(station: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:

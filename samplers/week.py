@@ -31,33 +31,35 @@ def helix_index(days: int, hours: int, reach: int = 1) -> Tensor:
     return ((day * hours + hour) % (days * hours)).flatten()
 
 
-NARROW = 2  # hours of a sheet on which oneDNN's convolutions take twice the time of a product
-
-
 class WeekConv(nn.Module):
     """A 3 x 3 convolution over the helix: (B, days * hours, C_in) -> (B, days * hours, C_out)."""
 
     index: Tensor
-    around: Tensor
 
     def __init__(self, c_in: int, c_out: int, days: int, hours: int) -> None:
         super().__init__()
         self.days, self.hours = days, hours
         self.conv = nn.Conv2d(c_in, c_out, 3)
         self.register_buffer("index", helix_index(days, hours), persistent=False)
-        place, apart = torch.arange(days * hours)[:, None], torch.arange(-1, 2)
-        around = (place + (hours * apart[:, None] + apart).flatten()) % (days * hours)
-        self.register_buffer("around", around.flatten(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve; channels stay last in memory, which is where the CPU kernels are fastest."""
-        b, n, c = x.shape
-        if self.hours <= NARROW and not self.training:  # in training by the module: Opacus looks at its calls
-            near = x.index_select(1, self.around).view(b, n, 9 * c)
-            return functional.linear(near, self.conv.weight.permute(0, 2, 3, 1).flatten(1), self.conv.bias)
+        b, _, c = x.shape
         padded = x.index_select(1, self.index).view(b, self.days + 2, self.hours + 2, c)
         out: Tensor = self.conv(padded.permute(0, 3, 1, 2))  # a view: channels-last
         return out.permute(0, 2, 3, 1).reshape(b, self.days * self.hours, -1)
+
+    def as_matrix(self) -> tuple[Tensor, Tensor]:
+        """The same as a product: (n C_in, n C_out) and the bias (n C_out,), where n is days * hours."""
+        n, weight, bias = self.days * self.hours, self.conv.weight, self.conv.bias
+        assert bias is not None  # nn.Conv2d's default
+        tap = torch.arange(-1, 2, device=weight.device)
+        place = torch.arange(n, device=weight.device)[:, None]
+        source = (place + (self.hours * tap[:, None] + tap).flatten()) % n  # (n, 9): where each tap of a place looks
+        out = weight.new_zeros(n * n, *weight.permute(1, 0, 2, 3).shape[:2])
+        taps = weight.permute(2, 3, 1, 0).flatten(0, 1)  # (9, C_in, C_out)
+        out.index_add_(0, (source * n + place).flatten(), taps.repeat(n, 1, 1))
+        return out.view(n, n, *taps.shape[1:]).transpose(1, 2).reshape(n * taps.shape[1], -1), bias.repeat(n)
 
 
 class HourMerge(nn.Module):

@@ -142,6 +142,28 @@ def test_stffm_is_eq_17(name: str) -> None:
     assert block(x, f_s, f_t, step).shape == (B, N, C)
 
 
+def test_a_narrow_sheet_is_drawn_by_products_that_equal_its_convolutions() -> None:
+    block = STFFM(3, C, 7, 2, station=S, time=Q, fusion="concat").double()
+    g = torch.Generator().manual_seed(4)
+    f_s, f_t, step = (torch.randn(shape, generator=g).double() for shape in ((B, S), (1, 14, Q), (B, S)))
+    x = torch.randn(B, 14, 3, generator=g).double()
+
+    def same() -> None:
+        learning = block(x, f_s, f_t, step).detach()  # with gradients: two convolutions
+        with torch.no_grad():
+            torch.testing.assert_close(block(x, f_s, f_t, step), learning, rtol=0, atol=1e-12)
+
+    same()
+    kept = block._folded
+    same()
+    assert block._folded is kept  # formed once
+    with torch.no_grad():  # as an optimiser moves weights, and as a moving average is put in
+        block.first.conv.weight.mul_(1.5)
+    same()
+    block.load_state_dict({name: value + 0.1 for name, value in block.state_dict().items()})
+    same()
+
+
 def test_fusions_have_weights_of_one_size() -> None:
     counts = {name: sum(p.numel() for p in kind(32, 32, 32).parameters()) for name, kind in FUSIONS.items()}
     assert max(counts.values()) < 4 * min(counts.values()), counts
