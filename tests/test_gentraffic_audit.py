@@ -354,7 +354,11 @@ def test_what_a_model_needs_is_asked_for(
 
 @pytest.mark.slow
 def test_a_model_that_learned_its_cells_by_heart_is_caught_by_its_loss() -> None:
-    """600 steps on 24 cells with nothing in the way: neither noise nor gaps in the condition, nor weight decay."""
+    """600 steps on 24 cells with nothing in the way: neither noise nor gaps in the condition, nor weight decay.
+
+    The network has room to remember, 2 hours per position and no spectrum taken off: STUNet as it is by default, at a
+    third of the multiplications, remembers less (an AUC of 0.59 after these steps, of 0.76 after twice as many).
+    """
     from gentraffic.audit_statistics import auc_of
     from gentraffic.fitting import Design, fit_sampler
     from gentraffic.training import Plan
@@ -363,7 +367,8 @@ def test_a_model_that_learned_its_cells_by_heart_is_caught_by_its_loss() -> None
     seen = np.random.default_rng(0).permutation(48) < 24
     plan = Plan(steps=600, batch=24, warmup=20, check_every=600, weight_decay=0, place_noise=0, place_keep=1,
                 level_noise=0, level_keep=1, network_keep=1)  # fmt: skip
-    bundle, _ = fit_sampler([every.only(np.flatnonzero(seen))], design=Design(), plan=plan)
+    roomy = Design(channels=(32, 48), hours_per_token=2, use_spectrum=False)
+    bundle, _ = fit_sampler([every.only(np.flatnonzero(seen))], design=roomy, plan=plan)
     losses = audit_model.cell_losses(bundle, every)
     found = auc_of(-losses[seen], -losses[~seen])
     assert found.value > 0.75
