@@ -23,8 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic.errors import BadInput, BadModel
-from gentraffic.features import Places, fit_scale
-from gentraffic.level import LevelModel, both
+from gentraffic.features import Places, Scale, fit_scale
+from gentraffic.level import LevelModel
+from gentraffic.mapped import rows_of_file
 from gentraffic.model_list import MODELS
 from gentraffic.model_list import names as bundled_models
 from gentraffic.scaling import Scaler, Usual
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from graphs.graphmae import GraphMAE
     from samplers import Sampler
 
+BLOCK = 65_536  # cells whose features are standardised at a time
 FOLDERS = {"stouter": "stunet"}  # of the sampler's network; `network` where not named here
 
 
@@ -59,9 +61,12 @@ class Bundle:
         """The time embedding F_t of the 168 hours of the week (STOUTER eq. 1): (168, Q)."""
         return time_embedding(self.temporal)
 
-    def place(self, places: Places) -> NDArray[np.float32]:
-        """The station embedding F_s (STOUTER eq. 2) of every cell of a context: (cells, P)."""
-        return place_embedding(self.station, places, self.levels)
+    def place(self, places: Places, path: Path | None = None) -> NDArray[np.float32]:
+        """The station embedding F_s (STOUTER eq. 2) of every cell of a context: (cells, P).
+
+        path: a .npy file to write them to, which is then mapped: a country's are not held in memory.
+        """
+        return place_embedding(self.station, places, self.levels, path)
 
 
 def time_embedding(temporal: GraphMAE) -> torch.Tensor:
@@ -76,16 +81,35 @@ def time_embedding(temporal: GraphMAE) -> torch.Tensor:
 def station_features(places: Places, levels: LevelModel | None) -> NDArray[np.float32]:
     """Node features of the station graph: log POI counts standardised in their network, or else in their region."""
     known = levels.networks.get(places.network) if levels is not None else None
-    if known is not None:
-        return known.scale(both(places.counts, places.around))[:, :8].astype(np.float32)
-    return fit_scale((places.before or places).counts)(places.counts).astype(np.float32)
+    counts = places.counts
+    if known is None:
+        scale = fit_scale((places.before or places).counts)
+    else:
+        scale = Scale(known.scale.mean[: counts.shape[1]], known.scale.spread[: counts.shape[1]])
+    out = np.empty(counts.shape, dtype=np.float32)
+    for at in range(0, len(out), BLOCK):  # a country has millions of rows
+        out[at : at + BLOCK] = scale(counts[at : at + BLOCK])
+    return out
 
 
-def place_embedding(station: GraphMAE, places: Places, levels: LevelModel | None) -> NDArray[np.float32]:
-    """F_s (cells, P) of a whole context."""
-    from graphs.tiles import embed_stations
+def place_embedding(
+    station: GraphMAE, places: Places, levels: LevelModel | None, path: Path | None = None
+) -> NDArray[np.float32]:
+    """F_s (cells, P) of a whole context. Where `path` is given, that .npy file, which holds them, mapped."""
+    from graphs.tiles import embedded_squares
 
-    return embed_stations(station, places.xy_m, station_features(places, levels))
+    shape = (len(places.counts), int(station.config["hidden_channels"]))
+    squares = embedded_squares(station, places.xy_m, station_features(places, levels))
+    if path is None:
+        out = np.empty(shape, dtype=np.float32)
+        for rows, values in squares:
+            out[rows] = values
+        return out
+    with rows_of_file(path, shape) as file:
+        for rows, values in squares:
+            file[rows] = values
+    mapped: NDArray[np.float32] = np.load(path, "r", allow_pickle=False)
+    return mapped
 
 
 def save_bundle(bundle: Bundle, folder: Path, card: str) -> None:

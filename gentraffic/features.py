@@ -6,7 +6,9 @@ same features whichever others are drawn beside it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,7 +45,7 @@ class Scale:
 def fit_scale(columns: Floats) -> Scale:
     """The mean and spread of a region; the spread of few cells is shrunk towards 0.5 with the weight of 16 cells."""
     n = len(columns)
-    variance = columns.var(axis=0) if n else np.zeros(columns.shape[1])
+    variance = np.array([column.var() if n else 0.0 for column in columns.T])
     mean = columns.mean(axis=0) if n else np.zeros(columns.shape[1])
     return Scale(mean, np.sqrt((n * variance + 16 * 0.25) / (n + 16)))
 
@@ -52,20 +54,25 @@ def fit_scale(columns: Floats) -> Scale:
 class Places:
     """What is known of the cells of one context, before standardisation.
 
-    counts: (cells, 8) log1p of the POI counts. around: (cells, 8) log1p of their Gaussian mean within AROUND_M.
-    density: (cells, 3) log mean count of all POIs around, at RADII_M. sites: (cells, 2) log density of known
-    base-station sites around, at SITE_RADII_M; None where not known.
+    counts: (cells, 8) log1p of the POI counts. density: (cells, 3) log mean count of all POIs
+    around, at RADII_M. sites: (cells, 2) log density of known base-station sites around, at SITE_RADII_M; None where
+    not known.
     xy_m: (cells, 2) metres. network: the measured network that the cells belong to, "" if none. before: what-if: the
     same cells before a change, whose means and spreads standardise these, so that a local change stays local.
     """
 
     counts: Floats
-    around: Floats
     density: Floats
     sites: Floats | None
     xy_m: Floats
     network: str
     before: Places | None = None
+
+    @cached_property
+    def around(self) -> Floats:
+        """(cells, 8) log1p of the Gaussian mean of the counts within AROUND_M: only measured networks ask for it."""
+        mean = smooth_density(np.rint(np.expm1(self.counts)), self.xy_m, AROUND_M)
+        return np.log1p(mean, out=mean)
 
 
 def read_places(context: xr.Dataset) -> Places:
@@ -75,21 +82,21 @@ def read_places(context: xr.Dataset) -> Places:
         names = [name for name in ("poi_count", "stations") if name in context]
         old = context.drop_vars([f"{name}{BEFORE}" for name in names])
         before = read_places(old.assign({name: context[f"{name}{BEFORE}"] for name in names}))
-    raw = context["poi_count"].values.astype(np.float64)  # a country has millions of rows: few copies are made
+    raw = context["poi_count"].values  # a country has millions of rows: few copies are made
     xy = np.stack([context["x"].values, context["y"].values], axis=1).astype(np.float64, copy=False)
-    total = raw.sum(axis=1)
-    usual_total = total if before is None else context[f"poi_count{BEFORE}"].values.astype(np.float64).sum(axis=1)
+    total = raw.sum(axis=1).astype(np.float64)
+    usual_total = total if before is None else context[f"poi_count{BEFORE}"].values.sum(axis=1).astype(np.float64)
     sites = None
     if "stations" in context:
         known = np.nan_to_num(context["stations"].values.astype(np.float64))
         usual = known if before is None else np.nan_to_num(context[f"stations{BEFORE}"].values.astype(np.float64))
         if usual.sum() > 0:
             sites = np.stack([_log_density(known, xy, r, usual) for r in SITE_RADII_M], axis=1)
-    around = smooth_density(raw, xy, AROUND_M)
+    density = np.stack([_log_density(total, xy, r, usual_total) for r in RADII_M], axis=1)
+    counts = raw.astype(np.float64)
     return Places(
-        counts=np.log1p(raw, out=raw),
-        around=np.log1p(around, out=around),
-        density=np.stack([_log_density(total, xy, r, usual_total) for r in RADII_M], axis=1),
+        counts=np.log1p(counts, out=counts),
+        density=density,
         sites=sites,
         xy_m=xy,
         network=str(context.attrs.get("network", "")),
@@ -135,32 +142,36 @@ def smooth_density(values: Floats, xy_m: Floats, radius_m: float) -> Floats:
     """
     pitch = radius_m / 2
     low = np.floor(xy_m.min(axis=0) / pitch) - 1
-    place = xy_m / pitch - low - 0.5
-    whole, part = np.floor(place).astype(np.int64), place - np.floor(place)
+    part = xy_m / pitch - low - 0.5
+    whole = np.floor(part).astype(np.int64)
+    part -= whole
     slots = _compact(whole)
     shape = (int(slots[:, 0].max()) + 2, int(slots[:, 1].max()) + 2)
-    corners = [
-        (np.abs(1 - i - part[:, 0]) * np.abs(1 - j - part[:, 1]), (slots[:, 0] + i) * shape[1] + slots[:, 1] + j)
-        for i in (0, 1)
-        for j in (0, 1)
-    ]
-    cells = np.maximum(_shared_out(np.ones(len(xy_m)), corners, shape), 1e-12)
+
+    def corners() -> Iterator[tuple[Floats, NDArray[np.int64]]]:
+        for i, j in ((0, 0), (0, 1), (1, 0), (1, 1)):  # one at a time: a country has millions of rows
+            share = np.abs(1 - i - part[:, 0]) * np.abs(1 - j - part[:, 1])
+            yield share, (slots[:, 0] + i) * shape[1] + slots[:, 1] + j
+
+    def shared_out(values: Floats) -> Floats:
+        """Values (cells,) shared out over the corners' pixels, smoothed, and read back there: (cells,)."""
+        from scipy import ndimage
+
+        raster = np.zeros(shape[0] * shape[1])
+        for share, at in corners():
+            raster += np.bincount(at, share * values, len(raster))
+        width = np.sqrt(4 - 1 / 3)  # of 2 pixels; sharing out and reading back widen by the variance 1/6 each
+        smooth = ndimage.gaussian_filter(raster.reshape(shape), width, mode="constant", truncate=TRUNCATE).ravel()
+        back = np.zeros(len(values))
+        for share, at in corners():
+            back += share * smooth[at]
+        return back
+
+    cells = np.maximum(shared_out(np.ones(len(xy_m))), 1e-12)
     density = np.empty(values.shape)
     for column, out in zip(values.reshape(len(values), -1).T, density.reshape(len(values), -1).T, strict=True):
-        np.divide(_shared_out(column, corners, shape), cells, out=out)
+        np.divide(shared_out(column), cells, out=out)
     return density
-
-
-def _shared_out(values: Floats, corners: list[tuple[Floats, NDArray[np.int64]]], shape: tuple[int, int]) -> Floats:
-    """Values (cells,) shared out over the corners' pixels, smoothed, and read back there: (cells,)."""
-    from scipy import ndimage
-
-    pixels = np.concatenate([at for _, at in corners])
-    raster = np.bincount(pixels, np.concatenate([share * values for share, _ in corners]), shape[0] * shape[1])
-    width = np.sqrt(4 - 1 / 3)  # of 2 pixels; sharing out and reading back widen by the variance 1/6 each
-    smooth = ndimage.gaussian_filter(raster.reshape(shape), width, mode="constant", truncate=TRUNCATE).ravel()
-    back: Floats = sum((share * smooth[at] for share, at in corners), start=np.zeros(len(values)))
-    return back
 
 
 def _compact(bins: NDArray[np.int64], gap: int = 20) -> NDArray[np.int64]:

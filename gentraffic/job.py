@@ -115,12 +115,19 @@ def part_of(out: Path) -> Path:
 
 
 def save_job(folder: Path, order: Order, region: Region, time: Any) -> None:
-    """Write the arrays, then job.json, with their hashes and those of the template of the store."""
+    """Write the arrays, then job.json, with their hashes and those of the template of the store.
+
+    Embeddings that lie in a file of the folder become the file of their name.
+    """
     ids = region.ids if region.ids.dtype.kind in "iu" else region.ids.astype(str)
     arrays = dict(zip(ARRAYS, (ids, region.place, region.log_level, region.level, time), strict=True))
     hashes = {}
     for name, values in arrays.items():
-        np.save(folder / f"{name}.npy", values, allow_pickle=False)
+        path = folder / f"{name}.npy"
+        if isinstance(values, np.memmap) and values.filename is not None:
+            os.replace(values.filename, path)
+        else:
+            np.save(path, values, allow_pickle=False)
         hashes[f"{name}.npy"] = file_sha256(folder / f"{name}.npy")
     template = [path for path in (folder / "store").rglob("*") if path.is_file() and path.parent.name != "store"]
     for path in (folder / "attrs.json", *template):

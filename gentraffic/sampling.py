@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -121,10 +122,11 @@ def prepare(
     *,
     cells: Sequence[int] | None = None,
     history: History | None = None,
+    embeddings: Path | None = None,
 ) -> tuple[Region, Brush]:
     """All that drawing needs of a place and of a model: features and levels come from the whole context.
 
-    Raises as `draw_traffic`.
+    embeddings: a .npy file to hold `Region.place` in, instead of memory. Raises as `draw_traffic`.
     """
     check_recipe(bundle, calendar, recipe)
     if history is not None and not bundle.model.config.get("use_profile"):
@@ -140,7 +142,7 @@ def prepare(
     ids = context["cell_id"].values
     with one_thread():
         places = read_places(context)
-        f_s = bundle.place(places)[rows]
+        f_s = bundle.place(places, embeddings)[rows]
         time = bundle.time()
     count = len(f_s)
     known = np.full(count, -1) if history is None else history.rows(ids)[rows]

@@ -37,6 +37,7 @@ from gentraffic.job import (
     save_job,
     write_marker,
 )
+from gentraffic.mapped import let_go
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -74,7 +75,8 @@ def begin(
             else:
                 (folder / name).unlink(missing_ok=True)
         folder.mkdir(exist_ok=True)
-        region, brush = prepare(bundle(), context, order.calendar(), order.recipe, cells=rows)
+        held = folder / "embeddings.npy"
+        region, brush = prepare(bundle(), context, order.calendar(), order.recipe, cells=rows, embeddings=held)
         order = replace(order, network=brush.network)
         _write_template(template(), order, folder / "store")
         if order.totals:
@@ -83,6 +85,7 @@ def begin(
                 np.lib.format.write_array_header_1_0(stream, {"descr": "<f4", "fortran_order": False, "shape": shape})
                 stream.truncate(stream.tell() + 4 * order.values)
         save_job(folder, order, region, brush.time.numpy())
+        held.unlink(missing_ok=True)  # still there where rows in another order were copied from it
     return order
 
 
@@ -120,6 +123,7 @@ def draw_tasks(folder: Path, numbers: Iterable[int], threads: int | None = None)
         with _writing(folder):
             put = _put_raw if order.totals else _put
             kept.append(put(folder, order, block, values))
+            let_go(region.ids, region.place, region.log_level, region.level)
             if len(kept) == len(order.tasks()[number]):
                 write_marker(folder / _marks(order) / f"{number}.json", {"blocks": kept})
                 kept = []

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from graphs.graphmae import GraphMAE
 from graphs.station import RADIUS_M, station_graph
 
-MOST_EDGES = 1_500_000  # directed, in one square with its halo: about 150 MB while it is embedded
+MOST_EDGES = 600_000  # directed, in one square with its halo: about 60 MB while it is embedded
 
 Blocks = NDArray[np.int64]
 
@@ -31,13 +31,26 @@ def embed_stations(
     Equal to embedding the graph of all of them, up to rounding; and just that where it has at most about `most_edges`
     edges. Memory is that of one square and of the result. Raises ValueError as `station_graph`.
     """
-    xy, x = np.asarray(xy_m, dtype=np.float64), np.asarray(features, dtype=np.float32)
-    out = np.empty((len(x), model.config["hidden_channels"]), dtype=np.float32)
-    for inner, rows in squares(xy, radius_m, model.config["layers"] + 1, most_edges):
-        graph = station_graph(xy[rows], x[rows], radius_m)
-        out[rows[inner]] = model.embed(graph.x, graph.edge_index).numpy()[inner]
-        del graph
+    xy = np.asarray(xy_m, dtype=np.float64)
+    out = np.empty((len(xy), model.config["hidden_channels"]), dtype=np.float32)
+    for rows, values in embedded_squares(model, xy, features, radius_m, most_edges):
+        out[rows] = values
     return out
+
+
+def embedded_squares(
+    model: GraphMAE,
+    xy_m: NDArray[np.float64],
+    features: ArrayLike,
+    radius_m: float = RADIUS_M,
+    most_edges: int = MOST_EDGES,
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    """Yield the same square by square: (rows, their embeddings), every row once."""
+    x = np.asarray(features, dtype=np.float32)
+    for inner, rows in squares(xy_m, radius_m, model.config["layers"] + 1, most_edges):
+        graph = station_graph(xy_m[rows], x[rows], radius_m)
+        yield rows[inner], model.embed(graph.x, graph.edge_index).numpy()[inner]
+        del graph
 
 
 def squares(

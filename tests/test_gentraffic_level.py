@@ -19,14 +19,15 @@ from gentraffic.level import LOCATION, NOISE, OWN, SHARED, SMOOTH, LevelModel, M
 def places_of(counts: NDArray[Any], around: NDArray[Any], network: str) -> Places:
     n = len(counts)
     rng = np.random.default_rng(n)
-    return Places(
+    places = Places(
         counts=counts,
-        around=around,
         density=rng.normal(size=(n, 3)),
         sites=None,
         xy_m=np.stack([np.arange(n) * 250.0, np.zeros(n)], 1),
         network=network,
     )
+    places.__dict__["around"] = around  # where the cached property keeps what it finds
+    return places
 
 
 def networks(cells: tuple[int, ...] = (48, 40), seed: int = 0) -> list[Measured]:
