@@ -213,12 +213,19 @@ def test_no_pickle_is_ever_loaded(copy: Path, tiny_bundle: Bundle) -> None:
         load_bundle(copy)
 
 
-def test_place_embeddings_come_from_the_whole_context(tiny_bundle: Bundle) -> None:
+def test_place_embeddings_come_from_the_whole_context(
+    tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     places = read_places(context(120))
     whole = tiny_bundle.place(places)
     assert whole.shape == (120, 32)
     assert whole.dtype == np.float32
     np.testing.assert_array_equal(whole, place_embedding(tiny_bundle.station, places, tiny_bundle.levels))
+    held = tiny_bundle.place(places, tmp_path / "held.npy")
+    assert isinstance(held, np.memmap)
+    np.testing.assert_array_equal(held, whole)
+    monkeypatch.setattr("gentraffic.bundle.BLOCK", 50)  # features in blocks that do not divide the cells
+    np.testing.assert_array_equal(tiny_bundle.place(places), whole)
     moved = read_places(context(120).assign(poi_count=context(120)["poi_count"] * 3))
     assert np.abs(tiny_bundle.place(moved) - whole).max() > 0.01
 
