@@ -198,7 +198,7 @@ def brief(rows: dict[str, list[Any]]) -> str:
     lines = ["| row | folds | sd | nc | nj |", "|---|---|---|---|---|"]
     for name, folds in rows.items():
         texts = [
-            " / ".join(f"{np.concatenate([f[city][m] for f in folds]).mean():.4f}" for m in metrics)
+            " / ".join(f"{np.concatenate([f[city][m] for f in folds]).mean():.5f}" for m in metrics)
             if all(city in f for f in folds)
             else "-"
             for city in CITIES
@@ -206,7 +206,7 @@ def brief(rows: dict[str, list[Any]]) -> str:
         lines.append(f"| {name} | {len(folds)} | " + " | ".join(texts) + " |")
     for name, told in load_bundle("stouter-base").provenance["metrics"].items():
         if name not in rows:
-            texts = [" / ".join(f"{told[city][m]:.4f}" for m in metrics) for city in CITIES]
+            texts = [" / ".join(f"{told[city][m]:.5f}" for m in metrics) for city in CITIES]
             lines.append(f"| {name} (provenance of stouter-base) | 5 | " + " | ".join(texts) + " |")
     return "\n".join(lines)
 

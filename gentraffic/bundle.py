@@ -96,17 +96,13 @@ def place_embedding(
     station: GraphMAE, places: Places, levels: LevelModel | None, path: Path | None = None
 ) -> NDArray[np.float32]:
     """F_s (cells, P) of a whole context. Where `path` is given, that .npy file, which holds them, mapped."""
-    from graphs.tiles import embedded_squares
+    from graphs.tiles import embed_stations, embedded_squares
 
-    shape = (len(places.counts), int(station.config["hidden_channels"]))
-    squares = embedded_squares(station, places.xy_m, station_features(places, levels))
+    features = station_features(places, levels)
     if path is None:
-        out = np.empty(shape, dtype=np.float32)
-        for rows, values in squares:
-            out[rows] = values
-        return out
-    with rows_of_file(path, shape) as file:
-        for rows, values in squares:
+        return embed_stations(station, places.xy_m, features)
+    with rows_of_file(path, (len(features), int(station.config["hidden_channels"]))) as file:
+        for rows, values in embedded_squares(station, places.xy_m, features):
             file[rows] = values
     mapped: NDArray[np.float32] = np.load(path, "r", allow_pickle=False)
     return mapped
