@@ -54,9 +54,8 @@ def fit_scale(columns: Floats) -> Scale:
 class Places:
     """What is known of the cells of one context, before standardisation.
 
-    counts: (cells, 8) log1p of the POI counts. density: (cells, 3) log mean count of all POIs
-    around, at RADII_M. sites: (cells, 2) log density of known base-station sites around, at SITE_RADII_M; None where
-    not known.
+    counts: (cells, 8) log1p of the POI counts. density: (cells, 3) log mean count of all POIs around, at RADII_M.
+    sites: (cells, 2) log density of known base-station sites around, at SITE_RADII_M; None where not known.
     xy_m: (cells, 2) metres. network: the measured network that the cells belong to, "" if none. before: what-if: the
     same cells before a change, whose means and spreads standardise these, so that a local change stays local.
     """

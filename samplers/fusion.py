@@ -149,6 +149,7 @@ class STFFM(nn.Module):
         self.step = nn.Linear(station, c_out)
         self.second = WeekConv(c_out, c_out, days, hours)
         self._folded: tuple[object, Folded] | None = None
+        self._of: list[Tensor] = []
 
     def forward(self, x: Tensor, f_s: Tensor, f_t: Tensor, step: Tensor) -> Tensor:
         """x (B, n, C_in), F_s (B, S), F_t (1 or B, n, Q), step (B, S) -> (B, n, C_out)."""
@@ -171,6 +172,7 @@ class STFFM(nn.Module):
         if self._folded is None or self._folded[0] != now:
             (c1, b1), (c2, b2) = self.first.as_matrix(), self.second.as_matrix()
             self._folded = now, (torch.addmm(c1, c1, c2), c2, torch.addmv(b1 + b2, c2.T, b1))
+            self._of = [w.detach() for w in weights]  # while they are held, no other tensor has their addresses
         return self._folded[1]
 
 
