@@ -52,7 +52,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 PLAN_MINUTES = 2.0  # of one core: what the steps of gentraffic.training.PLANS take
 P2_FOLDS, P2_MEMBERS = 2, 100
-MANY = 100  # members of one more row of the full model: with so many, how they are spread no longer matters
+MANY = 100  # members of one more row of each sampler: with so many, how they are spread no longer matters
 NEAR_M = 3000.0  # of Milan, what lies so near to the measured cells
 
 
@@ -142,9 +142,9 @@ def run_p1(rows: Rows, args: argparse.Namespace) -> None:
             rows.add("p1", name + key, p1.score(members, parts), told)
             if args.keep is not None:
                 keep(args.keep, name, fold, members, parts)
-            if args.many and name == "stouter":
+            if args.many and name in SAMPLERS:
                 members = p1.model_row(bundle, contexts, parts, args.seed, None, members=MANY)
-                rows.add("p1", f"stouter, {MANY} members{key}", p1.score(members, parts))
+                rows.add("p1", f"{name}, {MANY} members{key}", p1.score(members, parts))
 
 
 def run_p2(rows: Rows, args: argparse.Namespace) -> None:
@@ -268,7 +268,7 @@ def main() -> None:
     parser.add_argument("--rows", nargs="*", help="rows to run: 'naive' or names of samplers and variants")
     parser.add_argument("--fold", type=int, nargs="*", help="folds to run, all by default")
     parser.add_argument("--minutes", type=float, default=PLAN_MINUTES, help="core-minutes of one fit")
-    parser.add_argument("--many", action="store_true", help=f"P1: stouter with {MANY} members as well")
+    parser.add_argument("--many", action="store_true", help=f"P1: samplers with {MANY} members as well")
     parser.add_argument("--keep", type=Path, help="P1: folder for what is drawn, to score all folds together")
     parser.add_argument("--seed", type=int, default=0, help="of the folds and of training")
     parser.add_argument("--table-only", action="store_true", help="print what is finished")

@@ -45,7 +45,9 @@ def conditional_levels(
     out = drawn.copy()
     out[have] = log - np.log(unit)
     if not have.all():
-        out[~have] += krige(seen - (drawn - centre)[have], places.xy_m[have], places.xy_m[~have])
+        doubt = levels.doubt(places)
+        field = (seen - (drawn - centre)[have]) / doubt[have]
+        out[~have] += doubt[~have] * krige(field, places.xy_m[have], places.xy_m[~have])
     return out, unit
 
 

@@ -6,7 +6,9 @@ form. Levels are drawn first; STUNet then draws the week of a cell of that level
 In a network that was measured: log level = mean of the network + w . p + r, where p are the standardised log POI counts
 of the cell in the eight categories and w = w_shared + w_network is a ridge whose two parts have variances
 SHARED and OWN (a Bayesian linear model; locations share a random effect, so that sixteen cells of one place do not
-count as sixteen places). r is drawn from the residuals of locations that were left out.
+count as sixteen places). r is drawn from the residuals of locations that were left out, whose spread follows the
+expected level exponentially (multiplicative heteroscedasticity: Harvey, Econometrica 44:461, 1976): how much a quiet
+place carries is less sure than how much a busy one does, and it also says less of the weights.
 
 In a network that nobody measured, categories mislead (AMap and OSM count different things): log level = SPREAD (k a +
 sqrt(1 - k^2) z) with the activity index a of `gentraffic.features` and z normal.
@@ -26,6 +28,8 @@ from gentraffic.features import Floats, Places, Scale, activity_index, fit_scale
 SHARED, OWN, SMOOTH = 0.15, 0.35, 0.15  # prior variances, chosen by five folds over locations among some thirty
 REACH, AROUND = 0.8, 0.5  # length scale of the smooth part, in root mean squared spreads; weight of what stands around
 LOCATION, NOISE = 0.3, 0.7  # variances of a location's and of a cell's own effect, relative to the network's
+SLOPE = 1.0  # prior standard deviation of how the log spread of residuals follows the expected level
+ROUNDS = 2  # of fitting the weights and the spread in turn; a third moves neither
 QUANTILES = 101
 
 
@@ -35,8 +39,9 @@ class NetworkLevel:
 
     mean, spread: of log mean traffic over live cells (log of the source's unit). scale: of the log POI counts and of
     those around (16 columns). weights: (8,) linear part. points: (n, 16), pull: (n,) the smooth part. residual:
-    quantiles of the left-out residuals. highest: log level that no draw exceeds.
-    mean_traffic: the mean cell's traffic, in the source's unit: relative traffic 1.
+    quantiles of the left-out residuals, each over `doubt` of its cell. highest: log level that no draw exceeds.
+    mean_traffic: the mean cell's traffic, in the source's unit: relative traffic 1. slope: of the log spread of
+    residuals over the expected level. lowest_centre, highest_centre: the expected levels that it was fitted on.
     """
 
     mean: float
@@ -48,6 +53,14 @@ class NetworkLevel:
     residual: Floats
     highest: float
     mean_traffic: float
+    slope: float = 0.0
+    lowest_centre: float = 0.0
+    highest_centre: float = 0.0
+
+    def doubt(self, centre: Floats) -> Floats:
+        """How far the level of a cell of that expected level over the network's mean may be off: a factor, (cells,)."""
+        out: Floats = np.exp(self.slope * np.clip(centre, self.lowest_centre, self.highest_centre))
+        return out
 
     def centre(self, places: Places) -> Floats:
         """Expected log level over the network's mean: (cells,)."""
@@ -105,8 +118,17 @@ class LevelModel:
 
         share = np.linspace(0.0, 1.0, len(model.residual))
         residual = np.interp(norm.cdf(z), share, model.residual)
-        log: Floats = np.minimum(centre + self.inflate * residual, model.highest - np.log(model.mean_traffic))
+        doubt = model.doubt(centre - (model.mean - np.log(model.mean_traffic))) if self.places else 1.0
+        apart = self.inflate * doubt * residual
+        log: Floats = np.minimum(centre + apart, model.highest - np.log(model.mean_traffic))
         return log
+
+    def doubt(self, places: Places) -> Floats:
+        """How far the level of each cell may be off, beside that of others in its network: a factor, (cells,)."""
+        model = self.networks.get(places.network)
+        if model is None or not self.places or not model.slope:
+            return np.ones(len(places.counts))
+        return model.doubt(model.centre(places))
 
     def standard(self, places: Places, log_relative: Floats) -> Floats:
         """Log relative levels as STUNet takes them: standardised within the network, same shape."""
@@ -165,18 +187,23 @@ def fit_levels(measured: Sequence[Measured], *, inflate: float = 1.0, places: bo
     group = group.ravel()
     same = net[:, None] == net[None, :]
     kernel = p @ p.T / 8 * (SHARED + OWN * same) + SMOOTH * near(x, x) * same
-    noise = NOISE * np.eye(len(y)) + LOCATION * (group[:, None] == group[None, :])
-    inverse = np.linalg.inv(kernel + noise)
-    alpha = inverse @ y
-    residual = np.empty_like(y)
-    for g in np.unique(group):  # leave-one-location-out residuals in closed form: r_g = (K^-1)_gg^-1 (K^-1 y)_g
-        at = np.flatnonzero(group == g)
-        residual[at] = np.linalg.solve(inverse[np.ix_(at, at)], alpha[at])
+    within = NOISE * np.eye(len(y)) + LOCATION * (group[:, None] == group[None, :])
+    factor, slopes = np.ones(len(y)), np.zeros(len(measured))
+    for _ in range(ROUNDS):
+        inverse = np.linalg.inv(kernel + factor[:, None] * within * factor[None, :])
+        alpha = inverse @ y
+        residual = left_out(inverse, alpha, group)
+        centre = y - residual
+        for i in range(len(measured)) if places else ():
+            mine = net == i
+            slopes[i] = fit_slope(centre[mine], residual[mine], len(np.unique(group[mine])))
+            apart = np.exp(slopes[i] * centre[mine])
+            factor[mine] = apart / np.sqrt((apart**2).mean())
     networks = {}
     for i, m in enumerate(measured):
         mine = net == i
         weights = (SHARED * p.T @ alpha + OWN * p[mine].T @ alpha[mine]) / 8
-        kept = residual[mine] if places else y[mine]
+        kept = residual[mine] / np.exp(slopes[i] * centre[mine]) if places else y[mine]
         networks[m.network] = NetworkLevel(
             mean=float(centres[i]),
             spread=float(spreads[i]),
@@ -187,10 +214,42 @@ def fit_levels(measured: Sequence[Measured], *, inflate: float = 1.0, places: bo
             residual=np.quantile(kept, np.linspace(0, 1, QUANTILES)),
             highest=float(log[i].max() + 0.3),
             mean_traffic=float(m.level.mean()),
+            slope=float(slopes[i]),
+            lowest_centre=float(centre[mine].min()),
+            highest_centre=float(centre[mine].max()),
         )
     places_per = np.array([len(np.unique(m.location)) for m in measured], dtype=np.float64)
     spread = float((spreads * places_per).sum() / places_per.sum())
     return LevelModel(networks, spread=spread, inflate=inflate, places=places)
+
+
+def left_out(inverse: Floats, alpha: Floats, group: NDArray[np.int64]) -> Floats:
+    """Residuals of refits without each group, in closed form: r_g = (K^-1)_gg^-1 (K^-1 y)_g.
+
+    inverse: (n, n) K^-1 of the covariance of y, noise included. alpha: (n,) K^-1 y. group: (n,). Returns (n,).
+    """
+    residual = np.empty_like(alpha)
+    for g in np.unique(group):
+        at = np.flatnonzero(group == g)
+        residual[at] = np.linalg.solve(inverse[np.ix_(at, at)], alpha[at])
+    return residual
+
+
+def fit_slope(centre: Floats, residual: Floats, locations: int) -> float:
+    """The most likely b where residuals (n,) are normal with spread s exp(b centre), for any s, and b is N(0, SLOPE^2).
+
+    The likelihood counts locations, not cells. Convex: a log of a sum of exponentials, a line and a parabola.
+    """
+    from scipy.optimize import minimize_scalar
+
+    if not residual.any():
+        return 0.0
+
+    def cost(b: float) -> float:
+        spread = np.log((residual**2 * np.exp(-2 * b * centre)).mean()) / 2
+        return float(locations * (spread + b * centre.mean()) + (b / SLOPE) ** 2 / 2)
+
+    return float(minimize_scalar(cost, bounds=(-2.0, 2.0), method="bounded").x)
 
 
 def both(counts: Floats, around: Floats) -> Floats:

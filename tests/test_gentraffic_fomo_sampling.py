@@ -9,11 +9,14 @@ from bundle_examples import context
 from fomo_examples import tiny_fomo, world
 
 from gentraffic.errors import WrongUse
+from gentraffic.features import fit_scale, read_places
 from gentraffic.fomo_bundle import FoMoBundle, load_fomo
 from gentraffic.fomo_level import conditional_levels, krige
 from gentraffic.fomo_sampling import Field, draw_field
 from gentraffic.fomo_tiles import PHASES, closure, fade, layings, starts
+from gentraffic.level import LOCATION, NOISE, LevelModel, NetworkLevel, both
 from gentraffic.model_list import names
+from gentraffic.noise import LATTICE_M
 from gentraffic.sampling import Recipe
 
 NAN = np.float32(np.nan)
@@ -142,8 +145,6 @@ def test_weeks_follow_each_other_and_cells_keep_the_level_that_was_drawn(bundle:
     place = context(20)
     drawn = draw_field(bundle, field(place, 3 * 168), Recipe(steps=3))[0]
     weeks = drawn.reshape(20, 3, 168).mean(2)
-    from gentraffic.features import read_places
-
     places = read_places(place)
     log, unit = conditional_levels(bundle.levels, places, list(range(20)), 0, 0, np.full(20, np.nan))
     assert unit == 1.0
@@ -171,8 +172,6 @@ def test_kriging_gives_the_value_where_a_neighbour_knows_and_nothing_far_off() -
 
 
 def test_levels_of_measured_cells_are_theirs_and_tell_of_their_neighbours(bundle: FoMoBundle) -> None:
-    from gentraffic.features import read_places
-
     places = read_places(context(64, seed=5))
     measured = np.full(64, np.nan)
     measured[::2] = 40 * np.exp(np.random.default_rng(0).normal(0, 0.5, 32))
@@ -180,6 +179,40 @@ def test_levels_of_measured_cells_are_theirs_and_tell_of_their_neighbours(bundle
     np.testing.assert_allclose(np.exp(log[::2]) * unit, measured[::2], rtol=1e-6)
     more, _ = conditional_levels(bundle.levels, places, list(range(64)), 0, 1, measured * 3)
     np.testing.assert_allclose(more, log, atol=1e-9)  # in whatever units
+
+
+def test_what_a_neighbour_tells_is_stretched_where_levels_are_in_doubt() -> None:
+    """Against the Gaussian conditional of the whole covariance, diag(doubt) C diag(doubt)."""
+    places = replace(read_places(context(16, seed=5)), network="uomo-x")
+    cells = 16
+    part = NetworkLevel(
+        mean=1.0,
+        spread=1.0,
+        scale=fit_scale(both(places.counts, places.around)),
+        weights=np.linspace(-0.3, 0.4, 8),
+        points=np.zeros((1, 16)),
+        pull=np.zeros(1),
+        residual=np.zeros(3),  # members do not scatter: what is seen is all that moves
+        highest=99.0,
+        mean_traffic=float(np.e),
+        slope=-0.8,
+        lowest_centre=-9.0,
+        highest_centre=9.0,
+    )
+    levels = LevelModel({"uomo-x": part})
+    centre = levels.relative(places)[0]
+    doubt = np.exp(-0.8 * part.centre(places))
+    assert doubt.max() / doubt.min() > 1.5
+    have = np.arange(cells) % 2 == 0
+    measured = np.where(have, 7 * np.exp(centre + np.random.default_rng(1).normal(0, 0.5, cells)), np.nan)
+    log, unit = conditional_levels(levels, places, list(range(cells)), 0, 1, measured)
+    seen = np.log(measured[have] / unit) - centre[have]
+    apart = np.linalg.norm(places.xy_m[:, None] - places.xy_m[None], axis=-1)
+    whole = LOCATION * np.exp(-apart / LATTICE_M) + NOISE * np.eye(cells)
+    whole = doubt[:, None] * whole * doubt
+    told = whole[np.ix_(~have, have)] @ np.linalg.solve(whole[np.ix_(have, have)], seen)
+    np.testing.assert_allclose(log[~have], centre[~have] + told, atol=1e-9)
+    assert np.abs(told).max() > 0.03
 
 
 @pytest.mark.slow

@@ -13,7 +13,22 @@ from scipy import stats
 from sklearn.linear_model import Ridge
 
 from gentraffic.features import Places, activity_index
-from gentraffic.level import LOCATION, NOISE, OWN, SHARED, SMOOTH, LevelModel, Measured, both, fit_levels, near
+from gentraffic.level import (
+    LOCATION,
+    NOISE,
+    OWN,
+    SHARED,
+    SLOPE,
+    SMOOTH,
+    LevelModel,
+    Measured,
+    both,
+    fit_levels,
+    fit_slope,
+    near,
+)
+
+GRID = np.linspace(-2, 2, 2001)  # of slopes
 
 
 def places_of(counts: NDArray[Any], around: NDArray[Any], network: str) -> Places:
@@ -30,24 +45,32 @@ def places_of(counts: NDArray[Any], around: NDArray[Any], network: str) -> Place
     return places
 
 
-def networks(cells: tuple[int, ...] = (48, 40), seed: int = 0) -> list[Measured]:
-    """Cells in locations of four, whose log level follows their counts, their location and chance."""
+def networks(cells: tuple[int, ...] = (48, 40), seed: int = 0, uneven: float = 0.0) -> list[Measured]:
+    """Cells in locations of four, whose log level follows their counts, their location and chance.
+
+    uneven: how the log of the spread of chance follows what counts say.
+    """
     rng = np.random.default_rng(seed)
     out = []
     shared = rng.normal(0, 0.4, 8)
     for i, n in enumerate(cells):
         counts = np.log1p(rng.poisson(rng.gamma(1.0, 4.0, (n, 1)), (n, 8)).astype(float))
         location = np.repeat(np.arange(n // 4), 4)
-        log = counts @ (shared + rng.normal(0, 0.2, 8)) + rng.normal(0, 0.5, n // 4)[location] + rng.normal(0, 0.6, n)
+        said = counts @ (shared + rng.normal(0, 0.2, 8))
+        chance = rng.normal(0, 0.5, n // 4)[location] + rng.normal(0, 0.6, n)
+        log = said + np.exp(uneven * (said - said.mean())) * chance
         around = counts * 0.5 + rng.normal(0, 0.3, (n, 8)).clip(-0.5, 0.5) + 0.5
         out.append(Measured(f"network-{i}", counts, around, np.exp(log + 3.0 * i), location))
     return out
 
 
-def design(measured: list[Measured], model: LevelModel) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], int]:
-    """Weight space: (cells, weights) of prior variance 1, centred log levels, group of each cell, location columns.
+Refit = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
 
-    Columns: shared weights, own weights of each network, the smooth part (a Cholesky factor), locations (the last).
+
+def refits(measured: list[Measured], model: LevelModel) -> Refit:
+    """Expected log levels over each network's mean, left-out residuals and slopes, from ridges in weight space.
+
+    Columns of variance 1: shared weights, own weights of each network, the smooth part (a Cholesky factor), locations.
     """
     blocks, logs = [], []
     for m in measured:
@@ -60,39 +83,72 @@ def design(measured: list[Measured], model: LevelModel) -> tuple[NDArray[Any], N
     group = np.concatenate([m.location + f for m, f in zip(measured, first, strict=True)])
     own = [np.where((net == i)[:, None], x[:, :8], 0.0) * np.sqrt(OWN / 8) for i in range(len(measured))]
     kernel = near(x, x) * (net[:, None] == net[None, :]) + 1e-10 * np.eye(len(x))
-    columns = [x[:, :8] * np.sqrt(SHARED / 8), *own, np.sqrt(SMOOTH) * np.linalg.cholesky(kernel)]
+    known = np.concatenate([x[:, :8] * np.sqrt(SHARED / 8), *own, np.sqrt(SMOOTH) * np.linalg.cholesky(kernel)], 1)
     effects = np.eye(group.max() + 1)[group] * np.sqrt(LOCATION)
-    return np.concatenate([*columns, effects], 1), y, group, effects.shape[1]
+    doubt, slopes = np.ones(len(y)), np.zeros(len(measured))
+
+    def centre(keep: NDArray[Any]) -> NDArray[Any]:
+        """A new place has no location effect yet. Cells in doubt weigh less, and so does their location's effect."""
+        phi = np.concatenate([known, doubt[:, None] * effects], 1)
+        fitted = Ridge(alpha=NOISE, fit_intercept=False, solver="svd").fit(phi[keep], y[keep], 1 / doubt[keep] ** 2)
+        out: NDArray[Any] = known @ fitted.coef_[: known.shape[1]]
+        return out
+
+    for _ in range(2):
+        left_out, expected = np.empty_like(y), centre(np.ones(len(y), dtype=bool))
+        for g in np.unique(group):
+            left_out[group == g] = (y - centre(group != g))[group == g]
+        for i in range(len(measured)):
+            mine, c = left_out[net == i], (y - left_out)[net == i]
+            normal = [
+                len(np.unique(group[net == i])) / len(c) * stats.norm.logpdf(mine, 0, s * np.exp(b * c)).sum()
+                - (b / SLOPE) ** 2 / 2
+                for b in GRID
+                for s in [np.sqrt(np.mean((mine / np.exp(b * c)) ** 2))]
+            ]
+            slopes[i] = GRID[np.argmax(normal)]
+            doubt[net == i] = np.exp(slopes[i] * c)
+            doubt[net == i] /= np.sqrt((doubt[net == i] ** 2).mean())
+    return expected, left_out, slopes
 
 
-def test_expected_levels_are_those_of_the_bayesian_regression() -> None:
-    measured = networks()
+@pytest.mark.parametrize("uneven", [0.0, -0.5, 0.4])
+def test_the_level_model_is_a_bayesian_regression_refitted_without_each_location(uneven: float) -> None:
+    measured = networks(uneven=uneven)
     model = fit_levels(measured)
-    phi, y, _, effects = design(measured, model)
-    fitted = Ridge(alpha=NOISE, fit_intercept=False, solver="svd").fit(phi, y)
-    expected = phi[:, :-effects] @ fitted.coef_[:-effects]  # a new place has no location effect yet
-    got = np.concatenate([model.networks[m.network].centre(places_of(m.counts, m.around, m.network)) for m in measured])
-    np.testing.assert_allclose(got, expected, atol=2e-3)  # features are kept to four decimals
-    assert np.corrcoef(got, y)[0, 1] > 0.5
-
-
-def test_residuals_are_those_of_refits_without_each_location() -> None:
-    measured = networks()
-    model = fit_levels(measured)
-    phi, y, group, effects = design(measured, model)
-    left_out = np.empty_like(y)
-    for g in np.unique(group):
-        keep = group != g
-        fitted = Ridge(alpha=NOISE, fit_intercept=False, solver="svd").fit(phi[keep], y[keep])
-        left_out[~keep] = y[~keep] - phi[~keep, :-effects] @ fitted.coef_[:-effects]
+    expected, residual, slopes = refits(measured, model)
     at = 0
-    for m in measured:
-        mine = left_out[at : at + len(m.level)]
-        at += len(m.level)
-        residual = model.networks[m.network].residual
-        np.testing.assert_allclose(residual, np.quantile(mine, np.linspace(0, 1, len(residual))), atol=2e-3)
-    inside = y - phi @ Ridge(alpha=NOISE, fit_intercept=False, solver="svd").fit(phi, y).coef_
-    assert left_out.std() > 1.2 * inside.std()  # what was left out is harder than what was learned
+    for i, m in enumerate(measured):
+        mine = slice(at, at := at + len(m.level))
+        part = model.networks[m.network]
+        assert part.slope == pytest.approx(slopes[i], abs=2e-3)  # a step of the grid
+        centre = part.centre(places_of(m.counts, m.around, m.network))
+        np.testing.assert_allclose(centre, expected[mine], atol=3e-3)  # features are kept to four decimals
+        assert np.corrcoef(centre, np.log(m.level))[0, 1] > 0.5
+        left_out = np.log(m.level) - part.mean - residual[mine]
+        assert part.lowest_centre == pytest.approx(left_out.min(), abs=3e-3)
+        assert part.highest_centre == pytest.approx(left_out.max(), abs=3e-3)
+        scaled = residual[mine] / np.exp(slopes[i] * left_out)
+        np.testing.assert_allclose(part.residual, np.quantile(scaled, np.linspace(0, 1, 101)), atol=1e-2)
+        inside = np.log(m.level) - part.mean - centre
+        assert residual[mine].std() > inside.std()  # what was left out is harder than what was learned
+
+
+def test_the_slope_of_a_known_spread_is_found_and_a_few_locations_are_not_believed() -> None:
+    rng = np.random.default_rng(0)
+    for slope in (-0.6, 0.0, 0.4):
+        found = []
+        for _ in range(40):
+            centre = rng.normal(0.2, 1.0, 400)
+            found.append(fit_slope(centre, rng.normal(0, 0.7 * np.exp(slope * centre)), 400))
+        assert np.mean(found) == pytest.approx(slope, abs=0.03)
+        assert np.std(found) == pytest.approx(1 / np.sqrt(2 * 400), rel=0.4)  # Fisher's information of b is 2 n var(c)
+    centre = np.linspace(-1, 1, 60)
+    residual = np.exp(-1.5 * centre) * np.where(np.arange(60) % 2, 1.0, -1.0)
+    alone, many = (fit_slope(centre, residual, locations) for locations in (1, 1000))
+    assert many == pytest.approx(-1.5, abs=0.01)
+    assert -1.0 < alone < 0.0
+    assert fit_slope(centre, np.zeros(60), 5) == 0.0
 
 
 def test_near_is_one_for_equals_and_falls_with_distance() -> None:
@@ -118,28 +174,48 @@ def test_levels_of_more_cells_than_fit_at_once_are_those_of_each() -> None:
 
 
 def test_draws_follow_the_quantiles_of_the_residuals() -> None:
-    measured = networks()
+    measured = networks(uneven=-0.5)
     model = fit_levels(measured)
     m, part = measured[0], model.networks["network-0"]
+    assert part.slope < -0.2
     places = places_of(m.counts, m.around, "network-0")
-    middle = part.mean - np.log(part.mean_traffic) + part.centre(places)
+    centre = part.centre(places)
+    middle = part.mean - np.log(part.mean_traffic) + centre
+    doubt = np.exp(part.slope * np.clip(centre, part.lowest_centre, part.highest_centre))
+    np.testing.assert_allclose(model.doubt(places), doubt)
+    assert np.ptp(np.log(doubt)) > 0.3
     median = model.draw(places, np.zeros((1, len(m.level))))
-    np.testing.assert_allclose(median[0], middle + part.residual[50])
+    np.testing.assert_allclose(median[0], middle + doubt * part.residual[50])
     for q in (0.05, 0.25, 0.77):
         z = np.full((1, len(m.level)), stats.norm.ppf(q))
-        expected = middle + np.interp(q, np.linspace(0, 1, 101), part.residual)
+        expected = middle + doubt * np.interp(q, np.linspace(0, 1, 101), part.residual)
         np.testing.assert_allclose(
             model.draw(places, z)[0], np.minimum(expected, part.highest - np.log(part.mean_traffic))
         )
     far = model.draw(places, np.full((1, len(m.level)), 5.0))
     assert np.exp(far.max()) <= np.exp(part.highest) / part.mean_traffic * (1 + 1e-9)
     wide = replace(model, inflate=2.0).draw(places, np.zeros((1, len(m.level))))
-    np.testing.assert_allclose(wide[0], middle + 2 * part.residual[50])
+    np.testing.assert_allclose(wide[0], middle + 2 * doubt * part.residual[50])
+    nowhere = places_of(m.counts, m.around, "")
+    np.testing.assert_array_equal(model.doubt(nowhere), 1.0)
 
 
-def test_intervals_cover_what_was_left_out() -> None:
-    """Fitted on some networks of one world, 90% intervals hold 90% of places that the fit never saw."""
-    everything = networks((400,), seed=3)[0]
+def test_a_model_of_before_spreads_were_uneven_draws_as_it_did() -> None:
+    m = networks()[0]
+    model = fit_levels([m])
+    old = model.to_json()
+    for key in ("slope", "lowest_centre", "highest_centre"):
+        old["networks"]["network-0"].pop(key)
+    back, part = LevelModel.from_json(json.loads(json.dumps(old))), model.networks["network-0"]
+    places = places_of(m.counts, m.around, "network-0")
+    low = back.draw(places, np.full((1, len(m.level)), stats.norm.ppf(0.25)))
+    np.testing.assert_allclose(low[0], part.mean - np.log(part.mean_traffic) + part.centre(places) + part.residual[25])
+
+
+@pytest.mark.parametrize("uneven", [0.0, -0.35])
+def test_intervals_cover_what_was_left_out(uneven: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """90% intervals hold 90% of places that the fit never saw, in the quiet half and in the busy one."""
+    everything = networks((400,), seed=3, uneven=uneven)[0]
     train, test = everything.location < 70, everything.location >= 70
     parts = [
         Measured("world", everything.counts[w], everything.around[w], everything.level[w], everything.location[w])
@@ -147,9 +223,21 @@ def test_intervals_cover_what_was_left_out() -> None:
     ]
     model = fit_levels(parts[:1])
     places = places_of(parts[1].counts, parts[1].around, "world")
-    low, high = model.draw(places, stats.norm.ppf([[0.05], [0.95]]) * np.ones((2, test.sum())))
+    quiet = model.relative(places)[0] < np.median(model.relative(places)[0])
     truth = np.log(parts[1].level / model.networks["world"].mean_traffic)
-    assert 0.8 < ((truth >= low) & (truth <= high)).mean() < 0.98
+
+    def covered(model: LevelModel, where: NDArray[Any]) -> float:
+        low, high = model.draw(places, stats.norm.ppf([[0.05], [0.95]]) * np.ones((2, test.sum())))
+        return float(((truth >= low) & (truth <= high))[where].mean())
+
+    assert 0.8 < covered(model, quiet | ~quiet) < 0.98
+    if uneven:
+        assert 0.8 < covered(model, quiet) < 0.98
+        assert 0.8 < covered(model, ~quiet) < 0.99
+        monkeypatch.setattr("gentraffic.level.SLOPE", 1e-3)
+        even = fit_levels(parts[:1])  # one spread for all is too narrow for quiet places and too wide for busy ones
+        assert covered(even, quiet) < covered(model, quiet) - 0.03
+        assert covered(even, ~quiet) > covered(model, ~quiet)
 
 
 def test_without_places_the_counts_do_not_count() -> None:
