@@ -20,7 +20,7 @@ holds one location of nj.
 ABOUT_MEMBERS = """
 The members of this model are spread evenly (levels) and in antithetic pairs (shapes), and the twenty of
 `knn-20` are twenty different cells; the fair `crps` takes members for independent draws and flatters both by a few
-percent. The row with 100 members is nearly free of that. `true level x bootstrap-shape` is told the level: read
+percent. Rows with 100 members are nearly free of that. `true level x bootstrap-shape` is told the level: read
 `crps_shape` against it. Without the temporal graph no hour can be told from another, which is harsher than in the
 paper; without the station graph neither levels nor shapes look at the place.
 """.strip()
@@ -124,9 +124,10 @@ def model_card(name: str, provenance: dict[str, Any], judged: str, evidence: str
         "",
         "- In a network that was measured, levels follow its own POI categories and shapes its own habits. Elsewhere",
         "  levels follow how much stands around a cell (0.5, 1 and 2 km), and known sites where the context has them.",
+        "  Where POIs say little of traffic, ranges elsewhere are too narrow: see `benchmarks/unmeasured.py`.",
         "- Member 0 (the control) has the most likely levels; its map is smoother than a real one. Ask for 20 members",
         "  to see the spread.",
-        "- All training networks are Chinese or Milanese, at most 30 days, without holidays marked. Events, seasons",
+        "- It knows the networks named above, over the days that were given, without holidays marked. Events, seasons",
         "  and growth are not modelled. Neighbours share part of their level's surprise, not their hourly noise.",
         "- Not a privacy mechanism: weights come from few cells. For private traffic, audit before sharing.",
         "",
