@@ -187,10 +187,14 @@ def fit_levels(measured: Sequence[Measured], *, inflate: float = 1.0, places: bo
     group = group.ravel()
     same = net[:, None] == net[None, :]
     kernel = p @ p.T / 8 * (SHARED + OWN * same) + SMOOTH * near(x, x) * same
-    within = NOISE * np.eye(len(y)) + LOCATION * (group[:, None] == group[None, :])
+    together = group[:, None] == group[None, :]
     factor, slopes = np.ones(len(y)), np.zeros(len(measured))
     for _ in range(ROUNDS):
-        inverse = np.linalg.inv(kernel + factor[:, None] * within * factor[None, :])
+        covariance = np.multiply.outer(LOCATION * factor, factor)
+        covariance *= together  # in place: thousands of cells make these the largest arrays of a fit
+        covariance += kernel
+        covariance.flat[:: len(y) + 1] += NOISE * factor**2
+        inverse = np.linalg.inv(covariance)
         alpha = inverse @ y
         residual = left_out(inverse, alpha, group)
         centre = y - residual
