@@ -30,15 +30,18 @@ from gentraffic.atomic import replacing
 from gentraffic.bundle import load_bundle
 from gentraffic.cli_options import CONTEXTS
 from gentraffic.files import read_context
-from gentraffic.fitting import Design, fit_sampler, split_source
+from gentraffic.fitting import Design, fit_sampler, plan_for, split_source
 from gentraffic.importing import read_uomo
 from gentraffic.metrics import acf_error, bootstrap_interval, jsd_hist
 from gentraffic.sources import MILAN_CELLS, read_beijing, read_milan_5x5
-from gentraffic.training import PLANS
 from gentraffic.training_data import Source, read_source
 
 CITIES = ("uomo-sd", "uomo-nc", "uomo-nj")
-SAMPLERS: dict[str, dict[str, Any]] = {name: {"sampler": name} for name in ("stouter", "vae", "tcn-gan", "diffwave")}
+RIVALS = ("vae", "tcn-gan", "diffwave")
+SAMPLERS: dict[str, dict[str, Any]] = {  # as `gentraffic fit` makes them: rivals draw levels too, as published
+    "stouter": {},
+    **{name: {"sampler": name, "own_level": True} for name in RIVALS},
+}
 VARIANTS: dict[str, dict[str, Any]] = {
     "stouter, no temporal graph": {"use_time": False},
     "stouter, no station graph": {"use_place": False},
@@ -48,7 +51,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
         f"stouter, graphs {layer}": {"temporal_layer": layer, "station_layer": layer}
         for layer in ("gin", "gcn", "gat", "sage")
     },
-    **{f"{name}, own level": {"sampler": name, "own_level": True} for name in SAMPLERS},
+    "stouter, own level": {"own_level": True},
+    **{f"{name}, stouter's levels": {"sampler": name} for name in RIVALS},
 }
 PLAN_MINUTES = 2.0  # of one core: what the steps of gentraffic.training.PLANS take
 P2_FOLDS, P2_MEMBERS = 2, 100
@@ -112,7 +116,7 @@ class Rows:
 
 def fit(design: Design, train: list[Source], args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     """A bundle within the budget, and what is to be told of it."""
-    plan = PLANS[design.sampler]
+    plan = plan_for(design)
     steps = 20 if args.quick else max(20, round(plan.steps * args.minutes / PLAN_MINUTES))
     plan = replace(plan, steps=steps, warmup=min(plan.warmup, steps // 10), seed=args.seed)
     began = time.process_time()
@@ -162,7 +166,8 @@ def run_p2(rows: Rows, args: argparse.Namespace) -> None:
                 for row in ("climatology", "earlier weeks", "usual week"):
                     rows.add("p2", row + key, {n: p2.score(drawn[n][row], later[n]) for n in later})
             elif name in SAMPLERS:
-                bundle, told = fit(Design(**SAMPLERS[name], use_profile=True), train, args)
+                design = Design(sampler=name, use_profile=True)  # a past tells the level
+                bundle, told = fit(design, train, args)
                 count = 2 if args.quick else P2_MEMBERS
                 members = {n: p2.model_row(bundle, part, args.seed, count) for n, part in later.items()}
                 rows.add("p2", name + key, {n: p2.score(members[n], later[n]) for n in later}, told)

@@ -100,7 +100,10 @@ def cell_losses(bundle: Bundle, source: Source, seed: int = 0) -> Floats:
     if not isinstance(model, Denoiser):
         raise BadModel(f"a {bundle.sampler!r} model has no denoising loss, which the attacks on the model need")
     if bundle.scaler.own_level:
-        raise BadModel("a model that draws levels itself is audited by its samples alone: leave out --model")
+        raise BadModel(
+            "a model that draws levels itself is audited by its samples alone: leave out --model, or fit it with "
+            "--level model"
+        )
     cells, days = source.ratio.shape[:2]
     weeks = days // 7
     hourly = source.ratio.reshape(cells, days, 24, source.per_hour).mean(axis=3)[:, : weeks * 7]

@@ -25,6 +25,18 @@ percent. Rows with 100 members are nearly free of that. `true level x bootstrap-
 paper; without the station graph neither levels nor shapes look at the place.
 """.strip()
 
+MODEL_LEVELS = (
+    "- In a network that was measured, levels follow its own POI categories and shapes its own habits. Elsewhere",
+    "  levels follow how much stands around a cell (0.5, 1 and 2 km), and known sites where the context has them.",
+    "  Where POIs say little of traffic, ranges elsewhere are too narrow: see `benchmarks/unmeasured.py`.",
+    "- Member 0 (the control) has the most likely levels; its map is smoother than a real one. Ask for 20 members",
+    "  to see the spread.",
+)
+OWN_LEVELS = (
+    "- The network draws the level of a cell with its week, from the place, as this baseline's paper does: what",
+    "  `gentraffic fit --level model` replaces by a level model. Member 0 is a draw like the others.",
+)
+
 
 def provenance_of(
     traffic: Sequence[Path], context: Sequence[Path], told: dict[str, Any], scores: dict[str, Any]
@@ -122,11 +134,7 @@ def model_card(name: str, provenance: dict[str, Any], judged: str, evidence: str
     lines += [
         "## What to trust and what not",
         "",
-        "- In a network that was measured, levels follow its own POI categories and shapes its own habits. Elsewhere",
-        "  levels follow how much stands around a cell (0.5, 1 and 2 km), and known sites where the context has them.",
-        "  Where POIs say little of traffic, ranges elsewhere are too narrow: see `benchmarks/unmeasured.py`.",
-        "- Member 0 (the control) has the most likely levels; its map is smoother than a real one. Ask for 20 members",
-        "  to see the spread.",
+        *(OWN_LEVELS if known["design"].get("own_level") else MODEL_LEVELS),
         "- It knows the networks named above, over the days that were given, without holidays marked. Events, seasons",
         "  and growth are not modelled. Neighbours share part of their level's surprise, not their hourly noise.",
         "- Not a privacy mechanism: weights come from few cells. For private traffic, audit before sharing.",
@@ -138,7 +146,8 @@ def model_card(name: str, provenance: dict[str, Any], judged: str, evidence: str
 def _built(known: dict[str, Any]) -> list[str]:
     """What the model is made of, for its card."""
     design, weights = known["design"], known["parameters"]
-    graphs = "GraphMAE over the hours of the week and over the stations, a level model"
+    graphs = "GraphMAE over the hours of the week and over the stations"
+    graphs += "" if design.get("own_level") else ", a level model"
     if design.get("sampler", "stouter") != "stouter":
         return [f"A baseline: {graphs}, and {design['sampler']} ({weights:,} weights)."]
     return [

@@ -10,6 +10,7 @@ from click.core import ParameterSource
 
 from gentraffic.cli_fit_private import DP_OPTIONS, check_private, fit_private
 from gentraffic.cli_options import COMMON, COUNT, THREADS, bundled_cities, command_line, progress, report, with_options
+from gentraffic.errors import WrongUse
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 FILE = click.Path(path_type=Path)
 TRAINED = ("stouter", "vae", "tcn-gan", "diffwave")  # keys of samplers.SAMPLERS; importing that takes seconds
 NAIVE = ("bootstrap", "knn", "climatology")  # gentraffic.naive_model.NAIVE
+LEVELS = ("model", "network")
 
 
 @click.command(short_help="Train a model on measured traffic (resumable).")
@@ -57,6 +59,12 @@ NAIVE = ("bootstrap", "knn", "climatology")  # gentraffic.naive_model.NAIVE
 @click.option("--no-station-graph", is_flag=True, help="Ablation: without the station embedding and without POIs.")
 @click.option("--profile", is_flag=True, help="Learn to follow a cell's own past too (`sample --history`).")
 @click.option(
+    "--level",
+    type=click.Choice(LEVELS),
+    help="What says how much traffic a cell carries in all: the level model of stouter, or the sampler's own network. "
+    "[default: network for vae, tcn-gan and diffwave, as published; model for stouter, and with --profile]",
+)
+@click.option(
     "--evidence",
     type=FILE,
     metavar="FILE",
@@ -71,7 +79,8 @@ def fit(
 ) -> None:  # fmt: skip
     """Train a sampler on traffic files and the contexts of their cells, and write a model folder.
 
-    stouter, or a baseline: vae, tcn-gan, diffwave; bootstrap, knn and climatology only remember.
+    stouter, or a baseline: vae, tcn-gan, diffwave; bootstrap, knn and climatology only remember. The baselines draw a
+    cell's level as well, as their papers do; with --level model they take stouter's place beside its level model.
 
     \b
     gentraffic import uomo uomo_sd.npz -o sd.nc --context sd-context.nc
@@ -90,6 +99,8 @@ def fit(
     \b
     accelerate launch --multi_gpu --num_processes 4 -m gentraffic fit stouter --traffic ... -o DIR
     """
+    if options["level"] and name not in TRAINED:
+        raise WrongUse(f"--level: {name} has levels of one kind only; leave it away")
     if name == "fomo":
         from gentraffic.cli_fomo import fit_fomo_command
 
@@ -100,7 +111,6 @@ def fit(
     from gentraffic.bundle import save_bundle
     from gentraffic.card import model_card, provenance_of
     from gentraffic.checkpoint import checkpoint_beside
-    from gentraffic.errors import WrongUse
     from gentraffic.files import read_context, read_traffic
     from gentraffic.fit_options import design_of, plan_of
     from gentraffic.fitting import fit_sampler
@@ -130,7 +140,8 @@ def fit(
     if name in NAIVE:
         _fit_naive(name, sources, (*traffic, *context), out, options, as_json=as_json, quiet=quiet)
         return
-    design, plan = design_of(name, options), plan_of(name, options)
+    design = design_of(name, options)
+    plan = plan_of(design, options)
     used = {s.network for s in sources if s.places is not None}
     if not used:
         raise WrongUse(f"no context holds the cells of {traffic[0]}: give the --context that belongs to the traffic")
@@ -173,7 +184,6 @@ def fit(
 
 def _hold_out(sources: list[Source], share: float, seed: int) -> dict[str, tuple[Source, Source]]:
     """network -> (training, held-out), of those that have locations enough. Raises WrongUse where none has."""
-    from gentraffic.errors import WrongUse
     from gentraffic.fitting import split_source
 
     folds = round(1 / share)
@@ -213,7 +223,6 @@ def _fit_naive(
     from dataclasses import replace
 
     from gentraffic.card import naive_card, origins_of
-    from gentraffic.errors import WrongUse
     from gentraffic.naive_model import fit_naive, save_naive
 
     for option in ("steps", "batch"):

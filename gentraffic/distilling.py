@@ -69,7 +69,7 @@ def distil(
     if not hasattr(teacher.model, "noise"):
         raise WrongUse(f"a {teacher.sampler} draws in one step already: there is nothing to distil")
     if teacher.scaler.own_level:
-        raise WrongUse("a model that draws levels itself cannot be distilled: students are asked for weeks of a level")
+        raise WrongUse("a model that draws levels itself cannot be distilled: fit it with --level model")
     if not 1 <= lesson.steps < lesson.teacher_steps:
         raise WrongUse(f"--steps {lesson.steps}: give 1 or more, and fewer than the teacher's {lesson.teacher_steps}")
     if not places:

@@ -23,7 +23,7 @@ from gentraffic.features import Places
 from gentraffic.level import LevelModel, Measured, fit_levels
 from gentraffic.parallel import ALONE, Crew
 from gentraffic.scaling import FLOOR, Scaler, cosines, faded
-from gentraffic.training import PLANS, Plan, Prepared, Trainer, batch_of, prepare, source_weights
+from gentraffic.training import OWN_LEVEL, PLANS, Plan, Prepared, Trainer, batch_of, prepare, source_weights
 from gentraffic.training_data import CADENCES, Source
 from gentraffic.usual import FEW_CELLS, ahead, fit_usual
 from graphs.graphmae import GraphMAE, pretrain
@@ -62,6 +62,12 @@ class Design:
     use_spectrum: bool = True
 
 
+def plan_for(design: Design) -> Plan:
+    """How a design is trained unless one says otherwise."""
+    plan = PLANS[design.sampler]
+    return replace(plan, **OWN_LEVEL) if design.own_level else plan
+
+
 def fit_sampler(
     sources: Sequence[Source],
     *,
@@ -85,7 +91,7 @@ def fit_sampler(
         raise WrongUse("own_level does not go with use_profile: a past tells the level, so leave one of them out")
     if crew.size > 1 and hasattr(SAMPLERS.get(design.sampler), "noise_size"):
         raise WrongUse(f"{design.sampler} is trained by one process: start it without `accelerate launch`")
-    plan = plan or PLANS[design.sampler]
+    plan = plan or plan_for(design)
     plan = replace(plan, profile_keep=plan.profile_keep or PROFILE_KEEP) if design.use_profile else plan
     placed = [s for s in sources if s.places is not None]
     if not placed:

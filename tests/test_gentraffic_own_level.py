@@ -15,8 +15,10 @@ from torch import Tensor
 from gentraffic.audit_model import cell_losses
 from gentraffic.bundle import Bundle, load_bundle, save_bundle
 from gentraffic.calendar import make_calendar
+from gentraffic.cli import run
 from gentraffic.distilling import distil
 from gentraffic.errors import BadModel, WrongUse
+from gentraffic.fit_options import design_of
 from gentraffic.fitting import fit_sampler, fit_scaler
 from gentraffic.level import LevelModel
 from gentraffic.private import Privacy
@@ -27,6 +29,10 @@ from gentraffic.training import batch_of, prepare
 from samplers import Condition, Noise
 
 OWN = replace(DESIGN, own_level=True)
+FLAGS: dict[str, Any] = {
+    "fusion": "concat", "prediction": "v_prediction", "temporal_layer": "gin", "station_layer": "gcn",
+    "no_temporal_graph": False, "no_station_graph": False, "profile": False, "level": None,
+}  # fmt: skip
 FORTNIGHT = make_calendar("2026-01-08", 14, "1h", "UTC")
 
 
@@ -118,3 +124,31 @@ def test_what_makes_no_sense_is_refused(own: Bundle) -> None:
     for given in ({"design": OWN}, {"start": own}):
         with pytest.raises(WrongUse, match="no private training"):
             fit_private_stouter([], privacy, **given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("sampler", "asked", "own_level"),
+    [
+        ("stouter", {}, False),
+        ("diffwave", {}, True),
+        ("vae", {}, True),
+        ("tcn-gan", {}, True),
+        ("diffwave", {"level": "model"}, False),
+        ("stouter", {"level": "network"}, True),
+        ("vae", {"profile": True}, False),
+    ],
+)
+def test_baselines_draw_levels_as_published_unless_told_a_past(
+    sampler: str, asked: dict[str, Any], own_level: bool
+) -> None:
+    assert design_of(sampler, FLAGS | asked).own_level is own_level
+
+
+def test_flags_that_exclude_each_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(WrongUse, match="--level network does not go with --profile"):
+        design_of("vae", FLAGS | {"level": "network", "profile": True})
+    for name in ("fomo", "bootstrap"):
+        assert run(["fit", name, "--traffic", "t.nc", "-o", str(tmp_path / "m"), "--level", "model"]) == 2
+        err = capsys.readouterr().err
+        assert f"--level: {name} has" in err
+        assert len(err.splitlines()) == 1
