@@ -30,11 +30,12 @@ MODEL_LEVELS = (
     "  levels follow how much stands around a cell (0.5, 1 and 2 km), and known sites where the context has them.",
     "  Where POIs say little of traffic, ranges elsewhere are too narrow: see `benchmarks/unmeasured.py`.",
     "- Member 0 (the control) has the most likely levels; its map is smoother than a real one. Ask for 20 members",
-    "  to see the spread.",
+    "  to see the spread. Neighbours share part of their level's surprise, not their hourly noise.",
 )
 OWN_LEVELS = (
     "- The network draws the level of a cell with its week, from the place, as this baseline's paper does: what",
-    "  `gentraffic fit --level model` replaces by a level model. Member 0 is a draw like the others.",
+    "  `gentraffic fit --level model` replaces by a level model. Member 0 is a draw like the others, and cells",
+    "  share no surprise.",
 )
 
 
@@ -136,7 +137,7 @@ def model_card(name: str, provenance: dict[str, Any], judged: str, evidence: str
         "",
         *(OWN_LEVELS if known["design"].get("own_level") else MODEL_LEVELS),
         "- It knows the networks named above, over the days that were given, without holidays marked. Events, seasons",
-        "  and growth are not modelled. Neighbours share part of their level's surprise, not their hourly noise.",
+        "  and growth are not modelled.",
         "- Not a privacy mechanism: weights come from few cells. For private traffic, audit before sharing.",
         "",
     ]

@@ -64,8 +64,8 @@ class Design:
 
 def plan_for(design: Design) -> Plan:
     """How a design is trained unless one says otherwise."""
-    plan = PLANS[design.sampler]
-    return replace(plan, **OWN_LEVEL) if design.own_level else plan
+    changes: dict[str, Any] = OWN_LEVEL.get(design.sampler, {}) if design.own_level else {}
+    return replace(PLANS[design.sampler], **changes)
 
 
 def fit_sampler(

@@ -66,7 +66,10 @@ PLANS: dict[str, Plan] = {  # two minutes of one core each
     "tcn-gan": Plan(steps=1200, batch=32, learning_rate=3e-3, beta1=0.0, beta2=0.9, weight_decay=0.0, ema=0.99),
     "diffwave": Plan(steps=1300),
 }
-OWN_LEVEL = {"place_noise": 0.3, "place_keep": 0.9}  # of networks that must tell levels by the place as well
+OWN_LEVEL: dict[str, dict[str, float]] = {  # what serves those better that must tell levels by the place as well
+    "vae": {"place_noise": 0.3, "place_keep": 0.9},
+    "diffwave": {"place_noise": 0.3, "place_keep": 0.9},
+}
 
 
 @dataclass(frozen=True)

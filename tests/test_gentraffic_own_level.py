@@ -19,7 +19,7 @@ from gentraffic.cli import run
 from gentraffic.distilling import distil
 from gentraffic.errors import BadModel, WrongUse
 from gentraffic.fit_options import design_of
-from gentraffic.fitting import fit_sampler, fit_scaler
+from gentraffic.fitting import Design, fit_sampler, fit_scaler, plan_for
 from gentraffic.level import LevelModel
 from gentraffic.private import Privacy
 from gentraffic.private_fitting import fit_private_stouter
@@ -152,3 +152,11 @@ def test_flags_that_exclude_each_other(tmp_path: Path, capsys: pytest.CaptureFix
         err = capsys.readouterr().err
         assert f"--level: {name} has" in err
         assert len(err.splitlines()) == 1
+
+
+def test_what_tells_levels_by_the_place_sees_more_of_it() -> None:
+    for name in ("vae", "diffwave"):
+        own, told = (plan_for(Design(sampler=name, own_level=mine)) for mine in (True, False))
+        assert own.place_noise < told.place_noise
+        assert own.place_keep > told.place_keep
+        assert replace(own, place_noise=told.place_noise, place_keep=told.place_keep) == told
