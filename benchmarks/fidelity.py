@@ -5,8 +5,10 @@
     python benchmarks/fidelity.py --data ../shared/data -o /tmp/quick.json --quick          # does it run?
 
 P1: five folds by location on uomo_sd (week 0), uomo_nc and uomo_nj together; hourly, the first 168 hours; `_p9999`
-scaling per city and fold; 95% intervals by bootstrap over locations. Rows that stouter-base brings in its provenance
-(STOUTER, its ablations, the naive rows, of the same folds) are shown as means where they were not run here.
+scaling per city and fold; 95% intervals by bootstrap over locations. Baselines draw levels too, as published; rows with
+"stouter's levels" have them draw shapes for stouter's level model, in STUNet's place. Rows that stouter-base brings in
+its provenance (STOUTER, its ablations, the naive rows, of the same folds) are shown as means where they were not run
+here.
 P2: the last week of Milan's 5x5 after 23 days; week 1 of nc and nj after week 0, in two folds by location: both weeks
 of the other fold's ground train. Same condition, windows and seed for every sampler, and as many core-minutes
 (`--minutes` per fit; the steps that fill them are those of PLANS in proportion). Every row is written as it is done:
@@ -42,6 +44,7 @@ SAMPLERS: dict[str, dict[str, Any]] = {  # as `gentraffic fit` makes them: rival
     "stouter": {},
     **{name: {"sampler": name, "own_level": True} for name in RIVALS},
 }
+HYBRIDS = {f"{name}, stouter's levels": {"sampler": name} for name in RIVALS}  # rivals in STUNet's place
 VARIANTS: dict[str, dict[str, Any]] = {
     "stouter, no temporal graph": {"use_time": False},
     "stouter, no station graph": {"use_place": False},
@@ -52,7 +55,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         for layer in ("gin", "gcn", "gat", "sage")
     },
     "stouter, own level": {"own_level": True},
-    **{f"{name}, stouter's levels": {"sampler": name} for name in RIVALS},
+    **HYBRIDS,
 }
 PLAN_MINUTES = 2.0  # of one core: what the steps of gentraffic.training.PLANS take
 P2_FOLDS, P2_MEMBERS = 2, 100
@@ -146,7 +149,7 @@ def run_p1(rows: Rows, args: argparse.Namespace) -> None:
             rows.add("p1", name + key, p1.score(members, parts), told)
             if args.keep is not None:
                 keep(args.keep, name, fold, members, parts)
-            if args.many and name in SAMPLERS:
+            if args.many and name in SAMPLERS | HYBRIDS:
                 members = p1.model_row(bundle, contexts, parts, args.seed, None, members=MANY)
                 rows.add("p1", f"{name}, {MANY} members{key}", p1.score(members, parts))
 
