@@ -93,22 +93,21 @@ def cell_losses(bundle: Bundle, source: Source, seed: int = 0) -> Floats:
     """Mean denoising error of every cell of a source over NOISE_STEPS fixed steps and noises: (cells,).
 
     What the network predicts is scored as in training (STOUTER eq. 19), without dropout, hourly, in whole weeks; the
-    condition is the place, the level and the network of the cell, nothing given. Raises BadModel for a model that does
-    not denoise.
+    condition is the place, the level (but for a model that draws it) and the network of the cell, nothing given. Raises
+    BadModel for a model that does not denoise.
     """
     model = bundle.model
     if not isinstance(model, Denoiser):
         raise BadModel(f"a {bundle.sampler!r} model has no denoising loss, which the attacks on the model need")
-    if bundle.scaler.own_level:
-        raise BadModel(
-            "a model that draws levels itself is audited by its samples alone: leave out --model, or fit it with "
-            "--level model"
-        )
     cells, days = source.ratio.shape[:2]
     weeks = days // 7
+    condition = _condition(bundle, source, weeks)
+    if bundle.scaler.own_level:  # its weeks hold the level, and nothing is told of it
+        known = bundle.levels.networks.get(source.network)
+        source = source.over(float(source.level.mean()) if known is None else known.mean_traffic)
+        condition = replace(condition, level=torch.zeros_like(condition.level))
     hourly = source.ratio.reshape(cells, days, 24, source.per_hour).mean(axis=3)[:, : weeks * 7]
     x = torch.from_numpy(bundle.scaler.forward(hourly.reshape(cells * weeks, WEEK)))
-    condition = _condition(bundle, source, weeks)
     chain = model.noise.scheduler()
     top = model.noise.num_train_timesteps
     noise = torch.from_numpy(np.random.default_rng((seed, 2)).standard_normal((NOISE_STEPS, WEEK), dtype=np.float32))

@@ -17,7 +17,7 @@ from gentraffic.bundle import Bundle, load_bundle, save_bundle
 from gentraffic.calendar import make_calendar
 from gentraffic.cli import run
 from gentraffic.distilling import distil
-from gentraffic.errors import BadModel, WrongUse
+from gentraffic.errors import WrongUse
 from gentraffic.fit_options import design_of
 from gentraffic.fitting import Design, fit_sampler, fit_scaler, plan_for
 from gentraffic.level import LevelModel
@@ -113,13 +113,22 @@ def test_a_fitted_network_draws_the_levels_of_its_networks_and_keeps_to_it_when_
     np.testing.assert_array_equal(draw_traffic(again, context(32, "alpha"), calendar, recipe), got)
 
 
+def test_its_loss_is_that_of_weeks_that_hold_the_level(own: Bundle) -> None:
+    model: Any = Constant(0.0)  # of the series itself: the error is its mean square
+    alpha, scaler = source("alpha"), own.scaler
+    got = cell_losses(replace(own, model=model), alpha)
+    weeks = alpha.hourly() / own.levels.networks["alpha"].mean_traffic
+    weeks = weeks[:, : weeks.shape[1] // 168 * 168].reshape(len(got), -1)
+    expected = ((np.log(weeks + 0.05) - scaler.mean) / scaler.spread) ** 2
+    np.testing.assert_allclose(got, expected.mean(1), rtol=1e-4)
+    assert all((told == 0).all() for told in model.told)
+
+
 def test_what_makes_no_sense_is_refused(own: Bundle) -> None:
     with pytest.raises(WrongUse, match="own_level does not go with use_profile"):
         fit_sampler([source("alpha")], design=replace(OWN, use_profile=True), plan=PLAN)
     with pytest.raises(WrongUse, match="cannot be distilled"):
         distil(own, [])
-    with pytest.raises(BadModel, match="audited by its samples alone"):
-        cell_losses(own, source("alpha"))
     privacy = Privacy(epsilon=4.0, delta=1e-5)
     for given in ({"design": OWN}, {"start": own}):
         with pytest.raises(WrongUse, match="no private training"):
