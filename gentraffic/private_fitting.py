@@ -96,7 +96,7 @@ def fit_private_stouter(
     """
     design, plan = design or Design(), plan or PrivatePlan()
     if design.own_level or (start is not None and start.scaler.own_level):
-        raise WrongUse("own_level has no private training: leave it out of the design, and start from a model without")
+        raise WrongUse("a model that draws levels itself has no private training: give --level model, also to --start")
     listed = sum(len(s.rows) for s in sources)
     check_privacy(privacy, listed)
     names = tuple(s.source.network for s in sources)
