@@ -28,8 +28,8 @@ from gentraffic.p1 import Members, Parts, model_row
 from gentraffic.step_rows import read_steps, score_steps, steps_table
 from gentraffic.training import Plan
 
-STEPS = (1, 2, 4, 8, 16, 32, 100)
-SOLVERS = ("dpm++h", "dpm++", "unipc", "ddim", "ddpm")
+STEPS = (1, 2, 3, 4, 8, 16, 32, 100)
+SOLVERS = ("gaussian", "dpm++", "unipc", "ddim", "ddpm")
 STUDENTS = {
     "student, 1 step": Lesson(steps=1),
     "student, 2 steps": Lesson(steps=2),
@@ -84,7 +84,7 @@ def main() -> None:
     wanted = [(s, n, 20) for s in args.solvers for n in STEPS]
     wanted += [("ddpm", LONG, LONG_MEMBERS)] if "ddpm" in args.solvers else []
     if args.quick:
-        wanted = [("dpm++h", n, 4) for n in (2, 8)]
+        wanted = [("gaussian", n, 4) for n in (2, 8)]
     for fold in args.folds[:1] if args.quick else args.folds:
         rows = [f"{s}, {n} steps|{fold}" for s, n, _ in wanted] + [f"{n}|{fold}" for n in args.students]
         if all(row in done for row in rows):

@@ -49,7 +49,7 @@ FILE = click.Path(path_type=Path)
 )
 @click.option("--steps", type=AT_LEAST_1, help="Solver steps. [default: what the model's card recommends]")
 @click.option(
-    "--solver", help="ddpm, ddim, dpm++, dpm++h or unipc. [default: dpm++h, or what the model's card recommends]"
+    "--solver", help="ddpm, ddim, dpm++, unipc or gaussian. [default: gaussian, or what the model's card recommends]"
 )
 @click.option(
     "--guidance", type=NOT_NEGATIVE, default=1.0, show_default=True, help="Classifier-free guidance; 1 is none."

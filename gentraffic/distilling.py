@@ -31,15 +31,15 @@ from gentraffic.sampling import OVERLAP_DAYS
 from gentraffic.training import CADENCE_WEIGHT, GIVEN_SHARE, Plan, Trainer, time_of_windows
 from samplers import Condition
 from samplers.condition import DAYS, HOURS, WEEK
+from samplers.draw import solve
 from samplers.sampler import Turn
-from samplers.schedule import make_solver, masked_mean
+from samplers.schedule import masked_mean
 
 PLACE_NOISE = 0.3  # on embeddings, so that the student serves places between those that it was shown
 LEVEL_SPREAD = 1.2  # standard levels are drawn a little wider than they are
 LESSONS = 1000  # batches that the teacher draws; further steps go through them again
 LIKENESS_LESSONS = 4  # of each cadence
-# even steps of the log signal-to-noise would put the second of two near the very end
-SOLVER, TEACHERS_SOLVER = "ddim", "dpm++h"
+SOLVER = "gaussian"  # of both: one step of it with the teacher's weights is the expected week and noise of its spectrum
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,10 @@ class Distiller(Trainer):
         self.lessons: dict[int, Drawn] = {}  # what the teacher has drawn so far
         told = json.dumps([asdict(lesson), teacher.sha256], sort_keys=True).encode()
         fingerprint = hashlib.sha256(told + embeddings.tobytes()).hexdigest()
-        student = pupil(network, lesson.steps, plan.seed)
+        student = copy.deepcopy(network)
+        for layer in student.modules():
+            if isinstance(layer, torch.nn.Dropout):
+                layer.p = 0.0  # chance in the student's answer would only blur what it is to learn
         super().__init__(student, [], [], teacher.time(), teacher.scaler, plan, checkpoint, fingerprint)
 
     def _turns(self) -> list[Turn]:
@@ -170,7 +173,7 @@ class Distiller(Trainer):
             days = torch.from_numpy((weekday + days_on) % DAYS)
             none = Drawn(torch.empty(b, WEEK * k), *asked, days, known, seed)
             _, condition, generator = self._asked(none)
-            x = solve(self.master, condition, _noise(condition, generator), self.lesson.teacher_steps, TEACHERS_SOLVER)
+            x = self._drawn(self.master, condition, generator, self.lesson.teacher_steps)
             return replace(none, x=x)
 
         first = draw(0, None, seeds[0])
@@ -190,7 +193,7 @@ class Distiller(Trainer):
             for i in range(LIKENESS_LESSONS):
                 x, condition, generator = self._asked(self._lesson(k, np.random.default_rng((self.plan.seed, i, k, 3))))
                 with torch.no_grad():
-                    answer = solve(self.model, condition, _noise(condition, generator), self.lesson.steps)
+                    answer = self._drawn(self.model, condition, generator, self.lesson.steps)
                 off += float((answer - x).square().sum())
                 own += float(answer.var(0).sum())
                 its += float(x.var(0).sum())
@@ -198,40 +201,12 @@ class Distiller(Trainer):
             out[f"{60 // k} min"] = {"error": round(off / of_all, 5), "variance": round(own / its, 4)}
         return out
 
+    def _drawn(self, network: Any, condition: Condition, generator: torch.Generator, steps: int) -> Tensor:
+        noise = torch.randn((len(condition.level), condition.time.shape[1]), generator=generator)
+        return solve(network, condition, noise, steps=steps, solver=SOLVER)
+
     def _error(self, x: Tensor, condition: Condition, generator: torch.Generator) -> Tensor:
         """Mean squared difference of student and teacher, for the same noise, where nothing is given."""
-        answer = solve(self.model, condition, _noise(condition, generator), self.lesson.steps)
+        answer = self._drawn(self.model, condition, generator, self.lesson.steps)
         open_ = torch.ones_like(x) if condition.known is None else condition.known.isnan()
         return masked_mean((answer - x) ** 2, open_)
-
-
-def pupil(teacher: Any, steps: int, seed: int) -> Any:
-    """The untrained student: its teacher's copy, in a STUNet with another part that is known beforehand: not the best
-    guess of v, but the path from noise to what has its spectrum, in so many steps."""
-    told = {k: v for k, v in dict(teacher.config).items() if not k.startswith("_")}
-    if not ("identity_steps" in told and told["prediction_type"] == "v_prediction" and not told["use_profile"]):
-        return copy.deepcopy(teacher)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        student = type(teacher).from_config({**told, "identity_steps": steps, "dropout": 0.0})
-    student.load_state_dict(teacher.state_dict())
-    return student
-
-
-def solve(network: Any, condition: Condition, noise: Tensor, steps: int, solver: str = SOLVER) -> Tensor:
-    """`samplers.draw.draw` from given noise (B, 168 k), where gradients pass through the steps."""
-    given = None if condition.known is None else ~condition.known.isnan()
-    values = None if condition.known is None else condition.known.nan_to_num()
-    scheduler = make_solver(solver, network.noise, steps)
-    x = noise * float(scheduler.init_noise_sigma)
-    for t in scheduler.timesteps:
-        if given is not None and values is not None:
-            x = torch.where(given, values, x)
-        answer = network(x, torch.full((len(x),), int(t), dtype=torch.long), condition)
-        x = scheduler.step(answer, t, x).prev_sample
-    return x if given is None or values is None else torch.where(given, values, x)
-
-
-def _noise(condition: Condition, generator: torch.Generator) -> Tensor:
-    shape = (len(condition.level), condition.time.shape[1])
-    return torch.randn(shape, generator=generator)

@@ -22,6 +22,7 @@ from gentraffic.errors import BadInput, WrongUse
 from gentraffic.features import Places
 from gentraffic.level import LevelModel, Measured, fit_levels
 from gentraffic.parallel import ALONE, Crew
+from gentraffic.rest import fit_rest, know_rest
 from gentraffic.scaling import FLOOR, Scaler, cosines, faded
 from gentraffic.training import OWN_LEVEL, PLANS, Plan, Prepared, Trainer, batch_of, prepare, source_weights
 from gentraffic.training_data import CADENCES, Source
@@ -29,7 +30,7 @@ from gentraffic.usual import FEW_CELLS, ahead, fit_usual
 from graphs.graphmae import GraphMAE, pretrain
 from graphs.station import station_graph
 from graphs.temporal import temporal_graph
-from samplers import SAMPLERS, Sampler
+from samplers import SAMPLERS, Denoiser, Sampler
 from samplers.stunet import SPREAD_KNOTS, hats
 
 PLACE_DIM = TIME_DIM = 32
@@ -48,7 +49,7 @@ class Design:
     """
 
     sampler: str = "stouter"
-    channels: tuple[int, ...] = (16, 24)
+    channels: tuple[int, ...] = (32, 32)
     hours_per_token: int = 6
     width: int = 32
     fusion: str = "concat"
@@ -143,6 +144,9 @@ def fit_sampler(
         for step, loss in trainer.run():
             if on_step is not None:
                 on_step(step, plan.steps, loss)
+    model = trainer.finish()
+    if isinstance(model, Denoiser):
+        know_rest(model, fit_rest(model, prepared, time_embedding(temporal), scaler, plan))
     told = {
         "processes": crew.size,
         "machine": machine(),
@@ -155,7 +159,7 @@ def fit_sampler(
         "plan": asdict(plan),
         "parameters": sum(p.numel() for p in model.parameters()),
     }
-    return Bundle(trainer.finish(), temporal, station, scaler, levels, networks, sampler=design.sampler), told
+    return Bundle(model, temporal, station, scaler, levels, networks, sampler=design.sampler), told
 
 
 Table = tuple[tuple[float, ...], ...]

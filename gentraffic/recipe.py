@@ -16,8 +16,8 @@ class Recipe:
 
     seed: int = 0
     members: int = 1
-    steps: int = 7
-    solver: str = "dpm++h"
+    steps: int = 3
+    solver: str = "gaussian"
     guidance: float = 1.0
     device: str = "cpu"
     habits: str = ""

@@ -19,7 +19,7 @@ from samplers.condition import Condition
 from samplers.fusion import StepEmbedding
 from samplers.hours import Dilated, HourEnter, HourLeave, Surroundings
 from samplers.sampler import Sampler
-from samplers.schedule import Noise, denoising_loss
+from samplers.schedule import Noise, Rest, denoising_loss, read_rest
 from samplers.week import per_hour
 
 
@@ -41,8 +41,8 @@ class _Layer(nn.Module):
 class DiffWave(Sampler):
     """Predicts the noise in a week of traffic of B places, hour by hour.
 
-    place_dim, time_dim, networks, width, cadences, use_time, use_place: as in `STUNet`. channels, layers, cycle: of the
-    residual layers; the dilation doubles from 1 to 2^(cycle - 1) and begins again.
+    place_dim, time_dim, networks, width, cadences, use_time, use_place, rest: as in `STUNet`. channels, layers, cycle:
+    of the residual layers; the dilation doubles from 1 to 2^(cycle - 1) and begins again.
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
@@ -60,13 +60,16 @@ class DiffWave(Sampler):
         use_time: bool = True,
         use_place: bool = True,
         use_profile: bool = False,
+        rest: Rest | None = None,
         num_train_timesteps: int = 1000,
         prediction_type: str = "v_prediction",
         loss_type: str = "mse",
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # diffusers has types in part
         self.loss_type = loss_type
-        self.noise = Noise(num_train_timesteps=num_train_timesteps, prediction_type=prediction_type)
+        self.noise = Noise(
+            num_train_timesteps=num_train_timesteps, prediction_type=prediction_type, rest=read_rest(rest, networks)
+        )
         self.schedule = self.noise.scheduler()
         self.cadences = tuple(cadences)
         self.surroundings = Surroundings(

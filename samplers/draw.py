@@ -6,6 +6,7 @@ series are drawn beside it. Values that are given are put back after every step 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -38,6 +39,14 @@ class OneShot(Protocol):
         """z (B, noise_size(T)) -> series (B, T)."""
 
 
+# of values x that are given, without noise: the answer that predicts them, as a multiple of x, where alpha_bar is a
+PERFECT: dict[str, Callable[[float], float]] = {
+    "epsilon": lambda a: 0.0,
+    "sample": lambda a: 1.0,
+    "v_prediction": lambda a: -((1 - a) ** 0.5),
+}
+
+
 def starting_noise(keys: NDArray[np.uint64], steps: int) -> Tensor:
     """One row of standard normal noise per key of numpy's Philox, (B, 2): (B, steps) float32."""
     out = np.empty((len(keys), steps), dtype=np.float32)
@@ -57,7 +66,7 @@ def draw(
     *,
     seeds: NDArray[np.uint64],
     steps: int,
-    solver: str = "dpm++h",
+    solver: str = "gaussian",
     guidance: float = 1.0,
     mirrored: bool = False,
 ) -> Tensor:
@@ -72,33 +81,53 @@ def draw(
     Raises ValueError for an unknown solver or an impossible number of steps.
     """
     length, device = condition.time.shape[1], condition.time.device
-    given = None if condition.known is None else ~condition.known.isnan()
-    values = None if condition.known is None else condition.known.nan_to_num()
-    plain = condition.without_place()
     if isinstance(network, OneShot):
         z = starting_noise(seeds, network.noise_size(length)).to(device) * (-1.0 if mirrored else 1.0)
         x = network(z, condition)
         if guidance != 1.0:
-            without = network(z, plain)
+            without = network(z, condition.without_place())
             x = without + guidance * (x - without)
-        return x if given is None or values is None else torch.where(given, values, x)
-    scheduler = make_solver(solver, network.noise, steps)
-    x = starting_noise(seeds, length).to(device) * float(scheduler.init_noise_sigma)
-    if mirrored:
-        x = -x
+        return x if condition.known is None else torch.where(condition.known.isnan(), x, condition.known)
+    x = starting_noise(seeds, length).to(device) * (-1.0 if mirrored else 1.0)
     # stochastic solvers draw from one torch stream per series, keyed like the starting noise; twins have one each, or
     # the noise that both are given on the way would make them alike
     extra: dict[str, Any] = {}
     if solver == "ddpm":
         keys = (seeds[:, int(mirrored)] >> np.uint64(1)).tolist()
         extra["generator"] = [torch.Generator().manual_seed(key) for key in keys]
+    return solve(network, condition, x, steps=steps, solver=solver, guidance=guidance, extra=extra)
+
+
+def solve(
+    network: Denoiser,
+    condition: Condition,
+    x: Tensor,
+    *,
+    steps: int,
+    solver: str,
+    guidance: float = 1.0,
+    extra: Mapping[str, Any] | None = None,
+) -> Tensor:
+    """`draw` from standard normal noise x (B, T); gradients pass. extra: what the solver's steps also take.
+
+    Given values enter the network clean. The solver is shown them as their mean sqrt(a) x at its noise, with an answer
+    that predicts them: a solver that mixes hours needs hours that move as the others do.
+    """
+    given = None if condition.known is None else ~condition.known.isnan()
+    values = x if condition.known is None else condition.known.nan_to_num()
+    plain = condition.without_place()
+    scheduler = make_solver(solver, network.noise, steps, condition.network)
+    x = x * float(scheduler.init_noise_sigma)
     for t in scheduler.timesteps:
-        if given is not None and values is not None:
-            x = torch.where(given, values, x)
-        step = torch.full((x.shape[0],), int(t), dtype=torch.long, device=device)
-        answer = network(x, step, condition)
+        seen = x if given is None else torch.where(given, values, x)
+        step = torch.full((x.shape[0],), int(t), dtype=torch.long, device=x.device)
+        answer = network(seen, step, condition)
         if guidance != 1.0:
-            without = network(x, step, plain)
+            without = network(seen, step, plain)
             answer = without + guidance * (answer - without)
-        x = scheduler.step(answer, t, x, **extra).prev_sample
-    return x if given is None or values is None else torch.where(given, values, x)
+        if given is not None:
+            a = float(scheduler.alphas_cumprod[int(t)])
+            x = torch.where(given, a**0.5 * values, x)
+            answer = torch.where(given, PERFECT[network.noise.prediction_type](a) * values, answer)
+        x = scheduler.step(answer, t, x, **(extra or {})).prev_sample
+    return x if given is None else torch.where(given, values, x)

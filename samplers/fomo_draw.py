@@ -16,7 +16,7 @@ from samplers.fomo import FoMo, Scene
 from samplers.schedule import Noise, make_solver
 
 # all chance lies in the starting noise, which belongs to cell and step
-DETERMINISTIC = ("dpm++", "dpm++h", "ddim", "unipc")
+DETERMINISTIC = ("dpm++", "ddim", "unipc")
 
 
 @torch.inference_mode()

@@ -154,12 +154,15 @@ class STFFM(nn.Module):
     def forward(self, x: Tensor, f_s: Tensor, f_t: Tensor, step: Tensor) -> Tensor:
         """x (B, n, C_in), F_s (B, S), F_t (1 or B, n, Q), step (B, S) -> (B, n, C_out)."""
         f_st = self.fusion(f_s, f_t, self.step(step))
-        if self.first.hours > NARROW or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
             inner = self.first(x)
             return functional.elu(inner + self.second(inner + f_st))
+        if self.first.hours > NARROW:
+            inner = self.first(x)
+            return _elu(self.second(inner + f_st).add_(inner))
         straight, second, bias = self.folded()
         out = torch.addmm(bias, x.flatten(1), straight).addmm_(f_st.flatten(1), second)
-        return functional.elu_(out).view(*x.shape[:2], -1)
+        return _elu(out).view(*x.shape[:2], -1)
 
     def folded(self) -> Folded:
         """C1 (I + C2), C2 and the bias: eq. 17 as x C1 (I + C2) + F_st C2 + bias, for drawing.
@@ -174,6 +177,11 @@ class STFFM(nn.Module):
             self._folded = now, (torch.addmm(c1, c1, c2), c2, torch.addmv(b1 + b2, c2.T, b1))
             self._of = [w.detach() for w in weights]  # while they are held, no other tensor has their addresses
         return self._folded[1]
+
+
+def _elu(x: Tensor) -> Tensor:
+    """ELU in half the time of torch's own, whose e^x is slow on a CPU: x where x > 0, else e^x - 1, which is more."""
+    return torch.maximum(x, x.clamp(max=0.0).mul_(math.log2(math.e)).exp2_().sub_(1.0))
 
 
 def _spread(station: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:

@@ -25,7 +25,7 @@ from samplers.attention import LinearAttention, SoftmaxAttention
 from samplers.condition import DAYS, HOURS, WEEK, Condition
 from samplers.fusion import STFFM, StepEmbedding
 from samplers.sampler import Sampler
-from samplers.schedule import Noise, denoising_loss, identity_answer
+from samplers.schedule import Noise, Rest, denoising_loss, read_rest
 from samplers.spectrum import Spectral
 from samplers.week import HourMerge, HourSplit, per_hour, pool_hours
 
@@ -94,12 +94,11 @@ class STUNet(Sampler):
     profile_shift: of the same shape, the mean departures, 0 by default: the mean of a week lies above the week of means
     of its logarithms.
     spectrum: (85,) power of the hours' frequencies, where the network is to learn only what that does not tell
-    (`samplers.spectrum`). identity_steps: of a student, whose untrained answer leads there from noise in so many steps.
+    (`samplers.spectrum`). rest: `Noise.rest`, once it is trained.
     """
 
     spread: Tensor
     shift: Tensor
-    stay: Tensor
 
     @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
@@ -119,14 +118,16 @@ class STUNet(Sampler):
         profile_spread: tuple[tuple[float, ...], ...] | float = 0.5,
         profile_shift: tuple[tuple[float, ...], ...] | float = 0.0,
         spectrum: tuple[float, ...] | None = None,
-        identity_steps: int = 0,
+        rest: Rest | None = None,
         num_train_timesteps: int = 1000,
         prediction_type: str = "v_prediction",
         loss_type: str = "mse",
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # diffusers has types in part
         self.use_time, self.use_place = use_time, use_place
-        self.noise = Noise(num_train_timesteps=num_train_timesteps, prediction_type=prediction_type)
+        self.noise = Noise(
+            num_train_timesteps=num_train_timesteps, prediction_type=prediction_type, rest=read_rest(rest, networks)
+        )
         self.schedule = self.noise.scheduler()
         self.loss_type = loss_type
         self.cadences = tuple(cadences)
@@ -158,14 +159,12 @@ class STUNet(Sampler):
         )
         if use_profile:
             self.enter_profile = nn.Linear(2 * hours_per_token, channels[0])
-        if (use_profile or identity_steps or spectrum is not None) and prediction_type != "v_prediction":
-            what = "with a profile" if use_profile else "of few steps" if identity_steps else "with a spectrum"
+        if (use_profile or spectrum is not None) and prediction_type != "v_prediction":
+            what = "with a profile" if use_profile else "with a spectrum"
             raise ValueError(f"prediction_type is {prediction_type!r}: a model {what} predicts v_prediction")
-        if use_profile and (identity_steps or spectrum is not None):
-            which = f"identity_steps is {identity_steps}" if identity_steps else "a spectrum is given"
-            raise ValueError(f"{which}: a model with a profile follows that instead")
-        self.spectral = None if spectrum is None else Spectral(self.noise, tuple(spectrum), identity_steps)
-        self.register_buffer("stay", identity_answer(self.noise, max(identity_steps, 1)), persistent=False)
+        if use_profile and spectrum is not None:
+            raise ValueError("a spectrum is given: a model with a profile follows that instead")
+        self.spectral = None if spectrum is None else Spectral(self.noise, tuple(spectrum))
         self.use_profile = use_profile
         spread = torch.full((networks + 1, len(SPREAD_KNOTS)), 1.0) * torch.tensor(profile_spread)
         self.register_buffer("spread", spread, persistent=False)
@@ -203,8 +202,10 @@ class STUNet(Sampler):
         known_hours = given.view(b, WEEK, k)[..., :1]
         seen, white = [hours, known_hours], hours[..., 0]
         if self.spectral is not None:
-            a = self.schedule.alphas_cumprod.to(x_t)[t][:, None, None]
-            noisy = torch.where(known_hours > 0, a.sqrt() * hours, hours)  # given values are clean: as their mean is
+            noisy = hours
+            if condition.known is not None:  # given values are clean: as their mean is
+                a = self.schedule.alphas_cumprod.to(x_t)[t][:, None, None]
+                noisy = torch.where(known_hours > 0, a.sqrt() * hours, hours)
             white, guess = self.spectral.before(noisy[..., 0], t)
             seen.append(white[..., None])
         x = self.enter(torch.cat([part.reshape(b, tokens, -1) for part in seen], -1))
@@ -224,14 +225,10 @@ class STUNet(Sampler):
         out: Tensor = add + gate * white
         if self.spectral is not None:
             out = self.spectral.after(out, guess, t)
-        elif self.config["identity_steps"]:
-            out = out + self.stay[t][:, None] * hours[..., 0]
         out = out[..., None]
         if k > 1:
             add, gate = torch.split(self.leave_detail[str(k)](x).reshape(b, WEEK, k), [k - 1, 1], -1)
             within = add + gate * detail
-            if self.config["identity_steps"]:
-                within = within + self.stay[t][:, None, None] * detail
             out = torch.cat([out, within], dim=-1)
         out = out.reshape(b, steps)
         return skip_answer + gain * out if self.use_profile else out

@@ -10,9 +10,9 @@ from gaussian_denoiser import Gaussian, ar1, condition, seeds
 
 from samplers import SOLVERS, Noise, draw
 from samplers.draw import starting_noise
-from samplers.schedule import PREDICTIONS, diffusion_target, identity_answer, make_solver, masked_mean
+from samplers.schedule import PREDICTIONS, diffusion_target, make_solver, masked_mean, read_rest
 
-ODE = ("ddim", "dpm++", "dpm++h", "unipc")
+ODE = ("ddim", "dpm++", "unipc", "gaussian")
 
 
 def alpha_bar(steps: int) -> Any:
@@ -77,12 +77,12 @@ def flow_error(solver: str, steps: int) -> float:
     [
         ("ddim", 1, (16, 32, 64, 128), 0.02),
         ("dpm++", 2, (16, 32, 64), 0.002),
-        ("dpm++h", 2, (4, 8, 16, 32, 64, 128), 0.002),
+        ("gaussian", 1.5, (8, 16, 32, 64, 128), 0.002),
         ("unipc", 2, (8, 16, 32), 0.004),
     ],
 )
 def test_solvers_converge_to_the_exact_flow_at_their_order(
-    solver: str, order: int, at: tuple[int, ...], last: float
+    solver: str, order: float, at: tuple[int, ...], last: float
 ) -> None:
     errors = [flow_error(solver, steps) for steps in at]
     observed = np.polyfit(np.log(at), np.log(errors), 1)[0]
@@ -93,8 +93,6 @@ def test_solvers_converge_to_the_exact_flow_at_their_order(
 def test_eight_steps_of_a_good_solver_are_near_the_exact_flow() -> None:
     assert flow_error("unipc", 8) < 0.08  # with Karras' spacing of the steps 0.17
     assert flow_error("dpm++", 8) < 0.04  # with Karras' 0.14
-    assert flow_error("dpm++h", 8) < 0.02
-    assert flow_error("dpm++h", 7) < 0.03
 
 
 def test_ddim_errs_less_with_every_further_step_whether_or_not_they_divide_the_chain() -> None:
@@ -157,11 +155,10 @@ def test_masked_mean_counts_only_what_is_there() -> None:
     assert masked_mean(error, torch.zeros_like(where)) == 0.0
 
 
-@pytest.mark.parametrize("steps", [1, 2, 3, 8])
-def test_the_identity_answer_takes_noise_to_itself(steps: int) -> None:
-    answer, solver = identity_answer(Noise(), steps), make_solver("ddim", Noise(), steps)
-    noise = torch.randn((4, 5), generator=torch.Generator().manual_seed(0))
-    x = noise
-    for t in solver.timesteps:
-        x = solver.step(answer[t] * x, t, x).prev_sample
-    assert torch.allclose(x, noise, atol=1e-5)
+def test_a_network_that_was_not_there_leaves_open_what_no_network_does() -> None:
+    rest = [[1.0, 2.0], [3.0, 4.0]]  # as JSON has it
+    assert read_rest(rest, 1) == ((1.0, 2.0), (3.0, 4.0))  # type: ignore[arg-type]
+    assert read_rest(rest, 3) == ((1.0, 2.0), (3.0, 4.0), (1.0, 2.0), (1.0, 2.0))  # type: ignore[arg-type]
+    assert read_rest(None, 3) is None
+    with pytest.raises(ValueError, match="rest has 2 rows: 0 networks have 1"):
+        read_rest(rest, 0)  # type: ignore[arg-type]
