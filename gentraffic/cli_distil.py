@@ -30,7 +30,7 @@ FILE = click.Path(path_type=Path)
               help="Places to practise on; repeat it. [default: the bundled cities]")  # fmt: skip
 @click.option("--steps", default=1, show_default=True, help="Solver steps of the student.")
 @click.option("--teacher-steps", default=16, show_default=True, help="Solver steps of the teacher.")
-@click.option("--train-steps", type=AT_LEAST_1, help="Training steps. [default: 1500]")
+@click.option("--train-steps", type=AT_LEAST_1, help="Training steps. [default: 3000]")
 @click.option("--batch", type=AT_LEAST_1, help="Windows per training step. [default: 64]")
 @click.option("--seed", type=COUNT, default=0, show_default=True)
 @THREADS

@@ -27,6 +27,7 @@ from gentraffic.bundle import Bundle
 from gentraffic.errors import WrongUse
 from gentraffic.features import Places
 from gentraffic.fitting import machine
+from gentraffic.rest import know_rest
 from gentraffic.sampling import OVERLAP_DAYS
 from gentraffic.training import CADENCE_WEIGHT, GIVEN_SHARE, Plan, Trainer, time_of_windows
 from samplers import Condition
@@ -39,7 +40,7 @@ PLACE_NOISE = 0.3  # on embeddings, so that the student serves places between th
 LEVEL_SPREAD = 1.2  # standard levels are drawn a little wider than they are
 LESSONS = 1000  # batches that the teacher draws; further steps go through them again
 LIKENESS_LESSONS = 4  # of each cadence
-SOLVER = "gaussian"  # of both: one step of it with the teacher's weights is the expected week and noise of its spectrum
+SOLVER = "gaussian"  # of both: one step of it is what the network predicts, and noise of known power
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Lesson:
     teacher_steps: int = 16
 
 
-DISTIL_PLAN = Plan(steps=1500, learning_rate=2e-3, warmup=50, weight_decay=0.0, check_every=250)
+DISTIL_PLAN = Plan(steps=3000, learning_rate=2e-3, warmup=50, weight_decay=0.0, check_every=250)
 
 
 def distil(
@@ -128,10 +129,7 @@ class Distiller(Trainer):
         self.lessons: dict[int, Drawn] = {}  # what the teacher has drawn so far
         told = json.dumps([asdict(lesson), teacher.sha256], sort_keys=True).encode()
         fingerprint = hashlib.sha256(told + embeddings.tobytes()).hexdigest()
-        student = copy.deepcopy(network)
-        for layer in student.modules():
-            if isinstance(layer, torch.nn.Dropout):
-                layer.p = 0.0  # chance in the student's answer would only blur what it is to learn
+        student = pupil(network)
         super().__init__(student, [], [], teacher.time(), teacher.scaler, plan, checkpoint, fingerprint)
 
     def _turns(self) -> list[Turn]:
@@ -210,3 +208,20 @@ class Distiller(Trainer):
         answer = self._drawn(self.model, condition, generator, self.lesson.steps)
         open_ = torch.ones_like(x) if condition.known is None else condition.known.isnan()
         return masked_mean((answer - x) ** 2, open_)
+
+
+def pupil(teacher: Any) -> Any:
+    """The student before it has learned: its teacher's copy, without dropout, which would blur what it is to learn.
+
+    Where the teacher has a spectrum, the student's noise has that whole power and not the rest that a condition leaves:
+    its answers are of that colour, so that hours which are quiet can be made so by taking noise away, a gate per hour.
+    With the rest's power it learns half as well.
+    """
+    student = copy.deepcopy(teacher)
+    for layer in student.modules():
+        if isinstance(layer, torch.nn.Dropout):
+            layer.p = 0.0
+    spectrum = student.config.get("spectrum")
+    if spectrum is not None:
+        know_rest(student, (tuple(spectrum),) * (student.config["networks"] + 1))
+    return student

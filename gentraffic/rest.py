@@ -46,8 +46,8 @@ def fit_rest(model: Denoiser, prepared: Sequence[Prepared], time: Tensor, scaler
                 "sample": answer,
                 "epsilon": (x_t - (1 - a) ** 0.5 * answer) / a**0.5,
             }[model.noise.prediction_type]
-            hours = (x - clean).view(len(x), WEEK, -1)[..., 0]
-            found.append(torch.fft.rfft(hours[~x.isnan().any(1)], norm="ortho").abs().square())
+            hours = (x.nan_to_num() - clean).view(len(x), WEEK, -1)[..., 0]
+            found.append(torch.fft.rfft(hours, norm="ortho").abs().square()[~x.isnan().any(1)])
         return torch.cat(found).mean(0)  # nan where every window has gaps
 
     weight = np.array([p.weight for p in prepared])

@@ -9,8 +9,7 @@ its own, so a week at 10 minutes costs little more than one at 1 hour.
 Beside the paper: an answer is, per hour, a number plus a gate times what the network sees there. How much of a noisy
 hour is noise depends on how busy the hour and the cell are, which takes few channels to say; the noise itself, which
 would take many, passes through the gate. With that, and the linear part of denoising taken off (`samplers.spectrum`), 6
-hours fit one position, a third of the multiplications of 2. Where numbers in the paper contradict each other, see
-PAPERS.
+hours fit one position. Where numbers in the paper contradict each other, see PAPERS.
 """
 
 from __future__ import annotations
