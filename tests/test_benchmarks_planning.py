@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,7 +14,7 @@ from fomo_examples import tiny_fomo, world
 
 from gentraffic.fomo_given import Given, field_of
 from gentraffic.fomo_sampling import draw_field
-from gentraffic.sampling import Recipe
+from gentraffic.recipe import FOMO
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def planning() -> ModuleType:
 
 
 def test_forecasts_are_those_of_history_and_see_nothing_of_what_comes(planning: ModuleType) -> None:
-    bundle, recipe = tiny_fomo(), Recipe(members=2, steps=2)
+    bundle, recipe = tiny_fomo(), replace(FOMO, members=2, steps=2)
     traffic, place = world()
     rows = np.array([3, 4, 11])
     series = traffic["traffic"].values[rows].astype(np.float64)

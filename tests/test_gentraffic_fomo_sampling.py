@@ -17,7 +17,7 @@ from gentraffic.fomo_tiles import PHASES, closure, fade, layings, starts
 from gentraffic.level import LOCATION, NOISE, LevelModel, NetworkLevel, both
 from gentraffic.model_list import names
 from gentraffic.noise import LATTICE_M
-from gentraffic.sampling import Recipe
+from gentraffic.recipe import FOMO
 
 NAN = np.float32(np.nan)
 
@@ -77,7 +77,7 @@ def test_fading_windows_weigh_least_at_the_edges_of_tokens() -> None:
 
 def test_a_part_comes_out_as_if_all_had_been_drawn(bundle: FoMoBundle) -> None:
     place = context(150)
-    recipe = Recipe(seed=3, steps=4)
+    recipe = replace(FOMO, seed=3, steps=4)
     whole = draw_field(bundle, field(place), recipe)
     cells = [77, 3, 120]
     np.testing.assert_array_equal(draw_field(bundle, field(place), recipe, cells=cells)[0], whole[0, cells])
@@ -90,7 +90,7 @@ def test_a_part_comes_out_as_if_all_had_been_drawn(bundle: FoMoBundle) -> None:
 
 
 def test_members_do_not_depend_on_how_many_are_drawn(bundle: FoMoBundle) -> None:
-    recipe = Recipe(steps=3, members=3)
+    recipe = replace(FOMO, steps=3, members=3)
     three = draw_field(bundle, field(context(20)), recipe)
     two = draw_field(bundle, field(context(20)), replace(recipe, members=2))
     np.testing.assert_array_equal(three[:2], two)
@@ -108,7 +108,7 @@ def test_measured_values_come_back_bit_for_bit_and_the_rest_is_drawn(bundle: FoM
     values[20:, 30:50] = NAN  # hours without data
     values[0, 99] = NAN
     seen = ~np.isnan(values)
-    drawn = draw_field(bundle, replace(field(place, 100), values=values), Recipe(steps=3))[0]
+    drawn = draw_field(bundle, replace(field(place, 100), values=values), replace(FOMO, steps=3))[0]
     np.testing.assert_array_equal(drawn[seen], truth[seen])
     assert np.isfinite(drawn).all()
     assert (drawn >= 0).all()
@@ -122,7 +122,7 @@ def test_a_history_is_gone_on_with_and_hidden_truth_changes_nothing(bundle: FoMo
     values = traffic["traffic"].values[:, :144].copy()
     future = values[:, 120:].copy()
     values[:, 120:] = NAN
-    recipe = Recipe(steps=1)
+    recipe = replace(FOMO, steps=1)
     drawn = draw_field(bundle, replace(field(place, 144), values=values, given=120), recipe)
     assert drawn.shape == (1, 36, 24)
     error = np.abs(drawn[0] - future).mean()
@@ -135,7 +135,7 @@ def test_a_history_is_gone_on_with_and_hidden_truth_changes_nothing(bundle: FoMo
 def test_traffic_follows_users_where_only_users_are_told(bundle: FoMoBundle) -> None:
     traffic, place = world()
     users = traffic["users"].values[:, :64]
-    drawn = draw_field(bundle, replace(field(place, 64), users=users), Recipe(steps=1))[0]
+    drawn = draw_field(bundle, replace(field(place, 64), users=users), replace(FOMO, steps=1))[0]
     real = traffic["traffic"].values[:, :64]
     assert np.corrcoef(np.log(drawn.mean(1)), np.log(real.mean(1)))[0, 1] > 0.95
     assert drawn.mean() == pytest.approx(real.mean() / traffic["traffic"].values.mean(), rel=0.2)
@@ -143,7 +143,7 @@ def test_traffic_follows_users_where_only_users_are_told(bundle: FoMoBundle) -> 
 
 def test_weeks_follow_each_other_and_cells_keep_the_level_that_was_drawn(bundle: FoMoBundle) -> None:
     place = context(20)
-    drawn = draw_field(bundle, field(place, 3 * 168), Recipe(steps=3))[0]
+    drawn = draw_field(bundle, field(place, 3 * 168), replace(FOMO, steps=3))[0]
     weeks = drawn.reshape(20, 3, 168).mean(2)
     places = read_places(place)
     log, unit = conditional_levels(bundle.levels, places, list(range(20)), 0, 0, np.full(20, np.nan))
@@ -155,12 +155,12 @@ def test_weeks_follow_each_other_and_cells_keep_the_level_that_was_drawn(bundle:
 def test_what_cannot_be_drawn_is_refused(bundle: FoMoBundle) -> None:
     place = context(20)
     with pytest.raises(WrongUse, match="10 min"):
-        draw_field(bundle, field(place, 80, minutes=10), Recipe())
+        draw_field(bundle, field(place, 80, minutes=10), FOMO)
     full = replace(field(place, 80), values=np.ones((20, 80), dtype=np.float32))
     with pytest.raises(WrongUse, match="nothing left to draw"):
-        draw_field(bundle, full, Recipe())
+        draw_field(bundle, full, FOMO)
     with pytest.raises(WrongUse, match="--habits mars"):
-        draw_field(bundle, field(place), Recipe(habits="mars"))
+        draw_field(bundle, field(place), replace(FOMO, habits="mars"))
 
 
 def test_kriging_gives_the_value_where_a_neighbour_knows_and_nothing_far_off() -> None:
@@ -222,7 +222,7 @@ def test_seams_of_the_bundled_model_cannot_be_found() -> None:
     base = load_fomo("fomo-base")
     side = 24
     place = context(side * side)
-    drawn = draw_field(base, field(place, 168), Recipe(steps=8))[0]
+    drawn = draw_field(base, field(place, 168), replace(FOMO, steps=8))[0]
     logs = np.log(drawn.reshape(side, side, 168) + 0.05)
     x = logs - logs.mean(2, keepdims=True)  # levels are drawn elsewhere
     for axis in (0, 1):

@@ -74,7 +74,7 @@ def own() -> Bundle:
 def test_a_constant_network_draws_exactly_that_level(own: Bundle, network: str, answer: float) -> None:
     model: Any = Constant(answer)
     scaler = Scaler(mean=0.3, spread=0.7, own_level=True)
-    recipe = Recipe(steps=2, members=3, solver="ddim")  # dpm++h ends half way from noise to what is constant
+    recipe = Recipe(steps=2, members=3, solver="ddim")  # gaussian would add noise to what is constant
     got = draw_traffic(replace(own, model=model, scaler=scaler), context(9, network), FORTNIGHT, recipe)
     np.testing.assert_allclose(got, max(np.exp(0.3 + 0.7 * answer) - 0.05, 0.0), rtol=1e-5)
     assert all((told == 0).all() for told in model.told)
