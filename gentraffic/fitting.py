@@ -49,7 +49,7 @@ class Design:
     """
 
     sampler: str = "stouter"
-    channels: tuple[int, ...] = (32, 32)
+    channels: tuple[int, ...] = (32, 16)
     hours_per_token: int = 6
     width: int = 32
     fusion: str = "concat"

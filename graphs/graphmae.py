@@ -20,15 +20,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
+from scipy.sparse import coo_array
 from torch import Tensor, nn
 from torch.nn import functional
 from torch_geometric.data import Data
 from torch_geometric.nn import GATConv, GCNConv, GINConv, SAGEConv
 from torch_geometric.nn.conv.gcn_conv import gcn_norm
-from torch_geometric.utils import to_torch_csr_tensor
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,14 @@ def _csr(edge_index: Tensor, nodes: int, weight: Tensor | None = None) -> Tensor
 
     With 100,000 stations and 6 million edges it is ten times faster than gathering and scattering.
     """
+    source, target = edge_index.cpu().numpy()
+    values = np.ones(len(source), dtype=np.float32) if weight is None else weight.cpu().numpy()
+    csr = coo_array((values, (target, source)), shape=(nodes, nodes)).tocsr()  # counts, where torch_geometric sorts
+    csr.sort_indices()
+    parts = (torch.from_numpy(part).to(edge_index.device) for part in (csr.indptr, csr.indices, csr.data))
     with warnings.catch_warnings():  # torch calls the CSR layout beta, once per process
         warnings.filterwarnings("ignore", message="Sparse (CSR|invariant)", category=UserWarning)
-        adjacency: Tensor = to_torch_csr_tensor(edge_index.flip(0), weight, size=(nodes, nodes))
-    return adjacency
+        return torch.sparse_csr_tensor(*parts, size=(nodes, nodes))
 
 
 def _csr_normalised(edge_index: Tensor, nodes: int) -> Tensor:

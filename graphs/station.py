@@ -7,6 +7,7 @@ many points of interest of each category its coverage holds.
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import coo_array
 from scipy.spatial import cKDTree
 from torch_geometric.data import Data
 
@@ -85,8 +86,9 @@ def _edges(tree: cKDTree, xy: NDArray[np.float64], radius_m: float) -> NDArray[n
     n = len(xy)
     pairs = tree.query_pairs(radius_m, output_type="ndarray")  # (pairs, 2), first < second, distance <= radius
     apart = np.hypot(*(xy[pairs[:, 0]] - xy[pairs[:, 1]]).T)
-    first, second = pairs[apart < radius_m - TIE_M].astype(np.int64).T
-    key = np.concatenate([first * n + second, second * n + first])  # one number per edge: sorted three times as fast
-    key.sort()
-    source = np.repeat(np.arange(n), np.bincount(first, minlength=n) + np.bincount(second, minlength=n))
-    return np.stack([source, key - source * n])
+    first, second = pairs[apart < radius_m - TIE_M].T
+    ends = np.concatenate([first, second]), np.concatenate([second, first])
+    both = coo_array((np.ones(2 * len(first), dtype=np.int8), ends), shape=(n, n)).tocsr()  # in time E, not E log E
+    both.sort_indices()
+    source: NDArray[np.int64] = np.repeat(np.arange(n), np.diff(both.indptr))
+    return np.stack([source, both.indices.astype(np.int64)])

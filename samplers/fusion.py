@@ -48,7 +48,7 @@ class ConcatFusion(nn.Module):
     def forward(self, f_s: Tensor, f_t: Tensor, step: Tensor) -> Tensor:
         """(B, S), (1 or B, n, Q), (B, C) -> (B, n, C)."""
         inner = self.of_time(f_t) + (self.of_station(f_s) + step)[:, None]
-        out: Tensor = self.out(functional.silu(inner))
+        out: Tensor = self.out(functional.silu(inner, inplace=not torch.is_grad_enabled()))
         return out
 
 
@@ -159,7 +159,7 @@ class STFFM(nn.Module):
             return functional.elu(inner + self.second(inner + f_st))
         if self.first.hours > NARROW:
             inner = self.first(x)
-            return _elu(self.second(inner + f_st).add_(inner))
+            return _elu(self.second(f_st.add_(inner)).add_(inner))
         straight, second, bias = self.folded()
         out = torch.addmm(bias, x.flatten(1), straight).addmm_(f_st.flatten(1), second)
         return _elu(out).view(*x.shape[:2], -1)
@@ -181,7 +181,8 @@ class STFFM(nn.Module):
 
 def _elu(x: Tensor) -> Tensor:
     """ELU in half the time of torch's own, whose e^x is slow on a CPU: x where x > 0, else e^x - 1, which is more."""
-    return torch.maximum(x, x.clamp(max=0.0).mul_(math.log2(math.e)).exp2_().sub_(1.0))
+    below = x.clamp(max=0.0).mul_(math.log2(math.e)).exp2_().sub_(1.0)
+    return torch.maximum(x, below, out=below)
 
 
 def _spread(station: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:

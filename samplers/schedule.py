@@ -7,7 +7,7 @@ The forward process is STOUTER eq. 4-7: betas rise linearly from 1e-4 to 0.02 ov
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -42,7 +42,7 @@ class Noise:
 
     def config(self) -> dict[str, Any]:
         """What diffusers' schedulers are made from."""
-        return {key: value for key, value in asdict(self).items() if key != "rest"}
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "rest"}
 
     def scheduler(self) -> DDPMScheduler:
         """The schedule as diffusers' DDPM, which adds noise in training and draws with the paper's own chain."""

@@ -132,7 +132,7 @@ class STUNet(Sampler):
         self.cadences = tuple(cadences)
         tokens = DAYS * HOURS // hours_per_token
         size = tokens * channels[0]  # of one activation, of which 1.4 MB at most are to be at hand
-        self.series_at_once = 128 if size > 1024 else 256 if size > 512 else 512
+        self.series_at_once = 128 if size > 1024 else 384 if size > 512 else 512
         kind = {"station": width, "time": width, "fusion": fusion}
         self.of_place = nn.Linear(place_dim, width)
         self.of_level = nn.Linear(2, width)
