@@ -35,6 +35,8 @@ from samplers import STUNet
 if TYPE_CHECKING:
     import xarray as xr
 
+UNMEASURED_STEPS = 16  # of the solver, where no public model tells what a condition leaves open: see `gentraffic.rest`
+
 
 @dataclass(frozen=True)
 class PrivateSource:
@@ -170,6 +172,7 @@ def fit_private_stouter(
         "design": asdict(design),
         "plan": asdict(plan),
         "parameters": sum(p.numel() for p in model.parameters()),
+        **({} if model.noise.rest else {"recommended_steps": UNMEASURED_STEPS}),
         "privacy": {
             "unit": UNIT,
             "adjacency": ADJACENCY,

@@ -127,6 +127,7 @@ def test_the_folder_says_what_was_promised(here: Path, capsys: pytest.CaptureFix
     assert mechanisms[1].steps == 4
     assert mechanisms[1].sample_rate == pytest.approx(8 / CELLS)
     assert known["metrics"] == {}  # no score that epsilon does not cover
+    assert known["recommended_steps"] == 16  # nor what its condition leaves open, which few steps would need
     assert known["validation"] == []
     traffic_file, context_file = known["data"]
     assert "sha256" not in traffic_file
@@ -171,6 +172,9 @@ def test_a_public_model_to_start_from(here: Path, capsys: pytest.CaptureFixture[
     assert all((before[name] == after[name]).all() for name in details)
     known = json.loads((here / "m" / "provenance.json").read_text())
     assert known["privacy"]["start"]["sha256"] == base.sha256
+    open_ = base.model.noise.rest  # type: ignore[attr-defined]
+    assert load_bundle(here / "m").model.noise.rest == (*open_, open_[0])  # type: ignore[attr-defined]
+    assert "recommended_steps" not in known
     assert "Begun from a public model that knows" in (here / "m" / "README.md").read_text()
 
 
