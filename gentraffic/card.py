@@ -15,8 +15,8 @@ EVIDENCE = """
 Locations that training never saw, POIs only (protocol P1, `python benchmarks/fidelity.py`): five folds by location,
 trained in each as above but Milan without its POIs; 20 members unless said; means over all held-out live cells,
 `_p9999` scaling, 95% intervals by bootstrap over locations. The last columns are means over folds, and a fold
-holds one location of nj. vae, tcn-gan and diffwave draw levels too, as published; with "stouter's levels" they
-draw only the shape, in STUNet's place.
+holds one location of nj. Rows of vae, tcn-gan and diffwave, where there are any, draw levels too, as published; with
+"stouter's levels" they draw only the shape, in STUNet's place.
 """.strip()
 ABOUT_MEMBERS = """
 The members of this model are spread evenly (levels) and in antithetic pairs (shapes), and the twenty of
