@@ -22,6 +22,7 @@ from gentraffic.errors import BadInput, WrongUse
 from gentraffic.features import Places
 from gentraffic.level import LevelModel, Measured, fit_levels
 from gentraffic.parallel import ALONE, Crew
+from gentraffic.recipe import PROFILE_STEPS
 from gentraffic.rest import fit_rest, know_rest
 from gentraffic.scaling import FLOOR, Scaler, cosines, faded
 from gentraffic.training import OWN_LEVEL, PLANS, Plan, Prepared, Trainer, batch_of, prepare, source_weights
@@ -158,6 +159,7 @@ def fit_sampler(
         "design": asdict(design),
         "plan": asdict(plan),
         "parameters": sum(p.numel() for p in model.parameters()),
+        **({"recommended_steps": PROFILE_STEPS} if design.use_profile and isinstance(model, Denoiser) else {}),
     }
     return Bundle(model, temporal, station, scaler, levels, networks, sampler=design.sampler), told
 

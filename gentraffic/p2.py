@@ -131,11 +131,12 @@ def model_row(
 ) -> NDArray[Any]:
     """Members that a model draws for the later week, in the unit of the past: (members, cells, 168)."""
     from gentraffic.features import read_places
-    from gentraffic.sampling import Recipe, draw_traffic
+    from gentraffic.recipe import PROFILE_STEPS, Recipe
+    from gentraffic.sampling import draw_traffic
 
     history = later.history()
     calendar = make_calendar(later.start, 7, "1h", str(later.context.attrs["timezone"]))
-    recipe = Recipe(seed=seed, members=members, steps=steps or Recipe().steps, guidance=guidance)
+    recipe = Recipe(seed=seed, members=members, steps=steps or PROFILE_STEPS, guidance=guidance)
     rows = later.past.rows.tolist()
     drawn = draw_traffic(bundle, later.context, calendar, recipe, cells=rows, history=history)
     unit = history.unit(bundle.levels, read_places(later.context), later.context["cell_id"].values)

@@ -24,3 +24,4 @@ class Recipe:
 
 
 FOMO = Recipe(steps=8, solver="dpm++")  # of a FoMo, whose figures were made so
+PROFILE_STEPS = 8  # of a model that follows a profile: the mean of what it draws is a forecast, which few steps blur
