@@ -144,6 +144,7 @@ def follower() -> Bundle:
     """A model that takes the past, fitted in seconds on one network of three weeks."""
     plan = replace(PLAN, steps=40)
     bundle, told = fit_sampler([source("alpha", days=21)], design=replace(DESIGN, use_profile=True), plan=plan)
+    assert told["recommended_steps"] == 8
     assert told["plan"]["profile_keep"] > 0
     spread = np.array(bundle.model.config["profile_spread"])
     assert spread.shape == (2, len(SPREAD_KNOTS))
