@@ -168,7 +168,7 @@ def city_rows(city: str, held: Any, drawn: Floats, users: Floats, done: Rows, fo
     days = {
         "real (hindsight)": day_users,
         "stouter, POIs only": mean_day_of(drawn.mean(axis=0)),
-        "POIs alone": np.tile(np.expm1(held.places.counts[held.rows]).sum(axis=1), (24, 1)),
+        "POIs alone": np.tile(held.places.poi_count[held.rows].sum(axis=1), (24, 1)),
         "residents alone": np.tile(day_users[:6].mean(axis=0), (24, 1)),
     }
     deploy(done, city, fold, held, days, day_users)

@@ -50,7 +50,7 @@ def networks(data: Path) -> Iterator[tuple[str, Places, list[int], Floats, list[
 
 def drawn_levels(levels: LevelModel, places: Places) -> Floats:
     """Log levels of the members, the control first: (members, cells)."""
-    ids = np.arange(len(places.counts))
+    ids = np.arange(len(places.poi_count))
     noise = [level_noise(0, ids, places.xy_m, member) for member in range(MEMBERS)]
     return levels.draw(replace(places, network="nobody"), np.stack(noise))
 

@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic.errors import BadInput, BadModel
-from gentraffic.features import Places, Scale, fit_scale
+from gentraffic.features import Places, Scale, count_scale
 from gentraffic.level import LevelModel
-from gentraffic.mapped import rows_of_file
+from gentraffic.mapped import give_back, rows_of_file
 from gentraffic.model_list import MODELS
 from gentraffic.model_list import names as bundled_models
 from gentraffic.scaling import Scaler, Usual
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from graphs.graphmae import GraphMAE
     from samplers import Sampler
 
-BLOCK = 65_536  # cells whose features are standardised at a time
 FOLDERS = {"stouter": "stunet"}  # of the sampler's network; `network` where not named here
 
 
@@ -78,18 +77,18 @@ def time_embedding(temporal: GraphMAE) -> torch.Tensor:
     return (embedding - embedding.mean(0)) / embedding.std(0).clamp(min=1e-6)
 
 
-def station_features(places: Places, levels: LevelModel | None) -> NDArray[np.float32]:
-    """Node features of the station graph: log POI counts standardised in their network, or else in their region."""
+def station_scale(places: Places, levels: LevelModel | None) -> Scale:
+    """How log POI counts are standardised for the station graph: in their network, or else in their region."""
     known = levels.networks.get(places.network) if levels is not None else None
-    counts = places.counts
     if known is None:
-        scale = fit_scale((places.before or places).counts)
-    else:
-        scale = Scale(known.scale.mean[: counts.shape[1]], known.scale.spread[: counts.shape[1]])
-    out = np.empty(counts.shape, dtype=np.float32)
-    for at in range(0, len(out), BLOCK):  # a country has millions of rows
-        out[at : at + BLOCK] = scale(counts[at : at + BLOCK])
-    return out
+        return count_scale(places.before or places)
+    categories = places.poi_count.shape[1]
+    return Scale(known.scale.mean[:categories], known.scale.spread[:categories])
+
+
+def station_features(places: Places, scale: Scale, rows: Any = slice(None)) -> NDArray[np.float32]:
+    """Node features of the station graph: standardised log POI counts, of all cells or of some rows: (rows, 8)."""
+    return scale(np.log1p(places.poi_count[rows], dtype=np.float64)).astype(np.float32)
 
 
 def place_embedding(
@@ -98,11 +97,13 @@ def place_embedding(
     """F_s (cells, P) of a whole context. Where `path` is given, that .npy file, which holds them, mapped."""
     from graphs.tiles import embed_stations, embedded_squares
 
-    features = station_features(places, levels)
+    scale = station_scale(places, levels)
     if path is None:
-        return embed_stations(station, places.xy_m, features)
-    with rows_of_file(path, (len(features), int(station.config["hidden_channels"]))) as file:
-        for rows, values in embedded_squares(station, places.xy_m, features):
+        return embed_stations(station, places.xy_m, station_features(places, scale))
+    give_back()
+    with rows_of_file(path, (len(places.xy_m), int(station.config["hidden_channels"]))) as file:
+        squares = embedded_squares(station, places.xy_m, lambda rows: station_features(places, scale, rows))
+        for rows, values in squares:
             file[rows] = values
     mapped: NDArray[np.float32] = np.load(path, "r", allow_pickle=False)
     return mapped

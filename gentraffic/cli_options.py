@@ -90,9 +90,10 @@ def bundled_cities() -> list[str]:
     return sorted(path.stem for path in CONTEXTS.glob("*.nc"))
 
 
-def find_context(options: dict[str, Any], *, quiet: bool, command: str) -> xr.Dataset:
+def find_context(options: dict[str, Any], *, quiet: bool, command: str, held: bool = True) -> xr.Dataset:
     """The context of the place that the options name: read, bundled, or made from files or the network.
 
+    held: False leaves the numbers of a large `--context` in its file, see `gentraffic.files.read_context`.
     Raises WrongUse for no place or two of them.
     """
     from gentraffic.files import read_context
@@ -109,7 +110,7 @@ def find_context(options: dict[str, Any], *, quiet: bool, command: str) -> xr.Da
     if given == ["context"]:
         if shaping:
             raise WrongUse(f"--{shaping[0].replace('_', '-')} does not go with --context, whose cells are made already")
-        return _zone(read_context(options["context"]), options.get("timezone"))
+        return _zone(read_context(options["context"], held=held), options.get("timezone"))
     city = options.get("city")
     if city is not None and not shaping and city.strip().lower() in bundled_cities():
         return _zone(read_context(CONTEXTS / f"{city.strip().lower()}.nc"), options.get("timezone"))

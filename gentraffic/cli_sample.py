@@ -229,7 +229,7 @@ def _task(out: Path, options: dict[str, Any], request: Request, *, quiet: bool) 
         raise WrongUse(f"--known and --users need a FoMo, and {name} is none: give --model fomo-base")
     given = read_given(options) if fomo else None
     if given is None or any(options[place] is not None for place in (*PLACES, "osm")):
-        context = find_context(options, quiet=quiet, command=command_line())
+        context = find_context(options, quiet=quiet, command=command_line(), held=fomo or not _streams(out, options))
     else:
         context = context_of(given)
     utc, _ = period_of(given, request.calendar(context).utc, request.days, request.freq, typed())

@@ -50,6 +50,8 @@ def draw_store(
     folder, told, sha256 = read_folder(model)
     totals, service, rows = request.totals(), request.named(), request.rows(context)
     calendar, recipe = request.calendar(context), request.recipe(told)
+    if rows is not None:
+        context = context.compute()  # picking cells from a file is slow
     place = context if rows is None else context.isel(cell=rows)
     sets = districts(totals, place) if totals else None
     timezone = str(context.attrs["timezone"])

@@ -12,6 +12,7 @@ Each is written under a temporary name and renamed, so that a file under its own
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ READABLE = (".nc", ".zarr", ".parquet", ".csv")
 CONTEXT_FORMATS = (".nc", ".zarr")
 # 2**31 float32 values are 8 GiB: a file that claims more is refused before memory is asked for.
 MAX_VALUES = 2**31
+LARGE_VALUES = 2**20  # from here on what is not to be held is not
 UNFINISHED = "unfinished"  # attribute of a store that is being filled: it is no traffic yet
 CHUNK_VALUES = {".nc": 2**18, ".zarr": 2**20}  # 1 and 4 MiB of float32
 # What the libraries raise on files that are torn, altered or of another kind; found by damaging files byte by byte.
@@ -142,10 +144,13 @@ def write_context(ds: xr.Dataset, path: str | Path) -> None:
     _write_arrays(ds, path)
 
 
-def read_context(path: str | Path) -> xr.Dataset:
-    """The context Dataset in `path` (.nc, .zarr), loaded and checked. Raises as `read_traffic`."""
+def read_context(path: str | Path, *, held: bool = True) -> xr.Dataset:
+    """The context Dataset in `path` (.nc, .zarr), loaded and checked. Raises as `read_traffic`.
+
+    held: False leaves the numbers of a large region in the file, from which each use reads them again.
+    """
     _existing(path, CONTEXT_FORMATS)
-    return _checked(path, lambda: _read_arrays(path), check_context)
+    return _checked(path, lambda: _read_arrays(path, held=held), check_context)
 
 
 def cells_per_chunk(steps: int, suffix: str = ".zarr") -> int:
@@ -220,7 +225,7 @@ def encoding_of(ds: xr.Dataset, suffix: str, chunk: int | None = None) -> dict[A
     return encoding
 
 
-def _read_arrays(path: str | Path) -> xr.Dataset:
+def _read_arrays(path: str | Path, *, held: bool = True) -> xr.Dataset:
     import xarray as xr
 
     options: dict[str, Any] = {"engine": "h5netcdf", "backend_kwargs": {"phony_dims": "access"}}
@@ -228,13 +233,19 @@ def _read_arrays(path: str | Path) -> xr.Dataset:
         options = {"engine": "zarr", "backend_kwargs": {"consolidated": Path(path, ".zmetadata").is_file()}}
     else:
         check_seal(path)
-    with xr.open_dataset(path, chunks=None, **options) as opened:
+    with ExitStack() as stack:
+        opened = stack.enter_context(xr.open_dataset(path, chunks=None, cache=held, **options))
         values = sum(variable.size for variable in opened.variables.values())
         if values > MAX_VALUES:
             raise BadInput(f"holds {values:.3g} values, more than the {MAX_VALUES:.3g} that are read at once")
         if UNFINISHED in opened.attrs:
             raise BadInput(f"unfinished: {opened.attrs[UNFINISHED]}")
-        return _tidy(opened.load())
+        if held or values < LARGE_VALUES:
+            return _tidy(opened.load())
+        for variable in opened.variables.values():
+            variable.to_numpy()  # what is torn is said here, not in the middle of the work
+        stack.pop_all()  # the file stays open for as long as the Dataset is there
+        return _tidy(opened)
 
 
 def _tidy(ds: xr.Dataset) -> xr.Dataset:

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gentraffic.bundle import Bundle, place_embedding, station_features, time_embedding
+from gentraffic.bundle import Bundle, place_embedding, station_features, station_scale, time_embedding
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.features import Places
 from gentraffic.level import LevelModel, Measured, fit_levels
@@ -275,7 +275,8 @@ def fit_graphs(
         residual=True,
         normalise=design.station_layer == "gin",
     )
-    graphs = [station_graph(p.xy_m, station_features(p, levels)) for p in places if len(p.counts) > 1]
+    scaled = [(p, station_features(p, station_scale(p, levels))) for p in places if len(p.poi_count) > 1]
+    graphs = [station_graph(p.xy_m, features) for p, features in scaled]
     for _ in pretrain(station, graphs, steps=steps, learning_rate=3e-3, seed=0):
         pass
     return temporal.eval(), station.eval()

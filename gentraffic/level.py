@@ -93,15 +93,14 @@ class LevelModel:
         the network was not measured (0 where residual quantiles apply instead). In a measured network the control is
         the median; elsewhere it is the expected level, and its mean over the context (before a change) is 1.
         """
-        cells = len(places.counts)
+        cells = len(places.poi_count)
         model = self.networks.get(places.network)
         if model is None:
             trust = self.trust if self.places else 0.0
             noise = self.inflate * self.spread * np.sqrt(1 - trust**2)
-            centre, usual = (
-                self.spread * trust * (activity_index(p) if self.places else np.zeros(cells))
-                for p in (places, places.before or places)
-            )
+            index = activity_index(places) if self.places else np.zeros(cells)
+            before = activity_index(places.before) if self.places and places.before is not None else index
+            centre, usual = self.spread * trust * index, self.spread * trust * before
             return centre - np.log(np.mean(np.exp(usual))), np.full(cells, noise)
         centre = np.full(cells, model.mean - np.log(model.mean_traffic))
         if self.places:
@@ -127,7 +126,7 @@ class LevelModel:
         """How far the level of each cell may be off, beside that of others in its network: a factor, (cells,)."""
         model = self.networks.get(places.network)
         if model is None or not self.places or not model.slope:
-            return np.ones(len(places.counts))
+            return np.ones(len(places.poi_count))
         return model.doubt(model.centre(places))
 
     def standard(self, places: Places, log_relative: Floats) -> Floats:

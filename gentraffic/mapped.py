@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import mmap
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,3 +46,10 @@ def let_go(*arrays: NDArray[Any]) -> None:
     for values in arrays:
         if isinstance(values.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
             values.base.madvise(mmap.MADV_DONTNEED)
+
+
+def give_back() -> None:
+    """Hand memory that was freed back to the system, where the C library keeps it and can (glibc)."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
+    if trim is not None:
+        trim(0)

@@ -53,7 +53,7 @@ def naive_rows(parts: Parts, seed: int) -> dict[str, Members]:
     for name, (train, held) in parts.items():
         places = train.places
         assert places is not None
-        counts = np.rint(np.expm1(places.counts)).astype(np.int64)
+        counts = places.poi_count.astype(np.int64)
         patch = np.unique(places.xy_m // 10_000, axis=0, return_inverse=True)[1].ravel()
         mine, around = naive.poi_features(counts, patch)
         both = np.concatenate([mine, around], axis=1)

@@ -152,7 +152,7 @@ def model_members(
             crowd = np.concatenate([part.train.users, part.held.users]).mean(dtype=np.float64)
             scale = replace(scale, per_user=np.append(city_mean / crowd, scale.per_user[1:]))
     mean = city_mean if city_mean is not None else levels.networks[part.held.network].mean_traffic
-    ids = list(range(len(places.counts)))
+    ids = list(range(len(places.poi_count)))
     out = []
     for member in range(members + 1):
         log = levels.draw(places, level_noise(seed, ids, places.xy_m, member)[None])[0]
@@ -318,7 +318,7 @@ def _neighbours(part: Held) -> NDArray[np.int64]:
 
     places = part.train_source.places
     assert places is not None
-    counts = np.rint(np.expm1(places.counts)).astype(np.int64)
+    counts = places.poi_count.astype(np.int64)
     patch = np.unique(places.xy_m // 10_000, axis=0, return_inverse=True)[1].ravel()
     mine, _ = naive.poi_features(counts, patch)
     own = [naive.standardise(mine[s.rows], mine) for s in (part.train_source, part.held_source)]

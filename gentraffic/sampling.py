@@ -131,14 +131,7 @@ def prepare(
     check_recipe(bundle, calendar, recipe)
     if history is not None and not bundle.model.config.get("use_profile"):
         raise WrongUse("--history: this model takes no past; train one with `gentraffic fit ... --profile`")
-    order = np.argsort(context["cell_id"].values, kind="stable")  # sums over cells must not depend on their order
-    at = np.empty_like(order)
-    at[order] = np.arange(len(order))
-    rows: Any = at if cells is None else at[np.asarray(cells, dtype=np.int64)]
-    if (order[:-1] > order[1:]).any():
-        context = context.isel(cell=order)
-    elif cells is None:
-        rows = slice(None)  # all, as they are: no copy, of a country, is made of anything
+    context, rows = _by_id(context, cells)
     ids = context["cell_id"].values
     with one_thread():
         places = read_places(context)
@@ -174,6 +167,18 @@ def prepare(
         past = np.where((known < 0)[:, None, None], np.float32(np.nan), week)
         region = replace(region, past=past, past_days=history.days)
     return region, Brush(bundle.model, bundle.scaler, time, number, calendar, recipe)
+
+
+def _by_id(context: xr.Dataset, cells: Sequence[int] | None) -> tuple[xr.Dataset, Any]:
+    """The context in the order of its ids, and where `cells` are there: sums over cells must not depend on order."""
+    order = np.argsort(context["cell_id"].values, kind="stable")
+    sorted_already = not (order[:-1] > order[1:]).any()
+    if sorted_already and cells is None:
+        return context, slice(None)  # all, as they are: no copy, of a country, is made of anything
+    at = np.empty_like(order)
+    at[order] = np.arange(len(order))
+    rows = at if cells is None else at[np.asarray(cells, dtype=np.int64)]
+    return context if sorted_already else context.compute().isel(cell=order), rows
 
 
 def draw_blocks(

@@ -37,7 +37,7 @@ from gentraffic.job import (
     save_job,
     write_marker,
 )
-from gentraffic.mapped import let_go
+from gentraffic.mapped import give_back, let_go
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -77,6 +77,7 @@ def begin(
         folder.mkdir(exist_ok=True)
         held = folder / "embeddings.npy"
         region, brush = prepare(bundle(), context, order.calendar(), order.recipe, cells=rows, embeddings=held)
+        give_back()
         order = replace(order, network=brush.network)
         _write_template(template(), order, folder / "store")
         if order.totals:
@@ -86,6 +87,8 @@ def begin(
                 stream.truncate(stream.tell() + 4 * order.values)
         save_job(folder, order, region, brush.time.numpy())
         held.unlink(missing_ok=True)  # still there where rows in another order were copied from it
+    del region, brush
+    give_back()  # before drawing starts
     return order
 
 

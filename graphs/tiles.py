@@ -6,7 +6,7 @@ more. A halo of L + 1 radii (3 km for two layers and STOUTER's 1 km) therefore g
 neighbourhood that it has in the whole graph; one radius alone, as one might expect, does not.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -31,9 +31,9 @@ def embed_stations(
     Equal to embedding the graph of all of them, up to rounding; and just that where it has at most about `most_edges`
     edges. Memory is that of one square and of the result. Raises ValueError as `station_graph`.
     """
-    xy = np.asarray(xy_m, dtype=np.float64)
+    xy, x = np.asarray(xy_m, dtype=np.float64), np.asarray(features, dtype=np.float32)
     out = np.empty((len(xy), model.config["hidden_channels"]), dtype=np.float32)
-    for rows, values in embedded_squares(model, xy, features, radius_m, most_edges):
+    for rows, values in embedded_squares(model, xy, x.__getitem__, radius_m, most_edges):
         out[rows] = values
     return out
 
@@ -41,14 +41,13 @@ def embed_stations(
 def embedded_squares(
     model: GraphMAE,
     xy_m: NDArray[np.float64],
-    features: ArrayLike,
+    features: Callable[[Blocks], NDArray[np.float32]],
     radius_m: float = RADIUS_M,
     most_edges: int = MOST_EDGES,
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-    """Yield the same square by square: (rows, their embeddings), every row once."""
-    x = np.asarray(features, dtype=np.float32)
+) -> Iterator[tuple[Blocks, NDArray[np.float32]]]:
+    """Yield the same square by square: (rows, their embeddings), every row once. features: of rows (n,), (n, C)."""
     for inner, rows in squares(xy_m, radius_m, model.config["layers"] + 1, most_edges):
-        graph = station_graph(xy_m[rows], x[rows], radius_m)
+        graph = station_graph(xy_m[rows], features(rows), radius_m)
         yield rows[inner], model.embed(graph.x, graph.edge_index).numpy()[inner]
         del graph
 
@@ -63,9 +62,7 @@ def squares(
     """
     if not len(xy_m):
         return
-    block = np.floor(xy_m / radius_m).astype(np.int64)
-    used, where, count = np.unique(block, axis=0, return_inverse=True, return_counts=True)
-    where = where.ravel()
+    used, where, count = _blocks(xy_m, radius_m)
     edges = _edges(used, count)
     waiting = [(used.min(axis=0), used.max(axis=0) + 1)]
     while waiting:
@@ -83,6 +80,17 @@ def squares(
         if within.any():
             rows = np.flatnonzero(near[where])
             yield within[where[rows]], rows
+
+
+def _blocks(xy_m: NDArray[np.float64], radius_m: float) -> tuple[Blocks, NDArray[np.int32], Blocks]:
+    """The squares of the radius that hold nodes, in order (blocks, 2), which one each node is in, and their counts."""
+    row, col = (np.floor(column / radius_m).astype(np.int64) for column in xy_m.T)
+    left, width = col.min(), col.max() - col.min() + 1
+    row *= width  # one number a node: sorted in half the memory of pairs
+    row += col - left
+    keys, where, count = np.unique(row, return_inverse=True, return_counts=True)
+    used = np.stack([keys // width, keys % width + left], axis=1)
+    return used, where.astype(np.int32), count
 
 
 def _edges(used: Blocks, count: Blocks) -> NDArray[np.float64]:

@@ -15,7 +15,15 @@ import pytest
 import torch
 from bundle_examples import context, sources
 
-from gentraffic.bundle import Bundle, load_bundle, place_embedding, pretrained, save_bundle, station_features
+from gentraffic.bundle import (
+    Bundle,
+    load_bundle,
+    place_embedding,
+    pretrained,
+    save_bundle,
+    station_features,
+    station_scale,
+)
 from gentraffic.calendar import make_calendar
 from gentraffic.errors import BadInput, BadModel
 from gentraffic.features import fit_scale, read_places
@@ -224,8 +232,8 @@ def test_place_embeddings_come_from_the_whole_context(
     held = tiny_bundle.place(places, tmp_path / "held.npy")
     assert isinstance(held, np.memmap)
     np.testing.assert_array_equal(held, whole)
-    monkeypatch.setattr("gentraffic.bundle.BLOCK", 50)  # features in blocks that do not divide the cells
-    np.testing.assert_array_equal(tiny_bundle.place(places), whole)
+    monkeypatch.setattr("gentraffic.features.BLOCK", 50)  # neighbourhoods in blocks that do not divide the cells
+    np.testing.assert_array_equal(read_places(context(120)).density, places.density)
     moved = read_places(context(120).assign(poi_count=context(120)["poi_count"] * 3))
     assert np.abs(tiny_bundle.place(moved) - whole).max() > 0.01
 
@@ -234,12 +242,14 @@ def test_features_are_standardised_where_they_were_measured_or_in_their_region(t
     alpha = sources()[0].places
     assert alpha is not None
     known = tiny_bundle.levels.networks["alpha"].scale
-    got = station_features(alpha, tiny_bundle.levels)
+    got = station_features(alpha, station_scale(alpha, tiny_bundle.levels))
     np.testing.assert_allclose(got, (alpha.counts - known.mean[:8]) / known.spread[:8], atol=1e-5)
-    nowhere = replace(alpha, network="", counts=alpha.counts + 2.0)
-    np.testing.assert_allclose(
-        station_features(nowhere, tiny_bundle.levels), fit_scale(nowhere.counts)(nowhere.counts), atol=1e-5
-    )
+    nowhere = replace(alpha, network="", poi_count=3 * alpha.poi_count + 2)
+    got = station_features(nowhere, station_scale(nowhere, tiny_bundle.levels))
+    np.testing.assert_allclose(got, fit_scale(nowhere.counts)(nowhere.counts), atol=1e-5)
+    changed = replace(nowhere, before=replace(alpha, network=""))
+    got = station_features(changed, station_scale(changed, tiny_bundle.levels), np.array([5, 0]))
+    np.testing.assert_allclose(got, fit_scale(alpha.counts)(nowhere.counts)[[5, 0]], atol=1e-5)
 
 
 def test_time_embedding_is_standardised_and_tells_hours_apart(tiny_bundle: Bundle) -> None:

@@ -184,7 +184,7 @@ def test_activity_where_there_is_nothing_to_tell_cells_apart() -> None:
     context = traffic_examples.context("grid", n=4)
     empty = read_places(context.assign(poi_count=(("cell", "category"), np.zeros((16, 8), dtype=np.int32))))
     assert (activity_index(empty) == 0).all()
-    one = replace(empty, counts=empty.counts[:1], density=empty.density[:1], xy_m=empty.xy_m[:1])
+    one = replace(empty, poi_count=empty.poi_count[:1], density=empty.density[:1], xy_m=empty.xy_m[:1])
     assert activity_index(one).tolist() == [0.0]
 
 

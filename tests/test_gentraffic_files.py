@@ -51,6 +51,26 @@ def test_context_round_trip_is_identical(tmp_path: Path, suffix: str, kind: str)
     xr.testing.assert_identical(read_context(tmp_path / f"c{suffix}"), ds)
 
 
+@pytest.mark.parametrize("suffix", files.CONTEXT_FORMATS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_large_context_can_stay_in_its_file(
+    tmp_path: Path, suffix: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ds, path = context(kind), tmp_path / f"c{suffix}"
+    write_context(ds, path)
+    assert read_context(path, held=False).variables["x"]._in_memory  # it is small
+    monkeypatch.setattr(files, "LARGE_VALUES", 10)
+    back = read_context(path, held=False)
+    assert not any(back.variables[name]._in_memory for name in ("poi_count", "x", "lat"))
+    xr.testing.assert_identical(back, ds)
+    assert not back.variables["x"]._in_memory  # nor did reading keep it
+    xr.testing.assert_identical(back.compute(), ds)
+    torn = next(path.glob("lat/0*")) if suffix == ".zarr" else path
+    torn.write_bytes(torn.read_bytes()[: -torn.stat().st_size // 3])
+    with pytest.raises(BadInput, match=f"c{suffix}: "):
+        read_context(path, held=False)
+
+
 def test_the_telecom_grid_round_trips_and_has_a_raster(tmp_path: Path, shared_data: Path) -> None:
     import pyproj
     import rasterio

@@ -35,13 +35,13 @@ def places_of(counts: NDArray[Any], around: NDArray[Any], network: str) -> Place
     n = len(counts)
     rng = np.random.default_rng(n)
     places = Places(
-        counts=counts,
+        poi_count=np.expm1(counts),
         density=rng.normal(size=(n, 3)),
         sites=None,
         xy_m=np.stack([np.arange(n) * 250.0, np.zeros(n)], 1),
         network=network,
     )
-    places.__dict__["around"] = around  # where the cached property keeps what it finds
+    places.__dict__.update(counts=counts, around=around)  # where cached properties keep what they find
     return places
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import traffic_examples
 import xarray as xr
 
 from gentraffic import producing, streaming
@@ -18,9 +21,11 @@ from gentraffic.cli_options import CONTEXTS
 from gentraffic.drawing import Request, draw_place
 from gentraffic.drawing_store import draw_store
 from gentraffic.errors import BadInput, BadModel, WrongUse
-from gentraffic.files import open_traffic, read_context, read_traffic
+from gentraffic.files import open_traffic, read_context, read_traffic, write_context
 from gentraffic.job import Order, part_of, read_marker, read_order, write_marker
 from gentraffic.plot import write_plot
+from gentraffic.recipe import Recipe
+from gentraffic.sampling import prepare
 from gentraffic.webmap import write_map
 
 CELLS = 150
@@ -59,6 +64,34 @@ def test_a_store_holds_what_is_drawn_at_once(model: Path, at_once: Any, chunk: i
     assert done.mean == pytest.approx(float(at_once["traffic"].values.mean(dtype=np.float64)), rel=1e-12)
     assert done.tasks == 3 * -(-CELLS // chunk)
     assert [p.name for p in tmp_path.iterdir()] == ["a.zarr"]
+
+
+@pytest.mark.parametrize("select", [(), (7, 3, 140)])
+def test_a_context_that_stays_in_its_file_gives_the_same_bits(
+    model: Path, at_once: Any, select: tuple[int, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gentraffic.files.LARGE_VALUES", 10)
+    write_context(context(CELLS), tmp_path / "c.nc")
+    large = read_context(tmp_path / "c.nc", held=False)
+    ids = tuple(str(i) for i in at_once["cell_id"].values[list(select)])
+    draw_store(model, large, replace(REQUEST, select=ids or None), tmp_path / "a.zarr", chunk_cells=64)
+    assert not large.variables["lat"]._in_memory
+    got, want = read_traffic(tmp_path / "a.zarr"), at_once.isel(cell=list(select)) if select else at_once
+    np.testing.assert_array_equal(got["traffic"].values, want["traffic"].values)
+    np.testing.assert_array_equal(got["lat"].values, want["lat"].values)
+
+
+def test_memory_to_begin_grows_by_little_per_cell(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    peaks = []
+    for side in (200, 400):
+        write_context(traffic_examples.context("grid", n=side), tmp_path / f"{side}.nc")
+        large = read_context(tmp_path / f"{side}.nc", held=False)
+        tracemalloc.start()
+        prepare(tiny_bundle, large, REQUEST.calendar(large), Recipe(steps=1), embeddings=tmp_path / "e.npy")
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    per_cell = (peaks[1] - peaks[0]) / (400**2 - 200**2)
+    assert 30 < per_cell < 180  # bytes; the traffic of a week has 672, and counts and coordinates alone have 80
 
 
 @pytest.mark.parametrize("chunk", [40, 150])
