@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 GIB = 2**30
 WORKER_BYTES = 500 * 2**20  # a worker with torch and the network loaded, apart from its chunk
-CELL_BYTES = 640  # what the command holds of a cell while it finds levels and embeddings; measured, 1 to 4 million
+CELL_BYTES = 200  # what the command comes to hold of a cell beside its context; measured, 1 to 4 million cells
 
 
 class Interrupted(KeyboardInterrupt):
