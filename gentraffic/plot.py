@@ -221,10 +221,12 @@ def _levels(axes: Axes, level: NDArray[np.float64], chosen: dict[str, int], noun
         top = float(counts.max()) * 1.15
         axes.set_ylim(0, top)
         axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+        edge = low * (high / low) ** 0.15  # left of it the word would lie on the numbers of the axis
         for word, cell in chosen.items():
             axes.axvline(level[cell], color=INK, linewidth=0.9, linestyle=(0, (4, 2)))
-            side = "left" if word == "median" else "right"
-            axes.annotate(f" {word} ", (level[cell], top), ha=side, va="top", fontsize=8.5, color=INK)
+            crowded = word == "quiet" and level[cell] < edge
+            side, height = "left" if crowded or word == "median" else "right", 0.92 * top if crowded else top
+            axes.annotate(f" {word} ", (level[cell], height), ha=side, va="top", fontsize=8.5, color=INK)
         axes.xaxis.set_major_formatter(FuncFormatter(_number))
         axes.xaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
     dead = len(level) - live.size
