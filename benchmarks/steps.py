@@ -1,10 +1,11 @@
 """Quality against solver steps, and a distilled student beside its teacher, on locations that neither saw.
 
-    python benchmarks/steps.py --data ../shared/data -o steps.json --plot steps.png       # some 40 minutes of one core
+    python benchmarks/steps.py --data ../shared/data -o steps.json --plot steps.png       # two hours of one core
     python benchmarks/steps.py --data ../shared/data -o quick.json --quick                # one fold: does it run?
 
-P1 of METRICS, 20 members: a teacher is fitted on four folds, drawn with every solver and number of steps, then
-distilled (`gentraffic distil`) with the contexts of the cities. Rows are written as they are done: run again to go on.
+P1 of METRICS, 20 members: a teacher is fitted on four folds, distilled (`gentraffic distil`) with the contexts of the
+cities, and drawn with every solver and number of steps. The 1000 steps of ddpm are drawn with four members, whose crps
+compares with that of four others only: those of a row beside it. Rows are written as they are done: run again to go on.
 """
 
 from __future__ import annotations
@@ -29,13 +30,18 @@ from gentraffic.step_rows import read_steps, score_steps, steps_table
 from gentraffic.training import Plan
 
 STEPS = (1, 2, 3, 4, 8, 16, 32, 100)
+MEMBERS = 20
 SOLVERS = ("gaussian", "dpm++", "unipc", "ddim", "ddpm")
 STUDENTS = {
     "student, 1 step": Lesson(steps=1),
     "student, 2 steps": Lesson(steps=2),
 }
-LONG = 1000  # for ddpm alone, the paper's chain, with fewer members
-LONG_MEMBERS = 4
+LONG = [("ddpm", 1000, 4), ("gaussian", 16, 4)]  # the paper's chain with few members, and what compares with it
+
+
+def row_name(solver: str, steps: int, members: int) -> str:
+    """What a row is called."""
+    return f"{solver}, {steps} steps" + ("" if members == MEMBERS else f", {members} members")
 
 
 def drawn(bundle: Bundle, contexts: dict[str, Any], parts: Parts, steps: int, solver: str, members: int) -> Members:
@@ -44,25 +50,40 @@ def drawn(bundle: Bundle, contexts: dict[str, Any], parts: Parts, steps: int, so
 
 
 def picture(rows: dict[str, list[dict[str, Any]]], path: Path) -> None:
-    """crps against steps, one line per solver, one panel per city, students as points."""
+    """crps and acf_error against steps: one line per solver, one column per city, students as points."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
+    from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
-    figure, axes = plt.subplots(1, len(CITIES), figsize=(12, 4), constrained_layout=True)
-    for axis, city in zip(axes, CITIES, strict=True):
-        for solver in (*SOLVERS, "student"):
-            points = []
-            for row, folds in rows.items():
-                name, _, count = row.partition(", ")
-                if name == solver and city in folds[0]:
-                    crps = np.concatenate([np.array(fold[city]["crps"]) for fold in folds]).mean()
-                    points.append((int(count.split()[0]), float(crps)))
-            if points:
-                axis.plot(*zip(*sorted(points), strict=True), "s" if "student" in solver else "o-", label=solver)
-        axis.set(xscale="log", xlabel="network calls", ylabel="crps (_p9999)", title=city)
-    axes[0].legend()
+    ticks = (1, 2, 4, 8, 16, 32, 100, 1000)
+    figure, panels = plt.subplots(2, len(CITIES), figsize=(13, 7), constrained_layout=True, sharex=True)
+    for metric, axes in zip(("crps", "acf_error"), panels, strict=True):
+        for axis, city in zip(axes, CITIES, strict=True):
+            for solver in (*SOLVERS, "student"):
+                points = []
+                for row, folds in rows.items():
+                    name, steps, *few = row.split(", ")
+                    if name == solver and city in folds[0] and not (few and (metric == "crps" or solver != "ddpm")):
+                        values = [np.atleast_1d(fold[city][metric]) for fold in folds]
+                        points.append((int(steps.split()[0]), float(np.concatenate(values).mean())))
+                if points:
+                    axis.plot(
+                        *zip(*sorted(points), strict=True), "s" if solver == "student" else "o-", ms=4, label=solver
+                    )
+            axis.set_xscale("log")
+            axis.xaxis.set_major_locator(FixedLocator(ticks))
+            axis.xaxis.set_major_formatter(FixedFormatter([str(n) for n in ticks]))
+            axis.xaxis.set_minor_locator(NullLocator())
+            axis.set_ylim(bottom=0 if metric == "acf_error" else None)
+            axis.grid(alpha=0.3)
+            axis.spines[["top", "right"]].set_visible(False)
+        axes[0].set_ylabel({"crps": "crps (_p9999)"}.get(metric, metric))
+    for axis, city in zip(panels[0], CITIES, strict=True):
+        axis.set_title(city)
+    panels[1][1].set_xlabel("network calls; 1000 of ddpm with four members, left out of crps")
+    panels[1][0].legend(frameon=False)
     figure.savefig(path, dpi=120)
 
 
@@ -81,12 +102,12 @@ def main() -> None:
     torch.set_num_threads(1)
     done: dict[str, Any] = json.loads(args.out.read_text()) if args.out.exists() else {}
     sources, contexts = cities(args.data)
-    wanted = [(s, n, 20) for s in args.solvers for n in STEPS]
-    wanted += [("ddpm", LONG, LONG_MEMBERS)] if "ddpm" in args.solvers else []
+    wanted = [(s, n, MEMBERS) for s in args.solvers for n in STEPS]
+    wanted += [row for row in LONG if row[0] in args.solvers]
     if args.quick:
-        wanted = [("gaussian", n, 4) for n in (2, 8)]
+        wanted = [("gaussian", n, MEMBERS) for n in (2, 8)]
     for fold in args.folds[:1] if args.quick else args.folds:
-        rows = [f"{s}, {n} steps|{fold}" for s, n, _ in wanted] + [f"{n}|{fold}" for n in args.students]
+        rows = [f"{row_name(*row)}|{fold}" for row in wanted] + [f"{n}|{fold}" for n in args.students]
         if all(row in done for row in rows):
             continue
         parts = {s.network: split_source(s, 5, fold, 0) for s in sources if s.network in CITIES}
@@ -109,9 +130,9 @@ def main() -> None:
             less = replace(DISTIL_PLAN, steps=40 if args.quick else args.train_steps or DISTIL_PLAN.steps)
             student, told = distil(teacher, [read_places(c) for c in contexts.values()], lesson=lesson, plan=less)
             print(f"{name}: distilled in {told['distil_minutes']} min, {told['likeness']}", flush=True)
-            put(f"{name}|{fold}", student, lesson.steps, SOLVER, 20)
+            put(f"{name}|{fold}", student, lesson.steps, SOLVER, MEMBERS)
         for solver, n, members in wanted:
-            put(f"{solver}, {n} steps|{fold}", teacher, n, solver, members)
+            put(f"{row_name(solver, n, members)}|{fold}", teacher, n, solver, members)
     found = read_steps(args.out)
     print(steps_table(found))
     if args.plot is not None:
