@@ -36,9 +36,9 @@ from audit_population import (
 )
 from scipy.stats import beta
 
-from gentraffic import audit_copies
-from gentraffic.audit import judge_all
-from gentraffic.audit_records import Material, Records, common_log
+from gentraffic.privacy.audit import copy_search as audit_copies
+from gentraffic.privacy.audit.records import Material, Records, common_log
+from gentraffic.privacy.audit.run import judge_all
 
 SHARES = (0.005, 0.01)
 STATIONS = (1, 3)  # copies among 256 real stations

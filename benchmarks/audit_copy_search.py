@@ -21,10 +21,10 @@ from audit_population import HOURS, KINDS, Network, Series, draw_cells, planted,
 from numpy.typing import NDArray
 from scipy.fft import irfft
 
-from gentraffic import audit_copies
-from gentraffic.audit import judge_all
-from gentraffic.audit_records import Material
-from gentraffic.audit_statistics import LEVEL
+from gentraffic.privacy.audit import copy_search as audit_copies
+from gentraffic.privacy.audit.records import Material
+from gentraffic.privacy.audit.run import judge_all
+from gentraffic.privacy.audit.statistics import LEVEL
 
 Floats = NDArray[np.float64]
 MARKED = 60  # cells of a pool whose copies are at hand

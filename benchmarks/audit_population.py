@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gentraffic.importing import read_uomo
-from gentraffic.sources import read_beijing
-from gentraffic.training_data import Source, read_source
+from gentraffic.io.importers.public_sets import read_beijing
+from gentraffic.io.importers.telecom_italia import read_uomo
+from gentraffic.modelling.measured import Source, read_source
 
 Series = NDArray[np.float32]
 NEIGHBOURS, JITTER, MEMORY, NOISE = 20, 0.2, 0.7, 0.1

@@ -27,16 +27,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from gentraffic import p1, p2
-from gentraffic.atomic import replacing
-from gentraffic.bundle import load_bundle
-from gentraffic.cli_options import CONTEXTS
-from gentraffic.files import read_context
-from gentraffic.fitting import Design, fit_sampler, plan_for, split_source
-from gentraffic.importing import read_uomo
-from gentraffic.metrics import acf_error, bootstrap_interval, jsd_hist
-from gentraffic.sources import MILAN_CELLS, read_beijing, read_milan_5x5
-from gentraffic.training_data import Source, read_source
+from gentraffic.evaluation import holdout as p1
+from gentraffic.evaluation import later_week as p2
+from gentraffic.evaluation.metrics.summary import acf_error, bootstrap_interval, jsd_hist
+from gentraffic.generators.folder import load_bundle
+from gentraffic.io.atomic import replacing
+from gentraffic.io.files import read_context
+from gentraffic.io.importers.public_sets import MILAN_CELLS, read_beijing, read_milan_5x5
+from gentraffic.io.importers.telecom_italia import read_uomo
+from gentraffic.modelling.measured import Source, read_source
+from gentraffic.places.find import CONTEXTS
+from gentraffic.training.fitting import Design, fit_sampler, plan_for, split_source
 
 CITIES = ("uomo-sd", "uomo-nc", "uomo-nj")
 RIVALS = ("vae", "tcn-gan", "diffwave")
@@ -57,7 +58,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "stouter, own level": {"own_level": True},
     **HYBRIDS,
 }
-PLAN_MINUTES = 2.0  # of one core: what the steps of gentraffic.training.PLANS take
+PLAN_MINUTES = 2.0  # of one core: what the steps of gentraffic.training.trainer.PLANS take
 P2_FOLDS, P2_MEMBERS = 2, 100
 MANY = 100  # members of one more row of each sampler: with so many, how they are spread no longer matters
 NEAR_M = 3000.0  # of Milan, what lies so near to the measured cells

@@ -26,12 +26,12 @@ import numpy as np
 import torch
 
 from forecasters import FORECASTERS, NAIVE, SIDE
-from gentraffic.atomic import replacing
 from gentraffic.errors import BadInput
-from gentraffic.forecast_data import Network, Part, networks_of, split
-from gentraffic.forecast_scores import naive
-from gentraffic.forecast_training import Plan
-from gentraffic.forecasting import Fitted, fit_forecaster, forecasts, origins, real_of, score
+from gentraffic.forecasting.data import Network, Part, networks_of, split
+from gentraffic.forecasting.fit import Fitted, fit_forecaster, forecasts, origins, real_of, score
+from gentraffic.forecasting.score import naive
+from gentraffic.forecasting.trainer import Plan
+from gentraffic.io.atomic import replacing
 
 PAPER = ("lstm", "xlstm", "stn", "stn-tf", "stn-slstm", "stn-slstm-tf")
 OURS = "stn-slstm-day"
@@ -47,8 +47,8 @@ DRAWS = 2000
 
 def load(folder: Path) -> dict[str, Network]:
     """The networks, dead cells left out; all but Milan hourly."""
-    from gentraffic.importing import read_uomo
-    from gentraffic.sources import read_beijing, read_milan_5x5
+    from gentraffic.io.importers.public_sets import read_beijing, read_milan_5x5
+    from gentraffic.io.importers.telecom_italia import read_uomo
 
     traffic = folder / "traffic"
     found = {"milan": networks_of(read_milan_5x5(traffic / "milan_5x5_internet_10min.csv"))[0]}

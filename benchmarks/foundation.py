@@ -28,16 +28,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from gentraffic import p3
-from gentraffic.fitting import fit_sampler
-from gentraffic.fomo_bundle import FoMoBundle, load_fomo
-from gentraffic.fomo_data import Region, placed, read_region
-from gentraffic.fomo_fitting import FoMoDesign, few, finetune_fomo, fit_fomo, split
-from gentraffic.fomo_training import FoMoPlan
-from gentraffic.importing import read_uomo
-from gentraffic.sources import read_milan_5x5
-from gentraffic.training import Plan
-from gentraffic.training_data import Source
+from gentraffic.evaluation import fomo_tasks as p3
+from gentraffic.generators.fomo.data import Region, placed, read_region
+from gentraffic.generators.fomo.folder import FoMoBundle, load_fomo
+from gentraffic.io.importers.public_sets import read_milan_5x5
+from gentraffic.io.importers.telecom_italia import read_uomo
+from gentraffic.modelling.measured import Source
+from gentraffic.training.fitting import fit_sampler
+from gentraffic.training.fomo_fitting import FoMoDesign, few, finetune_fomo, fit_fomo, split
+from gentraffic.training.fomo_trainer import FoMoPlan
+from gentraffic.training.trainer import Plan
 
 CITIES = ("sd", "nc", "nj")
 PUBLISHED = {  # FoMo tables 2-4: (short, long, generation) MAE; their metric code is unpublished

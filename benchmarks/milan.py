@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import spearmanr
 
-from gentraffic.bundle import load_bundle
-from gentraffic.calendar import make_calendar
-from gentraffic.cli_options import CONTEXTS
-from gentraffic.features import read_places, smooth_density
-from gentraffic.files import read_context, read_traffic
-from gentraffic.sampling import Recipe, draw_traffic
-from gentraffic.sources import MILAN_CELLS, read_milan_5x5
+from gentraffic.dataset.calendar import make_calendar
+from gentraffic.generators.folder import load_bundle
+from gentraffic.generators.weekly import Recipe, draw_traffic
+from gentraffic.io.files import read_context, read_traffic
+from gentraffic.io.importers.public_sets import MILAN_CELLS, read_milan_5x5
+from gentraffic.modelling.features import read_places, smooth_density
+from gentraffic.places.find import CONTEXTS
 
 
 def main() -> None:

@@ -30,21 +30,21 @@ from fidelity import CITIES, cities
 from foundation import load
 from numpy.typing import NDArray
 
-from gentraffic.calendar import make_calendar
-from gentraffic.fitting import fit_sampler, split_source
-from gentraffic.fomo_bundle import FoMoBundle
-from gentraffic.fomo_fitting import FoMoDesign, fit_fomo, split
-from gentraffic.fomo_given import HISTORY_HOURS, Given, context_of, draw_unmeasured
-from gentraffic.fomo_sampling import Field, draw_field
-from gentraffic.fomo_training import FoMoPlan
-from gentraffic.p1 import model_row, week_of
-from gentraffic.plan_deploy import Ground, coverage, plan_deploy
-from gentraffic.plan_prb import Radio, plan_prb, prb_outcome
-from gentraffic.plan_sleep import SleepCosts, plan_sleep, sleep_outcome
-from gentraffic.recipe import FOMO, Recipe
-from gentraffic.schema import local_time
-from gentraffic.sources import read_milan_5x5
-from gentraffic.training import Plan
+from gentraffic.dataset.calendar import make_calendar
+from gentraffic.dataset.schema import local_time
+from gentraffic.evaluation.holdout import model_row, week_of
+from gentraffic.generators.fomo.drawing import Field, draw_field
+from gentraffic.generators.fomo.folder import FoMoBundle
+from gentraffic.generators.fomo.observations import HISTORY_HOURS, Given, context_of, draw_unmeasured
+from gentraffic.generators.settings import FOMO, Recipe
+from gentraffic.io.importers.public_sets import read_milan_5x5
+from gentraffic.planning.deploy import Ground, coverage, plan_deploy
+from gentraffic.planning.resource_blocks import Radio, plan_prb, prb_outcome
+from gentraffic.planning.sleep import SleepCosts, plan_sleep, sleep_outcome
+from gentraffic.training.fitting import fit_sampler, split_source
+from gentraffic.training.fomo_fitting import FoMoDesign, fit_fomo, split
+from gentraffic.training.fomo_trainer import FoMoPlan
+from gentraffic.training.trainer import Plan
 
 Floats = NDArray[np.float64]
 LONG, SHORT = 48, 16  # hours of sleep and of prb
@@ -322,7 +322,7 @@ def write(done: Rows, path: Path, what: str) -> None:
 
 def users_of(data: Path) -> dict[str, Callable[[NDArray[Any]], Floats]]:
     """Per city, ids of cells -> users of the first 168 hours, (cells, 168)."""
-    from gentraffic.importing import read_uomo
+    from gentraffic.io.importers.telecom_italia import read_uomo
 
     def reader(city: str) -> Callable[[NDArray[Any]], Floats]:
         ds = read_uomo(data / "traffic" / f"uomo_{city}.npz")[0]

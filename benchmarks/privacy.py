@@ -24,20 +24,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gentraffic.bundle import Bundle, load_bundle, save_bundle
-from gentraffic.cli_options import CONTEXTS
-from gentraffic.features import Floats, read_places
-from gentraffic.files import read_context
-from gentraffic.fitting import fit_sampler, split_source
-from gentraffic.importing import read_uomo
-from gentraffic.metrics import bootstrap_interval, p9999
-from gentraffic.p1 import Members, Parts, model_row, naive_rows, score, week_of
-from gentraffic.private import Privacy
-from gentraffic.private_fitting import PrivateSource, fit_private_stouter, read_private
-from gentraffic.private_training import PrivatePlan
-from gentraffic.sources import read_beijing, read_milan_5x5
-from gentraffic.training import Plan
-from gentraffic.training_data import Source, read_source
+from gentraffic.evaluation.holdout import Members, Parts, model_row, naive_rows, score, week_of
+from gentraffic.evaluation.metrics.summary import bootstrap_interval, p9999
+from gentraffic.generators.folder import Bundle, load_bundle, save_bundle
+from gentraffic.io.files import read_context
+from gentraffic.io.importers.public_sets import read_beijing, read_milan_5x5
+from gentraffic.io.importers.telecom_italia import read_uomo
+from gentraffic.modelling.features import Floats, read_places
+from gentraffic.modelling.measured import Source, read_source
+from gentraffic.places.find import CONTEXTS
+from gentraffic.privacy.dp.accounting import Privacy
+from gentraffic.privacy.dp.fit import PrivateSource, fit_private_stouter, read_private
+from gentraffic.privacy.dp.sgd import PrivatePlan
+from gentraffic.training.fitting import fit_sampler, split_source
+from gentraffic.training.trainer import Plan
 
 CITIES = ("sd", "nc", "nj")
 EPSILONS = (1.0, 4.0, 8.0, float("inf"))
@@ -145,8 +145,8 @@ def main() -> None:
     parser.add_argument("-o", "--out", type=Path, required=True, help="JSON of finished rows")
     parser.add_argument("--fold", type=int, nargs="*", default=[0, 1], help="which of five folds to run")
     parser.add_argument("--epsilon", type=float, nargs="*", default=list(EPSILONS))
-    parser.add_argument("--plan", default="{}", help="JSON of fields of gentraffic.private_training.PrivatePlan")
-    parser.add_argument("--privacy", default="{}", help="JSON of other fields of gentraffic.private.Privacy")
+    parser.add_argument("--plan", default="{}", help="JSON of fields of gentraffic.privacy.dp.sgd.PrivatePlan")
+    parser.add_argument("--privacy", default="{}", help="JSON of other fields of privacy.dp.accounting.Privacy")
     parser.add_argument("--label", default="", help="added to the names of the rows, where plans are compared")
     parser.add_argument("--no-start", action="store_true", help="without the public model")
     parser.add_argument("--quick", action="store_true", help="one fold and few steps: does it run?")

@@ -16,10 +16,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from gentraffic.cli_options import CONTEXTS
-from gentraffic.files import write_traffic
-from gentraffic.model_list import MODELS
-from gentraffic.sources import read_beijing, read_milan_5x5
+from gentraffic.generators.registry import MODELS
+from gentraffic.io.files import write_traffic
+from gentraffic.io.importers.public_sets import read_beijing, read_milan_5x5
+from gentraffic.places.find import CONTEXTS
 
 PLACES = {
     "monaco": ("monaco.osm.pbf", 250),

@@ -166,7 +166,7 @@ def tiled(city: xr.Dataset, cells: int) -> xr.Dataset:
     """A square grid of `cells` cells that repeats the counts of a city whose cells fill a rectangle."""
     import numpy as np
 
-    from gentraffic.assemble import measured_context, places_from_xy
+    from gentraffic.dataset.build import measured_context, places_from_xy
 
     city_row, city_col = (city[name].values - city[name].values.min() for name in ("row", "col"))
     counts = np.zeros((city_row.max() + 1, city_col.max() + 1, city.sizes["category"]), dtype=np.int32)
@@ -186,8 +186,8 @@ def tiled(city: xr.Dataset, cells: int) -> xr.Dataset:
 
 def write_context(path: str, cells: int) -> dict[str, Any]:
     """The file of `tiled`."""
-    from gentraffic.cli_options import CONTEXTS
-    from gentraffic.files import read_context, write_context
+    from gentraffic.io.files import read_context, write_context
+    from gentraffic.places.find import CONTEXTS
 
     write_context(tiled(read_context(CONTEXTS / "milan.nc"), cells), Path(path))
     return {}
@@ -197,12 +197,12 @@ def measure(model: str, context: str, device: str) -> dict[str, Any]:
     """Draw a week of every cell of a context, REPEATS times, and watch the network."""
     import torch
 
-    from gentraffic.bundle import read_folder
-    from gentraffic.cli_options import peak_rss_mb
-    from gentraffic.drawing import Request, draw_place
-    from gentraffic.files import read_context
-    from gentraffic.fomo_bundle import is_fomo, load_fomo
-    from gentraffic.naive_model import load_model
+    from gentraffic.cli.options import peak_rss_mb
+    from gentraffic.generate.request import Request, draw_place
+    from gentraffic.generators.folder import read_folder
+    from gentraffic.generators.fomo.folder import is_fomo, load_fomo
+    from gentraffic.generators.naive import load_model
+    from gentraffic.io.files import read_context
 
     bundle: Any = load_fomo(model) if is_fomo(read_folder(model)[1]) else load_model(model)
     network: nn.Module | None = getattr(bundle, "model", None)
@@ -294,7 +294,7 @@ def matrix_rate(threads: int, rounds: int = 12) -> tuple[float, float]:
     """
     import torch
 
-    from gentraffic.sampling import one_thread
+    from gentraffic.generators.weekly import one_thread
 
     def product(side: int) -> Callable[[], tuple[float, float]]:
         a, b, out = torch.randn(side, side), torch.randn(side, side), torch.empty(side, side)

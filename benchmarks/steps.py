@@ -21,13 +21,13 @@ import numpy as np
 import torch
 from fidelity import CITIES, cities
 
-from gentraffic.bundle import Bundle
-from gentraffic.distilling import DISTIL_PLAN, SOLVER, Lesson, distil
-from gentraffic.features import read_places
-from gentraffic.fitting import fit_sampler, split_source
-from gentraffic.p1 import Members, Parts, model_row
-from gentraffic.step_rows import read_steps, score_steps, steps_table
-from gentraffic.training import Plan
+from gentraffic.evaluation.holdout import Members, Parts, model_row
+from gentraffic.evaluation.solver_steps import read_steps, score_steps, steps_table
+from gentraffic.generators.folder import Bundle
+from gentraffic.modelling.features import read_places
+from gentraffic.training.distilling import DISTIL_PLAN, SOLVER, Lesson, distil
+from gentraffic.training.fitting import fit_sampler, split_source
+from gentraffic.training.trainer import Plan
 
 STEPS = (1, 2, 3, 4, 8, 16, 32, 100)
 MEMBERS = 20

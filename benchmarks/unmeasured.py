@@ -19,18 +19,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gentraffic.bundle import load_bundle
-from gentraffic.cli_options import CONTEXTS
-from gentraffic.features import Floats, Places, read_places
-from gentraffic.files import read_context
-from gentraffic.importing import read_uomo
-from gentraffic.metrics import bootstrap_interval, coverage_cells, crps_cells, level_spearman
-from gentraffic.noise import level_noise
-from gentraffic.sources import MILAN_CELLS, read_milan_5x5
-from gentraffic.training_data import read_source
+from gentraffic.evaluation.metrics.summary import bootstrap_interval, coverage_cells, crps_cells, level_spearman
+from gentraffic.generators.folder import load_bundle
+from gentraffic.io.files import read_context
+from gentraffic.io.importers.public_sets import MILAN_CELLS, read_milan_5x5
+from gentraffic.io.importers.telecom_italia import read_uomo
+from gentraffic.modelling.features import Floats, Places, read_places
+from gentraffic.modelling.measured import read_source
+from gentraffic.modelling.random_streams import level_noise
+from gentraffic.places.find import CONTEXTS
 
 if TYPE_CHECKING:
-    from gentraffic.level import LevelModel
+    from gentraffic.modelling.levels import LevelModel
 
 MEMBERS = 100
 

@@ -24,13 +24,13 @@ from typing import Any
 
 import torch
 
-from gentraffic.atomic import replacing
-from gentraffic.files import read_traffic, write_traffic
-from gentraffic.forecast_training import Plan
-from gentraffic.forecasting import forecasts, score
-from gentraffic.sim2real import SIM_MSTNET, Weigh, fit_weighted
-from gentraffic.validation import VARIANTS, Material, naive_scores, one_score, plan_for, prepare
-from gentraffic.validation_table import interval
+from gentraffic.forecasting.fit import forecasts, score
+from gentraffic.forecasting.trainer import Plan
+from gentraffic.forecasting.tstr import VARIANTS, Material, naive_scores, one_score, plan_for, prepare
+from gentraffic.forecasting.weighted import SIM_MSTNET, Weigh, fit_weighted
+from gentraffic.io.atomic import replacing
+from gentraffic.io.files import read_traffic, write_traffic
+from gentraffic.reports.validation_table import interval
 
 CITIES = {"sd": "1h", "nc": "30min", "nj": "15min"}
 SERVICES = ("traffic", "users")

@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 
 import gentraffic
-from gentraffic.files import write_traffic
-from gentraffic.webmap import write_map
+from gentraffic.io.files import write_traffic
+from gentraffic.reports.webmap import write_map
 
 out = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
 traffic = gentraffic.sample("monaco", days=7, total="traffic=12TB/day")

@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 
 import gentraffic
-from gentraffic.ensemble import summary
-from gentraffic.export import export
+from gentraffic.dataset.summary import summary
+from gentraffic.io.export.registry import export
 
 out = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
 traffic = gentraffic.sample("monaco", days=2, members=10, total="traffic=12TB/day")

@@ -1,6 +1,6 @@
 """`python -m gentraffic` is the command `gentraffic`."""
 
-from gentraffic.cli import main
+from gentraffic.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -9,14 +9,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gentraffic.calendar import FIRST_DAY
+from gentraffic.dataset.calendar import FIRST_DAY
 from gentraffic.errors import WrongUse
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from gentraffic.bundle import Bundle
-    from gentraffic.fomo_bundle import FoMoBundle
+    from gentraffic.generators.folder import Bundle
+    from gentraffic.generators.fomo.folder import FoMoBundle
 
 
 def sample(
@@ -60,9 +60,9 @@ def sample(
     """
     import xarray as xr
 
-    from gentraffic.cli_options import find_context
-    from gentraffic.drawing import Request, draw_place
-    from gentraffic.model_list import default_model
+    from gentraffic.generate.request import Request, draw_place
+    from gentraffic.generators.registry import default_model
+    from gentraffic.places.find import find_context
 
     asked: dict[str, Any] = {
         "bbox": None if bbox is None else ",".join(repr(float(degrees)) for degrees in bbox),
@@ -73,7 +73,7 @@ def sample(
     if isinstance(place, xr.Dataset):
         if named or osm is not None:
             raise WrongUse(f"two places given, a context and {(named or ['osm'])[0]}: give one")
-        from gentraffic.schema import check_context
+        from gentraffic.dataset.schema import check_context
 
         check_context(place)
         context = place if timezone is None else place.assign_attrs(timezone=timezone)
@@ -82,7 +82,7 @@ def sample(
             asked["context" if Path(place).suffix.lower() in (".nc", ".zarr") else "city"] = (
                 Path(place) if Path(place).suffix.lower() in (".nc", ".zarr") else str(place)
             )
-        context = find_context(asked, quiet=True, command="gentraffic.sample")
+        context = find_context(asked, command="gentraffic.sample")
     request = Request(
         start=start, days=days, freq=freq, members=members, seed=seed, steps=steps, solver=solver, guidance=guidance,
         habits=habits, device=device, service=service, total=(total,) if isinstance(total, str) else tuple(total),
@@ -98,13 +98,13 @@ def sample(
 
 def load_model(name: str | Path = "stouter-base") -> Bundle | FoMoBundle:
     """A bundled model by its name, or a model folder, every file checked against its hash. Raises BadModel."""
-    from gentraffic.fomo_bundle import load_any
+    from gentraffic.generators.fomo.folder import load_any
 
     return load_any(name)
 
 
 def read_traffic(path: str | Path) -> xr.Dataset:
     """The traffic in a file (.nc, .zarr, .parquet, .csv), checked. Raises WrongUse for the suffix, BadInput else."""
-    from gentraffic.files import read_traffic as read
+    from gentraffic.io.files import read_traffic as read
 
     return read(path)

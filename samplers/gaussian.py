@@ -1,8 +1,8 @@
 """A solver of the probability-flow equation that is exact for a Gaussian of known spectrum, whatever its mean.
 
 What a condition leaves open has a power S_f at frequency f, which is measured once a network is trained
-(`gentraffic.rest`). In the Fourier basis of the week let y = x_t / sqrt(a), s^2 = (1 - a) / a, and D the predicted
-clean week; the path of the probability flow (Song et al. 2021, eq. 13) is dy/ds = (y - D) / s. Write
+(`training.residual_spectrum`). In the Fourier basis of the week let y = x_t / sqrt(a), s^2 = (1 - a) / a, and D the
+predicted clean week; the path of the probability flow (Song et al. 2021, eq. 13) is dy/ds = (y - D) / s. Write
 
     D = S y / (S + s^2) + R,    y = sqrt(S + s^2) z,    u = sqrt(S / (S + s^2)):    dz/du = R (S + s^2) / (s^2 sqrt(S)).
 

@@ -9,7 +9,7 @@ from bundle_examples import context, source
 from numpy.typing import NDArray
 from traffic_examples import SIDE, UTM
 
-from gentraffic.schema import traffic_dataset
+from gentraffic.dataset.schema import traffic_dataset
 
 START = "2013-11-05T23:00"  # UTC: midnight of a Wednesday in Rome, weekday 2 of bundle_examples.source
 

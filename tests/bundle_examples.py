@@ -9,11 +9,11 @@ import numpy as np
 import xarray as xr
 from traffic_examples import SIDE, SOUTH, UTM, WEST
 
-from gentraffic.bundle import Bundle
-from gentraffic.features import read_places
-from gentraffic.fitting import Design, fit_sampler
-from gentraffic.training import Plan
-from gentraffic.training_data import Source
+from gentraffic.generators.folder import Bundle
+from gentraffic.modelling.features import read_places
+from gentraffic.modelling.measured import Source
+from gentraffic.training.fitting import Design, fit_sampler
+from gentraffic.training.trainer import Plan
 from poi.categories import CATEGORIES
 
 DESIGN = Design(channels=(8, 8), width=8)

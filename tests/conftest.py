@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from gentraffic.bundle import Bundle
+    from gentraffic.generators.folder import Bundle
 
 
 @pytest.fixture(scope="session")

@@ -11,11 +11,11 @@ import pyproj
 import xarray as xr
 from traffic_examples import UTM
 
-from gentraffic.fomo_bundle import FoMoBundle
-from gentraffic.fomo_data import read_region
-from gentraffic.fomo_fitting import FoMoDesign, fit_fomo
-from gentraffic.fomo_training import FoMoPlan
-from gentraffic.schema import traffic_dataset
+from gentraffic.dataset.schema import traffic_dataset
+from gentraffic.generators.fomo.data import read_region
+from gentraffic.generators.fomo.folder import FoMoBundle
+from gentraffic.training.fomo_fitting import FoMoDesign, fit_fomo
+from gentraffic.training.fomo_trainer import FoMoPlan
 from samplers import fomo
 
 PLAN = FoMoPlan(steps=40, batch=8, warmup=5, learning_rate=3e-3, ema=0.9)

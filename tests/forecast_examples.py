@@ -7,8 +7,8 @@ import xarray as xr
 from traffic_examples import context, traffic
 
 from forecasters import grid_patches
-from gentraffic.forecast_data import Network
-from gentraffic.forecast_training import Plan
+from gentraffic.forecasting.data import Network
+from gentraffic.forecasting.trainer import Plan
 
 QUICK = Plan(steps=12, batch=32, warmup=2, check_every=4)
 

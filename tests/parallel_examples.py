@@ -17,9 +17,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from gentraffic.fitting import Design, fit_sampler
-from gentraffic.fomo_fitting import FoMoDesign, fit_fomo
-from gentraffic.parallel import Crew, join
+from gentraffic.training.fitting import Design, fit_sampler
+from gentraffic.training.fomo_fitting import FoMoDesign, fit_fomo
+from gentraffic.training.processes import Crew, join
 from samplers import fomo
 
 STEPS = 50

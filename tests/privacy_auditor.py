@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from gentraffic.private import Secret
-from gentraffic.private_training import PrivateTrainer
+from gentraffic.privacy.dp.accounting import Secret
+from gentraffic.privacy.dp.sgd import PrivateTrainer
 
 SLACK = 1.001  # of float32 sums
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from fomo_examples import tiny_fomo, world
 
-from gentraffic.fomo_given import Given, field_of
-from gentraffic.fomo_sampling import draw_field
-from gentraffic.recipe import FOMO
+from gentraffic.generators.fomo.drawing import draw_field
+from gentraffic.generators.fomo.observations import Given, field_of
+from gentraffic.generators.settings import FOMO
 
 
 @pytest.fixture(scope="module")

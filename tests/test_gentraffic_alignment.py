@@ -6,9 +6,9 @@ import pytest
 import xarray as xr
 from traffic_examples import context, traffic
 
-from gentraffic.alignment import Pair, align, coarsen, read_series, rescale, same_slot
 from gentraffic.errors import BadInput, WrongUse
-from gentraffic.evaluation_metrics import hour_steps
+from gentraffic.evaluation.alignment import Pair, align, coarsen, read_series, rescale, same_slot
+from gentraffic.evaluation.scores import hour_steps
 
 REAL = traffic(days=15, units="MB")
 

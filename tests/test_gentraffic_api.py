@@ -12,9 +12,9 @@ import pytest
 import xarray as xr
 
 import gentraffic
-from gentraffic.cli import run
+from gentraffic.cli.main import run
 from gentraffic.errors import BadModel, WrongUse
-from gentraffic.model_list import MODELS
+from gentraffic.generators.registry import MODELS
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.skipif(not (MODELS / "stouter-base").is_dir(), reason="no bundled model in this checkout")
@@ -32,14 +32,14 @@ def test_the_function_and_the_command_draw_the_same_bits(tmp_path: Path) -> None
 
 
 def test_a_context_a_model_and_some_cells_can_be_handed_over() -> None:
-    place = xr.open_dataset(ROOT / "gentraffic" / "data" / "contexts" / "monaco.nc").load()
+    place = xr.open_dataset(ROOT / "gentraffic" / "assets" / "contexts" / "monaco.nc").load()
     model = gentraffic.load_model("stouter-base")
     some = place.cell_id.values[[4, 2]]
     told: list[tuple[int, int]] = []
     part = gentraffic.sample(
         place, model=model, days=1, steps=2, select=some, progress=lambda done, of: told.append((done, of))
     )
-    whole = gentraffic.sample(ROOT / "gentraffic" / "data" / "contexts" / "monaco.nc", days=1, steps=2)
+    whole = gentraffic.sample(ROOT / "gentraffic" / "assets" / "contexts" / "monaco.nc", days=1, steps=2)
     np.testing.assert_array_equal(part.traffic.values, whole.traffic.values[[4, 2]])
     assert told == [(1, 1)]
 

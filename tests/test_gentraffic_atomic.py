@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from traffic_examples import context, traffic
 
-from gentraffic import atomic, files
 from gentraffic.errors import BadInput, WrongUse
-from gentraffic.files import read_traffic, write_context, write_traffic
+from gentraffic.io import atomic, files
+from gentraffic.io.files import read_traffic, write_context, write_traffic
 
 
 @pytest.mark.parametrize("suffix", [".npz", "", ".nc4", ".txt"])
@@ -98,7 +98,9 @@ def test_a_full_disk_leaves_the_old_files_and_nothing_else(tmp_path: Path) -> No
         import resource, sys
         from pathlib import Path
         from traffic_examples import context, traffic
-        from gentraffic import files, plot, webmap
+        from gentraffic.io import files
+        from gentraffic.reports import plot
+        from gentraffic.reports import webmap
         from gentraffic.errors import BadInput
         folder = Path(sys.argv[1])
         writers = {s: files.write_traffic for s in files.TRAFFIC_FORMATS}
@@ -136,7 +138,7 @@ def test_a_killed_writer_never_leaves_half_a_file(tmp_path: Path) -> None:
     script = """
         import sys
         from traffic_examples import context, traffic
-        from gentraffic.files import write_traffic
+        from gentraffic.io.files import write_traffic
         pair = [traffic(context(n=40), seed=seed) for seed in (1, 2)]
         for name in sys.argv[1:]:
             write_traffic(pair[0], name)

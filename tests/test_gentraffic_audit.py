@@ -12,15 +12,15 @@ import xarray as xr
 from audit_examples import START, both_places, place, series, traffic
 from bundle_examples import source
 
-from gentraffic import audit_model
-from gentraffic.audit import COPIES, Audit, Target, audit
-from gentraffic.audit_records import read_material
-from gentraffic.bundle import Bundle, save_bundle
-from gentraffic.calendar import make_calendar
-from gentraffic.cli import run
+from gentraffic.cli.main import run
+from gentraffic.dataset.calendar import make_calendar
 from gentraffic.errors import BadInput, WrongUse
-from gentraffic.files import write_context, write_traffic
-from gentraffic.sampling import Recipe, draw_traffic
+from gentraffic.generators.folder import Bundle, save_bundle
+from gentraffic.generators.weekly import Recipe, draw_traffic
+from gentraffic.io.files import write_context, write_traffic
+from gentraffic.privacy.audit import models as audit_model
+from gentraffic.privacy.audit.records import read_material
+from gentraffic.privacy.audit.run import COPIES, Audit, Target, audit
 
 KNOWN, UNSEEN, OTHER = series(32, 0), series(40, 7), series(60, 9)
 A, B, BOTH = both_places()
@@ -294,7 +294,7 @@ def test_lira_is_the_likelihood_ratio_and_finds_what_it_should() -> None:
                for side, m in zip((inside, ~inside), means, strict=True)]  # fmt: skip
     wanted = norm.logpdf(target, means[0], spreads[0]) - norm.logpdf(target, means[1], spreads[1])
     np.testing.assert_allclose(ratio, wanted, rtol=1e-9, atol=1e-9)
-    from gentraffic.audit_statistics import auc_of
+    from gentraffic.privacy.audit.statistics import auc_of
 
     assert auc_of(ratio[member], ratio[~member]).value > 0.8
     assert auc_of(target[member], target[~member]).value < 0.65  # the loss alone does not see it
@@ -359,9 +359,9 @@ def test_a_model_that_learned_its_cells_by_heart_is_caught_by_its_loss() -> None
     The network has room to remember, 2 hours per position and no spectrum taken off: STUNet as it is by default, at a
     third of the multiplications, remembers less (an AUC of 0.59 after these steps, of 0.76 after twice as many).
     """
-    from gentraffic.audit_statistics import auc_of
-    from gentraffic.fitting import Design, fit_sampler
-    from gentraffic.training import Plan
+    from gentraffic.privacy.audit.statistics import auc_of
+    from gentraffic.training.fitting import Design, fit_sampler
+    from gentraffic.training.trainer import Plan
 
     every = source("alpha", 48, 7, seed=0)
     seen = np.random.default_rng(0).permutation(48) < 24

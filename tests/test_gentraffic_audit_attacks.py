@@ -5,8 +5,8 @@ import pytest
 from scipy.spatial.distance import cdist
 from scipy.stats import gaussian_kde
 
-from gentraffic import audit_attacks as a
-from gentraffic.audit_records import Records
+from gentraffic.privacy.audit import attacks as a
+from gentraffic.privacy.audit.records import Records
 
 
 def records(log: np.ndarray, cell: list[int] | None = None, groups: np.ndarray | None = None) -> Records:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from gentraffic import audit_copies as c
-from gentraffic.audit_records import FLOOR, Records, common_log
+from gentraffic.privacy.audit import copy_search as c
+from gentraffic.privacy.audit.records import FLOOR, Records, common_log
 
 
 def records(values: np.ndarray) -> Records:

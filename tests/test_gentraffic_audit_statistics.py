@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import beta, fisher_exact, norm
 from sklearn.metrics import roc_auc_score
 
-from gentraffic import audit_statistics as s
+from gentraffic.privacy.audit import statistics as s
 
 
 def two_sides(n: int, m: int, apart: float, seed: int, digits: int = 9) -> tuple[s.Floats, s.Floats]:

@@ -15,7 +15,9 @@ import pytest
 import torch
 from bundle_examples import context, sources
 
-from gentraffic.bundle import (
+from gentraffic.dataset.calendar import make_calendar
+from gentraffic.errors import BadInput, BadModel
+from gentraffic.generators.folder import (
     Bundle,
     load_bundle,
     place_embedding,
@@ -24,10 +26,8 @@ from gentraffic.bundle import (
     station_features,
     station_scale,
 )
-from gentraffic.calendar import make_calendar
-from gentraffic.errors import BadInput, BadModel
-from gentraffic.features import fit_scale, read_places
-from gentraffic.sampling import Recipe, draw_traffic
+from gentraffic.generators.weekly import Recipe, draw_traffic
+from gentraffic.modelling.features import fit_scale, read_places
 
 CARD = "# tiny\n"
 
@@ -232,7 +232,9 @@ def test_place_embeddings_come_from_the_whole_context(
     held = tiny_bundle.place(places, tmp_path / "held.npy")
     assert isinstance(held, np.memmap)
     np.testing.assert_array_equal(held, whole)
-    monkeypatch.setattr("gentraffic.features.BLOCK", 50)  # neighbourhoods in blocks that do not divide the cells
+    monkeypatch.setattr(
+        "gentraffic.modelling.features.BLOCK", 50
+    )  # neighbourhoods in blocks that do not divide the cells
     np.testing.assert_array_equal(read_places(context(120)).density, places.density)
     moved = read_places(context(120).assign(poi_count=context(120)["poi_count"] * 3))
     assert np.abs(tiny_bundle.place(moved) - whole).max() > 0.01

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from gentraffic.calendar import FIRST_DAY, FREQUENCIES, make_calendar
+from gentraffic.dataset.calendar import FIRST_DAY, FREQUENCIES, make_calendar
 from gentraffic.errors import WrongUse
 
 CHANGES = [  # zone, first day, days, hours in all

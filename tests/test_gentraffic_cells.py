@@ -1,4 +1,4 @@
-"""gentraffic.cells: the operator's cells, stations and boundaries, and what is refused in one line."""
+"""gentraffic.io.user_cells: the operator's cells, stations and boundaries, and what is refused in one line."""
 
 import json
 import math
@@ -12,8 +12,8 @@ import pytest
 import shapely
 import shapely.geometry
 
-from gentraffic.cells import read_boundary, read_cells, read_stations
 from gentraffic.errors import BadInput, GentrafficError, WrongUse
+from gentraffic.io.user_cells import read_boundary, read_cells, read_stations
 from poi.errors import BadFile, PoiError
 
 

@@ -12,10 +12,10 @@ import xarray as xr
 from traffic_examples import context
 
 import gentraffic
-from gentraffic.changes import DARK, apply_changes, influence_m
 from gentraffic.errors import BadInput
-from gentraffic.features import activity_index, reach_m, read_places
-from gentraffic.model_list import MODELS
+from gentraffic.generators.registry import MODELS
+from gentraffic.modelling.features import activity_index, reach_m, read_places
+from gentraffic.places.scenario import DARK, apply_changes, influence_m
 from poi.categories import CATEGORIES
 
 bundled = pytest.mark.skipif(not (MODELS / "stouter-base").is_dir(), reason="no bundled model in this checkout")
@@ -90,7 +90,7 @@ def test_a_removed_district_changes_nothing_beyond_its_reach(tmp_path: Path) -> 
     file = changes(tmp_path / "gone.geojson", ({"change": "remove", "name": "closed"}, box(place, gone)))
     both = gentraffic.sample(place, change=file, days=1, steps=2, members=2)
     differs = (both.traffic_before.values != both.traffic_after.values).any(axis=(0, 2))
-    reach = influence_m(place, gentraffic.load_model("stouter-base"))
+    reach = influence_m(place, gentraffic.load_model("stouter-base").station.config["layers"])
     assert reach == 12_000.0
     apart = place.x.values - place.x.values[gone].max()
     assert differs[apart <= 2000].all()

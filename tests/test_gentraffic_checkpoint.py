@@ -11,10 +11,10 @@ import pytest
 import torch
 from fomo_examples import PLAN, data, world
 
-from gentraffic.checkpoint import PLAIN, PRIVATE, checkpoint_beside, resume, save_checkpoint
 from gentraffic.errors import BadInput, BadModel, WrongUse
-from gentraffic.fomo_bundle import FoMoBundle
-from gentraffic.fomo_fitting import FoMoDesign, fit_fomo
+from gentraffic.generators.fomo.folder import FoMoBundle
+from gentraffic.training.checkpoint import PLAIN, PRIVATE, checkpoint_beside, resume, save_checkpoint
+from gentraffic.training.fomo_fitting import FoMoDesign, fit_fomo
 from samplers import fomo
 
 NOTE = {"plan": {"steps": 3, "masks": (0.5, 0.5)}, "fingerprint": "data", "step": 2}

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from gentraffic.cli import cli, run
-from gentraffic.cli_options import bundled_cities
-from gentraffic.model_list import MODELS
+from gentraffic.cli.main import cli, run
+from gentraffic.generators.registry import MODELS
+from gentraffic.places.find import bundled_cities
 
 MODEL = MODELS / "stouter-base"
 SAMPLE = ["sample", "--city", "monaco", "--days", "1", "--steps", "2", "--quiet"]

@@ -13,13 +13,13 @@ import pytest
 from forecast_examples import QUICK, network
 from traffic_examples import context, traffic
 
-from gentraffic.cli import run
+from gentraffic.cli.main import run
 from gentraffic.errors import BadInput
-from gentraffic.forecast_data import split
-from gentraffic.forecast_training import Trainer
-from gentraffic.forecasting import fit_forecaster
-from gentraffic.place import read_place
-from gentraffic.plan_solver import solve
+from gentraffic.forecasting.data import split
+from gentraffic.forecasting.fit import fit_forecaster
+from gentraffic.forecasting.trainer import Trainer
+from gentraffic.places.context import read_place
+from gentraffic.planning.milp import solve
 from poi.errors import NetworkFailed
 
 SAMPLE = ["sample", "--city", "monaco", "-o", "a.nc"]
@@ -103,7 +103,7 @@ def test_a_geopackage_on_a_full_disk_is_one_line_and_no_file(tmp_path: Path, mon
     import pyogrio
     from pyogrio.errors import FeatureError
 
-    from gentraffic.export_gis import write_geopackage
+    from gentraffic.io.export.gis import write_geopackage
 
     def full(frame: object, path: Path, **options: object) -> None:
         path.write_bytes(b"half")

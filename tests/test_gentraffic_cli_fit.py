@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gentraffic.bundle import load_bundle
-from gentraffic.cli import run
+from gentraffic.cli.main import run
+from gentraffic.generators.folder import load_bundle
 
 
 @pytest.fixture(scope="module")

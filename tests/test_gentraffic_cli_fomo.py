@@ -8,12 +8,12 @@ import pytest
 import xarray as xr
 from fomo_examples import tiny_fomo, world
 
-from gentraffic.bundle import load_bundle
-from gentraffic.cli import run
+from gentraffic.cli.main import run
 from gentraffic.errors import BadModel
-from gentraffic.files import read_traffic, write_context, write_traffic
-from gentraffic.fomo_bundle import load_any, load_fomo, save_fomo
-from gentraffic.fomo_card import card
+from gentraffic.generators.folder import load_bundle
+from gentraffic.generators.fomo.card import card
+from gentraffic.generators.fomo.folder import load_any, load_fomo, save_fomo
+from gentraffic.io.files import read_traffic, write_context, write_traffic
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from forecast_examples import dataset
 
-from gentraffic.cli import run
-from gentraffic.files import read_traffic, write_traffic
+from gentraffic.cli.main import run
+from gentraffic.io.files import read_traffic, write_traffic
 
 SHORT = ["--steps", "8", "--batch", "32", "--threads", "1", "--quiet"]
 
@@ -150,7 +150,7 @@ def test_gaps_are_refused(files: Path, capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_folders_of_another_kind_or_altered_are_refused(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from gentraffic.model_list import MODELS
+    from gentraffic.generators.registry import MODELS
 
     words = ["forecast", "run", "--history", f"{files}/t.nc", "-o", f"{files}/x.nc", "--model"]
     assert run([*words, str(MODELS / "stouter-base")]) == 6

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import xarray as xr
 
-from gentraffic.cli import run
-from gentraffic.model_list import MODELS
+from gentraffic.cli.main import run
+from gentraffic.generators.registry import MODELS
 from tests.test_gentraffic_network import CITY, Reply, Server, answer, cafe, ok, server
 
 __all__ = ["server"]

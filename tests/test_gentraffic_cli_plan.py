@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 from traffic_examples import context, traffic
 
-from gentraffic.cli import run
-from gentraffic.files import read_traffic, write_context, write_traffic
-from gentraffic.plan_sleep import SleepCosts, sleep_outcome
+from gentraffic.cli.main import run
+from gentraffic.io.files import read_traffic, write_context, write_traffic
+from gentraffic.planning.sleep import SleepCosts, sleep_outcome
 
 
 @pytest.fixture

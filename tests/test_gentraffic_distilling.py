@@ -10,12 +10,12 @@ import pytest
 import torch
 from bundle_examples import sources, tiny_bundle
 
-from gentraffic.bundle import Bundle, load_bundle, save_bundle
-from gentraffic.cli import run
-from gentraffic.distilling import DISTIL_PLAN, SOLVER, Distiller, Lesson, distil, pupil
+from gentraffic.cli.main import run
 from gentraffic.errors import WrongUse
-from gentraffic.features import Places
-from gentraffic.step_rows import score_steps, steps_table
+from gentraffic.evaluation.solver_steps import score_steps, steps_table
+from gentraffic.generators.folder import Bundle, load_bundle, save_bundle
+from gentraffic.modelling.features import Places
+from gentraffic.training.distilling import DISTIL_PLAN, SOLVER, Distiller, Lesson, distil, pupil
 from samplers import Condition
 from samplers.diffwave import DiffWave
 from samplers.draw import draw, solve, starting_noise
@@ -145,8 +145,8 @@ def test_the_command_writes_a_model_that_loads(
 
 def test_rows_of_steps() -> None:
     """A perfect ensemble scores 0, and the table carries its figures."""
-    from gentraffic.fitting import split_source
-    from gentraffic.p1 import week_of
+    from gentraffic.evaluation.holdout import week_of
+    from gentraffic.training.fitting import split_source
 
     source = sources()[0]
     parts = {source.network: split_source(source, 4, 0, 0)}

@@ -9,12 +9,12 @@ import pytest
 import xarray as xr
 from traffic_examples import context, traffic
 
-from gentraffic import metrics as m
-from gentraffic.alignment import align
-from gentraffic.cli import run
-from gentraffic.evaluation import Evaluation, evaluate, winners
-from gentraffic.evaluation_metrics import METRICS
-from gentraffic.files import write_context, write_traffic
+from gentraffic.cli.main import run
+from gentraffic.evaluation.alignment import align
+from gentraffic.evaluation.evaluate import Evaluation, evaluate, winners
+from gentraffic.evaluation.metrics import summary as m
+from gentraffic.evaluation.scores import METRICS
+from gentraffic.io.files import write_context, write_traffic
 
 
 def ensemble(real: xr.Dataset, members: int = 6, seed: int = 2) -> xr.Dataset:

@@ -1,4 +1,4 @@
-"""Naive rows and intervals of `gentraffic evaluate`: against gentraffic.naive called by hand, P1, and brute force."""
+"""Naive rows and intervals of `gentraffic evaluate`: against evaluation.naive_rows called by hand, P1, brute force."""
 
 import json
 from pathlib import Path
@@ -8,13 +8,14 @@ import pytest
 import xarray as xr
 from traffic_examples import context, traffic
 
-from gentraffic import metrics as m
-from gentraffic import naive
-from gentraffic.alignment import Pair, align
-from gentraffic.cli import run
+from gentraffic.cli.main import run
+from gentraffic.dataset.splits import block_locations, p1_folds
 from gentraffic.errors import WrongUse
-from gentraffic.evaluation import evaluate
-from gentraffic.evaluation_intervals import (
+from gentraffic.evaluation import naive_rows as naive
+from gentraffic.evaluation.alignment import Pair, align
+from gentraffic.evaluation.baselines import NAMES, naive_rows, read_training
+from gentraffic.evaluation.evaluate import evaluate
+from gentraffic.evaluation.intervals import (
     Resample,
     hist_counts,
     interval,
@@ -23,10 +24,9 @@ from gentraffic.evaluation_intervals import (
     pair_distance_cells,
     tail_draws,
 )
-from gentraffic.evaluation_metrics import METRICS, Row, score
-from gentraffic.evaluation_naive import NAMES, naive_rows, read_training
-from gentraffic.files import write_context, write_traffic
-from gentraffic.splits import block_locations, p1_folds
+from gentraffic.evaluation.metrics import summary as m
+from gentraffic.evaluation.scores import METRICS, Row, score
+from gentraffic.io.files import write_context, write_traffic
 
 CONTEXT = context()
 ALL = traffic(CONTEXT, days=21, units="MB")  # from Friday 1 November 2013 in Rome
@@ -167,9 +167,9 @@ def test_the_command_prints_the_naive_rows(tmp_path: Path, capsys: pytest.Captur
 
 def test_p1_gives_the_same_figures_on_real_data(shared_data: Path) -> None:
     """A second implementation: the benchmark's own scores of one fold of uomo_sd."""
-    from gentraffic import p1
-    from gentraffic.importing import read_uomo
-    from gentraffic.training_data import read_source
+    from gentraffic.evaluation import holdout as p1
+    from gentraffic.io.importers.telecom_italia import read_uomo
+    from gentraffic.modelling.measured import read_source
 
     whole, places = read_uomo(shared_data / "traffic" / "uomo_sd.npz")
     week = np.flatnonzero(whole["week"].values == 0)

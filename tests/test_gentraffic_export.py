@@ -18,12 +18,12 @@ import shapely
 import xarray as xr
 from traffic_examples import context, traffic
 
-from gentraffic.cli import run
+from gentraffic.cli.main import run
+from gentraffic.dataset.schema import local_time
 from gentraffic.errors import BadInput, WrongUse
-from gentraffic.export import FORMATS, check_export, export
-from gentraffic.export_volumes import bits_per_unit, bits_per_value, capacity_in, whole_numbers
-from gentraffic.files import write_traffic
-from gentraffic.schema import local_time
+from gentraffic.io.export.counters import bits_per_unit, bits_per_value, capacity_in, whole_numbers
+from gentraffic.io.export.registry import FORMATS, check_export, export
+from gentraffic.io.files import write_traffic
 
 SPRING, AUTUMN = "2026-03-28T23:00", "2026-10-24T22:00"  # local midnight of days of 23 and 25 hours, Europe/Rome
 NAMESPACE = "{http://www.3gpp.org/ftp/specs/archive/32_series/32.435#measCollec}"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from traffic_examples import context, traffic
 
-from gentraffic.export import export
+from gentraffic.io.export.registry import export
 
 
 def test_simu5g_is_read_by_a_reader_of_omnetpp_configurations(tmp_path: Path) -> None:

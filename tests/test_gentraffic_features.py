@@ -11,7 +11,7 @@ import traffic_examples
 from numpy.typing import NDArray
 from scipy import stats
 
-from gentraffic.features import (
+from gentraffic.modelling.features import (
     AROUND_M,
     RADII_M,
     SITE_RADII_M,
@@ -20,7 +20,7 @@ from gentraffic.features import (
     read_places,
     smooth_density,
 )
-from gentraffic.level import LevelModel
+from gentraffic.modelling.levels import LevelModel
 
 
 def grid(rows: int, cols: int, cell_m: float = 250.0, x0: float = 500_000.0, y0: float = 5_000_000.0) -> NDArray[Any]:

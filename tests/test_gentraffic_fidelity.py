@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gentraffic import p1, p2
+from gentraffic.evaluation import holdout as p1
+from gentraffic.evaluation import later_week as p2
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def test_its_rows_are_evidence_for_a_model_card(fidelity: ModuleType, tmp_path: 
 
 
 def test_every_sampler_and_variant_is_one_that_can_be_fitted(fidelity: ModuleType) -> None:
-    from gentraffic.fitting import Design, build
+    from gentraffic.training.fitting import Design, build
     from samplers import SAMPLERS
     from samplers.fusion import FUSIONS
 

@@ -10,9 +10,9 @@ import pytest
 import xarray as xr
 from traffic_examples import SIDE, SOUTH, WEST, context, traffic
 
-from gentraffic import files
 from gentraffic.errors import BadInput, WrongUse
-from gentraffic.files import read_context, read_traffic, write_context, write_traffic
+from gentraffic.io import files
+from gentraffic.io.files import read_context, read_traffic, write_context, write_traffic
 
 KINDS = ("grid", "cells", "stations")
 
@@ -76,7 +76,7 @@ def test_the_telecom_grid_round_trips_and_has_a_raster(tmp_path: Path, shared_da
     import rasterio
     import shapely
 
-    from gentraffic.shapes import footprint_text
+    from gentraffic.dataset.geometry import footprint_text
 
     features = json.loads((shared_data / "milan" / "telecom-grid.geojson").read_text())["features"]
     polygons = shapely.polygons([feature["geometry"]["coordinates"][0] for feature in features])

@@ -9,15 +9,15 @@ from bundle_examples import context
 from fomo_examples import tiny_fomo, world
 
 from gentraffic.errors import WrongUse
-from gentraffic.features import fit_scale, read_places
-from gentraffic.fomo_bundle import FoMoBundle, load_fomo
-from gentraffic.fomo_level import conditional_levels, krige
-from gentraffic.fomo_sampling import Field, draw_field
-from gentraffic.fomo_tiles import PHASES, closure, fade, layings, starts
-from gentraffic.level import LOCATION, NOISE, LevelModel, NetworkLevel, both
-from gentraffic.model_list import names
-from gentraffic.noise import LATTICE_M
-from gentraffic.recipe import FOMO
+from gentraffic.generators.fomo.drawing import Field, draw_field
+from gentraffic.generators.fomo.folder import FoMoBundle, load_fomo
+from gentraffic.generators.fomo.tiles import PHASES, closure, fade, layings, starts
+from gentraffic.generators.registry import names
+from gentraffic.generators.settings import FOMO
+from gentraffic.modelling.features import fit_scale, read_places
+from gentraffic.modelling.kriging import conditional_levels, krige
+from gentraffic.modelling.levels import LOCATION, NOISE, LevelModel, NetworkLevel, both
+from gentraffic.modelling.random_streams import LATTICE_M
 
 NAN = np.float32(np.nan)
 

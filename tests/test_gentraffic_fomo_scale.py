@@ -7,10 +7,10 @@ import pytest
 from fomo_examples import data, world
 
 from gentraffic.errors import BadInput
-from gentraffic.fomo_data import cadences_of, grid_blocks, near_blocks, placed, read_region
-from gentraffic.fomo_scale import FoMoScale, echo_of, fit_scale_of, refer
-from gentraffic.fomo_training import FoMoPlan, batch_of, ladder, masked, others, window
-from gentraffic.level import LevelModel
+from gentraffic.generators.fomo.data import cadences_of, grid_blocks, near_blocks, placed, read_region
+from gentraffic.generators.fomo.scale import FoMoScale, echo_of, fit_scale_of, refer
+from gentraffic.modelling.levels import LevelModel
+from gentraffic.training.fomo_trainer import FoMoPlan, batch_of, ladder, masked, others, window
 
 NAN = np.nan
 

@@ -11,11 +11,11 @@ import torch
 from forecast_examples import QUICK, dataset, network
 
 from forecasters import fit_scaler
-from gentraffic import metrics
 from gentraffic.errors import BadInput, BadModel, WrongUse
-from gentraffic.forecast_data import Network, Part, few, networks_of, split, whole
-from gentraffic.forecast_scores import naive, score_beside_naive
-from gentraffic.forecasting import Fitted, fit_forecaster, forecast, forecasts, origins, real_of, score, windows_of
+from gentraffic.evaluation.metrics import summary as metrics
+from gentraffic.forecasting.data import Network, Part, few, networks_of, split, whole
+from gentraffic.forecasting.fit import Fitted, fit_forecaster, forecast, forecasts, origins, real_of, score, windows_of
+from gentraffic.forecasting.score import naive, score_beside_naive
 
 NAMES = ("lstm", "stn-slstm-day")
 
@@ -202,7 +202,7 @@ def test_a_killed_run_ends_with_the_same_bits(tmp_path: Path) -> None:
 
 
 def test_shares_say_how_much_of_a_batch_comes_from_where() -> None:
-    from gentraffic.forecast_training import Trainer
+    from gentraffic.forecasting.trainer import Trainer
 
     nets = [with_values(network(), np.full((12, 192, 1), v) + np.arange(192)[:, None]) for v in (0.0, 1e6)]
     model = naive("last", whole(nets[0])).model
@@ -226,7 +226,7 @@ class _Counting:
 
 
 def test_an_epoch_uses_every_window_once_in_an_order_of_its_own() -> None:
-    from gentraffic.forecast_training import Trainer
+    from gentraffic.forecasting.trainer import Trainer
 
     windows = [windows_of(naive("last", whole(network())).model, whole(network()), 6)]
     trainer = Trainer(torch.nn.Linear(1, 1), windows, [], replace(QUICK, batch=50))

@@ -11,16 +11,16 @@ import pytest
 import torch
 from bundle_examples import DESIGN, PLAN, context, source
 
-from gentraffic.bundle import Bundle, load_bundle, save_bundle
-from gentraffic.calendar import make_calendar
-from gentraffic.cli import run
+from gentraffic.cli.main import run
+from gentraffic.dataset.calendar import make_calendar
 from gentraffic.errors import WrongUse
-from gentraffic.features import read_places
-from gentraffic.fitting import fit_drift, fit_sampler
-from gentraffic.history import History, as_profile, history_of, mean_week
-from gentraffic.sampling import Recipe, draw_traffic, prepare
-from gentraffic.scaling import Scaler
-from gentraffic.training import past_of
+from gentraffic.generators.folder import Bundle, load_bundle, save_bundle
+from gentraffic.generators.weekly import Recipe, draw_traffic, prepare
+from gentraffic.modelling.features import read_places
+from gentraffic.modelling.history import History, as_profile, history_of, mean_week
+from gentraffic.modelling.transform import Scaler
+from gentraffic.training.fitting import fit_drift, fit_sampler
+from gentraffic.training.trainer import past_of
 from samplers import Condition, STUNet
 from samplers.stunet import SPREAD_KNOTS, follow
 
@@ -231,8 +231,8 @@ def test_sample_follows_a_file(follower: Bundle, tmp_path: Path, capsys: pytest.
     from pyproj import Transformer
     from traffic_examples import UTM
 
-    from gentraffic.files import read_traffic, write_context, write_traffic
-    from gentraffic.schema import traffic_dataset
+    from gentraffic.dataset.schema import traffic_dataset
+    from gentraffic.io.files import read_traffic, write_context, write_traffic
 
     places = context(30, "alpha")
     to_degrees = Transformer.from_crs(UTM, "EPSG:4326", always_xy=True)
@@ -260,8 +260,8 @@ def test_sample_follows_a_file(follower: Bundle, tmp_path: Path, capsys: pytest.
 
 
 def test_two_weeks_of_the_same_ground_are_paired_and_kept_apart(shared_data: Path) -> None:
-    from gentraffic import p2
-    from gentraffic.importing import read_uomo
+    from gentraffic.evaluation import later_week as p2
+    from gentraffic.io.importers.telecom_italia import read_uomo
 
     traffic, places = read_uomo(shared_data / "traffic" / "uomo_nc.npz")
     drawn = []

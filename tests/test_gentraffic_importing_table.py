@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from gentraffic.dataset.schema import check_traffic, local_time
 from gentraffic.errors import BadInput, WrongUse
-from gentraffic.importing import read_table
-from gentraffic.schema import check_traffic, local_time
+from gentraffic.io.importers.telecom_italia import read_table
 
 LON, LAT = 9.19, 45.46
 

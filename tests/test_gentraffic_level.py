@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scipy import stats
 from sklearn.linear_model import Ridge
 
-from gentraffic.features import Places, activity_index
-from gentraffic.level import (
+from gentraffic.modelling.features import Places, activity_index
+from gentraffic.modelling.levels import (
     LOCATION,
     NOISE,
     OWN,
@@ -234,7 +234,7 @@ def test_intervals_cover_what_was_left_out(uneven: float, monkeypatch: pytest.Mo
     if uneven:
         assert 0.8 < covered(model, quiet) < 0.98
         assert 0.8 < covered(model, ~quiet) < 0.99
-        monkeypatch.setattr("gentraffic.level.SLOPE", 1e-3)
+        monkeypatch.setattr("gentraffic.modelling.levels.SLOPE", 1e-3)
         even = fit_levels(parts[:1])  # one spread for all is too narrow for quiet places and too wide for busy ones
         assert covered(even, quiet) < covered(model, quiet) - 0.03
         assert covered(even, ~quiet) > covered(model, ~quiet)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gentraffic.mapped import let_go, rows_of_file
+from gentraffic.io.memmap import let_go, rows_of_file
 
 
 def test_rows_written_in_any_order_are_read_by_numpy(tmp_path: Path) -> None:

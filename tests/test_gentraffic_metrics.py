@@ -7,7 +7,7 @@ import pytest
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import spearmanr
 
-from gentraffic import metrics as m
+from gentraffic.evaluation.metrics import summary as m
 
 HOURS = np.arange(336)
 
@@ -146,7 +146,7 @@ def test_crps_by_hand_and_by_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     live = REAL[:-1].astype(float)
     expected = slow_crps(live, members[:, :-1].astype(float))
     assert m.crps(REAL, members) == pytest.approx(expected, rel=1e-6)
-    monkeypatch.setattr("gentraffic.metrics_paired.CHUNK", 336 * 7 * 2)  # two cells at a time
+    monkeypatch.setattr("gentraffic.evaluation.metrics.paired.CHUNK", 336 * 7 * 2)  # two cells at a time
     assert m.crps(REAL, members) == pytest.approx(expected, rel=1e-6)
     assert m.crps(REAL, members[:1]) == pytest.approx(m.mae(REAL, members[0]), rel=1e-6)
 

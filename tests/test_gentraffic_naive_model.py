@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from bundle_examples import context, source
 
-from gentraffic.bundle import load_bundle
-from gentraffic.calendar import make_calendar
-from gentraffic.cli import run
-from gentraffic.cli_fit import NAIVE as OFFERED
-from gentraffic.cli_fit import TRAINED
+from gentraffic.cli.fit import NAIVE as OFFERED
+from gentraffic.cli.fit import TRAINED
+from gentraffic.cli.main import run
+from gentraffic.dataset.calendar import make_calendar
 from gentraffic.errors import BadModel, WrongUse
-from gentraffic.naive_model import NAIVE, NaiveModel, draw_naive, fit_naive, load_model, save_naive
-from gentraffic.sampling import Recipe
+from gentraffic.generators.folder import load_bundle
+from gentraffic.generators.naive import NAIVE, NaiveModel, draw_naive, fit_naive, load_model, save_naive
+from gentraffic.generators.weekly import Recipe
 from samplers import SAMPLERS
 
 WEEK = make_calendar("2026-01-05", 7, "1h", "Europe/Rome")  # a Monday
@@ -59,8 +59,8 @@ def test_knn_draws_the_nearest_places_nearest_first() -> None:
     assert features is not None
     monday = (0 - SOURCE.weekday) % 7
     known = RELATIVE[:, (monday + np.arange(7)) % 14].reshape(len(RELATIVE), 168)
-    from gentraffic.features import fit_scale, read_places
-    from gentraffic.level import both
+    from gentraffic.modelling.features import fit_scale, read_places
+    from gentraffic.modelling.levels import both
 
     places = read_places(own)
     wanted = fit_scale(both(places.counts, places.around))(both(places.counts, places.around))

@@ -1,4 +1,4 @@
-"""gentraffic.network and gentraffic.web: against a server on loopback that fails in every way that servers do."""
+"""places.osm_online and places.http: against a server on loopback that fails in every way that servers do."""
 
 import gzip
 import json
@@ -17,8 +17,8 @@ import pytest
 import shapely
 import shapely.geometry
 
-from gentraffic import web
-from gentraffic.network import fetch_place, fetch_pois
+from gentraffic.places import http as web
+from gentraffic.places.osm_online import fetch_place, fetch_pois
 from poi.errors import NetworkFailed, PlaceNotFound, PoiError
 from poi.osm import read_pois
 from poi.overpass import MAX_PARTS, parts, query

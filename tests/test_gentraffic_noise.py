@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from gentraffic.noise import LATTICE_M, SHAPE, cell_key, level_noise, shape_seeds
+from gentraffic.modelling.random_streams import LATTICE_M, SHAPE, cell_key, level_noise, shape_seeds
 from samplers.draw import starting_noise
 
 

@@ -12,20 +12,20 @@ import torch
 from bundle_examples import DESIGN, PLAN, context, source
 from torch import Tensor
 
-from gentraffic.audit_model import cell_losses
-from gentraffic.bundle import Bundle, load_bundle, save_bundle
-from gentraffic.calendar import make_calendar
-from gentraffic.cli import run
-from gentraffic.distilling import distil
+from gentraffic.cli.main import run
+from gentraffic.dataset.calendar import make_calendar
 from gentraffic.errors import WrongUse
-from gentraffic.fit_options import design_of
-from gentraffic.fitting import Design, fit_sampler, fit_scaler, plan_for
-from gentraffic.level import LevelModel
-from gentraffic.private import Privacy
-from gentraffic.private_fitting import fit_private_stouter
-from gentraffic.sampling import Recipe, draw_traffic
-from gentraffic.scaling import Scaler
-from gentraffic.training import batch_of, prepare
+from gentraffic.generators.folder import Bundle, load_bundle, save_bundle
+from gentraffic.generators.weekly import Recipe, draw_traffic
+from gentraffic.modelling.levels import LevelModel
+from gentraffic.modelling.transform import Scaler
+from gentraffic.privacy.audit.models import cell_losses
+from gentraffic.privacy.dp.accounting import Privacy
+from gentraffic.privacy.dp.fit import fit_private_stouter
+from gentraffic.training.distilling import distil
+from gentraffic.training.fitting import Design, fit_sampler, fit_scaler, plan_for
+from gentraffic.training.options import design_of
+from gentraffic.training.trainer import batch_of, prepare
 from samplers import Condition, Noise
 
 OWN = replace(DESIGN, own_level=True)

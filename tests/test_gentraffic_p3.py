@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from fomo_examples import data, tiny_fomo, world
 
-from gentraffic import p3
-from gentraffic.fomo_bundle import FoMoBundle
-from gentraffic.fomo_data import placed
+from gentraffic.evaluation import fomo_tasks as p3
+from gentraffic.generators.fomo.data import placed
+from gentraffic.generators.fomo.folder import FoMoBundle
 
 
 @pytest.fixture(scope="module")

@@ -21,12 +21,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gentraffic import parallel
-from gentraffic.bundle import load_bundle
-from gentraffic.cli import run
+from gentraffic.cli.main import run
 from gentraffic.errors import WrongUse
-from gentraffic.fitting import Design, fit_sampler
-from gentraffic.parallel import ALONE, TOLERANCE, Crew
+from gentraffic.generators.folder import load_bundle
+from gentraffic.training import processes as parallel
+from gentraffic.training.fitting import Design, fit_sampler
+from gentraffic.training.processes import ALONE, TOLERANCE, Crew
 from samplers.schedule import masked_mean
 
 TESTS = Path(__file__).parent

@@ -1,4 +1,4 @@
-"""gentraffic.place: a place, however it is named, to a Context that the schema accepts."""
+"""gentraffic.places.context: a place, however it is named, to a Context that the schema accepts."""
 
 import json
 import math
@@ -12,10 +12,10 @@ import pytest
 import shapely
 import xarray as xr
 
-from gentraffic import network
+from gentraffic.dataset.schema import check_context
 from gentraffic.errors import BadInput, NoData, WrongUse
-from gentraffic.place import CELL_M, context_dataset, read_place
-from gentraffic.schema import check_context
+from gentraffic.places import osm_online as network
+from gentraffic.places.context import CELL_M, context_dataset, read_place
 from poi.categories import CATEGORIES
 from poi.count import count_pois
 from poi.errors import BadFile, NetworkFailed, PlaceNotFound, PoiError

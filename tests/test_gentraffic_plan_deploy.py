@@ -10,9 +10,9 @@ import pytest
 from traffic_examples import context
 
 from gentraffic.errors import BadInput, NoData, WrongUse
-from gentraffic.plan_deploy import DeployPlan, Ground, coverage, covered, greedy, mean_day, plan_deploy, reached
-from gentraffic.plan_sites import read_sites
-from gentraffic.sites import with_sites
+from gentraffic.places.sites import with_sites
+from gentraffic.planning.deploy import DeployPlan, Ground, coverage, covered, greedy, mean_day, plan_deploy, reached
+from gentraffic.planning.sites import read_sites
 
 
 def ground(seed: int, capacity: float | None = None, cost: bool = False) -> tuple[np.ndarray, Ground]:

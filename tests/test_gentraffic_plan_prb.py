@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gentraffic.errors import NoData, WrongUse
-from gentraffic.plan_prb import Radio, plan_myopic, plan_prb, prb_outcome
+from gentraffic.planning.resource_blocks import Radio, plan_myopic, plan_prb, prb_outcome
 
 
 def radio(prbs: int, cells: int, steps: int, snr: float = 1.0, group: int = 1) -> Radio:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gentraffic.errors import BadInput, NoData
-from gentraffic.plan_sleep import SleepCosts, SleepPlan, plan_sleep, sleep_outcome, step_costs
+from gentraffic.planning.sleep import SleepCosts, SleepPlan, plan_sleep, sleep_outcome, step_costs
 
 COSTS = SleepCosts(units=2, unit_load=1.0)
 

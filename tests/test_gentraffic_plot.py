@@ -10,9 +10,9 @@ import pytest
 from matplotlib.image import imread
 from traffic_examples import context, traffic
 
-from gentraffic import plot
+from gentraffic.dataset.schema import local_time
 from gentraffic.errors import BadInput, WrongUse
-from gentraffic.schema import local_time
+from gentraffic.reports import plot
 
 
 def test_lines_and_bars_hold_the_numbers() -> None:

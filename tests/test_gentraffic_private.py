@@ -8,8 +8,8 @@ from scipy.optimize import brentq
 from scipy.stats import kstest, norm
 
 from gentraffic.errors import WrongUse
-from gentraffic.private import Mechanism, Privacy, Secret, check_privacy, epsilon_of, noise_for
-from gentraffic.private_training import sample_cells
+from gentraffic.privacy.dp.accounting import Mechanism, Privacy, Secret, check_privacy, epsilon_of, noise_for
+from gentraffic.privacy.dp.sgd import sample_cells
 
 DELTA = 1e-4
 

@@ -13,15 +13,17 @@ import xarray as xr
 from torch import Tensor
 from traffic_examples import context
 
-from gentraffic import private_fitting, private_level, private_training
-from gentraffic.assemble import measured_traffic, places_from_xy
-from gentraffic.bundle import load_bundle
-from gentraffic.cli import run
-from gentraffic.features import Floats
-from gentraffic.files import write_context, write_traffic
-from gentraffic.private import Mechanism, Secret, epsilon_of
-from gentraffic.private_fitting import read_private
-from gentraffic.scaling import Scaler
+from gentraffic.cli.main import run
+from gentraffic.dataset.build import measured_traffic, places_from_xy
+from gentraffic.generators.folder import load_bundle
+from gentraffic.io.files import write_context, write_traffic
+from gentraffic.modelling.features import Floats
+from gentraffic.modelling.transform import Scaler
+from gentraffic.privacy.dp import fit as private_fitting
+from gentraffic.privacy.dp import levels as private_level
+from gentraffic.privacy.dp import sgd as private_training
+from gentraffic.privacy.dp.accounting import Mechanism, Secret, epsilon_of
+from gentraffic.privacy.dp.fit import read_private
 
 CELLS = 144
 FEW = ["--steps", "4", "--batch", "8", "--threads", "1", "--quiet"]

@@ -9,10 +9,10 @@ import pytest
 from bundle_examples import context
 
 from gentraffic.errors import WrongUse
-from gentraffic.features import Floats, read_places
-from gentraffic.level import LOCATION, NOISE, OWN, SHARED, SMOOTH, near
-from gentraffic.private import Privacy, Secret
-from gentraffic.private_level import (
+from gentraffic.modelling.features import Floats, read_places
+from gentraffic.modelling.levels import LOCATION, NOISE, OWN, SHARED, SMOOTH, near
+from gentraffic.privacy.dp.accounting import Privacy, Secret
+from gentraffic.privacy.dp.levels import (
     Features,
     PrivateLevels,
     Window,
@@ -101,7 +101,7 @@ def test_without_noise_it_is_the_gaussian_process() -> None:
 
 def _fit_with(f: Features, of: PrivateLevels, privacy: Privacy) -> Floats:
     """What the level model expects of each listed cell, over the window's middle, with given features."""
-    import gentraffic.private_level as module
+    import gentraffic.privacy.dp.levels as module
 
     f.most = float(np.linalg.norm(f.listed[:, 1:], axis=1).max())  # nothing is shortened
     f.short = f.listed

@@ -14,10 +14,11 @@ from bundle_examples import source
 from privacy_auditor import faults
 from torch import Tensor
 
-from gentraffic import private_training
 from gentraffic.errors import BadModel, WrongUse
-from gentraffic.private import Mechanism, Privacy, Secret
-from gentraffic.private_training import (
+from gentraffic.modelling.transform import Scaler
+from gentraffic.privacy.dp import sgd as private_training
+from gentraffic.privacy.dp.accounting import Mechanism, Privacy, Secret
+from gentraffic.privacy.dp.sgd import (
     PrivatePlan,
     PrivateTrainer,
     cell_gradients,
@@ -29,8 +30,7 @@ from gentraffic.private_training import (
     sample_cells,
     watched,
 )
-from gentraffic.scaling import Scaler
-from gentraffic.training import Prepared
+from gentraffic.training.trainer import Prepared
 from samplers import STUNet
 
 CELLS = 10

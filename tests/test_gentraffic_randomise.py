@@ -8,7 +8,7 @@ import xarray as xr
 from traffic_examples import context, traffic
 
 from gentraffic.errors import WrongUse
-from gentraffic.randomise import (
+from gentraffic.forecasting.randomise import (
     FLOOR,
     STEP,
     Spread,

@@ -13,17 +13,17 @@ import pytest
 import xarray as xr
 from traffic_examples import context, traffic
 
-from gentraffic.cli import run
-from gentraffic.ensemble import summary
+from gentraffic.cli.main import run
+from gentraffic.dataset.schema import local_time
+from gentraffic.dataset.summary import summary
+from gentraffic.dataset.units import readable
 from gentraffic.errors import BadModel, WrongUse
-from gentraffic.files import write_traffic
-from gentraffic.model_list import MODELS
-from gentraffic.report import change_pair, page
-from gentraffic.report_card import bullets, find_card
-from gentraffic.report_figures import typical_week
-from gentraffic.report_text import amount, number
-from gentraffic.schema import local_time
-from gentraffic.units import readable
+from gentraffic.generators.registry import MODELS
+from gentraffic.io.files import write_traffic
+from gentraffic.reports.model_summary import bullets, find_card
+from gentraffic.reports.traffic import change_pair, page
+from gentraffic.reports.traffic_figures import typical_week
+from gentraffic.reports.traffic_text import amount, number
 
 needs_model = pytest.mark.skipif(not (MODELS / "stouter-base").is_dir(), reason="no bundled model in this checkout")
 
@@ -93,7 +93,7 @@ class Refers(HTMLParser):
 def test_the_page_says_what_the_file_holds(kind: str) -> None:
     ds = ensemble(kind=kind)
     model = json.loads((MODELS / "stouter-base" / "provenance.json").read_text())
-    from gentraffic.bundle import read_folder
+    from gentraffic.generators.folder import read_folder
 
     ds = ds.assign_attrs(model="stouter-base", model_sha256=read_folder("stouter-base")[2], seed=7)
     text, titles = page(ds, capacity="40Mbit/s")
@@ -229,7 +229,7 @@ def test_amounts_come_in_units_that_can_be_read() -> None:
 def test_the_scale_bar_of_cells_of_ones_own_is_in_metres() -> None:
     """Milan's cells lie on a lattice of 235 m without being called a grid: a third of 5 x 235 m is 200 m."""
     grid = traffic(context("grid", 5), days=7)
-    from gentraffic.shapes import cell_shapes, footprint_text
+    from gentraffic.dataset.geometry import cell_shapes, footprint_text
 
     own = grid.assign_coords(footprint=("cell", footprint_text(cell_shapes(grid)))).assign_attrs(kind="cells")
     del own.attrs["cell_m"]
@@ -243,8 +243,8 @@ def test_rows_and_columns_that_make_no_upright_squares_are_no_reason_to_fail(kin
     import pyproj
     import shapely
 
-    from gentraffic.evaluation_figures import places
-    from gentraffic.shapes import footprint_text
+    from gentraffic.dataset.geometry import footprint_text
+    from gentraffic.reports.evaluation_figures import places
 
     ds = traffic(context("grid", 6), days=7)
     east, north = ds["col"].values - 2.5, ds["row"].values - 2.5

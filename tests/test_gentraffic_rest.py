@@ -12,12 +12,12 @@ from bundle_examples import source, tiny_bundle
 from scipy.signal import periodogram
 from torch import Tensor
 
-from gentraffic.bundle import load_bundle, save_bundle
-from gentraffic.private_training import like_it
-from gentraffic.rest import fit_rest, know_rest
-from gentraffic.scaling import Scaler
-from gentraffic.training import Plan, Prepared, prepare
-from gentraffic.training_data import Source
+from gentraffic.generators.folder import load_bundle, save_bundle
+from gentraffic.modelling.measured import Source
+from gentraffic.modelling.transform import Scaler
+from gentraffic.privacy.dp.sgd import like_it
+from gentraffic.training.residual_spectrum import fit_rest, know_rest
+from gentraffic.training.trainer import Plan, Prepared, prepare
 from samplers import WEEK, Condition, Noise
 
 SCALER = Scaler(mean=0.0, spread=1.0, detail={})

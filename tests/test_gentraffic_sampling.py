@@ -18,16 +18,16 @@ from gaussian_denoiser import Gaussian, ar1
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gentraffic.bundle import Bundle, load_bundle, save_bundle
-from gentraffic.calendar import FREQUENCIES, make_calendar
-from gentraffic.cli_options import CONTEXTS
+from gentraffic.dataset.calendar import FREQUENCIES, make_calendar
 from gentraffic.errors import WrongUse
-from gentraffic.features import read_places
-from gentraffic.files import read_context
-from gentraffic.noise import level_noise
-from gentraffic.sampling import OVERLAP_DAYS, Recipe, draw_traffic, window_starts
-from gentraffic.scaling import Scaler
-from gentraffic.training import time_of_windows
+from gentraffic.generators.folder import Bundle, load_bundle, save_bundle
+from gentraffic.generators.weekly import OVERLAP_DAYS, Recipe, draw_traffic, window_starts
+from gentraffic.io.files import read_context
+from gentraffic.modelling.features import read_places
+from gentraffic.modelling.random_streams import level_noise
+from gentraffic.modelling.time_embedding import time_of_windows
+from gentraffic.modelling.transform import Scaler
+from gentraffic.places.find import CONTEXTS
 from samplers import WEEK, Condition, Noise
 
 MONDAY = make_calendar("2026-01-05", 7, "1h", "Europe/Rome")
@@ -113,8 +113,10 @@ def test_threads_of_torch_and_of_blas_change_no_bit(
     np.testing.assert_array_equal(got[0], region[0, cells])
     save_bundle(tiny_bundle, tmp_path / "model", "card")
     program = (
-        "import sys, numpy as np; from bundle_examples import context; from gentraffic.bundle import load_bundle;"
-        "from gentraffic.calendar import make_calendar; from gentraffic.sampling import Recipe, draw_traffic;"
+        "import sys, numpy as np; from bundle_examples import context;"
+        "from gentraffic.generators.folder import load_bundle;"
+        "from gentraffic.dataset.calendar import make_calendar;"
+        "from gentraffic.generators.weekly import Recipe, draw_traffic;"
         "calendar = make_calendar('2026-01-05', 7, '1h', 'Europe/Rome');"
         f"cells = {cells};"
         "x = draw_traffic(load_bundle(sys.argv[1]), context(2000), calendar, Recipe(steps=2), cells=cells);"

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from bundle_examples import sources
 
-from gentraffic.fitting import fit_scaler
-from gentraffic.scaling import HIGHEST, Scaler, cosines, from_cosines
+from gentraffic.modelling.transform import HIGHEST, Scaler, cosines, from_cosines
+from gentraffic.training.fitting import fit_scaler
 
 WEEK = 168
 

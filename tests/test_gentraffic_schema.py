@@ -10,8 +10,7 @@ import pytest
 import xarray as xr
 from traffic_examples import context, traffic
 
-from gentraffic.errors import BadInput, WrongUse
-from gentraffic.schema import (
+from gentraffic.dataset.schema import (
     check_context,
     check_traffic,
     local_time,
@@ -21,6 +20,7 @@ from gentraffic.schema import (
     traffic_dataset,
     units_words,
 )
+from gentraffic.errors import BadInput, WrongUse
 
 
 @pytest.mark.parametrize("kind", ["grid", "cells", "stations"])

@@ -12,9 +12,17 @@ import torch
 from forecasters import station_patches
 from forecasters.bilevel import moments
 from gentraffic.errors import BadInput
-from gentraffic.forecast_data import Network, Part, split, whole
-from gentraffic.sim2real import Head, Weigh, choose_variants, choose_weights, fit_weighted, head_moments, judge
-from gentraffic.validation import plan_for
+from gentraffic.forecasting.data import Network, Part, split, whole
+from gentraffic.forecasting.tstr import plan_for
+from gentraffic.forecasting.weighted import (
+    Head,
+    Weigh,
+    choose_variants,
+    choose_weights,
+    fit_weighted,
+    head_moments,
+    judge,
+)
 
 PLAN = plan_for("sim-mstnet", 90)
 GRID = np.linspace(0, 1, 201)
@@ -142,7 +150,7 @@ def test_without_the_outer_problem_every_window_weighs_the_same(
 
 def test_heads_know_the_groups_and_what_was_kept_aside(parts: tuple[list[Part], list[Part], list[Part]]) -> None:
     """With all samples taken, the moments are those of the whole group; the blocks make up the later steps."""
-    from gentraffic.forecasting import fit_forecaster, windows_of
+    from gentraffic.forecasting.fit import fit_forecaster, windows_of
 
     real, later, drawn = parts
     model = fit_forecaster("sim-mstnet", real, later, replace(PLAN, steps=2)).model

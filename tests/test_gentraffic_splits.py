@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gentraffic.dataset.splits import block_locations, p1_folds
 from gentraffic.errors import WrongUse
-from gentraffic.importing import read_uomo
-from gentraffic.splits import block_locations, p1_folds
+from gentraffic.io.importers.telecom_italia import read_uomo
 
 
 def test_every_cell_is_held_out_once_and_no_place_is_on_both_sides(shared_data: Path) -> None:

@@ -15,18 +15,19 @@ import pytest
 import traffic_examples
 import xarray as xr
 
-from gentraffic import producing, streaming
-from gentraffic.bundle import Bundle, save_bundle
-from gentraffic.cli_options import CONTEXTS
-from gentraffic.drawing import Request, draw_place
-from gentraffic.drawing_store import draw_store
 from gentraffic.errors import BadInput, BadModel, WrongUse
-from gentraffic.files import open_traffic, read_context, read_traffic, write_context
-from gentraffic.job import Order, part_of, read_marker, read_order, write_marker
-from gentraffic.plot import write_plot
-from gentraffic.recipe import Recipe
-from gentraffic.sampling import prepare
-from gentraffic.webmap import write_map
+from gentraffic.generate import run as producing
+from gentraffic.generate import streaming
+from gentraffic.generate.job import Order, part_of, read_marker, read_order, write_marker
+from gentraffic.generate.request import Request, draw_place
+from gentraffic.generate.store import draw_store
+from gentraffic.generators.folder import Bundle, save_bundle
+from gentraffic.generators.settings import Recipe
+from gentraffic.generators.weekly import prepare
+from gentraffic.io.files import open_traffic, read_context, read_traffic, write_context
+from gentraffic.places.find import CONTEXTS
+from gentraffic.reports.plot import write_plot
+from gentraffic.reports.webmap import write_map
 
 CELLS = 150
 REQUEST = Request(days=2, steps=1, members=3)
@@ -70,7 +71,7 @@ def test_a_store_holds_what_is_drawn_at_once(model: Path, at_once: Any, chunk: i
 def test_a_context_that_stays_in_its_file_gives_the_same_bits(
     model: Path, at_once: Any, select: tuple[int, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gentraffic.files.LARGE_VALUES", 10)
+    monkeypatch.setattr("gentraffic.io.files.LARGE_VALUES", 10)
     write_context(context(CELLS), tmp_path / "c.nc")
     large = read_context(tmp_path / "c.nc", held=False)
     ids = tuple(str(i) for i in at_once["cell_id"].values[list(select)])
@@ -120,7 +121,7 @@ def job(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[P
             yield from streaming.draw_tasks(folder, [number], 1)
             drawn.append(number)
 
-    from gentraffic import engine
+    from gentraffic.generate import workers as engine
 
     monkeypatch.setattr(engine, "workers", lambda *_: Local())
     monkeypatch.setattr(

@@ -13,9 +13,9 @@ import xarray as xr
 from scipy.optimize import minimize
 from traffic_examples import context
 
-from gentraffic.calendar import Calendar, make_calendar
+from gentraffic.dataset.calendar import Calendar, make_calendar
 from gentraffic.errors import NoData, WrongUse
-from gentraffic.totals import Factors, districts, fit_totals, parse_totals
+from gentraffic.generate.totals import Factors, districts, fit_totals, parse_totals
 
 ROME = "Europe/Rome"
 

@@ -14,9 +14,10 @@ from bundle_examples import PLAN, source, sources
 from torch import Tensor
 
 from gentraffic.errors import BadModel, WrongUse
-from gentraffic.level import Measured, fit_levels
-from gentraffic.scaling import Scaler
-from gentraffic.training import (
+from gentraffic.modelling.levels import Measured, fit_levels
+from gentraffic.modelling.measured import Source
+from gentraffic.modelling.transform import Scaler
+from gentraffic.training.trainer import (
     GIVEN_SHARE,
     Plan,
     Prepared,
@@ -26,7 +27,6 @@ from gentraffic.training import (
     source_weights,
     time_of_windows,
 )
-from gentraffic.training_data import Source
 from samplers import WEEK, STUNet
 
 NETWORKS = ("alpha", "beta", "elsewhere")

@@ -10,10 +10,9 @@ import pytest
 from bundle_examples import source
 from numpy.typing import NDArray
 
-from gentraffic.scaling import Scaler, Usual
-from gentraffic.training import past_of
-from gentraffic.training_data import Source
-from gentraffic.usual import (
+from gentraffic.modelling.measured import Source
+from gentraffic.modelling.transform import Scaler, Usual
+from gentraffic.modelling.weekly_profile import (
     CLIMATOLOGY,
     FEW_CELLS,
     MEMORIES,
@@ -26,6 +25,7 @@ from gentraffic.usual import (
     parts,
     usual_week,
 )
+from gentraffic.training.trainer import past_of
 
 FLAT = np.ones((7, 24)).tolist()
 ONE_DAY_EACH = np.ones(7, dtype=np.int64)
@@ -191,7 +191,7 @@ def test_the_memory_is_short_where_levels_wander_and_long_where_they_do_not() ->
 def test_the_usual_week_is_kept_with_the_model(tmp_path: Path) -> None:
     import json
 
-    from gentraffic.bundle import _scaler, write_json
+    from gentraffic.generators.folder import _scaler, write_json
 
     scaler = Scaler(mean=-0.2, spread=0.7, usual=fit_usual([made(noisy_weeks(8, 2, 0.4, 0.4, seed=11))]))
     write_json(tmp_path / "scaler.json", asdict(scaler))
@@ -204,8 +204,8 @@ def test_the_usual_week_is_kept_with_the_model(tmp_path: Path) -> None:
 
 def test_on_a_later_week_it_beats_climatology(shared_data: Path) -> None:
     """Nanchang, cells of other locations: an eighth less error, two fifths less divergence."""
-    from gentraffic import p2
-    from gentraffic.importing import read_uomo
+    from gentraffic.evaluation import later_week as p2
+    from gentraffic.io.importers.telecom_italia import read_uomo
 
     traffic, places = read_uomo(shared_data / "traffic" / "uomo_nc.npz")
     for fold in (0, 1):

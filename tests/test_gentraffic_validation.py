@@ -13,11 +13,11 @@ import xarray as xr
 from scipy import stats
 from traffic_examples import traffic
 
-from gentraffic.cli import run
+from gentraffic.cli.main import run
 from gentraffic.errors import BadInput, WrongUse
-from gentraffic.files import write_traffic
-from gentraffic.validation import naive_scores, one_score, plan_for, prepare, validate
-from gentraffic.validation_table import gap_percent, interval, text, to_json
+from gentraffic.forecasting.tstr import naive_scores, one_score, plan_for, prepare, validate
+from gentraffic.io.files import write_traffic
+from gentraffic.reports.validation_table import gap_percent, interval, text, to_json
 
 PLAN = plan_for("lstm", 12)
 
@@ -48,8 +48,8 @@ def changed(ds: xr.Dataset, cells: Any, steps: slice) -> xr.Dataset:
 
 def test_test_cells_share_no_location_and_no_step_with_training(real: xr.Dataset, drawn: xr.Dataset) -> None:
     """Held out as `gentraffic fit` does, and no change of what is tested reaches anything that trains."""
-    from gentraffic.fitting import split_source
-    from gentraffic.training_data import read_source
+    from gentraffic.modelling.measured import read_source
+    from gentraffic.training.fitting import split_source
 
     m = prepare(real, drawn)
     assert m.counts["cells_train"] + m.counts["cells_test"] == 35, "the dead cell is left out"
@@ -73,7 +73,7 @@ def test_test_cells_share_no_location_and_no_step_with_training(real: xr.Dataset
 
 def test_the_last_steps_change_neither_training_nor_normalisation(real: xr.Dataset, drawn: xr.Dataset) -> None:
     """Forecasts of the first test step are the same whatever comes from it on."""
-    from gentraffic.forecasting import fit_forecaster, forecasts
+    from gentraffic.forecasting.fit import fit_forecaster, forecasts
 
     found = []
     for ds in (real, changed(real, np.arange(36), slice(round(0.85 * 120), None))):

@@ -19,9 +19,9 @@ import shapely
 import xarray as xr
 from traffic_examples import context, traffic
 
-from gentraffic import webmap
+from gentraffic.dataset.geometry import cell_shapes
 from gentraffic.errors import BadInput, WrongUse
-from gentraffic.shapes import cell_shapes
+from gentraffic.reports import webmap
 
 
 def _data(page: str) -> dict[str, Any]:

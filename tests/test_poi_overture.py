@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import shapely
 
-from gentraffic.place import read_place
+from gentraffic.places.context import read_place
 from poi.errors import BadFile
 from poi.osm import read_pois
 from poi.overture import category_of_place

@@ -82,6 +82,45 @@ def circle(graph: dict[str, set[str]]) -> list[str]:
     return next((found for name in sorted(graph) if (found := walk(name, []))), [])
 
 
+FLOORS = {  # a room imports from rooms of lower floors only, or from itself
+    "errors": 0, "dataset": 1, "io": 2, "modelling": 2, "places": 3, "generators": 4, "training": 5, "generate": 5,
+    "evaluation": 6, "planning": 6, "forecasting": 7, "privacy": 7, "reports": 8, "api": 9, "cli": 10, "__main__": 11,
+}  # fmt: skip
+MOST_MODULES = 20  # of a folder, its __init__.py aside
+
+
+def pointing_up(graph: dict[str, set[str]]) -> list[str]:
+    """The imports between rooms that do not point down, as `a imports b`."""
+    rooms = {name: name.split(".")[1] for name in graph if name.startswith("gentraffic.")}
+    return [
+        f"{a} imports {b}"
+        for a in sorted(rooms)
+        for b in sorted(graph[a])
+        if b in rooms and rooms[a] != rooms[b] and FLOORS[rooms[b]] >= FLOORS[rooms[a]]
+    ]
+
+
+def test_rooms_import_only_rooms_of_lower_floors() -> None:
+    assert pointing_up(own_graph(at_import=False)) == []
+
+
+def test_the_search_for_imports_that_point_up_finds_one() -> None:
+    graph = {"gentraffic.io.files": {"gentraffic.cli.main", "gentraffic.errors"}, "gentraffic.cli.main": set(),
+             "gentraffic.errors": set()}  # fmt: skip
+    assert pointing_up(graph) == ["gentraffic.io.files imports gentraffic.cli.main"]
+
+
+def test_every_module_of_the_package_is_in_a_room_and_no_room_is_crowded() -> None:
+    top = {path.stem for path in (ROOT / "gentraffic").glob("*.py")}
+    assert top == {"__init__", "__main__", "errors", "api"}
+    folders = {path.parent for path in modules("gentraffic")} - {ROOT / "gentraffic"}
+    assert {folder.relative_to(ROOT / "gentraffic").parts[0] for folder in folders} == set(FLOORS) - {
+        "errors", "api", "__main__"
+    }  # fmt: skip
+    crowded = {str(f.relative_to(ROOT)): len(list(f.glob("*.py"))) - 1 for f in folders}
+    assert {name: count for name, count in crowded.items() if count > MOST_MODULES} == {}
+
+
 @pytest.mark.parametrize("leaf", LEAVES)
 def test_the_leaves_of_the_star_know_nothing_of_each_other(leaf: str) -> None:
     assert modules(leaf)
@@ -103,10 +142,10 @@ def test_modules_do_not_know_each_other_in_circles_even_inside_functions() -> No
 def test_the_search_for_circles_finds_one() -> None:
     assert circle({"a": {"b"}, "b": {"c", "d"}, "c": set(), "d": {"b"}}) == ["b", "d", "b"]
     graph = own_graph(at_import=False)
-    assert "gentraffic.bundle" in graph["gentraffic.sampling"]
+    assert "gentraffic.generators.folder" in graph["gentraffic.generators.weekly"]
     assert "samplers.week" in graph["samplers.fusion"]
-    assert "graphs.graphmae" in graph["gentraffic.bundle"]  # imported inside a function
-    assert "graphs.graphmae" not in own_graph(at_import=True)["gentraffic.bundle"]
+    assert "graphs.graphmae" in graph["gentraffic.generators.folder"]  # imported inside a function
+    assert "graphs.graphmae" not in own_graph(at_import=True)["gentraffic.generators.folder"]
 
 
 FILES_AND_NETWORK = {
@@ -160,7 +199,7 @@ def test_help_loads_nothing_heavy_and_answers_at_once() -> None:
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
     assert "Usage:" in done.stdout
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
-    assert "gentraffic.cli" in loaded
+    assert "gentraffic.cli.main" in loaded
     assert not {name for name in loaded if name.split(".")[0] in HEAVY}
     took = []  # seconds of processor time: by the clock, a busy machine would be measured
     for _ in range(3):

@@ -9,8 +9,8 @@ import pyproj
 import shapely
 import xarray as xr
 
-from gentraffic.schema import traffic_dataset
-from gentraffic.shapes import footprint_text
+from gentraffic.dataset.geometry import footprint_text
+from gentraffic.dataset.schema import traffic_dataset
 from poi.categories import CATEGORIES
 
 UTM = pyproj.CRS("EPSG:32632")

@@ -1,0 +1,173 @@
+"""`gentraffic fit stouter --dp-epsilon`: the same command, with a promise about every cell. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gentraffic.cli.options import command_line, progress, report
+from gentraffic.errors import WrongUse
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from gentraffic.generators.folder import Bundle
+    from gentraffic.privacy.dp.accounting import Privacy
+    from gentraffic.privacy.dp.fit import PrivateSource
+    from gentraffic.privacy.dp.sgd import PrivatePlan
+    from gentraffic.training.fitting import Design
+
+ONLY_PRIVATE = ("dp_delta", "dp_clip", "dp_level_range", "start")
+DP_OPTIONS = (
+    click.option("--dp-epsilon", type=float, metavar="E", help="Fit with differential privacy: at most this epsilon."),
+    click.option("--dp-delta", type=float, metavar="D", help="Its delta: below 1 / cells, such as 1e-5."),
+    click.option("--dp-clip", type=float, metavar="C", help="L2 norm that no cell's gradient exceeds. [default: 0.5]"),
+    click.option(
+        "--dp-level-range",
+        type=(float, float),
+        metavar="LOW HIGH",
+        help="Mean traffic per cell and step, in the file's unit, known to hold for all cells. [default: 1e-6 1e15]",
+    ),
+    click.option("--start", metavar="NAME|DIR", help="With --dp-epsilon: a public model to start from."),
+)
+
+
+def check_private(name: str, options: dict[str, Any]) -> bool:
+    """True where privacy is asked for. Raises WrongUse for options that do not go with it, or need it."""
+    if options["dp_epsilon"] is None:
+        for other in ONLY_PRIVATE:
+            if options[other]:
+                raise WrongUse(f"--{other.replace('_', '-')} goes with --dp-epsilon: give that as well")
+        return False
+    if name != "stouter":
+        raise WrongUse(f"--dp-epsilon: only stouter can be fitted with differential privacy, not {name}")
+    if options["dp_delta"] is None:
+        raise WrongUse("--dp-epsilon needs --dp-delta: give a number below 1 / cells, such as 1e-5")
+    for other in ("evidence", "scores"):
+        if options[other]:
+            raise WrongUse(f"--{other}: a private fit releases no scores that epsilon does not cover; leave it away")
+    return True
+
+
+def fit_private(
+    traffic: Sequence[Path], context: Sequence[Path], out: Path, checkpoint: Path, design: Design,
+    options: dict[str, Any], *, holdout: float, as_json: bool, quiet: bool,
+) -> None:  # fmt: skip
+    """Fit with differential privacy and write the model folder. holdout: 0 unless it was asked for."""
+    from gentraffic.generators.cards import provenance_of
+    from gentraffic.generators.folder import load_bundle, save_bundle
+    from gentraffic.io.files import read_context, read_traffic
+    from gentraffic.modelling.features import read_places
+    from gentraffic.privacy.dp.card import private_card
+    from gentraffic.privacy.dp.fit import fit_private_stouter, read_private
+    from gentraffic.training.fitting import Design
+
+    privacy, plan = _privacy(options), _plan(options)
+    start = load_bundle(options["start"]) if options["start"] else None
+    if start is not None and (start.sampler != "stouter" or design != Design(sampler="stouter")):
+        raise WrongUse("--start brings its own design: give a stouter model, and leave the flags of the design away")
+    seen = {part.get("sha256") for part in start.provenance.get("data", [])} if start is not None else set()
+    for path in traffic:
+        if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() in seen:
+            raise WrongUse(f"--start {options['start']} was trained on {path.name}: it is not public; leave it away")
+    contexts = [read_context(path) for path in context]
+    sources = [read_private(read_traffic(path), contexts, options["service"]) for path in traffic]
+    cells = {cell for s in sources for cell in s.source.cell_id.tolist()}
+    spare = [read_places(c) for c in contexts if not cells & set(c["cell_id"].values.tolist())]
+    held: dict[str, PrivateSource] = {}
+    if holdout:
+        sources, held = _hold_out(sources, round(1 / holdout), plan.seed)
+    with progress("training", quiet=quiet) as tell:
+        bundle, told = fit_private_stouter(
+            sources,
+            privacy,
+            start=start,
+            extra_places=spare,
+            design=design,
+            plan=plan,
+            checkpoint=checkpoint,
+            on_step=lambda step, of: tell(step, of),
+        )
+    scores, judged = _scores(bundle, sources, held, contexts, plan.seed) if held else ({}, "")
+    told |= {"command": command_line(), "seed": plan.seed, "held_out": holdout}
+    provenance = provenance_of(tuple(traffic), tuple(context), told, scores)
+    public = [{k: v for k, v in part.items() if k != "sha256"} for part in provenance["data"][: len(traffic)]]
+    provenance["data"] = public + provenance["data"][len(traffic) :]
+    save_bundle(replace(bundle, provenance=provenance), out, private_card(out.name, provenance, judged))
+    checkpoint.unlink(missing_ok=True)
+    spent = told["privacy"]
+    lines = [judged] if judged else []
+    lines.append(
+        f"{out}: epsilon {spent['epsilon']:.3f} at delta {spent['delta']:g} for {spent['unit']}; {told['steps']} steps"
+    )
+    values = {"output": str(out), "networks": sorted(bundle.networks), "steps": told["steps"], "privacy": spent}
+    report(values | {"parameters": told["parameters"]}, lines, as_json=as_json, quiet=quiet)
+
+
+def _privacy(options: dict[str, Any]) -> Privacy:
+    from gentraffic.privacy.dp.accounting import Privacy
+
+    if options["dp_epsilon"] == float("inf"):
+        raise WrongUse("--dp-epsilon inf promises nothing: leave it away, or give a number")
+    given = {"clip": options["dp_clip"], "level_range": options["dp_level_range"]}
+    return replace(
+        Privacy(options["dp_epsilon"], options["dp_delta"]), **{k: v for k, v in given.items() if v is not None}
+    )
+
+
+def _plan(options: dict[str, Any]) -> PrivatePlan:
+    from gentraffic.privacy.dp.sgd import PrivatePlan
+
+    plan = replace(PrivatePlan(), seed=options["seed"])
+    for name, least in (("steps", 0), ("batch", 1)):
+        if options[name] is not None:
+            if options[name] < least:
+                raise WrongUse(f"--{name} {options[name]}: give {least} or more")
+            plan = replace(plan, **{name: options[name]})
+    return plan
+
+
+def _hold_out(
+    sources: Sequence[PrivateSource], folds: int, seed: int
+) -> tuple[list[PrivateSource], dict[str, PrivateSource]]:
+    """The sources without one fold of the locations that are listed, and that fold per network."""
+    import numpy as np
+
+    from gentraffic.dataset.splits import p1_folds
+
+    train, held = [], {}
+    for s in sources:
+        if len(np.unique(s.location)) < folds:
+            raise WrongUse(
+                f"{s.source.network}: fewer than {folds} locations, so none can be held out: give --holdout 0"
+            )
+        keep, aside = p1_folds(s.location, folds, seed)[0]
+        train.append(s.only(keep))
+        held[s.source.network] = s.only(aside)
+    return train, held
+
+
+def _scores(
+    bundle: Bundle,
+    sources: Sequence[PrivateSource],
+    held: dict[str, PrivateSource],
+    contexts: Sequence[xr.Dataset],
+    seed: int,
+) -> tuple[dict[str, Any], str]:
+    from gentraffic.evaluation.holdout import model_row, naive_rows, score, table
+
+    parts = {s.source.network: (s.source, held[s.source.network].source) for s in sources}
+    places = {
+        n: c
+        for n, (_, aside) in parts.items()
+        for c in contexts
+        if set(aside.cell_id.tolist()) <= set(c["cell_id"].values.tolist())
+    }
+    scores = {row: [score(members, parts)] for row, members in naive_rows(parts, seed).items()}
+    scores["stouter (this model)"] = [score(model_row(bundle, places, parts, seed, None), parts)]
+    return scores, table(scores)

@@ -1,0 +1,111 @@
+"""What an ensemble says of each cell: quantile maps, busy hours, and how probable it is that a capacity is exceeded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gentraffic.dataset.schema import PER_CELL, local_time
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+QUANTILES = {"p05": 0.05, "p50": 0.50, "p95": 0.95}
+FEW = 10  # members below which the tails of an ensemble are guesses
+BLOCK = 2**22  # values that are worked on at once
+
+
+def summary(ds: xr.Dataset, service: str, capacity: float | None = None) -> xr.Dataset:
+    """One number per cell of a checked traffic Dataset, with its per-cell coordinates; all float64 but `busy_hour`.
+
+    mean: over members and steps. busy_hour: the local hour (0-23) in which the cell's average day is highest;
+    busy_mean: the mean value in that hour. peak: the highest value, its mean over members. Of several members also
+    mean_p05, mean_p50, mean_p95, peak_p05, peak_p50, peak_p95: quantiles over the members of a cell's mean and peak.
+    With a capacity (in the units of the service): time_above, the share of steps above it, over members; and, of
+    several members, p_above, the share of members that exceed it at any step of the period.
+    """
+    import xarray as xr
+
+    values = ds[service].values
+    members = values if values.ndim == 3 else values[None]  # (members, cells, steps)
+    cells = members.shape[1]
+    hours = np.asarray(local_time(ds).hour)
+    present = np.unique(hours)
+    of_hour = [hours == hour for hour in present]
+    block = max(1, BLOCK // (members.shape[0] * members.shape[2]))
+    means, peaks = np.empty((2, len(members), cells))
+    busy, busy_mean = np.empty(cells, dtype=np.int32), np.empty(cells)
+    above = np.empty((len(members), cells))
+    for start in range(0, cells, block):
+        part = members[:, start : start + block]
+        at = slice(start, start + part.shape[1])
+        means[:, at] = part.mean(axis=2, dtype=np.float64)
+        peaks[:, at] = part.max(axis=2)
+        day = np.stack([part[:, :, h].mean(axis=(0, 2), dtype=np.float64) for h in of_hour])  # (hours, cells)
+        busy[at] = present[day.argmax(axis=0)]
+        busy_mean[at] = day.max(axis=0)
+        if capacity is not None:
+            above[:, at] = (part > capacity).mean(axis=2)
+    units = str(ds[service].attrs["units"])
+    found: dict[str, tuple[NDArray[Any], str, str]] = {
+        "mean": (means.mean(axis=0), units, "mean over the period"),
+        "busy_hour": (busy, "h", "local hour in which the average day is highest"),
+        "busy_mean": (busy_mean, units, "mean value in that hour"),
+        "peak": (peaks.mean(axis=0), units, "highest value of the period"),
+    }
+    if len(members) > 1:
+        for name, per_member in (("mean", means), ("peak", peaks)):
+            for word, share in QUANTILES.items():
+                spread = np.quantile(per_member, share, axis=0)
+                found[f"{name}_{word}"] = (spread, units, f"{share:.0%} quantile of the {name} over the members")
+    if capacity is not None:
+        found["time_above"] = (above.mean(axis=0), "1", f"share of steps above {capacity:g} {units}")
+        if len(members) > 1:
+            share = (above > 0).mean(axis=0)
+            found["p_above"] = (share, "1", f"share of members that exceed {capacity:g} {units} at any step")
+    coords = {name: ds[name] for name in PER_CELL if name in ds.coords}
+    return xr.Dataset(
+        {name: ("cell", v, {"units": unit, "long_name": about}) for name, (v, unit, about) in found.items()},
+        coords=coords,
+        attrs=dict(ds.attrs),
+    )
+
+
+def one_member(ds: xr.Dataset, which: str | None) -> xr.Dataset:
+    """`ds` with one series per cell: of member "0", "1", ..., the "mean" of all, or a quantile such as "p95".
+
+    A Dataset without members is returned as it is. Raises WrongUse for None (which member is meant?), or a name that
+    is none of these.
+    """
+    import re
+
+    from gentraffic.errors import WrongUse
+
+    if "member" not in ds.dims:
+        if which not in (None, "0", "mean"):
+            raise WrongUse(f"--member {which}: this file has one member only; leave the option out")
+        return ds
+    numbers = [int(m) for m in ds["member"].values]
+    ways = f"give --member 0 (the control, the most likely levels) to {numbers[-1]}, mean, or a quantile such as p95"
+    if which is None:
+        raise WrongUse(f"this format holds one series per cell, and the file has {len(numbers)} members: {ways}")
+    if which.isdigit() and int(which) in numbers:
+        return ds.isel(member=numbers.index(int(which))).drop_vars("member")
+    quantile = re.fullmatch(r"p(\d{1,2}(?:\.\d+)?)", which)
+    if which != "mean" and not quantile:
+        raise WrongUse(f"--member {which}: {ways}")
+    out = ds.isel(member=0).drop_vars("member")
+    for name, variable in ds.data_vars.items():
+        values = variable.values
+        one = np.empty(values.shape[1:], dtype=np.float32)
+        block = max(1, BLOCK // (values.shape[0] * values.shape[2]))
+        for start in range(0, len(one), block):
+            part = values[:, start : start + block]
+            if quantile:
+                one[start : start + block] = np.quantile(part, float(quantile[1]) / 100, axis=0)
+            else:
+                one[start : start + block] = part.mean(axis=0, dtype=np.float64)
+        out[name] = (("cell", "time"), one, variable.attrs)
+    return out.assign_attrs(member=f"{which} of {len(numbers)} members")

@@ -1,0 +1,159 @@
+"""How good synthetic traffic is: every fidelity metric of METRICS.md beside the naive rows, for two traffic files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gentraffic.errors import WrongUse
+from gentraffic.evaluation.alignment import Pair, align, rescale
+from gentraffic.evaluation.baselines import ALL_KNOWING, NAMES, Training, naive_rows, read_training
+from gentraffic.evaluation.intervals import make_resample
+from gentraffic.evaluation.metrics.paired import Floats, p9999
+from gentraffic.evaluation.scores import Metric, Row, Score, score
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+SYNTHETIC = "synthetic"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate` found.
+
+    pair: the values compared. scores: metric -> Score of the synthetic file. naive: row -> metric -> Score. missing:
+    naive row -> why it is not there. p9999: divisor of the scaling of that name, and whether it is "train" or "real".
+    resampled: what intervals are drawn over, e.g. "26 locations".
+    """
+
+    pair: Pair
+    scores: dict[str, Score]
+    naive: dict[str, dict[str, Score]]
+    missing: dict[str, str]
+    p9999: tuple[float, str]
+    resampled: str
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values: metrics under their exact names, null with a reason where a metric has no value."""
+        pair = self.pair
+        first, last = (np.datetime_as_string(np.int64(t).astype("datetime64[s]"), unit="s") for t in pair.utc[[0, -1]])
+        return {
+            "services": dict(zip(("real", "synthetic"), pair.services, strict=True)),
+            "units": pair.units,
+            "synthetic_units": pair.synthetic_units,
+            "scaling": {"how": pair.scaling, "factor": pair.factor},
+            "p9999": {"value": self.p9999[0], "of": self.p9999[1]},
+            "paired": pair.paired,
+            "members": len(pair.synthetic),
+            **pair.counts,
+            "step_minutes": pair.step_s / 60,
+            "first": f"{first}Z",
+            "last": f"{last}Z",
+            "timezone": pair.timezone,
+            "intervals": {"level": 0.95, "over": self.resampled},
+            "notes": list(self.notes),
+            "metrics": {name: _plain(s) for name, s in self.scores.items()},
+            "naive": {row: {name: _plain(s) for name, s in scores.items()} for row, scores in self.naive.items()},
+            "naive_missing": self.missing,
+        }
+
+
+def evaluate(
+    real: xr.Dataset,
+    synthetic: xr.Dataset,
+    *,
+    train: xr.Dataset | None = None,
+    context: xr.Dataset | None = None,
+    service: str | None = None,
+    scale: str = "auto",
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Score the synthetic traffic Dataset against the real one, and beside it the naive rows.
+
+    train: measured traffic for the naive rows and the `_p9999` scaling; context: the POIs of its cells and of those
+    compared. service, scale: as in `alignment.align` and `rescale`. seed: of intervals and naive rows. progress is told
+    (rows scored, of all). Raises WrongUse for files that do not belong together, BadInput where nothing is alive.
+    """
+    if context is not None and train is None:
+        raise WrongUse("--context goes with --train: the naive rows need both")
+    pair = align(real, synthetic, service=service)
+    training = None if train is None else read_training(train, real, pair)
+    pair = rescale(pair, scale, None if training is None else training.values)
+    groups, resampled = _groups(real, pair)
+    resample = make_resample(groups, seed)
+    divisor = _divisor(pair, training)
+    notes = [*pair.notes, *(training.notes if training else ())]
+    if divisor[1] == "real":
+        notes.append("the _p9999 scaling is that of --real's own 99.99% quantile: give --train for the training data's")
+    if not len(resample.times):
+        notes.append("there are no intervals: one place says nothing about others")
+    tell = progress or (lambda done, of: None)
+    of = 1 + (len(NAMES) if training else 0)
+    tell(0, of)
+    frame = Row(
+        real=pair.real,
+        members=pair.synthetic,
+        clock=pair.clock,
+        step_s=pair.step_s,
+        xy_m=np.stack([real[axis].values[pair.rows] for axis in ("x", "y")], axis=1).astype(np.float64),
+        weeks=pair.weeks,
+        scale=divisor[0],
+        paired=pair.paired,
+        resample=resample,
+    )
+    scores = score(frame)
+    tell(1, of)
+    rows: dict[str, dict[str, Score]] = {}
+    missing: dict[str, str] = {}
+    if training is None:
+        missing = dict.fromkeys(NAMES, "needs --train and --context")
+    else:
+        for done, (name, members) in enumerate(naive_rows(training, pair, real, context, seed), start=2):
+            if isinstance(members, str):
+                missing[name] = members
+            else:
+                rows[name] = score(replace(frame, members=members), single=True)
+            tell(done, of)
+    return Evaluation(pair, scores, rows, missing, divisor, resampled, tuple(notes))
+
+
+def winners(metric: Metric, columns: dict[str, dict[str, Score]]) -> list[str]:
+    """The rows whose value of a metric is nearest to a perfect one; none where fewer than two rows have a value.
+
+    `b*users` takes no part: the users of a place that nobody measured are not known.
+    """
+    values = {name: scores[metric.name].value for name, scores in columns.items() if name not in ALL_KNOWING}
+    apart = {name: abs(value - metric.best) for name, value in values.items() if value is not None}
+    if len(apart) < 2:
+        return []
+    least = min(apart.values())
+    return [name for name, value in apart.items() if value <= least * (1 + 1e-9)]
+
+
+def _groups(real: xr.Dataset, pair: Pair) -> tuple[Any, str]:
+    """(groups (cells,), what they are): what the bootstrap draws."""
+    if "location" in real.coords:
+        groups = real["location"].values[pair.rows]
+        count, word = len(np.unique(groups)), "location"
+    else:
+        groups, count, word = np.arange(len(pair.ids)), len(pair.ids), "cell"
+    return groups, f"{count:,} {word}{'s' * (count != 1)}"
+
+
+def _divisor(pair: Pair, training: Training | None) -> tuple[float, str]:
+    """The divisor of `_p9999` and the file that it is of."""
+    values: Floats = pair.real if training is None else training.values
+    return p9999(values), "real" if training is None else "train"
+
+
+def _plain(score: Score) -> dict[str, Any]:
+    plain = asdict(score)
+    if score.value is not None:
+        del plain["reason"]
+    return plain

@@ -1,0 +1,1 @@
+"""The formulas of METRICS.md under their exact names."""

@@ -1,0 +1,1 @@
+"""Fit and score forecasters, on measured and on synthetic traffic."""

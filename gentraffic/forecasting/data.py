@@ -1,0 +1,130 @@
+"""Traffic as forecasters take it: values, who stands around whom, and which steps train, validate and test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gentraffic.errors import BadInput, WrongUse
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+TRAIN, VALIDATION = 0.70, 0.15  # of the steps, in time order; what remains is the test (METRICS.md, P4)
+
+
+@dataclass(frozen=True)
+class Network:
+    """Traffic of a network: values (cells, steps, services), per_day steps a day.
+
+    patches: (cells, 121) the cells of the 11 x 11 neighbourhood of each cell. frame: (rows, cols) the cell at each
+    place of the grid, None where the cells do not fill a rectangle.
+    """
+
+    values: NDArray[np.float32]
+    patches: NDArray[np.int64]
+    per_day: int
+    frame: NDArray[np.int64] | None = None
+
+    @property
+    def steps(self) -> int:
+        """How many steps there are."""
+        return int(self.values.shape[1])
+
+
+@dataclass(frozen=True)
+class Part:
+    """The steps [first, last) of a network are forecast; the scaler has seen the steps [0, known)."""
+
+    network: Network
+    first: int
+    last: int
+    known: int
+
+
+def split(network: Network, train: float = TRAIN, validation: float = VALIDATION) -> tuple[Part, Part, Part]:
+    """Training, validation and test part in time order; the scalers of all three see the training part only.
+
+    Targets of one part never lie in another. The past of a window may reach into the part before; that of a test window
+    does not reach the training part as long as the forecaster's context is shorter than the validation part. Raises
+    BadInput where no step is left to train on.
+    """
+    first, second = round(network.steps * train), round(network.steps * (train + validation))
+    if first < 1:
+        raise BadInput(f"too short a series: --train {train:g} of {network.steps} steps is none")
+    return (
+        Part(network, 0, first, first),
+        Part(network, first, second, first),
+        Part(network, second, network.steps, first),
+    )
+
+
+def whole(network: Network) -> Part:
+    """All of a network as a training part."""
+    return Part(network, 0, network.steps, network.steps)
+
+
+def few(part: Part, share: float) -> Part:
+    """The last `share` (0 to 1) of a training part, at least one step: what an operator has measured so far."""
+    steps = max(1, round((part.last - part.first) * share))
+    values = part.network.values[:, part.last - steps : part.last]
+    return Part(replace(part.network, values=values), 0, steps, steps)
+
+
+def networks_of(traffic: xr.Dataset, services: list[str] | None = None) -> list[Network]:
+    """The networks of a traffic Dataset, one per member, all with the same neighbourhoods.
+
+    services: which variables, None for the only one. Grids have 11 x 11 neighbourhoods with replicated edges; other
+    cells their nearest neighbours in a fixed order. Raises WrongUse for a missing or ambiguous service, BadInput for a
+    cadence that does not divide the day, a single step, or values that are missing.
+    """
+    from gentraffic.dataset.schema import services as names_of
+
+    have = names_of(traffic)
+    chosen = have if services is None else services
+    if services is None and len(have) > 1:
+        raise WrongUse(f"several services here, {', '.join(have)}: name one with --service")
+    missing = [name for name in chosen if name not in have]
+    if missing:
+        raise WrongUse(f"no service {missing[0]!r} here, only {', '.join(have)}")
+    per_day = steps_per_day(traffic)
+    values = np.stack([np.asarray(traffic[name].values, dtype=np.float32) for name in chosen], axis=-1)
+    values = values if values.ndim == 4 else values[None]  # (members, cells, steps, services)
+    gaps = ~np.isfinite(values)
+    if gaps.any():
+        _, cell, step, _ = np.argwhere(gaps)[0]
+        raise BadInput(
+            f"{int(gaps.sum())} values are missing, the first at cell {traffic['cell_id'].values[cell]}, "
+            f"{str(traffic['time'].values[step])[:16]}Z: fill the gaps or cut the series there"
+        )
+    patches, frame = neighbourhoods(traffic)
+    return [Network(np.ascontiguousarray(member), patches, per_day, frame) for member in values]
+
+
+def steps_per_day(traffic: xr.Dataset) -> int:
+    """How many steps of the Dataset make a day. Raises BadInput where they do not fill it, or there is one step."""
+    times = traffic["time"].values
+    if len(times) < 2:
+        raise BadInput("the traffic holds one time step: a series is needed to forecast")
+    step_s = int((times[1] - times[0]) / np.timedelta64(1, "s"))
+    if 86_400 % step_s:
+        raise BadInput(f"steps of {step_s / 60:g} min do not divide the day: resample the traffic first")
+    return 86_400 // step_s
+
+
+def neighbourhoods(traffic: xr.Dataset) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
+    """(cells, 121) patches, and the (rows, cols) frame of a grid that fills its rectangle, else None."""
+    from forecasters.windows import grid_patches, station_patches
+
+    if traffic.attrs.get("kind") != "grid":
+        return station_patches(np.stack([traffic["x"].values, traffic["y"].values], axis=1)), None
+    row, col = (np.asarray(traffic[name].values, dtype=np.int64) for name in ("row", "col"))
+    row, col = row - row.min(), col - col.min()
+    frame = None
+    if (row.max() + 1) * (col.max() + 1) == len(row):
+        frame = np.empty((row.max() + 1, col.max() + 1), dtype=np.int64)
+        frame[row, col] = np.arange(len(row))
+    return grid_patches(row, col), frame

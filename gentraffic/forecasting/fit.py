@@ -1,0 +1,232 @@
+"""Fit a forecaster, forecast, score: plain functions of arrays, which the commands and `validate` share."""
+
+from __future__ import annotations
+
+import time as clock
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from forecasters import FORECASTERS, NAIVE, CellScaler, Windows, crop, fit_scaler, patches_of_frames, windows_to
+from gentraffic.errors import BadInput, WrongUse
+from gentraffic.forecasting.data import Network, Part
+from gentraffic.forecasting.trainer import Plan, Trainer, fingerprint
+
+CHUNK = 1024  # neighbourhoods forecast at once: their activations fit into the cache
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A forecaster ready to use: model is a `forecasters.Forecaster`; told: what is worth telling of its training."""
+
+    name: str
+    model: Any
+    told: dict[str, Any] = field(default_factory=dict)
+
+
+def fit_forecaster(
+    name: str,
+    train: Sequence[Part],
+    validation: Sequence[Part] = (),
+    plan: Plan | None = None,
+    *,
+    design: Mapping[str, Any] | None = None,
+    shares: Sequence[float] | None = None,
+    checkpoint: Path | None = None,
+    device: str = "cpu",
+    on_step: Callable[[int, int, float], None] | None = None,
+) -> Fitted:
+    """Train the forecaster `name` (a key of FORECASTERS) on the parts of one or more networks.
+
+    validation: parts that choose the best weights; without them the last weights are kept. design: arguments of the
+    network that differ from the named ones. shares: how much of each batch every part of `train` gives, None for by
+    their windows. checkpoint: where to resume from and save to. device: of torch. The naive ones learn nothing.
+    Raises WrongUse for an unknown name, BadInput where networks differ in cadence or services, or are too short.
+    """
+    if name not in FORECASTERS:
+        raise WrongUse(f"no forecaster {name!r}: give one of {', '.join(FORECASTERS)}")
+    plan, networks = plan or Plan(), [part.network for part in (*train, *validation)]
+    kinds = {(n.per_day, n.values.shape[2]) for n in networks}
+    if len(kinds) != 1:
+        raise BadInput(f"networks with {sorted(kinds)} (steps a day, services) must be alike: resample them first")
+    [(per_day, services)] = kinds
+    torch.manual_seed(plan.seed)
+    recipe = FORECASTERS[name]
+    model = recipe.network(per_day=per_day, services=services, **{**recipe.design, **(design or {})})
+    if name in NAIVE:
+        return Fitted(name, model.eval().to(device))
+    began = clock.monotonic()
+    windows = [windows_of(model, part, plan.stride) for part in train]
+    for part, found in zip(train, windows, strict=True):
+        if not len(found):
+            raise BadInput(
+                f"too short a series: {part.last - part.first} training steps, {name} needs more than "
+                f"{model.context + model.horizon} ({model.context} of the past, {model.horizon} ahead)"
+            )
+    checked = [w for w in (windows_of(model, part, 1) for part in validation) if len(w)]
+    mark = fingerprint(name, [*windows, *checked], dict(design or {}), shares)
+    windows, checked = ([windows_to(w, device) for w in some] for some in (windows, checked))
+    trainer = Trainer(model.to(device), windows, checked, plan, shares=shares, checkpoint=checkpoint, fingerprint=mark)
+    for step, loss in trainer.run():
+        if on_step is not None:
+            on_step(step, trainer.steps, loss)
+    told = {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "windows": int(trainer.sizes.sum()),
+        "steps": trainer.step,
+        "best_step": trainer.best_step,
+        "minutes": round((clock.monotonic() - began) / 60, 2),
+        "threads": torch.get_num_threads(),
+        "plan": asdict(plan),
+        "validation": trainer.history,
+    }
+    return Fitted(name, trainer.finish(), told)
+
+
+def windows_of(model: Any, part: Part, stride: int) -> Windows:
+    """The scaled windows of a part as `model` (a Forecaster) wants them; dead cells are neighbours, not targets."""
+    values, _ = scaled(part)
+    patches = torch.from_numpy(crop(part.network.patches, model.side))
+    live = torch.from_numpy(np.flatnonzero(part.network.values[:, : part.known].max(axis=(1, 2)) > 0))
+    return Windows(values, patches, model.lags, model.horizon, part.first, part.last, stride, live)
+
+
+def scaled(part: Part, scaler: CellScaler | None = None) -> tuple[Tensor, CellScaler]:
+    """(last, cells, services) the steps of a network up to the part's end, scaled by what the scaler may know."""
+    values = part.network.values
+    scaler = fit_scaler(values[:, : part.known]) if scaler is None else scaler
+    steps = scaler.forward(values[:, : part.last]).transpose(1, 0, 2)
+    return torch.from_numpy(np.ascontiguousarray(steps)), scaler
+
+
+def forecast(
+    fitted: Fitted, network: Network, horizon: int = 1, scaler: CellScaler | None = None
+) -> NDArray[np.float32]:
+    """The `horizon` steps after the end of a network's series: (cells, horizon, services) in its units.
+
+    scaler: None for that of the whole history. Raises BadInput for a history that is too short or of another cadence.
+    """
+    part = Part(network, network.steps, network.steps, network.steps)
+    ahead: NDArray[np.float32] = forecasts(fitted, part, horizon, np.array([network.steps]), scaler)[0]
+    return ahead
+
+
+def forecasts(
+    fitted: Fitted,
+    part: Part,
+    horizon: int = 1,
+    starts: NDArray[np.int64] | None = None,
+    scaler: CellScaler | None = None,
+) -> NDArray[np.float32]:
+    """Forecasts of `horizon` steps from each start: (starts, cells, horizon, services) in the network's units.
+
+    starts: first steps forecast, None for all of the part. scaler: another than that of the part. Steps beyond the
+    forecaster's own horizon come by feeding its forecasts back. Raises BadInput for a part that is too short, or of
+    another cadence than the forecaster's.
+    """
+    model, network = fitted.model, part.network
+    check_fits(fitted, network)
+    starts = origins(part, horizon) if starts is None else np.asarray(starts)
+    if not len(starts) or starts.min() < model.context:
+        have = int(starts.min()) if len(starts) else max(0, part.last - part.first - horizon + 1)
+        raise BadInput(
+            f"too short a series: {have} steps before the first forecast, {fitted.name} needs {model.context}"
+            if len(starts)
+            else f"too short a series: no {horizon} steps in a part of {part.last - part.first}"
+        )
+    values, scaler = scaled(part, scaler)
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    values, patches = values.to(device), torch.from_numpy(crop(network.patches, model.side)).to(device)
+    out = np.empty((len(starts), values.shape[1], horizon, values.shape[2]), dtype=np.float32)
+    frames_bytes = values.shape[1] * values.shape[2] * (len(model.lags) + horizon)
+    at_once = max(1, 20_000_000 // frames_bytes)
+    for some in range(0, len(starts), at_once):
+        ahead = _roll(model, values, patches, torch.from_numpy(starts[some : some + at_once]).to(device), horizon)
+        for i, steps in enumerate(ahead.cpu().numpy(), start=some):
+            out[i] = scaler.inverse(steps)
+    return out
+
+
+def origins(part: Part, horizon: int) -> NDArray[np.int64]:
+    """First steps of all forecasts of `horizon` steps that end inside a part."""
+    return np.arange(part.first, part.last - horizon + 1)
+
+
+def check_fits(fitted: Fitted, network: Network) -> None:
+    """Raise BadInput unless the forecaster was made for this cadence and number of services."""
+    model = fitted.model
+    if model.per_day != network.per_day:
+        ours, theirs = 1440 / model.per_day, 1440 / network.per_day
+        raise BadInput(
+            f"the traffic has steps of {theirs:g} min and {fitted.name} was fitted on steps of {ours:g} min: "
+            f"resample the traffic to {ours:g} min, or fit a forecaster on it"
+        )
+    if model.services != network.values.shape[2]:
+        raise BadInput(f"{fitted.name} forecasts {model.services} services, the traffic has {network.values.shape[2]}")
+
+
+@torch.inference_mode()
+def _roll(model: Any, values: Tensor, patches: Tensor, starts: Tensor, horizon: int) -> Tensor:
+    """(starts, cells, horizon, services) scaled forecasts; frames not yet known are those that were forecast."""
+    cells = values.shape[1]
+    ahead = torch.empty(len(starts), cells, horizon, values.shape[2], device=values.device)
+    for h in range(0, horizon, model.horizon):
+        known = [values[starts + h - lag] if lag > h else ahead[:, :, h - lag] for lag in model.lags]
+        frames = torch.stack(known, dim=1)  # (starts, lags, cells, services)
+        steps = min(model.horizon, horizon - h)
+        rows = max(1, CHUNK // cells)
+        for i in range(0, len(starts), rows):
+            for j in range(0, cells, CHUNK):
+                some = frames[i : i + rows]
+                found = model(patches_of_frames(some, patches[j : j + CHUNK]))[:, :steps]
+                ahead[i : i + rows, j : j + CHUNK, h : h + steps] = found.view(len(some), -1, *found.shape[1:])
+    return ahead
+
+
+def score(
+    predicted: NDArray[np.float32], part: Part, starts: NDArray[np.int64] | None = None
+) -> dict[str, NDArray[np.float64]]:
+    """`mae`, `rmse`, `r2`, `ssim` of forecasts (starts, cells, horizon, services): each (services, horizon).
+
+    starts: as in `forecasts`. Over all starts and live cells, in the traffic's units. nan where a score is not defined:
+    `r2` of a constant, `ssim` of cells that do not fill a rectangle of 3 x 3 or more. The window of `ssim` is 7, or the
+    largest odd number that fits.
+    """
+    from gentraffic.evaluation.metrics import summary as metrics
+
+    horizon, network = predicted.shape[2], part.network
+    starts = origins(part, horizon) if starts is None else starts
+    real = real_of(part, starts, horizon)
+    live = np.asarray((real > 0).any(axis=(0, 2)))  # (cells, services)
+    out = {name: np.full((predicted.shape[3], horizon), np.nan) for name in ("mae", "rmse", "r2", "ssim")}
+    for s in range(predicted.shape[3]):
+        for h in range(horizon):
+            a, b = (v[:, :, h, s].T[live[:, s]] for v in (real, predicted))  # (cells, starts)
+            if not a.size:
+                continue
+            out["mae"][s, h], out["rmse"][s, h] = metrics.mae(a, b), metrics.rmse(a, b)
+            if a.max() > a.min():
+                out["r2"][s, h] = metrics.r2(a, b)
+            window = ssim_window(network)
+            if window and real[..., h, s].max() > real[..., h, s].min():
+                x, y = real[:, network.frame, h, s], predicted[:, network.frame, h, s]
+                out["ssim"][s, h] = metrics.ssim(x, y, window=window)
+    return out
+
+
+def ssim_window(network: Network) -> int:
+    """The side of the window of `ssim`: 7, or the largest odd number that fits; 0 where there is no frame for it."""
+    side = 0 if network.frame is None else min(7, *network.frame.shape)
+    return 0 if side < 3 else side - (side + 1) % 2
+
+
+def real_of(part: Part, starts: NDArray[np.int64], horizon: int) -> NDArray[np.float32]:
+    """The real traffic that forecasts are compared with: (starts, cells, horizon, services)."""
+    steps = starts[:, None] + np.arange(horizon)
+    return np.ascontiguousarray(part.network.values[:, steps].transpose(1, 0, 2, 3))

@@ -1,0 +1,73 @@
+"""A fitted forecaster as a folder: network, scaler of the training part, provenance with hashes, card. No pickle.
+
+forecaster/        config.json, diffusion_pytorch_model.safetensors
+scaler.json        mean and spread of every training cell, by cell id and service
+provenance.json    forecaster, services, data, licences, hashes of every file, plan, seed, scores beside the naive rows
+README.md          the card
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecasters import FORECASTERS, CellScaler
+from gentraffic.errors import BadInput, BadModel
+from gentraffic.forecasting.fit import Fitted
+from gentraffic.generators.folder import pretrained, read_folder, write_json, writing_folder
+
+
+def save_fitted(
+    fitted: Fitted,
+    folder: Path,
+    *,
+    cell_id: Sequence[Any],
+    scaler: CellScaler,
+    provenance: Mapping[str, Any],
+    card: str,
+) -> None:
+    """Write the folder whole, or not at all. cell_id, scaler: of the training cells. Raises BadInput."""
+    with writing_folder(folder, {**provenance, "forecaster": fitted.name}, card) as temporary:
+        fitted.model.save_pretrained(temporary / "forecaster")
+        cells = [str(cell) for cell in cell_id]
+        table = {"cell_id": cells, "mean": scaler.mean.tolist(), "spread": scaler.spread.tolist()}
+        write_json(temporary / "scaler.json", table)
+
+
+def load_fitted(folder: str | Path, device: str = "cpu") -> tuple[Fitted, str]:
+    """The forecaster in a folder, on a device of torch, and one SHA-256 of its files; `told` is its provenance.
+
+    Every file is checked against its hash. Raises BadModel for a folder that is missing, changed or of another kind.
+    """
+    if not (Path(folder) / "provenance.json").is_file():
+        raise BadModel(f"no forecaster in {folder}: give a folder of `gentraffic forecast fit`")
+    path, provenance, sha256 = read_folder(Path(folder))
+    name = provenance.get("forecaster")
+    if name not in FORECASTERS:
+        kind = name or provenance.get("sampler", "stouter")
+        raise BadModel(f"{path} holds the model {kind!r}, not a forecaster: give a folder of `gentraffic forecast fit`")
+    try:
+        model = pretrained(FORECASTERS[str(name)].network, path / "forecaster").to(device)
+        return Fitted(str(name), model, provenance), sha256
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise BadModel(f"{path}: not a forecaster of this version ({error})") from error
+
+
+def stored_scaler(folder: Path, cell_id: NDArray[Any]) -> CellScaler:
+    """The scaler of the training part for cells that the forecaster was fitted on. Raises BadInput for other cells."""
+    table = json.loads((folder / "scaler.json").read_text(encoding="utf-8"))
+    rows = {cell: row for row, cell in enumerate(table["cell_id"])}
+    missing = [str(cell) for cell in cell_id if str(cell) not in rows]
+    if missing:
+        raise BadInput(
+            f"--scaler model: the forecaster was not fitted on cell {missing[0]} ({len(missing)} such cells): "
+            "leave the option out and give at least a day of history"
+        )
+    at = [rows[str(cell)] for cell in cell_id]
+    mean, spread = (np.asarray(table[key], dtype=np.float32)[at] for key in ("mean", "spread"))
+    return CellScaler(mean, spread)

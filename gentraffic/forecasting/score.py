@@ -1,0 +1,103 @@
+"""Scores of a forecaster beside the naive rows, as a report and as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecasters import FORECASTERS, NAIVE
+from gentraffic.errors import BadInput
+from gentraffic.forecasting.data import Part
+from gentraffic.forecasting.fit import Fitted, forecasts, origins, real_of, score, ssim_window
+
+METRICS = ("mae", "rmse", "r2", "ssim")
+LOWER = ("mae", "rmse")  # better when smaller
+
+
+@dataclass(frozen=True)
+class Scored:
+    """rows: name -> metric -> (services, horizon). predicted: name -> (starts, cells, horizon, services), in units.
+
+    real: the same shape. missing: naive row -> why it is not there.
+    """
+
+    rows: dict[str, dict[str, NDArray[np.float64]]]
+    real: NDArray[np.float32]
+    predicted: dict[str, NDArray[np.float32]]
+    starts: NDArray[np.int64]
+    part: Part
+    missing: dict[str, str] = field(default_factory=dict)
+
+    def to_json(self, services: Sequence[str], units: Sequence[str]) -> dict[str, Any]:
+        """What `--json` prints of the scores: None where one is not defined."""
+        live = np.asarray((self.real > 0).any(axis=(0, 2)))  # (cells, services)
+        table = {
+            name: {
+                service: {m: [_plain(v) for v in scores[m][s]] for m in METRICS} for s, service in enumerate(services)
+            }
+            for name, scores in self.rows.items()
+        }
+        return {
+            "horizon": self.real.shape[2],
+            "cells": int(self.real.shape[1]),
+            "cells_dead": {service: int((~live[:, s]).sum()) for s, service in enumerate(services)},
+            "starts": len(self.starts),
+            "units": dict(zip(services, units, strict=True)),
+            "scaler_steps": self.part.known,
+            "test_steps": [self.part.first, self.part.last],
+            "ssim_window": ssim_window(self.part.network) or None,
+            "scores": table,
+            "missing": self.missing,
+        }
+
+
+def score_beside_naive(fitted: Fitted, part: Part, horizon: int, most: int | None = None) -> Scored:
+    """Score a forecaster and the naive ones on the same steps of a part.
+
+    most: forecast from no more than so many first steps, evenly spread; None for all. Raises BadInput as `forecasts`.
+    """
+    starts = origins(part, horizon)
+    if most is not None and len(starts) > most:
+        starts = starts[np.linspace(0, len(starts) - 1, most).round().astype(np.int64)]
+    predicted = {fitted.name: forecasts(fitted, part, horizon, starts)}
+    missing: dict[str, str] = {}
+    for name in NAIVE:
+        if name != fitted.name:
+            try:
+                predicted[name] = forecasts(naive(name, part), part, horizon, starts)
+            except BadInput as error:
+                missing[name] = str(error)
+    rows = {name: score(values, part, starts) for name, values in predicted.items()}
+    return Scored(rows, real_of(part, starts, horizon), predicted, starts, part, missing)
+
+
+def starts_within(part: Part, horizon: int, most: int = 50_000) -> int:
+    """How many first steps make at most `most` windows: what a fit is scored on before it ends."""
+    return int(max(1, most // (part.network.values.shape[0] * horizon)))
+
+
+def naive(name: str, part: Part) -> Fitted:
+    """A naive forecaster for the cadence of a part."""
+    recipe, network = FORECASTERS[name], part.network
+    model = recipe.network(per_day=network.per_day, services=network.values.shape[2], **recipe.design)
+    return Fitted(name, model.eval())
+
+
+def table(scored: Scored, service: int = 0, steps: Sequence[int] | None = None) -> str:
+    """Markdown: a line per row, the metrics at the steps named (1 is the first; None: the first and the last)."""
+    horizon = scored.real.shape[2]
+    shown = [*dict.fromkeys(steps or (1, horizon))]
+    head = " | ".join(f"{m}, step {h}" for h in shown for m in METRICS)
+    lines = [f"| | {head} |", "|---" * (1 + len(shown) * len(METRICS)) + "|"]
+    for name, scores in scored.rows.items():
+        values = (scores[m][service, h - 1] for h in shown for m in METRICS)
+        lines.append(f"| {name} | " + " | ".join("–" if np.isnan(v) else f"{v:.4g}" for v in values) + " |")
+    return "\n".join(lines)
+
+
+def _plain(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), 6)

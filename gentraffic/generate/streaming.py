@@ -1,0 +1,321 @@
+"""Traffic written as it is drawn: a Zarr store filled chunk by chunk, in memory that does not grow with the region.
+
+One writer makes the template (coordinates, metadata), tasks fill whole chunks, each followed by a marker with the
+hashes of its files, and whoever began it checks all hashes, takes the attribute `unfinished` off, and renames.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gentraffic import __version__
+from gentraffic.errors import BadInput, WrongUse
+from gentraffic.generate.job import (
+    Order,
+    blocks_of,
+    check_same,
+    check_shared,
+    file_sha256,
+    open_brush,
+    open_region,
+    read_marker,
+    read_order,
+    save_job,
+    write_marker,
+)
+from gentraffic.io.atomic import cannot_write, swap_folder, sync, sync_one
+from gentraffic.io.files import UNFINISHED, check_chunks, encoding_of
+from gentraffic.io.memmap import give_back, let_go
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from gentraffic.generate.totals import Factors
+    from gentraffic.generators.folder import Bundle
+    from gentraffic.generators.weekly import Block, Brush, Region
+
+TRIES = 3  # how often what was torn while it was written is drawn again
+FACTORS = ("factors_table", "factors_cell", "factors_step")
+Chunk = NDArray[np.float32]
+
+
+def begin(
+    folder: Path, order: Order, template: Callable[[], xr.Dataset], bundle: Callable[[], Bundle],
+    context: xr.Dataset, rows: list[int] | None,
+) -> Order:  # fmt: skip
+    """Make the folder of a job, or find it begun; returns the order with what the model has added to it.
+
+    Raises WrongUse where the folder belongs to another command, and as `gentraffic.generators.weekly.prepare`.
+    """
+    if (folder / "job.json").exists():
+        begun = read_order(folder)
+        if begun is not None:
+            check_same(order, begun, folder)
+            return begun
+    with _writing(folder):
+        from dataclasses import replace
+
+        from gentraffic.generators.weekly import prepare
+
+        for name in ("job.json", "store", "raw.npy", "drawn", "done"):
+            if (folder / name).is_dir():
+                shutil.rmtree(folder / name)
+            else:
+                (folder / name).unlink(missing_ok=True)
+        folder.mkdir(exist_ok=True)
+        held = folder / "embeddings.npy"
+        region, brush = prepare(bundle(), context, order.calendar(), order.recipe, cells=rows, embeddings=held)
+        give_back()
+        order = replace(order, network=brush.network)
+        _write_template(template(), order, folder / "store")
+        if order.totals:
+            with (folder / "raw.npy").open("wb") as stream:
+                shape = (order.recipe.members, order.cells, order.steps)
+                np.lib.format.write_array_header_1_0(stream, {"descr": "<f4", "fortran_order": False, "shape": shape})
+                stream.truncate(stream.tell() + 4 * order.values)
+        save_job(folder, order, region, brush.time.numpy())
+        held.unlink(missing_ok=True)  # still there where rows in another order were copied from it
+    del region, brush
+    give_back()  # before drawing starts
+    return order
+
+
+def _write_template(ds: xr.Dataset, order: Order, store: Path) -> None:
+    """Metadata and coordinates of the store; its traffic is not there yet."""
+    import dask.array
+
+    variable = ds[order.service]
+    encoding = encoding_of(ds, ".zarr", order.chunk)
+    empty = dask.array.zeros(variable.shape, chunks=encoding[order.service]["chunks"], dtype=np.float32)
+    clean = ds.drop_encoding().assign({order.service: (variable.dims, empty, variable.attrs)})
+    clean = clean.assign_attrs({UNFINISHED: "run the command that was writing this store again"})
+    clean.to_zarr(store, mode="w", zarr_format=2, consolidated=False, encoding=encoding, compute=False)
+    attrs = json.loads((store / ".zattrs").read_text(encoding="utf-8"))
+    attrs.pop(UNFINISHED)
+    whole = json.dumps(attrs | {"order_sha256": order.sha256}, indent=2)
+    (store.parent / "attrs.json").write_text(whole, encoding="utf-8")
+
+
+def draw_tasks(folder: Path, numbers: Iterable[int], threads: int | None = None) -> Iterator[int]:
+    """Draw tasks, one after the other, in this process: the number of each when its marker is written.
+
+    Raises BadInput where the disk is full, the folder is not there or of another version, BadModel for another model.
+    """
+    from gentraffic.generators.weekly import draw_blocks
+
+    order, region, brush = _opened(str(folder), _identity(folder))
+    numbers = list(numbers)
+    owner = [(number, block) for number in numbers for block in blocks_of(order, number)]
+    kept: list[dict[str, Any]] = []
+    drawn = draw_blocks(region, brush, [block for _, block in owner], threads)
+    for (number, _), (block, values) in zip(owner, drawn, strict=True):
+        if not (values.min() >= 0 and values.max() < np.inf):
+            raise BadInput(f"the model drew values that are not finite for rows {block.first} to {block.end}")
+        with _writing(folder):
+            put = _put_raw if order.totals else _put
+            kept.append(put(folder, order, block, values))
+            let_go(region.ids, region.place, region.log_level, region.level)
+            if len(kept) == len(order.tasks()[number]):
+                write_marker(folder / _marks(order) / f"{number}.json", {"blocks": kept})
+                kept = []
+                yield number
+
+
+def scale_tasks(folder: Path, numbers: Iterable[int]) -> Iterator[int]:
+    """Scale drawn tasks and put them into the store: the number of each when its marker is written."""
+    from gentraffic.generate.totals import Factors
+
+    order = _opened(str(folder), _identity(folder))[0]
+    raw = np.load(folder / "raw.npy", "r", allow_pickle=False)
+    table, cell_class, step_class = (np.load(folder / f"{name}.npy", "r", allow_pickle=False) for name in FACTORS)
+    for number in numbers:
+        with _writing(folder):
+            kept = []
+            for block in blocks_of(order, number):
+                one, rows = slice(block.member, block.member + 1), slice(block.first, block.end)
+                factors = Factors(table[one], cell_class[one, rows], step_class[one])
+                kept.append(_put(folder, order, block, factors.apply(raw[one, rows])[0]))
+            write_marker(folder / "done" / f"{number}.json", {"blocks": kept})
+        yield number
+
+
+def missing(folder: Path, order: Order, marks: str) -> list[int]:
+    """The tasks without a marker, or whose bytes do not have the hashes that it says."""
+    out = []
+    for number in range(len(order.tasks())):
+        said = read_marker(folder / marks / f"{number}.json")
+        if said is None or any(_sha256_of(folder, block) != block["sha256"] for block in said["blocks"]):
+            out.append(number)
+    return out
+
+
+def fill(
+    folder: Path,
+    order: Order,
+    draw: Callable[[list[int]], Iterator[int]],
+    scale: Callable[[list[int]], Iterator[int]],
+    fit: Callable[[Chunk], Factors],
+    on_task: Callable[[int, int], None],
+) -> None:
+    """Run what is missing until nothing is, checking every hash.
+
+    draw(tasks) and scale(tasks) run tasks wherever they run them and yield the number of each that is done; fit(drawn)
+    finds the factors of the totals. Raises BadInput where what is written does not stay."""
+    tasks = len(order.tasks())
+    for _ in range(TRIES):
+        wanted = missing(folder, order, "done")
+        if not wanted:
+            return
+        if not order.totals:
+            _drain(draw(wanted), tasks - len(wanted), tasks, on_task)
+            continue
+        lacking = missing(folder, order, "drawn")
+        _drain(draw(lacking), tasks - len(lacking), 2 * tasks, on_task)
+        if missing(folder, order, "drawn"):
+            continue
+        found = fit(np.load(folder / "raw.npy", "r", allow_pickle=False))
+        with _writing(folder):
+            for name, values in zip(FACTORS, (found.table, found.cell_class, found.step_class), strict=True):
+                np.save(folder / f"{name}.npy", values, allow_pickle=False)
+        _drain(scale(wanted), 2 * tasks - len(wanted), 2 * tasks, on_task)
+    if missing(folder, order, "done"):
+        raise BadInput(f"{folder}: what is written there does not stay as it was written; check the disk")
+
+
+def mean_of(folder: Path, order: Order) -> float:
+    """The mean of all values of a store that is filled, from its markers."""
+    said = [read_marker(folder / "done" / f"{number}.json") or {"blocks": []} for number in range(len(order.tasks()))]
+    return math.fsum(block["sum"] for marker in said for block in marker["blocks"]) / order.values
+
+
+def finish(folder: Path, order: Order, out: Path) -> None:
+    """Make the store whole, and put it in its place."""
+    import zarr
+
+    store = folder / "store"
+    with _writing(out):
+        for leftover in (store / order.service).glob("*.partial"):  # of a writer that was killed
+            leftover.unlink()
+        (store / ".zgroup").write_text(json.dumps({"zarr_format": 2}), encoding="utf-8")
+        shutil.copyfile(folder / "attrs.json", store / ".zattrs")
+        zarr.consolidate_metadata(str(store), zarr_format=2)
+        sync(store)
+        target = Path(os.path.realpath(out))
+        if target.exists():
+            swap_folder(store, target)
+        else:
+            os.rename(store, target)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def finished(out: Path, order: Order) -> bool:
+    """Whether `out` is already what the order asks for, every chunk readable.
+
+    Raises WrongUse where it is something else: the output of another command is not replaced by a resumable one.
+    """
+    target = Path(os.path.realpath(out))
+    if not target.exists():
+        return False
+    try:
+        said = json.loads((target / ".zattrs").read_text(encoding="utf-8")).get("order_sha256")
+    except (OSError, ValueError):
+        said = None
+    if said != order.sha256:
+        raise WrongUse(f"{out} is the output of another command: give another -o, or delete it")
+    return check_chunks(target, order.service)
+
+
+# --- one block --------------------------------------------------------------------------------------------------------
+
+
+def _marks(order: Order) -> str:
+    return "drawn" if order.totals else "done"
+
+
+def _put_raw(folder: Path, order: Order, block: Block, values: Chunk) -> dict[str, Any]:
+    """Write one block to where totals are fitted."""
+    at = (folder / "raw.npy").stat().st_size - 4 * order.values  # behind the header
+    at += 4 * order.steps * (block.member * order.cells + block.first)
+    with (folder / "raw.npy").open("r+b") as stream:
+        stream.seek(at)
+        stream.write(values.tobytes())
+        stream.flush()
+        os.fsync(stream.fileno())
+    piece = {"file": "raw.npy", "at": at, "bytes": values.nbytes}
+    return piece | {"sha256": _sha256_of(folder, piece)}
+
+
+def _sha256_of(folder: Path, piece: Mapping[str, Any]) -> str:
+    """The hash of a file, or of a part of it, as it is on the disk."""
+    if "at" not in piece:
+        return file_sha256(folder / piece["file"])
+    try:
+        with (folder / piece["file"]).open("rb") as stream:
+            stream.seek(piece["at"])
+            return hashlib.sha256(stream.read(piece["bytes"])).hexdigest()
+    except OSError:
+        return ""
+
+
+def _put(folder: Path, order: Order, block: Block, values: Chunk) -> dict[str, Any]:
+    """Write one whole chunk of the store through to the disk."""
+    import zarr
+
+    array = zarr.open_array(str(folder / "store" / order.service), mode="r+")
+    several = order.recipe.members > 1
+    key = ".".join(str(n) for n in ((block.member,) if several else ()) + (block.first // order.chunk, 0))
+    at = (slice(block.first, block.end), slice(None))
+    array[(block.member, *at) if several else at] = values
+    path = folder / "store" / order.service / key
+    sync_one(path)
+    sync_one(path.parent)  # not what is in it: others are writing there
+    total = float(values.sum(dtype=np.float64))
+    return {"file": str(path.relative_to(folder)), "sha256": file_sha256(path), "sum": total}
+
+
+def _identity(folder: Path) -> str:
+    """What tells a job from an earlier one in its folder, whose arrays a long-lived worker may still have mapped."""
+    check_shared(folder)
+    said = (folder / "job.json").stat()
+    return f"{said.st_ino} {said.st_mtime_ns} {file_sha256(folder / 'job.json')}"
+
+
+@lru_cache(maxsize=1)
+def _opened(folder: str, identity: str) -> tuple[Order, Region, Brush]:
+    """A job, opened once in each process that draws."""
+    said = read_marker(Path(folder, "job.json"))
+    if said is None or said["version"] != __version__:
+        raise BadInput(
+            f"a worker has gentraffic {__version__}, the command {said['version'] if said else 'another'}: "
+            "install one version everywhere"
+        )
+    order = read_order(Path(folder))
+    if order is None:
+        raise BadInput(f"{folder} is damaged: run the same command again")
+    return order, open_region(Path(folder)), open_brush(Path(folder), order)
+
+
+def _drain(numbers: Iterator[int], done: int, of: int, on_task: Callable[[int, int], None]) -> None:
+    on_task(done, of)
+    for count, _ in enumerate(numbers, start=1):
+        on_task(done + count, of)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise cannot_write(path, error) from error

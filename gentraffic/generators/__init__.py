@@ -1,0 +1,1 @@
+"""Trained models that draw traffic, as folders that anyone can load."""

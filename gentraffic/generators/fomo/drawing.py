@@ -1,0 +1,356 @@
+"""Draw traffic with FoMo for any place and period, given what has been measured of it, users, both or nothing."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gentraffic.errors import WrongUse
+from gentraffic.generators.fomo.data import POI_DIM, SIDE, poi_features
+from gentraffic.generators.fomo.folder import FoMoBundle
+from gentraffic.generators.fomo.scale import Told, echo_of, refer, scene_of
+from gentraffic.generators.fomo.tiles import PHASES, WINDOW, closure, fade, layings, starts
+from gentraffic.generators.weekly import Recipe, one_thread
+from gentraffic.modelling.features import Floats, Places, read_places
+from gentraffic.modelling.kriging import conditional_levels
+from gentraffic.modelling.random_streams import shape_seeds
+from samplers.draw import starting_noise
+from samplers.fomo_draw import answer, solve
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+BATCH = 16  # blocks that one call of the network holds; its shape never changes
+CHUNK = 4_000_000  # values drawn at a time, but a week at least; the last WINDOW steps of a chunk are given to the next
+HOURS = 168
+
+
+@dataclass(frozen=True)
+class Field:
+    """What is to be drawn: cells x T steps in a row, and what is known of them; NaN = not told.
+
+    values: (cells, T) measured traffic. users: (cells, T). hour: (T,) local hour of the week. minutes: cadence. The
+    first `given` steps are history that the caller already has: they inform the draw and are not part of the result.
+    """
+
+    context: xr.Dataset
+    values: NDArray[np.float32]
+    users: NDArray[np.float32]
+    hour: Floats
+    minutes: int
+    given: int = 0
+
+
+def draw_field(
+    bundle: FoMoBundle,
+    field: Field,
+    recipe: Recipe,
+    *,
+    cells: Sequence[int] | None = None,
+    on_step: Callable[[int, int], None] | None = None,
+) -> NDArray[np.float32]:
+    """Traffic: (members, cells, steps after the history) float32; measured values come back as they are, bit for bit.
+
+    Units are those of the measured values where there are any, else relative (1 = the mean cell). cells: which are
+    drawn, all by default; each gets the same series whatever else is drawn. Raises WrongUse for a cadence that the
+    model does not know, nothing left to draw, or a device that is not there.
+    """
+    _check(bundle, field, recipe)
+    model: Any = bundle.model
+    if recipe.device != "cpu":
+        model = copy.deepcopy(model).to(recipe.device)
+    order = np.argsort(field.context["cell_id"].values, kind="stable")  # nothing may depend on the order of cells
+    at = np.empty_like(order)
+    at[order] = np.arange(len(order))
+    wanted = at if cells is None else at[np.asarray(cells, dtype=np.int64)]
+    field = replace(field, context=field.context.isel(cell=order), values=field.values[order], users=field.users[order])
+    threads = max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+    out = np.empty((recipe.members, len(wanted), field.values.shape[1] - field.given), dtype=np.float32)
+    with one_thread(), ThreadPoolExecutor(threads) as pool:
+        place = _Place.of(bundle, field)
+        chunks = _chunks(len(field.values), field.values.shape[1], field.minutes)
+        total = recipe.members * len(chunks) * recipe.steps
+        for member in range(recipe.members):
+            work = _Member(bundle, model, field, place, recipe, member, wanted, pool)
+            done = member * len(chunks) * recipe.steps
+
+            def tell(chunk: int, step: int, done: int = done) -> None:
+                if on_step is not None:
+                    on_step(done + chunk * recipe.steps + step, total)
+
+            out[member] = work.draw(chunks, tell)[wanted, field.given :]
+    return out
+
+
+@dataclass(frozen=True)
+class _Place:
+    """What does not change from member to member."""
+
+    places: Places
+    poi: NDArray[np.float32]
+    ids: list[Any]
+    blocks: list[NDArray[np.int64]]
+    number: int
+
+    @staticmethod
+    def of(bundle: FoMoBundle, field: Field) -> _Place:
+        places = read_places(field.context)
+        known = bool((np.asarray(field.context["poi_count"].values) > 0).any())
+        poi = (
+            poi_features(places, bundle.levels) if known else np.full((len(field.values), POI_DIM), np.nan, np.float32)
+        )
+        grid = None
+        if "row" in field.context.coords:
+            columns = [field.context[name].values for name in ("row", "col")]
+            grid = np.stack(columns, axis=1).astype(np.int64)
+        ids = field.context["cell_id"].values.tolist()
+        return _Place(places, poi, ids, layings(grid, places.xy_m), 0)
+
+
+class _Member:
+    """One member: references of all cells, then chunk after chunk."""
+
+    def __init__(
+        self,
+        bundle: FoMoBundle,
+        model: Any,
+        field: Field,
+        place: _Place,
+        recipe: Recipe,
+        member: int,
+        wanted: NDArray[np.int64],
+        pool: ThreadPoolExecutor,
+    ) -> None:
+        self.bundle, self.model, self.field, self.place = bundle, model, field, place
+        self.recipe, self.member, self.pool = recipe, member, pool
+        habits = recipe.habits or str(field.context.attrs.get("habits", "")) or place.places.network
+        self.number = bundle.scale.number(habits)
+        scale = bundle.scale
+        self.usual = scale.usual(np.array([self.number]), field.hour[None])[0]  # (T,)
+        nobody = np.full_like(field.users, np.nan)
+        measured = refer(field.values, nobody, self.usual, 0.0, np.zeros(len(place.ids)))[0]
+        observed = (~np.isnan(field.values)).any(1)
+        log, unit = conditional_levels(
+            bundle.levels, place.places, place.ids, recipe.seed, member, np.where(observed, measured, np.nan)
+        )
+        per_user = float(scale.per_user[self.number]) if not observed.any() else 0.0
+        if per_user == 0.0 and not observed.any() and (~np.isnan(field.users)).any():
+            per_user = 1.0 / float(np.nanmean(field.users))  # relative: the mean user count is the mean cell's
+        elif per_user and not observed.any():
+            per_user /= bundle.levels.networks[scale.networks[self.number - 1]].mean_traffic
+        self.reference, self.per_user, by_users = refer(
+            field.values, field.users, self.usual, per_user, np.exp(log) * unit
+        )
+        self.by_users = by_users
+        self.free = ~observed & ~by_users  # of nothing but the level model
+        z = bundle.levels.standard(place.places, np.log(np.maximum(self.reference, 1e-12) / unit))
+        self.z = np.where(by_users, np.nan, z)
+        steps = field.values.shape[1]
+        seeds = shape_seeds(recipe.seed, place.ids, (member + 1) // 2, 0)
+        length = max(steps, WINDOW)
+        self.noise = starting_noise(seeds, length).numpy() * (-1 if member and member % 2 == 0 else 1)
+        self.chosen = closure(place.blocks, wanted, recipe.steps)
+
+    def draw(self, chunks: list[tuple[int, int]], tell: Callable[[int, int], None]) -> NDArray[np.float32]:
+        """All steps: (cells, T). Cells that nobody asked for hold what came of them on the way."""
+        field, scale = self.field, self.bundle.scale
+        result = np.full(field.values.shape, np.nan, dtype=np.float32)
+        for i, (first, last) in enumerate(chunks):
+            told = field.values[:, first:last].copy()
+            drawn = result[:, first:last]
+            told = np.where(np.isnan(told), drawn, told)  # what the chunk before has drawn is given to this one
+            length = max(last - first, WINDOW)
+            hour = self._hours(first, length)
+            users, echo = _pad(field.users[:, first:last], length), self._echo(hour, first)
+            x = self._solve(_Chunk(_pad(told, length), users, echo, hour), first, partial(tell, i))
+            usual = scale.usual(np.array([self.number]), hour[None])
+            values = (scale.inverse(x, usual) * self.reference[:, None]).astype(np.float32)[:, : last - first]
+            if i == 0:
+                values = self._level(values)
+            result[:, first:last] = np.where(np.isnan(told), values, told)
+        return result
+
+    def _level(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Cells that only the level model knows get exactly its level over their first week, where that is drawn."""
+        week = HOURS * 60 // self.field.minutes
+        if values.shape[1] < week:
+            return values
+        mean = np.maximum(values[:, :week].mean(axis=1, dtype=np.float64), 1e-9)
+        factor = np.where(self.free, self.reference / mean, 1.0)
+        self.reference = self.reference * factor  # later chunks go on at the same level
+        return (values * factor[:, None]).astype(np.float32)
+
+    def _solve(self, chunk: _Chunk, first: int, tell: Callable[[int], None]) -> NDArray[np.float32]:
+        """x of all cells over one chunk that begins at step `first`: (cells, steps)."""
+        recipe, margin = self.recipe, self.model.token[2]
+        wide = chunk.widened(margin, self.field.minutes)
+        start = torch.from_numpy(_stretch(self.noise, first - margin, len(wide.hour))).to(recipe.device)
+        jobs = [self._jobs(wide, phase) for phase in range(min(PHASES, recipe.steps))]
+        weight = torch.from_numpy(fade(margin)).to(recipe.device)
+
+        def predict(x: torch.Tensor, t: int, step: int) -> torch.Tensor:
+            total, count = torch.zeros_like(x), torch.zeros_like(x)
+            chosen = self.chosen[step]
+            chosen_jobs = [job for job in jobs[step % PHASES] if chosen[job.blocks].any()]
+
+            def run(job: _Job) -> torch.Tensor:
+                with torch.inference_mode():
+                    part = x[job.rows[..., None], job.columns]  # (BATCH, SIDE, SIDE, WINDOW)
+                    return answer(self.model, part, t, job.scene, recipe.guidance)
+
+            for job, out in zip(chosen_jobs, self.pool.map(run, chosen_jobs), strict=True):
+                rows = job.rows[job.there][:, None]  # (cells, 1)
+                columns = job.columns.expand(BATCH, SIDE, SIDE, WINDOW)[job.there]
+                total.index_put_((rows, columns), out[job.there] * weight, accumulate=True)
+                count.index_put_((rows, columns), weight.expand_as(columns), accumulate=True)
+            tell(step + 1)
+            return total / count.clamp(min=1e-6)
+
+        x = solve(predict, self.model.noise, start, steps=recipe.steps, solver=recipe.solver).cpu().numpy()
+        return x[:, margin:-margin]
+
+    def _echo(self, hour: Floats, first: int) -> NDArray[np.float32]:
+        """What all that is measured up to the chunk's end says of the same time on other days: (cells, steps)."""
+        usual = self.bundle.scale.usual(np.array([self.number]), hour[None])[0]
+        measured = _pad(self.field.values[:, : first + len(hour)], first + len(hour))
+        return echo_of(measured, np.concatenate([self.usual[:first], usual]), 1440 // self.field.minutes)[:, first:]
+
+    def _hours(self, first: int, steps: int) -> Floats:
+        """Local hours of the week of a chunk, going on evenly beyond the end of the field: (steps,)."""
+        own = self.field.hour[first : first + steps]
+        beyond = own[-1] + np.arange(1, steps - len(own) + 1) * self.field.minutes / 60
+        return np.concatenate([own, beyond % HOURS])
+
+    def _jobs(self, chunk: _Chunk, phase: int) -> list[_Job]:
+        """Every block of one laying at every window in which something is to be drawn, in batches of one shape."""
+        blocks = self.place.blocks[phase]
+        there = blocks >= 0
+        margin = self.model.token[2]
+        steps = len(chunk.hour)
+        open_ = np.concatenate([np.isnan(chunk.values), np.zeros((1, steps), dtype=bool)])  # the last row: of no cell
+        open_[:, :margin] = open_[:, -margin:] = False  # nobody asks for the margins
+        pairs = [
+            (int(b), s)
+            for s in (margin + first for first in starts(steps - 2 * margin, phase, margin))
+            for b in np.flatnonzero(open_[blocks, s : s + WINDOW].any((1, 2, 3)))
+        ]
+        full = [p for p in pairs if there[p[0]].all()]
+        ragged = [p for p in pairs if not there[p[0]].all()]  # apart: with them the network takes its masked kernel
+        out = []
+        for group in (full, ragged):
+            for i in range(0, len(group), BATCH):
+                part = group[i : i + BATCH]
+                out.append(self._job(part + part[:1] * (BATCH - len(part)), len(part), chunk, phase))
+        return out
+
+    def _job(self, pairs: list[tuple[int, int]], count: int, chunk: _Chunk, phase: int) -> _Job:
+        numbers = np.array([b for b, _ in pairs])
+        blocks = self.place.blocks[phase][numbers]  # (BATCH, SIDE, SIDE)
+        there = blocks >= 0
+        rows = np.where(there, blocks, 0)
+        columns = np.array([s for _, s in pairs])[:, None] + np.arange(WINDOW)  # (BATCH, WINDOW)
+        at = (rows[..., None], columns[:, None, None, :])
+        exists = np.broadcast_to(there[..., None], (BATCH, SIDE, SIDE, WINDOW))
+        scene = scene_of(
+            Told(
+                values=np.where(exists, chunk.values[at], np.nan),
+                users=np.where(exists, chunk.users[at], np.nan),
+                echo=np.where(exists, chunk.echo[at], np.nan),
+                exists=exists.copy(),
+                hour=chunk.hour[columns],
+                minutes=np.full(len(pairs), self.field.minutes),
+                network=np.full(len(pairs), self.number),
+                xy_m=self.place.places.xy_m[rows],
+                poi=self.place.poi[rows],
+                z=self.z[rows],
+                reference=self.reference[rows],
+                per_user=self.per_user[rows],
+            ),
+            self.bundle.scale,
+        )
+        return _Job(
+            scene=scene.to(self.recipe.device),
+            rows=torch.from_numpy(rows),
+            columns=torch.from_numpy(columns[:, None, None, :]),
+            there=torch.from_numpy(there & (np.arange(BATCH) < count)[:, None, None]),
+            blocks=numbers[:count],
+        )
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """A stretch of the field: values, users, echo (cells, steps), hour (steps,); NaN = not told."""
+
+    values: NDArray[np.float32]
+    users: NDArray[np.float32]
+    echo: NDArray[np.float32]
+    hour: Floats
+
+    def widened(self, margin: int, minutes: int) -> _Chunk:
+        """The same with `margin` steps more at both ends, of which nothing is told: windows may reach over the ends."""
+
+        def wide(values: NDArray[np.float32]) -> NDArray[np.float32]:
+            return np.pad(values, ((0, 0), (margin, margin)), constant_values=np.nan)
+
+        before = self.hour[0] - np.arange(margin, 0, -1) * minutes / 60
+        after = self.hour[-1] + np.arange(1, margin + 1) * minutes / 60
+        hour = np.concatenate([before, self.hour, after]) % HOURS
+        return _Chunk(wide(self.values), wide(self.users), wide(self.echo), hour)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One call of the network: BATCH blocks. there: (BATCH, SIDE, SIDE) where a cell stands whose answer counts."""
+
+    scene: Any
+    rows: torch.Tensor
+    columns: torch.Tensor
+    there: torch.Tensor
+    blocks: NDArray[np.int64]
+
+
+def _chunks(cells: int, steps: int, minutes: int) -> list[tuple[int, int]]:
+    """(first, last) of stretches of about CHUNK values that share WINDOW steps."""
+    length = max(CHUNK // cells, HOURS * 60 // minutes)
+    out = [(0, min(length, steps))]
+    while out[-1][1] < steps:
+        first = out[-1][1] - WINDOW
+        out.append((first, min(first + length, steps)))
+    return out
+
+
+def _stretch(noise: NDArray[np.float32], first: int, length: int) -> NDArray[np.float32]:
+    """`length` columns of noise from `first` on; beyond its ends (of which nothing is kept) it repeats."""
+    columns = (first + np.arange(length)) % noise.shape[1]
+    return np.ascontiguousarray(noise[:, columns])
+
+
+def _pad(values: NDArray[np.float32], length: int) -> NDArray[np.float32]:
+    out = np.full((len(values), length), np.nan, dtype=np.float32)
+    out[:, : values.shape[1]] = values
+    return out
+
+
+def _check(bundle: FoMoBundle, field: Field, recipe: Recipe) -> None:
+    if field.minutes not in bundle.model.cadences:
+        names = ", ".join(f"{m} min" for m in bundle.model.cadences)
+        raise WrongUse(f"this model draws {names}, not {field.minutes} min: give another --freq, or resample the data")
+    if recipe.members < 1:
+        raise WrongUse(f"--members {recipe.members}: give 1 or more")
+    if recipe.habits and recipe.habits not in bundle.networks:
+        raise WrongUse(f"--habits {recipe.habits}: this model knows {', '.join(bundle.networks)}")
+    if not np.isnan(field.values[:, field.given :]).any():
+        raise WrongUse("everything is measured already: there is nothing left to draw")
+    try:
+        torch.empty(0, device=recipe.device)
+    except (RuntimeError, AssertionError) as error:
+        raise WrongUse(f"--device {recipe.device}: not on this machine ({str(error).splitlines()[0]})") from error

@@ -1,0 +1,1 @@
+"""Traffic datasets -> the formats of other programs: one file per family of formats, listed in `registry`."""

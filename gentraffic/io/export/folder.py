@@ -1,0 +1,41 @@
+"""An export that is a folder: written whole, and never in place of a folder that is not one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gentraffic import __version__
+from gentraffic.errors import BadInput
+from gentraffic.io.atomic import replacing
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+MARK = "gentraffic-export.json"  # says what the folder is, and that gentraffic may replace it
+
+
+@contextmanager
+def folder(path: str | Path, ds: xr.Dataset, made: str) -> Iterator[Path]:
+    """Yield a temporary folder that becomes `path` when the block ends well; the mark is written beside the files.
+
+    Raises BadInput where something stands there that is no such export, WrongUse for a path with a suffix.
+    """
+    check_folder(path)
+    with replacing(path, ("",), folder=True) as temporary:
+        yield temporary
+        about = {"format": made, "gentraffic": __version__, "timezone": ds.attrs["timezone"]}
+        said = ("title", "source", "model", "member", "attribution", "license")
+        about |= {name: str(ds.attrs[name]) for name in said if name in ds.attrs}
+        about["units"] = {str(name): str(ds[name].attrs["units"]) for name in ds.data_vars}
+        (temporary / MARK).write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def check_folder(path: str | Path) -> None:
+    """Raise BadInput where a folder stands at `path` that is not empty and no export."""
+    target = Path(path)
+    if target.is_dir() and any(target.iterdir()) and not (target / MARK).is_file():
+        raise BadInput(f"{path} exists and is not an export of gentraffic; take another name")

@@ -1,0 +1,110 @@
+"""Traffic for other people's tools: one table of formats, and the function that writes any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gentraffic.dataset.schema import check_traffic, one_service
+from gentraffic.dataset.summary import one_member
+from gentraffic.errors import WrongUse
+from gentraffic.io import atomic
+from gentraffic.io.export.counters import capacity_in
+from gentraffic.io.export.data_packages import write_croissant, write_frictionless
+from gentraffic.io.export.folder import check_folder
+from gentraffic.io.export.gis import write_geopackage, write_geotiff, write_kepler
+from gentraffic.io.export.pm_3gpp import write_3gpp
+from gentraffic.io.export.simulators import write_matlab, write_simu5g, write_sionna
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format. suffixes: what the output's name may end in; "" is a folder. members, services: whether it holds
+    several. takes: which of the options unit, counter, capacity its writer has."""
+
+    about: str
+    suffixes: tuple[str, ...]
+    write: Callable[..., dict[str, Any]]
+    members: bool = True
+    services: bool = True
+    takes: tuple[str, ...] = ()
+
+
+FORMATS = {
+    "3gpp": Format("3GPP TS 32.435 measurement XML, whole Mbit", (".xml", ""), write_3gpp,
+                   members=False, takes=("unit", "counter")),
+    "simu5g": Format("Simu5G / OMNeT++ configuration", (".ini",), write_simu5g,
+                     members=False, services=False, takes=("unit",)),
+    "sionna": Format("tensor (batch, cell, service, time) and positions", (".npz",), write_sionna),
+    "matlab": Format("folder with a CSV per cell", ("",), write_matlab),
+    "geotiff": Format("GeoTIFF for QGIS: a band per step, or the maps of an ensemble", (".tif",), write_geotiff,
+                      services=False, takes=("capacity",)),
+    "geopackage": Format("GeoPackage for QGIS: cells with statistics, series", (".gpkg",), write_geopackage,
+                         takes=("capacity",)),
+    "kepler": Format("CSV for Kepler.gl", (".csv",), write_kepler),
+    "frictionless": Format("Frictionless data package, a folder", ("",), write_frictionless),
+    "croissant": Format("Croissant card (JSON-LD) and its tables, a folder", ("",), write_croissant),
+}  # fmt: skip
+
+
+def check_export(form: str, path: str | Path) -> None:
+    """Raise now what `export` would raise for the name of the output after long work."""
+    if form not in FORMATS:
+        raise WrongUse(f"no format {form!r}: choose one of {', '.join(FORMATS)}")
+    suffixes = FORMATS[form].suffixes
+    suffix = Path(path).suffix.lower()
+    if suffix not in suffixes:
+        ways = " or ".join("a folder, a name without suffix" if s == "" else s for s in suffixes)
+        raise WrongUse(f"{path}: {form} writes {ways}")
+    if suffix == "":
+        check_folder(path)
+    atomic.check_writable(path, suffixes, folder=suffix == "")
+
+
+def export(
+    ds: xr.Dataset,
+    form: str,
+    path: str | Path,
+    *,
+    service: str | None = None,
+    member: str | None = None,
+    unit: str | None = None,
+    counter: str | None = None,
+    capacity: str | None = None,
+) -> dict[str, Any]:
+    """Write a traffic Dataset in one of FORMATS; return what was written (counts, sums).
+
+    service: only this one, needed where a format holds one and the file several. member: "0", "mean", "p95", needed
+    where a format holds one series per cell and the file an ensemble. unit, counter, capacity: for the formats that
+    take them. Raises WrongUse for what does not go together, BadInput where the file cannot be written.
+    """
+    check_export(form, path)
+    chosen = FORMATS[form]
+    check_traffic(ds)
+    told = {"unit": unit, "counter": counter, "capacity": capacity}
+    for name, value in told.items():
+        if value is not None and name not in chosen.takes:
+            able = ", ".join(key for key, f in FORMATS.items() if name in f.takes)
+            raise WrongUse(f"--{name} is for {able}, not for {form}")
+    if service is not None or not chosen.services:
+        if service is None and len(ds.data_vars) > 1:
+            raise WrongUse(f"{form} holds one service of {', '.join(map(str, ds.data_vars))}: name it with --service")
+        ds = ds[[one_service(ds, service)]]
+    if member is not None or not chosen.members:
+        ds = one_member(ds, member)
+    if unit is not None and len(ds.data_vars) > 1:
+        raise WrongUse(
+            f"--unit is of one service, and there are {', '.join(map(str, ds.data_vars))}: name it with --service"
+        )
+    options: dict[str, Any] = {key: value for key, value in told.items() if value is not None}
+    if capacity is not None:
+        names = list(map(str, ds.data_vars))
+        if len(names) > 1:
+            raise WrongUse("--capacity is of one service: name it with --service")
+        options["capacity"] = capacity_in(capacity, ds, names[0])
+    return chosen.write(ds, path, **options)

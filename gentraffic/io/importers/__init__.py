@@ -1,0 +1,1 @@
+"""Measured traffic in the formats of its sources -> Traffic datasets: one file per source."""

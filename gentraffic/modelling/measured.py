@@ -1,0 +1,183 @@
+"""Traffic and context files as training windows: one week of one cell, scaled, with what is known of the place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gentraffic.errors import BadInput, WrongUse
+from gentraffic.modelling.features import Floats, Places, read_places
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+CADENCES = (1, 2, 4, 6)  # steps per hour that a model can learn and draw: 60, 30, 15 and 10 minutes
+
+
+@dataclass(frozen=True)
+class Source:
+    """The live cells of one traffic file, from its first local midnight on.
+
+    ratio: (cells, days, 24 k) traffic over the cell's mean (or over one for all: `over`). clean: the same with
+    recording gaps that recur at one hour of every day filled in. level: (cells,) mean traffic in the source's unit, or
+    what ratios are over. per_hour: k. weekday: of day 0, Monday 0.
+    places: features of the whole context and rows: (cells,) where each cell stands in it; None without a context.
+    location: (cells,) cells with the same number share their ground.
+    """
+
+    network: str
+    ratio: NDArray[np.float32]
+    clean: NDArray[np.float32]
+    level: Floats
+    per_hour: int
+    weekday: int
+    places: Places | None
+    rows: NDArray[np.int64]
+    location: NDArray[np.int64]
+    cell_id: NDArray[Any]
+
+    @property
+    def cadences(self) -> tuple[int, ...]:
+        """The steps per hour that this source can teach: divisors of its own."""
+        return tuple(k for k in CADENCES if self.per_hour % k == 0)
+
+    def only(self, keep: NDArray[np.int64]) -> Source:
+        """The same source with some of its cells."""
+        from dataclasses import replace
+
+        parts = {name: getattr(self, name)[keep] for name in ("ratio", "clean", "level", "rows", "location", "cell_id")}
+        return replace(self, **parts)
+
+    def centred(self) -> Source:
+        """The same source with ratios over the mean of the days it holds; cells that are silent on all are left out."""
+        from dataclasses import replace
+
+        mean = self.ratio.mean(axis=(1, 2), dtype=np.float64)
+        kept, mean = self.only(np.flatnonzero(mean > 0)), mean[mean > 0]
+        ratio, clean = ((part / mean[:, None, None]).astype(np.float32) for part in (kept.ratio, kept.clean))
+        return replace(kept, ratio=ratio, clean=clean, level=kept.level * mean)
+
+    def over(self, traffic: float) -> Source:
+        """The same source with ratios over one traffic, the same for all cells, in place of each cell's own mean."""
+        from dataclasses import replace
+
+        times = (self.level / traffic).astype(np.float32)[:, None, None]
+        return replace(
+            self, ratio=self.ratio * times, clean=self.clean * times, level=np.full_like(self.level, traffic)
+        )
+
+    def hourly(self) -> Floats:
+        """Traffic in the source's unit: (cells, hours)."""
+        cells = len(self.ratio)
+        series = self.ratio.reshape(cells, -1, self.per_hour).mean(axis=2, dtype=np.float64)
+        out: Floats = series * self.level[:, None]
+        return out
+
+
+def read_source(
+    traffic: xr.Dataset, contexts: Sequence[xr.Dataset], service: str | None = None, *, alone: bool = False
+) -> Source:
+    """A training source from a Traffic Dataset and the context, among those given, that holds all its cells.
+
+    Dead cells are left out. alone: nothing that is done to a cell looks at another one, as privacy needs it. Raises
+    WrongUse when several services or contexts could be meant, BadInput for a series shorter than a week, a cadence that
+    does not divide the hour, or no live cell.
+    """
+    from gentraffic.dataset.schema import local_time, one_service
+
+    name = one_service(traffic, service or ("traffic" if "traffic" in traffic else None))
+    values = traffic[name].values.astype(np.float32)
+    if values.ndim != 2:
+        raise WrongUse("the traffic to fit on has members: give measured traffic, (cell, time)")
+    local = local_time(traffic)
+    minutes = int((local[1] - local[0]).total_seconds() // 60)
+    if 60 % minutes or 60 // minutes not in CADENCES:
+        raise BadInput(f"cadence of {minutes} min: models learn 60, 30, 15 and 10 min; resample the traffic first")
+    per_hour = 60 // minutes
+    first = int(np.argmax((local.hour == 0) & (local.minute == 0)))
+    days = (values.shape[1] - first) // (24 * per_hour)
+    if days < 7:
+        raise BadInput(f"{days} whole days of traffic: a week or more is needed to fit on")
+    values = values[:, first : first + days * 24 * per_hour]
+    if days > 7 and not alone and repeats(values, 7 * 24 * per_hour):
+        days = 7
+        values = values[:, : 7 * 24 * per_hour]  # uomo_sd: what follows the first week is the first week again
+    live = (values.max(axis=1) > 0) & counted(traffic)
+    if not live.any():
+        raise BadInput("every cell is dead (all zero): there is nothing to fit on")
+    keep = np.flatnonzero(live)
+    level = values[keep].mean(axis=1, dtype=np.float64)
+    ratio = (values[keep] / level[:, None]).astype(np.float32).reshape(len(keep), days, 24 * per_hour)
+    ids = traffic["cell_id"].values[keep]
+    context, rows = _match(ids, contexts)
+    location = (
+        traffic["location"].values[keep].astype(np.int64) if "location" in traffic.coords else _blocks(traffic, keep)
+    )
+    named = "" if context is None else context.attrs.get("network")
+    return Source(
+        network=str(traffic.attrs.get("network") or named or name),
+        ratio=ratio,
+        clean=np.concatenate([fill_recurring_gaps(r[None], per_hour) for r in ratio])
+        if alone
+        else fill_recurring_gaps(ratio, per_hour),
+        level=level,
+        per_hour=per_hour,
+        weekday=int(local[first].day_of_week),
+        places=None if context is None else read_places(context),
+        rows=rows,
+        location=location,
+        cell_id=ids,
+    )
+
+
+def counted(traffic: xr.Dataset) -> NDArray[np.bool_]:
+    """Which cells of a Traffic Dataset count: not week 1 of `uomo_sd`, a copy of its week 0 with 0.6% jitter."""
+    if str(traffic.attrs.get("network", "")).startswith("uomo-sd") and "week" in traffic.coords:
+        return np.asarray(traffic["week"].values == 0)
+    return np.ones(traffic.sizes["cell"], dtype=np.bool_)
+
+
+def fill_recurring_gaps(ratio: NDArray[np.float32], per_hour: int, share: float = 0.15) -> NDArray[np.float32]:
+    """Fill an hour of the day that is nearly empty in every cell and on every day, between two that are not.
+
+    Such an hour is a fault of the recording (04:00 in `uomo_sd` holds about 5% of its neighbours), and a place that
+    nobody measured must not inherit it. (cells, days, 24 k) -> the same, the hour interpolated from both sides.
+    """
+    hours = ratio.reshape(*ratio.shape[:2], 24, per_hour)
+    mean = hours.mean(axis=(0, 1, 3))
+    around = (np.roll(mean, 1) + np.roll(mean, -1)) / 2
+    out = hours.copy()
+    for hour in np.flatnonzero(mean < share * around):
+        before, after = hours[:, :, hour - 1], hours[:, :, (hour + 1) % 24]
+        out[:, :, hour] = (before + after) / 2
+    return out.reshape(ratio.shape)
+
+
+def repeats(values: NDArray[np.float32], week: int) -> bool:
+    """True when the steps after one week copy the steps before them."""
+    tail = values[:, week:]
+    head = values[:, : tail.shape[1]][:, :week]
+    tail = tail[:, :week]
+    return bool(np.corrcoef(head.ravel(), tail.ravel())[0, 1] > 0.9995)
+
+
+def _match(ids: NDArray[Any], contexts: Sequence[xr.Dataset]) -> tuple[xr.Dataset | None, NDArray[np.int64]]:
+    found = []
+    for context in contexts:
+        order = {cell: row for row, cell in enumerate(context["cell_id"].values.tolist())}
+        rows = [order.get(cell, -1) for cell in ids.tolist()]
+        if min(rows) >= 0:
+            found.append((context, np.array(rows, dtype=np.int64)))
+    if len(found) > 1:
+        raise WrongUse(f"{len(found)} of the contexts hold cell {ids[0]!r}: give one context per traffic file")
+    return found[0] if found else (None, np.zeros(len(ids), dtype=np.int64))
+
+
+def _blocks(traffic: xr.Dataset, keep: NDArray[np.int64], block_m: float = 2000.0) -> NDArray[np.int64]:
+    from gentraffic.dataset.splits import block_locations
+
+    return block_locations(traffic["x"].values, traffic["y"].values, block_m)[keep]

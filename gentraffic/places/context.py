@@ -1,0 +1,367 @@
+"""A place -> its Context: boundary or cells -> points of interest -> counts -> a Dataset as `dataset.schema` says.
+
+The place is a name, a box, a polygon, the operator's cells or base stations, or the area of an OpenStreetMap file. The
+points come from that file, or else from Overpass. Edge cells are whole: points are read as far as the cells reach.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gentraffic.dataset.build import Places, measured_context, middle, places_from_xy
+from gentraffic.dataset.geometry import footprint_text
+from gentraffic.dataset.schema import check_timezone
+from gentraffic.errors import BadInput, NoData, WrongUse
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+    import xarray as xr
+    from numpy.typing import NDArray
+    from shapely.geometry.base import BaseGeometry
+
+    from poi.grid import Grid
+    from poi.safety import Limits
+
+CELL_M = 250.0  # half the spacing of urban sites, near the 235 m of Milan's public grid
+RADIUS_M = 500.0  # what an urban site covers
+ATTRIBUTION = "(c) OpenStreetMap contributors, Open Database License (ODbL) 1.0"
+LICENSE = "ODbL-1.0"
+UNFOLDED_ENV = "GENTRAFFIC_MAX_UNFOLDED_GB"  # for who trusts a file that unfolds beyond the caps of poi.safety
+_MARGIN_M = 200.0  # beyond the cells, so that an echo across the edge is known (poi.categories.ECHO_M)
+_UNCOVERED = 0.02  # share of cells outside the file's extent from which the Context carries a warning
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class _Area:
+    """Where to count: the cells of a grid by their ids, or the user's own cells or stations."""
+
+    name: str
+    boundary: BaseGeometry  # degrees; `reach_m` around it lies all that the cells cover
+    reach_m: float
+    grid: Grid | None = None
+    ids: NDArray[np.int64] | None = None
+    cells: gpd.GeoDataFrame | None = None
+
+
+def read_place(
+    *,
+    city: str | None = None,
+    bbox: Sequence[float] | None = None,
+    polygon: str | Path | None = None,
+    cells: str | Path | None = None,
+    stations: str | Path | None = None,
+    osm: str | Path | None = None,
+    cell_size: float | None = None,
+    radius_m: float | None = None,
+    id_column: str | None = None,
+    offline: bool = False,
+    timezone: str | None = None,
+    command: str = "",
+    progress: Progress | None = None,
+) -> xr.Dataset:
+    """The Context of a place: `poi_count` (cell, category) and where the cells are; see `gentraffic.dataset.schema`.
+
+    One of: city (a name that Nominatim knows), bbox (west, south, east, north in degrees), polygon (a file), cells (the
+    operator's own polygons), stations (points); or osm alone, which means the area of that file.
+    osm: extract, saved Overpass answer or table of POIs (`poi.osm.read_pois`); without it Overpass is asked.
+    cell_size: metres, where cells are laid here (CELL_M). radius_m: what a station covers (RADIUS_M). offline: only
+    files and the cache. timezone: IANA name, else the place's. progress: told (answered, asked) by Overpass.
+    The attribute `warnings` repeats what is missing: categories, parts of the file, coordinates.
+
+    Raises WrongUse for two places or none, and for options that do not go together; NoData or PlaceNotFound for no such
+    place or one without POIs; NetworkFailed; BadInput, BadFile and PoiError for files and areas of no use."""
+    from poi.osm import read_pois
+
+    given = {"city": city, "bbox": bbox, "polygon": polygon, "cells": cells, "stations": stations}
+    _check_use(given, osm, cell_size, radius_m, id_column)
+    if timezone is not None:
+        check_timezone(timezone)
+    pois: gpd.GeoDataFrame | None = None
+    if cells is not None:
+        area = _cells_area(cells, id_column)
+    elif stations is not None:
+        area = _stations_area(stations, id_column, RADIUS_M if radius_m is None else radius_m)
+    else:
+        if osm is not None and not any(value is not None for value in given.values()):
+            pois = read_pois(osm, limits=_limits())
+        area = _grid_area(*_boundary(city, bbox, polygon, pois, offline), CELL_M if cell_size is None else cell_size)
+    if pois is None and osm is not None:
+        pois = read_pois(osm, _box_around(area.boundary, area.reach_m + _MARGIN_M), limits=_limits())
+        _check_overlap(area, pois, Path(osm))
+    elif pois is None:
+        from gentraffic.places.osm_online import fetch_pois
+
+        pois = fetch_pois(area.boundary, margin_m=area.reach_m + _MARGIN_M, offline=offline, progress=progress)
+    places, counts = _count(area, pois)
+    if not counts.any():
+        raise NoData(f"{area.name} has no points of interest in {pois.attrs['source']}: give another place or extract")
+    attrs: dict[str, Any] = {"title": f"Points of interest of {area.name}", "place": area.name, "command": command}
+    if places.kind == "stations":
+        attrs["radius_m"] = area.reach_m
+    warnings = [*(area.cells.attrs.get("warnings", ()) if area.cells is not None else ()), *_gaps(places, pois)]
+    return _dataset(places, counts, pois, timezone, attrs, warnings)
+
+
+def context_dataset(
+    cells: gpd.GeoDataFrame, counts: NDArray[np.integer], pois: gpd.GeoDataFrame, *, timezone: str | None = None,
+    **attrs: str | float,
+) -> xr.Dataset:  # fmt: skip
+    """A checked Context of `cells` (as `poi.grid` or `gentraffic.io.user_cells` give them) and counts (cells, 8).
+
+    pois: where the counts come from; its `.attrs` say source, snapshot and hash. attrs: further attributes, such as
+    place, command, radius_m. Raises BadInput where the result breaks the schema or the time zone is not known."""
+    places = _places(cells)
+    return _dataset(places, counts, pois, timezone, dict(attrs), _gaps(places, pois))
+
+
+# --- where ------------------------------------------------------------------------------------------------------------
+
+
+def _check_use(
+    given: Mapping[str, object], osm: object, cell_size: float | None, radius_m: float | None, id_column: str | None
+) -> None:
+    named = [f"--{name}" for name, value in given.items() if value is not None]
+    if len(named) > 1:
+        raise WrongUse(f"{' and '.join(named)} name two places: give one")
+    if not named and osm is None:
+        raise WrongUse("no place: give one of --city, --bbox, --polygon, --cells, --stations, or --osm FILE")
+    own = named[0] if named and named[0] in ("--cells", "--stations") else None
+    if own and cell_size is not None:
+        raise WrongUse(f"--cell-size does not go with {own}, which bring their own cells")
+    from poi.grid import MAX_CELL_M, MIN_CELL_M
+
+    if cell_size is not None and not MIN_CELL_M <= cell_size <= MAX_CELL_M:
+        raise WrongUse(f"--cell-size {cell_size:g}: give {MIN_CELL_M:g} to {MAX_CELL_M:g} metres")
+    if radius_m is not None and own != "--stations":
+        raise WrongUse("a coverage radius goes with --stations only")
+    if radius_m is not None and not (math.isfinite(radius_m) and 0 < radius_m <= 50_000):
+        raise WrongUse(f"a coverage radius of {radius_m:g} m: give more than 0 and at most 50000 metres")
+    if id_column is not None and not own:
+        raise WrongUse("a column of ids goes with --cells or --stations only")
+
+
+def _boundary(
+    city: str | None,
+    bbox: Sequence[float] | None,
+    polygon: str | Path | None,
+    pois: gpd.GeoDataFrame | None,
+    offline: bool,
+) -> tuple[str, BaseGeometry]:
+    """Name and boundary (degrees) of what is to be laid out as a grid."""
+    import shapely
+
+    if city is not None:
+        return _named(city, offline)
+    if bbox is not None:
+        return "bbox " + ",".join(f"{degrees:g}" for degrees in bbox), _box(bbox)
+    if polygon is not None:
+        from gentraffic.io.user_cells import read_boundary
+
+        return Path(polygon).name, read_boundary(polygon)
+    assert pois is not None  # _check_use has seen to it
+    if pois.attrs["extent"] is None:
+        raise BadInput(f"{pois.attrs['source']} holds no coordinates: give another file")
+    return str(pois.attrs["source"]), shapely.box(*pois.attrs["extent"])
+
+
+def _named(city: str, offline: bool) -> tuple[str, BaseGeometry]:
+    import difflib
+
+    from gentraffic.places.osm_online import fetch_place
+    from poi.errors import NetworkFailed, PlaceNotFound
+
+    if not city.strip():
+        raise WrongUse("--city is empty: give a name such as 'Trento, Italy'")
+    try:
+        boundary, name = fetch_place(city.strip(), offline=offline)
+    except (NetworkFailed, PlaceNotFound) as error:
+        bundled = [path.stem for path in Path(__file__).parents[1].glob("assets/contexts/*.nc")]
+        near = difflib.get_close_matches(city.strip().lower(), bundled, n=1)
+        raise type(error)(f"{error}; did you mean --city {near[0]}?" if near else str(error)) from error
+    return name, boundary
+
+
+def _box(bbox: Sequence[float]) -> BaseGeometry:
+    import shapely
+
+    if len(bbox) != 4 or not all(math.isfinite(degrees) for degrees in bbox):
+        raise WrongUse(f"--bbox {','.join(map(str, bbox))}: give four numbers, west,south,east,north in degrees")
+    west, south, east, north = bbox
+    said = f"--bbox {west:g},{south:g},{east:g},{north:g}"
+    if max(abs(south), abs(north)) > 90 >= max(abs(west), abs(east)):
+        raise WrongUse(f"{said}: lon and lat look swapped; the order is west,south,east,north")
+    if max(abs(west), abs(east)) > 180 or max(abs(south), abs(north)) > 90:
+        raise WrongUse(f"{said} is not on earth: give west,south,east,north in degrees")
+    if south >= north:
+        raise WrongUse(f"{said}: south is not below north; the order is west,south,east,north")
+    if west >= east:
+        raise WrongUse(f"{said}: west is not left of east; split a box across the 180th meridian")
+    return shapely.box(west, south, east, north)
+
+
+def _grid_area(name: str, boundary: BaseGeometry, cell_m: float) -> _Area:
+    from poi.grid import grid_over, ids_within
+
+    grid = grid_over(boundary, cell_m)
+    return _Area(name, boundary, cell_m * math.sqrt(2), grid, ids_within(grid, boundary))
+
+
+def _cells_area(path: str | Path, id_column: str | None) -> _Area:
+    import shapely
+
+    from gentraffic.io.user_cells import read_cells
+
+    cells = read_cells(path, id_column=id_column)
+    return _Area(Path(path).name, shapely.convex_hull(shapely.union_all(cells.geometry.envelope)), 0.0, cells=cells)
+
+
+def _stations_area(path: str | Path, id_column: str | None, radius_m: float) -> _Area:
+    from gentraffic.io.user_cells import read_stations
+
+    cells = read_stations(path, id_column=id_column)
+    return _Area(Path(path).name, cells.geometry.union_all(), radius_m, cells=cells)
+
+
+def _box_around(boundary: BaseGeometry, margin_m: float) -> BaseGeometry:
+    import shapely
+
+    west, south, east, north = boundary.bounds
+    up = margin_m / 110_000.0
+    along = up / max(math.cos(math.radians(min(max(abs(south), abs(north)) + up, 89.0))), 1e-3)
+    return shapely.box(west - along, south - up, east + along, north + up)
+
+
+# --- what -------------------------------------------------------------------------------------------------------------
+
+
+def _limits() -> Limits:
+    from poi.safety import Limits
+
+    said = os.environ.get(UNFOLDED_ENV)
+    if not said:
+        return Limits()
+    if not said.isdigit():
+        raise WrongUse(f"{UNFOLDED_ENV} is {said!r}: give whole gigabytes")
+    trusted = int(said) << 30
+    return replace(Limits(), file_bytes=trusted, unfolded_bytes=trusted, slack=trusted)
+
+
+def _check_overlap(area: _Area, pois: gpd.GeoDataFrame, path: Path) -> None:
+    """Raises BadInput where a file lies wholly elsewhere, and says so if exchanging lon and lat would put it right."""
+    import shapely
+
+    extent = pois.attrs["extent"]
+    if extent is None:
+        raise BadInput(f"{path} holds no coordinates: give another file")
+    covered, wanted = shapely.box(*extent), _box_around(area.boundary, area.reach_m)
+    if covered.intersects(wanted):
+        return
+    west, south, east, north = wanted.bounds
+    if covered.intersects(shapely.box(south, west, north, east)):
+        raise BadInput(f"lon and lat look swapped in {area.name} or in {path.name}: exchanged, they fit together")
+    at, of = (",".join(f"{degrees:.3f}" for degrees in bounds) for bounds in (wanted.bounds, extent))
+    raise BadInput(f"{path} covers {of}, and {area.name} lies at {at}: give an extract that covers the place")
+
+
+def _count(area: _Area, pois: gpd.GeoDataFrame) -> tuple[Places, NDArray[np.int64]]:
+    """Where the cells are, and their counts (cells, 8)."""
+    from poi.count import count_in_grid, count_pois
+
+    if area.cells is not None:
+        stations = area.cells.attrs["kind"] == "stations"
+        return _places(area.cells), count_pois(pois, area.cells, radius_m=area.reach_m if stations else None)
+    assert area.grid is not None
+    assert area.ids is not None
+    # without polygons: a country has millions of cells, and a polygon takes a kilobyte
+    return _grid_places(area.grid, area.ids), count_in_grid(pois, area.grid.crs, area.grid.cell_m, area.ids)
+
+
+def _grid_places(grid: Grid, ids: NDArray[np.int64]) -> Places:
+    from pyproj import CRS
+
+    row, col = grid.row_col(ids)
+    centres = grid.centres(ids)
+    return places_from_xy(
+        ids,
+        centres[:, 0],
+        centres[:, 1],
+        CRS.from_user_input(grid.crs).to_wkt(),
+        kind="grid",
+        cell_m=grid.cell_m,
+        extra={"row": row.astype(np.int32), "col": col.astype(np.int32)},
+    )
+
+
+def _places(cells: gpd.GeoDataFrame) -> Places:
+    """Where cells are: the centres of polygons in the metres of `crs_wkt`, or the stations themselves."""
+    kind, wkt = str(cells.attrs["kind"]), str(cells.attrs["crs_wkt"])
+    centres = cells.geometry.to_crs(wkt).centroid
+    extra: dict[str, NDArray[Any]] = {}
+    if "row" in cells.columns:
+        extra = {name: cells[name].to_numpy(dtype=np.int32) for name in ("row", "col")}
+    if kind == "cells":
+        extra["footprint"] = footprint_text(cells.geometry.to_numpy()).astype(str)
+    cell_m = float(cells.attrs["cell_m"]) if kind == "grid" else None
+    x, y = centres.x.to_numpy(dtype=np.float64), centres.y.to_numpy(dtype=np.float64)
+    return places_from_xy(cells["cell_id"].to_numpy(), x, y, wkt, kind=kind, cell_m=cell_m, extra=extra)
+
+
+def _gaps(places: Places, pois: gpd.GeoDataFrame) -> list[str]:
+    """What the source says is missing, and how many cells it does not cover."""
+    import shapely
+
+    warnings = list(pois.attrs.get("warnings", ()))
+    if pois.attrs.get("extent") is not None:
+        half = (places.cell_m or 0.0) / math.sqrt(2)  # the squares that cross the file's edge are not outside
+        west, south, east, north = _box_around(shapely.box(*pois.attrs["extent"]), half).bounds
+        lon, lat = places.lon, places.lat
+        outside = int(((lon < west) | (lon > east) | (lat < south) | (lat > north)).sum())
+        if outside > _UNCOVERED * len(lon):
+            warnings.append(f"{outside} of {len(lon)} cells lie outside the area of {pois.attrs['source']}")
+    return warnings
+
+
+def _dataset(
+    places: Places,
+    counts: NDArray[np.integer],
+    pois: gpd.GeoDataFrame,
+    timezone: str | None,
+    attrs: Mapping[str, str | float],
+    warnings: Sequence[str],
+) -> xr.Dataset:
+    from poi.categories import CATEGORIES
+
+    lacking = [name for name, total in zip(CATEGORIES, counts.sum(axis=0), strict=True) if total == 0]
+    lines = [*warnings, *(f"there are no points of interest of category {name} here" for name in lacking)]
+    provenance: dict[str, Any] = {
+        "osm_source": str(pois.attrs["source"]),
+        "osm_snapshot": str(pois.attrs["snapshot"]),
+        "osm_sha256": str(pois.attrs["sha256"]),
+        "attribution": str(pois.attrs.get("attribution", ATTRIBUTION)),
+        "license": str(pois.attrs.get("license", LICENSE)),
+    }
+    return measured_context(
+        places,
+        counts.astype(np.int32),
+        timezone=timezone or _timezone(places),
+        attrs=provenance | dict(attrs),
+        warnings=lines,
+    )
+
+
+def _timezone(places: Places) -> str:
+    from timezonefinder import TimezoneFinder
+
+    lon, lat = middle(places.lon, places.lat)
+    found = TimezoneFinder().timezone_at(lng=lon, lat=lat)
+    if found is None:
+        raise BadInput(f"no time zone is known at {lon:.3f}, {lat:.3f}: give --timezone, e.g. Europe/Rome")
+    return str(found)

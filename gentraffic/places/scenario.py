@@ -1,0 +1,301 @@
+"""What-if: a file of changes to a place, and the context after them.
+
+The file is GeoJSON (or any vector file that says its CRS). Each feature changes the points of interest, or the known
+base-station sites, of the cells that it touches: a point those that contain it (stations: whose coverage does), a
+line those that it crosses, a polygon those whose centre lies inside.
+
+    change    "add" or "remove"
+    what      "pois" (default) or "sites"
+    category  one of the eight categories, or an OpenStreetMap tag as `key` and `value`; `remove` takes all without it
+    count     how many (default: add 1, remove all); in a polygon the total, spread over its cells
+    counts    {"Shop": 30, "Food": 12}: several categories at once, with `add`
+    like      id of a cell: with `add`, every cell of the polygon gets what this cell has, such as a new quarter
+    name      what the change is called
+
+The context after holds the old counts too (`poi_count_before`): features are standardised as before the change, so that
+a local change stays local (`gentraffic.modelling.features.reach_m`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gentraffic.dataset.geometry import cell_shapes
+from gentraffic.errors import BadInput
+from gentraffic.modelling.features import BEFORE
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+CATEGORIES_HINT = "Education, Medical, Public, Entertainment, Traffic, Food, Shop, Others"
+MOST = 1_000_000  # points of interest that one feature may add: a megacity has fewer
+DARK = "dark"  # stations that a change switches off; their traffic is 0
+
+
+@dataclass(frozen=True)
+class Changed:
+    """A context after changes. touched: (cells,) whose own counts changed. said: a line per change."""
+
+    context: xr.Dataset
+    touched: NDArray[np.bool_]
+    said: tuple[str, ...]
+    sha256: str
+
+
+def apply_changes(context: xr.Dataset, path: str | Path) -> Changed:
+    """The context after the changes in the file at `path`.
+
+    Raises BadInput for a file that cannot be read, a feature whose properties make no sense, one that lies outside the
+    place, or that removes what is not there.
+    """
+    from gentraffic.io.user_cells import in_degrees, read_vector
+
+    features: list[tuple[Any, dict[str, Any]]] = []
+    if not _is_empty(Path(path)):
+        frame = read_vector(path, "changes")
+        empty = np.asarray(frame.geometry.isna() | frame.geometry.is_empty)
+        if empty.any():
+            raise BadInput(f"{path}, feature {int(np.argmax(empty)) + 1}: has no geometry; draw it or drop it")
+        shapes = in_degrees(frame.geometry.force_2d(), path)
+        rows = frame.drop(columns=frame.geometry.name).to_dict("records")
+        features = list(zip(shapes, rows, strict=True))
+    counts = context["poi_count"].values.astype(np.int64).copy()
+    sites = context["stations"].values.astype(np.float64).copy() if "stations" in context else None
+    dark = np.zeros(context.sizes["cell"], dtype=bool)
+    said = []
+    for number, (shape, row) in enumerate(features, start=1):
+        told = {str(key).lower(): value for key, value in row.items() if _given(value)}
+        change = _Change(f"{path}, feature {number}{_named(told)}", told, context, _cells_of(shape, context))
+        if not len(change.rows):
+            raise BadInput(f"{change.where}: lies in no cell of {context.attrs.get('place', 'the place')}")
+        if change.word("what", ("pois", "sites"), "pois") == "sites":
+            said.append(change.sites(sites, dark))
+        else:
+            said.append(change.pois(counts))
+    after = context.assign({f"poi_count{BEFORE}": context["poi_count"]})
+    after["poi_count"] = (("cell", "category"), counts.astype(np.int32), context["poi_count"].attrs)
+    touched = (counts != context["poi_count"].values).any(axis=1) | dark
+    if sites is not None:
+        after[f"stations{BEFORE}"] = context["stations"]
+        after["stations"] = ("cell", sites.astype(np.float32), context["stations"].attrs)
+        touched |= sites != context["stations"].values
+    after[DARK] = ("cell", dark)
+    return Changed(after, touched, tuple(said), hashlib.sha256(Path(path).read_bytes()).hexdigest())
+
+
+def about(changed: Changed, path: Path, layers: int) -> dict[str, str]:
+    """The attributes that say what was changed, and how far it can reach. layers: of the station graph's encoder."""
+    reach = influence_m(changed.context, layers) / 1000
+    return {
+        "change": path.name,
+        "change_sha256": changed.sha256,
+        "change_summary": "\n".join(changed.said) or "nothing is changed",
+        "change_reach": f"nothing differs beyond {reach:g} km, east-west or north-south, of the cells changed",
+    }
+
+
+def influence_m(context: xr.Dataset, layers: int) -> float:
+    """How far, in metres along x or y, a change of one cell's counts reaches: features, then layers of the graph."""
+    from gentraffic.modelling.features import reach_m, read_places
+    from graphs.station import RADIUS_M
+
+    return max(reach_m(read_places(context)), layers * RADIUS_M)
+
+
+@dataclass(frozen=True)
+class _Change:
+    """One feature: where it stands in the file, its properties in lower case, and the rows of the cells it touches."""
+
+    where: str
+    told: dict[str, Any]
+    context: xr.Dataset
+    rows: NDArray[np.intp]
+
+    def word(self, key: str, allowed: tuple[str, ...], default: str | None = None) -> str:
+        value = self.told.get(key, default)
+        if value not in allowed:
+            raise BadInput(f"{self.where}: {key} is {value!r}; give {' or '.join(repr(a) for a in allowed)}")
+        return str(value)
+
+    def whole(self, value: Any, key: str) -> int:
+        try:
+            number = int(value)
+        except (TypeError, ValueError, OverflowError):
+            number = 0
+        if not 1 <= number <= MOST or number != float(value):
+            raise BadInput(f"{self.where}: {key} is {value!r}; give a whole number of 1 or more, at most {MOST:,}")
+        return number
+
+    def column(self, name: Any) -> int:
+        from poi.categories import CATEGORIES
+
+        if name not in CATEGORIES:
+            raise BadInput(f"{self.where}: no category {name!r}; give one of {CATEGORIES_HINT}, or key and value")
+        return CATEGORIES.index(str(name))
+
+    def columns(self) -> list[int] | None:
+        """The categories that the feature names; None where it names none."""
+        from poi.categories import categorise
+
+        if "category" in self.told:
+            return [self.column(self.told["category"])]
+        if "key" in self.told:
+            found = categorise({str(self.told["key"]): str(self.told.get("value", ""))})
+            if found is None:
+                tag = f"{self.told['key']}={self.told.get('value', '')}"
+                raise BadInput(f"{self.where}: {tag} is no point of interest; give a category: {CATEGORIES_HINT}")
+            return [self.column(found[0])]
+        return None
+
+    def pois(self, counts: NDArray[np.int64]) -> str:
+        """Change `counts` (cells, 8) in place; return what was done."""
+        before = counts[self.rows].sum()
+        ways = [key for key in ("like", "counts", "category") if key in self.told]
+        if len(ways) > 1:
+            raise BadInput(f"{self.where}: {ways[0]} and {ways[1]} say two things; give one of them")
+        if self.word("change", ("add", "remove")) == "add":
+            self._add(counts)
+        else:
+            self._remove(counts)
+        done = int(counts[self.rows].sum() - before)
+        name = self.told.get("name") or ("added" if done >= 0 else "removed")
+        return f"{name}: {done:+d} points of interest in {len(self.rows)} cell{'s' * (len(self.rows) != 1)}"
+
+    def _add(self, counts: NDArray[np.int64]) -> None:
+        if "like" in self.told:
+            ids = self.context["cell_id"].values.astype(str).tolist()
+            like = _plain_id(self.told["like"])
+            if like not in ids:
+                raise BadInput(f"{self.where}: like names the cell {like!r}, which is not in this place")
+            counts[self.rows] += self.context["poi_count"].values[ids.index(like)]
+            return
+        wanted = self._counts()
+        for column, count in wanted.items():
+            # Stations overlap: a POI at a point is in the coverage of each of them.
+            each = self.context.attrs["kind"] == "stations"
+            counts[self.rows, column] += count if each else _spread(count, np.ones(len(self.rows)))
+
+    def _counts(self) -> dict[int, int]:
+        if "counts" in self.told:
+            given = self.told["counts"]
+            try:
+                given = json.loads(given) if isinstance(given, str) else dict(given)
+            except (TypeError, ValueError) as error:
+                raise BadInput(f'{self.where}: counts is {given!r}; give {{"Shop": 30, "Food": 12}}') from error
+            return {self.column(name): self.whole(n, f"{name} in counts") for name, n in given.items() if _given(n)}
+        columns = self.columns()
+        if columns is None:
+            raise BadInput(f"{self.where}: add what? give category ({CATEGORIES_HINT}) and count, counts, or like")
+        return {columns[0]: self.whole(self.told.get("count", 1), "count")}
+
+    def _remove(self, counts: NDArray[np.int64]) -> None:
+        for key in ("like", "counts"):
+            if key in self.told:
+                raise BadInput(f"{self.where}: {key} goes with add; to remove, give category and count, or neither")
+        columns = self.columns() or list(range(counts.shape[1]))
+        block = np.ix_(self.rows, np.array(columns))
+        there = counts[block]
+        if not there.any():
+            names = ", ".join(str(n) for n in self.context["cell_id"].values[self.rows[:3]])
+            raise BadInput(f"{self.where}: there is nothing to remove in cell {names}")
+        if "count" not in self.told:
+            counts[block] = 0
+            return
+        count = self.whole(self.told["count"], "count")
+        if count > there.sum():
+            raise BadInput(f"{self.where}: removes {count} points of interest, and there are {int(there.sum())}")
+        counts[block] -= _spread(count, there.reshape(-1).astype(np.float64)).reshape(there.shape)
+
+    def sites(self, sites: NDArray[np.float64] | None, dark: NDArray[np.bool_]) -> str:
+        """Change the known sites, or switch stations off, in place; return what was done."""
+        adds = self.word("change", ("add", "remove")) == "add"
+        name = self.told.get("name") or ("new site" if adds else "dark site")
+        if self.context.attrs["kind"] == "stations":
+            if adds:
+                raise BadInput(f"{self.where}: this place is a list of stations; add the new one to --stations instead")
+            dark[self.rows] = True
+            return f"{name}: {len(self.rows)} station{'s' * (len(self.rows) != 1)} off"
+        if sites is None:
+            raise BadInput(f"{self.where}: this place knows no sites; give them with `gentraffic fetch --sites FILE`")
+        if adds:
+            count = self.whole(self.told.get("count", 1), "count")
+            sites[self.rows] += _spread(count, np.ones(len(self.rows)))
+            return f"{name}: +{count} radio cells"
+        there = sites[self.rows].sum()
+        if not there:
+            raise BadInput(f"{self.where}: there is no known site to remove")
+        count = self.whole(self.told["count"], "count") if "count" in self.told else there
+        if count > there:
+            raise BadInput(f"{self.where}: removes {count} radio cells, and there are {there:g}")
+        sites[self.rows] *= 1.0 - count / there
+        return f"{name}: -{count:g} radio cells"
+
+
+def _spread(count: int, weight: NDArray[np.float64]) -> NDArray[np.int64]:
+    """`count` shared out in whole numbers by largest remainder, never more than a weight that is a whole count."""
+    share = count * weight / weight.sum()
+    whole: NDArray[np.int64] = np.floor(share).astype(np.int64)
+    left = count - int(whole.sum())
+    whole[np.argsort(-(share - whole), kind="stable")[:left]] += 1
+    return whole
+
+
+def _cells_of(shape: Any, context: xr.Dataset) -> NDArray[np.intp]:
+    """Rows of the cells that a feature touches; empty outside of the place."""
+    import pyproj
+    import shapely
+
+    if shape is None or shape.is_empty:
+        return np.zeros(0, dtype=np.intp)
+    to_metres = pyproj.Transformer.from_crs("EPSG:4326", context.attrs["crs_wkt"], always_xy=True)
+    xy = np.stack([context["x"].values, context["y"].values], axis=1)
+    if shape.geom_type in ("Polygon", "MultiPolygon"):
+        outline = shapely.transform(shape, lambda c: np.stack(to_metres.transform(c[:, 0], c[:, 1]), axis=1))
+        inside = np.flatnonzero(shapely.contains_xy(outline, xy[:, 0], xy[:, 1]))
+        if len(inside) or context.attrs["kind"] == "stations":
+            return inside
+        shape = shape.centroid  # smaller than a cell
+    if shape.geom_type != "Point" and hasattr(shape, "geoms"):
+        return np.unique(np.concatenate([_cells_of(part, context) for part in shape.geoms]))
+    drawn = shapely.transform(shape, lambda c: np.stack(to_metres.transform(c[:, 0], c[:, 1]), axis=1))
+    if context.attrs["kind"] == "stations":
+        return np.flatnonzero(shapely.distance(shapely.points(xy), drawn) <= float(context.attrs.get("radius_m", 500)))
+    if "footprint" in context.coords:
+        found = np.flatnonzero(shapely.intersects(cell_shapes(context), shape))
+    else:
+        half = float(context.attrs["cell_m"]) / 2
+        (x, y), (west, south, east, north) = xy.T, drawn.bounds
+        found = np.flatnonzero((x + half >= west) & (x - half <= east) & (y + half >= south) & (y - half <= north))
+        boxes = shapely.box(x[found] - half, y[found] - half, x[found] + half, y[found] + half)
+        found = found[shapely.intersects(boxes, drawn)]
+    return found[:1] if shape.geom_type == "Point" else found
+
+
+def _is_empty(path: Path) -> bool:
+    """Whether the file is a GeoJSON collection of no features: no change."""
+    if path.suffix.lower() not in (".geojson", ".json") or not path.is_file() or path.stat().st_size > 10_000:
+        return False
+    try:
+        return bool(json.loads(path.read_text(encoding="utf-8-sig"))["features"] == [])
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def _plain_id(value: Any) -> str:
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _given(value: Any) -> bool:
+    """Whether a property is there: missing ones come as None or NaN."""
+    return value is not None and not (isinstance(value, float) and np.isnan(value))
+
+
+def _named(told: dict[str, Any]) -> str:
+    return f" ({told['name']})" if told.get("name") else ""

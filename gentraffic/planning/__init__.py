@@ -1,0 +1,1 @@
+"""What a planner does with traffic: load, sleep, resource blocks, new sites."""

@@ -1,0 +1,184 @@
+"""What the three plans share: loads of the same cells and hours from several files, one scale, and the written plan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gentraffic.dataset.schema import local_time, one_service, services, traffic_dataset
+from gentraffic.errors import BadInput, NoData, WrongUse
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+Floats = NDArray[np.float64]
+WEEK_S = 7 * 86400
+
+
+@dataclass(frozen=True)
+class Load:
+    """values: (members, cells, steps) in `units`; ds: where they come from, cut to the same cells and steps."""
+
+    values: Floats
+    units: str
+    ds: xr.Dataset
+    service: str
+
+    @property
+    def ids(self) -> list[Any]:
+        """The cells, as the file names them."""
+        found: list[Any] = self.ds["cell_id"].values.tolist()
+        return found
+
+    @property
+    def hour(self) -> NDArray[np.int64]:
+        """Local hour of the day of each step."""
+        return np.asarray(local_time(self.ds).hour, dtype=np.int64)
+
+    @property
+    def step_s(self) -> float:
+        """Seconds of a step; an hour where there is one step alone."""
+        times = self.ds["time"].values
+        return float((times[1] - times[0]) / np.timedelta64(1, "s")) if len(times) > 1 else 3600.0
+
+
+def read_load(
+    ds: xr.Dataset, name: str, *, service: str | None = None, start: str | None = None, steps: int | None = None
+) -> Load:
+    """The traffic to plan for. start: first local time, ISO; steps: how many, all that follow by default.
+
+    Raises WrongUse for a service or times that the file does not have, NoData where it carries nothing."""
+    service = one_service(ds, service)
+    if start is not None or steps is not None:
+        first = 0
+        if start is not None:
+            import pandas as pd
+
+            try:
+                at = pd.Timestamp(start)
+                at = at.tz_localize(str(ds.attrs["timezone"])) if at.tzinfo is None else at
+            except ValueError as error:
+                raise WrongUse(f"--start {start}: not a time ({error}); give e.g. 2026-01-05T18:00") from error
+            first = int(np.searchsorted(local_time(ds).asi8, at.as_unit("ns").value))
+        if steps is not None and steps < 1:
+            raise WrongUse(f"--slots {steps}: give 1 or more")
+        last = ds.sizes["time"] if steps is None else first + steps
+        if first >= ds.sizes["time"] or last > ds.sizes["time"]:
+            ends = f"{local_time(ds)[-1]:%Y-%m-%d %H:%M}"
+            raise WrongUse(f"{name} has no {steps or 1} steps there, it ends at {ends}: change --start or --slots")
+        ds = ds.isel(time=slice(first, last))
+    values = ds[service].values.astype(np.float64)
+    values = values if values.ndim == 3 else values[None]
+    if not np.isfinite(values).all():
+        raise BadInput(f"{name} has missing values: fill or cut them first")
+    if not values.any():
+        raise NoData(f"{name}: {service} carries nothing in these hours")
+    return Load(values, str(ds[service].attrs["units"]), ds, service)
+
+
+def matching(load: Load, ds: xr.Dataset, name: str, *, scale: bool = True) -> tuple[Load, str]:
+    """What another file says about the cells and hours of `load`, as a load of its own, and in words how it was taken.
+
+    At the same times where the file has them all, else the mean of the same slots of the local week. Where units
+    differ the values are scaled to the mean of `load`. Raises WrongUse for missing cells or hours."""
+    service = load.service if load.service in services(ds) else one_service(ds, None)
+    row = {str(cell): k for k, cell in enumerate(ds["cell_id"].values.tolist())}
+    missing = [cell for cell in load.ids if str(cell) not in row]
+    if missing:
+        raise WrongUse(f"{name} lacks {len(missing)} of {len(load.ids)} cells, the first is {missing[0]!r}")
+    ds = ds.isel(cell=[row[str(cell)] for cell in load.ids])
+    every = ds[service].values.astype(np.float64)
+    every = every if every.ndim == 3 else every[None]
+    if not np.isfinite(every).all():
+        raise BadInput(f"{name} has missing values: fill or cut them first")
+    times, wanted = ds["time"].values, load.ds["time"].values
+    at = np.searchsorted(times, wanted)
+    how = "at the same times"
+    if (at < len(times)).all() and (times[np.minimum(at, len(times) - 1)] == wanted).all():
+        values = every[..., at]
+    else:
+        values, how = _same_slots(every, _slots(ds), _slots(load.ds), name), "mean of the same slots of the week"
+    units = str(ds[service].attrs["units"])
+    if scale and units != load.units:
+        mean = values.mean()
+        if mean <= 0:
+            raise NoData(f"{name}: {service} carries nothing in these hours")
+        values, units = values * (load.values.mean() / mean), load.units
+        how += ", scaled to the mean of the plan's"
+    return replace(load, values=values, units=units), how
+
+
+def scaled(load: Load, other: Load) -> Load:
+    """`load` multiplied so that its mean is that of `other`, in its units."""
+    return replace(load, values=load.values * (other.values.mean() / load.values.mean()), units=other.units)
+
+
+def plan_dataset(
+    load: Load, values: NDArray[Any], variable: str, units: str, title: str, attrs: dict[str, Any]
+) -> xr.Dataset:
+    """A plan over cells and hours as a traffic Dataset, so that every format, map and reader serves it."""
+    place = str(load.ds.attrs.get("place", ""))
+    kept = ("attribution", "license", "model", "model_sha256", "seed", "osm_source", "osm_snapshot")
+    carried = {name: load.ds.attrs[name] for name in kept if name in load.ds.attrs}
+    return traffic_dataset(
+        values,
+        cells=load.ds,
+        time=load.ds["time"].values,
+        service=variable,
+        units=units,
+        timezone=str(load.ds.attrs["timezone"]),
+        attrs={
+            **carried,
+            "title": f"{title}{place and f', {place}'}",
+            "source": "a plan, computed from traffic",
+            **attrs,
+        },
+    )
+
+
+def write_geojson(path: Path, shapes: Sequence[Any], rows: Sequence[dict[str, Any]]) -> None:
+    """A FeatureCollection in longitude and latitude (RFC 7946), one feature per row; .parquet writes GeoParquet."""
+    import geopandas as gpd
+    import pandas as pd
+
+    from gentraffic.io.atomic import replacing
+
+    frame = gpd.GeoDataFrame(pd.DataFrame(list(rows)), geometry=list(shapes), crs="EPSG:4326")
+    with replacing(path, (".geojson", ".json", ".parquet")) as temporary:
+        if path.suffix.lower() == ".parquet":
+            frame.to_parquet(temporary)
+        else:
+            temporary.write_text(frame.to_json(drop_id=True), encoding="utf-8")
+
+
+def table_text(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table: the first column to the left, numbers to the right."""
+    widths = [max(len(line[i]) for line in [header, *rows]) for i in range(len(header))]
+    return [
+        "  ".join([line[0].ljust(widths[0]), *(t.rjust(w) for t, w in zip(line[1:], widths[1:], strict=True))])
+        for line in [header, *rows]
+    ]
+
+
+def _slots(ds: xr.Dataset) -> NDArray[np.int64]:
+    """Seconds since Monday 00:00 of the local clock, per step."""
+    local = local_time(ds)
+    return np.asarray((local.day_of_week * 24 + local.hour) * 3600 + local.minute * 60 + local.second, dtype=np.int64)
+
+
+def _same_slots(every: Floats, have: NDArray[np.int64], want: NDArray[np.int64], name: str) -> Floats:
+    out = np.empty((*every.shape[:2], len(want)))
+    for slot in np.unique(want):
+        of = have == slot
+        if not of.any():
+            day, second = divmod(int(slot), 86400)
+            names = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+            clock = f"{second // 3600:02d}:{second % 3600 // 60:02d}"
+            raise WrongUse(f"{name} has no {names[day]} {clock}, which the plan needs: give a file with whole weeks")
+        out[..., want == slot] = every[..., of].mean(axis=-1, keepdims=True)
+    return out

@@ -1,0 +1,75 @@
+"""Sites of a deployment: tables of them, weights other than traffic, and their map."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gentraffic.errors import WrongUse
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from gentraffic.planning.load import Load
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Sites:
+    """xy_m: (n, 2) in the place's CRS. lon, lat: (n,) degrees. ids: (n,) text. cost: (n,)."""
+
+    xy_m: Floats
+    lon: Floats
+    lat: Floats
+    ids: list[str]
+    cost: Floats
+
+    def lonlat(self, rows: NDArray[np.int64]) -> list[Any]:
+        """Points in longitude and latitude."""
+        import shapely
+
+        return [shapely.Point(lon, lat) for lon, lat in zip(self.lon[rows], self.lat[rows], strict=True)]
+
+
+def read_sites(path: Path, crs_wkt: str) -> Sites:
+    """A table of points as `--stations` takes it, perhaps with `cost`. Raises BadFile, BadInput for anything else."""
+    import pyproj
+
+    from gentraffic.io.user_cells import STATION_COLUMNS
+    from gentraffic.places.sites import numbers
+    from poi.osm import read_table
+
+    table = read_table(path, (), (*STATION_COLUMNS, "cost"))
+    cost = numbers(table, "cost", path)
+    lon, lat = table["lon"].to_numpy(dtype=np.float64), table["lat"].to_numpy(dtype=np.float64)
+    to_metres = pyproj.Transformer.from_crs("EPSG:4326", crs_wkt, always_xy=True)
+    named = next((table[name].tolist() for name in STATION_COLUMNS if name in table.columns), None)
+    ids = named or [str(i + 1) for i in range(len(table))]
+    return Sites(np.stack(to_metres.transform(lon, lat), axis=1), lon, lat, ids, cost)
+
+
+def points_of(ds: xr.Dataset) -> Sites:
+    """The cells' centres as candidates of cost 1."""
+    xy = np.stack([ds["x"].values, ds["y"].values], axis=1)
+    ids = ds["cell_id"].values.astype(str).tolist()
+    return Sites(xy, ds["lon"].values, ds["lat"].values, ids, np.ones(len(xy)))
+
+
+def weights_of(context: xr.Dataset, load: Load) -> dict[str, Floats]:
+    """Demands (24, cells) that a planner without traffic would take: POIs alone and, where known, residents.
+
+    Raises WrongUse where the context lacks a cell."""
+    row = {str(cell): k for k, cell in enumerate(context["cell_id"].values.tolist())}
+    missing = [cell for cell in load.ids if str(cell) not in row]
+    if missing:
+        raise WrongUse(f"--context lacks {len(missing)} of {len(load.ids)} cells, the first is {missing[0]!r}")
+    at = [row[str(cell)] for cell in load.ids]
+    weights = {"POIs alone": context["poi_count"].values.sum(axis=1)[at].astype(np.float64)}
+    if "population" in context:
+        weights["residents alone"] = context["population"].values[at].astype(np.float64)
+    return {name: np.tile(weight, (24, 1)) for name, weight in weights.items() if weight.any()}

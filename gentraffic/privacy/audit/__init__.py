@@ -1,0 +1,1 @@
+"""Attacks on synthetic traffic and on models, and what they find."""

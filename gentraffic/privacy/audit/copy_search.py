@@ -1,0 +1,214 @@
+"""A search for copies among synthetic records, also of shifted and rescaled ones.
+
+Every window is divided by its mean, logged and standardised, so that a factor on it does not matter; its Fourier
+coefficients are divided by how large they usually are among the real cells, so that the daily rhythm, which all cells
+share, counts no more than what is a cell's own (whitening; Knapp and Carter 1976 for the cross-correlation of two
+receivers). The likeness of two windows is the largest cross-correlation over all circular shifts, by FFT: 1 for a copy,
+whatever its factor and its shift in hours or days.
+
+How alike unrelated windows come is learned from the hold-out, of which there can be no copies. The chance that a
+nearest neighbour is closer than r falls like a power of r (Levina and Bickel 2004), so -log(1 - likeness) has an
+exponential tail: the hold-out says where it begins and how fast it falls, and the likenesses to training beyond that
+point may be neither too many nor too large.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gentraffic.privacy.audit.records import FLOOR, Records
+from gentraffic.privacy.audit.statistics import Floats
+
+Spectra = NDArray[np.complex128]
+
+AT_ONCE = 2**20  # complex numbers that are held at once: they stay in the cache
+TAIL = 20  # of the hold-out's likenesses are the tail: fewer say little, more are not yet exponential
+SPARE = 0.05  # of a record may be named a copy wrongly, on average
+FINEST = 1e-12  # 1 - likeness below it is rounding
+EXACT = 0.9999  # a likeness above it is called exact
+
+
+@dataclass(frozen=True)
+class Match:
+    """The most alike real record of every synthetic one: likeness, its number, shift in steps; (records,) each."""
+
+    likeness: Floats
+    record: NDArray[np.intp]
+    shift: NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A synthetic record, and the training cell that it repeats `shift` steps later, `factor` times as large."""
+
+    synthetic_cell: str
+    synthetic_member: int
+    synthetic_window: int
+    train_cell: str
+    train_window: int
+    likeness: float
+    shift: int
+    factor: float
+    row: int
+    train_row: int
+
+    @property
+    def kind(self) -> str:
+        """exact or near, shifted or not, rescaled or not."""
+        words = ["exact" if self.likeness > EXACT else "near"]
+        words += ["shifted"] if self.shift else []
+        words += ["rescaled"] if abs(np.log(self.factor)) > 0.02 else []
+        return ", ".join(words)
+
+
+@dataclass(frozen=True)
+class Search:
+    """What the search found. train, holdout: (records,) the largest likeness to any cell of each. p: of what exceeds
+    the tail, were there no copies. copies: where p <= level, the records above `threshold`, which no likeness to the
+    hold-out reaches and which SPARE unrelated records would exceed on average."""
+
+    threshold: float
+    copies: tuple[Copy, ...]
+    train: Floats
+    holdout: Floats
+    p: float
+    level: float
+
+
+def spectra(records: Records, spread: Floats | None = None) -> Spectra:
+    """Fourier coefficients of standardised log windows, (records, frequencies), of unit norm as series.
+
+    spread: (frequencies,) by which they are divided, from `usual_spread`.
+    """
+    mean = np.maximum(records.values.mean(axis=1, keepdims=True, dtype=np.float64), 1e-30)
+    logs = np.log(records.values / mean + FLOOR)
+    whole = np.fft.rfft(logs, axis=1)
+    whole[:, 0] = 0.0
+    if spread is not None:
+        whole /= spread
+    norm = np.sqrt((np.fft.irfft(whole, n=logs.shape[1], axis=1) ** 2).sum(axis=1, keepdims=True))
+    out: Spectra = whole / np.where(norm > 1e-9, norm, np.inf)
+    return out
+
+
+def usual_spread(*parts: Records) -> Floats:
+    """Root mean square size of each Fourier coefficient over the real records of both sides, none below 1% of all."""
+    power: Floats = np.concatenate([np.abs(spectra(part)) ** 2 for part in parts]).mean(axis=0, dtype=np.float64)
+    spread: Floats = np.sqrt(power + 1e-4 * power[1:].mean())
+    return spread
+
+
+def best_match(drawn: Spectra, real: Spectra, steps: int, progress: Callable[[int, int], None] | None = None) -> Match:
+    """For every row of `drawn` (n, F) the row of `real` (m, F) with the largest circular cross-correlation.
+
+    The search is in single precision; the likeness of what it finds is then 1 - |a - b|^2 / 2 in double precision, so
+    that an exact copy is told from a very good one. progress is told (rows done, of all).
+    """
+    from scipy.fft import irfft
+
+    coarse, conjugate = drawn.astype(np.complex64), real.conj()[None].astype(np.complex64)
+    record, shift = np.empty(len(drawn), dtype=np.intp), np.empty(len(drawn), dtype=np.intp)
+    size = max(1, AT_ONCE // conjugate.size)
+    for at in range(0, len(drawn), size):
+        crossed = irfft(coarse[at : at + size, None] * conjugate, n=steps, axis=-1)  # (size, m, steps)
+        record[at : at + size], shift[at : at + size] = np.divmod(crossed.reshape(len(crossed), -1).argmax(1), steps)
+        if progress is not None:
+            progress(at + len(crossed), len(drawn))
+    a, b = (np.fft.irfft(part, n=steps, axis=1) for part in (drawn, real[record]))
+    moved = np.take_along_axis(b, (np.arange(steps) - shift[:, None]) % steps, axis=1)
+    likeness = 1 - ((a - moved) ** 2).sum(axis=1) / 2
+    empty = (a == 0).all(axis=1) | (b == 0).all(axis=1)  # a constant series is like nothing
+    return Match(np.where(empty, 0.0, np.clip(likeness, 0.0, 1.0)), record, shift)
+
+
+def tail_test(train: Floats, holdout: Floats, ratio: float = 1.0) -> float:
+    """p of "the likenesses to training are of the law of those to the hold-out", against too many or too large ones.
+
+    The tail begins at the k-th largest of the N likenesses to the hold-out (k = TAIL, half of them where there are
+    fewer than 2 TAIL); y = -log(1 - likeness) beyond it is taken to be exponential. How many of the n to training lie
+    beyond is then negative hypergeometric; the sum of j exceedances over that of the hold-out's k - 1 is beta prime
+    (j, k - 1). p is the chance of a sum as large as the one found, over all j. ratio: training cells per hold-out cell,
+    which multiplies the chance of any likeness.
+    """
+    from scipy.special import betainc, gammaln
+
+    k, start, usual = _tail(holdout)
+    found = float(np.maximum(_stretched(train) - start, 0.0).sum())
+    if k < 2 or found <= 0:
+        return 1.0
+    n, big = round(len(train) * max(1.0, ratio)), len(holdout)
+    j = np.arange(min(n, 100 + 5 * k * n // big) + 1)
+    many = np.exp(
+        _log_choose(j + k - 1, j, gammaln)
+        + _log_choose(n + big - j - k, n - j, gammaln)
+        - _log_choose(n + big, n, gammaln)
+    )
+    large = betainc(k - 1, j[1:], 1 / (1 + found / usual))
+    return float(min(1.0, (many[1:] * large).sum() + max(0.0, 1 - many.sum())))
+
+
+def named_above(holdout: Floats, records: int, ratio: float = 1.0) -> float:
+    """The likeness that SPARE of so many unrelated records exceed on average, and none to the hold-out reaches.
+
+    One exceedance over the sum of the k - 1 of the hold-out is beta prime (1, k - 1) in law, as in `tail_test`.
+    """
+    k, start, usual = _tail(holdout)
+    if k < 2:
+        return float(holdout.max())
+    beyond = records * max(1.0, ratio) * k / len(holdout)  # unrelated records in the tail
+    far = start + usual * max((beyond / SPARE) ** (1 / (k - 1)) - 1, 0.0)
+    return float(max(holdout.max(), -np.expm1(-far)))
+
+
+def _tail(holdout: Floats) -> tuple[int, float, float]:
+    """(k, where the tail begins, the sum of the k - 1 exceedances) of -log(1 - likeness)."""
+    y = np.sort(_stretched(holdout))
+    k = min(TAIL, len(y) // 2)
+    start = float(y[-k]) if k else float(y[-1])
+    return k, start, max(float((y[len(y) - k :] - start).sum()), 1e-9)
+
+
+def _log_choose(n: Any, k: Any, gammaln: Any) -> Any:
+    return gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
+
+
+def search(
+    train: Records, holdout: Records, synthetic: Records, to_train: Match, to_holdout: Match, level: float
+) -> Search:
+    """The copies among the synthetic records. level: the chance of finding any where there are none."""
+    p = tail_test(to_train.likeness, to_holdout.likeness, len(train.cell) / len(holdout.cell))
+    threshold = named_above(to_holdout.likeness, len(synthetic.cell), len(train.cell) / len(holdout.cell))
+    above = np.flatnonzero(to_train.likeness > threshold) if p <= level else np.empty(0, dtype=np.intp)
+    above = above[np.argsort(-to_train.likeness[above], kind="stable")]
+    copies = tuple(_copy(train, synthetic, to_train, int(row)) for row in above)
+    return Search(threshold, copies, to_train.likeness, to_holdout.likeness, p, level)
+
+
+def _copy(train: Records, synthetic: Records, match: Match, row: int) -> Copy:
+    at = int(match.record[row])
+    steps = train.values.shape[1]
+    shift = int(match.shift[row])
+    factor = float(synthetic.values[row].mean(dtype=np.float64) / train.values[at].mean(dtype=np.float64))
+    return Copy(
+        synthetic_cell=str(synthetic.ids[synthetic.cell[row]]),
+        synthetic_member=int(synthetic.member[row]),
+        synthetic_window=int(synthetic.window[row]),
+        train_cell=str(train.ids[train.cell[at]]),
+        train_window=int(train.window[at]),
+        likeness=float(match.likeness[row]),
+        shift=shift if shift <= steps // 2 else shift - steps,
+        factor=factor,
+        row=row,
+        train_row=at,
+    )
+
+
+def _stretched(likeness: Floats) -> Floats:
+    """-log(1 - likeness), finite: what is nearly a copy stands far out."""
+    out: Floats = -np.log(np.maximum(1 - likeness, FINEST))
+    return out

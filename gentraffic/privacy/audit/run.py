@@ -1,0 +1,291 @@
+"""Does synthetic traffic give away what it was made from? Attacks, a search for copies, and one verdict.
+
+The unit of privacy is a cell with all its days. Nothing is said about single users.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gentraffic.errors import WrongUse
+from gentraffic.privacy.audit import attacks as audit_attacks
+from gentraffic.privacy.audit import copy_search as audit_copies
+from gentraffic.privacy.audit.records import Material, Records, read_material
+from gentraffic.privacy.audit.statistics import LEVEL, PROMISED, Attack, Floats, permutation_p, significant
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from gentraffic.generators.folder import Bundle
+
+UNIT = "a cell with all its days"
+USERS = "users: not guaranteed"
+SHARE, COPIES = "closest-record share", "copy search"
+FEWEST_SHADOWS = 16  # with fewer, LiRA's two laws per cell are guesses (Carlini et al. 2022, figure 7)
+LIMITS = (
+    "that nothing was found is no proof that there is nothing: other attacks may find more, and this is one draw of "
+    "one generator",
+    "a record is compared as hourly means or coarser, a week at a time; copies are found shifted within the week, "
+    "rescaled, and with noise of a few percent; mixtures of several cells are not",
+    "a generator with a proven bound is another thing: gentraffic fit --dp-epsilon",
+)
+DRIFT = 0.01  # below this p the two real files are said to differ
+ALIKE = 0.99  # likeness to a hold-out cell that a generator which has not seen it hardly draws
+MOST_COPIES = 50  # that a report lists
+
+
+@dataclass(frozen=True)
+class Target:
+    """The model that drew the synthetic traffic, and what the attacks on it need. shadows: 0 for no LiRA."""
+
+    bundle: Bundle
+    context: xr.Dataset
+    shadows: int = 0
+    shadow_steps: int = 300
+    shadow_dir: Path = Path("shadows")
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What an audit found. tests: name -> p, all that go into the verdict. found: those that stand after Bonferroni's
+    correction. missing: attack -> why it did not run. drift: p of "both real files are of one population"."""
+
+    material: Material
+    attacks: tuple[Attack, ...]
+    share: audit_attacks.Share
+    nearest: audit_attacks.Nearest
+    search: audit_copies.Search
+    tests: dict[str, float]
+    found: tuple[str, ...]
+    missing: dict[str, str]
+    drift: float
+    notes: tuple[str, ...]
+
+    @property
+    def leak(self) -> bool:
+        """True when any test found a leak."""
+        return bool(self.found)
+
+    @property
+    def verdict(self) -> str:
+        """The verdict in one sentence."""
+        ran = f"{len(self.tests)} tests ({', '.join(self.names)})"
+        if not self.leak:
+            return f"None of the attacks run here found a leak: {ran}, {PROMISED:.0%} false alarms at most in all."
+        reasons = []
+        if COPIES in self.found:
+            n, of = len(self.search.copies), len(self.search.train)
+            said = "is a copy of a training series" if n == 1 else "are copies of training series"
+            reasons.append(
+                f"{n:,} of {of:,} synthetic records {said}"
+                if n
+                else "synthetic records are more alike to training series, shifted or rescaled, than chance allows"
+            )
+        for attack in self.attacks:
+            if set(attack.p_values) & set(self.found):
+                reasons.append(f"{attack.name} tells members from non-members (AUC {attack.auc.value:.3f}; threshold "
+                               f"{attack.fisher.members_found} of {attack.fisher.members} members against "
+                               f"{attack.fisher.others_found} of {attack.fisher.others} others)")  # fmt: skip
+        if SHARE in self.found:
+            reasons.append(f"{self.share.value:.1%} of the synthetic records are closer to training than to hold-out")
+        return f"A leak was found: {'; '.join(reasons)}. Run: {ran}."
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The attacks that ran."""
+        return (*(attack.name for attack in self.attacks), SHARE, COPIES)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        m, search = self.material, self.search
+        return {
+            "verdict": self.verdict,
+            "leak_found": self.leak,
+            "unit_of_privacy": UNIT,
+            "users": "not guaranteed",
+            "service": m.service,
+            "units": m.units,
+            "step_minutes": m.step_s / 60,
+            "common_scale": m.scale,
+            **m.counts,
+            "false_alarms_at_most": PROMISED,
+            "level": LEVEL,
+            "correction": "Bonferroni",
+            "tests": {n: {"p": p, "stands": n in self.found} for n, p in self.tests.items()},
+            "attacks": {a.name: _attack(a) for a in self.attacks},
+            SHARE: {
+                "share": self.share.value,
+                "by_chance": 0.5,
+                "cells_each": self.share.cells,
+                "records": self.share.records,
+                "ties": self.share.ties,
+                "p": self.share.p,
+            },
+            COPIES: {
+                "copies": len(search.copies),
+                "threshold": search.threshold,
+                "false_alarm": search.level,
+                "p": search.p,
+                "largest_to_train": float(search.train.max()),
+                "largest_to_holdout": float(search.holdout.max()),
+                "listed": [
+                    {k: v for k, v in vars(c).items() if k not in ("row", "train_row")} | {"kind": c.kind}
+                    for c in search.copies[:MOST_COPIES]
+                ],
+            },
+            "not_run": self.missing,
+            "train_against_holdout_p": self.drift,
+            "notes": list(self.notes),
+            "limits": list(LIMITS),
+        }
+
+
+def audit(
+    train: xr.Dataset,
+    holdout: xr.Dataset,
+    synthetic: xr.Dataset,
+    *,
+    target: Target | None = None,
+    service: str | None = None,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Audit:
+    """Run every attack that the files allow.
+
+    progress is told (done, of all) of the shadow models, then of the records searched, once for either side.
+    train: what the generator saw. holdout: cells of the same population that it did not see. synthetic: what is to be
+    published. Raises WrongUse for files that do not belong together, BadInput for too few live cells.
+    """
+    material = read_material(train, holdout, synthetic, service=service, seed=seed)
+    missing: dict[str, str] = {}
+    attacks: list[Attack] = []
+    if target is not None and 0 < target.shadows < FEWEST_SHADOWS:
+        raise WrongUse(f"--shadows {target.shadows}: LiRA needs {FEWEST_SHADOWS} or more shadow models")
+    if target is None:
+        missing = dict.fromkeys(("model loss", "LiRA"), "needs --model and --context")
+    else:
+        from gentraffic.privacy.audit import models as audit_model
+
+        cells = audit_model.read_cells(material, train, holdout, target.context)
+        attacks.append(audit_model.loss_attack(target.bundle, cells, _rng(seed, 7), seed))
+        if target.shadows:
+            attacks.append(
+                audit_model.lira_attack(
+                    target.bundle, cells, _rng(seed, 8), shadows=target.shadows, steps=target.shadow_steps,
+                    folder=target.shadow_dir, seed=seed, progress=progress,
+                )
+            )  # fmt: skip
+        else:
+            missing["LiRA"] = f"needs --shadows, {FEWEST_SHADOWS} or more"
+    return conclude(material, tuple(attacks), missing, seed, progress)
+
+
+def conclude(
+    material: Material,
+    attacks: tuple[Attack, ...],
+    missing: dict[str, str],
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Audit:
+    """The attacks from samples, and the verdict on them and on the given `attacks` on the model."""
+    m = material
+    spread = audit_copies.usual_spread(m.train, m.holdout)
+    steps = m.train.values.shape[1]
+    drawn = audit_copies.spectra(m.synthetic, spread)
+    matches = [
+        audit_copies.best_match(drawn, audit_copies.spectra(part, spread), steps, progress)
+        for part in (m.train, m.holdout)
+    ]
+    return judge_all(material, matches[0], matches[1], attacks, missing, seed)
+
+
+def judge_all(
+    material: Material,
+    to_train: audit_copies.Match,
+    to_holdout: audit_copies.Match,
+    attacks: tuple[Attack, ...] = (),
+    missing: dict[str, str] | None = None,
+    seed: int = 0,
+) -> Audit:
+    """As `conclude`, the matches of the copy search being known."""
+    m = material
+    both = (
+        audit_attacks.nearest_attack(m.train, m.holdout, m.synthetic, _rng(seed, 4)),
+        audit_attacks.density_attack(m.train, m.holdout, m.synthetic, _rng(seed, 5)),
+    )
+    every = (*both, *attacks)
+    share, nearest = audit_attacks.closest_share(m.train, m.holdout, m.synthetic, _rng(seed, 6))
+    level = LEVEL / (2 * len(every) + 2)
+    search = audit_copies.search(m.train, m.holdout, m.synthetic, to_train, to_holdout, level)
+    tests = {name: p for attack in every for name, p in attack.p_values.items()}
+    tests |= {SHARE: share.p, COPIES: search.p}
+    drift = _drift(m.train, m.holdout, _rng(seed, 9))
+    notes = list(m.notes)
+    if drift < DRIFT:
+        notes.append(
+            f"--train and --holdout differ by themselves (levels or restlessness, p = {drift:.2g}): attacks then see "
+            "that difference; the hold-out should be a random part of the same cells"
+        )
+    alike = int((to_holdout.likeness > ALIKE).sum())
+    if alike:
+        notes.append(
+            f"{alike} synthetic records are nearly equal to hold-out cells (likeness above {ALIKE}): if the generator "
+            "saw the hold-out, this audit sees nothing"
+        )
+    return Audit(
+        m, every, share, nearest, search, tests, tuple(significant(tests)), dict(missing or {}), drift, tuple(notes)
+    )
+
+
+def _rng(seed: int, purpose: int) -> np.random.Generator:
+    return np.random.default_rng((seed, purpose))
+
+
+def _drift(train: Records, holdout: Records, rng: np.random.Generator) -> float:
+    """p of "levels and restlessness of both real files are of one law", two two-sided tests, Bonferroni."""
+    from scipy.stats import mannwhitneyu, rankdata
+
+    found = []
+    for measure in (_level, _restless):
+        a, b = (measure(part) for part in (train, holdout))
+        if train.groups is None or holdout.groups is None:
+            found.append(float(mannwhitneyu(a, b).pvalue))
+            continue
+        rank = rankdata(np.concatenate([a, b]))
+        member, groups = np.arange(len(rank)) < len(a), np.concatenate([train.groups, holdout.groups])
+        found.append(min(1.0, 2 * min(permutation_p(sign * rank, member, groups, rng) for sign in (1, -1))))
+    return min(1.0, 2 * min(found))
+
+
+def _level(part: Records) -> Floats:
+    return audit_attacks.per_cell(part.log.mean(axis=1, dtype=np.float64), part, most=True)
+
+
+def _restless(part: Records) -> Floats:
+    return audit_attacks.per_cell(np.abs(np.diff(part.log, axis=1)).mean(axis=1, dtype=np.float64), part, most=True)
+
+
+def _attack(attack: Attack) -> dict[str, Any]:
+    return {
+        "about": attack.about,
+        "members": attack.members,
+        "non_members": attack.others,
+        "auc": {"value": attack.auc.value, "low": attack.auc.low, "high": attack.auc.high, "p": attack.auc.p},
+        "tpr": {f"{rate.at:g}": {"value": rate.value, "low": rate.low, "high": rate.high} for rate in attack.rates}
+        or None,
+        **({"tpr_refused": attack.refused} if attack.refused else {}),
+        **({"tpr_warning": attack.warned} if attack.warned else {}),
+        "threshold": {
+            "value": attack.fisher.threshold,
+            "members_found": attack.fisher.members_found,
+            "members": attack.fisher.members,
+            "non_members_found": attack.fisher.others_found,
+            "non_members": attack.fisher.others,
+            "p": attack.fisher.p,
+        },
+    }

@@ -1,0 +1,226 @@
+"""`gentraffic fit stouter --dp-epsilon`: what `fit_sampler` does, where all that is learned of the traffic is noisy.
+
+Public: the list of cells, positions and POIs (so the graphs and how POIs are standardised), the calendar, and a model
+to start from, if one is given. Private and paid for: the range of levels, the level models, the scaler where no model
+brings one, and every step of STUNet. There is no validation, no early end and no loss that is told.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gentraffic.errors import WrongUse
+from gentraffic.generators.folder import Bundle, place_embedding, time_embedding
+from gentraffic.modelling.features import Places
+from gentraffic.modelling.levels import LevelModel
+from gentraffic.modelling.measured import Source, counted, read_source
+from gentraffic.modelling.transform import FLOOR
+from gentraffic.privacy.dp.accounting import (
+    ADJACENCY,
+    UNIT,
+    Mechanism,
+    Privacy,
+    Secret,
+    check_privacy,
+    epsilon_of,
+    noise_for,
+)
+from gentraffic.privacy.dp.levels import PrivateLevels, fit_private_levels, needs_range
+from gentraffic.privacy.dp.sgd import PrivatePlan, PrivateTrainer, like_it
+from gentraffic.training.checkpoint import PRIVATE, resume
+from gentraffic.training.fitting import INFLATE, Design, build, fingerprint, fit_graphs, machine
+from gentraffic.training.trainer import Prepared
+from samplers import STUNet
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+UNMEASURED_STEPS = 16  # of the solver, where no public model tells what a condition leaves open
+
+
+@dataclass(frozen=True)
+class PrivateSource:
+    """A private traffic file. source: its live cells. For each of the N listed cells, dead ones too, rows: its place in
+    the context, location: the ground that it shares, live: its row in `source`, -1 if it is dead."""
+
+    source: Source
+    rows: NDArray[np.int64]
+    location: NDArray[np.int64]
+    live: NDArray[np.int64]
+
+    def only(self, keep: NDArray[np.int64]) -> PrivateSource:
+        """The same source with some of its listed cells."""
+        there = self.live[keep] >= 0
+        live = np.where(there, np.cumsum(there) - 1, -1)
+        return PrivateSource(
+            self.source.only(self.live[keep][there]), self.rows[keep], self.location[keep], live.astype(np.int64)
+        )
+
+
+def read_private(traffic: xr.Dataset, contexts: Sequence[xr.Dataset], service: str | None = None) -> PrivateSource:
+    """A private source from a Traffic Dataset and its context; nothing that is done to a cell looks at another one.
+
+    Raises WrongUse where no context does, and what `read_source` raises.
+    """
+    from gentraffic.modelling.measured import _blocks, _match
+
+    source = read_source(traffic, contexts, service, alone=True)
+    keep = np.flatnonzero(counted(traffic))
+    ids = traffic["cell_id"].values[keep]
+    context, rows = _match(ids, contexts)
+    if context is None:
+        raise WrongUse(
+            f"no context holds all cells of {source.network}: give the --context of every private traffic file"
+        )
+    own = traffic["location"].values[keep].astype(np.int64) if "location" in traffic.coords else _blocks(traffic, keep)
+    at = {cell: row for row, cell in enumerate(source.cell_id.tolist())}
+    live = np.array([at.get(cell, -1) for cell in ids.tolist()], dtype=np.int64)
+    return PrivateSource(source, rows, own, live)
+
+
+def fit_private_stouter(
+    sources: Sequence[PrivateSource],
+    privacy: Privacy,
+    *,
+    start: Bundle | None = None,
+    extra_places: Sequence[Places] = (),
+    design: Design | None = None,
+    plan: PrivatePlan | None = None,
+    checkpoint: Path | None = None,
+    secret: Secret | None = None,
+    on_step: Callable[[int, int], None] | None = None,
+) -> tuple[Bundle, dict[str, Any]]:
+    """Fit everything with differential privacy; return the bundle and what may be told of the run.
+
+    start: a public model whose scaler, graphs and weights this one begins with. secret: for tests alone; by default the
+    system's, or that of the checkpoint. Raises WrongUse for a promise that cannot be kept or a checkpoint of another
+    run.
+    """
+    design, plan = design or Design(), plan or PrivatePlan()
+    if design.own_level or (start is not None and start.scaler.own_level):
+        raise WrongUse("a model that draws levels itself has no private training: give --level model, also to --start")
+    listed = sum(len(s.rows) for s in sources)
+    check_privacy(privacy, listed)
+    names = tuple(s.source.network for s in sources)
+    before = start.networks if start is not None else ()
+    if len(set(names + before)) < len(names + before):
+        raise WrongUse(
+            f"networks must differ by name, these are {', '.join(names + before)}: a model to start from must be "
+            "public, and must not have seen this traffic"
+        )
+    rate = min(plan.batch / listed, 1.0)
+    mechanisms = noise_for(privacy, sample_rate=rate, steps=plan.steps, needs_range=needs_range(privacy))
+    data = hashlib.sha256(
+        json.dumps([fingerprint([s.source for s in sources], design), start.sha256 if start else "", asdict(privacy)])
+        .encode() + b"".join(s.rows.tobytes() + s.live.tobytes() for s in sources)
+    ).hexdigest()  # fmt: skip
+    if checkpoint is not None and checkpoint.exists():
+        note, _ = resume(checkpoint, {"fingerprint": data, "privacy": asdict(privacy)}, PRIVATE)
+        secret = Secret(bytes.fromhex(note["secret"]))
+    secret = secret or Secret.fresh()
+    networks, scaler = fit_private_levels(
+        [levels_of(s) for s in sources],
+        privacy,
+        {m.name: m.noise_multiplier for m in mechanisms},
+        secret,
+        scaler=start is None,
+    )
+    levels = LevelModel(
+        {**(start.levels.networks if start else {}), **networks},
+        spread=start.levels.spread if start else float(np.mean([n.spread for n in networks.values()])),
+        inflate=INFLATE,
+        places=design.use_place,
+    )
+    if start is not None:
+        temporal, station, scaler = start.temporal, start.station, start.scaler
+    else:
+        known = [s.source.places for s in sources if s.source.places is not None]
+        temporal, station = fit_graphs([*known, *extra_places], levels, design)
+    assert scaler is not None
+    everywhere = before + names
+    model = network_of(start, design, len(everywhere), plan.seed)
+    prepared = []
+    for s in sources:
+        assert s.source.places is not None
+        part = levels.networks[s.source.network]
+        level = np.clip((np.log(s.source.level) - part.mean) / part.spread, -5.0, 5.0).astype(np.float32)
+        place = place_embedding(station, s.source.places, levels)[s.source.rows]
+        prepared.append(Prepared(s.source, place, level, everywhere.index(s.source.network) + 1, 1.0))
+    trainer = PrivateTrainer(
+        model,
+        prepared,
+        [(i, int(row)) if row >= 0 else None for i, s in enumerate(sources) for row in s.live],
+        time_embedding(temporal),
+        scaler,
+        plan,
+        privacy,
+        mechanisms[-1] if plan.steps else Mechanism("training", 0.0, rate, 0),
+        secret,
+        checkpoint,
+        data,
+    )
+    if checkpoint is not None and not checkpoint.exists():
+        trainer.save(checkpoint)  # the secret first: what is run again must not draw other noise for the same data
+    for step in trainer.run():
+        if on_step is not None:
+            on_step(step, plan.steps)
+    told = {
+        "machine": machine(),
+        "threads": torch.get_num_threads(),
+        "steps": trainer.step,
+        "validation": [],
+        "design": asdict(design),
+        "plan": asdict(plan),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        **({} if model.noise.rest else {"recommended_steps": UNMEASURED_STEPS}),
+        "privacy": {
+            "unit": UNIT,
+            "adjacency": ADJACENCY,
+            "epsilon": epsilon_of(mechanisms, privacy.delta),
+            "delta": privacy.delta,
+            "target_epsilon": privacy.epsilon,
+            "accountant": "PRV (Opacus), upper bound",
+            "cells_listed": listed,
+            "clip": privacy.clip,
+            "expected_batch": rate * listed,
+            "mechanisms": [asdict(m) for m in mechanisms],
+            "level_range": list(privacy.level_range),
+            "start": {"networks": list(before), "sha256": start.sha256} if start else None,
+        },
+    }
+    return Bundle(trainer.finish(), temporal, station, scaler, levels, everywhere), told
+
+
+def levels_of(s: PrivateSource) -> PrivateLevels:
+    """What the level model learns from, for every listed cell: 0 where it is dead."""
+    places, there = s.source.places, s.live >= 0
+    assert places is not None
+    level, logs = np.zeros(len(s.rows)), np.zeros((len(s.rows), 2))
+    level[there] = s.source.level[s.live[there]]
+    hours = s.source.ratio.reshape(len(s.source.ratio), -1, s.source.per_hour).mean(axis=2, dtype=np.float64)
+    log = np.log(hours + FLOOR)
+    logs[there] = np.stack([log.mean(axis=1), (log**2).mean(axis=1)], axis=1)[s.live[there]]
+    return PrivateLevels(s.source.network, places.counts[s.rows], places.around[s.rows], s.location, level, logs)
+
+
+def network_of(start: Bundle | None, design: Design, networks: int, seed: int) -> STUNet:
+    """The network as training finds it: new, or the public one's weights; a new network begins as "none of them"."""
+    torch.manual_seed(seed)
+    like = start.model if start is not None else build(design, networks, (1,))
+    model = like_it(like, networks=networks, dropout=0.0)
+    if start is None:
+        return model
+    weights = dict(start.model.state_dict())
+    index = weights["of_network.weight"]
+    weights["of_network.weight"] = torch.cat([index, index[:1].expand(networks + 1 - len(index), -1)])
+    model.load_state_dict(weights)
+    return model

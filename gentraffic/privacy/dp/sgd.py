@@ -1,0 +1,303 @@
+"""DP-SGD for STUNet (Abadi et al. 2016) with the cell as the unit: one clipped gradient per cell and step.
+
+A cell's gradient is the mean over several windows of its days, each with noise and a diffusion step of its own
+(noise multiplicity: Dockhorn et al. 2023); only then is it clipped, so that a cell counts once however often it is
+drawn. Cells enter a step by Poisson sampling; the noisy sum is divided by the expected number of cells, a constant,
+not by how many there were. Gradients per row come from Opacus' GradSampleModule. Nothing that happens to one cell
+may depend on another: windows are drawn from a stream of the cell's own, a row's loss is a mean over that row, and
+there is neither dropout nor batch normalisation.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from gentraffic.modelling.random_streams import cell_key
+from gentraffic.modelling.time_embedding import time_of_windows
+from gentraffic.modelling.transform import Scaler
+from gentraffic.privacy.dp.accounting import Mechanism, Privacy, Secret
+from gentraffic.training.checkpoint import PRIVATE, numbered, resume, save_checkpoint
+from gentraffic.training.trainer import GIVEN_SHARE, Prepared
+from samplers import WEEK, Condition, STUNet
+from samplers.schedule import diffusion_target
+
+ROWS = 128  # that go through the network at once
+CHECKPOINT_EVERY = 20  # steps
+
+
+@dataclass(frozen=True)
+class PrivatePlan:
+    """What is trained for how long. batch: cells per step, expected. draws: windows per cell and step.
+
+    The place's, level's and network's noise in the condition is that of `training.Plan`.
+    """
+
+    steps: int = 60
+    batch: float = 128.0
+    draws: int = 2
+    learning_rate: float = 0.02
+    momentum: float = 0.9
+    ema: float = 0.95
+    place_noise: float = 0.7
+    place_keep: float = 0.5
+    level_noise: float = 0.3
+    level_keep: float = 0.9
+    network_keep: float = 0.75
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Windows of some cells, `draws` after each other per cell: x (R, 168), condition, steps t (R,), noise eps."""
+
+    x: Tensor
+    condition: Condition
+    t: Tensor
+    eps: Tensor
+
+
+def sample_cells(secret: Secret, step: int, listed: int, rate: float) -> NDArray[np.int64]:
+    """The cells of a step: each of the listed ones with probability `rate`, independently (Poisson sampling)."""
+    return np.flatnonzero(secret.uniform("sample", step, listed) < rate)
+
+
+def cell_rows(
+    p: Prepared, cell: int, step: int, time: Tensor, scaler: Scaler, plan: PrivatePlan, train_steps: int
+) -> Rows:
+    """One cell's windows of a step: R = plan.draws. They depend on (seed, step, cell id) and on this cell alone."""
+    rng = np.random.default_rng((plan.seed, step, cell_key(p.source.cell_id[cell])))
+    days = p.source.ratio.shape[1]
+    n = plan.draws
+    day = rng.integers(0, days - 6, n)
+    named = rng.random(n) < plan.network_keep
+    series = np.stack(
+        [
+            (p.source.ratio if of else p.source.clean)[cell, d : d + 7].reshape(-1)
+            for d, of in zip(day, named, strict=True)
+        ]
+    )
+    x = torch.from_numpy(scaler.forward(series.reshape(n, WEEK, -1).mean(axis=2)))
+    kept = (rng.random((n, 1)) < plan.place_keep).astype(np.float32)
+    place = (p.place[cell] + plan.place_noise * rng.standard_normal((n, p.place.shape[1]), dtype=np.float32)) * kept
+    has = (rng.random(n) < plan.level_keep).astype(np.float32)
+    level = p.level[cell] + plan.level_noise * rng.standard_normal(n, dtype=np.float32)
+    given = np.where(rng.random(n) < GIVEN_SHARE, rng.integers(0, 7, n), 0)  # days that are given, 0: none
+    hour = torch.arange(WEEK)[None, :] // 24
+    spread = (rng.random() + np.arange(n)) / n  # diffusion steps evenly over the schedule, for less variance
+    condition = Condition(
+        place=torch.from_numpy(place.astype(np.float32)),
+        time=time_of_windows(time, torch.from_numpy((p.source.weekday + day) % 7), 1),
+        level=torch.from_numpy(np.stack([level * has, has], axis=1).astype(np.float32)),
+        network=torch.from_numpy(np.where(named, p.network, 0)),
+        known=torch.where(hour < torch.from_numpy(given)[:, None], x, torch.full_like(x, torch.nan)),
+    )
+    t = torch.from_numpy(np.floor(spread % 1.0 * train_steps).astype(np.int64))
+    return Rows(x, condition, t, torch.from_numpy(rng.standard_normal((n, WEEK), dtype=np.float32)))
+
+
+def row_losses(model: STUNet, rows: Rows) -> Tensor:
+    """The loss of each row by itself, the mean over its steps that are not given: (R,) (STOUTER eq. 19)."""
+    known = rows.condition.known
+    assert known is not None
+    given = ~known.isnan()
+    x_t, target = diffusion_target(model.schedule, rows.x, rows.eps, rows.t)
+    answer = model(torch.where(given, known.nan_to_num(), x_t), rows.t, rows.condition)
+    error = functional.mse_loss(answer, target, reduction="none") * ~given
+    return error.sum(dim=1) / (~given).sum(dim=1)
+
+
+def cell_gradients(model: STUNet, rows: Rows, draws: int) -> list[Tensor]:
+    """The gradient of each cell's loss, the mean over its draws: one (cells, *shape) per trained weight.
+
+    `model` must be `watched`.
+    """
+    for p in model.parameters():
+        p.grad = p.grad_sample = None  # type: ignore[attr-defined]  # Opacus hangs it there
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Full backward hook is firing")  # the first layers' inputs are data
+        row_losses(model, rows).sum().backward()  # type: ignore[no-untyped-call]
+    out = []
+    for p in trained(model):
+        each: Tensor = p.grad_sample  # type: ignore[attr-defined]  # (R, *shape)
+        out.append(each.view(-1, draws, *p.shape).mean(dim=1))
+        p.grad = p.grad_sample = None  # type: ignore[attr-defined]
+    return out
+
+
+def clipped_sum(gradients: Sequence[Tensor], clip: float) -> list[Tensor]:
+    """Sum over cells of gradients (cells, *shape), each cell's shortened to norm `clip` over all weights together."""
+    norm = torch.stack([g.flatten(1).norm(dim=1) for g in gradients], dim=1).norm(dim=1)  # (cells,)
+    finite = norm.isfinite()  # a cell that overflows adds nothing; it must not spoil, and so tell of itself in, the sum
+    factor = torch.where(finite, (clip / (norm + 1e-6)).clamp(max=1.0), 0.0)  # 1e-6 as in Opacus
+    return [torch.einsum("i,i...", factor, g.nan_to_num(0.0, 0.0, 0.0)) for g in gradients]
+
+
+def noisy_mean(
+    total: Sequence[Tensor], clip: float, noise_multiplier: float, expected: float, secret: Secret, step: int
+) -> list[Tensor]:
+    """The Gaussian mechanism on a clipped sum, over the expected number of cells: a constant that no cell changes."""
+    count = sum(g.numel() for g in total)
+    draws = torch.from_numpy(noise_multiplier * clip * secret.normal("gradient", step, count)).float()
+    noise = torch.split(draws, [g.numel() for g in total])
+    return [(g + z.view_as(g)) / expected for g, z in zip(total, noise, strict=True)]
+
+
+def watched(model: STUNet) -> Any:
+    """Opacus' hooks on a model, in training: afterwards a backward pass leaves a gradient per row with every weight."""
+    from opacus.grad_sample import GradSampleModule
+
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):  # Opacus 1.6 reads channels-last inputs as if they were contiguous
+            module.register_forward_pre_hook(lambda _, inputs: (inputs[0].contiguous(),))
+    return GradSampleModule(model.train(), batch_first=True, loss_reduction="sum")
+
+
+def like_it(model: Any, **changes: Any) -> STUNet:
+    """An untrained STUNet of the same configuration, but for the changes.
+
+    Not by `from_config`, which sets what was once left at its default back to that default, whatever it is told.
+    """
+    known = {name: value for name, value in model.config.items() if not name.startswith("_")}
+    made: STUNet = STUNet(**{**known, **changes})
+    return made
+
+
+def trained(model: nn.Module) -> list[nn.Parameter]:
+    """The weights that DP-SGD changes."""
+    return [p for p in model.parameters() if p.requires_grad]
+
+
+class PrivateTrainer:
+    """The state of a private run; `run` is an iterator of the steps done.
+
+    prepared: the private networks. listed: for every listed cell, in a fixed order, (network, row there), or None where
+    it has no traffic. Nothing of the data but the noisy gradients enters the weights, and nothing else leaves: no loss,
+    no validation, no early end.
+    """
+
+    def __init__(
+        self,
+        model: STUNet,
+        prepared: Sequence[Prepared],
+        listed: Sequence[tuple[int, int] | None],
+        time: Tensor,
+        scaler: Scaler,
+        plan: PrivatePlan,
+        privacy: Privacy,
+        mechanism: Mechanism,
+        secret: Secret,
+        checkpoint: Path | None,
+        fingerprint: str,
+    ) -> None:
+        self.model, self.prepared, self.listed = model, prepared, listed
+        self.time, self.scaler, self.plan = time, scaler, plan
+        self.privacy, self.mechanism, self.secret = privacy, mechanism, secret
+        self.checkpoint, self.fingerprint = checkpoint, fingerprint
+        for module in model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) or (isinstance(module, nn.Dropout) and module.p > 0):
+                raise ValueError(f"{type(module).__name__} in the model: cells of a batch would depend on each other")
+        for name, p in model.named_parameters():
+            p.requires_grad_("_detail" not in name)  # what moves within the hour stays as it is
+        self.hooks = watched(model)
+        self.average = [p.detach().clone() for p in trained(model)]
+        self.momentum = [torch.zeros_like(p) for p in trained(model)]
+        self.step = 0
+
+    def run(self) -> Iterator[int]:
+        """Train until the plan is done: the number of steps done, after each."""
+        if self.checkpoint is not None and self.checkpoint.exists():
+            self._load(self.checkpoint)
+        while self.step < self.mechanism.steps:
+            self._one_step()
+            self.step += 1
+            if self.checkpoint is not None and (self.step % CHECKPOINT_EVERY == 0 or self.step == self.mechanism.steps):
+                self.save(self.checkpoint)
+            yield self.step
+
+    def finish(self) -> STUNet:
+        """The averaged weights in the model, ready to draw, without Opacus' hooks."""
+        with torch.no_grad():
+            for p, mean in zip(trained(self.model), self.average, strict=True):
+                p.copy_(mean)
+        self.hooks.remove_hooks()
+        clean = like_it(self.model)
+        clean.load_state_dict(self.model.state_dict())
+        return clean.eval()
+
+    def summed(self, cells: NDArray[np.int64]) -> list[Tensor]:
+        """The clipped gradients of some listed cells, summed; zeros for none."""
+        total = [torch.zeros_like(p) for p in trained(self.model)]
+        live = [self.listed[c] for c in cells if self.listed[c] is not None]
+        at_once = max(ROWS // self.plan.draws, 1)
+        for first in range(0, len(live), at_once):
+            rows = _joined([
+                cell_rows(self.prepared[where[0]], where[1], self.step, self.time, self.scaler, self.plan,
+                          self.model.noise.num_train_timesteps)
+                for where in live[first : first + at_once] if where is not None
+            ])  # fmt: skip
+            part = clipped_sum(cell_gradients(self.model, rows, self.plan.draws), self.privacy.clip)
+            total = [a + b for a, b in zip(total, part, strict=True)]
+        return total
+
+    def gradient(self) -> list[Tensor]:
+        """The noisy gradient of this step: all that the step learns of the traffic."""
+        rate, listed = self.mechanism.sample_rate, len(self.listed)
+        total = self.summed(sample_cells(self.secret, self.step, listed, rate))
+        return noisy_mean(
+            total, self.privacy.clip, self.mechanism.noise_multiplier, rate * listed, self.secret, self.step
+        )
+
+    def _one_step(self) -> None:
+        rate = self.plan.learning_rate * 0.5 * (1 + np.cos(np.pi * self.step / self.mechanism.steps))
+        decay = min(self.plan.ema, (self.step + 1) / (self.step + 10))
+        noisy = self.gradient()
+        with torch.no_grad():
+            for p, g, m, mean in zip(trained(self.model), noisy, self.momentum, self.average, strict=True):
+                m.mul_(self.plan.momentum).add_(g)
+                p.add_(m, alpha=-rate)
+                mean.lerp_(p, 1 - decay)
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "plan": asdict(self.plan), "privacy": asdict(self.privacy), "mechanism": asdict(self.mechanism),
+            "fingerprint": self.fingerprint, "secret": self.secret.seed.hex(),
+        }  # fmt: skip
+
+    def save(self, path: Path) -> None:
+        """Write the checkpoint, which only its owner may read: it holds the secret."""
+        tensors = numbered(weight=trained(self.model), average=self.average, momentum=self.momentum)
+        save_checkpoint(path, self._identity() | {"step": self.step}, tensors, PRIVATE)
+
+    def _load(self, path: Path) -> None:
+        note, tensors = resume(path, self._identity(), PRIVATE)
+        with torch.no_grad():
+            for i, p in enumerate(trained(self.model)):
+                p.copy_(tensors[f"weight.{i}"])
+                self.average[i].copy_(tensors[f"average.{i}"])
+                self.momentum[i].copy_(tensors[f"momentum.{i}"])
+        self.step = note["step"]
+
+
+def _joined(parts: Sequence[Rows]) -> Rows:
+    """The rows of several cells after each other."""
+    conditions = [p.condition for p in parts]
+    fields = {
+        name: torch.cat([getattr(c, name) for c in conditions])
+        for name in ("place", "time", "level", "network", "known")
+    }
+    return Rows(
+        torch.cat([p.x for p in parts]),
+        Condition(**fields),
+        torch.cat([p.t for p in parts]),
+        torch.cat([p.eps for p in parts]),
+    )

@@ -1,0 +1,1 @@
+"""Results -> pages, text, maps and pictures."""

@@ -1,0 +1,176 @@
+"""An Evaluation as one HTML page: the table with the naive rows, and the plots that a person would look at.
+
+The page needs no network, and its Content-Security-Policy forbids every request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gentraffic.evaluation.baselines import ALL_KNOWING
+from gentraffic.evaluation.evaluate import SYNTHETIC, Evaluation, winners
+from gentraffic.evaluation.scores import METRICS, NO_TIME, ONE_MEMBER, Metric, Score
+from gentraffic.reports import evaluation_figures as figures
+from gentraffic.reports.evaluation_table import facts, interval_text, missing, reasons, value_text, verdict
+from gentraffic.reports.page import bullets, escaped, filled, terms, whole_page, write_html
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+CARDS = ("crps_p9999", "mae_p9999", "coverage_90", "level_spearman", "jsd_hist", "acf_error")
+MOST_CARDS = 5
+
+
+def write_page(
+    found: Evaluation,
+    real: xr.Dataset,
+    path: str | Path,
+    *,
+    files: Mapping[str, str] | None = None,
+    attributions: Sequence[xr.Dataset] = (),
+) -> None:
+    """Write the page of an evaluation to `path` (.html).
+
+    real: the real traffic Dataset, for the places of the cells. files: what to call the files, by role. attributions:
+    the datasets whose attribution and licence stand at the foot. Raises WrongUse for the suffix, BadInput where the
+    page cannot be written.
+    """
+    write_html(path, page(found, real, files=files or {}, attributions=attributions))
+
+
+def page(
+    found: Evaluation, real: xr.Dataset, *, files: Mapping[str, str], attributions: Sequence[xr.Dataset] = ()
+) -> str:
+    """The page that `write_page` writes."""
+    place = str(real.attrs.get("place") or real.attrs.get("network") or real.attrs.get("title") or "")
+    title = f"Synthetic traffic against measured traffic{': ' + place if place else ''}"
+    lead = " · ".join(f"{role}: {Path(path).name}" for role, path in files.items())
+    parts = {
+        "cards": _cards(found),
+        "verdict": bullets(verdict(found), "verdict"),
+        "facts": terms(facts(found)),
+        "notes": bullets(found.notes, "notes"),
+        "table_caption": escaped(_table_caption(found)),
+        "table": _table(found),
+        "reasons": _reasons(found),
+        "figures": _figures(found, real),
+    }
+    return whole_page(title, lead, filled("page/evaluation.html", parts), sources=attributions)
+
+
+def _cards(found: Evaluation) -> str:
+    """The few numbers to look at first, each beside the best naive row."""
+    by_name = {metric.name: metric for metric in METRICS}
+    shown = [by_name[name] for name in CARDS if found.scores[name].value is not None][:MOST_CARDS]
+    items = []
+    for metric in shown:
+        score = found.scores[metric.name]
+        ends = interval_text(metric, score)
+        naive = {name: s for name, s in found.naive.items() if name not in ALL_KNOWING}
+        best = min(
+            (name for name, s in naive.items() if s[metric.name].value is not None),
+            key=lambda name: abs((naive[name][metric.name].value or 0.0) - metric.best),
+            default=None,
+        )
+        rival = (
+            f"best naive: {value_text(metric, naive[best][metric.name])}, {best}" if best else f"best: {metric.best:g}"
+        )
+        items.append(
+            f"<li><code>{metric.name}</code><b>{value_text(metric, score)}</b>"
+            f"<span>{escaped(ends) or 'no interval'}</span><span>{escaped(rival)}</span></li>"
+        )
+    return f'<ul class="cards">{"".join(items)}</ul>'
+
+
+def _table(found: Evaluation) -> str:
+    columns = {SYNTHETIC: found.scores, **found.naive}
+    head = "".join(f"<th>{escaped(name)}</th>" for name in columns)
+    lines = [f"<thead><tr><th>metric</th>{head}<th>perfect</th></tr></thead><tbody>"]
+    for paired, word in ((True, "Hour by hour"), (False, "Distributions")):
+        lines.append(f'<tr class="part"><th>{word}</th>{"<td></td>" * (len(columns) + 1)}</tr>')
+        for metric in (metric for metric in METRICS if metric.paired == paired):
+            best = winners(metric, columns)
+            about = metric.about + (
+                f", {found.pair.units}" if metric.in_units and found.pair.units != "unknown" else ""
+            )
+            cells = "".join(_cell(metric, scores[metric.name], name, name in best) for name, scores in columns.items())
+            lines.append(
+                f"<tr><th><code>{escaped(metric.label)}</code><small>{escaped(about)}</small></th>{cells}"
+                f"<td>{metric.best:g}</td></tr>"
+            )
+    return f"<table>{''.join(lines)}</tbody></table>"
+
+
+def _cell(metric: Metric, score: Score, name: str, best: bool) -> str:
+    kind = "none" if score.value is None else "best" if best else "out" if name in ALL_KNOWING else ""
+    ends = interval_text(metric, score)
+    about = f' title="{escaped(score.reason)}"' if score.reason else ""
+    return (
+        f'<td class="{kind}"{about}>{value_text(metric, score)}'
+        + (f"<small>{escaped(ends)}</small>" if ends else "")
+        + "</td>"
+    )
+
+
+def _table_caption(found: Evaluation) -> str:
+    said = ""
+    if len(found.pair.synthetic) > 1:
+        said = (
+            "Errors of single values and levels are those of the ensemble's mean; crps, coverage, histograms, tails "
+            "and autocorrelations take the members."
+        )
+    if any(name in found.naive for name in ALL_KNOWING):
+        said += " b*users knows the users of the cells compared and takes no part."
+    return said
+
+
+def _reasons(found: Evaluation) -> str:
+    items = [f"No value for {', '.join(names)}: {reason}." for reason, names in reasons(found).items()]
+    items += [f"No naive row {', '.join(names)}: {reason}." for reason, names in missing(found).items()]
+    return f'<p class="caption after">{"<br>".join(escaped(item) for item in items)}</p>' if items else ""
+
+
+def _figures(found: Evaluation, real: xr.Dataset) -> str:
+    pair = found.pair
+    scattered = figures.places(real, pair.rows).closed
+    groups = real["location"].values[pair.rows] if "location" in real.coords else np.arange(len(pair.ids))
+    ensemble = len(pair.synthetic) > 1
+    week = "Real traffic in ink, synthetic in colour" + (", with the band of its members." if ensemble else ".")
+    if not pair.paired:
+        week += " The files share no time: they are laid side by side as the note above says."
+    where = "Mean traffic of each cell, on one logarithmic scale; the third map is their ratio."
+    if scattered:
+        where += " The cells are scattered: empty land between them is left out."
+    thinned = figures.thinned(found)
+    sections: list[tuple[str, str, Callable[[], str]]] = [
+        ("Typical weeks", week, lambda: figures.weeks(found)),
+        ("Level maps", where, lambda: figures.maps(found, real)),
+        ("Quantile against quantile", "Points on the dashed line: synthetic values are as large, and as often, as real "
+         "ones." + (" Right: the median of the members and their band." if ensemble else ""),
+         lambda: figures.quantiles(found)),
+        ("Autocorrelation", "How much an hour resembles the hours before it, averaged over the cells." + thinned,
+         lambda: figures.autocorrelations(found)),
+        ("Error by hour", "Over the hours of the local day, in % of the mean real traffic.",
+         lambda: figures.hours(found)),
+        ("Coverage by nominal level", "An ensemble that knows what it does not know lies on the dashed line: above it, "
+         "it is too wide, below it, too sure of itself. Bars: 95% intervals." + thinned,
+         lambda: figures.coverage(found, groups)),
+    ]  # fmt: skip
+    refused: dict[str, str] = {}
+    if not pair.paired:
+        refused |= {"Error by hour": NO_TIME, "Coverage by nominal level": NO_TIME}
+    if not ensemble:
+        refused |= {"Coverage by nominal level": ONE_MEMBER}
+    out = []
+    for title, caption, draw in sections:
+        try:
+            body = "" if title in refused else f"<figure>{draw()}</figure>"
+        except ValueError as error:
+            refused[title], body = str(error), ""
+        body = body or f'<p class="empty">Not shown: {escaped(refused[title])}.</p>'
+        out.append(f'<h2>{title}</h2><p class="caption">{escaped(caption)}</p>{body}')
+    return "\n".join(out)

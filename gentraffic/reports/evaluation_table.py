@@ -1,0 +1,181 @@
+"""An Evaluation as text for a terminal: what was compared, the metrics with their intervals, the naive rows beside."""
+
+from __future__ import annotations
+
+from io import StringIO
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gentraffic.evaluation.baselines import ALL_KNOWING
+from gentraffic.evaluation.evaluate import SYNTHETIC, Evaluation, winners
+from gentraffic.evaluation.scores import METRICS, Metric, Score
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+MIN_WIDTH = 60
+TOLD_WIDTH = 110  # from here on there is room to say what each metric is
+
+
+def number(value: float) -> str:
+    """Four significant digits, thousands with commas."""
+    if value == 0:
+        return "0"
+    if 1000 <= abs(value) < 1e8:
+        return f"{value:,.0f}"
+    return f"{value:.4g}" if abs(value) >= 1e-4 else f"{value:.2e}"
+
+
+def value_text(metric: Metric, score: Score) -> str:
+    """The value as tables show it, a dash where there is none."""
+    return "–" if score.value is None else number(score.value * metric.shown)
+
+
+def interval_text(metric: Metric, score: Score) -> str:
+    """The interval as tables show it, nothing where there is none."""
+    if score.low is None or score.high is None:
+        return ""
+    return f"{number(score.low * metric.shown)} – {number(score.high * metric.shown)}"
+
+
+def facts(found: Evaluation) -> list[tuple[str, str]]:
+    """(word, sentence): what was compared with what, and what was left out."""
+    pair, counts = found.pair, found.pair.counts
+    ends = pair.clock[[0, -1]].astype("datetime64[s]")
+    first, last = (str(np.datetime_as_string(end, unit="m")).replace("T", " ") for end in ends)
+    services = " and ".join(dict.fromkeys(pair.services))
+    members = f"{len(pair.synthetic)} members" if len(pair.synthetic) > 1 else "one member"
+    return [
+        ("cells", f"{counts['cells']:,} compared, {counts['cells_dead']:,} dead ones dropped, "
+                  f"{counts['cells_only_real']:,} only in real, {counts['cells_only_synthetic']:,} only in synthetic"),
+        ("steps", f"{counts['steps']:,} of {pair.step_s / 60:g} min, {first} to {last} {pair.timezone}; "
+                  f"{counts['steps_only_real']:,} only in real, {counts['steps_only_synthetic']:,} only in synthetic"),
+        ("values", f"{services}, {members}, units {pair.units!r}; scaling: {pair.scaling}"
+                   + (f" (x {pair.factor:.6g})" if pair.factor != 1 else "")),
+        ("_p9999", f"divided by {number(found.p9999[0])}, the 99.99% quantile of {found.p9999[1]}"),
+        ("intervals", f"95%, bootstrap over {found.resampled}; none for spatial_acf_error, a score of pairs"),
+    ]  # fmt: skip
+
+
+def reasons(found: Evaluation) -> dict[str, list[str]]:
+    """Reason -> the metrics of the synthetic row that have no value because of it."""
+    grouped: dict[str, list[str]] = {}
+    for name, score in found.scores.items():
+        if score.value is None:
+            grouped.setdefault(score.reason, []).append(name)
+    return grouped
+
+
+def missing(found: Evaluation) -> dict[str, list[str]]:
+    """Reason -> the naive rows that are missing because of it."""
+    grouped: dict[str, list[str]] = {}
+    for name, reason in found.missing.items():
+        grouped.setdefault(reason, []).append(name)
+    return grouped
+
+
+def verdict(found: Evaluation) -> list[str]:
+    """Sentences on how the synthetic row fares against the naive ones; none where there are none."""
+    if not found.naive:
+        return []
+    columns = {SYNTHETIC: found.scores, **found.naive}
+    contests = {metric: winners(metric, columns) for metric in METRICS if found.scores[metric.name].value is not None}
+    contests = {metric: names for metric, names in contests.items() if names}
+    if not contests:
+        return []
+    won = sum(SYNTHETIC in names for names in contests.values())
+    said = [f"synthetic is as near to real as any naive row, or nearer, in {won} of {len(contests)} metrics"]
+    leading = next((metric for metric in contests if metric.name == "crps"), next(iter(contests)))
+    rivals = winners(leading, {name: scores for name, scores in columns.items() if name != SYNTHETIC})
+    rivals = rivals or [name for name in found.naive if found.naive[name][leading.name].value is not None][:1]
+    own, best = (value_text(leading, columns[name][leading.name]) for name in (SYNTHETIC, rivals[0]))
+    beats = "beats" if SYNTHETIC in contests[leading] else "does not beat"
+    said.append(f"{leading.name}: {own} {beats} the best naive row, {rivals[0]} with {best}")
+    if len(found.pair.synthetic) > 1 and found.pair.paired:
+        said.append("of a naive row that is one series, not an ensemble, crps is the absolute error")
+    if any(name in found.naive for name in ALL_KNOWING):
+        said.append("b*users knows how many users each cell has, which no generator is told: it takes no part")
+    return said
+
+
+def text(found: Evaluation, *, width: int = 100, colour: bool = False) -> str:
+    """The whole report, at most `width` characters wide where the widest column allows."""
+    from rich.console import Console
+
+    stream = StringIO()
+    size = max(width, MIN_WIDTH)
+    console = Console(file=stream, width=size, force_terminal=colour, no_color=not colour, highlight=False)
+
+    def say(sentence: str) -> None:
+        console.print(sentence, markup=False, soft_wrap=True)
+
+    for word, sentence in facts(found):
+        say(f"{word:<10} {sentence}")
+    for note in found.notes:
+        say(f"note: {note}")
+    say("")
+    console.print(_scores(found, told=size >= TOLD_WIDTH))
+    columns = {SYNTHETIC: found.scores, **found.naive}
+    for names in _fitting(columns, size) if found.naive else []:
+        say("")
+        console.print(_beside(columns, names))
+    for sentence in verdict(found):
+        say(sentence)
+    say("")
+    for reason, names in reasons(found).items():
+        say(f"no value for {', '.join(names)}: {reason}")
+    for reason, names in missing(found).items():
+        say(f"no naive row {', '.join(names)}: {reason}")
+    return stream.getvalue().strip()
+
+
+def _scores(found: Evaluation, *, told: bool) -> Table:
+    table = _table("Synthetic against real", "metric", "value", "95% interval", "best", *([""] if told else []))
+    for metric in METRICS:
+        score = found.scores[metric.name]
+        row = [metric.label, value_text(metric, score), interval_text(metric, score), f"{metric.best:g}"]
+        table.add_row(*row, *([metric.about] if told else []), style="dim" if score.value is None else None)
+    return table
+
+
+def _beside(columns: dict[str, dict[str, Score]], names: list[str]) -> Table:
+    table = _table("Beside the naive rows (* nearest to real)", "metric", *names)
+    for metric in METRICS:
+        best = winners(metric, columns)
+        scores = {name: columns[name][metric.name] for name in names}
+        if any(score.value is not None for score in scores.values()):
+            marks = (value_text(metric, score) + (" *" if name in best else "  ") for name, score in scores.items())
+            table.add_row(metric.label, *marks)
+    return table
+
+
+def _table(title: str, *columns: str) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for k, name in enumerate(columns):
+        table.add_column(Text(name), justify="right" if k and name else "left", no_wrap=True)
+    return table
+
+
+def _fitting(columns: dict[str, dict[str, Score]], width: int) -> list[list[str]]:
+    """Columns in groups that fit side by side, the synthetic one first in each."""
+    sizes = {
+        name: max(len(name), *(len(value_text(m, scores[m.name])) + 2 for m in METRICS)) + 2
+        for name, scores in columns.items()
+    }
+    room = width - max(len(m.label) for m in METRICS) - sizes[SYNTHETIC] - 2
+    groups: list[list[str]] = []
+    left = 0
+    for name in columns:
+        if name == SYNTHETIC:
+            continue
+        if not groups or sizes[name] > left:
+            groups.append([SYNTHETIC])
+            left = room
+        groups[-1].append(name)
+        left -= sizes[name]
+    return groups

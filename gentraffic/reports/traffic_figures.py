@@ -1,0 +1,340 @@
+"""The pictures of a report, each as one SVG element that refers to nothing outside itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gentraffic.dataset.geometry import lattice
+from gentraffic.dataset.schema import local_time, member_band, units_words, utc_offset_s
+from gentraffic.reports.evaluation_figures import Map, axis_number, cell_map, places, shortened, top_legend
+from gentraffic.reports.plot import ACCENT, INK, typical_cells
+from gentraffic.reports.svg import new_figure, page_style, plain_text, svg_text
+from gentraffic.reports.webmap import COLOURS
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+TWOSIDED = ("#2c5f8a", "#8fb4d3", "#dedad2", "#e2a07a", "#a8421f")
+WEEK_H = 168
+LONG = 8  # times longer than wide: a true map would be a line
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One map: values (cells,), how they are coloured, and the ticks of its colour bar with their words."""
+
+    title: str
+    values: NDArray[np.float64]
+    colours: Any
+    norm: Any
+    ticks: tuple[list[float], list[str]]
+    extend: str = "neither"
+
+
+def said_units(ds: xr.Dataset, service: str) -> str:
+    """The units of a service for a reader."""
+    units = units_words(ds, service)
+    return "unit not stated" if units == "unknown" else units
+
+
+def level_panels(found: xr.Dataset, units: str, capacity: str | None) -> list[Panel]:
+    """Mean level, busy hour, and of an ensemble its uncertainty and the probability to exceed the capacity."""
+    import matplotlib as mpl
+    from matplotlib.colors import LinearSegmentedColormap, Normalize
+
+    traffic = LinearSegmentedColormap.from_list("traffic", list(COLOURS))
+    mean = found["mean"].values
+    panels = [
+        _log_panel(f"Mean traffic, {shortened(units)}", mean, traffic, log_norm(mean)),
+        Panel("Busy hour, local", found["busy_hour"].values + 0.5, mpl.colormaps["twilight"], Normalize(0, 24),
+              ([0, 6, 12, 18, 24], ["0h", "6h", "12h", "18h", "24h"])),
+    ]  # fmt: skip
+    if "mean_p95" in found:
+        wide = spread(found)
+        panels.append(_log_panel("Uncertainty: high / low end", wide, mpl.colormaps["cividis"], log_norm(wide)))
+    for name, title in (("p_above", "Probability to exceed"), ("time_above", "Share of time above")):
+        if name in found and capacity:
+            panels.append(
+                Panel(f"{title} {capacity}", found[name].values, mpl.colormaps["YlOrRd"], Normalize(0, 1),
+                      ([0, 0.25, 0.5, 0.75, 1], ["0%", "25%", "50%", "75%", "100%"]))
+            )  # fmt: skip
+            break
+    return panels
+
+
+def quantile_panels(found: xr.Dataset, units: str) -> list[Panel]:
+    """The mean level's 5%, 50% and 95% quantiles over the members, in one scale."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    traffic = LinearSegmentedColormap.from_list("traffic", list(COLOURS))
+    names = {"mean_p05": "Low end (5%)", "mean_p50": "Median", "mean_p95": "High end (95%)"}
+    norm = log_norm(np.concatenate([found[name].values for name in names]))
+    return [
+        _log_panel(f"{word}, {shortened(units)}", found[name].values, traffic, norm) for name, word in names.items()
+    ]
+
+
+def _log_panel(title: str, values: NDArray[np.float64], colours: Any, norm: Any) -> Panel:
+    """A panel on a logarithmic scale, with round ticks however narrow the scale is."""
+    decade = 10.0 ** np.arange(np.floor(np.log10(norm.vmin)), np.ceil(np.log10(norm.vmax)) + 1)
+    ticks: list[float] = []
+    for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)):
+        ticks = [float(d * s) for d in decade for s in steps if norm.vmin <= d * s <= norm.vmax]
+        if len(ticks) >= 3:
+            break
+    return Panel(title, values, colours, norm, (ticks, [axis_number(tick) for tick in ticks]), "both")
+
+
+def spread(found: xr.Dataset) -> NDArray[np.float64]:
+    """95% over 5% quantile of each cell's mean level over the members; 1 where both are 0."""
+    low, high = found["mean_p05"].values, found["mean_p95"].values
+    floor = max(float(high.max()) * 1e-9, 1e-300)
+    return np.asarray((high + floor) / (low + floor))
+
+
+def band_words(ds: xr.Dataset) -> str:
+    """What the range between the 5% and 95% quantiles of `ensemble.summary` is called."""
+    return f"central 90% of {ds.sizes['member']} members"
+
+
+def log_norm(values: NDArray[Any]) -> Any:
+    """Logarithmic colours between the 2% and 99.5% quantiles of what is above 0."""
+    from matplotlib.colors import LogNorm
+
+    positive = values[values > 0]
+    if not positive.size:
+        return LogNorm(0.1, 1.0)
+    low, high = (float(v) for v in np.quantile(positive, (0.02, 0.995)))
+    return LogNorm(max(low, high / 1e4), max(high, low * 1.01))
+
+
+def maps(ds: xr.Dataset, panels: list[Panel], label: str) -> str:
+    """Maps side by side. ValueError for one cell."""
+    if ds.sizes["cell"] < 2:
+        raise ValueError("one cell makes no map")
+    place = layout(ds)
+    across, upwards = (float(v) for v in np.ptp(place.at, axis=0) + (1 if place.squares else 100))
+    with page_style():
+        columns = min(3 if len(panels) == 3 else 2 if across > 0.75 * upwards else 4, len(panels))
+        rows = -(-len(panels) // columns)
+        tall = float(np.clip(11.2 / columns * 0.92 * upwards / across, 0.7, 5.6)) + 1.15
+        figure, axes = new_figure(11.2, tall * rows, rows, columns)
+        for ax, panel in zip(axes, panels, strict=False):
+            image = cell_map(ax, place, panel.values, panel.colours, panel.norm)
+            ax.set_title(plain_text(panel.title))
+            bar = figure.colorbar(
+                image, ax=ax, orientation="horizontal", fraction=0.045, pad=0.03, extend=panel.extend, aspect=34
+            )
+            bar.outline.set_visible(False)
+            bar.ax.grid(False)
+            bar.set_ticks(panel.ticks[0], labels=panel.ticks[1])
+            bar.ax.xaxis.set_minor_formatter("")
+        for ax in axes[len(panels) :]:
+            ax.remove()
+        if not place.closed and not (place.squares and ds.attrs["kind"] == "stations"):  # whose rows may mean anything
+            _scale_bar(axes[0], lattice(ds).side if place.squares else 1.0, across)
+        return svg_text(figure, label)
+
+
+def layout(ds: xr.Dataset) -> Map:
+    """How the cells are laid out on a map; patches of a grid that lie in a long line are moved together."""
+    place = places(ds, np.arange(ds.sizes["cell"]))
+    extent = np.ptp(place.at, axis=0) + 1
+    if not place.squares or place.closed or extent.max() < LONG * extent.min():
+        return place
+    at = np.empty_like(place.at)
+    for axis in (0, 1):
+        used, where = np.unique(place.at[:, axis], return_inverse=True)
+        at[:, axis] = np.cumsum(np.minimum(np.diff(used, prepend=used[0]), 2))[where]
+    return Map(at, None, True, True)
+
+
+def _scale_bar(ax: Any, unit_m: float, across: float) -> None:
+    """A bar of a round length; unit_m: metres per unit of the axis."""
+    most = across * unit_m / 3
+    if not most > 0:
+        return
+    power = 10.0 ** np.floor(np.log10(most))
+    length = max(step * power for step in (1, 2, 5) if step * power <= most)
+    text = f"{length / 1000:g} km" if length >= 1000 else f"{length:g} m"
+    (x0, x1), (y0, y1) = ax.get_xlim(), ax.get_ylim()
+    x, y = x0 + 0.03 * (x1 - x0), y0 + 0.03 * (y1 - y0)
+    ax.plot([x, x + length / unit_m], [y, y], color=INK, linewidth=2.2, solid_capstyle="butt", clip_on=False)
+    paper = {"boxstyle": "square,pad=0.15", "facecolor": "white", "alpha": 0.75, "linewidth": 0}
+    ax.annotate(text, (x, y), xytext=(1, 5), textcoords="offset points", fontsize=8, color=INK, bbox=paper)
+    ax.set(xlim=(x0, x1), ylim=(y0, y1))
+
+
+def hour_of_week(ds: xr.Dataset) -> NDArray[np.intp]:
+    """(steps,) local hour of the week, Monday 0h = 0."""
+    local = local_time(ds)
+    return np.asarray(local.day_of_week * 24 + local.hour, dtype=np.intp)
+
+
+def typical_week(values: NDArray[Any], hour: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Mean by hour of the week, (..., 168), nan where there is no such hour; values (..., steps)."""
+    flat = values.reshape(-1, values.shape[-1]).astype(np.float64)
+    out = np.full((len(flat), WEEK_H), np.nan)
+    for h in np.unique(hour):
+        out[:, h] = flat[:, hour == h].mean(axis=1)
+    return out.reshape(*values.shape[:-1], WEEK_H)
+
+
+def weeks(ds: xr.Dataset, service: str) -> str:
+    """The typical week of the region, and of a quiet, a median and the busiest cell."""
+    members = _members(ds, service)
+    hour = hour_of_week(ds)
+    noun = "station" if ds.attrs["kind"] == "stations" else "cell"
+    chosen = typical_cells(members.mean(axis=(0, 2), dtype=np.float64))
+    total = members.sum(axis=1, dtype=np.float64)
+    panels = {f"All {ds.sizes['cell']:,} {noun}s": total}
+    for word, cell in chosen.items():
+        panels[f"{word.capitalize()} {noun}: {shortened(ds['cell_id'].values[cell])}"] = members[:, cell]
+    if ds.sizes["cell"] == 1:
+        panels = {f"The {noun}": total}
+    with page_style():
+        rows = -(-len(panels) // 2)
+        figure, axes = new_figure(11.2, 2.25 * rows + 0.3, rows, min(2, len(panels)))
+        for ax, (title, values) in zip(axes, panels.items(), strict=False):
+            week = typical_week(values, hour)
+            _band(ax, np.arange(WEEK_H), week)
+            ax.set_xlim(0, WEEK_H)
+            ax.set_xticks(range(0, WEEK_H, 24), DAYS, ha="left")
+            ax.set_ylim(bottom=0)
+            ax.set_ylim(top=ax.get_ylim()[1] * 1.12)
+            ax.grid(True, axis="x")
+            ax.yaxis.set_major_formatter(axis_number)
+            ax.set_title(plain_text(title))
+        axes[0].set_ylabel(plain_text(shortened(said_units(ds, service))))
+        if len(members) > 1:
+            top_legend(axes[0])
+        return svg_text(figure, "Typical weeks of the region and of three cells")
+
+
+def days(ds: xr.Dataset, service: str, found: xr.Dataset) -> str:
+    """The mean working day and weekend day of the region, and when cells have their busy hour."""
+    total = _members(ds, service).sum(axis=1, dtype=np.float64).mean(axis=0)
+    local = local_time(ds)
+    hour, weekend = np.asarray(local.hour), np.asarray(local.day_of_week >= 5)
+    with page_style():
+        figure, (left, right) = new_figure(11.2, 2.9, 1, 2)
+        for mask, word, colour in ((~weekend, "Monday to Friday", ACCENT), (weekend, "weekend", INK)):
+            if mask.any():
+                used = np.unique(hour[mask])
+                course = [total[mask & (hour == h)].mean() for h in used]
+                left.plot(used + 0.5, course, color=colour, linewidth=1.6, marker="o", markersize=3, label=word)
+        left.set_ylim(bottom=0)
+        left.set_ylim(top=left.get_ylim()[1] * 1.18)
+        left.yaxis.set_major_formatter(axis_number)
+        left.set_title("The mean day, all together")
+        left.set_ylabel(plain_text(shortened(said_units(ds, service))))
+        top_legend(left)
+        counts = np.bincount(found["busy_hour"].values, minlength=24)
+        right.bar(np.arange(24) + 0.5, counts, width=0.86, color=ACCENT, alpha=0.75)
+        right.set_title("Busy hour of the stations" if ds.attrs["kind"] == "stations" else "Busy hour of the cells")
+        right.set_ylabel("how many")
+        for ax in (left, right):
+            ax.set_xlim(0, 24)
+            ax.set_xticks(range(0, 25, 3), [f"{h}h" for h in range(0, 25, 3)])
+        return svg_text(figure, "The mean working day and weekend day, and the busy hours of the cells")
+
+
+def uncertainty(ds: xr.Dataset, found: xr.Dataset, units: str, capacity: float | None) -> str:
+    """Cells by their level: median and band of the mean and of the highest value, with the capacity."""
+    with page_style():
+        figure, axes = new_figure(11.2, 3.0, 1, 2)
+        band, few = band_words(ds), ds.sizes["cell"] <= 8
+        noun = "station" if ds.attrs["kind"] == "stations" else "cell"
+        titles = {"mean": f"Mean of each {noun}", "peak": f"Highest value of each {noun}"}
+        for ax, (name, title) in zip(axes, titles.items(), strict=True):
+            order = np.argsort(found[f"{name}_p50"].values, kind="stable")
+            low, middle, high = (found[f"{name}_{q}"].values[order] for q in ("p05", "p50", "p95"))
+            rank = np.arange(1, len(order) + 1)
+            floor = max(float(middle.max()) * 1e-6, 1e-300)
+            low, middle, high = (np.maximum(v, floor) for v in (low, middle, high))
+            if few:
+                ax.vlines(rank, low, high, color=ACCENT, alpha=0.3, linewidth=9, label=band)
+                ax.plot(rank, middle, "o", color=ACCENT, markersize=5, label="median")
+                ax.set_xticks(rank, [plain_text(shortened(ds["cell_id"].values[i], 12)) for i in order])
+                ax.set_xlim(0.4, len(rank) + 0.6)
+                ax.set_ylim(low.min() / 2.5, high.max() * 1.5)
+            else:
+                ax.fill_between(rank, low, high, color=ACCENT, alpha=0.2, linewidth=0, label=band)
+                ax.plot(rank, middle, color=ACCENT, linewidth=1.4, label="median")
+                ax.set_xlim(1, len(rank))
+                ax.set_xlabel("quietest to busiest")
+            if capacity is not None and name == "peak":
+                ax.axhline(capacity, color=INK, linewidth=1.1, linestyle=(0, (4, 2)), label="capacity")
+            ax.set_yscale("log")
+            ax.yaxis.set_major_formatter(axis_number)
+            ax.yaxis.set_minor_formatter("")
+            ax.set_title(title)
+            ax.legend(loc="lower right", ncols=3, frameon=False, fontsize=8.5)
+        axes[0].set_ylabel(plain_text(shortened(units)))
+        return svg_text(figure, "Mean and highest value of every cell with the range of the members")
+
+
+def change_panels(before: NDArray[np.float64], after: NDArray[np.float64], units: str) -> list[Panel]:
+    """Mean levels before and after, and their difference; (cells,)."""
+    from matplotlib.colors import LinearSegmentedColormap, SymLogNorm
+
+    traffic = LinearSegmentedColormap.from_list("traffic", list(COLOURS))
+    twosided = LinearSegmentedColormap.from_list("difference", list(TWOSIDED))
+    norm = log_norm(np.concatenate([before, after]))
+    apart = after - before
+    most = float(np.abs(apart).max()) or 1.0
+    linear = most / 100
+    ticks = [-most, -most / 10, 0.0, most / 10, most]
+    return [
+        Panel(f"After - before, {shortened(units)}", apart, twosided, SymLogNorm(linear, vmin=-most, vmax=most),
+              (ticks, [f"{t:+.3g}" if t else "0" for t in ticks])),
+        _log_panel(f"Before, {shortened(units)}", before, traffic, norm),
+        _log_panel(f"After, {shortened(units)}", after, traffic, norm),
+    ]  # fmt: skip
+
+
+def change_weeks(ds: xr.Dataset, names: tuple[str, str], rows: list[int]) -> str:
+    """Typical weeks before and after, of all and of the cells that change most."""
+    hour = hour_of_week(ds)
+    old, new = (_members(ds, name) for name in names)
+    panels: dict[str, tuple[Any, Any]] = {"All together": (old.sum(1, dtype=np.float64), new.sum(1, dtype=np.float64))}
+    for row in rows:
+        panels[f"Changed most: {shortened(ds['cell_id'].values[row])}"] = (old[:, row], new[:, row])
+    with page_style():
+        figure, axes = new_figure(11.2, 2.5, 1, len(panels))
+        for ax, (title, (a, b)) in zip(axes, panels.items(), strict=True):
+            for values, colour, word in ((a, INK, "before"), (b, ACCENT, "after")):
+                ax.plot(typical_week(values, hour).mean(axis=0), color=colour, linewidth=1.3, label=word)
+            ax.set_xlim(0, WEEK_H)
+            ax.set_xticks(range(0, WEEK_H, 24), DAYS, ha="left")
+            ax.set_ylim(bottom=0)
+            ax.set_ylim(top=(ax.get_ylim()[1] or 1) * 1.15)
+            ax.yaxis.set_major_formatter(axis_number)
+            ax.set_title(plain_text(title))
+        top_legend(axes[0])
+        return svg_text(figure, "Typical weeks before and after the change")
+
+
+def _band(ax: Any, x: NDArray[Any], members: NDArray[np.float64]) -> None:
+    if len(members) > 1:
+        (a, b), word = member_band(len(members))
+        low, high = np.quantile(members, (a, b), axis=0)
+        ax.fill_between(x + 0.5, low, high, color=ACCENT, alpha=0.2, linewidth=0, label=word)
+    few = np.isfinite(members[0]).sum() < 3
+    ax.plot(x + 0.5, members.mean(axis=0), color=ACCENT, linewidth=1.4, marker="o" if few else None, markersize=3,
+            label="mean" if len(members) > 1 else None)  # fmt: skip
+
+
+def _members(ds: xr.Dataset, service: str) -> NDArray[np.float32]:
+    values: NDArray[np.float32] = ds[service].values
+    return values if values.ndim == 3 else values[None]
+
+
+def clock_changes(ds: xr.Dataset) -> bool:
+    """Whether the clocks change within the period."""
+    return len(np.unique(utc_offset_s(ds))) > 1

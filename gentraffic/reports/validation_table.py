@@ -1,0 +1,120 @@
+"""A Validation as numbers with intervals, for JSON and for a terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy.stats import t as student
+
+from gentraffic.forecasting.tstr import TRAININGS, Scores, Validation
+from gentraffic.reports.evaluation_table import number
+
+LEVEL = 0.95
+METRICS = ("mae", "rmse", "r2", "ssim")
+Interval = dict[str, float | None]
+
+
+def interval(values: list[float]) -> Interval:
+    """Mean over seeds with its 95% interval by Student's t; one seed has none, and nan is no number."""
+    known = np.array([v for v in values if np.isfinite(v)])
+    if not len(known):
+        return {"mean": None, "low": None, "high": None}
+    mean = float(known.mean())
+    if len(known) < 2:
+        return {"mean": mean, "low": None, "high": None}
+    half = float(student.ppf((1 + LEVEL) / 2, len(known) - 1) * known.std(ddof=1) / np.sqrt(len(known)))
+    return {"mean": mean, "low": mean - half, "high": mean + half}
+
+
+def gap_percent(ours: list[float], theirs: list[float]) -> Interval:
+    """How much larger `ours` is than `theirs`, in percent, seed by seed."""
+    return interval([100 * (a / b - 1) if b else float("nan") for a, b in zip(ours, theirs, strict=True)])
+
+
+def to_json(found: Validation) -> dict[str, Any]:
+    """forecasters -> service -> step -> `trtr_mae` ... `gap_percent`, `aug_gap_percent`; naive too; counts."""
+    m = found.material
+    out: dict[str, Any] = {
+        **m.counts, "services": dict(zip(m.services, m.units, strict=True)), "horizon": found.horizon,
+        "normalisation": "per cell: mean and spread of the steps before the validation part", "notes": list(m.notes),
+    }  # fmt: skip
+    steps = [(s, name, h) for s, name in enumerate(m.services) for h in range(found.horizon)]
+    out["forecasters"] = {
+        forecaster: _nested([(name, h, _row(trainings, s, h)) for s, name, h in steps])
+        for forecaster, trainings in found.scores.items()
+    }
+    out["naive"] = {
+        forecaster: None if scores is None else _nested([(name, h, _plain(scores, s, h)) for s, name, h in steps])
+        for forecaster, scores in found.naive.items()
+    }
+    return out | found.told
+
+
+def text(found: Validation) -> list[str]:
+    """Lines for a person: what was done, then a table per service and horizon step, the naive rows last."""
+    m, c = found.material, found.material.counts
+    few = "" if c["cells_train"] == c["cells_train_all"] else f" (of {c['cells_train_all']})"
+    lines = [
+        f"real       {c['cells_train']}{few} cells x {c['steps_train']} steps of {c['minutes']} min to train on",
+        f"synthetic  {c['cells_synthetic']} cells, {c['members_synthetic']} members",
+        f"test       {c['cells_test']} real cells, the last {c['steps_test']} steps; normalised per cell by what went "
+        "before",
+        *(f"note       {note}" for note in m.notes),
+    ]
+    for s, (service, units) in enumerate(zip(m.services, m.units, strict=True)):
+        for h in range(found.horizon):
+            lines += ["", f"{service} ({units}), {h + 1} step{'s' if h else ''} ahead"]
+            lines += _table(found, s, h)
+    return lines
+
+
+def _table(found: Validation, s: int, h: int) -> list[str]:
+    lines = [f"{'':<18}{'mae':>24}{'rmse':>24}  gap in mae"]
+    for forecaster, trainings in found.scores.items():
+        row = _row(trainings, s, h)
+        for training in TRAININGS:
+            cells = "".join(f"{_told(row[f'{training}_{metric}']):>24}" for metric in ("mae", "rmse"))
+            gap = {"trtr": None, "tstr": row["gap_percent"], "aug": row["aug_gap_percent"]}[training]
+            lines.append(f"{f'{forecaster} {training}':<18}{cells}  {_percent(gap)}".rstrip())
+    for forecaster, scores in found.naive.items():
+        if scores is None:
+            lines.append(f"{forecaster:<18}{'–':>24}{'–':>24}  the history before the test part is too short for it")
+        else:
+            plain = _plain(scores, s, h)
+            lines.append(f"{forecaster:<18}" + "".join(f"{number(plain[m] or 0.0):>24}" for m in ("mae", "rmse")))
+    return lines
+
+
+def _row(trainings: dict[str, list[Scores]], s: int, h: int) -> dict[str, Interval]:
+    by = {(t, metric): [float(x[metric][s, h]) for x in runs] for t, runs in trainings.items() for metric in METRICS}
+    row = {f"{t}_{metric}": interval(values) for (t, metric), values in by.items()}
+    row["gap_percent"] = gap_percent(by["tstr", "mae"], by["trtr", "mae"])
+    row["aug_gap_percent"] = gap_percent(by["aug", "mae"], by["trtr", "mae"])
+    return row
+
+
+def _plain(scores: Scores, s: int, h: int) -> dict[str, float | None]:
+    values = {metric: float(scores[metric][s, h]) for metric in METRICS}
+    return {metric: value if np.isfinite(value) else None for metric, value in values.items()}
+
+
+def _nested(rows: list[tuple[str, int, Any]]) -> dict[str, dict[str, Any]]:
+    out: dict[str, dict[str, Any]] = {}
+    for name, h, row in rows:
+        out.setdefault(name, {})[f"step_{h + 1}"] = row
+    return out
+
+
+def _told(value: Interval) -> str:
+    mean, low, high = value["mean"], value["low"], value["high"]
+    if mean is None:
+        return "–"
+    return number(mean) if low is None or high is None else f"{number(mean)} ±{number((high - low) / 2)}"
+
+
+def _percent(value: Interval | None) -> str:
+    if value is None or value["mean"] is None:
+        return ""
+    ends = "" if value["low"] is None else f" ({value['low']:+.1f} to {value['high']:+.1f})"
+    return f"{value['mean']:+.1f}%{ends}"

@@ -1,0 +1,1 @@
+"""Fitting the models: batches, loops that can be resumed, checkpoints, distillation."""

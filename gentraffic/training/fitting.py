@@ -1,0 +1,385 @@
+"""`gentraffic fit`: graphs, levels and the network of a sampler from measured traffic."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import time as clock
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gentraffic.errors import BadInput, WrongUse
+from gentraffic.generators.folder import Bundle, place_embedding, station_features, station_scale, time_embedding
+from gentraffic.generators.settings import PROFILE_STEPS
+from gentraffic.modelling.features import Places
+from gentraffic.modelling.levels import LevelModel, Measured, fit_levels
+from gentraffic.modelling.measured import CADENCES, Source
+from gentraffic.modelling.transform import FLOOR, Scaler, cosines, faded
+from gentraffic.modelling.weekly_profile import FEW_CELLS, ahead, fit_usual
+from gentraffic.training.processes import ALONE, Crew
+from gentraffic.training.residual_spectrum import fit_rest, know_rest
+from gentraffic.training.trainer import OWN_LEVEL, PLANS, Plan, Prepared, Trainer, batch_of, prepare, source_weights
+from graphs.graphmae import GraphMAE, pretrain
+from graphs.station import station_graph
+from graphs.temporal import temporal_graph
+from samplers import SAMPLERS, Denoiser, Sampler
+from samplers.stunet import SPREAD_KNOTS, hats
+
+PLACE_DIM = TIME_DIM = 32
+FEW_HOURS = 100.0  # what speaks for all networks where one has little to say
+DRIFT_PRIOR = 20  # cells
+PROFILE_KEEP = 0.85  # of the windows of a model that takes the past are told it
+INFLATE = 1.05  # on the residuals of levels: they were estimated from the same locations that chose the features
+
+
+@dataclass(frozen=True)
+class Design:
+    """What is built: a key of `samplers.SAMPLERS`; for STOUTER the parts that the paper's tables vary, and the size.
+
+    own_level: the network draws the level too, from the place alone, as the published generators do; else it draws the
+    week of a cell whose level `gentraffic.modelling.levels` drew.
+    """
+
+    sampler: str = "stouter"
+    channels: tuple[int, ...] = (32, 16)
+    hours_per_token: int = 6
+    width: int = 32
+    fusion: str = "concat"
+    prediction_type: str = "v_prediction"
+    temporal_layer: str = "gin"
+    station_layer: str = "gcn"
+    use_time: bool = True
+    use_place: bool = True
+    use_profile: bool = False
+    own_level: bool = False
+    use_spectrum: bool = True
+
+
+def plan_for(design: Design) -> Plan:
+    """How a design is trained unless one says otherwise."""
+    changes: dict[str, Any] = OWN_LEVEL.get(design.sampler, {}) if design.own_level else {}
+    return replace(PLANS[design.sampler], **changes)
+
+
+def fit_sampler(
+    sources: Sequence[Source],
+    *,
+    extra_places: Sequence[Places] = (),
+    held_out: Sequence[Source] = (),
+    design: Design | None = None,
+    plan: Plan | None = None,
+    checkpoint: Path | None = None,
+    on_step: Callable[[int, int, float], None] | None = None,
+    crew: Crew = ALONE,
+) -> tuple[Bundle, dict[str, Any]]:
+    """Fit everything and return the bundle (without provenance) and what is worth telling of the run.
+
+    sources: training cells. extra_places: contexts without traffic that the station graph also learns from. held_out:
+    sources of locations that decide when to stop. crew: the processes that train together; each gets the whole result.
+    Raises WrongUse when no source has a context, several processes are to train what draws at once, or the design
+    asks for what excludes itself.
+    """
+    design = design or Design()
+    if design.own_level and design.use_profile:
+        raise WrongUse("own_level does not go with use_profile: a past tells the level, so leave one of them out")
+    if crew.size > 1 and hasattr(SAMPLERS.get(design.sampler), "noise_size"):
+        raise WrongUse(f"{design.sampler} is trained by one process: start it without `accelerate launch`")
+    plan = plan or plan_for(design)
+    plan = replace(plan, profile_keep=plan.profile_keep or PROFILE_KEEP) if design.use_profile else plan
+    placed = [s for s in sources if s.places is not None]
+    if not placed:
+        raise WrongUse("no context holds the cells of the traffic: give the --context that belongs to it")
+    if len({s.network for s in placed}) < len(placed):
+        raise WrongUse("two traffic files name the same network: join them first, or change their `network` attribute")
+    began = clock.monotonic()
+    levels = fit_levels(
+        [_measured(s) for s in placed],
+        inflate=INFLATE,
+        places=design.use_place,
+    )
+    temporal, station = fit_graphs([*(s.places for s in placed if s.places is not None), *extra_places], levels, design)
+    if design.own_level:
+        sources, held_out = (
+            [s.over(levels.networks[s.network].mean_traffic if s.places else s.level.mean()) for s in side]
+            for side in (sources, held_out)
+        )
+    scaler = fit_scaler(sources, None if design.own_level else levels, design.own_level)
+    if design.use_profile:
+        usual = fit_usual(sources)
+        scaler = replace(scaler, drift=fit_drift(sources, usual.memory), usual=usual)
+    networks = tuple(s.network for s in sources)
+    if len(set(networks)) < len(networks):
+        raise WrongUse(f"networks must differ by name, these are {', '.join(networks)}")
+
+    def embed(source: Source) -> NDArray[np.float32]:
+        assert source.places is not None
+        return place_embedding(station, source.places, levels)[source.rows]
+
+    told_of = None if design.own_level else levels
+    prepared = prepare(sources, embed, told_of, networks, PLACE_DIM)
+    departures = profile_departures(prepared, time_embedding(temporal), scaler, plan)
+    torch.manual_seed(plan.seed)
+    cadences = tuple(k for k in CADENCES if any(k in s.cadences for s in sources))
+    model = build(design, len(networks), cadences, departures, fit_spectrum(sources, scaler))
+    trainer = Trainer(
+        model,
+        prepared,
+        prepare(held_out, embed, told_of, networks, PLACE_DIM) if held_out else [],
+        time_embedding(temporal),
+        scaler,
+        plan,
+        checkpoint,
+        fingerprint(sources, design),
+        crew,
+    )
+    with crew.sharing(model):
+        for step, loss in trainer.run():
+            if on_step is not None:
+                on_step(step, plan.steps, loss)
+    model = trainer.finish()
+    if isinstance(model, Denoiser):
+        know_rest(model, fit_rest(model, prepared, time_embedding(temporal), scaler, plan))
+    told = {
+        "processes": crew.size,
+        "machine": machine(),
+        "threads": torch.get_num_threads(),
+        "minutes": round((clock.monotonic() - began) / 60, 2),
+        "steps": trainer.step,
+        "best_step": trainer.best_step,
+        "validation": trainer.history,
+        "design": asdict(design),
+        "plan": asdict(plan),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        **({"recommended_steps": PROFILE_STEPS} if design.use_profile and isinstance(model, Denoiser) else {}),
+    }
+    return Bundle(model, temporal, station, scaler, levels, networks, sampler=design.sampler), told
+
+
+Table = tuple[tuple[float, ...], ...]
+
+
+def profile_departures(
+    prepared: Sequence[Prepared], time: Tensor, scaler: Scaler, plan: Plan
+) -> tuple[Table, Table] | tuple[float, float]:
+    """How far weeks depart from the profile that they are told, and to which side; 0.5 and 0 where none is told.
+
+    Standard deviations and means of no network (all together), then of each, at the values SPREAD_KNOTS of the profile:
+    on a logarithmic scale quiet hours depart several times further than busy ones, and networks differ by a factor of
+    three. A spread taken too wide lets the network invent departures, and a handful of cells may depart together: means
+    and the log of the mean square are shrunk towards those of all, as if FEW_CELLS of its cells had been like all.
+    """
+    sums = np.zeros((3, 1 + len(prepared), len(SPREAD_KNOTS)))  # of weights, departures, and their squares
+    cells = np.array([0, *(len(p.source.ratio) for p in prepared)], dtype=np.float64)
+    for p in prepared if plan.profile_keep else []:
+        for i in range(4):
+            x, condition, _ = batch_of([p], time, scaler, plan, i, noisy=False)
+            assert condition.profile is not None
+            mean, trust = condition.profile.unbind(1)
+            weight = hats(mean[trust > 0])  # (n, knots)
+            apart = (x - mean)[trust > 0]
+            sums[:, p.network] += (torch.stack([torch.ones_like(apart), apart, apart.square()]) @ weight).numpy()
+    if not sums[0].any():
+        return 0.5, 0.0
+    sums[:, 0] = cells @ sums
+    whole = (sums[:, 0] + FEW_HOURS * sums[:, 0].sum(-1, keepdims=True) / sums[0, 0].sum())[:, None]
+    whole = whole[1:] / (sums[0, 0] + FEW_HOURS)  # (2, 1, knots)
+    each = (sums[1:, 1:] + FEW_HOURS * whole) / (sums[0, 1:] + FEW_HOURS)
+    share = (cells / (cells + FEW_CELLS))[1:, None]
+    shift = np.concatenate([whole[0], share * each[0] + (1 - share) * whole[0]])
+    log = np.concatenate([np.log(whole[1]), share * np.log(each[1]) + (1 - share) * np.log(whole[1])])
+    spread = np.sqrt((np.exp(log) - shift**2).clip(0.05**2, 1.0))
+    return _table(spread), _table(shift)
+
+
+def _table(values: NDArray[np.float64]) -> Table:
+    return tuple(tuple(row) for row in values.round(4).tolist())
+
+
+def fit_spectrum(sources: Sequence[Source], scaler: Scaler) -> tuple[float, ...]:
+    """The power of the frequencies of a scaled week of hours (85,), each source weighing as in training."""
+    powers = []
+    for source in sources:
+        hours = source.ratio.reshape(*source.ratio.shape[:2], 24, source.per_hour).mean(axis=3)
+        weeks = [hours[:, day : day + 7].reshape(-1, 168) for day in range(hours.shape[1] - 6)]
+        waves = np.fft.rfft(scaler.forward(np.concatenate(weeks)), norm="ortho")
+        powers.append((np.abs(waves) ** 2).mean(axis=0))
+    return tuple(np.average(powers, axis=0, weights=source_weights(sources)).round(5).tolist())
+
+
+def build(
+    design: Design,
+    networks: int,
+    cadences: tuple[int, ...],
+    departures: Any = (0.5, 0.0),
+    spectrum: tuple[float, ...] | None = None,
+) -> Sampler:
+    """The untrained network of a design; departures: `profile_departures`; spectrum: `fit_spectrum`.
+
+    Raises WrongUse for another sampler."""
+    if design.sampler not in SAMPLERS:
+        raise WrongUse(f"no sampler {design.sampler!r}: choose one of {', '.join(SAMPLERS)}")
+    own: dict[str, Any] = {}
+    if design.sampler == "stouter":
+        by_spectrum = design.use_spectrum and not design.use_profile and design.prediction_type == "v_prediction"
+        own = {"channels": design.channels, "hours_per_token": design.hours_per_token, "fusion": design.fusion,
+               "spectrum": spectrum if by_spectrum else None,
+               "prediction_type": design.prediction_type,
+               "profile_spread": departures[0], "profile_shift": departures[1]}  # fmt: skip
+    make: Any = SAMPLERS[design.sampler]
+    model: Sampler = make(
+        place_dim=PLACE_DIM,
+        time_dim=TIME_DIM,
+        networks=networks,
+        width=design.width,
+        cadences=cadences,
+        use_time=design.use_time,
+        use_place=design.use_place,
+        use_profile=design.use_profile,
+        **own,
+    )
+    return model
+
+
+def machine() -> str:
+    """The processor and its cores, in words."""
+    name = platform.processor() or platform.machine()
+    listed = Path("/proc/cpuinfo")
+    if listed.is_file():
+        found = [line.split(":", 1)[1].strip() for line in listed.read_text().splitlines() if "model name" in line]
+        name = found[0] if found else name
+    return f"{name}, {os.cpu_count()} cores"
+
+
+def fit_graphs(
+    places: Sequence[Places], levels: LevelModel | None, design: Design, steps: int = 400
+) -> tuple[GraphMAE, GraphMAE]:
+    """Pre-train the temporal and the station graph (STOUTER section 4): two GraphMAE models."""
+    torch.manual_seed(0)
+    temporal = GraphMAE(168, TIME_DIM, encoder_layer=design.temporal_layer, decoder_layer=design.temporal_layer)
+    for _ in pretrain(temporal, [temporal_graph()], steps=steps, learning_rate=3e-3, seed=0):
+        pass
+    station = GraphMAE(
+        8,
+        PLACE_DIM,
+        encoder_layer=design.station_layer,
+        decoder_layer=design.station_layer,
+        residual=True,
+        normalise=design.station_layer == "gin",
+    )
+    scaled = [(p, station_features(p, station_scale(p, levels))) for p in places if len(p.poi_count) > 1]
+    graphs = [station_graph(p.xy_m, features) for p, features in scaled]
+    for _ in pretrain(station, graphs, steps=steps, learning_rate=3e-3, seed=0):
+        pass
+    return temporal.eval(), station.eval()
+
+
+def fit_scaler(sources: Sequence[Source], levels: LevelModel | None = None, own_level: bool = False) -> Scaler:
+    """Mean and spread of log(ratio + FLOOR) at one hour, and of what moves within it, each source weighing as in
+    training. levels: the standard of each cell's level, where it is told."""
+    means, squares = [], []
+    for source in sources:
+        hours = source.ratio.reshape(*source.ratio.shape[:2], 24, source.per_hour).mean(axis=3, dtype=np.float64)
+        logs = np.log(hours + FLOOR)
+        means.append(logs.mean())
+        squares.append((logs**2).mean())
+    weights = source_weights(sources)
+    mean = float(np.dot(weights, means))
+    spread = float(np.sqrt(np.dot(weights, squares) - mean**2))
+    detail, fade = _detail(sources, spread, levels)
+    return Scaler(mean=mean, spread=spread, detail=detail, fade=fade, own_level=own_level)
+
+
+def fit_drift(sources: Sequence[Source], memory: float = 0.0) -> dict[str, float]:
+    """How far a week's mean is from what the days before it told: `Scaler.drift`, {} where no cell has two weeks.
+
+    Root mean squares of logs. Cells of a network drift together, so a network counts as few cells: its square is
+    shrunk towards the mean of all networks as if that were DRIFT_PRIOR cells more.
+    """
+    squares, cells = {}, {}
+    for source in sources:
+        count = source.ratio.shape[1]
+        if count < 14:
+            continue
+        apart = ahead(source, memory, range(count - 7, 6, -7))
+        squares[source.network], cells[source.network] = float(np.mean(np.square(apart))), len(source.ratio)
+    if not squares:
+        return {}
+    whole = float(np.mean(list(squares.values())))
+    shrunk = {k: (n * squares[k] + DRIFT_PRIOR * whole) / (n + DRIFT_PRIOR) for k, n in cells.items()}
+    return {name: round(float(np.sqrt(square)), 4) for name, square in {"": whole, **shrunk}.items()}
+
+
+def _detail(
+    sources: Sequence[Source], spread: float, levels: LevelModel | None
+) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """`Scaler.detail` and `Scaler.fade`, over the sources that can tell.
+
+    fade are the slopes of the log of the mean square within the hours of a cell that are alike, by weighted least
+    squares about the means of each source.
+    """
+    detail, fade = {}, {}
+    for k in CADENCES[1:]:
+        able = [s for s in sources if k in s.cadences]
+        if not able:
+            continue
+        share, parts, normal = source_weights(able), [], np.zeros((2, 3))
+        for weight, source in zip(share, able, strict=True):
+            steps = source.ratio.reshape(len(source.ratio), -1, k, source.per_hour // k).mean(axis=3, dtype=np.float64)
+            coefficients = cosines(np.log(steps + FLOOR))  # (cells, hours, k)
+            z, h = faded(standard_level(source, levels), coefficients[..., 0])
+            squares = (coefficients[..., 1:] / spread) ** 2
+            parts.append((z[:, None], h, squares))
+            alike = (np.arange(len(z))[:, None] * 9 + np.floor(4 * h).astype(np.int64) + 6).ravel()  # quarters of a log
+            count = np.maximum(np.bincount(alike), 1e-9)
+            means = [np.bincount(alike, v.ravel()) / count for v in (z[:, None] + 0 * h, h, squares.mean(axis=2))]
+            table = np.stack([means[0], means[1], np.log(means[2] + 1e-4) / 2])
+            table -= np.average(table, axis=1, weights=count)[:, None]
+            normal += weight * (table[:2] * count) @ table.T / count.sum()
+        by = -np.linalg.lstsq(normal[:, :2], normal[:, 2], rcond=1e-6)[0]
+        fade[str(k)] = by.round(4).tolist()
+        ones = [(sq * np.exp(2 * (by[0] * z + by[1] * h))[..., None]).mean(axis=(0, 1)) for z, h, sq in parts]
+        detail[str(k)] = np.sqrt(np.average(ones, axis=0, weights=share)).tolist()
+    return detail, fade
+
+
+def standard_level(source: Source, levels: LevelModel | None) -> NDArray[np.float64]:
+    """The standardised log level of each cell, (cells,); zeros where none is told."""
+    if source.places is None or levels is None:
+        return np.zeros(len(source.ratio))
+    part = levels.networks[source.network]
+    return (np.log(source.level) - part.mean) / part.spread
+
+
+def fingerprint(sources: Sequence[Source], design: Design) -> str:
+    """What a checkpoint belongs to: a hash of the training data and of the design."""
+    digest = hashlib.sha256(json.dumps(asdict(design), sort_keys=True).encode())
+    for source in sources:
+        digest.update(source.network.encode() + source.ratio.tobytes() + source.level.tobytes())
+        if source.places is not None:
+            digest.update(source.places.counts.tobytes() + source.places.xy_m.tobytes())
+    return digest.hexdigest()
+
+
+def split_source(source: Source, folds: int, fold: int, seed: int) -> tuple[Source, Source]:
+    """A source without and with the locations of one fold. Raises BadInput for fewer locations than folds."""
+    from gentraffic.dataset.splits import p1_folds
+
+    if len(np.unique(source.location)) < folds:
+        raise BadInput(f"{source.network}: fewer than {folds} locations, so none can be held out")
+    keep, held = p1_folds(source.location, folds, seed)[fold]
+    return source.only(keep), source.only(held)
+
+
+def _measured(source: Source) -> Measured:
+    assert source.places is not None
+    counts, around = source.places.counts[source.rows], source.places.around[source.rows]
+    return Measured(source.network, counts, around, source.level, source.location)

@@ -1,0 +1,190 @@
+"""`gentraffic fit fomo` and `gentraffic finetune fomo`: from regions to a bundle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time as clock
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gentraffic.errors import WrongUse
+from gentraffic.generators.fomo.data import CADENCES, POI_DIM, Region, placed
+from gentraffic.generators.fomo.folder import FoMoBundle
+from gentraffic.generators.fomo.scale import FoMoScale, fit_scale_of
+from gentraffic.modelling.levels import LevelModel, fit_levels
+from gentraffic.modelling.measured import Source
+from gentraffic.training.fitting import INFLATE, _measured, machine
+from gentraffic.training.fomo_trainer import FoMoPlan, FoMoTrainer
+from gentraffic.training.processes import ALONE, Crew
+from samplers.fomo import SIZES, FoMo
+
+Measured = Sequence[tuple[Source, Region]]
+OnStep = Callable[[int, int, float], None]
+
+
+@dataclass(frozen=True)
+class FoMoDesign:
+    """What is built. size: a key of `samplers.fomo.SIZES`. token: cells, cells, steps per token (FoMo eq. 4)."""
+
+    size: str = "1m"
+    token: tuple[int, int, int] = (1, 1, 16)
+    prediction_type: str = "v_prediction"
+    dropout: float = 0.0
+
+
+def fit_fomo(
+    data: Measured,
+    *,
+    design: FoMoDesign | None = None,
+    plan: FoMoPlan | None = None,
+    checkpoint: Path | None = None,
+    on_step: OnStep | None = None,
+    crew: Crew = ALONE,
+) -> tuple[FoMoBundle, dict[str, Any]]:
+    """Pre-train on all masks and all regions. Returns the bundle, without provenance, and what is worth telling.
+
+    crew: the processes that train together; each gets the whole result.
+    Raises WrongUse for two regions of one name or a size that does not exist, BadInput for series that are too short.
+    """
+    design, plan = design or FoMoDesign(), plan or FoMoPlan()
+    if design.size not in SIZES:
+        raise WrongUse(f"--size {design.size}: choose one of {', '.join(SIZES)}")
+    names = [region.network for _, region in data]
+    if len(set(names)) < len(names):
+        raise WrongUse(f"networks must differ by name, these are {', '.join(names)}")
+    levels = _levels(data)
+    regions = [placed(region, source, levels) for source, region in data]
+    scale = fit_scale_of(regions)
+    torch.manual_seed(plan.seed)
+    model = FoMo(
+        **SIZES[design.size],
+        token=design.token,
+        poi_dim=POI_DIM,
+        networks=len(regions),
+        cadences=CADENCES,
+        dropout=design.dropout,
+        prediction_type=design.prediction_type,
+    )
+    trainer = FoMoTrainer(model, regions, scale, plan, checkpoint, fingerprint(regions, asdict(design)), crew)
+    told = {"design": asdict(design), **_run(trainer, on_step)}
+    return FoMoBundle(trainer.finish(), scale, levels), told
+
+
+def finetune_fomo(
+    bundle: FoMoBundle,
+    data: Measured,
+    *,
+    plan: FoMoPlan,
+    checkpoint: Path | None = None,
+    on_step: OnStep | None = None,
+) -> tuple[FoMoBundle, dict[str, Any]]:
+    """Align a pre-trained FoMo with the context of its own or of further regions (FoMo section 3.4).
+
+    A region that the model does not know becomes a network of its own: an index that starts as that of no network, its
+    usual week, its traffic per user and its level model. With plan.frozen only adaLN, the context modules and the
+    decoder are trained.
+    """
+    new = [pair for pair in data if pair[1].network not in bundle.networks]
+    bundle = _grown(bundle, new) if new else bundle
+    regions = [placed(region, source, bundle.levels) for source, region in data]
+    trainer = FoMoTrainer(bundle.model, regions, bundle.scale, plan, checkpoint, fingerprint(regions, bundle.sha256))
+    told = _run(trainer, on_step)
+    return replace(bundle, model=trainer.finish()), told
+
+
+def few(pair: tuple[Source, Region], share: float, seed: int) -> tuple[Source, Region]:
+    """A share of the blocks of a region, one at least: what a few-shot run may see. Raises WrongUse for a share <= 0.
+
+    Blocks are those that cover the region; those of one location count as one, so that the rest is unseen ground.
+    """
+    if not 0 < share <= 1:
+        raise WrongUse(f"--few {share:.0%}: give more than 0% and at most 100%")
+    source, region = pair
+    places = np.unique(region.location)
+    count = max(1, round(share * len(places)))
+    chosen = np.random.default_rng((seed, len(places))).permutation(places)[:count]
+    keep = np.flatnonzero(np.isin(region.location, chosen))
+    return source.only(keep), region.only(keep)
+
+
+def fingerprint(regions: Sequence[Region], design: Any) -> str:
+    """What a checkpoint belongs to: a hash of the training data and of the design."""
+    digest = hashlib.sha256(json.dumps(design, sort_keys=True, default=list).encode())
+    for region in regions:
+        digest.update(region.network.encode() + region.values.tobytes() + region.blocks.tobytes())
+        for part in (region.users, region.poi):
+            digest.update(b"none" if part is None else part.tobytes())
+    return digest.hexdigest()
+
+
+def parse_share(text: str) -> float:
+    """`5%` or `0.05` as a number. Raises WrongUse."""
+    try:
+        return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        raise WrongUse(f"--few {text}: give a share such as 5%") from None
+
+
+def _run(trainer: FoMoTrainer, on_step: OnStep | None) -> dict[str, Any]:
+    began = clock.monotonic()
+    with trainer.crew.sharing(trainer.model):
+        for step, loss in trainer.run():
+            if on_step is not None:
+                on_step(step, trainer.plan.steps, loss)
+    return {
+        "processes": trainer.crew.size,
+        "machine": machine(),
+        "threads": torch.get_num_threads(),
+        "minutes": round((clock.monotonic() - began) / 60, 2),
+        "steps": trainer.step,
+        "loss": trainer.history,
+        "plan": asdict(trainer.plan),
+        "parameters": sum(p.numel() for p in trainer.model.parameters()),
+        "trained_parameters": sum(p.numel() for p in trainer.trained),
+    }
+
+
+def _levels(data: Measured) -> LevelModel:
+    with_places = [source for source, _ in data if source.places is not None]
+    return fit_levels([_measured(s) for s in with_places], inflate=INFLATE) if with_places else LevelModel({})
+
+
+def _grown(bundle: FoMoBundle, new: Measured) -> FoMoBundle:
+    """The bundle with an index, a usual week and a level model for further regions."""
+    known, added = bundle.levels, _levels(new)
+    levels = replace(known, networks={**known.networks, **added.networks})
+    theirs = fit_scale_of([region for _, region in new])
+    old = bundle.scale
+    scale = FoMoScale(
+        old.mean,
+        old.spread,
+        np.concatenate([old.week, theirs.week[1:]]),
+        np.concatenate([old.per_user, theirs.per_user[1:]]),
+        (*old.networks, *theirs.networks),
+    )
+    config = {key: value for key, value in bundle.model.config.items() if not key.startswith("_")}
+    model = FoMo(**{**config, "networks": len(scale.networks)})
+    weights = bundle.model.state_dict()
+    rows = weights["of_network.weight"]
+    weights["of_network.weight"] = torch.cat([rows, rows[:1].expand(len(new), -1)])
+    model.load_state_dict(weights)
+    return replace(bundle, model=model, scale=scale, levels=levels)
+
+
+def split(pair: tuple[Source, Region], folds: int, fold: int, seed: int) -> tuple[Any, Any]:
+    """((source, region) to train on, the same held out), by location. Raises WrongUse for too few locations."""
+    from gentraffic.dataset.splits import p1_folds
+
+    keep, held = p1_folds(pair[0].location, folds, seed)[fold]
+
+    def part(cells: NDArray[np.intp]) -> tuple[Source, Region]:
+        return pair[0].only(cells), pair[1].only(cells)
+
+    return part(keep), part(held)

@@ -1,0 +1,316 @@
+"""Pre-training and fine-tuning FoMo: one loop that can be killed at any step and gives the same bits when run again.
+
+Everything random in step n is drawn from a stream keyed by (seed, n), so a checkpoint needs no generator states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gentraffic.errors import BadInput
+from gentraffic.generators.fomo.data import CADENCES, POI_DIM, SIDE, Region, cadences_of
+from gentraffic.generators.fomo.scale import FoMoScale, Told, echo_of, refer, scene_of
+from gentraffic.training.checkpoint import finite, moments, numbered, put_moments, resume, save_checkpoint
+from gentraffic.training.processes import ALONE, Crew
+from samplers.fomo import FoMo, Scene
+from samplers.masks import MASKS, known_tokens, values_known
+
+WINDOW = 64  # steps (FoMo section 4.2)
+NATIVE = 0.65  # of the windows are at the region's own cadence
+PAST = 0.25  # of the forecasting windows come with the days before them, as a history that is longer than a window
+PAST_DAYS = 7
+
+
+@dataclass(frozen=True)
+class FoMoPlan:
+    """What is trained for how long, and what each window suffers so that one model serves every task.
+
+    masks: how often each of `samplers.masks.MASKS` is drawn. users_keep, poi_keep, level_keep, network_keep: how often
+    each part of the context is told. poi_noise, level_noise: standard deviation of noise on the POI features and on the
+    standardised level, so that no single place can be recognised by them. contrast: weight of the negatives of eq. 16,
+    0 for none.
+    """
+
+    steps: int = 2000
+    batch: int = 32
+    learning_rate: float = 1e-3
+    warmup: int = 100
+    weight_decay: float = 0.02
+    ema: float = 0.997
+    masks: tuple[float, float, float, float] = (0.25, 0.2, 0.35, 0.2)
+    users_keep: float = 0.5
+    poi_keep: float = 0.7
+    poi_noise: float = 0.5
+    level_keep: float = 0.9
+    level_noise: float = 0.3
+    network_keep: float = 0.75
+    contrast: float = 0.0
+    negatives: int = 1
+    frozen: bool = False
+    check_every: int = 100
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Windows of one step. x: (B, H, W, T) clean, nan where nothing exists. where: (B, 3) region, block, first hour."""
+
+    x: Tensor
+    scene: Scene
+    where: NDArray[np.int64]
+
+
+def region_weights(regions: Sequence[Region]) -> NDArray[np.float64]:
+    """How often each region is drawn from: the root of its locations."""
+    root = np.sqrt([max(len(np.unique(r.location)), 1) for r in regions])
+    out: NDArray[np.float64] = root / root.sum()
+    return out
+
+
+def ladder(region: Region) -> list[Region]:
+    """The region at every cadence at which it fills a window, its own first. Raises BadInput where there is none."""
+    found = [r for r in cadences_of(region) if r.values.shape[1] >= WINDOW]
+    if not found:
+        raise BadInput(
+            f"{region.network}: {region.values.shape[1]} steps of {region.minutes} min; FoMo learns from windows of "
+            f"{WINDOW} steps at {', '.join(map(str, CADENCES))} min: give a longer series or resample it"
+        )
+    return found
+
+
+def batch_of(ladders: Sequence[Sequence[Region]], scale: FoMoScale, plan: FoMoPlan, step: int, token: int) -> Batch:
+    """The windows of one step, each with a mask, a cadence and a context of its own. ladders: see `ladder`."""
+    rng = np.random.default_rng((plan.seed, step))
+    weights = region_weights([able[0] for able in ladders])
+    told: list[Told] = []
+    truth, where = [], []
+    while len(told) < plan.batch:
+        which = int(rng.choice(len(ladders), p=weights))
+        able = ladders[which]
+        region = able[0] if rng.random() < NATIVE else able[int(rng.integers(len(able)))]
+        block = int(rng.integers(len(region.blocks)))
+        start = int(rng.integers(region.values.shape[1] - WINDOW + 1))
+        named = rng.random() < plan.network_keep
+        whole = _suffer(window(region, scale, block, start, named=named), plan, rng)
+        cells = region.blocks[block].ravel() >= 0
+        kind = MASKS[int(rng.choice(len(MASKS), p=plan.masks))]
+        known = np.zeros((SIDE * SIDE, WINDOW // token), dtype=bool)
+        known[cells] = known_tokens(kind, whole.xy_m[0].reshape(-1, 2)[cells], WINDOW // token, rng)
+        past = None
+        if kind in ("short", "long") and rng.random() < PAST:
+            first = max(0, start - PAST_DAYS * 1440 // region.minutes)
+            past = region.values[region.blocks[block][region.blocks[block] >= 0], first:start]
+        told.append(masked(whole, values_known(known, token).reshape(SIDE, SIDE, WINDOW), scale, region.spread, past))
+        truth.append(whole.values)
+        where.append((which, block, int(start * region.minutes // 60)))
+    shown = stack(told)
+    ratio = np.nan_to_num(np.concatenate(truth)) / np.nan_to_num(shown.reference, nan=1.0)[..., None]
+    x = scale.forward(ratio, scale.usual(shown.network, shown.hour)[:, None, None])
+    x = np.where(shown.exists, x, np.nan).astype(np.float32)
+    return Batch(torch.from_numpy(x), scene_of(shown, scale), np.array(where))
+
+
+def masked(
+    window: Told, known: NDArray[np.bool_], scale: FoMoScale, spread: float, past: NDArray[np.float32] | None = None
+) -> Told:
+    """One window (B = 1) with a mask (H, W, T) put over it: everything in it follows from the known part alone.
+
+    spread: of log levels, by which the window's z is standardised. past: (cells of the block, steps) what came just
+    before the window, where that is told.
+    """
+    shown = np.where(known[None] & window.exists, window.values, np.nan)
+    cells = window.exists.any(-1)
+    reference, per_user = np.full(cells.shape, np.nan), np.full(cells.shape, np.nan)
+    by_users = np.zeros(cells.shape, dtype=bool)
+    reference[cells], per_user[cells], by_users[cells] = refer(
+        shown[cells],
+        window.users[cells],
+        scale.usual(window.network, window.hour)[0],
+        float(scale.per_user[window.network[0]]),
+        window.reference[cells],
+    )
+    per_day = 1440 // int(window.minutes[0])
+    before = np.empty((int(cells.sum()), 0)) if past is None else past
+    hour = window.hour[0, 0] + np.arange(-before.shape[1], window.hour.shape[1]) * 24 / per_day
+    usual = scale.usual(window.network, hour[None] % 168)[0]
+    echo = np.full_like(window.values, np.nan)
+    echo[cells] = echo_of(np.concatenate([before, shown[cells]], axis=1), usual, per_day)[:, before.shape[1] :]
+    return replace(
+        window,
+        values=shown.astype(np.float32),
+        echo=echo,
+        reference=reference,
+        per_user=per_user,
+        z=np.where(by_users, np.nan, window.z + np.log(reference / window.reference) / spread),
+    )
+
+
+def window(
+    region: Region, scale: FoMoScale, block: int, start: int, steps: int = WINDOW, *, named: bool = True
+) -> Told:
+    """All that is known of one block of a region over `steps` steps (B = 1); `reference` is the cell's mean traffic.
+
+    named: whether the network is told; without it, recording gaps are filled, which no other place must inherit.
+    """
+    cells = region.blocks[block]
+    there = cells >= 0
+    at = np.where(there, cells, 0)
+    span = slice(start, start + steps)
+
+    def blank(values: NDArray[Any]) -> NDArray[Any]:
+        filled = values[at]
+        return np.where(there.reshape(there.shape + (1,) * (filled.ndim - 2)), filled, np.nan)[None]
+
+    shape = (1, SIDE, SIDE, steps)
+    return Told(
+        values=blank((region.values if named else region.clean)[:, span]),
+        users=np.full(shape, np.nan, np.float32) if region.users is None else blank(region.users[:, span]),
+        echo=np.full(shape, np.nan, np.float32),
+        exists=np.broadcast_to(there[None, ..., None], shape).copy(),
+        hour=region.hour[span][None],
+        minutes=np.array([region.minutes]),
+        network=np.array([scale.number(region.network) if named else 0]),
+        xy_m=blank(region.xy_m),
+        poi=np.full((1, SIDE, SIDE, POI_DIM), np.nan, np.float32) if region.poi is None else blank(region.poi),
+        z=blank(region.z),
+        reference=blank(region.level),
+        per_user=np.full((1, SIDE, SIDE), np.nan),
+    )
+
+
+def stack(told: Sequence[Told]) -> Told:
+    """Several batches as one."""
+    return Told(**{f.name: np.concatenate([getattr(t, f.name) for t in told]) for f in fields(Told)})
+
+
+def _suffer(one: Told, plan: FoMoPlan, rng: np.random.Generator) -> Told:
+    """Parts of the context withheld or blurred, and the block mirrored."""
+    poi = one.poi
+    if rng.random() >= plan.poi_keep:
+        poi = np.full_like(poi, np.nan)
+    elif plan.poi_noise:
+        poi = poi + plan.poi_noise * rng.standard_normal(poi.shape).astype(np.float32)
+    users = one.users if rng.random() < plan.users_keep else np.full_like(one.users, np.nan)
+    mirror = rng.choice([-1.0, 1.0], 2)
+    kept = rng.random() < plan.level_keep
+    z = one.z + (plan.level_noise * rng.standard_normal(one.z.shape) if kept else np.nan)
+    return replace(one, poi=poi, users=users, z=z, xy_m=one.xy_m * mirror)
+
+
+def others(where: NDArray[np.int64], negatives: int, rng: np.random.Generator) -> Tensor:
+    """For each window (B, 3: region, block, first hour) the indices of other space-time blocks, -1 for none: (B, N).
+
+    Windows of the same block count as other when their first hours are a day or more apart.
+    """
+    count = len(where)
+    out = np.full((count, negatives), -1)
+    for i in range(count):
+        same = (where[:, :2] == where[i, :2]).all(1) & (np.abs(where[:, 2] - where[i, 2]) < 24)
+        allowed = np.flatnonzero(~same)
+        take = min(negatives, len(allowed))
+        out[i, :take] = rng.choice(allowed, take, replace=False)
+    return torch.from_numpy(out)
+
+
+class FoMoTrainer:
+    """The state of a run; `run` is an iterator of the steps done. Weights are averaged over steps (EMA)."""
+
+    def __init__(
+        self,
+        model: FoMo,
+        regions: Sequence[Region],
+        scale: FoMoScale,
+        plan: FoMoPlan,
+        checkpoint: Path | None = None,
+        fingerprint: str = "",
+        crew: Crew = ALONE,
+    ) -> None:
+        self.model, self.scale, self.plan = model, scale, plan
+        self.ladders = [ladder(region) for region in regions]
+        self.checkpoint, self.fingerprint, self.crew = checkpoint, fingerprint, crew
+        if plan.frozen:
+            model.freeze()
+        self.trained = [p for p in model.parameters() if p.requires_grad]
+        self.optimiser = torch.optim.AdamW(
+            self.trained, lr=plan.learning_rate, weight_decay=plan.weight_decay, betas=(0.9, 0.99)
+        )
+        self.average = [p.detach().clone() for p in self.trained]
+        self.step = 0
+        self.history: list[tuple[int, float]] = []
+        self._recent: list[float] = []
+
+    def run(self) -> Iterator[tuple[int, float]]:
+        """Train until the plan is done: (step, loss) after each step."""
+        if self.checkpoint is not None and self.checkpoint.exists():
+            self._load(self.checkpoint)
+        self.crew.agree(f"{self._identity()} {self.step}")
+        while self.step < self.plan.steps:
+            loss = finite(self._one_step(), self.step + 1)
+            self.step += 1
+            self._recent.append(loss)
+            if self.step % self.plan.check_every == 0 or self.step == self.plan.steps:
+                self.history.append((self.step, round(float(np.mean(self._recent)), 5)))
+                self._recent = []
+                if self.checkpoint is not None and self.crew.first:
+                    self._save(self.checkpoint)
+            yield self.step, loss
+
+    def finish(self) -> FoMo:
+        """The averaged weights in the model, ready to draw."""
+        with torch.no_grad():
+            for p, mean in zip(self.trained, self.average, strict=True):
+                p.copy_(mean)
+        self.model.requires_grad_(True)
+        self.model.eval()
+        return self.model
+
+    def _one_step(self) -> float:
+        plan, model = self.plan, self.model
+        model.train()
+        batch = batch_of(self.ladders, self.scale, plan, self.step, model.token[2])
+        generator = torch.Generator().manual_seed(plan.seed * 1_000_003 + self.step)
+        ramp = min(1.0, (self.step + 1) / plan.warmup)
+        for group in self.optimiser.param_groups:
+            group["lr"] = plan.learning_rate * ramp * 0.5 * (1 + np.cos(np.pi * self.step / plan.steps))
+        if plan.contrast:
+            rng = np.random.default_rng((plan.seed, self.step, 1))
+            rivals = others(batch.where, plan.negatives, rng)
+            loss = model.contrastive_loss(batch.x, batch.scene, rivals, generator, weight=plan.contrast)
+        else:
+            loss = model.loss(batch.x, batch.scene, generator)
+        self.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        for p, slope in zip(self.trained, self.crew.add([p.grad for p in self.trained]), strict=True):
+            p.grad = slope
+        torch.nn.utils.clip_grad_norm_(self.trained, 1.0)
+        self.optimiser.step()
+        decay = min(plan.ema, (self.step + 1) / (self.step + 10))
+        with torch.no_grad():
+            for mean, now in zip(self.average, self.trained, strict=True):
+                mean.lerp_(now, 1 - decay)
+        return float(loss.detach())
+
+    def _identity(self) -> dict[str, Any]:
+        return {"plan": asdict(self.plan), "fingerprint": self.fingerprint}
+
+    def _save(self, path: Path) -> None:
+        tensors = numbered(weight=self.trained, average=self.average) | moments(self.optimiser, self.trained)
+        save_checkpoint(path, self._identity() | {"step": self.step, "history": self.history}, tensors)
+
+    def _load(self, path: Path) -> None:
+        note, tensors = resume(path, self._identity())
+        with torch.no_grad():
+            for i, p in enumerate(self.trained):
+                p.copy_(tensors[f"weight.{i}"])
+        self.average = [tensors[f"average.{i}"] for i in range(len(self.trained))]
+        put_moments(self.optimiser, self.trained, tensors)
+        self.step = int(note["step"])
+        self.history = [(int(step), float(score)) for step, score in note["history"]]
