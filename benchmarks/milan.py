@@ -17,7 +17,7 @@ from scipy.stats import spearmanr
 
 from gentraffic.dataset.calendar import make_calendar
 from gentraffic.generators.folder import load_bundle
-from gentraffic.generators.weekly import Recipe, draw_traffic
+from gentraffic.generators.weekly import Settings, draw_traffic
 from gentraffic.io.files import read_context, read_traffic
 from gentraffic.io.importers.public_sets import MILAN_CELLS, read_milan_5x5
 from gentraffic.modelling.features import read_places, smooth_density
@@ -40,7 +40,7 @@ def main() -> None:
     rows = np.searchsorted(context["cell_id"].values, MILAN_CELLS)
     print("| context | 25 measured cells | LTE density, 10,000 cells | measured map |\n|---|---|---|---|")
     for name, place in (("POIs and sites", context), ("POIs only", context.drop_vars("stations"))):
-        drawn = draw_traffic(bundle, place, calendar, Recipe(members=args.members))
+        drawn = draw_traffic(bundle, place, calendar, Settings(members=args.members))
         level = drawn.mean(axis=(0, 2), dtype=np.float64)
         found = [f"{spearmanr(level[rows], measured).statistic:.2f}"]
         found.append("(known to it)" if "stations" in place else f"{spearmanr(level, lte).statistic:.3f}")

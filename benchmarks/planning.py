@@ -33,10 +33,10 @@ from numpy.typing import NDArray
 from gentraffic.dataset.calendar import make_calendar
 from gentraffic.dataset.schema import local_time
 from gentraffic.evaluation.holdout import model_row, week_of
-from gentraffic.generators.fomo.drawing import Field, draw_field
+from gentraffic.generators.fomo.drawing import FoMoTask, draw_field
 from gentraffic.generators.fomo.folder import FoMoBundle
-from gentraffic.generators.fomo.observations import HISTORY_HOURS, Given, context_of, draw_unmeasured
-from gentraffic.generators.settings import FOMO, Recipe
+from gentraffic.generators.fomo.observations import HISTORY_HOURS, Observations, context_of, draw_unmeasured
+from gentraffic.generators.settings import FOMO, Settings
 from gentraffic.io.importers.public_sets import read_milan_5x5
 from gentraffic.planning.deploy import Ground, coverage, plan_deploy
 from gentraffic.planning.resource_blocks import Radio, plan_prb, prb_outcome
@@ -196,7 +196,7 @@ def milan_hours(ds: Any) -> Floats:
 
 
 def continued(
-    bundle: FoMoBundle, context: Any, rows: NDArray[np.int64], series: Floats, first: int, recipe: Recipe
+    bundle: FoMoBundle, context: Any, rows: NDArray[np.int64], series: Floats, first: int, recipe: Settings
 ) -> Forecasts:
     """What FoMo says of the hours that follow those of KNOWN, as `sample --history` draws it.
 
@@ -210,7 +210,7 @@ def continued(
             values = np.full((context.sizes["cell"], given + hours), np.nan, dtype=np.float32)
             values[rows, :given] = series[:, at - given : at]
             hour = (first + np.arange(at - given, at + hours)) % 168.0
-            field = Field(context, values, np.full_like(values, np.nan), hour, 60, given)
+            field = FoMoTask(context, values, np.full_like(values, np.nan), hour, 60, given)
             out[name] = draw_field(bundle, field, recipe, cells=rows.tolist()).astype(np.float64)
         return out
 
@@ -218,7 +218,7 @@ def continued(
 
 
 def fomo_rows(
-    bundle: FoMoBundle, recipe: Recipe, context: Any, held: Any, users: Floats, done: Rows, fold: int, limit_s: float
+    bundle: FoMoBundle, recipe: Settings, context: Any, held: Any, users: Floats, done: Rows, fold: int, limit_s: float
 ) -> None:
     """The three decisions for the held-out cells of one city and fold, from FoMo."""
     real, city = week_of(held), held.network
@@ -235,10 +235,10 @@ def fomo_rows(
     deploy(done, city, fold, held, days, mean_day_of(users))
 
 
-def fomo_milan_rows(bundle: FoMoBundle, recipe: Recipe, ds: Any, done: Rows, limit_s: float) -> None:
+def fomo_milan_rows(bundle: FoMoBundle, recipe: Settings, ds: Any, done: Rows, limit_s: float) -> None:
     """sleep and prb of Milan, which the bundle must not have seen, from FoMo."""
     hourly, start = milan_hours(ds), local_time(ds)[0]
-    context = context_of(Given(ds, None, None, "internet"))
+    context = context_of(Observations(ds, None, None, "internet"))
     plans = continued(bundle, context, np.arange(25), hourly, start.day_of_week * 24 + start.hour, recipe)
     operate(done, MILAN, 0, hourly, MILAN_WHEN, plans, limit_s)
 

@@ -36,7 +36,7 @@ TRAINED_IN_FINE_TUNING = ("ada", "leave", "of_poi", "poi_", "of_users", "of_leve
 
 
 @dataclass(frozen=True)
-class Scene:
+class FoMoCondition:
     """What FoMo may know about B blocks of H x W places over T steps. NaN means: not told.
 
     known: (B, H, W, T) observed values on the scale of x; nan where they are to be drawn.
@@ -59,24 +59,24 @@ class Scene:
     level: Tensor
     network: Tensor
 
-    def rows(self, index: Tensor | slice) -> Scene:
+    def rows(self, index: Tensor | slice) -> FoMoCondition:
         """The same for some of the blocks."""
         return self._map(lambda tensor: tensor[index])
 
-    def to(self, device: torch.device | str) -> Scene:
+    def to(self, device: torch.device | str) -> FoMoCondition:
         """The same on another device."""
         return self._map(lambda tensor: tensor.to(device))
 
-    def without_context(self) -> Scene:
+    def without_context(self) -> FoMoCondition:
         """The unconditional twin that classifier-free guidance compares with: no POIs, no users."""
         return replace(self, poi=torch.full_like(self.poi, math.nan), users=torch.full_like(self.users, math.nan))
 
-    def with_traffic_of(self, other: Scene) -> Scene:
+    def with_traffic_of(self, other: FoMoCondition) -> FoMoCondition:
         """The context of these blocks beside the observed traffic of others (the negatives of FoMo eq. 16)."""
         return replace(self, known=other.known, echo=other.echo, exists=self.exists & other.exists)
 
-    def _map(self, change: Callable[[Tensor], Tensor]) -> Scene:
-        return Scene(**{field.name: change(getattr(self, field.name)) for field in fields(self)})
+    def _map(self, change: Callable[[Tensor], Tensor]) -> FoMoCondition:
+        return FoMoCondition(**{field.name: change(getattr(self, field.name)) for field in fields(self)})
 
 
 def nearby(values: Tensor, observed: Tensor, minutes: Tensor) -> Tensor:
@@ -96,8 +96,8 @@ class FoMo(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree abou
     """Predicts the noise in the unobserved traffic of B blocks of places.
 
     width, depth, heads: of the transformer (`SIZES` names usual ones). token: (h0, w0, t0) values per token (eq. 4).
-    poi_dim: columns of `Scene.poi`. networks: how many measured networks have an index of their own. cadences: minutes
-    that the model was trained on. prediction_type: epsilon, sample or v_prediction.
+    poi_dim: columns of `FoMoCondition.poi`. networks: how many measured networks have an index of their own. cadences:
+    minutes that the model was trained on. prediction_type: epsilon, sample or v_prediction.
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
@@ -145,12 +145,12 @@ class FoMo(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree abou
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def __call__(self, x_t: Tensor, t: Tensor, scene: Scene) -> Tensor:
+    def __call__(self, x_t: Tensor, t: Tensor, scene: FoMoCondition) -> Tensor:
         """x_t (B, H, W, T), t (B,) diffusion steps -> the prediction, like x_t."""
         out: Tensor = super().__call__(x_t, t, scene)
         return out
 
-    def forward(self, x_t: Tensor, t: Tensor, scene: Scene) -> Tensor:
+    def forward(self, x_t: Tensor, t: Tensor, scene: FoMoCondition) -> Tensor:
         """x_t (B, H, W, T), t (B,) diffusion steps -> the prediction, like x_t.
 
         What x_t holds where a value is observed, or where nothing exists, is not looked at. Raises ValueError for
@@ -187,7 +187,7 @@ class FoMo(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree abou
         shift, scale = self.ada(condition).unsqueeze(1).chunk(2, -1)
         return self._untokens(self.leave(self.norm(z) * (1 + scale) + shift), h, w, steps)
 
-    def errors(self, x: Tensor, t: Tensor, eps: Tensor, scene: Scene) -> Tensor:
+    def errors(self, x: Tensor, t: Tensor, eps: Tensor, scene: FoMoCondition) -> Tensor:
         """Squared error of the prediction, mean over what is to be drawn (eq. 11): x, eps (B, H, W, T), t (B,) -> (B,).
 
         A block in which nothing is to be drawn scores 0.
@@ -198,7 +198,7 @@ class FoMo(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree abou
         error = (self(x_t, t, scene) - target).square() * hidden
         return error.sum((1, 2, 3)) / hidden.sum((1, 2, 3)).clamp(min=1)
 
-    def loss(self, x: Tensor, scene: Scene, generator: torch.Generator) -> Tensor:
+    def loss(self, x: Tensor, scene: FoMoCondition, generator: torch.Generator) -> Tensor:
         """Mean of `errors` at random diffusion steps: a scalar. x: (B, H, W, T) clean values, nan where unmeasured."""
         t, eps = self.random_step(x, generator)
         return self.errors(x, t, eps, scene).mean()
@@ -214,7 +214,7 @@ class FoMo(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree abou
     def contrastive_loss(
         self,
         x: Tensor,
-        scene: Scene,
+        scene: FoMoCondition,
         other: Tensor,
         generator: torch.Generator,
         *,
@@ -277,7 +277,7 @@ class FoMo(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree abou
         h0, w0, _ = self.token
         return per_place.reshape(b, h // h0, h0, w // w0, w0, c).mean((2, 4)).reshape(b, -1, c)
 
-    def _poi(self, scene: Scene, waves: Tensor) -> Tensor:
+    def _poi(self, scene: FoMoCondition, waves: Tensor) -> Tensor:
         """Dynamic POI features (eq. 12, 13), zero where no POIs are told: (B, H' W' T', C)."""
         told = ~scene.poi.isnan().any(-1, keepdim=True)  # (B, H, W, 1)
         static = torch.sigmoid(self.of_poi(torch.where(told, scene.poi, 0.0)))
@@ -290,7 +290,7 @@ class FoMo(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree abou
         out: Tensor = (self.poi_mlp(both) * share[:, :, None]).flatten(1, 2)
         return out
 
-    def _place(self, scene: Scene, waves: Tensor) -> Tensor:
+    def _place(self, scene: FoMoCondition, waves: Tensor) -> Tensor:
         """What time it is, where the token stands and how much traffic its place carries: (B, H' W' T', C)."""
         has = ~scene.level.isnan()
         level = torch.stack([torch.where(has, scene.level, 0.0), has.to(waves.dtype)], -1)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from samplers.fomo import FoMo, Scene
+from samplers.fomo import FoMo, FoMoCondition
 from samplers.schedule import Noise, make_solver
 
 # all chance lies in the starting noise, which belongs to cell and step
@@ -45,7 +45,7 @@ def solve(
 
 def draw_scenes(
     model: FoMo,
-    scene: Scene,
+    scene: FoMoCondition,
     start: Tensor,
     *,
     steps: int,
@@ -63,7 +63,7 @@ def draw_scenes(
     return torch.where(scene.known.isnan(), x, scene.known)
 
 
-def answer(model: FoMo, x: Tensor, t: int, scene: Scene, guidance: float = 1.0) -> Tensor:
+def answer(model: FoMo, x: Tensor, t: int, scene: FoMoCondition, guidance: float = 1.0) -> Tensor:
     """The network's answer with classifier-free guidance (1 = none): x (B, H, W, T) -> the same."""
     step = torch.full((len(x),), t, dtype=torch.long, device=x.device)
     out = model(x, step, scene)

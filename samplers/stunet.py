@@ -260,12 +260,14 @@ class STUNet(Sampler):
         """
         week, trust = profile.unbind(1)
         hours = (torch.arange(week.shape[1], device=week.device) % per_hour == 0) & (trust > 0)
-        shift, spread = ((hats(week) @ table[network][..., None]).squeeze(-1) for table in (self.shift, self.spread))
+        shift, spread = (
+            (hat_basis(week) @ table[network][..., None]).squeeze(-1) for table in (self.shift, self.spread)
+        )
         mean = torch.where(hours, week + shift, torch.zeros_like(week))
         return mean, torch.where(hours, spread, torch.ones_like(spread)), hours
 
 
-def hats(value: Tensor) -> Tensor:
+def hat_basis(value: Tensor) -> Tensor:
     """Weights of linear interpolation between SPREAD_KNOTS, flat beyond them: (...,) -> (..., knots), of sum 1."""
     knots = torch.tensor(SPREAD_KNOTS).to(value)
     inside = value.clamp(SPREAD_KNOTS[0], SPREAD_KNOTS[-1])[..., None]

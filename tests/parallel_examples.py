@@ -19,13 +19,13 @@ from torch import Tensor
 
 from gentraffic.training.fitting import Design, fit_sampler
 from gentraffic.training.fomo_fitting import FoMoDesign, fit_fomo
-from gentraffic.training.processes import Crew, join
+from gentraffic.training.processes import ProcessGroup, join
 from samplers import fomo
 
 STEPS = 50
 
 
-def train(name: str, crew: Crew, checkpoint: Path | None = None, stop: int = 0) -> dict[str, Tensor]:
+def train(name: str, crew: ProcessGroup, checkpoint: Path | None = None, stop: int = 0) -> dict[str, Tensor]:
     """The weights after STEPS steps, by name, and `loss` (STEPS,)."""
     losses: list[float] = []
 

@@ -13,7 +13,7 @@ import pytest
 from fomo_examples import tiny_fomo, world
 
 from gentraffic.generators.fomo.drawing import draw_field
-from gentraffic.generators.fomo.observations import Given, field_of
+from gentraffic.generators.fomo.observations import Observations, field_of
 from gentraffic.generators.settings import FOMO
 
 
@@ -37,7 +37,7 @@ def test_forecasts_are_those_of_history_and_see_nothing_of_what_comes(planning: 
     series = traffic["traffic"].values[rows].astype(np.float64)
     found = planning.continued(bundle, place, rows, series, 0, recipe)("sleep", 120, 48)  # 1 March 2021: a Monday
     for name, known in (("fomo", 16), ("fomo, all hours before", 120)):
-        given = Given(traffic.isel(cell=rows, time=slice(120 - known, 120)), None, None, "traffic")
+        given = Observations(traffic.isel(cell=rows, time=slice(120 - known, 120)), None, None, "traffic")
         field = field_of(given, place, traffic["time"].values[120:168], 60, bundle.model.token[2])
         np.testing.assert_array_equal(found[name], draw_field(bundle, field, recipe, cells=rows.tolist()))
     other = np.where(np.arange(series.shape[1]) < 120, series, 0.0)

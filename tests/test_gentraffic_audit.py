@@ -16,7 +16,7 @@ from gentraffic.cli.main import run
 from gentraffic.dataset.calendar import make_calendar
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.generators.folder import Bundle, save_bundle
-from gentraffic.generators.weekly import Recipe, draw_traffic
+from gentraffic.generators.weekly import Settings, draw_traffic
 from gentraffic.io.files import write_context, write_traffic
 from gentraffic.privacy.audit import models as audit_model
 from gentraffic.privacy.audit.records import read_material
@@ -239,7 +239,7 @@ def model_target(bundle: Bundle, tmp_path: Path, **options: Any) -> Target:
 
 def test_a_real_model_is_attacked_through_its_samples_and_its_loss(tiny_bundle: Bundle, tmp_path: Path) -> None:
     calendar = make_calendar("2013-11-06", 14, "1h", "Europe/Rome")
-    drawn = traffic(draw_traffic(tiny_bundle, A, calendar, Recipe(members=3, steps=4)), A, units="1", start=START)
+    drawn = traffic(draw_traffic(tiny_bundle, A, calendar, Settings(members=3, steps=4)), A, units="1", start=START)
     found = audit(TRAIN, HOLDOUT, drawn, target=model_target(tiny_bundle, tmp_path))
     assert [attack.name for attack in found.attacks] == ["nearest distance", "density ratio", "model loss"]
     assert (found.attacks[2].members, found.attacks[2].others) == (32, 40)

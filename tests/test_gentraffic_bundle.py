@@ -26,7 +26,7 @@ from gentraffic.generators.folder import (
     station_features,
     station_scale,
 )
-from gentraffic.generators.weekly import Recipe, draw_traffic
+from gentraffic.generators.weekly import Settings, draw_traffic
 from gentraffic.modelling.features import fit_scale, read_places
 
 CARD = "# tiny\n"
@@ -77,7 +77,7 @@ def test_what_was_saved_draws_the_same_bits(saved: Path, tiny_bundle: Bundle) ->
     calendar = make_calendar("2026-01-05", 8, "30min", "Europe/Rome")
     for network in ("", "alpha"):
         places = context(70, network)
-        one, other = (draw_traffic(b, places, calendar, Recipe(members=2, steps=2)) for b in (tiny_bundle, loaded))
+        one, other = (draw_traffic(b, places, calendar, Settings(members=2, steps=2)) for b in (tiny_bundle, loaded))
         np.testing.assert_array_equal(one, other)
     assert torch.equal(loaded.time(), tiny_bundle.time())
     assert load_bundle(str(saved)).sha256 == loaded.sha256

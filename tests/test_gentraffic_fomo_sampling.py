@@ -9,7 +9,7 @@ from bundle_examples import context
 from fomo_examples import tiny_fomo, world
 
 from gentraffic.errors import WrongUse
-from gentraffic.generators.fomo.drawing import Field, draw_field
+from gentraffic.generators.fomo.drawing import FoMoTask, draw_field
 from gentraffic.generators.fomo.folder import FoMoBundle, load_fomo
 from gentraffic.generators.fomo.tiles import PHASES, closure, fade, layings, starts
 from gentraffic.generators.registry import names
@@ -27,9 +27,9 @@ def bundle() -> FoMoBundle:
     return tiny_fomo()
 
 
-def field(place: xr.Dataset, steps: int = 80, minutes: int = 60, given: int = 0) -> Field:
+def field(place: xr.Dataset, steps: int = 80, minutes: int = 60, given: int = 0) -> FoMoTask:
     blank = np.full((place.sizes["cell"], steps), NAN)
-    return Field(place, blank.copy(), blank.copy(), (np.arange(steps) * minutes / 60) % 168, minutes, given)
+    return FoMoTask(place, blank.copy(), blank.copy(), (np.arange(steps) * minutes / 60) % 168, minutes, given)
 
 
 def test_every_cell_stands_in_one_block_of_each_laying() -> None:

@@ -15,7 +15,7 @@ from gentraffic.cli.main import run
 from gentraffic.dataset.calendar import make_calendar
 from gentraffic.errors import WrongUse
 from gentraffic.generators.folder import Bundle, load_bundle, save_bundle
-from gentraffic.generators.weekly import Recipe, draw_traffic, prepare
+from gentraffic.generators.weekly import Settings, draw_traffic, prepare
 from gentraffic.modelling.features import read_places
 from gentraffic.modelling.history import History, as_profile, history_of, mean_week
 from gentraffic.modelling.transform import Scaler
@@ -165,7 +165,7 @@ def past_with_a_peak(hour: int, level: float, cells: int = 20) -> History:
 def test_draws_follow_the_past_of_their_cell_and_its_level(follower: Bundle) -> None:
     places = context(30, "alpha")
     calendar = make_calendar("2026-01-05", 14, "1h", "Europe/Rome")
-    recipe = Recipe(members=3, steps=4)
+    recipe = Settings(members=3, steps=4)
     past = past_with_a_peak(4, 5.0)
     drawn = draw_traffic(follower, places, calendar, recipe, history=past)
     unit = past.unit(follower.levels, read_places(places), places["cell_id"].values)
@@ -186,9 +186,9 @@ def test_a_history_of_other_cells_or_for_another_model_is_refused(follower: Bund
     calendar = make_calendar("2026-01-05", 7, "1h", "Europe/Rome")
     strange = replace(past_with_a_peak(4, 5.0), cell_id=np.arange(900, 920))
     with pytest.raises(WrongUse, match=r"--history holds none of the 30 cells \(its first is '900'\)"):
-        draw_traffic(follower, context(30), calendar, Recipe(), history=strange)
+        draw_traffic(follower, context(30), calendar, Settings(), history=strange)
     with pytest.raises(WrongUse, match="--history: this model takes no past"):
-        draw_traffic(tiny_bundle, context(30), calendar, Recipe(), history=past_with_a_peak(4, 5.0))
+        draw_traffic(tiny_bundle, context(30), calendar, Settings(), history=past_with_a_peak(4, 5.0))
 
 
 def test_the_level_of_a_past_drifts_as_far_as_weeks_did(follower: Bundle) -> None:
@@ -197,7 +197,7 @@ def test_the_level_of_a_past_drifts_as_far_as_weeks_did(follower: Bundle) -> Non
     calendar = make_calendar("2026-01-05", 7, "1h", "Europe/Rome")
     past = past_with_a_peak(4, 5.0)
     region, _ = prepare(
-        replace(follower, scaler=scaler), context(30, "alpha"), calendar, Recipe(members=201), history=past
+        replace(follower, scaler=scaler), context(30, "alpha"), calendar, Settings(members=201), history=past
     )
     unit = past.unit(follower.levels, read_places(context(30, "alpha")), context(30)["cell_id"].values)
     over = region.log_level[:, :20] - np.log(5.0 / unit)

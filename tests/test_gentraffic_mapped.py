@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gentraffic.io.memmap import let_go, rows_of_file
+from gentraffic.io.memmap import release_pages, rows_of_file
 
 
 def test_rows_written_in_any_order_are_read_by_numpy(tmp_path: Path) -> None:
@@ -35,7 +35,7 @@ def test_what_is_let_go_leaves_the_memory_and_can_be_read_again(tmp_path: Path) 
     before = resident()
     assert mapped[::512].sum() == 512 * (7813 * 7812 // 2)
     read = resident() - before
-    let_go(mapped, np.zeros(3))  # what lies in no file stays as it is
+    release_pages(mapped, np.zeros(3))  # what lies in no file stays as it is
     assert read > 30e6
     assert resident() - before < 2e6
     assert mapped[-1] == 3_999_999

@@ -16,7 +16,7 @@ from gentraffic.dataset.calendar import make_calendar
 from gentraffic.errors import BadModel, WrongUse
 from gentraffic.generators.folder import load_bundle
 from gentraffic.generators.naive import NAIVE, NaiveModel, draw_naive, fit_naive, load_model, save_naive
-from gentraffic.generators.weekly import Recipe
+from gentraffic.generators.weekly import Settings
 from samplers import SAMPLERS
 
 WEEK = make_calendar("2026-01-05", 7, "1h", "Europe/Rome")  # a Monday
@@ -31,21 +31,21 @@ def test_the_command_offers_what_there_is() -> None:
 
 def test_bootstrap_draws_whole_series_of_single_cells() -> None:
     model = fit_naive("bootstrap", [SOURCE])
-    drawn = draw_naive(model, context(40), WEEK, Recipe(members=8, seed=3))
+    drawn = draw_naive(model, context(40), WEEK, Settings(members=8, seed=3))
     monday = (0 - SOURCE.weekday) % 7
     known = RELATIVE[:, (monday + np.arange(7)) % 14].reshape(len(RELATIVE), 168)
     match = [np.flatnonzero(np.isclose(known, series, rtol=1e-4).all(axis=1)) for series in drawn.reshape(-1, 168)]
     assert all(len(m) == 1 for m in match)
     picked = np.concatenate(match)
     assert len(set(picked.tolist())) > 0.8 * len(RELATIVE)  # 320 draws: nearly every cell
-    some = draw_naive(model, context(40), WEEK, Recipe(members=8, seed=3), cells=[7, 2])
+    some = draw_naive(model, context(40), WEEK, Settings(members=8, seed=3), cells=[7, 2])
     np.testing.assert_array_equal(some, drawn[:, [7, 2]])
 
 
 def test_two_weeks_follow_each_other_by_weekday() -> None:
     model = fit_naive("bootstrap", [SOURCE])
     long = make_calendar("2026-01-08", 21, "1h", "Europe/Rome")  # a Thursday
-    drawn = draw_naive(model, context(4), long, Recipe())
+    drawn = draw_naive(model, context(4), long, Settings())
     np.testing.assert_array_equal(drawn[..., :168], drawn[..., 336:])  # the third week is the first of the two again
     assert (drawn[..., :168] != drawn[..., 168:336]).any()
 
@@ -54,7 +54,7 @@ def test_knn_draws_the_nearest_places_nearest_first() -> None:
     assert SOURCE.places is not None
     model = fit_naive("knn", [SOURCE])
     own = context(len(RELATIVE), "alpha", seed=0)
-    drawn = draw_naive(model, own, WEEK, Recipe(members=3))
+    drawn = draw_naive(model, own, WEEK, Settings(members=3))
     features = model.series[0].features
     assert features is not None
     monday = (0 - SOURCE.weekday) % 7
@@ -75,7 +75,7 @@ def test_knn_draws_the_nearest_places_nearest_first() -> None:
 
 def test_climatology_is_the_mean_week_of_the_same_cell_and_of_no_other() -> None:
     model = fit_naive("climatology", [SOURCE])
-    drawn = draw_naive(model, context(20), WEEK, Recipe(members=2))
+    drawn = draw_naive(model, context(20), WEEK, Settings(members=2))
     for weekday in range(7):
         days = [d for d in range(15) if (SOURCE.weekday + d) % 7 == weekday]
         expected = RELATIVE[:20, days].mean(axis=1)
@@ -83,7 +83,7 @@ def test_climatology_is_the_mean_week_of_the_same_cell_and_of_no_other() -> None
     np.testing.assert_array_equal(drawn[0], drawn[1])
     elsewhere = context(5, ids=np.arange(900, 905))
     with pytest.raises(WrongUse, match=r"not of 900 \(5 of 5 cells\)") as told:
-        draw_naive(model, elsewhere, WEEK, Recipe())
+        draw_naive(model, elsewhere, WEEK, Settings())
     assert "\n" not in str(told.value)
 
 
@@ -93,7 +93,7 @@ def test_a_cadence_that_no_series_has_is_refused() -> None:
             fit_naive("bootstrap", [SOURCE]),
             context(4),
             make_calendar("2026-01-05", 7, "15min", "Europe/Rome"),
-            Recipe(),
+            Settings(),
         )
 
 
@@ -103,7 +103,7 @@ def test_saved_and_loaded_it_is_the_same_and_a_changed_file_is_told(tmp_path: Pa
     loaded = load_model(tmp_path / "m")
     assert isinstance(loaded, NaiveModel)
     assert [s.network for s in loaded.series] == ["alpha", "beta"]
-    recipe = Recipe(members=2, seed=1)
+    recipe = Settings(members=2, seed=1)
     np.testing.assert_array_equal(
         draw_naive(loaded, context(30), WEEK, recipe), draw_naive(model, context(30), WEEK, recipe)
     )

@@ -16,7 +16,7 @@ from gentraffic.cli.main import run
 from gentraffic.dataset.calendar import make_calendar
 from gentraffic.errors import WrongUse
 from gentraffic.generators.folder import Bundle, load_bundle, save_bundle
-from gentraffic.generators.weekly import Recipe, draw_traffic
+from gentraffic.generators.weekly import Settings, draw_traffic
 from gentraffic.modelling.levels import LevelModel
 from gentraffic.modelling.transform import Scaler
 from gentraffic.privacy.audit.models import cell_losses
@@ -74,7 +74,7 @@ def own() -> Bundle:
 def test_a_constant_network_draws_exactly_that_level(own: Bundle, network: str, answer: float) -> None:
     model: Any = Constant(answer)
     scaler = Scaler(mean=0.3, spread=0.7, own_level=True)
-    recipe = Recipe(steps=2, members=3, solver="ddim")  # gaussian would add noise to what is constant
+    recipe = Settings(steps=2, members=3, solver="ddim")  # gaussian would add noise to what is constant
     got = draw_traffic(replace(own, model=model, scaler=scaler), context(9, network), FORTNIGHT, recipe)
     np.testing.assert_allclose(got, max(np.exp(0.3 + 0.7 * answer) - 0.05, 0.0), rtol=1e-5)
     assert all((told == 0).all() for told in model.told)
@@ -101,7 +101,7 @@ def test_a_fitted_network_draws_the_levels_of_its_networks_and_keeps_to_it_when_
     own: Bundle, tmp_path: Path
 ) -> None:
     alpha = source("alpha")
-    recipe = Recipe(steps=4, members=4)
+    recipe = Settings(steps=4, members=4)
     calendar = make_calendar("2026-01-07", 7, "1h", "Europe/Rome")
     got = draw_traffic(own, context(32, "alpha"), calendar, recipe)
     level, real = np.log(got.mean(axis=2)), np.log(alpha.level / alpha.level.mean())

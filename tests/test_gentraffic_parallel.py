@@ -26,7 +26,7 @@ from gentraffic.errors import WrongUse
 from gentraffic.generators.folder import load_bundle
 from gentraffic.training import processes as parallel
 from gentraffic.training.fitting import Design, fit_sampler
-from gentraffic.training.processes import ALONE, TOLERANCE, Crew
+from gentraffic.training.processes import ALONE, TOLERANCE, ProcessGroup
 from samplers.schedule import masked_mean
 
 TESTS = Path(__file__).parent
@@ -71,7 +71,7 @@ def joined(monkeypatch: pytest.MonkeyPatch) -> Any:
 
         monkeypatch.setattr(parallel, "_sum", total)
         with ThreadPoolExecutor(size) as pool:
-            return list(pool.map(work, [Crew(rank, size) for rank in range(size)]))
+            return list(pool.map(work, [ProcessGroup(rank, size) for rank in range(size)]))
 
     return together
 
@@ -89,7 +89,7 @@ def test_loss_and_gradients_are_those_of_the_whole_batch(joined: Any, size: int)
         loss = masked_mean(second.square(), scored)
         return [loss, *torch.autograd.grad(loss, list(network.parameters()))]
 
-    def work(crew: Crew) -> list[Tensor | None]:
+    def work(crew: ProcessGroup) -> list[Tensor | None]:
         network = Network().eval()
         network.load_state_dict(whole.state_dict())
         with crew.sharing(network):
@@ -117,7 +117,7 @@ def test_dropout_is_that_of_the_whole_batch() -> None:
 
 
 def test_what_does_not_go_together_is_refused(joined: Any) -> None:
-    def few(crew: Crew) -> str:
+    def few(crew: ProcessGroup) -> str:
         network = Network().eval()
         with crew.sharing(network), pytest.raises(WrongUse, match="3 processes for 2 windows") as error:
             network(torch.ones(2, 4), torch.ones(2), Shift(torch.ones(2)))
@@ -125,14 +125,14 @@ def test_what_does_not_go_together_is_refused(joined: Any) -> None:
 
     joined(few, 3)
 
-    def other_data(crew: Crew) -> None:
+    def other_data(crew: ProcessGroup) -> None:
         crew.agree("the same")
         with pytest.raises(WrongUse, match="other data"):
             crew.agree(f"seen by {crew.rank}")
 
     joined(other_data, 2)
     with pytest.raises(WrongUse, match="vae is trained by one process"):
-        fit_sampler(bundle_examples.sources(), design=Design(sampler="vae"), crew=Crew(0, 2))
+        fit_sampler(bundle_examples.sources(), design=Design(sampler="vae"), crew=ProcessGroup(0, 2))
 
 
 def test_alone_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ from gentraffic.privacy.dp.sgd import (
     cell_gradients,
     cell_rows,
     clipped_sum,
-    like_it,
+    clone_untrained,
     noisy_mean,
     row_losses,
     sample_cells,
@@ -191,8 +191,8 @@ def test_dropout_is_found_and_refused() -> None:
 def test_a_copy_keeps_what_it_is_told() -> None:
     """diffusers' from_config would give the default of 0.1 back to a network that was built without naming it."""
     default = STUNet(place_dim=3, time_dim=4, networks=1, width=8, channels=(8, 8))
-    assert like_it(default, dropout=0.0).config["dropout"] == 0.0
-    assert like_it(default, dropout=0.0).place_mlp[1].p == 0.0
+    assert clone_untrained(default, dropout=0.0).config["dropout"] == 0.0
+    assert clone_untrained(default, dropout=0.0).place_mlp[1].p == 0.0
 
 
 def test_gradients_per_cell_are_those_of_the_cell_alone() -> None:

@@ -15,8 +15,8 @@ from torch import Tensor
 from gentraffic.generators.folder import load_bundle, save_bundle
 from gentraffic.modelling.measured import Source
 from gentraffic.modelling.transform import Scaler
-from gentraffic.privacy.dp.sgd import like_it
-from gentraffic.training.residual_spectrum import fit_rest, know_rest
+from gentraffic.privacy.dp.sgd import clone_untrained
+from gentraffic.training.residual_spectrum import fit_residual_spectrum, set_residual_spectrum
 from gentraffic.training.trainer import Plan, Prepared, prepare
 from samplers import WEEK, Condition, Noise
 
@@ -59,7 +59,7 @@ def prepared(*sources: Source) -> list[Prepared]:
 @pytest.mark.parametrize("kind", ["sample", "epsilon", "v_prediction"])
 def test_it_is_the_power_of_weeks_about_what_is_predicted(kind: str) -> None:
     quiet, busy = one_week("quiet", 0.2, 0), one_week("busy", 0.6, 1)
-    rest = np.array(fit_rest(Knows(kind), prepared(quiet, busy), TIME, SCALER, PLAN))
+    rest = np.array(fit_residual_spectrum(Knows(kind), prepared(quiet, busy), TIME, SCALER, PLAN))
     assert rest.shape == (3, 85)
     for row, of in zip(rest[1:], (quiet, busy), strict=True):
         apart = SCALER.forward(of.ratio.reshape(32, WEEK), np.zeros(32)) - MEAN
@@ -77,11 +77,11 @@ def test_windows_with_gaps_do_not_count_and_a_network_of_nothing_else_is_as_all(
     ratio = gaps.ratio.copy()
     ratio[:, 3, 5] = np.nan
     broken = replace(gaps, ratio=ratio, clean=ratio)
-    both = np.array(fit_rest(Knows("sample"), prepared(whole, broken), TIME, SCALER, PLAN))
-    alone = np.array(fit_rest(Knows("sample"), prepared(whole), TIME, SCALER, PLAN))
+    both = np.array(fit_residual_spectrum(Knows("sample"), prepared(whole, broken), TIME, SCALER, PLAN))
+    alone = np.array(fit_residual_spectrum(Knows("sample"), prepared(whole), TIME, SCALER, PLAN))
     np.testing.assert_allclose(both[:2], alone)
     np.testing.assert_allclose(both[2], alone[0])
-    assert fit_rest(Knows("sample"), prepared(broken), TIME, SCALER, PLAN) == ((1.0,) * 85,) * 2
+    assert fit_residual_spectrum(Knows("sample"), prepared(broken), TIME, SCALER, PLAN) == ((1.0,) * 85,) * 2
 
 
 def test_it_is_measured_by_a_fit_saved_and_handed_on(tmp_path: Path) -> None:
@@ -92,8 +92,8 @@ def test_it_is_measured_by_a_fit_saved_and_handed_on(tmp_path: Path) -> None:
     assert not np.allclose(rest, 1.0)
     save_bundle(bundle, tmp_path / "m", "card")
     assert load_bundle(tmp_path / "m").model.noise.rest == rest  # type: ignore[attr-defined]
-    wider = like_it(model, networks=4)  # as private training does for a new network
+    wider = clone_untrained(model, networks=4)  # as private training does for a new network
     assert wider.noise.rest == (*rest, rest[0])
-    know_rest(wider, ((2.0,) * 85,) * 5)
+    set_residual_spectrum(wider, ((2.0,) * 85,) * 5)
     assert wider.noise.rest == ((2.0,) * 85,) * 5
     assert wider.config["rest"] == ((2.0,) * 85,) * 5

@@ -21,7 +21,7 @@ from torch import Tensor
 from gentraffic.dataset.calendar import FREQUENCIES, make_calendar
 from gentraffic.errors import WrongUse
 from gentraffic.generators.folder import Bundle, load_bundle, save_bundle
-from gentraffic.generators.weekly import OVERLAP_DAYS, Recipe, draw_traffic, window_starts
+from gentraffic.generators.weekly import OVERLAP_DAYS, Settings, draw_traffic, window_starts
 from gentraffic.io.files import read_context
 from gentraffic.modelling.features import read_places
 from gentraffic.modelling.random_streams import level_noise
@@ -31,7 +31,7 @@ from gentraffic.places.find import CONTEXTS
 from samplers import WEEK, Condition, Noise
 
 MONDAY = make_calendar("2026-01-05", 7, "1h", "Europe/Rome")
-QUICK = Recipe(steps=2)
+QUICK = Settings(steps=2)
 TILE = 512  # of the tiny bundle
 
 
@@ -188,7 +188,7 @@ def test_a_month_has_no_seam(tiny_bundle: Bundle) -> None:
     """The exact denoiser of an AR(1) week: every hour must follow the one before it as in the process itself."""
     rho = 0.95
     bundle = stub(tiny_bundle, Gaussian(np.zeros(WEEK), ar1(WEEK, rho)))
-    x = draw_traffic(bundle, context(192), make_calendar("2026-01-05", 25, "1h", "UTC"), Recipe(steps=16))
+    x = draw_traffic(bundle, context(192), make_calendar("2026-01-05", 25, "1h", "UTC"), Settings(steps=16))
     log = np.log(x[0].astype(np.float64)) / 0.5  # up to a constant per cell
     jump = np.diff(log, axis=1)  # (cells, hours - 1)
     at_hour = jump.std(axis=0)
@@ -222,7 +222,7 @@ def test_what_the_network_is_told(tiny_bundle: Bundle) -> None:
     bundle = stub(tiny_bundle, watcher)
     places = context(TILE + 16, "beta")
     calendar = make_calendar("2026-01-08", 14, "1h", "UTC")  # a Thursday
-    draw_traffic(bundle, places, calendar, Recipe(seed=5, steps=1), cells=range(3, 9 + TILE), tiles_at_once=1)
+    draw_traffic(bundle, places, calendar, Settings(seed=5, steps=1), cells=range(3, 9 + TILE), tiles_at_once=1)
     assert len(watcher.seen) == 2 * 3  # two tiles, windows from days 0, 6 and 12
     read = read_places(places)
     log = bundle.levels.draw(read, np.zeros((1, TILE + 16)))[0]
@@ -245,7 +245,7 @@ def test_what_the_network_is_told(tiny_bundle: Bundle) -> None:
             assert not given[:, 24 * OVERLAP_DAYS :].any()
     assert watcher.seen[3][1].place.shape == (TILE, 32)  # six cells, filled up to a whole tile
     nowhere = Watcher()
-    draw_traffic(stub(tiny_bundle, nowhere), context(9, "unheard-of"), MONDAY, Recipe(steps=1))
+    draw_traffic(stub(tiny_bundle, nowhere), context(9, "unheard-of"), MONDAY, Settings(steps=1))
     assert (nowhere.seen[0][1].network == 0).all()
 
 
@@ -262,9 +262,9 @@ def test_what_the_network_is_told(tiny_bundle: Bundle) -> None:
 def test_whose_habits_the_cells_follow(tiny_bundle: Bundle, network: str, named: str, asked: str, number: int) -> None:
     watcher = Watcher()
     places = context(9, network).assign_attrs(habits=named)
-    got = draw_traffic(stub(tiny_bundle, watcher), places, MONDAY, Recipe(steps=1, habits=asked))
+    got = draw_traffic(stub(tiny_bundle, watcher), places, MONDAY, Settings(steps=1, habits=asked))
     assert (watcher.seen[0][1].network == number).all()
-    plain = draw_traffic(stub(tiny_bundle, Watcher()), context(9, network), MONDAY, Recipe(steps=1))
+    plain = draw_traffic(stub(tiny_bundle, Watcher()), context(9, network), MONDAY, Settings(steps=1))
     np.testing.assert_allclose(got.mean(2), plain.mean(2), rtol=1e-5)  # levels still come from the place
 
 
@@ -290,7 +290,7 @@ def test_a_cell_that_is_silent_all_week_stays_finite(tiny_bundle: Bundle) -> Non
             return torch.full_like(x_t, -50.0)
 
     bundle = replace(stub(tiny_bundle, Silent()), scaler=Scaler(mean=0.0, spread=1.0))
-    got = draw_traffic(bundle, context(4), MONDAY, Recipe(steps=1))
+    got = draw_traffic(bundle, context(4), MONDAY, Settings(steps=1))
     assert (got == 0).all()
 
 
@@ -303,7 +303,7 @@ def test_the_network_goes_to_the_device_of_the_recipe(tiny_bundle: Bundle) -> No
             return self
 
     bundle = stub(tiny_bundle, Movable())
-    draw_traffic(bundle, context(4), MONDAY, Recipe(steps=1, device="cpu:0"))
+    draw_traffic(bundle, context(4), MONDAY, Settings(steps=1, device="cpu:0"))
     assert moved == ["cpu:0"]
     assert bundle.model.seen == []  # a copy went, the bundle's own stayed
 
@@ -317,16 +317,16 @@ def test_progress_is_told_tile_by_tile(tiny_bundle: Bundle) -> None:
 
 def test_wrong_use_is_told(tiny_bundle: Bundle) -> None:
     for recipe, message in (
-        (Recipe(members=0), "--members 0: give 1 or more"),
-        (Recipe(device="quantum"), "--device quantum: not on this machine"),
-        (Recipe(habits="atlantis"), "--habits atlantis: this model knows alpha, beta, elsewhere"),
+        (Settings(members=0), "--members 0: give 1 or more"),
+        (Settings(device="quantum"), "--device quantum: not on this machine"),
+        (Settings(habits="atlantis"), "--habits atlantis: this model knows alpha, beta, elsewhere"),
     ):
         with pytest.raises(WrongUse, match=message) as told:
             draw_traffic(tiny_bundle, context(4), MONDAY, recipe)
         assert "\n" not in str(told.value)
     before = torch.get_num_threads()
     with pytest.raises(ValueError, match="no solver"):
-        draw_traffic(tiny_bundle, context(4), MONDAY, Recipe(solver="magic"))
+        draw_traffic(tiny_bundle, context(4), MONDAY, Settings(solver="magic"))
     assert torch.get_num_threads() == before  # put back also after a failure
 
 
@@ -335,7 +335,7 @@ def test_busy_cells_of_a_real_place_move_less_within_the_hour(model: str) -> Non
     """In Nanchang what moves within the hour is 22% of the variance in the quietest quarter, 4% in the busiest."""
     bundle = load_bundle(model)
     calendar = make_calendar("2026-03-02", 7, "30min", "Europe/Monaco")
-    recipe = Recipe(members=3, habits="uomo-nc", steps=1 if model == "stouter-fast" else 7)
+    recipe = Settings(members=3, habits="uomo-nc", steps=1 if model == "stouter-fast" else 7)
     drawn = draw_traffic(bundle, read_context(CONTEXTS / "monaco.nc"), calendar, recipe)[2]
     ratio = (drawn / drawn.mean(1, keepdims=True))[np.argsort(drawn.mean(1))]
     quarters = np.array_split(ratio.reshape(len(ratio), 168, 2), 4)

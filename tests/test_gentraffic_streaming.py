@@ -18,11 +18,11 @@ import xarray as xr
 from gentraffic.errors import BadInput, BadModel, WrongUse
 from gentraffic.generate import run as producing
 from gentraffic.generate import streaming
-from gentraffic.generate.job import Order, part_of, read_marker, read_order, write_marker
+from gentraffic.generate.job import StoreSpec, part_of, read_marker, read_spec, write_marker
 from gentraffic.generate.request import Request, draw_place
 from gentraffic.generate.store import draw_store
 from gentraffic.generators.folder import Bundle, save_bundle
-from gentraffic.generators.settings import Recipe
+from gentraffic.generators.settings import Settings
 from gentraffic.generators.weekly import prepare
 from gentraffic.io.files import open_traffic, read_context, read_traffic, write_context
 from gentraffic.places.find import CONTEXTS
@@ -88,7 +88,7 @@ def test_memory_to_begin_grows_by_little_per_cell(tiny_bundle: Bundle, tmp_path:
         write_context(traffic_examples.context("grid", n=side), tmp_path / f"{side}.nc")
         large = read_context(tmp_path / f"{side}.nc", held=False)
         tracemalloc.start()
-        prepare(tiny_bundle, large, REQUEST.calendar(large), Recipe(steps=1), embeddings=tmp_path / "e.npy")
+        prepare(tiny_bundle, large, REQUEST.calendar(large), Settings(steps=1), embeddings=tmp_path / "e.npy")
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     per_cell = (peaks[1] - peaks[0]) / (400**2 - 200**2)
@@ -105,7 +105,7 @@ def test_totals_give_the_same_bits(tiny_bundle: Bundle, model: Path, chunk: int,
 
 
 @pytest.fixture
-def job(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Order, list[int]]:
+def job(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, StoreSpec, list[int]]:
     """A resumable draw on one thread in this process: its folder, its order, and the tasks that were drawn."""
     drawn: list[int] = []
 
@@ -130,7 +130,7 @@ def job(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[P
     with pytest.raises(KeyboardInterrupt, match="4 of 15 tasks are kept"):
         run(model, tmp_path, stop=4)
     folder = part_of(tmp_path / "out.zarr")
-    order = read_order(folder)
+    order = read_spec(folder)
     assert order is not None
     assert sorted(drawn) == [12, 13, 14]  # the fourth was on the disk, and its word had not arrived
     drawn.clear()
@@ -152,7 +152,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 def test_the_same_command_resumes_and_ends_with_the_same_files(
-    job: tuple[Path, Order, list[int]], model: Path, at_once: Any, tmp_path: Path
+    job: tuple[Path, StoreSpec, list[int]], model: Path, at_once: Any, tmp_path: Path
 ) -> None:
     _, _, drawn = job
     with pytest.raises(BadInput, match="No group found"):  # what is unfinished is not read
@@ -179,7 +179,7 @@ def test_the_same_command_resumes_and_ends_with_the_same_files(
 @pytest.mark.parametrize("file", ["done/14.json", "store/traffic/2.4.0", "store/x/0", "place.npy", "job.json"])
 @pytest.mark.parametrize("way", ["cut", "altered", "gone"])
 def test_torn_files_are_made_again(
-    job: tuple[Path, Order, list[int]], model: Path, at_once: Any, file: str, way: str, tmp_path: Path
+    job: tuple[Path, StoreSpec, list[int]], model: Path, at_once: Any, file: str, way: str, tmp_path: Path
 ) -> None:
     folder, _, drawn = job
     path = folder / file
@@ -197,7 +197,7 @@ def test_torn_files_are_made_again(
     np.testing.assert_array_equal(read_traffic(tmp_path / "out.zarr")["traffic"].values, at_once["traffic"].values)
 
 
-def test_another_commands_work_is_refused(job: tuple[Path, Order, list[int]], model: Path, tmp_path: Path) -> None:
+def test_another_commands_work_is_refused(job: tuple[Path, StoreSpec, list[int]], model: Path, tmp_path: Path) -> None:
     with pytest.raises(WrongUse, match=r"chunks of 30 cells, this command asks 40"):
         run(model, tmp_path, chunk=40)
     with pytest.raises(WrongUse, match=r"belongs to another command \(seed is 0, here 7\)"):
@@ -211,7 +211,7 @@ def test_another_commands_work_is_refused(job: tuple[Path, Order, list[int]], mo
 
 
 def test_a_worker_with_another_version_or_another_model_is_refused(
-    job: tuple[Path, Order, list[int]], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    job: tuple[Path, StoreSpec, list[int]], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, order, _ = job
     streaming._opened.cache_clear()
@@ -250,7 +250,9 @@ def test_little_disk_and_little_memory_are_said_before_the_work(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_two_commands_do_not_write_one_output(job: tuple[Path, Order, list[int]], model: Path, tmp_path: Path) -> None:
+def test_two_commands_do_not_write_one_output(
+    job: tuple[Path, StoreSpec, list[int]], model: Path, tmp_path: Path
+) -> None:
     import fcntl
 
     with (job[0] / "lock").open("w") as lock:
@@ -273,7 +275,7 @@ def test_bad_words_are_refused(model: Path, tmp_path: Path) -> None:
 
 
 def test_an_unfinished_store_is_no_traffic_whatever_its_name(
-    job: tuple[Path, Order, list[int]], tmp_path: Path
+    job: tuple[Path, StoreSpec, list[int]], tmp_path: Path
 ) -> None:
     shutil.copytree(job[0] / "store", tmp_path / "copy.zarr")
     with pytest.raises(BadInput, match="unfinished: run the command that was writing this store again"):

@@ -11,19 +11,19 @@ from bundle_examples import source
 from numpy.typing import NDArray
 
 from gentraffic.modelling.measured import Source
-from gentraffic.modelling.transform import Scaler, Usual
+from gentraffic.modelling.transform import Scaler, WeeklyProfile
 from gentraffic.modelling.weekly_profile import (
     CLIMATOLOGY,
     FEW_CELLS,
     MEMORIES,
     PARTS,
     fit_memory,
-    fit_usual,
+    fit_weekly_profile,
     level_now,
     nearest_days,
     other_cells,
     parts,
-    usual_week,
+    profile_week,
 )
 from gentraffic.training.trainer import past_of
 
@@ -79,8 +79,8 @@ def test_the_parts_of_a_week_hour_by_hour() -> None:
 def test_with_the_weights_of_climatology_the_usual_week_is_the_week(k: int) -> None:
     week = np.random.default_rng(1).random((3, 7, 24 * k))
     week[0, :, 3 * k : 4 * k] = 0.0  # an hour without traffic stays so
-    usual = Usual({"": CLIMATOLOGY.tolist()}, {"": FLAT})
-    np.testing.assert_allclose(usual_week(week, np.array([1, 2, 3, 4, 5, 9, 1]), usual, "anywhere"), week, rtol=1e-12)
+    usual = WeeklyProfile({"": CLIMATOLOGY.tolist()}, {"": FLAT})
+    np.testing.assert_allclose(profile_week(week, np.array([1, 2, 3, 4, 5, 9, 1]), usual, "anywhere"), week, rtol=1e-12)
 
 
 def test_weights_move_from_one_week_to_weeks_without_end() -> None:
@@ -88,15 +88,15 @@ def test_weights_move_from_one_week_to_weeks_without_end() -> None:
     week = rng.random((2, 7, 48)) + 0.5
     hours = week.reshape(2, 7, 24, 2).mean(axis=3)
     day = hours.mean(axis=1, keepdims=True)
-    usual = Usual({"": [[0, 0, 0, 1, 0], [1, 0, 0, 0, 0]]}, {"": FLAT})
+    usual = WeeklyProfile({"": [[0, 0, 0, 1, 0], [1, 0, 0, 0, 0]]}, {"": FLAT})
     for n in (1, 2, 3, 1000):
-        out = usual_week(week, np.full(7, n), usual, "")
+        out = profile_week(week, np.full(7, n), usual, "")
         far = (n - 1) / (n + 1)
         np.testing.assert_allclose(out.reshape(2, 7, 24, 2).mean(axis=3), far * hours + (1 - far) * day, rtol=1e-9)
         np.testing.assert_allclose(out[..., ::2] / out[..., 1::2], week[..., ::2] / week[..., 1::2])  # within the hour
     absent = week.copy()
     absent[:, 6] = 0.0  # no Sunday: it is as the Saturday
-    out = usual_week(absent, np.array([1, 1, 1, 1, 1, 1, 0]), usual, "")
+    out = profile_week(absent, np.array([1, 1, 1, 1, 1, 1, 0]), usual, "")
     assert np.isfinite(out).all()
     filled = np.where(np.arange(7)[:, None] == 6, hours[:, 5:6], hours).mean(axis=1, keepdims=True)
     np.testing.assert_allclose(out.reshape(2, 7, 24, 2).mean(axis=3)[:, :1], filled, rtol=1e-9)
@@ -104,10 +104,10 @@ def test_weights_move_from_one_week_to_weeks_without_end() -> None:
 
 def test_fitted_weights_find_what_cells_share_over_days() -> None:
     """Same curve every day, noise in every hour: the best guess is the mean day, of a seventh of the noise."""
-    usual = fit_usual([made(noisy_weeks(200, 2, 0.4, 0.4, seed=3))])
+    usual = fit_weekly_profile([made(noisy_weeks(200, 2, 0.4, 0.4, seed=3))])
     past, later = np.split(noisy_weeks(400, 2, 0.4, 0.4, seed=4), 2, axis=1)
     mean = past.mean(axis=(1, 2), keepdims=True)
-    guess = usual_week(past / mean, ONE_DAY_EACH, usual, "alpha") * mean
+    guess = profile_week(past / mean, ONE_DAY_EACH, usual, "alpha") * mean
     error = np.mean((guess - later) ** 2)
     assert error == pytest.approx(0.16 * (1 + 1 / 7), rel=0.03)
     assert error < 0.6 * np.mean((past - later) ** 2)  # climatology: twice the noise
@@ -116,7 +116,7 @@ def test_fitted_weights_find_what_cells_share_over_days() -> None:
 
 def test_weights_of_weeks_that_repeat_are_climatology() -> None:
     days = np.tile(np.random.default_rng(5).random((30, 7, 24)) + 0.2, (1, 3, 1))
-    usual = fit_usual([made(days)])
+    usual = fit_weekly_profile([made(days)])
     np.testing.assert_allclose(usual.weights["alpha"], CLIMATOLOGY, atol=0.02)
 
 
@@ -125,7 +125,7 @@ def test_few_cells_hold_to_climatology_by_their_number() -> None:
     found = {}
     for cells in (5, 40, 5000):  # the same five cells over and over: the same least squares
         days = np.tile(noisy_weeks(5, 2, 0.4, 0.4, seed=6), (cells // 5, 1, 1))
-        found[cells] = np.array(fit_usual([made(days)]).weights["alpha"][0])
+        found[cells] = np.array(fit_weekly_profile([made(days)]).weights["alpha"][0])
     best = CLIMATOLOGY[0] + (found[5000] - CLIMATOLOGY[0])
     for cells in (5, 40):
         share = cells / (cells + FEW_CELLS)
@@ -135,7 +135,7 @@ def test_few_cells_hold_to_climatology_by_their_number() -> None:
 
 
 def test_without_two_weeks_nothing_is_fitted() -> None:
-    usual = fit_usual([made(noisy_weeks(20, 1, 0.4, 0.4, seed=7))])
+    usual = fit_weekly_profile([made(noisy_weeks(20, 1, 0.4, 0.4, seed=7))])
     assert usual.weights == {"": CLIMATOLOGY.tolist(), "alpha": CLIMATOLOGY.tolist()}
     assert usual.memory == 0.0
 
@@ -148,7 +148,7 @@ def test_in_training_a_cell_does_not_look_at_itself() -> None:
     np.testing.assert_allclose(other_cells(one)[2], other_cells(other)[2])
     assert not np.allclose(other_cells(one)[3], other_cells(other)[3])
     assert other_cells(one.only(np.array([0]))).shape == (1, 7, 24)
-    scaler = Scaler(mean=-0.2, spread=0.7, usual=fit_usual([one]))
+    scaler = Scaler(mean=-0.2, spread=0.7, usual=fit_weekly_profile([one]))
     told = [past_of(d, 0, 7, 1, scaler, 1.0, None, "alpha", other_cells(one)[0])[0] for d in (one.ratio[0],) * 2]
     changed = one.ratio[0].copy()
     changed[7:14] = 9.0  # the window itself
@@ -193,7 +193,7 @@ def test_the_usual_week_is_kept_with_the_model(tmp_path: Path) -> None:
 
     from gentraffic.generators.folder import _scaler, write_json
 
-    scaler = Scaler(mean=-0.2, spread=0.7, usual=fit_usual([made(noisy_weeks(8, 2, 0.4, 0.4, seed=11))]))
+    scaler = Scaler(mean=-0.2, spread=0.7, usual=fit_weekly_profile([made(noisy_weeks(8, 2, 0.4, 0.4, seed=11))]))
     write_json(tmp_path / "scaler.json", asdict(scaler))
     assert _scaler(tmp_path) == scaler
     told = json.loads((tmp_path / "scaler.json").read_text())

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from samplers.fomo import NEAR_HOURS, SIZES, FoMo, Scene, nearby
+from samplers.fomo import NEAR_HOURS, SIZES, FoMo, FoMoCondition, nearby
 from samplers.fomo_draw import draw_scenes, solve
 from samplers.schedule import Noise
 
 B, SIDE, T = 3, 4, 32
 
 
-def scene(seed: int = 0, token: int = 16) -> Scene:
+def scene(seed: int = 0, token: int = 16) -> FoMoCondition:
     """Half observed, POIs and users told for some, one cell missing."""
     g = torch.Generator().manual_seed(seed)
     nan = torch.tensor(math.nan)
@@ -26,7 +26,7 @@ def scene(seed: int = 0, token: int = 16) -> Scene:
     poi, users = torch.randn(B, SIDE, SIDE, 16, generator=g), torch.randn(B, SIDE, SIDE, T, generator=g)
     poi[2], users[0] = nan, nan
     cells = torch.stack(torch.meshgrid(torch.arange(4.0), torch.arange(4.0), indexing="ij"), -1)
-    return Scene(
+    return FoMoCondition(
         known=known,
         exists=exists,
         hour=(torch.arange(T) + 20.0).expand(B, T).clone(),
@@ -51,7 +51,7 @@ def awake(token: tuple[int, int, int] = (1, 1, 16), **more: object) -> FoMo:
     return model.eval()
 
 
-def answer(model: FoMo, x: torch.Tensor, s: Scene) -> torch.Tensor:
+def answer(model: FoMo, x: torch.Tensor, s: FoMoCondition) -> torch.Tensor:
     with torch.inference_mode():
         return model(x, torch.tensor([10, 500, 990]), s)
 
@@ -204,7 +204,7 @@ def test_the_contrast_takes_other_blocks_and_is_bounded() -> None:
     wild = x.clone()
     wild[roll] *= 1e3
     assert loss(wild, 0.5, [[1], [2], [0]]) >= -0.5
-    assert fields(Scene)
+    assert fields(FoMoCondition)
 
 
 def test_freezing_leaves_modulation_context_and_decoder() -> None:

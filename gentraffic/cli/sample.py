@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from gentraffic.generate.request import Request
-    from gentraffic.generators.fomo.observations import Given
+    from gentraffic.generators.fomo.observations import Observations
 
 FILE = click.Path(path_type=Path)
 
@@ -152,7 +152,7 @@ class _Task:
     request: Request
     context: xr.Dataset
     fomo: bool
-    given: Given | None
+    given: Observations | None
     cells: int
     steps: int
 
@@ -220,14 +220,14 @@ def _task(out: Path, options: dict[str, Any], request: Request, *, quiet: bool) 
     """The place and the period that the options mean. Raises as what it calls does, and WrongUse."""
     from gentraffic.generators.folder import read_folder
     from gentraffic.generators.fomo.folder import is_fomo
-    from gentraffic.generators.fomo.observations import context_of, period_of, read_given
+    from gentraffic.generators.fomo.observations import context_of, period_of, read_observations
     from gentraffic.io.files import check_writable
 
     fomo = is_fomo(read_folder(options["model"])[1])
     if not fomo and (options["known"] is not None or options["users"] is not None):
         name = options["model"]
         raise WrongUse(f"--known and --users need a FoMo, and {name} is none: give --model fomo-base")
-    given = read_given(options) if fomo else None
+    given = read_observations(options) if fomo else None
     if given is None or any(options[place] is not None for place in (*PLACES, "osm")):
         context = find_context(options, quiet=quiet, command=command_line(), held=fomo or not _streams(out, options))
     else:

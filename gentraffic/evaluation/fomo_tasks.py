@@ -19,8 +19,8 @@ from gentraffic.evaluation import naive_rows as naive
 from gentraffic.evaluation.metrics.summary import crps_cells, p9999
 from gentraffic.generators.fomo.data import Region, placed
 from gentraffic.generators.fomo.folder import FoMoBundle
-from gentraffic.generators.fomo.scale import FoMoScale, Told, scene_of
-from gentraffic.generators.weekly import Recipe, draw_traffic
+from gentraffic.generators.fomo.scale import FoMoContext, FoMoScale, condition_of
+from gentraffic.generators.weekly import Settings, draw_traffic
 from gentraffic.modelling.features import Floats
 from gentraffic.modelling.measured import Source
 from gentraffic.modelling.random_streams import level_noise
@@ -175,7 +175,7 @@ def week_members(bundle: Bundle, part: Held, context: xr.Dataset, *, members: in
     days = held.values.shape[1] * minutes // 1440
     first = f"2021-03-{1 + int(held.hour[0]) // 24:02d}"  # 1 March is a Monday
     calendar = make_calendar(first, days, "1h" if minutes == 60 else f"{minutes}min", "Asia/Shanghai")
-    recipe = Recipe(seed=seed, members=members)
+    recipe = Settings(seed=seed, members=members)
     relative = draw_traffic(bundle, context, calendar, recipe, cells=held.rows.tolist()).astype(np.float64)
     drawn = relative * bundle.levels.networks[held.network].mean_traffic
     series = []
@@ -185,18 +185,18 @@ def week_members(bundle: Bundle, part: Held, context: xr.Dataset, *, members: in
     return np.concatenate(series, axis=1)
 
 
-def _task_window(region: Region, scale: FoMoScale, block: int, start: int, observed: int) -> Told:
+def _task_window(region: Region, scale: FoMoScale, block: int, start: int, observed: int) -> FoMoContext:
     whole = window(region, scale, block, start)
     known = np.broadcast_to(np.arange(WINDOW) < observed, whole.values.shape[1:])
     return masked(whole, known, scale, region.spread)
 
 
-def _draw(bundle: FoMoBundle, told: Told, observed: int, member: int, steps: int, seed: int) -> Floats:
+def _draw(bundle: FoMoBundle, told: FoMoContext, observed: int, member: int, steps: int, seed: int) -> Floats:
     scale = bundle.scale
     shape = told.values.shape
     # independent noise, unlike that of `sample`: the fair crps takes members for independent draws
     noise = np.random.default_rng((seed, member)).standard_normal(shape, dtype=np.float32)
-    x = draw_scenes(bundle.model, scene_of(told, scale), torch.from_numpy(noise), steps=steps).numpy()
+    x = draw_scenes(bundle.model, condition_of(told, scale), torch.from_numpy(noise), steps=steps).numpy()
     usual = scale.usual(told.network, told.hour)[:, None, None]
     values = scale.inverse(x, usual) * np.nan_to_num(told.reference)[..., None]
     return np.concatenate([v[e.any(-1)] for v, e in zip(values, told.exists, strict=True)])[:, observed:]
@@ -287,9 +287,9 @@ def means(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, dict[str
 
 def _profile(region: Region) -> Floats:
     """Mean ratio at every hour of the week over the training cells: (168,), never below 0.02."""
-    from gentraffic.generators.fomo.scale import usual_week
+    from gentraffic.generators.fomo.scale import profile_week
 
-    out: Floats = np.maximum(usual_week(region.values / region.level[:, None], region.hour), 0.02)
+    out: Floats = np.maximum(profile_week(region.values / region.level[:, None], region.hour), 0.02)
     return out
 
 

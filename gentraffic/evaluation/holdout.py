@@ -24,7 +24,7 @@ from gentraffic.evaluation.metrics.summary import (
     level_spearman,
     p9999,
 )
-from gentraffic.generators.settings import Recipe
+from gentraffic.generators.settings import Settings
 from gentraffic.modelling.features import Floats
 from gentraffic.modelling.measured import Source
 
@@ -88,7 +88,7 @@ def model_row(
     steps: int | None,
     *,
     members: int = MEMBERS,
-    solver: str = Recipe.solver,
+    solver: str = Settings.solver,
 ) -> Members:
     """Members that a model draws for the held-out cells of each network, in the source's unit."""
     from gentraffic.generators.weekly import draw_traffic
@@ -96,7 +96,7 @@ def model_row(
     out: Members = {}
     for name, (_, held) in parts.items():
         calendar = make_calendar(f"2021-03-{1 + held.weekday:02d}", 7, "1h", "Asia/Shanghai")  # 1 March is a Monday
-        recipe = Recipe(seed=seed, members=members, steps=steps or Recipe().steps, solver=solver)
+        recipe = Settings(seed=seed, members=members, steps=steps or Settings().steps, solver=solver)
         relative = draw_traffic(bundle, contexts[name], calendar, recipe, cells=held.rows.tolist())
         out[name] = relative.astype(np.float64) * bundle.levels.networks[name].mean_traffic
     return out

@@ -116,10 +116,10 @@ def naive_rows(later: Later) -> dict[str, NDArray[Any]]:
 
 def usual_row(train: Sequence[Source], later: Later) -> NDArray[Any]:
     """`usual week`: what the models are told of the past, fitted on the training sources, alone: (1, cells, 168)."""
-    from gentraffic.modelling.weekly_profile import fit_usual, usual_week
+    from gentraffic.modelling.weekly_profile import fit_weekly_profile, profile_week
 
-    usual, history = fit_usual(train), later.history()
-    week = usual_week(history.week, history.days, usual, later.past.network)
+    usual, history = fit_weekly_profile(train), later.history()
+    week = profile_week(history.week, history.days, usual, later.past.network)
     weekday = np.datetime64(later.start).astype("datetime64[D]").item().weekday()
     series = np.roll(week, -weekday, axis=1).reshape(len(week), HOURS)
     level = history.now(usual.memory) / series.mean(axis=1)
@@ -130,13 +130,13 @@ def model_row(
     bundle: Bundle, later: Later, seed: int, members: int, *, steps: int | None = None, guidance: float = 1.0
 ) -> NDArray[Any]:
     """Members that a model draws for the later week, in the unit of the past: (members, cells, 168)."""
-    from gentraffic.generators.settings import PROFILE_STEPS, Recipe
+    from gentraffic.generators.settings import PROFILE_STEPS, Settings
     from gentraffic.generators.weekly import draw_traffic
     from gentraffic.modelling.features import read_places
 
     history = later.history()
     calendar = make_calendar(later.start, 7, "1h", str(later.context.attrs["timezone"]))
-    recipe = Recipe(seed=seed, members=members, steps=steps or PROFILE_STEPS, guidance=guidance)
+    recipe = Settings(seed=seed, members=members, steps=steps or PROFILE_STEPS, guidance=guidance)
     rows = later.past.rows.tolist()
     drawn = draw_traffic(bundle, later.context, calendar, recipe, cells=rows, history=history)
     unit = history.unit(bundle.levels, read_places(later.context), later.context["cell_id"].values)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gentraffic.errors import WrongUse
 from gentraffic.generators.fomo.folder import FoMoBundle
-from gentraffic.generators.fomo.observations import Given, field_of, period_of
+from gentraffic.generators.fomo.observations import Observations, field_of, period_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -21,7 +21,7 @@ def fill_place(
     bundle: FoMoBundle,
     context: xr.Dataset,
     request: Request,
-    given: Given,
+    given: Observations,
     typed: set[str],
     *,
     name: str,

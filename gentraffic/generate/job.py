@@ -26,21 +26,21 @@ import numpy as np
 
 from gentraffic import __version__
 from gentraffic.errors import BadInput, WrongUse
-from gentraffic.generators.settings import Recipe
+from gentraffic.generators.settings import Settings
 from gentraffic.io.atomic import replacing
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from gentraffic.dataset.calendar import Calendar
-    from gentraffic.generators.weekly import Block, Brush, Region
+    from gentraffic.generators.weekly import Block, Region, SharedInputs
 
 MAX_TASKS = 2000  # more would cost the scheduler more than they balance
 ARRAYS = ("ids", "place", "log_level", "level", "time")
 
 
 @dataclass(frozen=True)
-class Order:
+class StoreSpec:
     """What is drawn, in plain values: with the context and the model's files it fixes every bit.
 
     totals: texts of the totals that each member meets, none for relative traffic. cells: rows drawn.
@@ -49,7 +49,7 @@ class Order:
 
     model: str
     model_sha256: str
-    recipe: Recipe
+    recipe: Settings
     start: str
     days: int
     freq: str
@@ -117,7 +117,7 @@ def part_of(out: Path) -> Path:
     return target.with_name(f".{target.name}.part")
 
 
-def save_job(folder: Path, order: Order, region: Region, time: Any) -> None:
+def save_job(folder: Path, order: StoreSpec, region: Region, time: Any) -> None:
     """Write the arrays, then job.json, with their hashes and those of the template of the store.
 
     Embeddings that lie in a file of the folder become the file of their name.
@@ -138,7 +138,7 @@ def save_job(folder: Path, order: Order, region: Region, time: Any) -> None:
     write_marker(folder / "job.json", {"order": asdict(order), "files": hashes, "version": __version__})
 
 
-def read_order(folder: Path) -> Order | None:
+def read_spec(folder: Path) -> StoreSpec | None:
     """The order of a folder whose job.json was written, None where it was not, or not whole."""
     said = read_marker(folder / "job.json")
     if said is None:
@@ -147,12 +147,12 @@ def read_order(folder: Path) -> Order | None:
         raise WrongUse(f"{folder} was begun by gentraffic {said.get('version')}, this is {__version__}: delete it")
     if any(file_sha256(folder / name) != digest for name, digest in said["files"].items()):
         return None
-    return Order(
-        **{**said["order"], "recipe": Recipe(**said["order"]["recipe"]), "totals": tuple(said["order"]["totals"])}
+    return StoreSpec(
+        **{**said["order"], "recipe": Settings(**said["order"]["recipe"]), "totals": tuple(said["order"]["totals"])}
     )
 
 
-def check_same(order: Order, begun: Order, where: Path) -> None:
+def check_same(order: StoreSpec, begun: StoreSpec, where: Path) -> None:
     """Raise WrongUse, naming the first difference, unless both orders give the same store."""
     if order.sha256 == begun.sha256:
         return
@@ -172,22 +172,22 @@ def open_region(folder: Path) -> Region:
     return Region(ids, place, log_level, level)
 
 
-def open_brush(folder: Path, order: Order) -> Brush:
+def open_shared(folder: Path, order: StoreSpec) -> SharedInputs:
     """The network and what all cells share. Raises BadModel where the worker has another model under the name."""
     import torch
 
     from gentraffic.errors import BadModel
     from gentraffic.generators.folder import load_network
-    from gentraffic.generators.weekly import Brush
+    from gentraffic.generators.weekly import SharedInputs
 
     model, scaler, sha256 = load_network(order.model)
     if sha256 != order.model_sha256:
         raise BadModel(f"{order.model} is another model here than where the command was given: copy it to the workers")
     time = torch.from_numpy(np.load(folder / "time.npy", allow_pickle=False))
-    return Brush(model, scaler, time, order.network, order.calendar(), order.recipe)
+    return SharedInputs(model, scaler, time, order.network, order.calendar(), order.recipe)
 
 
-def blocks_of(order: Order, number: int) -> list[Block]:
+def blocks_of(order: StoreSpec, number: int) -> list[Block]:
     """The blocks of one task."""
     from gentraffic.generators.weekly import Block
 
@@ -233,7 +233,7 @@ def check_shared(folder: Path) -> None:
         raise BadInput(f"the worker on {socket.gethostname()} sees no {folder}: -o must lie on a disk that all share")
 
 
-def _flat(order: Order) -> dict[str, Any]:
+def _flat(order: StoreSpec) -> dict[str, Any]:
     plain = asdict(order)
     recipe: dict[str, Any] = plain.pop("recipe")
     return recipe | plain

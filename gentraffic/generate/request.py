@@ -18,7 +18,7 @@ from gentraffic.dataset.calendar import FIRST_DAY, Calendar, make_calendar
 from gentraffic.dataset.schema import check_name
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.generate.totals import Total, districts, fit_totals, parse_totals
-from gentraffic.generators.settings import FOMO, Recipe
+from gentraffic.generators.settings import FOMO, Settings
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -78,7 +78,7 @@ class Request:
         """Rows of the context for the ids of `select`, in that order; None for all. Raises WrongUse."""
         return None if self.select is None else select_rows(context, self.select)
 
-    def recipe(self, model: Mapping[str, Any]) -> Recipe:
+    def recipe(self, model: Mapping[str, Any]) -> Settings:
         """How the model of this provenance draws it. Raises WrongUse, also for what a distilled model never learned."""
         for option, given, least in (("seed", self.seed, 0), ("members", self.members, 1), ("steps", self.steps, 1)):
             if given is not None and given < least:
@@ -92,8 +92,8 @@ class Request:
                 if asked not in (None, only):
                     raise WrongUse(f"{option} {asked}: this model was distilled for {only} alone; "
                                    "give --model stouter-base, or its teacher")  # fmt: skip
-        usual = FOMO if model.get("sampler") == "fomo" else Recipe()
-        return Recipe(
+        usual = FOMO if model.get("sampler") == "fomo" else Settings()
+        return Settings(
             seed=self.seed,
             members=self.members,
             steps=self.steps or int(model.get("recommended_steps", usual.steps)),
@@ -220,7 +220,7 @@ def provenance(
     bundle: Bundle | FoMoBundle | NaiveModel,
     context: xr.Dataset,
     request: Request,
-    recipe: Recipe,
+    recipe: Settings,
     *,
     name: str,
     command: str,

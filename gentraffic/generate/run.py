@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic.errors import BadInput, WrongUse
-from gentraffic.generate.job import Order, part_of, read_order
+from gentraffic.generate.job import StoreSpec, part_of, read_spec
 from gentraffic.generate.streaming import begin, fill, finish, finished, mean_of, missing
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ class Produced:
 
 
 def produce(
-    order: Order, out: Path, *, template: Callable[[], xr.Dataset], bundle: Callable[[], Bundle], context: xr.Dataset,
+    order: StoreSpec, out: Path, *, template: Callable[[], xr.Dataset], bundle: Callable[[], Bundle],
+    context: xr.Dataset,
     rows: list[int] | None, fit: Callable[[NDArray[np.float32]], Factors], on_task: Callable[[int, int], None],
     workers: int | None = None, scheduler: str | None = None,
 ) -> Produced:  # fmt: skip
@@ -80,7 +81,7 @@ def produce(
     folder.mkdir(exist_ok=True)
     with _alone(folder, out):
         tasks = len(order.tasks())
-        kept = 0 if read_order(folder) is None else tasks - len(missing(folder, order, "done"))
+        kept = 0 if read_spec(folder) is None else tasks - len(missing(folder, order, "done"))
         check_disk(order, folder.parent, kept)
         try:
             order = begin(folder, order, template, bundle, context, rows)
@@ -101,7 +102,7 @@ def produce(
     return Produced(mean, kept, tasks, began, time.perf_counter())
 
 
-def check_disk(order: Order, folder: Path, kept: int) -> None:
+def check_disk(order: StoreSpec, folder: Path, kept: int) -> None:
     """Raise BadInput where the disk of `folder` has not what the tasks that are not kept may need."""
     tasks = len(order.tasks())
     passes = 2 if order.totals else 1  # what is drawn waits on the disk until the total is known
@@ -114,7 +115,7 @@ def check_disk(order: Order, folder: Path, kept: int) -> None:
         )
 
 
-def check_memory(order: Order, workers: int) -> None:
+def check_memory(order: StoreSpec, workers: int) -> None:
     """Raise BadInput where the cells do not fit the memory, or their chunks that of so many workers."""
     free, place = free_memory(), order.cells * CELL_BYTES
     if place + WORKER_BYTES > free:
@@ -148,7 +149,7 @@ def free_memory() -> int:
     return int(psutil.virtual_memory().available)
 
 
-def _mean_in(out: Path, order: Order) -> float:
+def _mean_in(out: Path, order: StoreSpec) -> float:
     """The mean of a finished store, chunk by chunk."""
     import zarr
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from gentraffic.dataset.schema import traffic_dataset
 from gentraffic.errors import WrongUse
-from gentraffic.generate.job import Order, context_sha256, libraries
+from gentraffic.generate.job import StoreSpec, context_sha256, libraries
 from gentraffic.generate.request import Request, Tell, provenance
 from gentraffic.generate.run import Produced, produce
 from gentraffic.generate.totals import Factors, districts, fit_totals
@@ -56,7 +56,7 @@ def draw_store(
     sets = districts(totals, place) if totals else None
     timezone = str(context.attrs["timezone"])
     cells, steps = place.sizes["cell"], len(calendar.utc)
-    order = Order(
+    order = StoreSpec(
         model=str(model) if str(model) == folder.name else str(folder.resolve()),
         model_sha256=sha256,
         recipe=recipe,

@@ -23,28 +23,28 @@ from numpy.typing import NDArray
 from gentraffic import __version__
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.generate.job import (
-    Order,
+    StoreSpec,
     blocks_of,
     check_same,
     check_shared,
     file_sha256,
-    open_brush,
     open_region,
+    open_shared,
     read_marker,
-    read_order,
+    read_spec,
     save_job,
     write_marker,
 )
 from gentraffic.io.atomic import cannot_write, swap_folder, sync, sync_one
 from gentraffic.io.files import UNFINISHED, check_chunks, encoding_of
-from gentraffic.io.memmap import give_back, let_go
+from gentraffic.io.memmap import release_pages, trim_heap
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from gentraffic.generate.totals import Factors
     from gentraffic.generators.folder import Bundle
-    from gentraffic.generators.weekly import Block, Brush, Region
+    from gentraffic.generators.weekly import Block, Region, SharedInputs
 
 TRIES = 3  # how often what was torn while it was written is drawn again
 FACTORS = ("factors_table", "factors_cell", "factors_step")
@@ -52,15 +52,15 @@ Chunk = NDArray[np.float32]
 
 
 def begin(
-    folder: Path, order: Order, template: Callable[[], xr.Dataset], bundle: Callable[[], Bundle],
+    folder: Path, order: StoreSpec, template: Callable[[], xr.Dataset], bundle: Callable[[], Bundle],
     context: xr.Dataset, rows: list[int] | None,
-) -> Order:  # fmt: skip
+) -> StoreSpec:  # fmt: skip
     """Make the folder of a job, or find it begun; returns the order with what the model has added to it.
 
     Raises WrongUse where the folder belongs to another command, and as `gentraffic.generators.weekly.prepare`.
     """
     if (folder / "job.json").exists():
-        begun = read_order(folder)
+        begun = read_spec(folder)
         if begun is not None:
             check_same(order, begun, folder)
             return begun
@@ -77,7 +77,7 @@ def begin(
         folder.mkdir(exist_ok=True)
         held = folder / "embeddings.npy"
         region, brush = prepare(bundle(), context, order.calendar(), order.recipe, cells=rows, embeddings=held)
-        give_back()
+        trim_heap()
         order = replace(order, network=brush.network)
         _write_template(template(), order, folder / "store")
         if order.totals:
@@ -88,11 +88,11 @@ def begin(
         save_job(folder, order, region, brush.time.numpy())
         held.unlink(missing_ok=True)  # still there where rows in another order were copied from it
     del region, brush
-    give_back()  # before drawing starts
+    trim_heap()  # before drawing starts
     return order
 
 
-def _write_template(ds: xr.Dataset, order: Order, store: Path) -> None:
+def _write_template(ds: xr.Dataset, order: StoreSpec, store: Path) -> None:
     """Metadata and coordinates of the store; its traffic is not there yet."""
     import dask.array
 
@@ -126,7 +126,7 @@ def draw_tasks(folder: Path, numbers: Iterable[int], threads: int | None = None)
         with _writing(folder):
             put = _put_raw if order.totals else _put
             kept.append(put(folder, order, block, values))
-            let_go(region.ids, region.place, region.log_level, region.level)
+            release_pages(region.ids, region.place, region.log_level, region.level)
             if len(kept) == len(order.tasks()[number]):
                 write_marker(folder / _marks(order) / f"{number}.json", {"blocks": kept})
                 kept = []
@@ -151,7 +151,7 @@ def scale_tasks(folder: Path, numbers: Iterable[int]) -> Iterator[int]:
         yield number
 
 
-def missing(folder: Path, order: Order, marks: str) -> list[int]:
+def missing(folder: Path, order: StoreSpec, marks: str) -> list[int]:
     """The tasks without a marker, or whose bytes do not have the hashes that it says."""
     out = []
     for number in range(len(order.tasks())):
@@ -163,7 +163,7 @@ def missing(folder: Path, order: Order, marks: str) -> list[int]:
 
 def fill(
     folder: Path,
-    order: Order,
+    order: StoreSpec,
     draw: Callable[[list[int]], Iterator[int]],
     scale: Callable[[list[int]], Iterator[int]],
     fit: Callable[[Chunk], Factors],
@@ -194,13 +194,13 @@ def fill(
         raise BadInput(f"{folder}: what is written there does not stay as it was written; check the disk")
 
 
-def mean_of(folder: Path, order: Order) -> float:
+def mean_of(folder: Path, order: StoreSpec) -> float:
     """The mean of all values of a store that is filled, from its markers."""
     said = [read_marker(folder / "done" / f"{number}.json") or {"blocks": []} for number in range(len(order.tasks()))]
     return math.fsum(block["sum"] for marker in said for block in marker["blocks"]) / order.values
 
 
-def finish(folder: Path, order: Order, out: Path) -> None:
+def finish(folder: Path, order: StoreSpec, out: Path) -> None:
     """Make the store whole, and put it in its place."""
     import zarr
 
@@ -220,7 +220,7 @@ def finish(folder: Path, order: Order, out: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def finished(out: Path, order: Order) -> bool:
+def finished(out: Path, order: StoreSpec) -> bool:
     """Whether `out` is already what the order asks for, every chunk readable.
 
     Raises WrongUse where it is something else: the output of another command is not replaced by a resumable one.
@@ -240,11 +240,11 @@ def finished(out: Path, order: Order) -> bool:
 # --- one block --------------------------------------------------------------------------------------------------------
 
 
-def _marks(order: Order) -> str:
+def _marks(order: StoreSpec) -> str:
     return "drawn" if order.totals else "done"
 
 
-def _put_raw(folder: Path, order: Order, block: Block, values: Chunk) -> dict[str, Any]:
+def _put_raw(folder: Path, order: StoreSpec, block: Block, values: Chunk) -> dict[str, Any]:
     """Write one block to where totals are fitted."""
     at = (folder / "raw.npy").stat().st_size - 4 * order.values  # behind the header
     at += 4 * order.steps * (block.member * order.cells + block.first)
@@ -269,7 +269,7 @@ def _sha256_of(folder: Path, piece: Mapping[str, Any]) -> str:
         return ""
 
 
-def _put(folder: Path, order: Order, block: Block, values: Chunk) -> dict[str, Any]:
+def _put(folder: Path, order: StoreSpec, block: Block, values: Chunk) -> dict[str, Any]:
     """Write one whole chunk of the store through to the disk."""
     import zarr
 
@@ -293,7 +293,7 @@ def _identity(folder: Path) -> str:
 
 
 @lru_cache(maxsize=1)
-def _opened(folder: str, identity: str) -> tuple[Order, Region, Brush]:
+def _opened(folder: str, identity: str) -> tuple[StoreSpec, Region, SharedInputs]:
     """A job, opened once in each process that draws."""
     said = read_marker(Path(folder, "job.json"))
     if said is None or said["version"] != __version__:
@@ -301,10 +301,10 @@ def _opened(folder: str, identity: str) -> tuple[Order, Region, Brush]:
             f"a worker has gentraffic {__version__}, the command {said['version'] if said else 'another'}: "
             "install one version everywhere"
         )
-    order = read_order(Path(folder))
+    order = read_spec(Path(folder))
     if order is None:
         raise BadInput(f"{folder} is damaged: run the same command again")
-    return order, open_region(Path(folder)), open_brush(Path(folder), order)
+    return order, open_region(Path(folder)), open_shared(Path(folder), order)
 
 
 def _drain(numbers: Iterator[int], done: int, of: int, on_task: Callable[[int, int], None]) -> None:

@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 from gentraffic.errors import BadInput, BadModel
 from gentraffic.generators.registry import MODELS
 from gentraffic.generators.registry import names as bundled_models
-from gentraffic.io.memmap import give_back, rows_of_file
+from gentraffic.io.memmap import rows_of_file, trim_heap
 from gentraffic.modelling.features import Places, Scale, count_scale
 from gentraffic.modelling.levels import LevelModel
-from gentraffic.modelling.transform import Scaler, Usual
+from gentraffic.modelling.transform import Scaler, WeeklyProfile
 
 if TYPE_CHECKING:
     import torch
@@ -100,7 +100,7 @@ def place_embedding(
     scale = station_scale(places, levels)
     if path is None:
         return embed_stations(station, places.xy_m, station_features(places, scale))
-    give_back()
+    trim_heap()
     with rows_of_file(path, (len(places.xy_m), int(station.config["hidden_channels"]))) as file:
         squares = embedded_squares(station, places.xy_m, lambda rows: station_features(places, scale, rows))
         for rows, values in squares:
@@ -203,7 +203,7 @@ def _network(folder: Path, sampler: str) -> Any:
 def _scaler(folder: Path) -> Scaler:
     told = json.loads((folder / "scaler.json").read_text(encoding="utf-8"))
     usual = told.pop("usual", None)
-    return Scaler(**told, usual=None if usual is None else Usual(**usual))
+    return Scaler(**told, usual=None if usual is None else WeeklyProfile(**usual))
 
 
 @contextmanager

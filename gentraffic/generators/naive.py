@@ -30,7 +30,7 @@ from gentraffic.modelling.random_streams import shape_seeds
 if TYPE_CHECKING:
     import xarray as xr
 
-    from gentraffic.generators.weekly import Recipe
+    from gentraffic.generators.weekly import Settings
     from gentraffic.modelling.measured import Source
 
 NAIVE = ("bootstrap", "knn", "climatology")
@@ -92,7 +92,7 @@ def fit_naive(sampler: str, sources: Sequence[Source]) -> NaiveModel:
 
 
 def draw_naive(
-    model: NaiveModel, context: xr.Dataset, calendar: Calendar, recipe: Recipe, *, cells: Sequence[int] | None = None
+    model: NaiveModel, context: xr.Dataset, calendar: Calendar, recipe: Settings, *, cells: Sequence[int] | None = None
 ) -> NDArray[np.float32]:
     """Relative traffic (1 = the mean cell): (members, cells, steps). A cell's draw depends on nothing beside it.
 
@@ -119,7 +119,7 @@ def draw_naive(
 Pick = Callable[[int, int], tuple[Series, int]]
 
 
-def _bootstrap(series: list[Series], context: xr.Dataset, rows: NDArray[np.int64], recipe: Recipe) -> Pick:
+def _bootstrap(series: list[Series], context: xr.Dataset, rows: NDArray[np.int64], recipe: Settings) -> Pick:
     where = [(part, row) for part in series for row in range(len(part.traffic))]
     ids = context["cell_id"].values[rows].tolist()
 
@@ -133,7 +133,7 @@ def _bootstrap(series: list[Series], context: xr.Dataset, rows: NDArray[np.int64
     return pick
 
 
-def _knn(series: list[Series], context: xr.Dataset, rows: NDArray[np.int64], recipe: Recipe) -> Pick:
+def _knn(series: list[Series], context: xr.Dataset, rows: NDArray[np.int64], recipe: Settings) -> Pick:
     from scipy.spatial import cKDTree
 
     places = read_places(context)
@@ -146,7 +146,7 @@ def _knn(series: list[Series], context: xr.Dataset, rows: NDArray[np.int64], rec
     return lambda member, i: where[int(near[i, member % k])]
 
 
-def _climatology(series: list[Series], context: xr.Dataset, rows: NDArray[np.int64], recipe: Recipe) -> Pick:
+def _climatology(series: list[Series], context: xr.Dataset, rows: NDArray[np.int64], recipe: Settings) -> Pick:
     ids = context["cell_id"].values[rows].tolist()
     where = {cell: (part, row) for part in series for row, cell in enumerate(part.cell_id.tolist())}
     missing = [cell for cell in ids if cell not in where]

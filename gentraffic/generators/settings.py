@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Settings:
     """How a draw is made; together with the model, the context and the calendar it fixes every bit.
 
     habits: the measured network whose daily and weekly habits the cells follow, such as the nearest one; levels still
@@ -23,5 +23,5 @@ class Recipe:
     habits: str = ""
 
 
-FOMO = Recipe(steps=8, solver="dpm++")  # of a FoMo, whose figures were made so
+FOMO = Settings(steps=8, solver="dpm++")  # of a FoMo, whose figures were made so
 PROFILE_STEPS = 8  # of a model that follows a profile: the mean of what it draws is a forecast, which few steps blur

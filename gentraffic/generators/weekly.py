@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 from gentraffic.dataset.calendar import Calendar
 from gentraffic.errors import WrongUse
 from gentraffic.generators.folder import Bundle
-from gentraffic.generators.settings import Recipe as Recipe
+from gentraffic.generators.settings import Settings as Settings
 from gentraffic.modelling.features import Floats, read_places
 from gentraffic.modelling.history import History, as_profile
 from gentraffic.modelling.random_streams import level_angle, shape_seeds, turned
 from gentraffic.modelling.time_embedding import time_of_windows
 from gentraffic.modelling.transform import Scaler
-from gentraffic.modelling.weekly_profile import usual_week
+from gentraffic.modelling.weekly_profile import profile_week
 from samplers import DAYS, HOURS, WEEK, Condition, Sampler, draw
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def draw_traffic(
     bundle: Bundle,
     context: xr.Dataset,
     calendar: Calendar,
-    recipe: Recipe,
+    recipe: Settings,
     *,
     cells: Sequence[int] | None = None,
     history: History | None = None,
@@ -94,7 +94,7 @@ class Region:
 
 
 @dataclass(frozen=True)
-class Brush:
+class SharedInputs:
     """What all cells share: the network, its scaling, the time embedding (168, Q), and the index of the network."""
 
     model: Sampler
@@ -102,7 +102,7 @@ class Brush:
     time: torch.Tensor
     network: int
     calendar: Calendar
-    recipe: Recipe
+    recipe: Settings
 
 
 @dataclass(frozen=True)
@@ -118,12 +118,12 @@ def prepare(
     bundle: Bundle,
     context: xr.Dataset,
     calendar: Calendar,
-    recipe: Recipe,
+    recipe: Settings,
     *,
     cells: Sequence[int] | None = None,
     history: History | None = None,
     embeddings: Path | None = None,
-) -> tuple[Region, Brush]:
+) -> tuple[Region, SharedInputs]:
     """All that drawing needs of a place and of a model: features and levels come from the whole context.
 
     embeddings: a .npy file to hold `Region.place` in, instead of memory. Raises as `draw_traffic`.
@@ -163,10 +163,10 @@ def prepare(
     if history is not None:
         week = history.week[known]
         if usual is not None:
-            week = usual_week(week, history.days, usual, habits).astype(np.float32)
+            week = profile_week(week, history.days, usual, habits).astype(np.float32)
         past = np.where((known < 0)[:, None, None], np.float32(np.nan), week)
         region = replace(region, past=past, past_days=history.days)
-    return region, Brush(bundle.model, bundle.scaler, time, number, calendar, recipe)
+    return region, SharedInputs(bundle.model, bundle.scaler, time, number, calendar, recipe)
 
 
 def _by_id(context: xr.Dataset, cells: Sequence[int] | None) -> tuple[xr.Dataset, Any]:
@@ -182,7 +182,7 @@ def _by_id(context: xr.Dataset, cells: Sequence[int] | None) -> tuple[xr.Dataset
 
 
 def draw_blocks(
-    region: Region, brush: Brush, blocks: Sequence[Block], tiles_at_once: int | None = None
+    region: Region, brush: SharedInputs, blocks: Sequence[Block], tiles_at_once: int | None = None
 ) -> Iterator[tuple[Block, NDArray[np.float32]]]:
     """The traffic of blocks of any size, one after the other: (block, (cells, steps)). Draws tile by tile.
 
@@ -201,7 +201,9 @@ def draw_blocks(
     whole = np.empty((0, 0), dtype=np.float32)
     # MKL asks each thread anew how many it may use
     with one_thread(), ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        for (block, at, tile), values in _in_order(pool, lambda job: paint(region, brush, job[2]), jobs, threads):
+        for (block, at, tile), values in _in_order(
+            pool, lambda job: generate_tile(region, brush, job[2]), jobs, threads
+        ):
             if at == block.first:
                 whole = np.empty((block.end - block.first, values.shape[1]), dtype=np.float32)
             whole[at - block.first : tile.end - block.first] = values
@@ -209,7 +211,7 @@ def draw_blocks(
                 yield block, whole
 
 
-def paint(region: Region, brush: Brush, tile: Block) -> NDArray[np.float32]:
+def generate_tile(region: Region, brush: SharedInputs, tile: Block) -> NDArray[np.float32]:
     """One tile of cells, from noise to traffic: (cells, steps). Called from several threads."""
     calendar, recipe, k = brush.calendar, brush.recipe, brush.calendar.per_hour
     count, size = tile.end - tile.first, brush.model.series_at_once
@@ -295,7 +297,7 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def check_recipe(bundle: Bundle, calendar: Calendar, recipe: Recipe) -> None:
+def check_recipe(bundle: Bundle, calendar: Calendar, recipe: Settings) -> None:
     """Raise WrongUse where the model cannot draw so, or the device is not there."""
     if calendar.per_hour not in bundle.model.cadences:
         names = ", ".join(f"{60 // k} min" for k in bundle.model.cadences)

@@ -41,14 +41,14 @@ def rows_of_file(path: Path, shape: tuple[int, int]) -> Iterator[RowFile]:
         yield rows
 
 
-def let_go(*arrays: NDArray[Any]) -> None:
+def release_pages(*arrays: NDArray[Any]) -> None:
     """Give back the memory of what was read from mapped arrays; it is read again where it is needed."""
     for values in arrays:
         if isinstance(values.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
             values.base.madvise(mmap.MADV_DONTNEED)
 
 
-def give_back() -> None:
+def trim_heap() -> None:
     """Hand memory that was freed back to the system, where the C library keeps it and can (glibc)."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
     if trim is not None:

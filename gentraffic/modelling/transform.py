@@ -23,7 +23,7 @@ HIGHEST = 50.0  # times the cell's mean: nothing is drawn above
 
 
 @dataclass(frozen=True)
-class Usual:
+class WeeklyProfile:
     """How the usual week is made of a past.
 
     weights: network -> (2, 5) weights of `weekly_profile.PARTS`, of one week and of weeks without end; "" for a
@@ -59,7 +59,7 @@ class Scaler:
     detail: dict[str, list[float]] = field(default_factory=dict)
     fade: dict[str, list[float]] = field(default_factory=dict)
     drift: dict[str, float] = field(default_factory=dict)
-    usual: Usual | None = None
+    usual: WeeklyProfile | None = None
     own_level: bool = False
 
     def forward(self, ratio: NDArray[Any], level: NDArray[Any] | None = None) -> NDArray[np.float32]:

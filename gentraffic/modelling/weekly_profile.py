@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic.modelling.features import Floats
-from gentraffic.modelling.transform import LEAST, Usual
+from gentraffic.modelling.transform import LEAST, WeeklyProfile
 
 if TYPE_CHECKING:
     from gentraffic.modelling.measured import Source
@@ -29,8 +29,8 @@ MEMORIES = (2.0, 4.0, 8.0, 16.0, 32.0)  # days
 WINDOWS, WEEKS, CELLS = 8, 3, 2000  # of a network, at most, that its weights are fitted on; weeks of past told in turn
 
 
-def usual_week(
-    week: NDArray[Any], days: NDArray[np.int64], usual: Usual, network: str, others: Floats | None = None
+def profile_week(
+    week: NDArray[Any], days: NDArray[np.int64], usual: WeeklyProfile, network: str, others: Floats | None = None
 ) -> Floats:
     """Mean weeks (cells, 7, 24 k) over the mean, Monday first, each day of days (7,) days -> usual ones, alike.
 
@@ -77,7 +77,7 @@ def other_cells(source: Source) -> Floats:
     return others
 
 
-def fit_usual(sources: Sequence[Source]) -> Usual:
+def fit_weekly_profile(sources: Sequence[Source]) -> WeeklyProfile:
     """Weights that guess the weeks of the training cells best from their other days, and the memory of levels.
 
     Squared errors of hours over the range of the cell's week, as `rmse_minmax` has them. The weights of "" come first:
@@ -86,7 +86,7 @@ def fit_usual(sources: Sequence[Source]) -> Usual:
     pull is that of so many cells; FIRM settles what no cell tells).
     """
     weeks = {s.network: _shapes(s).mean(axis=0) for s in sources}
-    usual = Usual({}, {"": np.mean(list(weeks.values()), axis=0)} | weeks)
+    usual = WeeklyProfile({}, {"": np.mean(list(weeks.values()), axis=0)} | weeks)
     sums = {}
     for s in sources:
         elsewhere = usual.elsewhere(s.network)
@@ -105,7 +105,7 @@ def fit_usual(sources: Sequence[Source]) -> Usual:
             if own_sums is not None:
                 each = np.linalg.solve(cells * own_sums[0] + hold, cells * own_sums[1] + hold @ all_)
                 weights[name] = each.reshape(2, -1)
-    return Usual(
+    return WeeklyProfile(
         {name: w.round(4).tolist() for name, w in weights.items()},
         {name: np.asarray(week).round(4).tolist() for name, week in usual.weeks.items()},
         fit_memory(sources),

@@ -29,7 +29,7 @@ from gentraffic.generators.weekly import OVERLAP_DAYS
 from gentraffic.modelling.features import Places
 from gentraffic.modelling.time_embedding import time_of_windows
 from gentraffic.training.fitting import machine
-from gentraffic.training.residual_spectrum import know_rest
+from gentraffic.training.residual_spectrum import set_residual_spectrum
 from gentraffic.training.trainer import CADENCE_WEIGHT, GIVEN_SHARE, Plan, Trainer
 from samplers import Condition
 from samplers.condition import DAYS, HOURS, WEEK
@@ -224,5 +224,5 @@ def pupil(teacher: Any) -> Any:
             layer.p = 0.0
     spectrum = student.config.get("spectrum")
     if spectrum is not None:
-        know_rest(student, (tuple(spectrum),) * (student.config["networks"] + 1))
+        set_residual_spectrum(student, (tuple(spectrum),) * (student.config["networks"] + 1))
     return student

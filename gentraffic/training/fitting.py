@@ -24,15 +24,15 @@ from gentraffic.modelling.features import Places
 from gentraffic.modelling.levels import LevelModel, Measured, fit_levels
 from gentraffic.modelling.measured import CADENCES, Source
 from gentraffic.modelling.transform import FLOOR, Scaler, cosines, faded
-from gentraffic.modelling.weekly_profile import FEW_CELLS, ahead, fit_usual
-from gentraffic.training.processes import ALONE, Crew
-from gentraffic.training.residual_spectrum import fit_rest, know_rest
+from gentraffic.modelling.weekly_profile import FEW_CELLS, ahead, fit_weekly_profile
+from gentraffic.training.processes import ALONE, ProcessGroup
+from gentraffic.training.residual_spectrum import fit_residual_spectrum, set_residual_spectrum
 from gentraffic.training.trainer import OWN_LEVEL, PLANS, Plan, Prepared, Trainer, batch_of, prepare, source_weights
 from graphs.graphmae import GraphMAE, pretrain
 from graphs.station import station_graph
 from graphs.temporal import temporal_graph
 from samplers import SAMPLERS, Denoiser, Sampler
-from samplers.stunet import SPREAD_KNOTS, hats
+from samplers.stunet import SPREAD_KNOTS, hat_basis
 
 PLACE_DIM = TIME_DIM = 32
 FEW_HOURS = 100.0  # what speaks for all networks where one has little to say
@@ -79,7 +79,7 @@ def fit_sampler(
     plan: Plan | None = None,
     checkpoint: Path | None = None,
     on_step: Callable[[int, int, float], None] | None = None,
-    crew: Crew = ALONE,
+    crew: ProcessGroup = ALONE,
 ) -> tuple[Bundle, dict[str, Any]]:
     """Fit everything and return the bundle (without provenance) and what is worth telling of the run.
 
@@ -114,7 +114,7 @@ def fit_sampler(
         )
     scaler = fit_scaler(sources, None if design.own_level else levels, design.own_level)
     if design.use_profile:
-        usual = fit_usual(sources)
+        usual = fit_weekly_profile(sources)
         scaler = replace(scaler, drift=fit_drift(sources, usual.memory), usual=usual)
     networks = tuple(s.network for s in sources)
     if len(set(networks)) < len(networks):
@@ -147,7 +147,7 @@ def fit_sampler(
                 on_step(step, plan.steps, loss)
     model = trainer.finish()
     if isinstance(model, Denoiser):
-        know_rest(model, fit_rest(model, prepared, time_embedding(temporal), scaler, plan))
+        set_residual_spectrum(model, fit_residual_spectrum(model, prepared, time_embedding(temporal), scaler, plan))
     told = {
         "processes": crew.size,
         "machine": machine(),
@@ -184,7 +184,7 @@ def profile_departures(
             x, condition, _ = batch_of([p], time, scaler, plan, i, noisy=False)
             assert condition.profile is not None
             mean, trust = condition.profile.unbind(1)
-            weight = hats(mean[trust > 0])  # (n, knots)
+            weight = hat_basis(mean[trust > 0])  # (n, knots)
             apart = (x - mean)[trust > 0]
             sums[:, p.network] += (torch.stack([torch.ones_like(apart), apart, apart.square()]) @ weight).numpy()
     if not sums[0].any():

@@ -22,7 +22,7 @@ from gentraffic.modelling.levels import LevelModel, fit_levels
 from gentraffic.modelling.measured import Source
 from gentraffic.training.fitting import INFLATE, _measured, machine
 from gentraffic.training.fomo_trainer import FoMoPlan, FoMoTrainer
-from gentraffic.training.processes import ALONE, Crew
+from gentraffic.training.processes import ALONE, ProcessGroup
 from samplers.fomo import SIZES, FoMo
 
 Measured = Sequence[tuple[Source, Region]]
@@ -46,7 +46,7 @@ def fit_fomo(
     plan: FoMoPlan | None = None,
     checkpoint: Path | None = None,
     on_step: OnStep | None = None,
-    crew: Crew = ALONE,
+    crew: ProcessGroup = ALONE,
 ) -> tuple[FoMoBundle, dict[str, Any]]:
     """Pre-train on all masks and all regions. Returns the bundle, without provenance, and what is worth telling.
 

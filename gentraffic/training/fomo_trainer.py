@@ -17,10 +17,10 @@ from torch import Tensor
 
 from gentraffic.errors import BadInput
 from gentraffic.generators.fomo.data import CADENCES, POI_DIM, SIDE, Region, cadences_of
-from gentraffic.generators.fomo.scale import FoMoScale, Told, echo_of, refer, scene_of
+from gentraffic.generators.fomo.scale import FoMoContext, FoMoScale, condition_of, echo_of, refer
 from gentraffic.training.checkpoint import finite, moments, numbered, put_moments, resume, save_checkpoint
-from gentraffic.training.processes import ALONE, Crew
-from samplers.fomo import FoMo, Scene
+from gentraffic.training.processes import ALONE, ProcessGroup
+from samplers.fomo import FoMo, FoMoCondition
 from samplers.masks import MASKS, known_tokens, values_known
 
 WINDOW = 64  # steps (FoMo section 4.2)
@@ -64,7 +64,7 @@ class Batch:
     """Windows of one step. x: (B, H, W, T) clean, nan where nothing exists. where: (B, 3) region, block, first hour."""
 
     x: Tensor
-    scene: Scene
+    scene: FoMoCondition
     where: NDArray[np.int64]
 
 
@@ -90,7 +90,7 @@ def batch_of(ladders: Sequence[Sequence[Region]], scale: FoMoScale, plan: FoMoPl
     """The windows of one step, each with a mask, a cadence and a context of its own. ladders: see `ladder`."""
     rng = np.random.default_rng((plan.seed, step))
     weights = region_weights([able[0] for able in ladders])
-    told: list[Told] = []
+    told: list[FoMoContext] = []
     truth, where = [], []
     while len(told) < plan.batch:
         which = int(rng.choice(len(ladders), p=weights))
@@ -115,12 +115,16 @@ def batch_of(ladders: Sequence[Sequence[Region]], scale: FoMoScale, plan: FoMoPl
     ratio = np.nan_to_num(np.concatenate(truth)) / np.nan_to_num(shown.reference, nan=1.0)[..., None]
     x = scale.forward(ratio, scale.usual(shown.network, shown.hour)[:, None, None])
     x = np.where(shown.exists, x, np.nan).astype(np.float32)
-    return Batch(torch.from_numpy(x), scene_of(shown, scale), np.array(where))
+    return Batch(torch.from_numpy(x), condition_of(shown, scale), np.array(where))
 
 
 def masked(
-    window: Told, known: NDArray[np.bool_], scale: FoMoScale, spread: float, past: NDArray[np.float32] | None = None
-) -> Told:
+    window: FoMoContext,
+    known: NDArray[np.bool_],
+    scale: FoMoScale,
+    spread: float,
+    past: NDArray[np.float32] | None = None,
+) -> FoMoContext:
     """One window (B = 1) with a mask (H, W, T) put over it: everything in it follows from the known part alone.
 
     spread: of log levels, by which the window's z is standardised. past: (cells of the block, steps) what came just
@@ -155,7 +159,7 @@ def masked(
 
 def window(
     region: Region, scale: FoMoScale, block: int, start: int, steps: int = WINDOW, *, named: bool = True
-) -> Told:
+) -> FoMoContext:
     """All that is known of one block of a region over `steps` steps (B = 1); `reference` is the cell's mean traffic.
 
     named: whether the network is told; without it, recording gaps are filled, which no other place must inherit.
@@ -170,7 +174,7 @@ def window(
         return np.where(there.reshape(there.shape + (1,) * (filled.ndim - 2)), filled, np.nan)[None]
 
     shape = (1, SIDE, SIDE, steps)
-    return Told(
+    return FoMoContext(
         values=blank((region.values if named else region.clean)[:, span]),
         users=np.full(shape, np.nan, np.float32) if region.users is None else blank(region.users[:, span]),
         echo=np.full(shape, np.nan, np.float32),
@@ -186,12 +190,12 @@ def window(
     )
 
 
-def stack(told: Sequence[Told]) -> Told:
+def stack(told: Sequence[FoMoContext]) -> FoMoContext:
     """Several batches as one."""
-    return Told(**{f.name: np.concatenate([getattr(t, f.name) for t in told]) for f in fields(Told)})
+    return FoMoContext(**{f.name: np.concatenate([getattr(t, f.name) for t in told]) for f in fields(FoMoContext)})
 
 
-def _suffer(one: Told, plan: FoMoPlan, rng: np.random.Generator) -> Told:
+def _suffer(one: FoMoContext, plan: FoMoPlan, rng: np.random.Generator) -> FoMoContext:
     """Parts of the context withheld or blurred, and the block mirrored."""
     poi = one.poi
     if rng.random() >= plan.poi_keep:
@@ -231,7 +235,7 @@ class FoMoTrainer:
         plan: FoMoPlan,
         checkpoint: Path | None = None,
         fingerprint: str = "",
-        crew: Crew = ALONE,
+        crew: ProcessGroup = ALONE,
     ) -> None:
         self.model, self.scale, self.plan = model, scale, plan
         self.ladders = [ladder(region) for region in regions]

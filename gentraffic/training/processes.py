@@ -28,7 +28,7 @@ TOLERANCE = 1e-4  # after 50 steps, |several - one| / |one| of each weight tenso
 
 
 @dataclass(frozen=True)
-class Crew:
+class ProcessGroup:
     """The processes of one run: the number of this one, and how many there are. With one, nothing is done here."""
 
     rank: int = 0
@@ -88,17 +88,17 @@ class Crew:
         return slice(rows * self.rank // self.size, rows * (self.rank + 1) // self.size)
 
 
-ALONE = Crew()
+ALONE = ProcessGroup()
 
 
-def join() -> Crew:
+def join() -> ProcessGroup:
     """The crew that `accelerate launch` (or `torchrun`) has started, once all are there; else this process alone."""
     if int(os.environ.get("WORLD_SIZE") or 1) == 1:
-        return Crew()
+        return ProcessGroup()
     from accelerate import PartialState
 
     state = PartialState(cpu=True)
-    return Crew(state.process_index, state.num_processes)
+    return ProcessGroup(state.process_index, state.num_processes)
 
 
 class _WholeDropout(TorchFunctionMode):

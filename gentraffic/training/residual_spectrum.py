@@ -23,7 +23,9 @@ BATCHES = 8  # of each network
 
 
 @torch.no_grad()
-def fit_rest(model: Denoiser, prepared: Sequence[Prepared], time: Tensor, scaler: Scaler, plan: Plan) -> Rest:
+def fit_residual_spectrum(
+    model: Denoiser, prepared: Sequence[Prepared], time: Tensor, scaler: Scaler, plan: Plan
+) -> Rest:
     """The power of the hours' frequencies about the prediction from noise, `Noise.rest`: (networks + 1, 85).
 
     Over windows of the training cells, of each network, and of all of them when the network is not told, each weighing
@@ -62,7 +64,7 @@ def fit_rest(model: Denoiser, prepared: Sequence[Prepared], time: Tensor, scaler
     return tuple(tuple(row) for row in rows.double().numpy().round(5).tolist())
 
 
-def know_rest(model: Any, rest: Rest) -> None:
+def set_residual_spectrum(model: Any, rest: Rest) -> None:
     """Have a denoiser draw, and be saved, with this `Noise.rest`."""
     model.noise = replace(model.noise, rest=rest)
     model.register_to_config(rest=rest)

@@ -19,10 +19,10 @@ from gentraffic.modelling.features import Floats
 from gentraffic.modelling.levels import LevelModel
 from gentraffic.modelling.measured import Source
 from gentraffic.modelling.time_embedding import time_of_windows
-from gentraffic.modelling.transform import LEAST, Scaler, Usual
-from gentraffic.modelling.weekly_profile import other_cells, usual_week
+from gentraffic.modelling.transform import LEAST, Scaler, WeeklyProfile
+from gentraffic.modelling.weekly_profile import other_cells, profile_week
 from gentraffic.training.checkpoint import finite, moments, numbered, put_moments, resume, save_checkpoint
-from gentraffic.training.processes import ALONE, Crew
+from gentraffic.training.processes import ALONE, ProcessGroup
 from samplers import WEEK, Condition, Sampler
 from samplers.sampler import Turn
 
@@ -88,8 +88,8 @@ class Prepared:
     spread: float = 1.0
     others: Floats | None = None
 
-    def told(self, cell: int, usual: Usual | None, *, named: bool) -> tuple[str, Floats | None]:
-        """The network of a cell and the mean week of others, (7, 24), as `usual_week` takes them in training.
+    def told(self, cell: int, usual: WeeklyProfile | None, *, named: bool) -> tuple[str, Floats | None]:
+        """The network of a cell and the mean week of others, (7, 24), as `profile_week` takes them in training.
 
         Where the network is not named, "" and the mean week of the other networks, if there are any."""
         elsewhere = None if named or usual is None else usual.elsewhere(self.source.network)
@@ -183,7 +183,7 @@ def past_of(
     """What a window from `day` on is told of the cell's other days (D, 24 j), and their mean: (2, 168 k), scalar.
 
     Without `rng` all other days are told; with it, those of one, two or three weeks, in the share `keep` of cases.
-    Zeros, and 1, where nothing is told. network, others: as `usual.usual_week` takes them.
+    Zeros, and 1, where nothing is told. network, others: as `usual.profile_week` takes them.
     """
     from gentraffic.modelling.history import as_profile, mean_week
 
@@ -201,7 +201,7 @@ def past_of(
     week, count = mean_week(days, weekday, other)
     week = week[None] / mean
     if scaler.usual is not None:
-        week = usual_week(week, count, scaler.usual, network, others)
+        week = profile_week(week, count, scaler.usual, network, others)
     return as_profile(week, count, (weekday + day) % 7, per_hour, scaler)[0], mean
 
 
@@ -218,7 +218,7 @@ class Trainer:
         plan: Plan,
         checkpoint: Path | None,
         fingerprint: str,
-        crew: Crew = ALONE,
+        crew: ProcessGroup = ALONE,
     ) -> None:
         self.model, self.prepared, self.validation, self.crew = model, prepared, validation, crew
         self.time, self.scaler, self.plan = time, scaler, plan

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from gentraffic.errors import WrongUse
 from gentraffic.generators.fomo.data import POI_DIM, SIDE, poi_features
 from gentraffic.generators.fomo.folder import FoMoBundle
-from gentraffic.generators.fomo.scale import Told, echo_of, refer, scene_of
+from gentraffic.generators.fomo.scale import FoMoContext, condition_of, echo_of, refer
 from gentraffic.generators.fomo.tiles import PHASES, WINDOW, closure, fade, layings, starts
-from gentraffic.generators.weekly import Recipe, one_thread
+from gentraffic.generators.weekly import Settings, one_thread
 from gentraffic.modelling.features import Floats, Places, read_places
 from gentraffic.modelling.kriging import conditional_levels
 from gentraffic.modelling.random_streams import shape_seeds
@@ -35,7 +35,7 @@ HOURS = 168
 
 
 @dataclass(frozen=True)
-class Field:
+class FoMoTask:
     """What is to be drawn: cells x T steps in a row, and what is known of them; NaN = not told.
 
     values: (cells, T) measured traffic. users: (cells, T). hour: (T,) local hour of the week. minutes: cadence. The
@@ -52,8 +52,8 @@ class Field:
 
 def draw_field(
     bundle: FoMoBundle,
-    field: Field,
-    recipe: Recipe,
+    field: FoMoTask,
+    recipe: Settings,
     *,
     cells: Sequence[int] | None = None,
     on_step: Callable[[int, int], None] | None = None,
@@ -102,7 +102,7 @@ class _Place:
     number: int
 
     @staticmethod
-    def of(bundle: FoMoBundle, field: Field) -> _Place:
+    def of(bundle: FoMoBundle, field: FoMoTask) -> _Place:
         places = read_places(field.context)
         known = bool((np.asarray(field.context["poi_count"].values) > 0).any())
         poi = (
@@ -123,9 +123,9 @@ class _Member:
         self,
         bundle: FoMoBundle,
         model: Any,
-        field: Field,
+        field: FoMoTask,
         place: _Place,
-        recipe: Recipe,
+        recipe: Settings,
         member: int,
         wanted: NDArray[np.int64],
         pool: ThreadPoolExecutor,
@@ -260,8 +260,8 @@ class _Member:
         columns = np.array([s for _, s in pairs])[:, None] + np.arange(WINDOW)  # (BATCH, WINDOW)
         at = (rows[..., None], columns[:, None, None, :])
         exists = np.broadcast_to(there[..., None], (BATCH, SIDE, SIDE, WINDOW))
-        scene = scene_of(
-            Told(
+        scene = condition_of(
+            FoMoContext(
                 values=np.where(exists, chunk.values[at], np.nan),
                 users=np.where(exists, chunk.users[at], np.nan),
                 echo=np.where(exists, chunk.echo[at], np.nan),
@@ -340,7 +340,7 @@ def _pad(values: NDArray[np.float32], length: int) -> NDArray[np.float32]:
     return out
 
 
-def _check(bundle: FoMoBundle, field: Field, recipe: Recipe) -> None:
+def _check(bundle: FoMoBundle, field: FoMoTask, recipe: Settings) -> None:
     if field.minutes not in bundle.model.cadences:
         names = ", ".join(f"{m} min" for m in bundle.model.cadences)
         raise WrongUse(f"this model draws {names}, not {field.minutes} min: give another --freq, or resample the data")

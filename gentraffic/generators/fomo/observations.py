@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from gentraffic.dataset.calendar import Calendar
-    from gentraffic.generators.fomo.drawing import Field
+    from gentraffic.generators.fomo.drawing import FoMoTask
     from gentraffic.generators.fomo.folder import FoMoBundle
-    from gentraffic.generators.weekly import Recipe
+    from gentraffic.generators.weekly import Settings
 
 HISTORY_HOURS = 24 * 14  # of a history inform the draw
 OPTIONS = ("history", "known", "users")
 
 
 @dataclass(frozen=True)
-class Given:
+class Observations:
     """The files of the three options, each a traffic Dataset without members or None.
 
     history: ends where the draw begins. known: holds NaN, or lacks cells or hours, where something is to be drawn.
@@ -49,7 +49,7 @@ class Given:
         return None if self.main is None or self.service is None else str(self.main[self.service].attrs["units"])
 
 
-def read_given(options: dict[str, Any]) -> Given | None:
+def read_observations(options: dict[str, Any]) -> Observations | None:
     """The files that the options name, None where they name none. Raises WrongUse and BadInput."""
     if all(options.get(name) is None for name in OPTIONS):
         return None
@@ -67,7 +67,7 @@ def read_given(options: dict[str, Any]) -> Given | None:
                 f"{options['users']}: users hold {int((~np.isfinite(crowd)).sum())} NaN values: fill them, or leave "
                 "the cell out of the file"
             )
-    return Given(found["history"], found["known"], found["users"], service)
+    return Observations(found["history"], found["known"], found["users"], service)
 
 
 def read_gappy(path: Path) -> xr.Dataset:
@@ -102,7 +102,7 @@ def users_of(ds: xr.Dataset) -> str:
     raise WrongUse(f"--users: it holds {', '.join(have)}; call the variable with the users `users`")
 
 
-def context_of(given: Given) -> xr.Dataset:
+def context_of(given: Observations) -> xr.Dataset:
     """The cells of the measured file as a context without POIs. Raises WrongUse where there is no such file."""
     from gentraffic.dataset.schema import PER_CELL, PLACE_ATTRS
     from poi.categories import CATEGORIES
@@ -124,7 +124,7 @@ def minutes_of(ds: xr.Dataset) -> int:
 
 
 def period_of(
-    given: Given | None, calendar_utc: NDArray[np.datetime64], days: int, freq: str, chosen: set[str]
+    given: Observations | None, calendar_utc: NDArray[np.datetime64], days: int, freq: str, chosen: set[str]
 ) -> tuple[NDArray[np.datetime64], int]:
     """The UTC steps to draw and their cadence in minutes. chosen: which of start, days and freq the caller typed.
 
@@ -150,14 +150,16 @@ def period_of(
     return calendar_utc, own
 
 
-def field_of(given: Given | None, context: xr.Dataset, utc: NDArray[np.datetime64], minutes: int, token: int) -> Field:
+def field_of(
+    given: Observations | None, context: xr.Dataset, utc: NDArray[np.datetime64], minutes: int, token: int
+) -> FoMoTask:
     """The field to fill. token: steps of the model's tokens; a shorter history tells it nothing.
 
     Raises BadInput for a history shorter than that, NoData where nothing that is known lies in the place and period.
     """
     import pandas as pd
 
-    from gentraffic.generators.fomo.drawing import Field
+    from gentraffic.generators.fomo.drawing import FoMoTask
 
     before = 0
     if given is not None and given.history is not None:
@@ -180,14 +182,14 @@ def field_of(given: Given | None, context: xr.Dataset, utc: NDArray[np.datetime6
         _place(given.users, users_of(given.users), context, utc, users)
         if np.isnan(users).all():
             raise NoData("--users: none of its cells and hours lies in the place and period")
-    return Field(context, values, users, hour, minutes, before)
+    return FoMoTask(context, values, users, hour, minutes, before)
 
 
 def draw_unmeasured(
     bundle: FoMoBundle,
     context: xr.Dataset,
     calendar: Calendar,
-    recipe: Recipe,
+    recipe: Settings,
     *,
     cells: list[int] | None,
     on_step: Callable[[int, int], None] | None,

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from gentraffic.generators.fomo.data import Region
 from gentraffic.modelling.transform import FLOOR, HIGHEST
-from samplers.fomo import Scene
+from samplers.fomo import FoMoCondition
 
 HINT = 0.5  # steps that the block's mean counts for beside what is observed of a cell
 CLIP = 6.0  # standard deviations
@@ -86,8 +86,8 @@ class FoMoScale:
 
 def fit_scale_of(regions: Sequence[Region]) -> FoMoScale:
     """The scale of training regions; row 0 of the weeks is their mean without recording gaps."""
-    weeks = [usual_week(r.values / r.level[:, None], r.hour) for r in regions]
-    clean = [usual_week(r.clean / r.level[:, None], r.hour) for r in regions]
+    weeks = [profile_week(r.values / r.level[:, None], r.hour) for r in regions]
+    clean = [profile_week(r.clean / r.level[:, None], r.hour) for r in regions]
     moments = []
     for region, week in zip(regions, weeks, strict=True):
         usual = np.maximum(week[np.floor(region.hour).astype(np.int64) % 168], LOWEST)
@@ -104,7 +104,7 @@ def fit_scale_of(regions: Sequence[Region]) -> FoMoScale:
     )
 
 
-def usual_week(ratio: NDArray[Any], hour: NDArray[np.float64]) -> NDArray[np.float64]:
+def profile_week(ratio: NDArray[Any], hour: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean ratio at every hour of the week, an hour of the day's mean where a day is missing: (168,), mean 1."""
     mean = ratio.mean(axis=0, dtype=np.float64)
     slot = np.floor(hour).astype(np.int64) % 168
@@ -117,7 +117,7 @@ def usual_week(ratio: NDArray[Any], hour: NDArray[np.float64]) -> NDArray[np.flo
 
 
 @dataclass(frozen=True)
-class Told:
+class FoMoContext:
     """What is told of B windows of blocks, in the source's units; NaN = not told.
 
     values, users: (B, H, W, T). exists: (B, H, W, T). hour: (B, T). minutes, network: (B,). xy_m: (B, H, W, 2) metres.
@@ -195,7 +195,7 @@ def echo_of(values: NDArray[Any], usual: NDArray[np.float64], per_day: int) -> N
     return out.astype(np.float32)
 
 
-def scene_of(told: Told, scale: FoMoScale) -> Scene:
+def condition_of(told: FoMoContext, scale: FoMoScale) -> FoMoCondition:
     """The scene that the network sees."""
     seen = ~np.isnan(told.values) & told.exists
     reference = np.maximum(np.nan_to_num(told.reference, nan=1.0), 1e-9)[..., None]
@@ -207,7 +207,7 @@ def scene_of(told: Told, scale: FoMoScale) -> Scene:
     users = scale.forward(crowd / reference, usual)
     values = scale.forward(np.where(seen, told.values, 0.0) / reference, usual)
     echo = scale.forward(np.nan_to_num(told.echo) / reference, usual)
-    return Scene(
+    return FoMoCondition(
         known=_tensor(np.where(seen, values, np.nan)),
         exists=torch.from_numpy(told.exists.copy()),
         hour=_tensor(told.hour),

@@ -35,7 +35,7 @@ from gentraffic.privacy.dp.accounting import (
     noise_for,
 )
 from gentraffic.privacy.dp.levels import PrivateLevels, fit_private_levels, needs_range
-from gentraffic.privacy.dp.sgd import PrivatePlan, PrivateTrainer, like_it
+from gentraffic.privacy.dp.sgd import PrivatePlan, PrivateTrainer, clone_untrained
 from gentraffic.training.checkpoint import PRIVATE, resume
 from gentraffic.training.fitting import INFLATE, Design, build, fingerprint, fit_graphs, machine
 from gentraffic.training.trainer import Prepared
@@ -216,7 +216,7 @@ def network_of(start: Bundle | None, design: Design, networks: int, seed: int) -
     """The network as training finds it: new, or the public one's weights; a new network begins as "none of them"."""
     torch.manual_seed(seed)
     like = start.model if start is not None else build(design, networks, (1,))
-    model = like_it(like, networks=networks, dropout=0.0)
+    model = clone_untrained(like, networks=networks, dropout=0.0)
     if start is None:
         return model
     weights = dict(start.model.state_dict())

@@ -162,7 +162,7 @@ def watched(model: STUNet) -> Any:
     return GradSampleModule(model.train(), batch_first=True, loss_reduction="sum")
 
 
-def like_it(model: Any, **changes: Any) -> STUNet:
+def clone_untrained(model: Any, **changes: Any) -> STUNet:
     """An untrained STUNet of the same configuration, but for the changes.
 
     Not by `from_config`, which sets what was once left at its default back to that default, whatever it is told.
@@ -230,7 +230,7 @@ class PrivateTrainer:
             for p, mean in zip(trained(self.model), self.average, strict=True):
                 p.copy_(mean)
         self.hooks.remove_hooks()
-        clean = like_it(self.model)
+        clean = clone_untrained(self.model)
         clean.load_state_dict(self.model.state_dict())
         return clean.eval()
 
