@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test test-slow coverage lint deadcode wheel clean
 
 demo: $(STAMP)
 	$(BIN)/gentraffic sample --city milan --days 7 -o milan.nc --map milan.html --plot milan.png
@@ -15,9 +15,29 @@ test: $(STAMP) lint
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow
 
-lint: $(STAMP)
+# which lines the tests pass: a table, and htmlcov/index.html
+coverage: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow" --cov --cov-report=term --cov-report=html
+
+lint: $(STAMP) deadcode
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+deadcode: $(STAMP)
+	$(BIN)/vulture
+
+# What a person gets who installs the package: sdist and wheel in dist/; the wheel, in an environment of its own, draws
+# a bundled city from a folder that knows nothing of this one.
+wheel: $(STAMP)
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+	set -e; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	$(PYTHON) -m venv "$$folder/venv"; \
+	"$$folder/venv/bin/pip" install --quiet -c constraints.txt torch; \
+	"$$folder/venv/bin/pip" install --quiet -c constraints.txt dist/*.whl; \
+	mkdir "$$folder/elsewhere"; cd "$$folder/elsewhere"; \
+	"$$folder/venv/bin/gentraffic" sample --city monaco --days 7 -o m.nc; \
+	"$$folder/venv/bin/gentraffic" models
 
 # torch first and pinned: a resolver that meets an open range with no torch installed fetches gigabytes of CUDA.
 $(STAMP): pyproject.toml constraints.txt
@@ -27,4 +47,4 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build dist htmlcov .coverage *.egg-info
