@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from traffic_examples import context, traffic
@@ -12,6 +13,7 @@ from traffic_examples import context, traffic
 from gentraffic.cli.main import run
 from gentraffic.evaluation.alignment import align
 from gentraffic.evaluation.evaluate import Evaluation, evaluate, winners
+from gentraffic.evaluation.metrics import rhythm
 from gentraffic.evaluation.metrics import summary as m
 from gentraffic.evaluation.scores import METRICS
 from gentraffic.io.files import write_context, write_traffic
@@ -85,7 +87,15 @@ def test_every_value_is_the_metric_called_by_hand() -> None:
     mean, scale = members.mean(axis=0, dtype=np.float64), m.p9999(real)
     xy = np.stack([REAL["x"].values, REAL["y"].values], 1)[LIVE]
     weeks = np.stack([real[:, :168], real[:, 168:336]])
+    local = pd.DatetimeIndex(REAL["time"].values).tz_localize("UTC").tz_convert(REAL.attrs["timezone"])
+    hour = np.asarray(local.day_of_week * 24 + local.hour)
+    weekends = [rhythm.weekend_ratio_cells(v, hour)[:, None] for v in (real, mean)]
     wanted = {
+        "roughness_ratio": rhythm.roughness_ratio(real, members),
+        "weekend_error": rhythm.weekend_error(real, members, hour),
+        "weekend_spearman": m.level_spearman(*weekends),
+        "rhythm_mae": rhythm.rhythm_mae(real, mean, hour),
+        "shape_spread_ratio": rhythm.shape_spread_ratio(real, members),
         "mae": m.mae(real, mean), "rmse": m.rmse(real, mean), "mae_p9999": m.mae_p9999(real, mean, scale),
         "rmse_p9999": m.rmse_p9999(real, mean, scale), "mae_minmax": m.mae_minmax(real, mean),
         "rmse_minmax": m.rmse_minmax(real, mean), "jsd_softmax24": m.jsd_softmax24(real, mean),

@@ -30,6 +30,7 @@ from gentraffic.cli.forecast import forecast
 from gentraffic.cli.plan import plan
 from gentraffic.cli.report import report_
 from gentraffic.cli.sample import sample
+from gentraffic.cli.split import split
 from gentraffic.cli.validate import validate
 from gentraffic.errors import GentrafficError
 from poi.errors import PoiError
@@ -65,6 +66,7 @@ for command in (
     audit,
     plan,
     export,
+    split,
     forecast,
     report_,
     validate,

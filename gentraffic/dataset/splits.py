@@ -47,6 +47,47 @@ def block_locations(x: ArrayLike, y: ArrayLike, block_m: float) -> NDArray[np.in
     return np.asarray(number, dtype=np.int64)
 
 
+def split_traffic(
+    ds: xr.Dataset, *, test: str | float, by: str = "cell", seed: int = 0
+) -> tuple[xr.Dataset, xr.Dataset]:
+    """(train, test): two Datasets without a common cell or day whose union is `ds`, bit for bit.
+
+    `ds`: Traffic ([member,] cell, time). `test`: share of the cells, locations or whole local days, "20%" or 0.2.
+    `by`: "cell" or "location" (coordinate `location`), chosen by `seed`; "time" takes the last local days. Raises
+    WrongUse.
+    """
+    text = str(test).strip()
+    try:
+        share = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        raise WrongUse(f"test {test}: give a share such as 20% or 0.2") from None
+    if not 0 < share < 1:
+        raise WrongUse(f"test {test}: give a share above 0% and below 100%")
+    if seed < 0:
+        raise WrongUse(f"seed {seed}: give 0 or more")
+    group: NDArray[Any]
+    if by == "time":
+        from gentraffic.dataset.schema import local_time
+
+        group, dim = local_time(ds).tz_localize(None).normalize().to_numpy(), "time"
+    elif by == "cell":
+        group, dim = np.arange(ds.sizes["cell"]), "cell"
+    elif by == "location":
+        group, dim = _locations(ds), "cell"
+    else:
+        raise WrongUse(f"by {by}: choose one of cell, location, time")
+    names = np.unique(group)
+    count = round(share * len(names))
+    if not 1 <= count < len(names):
+        what = "days" if by == "time" else f"{by}s"
+        raise WrongUse(f"test {test} of {len(names)} {what} leaves one side empty: give another share, or more {what}")
+    chosen = names[-count:] if by == "time" else np.random.default_rng(seed).permutation(names)[:count]
+    held = np.isin(group, chosen)
+    told = {"split_by": by, "split_seed": int(seed), "split_test_share": share}
+    train = ds.isel({dim: np.flatnonzero(~held)}).assign_attrs(split="train", **told)
+    return train, ds.isel({dim: np.flatnonzero(held)}).assign_attrs(split="test", **told)
+
+
 def _locations(context: Any) -> NDArray[Any]:
     """The location of each cell."""
     if hasattr(context, "coords"):

@@ -22,6 +22,7 @@ from gentraffic.evaluation.intervals import (
     pair_distance_cells,
     tail_draws,
 )
+from gentraffic.evaluation.metrics import rhythm
 from gentraffic.evaluation.metrics import summary as m
 from gentraffic.evaluation.metrics.distribution import LAGS_H
 from gentraffic.evaluation.metrics.paired import Floats, whole_days
@@ -216,6 +217,56 @@ def _diversity(row: Row) -> Found:
     return _centred(value, np.divide(top, bottom, out=np.full_like(top, np.nan), where=bottom > 0))
 
 
+def _hours_of_week(row: Row) -> tuple[Floats, Floats, NDArray[np.int64]]:
+    """Hourly (real (cells, hours), members (m, cells, hours), local hour of the week (hours,))."""
+    at = hour_steps(row.clock, row.step_s)
+    real, members = row.real[:, at].mean(axis=-1), row.members[..., at].mean(axis=-1, dtype=np.float64)
+    hours = row.clock[at[:, 0]] // 3600
+    return real, members, (hours + 72) % 168  # 1 January 1970 was a Thursday
+
+
+def _roughness(row: Row) -> Found:
+    real, members, _ = _hours_of_week(row)
+    top, bottom = rhythm.roughness_cells(members).mean(axis=0), rhythm.roughness_cells(real)
+    draws = loop_draws(lambda i: float(top[i].mean() / max(bottom[i].mean(), 1e-12)), row.resample)
+    return _centred(rhythm.roughness_ratio(real, members), draws)
+
+
+def _weekend(row: Row) -> Found:
+    real, members, hour = _hours_of_week(row)
+    a = rhythm.weekend_ratio_cells(real, hour)
+    b = rhythm.weekend_ratio_cells(members, hour).mean(axis=0)
+    draws = loop_draws(lambda i: float(np.nanmean(b[i]) - np.nanmean(a[i])), row.resample)
+    return _centred(rhythm.weekend_error(real, members, hour), draws, -np.inf)
+
+
+def _weekend_rank(row: Row) -> Found:
+    if len(row.real) < 2:
+        raise ValueError("one cell: its weekend has none to be compared with")
+    real, members, hour = _hours_of_week(row)
+    a, b = (rhythm.weekend_ratio_cells(v, hour)[:, None] for v in (real, members.mean(axis=0)))
+    if np.isnan(a).any() or np.isnan(b).any():
+        raise ValueError("a cell is silent from Monday to Friday: its weekend has no ratio")
+    draws = loop_draws(lambda i: m.level_spearman(a[i], b[i]), row.resample)
+    return _centred(m.level_spearman(a, b), draws, -1.0, 1.0)
+
+
+def _rhythm(row: Row) -> Found:
+    real, members, hour = _hours_of_week(row)
+    mean = members.mean(axis=0)
+    draws = loop_draws(lambda i: rhythm.rhythm_mae(real[i], mean[i], hour), row.resample)
+    return _centred(rhythm.rhythm_mae(real, mean, hour), draws)
+
+
+def _shape_spread(row: Row) -> Found:
+    if len(row.real) < 2:
+        raise ValueError("one cell: weeks of several are needed to differ")
+    real, members, _ = _hours_of_week(row)
+    value = rhythm.shape_spread_ratio(real, members)
+    draws = loop_draws(lambda i: rhythm.shape_spread(members[0][i]) / rhythm.shape_spread(real[i]), row.resample)
+    return _centred(value, draws)
+
+
 METRICS = (
     Metric("mae", "mean absolute error", lambda r: _cells(r, m.mae_cells(r.real, r.mean)), paired=True, in_units=True),
     Metric("rmse", "root mean squared error", lambda r: _root(_cells(r, m.mse_cells(r.real, r.mean))),
@@ -243,6 +294,11 @@ METRICS = (
     Metric("level_spearman", "rank correlation of the levels", _levels(m.level_spearman, -1.0, 1.0), best=1.0),
     Metric("level_logmae", "error of the log levels, medians removed", _levels(m.level_logmae, 0.0, np.inf)),
     Metric("acf_error", "error of the autocorrelation", _acf),
+    Metric("roughness_ratio", "jumps from hour to hour, synthetic over real", _roughness, best=1.0),
+    Metric("weekend_error", "weekend over weekdays, synthetic minus real", _weekend),
+    Metric("weekend_spearman", "rank correlation of the cells' weekends", _weekend_rank, best=1.0),
+    Metric("rhythm_mae", "error of the region's hours of the week", _rhythm),
+    Metric("shape_spread_ratio", "how much weeks differ between cells, synthetic over real", _shape_spread, best=1.0),
     Metric("spatial_acf_error", "error of Moran's I by distance",
            lambda r: (m.spatial_acf_error(r.real, r.one, r.xy_m), None)),
     Metric("peak_hour_error", "hours between the busiest hours", _peak_hour),

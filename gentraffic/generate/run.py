@@ -144,7 +144,7 @@ def check_fits(values: int, out: Path) -> None:
 
 def free_memory() -> int:
     """Bytes that can be had without swapping."""
-    import psutil  # type: ignore[import-untyped]  # distributed brings it
+    import psutil  # type: ignore[import-untyped]
 
     return int(psutil.virtual_memory().available)
 

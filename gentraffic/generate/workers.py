@@ -54,8 +54,13 @@ def workers(count: int | None, scheduler: str | None, folder: Path) -> Iterator[
     """A client of a fresh local cluster of `count` processes of one thread, or of the scheduler at an address.
 
     Raises NetworkFailed where no scheduler answers, WrongUse where it has no worker or one with another version."""
-    import dask
-    import distributed
+    try:
+        import dask
+        import distributed
+    except ImportError as error:
+        raise WrongUse(
+            f"--workers and --scheduler need the package {error.name}: pip install 'gentraffic[cluster]'"
+        ) from error
 
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     with dask.config.set({"distributed.scheduler.allowed-failures": DEATHS, **_starting()}):

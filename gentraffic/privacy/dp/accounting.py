@@ -81,7 +81,10 @@ def check_privacy(privacy: Privacy, cells: int) -> None:
 
 def epsilon_of(mechanisms: Sequence[Mechanism], delta: float) -> float:
     """The epsilon of all mechanisms together at delta: the PRV accountant's upper bound; inf without noise."""
-    from opacus.accountants import PRVAccountant
+    try:
+        from opacus.accountants import PRVAccountant
+    except ImportError as error:
+        raise WrongUse("--dp-epsilon needs the package opacus: pip install 'gentraffic[privacy]'") from error
 
     if any(m.noise_multiplier <= 0 for m in mechanisms):
         return float("inf")

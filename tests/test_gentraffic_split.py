@@ -1,0 +1,54 @@
+"""`gentraffic split`: disjoint parts whose union is the file, by cells and by local days, and what is refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from traffic_examples import traffic
+
+from gentraffic.cli.main import run
+from gentraffic.dataset.splits import split_traffic
+from gentraffic.errors import WrongUse
+from gentraffic.io.files import read_traffic, write_traffic
+
+REAL = traffic(days=10)
+
+
+def test_cells_are_in_one_part_and_their_values_are_those_of_the_file() -> None:
+    train, test = split_traffic(REAL, test="20%", seed=3)
+    ids = [set(part["cell_id"].values.tolist()) for part in (train, test)]
+    assert not ids[0] & ids[1]
+    assert ids[0] | ids[1] == set(REAL["cell_id"].values.tolist())
+    assert len(ids[1]) == round(0.2 * REAL.sizes["cell"])
+    at = {cell: row for row, cell in enumerate(REAL["cell_id"].values.tolist())}
+    for part in (train, test):
+        rows = [at[cell] for cell in part["cell_id"].values.tolist()]
+        np.testing.assert_array_equal(part["internet"].values, REAL["internet"].values[rows])
+    again, other = split_traffic(REAL, test=0.2, seed=3)[1], split_traffic(REAL, test=0.2, seed=4)[1]
+    assert set(again["cell_id"].values.tolist()) == ids[1] != set(other["cell_id"].values.tolist())
+
+
+def test_the_last_days_are_the_test_and_begin_at_local_midnight() -> None:
+    train, test = split_traffic(REAL, test="30%", by="time")
+    times = np.concatenate([train["time"].values, test["time"].values])
+    np.testing.assert_array_equal(times, REAL["time"].values)
+    assert str(test["time"].values[0])[11:16] == "23:00"  # UTC: midnight in Rome, in November
+
+
+@pytest.mark.parametrize(("test", "by", "word"),
+                         [("0%", "cell", "0%"), ("half", "cell", "half"), ("20%", "day", "day"),
+                          ("1%", "time", "empty"), ("20%", "location", "location")])  # fmt: skip
+def test_what_cannot_be_split_is_refused_in_words(test: str, by: str, word: str) -> None:
+    with pytest.raises(WrongUse, match=word):
+        split_traffic(REAL.drop_vars("location", errors="ignore"), test=test, by=by)
+
+
+def test_the_command_writes_both_parts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, a, b = (str(tmp_path / name) for name in ("t.nc", "a.nc", "b.nc"))
+    write_traffic(REAL, file)
+    assert run(["split", file, "--test", "20%", "-o", a, "--rest", b]) == 0
+    assert read_traffic(a).sizes["cell"] + read_traffic(b).sizes["cell"] == REAL.sizes["cell"]
+    assert read_traffic(b).attrs["split"] == "test"
+    capsys.readouterr()
+    assert run(["split", file, "--test", "20%", "-o", a, "--rest", file]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
