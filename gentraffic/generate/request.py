@@ -135,7 +135,9 @@ def draw_place(
     history, unit = None, 1.0
     if isinstance(bundle, NaiveModel) and (request.history is not None or request.change is not None):
         raise WrongUse(f"the model {bundle.sampler} takes neither --history nor --change: give a trained one")
-    if request.history is not None and not isinstance(bundle, NaiveModel | FoMoBundle):
+    if request.history is not None and isinstance(bundle, FoMoBundle):
+        raise WrongUse("history: a FoMo goes on from measured traffic in `gentraffic sample --history` only, not here")
+    if request.history is not None and not isinstance(bundle, NaiveModel):
         from gentraffic.io.files import read_traffic
         from gentraffic.modelling.features import read_places
         from gentraffic.modelling.history import read_history
