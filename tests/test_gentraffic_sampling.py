@@ -116,10 +116,10 @@ def test_threads_of_torch_and_of_blas_change_no_bit(
         "import sys, numpy as np; from bundle_examples import context;"
         "from gentraffic.generators.folder import load_bundle;"
         "from gentraffic.dataset.calendar import make_calendar;"
-        "from gentraffic.generators.weekly import Recipe, draw_traffic;"
+        "from gentraffic.generators.weekly import Settings, draw_traffic;"
         "calendar = make_calendar('2026-01-05', 7, '1h', 'Europe/Rome');"
         f"cells = {cells};"
-        "x = draw_traffic(load_bundle(sys.argv[1]), context(2000), calendar, Recipe(steps=2), cells=cells);"
+        "x = draw_traffic(load_bundle(sys.argv[1]), context(2000), calendar, Settings(steps=2), cells=cells);"
         "np.save(sys.argv[2], x)"
     )
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "2")
