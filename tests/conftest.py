@@ -11,6 +11,8 @@ import pytest
 if TYPE_CHECKING:
     from gentraffic.generators.folder import Bundle
 
+pytest_plugins = ["osm_server"]  # the fixture `server`
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:

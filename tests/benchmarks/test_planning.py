@@ -19,7 +19,7 @@ from gentraffic.generators.settings import FOMO
 
 @pytest.fixture(scope="module")
 def planning() -> ModuleType:
-    path = Path(__file__).parents[1] / "benchmarks" / "planning.py"
+    path = Path(__file__).parents[2] / "benchmarks" / "planning.py"
     spec = importlib.util.spec_from_file_location("planning", path)
     assert spec is not None
     assert spec.loader is not None

@@ -4,12 +4,10 @@ from pathlib import Path
 
 import pytest
 import xarray as xr
+from osm_server import CITY, Reply, Server, answer, cafe, ok
 
 from gentraffic.cli.main import run
 from gentraffic.generators.registry import MODELS
-from tests.test_gentraffic_network import CITY, Reply, Server, answer, cafe, ok, server
-
-__all__ = ["server"]
 
 pytestmark = pytest.mark.skipif(not (MODELS / "stouter-base").is_dir(), reason="no bundled model in this checkout")
 TRENTO = ["sample", "--city", "Trento, Italy", "--days", "1", "--steps", "2", "--quiet", "-o"]

@@ -16,7 +16,7 @@ from gentraffic.evaluation import later_week as p2
 
 @pytest.fixture(scope="module")
 def fidelity() -> ModuleType:
-    path = Path(__file__).parents[1] / "benchmarks" / "fidelity.py"
+    path = Path(__file__).parents[2] / "benchmarks" / "fidelity.py"
     spec = importlib.util.spec_from_file_location("fidelity", path)
     assert spec is not None
     assert spec.loader is not None

@@ -210,7 +210,7 @@ def test_an_interrupt_ends_with_130_and_no_file(number: int, tmp_path: Path) -> 
 
 
 def test_every_command_has_help_with_an_example_and_a_line_in_the_readme(capsys: pytest.CaptureFixture[str]) -> None:
-    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     for name, command in cli.commands.items():
         assert f"gentraffic {name}" in readme, name
         for words in [[name, sub] for sub in command.commands] if isinstance(command, click.Group) else [[name]]:

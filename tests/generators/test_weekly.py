@@ -123,7 +123,7 @@ def test_threads_of_torch_and_of_blas_change_no_bit(
         "np.save(sys.argv[2], x)"
     )
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "2")
-    path = os.pathsep.join(str(p) for p in (Path(__file__).parent, Path(__file__).parents[1]))
+    path = os.pathsep.join(str(p) for p in (Path(__file__).parents[1] / "support", Path(__file__).parents[2]))
     subprocess.run(
         [sys.executable, "-c", program, str(tmp_path / "model"), str(tmp_path / "x.npy")],
         check=True,

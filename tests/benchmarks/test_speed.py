@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 @pytest.fixture(scope="module")
 def speed() -> ModuleType:
-    path = Path(__file__).parents[1] / "benchmarks" / "speed.py"
+    path = Path(__file__).parents[2] / "benchmarks" / "speed.py"
     spec = importlib.util.spec_from_file_location("speed", path)
     assert spec is not None
     assert spec.loader is not None

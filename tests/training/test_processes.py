@@ -29,7 +29,7 @@ from gentraffic.training.fitting import Design, fit_sampler
 from gentraffic.training.processes import ALONE, TOLERANCE, ProcessGroup
 from samplers.schedule import masked_mean
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parents[1] / "support"
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def processes(folder: Path, stop: int, *names: str, size: int = 2) -> list[dict[
     """What each process of a crew has in the end, for the last name."""
     world = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     command = [sys.executable, str(TESTS / "parallel_examples.py"), str(folder), str(stop), *names]
-    path = os.pathsep.join([str(TESTS.parent), str(TESTS)])
+    path = os.pathsep.join([str(TESTS.parents[1]), str(TESTS)])
     started = [
         subprocess.Popen(command, env=os.environ | world | {"RANK": str(r), "LOCAL_RANK": str(r), "PYTHONPATH": path})
         for r in range(size)
@@ -197,7 +197,7 @@ def launched(*words: str) -> subprocess.CompletedProcess[str]:
     launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
                 "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
                 "--main_process_port", free_port(), "-m", "gentraffic"]  # fmt: skip
-    env = os.environ | {"PYTHONPATH": str(TESTS.parent), "OMP_NUM_THREADS": "1"}
+    env = os.environ | {"PYTHONPATH": str(TESTS.parents[1]), "OMP_NUM_THREADS": "1"}
     return subprocess.run([*launcher, *words], capture_output=True, text=True, check=False, env=env)
 
 

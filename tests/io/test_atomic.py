@@ -20,6 +20,8 @@ from gentraffic.errors import BadInput, WrongUse
 from gentraffic.io import atomic, files
 from gentraffic.io.files import read_traffic, write_context, write_traffic
 
+SUPPORT = str(Path(__file__).parents[1] / "support")
+
 
 @pytest.mark.parametrize("suffix", [".npz", "", ".nc4", ".txt"])
 def test_unknown_suffixes_name_the_known(tmp_path: Path, suffix: str) -> None:
@@ -123,7 +125,7 @@ def test_a_full_disk_leaves_the_old_files_and_nothing_else(tmp_path: Path) -> No
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script), str(tmp_path)],
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)}, capture_output=True, text=True, check=False,
+        env=os.environ | {"PYTHONPATH": SUPPORT}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.stdout == "all refused\n", done.stderr
 
@@ -154,7 +156,7 @@ def test_a_killed_writer_never_leaves_half_a_file(tmp_path: Path) -> None:
     for _ in range(3):
         writer = subprocess.Popen(
             [sys.executable, "-c", textwrap.dedent(script), *names],
-            env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)}, stdout=subprocess.PIPE, text=True,
+            env=os.environ | {"PYTHONPATH": SUPPORT}, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert writer.stdout is not None
         assert writer.stdout.readline() == "go\n"
