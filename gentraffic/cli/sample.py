@@ -55,8 +55,9 @@ FILE = click.Path(path_type=Path)
     "--guidance", type=NOT_NEGATIVE, default=1.0, show_default=True, help="Classifier-free guidance; 1 is none."
 )
 @click.option(
-    "--habits", default="", metavar="NETWORK", help="Follow the daily rhythm of a measured network of the model."
-)
+    "--rhythm", "--habits", "habits", default="auto", show_default=True, metavar="auto|NETWORK",
+    help="Whose day and week the cells follow: a measured network; auto draws it per member, nearest first.",
+)  # fmt: skip
 @click.option("--device", default="cpu", show_default=True, help="A torch device, e.g. cuda.")
 @click.option("--service", metavar="NAME", help="Name of the traffic variable. [default: that of --total, or traffic]")
 @click.option("--total", multiple=True, metavar="SERVICE=AMOUNT/day",
@@ -137,6 +138,9 @@ def sample(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -
     told |= {"mean": drawn.mean, "model": options["model"]}
     told["warnings"] = [w for w in str(task.context.attrs.get("warnings", "")).splitlines() if w]
     lines = [f"warning: {warning}" for warning in told["warnings"]]
+    if rhythm := drawn.traffic.attrs.get("rhythm"):
+        told["rhythm"] = rhythm
+        lines.append(f"rhythm: {rhythm}")
     lines.append(
         f"{out}: {task.cells} cells x {task.steps} steps x {request.members} members of {told['place']}, "
         f"{told['timezone']}; drawn in {drawn.sampled - drawn.loaded:.1f} s"

@@ -163,7 +163,7 @@ def check_context(ds: xr.Dataset) -> None:
     from poi.categories import CATEGORIES  # which loads pandas
 
     _check_attrs(ds)
-    _check_dims(ds, ("cell", "category"), allowed=("cell", "category"))
+    _check_dims(ds, ("cell", "category"), allowed=("cell", "category", "margin"))
     check_timezone(ds.attrs.get("timezone"))
     _check_cells(ds)
     if "category" not in ds.coords:
@@ -178,6 +178,8 @@ def check_context(ds: xr.Dataset) -> None:
         raise BadInput(f"poi_count has dimensions {_tuple(counts.dims)}, must be (cell, category)")
     if counts.dtype.kind not in "iu":
         raise BadInput(f"poi_count is {counts.dtype}, must be whole numbers (int32)")
+    if "margin" in ds.dims:
+        _check_margin(ds)
     for name in ("poi_count", "population", "stations"):
         if name not in ds.data_vars:
             continue
@@ -188,6 +190,20 @@ def check_context(ds: xr.Dataset) -> None:
         if wrong.any():
             cell = ds["cell_id"].values[np.argwhere(wrong)[0][0]]
             raise BadInput(f"{name} holds {int(wrong.sum())} negative or missing values, the first at cell {cell}")
+
+
+def _check_margin(ds: xr.Dataset) -> None:
+    """Raise BadInput unless the cells around have places and counts."""
+    for name, dims in (
+        ("margin_poi_count", ("margin", "category")),
+        ("margin_x", ("margin",)),
+        ("margin_y", ("margin",)),
+    ):
+        if name not in ds or ds[name].dims != dims:
+            raise BadInput(f"{name} {_tuple(dims)} is missing: the dimension margin is of the cells around a place")
+        values = ds[name].values
+        if not np.isfinite(values).all() or (name == "margin_poi_count" and (values < 0).any()):
+            raise BadInput(f"{name} holds negative or missing values")
 
 
 def check_timezone(name: object) -> None:

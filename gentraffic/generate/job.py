@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from gentraffic.generators.weekly import Block, Region, SharedInputs
 
 MAX_TASKS = 2000  # more would cost the scheduler more than they balance
-ARRAYS = ("ids", "place", "log_level", "level", "time")
+ARRAYS = ("ids", "place", "log_level", "level", "around", "time")
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,8 @@ class StoreSpec:
     chunk: int
     context: str
     libraries: str
-    network: int = 0
+    rhythms: tuple[str, ...] = ()
+    source: str = ""
 
     def calendar(self) -> Calendar:
         """The steps that are drawn."""
@@ -82,8 +83,8 @@ class StoreSpec:
 
     @property
     def sha256(self) -> str:
-        """The hash that tells one order from another: all but the name of the model and the network, which follow."""
-        plain = asdict(self) | {"model": "", "network": 0}
+        """The hash that tells one order from another: all but what follows from the rest."""
+        plain = asdict(self) | {"model": "", "rhythms": (), "source": ""}
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -123,7 +124,8 @@ def save_job(folder: Path, order: StoreSpec, region: Region, time: Any) -> None:
     Embeddings that lie in a file of the folder become the file of their name.
     """
     ids = region.ids if region.ids.dtype.kind in "iu" else region.ids.astype(str)
-    arrays = dict(zip(ARRAYS, (ids, region.place, region.log_level, region.level, time), strict=True))
+    around = np.empty((0, 0), dtype=np.float32) if region.around is None else region.around
+    arrays = dict(zip(ARRAYS, (ids, region.place, region.log_level, region.level, around, time), strict=True))
     hashes = {}
     for name, values in arrays.items():
         path = folder / f"{name}.npy"
@@ -148,8 +150,9 @@ def read_spec(folder: Path) -> StoreSpec | None:
     if any(file_sha256(folder / name) != digest for name, digest in said["files"].items()):
         return None
     return StoreSpec(
-        **{**said["order"], "recipe": Settings(**said["order"]["recipe"]), "totals": tuple(said["order"]["totals"])}
-    )
+        **{**said["order"], "recipe": Settings(**said["order"]["recipe"]), "totals": tuple(said["order"]["totals"]),
+           "rhythms": tuple(said["order"]["rhythms"])}
+    )  # fmt: skip
 
 
 def check_same(order: StoreSpec, begun: StoreSpec, where: Path) -> None:
@@ -164,12 +167,14 @@ def check_same(order: StoreSpec, begun: StoreSpec, where: Path) -> None:
     raise WrongUse(f"{where} belongs to another command ({name} is {theirs[name]}, here {ours[name]}): {mend}")
 
 
-def open_region(folder: Path) -> Region:
+def open_region(folder: Path, order: StoreSpec) -> Region:
     """The arrays of a job, mapped: only the rows that a task draws are read."""
     from gentraffic.generators.weekly import Region
 
     ids, place, log_level, level = (np.load(folder / f"{name}.npy", "r", allow_pickle=False) for name in ARRAYS[:4])
-    return Region(ids, place, log_level, level)
+    around = np.load(folder / "around.npy", allow_pickle=False)
+    known = around if len(around) else None
+    return Region(ids, place, log_level, level, rhythms=order.rhythms, around=known, source=order.source)
 
 
 def open_shared(folder: Path, order: StoreSpec) -> SharedInputs:
@@ -177,14 +182,15 @@ def open_shared(folder: Path, order: StoreSpec) -> SharedInputs:
     import torch
 
     from gentraffic.errors import BadModel
-    from gentraffic.generators.folder import load_network
+    from gentraffic.generators.folder import load_network, load_weeks
     from gentraffic.generators.weekly import SharedInputs
 
     model, scaler, sha256 = load_network(order.model)
     if sha256 != order.model_sha256:
         raise BadModel(f"{order.model} is another model here than where the command was given: copy it to the workers")
     time = torch.from_numpy(np.load(folder / "time.npy", allow_pickle=False))
-    return SharedInputs(model, scaler, time, order.network, order.calendar(), order.recipe)
+    networks, weeks = load_weeks(order.model)
+    return SharedInputs(model, scaler, time, networks, order.calendar(), order.recipe, weeks)
 
 
 def blocks_of(order: StoreSpec, number: int) -> list[Block]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,7 +100,7 @@ class Request:
             solver=self.solver or str(model.get("recommended_solver", usual.solver)),
             guidance=self.guidance,
             device=self.device,
-            habits=self.habits,
+            habits="" if self.habits == "auto" else self.habits,
         )
 
 
@@ -249,5 +249,28 @@ def provenance(
         "versions": f"python {platform.python_version()}, torch {torch.__version__}, numpy {numpy.__version__}",
         "attribution": credit,
         "license": "ODbL-1.0",
+        **rhythm_of(bundle, context, recipe),
         **{name: str(context.attrs[name]) for name in carried if context.attrs.get(name)},
     }
+
+
+def in_words(rhythms: Sequence[str]) -> str:
+    """Networks that members follow, the most frequent first: "milan (7 members), uomo-sd (1 member)"."""
+    count = {name: rhythms.count(name) for name in dict.fromkeys(rhythms)}
+    if set(count) == {""}:
+        return "of no network in particular"
+    if len(count) == 1:
+        return next(iter(count))
+    order = sorted(count, key=lambda name: -count[name])
+    return ", ".join(f"{name} ({count[name]} member{'s' if count[name] > 1 else ''})" for name in order)
+
+
+def rhythm_of(bundle: Bundle | FoMoBundle | NaiveModel, context: xr.Dataset, recipe: Settings) -> dict[str, str]:
+    """The attribute that says whose rhythm the members follow, where the model chooses one."""
+    from gentraffic.generators.folder import Bundle
+    from gentraffic.generators.weekly import check_recipe_rhythm, rhythms_of
+
+    if not isinstance(bundle, Bundle):
+        return {}
+    check_recipe_rhythm(bundle, recipe)
+    return {"rhythm": in_words(rhythms_of(bundle, context, recipe))}

@@ -78,7 +78,7 @@ def begin(
         held = folder / "embeddings.npy"
         region, brush = prepare(bundle(), context, order.calendar(), order.recipe, cells=rows, embeddings=held)
         trim_heap()
-        order = replace(order, network=brush.network)
+        order = replace(order, rhythms=region.rhythms, source=region.source)
         _write_template(template(), order, folder / "store")
         if order.totals:
             with (folder / "raw.npy").open("wb") as stream:
@@ -304,7 +304,7 @@ def _opened(folder: str, identity: str) -> tuple[StoreSpec, Region, SharedInputs
     order = read_spec(Path(folder))
     if order is None:
         raise BadInput(f"{folder} is damaged: run the same command again")
-    return order, open_region(Path(folder)), open_shared(Path(folder), order)
+    return order, open_region(Path(folder), order), open_shared(Path(folder), order)
 
 
 def _drain(numbers: Iterator[int], done: int, of: int, on_task: Callable[[int, int], None]) -> None:

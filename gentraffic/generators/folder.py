@@ -4,6 +4,7 @@ stunet/            config.json, diffusion_pytorch_model.safetensors; `network/` 
 temporal_graph/    GraphMAE over the hours of the week      station_graph/   GraphMAE over cells or stations
 scheduler/         scheduler_config.json (diffusers), where the sampler draws by diffusion
 scaler.json        traffic scaling      level.json   the level model (gentraffic/modelling/levels.py)
+week.json          the week that surroundings tell (gentraffic/modelling/expected_week.py)
 provenance.json    sampler (a key of `samplers.SAMPLERS`), data, licences, hashes of every file, code version, seed,
                    metrics beside the naive rows
 README.md          the model card
@@ -26,7 +27,8 @@ from gentraffic.errors import BadInput, BadModel
 from gentraffic.generators.registry import MODELS
 from gentraffic.generators.registry import names as bundled_models
 from gentraffic.io.memmap import rows_of_file, trim_heap
-from gentraffic.modelling.features import Places, Scale, count_scale
+from gentraffic.modelling.expected_week import ExpectedWeeks
+from gentraffic.modelling.features import Places, Scale
 from gentraffic.modelling.levels import LevelModel
 from gentraffic.modelling.transform import Scaler, WeeklyProfile
 
@@ -43,7 +45,7 @@ FOLDERS = {"stouter": "stunet"}  # of the sampler's network; `network` where not
 class Bundle:
     """Everything that `sample` needs. networks: names of the measured networks, index 0 being network 1 of the model.
 
-    sampler: the key of `samplers.SAMPLERS` that model is of.
+    sampler: the key of `samplers.SAMPLERS` that model is of. weeks: from which what it draws departs.
     """
 
     model: Sampler
@@ -55,6 +57,7 @@ class Bundle:
     provenance: dict[str, Any] = field(default_factory=dict)
     sha256: str = ""
     sampler: str = "stouter"
+    weeks: ExpectedWeeks = field(default_factory=ExpectedWeeks)
 
     def time(self) -> torch.Tensor:
         """The time embedding F_t of the 168 hours of the week (STOUTER eq. 1): (168, Q)."""
@@ -78,12 +81,10 @@ def time_embedding(temporal: GraphMAE) -> torch.Tensor:
 
 
 def station_scale(places: Places, levels: LevelModel | None) -> Scale:
-    """How log POI counts are standardised for the station graph: in their network, or else in their region."""
-    known = levels.networks.get(places.network) if levels is not None else None
-    if known is None:
-        return count_scale(places.before or places)
+    """How log POI counts are standardised for the station graph: `LevelModel.scale`, of the counts alone."""
+    scale = (levels or LevelModel({})).scale(places)
     categories = places.poi_count.shape[1]
-    return Scale(known.scale.mean[:categories], known.scale.spread[:categories])
+    return Scale(scale.mean[:categories], scale.spread[:categories])
 
 
 def station_features(places: Places, scale: Scale, rows: Any = slice(None)) -> NDArray[np.float32]:
@@ -124,6 +125,8 @@ def save_bundle(bundle: Bundle, folder: Path, card: str) -> None:
             bundle.model.noise.scheduler().save_pretrained(temporary / "scheduler")
         write_json(temporary / "scaler.json", asdict(bundle.scaler))
         write_json(temporary / "level.json", {"order": list(bundle.networks), "levels": bundle.levels.to_json()})
+        if bundle.weeks.networks:
+            write_json(temporary / "week.json", bundle.weeks.to_json())
 
 
 @contextmanager
@@ -174,6 +177,7 @@ def load_bundle(name: str | Path) -> Bundle:
             provenance=provenance,
             sha256=sha256,
             sampler=sampler,
+            weeks=_weeks(folder),
         )
 
 
@@ -182,6 +186,14 @@ def load_network(name: str | Path) -> tuple[Sampler, Scaler, str]:
     folder, provenance, sha256 = read_folder(name)
     with _understanding(folder):
         return _network(folder, _sampler(folder, provenance)), _scaler(folder), sha256
+
+
+def load_weeks(name: str | Path) -> tuple[tuple[str, ...], ExpectedWeeks]:
+    """The measured networks of a model, and the weeks from which what it draws departs. Raises BadModel."""
+    folder, _, _ = read_folder(name)
+    with _understanding(folder):
+        order = json.loads((folder / "level.json").read_text(encoding="utf-8"))["order"]
+        return tuple(order), _weeks(folder)
 
 
 def _sampler(folder: Path, provenance: dict[str, Any]) -> str:
@@ -204,6 +216,13 @@ def _scaler(folder: Path) -> Scaler:
     told = json.loads((folder / "scaler.json").read_text(encoding="utf-8"))
     usual = told.pop("usual", None)
     return Scaler(**told, usual=None if usual is None else WeeklyProfile(**usual))
+
+
+def _weeks(folder: Path) -> ExpectedWeeks:
+    path = folder / "week.json"
+    if not path.is_file():
+        return ExpectedWeeks()  # of before there was one, or of another sampler: its network draws whole weeks
+    return ExpectedWeeks.from_json(json.loads(path.read_text(encoding="utf-8")))
 
 
 @contextmanager

@@ -25,6 +25,7 @@ class Source:
     ratio: (cells, days, 24 k) traffic over the cell's mean (or over one for all: `over`). clean: the same with
     recording gaps that recur at one hour of every day filled in. level: (cells,) mean traffic in the source's unit, or
     what ratios are over. per_hour: k. weekday: of day 0, Monday 0.
+    timezone: of its clock.
     places: features of the whole context and rows: (cells,) where each cell stands in it; None without a context.
     location: (cells,) cells with the same number share their ground.
     """
@@ -39,6 +40,7 @@ class Source:
     rows: NDArray[np.int64]
     location: NDArray[np.int64]
     cell_id: NDArray[Any]
+    timezone: str = ""
 
     @property
     def cadences(self) -> tuple[int, ...]:
@@ -131,6 +133,7 @@ def read_source(
         rows=rows,
         location=location,
         cell_id=ids,
+        timezone=str(traffic.attrs["timezone"]),
     )
 
 
