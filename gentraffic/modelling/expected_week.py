@@ -97,6 +97,11 @@ class ExpectedWeeks:
         out: NDArray[np.float32] = ((log - mean) / spread).astype(np.float32)
         return out
 
+    @property
+    def measured(self) -> dict[str, tuple[str, int]]:
+        """network -> where it lies (an IANA time zone) and at how many locations it was measured."""
+        return {name: (week.timezone, week.locations) for name, week in self.networks.items()}
+
     def to_json(self) -> dict[str, Any]:
         """Plain numbers, as week.json holds them."""
         return {name: _plain(asdict(week)) for name, week in self.networks.items()}
@@ -149,9 +154,9 @@ def fit_week(source: Source) -> tuple[ExpectedWeek, Floats]:
     groups = np.unique(source.location)
     if source.places is None or len(groups) < 3:
         mean = np.average(log, axis=0, weights=weight)
-        return ExpectedWeek(mean.round(4), locations=len(groups), timezone=source.timezone), np.broadcast_to(
-            mean, log.shape
-        ).copy()
+        count = 1 if source.places is None else len(groups)  # of stations somewhere, no place is known to be like any
+        week = ExpectedWeek(mean.round(4), locations=count, timezone=source.timezone)
+        return week, np.broadcast_to(mean, log.shape).copy()
     features = week_features(source.places, source.rows).astype(np.float64)
     if np.isnan(features[:, SITES]).any():
         features[:, SITES] = np.nan

@@ -260,6 +260,7 @@ class Measured:
     """Live cells of a measured network: log POI counts of and around each (cells, 8), traffic, location (cells,).
 
     activity: (cells,) what the prior law expects, and area_km2: (cells,); None where it is not to learn from them.
+    source: who counted the POIs, a key of `features.SOURCES`.
     """
 
     network: str
@@ -270,6 +271,7 @@ class Measured:
     activity: Floats | None = None
     area_km2: Floats | None = None
     timezone: str = ""
+    source: str = ""
 
 
 def fit_levels(measured: Sequence[Measured], *, inflate: float = 1.0, places: bool = True) -> LevelModel:
@@ -334,9 +336,11 @@ def fit_law(measured: Sequence[Measured]) -> Law:
     """The factor on the elasticities and the noise, learned over networks, each with an effect of its own.
 
     A network's slope is that of log traffic per km2 on what the prior law expects, its variance counts locations, not
-    cells; slopes are normal about that of all networks, which is normal about 1, both by SLOPES_APART.
+    cells; slopes are normal about that of all networks, which is normal about 1, both by SLOPES_APART. Places that
+    nobody measured are counted by OpenStreetMap: networks of another source count only where there is none of it.
     """
     told = [(m, m.activity, m.area_km2) for m in measured if m.activity is not None and m.area_km2 is not None]
+    told = [part for part in told if part[0].source == ""] or told
     weight, pull = 1 / SLOPES_APART**2, 1 / SLOPES_APART**2
     for m, expected, area in told:
         x, y = expected - expected.mean(), np.log(m.level) - np.log(area)

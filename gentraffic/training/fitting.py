@@ -431,4 +431,5 @@ def _measured(source: Source) -> Measured:
         activity=activity(source.places)[source.rows],
         area_km2=source.places.area_km2[source.rows],
         timezone=source.places.timezone,
+        source=source.places.source,
     )

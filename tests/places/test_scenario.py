@@ -129,7 +129,7 @@ def test_features_beyond_the_reach_do_not_change_by_a_bit(tmp_path: Path) -> Non
     assert (index[0] != index[1]).any()
     for part in ("near", "far"):
         np.testing.assert_array_equal(getattr(old, part)[far], getattr(new, part)[far])
-    model = gentraffic.load_model()
+    model = gentraffic.load_model("stouter-base")
     np.testing.assert_array_equal(model.place(old)[far], model.place(new)[far])
     free = read_places(changed.context.drop_vars("poi_count_before"))  # nor do they without the memory of before
     np.testing.assert_array_equal(activity(free)[far], index[0][far])

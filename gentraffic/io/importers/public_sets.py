@@ -64,7 +64,7 @@ def read_milan_week(folder: str | Path, blocks: tuple[str, ...] = (SCATTERED, BL
     """Traffic `internet` (cells, 168 h from Monday 4 November 2013) of the cells of Milan's grid that are measured.
 
     folder: with the .npz files of `blocks`: 248 cells scattered over the grid, by hour, and a block of 100, by ten
-    minutes, of which the mean of each hour is taken. Raises BadInput.
+    minutes, whose activity is summed up by hour. Raises BadInput.
     """
     found: dict[int, NDArray[np.float32]] = {}
     for name in blocks:
@@ -76,7 +76,7 @@ def read_milan_week(folder: str | Path, blocks: tuple[str, ...] = (SCATTERED, BL
             raise BadInput(f"{path}: not the .npz of cells of Milan with cell_id and internet ({error})") from error
         if len(values) != len(ids) or values.shape[1] % WEEK_HOURS:
             raise BadInput(f"{path}: traffic of shape {values.shape}, expected {len(ids)} cells x whole weeks of hours")
-        hourly = values.reshape(len(ids), WEEK_HOURS, -1).mean(axis=2).astype(np.float32)
+        hourly = values.reshape(len(ids), WEEK_HOURS, -1).sum(axis=2).astype(np.float32)  # activity per step
         for cell, series in zip(ids.tolist(), hourly, strict=True):
             found.setdefault(cell, series)
     cells = np.array(sorted(found), dtype=np.int64)
