@@ -151,15 +151,9 @@ class SharedInputs:
 
 
 def prepare_inputs(
-    bundle: WeeklyModel,
-    context: xr.Dataset,
-    calendar: Calendar,
-    recipe: Settings,
-    *,
-    cells: Sequence[int] | None = None,
-    history: History | None = None,
-    embeddings: Path | None = None,
-) -> tuple[Region, SharedInputs]:
+    bundle: WeeklyModel, context: xr.Dataset, calendar: Calendar, recipe: Settings, *,
+    cells: Sequence[int] | None = None, history: History | None = None, embeddings: Path | None = None,
+) -> tuple[Region, SharedInputs]:  # fmt: skip
     """All that drawing needs of a place and of a model: features and levels come from the whole context.
 
     embeddings: a .npy file to hold `Region.place` in, instead of memory. Raises as `draw_traffic`.
@@ -193,7 +187,7 @@ def prepare_inputs(
             drift = bundle.scaler.drift.get(places.network, bundle.scaler.drift.get("", 0.0))
             now = np.log(recent[known] / unit) + drift * z - np.where(z == 0, 0.0, drift**2 / 2)
             log_level[m] = np.where(known < 0, log_level[m], now)
-        level[m] = standard(bundle.levels, places, rows, log_level[m], rhythms[m])
+        level[m] = bundle.levels.standard(places, log_level[m], rhythms[m], rows)
         level[m, known >= 0] = np.clip(level[m, known >= 0], -HIGHEST_LEVEL, HIGHEST_LEVEL)
     region = Region(ids[rows], f_s, log_level, level, rhythms=rhythms, source=places.source)
     if bundle.weeks.networks:
@@ -274,14 +268,6 @@ def prepare(
         bundle, context, calendar, settings, cells=cells, history=history, embeddings=embeddings
     )
     return WeeklyDraw(region, shared, units, scale)
-
-
-def standard(levels: LevelModel, places: Places, rows: Any, log_level: Floats, rhythm: str) -> Floats:
-    """`LevelModel.standard` of some rows of the places."""
-    whole = np.zeros(len(places.xy_m))
-    whole[rows] = log_level
-    out: Floats = levels.standard(places, whole, rhythm)[rows]
-    return out
 
 
 def _by_id(context: xr.Dataset, cells: Sequence[int] | None) -> tuple[xr.Dataset, Any]:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic.modelling.features import BLOCK, Floats, Places
-from gentraffic.modelling.transform import FLOOR
+from gentraffic.modelling.transform import FLOOR, Scaler
 from gentraffic.modelling.weekly_profile import cell_weeks
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ PENALTY = (
 )
 WEIGHT = 0.5  # power of a cell's level that it counts with
 FARTHEST = 3.0  # spreads from the measured mean of a column that a place may be taken to lie
-SITES = 1  # the column of radio cells
+SITES, COLUMNS = 1, 18  # the column of radio cells, and how many there are
 LEAST = 1e-6
 
 
@@ -179,6 +179,24 @@ def fit_weeks(sources: Sequence[Source]) -> tuple[ExpectedWeeks, dict[str, Float
     return ExpectedWeeks({name: week for name, (week, _) in fitted.items()}), {
         name: left_out for name, (_, left_out) in fitted.items()
     }
+
+
+def expected_of(
+    sources: Sequence[Source], weeks: ExpectedWeeks, scaler: Scaler
+) -> dict[str, NDArray[np.float32]] | None:
+    """What is taken from scaled weeks of cells that `weeks` was not fitted on: network -> (cells, 168), Monday first.
+
+    None where nothing is expected.
+    """
+    if not weeks.networks:
+        return None
+    out = {}
+    for s in sources:
+        features, by = np.full((len(s.ratio), COLUMNS), np.nan), "nobody"
+        if s.places is not None:
+            features, by = week_features(s.places, s.rows).astype(np.float64), s.places.source
+        out[s.network] = weeks.scaled(s.network, features, by, scaler.mean, scaler.spread)
+    return out
 
 
 def from_monday(week: NDArray[np.float32], weekday: NDArray[np.int64], per_hour: int) -> NDArray[np.float32]:

@@ -216,8 +216,8 @@ class LevelModel:
             return np.ones(len(places.poi_count))
         return model.doubt(model.centre(places))
 
-    def standard(self, places: Places, log_relative: Floats, like: str = "") -> Floats:
-        """Log relative levels as STUNet takes them: standardised within the network, same shape.
+    def standard(self, places: Places, log_relative: Floats, like: str = "", rows: Any = slice(None)) -> Floats:
+        """Log relative levels of all cells, or of some rows, as STUNet takes them: standardised, same shape.
 
         Elsewhere: how far a cell's traffic per km2 lies above that of the cells of the network `like` (of all, ""), by
         the law, so that a village is no city centre, whatever is drawn around it.
@@ -227,7 +227,7 @@ class LevelModel:
             told = [self.networks[like]] if like in self.networks else list(self.networks.values())
             mean = float(np.mean([n.law_mean for n in told])) if told else 0.0
             spread = float(np.mean([n.spread for n in told])) if told else self.spread
-            apart = log_relative + self.unit(places) - np.log(places.area_km2) - mean
+            apart = log_relative + self.unit(places) - np.log(places.area_km2[rows]) - mean
             unmeasured: Floats = np.clip(apart / spread, -FARTHEST, FARTHEST)
             return unmeasured
         measured: Floats = (log_relative + np.log(model.mean_traffic) - model.mean) / model.spread

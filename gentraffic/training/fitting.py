@@ -20,7 +20,7 @@ from torch import Tensor
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.generators.folder import Bundle, place_embedding, station_features, station_scale, time_embedding
 from gentraffic.generators.settings import PROFILE_STEPS
-from gentraffic.modelling.expected_week import ExpectedWeeks, fit_weeks, from_monday, week_features
+from gentraffic.modelling.expected_week import ExpectedWeeks, expected_of, fit_weeks, from_monday
 from gentraffic.modelling.features import Places
 from gentraffic.modelling.levels import LevelModel, Measured, activity, fit_levels
 from gentraffic.modelling.measured import CADENCES, Source
@@ -177,21 +177,6 @@ def expects_week(design: Design) -> bool:
     own does so already."""
     by_place = design.use_place and not design.use_profile and not design.own_level
     return design.use_expected_week and design.sampler == "stouter" and by_place
-
-
-def expected_of(
-    sources: Sequence[Source], weeks: ExpectedWeeks, scaler: Scaler
-) -> dict[str, NDArray[np.float32]] | None:
-    """`Prepared.expected` of cells that `weeks` was not fitted on; None where nothing is expected."""
-    if not weeks.networks:
-        return None
-    out = {}
-    for s in sources:
-        features, by = np.full((len(s.ratio), 18), np.nan), "nobody"
-        if s.places is not None:
-            features, by = week_features(s.places, s.rows).astype(np.float64), s.places.source
-        out[s.network] = weeks.scaled(s.network, features, by, scaler.mean, scaler.spread)
-    return out
 
 
 Table = tuple[tuple[float, ...], ...]

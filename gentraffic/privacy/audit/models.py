@@ -21,12 +21,12 @@ from gentraffic.errors import BadInput, BadModel, WrongUse
 from gentraffic.generators.folder import Bundle
 from gentraffic.generators.weekly import one_thread
 from gentraffic.io.atomic import replacing
-from gentraffic.modelling.expected_week import from_monday
+from gentraffic.modelling.expected_week import expected_of, from_monday
 from gentraffic.modelling.measured import Source, read_source
 from gentraffic.modelling.time_embedding import time_of_windows
 from gentraffic.privacy.audit.records import Material
 from gentraffic.privacy.audit.statistics import Attack, Floats, judge
-from gentraffic.training.fitting import Design, expected_of, fingerprint, fit_sampler
+from gentraffic.training.fitting import Design, fingerprint, fit_sampler
 from gentraffic.training.trainer import PLANS, Plan
 from samplers import WEEK, Condition, Denoiser
 from samplers.schedule import diffusion_target

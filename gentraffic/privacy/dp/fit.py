@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from gentraffic.errors import WrongUse
 from gentraffic.generators.folder import Bundle, place_embedding, time_embedding
-from gentraffic.modelling.expected_week import ExpectedWeeks
+from gentraffic.modelling.expected_week import ExpectedWeeks, expected_of
 from gentraffic.modelling.features import Places
 from gentraffic.modelling.levels import Law, LevelModel
 from gentraffic.modelling.measured import Source, counted, read_source
@@ -38,7 +38,7 @@ from gentraffic.privacy.dp.accounting import (
 from gentraffic.privacy.dp.levels import PrivateLevels, fit_private_levels, needs_range
 from gentraffic.privacy.dp.sgd import PrivatePlan, PrivateTrainer, clone_untrained
 from gentraffic.training.checkpoint import PRIVATE, resume
-from gentraffic.training.fitting import INFLATE, Design, build, expected_of, fingerprint, fit_graphs, machine
+from gentraffic.training.fitting import INFLATE, Design, build, fingerprint, fit_graphs, machine
 from gentraffic.training.trainer import Prepared
 from samplers import STUNet
 
