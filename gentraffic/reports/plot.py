@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from gentraffic.dataset.schema import cell_blocks, check_traffic, local_time, member_band, one_service, units_words
 from gentraffic.io.atomic import replacing
+from gentraffic.reports.page import credit_line, privacy_line, title_of, traffic_words
 from gentraffic.reports.webmap import COLOURS
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".png",)
 FULL_DAYS = 14
+FOOT_WIDTH = 190  # letters of a line at the foot
 INK, SOFT, LINE, ACCENT = "#1d2330", "#5b6472", "#d9dde3", "#8c2981"
 # For names of places that the font of the numbers cannot write: those of these that the machine has.
 FALLBACK_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Micro Hei", "Microsoft YaHei", "PingFang SC",
@@ -87,9 +90,12 @@ def draw(ds: xr.Dataset, *, service: str | None = None) -> Figure:
     fonts = ["DejaVu Sans", *(name for name in FALLBACK_FONTS if name in get_font_names())]
     with mpl.rc_context(STYLE | {"font.family": fonts}):
         figure = Figure(figsize=(12, 9), dpi=130, facecolor="white")
-        spans = {"left": 0.075, "right": 0.97, "top": 0.87, "bottom": 0.09, "hspace": 0.42, "wspace": 1.9}
+        foot = _foot(ds)
+        bottom = 0.072 + 0.018 * max(1, len(foot))
+        spans = {"left": 0.075, "right": 0.97, "top": 0.87, "bottom": bottom, "hspace": 0.42, "wspace": 1.9}
         grid = figure.add_gridspec(3, 12, height_ratios=(1, 0.85, 1.25), **spans)
         _head(figure, ds, service, len(total))
+        figure.text(0.03, 0.012, _plain("\n".join(foot)), fontsize=7.5, color=SOFT, va="bottom", linespacing=1.35)
         axes = figure.add_subplot(grid[0, :])
         _series(axes, times, total)
         axes.set_title(f"All {ds.sizes['cell']:,} {noun}s" if len(level) > 1 else f"The {noun}")
@@ -141,8 +147,7 @@ def _number(value: float, _: object = None) -> str:
 def _head(figure: Figure, ds: xr.Dataset, service: str, members: int) -> None:
     times = local_time(ds)
     first, last = (f"{when:%a} {when.day} {when:%b %Y}" for when in (times[0], times[-1]))
-    place = ds.attrs.get("place")
-    title = ds.attrs.get("title") or f"{service.capitalize()} traffic{f', {place}' if place else ''}"
+    title = title_of(ds, traffic_words(ds, service))
     said = [f"{service}", f"{first} to {last}, {ds.attrs['timezone']} time"]
     if members > 1:
         said.append(f"line: mean, band: {member_band(members)[1]}")
@@ -150,8 +155,11 @@ def _head(figure: Figure, ds: xr.Dataset, service: str, members: int) -> None:
         said.append(f"model {ds.attrs['model']}")
     figure.text(0.03, 0.96, _plain(_short(title, 90)), fontsize=15, fontweight="bold", va="center")
     figure.text(0.03, 0.93, _plain(_short("  ·  ".join(said), 170)), fontsize=9.5, color=SOFT, va="center")
-    foot = "  ·  ".join(str(ds.attrs[name]) for name in ("attribution", "license") if ds.attrs.get(name))
-    figure.text(0.03, 0.02, _plain(_short(foot, 200)), fontsize=7.5, color=SOFT, va="center")
+
+
+def _foot(ds: xr.Dataset) -> list[str]:
+    """What is promised of a private model, attribution and licence, in lines that fit."""
+    return [line for said in (privacy_line(ds), credit_line(ds)) for line in textwrap.wrap(said, FOOT_WIDTH)]
 
 
 def _series(axes: Axes, times: pd.DatetimeIndex, members: NDArray[Any]) -> None:

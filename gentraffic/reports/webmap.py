@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from gentraffic.dataset.geometry import cell_shapes
 from gentraffic.dataset.schema import check_traffic, local_time, member_band, one_service, units_words
 from gentraffic.dataset.units import readable
-from gentraffic.reports.page import asset, escaped, filled, write_html
+from gentraffic.io.templates import asset, render
+from gentraffic.reports.page import credit_line, privacy_line, title_of, traffic_words, write_html
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -62,19 +63,20 @@ def page(ds: xr.Dataset, *, service: str | None = None, markers: Sequence[Marker
     ds = readable(ds)
     data = map_data(ds, one_service(ds, service)) | {"markers": [[m.lat, m.lon, m.text] for m in markers]}
     parts = {
-        "title": escaped(data["title"]),
+        "title": str(data["title"]),
+        "privacy": privacy_line(ds),
         "data": _script_json(data),
         "leaflet_license": asset("vendor/leaflet/LICENSE"),
         # Pictures of controls that the map does not have would be requests.
         "leaflet_css": re.sub(r"[^{}]*\{[^{}]*url\([^{}]*\}", "", asset("vendor/leaflet/leaflet.css")),
         "leaflet_js": re.sub(r"//# sourceMappingURL=.*", "", asset("vendor/leaflet/leaflet.js")),
-        "page_css": asset("webmap/page.css"),
+        "page_css": asset("templates/page/colours.css") + asset("webmap/page.css"),
         "page_js": asset("webmap/page.js"),
     }
     for kind in ("js", "css"):
         digests = [hashlib.sha256(parts[f"{name}_{kind}"].encode()).digest() for name in ("leaflet", "page")]
         parts[f"{kind}_hashes"] = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
-    return filled("webmap/page.html", parts)
+    return render("page/map.html", **parts)
 
 
 def map_data(ds: xr.Dataset, service: str) -> dict[str, Any]:
@@ -102,9 +104,8 @@ def map_data(ds: xr.Dataset, service: str) -> dict[str, Any]:
     times = ds["time"].values.astype("datetime64[s]").astype(np.int64)
     ids = ds["cell_id"].values
     units = units_words(ds, service)
-    place = str(ds.attrs.get("place", ""))
     return {
-        "title": str(ds.attrs.get("title") or f"{service.capitalize()} traffic{place and f', {place}'}"),
+        "title": title_of(ds, traffic_words(ds, service)),
         "subtitle": _subtitle(ds, members, stride),
         "warnings": str(ds.attrs.get("warnings", "")),
         "credit": _credit(ds),
@@ -228,8 +229,7 @@ def _subtitle(ds: xr.Dataset, members: int, stride: int) -> str:
 
 
 def _credit(ds: xr.Dataset) -> str:
-    said = [str(ds.attrs[name]) for name in ("attribution",) if ds.attrs.get(name)]
-    said += [f"licence: {ds.attrs['license']}"] if ds.attrs.get("license") else []
+    said = [line] if (line := credit_line(ds)) else []
     said += [f"model: {ds.attrs['model']}"] if ds.attrs.get("model") else []
     return " · ".join([*said, "map: Leaflet"])
 

@@ -175,7 +175,7 @@ def test_text_of_the_data_stays_text() -> None:
     assert "<img" not in page
     assert OWN not in page.split('id="data">')[0]
     data = _data(page)
-    assert data["title"] == EVIL
+    assert data["title"] == f"Synthetic internet traffic of {EVIL}"
     assert data["ids"][7] == f"{EVIL}7"
 
 
