@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 QUANTILES = {"p05": 0.05, "p50": 0.50, "p95": 0.95}
+AGREED = 0.5  # share of members that must put a busy hour within one hour for it to be shown as known
 FEW = 10  # members below which the tails of an ensemble are guesses
 BLOCK = 2**22  # values that are worked on at once
 
@@ -77,6 +78,13 @@ def summary(ds: xr.Dataset, service: str, capacity: float | None = None) -> xr.D
         coords=coords,
         attrs=dict(ds.attrs),
     )
+
+
+def level_spread(found: xr.Dataset) -> NDArray[np.float64]:
+    """(cells,) 95% over 5% quantile of each cell's mean level over the members, of a `summary`; 1 where both are 0."""
+    low, high = found["mean_p05"].values, found["mean_p95"].values
+    floor = max(float(high.max()) * 1e-9, 1e-300)
+    return np.asarray((high + floor) / (low + floor))
 
 
 def one_member(ds: xr.Dataset, which: str | None) -> xr.Dataset:

@@ -178,6 +178,11 @@ def is_drawn(ds: xr.Dataset) -> bool:
     return bool(ds.attrs.get("model")) or "not measured" in str(ds.attrs.get("source", ""))
 
 
+def badge_of(ds: xr.Dataset) -> tuple[str, str]:
+    """What stands above the title of a page about a Dataset, and its kind."""
+    return ("Synthetic traffic, not measured", "drawn") if is_drawn(ds) else ("Measured traffic", "measured")
+
+
 def traffic_words(ds: xr.Dataset, service: str) -> str:
     """What the traffic of a service is called in a title: "Synthetic traffic", "Call in traffic"."""
     name = service.replace("_", " ")

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from gentraffic.dataset.schema import cell_blocks, check_traffic, local_time, member_band, one_service, units_words
 from gentraffic.io.atomic import replacing
+from gentraffic.reports.map_layers import COLOURS
 from gentraffic.reports.page import credit_line, privacy_line, title_of, traffic_words
-from gentraffic.reports.webmap import COLOURS
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -21,5 +21,5 @@ def write_sites_map(load: Load, sites: Sites, chosen: NDArray[np.int64], path: P
                for k, i in enumerate(chosen)]  # fmt: skip
     place = str(load.ds.attrs.get("place", ""))
     plural = "s" if len(chosen) != 1 else ""
-    titled = load.ds.assign_attrs(title=f"{len(chosen)} new site{plural} and the traffic{place and f', {place}'}")
-    write_map(titled, path, service=load.service, markers=markers)
+    title = f"{len(chosen)} new site{plural} and the traffic{place and f' of {place}'}"
+    write_map(load.ds, path, service=load.service, markers=markers, title=title)

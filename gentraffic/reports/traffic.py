@@ -5,19 +5,18 @@ The page needs no network, its Content-Security-Policy forbids every request, an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gentraffic.dataset.schema import check_traffic, one_service, services
-from gentraffic.dataset.summary import FEW, summary
+from gentraffic.dataset.schema import check_traffic, one_service
+from gentraffic.dataset.summary import AGREED, FEW, summary
 from gentraffic.dataset.units import readable
 from gentraffic.io.export.counters import capacity_in
 from gentraffic.reports import traffic_figures as figures
 from gentraffic.reports import traffic_text as text
+from gentraffic.reports.change import Change, change_of, change_pair
 from gentraffic.reports.model_summary import ModelSummary, find_model
 from gentraffic.reports.page import (
     Block,
@@ -29,6 +28,7 @@ from gentraffic.reports.page import (
     Table,
     Terms,
     Text,
+    badge_of,
     figure,
     is_drawn,
     page_text,
@@ -42,30 +42,6 @@ if TYPE_CHECKING:
     from gentraffic.evaluation.evaluate import Evaluation
 
 CHECKED = ("coverage_90", "coverage_50", "crps", "mae", "level_spearman", "peak_hour_error", "acf_error")
-
-
-@dataclass(frozen=True)
-class Change:
-    """Mean levels before and after a change, (cells,) each, of a file of a what-if."""
-
-    names: tuple[str, str]
-    before: NDArray[np.float64]
-    after: NDArray[np.float64]
-
-    @property
-    def apart(self) -> NDArray[np.float64]:
-        """(cells,) after minus before."""
-        return self.after - self.before
-
-    @property
-    def large(self) -> int:
-        """How many cells change by more than 5%."""
-        return int((np.abs(self.apart) > 0.05 * np.maximum(self.before, 1e-300)).sum())
-
-    @property
-    def total(self) -> float:
-        """What the whole region gains, as a share of before."""
-        return float(self.after.sum() / self.before.sum() - 1) if self.before.sum() else 0.0
 
 
 def write_report(
@@ -134,28 +110,9 @@ def page(
         _lead(drawn) + about,
         [Section("", first), *shown, Section("How this was made", [Terms(text.made_by(ds), "small")], folded=True)],
         sources=[ds],
-        badge=("Synthetic traffic, not measured", "drawn") if drawn else ("Measured traffic", "measured"),
+        badge=badge_of(ds),
     )
     return page_text(whole), [section.title for section in shown]
-
-
-def change_pair(ds: xr.Dataset, service: str | None) -> tuple[str, str] | None:
-    """The services NAME_before and NAME_after of a what-if, where `ds` holds them and `service` names no other."""
-    names = services(ds)
-    for name in names:
-        base = name.removesuffix("_before")
-        if base != name and f"{base}_after" in names and service in (None, base, name, f"{base}_after"):
-            return name, f"{base}_after"
-    return None
-
-
-def change_of(ds: xr.Dataset, pair: tuple[str, str]) -> Change:
-    """The mean levels of the services `pair`, over members and steps."""
-    mean = []
-    for name in pair:
-        values = ds[name].values
-        mean.append(values.mean(axis=tuple(i for i in range(values.ndim) if i != values.ndim - 2), dtype=np.float64))
-    return Change(pair, mean[0], mean[1])
 
 
 def change_cards(ds: xr.Dataset, change: Change) -> list[Card]:
@@ -189,7 +146,7 @@ def _maps(ds: xr.Dataset, found: xr.Dataset, units: str, capacity: str | None) -
         return []
     said = "Mean traffic: over the whole period. Busy hour: when the average day is highest"
     if "busy_agreement" in found:
-        noun, unsure = text.noun_of(ds), int((found["busy_agreement"].values < figures.AGREED).sum())
+        noun, unsure = text.noun_of(ds), int((found["busy_agreement"].values < AGREED).sum())
         said += (
             f"; grey where fewer than half of the members agree on it within an hour ({unsure:,} of "
             f"{ds.sizes['cell']:,} {noun}s)"
@@ -206,7 +163,7 @@ def _busy(ds: xr.Dataset, service: str, found: xr.Dataset, units: str) -> list[B
     head, rows = text.busy_table(ds, found, units)
     said = f"The busiest {text.noun_of(ds)}s by their mean"
     said += f"; ranges are the {figures.band_words(ds)}" if "mean_p95" in found else ""
-    unsure = "busy_agreement" in found and bool((found["busy_agreement"].values < figures.AGREED).any())
+    unsure = "busy_agreement" in found and bool((found["busy_agreement"].values < AGREED).any())
     said += "; ?: fewer than half of the members agree on the busy hour within an hour" if unsure else ""
     said += ". gentraffic export geopackage writes all of them."
     caption = "The course of the mean day, and when each one is busiest."

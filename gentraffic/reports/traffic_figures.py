@@ -10,19 +10,18 @@ from numpy.typing import NDArray
 
 from gentraffic.dataset.geometry import lattice
 from gentraffic.dataset.schema import local_time, member_band, units_words, utc_offset_s
+from gentraffic.dataset.summary import AGREED, level_spread
 from gentraffic.reports.evaluation_figures import Map, axis_number, cell_map, places, shortened, top_legend
+from gentraffic.reports.map_layers import COLOURS, TWOSIDED
 from gentraffic.reports.plot import ACCENT, INK, typical_cells
 from gentraffic.reports.svg import new_figure, page_style, plain_text, svg_text
-from gentraffic.reports.webmap import COLOURS
 
 if TYPE_CHECKING:
     import xarray as xr
 
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-TWOSIDED = ("#2c5f8a", "#8fb4d3", "#dedad2", "#e2a07a", "#a8421f")
 WEEK_H = 168
-AGREED = 0.5  # share of members that must put the busy hour within one hour for the map to show it
-UNSURE = "#b9bec6"  # where fewer agree
+UNSURE = "#b9bec6"  # where too few members agree
 LONG = 8  # times longer than wide: a true map would be a line
 
 
@@ -60,7 +59,7 @@ def level_panels(found: xr.Dataset, units: str, capacity: str | None) -> list[Pa
               ([0, 6, 12, 18, 24], ["0h", "6h", "12h", "18h", "24h"])),
     ]  # fmt: skip
     if "mean_p95" in found:
-        wide = spread(found)
+        wide = level_spread(found)
         panels.append(_log_panel("Uncertainty: high / low end", wide, mpl.colormaps["cividis"], log_norm(wide)))
     for name, title in (("p_above", "Probability to exceed"), ("time_above", "Share of time above")):
         if name in found and capacity:
@@ -93,13 +92,6 @@ def _log_panel(title: str, values: NDArray[np.float64], colours: Any, norm: Any)
         if len(ticks) >= 3:
             break
     return Panel(title, values, colours, norm, (ticks, [axis_number(tick) for tick in ticks]), "both")
-
-
-def spread(found: xr.Dataset) -> NDArray[np.float64]:
-    """95% over 5% quantile of each cell's mean level over the members; 1 where both are 0."""
-    low, high = found["mean_p05"].values, found["mean_p95"].values
-    floor = max(float(high.max()) * 1e-9, 1e-300)
-    return np.asarray((high + floor) / (low + floor))
 
 
 def band_words(ds: xr.Dataset) -> str:

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic.dataset.schema import local_time
-from gentraffic.dataset.summary import FEW
+from gentraffic.dataset.summary import AGREED, FEW, level_spread
 from gentraffic.dataset.units import AMOUNTS, LADDER
 from gentraffic.io.export.counters import bits_per_unit, step_seconds
 from gentraffic.reports.evaluation_figures import axis_number
 from gentraffic.reports.model_summary import ModelSummary
 from gentraffic.reports.page import Card, is_drawn
-from gentraffic.reports.traffic_figures import AGREED, band_words, clock_changes, said_units, spread
+from gentraffic.reports.traffic_figures import band_words, clock_changes, said_units
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -87,7 +87,7 @@ def cards(ds: xr.Dataset, service: str, found: xr.Dataset) -> list[Card]:
     out.append(Card(f"Busiest {noun}", str(ds["cell_id"].values[first]), (said,)))
     if "mean_p95" in found:
         said = f"between the low and the high end of its mean, typically ({band_words(ds)})"
-        out.append(Card(f"Level of a {noun}", f"× {number(float(np.median(spread(found))))}", (said,)))
+        out.append(Card(f"Level of a {noun}", f"× {number(float(np.median(level_spread(found))))}", (said,)))
     return out
 
 
@@ -182,7 +182,7 @@ def trust(ds: xr.Dataset, drew: ModelSummary | None, found: xr.Dataset) -> list[
     if "member" not in ds.dims:
         out.append("One member: a smooth, most likely map. A real map is rougher; single cells may be far off.")
     elif "mean_p95" in found:
-        typical = float(np.median(spread(found)))
+        typical = float(np.median(level_spread(found)))
         out.append(
             "Trust sums over districts first; the level of a single "
             f"{noun_of(ds)} is known to a factor of about {number(typical)} between its low and high end"

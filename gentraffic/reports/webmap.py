@@ -24,7 +24,9 @@ from gentraffic.dataset.geometry import cell_shapes
 from gentraffic.dataset.schema import check_traffic, local_time, member_band, one_service, units_words
 from gentraffic.dataset.units import readable
 from gentraffic.io.templates import asset, render
-from gentraffic.reports.page import credit_line, privacy_line, title_of, traffic_words, write_html
+from gentraffic.reports.change import change_of, change_pair
+from gentraffic.reports.map_layers import COLOURS, map_layers
+from gentraffic.reports.page import badge_of, credit_line, privacy_line, title_of, traffic_words, write_html
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -33,9 +35,6 @@ LEVELS = 4095  # of the shown value: steps of 0.3% over six decades
 BAND_BITS = 4  # that the band's edges leave off
 MAX_VALUES = 24_000_000  # about 40 MB of HTML; beyond it the map shows every second, third, ... step
 MAX_VERTICES = 400_000  # beyond it outlines are thinned to what a screen can show
-# matplotlib's magma (CC0), backwards and without its palest and darkest ends, so that both differ from paper and ink.
-COLOURS = ("#fde2a3", "#febf84", "#fe9f6d", "#fa7f5e", "#f1605d", "#de4968", "#c43c75", "#a8327d", "#8c2981", "#721f81",
-           "#57157e", "#3b0f70", "#20114b")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -47,24 +46,36 @@ class Marker:
     text: str
 
 
-def write_map(ds: xr.Dataset, path: str | Path, *, service: str | None = None, markers: Sequence[Marker] = ()) -> None:
+def write_map(
+    ds: xr.Dataset, path: str | Path, *, service: str | None = None, markers: Sequence[Marker] = (), title: str = ""
+) -> None:
     """Write one service of `ds` (the first unless named) as a page with a map, a time slider and the cells' series.
 
+    Layers show the mean, the busy hour and the members' range; of a file of a what-if what comes after the change
+    plays, and layers show the difference, before and after. title: of the page, by default that of the place.
     Several members are shown as their mean, with their band in the series; small volumes in a smaller unit. `path` ends
     in .html.
     Raises WrongUse for the suffix or an unknown service, BadInput where `ds` breaks the schema or cannot be written.
     """
-    write_html(path, page(ds, service=service, markers=markers))
+    write_html(path, page(ds, service=service, markers=markers, title=title))
 
 
-def page(ds: xr.Dataset, *, service: str | None = None, markers: Sequence[Marker] = ()) -> str:
+def page(ds: xr.Dataset, *, service: str | None = None, markers: Sequence[Marker] = (), title: str = "") -> str:
     """The page that `write_map` writes."""
     check_traffic(ds)
     ds = readable(ds)
-    data = map_data(ds, one_service(ds, service)) | {"markers": [[m.lat, m.lon, m.text] for m in markers]}
-    parts = {
+    pair = change_pair(ds, service)
+    chosen = pair[1] if pair else one_service(ds, service)
+    data = map_data(ds, chosen) | {"markers": [[m.lat, m.lon, m.text] for m in markers]}
+    data["layers"] = [layer.to_json() for layer in map_layers(ds, chosen, change_of(ds, pair) if pair else None)]
+    if pair:
+        data["title"] += ": what a change does"
+    if title:
+        data["title"] = title
+    parts: dict[str, Any] = {
         "title": str(data["title"]),
         "privacy": privacy_line(ds),
+        "badge": badge_of(ds),
         "data": _script_json(data),
         "leaflet_license": asset("vendor/leaflet/LICENSE"),
         # Pictures of controls that the map does not have would be requests.
@@ -105,7 +116,7 @@ def map_data(ds: xr.Dataset, service: str) -> dict[str, Any]:
     ids = ds["cell_id"].values
     units = units_words(ds, service)
     return {
-        "title": title_of(ds, traffic_words(ds, service)),
+        "title": title_of(ds, traffic_words(ds, service.removesuffix("_after"))),
         "subtitle": _subtitle(ds, members, stride),
         "warnings": str(ds.attrs.get("warnings", "")),
         "credit": _credit(ds),

@@ -20,8 +20,9 @@ from gentraffic.dataset.units import readable
 from gentraffic.errors import BadModel, WrongUse
 from gentraffic.generators.registry import MODELS
 from gentraffic.io.files import write_traffic
+from gentraffic.reports.change import change_pair
 from gentraffic.reports.model_summary import find_model
-from gentraffic.reports.traffic import change_pair, page
+from gentraffic.reports.traffic import page
 from gentraffic.reports.traffic_figures import typical_week
 from gentraffic.reports.traffic_text import amount, number
 
