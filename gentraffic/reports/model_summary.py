@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,26 +37,26 @@ def find_model(ds: xr.Dataset, model: str | Path | None = None) -> ModelSummary 
 
     Raises BadModel where `model` is given and is not the one that drew it.
     """
-    from gentraffic.generators.folder import read_folder
+    from gentraffic.generators.model_folder import read_folder
 
     said = str(ds.attrs.get("model", ""))
     if not said and model is None:
         return None
     try:
-        folder, provenance, sha256 = read_folder(model if model is not None else said)
+        read = read_folder(model if model is not None else said)
     except BadModel:
         if model is not None:
             raise
         return ModelSummary(said, note=f"the folder of {said} is not on this machine: name it with --model")
-    held = str(ds.attrs.get("model_sha256", sha256))
-    if held != sha256:
+    held = str(ds.attrs.get("model_sha256", read.sha256))
+    if held != read.sha256:
         if model is not None:
             raise BadModel(f"{model} is not the model that drew this traffic: its SHA-256 differs from model_sha256")
         return ModelSummary(said, note=f"the {said} of this machine is not the version that drew this traffic")
-    return summary_of(said or Path(folder).name, provenance)
+    return summary_of(said or read.path.name, read.provenance)
 
 
-def summary_of(name: str, provenance: dict[str, Any]) -> ModelSummary:
+def summary_of(name: str, provenance: Mapping[str, Any]) -> ModelSummary:
     """The summary of a model of this provenance."""
     return ModelSummary(
         name,
@@ -66,7 +67,7 @@ def summary_of(name: str, provenance: dict[str, Any]) -> ModelSummary:
     )
 
 
-def _rows(provenance: dict[str, Any]) -> tuple[tuple[str, str, float, float], ...]:
+def _rows(provenance: Mapping[str, Any]) -> tuple[tuple[str, str, float, float], ...]:
     """(row, network, coverage_90, crps) of the model and of naive rows, network by network."""
     metrics = provenance.get("metrics") or {}
     words = network_names(provenance)
