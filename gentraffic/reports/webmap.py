@@ -39,11 +39,14 @@ MAX_VERTICES = 400_000  # beyond it outlines are thinned to what a screen can sh
 
 @dataclass(frozen=True)
 class Marker:
-    """A point on the map, in degrees, and what it says when pointed at."""
+    """A point on the map, in degrees, and what it says when pointed at. kind: "new" or "existing". radius_m: of the
+    circle around it, 0 for none."""
 
     lon: float
     lat: float
     text: str
+    kind: str = "new"
+    radius_m: float = 0.0
 
 
 def write_map(
@@ -66,7 +69,7 @@ def page(ds: xr.Dataset, *, service: str | None = None, markers: Sequence[Marker
     ds = readable(ds)
     pair = change_pair(ds, service)
     chosen = pair[1] if pair else one_service(ds, service)
-    data = map_data(ds, chosen) | {"markers": [[m.lat, m.lon, m.text] for m in markers]}
+    data = map_data(ds, chosen) | {"markers": [[m.lat, m.lon, m.text, m.kind, m.radius_m] for m in markers]}
     data["layers"] = [layer.to_json() for layer in map_layers(ds, chosen, change_of(ds, pair) if pair else None)]
     if pair:
         data["title"] += ": what a change does"

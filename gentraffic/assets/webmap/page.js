@@ -494,9 +494,21 @@ async function start() {
   shape.fitZoom = map.getZoom();
   L.control.scale({ imperial: false, maxWidth: 140 }).addTo(map);
   layer = new CellLayer(shape).addTo(map);
-  for (const [lat, lon, text] of D.markers || [])
-    L.circleMarker([lat, lon], { radius: 7, color: "#fff", weight: 2, fillColor: "#0b63ce", fillOpacity: 1 })
-      .bindTooltip(document.createTextNode(text)).addTo(map);
+  const sites = L.svg();                     // above the canvas of the cells
+  for (const [lat, lon, , kind, radius] of D.markers) {
+    const colour = kind === "new" ? "#0b63ce" : "#5b6472";
+    const ring = (color, weight) => L.circle([lat, lon], { radius, renderer: sites, color, weight, fill: false, interactive: false }).addTo(map);
+    if (radius > 0) { ring("#fff", 4); ring(colour, 2); }
+  }
+  for (const [lat, lon, text, kind] of D.markers)
+    L.circleMarker([lat, lon], { radius: kind === "new" ? 7 : 5, renderer: sites, color: "#fff", weight: 2,
+      fillColor: kind === "new" ? "#0b63ce" : "#5b6472", fillOpacity: 1 }).bindTooltip(document.createTextNode(text)).addTo(map);
+  for (const kind of ["new", "existing"]) {
+    const some = D.markers.filter((marker) => marker[3] === kind), row = $(`sites-${kind}`);
+    row.hidden = !some.length;
+    const radius = some.length && some[0][4] > 0 ? `, ${number(some[0][4])} m around each` : "";
+    row.querySelector("span").textContent = `${some.length} ${kind === "new" ? "new sites" : "sites that stand"}${radius}`;
+  }
   chart($("total-chart"), D.total);
   showCell();
   readAddress();
