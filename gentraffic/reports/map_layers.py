@@ -29,6 +29,9 @@ WIDTHS = ("#00224e", "#003170", "#2a3f6d", "#434e6c", "#575d6d", "#6a6c71", "#7d
 TWOSIDED = ("#2c5f8a", "#8fb4d3", "#dedad2", "#e2a07a", "#a8421f")
 
 
+RATIOS = (1, 1.05, 1.1, 1.2, 1.3, 1.5, 2, 3, 5, 10, 20, 50, 100, 1000)  # that may stand beside a ramp
+
+
 @dataclass(frozen=True)
 class Layer:
     """values: (cells,), what is said of a cell. place: (cells,) where on the ramp, 0 to 1, nan for `none`.
@@ -66,19 +69,19 @@ def map_layers(ds: xr.Dataset, service: str, change: Change | None) -> list[Laye
         mean = found["mean"].values
         layers.append(_amount("mean", "Mean over the period", f"Mean, {units}", mean, _ends(mean)))
     hours = found["busy_hour"].values.astype(np.float64)
-    sure = np.ones(len(hours), dtype=bool)
+    sure = found["mean"].values > 0
     if "busy_agreement" in found:
-        sure = found["busy_agreement"].values >= AGREED
+        sure &= found["busy_agreement"].values >= AGREED
     layers.append(
         Layer("busy", "Busy hour", f"Busiest hour of each {noun}'s mean day, local time", "hour", HOURS, hours,
               np.where(sure, (hours + 0.5) / 24, np.nan),
-              [(h / 24, f"{h}h") for h in (0, 6, 12, 18, 24)], "members disagree")
+              [(h / 24, f"{h}h") for h in (0, 6, 12, 18, 24)], "members disagree, or no traffic" if "busy_agreement" in found else "no traffic")
     )  # fmt: skip
     if "mean_p95" in found:
         wide = level_spread(found)
         ends = 1.0, max(1.1, float(np.quantile(wide, 0.98)))
         place = np.log(np.clip(wide, *ends)) / np.log(ends[1])
-        ticks = [(float(np.log(t) / np.log(ends[1])), f"× {t:g}") for t in (1, 1.5, 2, 3, 5, 10, 20, 50, 100)]
+        ticks = [(float(np.log(t) / np.log(ends[1])), f"× {t:g}") for t in RATIOS]
         label = "Range of the mean: high end over low end of the central 90% of the members"
         layers.append(Layer("range", "Range of the members", label, "ratio", WIDTHS, wide, place, _spaced(ticks), ""))
     return layers

@@ -50,7 +50,7 @@ def level_panels(found: xr.Dataset, units: str, capacity: str | None) -> list[Pa
 
     traffic = LinearSegmentedColormap.from_list("traffic", list(COLOURS))
     mean = found["mean"].values
-    hours = found["busy_hour"].values + 0.5
+    hours = np.where(mean > 0, found["busy_hour"].values + 0.5, np.nan)
     if "busy_agreement" in found:
         hours = np.where(found["busy_agreement"].values >= AGREED, hours, np.nan)
     panels = [
@@ -85,12 +85,16 @@ def quantile_panels(found: xr.Dataset, units: str) -> list[Panel]:
 
 def _log_panel(title: str, values: NDArray[np.float64], colours: Any, norm: Any) -> Panel:
     """A panel on a logarithmic scale, with round ticks however narrow the scale is."""
+    from matplotlib.ticker import MaxNLocator
+
     decade = 10.0 ** np.arange(np.floor(np.log10(norm.vmin)), np.ceil(np.log10(norm.vmax)) + 1)
     ticks: list[float] = []
     for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)):
         ticks = [float(d * s) for d in decade for s in steps if norm.vmin <= d * s <= norm.vmax]
         if len(ticks) >= 3:
             break
+    if len(ticks) < 2:  # less than from one round number to the next
+        ticks = [float(t) for t in MaxNLocator(3).tick_values(norm.vmin, norm.vmax) if norm.vmin <= t <= norm.vmax]
     return Panel(title, values, colours, norm, (ticks, [axis_number(tick) for tick in ticks]), "both")
 
 
@@ -119,7 +123,7 @@ def maps(ds: xr.Dataset, panels: list[Panel], label: str) -> str:
     with page_style():
         columns = min(3 if len(panels) == 3 else 2 if across > 0.75 * upwards else 4, len(panels))
         rows = -(-len(panels) // columns)
-        tall = float(np.clip(11.2 / columns * 0.92 * upwards / across, 0.7, 5.6)) + 1.15
+        tall = float(np.clip(11.2 / columns * 0.92 * upwards / across, 0.7, 5.6)) + 1.45
         figure, axes = new_figure(11.2, tall * rows, rows, columns)
         for ax, panel in zip(axes, panels, strict=False):
             image = cell_map(ax, place, panel.values, panel.colours, panel.norm)

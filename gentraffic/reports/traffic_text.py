@@ -154,6 +154,8 @@ def rhythm_words(ds: xr.Dataset, drew: ModelSummary | None, found: xr.Dataset) -
         said = f"that of {known.get(asked, asked)}" + ("" if asked == own else ", another place")
     elif own in known:
         said = f"that of {known[own]}, measured here"
+    elif not known:
+        said = "not recorded in this file"
     else:
         said = "the mean of the networks that the model knows: nobody measured this place, its busy hours are a guess"
     why = str(ds.attrs.get("rhythm_reason", ""))

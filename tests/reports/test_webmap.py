@@ -181,7 +181,8 @@ def test_layers_hold_mean_busy_hour_and_range() -> None:
     hours = (np.arange(72) + 0) % 24
     day = np.stack([real[:, :, hours == h].mean(axis=(0, 2)) for h in range(24)])
     np.testing.assert_array_equal(values, day.argmax(axis=0))
-    assert layer["none"] == "members disagree"
+    assert layer["none"] == "members disagree, or no traffic"
+    assert shade[3] == 0  # the dead cell has no busy hour
     assert "range" not in [one["name"] for one in _data(webmap.page(traffic()))["layers"]]
 
 
