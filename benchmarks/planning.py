@@ -33,9 +33,9 @@ from numpy.typing import NDArray
 from gentraffic.dataset.calendar import make_calendar
 from gentraffic.dataset.schema import local_time
 from gentraffic.evaluation.holdout import model_row, week_of
-from gentraffic.generators.fomo.drawing import FoMoTask, draw_field
+from gentraffic.generators.fomo.drawing import draw_field
 from gentraffic.generators.fomo.folder import FoMoBundle
-from gentraffic.generators.fomo.observations import HISTORY_HOURS, field_of
+from gentraffic.generators.fomo.observations import HISTORY_HOURS, FoMoTask, field_of
 from gentraffic.generators.observed import Observations, context_of
 from gentraffic.generators.settings import FOMO, Settings
 from gentraffic.io.importers.public_sets import read_milan_5x5

@@ -138,7 +138,7 @@ def test_options_that_contradict_each_other_are_refused(folder: Path, capsys: py
         assert message in capsys.readouterr().err
     words = ["sample", "--known", past, *place, "-o", str(folder / "o.nc")]
     assert run(words) == 2
-    assert "need a FoMo" in capsys.readouterr().err
+    assert "needs a FoMo" in capsys.readouterr().err
 
 
 def test_fine_tuning_on_a_new_city_adds_it_and_leaves_frozen_weights(folder: Path) -> None:

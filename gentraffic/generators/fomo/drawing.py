@@ -18,7 +18,7 @@ from gentraffic.dataset.calendar import Calendar
 from gentraffic.errors import WrongUse
 from gentraffic.generators.base import Block, Tell, Unsupported, check_minutes
 from gentraffic.generators.fomo.data import POI_DIM, SIDE, poi_features
-from gentraffic.generators.fomo.observations import field_of
+from gentraffic.generators.fomo.observations import FoMoTask, field_of
 from gentraffic.generators.fomo.scale import FoMoContext, FoMoScale, condition_of, echo_of, refer
 from gentraffic.generators.fomo.tiles import PHASES, WINDOW, closure, fade, layings, starts
 from gentraffic.generators.observed import Observations
@@ -57,22 +57,6 @@ class FoMoModel(Protocol):
     @property
     def networks(self) -> tuple[str, ...]:
         """Names of the measured networks, index 0 being network 1 of the model."""
-
-
-@dataclass(frozen=True)
-class FoMoTask:
-    """What is to be drawn: cells x T steps in a row, and what is known of them; NaN = not told.
-
-    values: (cells, T) measured traffic. users: (cells, T). hour: (T,) local hour of the week. minutes: cadence. The
-    first `given` steps are history that the caller already has: they inform the draw and are not part of the result.
-    """
-
-    context: xr.Dataset
-    values: NDArray[np.float32]
-    users: NDArray[np.float32]
-    hour: Floats
-    minutes: int
-    given: int = 0
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,13 +10,28 @@ from numpy.typing import NDArray
 
 from gentraffic.errors import BadInput, NoData, WrongUse
 from gentraffic.generators.observed import Observations, minutes_of, users_of
+from gentraffic.modelling.features import Floats
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from gentraffic.generators.fomo.drawing import FoMoTask
-
 HISTORY_HOURS = 24 * 14  # of a history inform the draw
+
+
+@dataclass(frozen=True)
+class FoMoTask:
+    """What is to be drawn: cells x T steps in a row, and what is known of them; NaN = not told.
+
+    values: (cells, T) measured traffic. users: (cells, T). hour: (T,) local hour of the week. minutes: cadence. The
+    first `given` steps are history that the caller already has: they inform the draw and are not part of the result.
+    """
+
+    context: xr.Dataset
+    values: NDArray[np.float32]
+    users: NDArray[np.float32]
+    hour: Floats
+    minutes: int
+    given: int = 0
 
 
 def field_of(
@@ -26,8 +42,6 @@ def field_of(
     Raises BadInput for a history shorter than that, NoData where nothing that is known lies in the place and period.
     """
     import pandas as pd
-
-    from gentraffic.generators.fomo.drawing import FoMoTask
 
     before = 0
     if given is not None and given.history is not None:
