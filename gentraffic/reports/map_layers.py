@@ -70,12 +70,14 @@ def map_layers(ds: xr.Dataset, service: str, change: Change | None) -> list[Laye
         layers.append(_amount("mean", "Mean over the period", f"Mean, {units}", mean, _ends(mean)))
     hours = found["busy_hour"].values.astype(np.float64)
     sure = found["mean"].values > 0
+    none = "no traffic"
     if "busy_agreement" in found:
         sure &= found["busy_agreement"].values >= AGREED
+        none = "members disagree, or no traffic"
     layers.append(
         Layer("busy", "Busy hour", f"Busiest hour of each {noun}'s mean day, local time", "hour", HOURS, hours,
               np.where(sure, (hours + 0.5) / 24, np.nan),
-              [(h / 24, f"{h}h") for h in (0, 6, 12, 18, 24)], "members disagree, or no traffic" if "busy_agreement" in found else "no traffic")
+              [(h / 24, f"{h}h") for h in (0, 6, 12, 18, 24)], none)
     )  # fmt: skip
     if "mean_p95" in found:
         wide = level_spread(found)
