@@ -173,6 +173,23 @@ def test_the_axis_of_a_typical_week_is_as_long_as_the_file(days: int, hours: int
     assert len(np.unique(index // 24)) == names
 
 
+def test_markup_in_the_data_stays_text() -> None:
+    evil = """</title></script><script>alert(1)</script><img src=x onerror="alert(1)">{{ 7 * 7 }}{% raw %}'"""
+    ds = ensemble()
+    ds = ds.assign_coords(cell_id=("cell", np.array([f"{evil}{i}" for i in range(25)], dtype=object)))
+    ds["internet"].attrs["units"] = evil
+    names = ("title", "place", "attribution", "license", "warnings", "command", "osm_source", "rhythm", "privacy_unit",
+             "privacy_adjacency")  # fmt: skip
+    ds = ds.assign_attrs(dict.fromkeys(names, evil) | {"privacy_epsilon": 1.0})
+    text = page(ds)[0]
+    refers = Refers()  # which fails for a script
+    refers.feed(text)
+    assert refers.found == []
+    assert "<img src" not in text
+    assert "{{ 7 * 7 }}" in html.unescape(text)  # nothing of the data is run as a template
+    assert f"Cellular traffic of {evil}" in html.unescape(text)
+
+
 def test_notes_are_folded_and_attribution_is_whole() -> None:
     credit = "© someone; " * 60 + "the last of them"
     text = page(ensemble().assign_attrs(attribution=credit))[0]
