@@ -230,6 +230,7 @@ def read_folder(name: str | Path) -> tuple[Path, dict[str, Any], str]:
             raise ValueError("it does not fit its own SHA-256")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadModel(f"{folder}/provenance.json: not readable ({error}); copy the model folder again") from error
+    _refuse_unlisted(folder, files)
     for file, digest in files.items():
         path = folder / file
         if not path.is_file():
@@ -237,6 +238,16 @@ def read_folder(name: str | Path) -> tuple[Path, dict[str, Any], str]:
         if _sha256(path) != digest:
             raise BadModel(f"{folder}: {file} differs from its SHA-256 in provenance.json; copy the model folder again")
     return folder, provenance, hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+
+
+def _refuse_unlisted(folder: Path, files: Mapping[str, str]) -> None:
+    """Raise BadModel for a file that provenance.json does not list: a library might load it. Hidden files never are."""
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        known = name.as_posix() in files or path.name == "README.md" or str(name) == "provenance.json"
+        hidden = any(part.startswith(".") for part in name.parts)
+        if not (known or hidden or (path.is_dir() and not path.is_symlink())):
+            raise BadModel(f"{folder}: {name} is not listed in provenance.json; remove it, or copy the model folder again")
 
 
 def pretrained(kind: Any, folder: Path) -> Any:
