@@ -8,8 +8,8 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from functools import wraps
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import secrets
 import shutil
 import time
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.generate.job import StoreSpec, part_of, read_spec
 from gentraffic.generate.streaming import begin, fill, finish, finished, mean_of, missing
+from gentraffic.io.atomic import check_own, open_own, own_folder, recover
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -73,12 +75,14 @@ def produce(
             shutil.rmtree(folder, ignore_errors=True)
         return Produced(mean, 0, len(order.tasks()), began, time.perf_counter())
     folder, now = part_of(out), time.perf_counter()
+    recover(out)
+    check_own(folder)
     if finished(out, order):
         shutil.rmtree(folder, ignore_errors=True)
         return Produced(_mean_in(out, order), len(order.tasks()), len(order.tasks()), now, now)
     if not folder.exists():
         check_disk(order, folder.parent, 0)
-    folder.mkdir(exist_ok=True)
+    own_folder(folder)
     with _alone(folder, out):
         tasks = len(order.tasks())
         kept = 0 if read_spec(folder) is None else tasks - len(missing(folder, order, "done"))
@@ -167,7 +171,7 @@ def _alone(folder: Path, out: Path) -> Iterator[None]:
     """Raise WrongUse while another command writes the same output. The lock goes with the process that holds it."""
     import fcntl
 
-    with (folder / "lock").open("w") as lock:
+    with os.fdopen(open_own(folder / "lock", os.O_RDWR | os.O_CREAT), "r+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -247,7 +247,7 @@ def _refuse_unlisted(folder: Path, files: Mapping[str, str]) -> None:
         known = name.as_posix() in files or path.name == "README.md" or str(name) == "provenance.json"
         hidden = any(part.startswith(".") for part in name.parts)
         if not (known or hidden or (path.is_dir() and not path.is_symlink())):
-            raise BadModel(f"{folder}: {name} is not listed in provenance.json; remove it, or copy the model folder again")
+            raise BadModel(f"{folder}: {name} is not listed in provenance.json; remove it, or copy the folder again")
 
 
 def pretrained(kind: Any, folder: Path) -> Any:

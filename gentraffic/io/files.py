@@ -166,6 +166,7 @@ def _existing(path: str | Path, formats: tuple[str, ...]) -> str:
     suffix = path.suffix.lower()
     if suffix not in formats:
         raise WrongUse(f"{path}: suffix {suffix!r} cannot be read; it names the format, one of {' '.join(formats)}")
+    atomic.recover(path)
     if not path.exists():
         raise BadInput(f"{path}: no such file")
     if (suffix == ".zarr") != path.is_dir():
