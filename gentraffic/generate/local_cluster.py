@@ -15,24 +15,24 @@ from distributed import Nanny, Scheduler, SpecCluster, Worker
 from distributed.security import Security
 
 
-class _QuietScheduler(Scheduler):  # type: ignore[misc]  # distributed has no types
+class _QuietScheduler(Scheduler):
     def start_http_server(self, *args: Any, **options: Any) -> None:
         """Serve nothing beside the scheduler's own protocol."""
 
 
-class _QuietWorker(Worker):  # type: ignore[misc]
+class _QuietWorker(Worker):
     def start_http_server(self, *args: Any, **options: Any) -> None:
         """Serve nothing beside the worker's own protocol."""
 
 
-class _QuietNanny(Nanny):  # type: ignore[misc]
+class _QuietNanny(Nanny):
     def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, worker_class=_QuietWorker, **options)
+        super().__init__(*args, **(options | {"worker_class": _QuietWorker}))
 
 
 def private_cluster(folder: Path) -> SpecCluster:
     """A cluster without workers yet, which keeps its files in `folder`. Raises ImportError without `cryptography`."""
-    security = Security.temporary(tls_min_version=ssl.TLSVersion.TLSv1_3)
+    security = Security.temporary(tls_min_version=ssl.TLSVersion.TLSv1_3)  # type: ignore[no-untyped-call]
     options = {"host": "127.0.0.1", "protocol": "tls://", "security": security}
     worker = {
         "nthreads": 1,
@@ -41,7 +41,7 @@ def private_cluster(folder: Path) -> SpecCluster:
         "silence_logs": logging.CRITICAL,
         "env": {"OMP_NUM_THREADS": "1"},
     }
-    return SpecCluster(
+    return SpecCluster(  # type: ignore[no-untyped-call]
         workers={},
         scheduler={"cls": _QuietScheduler, "options": options | {"port": 0, "dashboard": False}},
         worker={"cls": _QuietNanny, "options": options | worker},

@@ -201,7 +201,7 @@ def _values_sha256(ds: xr.Dataset) -> str:
         sha.update(name.encode())
         for member in ds[name].values.reshape(-1, ds.sizes["cell"], ds.sizes["time"]):
             for start in range(0, len(order), 1024):
-                sha.update(np.ascontiguousarray(member[order[start : start + 1024]], dtype="<f4"))
+                sha.update(np.ascontiguousarray(member[order[start : start + 1024]], dtype="<f4").tobytes())
     for name in sorted(_per_cell(ds)):
         column = ds[name].values[order]
         if name == "footprint":  # kept as geometry: as it comes back
