@@ -212,7 +212,7 @@ def test_simu5g_is_a_strict_ini_whose_runs_carry_the_volumes(tmp_path: Path) -> 
     volumes_kbit = []
     for i in range(9):
         match = re.fullmatch(
-            rf"(\d+)s / max\(1e-6, \$\{{volume{i} = ([\d, ]+) ! step\}}\)", keys[f"*.server.app[{i}].sampling_time"]
+            rf"(\d+)s / max\(1e-6, \$\{{volume{i} = ([\d, ]+) ! step\}}\)", keys[f"*.server.app[{i}].samplingTime"]
         )
         assert match
         volumes_kbit.append([int(v) for v in match[2].split(",")])
