@@ -50,11 +50,14 @@ FILE = click.Path(path_type=Path)
 @click.option(
     "--solver", help="ddpm, ddim, dpm++, unipc or gaussian. [default: gaussian, or what the model's card recommends]"
 )
+@click.option("--guidance", type=NOT_NEGATIVE, help="Classifier-free guidance; 1 is none. [default: 1]")
 @click.option(
-    "--guidance", type=NOT_NEGATIVE, help="Classifier-free guidance; 1 is none. [default: 1]"
-)
-@click.option(
-    "--rhythm", "--habits", "rhythm", default="auto", show_default=True, metavar="auto|NETWORK",
+    "--rhythm",
+    "--habits",
+    "rhythm",
+    default="auto",
+    show_default=True,
+    metavar="auto|NETWORK",
     help="Whose day and week the cells follow: a measured network; auto draws it per member, nearest first.",
 )
 @click.option("--device", help="A torch device, e.g. cuda. [default: cpu]")
