@@ -265,6 +265,6 @@ def models(as_json: bool, quiet: bool, debug: bool) -> None:
     for model in found:
         lines.append(f"{model['name']}: {model['parameters']} weights, trained on")
         lines += [f"    {title}" for title in model["trained_on"]]
-        lines.append("    habits that --habits can name: " + ", ".join(model["habits"]))
+        lines.append("    rhythms that --rhythm can name: " + ", ".join(model["habits"]))
     lines.append("cities: " + ", ".join(bundled_cities()))
     report({"models": found, "cities": bundled_cities()}, lines, as_json=as_json, quiet=quiet)

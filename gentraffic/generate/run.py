@@ -288,7 +288,9 @@ def rhythm_attrs(info: ModelInfo, context: xr.Dataset, settings: Settings) -> di
     if not info.measured:
         return {}
     chosen = rhythms_of(info.networks, info.measured, context.attrs, settings.habits, settings.members, settings.seed)
-    return {"rhythm": in_words(chosen)}
+    named = {settings.habits, *(str(context.attrs.get(k, "")) for k in ("habits", "network"))}
+    reason = "as asked, or as the place says" if set(chosen) <= named else "the nearest that was measured"
+    return {"rhythm": in_words(chosen), "rhythm_reason": reason}
 
 
 def privacy_attrs(spent: Mapping[str, Any] | None) -> dict[str, str | float]:
