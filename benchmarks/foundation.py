@@ -36,8 +36,8 @@ from gentraffic.io.importers.telecom_italia import read_uomo
 from gentraffic.modelling.measured import Source
 from gentraffic.training.fitting import fit_sampler
 from gentraffic.training.fomo_fitting import FoMoDesign, few, finetune_fomo, fit_fomo, split
-from gentraffic.training.fomo_trainer import FoMoPlan
-from gentraffic.training.trainer import Plan
+from gentraffic.training.fomo_task import FoMoPlan
+from gentraffic.training.sampler_task import Plan
 
 CITIES = ("sd", "nc", "nj")
 PUBLISHED = {  # FoMo tables 2-4: (short, long, generation) MAE; their metric code is unpublished

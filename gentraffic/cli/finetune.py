@@ -43,7 +43,7 @@ def fit_fomo_command(
     from gentraffic.generators.fomo.folder import save_fomo
     from gentraffic.training.checkpoint import checkpoint_beside
     from gentraffic.training.fomo_fitting import FoMoDesign, fit_fomo, split
-    from gentraffic.training.fomo_trainer import FoMoPlan
+    from gentraffic.training.fomo_task import FoMoPlan
     from gentraffic.training.processes import join
 
     checkpoint, crew = checkpoint_beside(out), join()
@@ -135,7 +135,7 @@ def finetune(
     from gentraffic.generators.fomo.folder import load_fomo, save_fomo
     from gentraffic.training.checkpoint import checkpoint_beside
     from gentraffic.training.fomo_fitting import few, finetune_fomo, parse_share
-    from gentraffic.training.fomo_trainer import FoMoPlan
+    from gentraffic.training.fomo_task import FoMoPlan
 
     checkpoint = checkpoint_beside(out)
     share = None if options["few"] is None else parse_share(options["few"])

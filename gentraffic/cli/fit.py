@@ -198,7 +198,7 @@ def _score(
     name: str, bundle: Bundle, parts: dict[str, tuple[Source, Source]], contexts: list[xr.Dataset], seed: int
 ) -> dict[str, Any]:
     """The rows of P1 on the held-out cells: the naive ones, and the model's."""
-    from gentraffic.evaluation.holdout import model_row, naive_rows, score
+    from gentraffic.evaluation.holdout import holdout_rows, model_row, score
 
     places = {
         network: context
@@ -206,7 +206,7 @@ def _score(
         for context in contexts
         if set(held.cell_id.tolist()) <= set(context["cell_id"].values.tolist())
     }
-    scores = {row: [score(members, parts)] for row, members in naive_rows(parts, seed).items()}
+    scores = {row: [score(members, parts)] for row, members in holdout_rows(parts, seed).items()}
     return scores | {f"{name} (this model)": [score(model_row(bundle, places, parts, seed, None), parts)]}
 
 

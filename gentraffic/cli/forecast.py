@@ -83,7 +83,7 @@ def fit(
     from gentraffic.forecasting.fit import fit_forecaster
     from gentraffic.forecasting.folder import save_fitted
     from gentraffic.forecasting.score import score_beside_naive, starts_within, table
-    from gentraffic.forecasting.trainer import Plan
+    from gentraffic.forecasting.task import Plan
     from gentraffic.io.files import read_traffic
     from gentraffic.training.checkpoint import checkpoint_beside
 

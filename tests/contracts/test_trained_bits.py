@@ -2,7 +2,7 @@
 
 As test_golden.py, for training: trained.json holds hashes for each kind of machine, and an unknown kind skips. There
 
-    PYTHONPATH=.:tests/support python tests/contracts/test_trained_bits.py
+    OMP_NUM_THREADS=1 PYTHONPATH=.:tests/support python tests/contracts/test_trained_bits.py
 
 writes its entry; do so on a commit whose bits are trusted.
 """
@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -39,6 +42,7 @@ from gentraffic.training.fitting import Design, fit_sampler
 from gentraffic.training.fomo_fitting import FoMoDesign, finetune_fomo, fit_fomo
 from samplers import fomo
 
+ROOT = Path(__file__).parents[2]
 FOUND = Path(__file__).with_name("trained.json")
 STEPS = 6
 Found = tuple[torch.nn.Module, dict[str, Any]]
@@ -51,9 +55,8 @@ def machine() -> str:
 
 @contextmanager
 def quick() -> Iterator[None]:
-    """One thread, since sums over more of them round in another order; graphs that learn for a moment; a tiny FoMo."""
-    threads, graphs = torch.get_num_threads(), fitting.fit_graphs
-    torch.set_num_threads(1)
+    """Graphs that learn for a moment, and a tiny FoMo."""
+    graphs = fitting.fit_graphs
     few = lambda *of: graphs(*of, steps=5)  # noqa: E731
     with (
         mock.patch.object(fitting, "fit_graphs", few),
@@ -62,7 +65,6 @@ def quick() -> Iterator[None]:
         mock.patch.dict(fomo.SIZES, {"tiny": {"width": 24, "depth": 1, "heads": 2}}),
     ):
         yield
-    torch.set_num_threads(threads)
 
 
 def sampler(name: str, held: int = 1, **design: Any) -> Found:
@@ -171,28 +173,36 @@ def known() -> dict[str, dict[str, str]]:
     return found
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_training_gives_the_bits_of_before(case: str) -> None:
-    expected = known().get(machine())
-    if expected is None:
+@pytest.fixture(scope="module")
+def hashes() -> dict[str, str]:
+    """Those of this commit, from another process: how many threads numpy takes is settled when it is imported."""
+    more = {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'support'}"}
+    done = subprocess.run(
+        [sys.executable, __file__, "print"], cwd=ROOT, env={**os.environ, **more}, check=False, capture_output=True,
+        text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found: dict[str, str] = json.loads(done.stdout)
+    return found
+
+
+@pytest.fixture(scope="module")
+def expected() -> dict[str, str]:
+    """Those of before."""
+    if machine() not in known():
         pytest.skip(f"{FOUND.name} has no hashes for {machine()!r}: this file, run as a program, adds them")
-    with quick():
-        assert digest(CASES[case]()) == expected[case]
+    return known()[machine()]
 
 
-def write() -> None:
-    """Take the hashes of this machine into trained.json."""
-    import time
-
-    hashes = {}
-    with quick():
-        for case, run in CASES.items():
-            began = time.monotonic()
-            hashes[case] = digest(run())
-            print(f"{case:20} {hashes[case][:16]} {time.monotonic() - began:5.1f} s", flush=True)
-    text = json.dumps({**known(), machine(): hashes}, indent=1, sort_keys=True)
-    FOUND.write_text(f"{text}\n", encoding="utf-8")
+@pytest.mark.parametrize("case", CASES)
+def test_training_gives_the_bits_of_before(case: str, expected: dict[str, str], hashes: dict[str, str]) -> None:
+    assert hashes[case] == expected[case]
 
 
 if __name__ == "__main__":
-    write()
+    with quick():
+        now = {case: digest(run()) for case, run in CASES.items()}
+    if sys.argv[1:] == ["print"]:
+        print(json.dumps(now))
+    else:
+        FOUND.write_text(f"{json.dumps({**known(), machine(): now}, indent=1, sort_keys=True)}\n", encoding="utf-8")

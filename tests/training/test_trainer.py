@@ -1,4 +1,4 @@
-"""The training loop: what a batch holds, and that a run that was killed ends in the same bits as one that was not."""
+"""The training loop: a run that was killed ends in the same bits as one that was not; and a sampler's batches."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ from gentraffic.errors import BadModel, WrongUse
 from gentraffic.modelling.levels import Measured, fit_levels
 from gentraffic.modelling.measured import Source
 from gentraffic.modelling.transform import Scaler
-from gentraffic.training.trainer import (
+from gentraffic.training.sampler_task import (
     GIVEN_SHARE,
     Plan,
     Prepared,
-    Trainer,
+    SamplerTask,
     batch_of,
     prepare,
     source_weights,
     time_of_windows,
+    trainer_of,
 )
+from gentraffic.training.trainer import Trainer
 from samplers import WEEK, STUNet
 
 NETWORKS = ("alpha", "beta", "elsewhere")
@@ -47,33 +49,36 @@ def prepared(of: Sequence[Source] | None = None) -> list[Prepared]:
     return prepare(of, embed, levels, NETWORKS, 3)
 
 
-def trainer(checkpoint: Path | None = None, plan: Plan = SHORT, mark: str = "data", **changes: Any) -> Trainer:
+def trainer(
+    checkpoint: Path | None = None, plan: Plan = SHORT, mark: str = "data", **changes: Any
+) -> Trainer[SamplerTask]:
     torch.manual_seed(0)
     model = STUNet(place_dim=3, time_dim=4, networks=3, width=8, channels=(8, 8), **changes)
-    return Trainer(model, PREPARED, VALIDATION, TIME, SCALER, plan, checkpoint, mark)
+    return trainer_of(SamplerTask(model, PREPARED, VALIDATION, TIME, SCALER, plan), plan, checkpoint, mark)
 
 
 PREPARED = prepared()
 VALIDATION = prepared([source("alpha", 8, 7, seed=9)])  # as small as they are, both take milliseconds
 
 
-def weights(of: Trainer) -> list[Tensor]:
-    return [p.detach().clone() for p in of.model.parameters()]
+def weights(of: Trainer[SamplerTask]) -> list[Tensor]:
+    return [p.detach().clone() for p in of.task.weights]
 
 
-def check_equal(a: Trainer, b: Trainer) -> None:
-    for one, other in ((weights(a), weights(b)), (a.average, b.average), (a.best, b.best)):
+def check_equal(a: Trainer[SamplerTask], b: Trainer[SamplerTask]) -> None:
+    for one, other in ((weights(a), weights(b)), (a.average, b.average), (a.best or [], b.best or [])):
         assert all(torch.equal(p, q) for p, q in zip(one, other, strict=True))
-    for p, q in zip(a.model.parameters(), b.model.parameters(), strict=True):
+    for p, q in zip(a.task.weights, b.task.weights, strict=True):
         assert all(torch.equal(a.optimiser.state[p][name], b.optimiser.state[q][name]) for name in a.optimiser.state[p])
-    assert (a.step, a.best_step, a.best_score, a.history) == (b.step, b.best_step, b.best_score, b.history)
+    assert (a.step, a.best_step, a.best_score, a.scores) == (b.step, b.best_step, b.best_score, b.scores)
+    assert a.losses == b.losses
 
 
 def test_killed_and_run_again_ends_in_the_same_bits(tmp_path: Path) -> None:
     whole = trainer(tmp_path / "whole.safetensors")
     losses = dict(whole.run())
     assert list(losses) == list(range(1, 41))
-    assert [step for step, _ in whole.history] == [10, 20, 30, 40]
+    assert [step for step, _ in whole.scores] == [10, 20, 30, 40]
     for step, _ in trainer(tmp_path / "killed.safetensors").run():
         if step == 27:
             break
@@ -151,7 +156,7 @@ def test_training_stops_when_the_held_out_score_no_longer_improves() -> None:
     assert still.stale
     assert still.best_step == 10
     alone = trainer(plan=replace(SHORT, steps=40, learning_rate=0.0, patience=2))
-    alone.validation = []
+    alone.task.validation = []
     assert [step for step, _ in alone.run()][-1] == 40  # nobody to judge
 
 
@@ -161,8 +166,8 @@ def test_the_best_average_is_what_comes_out() -> None:
     for step, _ in run.run():
         if step % 10 == 0:
             seen[step] = [p.clone() for p in run.average]
-    assert run.best_score == min(score for _, score in run.history)
-    assert run.best_step == min(run.history, key=lambda part: part[1])[0]
+    assert run.best_score == min(score for _, score in run.scores)
+    assert run.best_step == min(run.scores, key=lambda part: part[1])[0]
     model = run.finish()
     assert not model.training
     assert all(torch.equal(p, q) for p, q in zip(model.parameters(), seen[run.best_step], strict=True))
@@ -182,7 +187,7 @@ def test_training_learns() -> None:
     run = trainer(plan=replace(PLAN, steps=60, batch=16))
     losses = [loss for _, loss in run.run()]
     assert np.mean(losses[-10:]) < 0.75 * np.mean(losses[:10])
-    scores = [score for _, score in run.history]
+    scores = [score for _, score in run.scores]
     assert scores[-1] < scores[0]
 
 
