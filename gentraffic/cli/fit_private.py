@@ -95,6 +95,7 @@ def fit_private(
         )
     scores, judged = _scores(bundle, sources, held, contexts, plan.seed) if held else ({}, "")
     told |= {"command": command_line(), "seed": plan.seed, "held_out": holdout}
+    told |= {"held_out_cells": {network: s.cell_id.tolist() for network, s in held.items()}}
     provenance = provenance_of(tuple(traffic), tuple(context), told, scores)
     public = [{k: v for k, v in part.items() if k != "sha256"} for part in provenance["data"][: len(traffic)]]
     provenance["data"] = public + provenance["data"][len(traffic) :]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -113,6 +113,12 @@ def report(values: dict[str, Any], lines: list[str], *, as_json: bool, quiet: bo
     elif not quiet:
         for line in lines:
             click.echo(line)
+
+
+def held_out_line(cells: Mapping[str, Sequence[Any]]) -> list[str]:
+    """What is said of the cells, by network, that a fit did not learn from; nothing where there are none."""
+    count = sum(len(ids) for ids in cells.values())
+    return [f"{count} cells were held out: `gentraffic split --model` finds them in a file again"] if count else []
 
 
 def command_line() -> str:

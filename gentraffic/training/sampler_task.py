@@ -127,9 +127,9 @@ def batch_of(
         series = days_of[day : day + 7].reshape(-1)
         mean = own = 1.0
         if plan.profile_keep:
-            name, others = p.told(cell, scaler.usual, named=named)
+            told_of = p.told(cell, scaler.usual, named=named)
             told, mean = past_of(
-                days_of, p.source.weekday, day, k, scaler, plan.profile_keep, rng if noisy else None, name, others
+                days_of, p.source.weekday, day, k, scaler, plan.profile_keep, rng if noisy else None, told_of
             )
             if told[1].any():  # how a week's level drifts is not for the network to learn: see `fitting.fit_drift`
                 own = max(float(series.mean()), LEAST)
@@ -175,13 +175,12 @@ def past_of(
     scaler: Scaler,
     keep: float,
     rng: np.random.Generator | None,
-    network: str = "",
-    others: Floats | None = None,
+    told_of: tuple[str, Floats | None] = ("", None),
 ) -> tuple[NDArray[np.float32], float]:
     """What a window from `day` on is told of the cell's other days (D, 24 j), and their mean: (2, 168 k), scalar.
 
     Without `rng` all other days are told; with it, those of one, two or three weeks, in the share `keep` of cases.
-    Zeros, and 1, where nothing is told. network, others: as `usual.profile_week` takes them.
+    Zeros, and 1, where nothing is told. told_of: see `Prepared.told`.
     """
     from gentraffic.modelling.history import as_profile, mean_week
 
@@ -199,7 +198,7 @@ def past_of(
     week, count = mean_week(days, weekday, other)
     week = week[None] / mean
     if scaler.usual is not None:
-        week = profile_week(week, count, scaler.usual, network, others)
+        week = profile_week(week, count, scaler.usual, *told_of)
     return as_profile(week, count, (weekday + day) % 7, per_hour, scaler)[0], mean
 
 

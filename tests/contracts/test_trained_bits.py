@@ -122,7 +122,7 @@ def private() -> Found:
     """DP-SGD, its noise from a secret that is known."""
     s = bundle_examples.source("alpha", 64, 14)
     rows = np.arange(64)
-    told_of = PrivateSource(s, rows, rows // 4, np.where(rows == 5, -1, rows))
+    told_of = PrivateSource(s, rows, rows // 4, np.where(rows == 5, -1, rows), s.cell_id)
     bundle, told = fit_private_stouter(
         [told_of],
         Privacy(8.0, 1e-3, level_range=(0.01, 100.0)),

@@ -149,10 +149,10 @@ def test_in_training_a_cell_does_not_look_at_itself() -> None:
     assert not np.allclose(other_cells(one)[3], other_cells(other)[3])
     assert other_cells(one.only(np.array([0]))).shape == (1, 7, 24)
     scaler = Scaler(mean=-0.2, spread=0.7, usual=fit_weekly_profile([one]))
-    told = [past_of(d, 0, 7, 1, scaler, 1.0, None, "alpha", other_cells(one)[0])[0] for d in (one.ratio[0],) * 2]
+    told = [past_of(d, 0, 7, 1, scaler, 1.0, None, ("alpha", other_cells(one)[0]))[0] for d in (one.ratio[0],) * 2]
     changed = one.ratio[0].copy()
     changed[7:14] = 9.0  # the window itself
-    again, _ = past_of(changed, 0, 7, 1, scaler, 1.0, None, "alpha", other_cells(one)[0])
+    again, _ = past_of(changed, 0, 7, 1, scaler, 1.0, None, ("alpha", other_cells(one)[0]))
     np.testing.assert_array_equal(told[0], again)
     plain, _ = past_of(one.ratio[0], 0, 7, 1, replace(scaler, usual=None), 1.0, None)
     assert not np.allclose(told[0][0], plain[0], atol=0.05)

@@ -52,19 +52,24 @@ UNMEASURED_STEPS = 16  # of the solver, where no public model tells what a condi
 @dataclass(frozen=True)
 class PrivateSource:
     """A private traffic file. source: its live cells. For each of the N listed cells, dead ones too, rows: its place in
-    the context, location: the ground that it shares, live: its row in `source`, -1 if it is dead."""
+    the context, location: the ground that it shares, live: its row in `source`, -1 if it is dead, cell_id: its id."""
 
     source: Source
     rows: NDArray[np.int64]
     location: NDArray[np.int64]
     live: NDArray[np.int64]
+    cell_id: NDArray[Any]
 
     def only(self, keep: NDArray[np.int64]) -> PrivateSource:
         """The same source with some of its listed cells."""
         there = self.live[keep] >= 0
         live = np.where(there, np.cumsum(there) - 1, -1)
         return PrivateSource(
-            self.source.only(self.live[keep][there]), self.rows[keep], self.location[keep], live.astype(np.int64)
+            self.source.only(self.live[keep][there]),
+            self.rows[keep],
+            self.location[keep],
+            live.astype(np.int64),
+            self.cell_id[keep],
         )
 
 
@@ -83,7 +88,7 @@ def read_private(traffic: xr.Dataset, contexts: Sequence[xr.Dataset], service: s
         )
     at = {cell: row for row, cell in enumerate(source.cell_id.tolist())}
     live = np.array([at.get(cell, -1) for cell in panel.cell_id.tolist()], dtype=np.int64)
-    return PrivateSource(source, rows, locations(panel), live)
+    return PrivateSource(source, rows, locations(panel), live, panel.cell_id)
 
 
 def fit_private_stouter(
