@@ -81,7 +81,7 @@ def report(
     """One page about a traffic file or Dataset ([member,] cell, time), for a colleague who was not there.
 
     path: where it is written (.html), if anywhere. capacity: also where, and how probably, this is exceeded, such as
-    "40Mbit/s". real: measured traffic of the same cells, to see whether the ensemble's ranges hold. model: the folder of
+    "40Mbit/s". real: measured traffic of the same cells, to see whether the ensemble's ranges hold. model: folder of
     the model that drew it, where that is not bundled. Raises WrongUse, BadInput, BadModel.
     """
     from gentraffic.reports.traffic import page
