@@ -36,7 +36,8 @@ _CHILD = "import sys; sys.path[:] = {path!r}; from poi.extract import child; chi
 
 def read_pbf(path: Path) -> MapElements:
     """The places of a PBF. Raises BadFile where it is damaged or cannot be read, whatever its bytes."""
-    command = [sys.executable, "-c", _CHILD.format(path=[p or os.getcwd() for p in sys.path]), os.fspath(path.absolute())]
+    program = _CHILD.format(path=[p or os.getcwd() for p in sys.path])
+    command = [sys.executable, "-c", program, os.fspath(path.absolute())]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as reader:
         try:
             assert reader.stdout is not None
