@@ -121,7 +121,8 @@ def command_line() -> str:
     import shlex
 
     words = [Path(word).name if "/" in word and not word.startswith("-") else word for word in sys.argv[1:]]
-    return shlex.join(["gentraffic", *words])
+    # bytes of a name that are no text cannot be stored
+    return shlex.join(["gentraffic", *words]).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def peak_rss_mb() -> float:
