@@ -15,6 +15,7 @@ import numpy as np
 from gentraffic.dataset.build import Places, local_utm_wkt, middle, places_from_xy
 from gentraffic.dataset.geometry import footprint_text
 from gentraffic.errors import BadInput, WrongUse
+from gentraffic.io.guard import reads
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -30,6 +31,7 @@ MAX_BYTES = 1 << 30
 MAX_OWN = 5_000_000  # cells or stations of an own file, whose polygons take a kilobyte each
 
 
+@reads
 def read_cells(path: str | Path, *, id_column: str | None = None, layer: str | None = None) -> gpd.GeoDataFrame:
     """The operator's own cells: polygons in EPSG:4326 with `cell_id` (int64 or str, as the file has them), and `row`,
     `col` (row 0 southernmost) where the centres lie on one lattice. `.attrs`: kind "cells", crs_wkt (local UTM),
@@ -67,6 +69,7 @@ def read_cells(path: str | Path, *, id_column: str | None = None, layer: str | N
     return cells
 
 
+@reads
 def read_stations(path: str | Path, *, id_column: str | None = None) -> gpd.GeoDataFrame:
     """Base stations: points in EPSG:4326 with `cell_id`. `.attrs`: kind "stations", crs_wkt (local UTM), warnings.
 
@@ -104,6 +107,7 @@ def read_stations(path: str | Path, *, id_column: str | None = None) -> gpd.GeoD
     return stations
 
 
+@reads
 def read_boundary(path: str | Path, *, layer: str | None = None) -> BaseGeometry:
     """The union of a file's polygons in EPSG:4326. Raises BadInput as `read_cells` does, and where no area is left."""
     import shapely

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from gentraffic.dataset.build import Places, measured_traffic, places_from_lonlat
 from gentraffic.errors import BadInput, WrongUse
+from gentraffic.io.guard import reads
 from gentraffic.io.user_cells import places_from_cells
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ PLACE_COLUMNS = ("lon", "lat", "row", "col")
 MAX_BYTES = 8 * 2**30
 
 
+@reads
 def read_table(
     path: str | Path,
     *,

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from gentraffic.dataset.build import Places, measured_traffic, places_from_xy
 from gentraffic.errors import BadInput
+from gentraffic.io.guard import reads
 from gentraffic.io.importers.table import read_table
 from gentraffic.io.importers.uomo import read_uomo
 from gentraffic.io.user_cells import places_from_cells
@@ -62,6 +63,7 @@ def milan_places(ids: NDArray[np.int64]) -> Places:
     )
 
 
+@reads
 def read_telecom_italia(
     paths: str | Path | Sequence[str | Path], *, cells: str | Path | gpd.GeoDataFrame | None = None
 ) -> xr.Dataset:
