@@ -108,6 +108,8 @@ def _places(answer: Mapping[str, Any]) -> Found:
     nodes = {int(e["id"]): _lonlat(e) for e in elements if e["type"] == "node"}
     ways = {int(e["id"]): _way(e, nodes) for e in elements if e["type"] == "way"}
     hits = [(e, hit) for e in elements if e.get("tags") and _names_a_place(e) and (hit := categorise(e["tags"]))]
+    for _, hit in hits:
+        "".join(hit).encode()  # raises UnicodeEncodeError for what is no text
     first = first_of_each((e["type"] for e, _ in hits), (int(e["id"]) for e, _ in hits))
     hits = [hits[i] for i in first]
     points = np.full((len(hits), 2), np.nan)

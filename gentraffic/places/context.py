@@ -19,6 +19,7 @@ from gentraffic.dataset.build import Places, measured_context, middle, places_fr
 from gentraffic.dataset.geometry import footprint_text
 from gentraffic.dataset.schema import check_timezone
 from gentraffic.errors import BadInput, NoData, WrongUse
+from gentraffic.places.misplaced import area_of_places, box_around
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -97,11 +98,11 @@ def read_place(
             pois = read_pois(osm, limits=_limits())
         cell_m = CELL_M if cell_size is None else cell_size
         if pois is not None:
-            area = _places_area(pois, cell_m)
+            area = _grid_area(str(pois.attrs["source"]), area_of_places(pois, cell_m), cell_m)
         else:
             area = _grid_area(*_boundary(city, bbox, polygon, offline, layer), cell_m)
     if pois is None and osm is not None:
-        pois = read_pois(osm, _box_around(area.boundary, area.reach_m + _MARGIN_M), limits=_limits())
+        pois = read_pois(osm, box_around(area.boundary, area.reach_m + _MARGIN_M), limits=_limits())
         _check_overlap(area, pois, Path(osm))
     elif pois is None:
         from gentraffic.places.osm_online import fetch_pois
@@ -221,72 +222,13 @@ def _grid_area(name: str, boundary: BaseGeometry, cell_m: float) -> _Area:
     return _Area(name, boundary, cell_m * math.sqrt(2), grid, ids_within(grid, boundary))
 
 
-def _places_area(pois: gpd.GeoDataFrame, cell_m: float) -> _Area:
-    """The area of a file alone: what the file says that it covers, else where its places are.
-
-    The box of all its nodes is not it: an extract that is cut with whole ways reaches as far as its ferries do."""
-    import shapely
-
-    from gentraffic.places.misplaced import misplaced, said
-
-    name, extent = str(pois.attrs["source"]), pois.attrs["extent"]
-    if extent is None:
-        raise BadInput(f"{name} holds no coordinates: give another file")
-    if pois.attrs.get("extent_stated") or not len(pois):
-        return _grid_area(name, shapely.box(*extent), cell_m)
-    lon, lat = pois.geometry.x.to_numpy(), pois.geometry.y.to_numpy()
-    found = misplaced(lon, lat)
-    names = [f"{key}={value}" for key, value in zip(pois["key"], pois["value"], strict=True)]
-    pois.attrs["warnings"] = [*pois.attrs["warnings"], *said(found, names, name)]
-    kept = ~found.any
-    box = shapely.box(lon[kept].min(), lat[kept].min(), lon[kept].max(), lat[kept].max())
-    if not _box_around(box, cell_m).covers(shapely.box(*extent)):
-        where, left = (",".join(f"{degrees:.4f}" for degrees in bounds) for bounds in (box.bounds, extent))
-        line = f"{name}: the area is where its places are, {where}; the file itself reaches {left} (--bbox takes that)"
-        pois.attrs["warnings"] = [*pois.attrs["warnings"], line]
-    return _grid_area(name, box, cell_m)
-
-
-def _without_misplaced(cells: gpd.GeoDataFrame, path: str | Path) -> gpd.GeoDataFrame:
-    """The user's cells or stations but for those that cannot be where the file puts them, with a warning for each."""
-    import shapely
-    from pyproj import CRS
-
-    from gentraffic.places.misplaced import misplaced, said
-    from poi.grid import utm_crs
-    from poi.lattice import row_col
-
-    middle_of = shapely.centroid(cells.geometry.to_numpy())
-    lon, lat = shapely.get_x(middle_of), shapely.get_y(middle_of)
-    found = misplaced(lon, lat)
-    if len(lon) > 1 and ((np.abs(lon) < 1e-6) & (np.abs(lat) < 1e-6)).all():
-        raise BadInput(f"{path}: all of it lies at 0,0, where nothing is: give the true positions")
-    if not found.any.any():
-        return cells
-    rows = cells.attrs.get("rows", np.arange(1, len(cells) + 1))
-    names = [f"row {row} (id {number})" for row, number in zip(rows, cells["cell_id"], strict=True)]
-    kept = cells[~found.any].drop(columns=["row", "col"], errors="ignore").reset_index(drop=True)
-    crs = utm_crs(shapely.box(*kept.total_bounds))
-    if cells.attrs["kind"] == "cells":
-        centres = kept.geometry.to_crs(crs).centroid
-        place = row_col(np.stack([centres.x, centres.y], axis=-1))
-        if place is not None:
-            kept.insert(1, "row", place[0])
-            kept.insert(2, "col", place[1])
-    kept.attrs = {key: value for key, value in cells.attrs.items() if key != "rows"}
-    kept.attrs.update(
-        crs_wkt=CRS.from_user_input(crs).to_wkt(),
-        warnings=[*cells.attrs.get("warnings", ()), *said(found, names, Path(path).name)],
-    )
-    return kept
-
-
 def _cells_area(path: str | Path, id_column: str | None, layer: str | None) -> _Area:
     import shapely
 
     from gentraffic.io.user_cells import read_cells
+    from gentraffic.places.misplaced import without_misplaced
 
-    cells = _without_misplaced(read_cells(path, id_column=id_column, layer=layer), path)
+    cells = without_misplaced(read_cells(path, id_column=id_column, layer=layer), path)
     boxes = shapely.union_all(shapely.envelope(shapely.get_parts(cells.geometry.to_numpy())))
     both = boxes.bounds[2] - boxes.bounds[0] > 180.0  # sides of the 180th meridian: a hull would go around the earth
     return _Area(Path(path).name, boxes if both else shapely.convex_hull(boxes), 0.0, cells=cells)
@@ -294,27 +236,10 @@ def _cells_area(path: str | Path, id_column: str | None, layer: str | None) -> _
 
 def _stations_area(path: str | Path, id_column: str | None, radius_m: float) -> _Area:
     from gentraffic.io.user_cells import read_stations
+    from gentraffic.places.misplaced import without_misplaced
 
-    cells = _without_misplaced(read_stations(path, id_column=id_column), path)
+    cells = without_misplaced(read_stations(path, id_column=id_column), path)
     return _Area(Path(path).name, cells.geometry.union_all(), radius_m, cells=cells)
-
-
-def _box_around(boundary: BaseGeometry, margin_m: float) -> BaseGeometry:
-    """The box of a boundary with a margin, in degrees; where it crosses the 180th meridian, in two parts."""
-    import shapely
-
-    west, south, east, north = boundary.bounds
-    if east - west > 180.0:  # on both sides of the 180th meridian
-        lon = shapely.get_coordinates(boundary)[:, 0]
-        west, east = float(lon[lon > 0].min(initial=180.0)), float(lon[lon <= 0].max(initial=-180.0)) + 360.0
-    up = margin_m / 110_000.0
-    along = up / max(math.cos(math.radians(min(max(abs(south), abs(north)) + up, 89.0))), 1e-3)
-    west, south, east, north = west - along, max(south - up, -90.0), east + along, min(north + up, 90.0)
-    if east - west >= 360.0:
-        return shapely.box(-180.0, south, 180.0, north)
-    parts = [(max(west + turn, -180.0), min(east + turn, 180.0)) for turn in (-360.0, 0.0, 360.0)]
-    boxes = [shapely.box(first, south, last, north) for first, last in parts if first < last]
-    return boxes[0] if len(boxes) == 1 else shapely.MultiPolygon(boxes)
 
 
 # --- what -------------------------------------------------------------------------------------------------------------
@@ -339,7 +264,7 @@ def _check_overlap(area: _Area, pois: gpd.GeoDataFrame, path: Path) -> None:
     extent = pois.attrs["extent"]
     if extent is None:
         raise BadInput(f"{path} holds no coordinates: give another file")
-    covered, wanted = shapely.box(*extent), _box_around(area.boundary, area.reach_m)
+    covered, wanted = shapely.box(*extent), box_around(area.boundary, area.reach_m)
     if covered.intersects(wanted):
         return
     west, south, east, north = wanted.bounds
@@ -400,7 +325,7 @@ def _gaps(places: Places, pois: gpd.GeoDataFrame) -> list[str]:
     extent = pois.attrs.get("extent")
     if extent is not None and extent[2] - extent[0] <= 180.0:
         half = (places.cell_m or 0.0) / math.sqrt(2)  # the squares that cross the file's edge are not outside
-        west, south, east, north = _box_around(shapely.box(*extent), half).bounds
+        west, south, east, north = box_around(shapely.box(*extent), half).bounds
         lon, lat = places.lon, places.lat
         outside = int(((lon < west) | (lon > east) | (lat < south) | (lat > north)).sum())
         if outside > _UNCOVERED * len(lon):

@@ -117,6 +117,8 @@ def json_value(rng: random.Random, data: bytes) -> bytes:
         document = json.loads(data)
     except ValueError:
         return any_bytes(rng, data)
+    if not isinstance(document, dict | list):
+        return any_bytes(rng, data)
     holder: Any = document
     while True:
         keys = list(holder) if isinstance(holder, dict) else list(range(len(holder)))
