@@ -17,6 +17,7 @@ Prints a table by reader, and the seed of every case that must not be; exits 1 w
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import hashlib
 import json
 import os
@@ -372,6 +373,7 @@ def _verdict(reader: Reader, seed: Path, before: bytes, rng: random.Random, fold
 
 def _child(tasks: list[tuple[str, int]], seeds: dict[str, Path], before: dict[str, bytes], out: int) -> None:
     """In the fork: one line a case, as soon as it is known."""
+    faulthandler.disable()  # its report of a crash would be a page each
     folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what C libraries print on damage
     held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
