@@ -61,6 +61,7 @@ PLACE = (
     click.option("--cell-size", type=float, metavar="METRES", help="Side of the square cells. [default: 250]"),
     click.option("--radius", type=float, metavar="METRES", help="What a station covers. [default: 500]"),
     click.option("--id-column", metavar="NAME", help="The column of --cells or --stations that holds the ids."),
+    click.option("--layer", metavar="NAME", help="The layer of --cells or --polygon, where the file has several."),
     click.option("--timezone", metavar="ZONE", help="IANA time zone. [default: the zone of the place]"),
     click.option("--offline", is_flag=True, help="Use no network: bundled places, files and the cache only."),
 )  # fmt: skip

@@ -194,6 +194,8 @@ def check_timezone(name: object) -> None:
     """Raise BadInput unless `name` is an IANA time zone such as Europe/Rome."""
     if not isinstance(name, str) or not name:
         raise BadInput("the attribute timezone is missing: give an IANA name such as Europe/Rome")
+    if name in ("localtime", "posixrules", "Factory") or name.startswith(("posix/", "right/")):
+        raise BadInput(f"{name!r} is no zone of a place, but another one on each machine: give one such as Europe/Rome")
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
