@@ -98,7 +98,7 @@ def run(arguments: list[str]) -> int:
     """Run one command; return its exit code, after one line on the error stream if it failed."""
     debug = "--debug" in arguments
     try:
-        code = cli.main(arguments, prog_name="gentraffic", standalone_mode=False)
+        code = cli.main(arguments, prog_name="gentraffic", standalone_mode=False, obj=tuple(arguments))
         return code if isinstance(code, int) else 0
     except click.exceptions.Exit as stop:
         return stop.exit_code
