@@ -59,11 +59,10 @@ def fit_private(
     options: dict[str, Any], *, holdout: float, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Fit with differential privacy and write the model folder. holdout: 0 unless it was asked for."""
-    from gentraffic.generators.cards import provenance_of
+    from gentraffic.generators.cards import card, provenance_of
     from gentraffic.generators.folder import load_bundle, save_bundle
     from gentraffic.io.files import read_context, read_traffic
     from gentraffic.modelling.features import read_places
-    from gentraffic.privacy.dp.card import private_card
     from gentraffic.privacy.dp.fit import fit_private_stouter, read_private
     from gentraffic.training.fitting import Design
 
@@ -98,7 +97,8 @@ def fit_private(
     provenance = provenance_of(tuple(traffic), tuple(context), told, scores)
     public = [{k: v for k, v in part.items() if k != "sha256"} for part in provenance["data"][: len(traffic)]]
     provenance["data"] = public + provenance["data"][len(traffic) :]
-    save_bundle(replace(bundle, provenance=provenance), out, private_card(out.name, provenance, judged))
+    provenance["tables"] = {"held_out": judged}
+    save_bundle(replace(bundle, provenance=provenance), out, card(out.name, provenance))
     checkpoint.unlink(missing_ok=True)
     spent = told["privacy"]
     lines = [judged] if judged else []

@@ -22,6 +22,7 @@ from gentraffic import __version__
 from gentraffic.cli.audit import audit
 from gentraffic.cli.data import fetch, import_
 from gentraffic.cli.distil import distil
+from gentraffic.cli.draw import map_, plot
 from gentraffic.cli.evaluate import evaluate
 from gentraffic.cli.export import export
 from gentraffic.cli.finetune import finetune
@@ -69,6 +70,8 @@ for command in (
     split,
     forecast,
     report_,
+    map_,
+    plot,
     validate,
 ):
     cli.add_command(command)

@@ -52,9 +52,7 @@ FACTORS = ("factors_table", "factors_cell", "factors_step")
 Chunk = NDArray[np.float32]
 
 
-def begin(
-    folder: Path, spec: StoreSpec, template: Callable[[str], xr.Dataset], prepare: Callable[..., Draw]
-) -> None:
+def begin(folder: Path, spec: StoreSpec, template: Callable[[str], xr.Dataset], prepare: Callable[..., Draw]) -> None:
     """Make the folder of a job, or find it begun.
 
     template(units) gives the Dataset of the store, prepare(scratch=folder) the draw. Raises WrongUse where the folder

@@ -261,9 +261,7 @@ def test_time_embedding_is_standardised_and_tells_hours_apart(tiny_bundle: Bundl
     assert torch.cdist(time, time).add(torch.eye(168) * 9).min() > 1e-3
 
 
-def test_weights_that_lack_are_not_drawn_at_random(
-    copy: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_weights_that_lack_are_not_drawn_at_random(copy: Path, capfd: pytest.CaptureFixture[str]) -> None:
     from safetensors.torch import load_file, save_file
 
     path = copy / "stunet" / "diffusion_pytorch_model.safetensors"
