@@ -7,7 +7,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
@@ -189,6 +189,12 @@ def report(values: dict[str, Any], lines: list[str], *, as_json: bool, quiet: bo
     elif not quiet:
         for line in lines:
             click.echo(line)
+
+
+def held_out_line(cells: Mapping[str, Sequence[Any]]) -> list[str]:
+    """What is said of the cells, by network, that a fit did not learn from; nothing where there are none."""
+    count = sum(len(ids) for ids in cells.values())
+    return [f"{count} cells were held out: `gentraffic split --model` finds them in a file again"] if count else []
 
 
 def command_line() -> str:
