@@ -241,7 +241,8 @@ def deploy(traffic: Path, out: Path, as_json: bool, quiet: bool, debug: bool, **
     existing = read_sites(options["existing"], crs).xy_m if options["existing"] else np.empty((0, 2))
     cost = np.ones(len(candidates.xy_m)) if options["budget"] is None else candidates.cost
     ground = Ground(cells_m, candidates.xy_m, existing, cost, options["radius"], options["capacity"])
-    days = {name: mean_day(what.values.mean(axis=0), what.hour) for name, what in {"this file": load, **others}.items()}
+    days = {name: mean_day(what.values.mean(axis=0) * what.hour_factor, what.hour)
+            for name, what in {"this file": load, **others}.items()}  # fmt: skip
     if options["context"] is not None:
         from gentraffic.io.files import read_context
 
@@ -250,7 +251,7 @@ def deploy(traffic: Path, out: Path, as_json: bool, quiet: bool, debug: bool, **
         name: plan_deploy(day, ground, budget, goal=options["goal"], time_limit_s=options["time_limit"])
         for name, day in days.items()
     }
-    asked = mean_day(judge.values.mean(axis=0), judge.hour)
+    asked = mean_day(judge.values.mean(axis=0) * judge.hour_factor, judge.hour)
     chosen = {name: p.chosen for name, p in plans.items()}
     if len(existing):
         chosen["as it stands"] = np.empty(0, dtype=np.int64)

@@ -1,7 +1,8 @@
 """Two traffic files brought onto the same cells, the same steps and the same units, and what was left out in doing so.
 
-Cells are matched by `cell_id`, steps by their UTC time; the finer cadence is averaged to the coarser one. Files that
-share no time are laid beside each other from the same slot of the local week on (`paired` is False then).
+Cells are matched by `cell_id`, steps by their UTC time; the finer cadence is brought to the coarser one (volumes added
+up, rates averaged: `gentraffic.dataset.amounts`). Files that share no time are laid beside each other from the same
+slot of the local week on (`paired` is False then).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gentraffic.dataset.amounts import RELATIVE, combine_steps, how_combined
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.evaluation.metrics.paired import Floats, live_cells
 
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
 DAY_S, WEEK_S = 86_400, 604_800
 MONDAY_S = 4 * DAY_S  # 5 January 1970 was the first Monday
 APART_M = 10_000.0  # cells of one id further apart than this are cells of two places
-RELATIVE = "1"
 SCALES = ("auto", "none", "mean")
 
 
@@ -216,10 +217,10 @@ def rescale(pair: Pair, scale: str = "auto", train: Floats | None = None) -> Pai
 
 
 def coarsen(series: Series, step_s: int, phase_s: int = 0) -> Series:
-    """`series` averaged to steps of `step_s` seconds that start at `phase_s` modulo them; parts of steps are left out.
+    """`series` in steps of `step_s` seconds that start at `phase_s` modulo them; parts of steps are left out.
 
-    Where no step of the series starts there, its own first step does. Raises WrongUse where `step_s` is no multiple of
-    its cadence or the series is shorter than one such step.
+    Volumes are added up, all else is averaged. Where no step of the series starts there, its own first step does.
+    Raises WrongUse where `step_s` is no multiple of its cadence or the series is shorter than one such step.
     """
     if step_s == series.step_s:
         return series
@@ -233,10 +234,18 @@ def coarsen(series: Series, step_s: int, phase_s: int = 0) -> Series:
     first = skip // series.step_s if skip % series.step_s == 0 else 0
     steps = (series.steps - first) // size
     if steps < 1:
-        raise WrongUse(f"{series.name} is shorter than one step of {step_s / 60:g} min, to which it is averaged")
-    parts = series.values[..., first : first + steps * size]
-    values = parts.reshape(*parts.shape[:-1], steps, size).mean(axis=-1, dtype=np.float64).astype(np.float32)
+        raise WrongUse(f"{series.name} is shorter than one step of {step_s / 60:g} min, which the other file has")
+    values = combine_steps(series.values[..., first : first + steps * size], size, series.units).astype(np.float32)
     return replace(series, values=values, start_s=int(series.utc[first]), step_s=step_s)
+
+
+def cadence_note(series: Series, step_s: int) -> str:
+    """What was done to a series that `coarsen` brought to steps of `step_s` seconds."""
+    how = how_combined(series.units)
+    said = f"{series.name} was {how} from steps of {series.step_s / 60:g} to {step_s / 60:g} min"
+    if series.units == "unknown":
+        said += "; its units are unknown: where they are volumes, import it with --unit, and they are added up"
+    return said
 
 
 def same_slot(a: NDArray[np.int64], b: NDArray[np.int64], step_s: int) -> tuple[int, int, int]:
@@ -295,7 +304,7 @@ def _one_cadence(real: Series, synthetic: Series) -> tuple[Series, Series, list[
     for k, series in enumerate(pair):
         if series.step_s != step_s:
             pair[k] = coarsen(series, step_s, coarse.start_s)
-            notes.append(f"{series.name} was averaged from steps of {series.step_s / 60:g} to {step_s / 60:g} min")
+            notes.append(cadence_note(series, step_s))
     return pair[0], pair[1], notes
 
 

@@ -144,6 +144,7 @@ def draw_place(
 
         history = read_history(read_traffic(request.history))
         unit = history.unit(bundle.levels, read_places(context), context["cell_id"].values)
+        unit *= history.step_factor(calendar.per_hour)
 
     def draw(of: xr.Dataset, part: int, parts: int) -> Any:
         said = None if tell is None else (lambda done, n: tell(done + part * n, parts * n))

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gentraffic.dataset.amounts import RELATIVE
 from gentraffic.dataset.schema import check_traffic, one_service, services
 from gentraffic.dataset.summary import FEW, summary
-from gentraffic.dataset.units import readable
+from gentraffic.dataset.units import converted, readable
 from gentraffic.io.export.counters import capacity_in
 from gentraffic.reports import traffic_figures as figures
 from gentraffic.reports import traffic_text as text
@@ -172,7 +173,11 @@ def _calibration(ds: xr.Dataset, service: str, card: Card | None, real: xr.Datas
     if real is not None:
         from gentraffic.evaluation.evaluate import evaluate
 
-        return _against(evaluate(real, ds[[service]], service=None), real)
+        # The page may show a smaller unit than the file has; what is relative has no unit to convert.
+        units = str(ds[service].attrs["units"])
+        real = converted(real[[service]] if service in real else real, units)
+        alone = RELATIVE in {str(v.attrs["units"]) for v in real.data_vars.values()} - {units}
+        return _against(evaluate(real, ds[[service]], service=None, scale="mean" if alone else "auto"), real)
     if card is None or not text.is_drawn(ds):
         return ""
     if not card.rows:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gentraffic.dataset.amounts import bits_per_unit, is_amount, step_seconds
 from gentraffic.dataset.schema import local_time
 from gentraffic.dataset.summary import FEW
 from gentraffic.dataset.units import AMOUNTS, LADDER
-from gentraffic.io.export.counters import bits_per_unit, step_seconds
 from gentraffic.reports.evaluation_figures import axis_number
 from gentraffic.reports.model_summary import Card
 from gentraffic.reports.traffic_figures import band_words, clock_changes, said_units, spread
@@ -57,7 +57,7 @@ def cards(ds: xr.Dataset, service: str, found: xr.Dataset) -> list[tuple[str, st
     course = np.array([total[:, hour == h].mean() if (hour == h).any() else np.nan for h in range(24)])
     busy, quiet = int(np.nanargmax(course)), int(np.nanargmin(course))
     out = []
-    if bits_per_unit(units, step_s) is not None and "/s" not in units and units not in ("bps",):
+    if is_amount(units) and bits_per_unit(units, step_s) is not None:
         low, high = float(per_day.min()), float(per_day.max())
         same = (high - low) <= 1e-4 * max(high, 1e-300)
         about = "per mean day" if same else f"per mean day; members: {amount(low, units)} to {amount(high, units)}"

@@ -12,8 +12,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gentraffic.dataset.amounts import RELATIVE
 from gentraffic.errors import BadInput, WrongUse
-from gentraffic.evaluation.alignment import APART_M, DAY_S, MONDAY_S, RELATIVE, WEEK_S, Series, coarsen, read_series
+from gentraffic.evaluation.alignment import (
+    APART_M,
+    DAY_S,
+    MONDAY_S,
+    WEEK_S,
+    Series,
+    cadence_note,
+    coarsen,
+    read_series,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -204,8 +214,7 @@ def _cut(*files: Series) -> tuple[list[Series], int, list[str]]:
         worst = max(files, key=lambda s: s.step_s if s.step_s else WEEK_S)
         what = f"steps of {worst.step_s / 60:g} min" if worst.step_s else "a single step"
         raise WrongUse(f"{worst.name} has {what}: an audit needs series with steps of 6 h or less, which divide a day")
-    notes = [f"{s.name} was averaged from steps of {s.step_s / 60:g} to {step_s / 60:g} min" for s in files
-             if s.step_s != step_s]  # fmt: skip
+    notes = [cadence_note(s, step_s) for s in files if s.step_s != step_s]
     files = tuple(coarsen(s, step_s, -_offset(s)) for s in files)
     day = DAY_S // step_s
     for period in (WEEK_S, DAY_S):
