@@ -226,6 +226,7 @@ def deploy(traffic: Path, out: Path, as_json: bool, quiet: bool, debug: bool, **
     """
     import numpy as np
 
+    from gentraffic.dataset.positions import need_positions
     from gentraffic.errors import WrongUse
     from gentraffic.planning.deploy import Ground, coverage, mean_day, plan_deploy
     from gentraffic.planning.sites import points_of, read_sites, weights_of
@@ -235,6 +236,7 @@ def deploy(traffic: Path, out: Path, as_json: bool, quiet: bool, debug: bool, **
         raise WrongUse("give one of --sites N and --budget COST")
     budget = options["budget"] if options["sites"] is None else float(options["sites"])
     load, judge, others, notes = _loads(traffic, options)
+    need_positions(load.ds, "plan deploy")
     cells_m = np.stack([load.ds["x"].values, load.ds["y"].values], axis=1)
     crs = str(load.ds.attrs["crs_wkt"])
     candidates = read_sites(options["candidates"], crs) if options["candidates"] else points_of(load.ds)

@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gentraffic.dataset.positions import has_positions
 from gentraffic.errors import BadInput, WrongUse
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 CONVENTIONS = "CF-1.12"
-KINDS = ("grid", "cells", "stations")
+KINDS = ("grid", "cells", "stations", "unplaced")  # the last: series whose positions nobody told
 PER_CELL = ("cell_id", "lon", "lat", "x", "y", "row", "col", "footprint")
 RESERVED = frozenset({*PER_CELL, "cell", "time", "member", "category", "geometry", "poi_count", "crs"})
 # Attributes of the place that traffic takes over from its context.
@@ -164,6 +165,8 @@ def check_context(ds: xr.Dataset) -> None:
 
     _check_attrs(ds)
     _check_dims(ds, ("cell", "category"), allowed=("cell", "category"))
+    if not has_positions(ds):
+        raise BadInput("a context needs the positions of its cells: kind must be grid, cells or stations")
     check_timezone(ds.attrs.get("timezone"))
     _check_cells(ds)
     if "category" not in ds.coords:
@@ -233,24 +236,15 @@ def _check_dims(ds: xr.Dataset, needed: tuple[str, ...], *, allowed: tuple[str, 
 
 def _check_cells(ds: xr.Dataset) -> None:
     kind = ds.attrs["kind"]
+    if kind == "unplaced":
+        return _check_unplaced(ds)
     for name in ("cell_id", "lon", "lat", "x", "y", *(("row", "col") if kind == "grid" else ())):
         if name not in ds.coords:
             raise BadInput(f"the coordinate {name} (cell) is missing")
     for name in PER_CELL:
         if name in ds.coords and ds[name].dims != ("cell",):
             raise BadInput(f"the coordinate {name} has dimensions {_tuple(ds[name].dims)}, must be (cell)")
-    ids = ds["cell_id"].values
-    if ids.dtype.kind not in "iuUT" and not all(isinstance(i, str) for i in ids):
-        raise BadInput(f"cell_id is {ids.dtype}, must be whole numbers or text")
-    seen, first, counts = np.unique(
-        ids if ids.dtype.kind in "iu" else ids.astype(str), return_index=True, return_counts=True
-    )
-    if len(seen) < len(ids):
-        twice = counts > 1
-        name = ids[np.min(first[twice])]
-        raise BadInput(f"{int(twice.sum())} cell ids appear more than once, the first is {name}: ids must be unique")
-    if ids.dtype.kind not in "iu" and (ids.astype(str) == "").any():
-        raise BadInput("a cell id is empty")
+    ids = _check_ids(ds)
     for name in ("lon", "lat", "x", "y"):
         column = ds[name].values
         if column.dtype != np.float64:
@@ -286,6 +280,32 @@ def _check_cells(ds: xr.Dataset) -> None:
             )
     elif kind == "cells":
         raise BadInput("the coordinate footprint (cell) is missing: cells of one's own need their polygons")
+
+
+def _check_ids(ds: xr.Dataset) -> NDArray[Any]:
+    """The ids, (cells,), which must be whole numbers or text, unique and not empty."""
+    ids: NDArray[Any] = ds["cell_id"].values
+    if ids.dtype.kind not in "iuUT" and not all(isinstance(i, str) for i in ids):
+        raise BadInput(f"cell_id is {ids.dtype}, must be whole numbers or text")
+    seen, first, counts = np.unique(
+        ids if ids.dtype.kind in "iu" else ids.astype(str), return_index=True, return_counts=True
+    )
+    if len(seen) < len(ids):
+        twice = counts > 1
+        name = ids[np.min(first[twice])]
+        raise BadInput(f"{int(twice.sum())} cell ids appear more than once, the first is {name}: ids must be unique")
+    if ids.dtype.kind not in "iu" and (ids.astype(str) == "").any():
+        raise BadInput("a cell id is empty")
+    return ids
+
+
+def _check_unplaced(ds: xr.Dataset) -> None:
+    if "cell_id" not in ds.coords:
+        raise BadInput("the coordinate cell_id (cell) is missing")
+    placed = [name for name in ("lon", "lat", "x", "y", "footprint") if name in ds.coords]
+    if placed:
+        raise BadInput(f"kind is unplaced, but there is a coordinate {placed[0]}: say kind stations, or drop it")
+    _check_ids(ds)
 
 
 def _check_centres(ds: xr.Dataset) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from gentraffic.dataset.positions import has_positions
 from gentraffic.errors import BadInput, WrongUse
 
 if TYPE_CHECKING:
@@ -119,6 +120,9 @@ def neighbourhoods(traffic: xr.Dataset) -> tuple[NDArray[np.int64], NDArray[np.i
     """(cells, 121) patches, and the (rows, cols) frame of a grid that fills its rectangle, else None."""
     from forecasters.windows import grid_patches, station_patches
 
+    if not has_positions(traffic):  # no neighbours are known: the cell itself stands in for all of them
+        alone = station_patches(np.zeros((1, 2)))
+        return np.arange(traffic.sizes["cell"])[:, None] + alone, None
     if traffic.attrs.get("kind") != "grid":
         return station_patches(np.stack([traffic["x"].values, traffic["y"].values], axis=1)), None
     row, col = (np.asarray(traffic[name].values, dtype=np.int64) for name in ("row", "col"))

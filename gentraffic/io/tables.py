@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic.dataset.geometry import cell_shapes, footprint_text
+from gentraffic.dataset.positions import has_positions
 from gentraffic.dataset.schema import services
 from gentraffic.errors import BadInput
 from gentraffic.io.atomic import replacing
@@ -33,13 +34,17 @@ SIDECAR = "-metadata.json"  # where "CSV on the Web" (W3C, 2015) looks for what 
 
 
 def write_parquet(ds: xr.Dataset, path: str | Path) -> None:
-    """Write checked traffic as GeoParquet 1.1: polygons, or points for stations, in EPSG:4326, WKB."""
+    """Write checked traffic as GeoParquet 1.1: polygons, or points for stations, in EPSG:4326, WKB.
+
+    Without positions it is plain Parquet.
+    """
     import pyarrow.parquet as pq
     import pyproj
     import shapely
 
-    shapes = cell_shapes(ds)
-    geo = {
+    placed = has_positions(ds)
+    shapes = cell_shapes(ds) if placed else np.empty(0, dtype=object)
+    geo: dict[str, Any] = {
         "version": "1.1.0",
         "primary_column": "geometry",
         "columns": {
@@ -47,14 +52,14 @@ def write_parquet(ds: xr.Dataset, path: str | Path) -> None:
                 "encoding": "WKB",
                 "geometry_types": sorted({shape.geom_type for shape in shapes}),
                 "crs": pyproj.CRS("EPSG:4326").to_json_dict(),
-                "bbox": [float(v) for v in shapely.total_bounds(shapes)],
+                "bbox": [float(v) for v in shapely.total_bounds(shapes)] if placed else [],
             }
         },
     }
     names = [name for name in _per_cell(ds) if name != "footprint"]  # it is the geometry
     wkb = np.asarray(shapely.to_wkb(shapes), dtype=object)
-    metadata = {"geo": json.dumps(geo), KEY: json.dumps(_notes(ds))}
-    blocks = _blocks(ds, names, {"geometry": wkb})
+    metadata = {"geo": json.dumps(geo), KEY: json.dumps(_notes(ds))} if placed else {KEY: json.dumps(_notes(ds))}
+    blocks = _blocks(ds, names, {"geometry": wkb} if placed else {})
     first = next(blocks)
     # Without Arrow's own schema every reader sees plain columns, not dictionaries.
     options: dict[str, Any] = {"compression": "zstd", "store_schema": False, "write_page_checksum": True}

@@ -87,8 +87,11 @@ def read_source(
     WrongUse when several services or contexts could be meant, BadInput for a series shorter than a week, a cadence that
     does not divide the hour, or no live cell.
     """
+    from gentraffic.dataset.positions import need_positions
     from gentraffic.dataset.schema import local_time, one_service
 
+    if len(contexts):
+        need_positions(traffic, "fitting to the POIs of a context")
     name = one_service(traffic, service or ("traffic" if "traffic" in traffic else None))
     values = traffic[name].values.astype(np.float32)
     if values.ndim != 2:
@@ -178,6 +181,9 @@ def _match(ids: NDArray[Any], contexts: Sequence[xr.Dataset]) -> tuple[xr.Datase
 
 
 def _blocks(traffic: xr.Dataset, keep: NDArray[np.int64], block_m: float = 2000.0) -> NDArray[np.int64]:
+    from gentraffic.dataset.positions import has_positions
     from gentraffic.dataset.splits import block_locations
 
+    if not has_positions(traffic):
+        return np.arange(traffic.sizes["cell"])[keep]
     return block_locations(traffic["x"].values, traffic["y"].values, block_m)[keep]

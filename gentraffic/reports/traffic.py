@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gentraffic.dataset.amounts import RELATIVE
+from gentraffic.dataset.positions import has_positions
 from gentraffic.dataset.schema import check_traffic, one_service, services
 from gentraffic.dataset.summary import FEW, summary
 from gentraffic.dataset.units import converted, readable
@@ -121,7 +122,7 @@ def _lead(drawn: bool) -> str:
 
 def _maps(ds: xr.Dataset, found: xr.Dataset, units: str, capacity: str | None) -> str:
     panels = figures.level_panels(found, units, capacity)
-    if ds.sizes["cell"] < 2:
+    if ds.sizes["cell"] < 2 or not has_positions(ds):
         return ""
     said = "Mean traffic: over the whole period. Busy hour: when a cell's average day is highest."
     if "mean_p95" in found:

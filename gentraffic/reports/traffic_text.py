@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gentraffic.dataset.amounts import bits_per_unit, is_amount, step_seconds
+from gentraffic.dataset.positions import has_positions
 from gentraffic.dataset.schema import local_time
 from gentraffic.dataset.summary import FEW
 from gentraffic.dataset.units import AMOUNTS, LADDER
@@ -89,7 +90,6 @@ def facts(ds: xr.Dataset, service: str, card: Card | None, *, called: str) -> li
     units = said_units(ds, service)
     every = f"{step_s // 60} minutes" if step_s < 3600 else f"{step_s // 3600} hour{'s' * (step_s > 3600)}"
     noun = noun_of(ds)
-    lon, lat = ds["lon"].values, ds["lat"].values
     meaning = (
         "relative: 1 is what the mean cell carries in a mean hour. Compare cells and hours; amounts are not known "
         "(gentraffic sample --total gives them)"
@@ -99,7 +99,9 @@ def facts(ds: xr.Dataset, service: str, card: Card | None, *, called: str) -> li
         else units
     )
     size = f" of {float(ds.attrs['cell_m']):g} m" if ds.attrs["kind"] == "grid" else ""
-    where = f"{_degrees(lat, 'N', 'S')}, {_degrees(lon, 'E', 'W')}"
+    where = "positions not known"
+    if has_positions(ds):
+        where = f"{_degrees(ds['lat'].values, 'N', 'S')}, {_degrees(ds['lon'].values, 'E', 'W')}"
     members = ds.sizes.get("member", 1)
     how = "synthetic, drawn by a model; not measured" if is_drawn(ds) else "measured"
     many = f"{ds.sizes['cell']:,} {noun}s" if ds.sizes["cell"] > 1 else f"one {noun}"
@@ -177,7 +179,7 @@ def busy_table(ds: xr.Dataset, found: xr.Dataset, units: str, most: int = 12) ->
         one: dict[str, Any] = {str(name): found[name].values[i] for name in found.data_vars}
         row = [
             str(ds["cell_id"].values[i]),
-            f"{ds['lat'].values[i]:.4f}, {ds['lon'].values[i]:.4f}",
+            f"{ds['lat'].values[i]:.4f}, {ds['lon'].values[i]:.4f}" if has_positions(ds) else "-",
             number(float(one["mean"])),
             f"{int(one['busy_hour'])}h",
             number(float(one["busy_mean"])),

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from traffic_examples import traffic
 
 from gentraffic.dataset.amounts import (
     at_cadence,
@@ -16,10 +17,9 @@ from gentraffic.dataset.amounts import (
 from gentraffic.dataset.summary import summary
 from gentraffic.dataset.units import converted
 from gentraffic.errors import WrongUse
-from traffic_examples import traffic
 
-AMOUNTS = ["B", "kB", "MB", "GB", "TB", "GiB", "Mbit", "Gbits", "bit", "Gbyte", "Tbyte", "MBytes", "GB per step", "calls",
-           "SMS", "octets"]  # fmt: skip
+AMOUNTS = ["B", "kB", "MB", "GB", "TB", "GiB", "Mbit", "Gbits", "bit", "Gbyte", "Tbyte", "MBytes", "GB per step",
+           "calls", "SMS", "octets"]  # fmt: skip
 RATES = ["1", "unknown", "Mbit/s", "Mbps", "kb/s", "bps", "MB/s", "GB/day", "GB/h", "MB per hour", "MB per 15 min",
          "Gbit s-1", "%", "users", "prb share", "Erlang"]  # fmt: skip
 

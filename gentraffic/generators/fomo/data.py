@@ -97,8 +97,10 @@ def read_region(
 
     `users` is read where the file has such a variable. Raises as `read_source`, and BadInput for users with NaN.
     """
+    from gentraffic.dataset.positions import need_positions
     from gentraffic.dataset.schema import local_time
 
+    need_positions(traffic, "a FoMo, which sees the cells around a cell,")
     source = read_source(traffic, contexts, service)
     local = local_time(traffic)
     first = int(np.argmax((local.hour == 0) & (local.minute == 0)))

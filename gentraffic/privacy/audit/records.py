@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic.dataset.amounts import RELATIVE
+from gentraffic.dataset.positions import has_positions
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.evaluation.alignment import (
     APART_M,
@@ -183,9 +184,16 @@ def _same_units(train: Series, holdout: Series, drawn: Series) -> None:
 def _no_shared_cells(train_ds: xr.Dataset, holdout_ds: xr.Dataset, train: Series, holdout: Series) -> None:
     """A cell with all its days is on one side. Numbered cells of two cities share ids, not ground."""
     shared, i, j = np.intersect1d(train.ids, holdout.ids, assume_unique=True, return_indices=True)
+    if not (has_positions(train_ds) and has_positions(holdout_ds)):  # of one operator, then, until somebody tells
+        same = np.ones(len(i), dtype=bool)
+        _refuse_shared(shared, same)
+        return
     east = (train_ds["lon"].values[i] - holdout_ds["lon"].values[j]) * np.cos(np.radians(train_ds["lat"].values[i]))
     north = train_ds["lat"].values[i] - holdout_ds["lat"].values[j]
-    same = np.hypot(east, north) * 111_000 < APART_M
+    _refuse_shared(shared, np.hypot(east, north) * 111_000 < APART_M)
+
+
+def _refuse_shared(shared: NDArray[Any], same: NDArray[np.bool_]) -> None:
     if same.any():
         raise WrongUse(
             f"{int(same.sum())} cells are in --train and in --holdout, the first is {shared[same][0]}: a cell with all "
