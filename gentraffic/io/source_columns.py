@@ -193,10 +193,16 @@ _SPACES = "\u00a0\u202f\u2009"  # that offices put between thousands
 _DOT_GROUP, _COMMA_GROUP = r"^[+-]?[1-9][0-9]{0,2}(\.[0-9]{3})+$", r"^[+-]?[1-9][0-9]{0,2}(,[0-9]{3})+$"
 
 
-def notation(table: SourceTable, columns: Sequence[str], places: Sequence[str], reading: Reading) -> Notation:
-    """The marks that the numbers in `columns` and, as decimals for sure, those in `places` (lon, lat) show.
+def place_notation(table: SourceTable, columns: Sequence[str]) -> Notation:
+    """The decimal mark of longitudes and latitudes: degrees have no thousands, so that any mark is the decimal."""
+    return notation(table, [], columns, Reading())
 
-    Raises BadInput where they may be decimal or of thousands, naming a value and the options that say it.
+
+def notation(table: SourceTable, columns: Sequence[str], places: Sequence[str], reading: Reading) -> Notation:
+    """The marks that the numbers in `columns` show, or those in `places`, which have decimals but no thousands.
+
+    Coordinates prove nothing of amounts: programs write the ones, offices the others. Raises BadInput where marks may
+    be decimal or of thousands, naming a value and the options that say it.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -319,7 +325,7 @@ def points(table: SourceTable, reading: Reading) -> tuple[NDArray[np.float64], N
         found.append(name)
     if not table.rows:
         raise BadFile(f"{table.path} has no rows: give a table of points")
-    marks = notation(table, [], found, Reading(decimal=reading.decimal, thousands=reading.thousands))
+    marks = place_notation(table, found)
     axes = []
     for axis, name in zip(("lon", "lat"), found, strict=True):
         number = numbers(table.column(name), marks)

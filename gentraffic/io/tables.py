@@ -74,8 +74,10 @@ def read_parquet(path: str | Path, max_values: int) -> xr.Dataset:
     import pyarrow.parquet as pq
     import shapely
 
-    notes = _parse_notes((pq.read_metadata(path).metadata or {}).get(KEY.encode()))
-    with pq.ParquetFile(path, page_checksum_verification=True, read_dictionary=["geometry"]) as file:
+    metadata = pq.read_metadata(path)
+    notes = _parse_notes((metadata.metadata or {}).get(KEY.encode()))
+    repeated = [name for name in metadata.schema.names if name == "geometry"]  # none where positions are not known
+    with pq.ParquetFile(path, page_checksum_verification=True, read_dictionary=repeated) as file:
         _cap(file.metadata.num_rows * file.metadata.num_columns, max_values)
 
         def column(name: str) -> pa.ChunkedArray:

@@ -37,6 +37,7 @@ from gentraffic.io.source_columns import (
     no_ids,
     notation,
     numbers,
+    place_notation,
     plain,
     some,
     texts,
@@ -167,7 +168,7 @@ def _rows(table: SourceTable, service: str | None, reading: Reading) -> _Rows:
         raise BadInput(f"{path}: no value column beside {some(table.names)}; add 'value' or one column per service")
     if not table.rows:
         raise BadInput(f"{path}: no rows")
-    marks = notation(table, list(found.values()), [place[n] for n in ("lon", "lat") if n in place], reading)
+    marks = notation(table, list(found.values()), [], reading)
     notes = [f"column {theirs!r} is the service {ours}" for ours, theirs in found.items()
              if theirs != ours and plain(theirs) != "value" and not said]  # fmt: skip
     for ours, theirs in list(found.items()):
@@ -364,11 +365,12 @@ def _places(
             f"{path}: no positions, only {have[0]}; add columns lon, lat, or give --cells FILE: outlines, or a CSV of"
             " lon, lat, id"
         )
-    lon, lat = (numbers(rows.table.column(rows.place[name]), rows.marks)[first] for name in ("lon", "lat"))
+    marks = place_notation(rows.table, [rows.place[name] for name in have])
+    lon, lat = (numbers(rows.table.column(rows.place[name]), marks)[first] for name in ("lon", "lat"))
     extra: dict[str, NDArray[Any]] = dict(sectors)
     for name in ("row", "col"):
         if name in rows.place:
-            number = numbers(rows.table.column(rows.place[name]), rows.marks)[first]
+            number = numbers(rows.table.column(rows.place[name]), marks)[first]
             if not np.isfinite(number).all() or (number % 1).any() or (np.abs(number) >= 2**31).any():
                 raise BadInput(f"{path}: {name} of cell {ids[int(np.argmax(~(number % 1 == 0)))]} is no whole number")
             extra[name] = number.astype(np.int32)

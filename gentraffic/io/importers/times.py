@@ -135,8 +135,8 @@ def _with_day_first(series: pd.Series, path: Path) -> pd.Series | None:
     first, second = (max(int(p[i]) for p in parts if p) for i in (1, 3))
     if first <= 12 and second <= 12 and parts[0] is not None and parts[0][2] != ".":
         raise BadInput(
-            f"{path}: time {series.iloc[0]} may be the {parts[0][1]}th day or the {parts[0][3]}th: write dates as "
-            "2026-01-05"
+            f"{path}: time {series.iloc[0]} may be day {parts[0][1]} of month {parts[0][3]}, or day {parts[0][3]} of"
+            f" month {parts[0][1]}: write dates as 2026-01-05"
         )
     day_first = first > 12 or (parts[0] is not None and parts[0][2] == ".")
     texts = []
