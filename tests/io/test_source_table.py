@@ -57,7 +57,7 @@ def zipped(content: bytes) -> bytes:
         TEXT.replace(",", ";").replace(".", ",").replace("1000,5", "1.000,5").encode(),
         TEXT.replace("\n", ",\n").encode(),  # a separator at the end of each line
     ],
-    ids=lambda content: repr(content[:12]),
+    ids=range(16),
 )
 def test_every_packing_and_encoding_gives_the_same_traffic(content: bytes, tmp_path: Path) -> None:
     found = read_table(write(tmp_path / "any.name", content))
@@ -98,6 +98,7 @@ def test_latin_letters_and_what_was_assumed(tmp_path: Path) -> None:
         (gzip.compress(TEXT.encode())[:60], "not a whole"),
         (b"cell,time,value\n1,2024-03-04T00:00Z,1,5\n1,2024-03-04T01:00Z,2,5\n", "decimal comma.*needs quotes"),
     ],
+    ids=range(8),
 )
 def test_the_right_reason_in_one_line(content: bytes, says: str, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=says) as caught:
