@@ -56,6 +56,12 @@ def test_errors_are_those_of_the_command_line() -> None:
         gentraffic.sample()
     with pytest.raises(WrongUse, match="two places"):
         gentraffic.sample("monaco", bbox=(7.4, 43.7, 7.5, 43.8))
+    with pytest.raises(WrongUse, match=r"^members=0: give 1 or more$"):
+        gentraffic.sample("monaco", members=0)
+    with pytest.raises(WrongUse, match=r"^freq=7min: choose one of 1h"):
+        gentraffic.sample("monaco", freq="7min")
+    with pytest.raises(WrongUse, match=r"^cell_size=-3: "):
+        gentraffic.sample(bbox=(7.4, 43.7, 7.5, 43.8), cell_size=-3.0)
     with pytest.raises(BadModel, match="gpt"):
         gentraffic.load_model("gpt")
     with pytest.raises(AttributeError):
@@ -81,12 +87,3 @@ def test_examples_run(
     assert {"one_week.py": "12.00 TB a day", "what_if.py": "12 km", "will_it_fit.py": "20 Mbit/s"}[name] in said
     written = {"one_week.py": "monaco.html", "what_if.py": "changes.geojson", "will_it_fit.py": "monaco.gpkg"}[name]
     assert (tmp_path / written).is_file()
-
-
-def test_a_fomo_does_not_ignore_a_history_from_python(tmp_path: Path) -> None:
-    from gentraffic.errors import WrongUse
-    from gentraffic.generate.request import Request, draw_place
-
-    place = xr.open_dataset(ROOT / "gentraffic" / "assets" / "contexts" / "monaco.nc").load()
-    with pytest.raises(WrongUse, match="history"):
-        draw_place(gentraffic.load_model("fomo-base"), place, Request(history=tmp_path / "past.nc"), name="fomo-base")

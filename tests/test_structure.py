@@ -112,11 +112,10 @@ def test_the_search_for_imports_that_point_up_finds_one() -> None:
 
 def test_every_module_of_the_package_is_in_a_room_and_no_room_is_crowded() -> None:
     top = {path.stem for path in (ROOT / "gentraffic").glob("*.py")}
-    assert top == {"__init__", "__main__", "errors", "api"}
+    assert top == {"__init__", "__main__", "errors"}
     folders = {path.parent for path in modules("gentraffic")} - {ROOT / "gentraffic"}
-    assert {folder.relative_to(ROOT / "gentraffic").parts[0] for folder in folders} == set(FLOORS) - {
-        "errors", "api", "__main__"
-    }  # fmt: skip
+    rooms = {folder.relative_to(ROOT / "gentraffic").parts[0] for folder in folders}
+    assert rooms == set(FLOORS) - {"errors", "__main__"}
     crowded = {str(f.relative_to(ROOT)): len(list(f.glob("*.py"))) - 1 for f in folders}
     assert {name: count for name, count in crowded.items() if count > MOST_MODULES} == {}
 
@@ -142,7 +141,7 @@ def test_modules_do_not_know_each_other_in_circles_even_inside_functions() -> No
 def test_the_search_for_circles_finds_one() -> None:
     assert circle({"a": {"b"}, "b": {"c", "d"}, "c": set(), "d": {"b"}}) == ["b", "d", "b"]
     graph = own_graph(at_import=False)
-    assert "gentraffic.generators.folder" in graph["gentraffic.generators.weekly"]
+    assert "gentraffic.generators.weekly" in graph["gentraffic.generators.folder"]
     assert "samplers.week" in graph["samplers.fusion"]
     assert "graphs.graphmae" in graph["gentraffic.generators.folder"]  # imported inside a function
     assert "graphs.graphmae" not in own_graph(at_import=True)["gentraffic.generators.folder"]

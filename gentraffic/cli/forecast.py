@@ -75,20 +75,20 @@ def fit(
     """
     import torch
 
-    from forecasters import FORECASTERS, fit_scaler
+    from forecasters import fit_scaler
     from gentraffic.dataset.schema import services as names_of
     from gentraffic.errors import WrongUse
     from gentraffic.forecasting.card import card, provenance_of
     from gentraffic.forecasting.data import networks_of, split
     from gentraffic.forecasting.fit import fit_forecaster
     from gentraffic.forecasting.folder import save_fitted
+    from gentraffic.forecasting.registry import recipe_of
     from gentraffic.forecasting.score import score_beside_naive, starts_within, table
     from gentraffic.forecasting.trainer import Plan
     from gentraffic.io.files import read_traffic
     from gentraffic.training.checkpoint import checkpoint_beside
 
-    if name not in FORECASTERS:
-        raise WrongUse(f"no forecaster {name!r}: give one of {', '.join(FORECASTERS)}")
+    recipe_of(name)
     checkpoint = checkpoint_beside(out)
     if not (0 < train < 1 and 0 <= validation < 1 and train + validation < 1):
         raise WrongUse(f"--train {train} --validation {validation}: positive shares that leave some steps for the test")
