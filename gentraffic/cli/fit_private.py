@@ -59,11 +59,10 @@ def fit_private(
     options: dict[str, Any], *, holdout: float, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Fit with differential privacy and write the model folder. holdout: 0 unless it was asked for."""
-    from gentraffic.generators.cards import provenance_of
+    from gentraffic.generators.cards import card, provenance_of
     from gentraffic.generators.folder import load_bundle, save_bundle
     from gentraffic.io.files import read_context, read_traffic
     from gentraffic.modelling.features import read_places
-    from gentraffic.privacy.dp.card import private_card
     from gentraffic.privacy.dp.fit import fit_private_stouter, read_private
     from gentraffic.training.fitting import Design
 
@@ -91,14 +90,16 @@ def fit_private(
             design=design,
             plan=plan,
             checkpoint=checkpoint,
-            on_step=lambda step, of: tell(step, of),
+            on_step=lambda step, of, _: tell(step, of),
         )
     scores, judged = _scores(bundle, sources, held, contexts, plan.seed) if held else ({}, "")
     told |= {"command": command_line(), "seed": plan.seed, "held_out": holdout}
+    told |= {"held_out_cells": {network: s.cell_id.tolist() for network, s in held.items()}}
     provenance = provenance_of(tuple(traffic), tuple(context), told, scores)
     public = [{k: v for k, v in part.items() if k != "sha256"} for part in provenance["data"][: len(traffic)]]
     provenance["data"] = public + provenance["data"][len(traffic) :]
-    save_bundle(replace(bundle, provenance=provenance), out, private_card(out.name, provenance, judged))
+    provenance["tables"] = {"held_out": judged}
+    save_bundle(replace(bundle, provenance=provenance), out, card(out.name, provenance))
     checkpoint.unlink(missing_ok=True)
     spent = told["privacy"]
     lines = [judged] if judged else []
@@ -159,7 +160,7 @@ def _scores(
     contexts: Sequence[xr.Dataset],
     seed: int,
 ) -> tuple[dict[str, Any], str]:
-    from gentraffic.evaluation.holdout import model_row, naive_rows, score, table
+    from gentraffic.evaluation.holdout import holdout_rows, model_row, score, table
 
     parts = {s.source.network: (s.source, held[s.source.network].source) for s in sources}
     places = {
@@ -168,6 +169,6 @@ def _scores(
         for c in contexts
         if set(aside.cell_id.tolist()) <= set(c["cell_id"].values.tolist())
     }
-    scores = {row: [score(members, parts)] for row, members in naive_rows(parts, seed).items()}
+    scores = {row: [score(members, parts)] for row, members in holdout_rows(parts, seed).items()}
     scores["stouter (this model)"] = [score(model_row(bundle, places, parts, seed, None), parts)]
     return scores, table(scores)

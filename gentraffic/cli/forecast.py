@@ -73,18 +73,20 @@ def fit(
     Steps are split in time order; scalers see the training part only. To resume after an interruption, run the same
     command again: the result is the same to the last bit.
     """
+    import numpy as np
     import torch
 
     from forecasters import fit_scaler
     from gentraffic.dataset.schema import services as names_of
     from gentraffic.errors import WrongUse
-    from gentraffic.forecasting.card import card, provenance_of
     from gentraffic.forecasting.data import networks_of, split
     from gentraffic.forecasting.fit import fit_forecaster
     from gentraffic.forecasting.folder import save_fitted
+    from gentraffic.forecasting.provenance import provenance_of
     from gentraffic.forecasting.registry import recipe_of
     from gentraffic.forecasting.score import score_beside_naive, starts_within, table
-    from gentraffic.forecasting.trainer import Plan
+    from gentraffic.forecasting.task import Plan
+    from gentraffic.generators.cards import card
     from gentraffic.io.files import read_traffic
     from gentraffic.training.checkpoint import checkpoint_beside
 
@@ -119,9 +121,10 @@ def fit(
     units = [str(read[0][s].attrs["units"]) for s in chosen]
     judged = table(scored)
     scaler = fit_scaler(first[0].network.values[:, : first[0].known])
-    sources = [(path, ds.attrs) for path, ds in zip(traffic, read, strict=True)]
-    told = provenance_of(sources, fitted, chosen, plan, command_line(), first[0].network.per_day, (train, validation))
-    told["scores"] = scored.to_json(chosen, units)
+    told = provenance_of(traffic, fitted, chosen, plan, command_line(), first[0].network.per_day, (train, validation))
+    told |= {"scores": scored.to_json(chosen, units), "tables": {"held_out": judged}}
+    ends = read[0]["time"].values[[first[2].first, first[2].last - 1]]  # of the first file; no cell is held out
+    told["held_out_time"] = [f"{end}Z" for end in np.datetime_as_string(ends, unit="m").tolist()]
     if design and name != "xlstm":  # the weights are the same: the folder works where that backend does not
         fitted.model.register_to_config(backend="fast")
     save_fitted(
@@ -130,7 +133,7 @@ def fit(
         cell_id=read[0]["cell_id"].values.tolist(),
         scaler=scaler,
         provenance=told,
-        card=card(out.name, told, judged),
+        card=card(out.name, told),
     )
     checkpoint.unlink(missing_ok=True)
     warnings = warnings_of(first[0].network.values.shape[0])

@@ -1,7 +1,7 @@
 """The forecasters that there are: those of the package `forecasters`, and those that other packages register.
 
-    [project.entry-points."gentraffic.forecasters"]
-    weighted-mean = "mean_forecaster:weighted_mean"      # a forecasters.Recipe, see examples/own_forecaster
+[project.entry-points."gentraffic.forecasters"]
+weighted-mean = "mean_forecaster:weighted_mean"      # a forecasters.Recipe, see examples/own_forecaster
 """
 
 from __future__ import annotations

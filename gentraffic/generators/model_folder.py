@@ -110,6 +110,7 @@ def read_folder(name: str | Path) -> ModelFolder:
             f"{folder} has format_version {version}, this gentraffic reads up to {FORMAT_VERSION}: "
             "pip install --upgrade gentraffic"
         )
+    _refuse_unlisted(folder, hashes)
     files = {}
     for file, digest in hashes.items():
         path = folder / file
@@ -123,6 +124,16 @@ def read_folder(name: str | Path) -> ModelFolder:
     for number in range(version, FORMAT_VERSION):
         files = UPGRADES[number](files)
     return ModelFolder(folder, provenance, sha256, files)
+
+
+def _refuse_unlisted(folder: Path, files: Mapping[str, str]) -> None:
+    """Raise BadModel for a file that provenance.json does not list: a library might load it. Hidden files never are."""
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        known = name.as_posix() in files or path.name == "README.md" or str(name) == "provenance.json"
+        hidden = any(part.startswith(".") for part in name.parts)
+        if not (known or hidden or (path.is_dir() and not path.is_symlink())):
+            raise BadModel(f"{folder}: {name} is not listed in provenance.json; remove it, or copy the folder again")
 
 
 def _from_1(files: dict[str, bytes]) -> dict[str, bytes]:

@@ -39,7 +39,7 @@ def find_context(
             "no place given: name one with --city, --bbox, --polygon, --cells, --stations, --osm or --context"
         )
     _check_zone(options.get("timezone"))
-    shapes = ("osm", "cell_size", "radius", "id_column", "columns", "decimal", "thousands")
+    shapes = ("osm", "cell_size", "radius", "id_column", "layer", "columns", "decimal", "thousands")
     shaping = [n for n in shapes if options.get(n) is not None]
     if given == ["context"]:
         if shaping:
@@ -61,6 +61,7 @@ def find_context(
         cell_size=options.get("cell_size"),
         radius_m=options.get("radius"),
         reading=make_reading(*(options.get(name) for name in ("columns", "id_column", "decimal", "thousands"))),
+        layer=options.get("layer"),
         offline=bool(options.get("offline")),
         timezone=options.get("timezone"),
         command=command,

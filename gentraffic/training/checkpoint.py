@@ -9,19 +9,22 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gentraffic.errors import BadInput, BadModel, WrongUse
-from gentraffic.io.atomic import check_writable, replacing
+from gentraffic.io.atomic import check_own, check_writable, open_own, replacing
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
 PLAIN, PRIVATE = "training", "private"  # the two kinds; the name is where in the file the note is
-MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what Adam and AdamW remember of a weight
+LOOP = 2  # what the notes and the tensors of `Trainer` mean; a run that another version began cannot be taken up
+MOMENTS = ("step", "exp_avg", "exp_avg_sq", "momentum_buffer")  # what Adam, AdamW and SGD remember of a weight
 OF_THE_OTHER_KIND = {
     PLAIN: "belongs to a run with --dp-epsilon: give another -o, or delete it",
     PRIVATE: "belongs to a run without --dp-epsilon: give another -o, or delete it",
@@ -33,6 +36,34 @@ OF_ANOTHER_RUN = {
 }
 
 
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a training run is, and where it is kept. path: None for nowhere. identity: whatever the weights depend on,
+    JSON: the plan, a fingerprint of the data. kind: PLAIN, or PRIVATE where the identity holds the secret of noise."""
+
+    path: Path | None
+    identity: Mapping[str, Any]
+    kind: str = PLAIN
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a run to take up."""
+        return self.path is not None and self.path.exists()
+
+    def save(self, note: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        """Write where the run stands, if it is kept."""
+        if self.path is not None:
+            save_checkpoint(self.path, {**self.identity, "loop": LOOP, **note}, tensors, self.kind)
+
+    def read(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """The note and the tensors. Raises as `resume`, and WrongUse for a run that an earlier version began."""
+        assert self.path is not None
+        note, tensors = resume(self.path, self.identity, self.kind)
+        if note.get("loop") != LOOP:
+            raise WrongUse(f"{self.path} was begun by another version of gentraffic: delete it to start again")
+        return note, tensors
+
+
 def checkpoint_beside(out: Path) -> Path:
     """Where the run that will write the model folder `out` keeps its checkpoint; to be called before long work.
 
@@ -41,7 +72,9 @@ def checkpoint_beside(out: Path) -> Path:
     if out.exists() and not (out / "provenance.json").is_file():
         raise WrongUse(f"{out} exists and is not a model folder: give another -o")
     check_writable(out, (out.suffix.lower(),), folder=True)
-    return out.with_name(f"{out.name}.checkpoint.safetensors")
+    path = out.with_name(f"{out.name}.checkpoint.safetensors")
+    check_own(path)
+    return path
 
 
 def save_checkpoint(path: Path, note: Mapping[str, Any], tensors: Mapping[str, Tensor], kind: str = PLAIN) -> None:
@@ -50,9 +83,10 @@ def save_checkpoint(path: Path, note: Mapping[str, Any], tensors: Mapping[str, T
 
     told = json.dumps(note)
     whole = save({k: v.contiguous() for k, v in tensors.items()}, {kind: told, "sha256": _digest(told, tensors)})
+    check_own(path)
     with replacing(path, (".safetensors",)) as temporary:
         if kind == PRIVATE:
-            temporary.touch(mode=0o600)
+            temporary.chmod(0o600)
         temporary.write_bytes(whole)
 
 
@@ -70,8 +104,9 @@ def resume(path: Path, identity: Mapping[str, Any], kind: str = PLAIN) -> tuple[
 def _read(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     from safetensors import SafetensorError, safe_open
 
+    handle = open_own(path)
     try:
-        with safe_open(path, "pt") as file:
+        with safe_open(f"/dev/fd/{handle}" if os.path.isdir("/dev/fd") else path, "pt") as file:
             metadata = file.metadata() or {}
             if kind not in metadata and metadata.keys() & {PLAIN, PRIVATE}:
                 raise WrongUse(f"{path} {OF_THE_OTHER_KIND[kind]}")
@@ -82,6 +117,8 @@ def _read(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
             raise ValueError("its bytes do not fit its SHA-256")
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise BadModel(f"{path}: not a whole checkpoint ({error}); delete it to start again") from error
+    finally:
+        os.close(handle)
     return note, tensors
 
 

@@ -184,9 +184,10 @@ def test_a_capability_is_there_in_every_sink_or_refused_by_name(
         assert (drawn["traffic"].values[:, there] == truth[there]).all()
     else:
         other = run(plain, generator, place()).traffic
-        same = other["traffic"].shape == drawn["traffic"].shape and (
-            other["traffic"].values == drawn["traffic"].values
-        ).all()
+        same = (
+            other["traffic"].shape == drawn["traffic"].shape
+            and (other["traffic"].values == drawn["traffic"].values).all()
+        )
         assert not same, f"--{capability} changes nothing"
 
 

@@ -153,13 +153,13 @@ def test_coordinates_prove_nothing_of_amounts(tmp_path: Path) -> None:
         tmp_path / "a.csv",
         "cell,time,value,lon,lat\na,2024-03-04T00Z,1.234,11.125,46.5\na,2024-03-04T01Z,2.345,11.125,46.5\n",
     )
-    with pytest.raises(BadInput, match="value 1.234 may be"):
+    with pytest.raises(BadInput, match=r"value 1\.234 may be"):
         read_table(path)
     assert read_table(path, reading=make_reading(thousands="point"))["lon"].values.tolist() == [11.125]
 
 
 def test_numbers_of_two_notations_and_what_is_none_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="decimal point.*decimal comma"):
+    with pytest.raises(BadInput, match=r"decimal point.*decimal comma"):
         values(tmp_path, "0.5", "0,5")
     with pytest.raises(BadInput, match="value = 1,23; traffic is a number"):
         values(tmp_path, "1,23", "1.5", thousands="comma")
@@ -223,7 +223,7 @@ def test_usual_names_of_ids_are_known_and_rows_never_numbered(name: str, tmp_pat
 
 def test_without_ids_import_refuses_and_fetch_says_that_rows_were_numbered(tmp_path: Path) -> None:
     sites = write(tmp_path / "sites.csv", "lon,lat\n114.01,22.5\n114.02,22.5\n")
-    with pytest.raises(BadInput, match="no known column of ids .* among lon, lat"):
+    with pytest.raises(BadInput, match=r"no known column of ids .* among lon, lat"):
         places_from_cells(sites, np.array([0, 1]))
     stations = read_stations(sites)
     assert stations["cell_id"].tolist() == [0, 1]
@@ -232,7 +232,7 @@ def test_without_ids_import_refuses_and_fetch_says_that_rows_were_numbered(tmp_p
     long = write(
         tmp_path / "long.csv", "time,thing,load\n" + "".join(f"2024-03-04T0{h}Z,{c},1\n" for c in "ab" for h in "012")
     )
-    with pytest.raises(BadInput, match="no known column of ids.*--id-column"):
+    with pytest.raises(BadInput, match=r"no known column of ids.*--id-column"):
         read_table(long, timezone="Etc/UTC")
     found = read_table(long, timezone="Etc/UTC", reading=make_reading(id_column="thing"))
     assert found["cell_id"].values.tolist() == ["a", "b"]

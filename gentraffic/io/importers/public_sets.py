@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from gentraffic.dataset.build import local_utm_wkt, measured_traffic, places_from_xy
 from gentraffic.errors import BadInput
+from gentraffic.io.guard import reads
 from gentraffic.io.importers.telecom_italia import TELECOM_ATTRIBUTION, TELECOM_UNITS, milan_places
 from gentraffic.io.user_cells import places_from_cells
 
@@ -25,6 +26,7 @@ BEIJING_X0, BEIJING_Y0 = 450_000.0, 4_150_000.0  # metres of UTM 50N: south-west
 BEIJING_START = "2021-02-28T16:00"  # UTC: midnight of an arbitrary Monday in Beijing
 
 
+@reads
 def read_milan_5x5(path: str | Path, grid_path: str | Path | None = None) -> xr.Dataset:
     """Traffic `internet` (25 cells, 4320 steps of 10 min), 1-30 November 2013, from the header-less 25-column CSV.
 
@@ -52,12 +54,14 @@ def read_milan_5x5(path: str | Path, grid_path: str | Path | None = None) -> xr.
         attrs={
             "title": "Milan, 5x5 cells, Internet activity",
             "network": "milan-5x5",
+            "place": "Milan, Italy",
             "attribution": TELECOM_ATTRIBUTION + "; extract: suemon-suemon/DGRN-wireless-traffic-forecast (MIT)",
             "license": "ODbL-1.0",
         },
     )
 
 
+@reads
 def read_beijing(path: str | Path) -> xr.Dataset:
     """Traffic `traffic` (stations, 168 h from a Monday 00:00) of STK-Diff's Beijing stations. No positions, no POIs.
 
@@ -83,6 +87,7 @@ def read_beijing(path: str | Path) -> xr.Dataset:
         attrs={
             "title": "Beijing base stations, one week",
             "network": "beijing",
+            "place": "Beijing, China",
             "positions": "synthetic: the source states none",
             "calendar": "arbitrary week; weekday and hour follow the source",
             "attribution": "STK-Diff, FIB Lab, Tsinghua University: github.com/tsinghua-fib-lab/STK-Diff",

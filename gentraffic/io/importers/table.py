@@ -19,8 +19,9 @@ from zoneinfo import available_timezones
 import numpy as np
 from numpy.typing import NDArray
 
-from gentraffic.dataset.build import Places, measured_traffic, middle, places_from_lonlat, unplaced
+from gentraffic.dataset.build import Places, measured_traffic, places_from_lonlat, unplaced
 from gentraffic.errors import BadInput, WrongUse
+from gentraffic.io.guard import reads
 from gentraffic.io.importers.times import clock_note, distinct_times, to_utc
 from gentraffic.io.source_columns import (
     ID_NAMES,
@@ -55,6 +56,7 @@ OURS = ("id", "time", *PLACE_COLUMNS, *SECTOR_COLUMNS)  # what --columns may nam
 _LOCAL_TIMES = ("timelocal", "localtime")  # stands beside time_utc, and says less
 
 
+@reads
 def read_table(
     path: str | Path,
     *,
@@ -78,7 +80,7 @@ def read_table(
     """
     path = Path(path)
     reading = reading or Reading()
-    if timezone is not None and timezone not in available_timezones():
+    if timezone is not None and timezone not in available_timezones() - {"localtime", "posixrules", "Factory"}:
         raise WrongUse(f"timezone {timezone!r} does not exist; give an IANA name such as Europe/Rome")
     table = read_source(path)
     reading, of_cells = _two_readings(table, reading, cells is not None)
@@ -378,13 +380,12 @@ def _places(
 
 
 def _zone_at(places: Places, path: Path) -> str:
-    """The IANA zone at the middle of the cells."""
-    from timezonefinder import TimezoneFinder
+    """The IANA zone that most of the cells lie in."""
+    from gentraffic.dataset.zones import zone_of_most
 
     if places.kind == "unplaced":
         raise BadInput(f"{path}: no positions to tell the local time from; give --timezone, e.g. Europe/Rome")
-    lon, lat = middle(places.lon, places.lat, np.median)
-    found = TimezoneFinder().timezone_at(lng=lon, lat=lat)
+    found = zone_of_most(places.lon, places.lat)
     if found is None:
         raise BadInput(f"{path}: no timezone at the cells' positions; give --timezone")
-    return str(found)
+    return found
