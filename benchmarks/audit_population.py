@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic.io.importers.public_sets import read_beijing
-from gentraffic.io.importers.telecom_italia import read_uomo
+from gentraffic.io.importers.uomo import read_uomo
 from gentraffic.modelling.measured import Source, read_source
 
 Series = NDArray[np.float32]
