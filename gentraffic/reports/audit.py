@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gentraffic.privacy.audit.run import COPIES, LIMITS, MOST_COPIES, SHARE, UNIT, USERS, Audit
+from gentraffic.privacy.audit.searches import ABOUT, name_of_test
 from gentraffic.privacy.audit.statistics import FISHER_RATE, LEVEL, PROMISED
 from gentraffic.reports import audit_figures
-from gentraffic.reports.audit_table import attack_rows, copy_rows, facts
+from gentraffic.reports.audit_table import attack_rows, copy_rows, facts, power_rows
 from gentraffic.reports.page import asset, bullets, escaped, filled, terms, whole_page, write_html
 
 if TYPE_CHECKING:
@@ -55,10 +56,13 @@ def page(found: Audit, *, files: Mapping[str, str], attributions: Sequence[xr.Da
 def _about(found: Audit) -> str:
     kinds = "; ".join(f"{attack.name}: {attack.about}" for attack in found.attacks)
     search = found.search
+    searches = "; ".join(f"{name_of_test(name)}: {about}" for name, about in ABOUT.items())
     return (
         f"{kinds}. {SHARE}: records closer to training than to a hold-out of as many cells, 50% by chance. {COPIES}: "
         "are records more alike to training cells, shifted or rescaled, than to hold-out cells; above "
-        f"{search.threshold:.3f} they are named. Thresholds are set on one half of the "
+        f"{search.threshold:.3f} they are named. {searches}. Each of these names records that come nearer to a "
+        "training cell than unrelated real records come to each other, and than synthetic ones come to the hold-out. "
+        "Thresholds are set on one half of the "
         f"hold-out (so that {FISHER_RATE:.0%} pass) and judged on the other by Fisher's exact test. A test finds a "
         f"leak when its p is at most {LEVEL:.0%} / {len(found.tests)} = {search.level:.2g}, which holds false alarms "
         f"of all tests together below {PROMISED:.0%}."
@@ -82,6 +86,13 @@ def _figures(found: Audit) -> str:
         ),
     ]
     out = [f'<h2>{t}</h2><p class="caption">{escaped(c)}</p><figure>{body}</figure>' for t, c, body in sections]
+    head, rows = power_rows(found)
+    if rows:
+        caption = (
+            "Copies of training records, changed in these ways, were put among the synthetic records of these files."
+        )
+        out.insert(0, f'<h2>What would be found</h2><p class="caption">{caption}</p>'
+                      f'<div class="scroll">{_table(head, rows)}</div>')  # fmt: skip
     copies = found.search.copies
     if copies:
         listed = f"The {MOST_COPIES} most alike of {len(copies):,}." if len(copies) > MOST_COPIES else ""
