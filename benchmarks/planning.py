@@ -33,9 +33,10 @@ from numpy.typing import NDArray
 from gentraffic.dataset.calendar import make_calendar
 from gentraffic.dataset.schema import local_time
 from gentraffic.evaluation.holdout import model_row, week_of
-from gentraffic.generators.fomo.drawing import FoMoTask, draw_field
+from gentraffic.generators.fomo.drawing import draw_field
 from gentraffic.generators.fomo.folder import FoMoBundle
-from gentraffic.generators.fomo.observations import HISTORY_HOURS, Observations, context_of, draw_unmeasured
+from gentraffic.generators.fomo.observations import HISTORY_HOURS, FoMoTask, field_of
+from gentraffic.generators.observed import Observations, context_of
 from gentraffic.generators.settings import FOMO, Settings
 from gentraffic.io.importers.public_sets import read_milan_5x5
 from gentraffic.planning.deploy import Ground, coverage, plan_deploy
@@ -230,7 +231,8 @@ def fomo_rows(
     plans = continued(bundle, context.isel(cell=near), rows, real, held.weekday * 24, recipe)
     operate(done, city, fold, real, WHEN, plans, limit_s)
     calendar = make_calendar(f"2021-03-{1 + held.weekday:02d}", 7, "1h", "Asia/Shanghai")  # 1 March is a Monday
-    drawn = draw_unmeasured(bundle, context, calendar, recipe, cells=held.rows.tolist(), on_step=None)
+    task = field_of(None, context, calendar.utc, 60, bundle.model.token[2])
+    drawn = draw_field(bundle, task, recipe, cells=held.rows.tolist())
     days = {"fomo, POIs only": mean_day_of(drawn.astype(np.float64).mean(axis=0))}
     deploy(done, city, fold, held, days, mean_day_of(users))
 

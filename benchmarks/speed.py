@@ -198,13 +198,12 @@ def measure(model: str, context: str, device: str) -> dict[str, Any]:
     import torch
 
     from gentraffic.cli.options import peak_rss_mb
-    from gentraffic.generate.request import Request, draw_place
-    from gentraffic.generators.folder import read_folder
-    from gentraffic.generators.fomo.folder import is_fomo, load_fomo
-    from gentraffic.generators.naive import load_model
+    from gentraffic.generate.request import Request
+    from gentraffic.generate.run import run
+    from gentraffic.generators.loading import load_model
     from gentraffic.io.files import read_context
 
-    bundle: Any = load_fomo(model) if is_fomo(read_folder(model)[1]) else load_model(model)
+    bundle: Any = load_model(model)
     network: nn.Module | None = getattr(bundle, "model", None)
     kind, *how = device.split()
     if how and network is not None:
@@ -214,14 +213,14 @@ def measure(model: str, context: str, device: str) -> dict[str, Any]:
 
     def draw(cells: tuple[str, ...] | None = None) -> tuple[float, float]:
         began = time.perf_counter(), time.process_time()
-        draw_place(bundle, place, Request(device=kind, select=cells), name=model)
+        run(Request(device=kind, select=cells), bundle, place)
         return time.perf_counter() - began[0], time.process_time() - began[1]
 
     draw(tuple(str(cell) for cell in place["cell_id"].values[:64]))  # what is done once: caches, compilation
     took = [draw() for _ in range(REPEATS)]
     values: dict[str, Any] = {
         "cells": place.sizes["cell"],
-        "steps": 1 if hasattr(network, "noise_size") else request.recipe(bundle.provenance).steps,
+        "steps": 1 if hasattr(network, "noise_size") else request.settings(bundle.info).steps,
         "seconds": min(clock for clock, _ in took),
         "processor_seconds": min(processor for _, processor in took),
         "all_seconds": [round(clock, 2) for clock, _ in took],

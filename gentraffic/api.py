@@ -9,14 +9,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gentraffic.dataset.calendar import FIRST_DAY
 from gentraffic.errors import WrongUse
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from gentraffic.generators.folder import Bundle
-    from gentraffic.generators.fomo.folder import FoMoBundle
+    from gentraffic.generators.base import Generator
 
 
 def sample(
@@ -31,44 +29,52 @@ def sample(
     radius: float | None = None,
     timezone: str | None = None,
     offline: bool = False,
-    model: str | Path | Bundle | FoMoBundle | None = None,
-    start: str = FIRST_DAY,
-    days: int = 7,
-    freq: str = "1h",
+    model: str | Path | Generator | None = None,
+    start: str | None = None,
+    days: int | None = None,
+    freq: str | None = None,
     members: int = 1,
     seed: int = 0,
     steps: int | None = None,
     solver: str | None = None,
-    guidance: float = 1.0,
-    habits: str = "",
-    device: str = "cpu",
+    guidance: float | None = None,
+    rhythm: str | None = None,
+    device: str | None = None,
     service: str | None = None,
     total: str | Sequence[str] = (),
     select: Sequence[object] | None = None,
     change: str | Path | None = None,
+    history: str | Path | xr.Dataset | None = None,
+    known: str | Path | xr.Dataset | None = None,
+    users: str | Path | xr.Dataset | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> xr.Dataset:
     """Draw synthetic traffic for every cell or base station of a place: dimensions ([member,] cell, time), float32.
 
     place: a bundled city or a name in OpenStreetMap; or a context, as a Dataset or a file (.nc, .zarr); or nothing,
-    where bbox (west, south, east, north in degrees), polygon, cells, stations or osm name it. The other arguments are
-    those of `gentraffic sample`. model: a name, a folder, or what `load_model` returned; by default as there. total:
-    "traffic=5TB/day", or several. select: cell ids. change: draws SERVICE_before and SERVICE_after. progress is told
+    where bbox (west, south, east, north in degrees), polygon, cells, stations or osm name it, or the measured traffic
+    of `history` or `known`. The other arguments are those of `gentraffic sample`; None is what the command does without
+    the option. model: a name, a folder, or what `load_model` returned. total: "traffic=5TB/day", or several. select:
+    cell ids. change: draws SERVICE_before and SERVICE_after. history, known, users: files or Datasets. progress is told
     (done, of).
 
     Raises WrongUse, NoData, BadInput, BadModel (`gentraffic.errors`) or NetworkFailed (`poi.errors`).
     """
     import xarray as xr
 
-    from gentraffic.generate.request import Request, draw_place
+    from gentraffic.generate.request import Request
+    from gentraffic.generate.run import run
+    from gentraffic.generators.observed import context_of, read_observations
     from gentraffic.generators.registry import default_model
-    from gentraffic.places.find import find_context
+    from gentraffic.places.find import PLACES, find_context
 
     asked: dict[str, Any] = {
         "bbox": None if bbox is None else ",".join(repr(float(degrees)) for degrees in bbox),
         "polygon": polygon, "cells": cells, "stations": stations, "osm": osm, "cell_size": cell_size, "radius": radius,
         "timezone": timezone, "offline": offline,
     }  # fmt: skip
+    history, known, users = (Path(x) if isinstance(x, str) else x for x in (history, known, users))
+    observed = read_observations(history, known, users, service)
     named = [name for name in ("bbox", "polygon", "cells", "stations") if asked[name] is not None]
     if isinstance(place, xr.Dataset):
         if named or osm is not None:
@@ -82,25 +88,31 @@ def sample(
             asked["context" if Path(place).suffix.lower() in (".nc", ".zarr") else "city"] = (
                 Path(place) if Path(place).suffix.lower() in (".nc", ".zarr") else str(place)
             )
-        context = find_context(asked, command="gentraffic.sample")
+        if observed is not None and not any(asked.get(name) for name in (*PLACES, "osm")):
+            context = context_of(observed)
+        else:
+            context = find_context(asked, command="gentraffic.sample")
     request = Request(
         start=start, days=days, freq=freq, members=members, seed=seed, steps=steps, solver=solver, guidance=guidance,
-        habits=habits, device=device, service=service, total=(total,) if isinstance(total, str) else tuple(total),
+        rhythm=rhythm, device=device, service=service, total=(total,) if isinstance(total, str) else tuple(total),
         select=None if select is None else tuple(map(str, select)), change=None if change is None else Path(change),
+        history=history, known=known, users=users,
     )  # fmt: skip
     request.totals()
     if model is None:
         model = default_model(steps, solver, guidance)
-    bundle = load_model(model) if isinstance(model, str | Path) else model
-    name = str(model) if isinstance(model, str | Path) else str(bundle.provenance.get("name", "a model"))
-    return draw_place(bundle, context, request, name=name, command="gentraffic.sample", tell=progress)
+    generator = load_model(model) if isinstance(model, str | Path) else model
+    return run(request, generator, context, observed=observed, command="gentraffic.sample", tell=progress).traffic
 
 
-def load_model(name: str | Path = "stouter-base") -> Bundle | FoMoBundle:
-    """A bundled model by its name, or a model folder, every file checked against its hash. Raises BadModel."""
-    from gentraffic.generators.fomo.folder import load_any
+def load_model(name: str | Path = "stouter-fast") -> Generator:
+    """A bundled model by its name, a model folder, every file checked against its hash, or a registered family.
 
-    return load_any(name)
+    Raises BadModel.
+    """
+    from gentraffic.generators.loading import load_model as load
+
+    return load(name)
 
 
 def read_traffic(path: str | Path) -> xr.Dataset:

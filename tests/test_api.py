@@ -81,12 +81,3 @@ def test_examples_run(
     assert {"one_week.py": "12.00 TB a day", "what_if.py": "12 km", "will_it_fit.py": "20 Mbit/s"}[name] in said
     written = {"one_week.py": "monaco.html", "what_if.py": "changes.geojson", "will_it_fit.py": "monaco.gpkg"}[name]
     assert (tmp_path / written).is_file()
-
-
-def test_a_fomo_does_not_ignore_a_history_from_python(tmp_path: Path) -> None:
-    from gentraffic.errors import WrongUse
-    from gentraffic.generate.request import Request, draw_place
-
-    place = xr.open_dataset(ROOT / "gentraffic" / "assets" / "contexts" / "monaco.nc").load()
-    with pytest.raises(WrongUse, match="history"):
-        draw_place(gentraffic.load_model("fomo-base"), place, Request(history=tmp_path / "past.nc"), name="fomo-base")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +27,8 @@ from gentraffic.places.find import PLACES
 if TYPE_CHECKING:
     import xarray as xr
 
-    from gentraffic.generate.request import Request
-    from gentraffic.generators.fomo.observations import Observations
+    from gentraffic.generate.run import File
+    from gentraffic.generate.store import Store
 
 FILE = click.Path(path_type=Path)
 
@@ -40,9 +39,9 @@ FILE = click.Path(path_type=Path)
 @click.option("--model", metavar="NAME|DIR", help="A bundled model or a folder. [default: stouter-fast; stouter-base"
                                                   " where --steps, --solver or --guidance are given]")  # fmt: skip
 @click.option("-o", "--out", type=FILE, required=True, metavar="OUT", help="Traffic: .nc .zarr .parquet .csv .tif.")
-@click.option("--start", default="2026-01-05", show_default=True, metavar="DATE", help="First local day.")
-@click.option("--days", default=7, show_default=True, help="Local days.")
-@click.option("--freq", default="1h", show_default=True, help="Cadence: 1h, 30min, 15min or 10min.")
+@click.option("--start", metavar="DATE", help="First local day. [default: 2026-01-05, or that of --known]")
+@click.option("--days", type=int, help="Local days. [default: 7, or those of --known]")
+@click.option("--freq", help="Cadence: 1h, 30min, 15min or 10min. [default: 1h, or that of --history or --known]")
 @click.option("--members", default=1, show_default=True, help="Ensemble members; the first has the most likely levels.")
 @click.option(
     "--seed", type=COUNT, default=0, show_default=True, help="The same seed, model and place give the same bits."
@@ -52,12 +51,13 @@ FILE = click.Path(path_type=Path)
     "--solver", help="ddpm, ddim, dpm++, unipc or gaussian. [default: gaussian, or what the model's card recommends]"
 )
 @click.option(
-    "--guidance", type=NOT_NEGATIVE, default=1.0, show_default=True, help="Classifier-free guidance; 1 is none."
+    "--guidance", type=NOT_NEGATIVE, help="Classifier-free guidance; 1 is none. [default: 1]"
 )
 @click.option(
-    "--habits", default="", metavar="NETWORK", help="Follow the daily rhythm of a measured network of the model."
+    "--rhythm", "--habits", "rhythm", metavar="NETWORK",
+    help="Follow the daily rhythm of a measured network of the model.",
 )
-@click.option("--device", default="cpu", show_default=True, help="A torch device, e.g. cuda.")
+@click.option("--device", help="A torch device, e.g. cuda. [default: cpu]")
 @click.option("--service", metavar="NAME", help="Name of the traffic variable. [default: that of --total, or traffic]")
 @click.option("--total", multiple=True, metavar="SERVICE=AMOUNT/day",
               help="Scale so that the region carries exactly this in a mean day, e.g. traffic=5TB/day; /busyhour or"
@@ -104,193 +104,91 @@ def sample(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -
     A .zarr is written as it is drawn, in little memory; other formats are drawn first.
     """
     from gentraffic.generate.request import Request, read_select
+    from gentraffic.generate.run import prepare
+    from gentraffic.generators.loading import describe, load_model
+    from gentraffic.generators.observed import context_of
     from gentraffic.generators.registry import default_model
 
-    options["model"] = options["model"] or default_model(options["steps"], options["solver"], options["guidance"])
-    streams = _streams(out, options)
-    _check_files(out, options)
+    model = options["model"] or default_model(options["steps"], options["solver"], options["guidance"])
     names = [name for name in Request.__dataclass_fields__ if name != "select"]
     request = Request(**{name: options[name] for name in names}, select=read_select(options["select"]))
+    began, info = time.perf_counter(), describe(model)
+    sink = _sink(out, options)
+    request.check(info)
     request.totals()
-    began = time.perf_counter()
-    task = _task(out, options, request, quiet=quiet)
+    sink.check(info, request)
+    _check_pictures(options)
+    observed = request.observed()
+    if observed is None or any(options[place] is not None for place in (*PLACES, "osm")):
+        held = options["dry_run"] or not sink.streams(info, request)
+        context = find_context(options, quiet=quiet, command=command_line(), held=held)
+    else:
+        context = context_of(observed)
+    calendar, rows = request.calendar(info, observed, str(context.attrs["timezone"])), request.rows(context)
+    cells, steps = context.sizes["cell"] if rows is None else len(rows), len(calendar.utc)
+    values: dict[str, Any] = {
+        "output": str(out), "place": context.attrs.get("place", ""), "cells": cells, "steps": steps,
+        "members": request.members, "timezone": context.attrs["timezone"],
+    }  # fmt: skip
+    sink.check(info, request, str(context.attrs.get("kind")))
     if options["dry_run"]:
-        size = task.numbers * 4 / 2**20
-        line = f"would draw {task.cells} cells x {task.steps} steps x {request.members} members ({size:.1f} MiB)"
-        report({**task.told, "dry_run": True, "mib": round(size, 1)}, [line], as_json=as_json, quiet=quiet)
+        size = cells * steps * request.members * (1 if request.change is None else 2) * 4 / 2**20
+        line = f"would draw {cells} cells x {steps} steps x {request.members} members ({size:.1f} MiB)"
+        report({**values, "dry_run": True, "mib": round(size, 1)}, [line], as_json=as_json, quiet=quiet)
         return
-    if task.fomo and (engine := _engine(options)):
-        raise WrongUse(f"{engine[0]} does not go with {options['model']}, a FoMo, whose blocks need their neighbours")
-    drawn = _stream(task, options, quiet) if streams and not task.fomo else _draw(task, options, quiet)
-    _draw_pictures(drawn.traffic, options)
-    written = time.perf_counter()
-    pictures = {name: str(options[f"{name}_file"]) for name in ("map", "plot") if options[f"{name}_file"] is not None}
-    told = task.told | drawn.told
-    told["solver_steps"] = drawn.traffic.attrs["steps"]
-    told["seconds"] = {
-        "load": round(drawn.loaded - began, 3),
-        "sample": round(drawn.sampled - drawn.loaded, 3),
-        "write": round(written - drawn.sampled, 3),
-    }
-    told["peak_rss_mb"] = peak_rss_mb()
-    told["units"] = drawn.traffic[_last(drawn.traffic)].attrs["units"]
-    told |= {"mean": drawn.mean, "model": options["model"]}
-    told["warnings"] = [w for w in str(task.context.attrs.get("warnings", "")).splitlines() if w]
-    lines = [f"warning: {warning}" for warning in told["warnings"]]
-    lines.append(
-        f"{out}: {task.cells} cells x {task.steps} steps x {request.members} members of {told['place']}, "
-        f"{told['timezone']}; drawn in {drawn.sampled - drawn.loaded:.1f} s"
+    job = prepare(request, load_model(model), context, observed, command_line())
+    loaded = time.perf_counter()
+    with progress("drawing", quiet=quiet) as tell:
+        drawn = sink.write(job, tell)
+    pictures = _draw_pictures(drawn.traffic, options, model)
+    service = drawn.traffic[_last(drawn.traffic)]
+    seconds = {"load": loaded - began + drawn.prepared_s, "sample": drawn.drawn_s}
+    seconds["write"] = time.perf_counter() - began - sum(seconds.values())
+    warnings = [w for w in str(context.attrs.get("warnings", "")).splitlines() if w]
+    values |= {
+        "solver_steps": drawn.traffic.attrs["steps"],
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "peak_rss_mb": peak_rss_mb(), "units": service.attrs["units"], "mean": drawn.mean, "model": model,
+        "warnings": warnings, **pictures,
+    }  # fmt: skip
+    if drawn.tasks:
+        values |= {"tasks": drawn.tasks, "tasks_kept": drawn.kept}
+    line = (
+        f"{out}: {cells} cells x {steps} steps x {request.members} members of {values['place']}, "
+        f"{values['timezone']}; drawn in {drawn.drawn_s:.1f} s"
     )
-    report(told | pictures, [*lines, *pictures.values()], as_json=as_json, quiet=quiet)
+    lines = [*(f"warning: {warning}" for warning in warnings), line, *pictures.values()]
+    report(values, lines, as_json=as_json, quiet=quiet)
 
 
-@dataclass(frozen=True)
-class _Task:
-    """What is drawn, and where it goes. told: of it, in the report. given: what a FoMo continues or fills, if any."""
+def _sink(out: Path, options: dict[str, Any]) -> Store | File:
+    """Where the traffic goes. Raises WrongUse for options of the streaming engine with another format than .zarr."""
+    from gentraffic.generate.run import File
+    from gentraffic.generate.store import Store
 
-    out: Path
-    request: Request
-    context: xr.Dataset
-    fomo: bool
-    given: Observations | None
-    cells: int
-    steps: int
-
-    @property
-    def services(self) -> int:
-        """Traffic variables of the output: before and after a change are two."""
-        return 1 if self.request.change is None else 2
-
-    @property
-    def numbers(self) -> int:
-        """Values of the output."""
-        return self.cells * self.steps * self.request.members * self.services
-
-    @property
-    def told(self) -> dict[str, Any]:
-        return {
-            "output": str(self.out),
-            "place": self.context.attrs.get("place", ""),
-            "cells": self.cells,
-            "steps": self.steps,
-            "members": self.request.members,
-            "timezone": self.context.attrs["timezone"],
-        }
+    store = Store(out, options["chunk_cells"], options["workers"], options["scheduler"])
+    if out.suffix.lower() == ".zarr":
+        return store
+    if store.asked:
+        raise WrongUse(f"{store.asked[0]} goes with -o NAME.zarr, not with {out}")
+    return File(out)
 
 
-@dataclass(frozen=True)
-class _Drawn:
-    """Traffic that is written. loaded, sampled: clock readings after loading and after drawing. told: in the report."""
-
-    traffic: xr.Dataset
-    mean: float
-    loaded: float
-    sampled: float
-    told: dict[str, Any] = field(default_factory=dict)
-
-
-def _engine(options: dict[str, Any]) -> list[str]:
-    """The options of the streaming engine that were given, as they are typed."""
-    names = ("workers", "scheduler", "chunk_cells")
-    return [f"--{name.replace('_', '-')}" for name in names if options[name] is not None]
-
-
-def _streams(out: Path, options: dict[str, Any]) -> bool:
-    """Whether the traffic is written as it is drawn. Raises WrongUse for engine options that cannot be followed."""
-    asked, zarr = _engine(options), out.suffix.lower() == ".zarr"
-    if asked and options["history"] is not None:
-        raise WrongUse(f"{asked[0]} does not go with --history: draw without it")
-    if asked and not zarr:
-        raise WrongUse(f"{asked[0]} goes with -o NAME.zarr, not with {out}")
-    return zarr and options["history"] is None and (bool(asked) or options["change"] is None)
-
-
-def _check_files(out: Path, options: dict[str, Any]) -> None:
-    """Raise, before any work, where an output cannot be written."""
+def _check_pictures(options: dict[str, Any]) -> None:
+    """Raise, before any work, where a picture cannot be written."""
     from gentraffic.io import atomic
-    from gentraffic.io.files import check_writable
 
-    check_writable(out, members=options["members"], services=1 if options["change"] is None else 2)
     for extra, suffix in ((options["map_file"], ".html"), (options["plot_file"], ".png")):
         if extra is not None:
             atomic.check_writable(extra, (suffix,))
 
 
-def _task(out: Path, options: dict[str, Any], request: Request, *, quiet: bool) -> _Task:
-    """The place and the period that the options mean. Raises as what it calls does, and WrongUse."""
-    from gentraffic.generators.folder import read_folder
-    from gentraffic.generators.fomo.folder import is_fomo
-    from gentraffic.generators.fomo.observations import context_of, period_of, read_observations
-    from gentraffic.io.files import check_writable
-
-    fomo = is_fomo(read_folder(options["model"])[1])
-    if not fomo and (options["known"] is not None or options["users"] is not None):
-        name = options["model"]
-        raise WrongUse(f"--known and --users need a FoMo, and {name} is none: give --model fomo-base")
-    given = read_observations(options) if fomo else None
-    if given is None or any(options[place] is not None for place in (*PLACES, "osm")):
-        context = find_context(options, quiet=quiet, command=command_line(), held=fomo or not _streams(out, options))
-    else:
-        context = context_of(given)
-    utc, _ = period_of(given, request.calendar(context).utc, request.days, request.freq, typed())
-    chosen = request.rows(context)
-    cells = context.sizes["cell"] if chosen is None else len(chosen)
-    task = _Task(out, request, context, fomo, given, cells, len(utc))
-    check_writable(out, kind=str(context.attrs.get("kind")), members=request.members, services=task.services)
-    return task
-
-
-def _stream(task: _Task, options: dict[str, Any], quiet: bool) -> _Drawn:
-    """Draw into a .zarr, chunk after chunk."""
-    from gentraffic.generate.store import draw_store
-    from gentraffic.io.files import open_traffic
-
-    engine = {name: options[name] for name in ("workers", "scheduler", "chunk_cells")}
-    with progress("drawing", quiet=quiet) as tell:
-        try:
-            done = draw_store(
-                options["model"], task.context, task.request, task.out, command=command_line(), tell=tell, **engine
-            )
-        except ValueError as error:
-            raise WrongUse(str(error)) from error
-    told = {"tasks": done.tasks, "tasks_kept": done.kept}
-    return _Drawn(open_traffic(task.out), done.mean, done.began, done.drawn, told)
-
-
-def _draw(task: _Task, options: dict[str, Any], quiet: bool) -> _Drawn:
-    """Draw everything, then write it."""
-    import numpy as np
-
-    from gentraffic.generate.fill import fill_place
-    from gentraffic.generate.request import draw_place
-    from gentraffic.generate.run import check_fits
-    from gentraffic.generators.fomo.folder import FoMoBundle, load_any
-    from gentraffic.generators.naive import load_model
-    from gentraffic.io.files import write_traffic
-
-    check_fits(task.numbers, task.out)
-    name, command = str(options["model"]), command_line()
-    bundle = load_any(name) if task.fomo else load_model(name)
-    loaded = time.perf_counter()
-    with progress("drawing", quiet=quiet) as tell:
-        if task.given is not None and isinstance(bundle, FoMoBundle):
-            traffic = fill_place(
-                bundle, task.context, task.request, task.given, typed(), name=name, command=command, tell=tell
-            )
-        else:
-            traffic = draw_place(bundle, task.context, task.request, name=name, command=command, tell=tell)
-    sampled = time.perf_counter()
-    write_traffic(traffic, task.out)
-    mean = float(np.mean(traffic[_last(traffic)].values, dtype=np.float64))
-    return _Drawn(traffic, mean, loaded, sampled)
-
-
-def _draw_pictures(traffic: xr.Dataset, options: dict[str, Any]) -> None:
-    """The map, or the page of a change, and the plot, where they were asked for."""
+def _draw_pictures(traffic: xr.Dataset, options: dict[str, Any], model: str) -> dict[str, str]:
+    """The map, or the page of a change, and the plot, where they were asked for: their files."""
     if options["map_file"] is not None and options["change"] is not None:
         from gentraffic.reports.traffic import write_report
 
-        write_report(traffic, options["map_file"], model=options["model"])
+        write_report(traffic, options["map_file"], model=model)
     elif options["map_file"] is not None:
         from gentraffic.reports.webmap import write_map
 
@@ -299,16 +197,9 @@ def _draw_pictures(traffic: xr.Dataset, options: dict[str, Any]) -> None:
         from gentraffic.reports.plot import write_plot
 
         write_plot(traffic, options["plot_file"], service=_last(traffic))
+    return {name: str(options[f"{name}_file"]) for name in ("map", "plot") if options[f"{name}_file"] is not None}
 
 
 def _last(traffic: xr.Dataset) -> str:
     """The traffic variable that counts: that of after a change, where there are two."""
     return str(list(traffic.data_vars)[-1])
-
-
-def typed() -> set[str]:
-    """Names of the options of the running command that were typed rather than left at their default."""
-    from click.core import ParameterSource
-
-    now = click.get_current_context()
-    return {name for name in now.params if now.get_parameter_source(name) == ParameterSource.COMMANDLINE}

@@ -90,6 +90,32 @@ def make_calendar(start: str, days: int, freq: str, timezone: str) -> Calendar:
     )
 
 
+def calendar_of(utc: NDArray[np.datetime64], timezone: str) -> Calendar:
+    """The calendar of steps that are given: (steps,) UTC, evenly spaced, a whole part of an hour apart, in any zone.
+
+    Raises WrongUse for another spacing than those of FREQUENCIES.
+    """
+    import pandas as pd
+
+    minutes = float((utc[1] - utc[0]) / np.timedelta64(1, "m")) if len(utc) > 1 else 60.0
+    if minutes not in [60 // k for k in FREQUENCIES.values()]:
+        raise WrongUse(f"steps of {minutes:g} min: give measured traffic every {', '.join(FREQUENCIES)}")
+    per_hour = int(60 // minutes)
+    naive = pd.DatetimeIndex(utc).tz_localize("UTC").tz_convert(timezone).tz_localize(None)
+    first = naive[0].normalize()
+    day = (naive.normalize() - first).days.to_numpy().astype(np.int64)
+    slot = (naive.hour * per_hour + naive.minute * per_hour // 60).to_numpy()
+    return Calendar(
+        utc=np.asarray(utc).astype("datetime64[ns]"),
+        day=day,
+        slot=slot.astype(np.int64),
+        again=np.asarray(naive.duplicated(keep="first")),
+        weekday=int(first.weekday()),
+        days=int(day.max()) + 1,
+        per_hour=per_hour,
+    )
+
+
 def _midnight(day: pd.Timestamp, timezone: str) -> pd.Timestamp:
     """The first moment of a local day in UTC (some zones change their clocks at midnight and have no 00:00)."""
     return day.tz_localize(timezone, nonexistent="shift_forward", ambiguous=True).tz_convert("UTC")

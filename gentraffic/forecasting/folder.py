@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from forecasters import FORECASTERS, CellScaler
 from gentraffic.errors import BadInput, BadModel
 from gentraffic.forecasting.fit import Fitted
-from gentraffic.generators.folder import pretrained, read_folder, write_json, writing_folder
+from gentraffic.generators.model_folder import read_folder, write_json, writing_folder
 
 
 def save_fitted(
@@ -46,16 +46,16 @@ def load_fitted(folder: str | Path, device: str = "cpu") -> tuple[Fitted, str]:
     """
     if not (Path(folder) / "provenance.json").is_file():
         raise BadModel(f"no forecaster in {folder}: give a folder of `gentraffic forecast fit`")
-    path, provenance, sha256 = read_folder(Path(folder))
-    name = provenance.get("forecaster")
+    read = read_folder(Path(folder))
+    name = read.provenance.get("forecaster")
     if name not in FORECASTERS:
-        kind = name or provenance.get("sampler", "stouter")
-        raise BadModel(f"{path} holds the model {kind!r}, not a forecaster: give a folder of `gentraffic forecast fit`")
-    try:
-        model = pretrained(FORECASTERS[str(name)].network, path / "forecaster").to(device)
-        return Fitted(str(name), model, provenance), sha256
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise BadModel(f"{path}: not a forecaster of this version ({error})") from error
+        kind = name or read.provenance.get("sampler", "stouter")
+        raise BadModel(
+            f"{read.path} holds the model {kind!r}, not a forecaster: give a folder of `gentraffic forecast fit`"
+        )
+    with read.understanding():
+        model = read.network(FORECASTERS[str(name)].network, "forecaster").to(device)
+    return Fitted(str(name), model, dict(read.provenance)), read.sha256
 
 
 def stored_scaler(folder: Path, cell_id: NDArray[Any]) -> CellScaler:

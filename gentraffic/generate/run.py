@@ -1,135 +1,290 @@
-"""A Zarr store of traffic from an order: in this process, on local workers, or on a cluster. Same bits each time."""
+"""`run(request, generator, context, sink)`: the one way from a request to traffic, for every generator and every sink.
+
+A sink is where the traffic goes: `Memory`, `File`, or `Store` (`gentraffic.generate.store`), a Zarr store that is
+written as it is drawn, here or on other processes. All give the same bits.
+"""
 
 from __future__ import annotations
 
-import math
-import secrets
-import shutil
+import platform
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gentraffic import __version__
+from gentraffic.dataset.calendar import Calendar
+from gentraffic.dataset.schema import traffic_dataset
 from gentraffic.errors import BadInput, WrongUse
-from gentraffic.generate.job import StoreSpec, part_of, read_spec
-from gentraffic.generate.streaming import begin, fill, finish, finished, mean_of, missing
+from gentraffic.generate.request import Request
+from gentraffic.generate.totals import Total, districts, fit_totals
+from gentraffic.generators.base import Block, Draw, Generator, ModelInfo, Tell
+from gentraffic.generators.observed import Observations
+from gentraffic.generators.settings import Settings
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from gentraffic.generate.totals import Factors
-    from gentraffic.generators.folder import Bundle
-
 GIB = 2**30
-WORKER_BYTES = 500 * 2**20  # a worker with torch and the network loaded, apart from its chunk
-CELL_BYTES = 200  # what the command comes to hold of a cell beside its context; measured, 1 to 4 million cells
-
-
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM in work that can be resumed; the message says so."""
 
 
 @dataclass(frozen=True)
-class Produced:
-    """mean: of all values. kept: tasks of an earlier run that were not drawn again, of `tasks`. began, drawn: of
-    drawing, as time.perf_counter() tells them; a store that was there already has both alike."""
+class Job:
+    """A request, a generator and a place, checked against each other: all that a sink needs.
 
+    rows: of the context that are drawn, None for all; place: those of its cells. sets: (totals, cells) which cells each
+    total speaks of.
+    """
+
+    request: Request
+    generator: Generator
+    context: xr.Dataset
+    place: xr.Dataset
+    rows: list[int] | None
+    calendar: Calendar
+    settings: Settings
+    observed: Observations | None
+    totals: tuple[Total, ...]
+    sets: NDArray[np.bool_] | None
+    service: str
+    attrs: Mapping[str, Any]
+
+    @property
+    def timezone(self) -> str:
+        """The IANA zone of the place."""
+        return str(self.context.attrs["timezone"])
+
+    @property
+    def cells(self) -> int:
+        """How many cells are drawn."""
+        return self.place.sizes["cell"]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(members, cells, steps) of one service."""
+        return self.settings.members, self.cells, len(self.calendar.utc)
+
+    def draw(self, context: xr.Dataset | None = None, scratch: Path | None = None) -> Draw:
+        """The draw of the place, or of a changed context of the same cells."""
+        try:
+            return self.generator.prepare(
+                self.context if context is None else context, self.calendar, self.settings, cells=self.rows,
+                observed=self.observed, scratch=scratch,
+            )  # fmt: skip
+        except ValueError as error:
+            raise WrongUse(str(error)) from error
+
+    def dataset(self, values: NDArray[np.float32], service: str, units: str) -> xr.Dataset:
+        """Traffic (members, cells, steps) as a checked Dataset with its provenance."""
+        return traffic_dataset(
+            values if self.settings.members > 1 else values[0],
+            cells=self.place,
+            time=self.calendar.utc,
+            service=service,
+            units=units,
+            timezone=self.timezone,
+            attrs=dict(self.attrs),
+        )
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """traffic: the Dataset, or its file opened. mean: of all values of the last service. seconds: of loading place and
+    levels, of drawing. tasks, kept: of a resumable store, all and those of an earlier run."""
+
+    traffic: xr.Dataset
     mean: float
-    kept: int
-    tasks: int
-    began: float
-    drawn: float
+    prepared_s: float
+    drawn_s: float
+    tasks: int = 0
+    kept: int = 0
 
 
-def produce(
-    order: StoreSpec, out: Path, *, template: Callable[[], xr.Dataset], bundle: Callable[[], Bundle],
-    context: xr.Dataset,
-    rows: list[int] | None, fit: Callable[[NDArray[np.float32]], Factors], on_task: Callable[[int, int], None],
-    workers: int | None = None, scheduler: str | None = None,
-) -> Produced:  # fmt: skip
-    """Draw the order into the store `out`, which appears whole or not at all.
+class Sink(Protocol):
+    """Where traffic goes."""
 
-    With workers or a scheduler the work is kept when it is interrupted, and the same command resumes it. Raises
-    WrongUse where another command's work is in the way, BadInput for too little disk or memory before the work starts,
-    and as `gentraffic.generate.streaming.begin`."""
-    from gentraffic.generate import workers as engine
+    def check(self, info: ModelInfo, request: Request, kind: str | None = None) -> None:
+        """Raise WrongUse for what cannot go there, before any work. kind: of the cells, where it is known."""
 
-    check_memory(order, workers or 1)
-    if workers is None and scheduler is None:
-        folder = part_of(out).with_suffix(f".{secrets.token_hex(4)}.part")
-        check_disk(order, folder.parent, 0)
-        try:
-            order = begin(folder, order, template, bundle, context, rows)
-            began = time.perf_counter()
-            fill(folder, order, *engine.local(folder), fit, on_task)
-            mean = mean_of(folder, order)
-            finish(folder, order, out)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-        return Produced(mean, 0, len(order.tasks()), began, time.perf_counter())
-    folder, now = part_of(out), time.perf_counter()
-    if finished(out, order):
-        shutil.rmtree(folder, ignore_errors=True)
-        return Produced(_mean_in(out, order), len(order.tasks()), len(order.tasks()), now, now)
-    if not folder.exists():
-        check_disk(order, folder.parent, 0)
-    folder.mkdir(exist_ok=True)
-    with _alone(folder, out):
-        tasks = len(order.tasks())
-        kept = 0 if read_spec(folder) is None else tasks - len(missing(folder, order, "done"))
-        check_disk(order, folder.parent, kept)
-        try:
-            order = begin(folder, order, template, bundle, context, rows)
-            began = time.perf_counter()
-            with engine.workers(workers, scheduler, folder) as client:
-                fill(folder, order, *engine.remote(client, folder), fit, on_task)
-        except KeyboardInterrupt:
-            done = len(list((folder / "done").glob("*.json")))
-            raise Interrupted(
-                f"interrupted; {done} of {tasks} tasks are kept: run the same command again to resume"
-            ) from None
-        except Exception:
-            if not any((folder / "done").glob("*.json")):  # nothing to resume from, as where the scheduler is not there
-                shutil.rmtree(folder, ignore_errors=True)
-            raise
-        mean = mean_of(folder, order)
-        finish(folder, order, out)
-    return Produced(mean, kept, tasks, began, time.perf_counter())
+    def write(self, job: Job, tell: Tell) -> Drawn:
+        """Draw, and put it there. tell(done, of): progress."""
 
 
-def check_disk(order: StoreSpec, folder: Path, kept: int) -> None:
-    """Raise BadInput where the disk of `folder` has not what the tasks that are not kept may need."""
-    tasks = len(order.tasks())
-    passes = 2 if order.totals else 1  # what is drawn waits on the disk until the total is known
-    need = math.ceil(order.values * 4 * passes * (tasks - kept) / tasks)
-    free = shutil.disk_usage(folder).free
-    if need > free:
-        raise BadInput(
-            f"{folder}: {need / GIB:.2f} GiB are needed and {free / GIB:.2f} GiB are free: free some, give another -o, "
-            "or draw fewer cells, days or members"
-        )
+@dataclass(frozen=True)
+class Memory:
+    """Traffic as a Dataset in memory."""
+
+    def check(self, info: ModelInfo, request: Request, kind: str | None = None) -> None:
+        """Nothing to check."""
+
+    def write(self, job: Job, tell: Tell) -> Drawn:
+        """Draw everything. Raises as `run`."""
+        began = time.perf_counter()
+        traffic, prepared = draw_all(job, tell)
+        last = traffic[str(list(traffic.data_vars)[-1])].values
+        mean = float(np.mean(last, dtype=np.float64))
+        return Drawn(traffic, mean, prepared - began, time.perf_counter() - prepared)
 
 
-def check_memory(order: StoreSpec, workers: int) -> None:
-    """Raise BadInput where the cells do not fit the memory, or their chunks that of so many workers."""
-    free, place = free_memory(), order.cells * CELL_BYTES
-    if place + WORKER_BYTES > free:
-        whole = (place + WORKER_BYTES) / GIB
-        raise BadInput(
-            f"{order.cells} cells need {whole:.2f} GiB of memory, {free / GIB:.2f} GiB are free: "
-            "give a smaller area or a larger --cell-size"
-        )
-    need = place + workers * (3 * order.chunk * order.steps * 4 + WORKER_BYTES)
-    if need > free:
-        raise BadInput(
-            f"chunks of {order.chunk} cells x {order.steps} steps need {need / GIB:.2f} GiB of memory for {workers} "
-            f"workers, {free / GIB:.2f} GiB are free: give fewer --chunk-cells, --workers or --days"
-        )
+@dataclass(frozen=True)
+class File:
+    """Traffic in a file of any format that `gentraffic.io.files.write_traffic` knows, drawn first."""
+
+    path: Path
+
+    def streams(self, info: ModelInfo, request: Request) -> bool:
+        """Whether traffic is written as it is drawn."""
+        return False
+
+    def check(self, info: ModelInfo, request: Request, kind: str | None = None) -> None:
+        """Raise WrongUse or BadInput where it cannot be written."""
+        from gentraffic.io.files import check_writable
+
+        check_writable(self.path, kind=kind or "", members=request.members, services=1 if request.change is None else 2)
+
+    def write(self, job: Job, tell: Tell) -> Drawn:
+        """Draw everything, then write the file whole or not at all. Raises as `run`, BadInput for memory and disk."""
+        from gentraffic.io.files import write_traffic
+
+        check_fits(int(np.prod(job.shape)) * (1 if job.request.change is None else 2), self.path)
+        drawn = Memory().write(job, tell)
+        write_traffic(drawn.traffic, self.path)
+        return drawn
+
+
+def run(
+    request: Request, generator: Generator, context: xr.Dataset, sink: Sink | None = None, *,
+    observed: Observations | None = None, command: str = "", tell: Tell | None = None,
+) -> Drawn:  # fmt: skip
+    """Draw what is requested of a place with a generator, into a sink (Memory).
+
+    With `request.change` the traffic has two services, NAME_before and NAME_after, drawn with the same noise: their
+    difference is the effect of the change. Totals then hold before, and the same factors apply after.
+    observed: what `request.observed()` gave, where that is read already. command: for the attributes.
+    Raises WrongUse (Unsupported for what the generator cannot do), NoData, BadInput, BadModel.
+    """
+    sink = Memory() if sink is None else sink
+    sink.check(generator.info, request, str(context.attrs.get("kind", "")))
+    return sink.write(prepare(request, generator, context, observed, command), tell or (lambda done, of: None))
+
+
+def prepare(
+    request: Request, generator: Generator, context: xr.Dataset, observed: Observations | None = None, command: str = ""
+) -> Job:
+    """Check a request against a generator and a place. Raises as `run`."""
+    info = generator.info
+    request.check(info)
+    if observed is None:
+        observed = request.observed()
+    totals, rows = request.totals(), request.rows(context)
+    calendar = request.calendar(info, observed, str(context.attrs["timezone"]))
+    if rows is not None:
+        context = context.compute()  # picking cells from a file is slow
+    place = context if rows is None else context.isel(cell=rows)
+    settings = request.settings(info)
+    attrs = provenance(info, context, settings, command, observed)
+    if totals:
+        attrs["totals"] = "; ".join(total.text for total in totals)
+    return Job(
+        request=request,
+        generator=generator,
+        context=context,
+        place=place,
+        rows=rows,
+        calendar=calendar,
+        settings=settings,
+        observed=observed,
+        totals=totals,
+        sets=districts(totals, place) if totals else None,
+        service=request.named(observed),
+        attrs=attrs,
+    )
+
+
+def draw_all(job: Job, tell: Tell) -> tuple[xr.Dataset, float]:
+    """The traffic of a job in memory, and the clock when its preparation was done."""
+    change, service = job.request.change, job.service
+    parts = 1 if change is None else 2
+    draw = job.draw()
+    prepared = time.perf_counter()
+    drawn = {service: values_of(draw, job, lambda done, of: tell(done, parts * of))}
+    if change is not None:
+        from gentraffic.places.scenario import DARK, about, apply_changes
+
+        changed = apply_changes(job.context, change)
+        after = values_of(job.draw(changed.context), job, lambda done, of: tell(done + of, parts * of))
+        dark = changed.context[DARK].values
+        after[:, dark if job.rows is None else dark[job.rows]] = 0.0
+        drawn = {f"{service}_before": drawn[service], f"{service}_after": after}
+        layers = job.generator.info.graph_layers
+        job = replace(job, attrs={**job.attrs, **about(changed, change, layers)})
+    units = draw.units
+    if job.sets is not None:
+        factors = fit_totals(next(iter(drawn.values())), job.totals, job.sets, job.calendar, job.timezone)
+        drawn = {name: factors.apply(values) for name, values in drawn.items()}
+        units = job.totals[0].unit
+    services = [job.dataset(values, name, units) for name, values in drawn.items()]
+    out = services[0]
+    for more in services[1:]:
+        out = out.assign({str(name): variable for name, variable in more.data_vars.items()})
+    return out, prepared
+
+
+def values_of(draw: Draw, job: Job, tell: Tell) -> NDArray[np.float32]:
+    """All values of a draw: (members, cells, steps)."""
+    members, cells, _ = job.shape
+    out = np.empty(job.shape, dtype=np.float32)
+    spans = [Block(m, at, min(at + draw.block, cells)) for m in range(members) for at in range(0, cells, draw.block)]
+    try:
+        for span, values in draw.blocks(spans, tell=tell):
+            out[span.member, span.first : span.end] = values
+    except ValueError as error:
+        raise WrongUse(str(error)) from error
+    return out
+
+
+def provenance(
+    info: ModelInfo, context: xr.Dataset, settings: Settings, command: str, observed: Observations | None = None
+) -> dict[str, str | int | float]:
+    """The attributes that say where drawn traffic comes from."""
+    import torch
+
+    from gentraffic.generators.cards import credits_of
+
+    carried = ("osm_source", "osm_snapshot", "osm_sha256", "warnings", "positions")
+    credit = credits_of((str(context.attrs.get("attribution", "")), str(info.provenance.get("attribution", ""))))
+    source = "drawn by a generative model; not measured"
+    if observed is not None and observed.main is not None and info.continues_history:
+        theirs = str(observed.main.attrs.get("attribution", ""))
+        credit = "; ".join(part for part in (theirs, credit) if part)
+        source = "drawn by a generative model, given measured traffic; measured values are kept as they are"
+    return {
+        "title": f"Synthetic cellular traffic, {context.attrs.get('place', '')}",
+        "source": source,
+        "model": info.name,
+        "model_sha256": info.sha256,
+        "seed": int(settings.seed),
+        **({"solver": settings.solver} if settings.solver else {}),
+        "steps": settings.steps,
+        "guidance": float(settings.guidance),
+        "command": command,
+        "gentraffic_version": __version__,
+        "versions": f"python {platform.python_version()}, torch {torch.__version__}, numpy {np.__version__}",
+        "attribution": credit,
+        "license": "ODbL-1.0",
+        **privacy_attrs(info.provenance.get("privacy")),
+        **{name: str(context.attrs[name]) for name in carried if context.attrs.get(name)},
+    }
+
+
+def privacy_attrs(spent: Mapping[str, Any] | None) -> dict[str, str | float]:
+    """What a private model's budget says of traffic that is drawn from it: epsilon, delta, unit, adjacency."""
+    names = ("epsilon", "delta", "unit", "adjacency")
+    return {} if spent is None else {f"privacy_{name}": spent[name] for name in names if name in spent}
 
 
 def check_fits(values: int, out: Path) -> None:
@@ -147,29 +302,3 @@ def free_memory() -> int:
     import psutil  # type: ignore[import-untyped]
 
     return int(psutil.virtual_memory().available)
-
-
-def _mean_in(out: Path, order: StoreSpec) -> float:
-    """The mean of a finished store, chunk by chunk."""
-    import zarr
-
-    array = zarr.open_array(str(out / order.service), mode="r")
-    sums = []
-    for task in order.tasks():
-        for member, first, end in task:
-            values = array[member, first:end] if order.recipe.members > 1 else array[first:end]
-            sums.append(float(np.asarray(values).sum(dtype=np.float64)))
-    return math.fsum(sums) / order.values
-
-
-@contextmanager
-def _alone(folder: Path, out: Path) -> Iterator[None]:
-    """Raise WrongUse while another command writes the same output. The lock goes with the process that holds it."""
-    import fcntl
-
-    with (folder / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise WrongUse(f"{out} is being written by another command: wait for it, or give another -o") from error
-        yield

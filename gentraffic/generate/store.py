@@ -1,116 +1,260 @@
-"""A request -> a Zarr store that is written as it is drawn: what `gentraffic sample -o NAME.zarr` does."""
+"""A job -> a Zarr store that is written as it is drawn: here, on local processes, or on a cluster. Same bits always."""
 
 from __future__ import annotations
 
 import hashlib
-from functools import cache
+import math
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gentraffic.dataset.schema import traffic_dataset
-from gentraffic.errors import WrongUse
-from gentraffic.generate.job import StoreSpec, context_sha256, libraries
-from gentraffic.generate.request import Request, Tell, provenance
-from gentraffic.generate.run import Produced, produce
-from gentraffic.generate.totals import Factors, districts, fit_totals
-from gentraffic.generators.folder import Bundle, load_bundle, read_folder
-from gentraffic.io.files import cells_per_chunk
+from gentraffic.errors import BadInput, WrongUse
+from gentraffic.generate.request import Request
+from gentraffic.generate.run import GIB, Drawn, File, Job, free_memory
+from gentraffic.generate.spec import StoreSpec, context_sha256, libraries, part_of, read_spec
+from gentraffic.generate.streaming import begin, fill, finish, finished, mean_of, missing
+from gentraffic.generate.totals import Factors, fit_totals
+from gentraffic.generators.base import ModelInfo, Tell
+from gentraffic.io.files import cells_per_chunk, open_traffic
 
 if TYPE_CHECKING:
     import xarray as xr
-    from numpy.typing import NDArray
+
+    from gentraffic.generators.observed import Observations
+
+WORKER_BYTES = 500 * 2**20  # a worker with torch and the network loaded, apart from its chunk
+CELL_BYTES = 200  # what the command comes to hold of a cell beside its context; measured, 1 to 4 million cells
 
 
-def draw_store(
-    model: str | Path,
-    context: xr.Dataset,
-    request: Request,
-    out: Path,
-    *,
-    command: str = "",
-    tell: Tell | None = None,
-    workers: int | None = None,
-    scheduler: str | None = None,
-    chunk_cells: int | None = None,
-) -> Produced:
-    """Draw the traffic of a place into the store `out`: the same values as `gentraffic.generate.request.draw_place`.
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM in work that can be resumed; the message says so."""
 
-    chunk_cells: cells per chunk of the store, and so per block that is held in memory. workers, scheduler: see
-    `gentraffic.generate.run.produce`, which says what is raised; besides, as `draw_place`."""
-    if request.change is not None:
-        raise WrongUse("--change draws before and after at once: leave --workers, --scheduler and --chunk-cells out")
-    if chunk_cells is not None and chunk_cells < 1:
-        raise WrongUse(f"--chunk-cells {chunk_cells}: give 1 or more")
-    if workers is not None and workers < 1:
-        raise WrongUse(f"--workers {workers}: give 1 or more")
-    if workers is not None and scheduler is not None:
-        raise WrongUse("--workers starts workers here, --scheduler joins those of a cluster: give one")
-    folder, told, sha256 = read_folder(model)
-    totals, service, rows = request.totals(), request.named(), request.rows(context)
-    calendar, recipe = request.calendar(context), request.recipe(told)
-    if rows is not None:
-        context = context.compute()  # picking cells from a file is slow
-    place = context if rows is None else context.isel(cell=rows)
-    sets = districts(totals, place) if totals else None
-    timezone = str(context.attrs["timezone"])
-    cells, steps = place.sizes["cell"], len(calendar.utc)
-    order = StoreSpec(
-        model=str(model) if str(model) == folder.name else str(folder.resolve()),
-        model_sha256=sha256,
-        recipe=recipe,
-        start=request.start,
-        days=request.days,
-        freq=request.freq,
-        timezone=timezone,
-        service=service,
-        totals=tuple(f"{total.text} {_district_sha256(total.district)}".strip() for total in totals),
-        units=totals[0].unit if totals else "1",
+
+@dataclass(frozen=True)
+class Store:
+    """A .zarr that is written chunk by chunk, in memory that does not grow with the region.
+
+    chunk_cells: cells per chunk of the store, and so per block that is held in memory; by default 4 MiB of values.
+    workers: that many processes; scheduler: the Dask workers of an address. With either, the work is kept when it is
+    interrupted, and the same request resumes it. A generator that draws no blocks apart from each other is drawn in
+    memory first, unless one of the three is asked for.
+    """
+
+    path: Path
+    chunk_cells: int | None = None
+    workers: int | None = None
+    scheduler: str | None = None
+
+    @property
+    def asked(self) -> list[str]:
+        """The options of the streaming engine that were given."""
+        given = {"workers": self.workers, "scheduler": self.scheduler, "chunk-cells": self.chunk_cells}
+        return [f"--{name}" for name, value in given.items() if value is not None]
+
+    def streams(self, info: ModelInfo, request: Request) -> bool:
+        """Whether traffic is written as it is drawn."""
+        return "workers" in info.supports and bool(info.location) and request.change is None
+
+    def check(self, info: ModelInfo, request: Request, kind: str | None = None) -> None:
+        """Raise WrongUse for options that do not go together, Unsupported where the generator cannot stream."""
+        for option, given in (("chunk-cells", self.chunk_cells), ("workers", self.workers)):
+            if given is not None and given < 1:
+                raise WrongUse(f"--{option} {given}: give 1 or more")
+        if self.workers is not None and self.scheduler is not None:
+            raise WrongUse("--workers starts workers here, --scheduler joins those of a cluster: give one")
+        if self.asked and request.change is not None:
+            raise WrongUse(f"--change draws before and after at once: leave {' and '.join(self.asked)} out")
+        if self.asked and "workers" not in info.supports:
+            info.check("workers")
+        if self.asked and not info.location:
+            raise WrongUse(f"{self.asked[0]}: the model must lie in a folder that workers can read: save it first")
+        File(self.path).check(info, request, kind)
+
+    def write(self, job: Job, tell: Tell) -> Drawn:
+        """Draw into the store, which appears whole or not at all.
+
+        Raises WrongUse where another command's work is in the way, BadInput for too little disk or memory before the
+        work starts, and as `gentraffic.generate.streaming.begin`.
+        """
+        if not self.streams(job.generator.info, job.request):
+            return File(self.path).write(job, tell)
+        spec = spec_of(job, self.chunk_cells)
+        check_memory(spec, self.workers or 1)
+        try:
+            return self._write(job, spec, tell)
+        except ValueError as error:
+            raise WrongUse(str(error)) from error
+
+    def _write(self, job: Job, spec: StoreSpec, tell: Tell) -> Drawn:
+        from gentraffic.generate import workers as engine
+
+        out, entered = self.path, time.perf_counter()
+        template, fit = partial(template_of, job, spec), partial(factors_of, job)
+        if self.workers is None and self.scheduler is None:
+            folder = part_of(out).with_suffix(f".{secrets.token_hex(4)}.part")
+            check_disk(spec, folder.parent, 0)
+            try:
+                begin(folder, spec, template, job.draw)
+                began = time.perf_counter()
+                fill(folder, spec, *engine.local(folder), fit, tell)
+                mean = mean_of(folder, spec)
+                finish(folder, spec, out)
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+            return _drawn(out, mean, entered, began, len(spec.tasks()), 0)
+        folder, tasks = part_of(out), len(spec.tasks())
+        if finished(out, spec):
+            shutil.rmtree(folder, ignore_errors=True)
+            return _drawn(out, _mean_in(out, spec), entered, time.perf_counter(), tasks, tasks)
+        if not folder.exists():
+            check_disk(spec, folder.parent, 0)
+        folder.mkdir(exist_ok=True)
+        with _alone(folder, out):
+            kept = 0 if read_spec(folder) is None else tasks - len(missing(folder, spec, "done"))
+            check_disk(spec, folder.parent, kept)
+            try:
+                begin(folder, spec, template, job.draw)
+                began = time.perf_counter()
+                with engine.workers(self.workers, self.scheduler, folder) as client:
+                    fill(folder, spec, *engine.remote(client, folder), fit, tell)
+            except KeyboardInterrupt:
+                done = len(list((folder / "done").glob("*.json")))
+                raise Interrupted(
+                    f"interrupted; {done} of {tasks} tasks are kept: run the same command again to resume"
+                ) from None
+            except Exception:
+                if not any((folder / "done").glob("*.json")):  # nothing to resume from
+                    shutil.rmtree(folder, ignore_errors=True)
+                raise
+            mean = mean_of(folder, spec)
+            finish(folder, spec, out)
+        return _drawn(out, mean, entered, began, tasks, kept)
+
+
+def spec_of(job: Job, chunk_cells: int | None) -> StoreSpec:
+    """All that fixes the bits of a store, in plain values."""
+    _, cells, steps = job.shape
+    info = job.generator.info
+    return StoreSpec(
+        model=info.location,
+        model_sha256=info.sha256,
+        settings=job.settings,
+        utc=hashlib.sha256(job.calendar.utc.tobytes()).hexdigest(),
+        timezone=job.timezone,
+        service=job.service,
+        totals=tuple(f"{total.text} {_district_sha256(total.district)}".strip() for total in job.totals),
+        units="",
         cells=cells,
         steps=steps,
         chunk=min(chunk_cells or cells_per_chunk(steps), cells),
-        context=context_sha256(context, rows),
+        context=context_sha256(job.context, job.rows),
+        observed=_observed_sha256(job.observed),
         libraries=libraries(),
     )
 
-    @cache
-    def bundle() -> Bundle:
-        return load_bundle(model)
 
-    def template() -> xr.Dataset:
-        attrs = provenance(bundle(), context, request, recipe, name=str(model), command=command)
-        if totals:
-            attrs["totals"] = "; ".join(total.text for total in totals)
-        shape = (cells, steps) if recipe.members == 1 else (recipe.members, cells, steps)
-        return traffic_dataset(
-            np.broadcast_to(np.float32(0), shape),
-            cells=place,
-            time=calendar.utc,
-            service=service,
-            units=order.units,
-            timezone=timezone,
-            attrs=attrs,
+def template_of(job: Job, spec: StoreSpec, units: str) -> xr.Dataset:
+    """The Dataset of the store, all zeros that take no memory."""
+    shape = job.shape if job.settings.members > 1 else job.shape[1:]
+    return traffic_dataset(
+        np.broadcast_to(np.float32(0), shape),
+        cells=job.place,
+        time=job.calendar.utc,
+        service=spec.service,
+        units=job.totals[0].unit if job.totals else units,
+        timezone=job.timezone,
+        attrs=dict(job.attrs),
+    )
+
+
+def factors_of(job: Job, drawn: NDArray[np.float32]) -> Factors:
+    """What all that is drawn (members, cells, steps) is multiplied by, for the totals of a job."""
+    assert job.sets is not None  # asked for totals only
+    return fit_totals(drawn, job.totals, job.sets, job.calendar, job.timezone)
+
+
+def _drawn(out: Path, mean: float, entered: float, began: float, tasks: int, kept: int) -> Drawn:
+    return Drawn(open_traffic(out), mean, began - entered, time.perf_counter() - began, tasks, kept)
+
+
+def check_disk(spec: StoreSpec, folder: Path, kept: int) -> None:
+    """Raise BadInput where the disk of `folder` has not what the tasks that are not kept may need."""
+    tasks = len(spec.tasks())
+    passes = 2 if spec.totals else 1  # what is drawn waits on the disk until the total is known
+    need = math.ceil(spec.values * 4 * passes * (tasks - kept) / tasks)
+    free = shutil.disk_usage(folder).free
+    if need > free:
+        raise BadInput(
+            f"{folder}: {need / GIB:.2f} GiB are needed and {free / GIB:.2f} GiB are free: free some, give another -o, "
+            "or draw fewer cells, days or members"
         )
 
-    def fit(drawn: NDArray[np.float32]) -> Factors:
-        assert sets is not None  # asked for totals only
-        return fit_totals(drawn, totals, sets, calendar, timezone)
 
-    return produce(
-        order,
-        out,
-        template=template,
-        bundle=bundle,
-        context=context,
-        rows=rows,
-        fit=fit,
-        on_task=tell or (lambda done, of: None),
-        workers=workers,
-        scheduler=scheduler,
-    )
+def check_memory(spec: StoreSpec, workers: int) -> None:
+    """Raise BadInput where the cells do not fit the memory, or their chunks that of so many workers."""
+    free, place = free_memory(), spec.cells * CELL_BYTES
+    if place + WORKER_BYTES > free:
+        whole = (place + WORKER_BYTES) / GIB
+        raise BadInput(
+            f"{spec.cells} cells need {whole:.2f} GiB of memory, {free / GIB:.2f} GiB are free: "
+            "give a smaller area or a larger --cell-size"
+        )
+    need = place + workers * (3 * spec.chunk * spec.steps * 4 + WORKER_BYTES)
+    if need > free:
+        raise BadInput(
+            f"chunks of {spec.chunk} cells x {spec.steps} steps need {need / GIB:.2f} GiB of memory for {workers} "
+            f"workers, {free / GIB:.2f} GiB are free: give fewer --chunk-cells, --workers or --days"
+        )
+
+
+def _mean_in(out: Path, spec: StoreSpec) -> float:
+    """The mean of a finished store, chunk by chunk."""
+    import zarr
+
+    array = zarr.open_array(str(out / spec.service), mode="r")
+    sums = []
+    for task in spec.tasks():
+        for member, first, end in task:
+            values = array[member, first:end] if spec.settings.members > 1 else array[first:end]
+            sums.append(float(np.asarray(values).sum(dtype=np.float64)))
+    return math.fsum(sums) / spec.values
+
+
+@contextmanager
+def _alone(folder: Path, out: Path) -> Iterator[None]:
+    """Raise WrongUse while another command writes the same output. The lock goes with the process that holds it."""
+    import fcntl
+
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise WrongUse(f"{out} is being written by another command: wait for it, or give another -o") from error
+        yield
 
 
 def _district_sha256(district: str) -> str:
     path = Path(district.partition("#")[0])
     return hashlib.sha256(path.read_bytes()).hexdigest() if district and path.is_file() else ""
+
+
+def _observed_sha256(observed: Observations | None) -> str:
+    """The hash of what was measured; "" where nothing was."""
+    sha = hashlib.sha256()
+    files = () if observed is None else (observed.history, observed.known, observed.users)
+    parts = [ds for ds in files if ds is not None]
+    for ds in parts:
+        for name in sorted(map(str, ds.variables)):
+            sha.update(name.encode())
+            sha.update("\0".join(map(str, ds[name].values.ravel())).encode())
+    return sha.hexdigest() if parts else ""

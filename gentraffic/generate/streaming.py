@@ -22,14 +22,14 @@ from numpy.typing import NDArray
 
 from gentraffic import __version__
 from gentraffic.errors import BadInput, WrongUse
-from gentraffic.generate.job import (
+from gentraffic.generate.spec import (
+    INPUTS,
     StoreSpec,
     blocks_of,
     check_same,
     check_shared,
     file_sha256,
-    open_region,
-    open_shared,
+    open_draw,
     read_marker,
     read_spec,
     save_job,
@@ -43,8 +43,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from gentraffic.generate.totals import Factors
-    from gentraffic.generators.folder import Bundle
-    from gentraffic.generators.weekly import Block, Region, SharedInputs
+    from gentraffic.generators.base import Block, Draw
 
 TRIES = 3  # how often what was torn while it was written is drawn again
 FACTORS = ("factors_table", "factors_cell", "factors_step")
@@ -52,59 +51,54 @@ Chunk = NDArray[np.float32]
 
 
 def begin(
-    folder: Path, order: StoreSpec, template: Callable[[], xr.Dataset], bundle: Callable[[], Bundle],
-    context: xr.Dataset, rows: list[int] | None,
-) -> StoreSpec:  # fmt: skip
-    """Make the folder of a job, or find it begun; returns the order with what the model has added to it.
+    folder: Path, spec: StoreSpec, template: Callable[[str], xr.Dataset], prepare: Callable[..., Draw]
+) -> None:
+    """Make the folder of a job, or find it begun.
 
-    Raises WrongUse where the folder belongs to another command, and as `gentraffic.generators.weekly.prepare`.
+    template(units) gives the Dataset of the store, prepare(scratch=folder) the draw. Raises WrongUse where the folder
+    belongs to another command, and as `gentraffic.generators.base.Generator.prepare`.
     """
     if (folder / "job.json").exists():
         begun = read_spec(folder)
         if begun is not None:
-            check_same(order, begun, folder)
-            return begun
+            check_same(spec, begun, folder)
+            return
     with _writing(folder):
-        from dataclasses import replace
-
-        from gentraffic.generators.weekly import prepare
-
-        for name in ("job.json", "store", "raw.npy", "drawn", "done"):
+        for name in ("job.json", "store", "raw.npy", "drawn", "done", INPUTS):
             if (folder / name).is_dir():
                 shutil.rmtree(folder / name)
             else:
                 (folder / name).unlink(missing_ok=True)
         folder.mkdir(exist_ok=True)
-        held = folder / "embeddings.npy"
-        region, brush = prepare(bundle(), context, order.calendar(), order.recipe, cells=rows, embeddings=held)
+        draw = prepare(scratch=folder)
         trim_heap()
-        order = replace(order, network=brush.network)
-        _write_template(template(), order, folder / "store")
-        if order.totals:
+        _write_template(template(draw.units), spec, folder / "store")
+        if spec.totals:
             with (folder / "raw.npy").open("wb") as stream:
-                shape = (order.recipe.members, order.cells, order.steps)
+                shape = (spec.settings.members, spec.cells, spec.steps)
                 np.lib.format.write_array_header_1_0(stream, {"descr": "<f4", "fortran_order": False, "shape": shape})
-                stream.truncate(stream.tell() + 4 * order.values)
-        save_job(folder, order, region, brush.time.numpy())
-        held.unlink(missing_ok=True)  # still there where rows in another order were copied from it
-    del region, brush
+                stream.truncate(stream.tell() + 4 * spec.values)
+        save_job(folder, spec, draw.calendar, draw.arrays())
+        for leftover in folder.glob("*.npy"):  # scratch, of which rows in another spec were copied
+            if leftover.name != "raw.npy":
+                leftover.unlink()
+    del draw
     trim_heap()  # before drawing starts
-    return order
 
 
-def _write_template(ds: xr.Dataset, order: StoreSpec, store: Path) -> None:
+def _write_template(ds: xr.Dataset, spec: StoreSpec, store: Path) -> None:
     """Metadata and coordinates of the store; its traffic is not there yet."""
     import dask.array
 
-    variable = ds[order.service]
-    encoding = encoding_of(ds, ".zarr", order.chunk)
-    empty = dask.array.zeros(variable.shape, chunks=encoding[order.service]["chunks"], dtype=np.float32)
-    clean = ds.drop_encoding().assign({order.service: (variable.dims, empty, variable.attrs)})
+    variable = ds[spec.service]
+    encoding = encoding_of(ds, ".zarr", spec.chunk)
+    empty = dask.array.zeros(variable.shape, chunks=encoding[spec.service]["chunks"], dtype=np.float32)
+    clean = ds.drop_encoding().assign({spec.service: (variable.dims, empty, variable.attrs)})
     clean = clean.assign_attrs({UNFINISHED: "run the command that was writing this store again"})
     clean.to_zarr(store, mode="w", zarr_format=2, consolidated=False, encoding=encoding, compute=False)
     attrs = json.loads((store / ".zattrs").read_text(encoding="utf-8"))
     attrs.pop(UNFINISHED)
-    whole = json.dumps(attrs | {"order_sha256": order.sha256}, indent=2)
+    whole = json.dumps(attrs | {"order_sha256": spec.sha256}, indent=2)
     (store.parent / "attrs.json").write_text(whole, encoding="utf-8")
 
 
@@ -113,22 +107,20 @@ def draw_tasks(folder: Path, numbers: Iterable[int], threads: int | None = None)
 
     Raises BadInput where the disk is full, the folder is not there or of another version, BadModel for another model.
     """
-    from gentraffic.generators.weekly import draw_blocks
-
-    order, region, brush = _opened(str(folder), _identity(folder))
+    spec, draw, arrays = _opened(str(folder), _identity(folder))
     numbers = list(numbers)
-    owner = [(number, block) for number in numbers for block in blocks_of(order, number)]
+    owner = [(number, block) for number in numbers for block in blocks_of(spec, number)]
     kept: list[dict[str, Any]] = []
-    drawn = draw_blocks(region, brush, [block for _, block in owner], threads)
+    drawn = draw.blocks([block for _, block in owner], threads)
     for (number, _), (block, values) in zip(owner, drawn, strict=True):
         if not (values.min() >= 0 and values.max() < np.inf):
             raise BadInput(f"the model drew values that are not finite for rows {block.first} to {block.end}")
         with _writing(folder):
-            put = _put_raw if order.totals else _put
-            kept.append(put(folder, order, block, values))
-            release_pages(region.ids, region.place, region.log_level, region.level)
-            if len(kept) == len(order.tasks()[number]):
-                write_marker(folder / _marks(order) / f"{number}.json", {"blocks": kept})
+            put = _put_raw if spec.totals else _put
+            kept.append(put(folder, spec, block, values))
+            release_pages(*arrays)
+            if len(kept) == len(spec.tasks()[number]):
+                write_marker(folder / _marks(spec) / f"{number}.json", {"blocks": kept})
                 kept = []
                 yield number
 
@@ -137,24 +129,24 @@ def scale_tasks(folder: Path, numbers: Iterable[int]) -> Iterator[int]:
     """Scale drawn tasks and put them into the store: the number of each when its marker is written."""
     from gentraffic.generate.totals import Factors
 
-    order = _opened(str(folder), _identity(folder))[0]
+    spec = _opened(str(folder), _identity(folder))[0]
     raw = np.load(folder / "raw.npy", "r", allow_pickle=False)
     table, cell_class, step_class = (np.load(folder / f"{name}.npy", "r", allow_pickle=False) for name in FACTORS)
     for number in numbers:
         with _writing(folder):
             kept = []
-            for block in blocks_of(order, number):
+            for block in blocks_of(spec, number):
                 one, rows = slice(block.member, block.member + 1), slice(block.first, block.end)
                 factors = Factors(table[one], cell_class[one, rows], step_class[one])
-                kept.append(_put(folder, order, block, factors.apply(raw[one, rows])[0]))
+                kept.append(_put(folder, spec, block, factors.apply(raw[one, rows])[0]))
             write_marker(folder / "done" / f"{number}.json", {"blocks": kept})
         yield number
 
 
-def missing(folder: Path, order: StoreSpec, marks: str) -> list[int]:
+def missing(folder: Path, spec: StoreSpec, marks: str) -> list[int]:
     """The tasks without a marker, or whose bytes do not have the hashes that it says."""
     out = []
-    for number in range(len(order.tasks())):
+    for number in range(len(spec.tasks())):
         said = read_marker(folder / marks / f"{number}.json")
         if said is None or any(_sha256_of(folder, block) != block["sha256"] for block in said["blocks"]):
             out.append(number)
@@ -163,7 +155,7 @@ def missing(folder: Path, order: StoreSpec, marks: str) -> list[int]:
 
 def fill(
     folder: Path,
-    order: StoreSpec,
+    spec: StoreSpec,
     draw: Callable[[list[int]], Iterator[int]],
     scale: Callable[[list[int]], Iterator[int]],
     fit: Callable[[Chunk], Factors],
@@ -173,40 +165,40 @@ def fill(
 
     draw(tasks) and scale(tasks) run tasks wherever they run them and yield the number of each that is done; fit(drawn)
     finds the factors of the totals. Raises BadInput where what is written does not stay."""
-    tasks = len(order.tasks())
+    tasks = len(spec.tasks())
     for _ in range(TRIES):
-        wanted = missing(folder, order, "done")
+        wanted = missing(folder, spec, "done")
         if not wanted:
             return
-        if not order.totals:
+        if not spec.totals:
             _drain(draw(wanted), tasks - len(wanted), tasks, on_task)
             continue
-        lacking = missing(folder, order, "drawn")
+        lacking = missing(folder, spec, "drawn")
         _drain(draw(lacking), tasks - len(lacking), 2 * tasks, on_task)
-        if missing(folder, order, "drawn"):
+        if missing(folder, spec, "drawn"):
             continue
         found = fit(np.load(folder / "raw.npy", "r", allow_pickle=False))
         with _writing(folder):
             for name, values in zip(FACTORS, (found.table, found.cell_class, found.step_class), strict=True):
                 np.save(folder / f"{name}.npy", values, allow_pickle=False)
         _drain(scale(wanted), 2 * tasks - len(wanted), 2 * tasks, on_task)
-    if missing(folder, order, "done"):
+    if missing(folder, spec, "done"):
         raise BadInput(f"{folder}: what is written there does not stay as it was written; check the disk")
 
 
-def mean_of(folder: Path, order: StoreSpec) -> float:
+def mean_of(folder: Path, spec: StoreSpec) -> float:
     """The mean of all values of a store that is filled, from its markers."""
-    said = [read_marker(folder / "done" / f"{number}.json") or {"blocks": []} for number in range(len(order.tasks()))]
-    return math.fsum(block["sum"] for marker in said for block in marker["blocks"]) / order.values
+    said = [read_marker(folder / "done" / f"{number}.json") or {"blocks": []} for number in range(len(spec.tasks()))]
+    return math.fsum(block["sum"] for marker in said for block in marker["blocks"]) / spec.values
 
 
-def finish(folder: Path, order: StoreSpec, out: Path) -> None:
+def finish(folder: Path, spec: StoreSpec, out: Path) -> None:
     """Make the store whole, and put it in its place."""
     import zarr
 
     store = folder / "store"
     with _writing(out):
-        for leftover in (store / order.service).glob("*.partial"):  # of a writer that was killed
+        for leftover in (store / spec.service).glob("*.partial"):  # of a writer that was killed
             leftover.unlink()
         (store / ".zgroup").write_text(json.dumps({"zarr_format": 2}), encoding="utf-8")
         shutil.copyfile(folder / "attrs.json", store / ".zattrs")
@@ -220,8 +212,8 @@ def finish(folder: Path, order: StoreSpec, out: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def finished(out: Path, order: StoreSpec) -> bool:
-    """Whether `out` is already what the order asks for, every chunk readable.
+def finished(out: Path, spec: StoreSpec) -> bool:
+    """Whether `out` is already what the spec asks for, every chunk readable.
 
     Raises WrongUse where it is something else: the output of another command is not replaced by a resumable one.
     """
@@ -232,22 +224,22 @@ def finished(out: Path, order: StoreSpec) -> bool:
         said = json.loads((target / ".zattrs").read_text(encoding="utf-8")).get("order_sha256")
     except (OSError, ValueError):
         said = None
-    if said != order.sha256:
+    if said != spec.sha256:
         raise WrongUse(f"{out} is the output of another command: give another -o, or delete it")
-    return check_chunks(target, order.service)
+    return check_chunks(target, spec.service)
 
 
 # --- one block --------------------------------------------------------------------------------------------------------
 
 
-def _marks(order: StoreSpec) -> str:
-    return "drawn" if order.totals else "done"
+def _marks(spec: StoreSpec) -> str:
+    return "drawn" if spec.totals else "done"
 
 
-def _put_raw(folder: Path, order: StoreSpec, block: Block, values: Chunk) -> dict[str, Any]:
+def _put_raw(folder: Path, spec: StoreSpec, block: Block, values: Chunk) -> dict[str, Any]:
     """Write one block to where totals are fitted."""
-    at = (folder / "raw.npy").stat().st_size - 4 * order.values  # behind the header
-    at += 4 * order.steps * (block.member * order.cells + block.first)
+    at = (folder / "raw.npy").stat().st_size - 4 * spec.values  # behind the header
+    at += 4 * spec.steps * (block.member * spec.cells + block.first)
     with (folder / "raw.npy").open("r+b") as stream:
         stream.seek(at)
         stream.write(values.tobytes())
@@ -269,16 +261,16 @@ def _sha256_of(folder: Path, piece: Mapping[str, Any]) -> str:
         return ""
 
 
-def _put(folder: Path, order: StoreSpec, block: Block, values: Chunk) -> dict[str, Any]:
+def _put(folder: Path, spec: StoreSpec, block: Block, values: Chunk) -> dict[str, Any]:
     """Write one whole chunk of the store through to the disk."""
     import zarr
 
-    array = zarr.open_array(str(folder / "store" / order.service), mode="r+")
-    several = order.recipe.members > 1
-    key = ".".join(str(n) for n in ((block.member,) if several else ()) + (block.first // order.chunk, 0))
+    array = zarr.open_array(str(folder / "store" / spec.service), mode="r+")
+    several = spec.settings.members > 1
+    key = ".".join(str(n) for n in ((block.member,) if several else ()) + (block.first // spec.chunk, 0))
     at = (slice(block.first, block.end), slice(None))
     array[(block.member, *at) if several else at] = values
-    path = folder / "store" / order.service / key
+    path = folder / "store" / spec.service / key
     sync_one(path)
     sync_one(path.parent)  # not what is in it: others are writing there
     total = float(values.sum(dtype=np.float64))
@@ -293,7 +285,7 @@ def _identity(folder: Path) -> str:
 
 
 @lru_cache(maxsize=1)
-def _opened(folder: str, identity: str) -> tuple[StoreSpec, Region, SharedInputs]:
+def _opened(folder: str, identity: str) -> tuple[StoreSpec, Draw, list[NDArray[Any]]]:
     """A job, opened once in each process that draws."""
     said = read_marker(Path(folder, "job.json"))
     if said is None or said["version"] != __version__:
@@ -301,10 +293,10 @@ def _opened(folder: str, identity: str) -> tuple[StoreSpec, Region, SharedInputs
             f"a worker has gentraffic {__version__}, the command {said['version'] if said else 'another'}: "
             "install one version everywhere"
         )
-    order = read_spec(Path(folder))
-    if order is None:
+    spec = read_spec(Path(folder))
+    if spec is None:
         raise BadInput(f"{folder} is damaged: run the same command again")
-    return order, open_region(Path(folder)), open_shared(Path(folder), order)
+    return spec, *open_draw(Path(folder), spec)
 
 
 def _drain(numbers: Iterator[int], done: int, of: int, on_task: Callable[[int, int], None]) -> None:

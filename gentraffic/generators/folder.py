@@ -11,20 +11,18 @@ README.md          the model card
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gentraffic.errors import BadInput, BadModel
-from gentraffic.generators.registry import MODELS
-from gentraffic.generators.registry import names as bundled_models
+from gentraffic.errors import BadModel, WrongUse
+from gentraffic.generators.base import Family, ModelInfo
+from gentraffic.generators.model_folder import ModelFolder, fields_of, read_folder, write_json, writing_folder
+from gentraffic.generators.settings import Settings
 from gentraffic.io.memmap import rows_of_file, trim_heap
 from gentraffic.modelling.features import Places, Scale, count_scale
 from gentraffic.modelling.levels import LevelModel
@@ -32,7 +30,11 @@ from gentraffic.modelling.transform import Scaler, WeeklyProfile
 
 if TYPE_CHECKING:
     import torch
+    import xarray as xr
 
+    from gentraffic.dataset.calendar import Calendar
+    from gentraffic.generators.observed import Observations
+    from gentraffic.generators.weekly import WeeklyDraw
     from graphs.graphmae import GraphMAE
     from samplers import Sampler
 
@@ -55,6 +57,22 @@ class Bundle:
     provenance: dict[str, Any] = field(default_factory=dict)
     sha256: str = ""
     sampler: str = "stouter"
+    location: str = ""
+
+    @property
+    def info(self) -> ModelInfo:
+        """What it is and can do."""
+        layers = self.station.config["layers"]
+        return _info(self.sampler, self.provenance, self.networks, self.model.config, layers, self)
+
+    def prepare(
+        self, context: xr.Dataset, calendar: Calendar, settings: Settings, *, cells: Sequence[int] | None = None,
+        observed: Observations | None = None, scratch: Path | None = None,
+    ) -> WeeklyDraw:  # fmt: skip
+        """As `gentraffic.generators.base.Generator`. observed: its history, where the model follows a past."""
+        from gentraffic.generators.weekly import prepare
+
+        return prepare(self, context, calendar, settings, cells=cells, observed=observed, scratch=scratch)
 
     def time(self) -> torch.Tensor:
         """The time embedding F_t of the 168 hours of the week (STOUTER eq. 1): (168, Q)."""
@@ -126,145 +144,138 @@ def save_bundle(bundle: Bundle, folder: Path, card: str) -> None:
         write_json(temporary / "level.json", {"order": list(bundle.networks), "levels": bundle.levels.to_json()})
 
 
-@contextmanager
-def writing_folder(folder: Path, provenance: Mapping[str, Any], card: str) -> Iterator[Path]:
-    """Yield a temporary folder; when the block ends well, it becomes the model folder, with card and hashes.
-
-    Raises BadInput where another folder stands there, or it cannot be written.
-    """
-    from gentraffic.io.atomic import replacing
-
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / "provenance.json").is_file():
-        raise BadInput(f"{folder} exists and is not a model folder; take another name")
-    with replacing(folder, (folder.suffix,), folder=True) as temporary:
-        yield temporary
-        # diffusers notes where a part was read from: a path of this machine
-        for path in temporary.rglob("config.json"):
-            config = json.loads(path.read_text(encoding="utf-8"))
-            config.pop("_name_or_path", None)
-            write_json(path, config)
-        (temporary / "README.md").write_text(card, encoding="utf-8")
-        hashes = {
-            str(path.relative_to(temporary)): _sha256(path)
-            for path in sorted(temporary.rglob("*"))
-            if path.is_file() and path.name != "README.md"
-        }
-        whole = json.loads(json.dumps({**provenance, "files": hashes}))
-        write_json(temporary / "provenance.json", {**whole, "seal": _seal(whole)})
-
-
 def load_bundle(name: str | Path) -> Bundle:
     """Load a bundled model by name or a model folder. Every file is checked against the hashes in provenance.json.
 
     Raises BadModel for a name or folder that does not exist, a missing or changed file, or a folder of another make.
     """
-    folder, provenance, sha256 = read_folder(name)
+    return bundle_of(read_folder(name))
+
+
+def bundle_of(folder: ModelFolder) -> Bundle:
+    """The model in a folder that is read. Raises BadModel."""
     from graphs.graphmae import GraphMAE
 
-    sampler = _sampler(folder, provenance)
-    with _understanding(folder):
-        level = json.loads((folder / "level.json").read_text(encoding="utf-8"))
+    sampler = _sampler(folder)
+    with folder.understanding():
+        level = folder.json("level.json")
         return Bundle(
             model=_network(folder, sampler),
-            temporal=pretrained(GraphMAE, folder / "temporal_graph"),
-            station=pretrained(GraphMAE, folder / "station_graph"),
+            temporal=folder.network(GraphMAE, "temporal_graph"),
+            station=folder.network(GraphMAE, "station_graph"),
             scaler=_scaler(folder),
             levels=LevelModel.from_json(level["levels"]),
             networks=tuple(level["order"]),
-            provenance=provenance,
-            sha256=sha256,
+            provenance=dict(folder.provenance),
+            sha256=folder.sha256,
             sampler=sampler,
+            location=folder.location,
         )
 
 
-def load_network(name: str | Path) -> tuple[Sampler, Scaler, str]:
-    """What draws, without what embeds places: the network, its scaling, and the hash of the model. Raises BadModel."""
-    folder, provenance, sha256 = read_folder(name)
-    with _understanding(folder):
-        return _network(folder, _sampler(folder, provenance)), _scaler(folder), sha256
+def network_of(folder: ModelFolder) -> tuple[Sampler, Scaler]:
+    """What draws, without what embeds places: the network and its scaling. Raises BadModel."""
+    with folder.understanding():
+        return _network(folder, _sampler(folder)), _scaler(folder)
 
 
-def _sampler(folder: Path, provenance: dict[str, Any]) -> str:
+def describe(folder: ModelFolder) -> ModelInfo:
+    """What the model in a folder is and can do, without loading its network. Raises BadModel."""
+    sampler = _sampler(folder)
+    with folder.understanding():
+        config = folder.json(f"{FOLDERS.get(sampler, 'network')}/config.json")
+        layers = folder.json("station_graph/config.json")["layers"]
+        return _info(sampler, folder.provenance, folder.json("level.json")["order"], config, layers, folder)
+
+
+def _info(
+    sampler: str, provenance: Mapping[str, Any], networks: Sequence[str], config: Mapping[str, Any], layers: int,
+    folder: ModelFolder | Bundle,
+) -> ModelInfo:  # fmt: skip
+    """`ModelInfo` of a sampler of `samplers.SAMPLERS` from its configuration."""
+    recommended = Settings(
+        steps=int(provenance.get("recommended_steps", Settings().steps)),
+        solver=str(provenance.get("recommended_solver", Settings().solver)),
+    )
+    supports = {"change", "rhythm", "device", "workers", "guidance"}
+    fixed: dict[str, Any] = {}
+    if config.get("use_profile"):
+        supports.add("history")
+    if "distilled_from" in provenance:
+        supports.discard("guidance")
+        fixed = {"steps": recommended.steps, "solver": recommended.solver, "guidance": 1.0}
+    elif "num_train_timesteps" not in config:  # no diffusion: one call of the network
+        fixed = {"steps": 1}
+        recommended = replace(recommended, steps=1, solver="")
+    else:
+        supports |= {"steps", "solver"}
+    return ModelInfo(
+        location=folder.location,
+        family=sampler,
+        networks=tuple(networks),
+        services=tuple(provenance.get("services", ("traffic",))),
+        cadences=tuple(60 // k for k in config["cadences"]),
+        supports=frozenset(supports),
+        fixed=fixed,
+        recommended=recommended,
+        graph_layers=int(layers),
+        sha256=folder.sha256,
+        provenance=provenance,
+    )
+
+
+def _sampler(folder: ModelFolder) -> str:
     from samplers import SAMPLERS
 
-    sampler = str(provenance.get("sampler", "stouter"))
-    if sampler not in SAMPLERS or "forecaster" in provenance:
-        kind = provenance.get("forecaster", sampler)
-        raise BadModel(f"{folder} holds the model {kind!r}: give one of {', '.join(SAMPLERS)}")
+    sampler = str(folder.provenance.get("sampler", "stouter"))
+    if sampler not in SAMPLERS or "forecaster" in folder.provenance:
+        kind = folder.provenance.get("forecaster", sampler)
+        raise BadModel(f"{folder.path} holds the model {kind!r}: give one of {', '.join(SAMPLERS)}")
     return sampler
 
 
-def _network(folder: Path, sampler: str) -> Any:
+def _network(folder: ModelFolder, sampler: str) -> Any:
     from samplers import SAMPLERS
 
-    return pretrained(SAMPLERS[sampler], folder / FOLDERS.get(sampler, "network"))
+    return folder.network(SAMPLERS[sampler], FOLDERS.get(sampler, "network"))
 
 
-def _scaler(folder: Path) -> Scaler:
-    told = json.loads((folder / "scaler.json").read_text(encoding="utf-8"))
+def _scaler(folder: ModelFolder) -> Scaler:
+    told = folder.json("scaler.json")
     usual = told.pop("usual", None)
-    return Scaler(**told, usual=None if usual is None else WeeklyProfile(**usual))
+    return fields_of(Scaler, told, usual=None if usual is None else fields_of(WeeklyProfile, usual))
 
 
-@contextmanager
-def _understanding(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadModel(f"{folder}: not a model of this version ({error})") from error
+class Weekly(Family):
+    """Loads `Bundle`: the samplers of `samplers.SAMPLERS`."""
+
+    @staticmethod
+    def load(folder: ModelFolder | None) -> Bundle:
+        """The model in a folder. Raises BadModel."""
+        return bundle_of(_needed(folder))
+
+    @classmethod
+    def describe(cls, folder: ModelFolder | None) -> ModelInfo:
+        """Without loading the network."""
+        return describe(_needed(folder))
+
+    @classmethod
+    def reopen(
+        cls, folder: ModelFolder, arrays: Mapping[str, NDArray[Any]], calendar: Calendar, settings: Settings
+    ) -> WeeklyDraw:
+        """The draw of `WeeklyDraw.arrays`: loads what draws, and nothing of what embeds places."""
+        import torch
+
+        from gentraffic.generators.weekly import Region, SharedInputs, WeeklyDraw
+
+        network, scaler = network_of(folder)
+        rows = {name: arrays.get(name) for name in ("ids", "place", "log_level", "level", "past", "past_days")}
+        time = torch.from_numpy(np.array(arrays["time"]))
+        shared = SharedInputs(network, scaler, time, int(arrays["network"]), calendar, settings)
+        return WeeklyDraw(Region(**rows), shared, str(arrays["units"]), float(arrays["scale"]))  # type: ignore[arg-type]
 
 
-def read_folder(name: str | Path) -> tuple[Path, dict[str, Any], str]:
-    """The folder of a model, bundled or not, its provenance, and one SHA-256 of its files, each of which is checked.
-
-    Raises BadModel for a name or folder that does not exist, or a missing or changed file.
-    """
-    folder = MODELS / name if isinstance(name, str) and (MODELS / name / "provenance.json").is_file() else Path(name)
-    if not (folder / "provenance.json").is_file():
-        bundled = ", ".join(bundled_models()) or "none"
-        raise BadModel(f"no model {str(name)!r}: give one of {bundled}, or a model folder")
-    try:
-        provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
-        files = dict(provenance["files"])
-        if provenance.pop("seal", None) not in (None, _seal(provenance)):  # None: from before there were seals
-            raise ValueError("it does not fit its own SHA-256")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadModel(f"{folder}/provenance.json: not readable ({error}); copy the model folder again") from error
-    for file, digest in files.items():
-        path = folder / file
-        if not path.is_file():
-            raise BadModel(f"{folder}: {file} is missing; copy the model folder again")
-        if _sha256(path) != digest:
-            raise BadModel(f"{folder}: {file} differs from its SHA-256 in provenance.json; copy the model folder again")
-    return folder, provenance, hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
-
-
-def pretrained(kind: Any, folder: Path) -> Any:
-    """The network of the class `kind` in a folder, ready to use."""
-    from diffusers.utils import logging
-
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()  # it would draw what is missing at random, and warn
-    try:
-        network, told = kind.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False, output_loading_info=True
-        )
-    finally:
-        logging.set_verbosity(before)
-    for what in ("missing", "unexpected", "mismatched"):
-        if told[f"{what}_keys"]:
-            raise ValueError(f"{what} weights: {told[f'{what}_keys'][0]}")
-    return network.eval()
-
-
-def _seal(provenance: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(provenance, sort_keys=True).encode()).hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write `value` as JSON for people to read and compare."""
-    path.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+def _needed(folder: ModelFolder | None) -> ModelFolder:
+    if folder is None:
+        raise WrongUse("this family draws from a model folder: give one with --model")
+    return folder

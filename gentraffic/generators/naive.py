@@ -9,7 +9,7 @@ provenance.json    sampler, data, licences, hashes     README.md   the card
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -19,21 +19,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic.dataset.calendar import Calendar
-from gentraffic.errors import BadModel, WrongUse
-from gentraffic.generators.folder import Bundle, load_bundle, read_folder, writing_folder
-from gentraffic.generators.registry import MODELS
+from gentraffic.errors import WrongUse
+from gentraffic.generators.base import Block, Family, ModelInfo, Tell, check_minutes
+from gentraffic.generators.model_folder import ModelFolder, writing_folder
+from gentraffic.generators.settings import Settings
 from gentraffic.modelling.features import Floats, fit_scale, read_places
 from gentraffic.modelling.history import mean_week
 from gentraffic.modelling.levels import both
+from gentraffic.modelling.measured import CADENCES
 from gentraffic.modelling.random_streams import shape_seeds
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from gentraffic.generators.weekly import Settings
+    from gentraffic.generators.observed import Observations
     from gentraffic.modelling.measured import Source
 
-NAIVE = ("bootstrap", "knn", "climatology")
 NEIGHBOURS = 20
 
 
@@ -72,6 +73,41 @@ class NaiveModel:
     series: tuple[Series, ...]
     provenance: dict[str, Any] = field(default_factory=dict)
     sha256: str = ""
+    location: str = ""
+
+    @property
+    def info(self) -> ModelInfo:
+        """What it is and can do."""
+        return ModelInfo(
+            location=self.location,
+            family=self.sampler,
+            networks=tuple(part.network for part in self.series),
+            services=tuple(self.provenance.get("services", ("traffic",))),
+            cadences=tuple(60 // k for k in CADENCES if any(part.per_hour % k == 0 for part in self.series)),
+            supports=frozenset({"workers"}),
+            recommended=Settings(steps=1, solver=""),
+            sha256=self.sha256,
+            provenance=self.provenance,
+        )
+
+    def usable(self, calendar: Calendar) -> tuple[Series, ...]:
+        """The series that have a calendar's cadence; mean weeks, for climatology."""
+        series = [part for part in self.series if part.per_hour % calendar.per_hour == 0]
+        return tuple(_mean_weeks(part) for part in series) if self.sampler == "climatology" else tuple(series)
+
+    def prepare(
+        self, context: xr.Dataset, calendar: Calendar, settings: Settings, *, cells: Sequence[int] | None = None,
+        observed: Observations | None = None, scratch: Path | None = None,
+    ) -> NaiveDraw:  # fmt: skip
+        """As `gentraffic.generators.base.Generator`."""
+        check_minutes(60 / calendar.per_hour, self.info.cadences)
+        if settings.members < 1:
+            raise WrongUse(f"--members {settings.members}: give 1 or more")
+        series = self.usable(calendar)
+        rows = np.arange(context.sizes["cell"]) if cells is None else np.asarray(cells, dtype=np.int64)
+        pick = PICKS[self.sampler](series, context, rows, settings)
+        found = [[pick(member, i) for i in range(len(rows))] for member in range(settings.members)]
+        return NaiveDraw(series, np.array(found, dtype=np.int64).reshape(settings.members, len(rows)), calendar)
 
 
 def fit_naive(sampler: str, sources: Sequence[Source]) -> NaiveModel:
@@ -98,65 +134,121 @@ def draw_naive(
 
     Raises WrongUse for a cadence that no series has, or, for climatology, cells that were not measured.
     """
-    series = [s for s in model.series if s.per_hour % calendar.per_hour == 0]
-    if not series:
-        raise WrongUse(f"{model.sampler} knows no series at {60 // calendar.per_hour} min: give another --freq")
-    if recipe.members < 1:
-        raise WrongUse(f"--members {recipe.members}: give 1 or more")
-    rows = np.arange(context.sizes["cell"]) if cells is None else np.asarray(cells, dtype=np.int64)
-    ids = context["cell_id"].values[rows].tolist()
-    of = {"bootstrap": _bootstrap, "knn": _knn, "climatology": _climatology}[model.sampler]
-    pick = of(series, context, rows, recipe)
-    out = np.empty((recipe.members, len(rows), len(calendar.utc)), dtype=np.float32)
-    for i in range(len(ids)):
-        for member in range(recipe.members):
-            part, row = pick(member, i)
-            sheet = part.read(row, calendar).reshape(1, -1)
-            out[member, i] = calendar.read(sheet)[0]
-    return out
+    drawn = model.prepare(context, calendar, recipe, cells=cells)
+    members, count = drawn.pick.shape
+    spans = [Block(member, 0, count) for member in range(members)]
+    return np.stack([values for _, values in drawn.blocks(spans)])
 
 
-Pick = Callable[[int, int], tuple[Series, int]]
+@dataclass(frozen=True)
+class NaiveDraw:
+    """What `gentraffic.generators.base.Draw` says. pick: (members, cells) row of the series of all networks."""
+
+    series: tuple[Series, ...]
+    pick: NDArray[np.int64]
+    calendar: Calendar
+    units: str = "1"
+    block: int = 1024
+
+    def blocks(
+        self, spans: Sequence[Block], threads: int | None = None, tell: Tell | None = None
+    ) -> Iterator[tuple[Block, NDArray[np.float32]]]:
+        """The traffic of each span, in their order: (span, (cells, steps)), float32."""
+        ends = np.cumsum([len(part.traffic) for part in self.series])
+        for done, span in enumerate(spans, start=1):
+            out = np.empty((span.end - span.first, len(self.calendar.utc)), dtype=np.float32)
+            for i, row in enumerate(self.pick[span.member, span.first : span.end].tolist()):
+                at = int(np.searchsorted(ends, row, side="right"))
+                part = self.series[at]
+                sheet = part.read(row - int(ends[at]) + len(part.traffic), self.calendar).reshape(1, -1)
+                out[i] = self.calendar.read(sheet)[0]
+            yield span, out
+            if tell is not None:
+                tell(done, len(spans))
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """What was picked; the series are in the model's folder."""
+        return {"pick": self.pick}
 
 
-def _bootstrap(series: list[Series], context: xr.Dataset, rows: NDArray[np.int64], recipe: Settings) -> Pick:
-    where = [(part, row) for part in series for row in range(len(part.traffic))]
+class Naive(Family):
+    """Loads `NaiveModel`."""
+
+    @staticmethod
+    def load(folder: ModelFolder | None) -> NaiveModel:
+        """The model in a folder. Raises BadModel."""
+        import io
+
+        import xarray as xr
+
+        if folder is None:
+            raise WrongUse("naive generators draw from a model folder of `gentraffic fit`: give one with --model")
+        with folder.understanding():
+            parts: list[Series] = []
+            content = folder.files["series.nc"]
+            while True:
+                try:
+                    group = f"network{len(parts)}"
+                    with xr.open_dataset(io.BytesIO(content), group=group, engine="h5netcdf") as ds:
+                        features = ds["features"].values if "features" in ds else None
+                        traffic, ids = ds["traffic"].values, ds["cell_id"].values
+                        parts.append(Series(ds.attrs["network"], traffic, int(ds.attrs["weekday"]), ids, features))
+                except OSError:
+                    break
+            if not parts:
+                raise ValueError("series.nc holds no network")
+            sampler = str(folder.provenance["sampler"])
+            return NaiveModel(sampler, tuple(parts), dict(folder.provenance), folder.sha256, folder.location)
+
+    @classmethod
+    def reopen(
+        cls, folder: ModelFolder, arrays: Mapping[str, NDArray[Any]], calendar: Calendar, settings: Settings
+    ) -> NaiveDraw:
+        """The draw of `NaiveDraw.arrays`."""
+        model = cls.load(folder)
+        return NaiveDraw(model.usable(calendar), arrays["pick"], calendar)
+
+
+Pick = Callable[[int, int], int]  # member, cell -> row of all series
+
+
+def _bootstrap(series: Sequence[Series], context: xr.Dataset, rows: NDArray[np.int64], recipe: Settings) -> Pick:
+    count = sum(len(part.traffic) for part in series)
     ids = context["cell_id"].values[rows].tolist()
 
     @lru_cache(maxsize=1)
     def keys(member: int) -> NDArray[np.uint64]:
         return shape_seeds(recipe.seed, ids, member, 0)
 
-    def pick(member: int, i: int) -> tuple[Series, int]:
-        return where[int(np.random.Generator(np.random.Philox(key=keys(member)[i])).integers(len(where)))]
-
-    return pick
+    return lambda member, i: int(np.random.Generator(np.random.Philox(key=keys(member)[i])).integers(count))
 
 
-def _knn(series: list[Series], context: xr.Dataset, rows: NDArray[np.int64], recipe: Settings) -> Pick:
+def _knn(series: Sequence[Series], context: xr.Dataset, rows: NDArray[np.int64], recipe: Settings) -> Pick:
     from scipy.spatial import cKDTree
 
     places = read_places(context)
     own = both(places.counts, places.around)
     wanted = fit_scale(own)(own)[rows]
-    where = [(part, row) for part in series for row in range(len(part.traffic))]
     known = np.concatenate([part.features for part in series if part.features is not None])
     k = min(NEIGHBOURS, len(known))
     near = cKDTree(known).query(wanted, k=np.arange(1, k + 1))[1]
-    return lambda member, i: where[int(near[i, member % k])]
+    return lambda member, i: int(near[i, member % k])
 
 
-def _climatology(series: list[Series], context: xr.Dataset, rows: NDArray[np.int64], recipe: Settings) -> Pick:
+def _climatology(series: Sequence[Series], context: xr.Dataset, rows: NDArray[np.int64], recipe: Settings) -> Pick:
     ids = context["cell_id"].values[rows].tolist()
-    where = {cell: (part, row) for part in series for row, cell in enumerate(part.cell_id.tolist())}
-    missing = [cell for cell in ids if cell not in where]
+    at = {cell: row for row, cell in enumerate(cell for part in series for cell in part.cell_id.tolist())}
+    missing = [cell for cell in ids if cell not in at]
     if missing:
         raise WrongUse(
             f"climatology knows the past of the cells that it was fitted on, not of {missing[0]!r} ({len(missing)} of "
             f"{len(ids)} cells): give the --context of the same cells, or another model"
         )
-    weeks = {id(part): _mean_weeks(part) for part in series}
-    return lambda member, i: (weeks[id(where[ids[i]][0])], where[ids[i]][1])
+    return lambda member, i: at[ids[i]]
+
+
+PICKS = {"bootstrap": _bootstrap, "knn": _knn, "climatology": _climatology}
+NAIVE = tuple(PICKS)
 
 
 def _mean_weeks(part: Series) -> Series:
@@ -179,35 +271,3 @@ def save_naive(model: NaiveModel, folder: Path, card: str) -> None:
                 ds["features"] = (("cell", "feature"), part.features)
             mode: Any = "a" if number else "w"
             ds.to_netcdf(temporary / "series.nc", mode=mode, group=f"network{number}", engine="h5netcdf")
-
-
-def load_model(name: str | Path) -> Bundle | NaiveModel:
-    """A trained or a naive model, by name or folder; every file is checked. Raises BadModel."""
-    import json
-
-    import xarray as xr
-
-    folder = MODELS / name if isinstance(name, str) and (MODELS / name).is_dir() else Path(name)
-    told = folder / "provenance.json"
-    try:
-        sampler = json.loads(told.read_text(encoding="utf-8")).get("sampler") if told.is_file() else None
-    except (OSError, ValueError, AttributeError):
-        sampler = None
-    if sampler not in NAIVE:
-        return load_bundle(name)
-    path, provenance, sha256 = read_folder(name)
-    try:
-        parts: list[Series] = []
-        while True:
-            try:
-                with xr.open_dataset(path / "series.nc", group=f"network{len(parts)}", engine="h5netcdf") as ds:
-                    features = ds["features"].values if "features" in ds else None
-                    traffic, ids = ds["traffic"].values, ds["cell_id"].values
-                    parts.append(Series(ds.attrs["network"], traffic, int(ds.attrs["weekday"]), ids, features))
-            except OSError:
-                break
-        if not parts:
-            raise ValueError("series.nc holds no network")
-        return NaiveModel(str(sampler), tuple(parts), provenance, sha256)
-    except (KeyError, ValueError, TypeError) as error:
-        raise BadModel(f"{path}: not a model of this version ({error})") from error

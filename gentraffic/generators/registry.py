@@ -1,4 +1,4 @@
-"""Where the bundled models are; importing this loads nothing else."""
+"""The models that come with the package; importing this loads nothing else."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ def names() -> list[str]:
     return sorted(p.parent.name for p in MODELS.glob("*/provenance.json"))
 
 
-def default_model(steps: int | None, solver: str | None, guidance: float) -> str:
+def default_model(steps: int | None, solver: str | None, guidance: float | None) -> str:
     """The quick student, or its teacher where something is asked for that a student never learned."""
-    return "stouter-fast" if steps is None and solver is None and guidance == 1.0 else "stouter-base"
+    return "stouter-fast" if steps is None and solver is None and guidance in (None, 1.0) else "stouter-base"

@@ -1,4 +1,4 @@
-"""Draw traffic for the cells of a context: levels first, then a week at a time, in tiles of one padded shape.
+"""STOUTER and the samplers that take its place: levels first, then a week at a time, in tiles of one padded shape.
 
 A tile holds as many series as the model asks for (`Sampler.series_at_once`), always.
 """
@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -20,10 +20,12 @@ from numpy.typing import NDArray
 
 from gentraffic.dataset.calendar import Calendar
 from gentraffic.errors import WrongUse
-from gentraffic.generators.folder import Bundle
+from gentraffic.generators.base import Block, Tell, check_minutes
+from gentraffic.generators.observed import Observations
 from gentraffic.generators.settings import Settings as Settings
-from gentraffic.modelling.features import Floats, read_places
-from gentraffic.modelling.history import History, as_profile
+from gentraffic.modelling.features import Floats, Places, read_places
+from gentraffic.modelling.history import History, as_profile, read_history
+from gentraffic.modelling.levels import LevelModel
 from gentraffic.modelling.random_streams import level_angle, shape_seeds, turned
 from gentraffic.modelling.time_embedding import time_of_windows
 from gentraffic.modelling.transform import Scaler
@@ -38,8 +40,34 @@ HIGHEST_LEVEL = 3.0  # spreads from a network's mean: no training cell told more
 OVERLAP_DAYS = 1  # of each further window are given by the window before it, so that no seam shows
 
 
+class WeeklyModel(Protocol):
+    """What drawing needs of a trained model; `gentraffic.generators.folder.Bundle` is one."""
+
+    @property
+    def model(self) -> Sampler:
+        """The network."""
+
+    @property
+    def scaler(self) -> Scaler:
+        """How traffic is scaled for it."""
+
+    @property
+    def levels(self) -> LevelModel:
+        """What levels are drawn from."""
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """Names of the measured networks, index 0 being network 1 of the model."""
+
+    def time(self) -> torch.Tensor:
+        """The time embedding of the hours of the week: (168, Q)."""
+
+    def place(self, places: Places, path: Path | None = None) -> NDArray[np.float32]:
+        """The station embedding of every cell: (cells, P); in the .npy file `path` where one is given."""
+
+
 def draw_traffic(
-    bundle: Bundle,
+    bundle: WeeklyModel,
     context: xr.Dataset,
     calendar: Calendar,
     recipe: Settings,
@@ -56,7 +84,7 @@ def draw_traffic(
     by default one per core; no bit depends on it. on_tile(done, of) is told progress.
     Raises WrongUse where the model cannot draw the calendar's cadence or the device is not there.
     """
-    region, brush = prepare(bundle, context, calendar, recipe, cells=cells, history=history)
+    region, brush = prepare_inputs(bundle, context, calendar, recipe, cells=cells, history=history)
     count = len(region.ids)
     out = np.empty((recipe.members, count, len(calendar.utc)), dtype=np.float32)
     tile = brush.model.series_at_once
@@ -105,17 +133,8 @@ class SharedInputs:
     recipe: Settings
 
 
-@dataclass(frozen=True)
-class Block:
-    """Some cells of one member: rows `first` to `end` of a region."""
-
-    member: int
-    first: int
-    end: int
-
-
-def prepare(
-    bundle: Bundle,
+def prepare_inputs(
+    bundle: WeeklyModel,
     context: xr.Dataset,
     calendar: Calendar,
     recipe: Settings,
@@ -167,6 +186,72 @@ def prepare(
         past = np.where((known < 0)[:, None, None], np.float32(np.nan), week)
         region = replace(region, past=past, past_days=history.days)
     return region, SharedInputs(bundle.model, bundle.scaler, time, number, calendar, recipe)
+
+
+@dataclass(frozen=True)
+class WeeklyDraw:
+    """What `gentraffic.generators.base.Draw` says. scale: what relative traffic 1 is in `units`."""
+
+    region: Region
+    shared: SharedInputs
+    units: str = "1"
+    scale: float = 1.0
+
+    @property
+    def calendar(self) -> Calendar:
+        """The steps that are drawn."""
+        return self.shared.calendar
+
+    @property
+    def block(self) -> int:
+        """Cells of one tile."""
+        return self.shared.model.series_at_once
+
+    def blocks(
+        self, spans: Sequence[Block], threads: int | None = None, tell: Tell | None = None
+    ) -> Iterator[tuple[Block, NDArray[np.float32]]]:
+        """The traffic of each span, in their order: (span, (cells, steps)), float32."""
+        for done, (span, values) in enumerate(draw_blocks(self.region, self.shared, spans, threads), start=1):
+            yield span, values if self.scale == 1.0 else self.scale * values
+            if tell is not None:
+                tell(done, len(spans))
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All that a worker needs beside the network: the rows of `Region`, the time embedding, and a few numbers."""
+        region, ids = self.region, self.region.ids
+        out = {
+            "ids": ids if ids.dtype.kind in "iu" else ids.astype(str),
+            "place": region.place,
+            "log_level": region.log_level,
+            "level": region.level,
+            "time": self.shared.time.numpy(),
+            "network": np.array(self.shared.network),
+            "scale": np.array(self.scale),
+            "units": np.array(self.units),
+        }
+        if region.past is not None and region.past_days is not None:
+            out |= {"past": region.past, "past_days": region.past_days}
+        return out
+
+
+def prepare(
+    bundle: WeeklyModel, context: xr.Dataset, calendar: Calendar, settings: Settings, *,
+    cells: Sequence[int] | None = None, observed: Observations | None = None, scratch: Path | None = None,
+) -> WeeklyDraw:  # fmt: skip
+    """What `Bundle.prepare` does; see `gentraffic.generators.base.Generator`."""
+    history, scale, units = None, 1.0, "1"
+    if observed is not None and observed.history is not None:
+        from gentraffic.dataset.schema import check_traffic
+
+        check_traffic(observed.history)
+        history = read_history(observed.history, observed.service)
+        scale = history.unit(bundle.levels, read_places(context), context["cell_id"].values)
+        units = history.units
+    embeddings = None if scratch is None else scratch / "embeddings.npy"
+    region, shared = prepare_inputs(
+        bundle, context, calendar, settings, cells=cells, history=history, embeddings=embeddings
+    )
+    return WeeklyDraw(region, shared, units, scale)
 
 
 def _by_id(context: xr.Dataset, cells: Sequence[int] | None) -> tuple[xr.Dataset, Any]:
@@ -297,11 +382,9 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def check_recipe(bundle: Bundle, calendar: Calendar, recipe: Settings) -> None:
+def check_recipe(bundle: WeeklyModel, calendar: Calendar, recipe: Settings) -> None:
     """Raise WrongUse where the model cannot draw so, or the device is not there."""
-    if calendar.per_hour not in bundle.model.cadences:
-        names = ", ".join(f"{60 // k} min" for k in bundle.model.cadences)
-        raise WrongUse(f"this model draws {names}, not {60 // calendar.per_hour} min: give another --freq")
+    check_minutes(60 / calendar.per_hour, [60 // k for k in bundle.model.cadences])
     if recipe.members < 1:
         raise WrongUse(f"--members {recipe.members}: give 1 or more")
     if recipe.habits and recipe.habits not in bundle.networks:

@@ -120,21 +120,22 @@ def check_chunks(path: Path, service: str) -> bool:
 
 def read_traffic_with_gaps(path: str | Path) -> xr.Dataset:
     """As `read_traffic`, but NaN may stand for what nobody measured; some value there must be."""
-
-    def check(ds: xr.Dataset) -> None:
-        whole = ds.fillna(0.0)
-        check_traffic(whole.assign({n: v.astype(np.float32).assign_attrs(ds[n].attrs) for n, v in whole.items()}))
-        for name in ds.data_vars:
-            if ds[name].isnull().all():
-                raise BadInput(f"{name} holds nothing but NaN: at least one value must be known")
-
     suffix = _existing(path, READABLE)
     if suffix in (".nc", ".zarr"):
-        return _checked(path, lambda: _read_arrays(path), check)
+        return _checked(path, lambda: _read_arrays(path), check_traffic_with_gaps)
     from gentraffic.io import tables
 
     read = tables.read_parquet if suffix == ".parquet" else tables.read_csv
-    return _checked(path, lambda: read(path, MAX_VALUES), check)
+    return _checked(path, lambda: read(path, MAX_VALUES), check_traffic_with_gaps)
+
+
+def check_traffic_with_gaps(ds: xr.Dataset) -> None:
+    """As `check_traffic`, but NaN may stand for what nobody measured; some value of each service there must be."""
+    whole = ds.fillna(0.0)
+    check_traffic(whole.assign({n: v.astype(np.float32).assign_attrs(ds[n].attrs) for n, v in whole.items()}))
+    for name in ds.data_vars:
+        if ds[name].isnull().all():
+            raise BadInput(f"{name} holds nothing but NaN: at least one value must be known")
 
 
 def write_context(ds: xr.Dataset, path: str | Path) -> None:

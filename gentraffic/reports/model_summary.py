@@ -33,24 +33,25 @@ def find_card(ds: xr.Dataset, model: str | Path | None = None) -> Card | None:
 
     Raises BadModel where `model` is given and is not the one that drew it.
     """
-    from gentraffic.generators.folder import read_folder
+    from gentraffic.generators.model_folder import read_folder
 
     said = str(ds.attrs.get("model", ""))
     if not said and model is None:
         return None
     try:
-        folder, provenance, sha256 = read_folder(model if model is not None else said)
+        read = read_folder(model if model is not None else said)
     except BadModel:
         if model is not None:
             raise
         return Card(said, note=f"the card of {said} is not on this machine: give its folder with --model")
-    held = str(ds.attrs.get("model_sha256", sha256))
-    if held != sha256:
+    held = str(ds.attrs.get("model_sha256", read.sha256))
+    if held != read.sha256:
         if model is not None:
             raise BadModel(f"{model} is not the model that drew this traffic: its SHA-256 differs from model_sha256")
         return Card(said, note=f"the {said} of this machine is another version than the one that drew this traffic")
-    text = (folder / "README.md").read_text(encoding="utf-8") if (folder / "README.md").is_file() else ""
-    return Card(said or Path(folder).name, bullets(text, TRUST), _rows(provenance), _trained(provenance))
+    text = (read.path / "README.md").read_text(encoding="utf-8") if (read.path / "README.md").is_file() else ""
+    provenance = dict(read.provenance)
+    return Card(said or read.path.name, bullets(text, TRUST), _rows(provenance), _trained(provenance))
 
 
 def bullets(markdown: str, title: str) -> tuple[str, ...]:

@@ -13,7 +13,8 @@ import pytest
 from fomo_examples import tiny_fomo, world
 
 from gentraffic.generators.fomo.drawing import draw_field
-from gentraffic.generators.fomo.observations import Observations, field_of
+from gentraffic.generators.fomo.observations import field_of
+from gentraffic.generators.observed import Observations
 from gentraffic.generators.settings import FOMO
 
 

@@ -12,7 +12,8 @@ from gentraffic.cli.main import run
 from gentraffic.errors import BadModel
 from gentraffic.generators.folder import load_bundle
 from gentraffic.generators.fomo.card import card
-from gentraffic.generators.fomo.folder import load_any, load_fomo, save_fomo
+from gentraffic.generators.fomo.folder import load_fomo, save_fomo
+from gentraffic.generators.loading import load_model
 from gentraffic.io.files import read_traffic, write_context, write_traffic
 
 
@@ -93,7 +94,7 @@ BAD = [
     ("ten.nc", "--history", "this model draws 15 min, 30 min, 60 min, not 10 min", 2),
     ("past.nc", "--known", "everything is measured already", 2),
     ("nothing.nc", "--known", "holds nothing but NaN", 5),
-    ("nobody.nc", "--users", "users hold 1 NaN", 5),
+    ("nobody.nc", "--users", "1 values of the users are NaN", 5),
     ("absent.nc", "--history", "no such file", 5),
 ]
 
@@ -128,7 +129,7 @@ def test_options_that_contradict_each_other_are_refused(folder: Path, capsys: py
         (["--history", past, "--start", "2021-03-09"], "--start does not go with --history"),
         (["--history", past, "--freq", "30min"], "--freq 30min: the measured file is at 60 min"),
         (["--history", past, "--known", past], "give one"),
-        (["--history", past, "--total", "traffic=1TB/day"], "--total does not go with measured traffic"),
+        (["--history", past, "--total", "traffic=1TB/day"], "--total does not go with --history"),
         (["--known", past, *place, "--start", "2030-01-07"], "nothing is known"),
         (["--users", past], "--users alone names no place"),
         ([*place, "--solver", "ddpm"], "FoMo draws with one of"),
@@ -137,7 +138,7 @@ def test_options_that_contradict_each_other_are_refused(folder: Path, capsys: py
         assert message in capsys.readouterr().err
     words = ["sample", "--known", past, *place, "-o", str(folder / "o.nc")]
     assert run(words) == 2
-    assert "need a FoMo" in capsys.readouterr().err
+    assert "needs a FoMo" in capsys.readouterr().err
 
 
 def test_fine_tuning_on_a_new_city_adds_it_and_leaves_frozen_weights(folder: Path) -> None:
@@ -177,7 +178,7 @@ def test_fitting_writes_a_model_that_says_how_it_was_made(folder: Path) -> None:
 
 
 def test_loaders_tell_the_kinds_apart(folder: Path) -> None:
-    assert load_any(folder / "m").networks == ("here", "there")
+    assert load_model(folder / "m").info.networks == ("here", "there")
     with pytest.raises(BadModel, match="holds the model 'fomo'"):
         load_bundle(folder / "m")
     with pytest.raises(BadModel, match="holds no FoMo"):
@@ -186,5 +187,5 @@ def test_loaders_tell_the_kinds_apart(folder: Path) -> None:
     whole = weights.read_bytes()
     weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     with pytest.raises(BadModel, match="differs from its SHA-256"):
-        load_any(folder / "m")
+        load_model(folder / "m")
     weights.write_bytes(whole)

@@ -16,14 +16,16 @@ import traffic_examples
 import xarray as xr
 
 from gentraffic.errors import BadInput, BadModel, WrongUse
-from gentraffic.generate import run as producing
+from gentraffic.generate import run as drawing
+from gentraffic.generate import store as producing
 from gentraffic.generate import streaming
-from gentraffic.generate.job import StoreSpec, part_of, read_marker, read_spec, write_marker
-from gentraffic.generate.request import Request, draw_place
-from gentraffic.generate.store import draw_store
+from gentraffic.generate.request import Request
+from gentraffic.generate.run import Drawn
+from gentraffic.generate.spec import StoreSpec, part_of, read_marker, read_spec, write_marker
+from gentraffic.generate.store import Store
 from gentraffic.generators.folder import Bundle, save_bundle
+from gentraffic.generators.loading import load_model
 from gentraffic.generators.settings import Settings
-from gentraffic.generators.weekly import prepare
 from gentraffic.io.files import open_traffic, read_context, read_traffic, write_context
 from gentraffic.places.find import CONTEXTS
 from gentraffic.reports.plot import write_plot
@@ -40,6 +42,10 @@ def context(cells: int) -> xr.Dataset:
     return read_context(CONTEXTS / "monaco.nc").isel(cell=slice(0, cells))
 
 
+def draw_store(model: Path, place: xr.Dataset, request: Request, out: Path, *, tell: Any = None, **more: Any) -> Drawn:
+    return drawing.run(request, load_model(model), place, Store(out, **more), command="c", tell=tell)
+
+
 @pytest.fixture(scope="module")
 def model(tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model") / "tiny"
@@ -49,7 +55,7 @@ def model(tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture(scope="module")
 def at_once(tiny_bundle: Bundle) -> Any:
-    return draw_place(tiny_bundle, context(CELLS), REQUEST, name="tiny")
+    return drawing.run(REQUEST, tiny_bundle, context(CELLS), command="c").traffic
 
 
 @pytest.mark.parametrize("chunk", [30, 64, 150])
@@ -60,7 +66,7 @@ def test_a_store_holds_what_is_drawn_at_once(model: Path, at_once: Any, chunk: i
     np.testing.assert_array_equal(got["traffic"].values, at_once["traffic"].values)
     for name in at_once.coords:
         np.testing.assert_array_equal(got[name].values, at_once[name].values)
-    own = {"order_sha256": "", "model_sha256": ""}  # the fitted bundle was not saved when it was drawn at once
+    own = {"order_sha256": "", "model_sha256": "", "model": ""}  # the bundle was not saved when it was drawn at once
     assert {**got.attrs, **own} == {**at_once.attrs, **own}
     assert done.mean == pytest.approx(float(at_once["traffic"].values.mean(dtype=np.float64)), rel=1e-12)
     assert done.tasks == 3 * -(-CELLS // chunk)
@@ -88,7 +94,8 @@ def test_memory_to_begin_grows_by_little_per_cell(tiny_bundle: Bundle, tmp_path:
         write_context(traffic_examples.context("grid", n=side), tmp_path / f"{side}.nc")
         large = read_context(tmp_path / f"{side}.nc", held=False)
         tracemalloc.start()
-        prepare(tiny_bundle, large, REQUEST.calendar(large), Settings(steps=1), embeddings=tmp_path / "e.npy")
+        calendar = REQUEST.calendar(tiny_bundle.info, None, "Europe/Monaco")
+        tiny_bundle.prepare(large, calendar, Settings(steps=1), scratch=tmp_path)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     per_cell = (peaks[1] - peaks[0]) / (400**2 - 200**2)
@@ -97,7 +104,7 @@ def test_memory_to_begin_grows_by_little_per_cell(tiny_bundle: Bundle, tmp_path:
 
 @pytest.mark.parametrize("chunk", [40, 150])
 def test_totals_give_the_same_bits(tiny_bundle: Bundle, model: Path, chunk: int, tmp_path: Path) -> None:
-    want = draw_place(tiny_bundle, context(CELLS), TOTALS, name="tiny")["traffic"]
+    want = drawing.run(TOTALS, tiny_bundle, context(CELLS)).traffic["traffic"]
     draw_store(model, context(CELLS), TOTALS, tmp_path / "t.zarr", chunk_cells=chunk)
     got = read_traffic(tmp_path / "t.zarr")["traffic"]
     np.testing.assert_array_equal(got.values, want.values)
@@ -137,13 +144,13 @@ def job(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[P
     return folder, order, drawn
 
 
-def run(model: Path, tmp_path: Path, stop: int = 0, chunk: int = 30, request: Request = REQUEST) -> producing.Produced:
+def run(model: Path, tmp_path: Path, stop: int = 0, chunk: int = 30, request: Request = REQUEST) -> Drawn:
     def tell(done: int, of: int) -> None:
         if stop and done == stop:
             raise KeyboardInterrupt
 
     return draw_store(
-        model, context(CELLS), request, tmp_path / "out.zarr", workers=2, chunk_cells=chunk, tell=tell, command="c"
+        model, context(CELLS), request, tmp_path / "out.zarr", workers=2, chunk_cells=chunk, tell=tell
     )
 
 
@@ -176,7 +183,7 @@ def test_the_same_command_resumes_and_ends_with_the_same_files(
     assert tree(tmp_path / "out.zarr") == whole
 
 
-@pytest.mark.parametrize("file", ["done/14.json", "store/traffic/2.4.0", "store/x/0", "place.npy", "job.json"])
+@pytest.mark.parametrize("file", ["done/14.json", "store/traffic/2.4.0", "store/x/0", "inputs/place.npy", "job.json"])
 @pytest.mark.parametrize("way", ["cut", "altered", "gone"])
 def test_torn_files_are_made_again(
     job: tuple[Path, StoreSpec, list[int]], model: Path, at_once: Any, file: str, way: str, tmp_path: Path
@@ -192,7 +199,7 @@ def test_torn_files_are_made_again(
         path.unlink()
     done = run(model, tmp_path)
     one = file.startswith("done") or "traffic" in file
-    assert done.kept == (3 if one else 0 if file in ("job.json", "place.npy", "store/x/0") else 4)
+    assert done.kept == (3 if one else 0 if file in ("job.json", "inputs/place.npy", "store/x/0") else 4)
     assert len(drawn) == (12 if one else 15)
     np.testing.assert_array_equal(read_traffic(tmp_path / "out.zarr")["traffic"].values, at_once["traffic"].values)
 
@@ -220,7 +227,7 @@ def test_a_worker_with_another_version_or_another_model_is_refused(
         next(streaming.draw_tasks(folder, [0]))
     monkeypatch.undo()
     said = json.loads((folder / "job.json").read_text())["content"]
-    said["order"]["model_sha256"] = "0"
+    said["spec"]["model_sha256"] = "0"
     write_marker(folder / "job.json", said)
     with pytest.raises(BadModel, match="is another model here"):
         next(streaming.draw_tasks(folder, [0]))
@@ -239,14 +246,15 @@ def test_little_disk_and_little_memory_are_said_before_the_work(
     with pytest.raises(BadInput, match="GiB are needed"):
         draw_store(model, context(CELLS), REQUEST, tmp_path / "b.zarr")
     monkeypatch.undo()
-    monkeypatch.setattr(producing, "free_memory", lambda: 600 * 2**20)
+    for module in (producing, drawing):
+        monkeypatch.setattr(module, "free_memory", lambda: 600 * 2**20)
     with pytest.raises(BadInput, match=r"for 2 workers, 0\.59 GiB are free: give fewer --chunk-cells"):
         run(model, tmp_path)
     monkeypatch.setattr(producing, "CELL_BYTES", 4 * 2**20)  # as ten million cells are to one gigabyte
     with pytest.raises(BadInput, match=r"cells need .* GiB of memory, 0\.59 GiB are free: give a smaller area"):
         run(model, tmp_path)
     with pytest.raises(BadInput, match=r"write \.zarr"):
-        producing.check_fits(10**9, tmp_path / "x.nc")
+        drawing.check_fits(10**9, tmp_path / "x.nc")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -269,7 +277,7 @@ def test_bad_words_are_refused(model: Path, tmp_path: Path) -> None:
         ({"workers": 1, "scheduler": "tcp://x:1"}, "give one"),
     ):
         with pytest.raises(WrongUse, match=said):
-            draw_store(model, place, REQUEST, tmp_path / "x.zarr", **more)  # type: ignore[arg-type]
+            draw_store(model, place, REQUEST, tmp_path / "x.zarr", **more)
     with pytest.raises(WrongUse, match="--change"):
         draw_store(model, place, Request(change=Path("c.geojson")), tmp_path / "x.zarr", workers=1)
 

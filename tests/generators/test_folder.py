@@ -21,7 +21,6 @@ from gentraffic.generators.folder import (
     Bundle,
     load_bundle,
     place_embedding,
-    pretrained,
     save_bundle,
     station_features,
     station_scale,
@@ -190,7 +189,7 @@ def rehash(folder: Path) -> None:
         for name in told["files"]
         if (folder / name).is_file()
     }
-    del told["seal"]
+    told.pop("seal", None)
     (folder / "provenance.json").write_text(json.dumps(told))
 
 
@@ -263,7 +262,7 @@ def test_time_embedding_is_standardised_and_tells_hours_apart(tiny_bundle: Bundl
 
 
 def test_weights_that_lack_are_not_drawn_at_random(
-    copy: Path, tiny_bundle: Bundle, capfd: pytest.CaptureFixture[str]
+    copy: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     from safetensors.torch import load_file, save_file
 
@@ -275,6 +274,27 @@ def test_weights_that_lack_are_not_drawn_at_random(
         else:
             weights |= {"leave.bias": spare, "spare": spare.clone()}
         save_file(weights, path)
-        with pytest.raises(ValueError, match=words):
-            pretrained(type(tiny_bundle.model), copy / "stunet")
+        rehash(copy)
+        with pytest.raises(BadModel, match=words):
+            load_bundle(copy)
     assert capfd.readouterr().err == ""
+
+
+def test_a_later_version_and_unknown_fields_are_told(copy: Path) -> None:
+    told = json.loads((copy / "provenance.json").read_text())
+    assert told["format_version"] == 2
+    later = {name: value for name, value in told.items() if name != "seal"} | {"format_version": 3}
+    (copy / "provenance.json").write_text(json.dumps(later))
+    with pytest.raises(BadModel, match="has format_version 3, this gentraffic reads up to 2: pip install --upgrade"):
+        load_bundle(copy)
+    del told["format_version"], told["seal"]  # a folder of today
+    (copy / "provenance.json").write_text(json.dumps(told))
+    load_bundle(copy)
+    for name in ("scaler.json", "stunet/config.json"):
+        good = (copy / name).read_text()
+        (copy / name).write_text(json.dumps({**json.loads(good), "mood": 3}))
+        rehash(copy)
+        with pytest.raises(BadModel, match="unknown field 'mood'") as caught:
+            load_bundle(copy)
+        assert "\n" not in str(caught.value)
+        (copy / name).write_text(good)

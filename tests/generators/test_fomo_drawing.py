@@ -9,8 +9,9 @@ from bundle_examples import context
 from fomo_examples import tiny_fomo, world
 
 from gentraffic.errors import WrongUse
-from gentraffic.generators.fomo.drawing import FoMoTask, draw_field
+from gentraffic.generators.fomo.drawing import draw_field
 from gentraffic.generators.fomo.folder import FoMoBundle, load_fomo
+from gentraffic.generators.fomo.observations import FoMoTask
 from gentraffic.generators.fomo.tiles import PHASES, closure, fade, layings, starts
 from gentraffic.generators.registry import names
 from gentraffic.generators.settings import FOMO

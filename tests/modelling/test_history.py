@@ -15,7 +15,7 @@ from gentraffic.cli.main import run
 from gentraffic.dataset.calendar import make_calendar
 from gentraffic.errors import WrongUse
 from gentraffic.generators.folder import Bundle, load_bundle, save_bundle
-from gentraffic.generators.weekly import Settings, draw_traffic, prepare
+from gentraffic.generators.weekly import Settings, draw_traffic, prepare_inputs
 from gentraffic.modelling.features import read_places
 from gentraffic.modelling.history import History, as_profile, history_of, mean_week
 from gentraffic.modelling.transform import Scaler
@@ -196,7 +196,7 @@ def test_the_level_of_a_past_drifts_as_far_as_weeks_did(follower: Bundle) -> Non
     scaler = replace(follower.scaler, drift={"alpha": 0.3})
     calendar = make_calendar("2026-01-05", 7, "1h", "Europe/Rome")
     past = past_with_a_peak(4, 5.0)
-    region, _ = prepare(
+    region, _ = prepare_inputs(
         replace(follower, scaler=scaler), context(30, "alpha"), calendar, Settings(members=201), history=past
     )
     unit = past.unit(follower.levels, read_places(context(30, "alpha")), context(30)["cell_id"].values)
@@ -255,8 +255,11 @@ def test_sample_follows_a_file(follower: Bundle, tmp_path: Path, capsys: pytest.
     assert load_bundle(tmp_path / "m").model.config["use_profile"]
     assert run([*words, "-o", str(tmp_path / "x.nc")]) == 2
     assert "fit ... --profile" in capsys.readouterr().err
-    assert run([*words, "--workers", "2", "-o", str(tmp_path / "x.zarr")]) == 2
-    assert "--workers does not go with --history" in capsys.readouterr().err
+    store = ["--model", str(tmp_path / "m"), "-o", str(tmp_path / "s.zarr"), "--chunk-cells", "7", "--quiet"]
+    assert run([*words, *store]) == 0
+    streamed = read_traffic(tmp_path / "s.zarr")["traffic"]
+    np.testing.assert_array_equal(streamed.values, drawn["traffic"].values)
+    assert streamed.attrs["units"] == "MB"
 
 
 def test_two_weeks_of_the_same_ground_are_paired_and_kept_apart(shared_data: Path) -> None:

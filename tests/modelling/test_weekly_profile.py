@@ -191,15 +191,19 @@ def test_the_memory_is_short_where_levels_wander_and_long_where_they_do_not() ->
 def test_the_usual_week_is_kept_with_the_model(tmp_path: Path) -> None:
     import json
 
-    from gentraffic.generators.folder import _scaler, write_json
+    from gentraffic.generators.folder import _scaler
+    from gentraffic.generators.model_folder import ModelFolder, write_json
+
+    def read() -> Scaler:
+        return _scaler(ModelFolder(tmp_path, {}, "", {"scaler.json": (tmp_path / "scaler.json").read_bytes()}))
 
     scaler = Scaler(mean=-0.2, spread=0.7, usual=fit_weekly_profile([made(noisy_weeks(8, 2, 0.4, 0.4, seed=11))]))
     write_json(tmp_path / "scaler.json", asdict(scaler))
-    assert _scaler(tmp_path) == scaler
+    assert read() == scaler
     told = json.loads((tmp_path / "scaler.json").read_text())
     del told["usual"]  # a model from before
     write_json(tmp_path / "scaler.json", told)
-    assert _scaler(tmp_path) == replace(scaler, usual=None)
+    assert read() == replace(scaler, usual=None)
 
 
 def test_on_a_later_week_it_beats_climatology(shared_data: Path) -> None:

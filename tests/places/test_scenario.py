@@ -126,7 +126,7 @@ def test_features_beyond_the_reach_do_not_change_by_a_bit(tmp_path: Path) -> Non
     index = activity_index(old), activity_index(new)
     np.testing.assert_array_equal(index[0][far], index[1][far])
     assert (index[0] != index[1]).any()
-    model = gentraffic.load_model()
+    model = gentraffic.load_model("stouter-base")
     np.testing.assert_array_equal(model.place(old)[far], model.place(new)[far])
     free = read_places(changed.context.drop_vars("poi_count_before"))  # without the memory of before, all cells move
     assert (activity_index(free) != index[0])[far].all()

@@ -93,9 +93,9 @@ class Refers(HTMLParser):
 def test_the_page_says_what_the_file_holds(kind: str) -> None:
     ds = ensemble(kind=kind)
     model = json.loads((MODELS / "stouter-base" / "provenance.json").read_text())
-    from gentraffic.generators.folder import read_folder
+    from gentraffic.generators.model_folder import read_folder
 
-    ds = ds.assign_attrs(model="stouter-base", model_sha256=read_folder("stouter-base")[2], seed=7)
+    ds = ds.assign_attrs(model="stouter-base", model_sha256=read_folder("stouter-base").sha256, seed=7)
     text, titles = page(ds, capacity="40Mbit/s")
     seen = words(text)
     per_day = float(ds.internet.sum(dtype="f8")) / 12 / 8

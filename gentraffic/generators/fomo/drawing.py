@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gentraffic.dataset.calendar import Calendar
 from gentraffic.errors import WrongUse
+from gentraffic.generators.base import Block, Tell, Unsupported, check_minutes
 from gentraffic.generators.fomo.data import POI_DIM, SIDE, poi_features
-from gentraffic.generators.fomo.folder import FoMoBundle
-from gentraffic.generators.fomo.scale import FoMoContext, condition_of, echo_of, refer
+from gentraffic.generators.fomo.observations import FoMoTask, field_of
+from gentraffic.generators.fomo.scale import FoMoContext, FoMoScale, condition_of, echo_of, refer
 from gentraffic.generators.fomo.tiles import PHASES, WINDOW, closure, fade, layings, starts
+from gentraffic.generators.observed import Observations
 from gentraffic.generators.weekly import Settings, one_thread
 from gentraffic.modelling.features import Floats, Places, read_places
 from gentraffic.modelling.kriging import conditional_levels
+from gentraffic.modelling.levels import LevelModel
 from gentraffic.modelling.random_streams import shape_seeds
 from samplers.draw import starting_noise
+from samplers.fomo import FoMo
 from samplers.fomo_draw import answer, solve
 
 if TYPE_CHECKING:
@@ -34,24 +39,68 @@ CHUNK = 4_000_000  # values drawn at a time, but a week at least; the last WINDO
 HOURS = 168
 
 
+class FoMoModel(Protocol):
+    """What drawing needs of a trained FoMo; `gentraffic.generators.fomo.folder.FoMoBundle` is one."""
+
+    @property
+    def model(self) -> FoMo:
+        """The transformer."""
+
+    @property
+    def scale(self) -> FoMoScale:
+        """How traffic is scaled for it."""
+
+    @property
+    def levels(self) -> LevelModel:
+        """What levels are drawn from."""
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """Names of the measured networks, index 0 being network 1 of the model."""
+
+
 @dataclass(frozen=True)
-class FoMoTask:
-    """What is to be drawn: cells x T steps in a row, and what is known of them; NaN = not told.
+class FoMoDraw:
+    """What `gentraffic.generators.base.Draw` says. Members are drawn whole: blocks of cells need their neighbours."""
 
-    values: (cells, T) measured traffic. users: (cells, T). hour: (T,) local hour of the week. minutes: cadence. The
-    first `given` steps are history that the caller already has: they inform the draw and are not part of the result.
-    """
+    bundle: FoMoModel
+    task: FoMoTask
+    calendar: Calendar
+    settings: Settings
+    cells: Sequence[int] | None
+    units: str
 
-    context: xr.Dataset
-    values: NDArray[np.float32]
-    users: NDArray[np.float32]
-    hour: Floats
-    minutes: int
-    given: int = 0
+    @property
+    def block(self) -> int:
+        """All cells."""
+        return len(self.task.values) if self.cells is None else max(1, len(self.cells))
+
+    def blocks(
+        self, spans: Sequence[Block], threads: int | None = None, tell: Tell | None = None
+    ) -> Iterator[tuple[Block, NDArray[np.float32]]]:
+        """The traffic of each span, in their order: (span, (cells, steps)), float32. tell counts solver steps."""
+        drawn = draw_field(self.bundle, self.task, self.settings, cells=self.cells, on_step=tell)
+        for span in spans:
+            yield span, drawn[span.member, span.first : span.end]
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Raises Unsupported."""
+        raise Unsupported("workers", "a FoMo cannot be drawn in other processes: its blocks need their neighbours")
+
+
+def prepare(
+    bundle: FoMoModel, context: xr.Dataset, calendar: Calendar, settings: Settings, *,
+    cells: Sequence[int] | None = None, observed: Observations | None = None,
+) -> FoMoDraw:  # fmt: skip
+    """What `FoMoBundle.prepare` does; see `gentraffic.generators.base.Generator`."""
+    task = field_of(observed, context, calendar.utc, 60 // calendar.per_hour, bundle.model.token[2])
+    _check(bundle, task, settings)
+    units = (None if observed is None else observed.units) or "1"
+    return FoMoDraw(bundle, task, calendar, settings, cells, units)
 
 
 def draw_field(
-    bundle: FoMoBundle,
+    bundle: FoMoModel,
     field: FoMoTask,
     recipe: Settings,
     *,
@@ -102,7 +151,7 @@ class _Place:
     number: int
 
     @staticmethod
-    def of(bundle: FoMoBundle, field: FoMoTask) -> _Place:
+    def of(bundle: FoMoModel, field: FoMoTask) -> _Place:
         places = read_places(field.context)
         known = bool((np.asarray(field.context["poi_count"].values) > 0).any())
         poi = (
@@ -121,7 +170,7 @@ class _Member:
 
     def __init__(
         self,
-        bundle: FoMoBundle,
+        bundle: FoMoModel,
         model: Any,
         field: FoMoTask,
         place: _Place,
@@ -340,10 +389,8 @@ def _pad(values: NDArray[np.float32], length: int) -> NDArray[np.float32]:
     return out
 
 
-def _check(bundle: FoMoBundle, field: FoMoTask, recipe: Settings) -> None:
-    if field.minutes not in bundle.model.cadences:
-        names = ", ".join(f"{m} min" for m in bundle.model.cadences)
-        raise WrongUse(f"this model draws {names}, not {field.minutes} min: give another --freq, or resample the data")
+def _check(bundle: FoMoModel, field: FoMoTask, recipe: Settings) -> None:
+    check_minutes(field.minutes, bundle.model.cadences)
     if recipe.members < 1:
         raise WrongUse(f"--members {recipe.members}: give 1 or more")
     if recipe.habits and recipe.habits not in bundle.networks:

@@ -6,17 +6,25 @@ scaler.json    usual weeks, traffic per user, standardisation        level.json 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gentraffic.errors import BadModel
-from gentraffic.generators.folder import Bundle, load_bundle, pretrained, read_folder, write_json, writing_folder
+from gentraffic.generators.base import ModelInfo
 from gentraffic.generators.fomo.scale import FoMoScale
+from gentraffic.generators.model_folder import ModelFolder, read_folder, write_json, writing_folder
+from gentraffic.generators.settings import FOMO, Settings
 from gentraffic.modelling.levels import LevelModel
 from samplers.fomo import FoMo
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from gentraffic.dataset.calendar import Calendar
+    from gentraffic.generators.fomo.drawing import FoMoDraw
+    from gentraffic.generators.observed import Observations
 
 SAMPLER = "fomo"
 
@@ -30,6 +38,21 @@ class FoMoBundle:
     levels: LevelModel
     provenance: dict[str, Any] = field(default_factory=dict)
     sha256: str = ""
+    location: str = ""
+
+    @property
+    def info(self) -> ModelInfo:
+        """What it is and can do."""
+        return info_of(self.networks, self.model.config, self)
+
+    def prepare(
+        self, context: xr.Dataset, calendar: Calendar, settings: Settings, *, cells: Sequence[int] | None = None,
+        observed: Observations | None = None, scratch: Path | None = None,
+    ) -> FoMoDraw:  # fmt: skip
+        """As `gentraffic.generators.base.Generator`. observed: history, known or users."""
+        from gentraffic.generators.fomo.drawing import prepare
+
+        return prepare(self, context, calendar, settings, cells=cells, observed=observed)
 
     @property
     def networks(self) -> tuple[str, ...]:
@@ -53,21 +76,36 @@ def save_fomo(bundle: FoMoBundle, folder: Path, card: str) -> None:
 
 def load_fomo(name: str | Path) -> FoMoBundle:
     """Load a bundled FoMo by name, or a folder; every file is checked. Raises BadModel for anything else."""
-    folder, provenance, sha256 = read_folder(name)
-    if not is_fomo(provenance):
-        raise BadModel(f"{folder} holds no FoMo but {provenance.get('sampler', 'stouter')!r}: give a FoMo model")
-    try:
+    return fomo_of(read_folder(name))
+
+
+def fomo_of(folder: ModelFolder) -> FoMoBundle:
+    """The FoMo in a folder that is read. Raises BadModel."""
+    kind = folder.provenance.get("forecaster") or folder.provenance.get("sampler", "stouter")
+    if kind != SAMPLER:
+        raise BadModel(f"{folder.path} holds no FoMo but {kind!r}: give a FoMo model")
+    with folder.understanding():
         return FoMoBundle(
-            model=pretrained(FoMo, folder / "fomo"),
-            scale=FoMoScale.from_json(json.loads((folder / "scaler.json").read_text(encoding="utf-8"))),
-            levels=LevelModel.from_json(json.loads((folder / "level.json").read_text(encoding="utf-8"))["levels"]),
-            provenance=provenance,
-            sha256=sha256,
+            model=folder.network(FoMo, "fomo"),
+            scale=FoMoScale.from_json(folder.json("scaler.json")),
+            levels=LevelModel.from_json(folder.json("level.json")["levels"]),
+            provenance=dict(folder.provenance),
+            sha256=folder.sha256,
+            location=folder.location,
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadModel(f"{folder}: not a model of this version ({error})") from error
 
 
-def load_any(name: str | Path) -> Bundle | FoMoBundle:
-    """The model of a name or folder, whichever sampler it is. Raises BadModel."""
-    return load_fomo(name) if is_fomo(read_folder(name)[1]) else load_bundle(name)
+def info_of(networks: Sequence[str], config: Mapping[str, Any], model: ModelFolder | FoMoBundle) -> ModelInfo:
+    """`ModelInfo` of a FoMo from its configuration."""
+    return ModelInfo(
+        location=model.location,
+        family=SAMPLER,
+        networks=tuple(networks),
+        services=tuple(model.provenance.get("services", ("traffic",))),
+        cadences=tuple(config["cadences"]),
+        supports=frozenset({"history", "known", "users", "rhythm", "steps", "solver", "guidance", "device"}),
+        recommended=replace(FOMO, steps=int(model.provenance.get("recommended_steps", FOMO.steps))),
+        continues_history=True,
+        sha256=model.sha256,
+        provenance=model.provenance,
+    )

@@ -2,8 +2,8 @@
 
 Beside the output `NAME.zarr` stands the folder `.NAME.zarr.part` until the output is whole:
 
-    job.json                  the order, and hashes of the files that follow; written last: what it names is there
-    ids, place, ... .npy      what each cell is given (`gentraffic.generators.weekly.Region`), and the time embedding
+    job.json                  the specification, and hashes of the files below; written last: what it names is there
+    inputs/*.npy              the arrays of the draw (`gentraffic.generators.base.Draw.arrays`)
     attrs.json                the attributes of the finished store
     store/                    the Zarr store that is being filled; its attribute `unfinished` says so
     raw.npy                   with totals only: what is drawn, before it is scaled
@@ -31,28 +31,28 @@ from gentraffic.io.atomic import replacing
 
 if TYPE_CHECKING:
     import xarray as xr
+    from numpy.typing import NDArray
 
     from gentraffic.dataset.calendar import Calendar
-    from gentraffic.generators.weekly import Block, Region, SharedInputs
+    from gentraffic.generators.base import Block, Draw
 
 MAX_TASKS = 2000  # more would cost the scheduler more than they balance
-ARRAYS = ("ids", "place", "log_level", "level", "time")
+INPUTS = "inputs"
 
 
 @dataclass(frozen=True)
 class StoreSpec:
     """What is drawn, in plain values: with the context and the model's files it fixes every bit.
 
-    totals: texts of the totals that each member meets, none for relative traffic. cells: rows drawn.
-    chunk: cells that one chunk of the store holds. context: SHA-256 of the context. libraries: versions.
+    utc, context, observed: SHA-256 of the steps, of the context, of what is measured ("" for nothing). totals: texts of
+    the totals that each member meets, none for relative traffic. units: of the traffic, "" until the draw tells them.
+    cells: rows drawn. chunk: cells that one chunk of the store holds. libraries: versions.
     """
 
     model: str
     model_sha256: str
-    recipe: Settings
-    start: str
-    days: int
-    freq: str
+    settings: Settings
+    utc: str
     timezone: str
     service: str
     totals: tuple[str, ...]
@@ -61,20 +61,14 @@ class StoreSpec:
     steps: int
     chunk: int
     context: str
+    observed: str
     libraries: str
-    network: int = 0
-
-    def calendar(self) -> Calendar:
-        """The steps that are drawn."""
-        from gentraffic.dataset.calendar import make_calendar
-
-        return make_calendar(self.start, self.days, self.freq, self.timezone)
 
     def tasks(self) -> list[list[tuple[int, int, int]]]:
         """(member, first row, end row) of the blocks of each task. A block is one whole chunk of the store."""
         blocks = [
             (m, at, min(at + self.chunk, self.cells))
-            for m in range(self.recipe.members)
+            for m in range(self.settings.members)
             for at in range(0, self.cells, self.chunk)
         ]
         per = -(-len(blocks) // MAX_TASKS)
@@ -82,14 +76,14 @@ class StoreSpec:
 
     @property
     def sha256(self) -> str:
-        """The hash that tells one order from another: all but the name of the model and the network, which follow."""
-        plain = asdict(self) | {"model": "", "network": 0}
+        """The hash that tells one spec from another: all but the name of the model."""
+        plain = asdict(self) | {"model": ""}
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
     @property
     def values(self) -> int:
         """How many numbers the store holds."""
-        return self.recipe.members * self.cells * self.steps
+        return self.settings.members * self.cells * self.steps
 
 
 def libraries() -> str:
@@ -117,29 +111,28 @@ def part_of(out: Path) -> Path:
     return target.with_name(f".{target.name}.part")
 
 
-def save_job(folder: Path, order: StoreSpec, region: Region, time: Any) -> None:
-    """Write the arrays, then job.json, with their hashes and those of the template of the store.
+def save_job(folder: Path, spec: StoreSpec, calendar: Calendar, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write the steps and the arrays of the draw, then job.json, with their hashes and those of the store's template.
 
-    Embeddings that lie in a file of the folder become the file of their name.
+    Arrays that lie in a file of the folder become the file of their name.
     """
-    ids = region.ids if region.ids.dtype.kind in "iu" else region.ids.astype(str)
-    arrays = dict(zip(ARRAYS, (ids, region.place, region.log_level, region.level, time), strict=True))
+    (folder / INPUTS).mkdir(exist_ok=True)
     hashes = {}
-    for name, values in arrays.items():
-        path = folder / f"{name}.npy"
+    for name, values in {**arrays, "utc": calendar.utc}.items():
+        path = folder / INPUTS / f"{name}.npy"
         if isinstance(values, np.memmap) and values.filename is not None:
             os.replace(values.filename, path)
         else:
             np.save(path, values, allow_pickle=False)
-        hashes[f"{name}.npy"] = file_sha256(folder / f"{name}.npy")
+        hashes[f"{INPUTS}/{name}.npy"] = file_sha256(path)
     template = [path for path in (folder / "store").rglob("*") if path.is_file() and path.parent.name != "store"]
     for path in (folder / "attrs.json", *template):
         hashes[str(path.relative_to(folder))] = file_sha256(path)
-    write_marker(folder / "job.json", {"order": asdict(order), "files": hashes, "version": __version__})
+    write_marker(folder / "job.json", {"spec": asdict(spec), "files": hashes, "version": __version__})
 
 
 def read_spec(folder: Path) -> StoreSpec | None:
-    """The order of a folder whose job.json was written, None where it was not, or not whole."""
+    """The specification of a folder whose job.json was written, None where it was not, or not whole."""
     said = read_marker(folder / "job.json")
     if said is None:
         return None
@@ -147,51 +140,44 @@ def read_spec(folder: Path) -> StoreSpec | None:
         raise WrongUse(f"{folder} was begun by gentraffic {said.get('version')}, this is {__version__}: delete it")
     if any(file_sha256(folder / name) != digest for name, digest in said["files"].items()):
         return None
-    return StoreSpec(
-        **{**said["order"], "recipe": Settings(**said["order"]["recipe"]), "totals": tuple(said["order"]["totals"])}
-    )
+    spec = said["spec"]
+    return StoreSpec(**{**spec, "settings": Settings(**spec["settings"]), "totals": tuple(spec["totals"])})
 
 
-def check_same(order: StoreSpec, begun: StoreSpec, where: Path) -> None:
-    """Raise WrongUse, naming the first difference, unless both orders give the same store."""
-    if order.sha256 == begun.sha256:
+def check_same(spec: StoreSpec, begun: StoreSpec, where: Path) -> None:
+    """Raise WrongUse, naming the first difference, unless both specs give the same store."""
+    if spec.sha256 == begun.sha256:
         return
     mend = f"give the same command to resume, another -o, or delete {where}"
-    if begun.chunk != order.chunk:
-        raise WrongUse(f"{where} was begun with chunks of {begun.chunk} cells, this command asks {order.chunk}: {mend}")
-    ours, theirs = _flat(order), _flat(begun)
+    if begun.chunk != spec.chunk:
+        raise WrongUse(f"{where} was begun with chunks of {begun.chunk} cells, this command asks {spec.chunk}: {mend}")
+    ours, theirs = _flat(spec), _flat(begun)
     name = next((n for n in ours if ours[n] != theirs[n] and n != "model"), "model")
     raise WrongUse(f"{where} belongs to another command ({name} is {theirs[name]}, here {ours[name]}): {mend}")
 
 
-def open_region(folder: Path) -> Region:
-    """The arrays of a job, mapped: only the rows that a task draws are read."""
-    from gentraffic.generators.weekly import Region
+def open_draw(folder: Path, spec: StoreSpec) -> tuple[Draw, list[NDArray[Any]]]:
+    """The draw of a job, and its arrays, which are mapped: only the rows that a task draws are read.
 
-    ids, place, log_level, level = (np.load(folder / f"{name}.npy", "r", allow_pickle=False) for name in ARRAYS[:4])
-    return Region(ids, place, log_level, level)
-
-
-def open_shared(folder: Path, order: StoreSpec) -> SharedInputs:
-    """The network and what all cells share. Raises BadModel where the worker has another model under the name."""
-    import torch
-
+    Raises BadModel where the worker has another model under the name.
+    """
+    from gentraffic.dataset.calendar import calendar_of
     from gentraffic.errors import BadModel
-    from gentraffic.generators.folder import load_network
-    from gentraffic.generators.weekly import SharedInputs
+    from gentraffic.generators.loading import find
 
-    model, scaler, sha256 = load_network(order.model)
-    if sha256 != order.model_sha256:
-        raise BadModel(f"{order.model} is another model here than where the command was given: copy it to the workers")
-    time = torch.from_numpy(np.load(folder / "time.npy", allow_pickle=False))
-    return SharedInputs(model, scaler, time, order.network, order.calendar(), order.recipe)
+    model, family = find(spec.model)
+    if model is None or model.sha256 != spec.model_sha256:
+        raise BadModel(f"{spec.model} is another model here than where the command was given: copy it to the workers")
+    arrays = {path.stem: np.load(path, "r", allow_pickle=False) for path in sorted((folder / INPUTS).glob("*.npy"))}
+    calendar = calendar_of(np.array(arrays.pop("utc")), spec.timezone)
+    return family.reopen(model, arrays, calendar, spec.settings), list(arrays.values())
 
 
-def blocks_of(order: StoreSpec, number: int) -> list[Block]:
+def blocks_of(spec: StoreSpec, number: int) -> list[Block]:
     """The blocks of one task."""
-    from gentraffic.generators.weekly import Block
+    from gentraffic.generators.base import Block
 
-    return [Block(*block) for block in order.tasks()[number]]
+    return [Block(*block) for block in spec.tasks()[number]]
 
 
 # --- markers ----------------------------------------------------------------------------------------------------------
@@ -233,7 +219,7 @@ def check_shared(folder: Path) -> None:
         raise BadInput(f"the worker on {socket.gethostname()} sees no {folder}: -o must lie on a disk that all share")
 
 
-def _flat(order: StoreSpec) -> dict[str, Any]:
-    plain = asdict(order)
-    recipe: dict[str, Any] = plain.pop("recipe")
-    return recipe | plain
+def _flat(spec: StoreSpec) -> dict[str, Any]:
+    plain = asdict(spec)
+    settings: dict[str, Any] = plain.pop("settings")
+    return settings | plain

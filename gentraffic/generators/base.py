@@ -1,0 +1,201 @@
+"""The protocol of everything that draws traffic, and how a class of it is made known.
+
+A generator says in `ModelInfo` what it can do, and prepares a `Draw` of a place and a period. Whoever runs it
+(`gentraffic.generate.run`) asks these two alone, so that a generator of another package serves every command:
+
+    [project.entry-points."gentraffic.generators"]
+    flat = "my_package:Flat"             # a subclass of Family, see examples/own_generator
+
+`gentraffic sample --model flat` then draws with it; and `--model FOLDER` where the folder's provenance.json says
+`"sampler": "flat"`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from gentraffic.errors import WrongUse
+from gentraffic.generators.settings import Settings
+
+if TYPE_CHECKING:
+    import numpy as np
+    import xarray as xr
+    from numpy.typing import NDArray
+
+    from gentraffic.dataset.calendar import Calendar
+    from gentraffic.generators.model_folder import ModelFolder
+    from gentraffic.generators.observed import Observations
+
+Tell = Callable[[int, int], None]
+
+# What a request may ask of a generator beyond a place, a period, members and a seed; names of the options.
+CAPABILITIES = (
+    "history",  # earlier traffic of the cells, which they follow
+    "known",  # measured traffic with gaps, kept as it is
+    "users",  # active users at the steps to be drawn
+    "change",  # before and after a change of the map, with the same noise
+    "rhythm",  # the daily and weekly rhythm of a measured network that is named
+    "steps",  # steps of the solver
+    "solver",
+    "guidance",
+    "device",  # another than the CPU
+    "workers",  # blocks that can be drawn in other processes
+)
+
+
+class Unsupported(WrongUse):
+    """A request asks what a generator cannot do. capability: which of CAPABILITIES, or `freq`."""
+
+    def __init__(self, capability: str, message: str) -> None:
+        super().__init__(message)
+        self.capability = capability
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What is known of a generator without drawing.
+
+    location: what loads it again, a bundled name or a whole path; "" for a model that was never saved. family: key of
+    its class among `gentraffic.generators`. networks: measured networks that it learned from. services: variables
+    that it draws. cadences: minutes a step may have. supports: of CAPABILITIES. fixed: values of capabilities that it
+    does not support but has, such as the one step of a distilled model: asking for exactly these is no mistake.
+    recommended: steps, solver, guidance and the like where none are asked for. continues_history: a history ends
+    where the draw begins, instead of lying anywhere before it. graph_layers: over how many neighbourhoods a change of
+    the map is felt. sha256: of its files.
+    """
+
+    family: str
+    location: str = ""
+    networks: tuple[str, ...] = ()
+    services: tuple[str, ...] = ("traffic",)
+    cadences: tuple[int, ...] = (60, 30, 15, 10)
+    supports: frozenset[str] = frozenset()
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    recommended: Settings = field(default_factory=Settings)
+    continues_history: bool = False
+    graph_layers: int = 0
+    sha256: str = ""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages and attributes."""
+        return Path(self.location).name or str(self.provenance.get("name", self.family))
+
+    def check(self, capability: str, value: Any = None) -> None:
+        """Raise Unsupported, naming the option and its value, for what this generator cannot do."""
+        if capability in self.supports or (capability in self.fixed and value == self.fixed[capability]):
+            return
+        this = f"{self.name} ({self.family})"
+        option = f"--{capability}" + (f" {value}" if isinstance(value, str | int | float) else "")
+        if "distilled_from" in self.provenance and capability in self.fixed:
+            only = self.fixed[capability]
+            message = f"{option}: {self.name} was distilled for {only} alone; give --model stouter-base, or its teacher"
+        elif capability in self.fixed:
+            message = f"{option}: {this} draws with {self.fixed[capability]} alone"
+        elif capability in ("known", "users"):
+            message = f"{option} needs a FoMo, and {this} is none: give --model fomo-base"
+        elif capability == "history":
+            message = f"{option}: {this} takes no past; give one of `gentraffic fit ... --profile`, or a FoMo"
+        elif capability == "change":
+            message = f"{option} does not go with {this}: give --model stouter-base"
+        else:
+            message = f"{option} does not go with {this}: leave it out, or give another --model"
+        raise Unsupported(capability, message)
+
+
+def check_minutes(minutes: float, cadences: Sequence[float]) -> None:
+    """Raise Unsupported for a cadence that a model does not draw; both in minutes a step."""
+    if minutes not in cadences:
+        names = ", ".join(f"{m} min" for m in cadences)
+        raise Unsupported(
+            "freq",
+            f"this model draws {names}, not {minutes:g} min: give another --freq, or resample the measured file",
+        )
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some cells of one member: rows `first` to `end` of what is drawn."""
+
+    member: int
+    first: int
+    end: int
+
+
+class Draw(Protocol):
+    """The traffic of a place and a period, drawn when it is asked for."""
+
+    @property
+    def units(self) -> str:
+        """Units of the values; "1" where 1 is the mean cell."""
+
+    @property
+    def calendar(self) -> Calendar:
+        """The steps that are drawn."""
+
+    @property
+    def block(self) -> int:
+        """How many cells one span is best given."""
+
+    def blocks(
+        self, spans: Sequence[Block], threads: int | None = None, tell: Tell | None = None
+    ) -> Iterator[tuple[Block, NDArray[np.float32]]]:
+        """The traffic of each span, in their order: (span, (cells, steps)). The same bits for any spans and threads.
+
+        threads: by default one per core. tell(done, of): progress, counted as the draw likes.
+        """
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All that `Family.reopen` needs beside the model's files, for draws in other processes. Raises Unsupported."""
+
+
+class Generator(Protocol):
+    """A trained thing that draws."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """What it is and can do."""
+
+    def prepare(
+        self,
+        context: xr.Dataset,
+        calendar: Calendar,
+        settings: Settings,
+        *,
+        cells: Sequence[int] | None = None,
+        observed: Observations | None = None,
+        scratch: Path | None = None,
+    ) -> Draw:
+        """A draw of the rows `cells` of a context (all for None; features and levels come from the whole context).
+
+        observed: what was measured, of the kinds that `info.supports` names. scratch: a folder for arrays too large for
+        memory. Raises WrongUse, NoData or BadInput for what cannot be drawn.
+        """
+
+
+class Family:
+    """How models of one kind are loaded. Subclass it; override `load`, and the rest where there is reason to.
+
+    A folder is None where a user names the family itself instead of a model folder.
+    """
+
+    @staticmethod
+    def load(folder: ModelFolder | None) -> Generator:
+        """The generator in a model folder. Raises BadModel."""
+        raise NotImplementedError
+
+    @classmethod
+    def describe(cls, folder: ModelFolder | None) -> ModelInfo:
+        """The same as `load(folder).info`; override it where that can be had without loading."""
+        return cls.load(folder).info
+
+    @classmethod
+    def reopen(
+        cls, folder: ModelFolder, arrays: Mapping[str, NDArray[Any]], calendar: Calendar, settings: Settings
+    ) -> Draw:
+        """A draw from what `Draw.arrays` gave, perhaps mapped from files, in another process."""
+        raise Unsupported("workers", f"--workers: {folder.path.name} cannot be drawn in other processes")
