@@ -191,22 +191,26 @@ def student_card(name: str, teacher: str, told: dict[str, Any], table: str) -> s
     return "\n".join(lines)
 
 
-def _origin(path: Path) -> dict[str, str]:
+def _origin(path: Path) -> dict[str, Any]:
     import xarray as xr
+
+    from gentraffic.dataset.fingerprint import marks_of
 
     if path.is_dir():
         digest = hashlib.sha256(b"".join(p.read_bytes() for p in sorted(path.rglob("*")) if p.is_file())).hexdigest()
-        attrs: dict[str, Any] = xr.open_zarr(path).attrs
+        ds = xr.open_zarr(path)
+        attrs, marks = dict(ds.attrs), marks_of(ds)
     else:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         with xr.open_dataset(path) as ds:
-            attrs = dict(ds.attrs)
+            attrs, marks = dict(ds.attrs), marks_of(ds)
     return {
         "file": path.name,
         "sha256": digest,
         "title": _title(attrs, path),
         "license": str(attrs.get("license", "not stated")),
         "attribution": str(attrs.get("attribution", "")),
+        **({"cells": marks} if marks else {}),
     }
 
 

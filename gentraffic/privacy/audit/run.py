@@ -43,7 +43,7 @@ LIMITS = (
     "that nothing was found is no proof that there is nothing: other attacks may find more, and this is one draw of "
     "one generator",
     "a record is compared as hourly means or coarser, a week at a time; what share of single copies of each kind is "
-    "found at these sizes stands above, other disguises were not tried; mixtures of three cells and more are not found",
+    "found at these sizes stands above, other disguises and mixtures of three cells or more were not tried",
     "a generator with a proven bound is another thing: gentraffic fit --dp-epsilon",
 )
 DRIFT = 0.01  # below this p the two real files are said to differ

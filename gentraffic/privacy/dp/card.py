@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from gentraffic.privacy.dp.accounting import weakness
+
 LIMITS = """
 - epsilon bounds how much more likely anything that can be drawn from this folder becomes when the traffic of one cell,
   with all its days, is put into the training data or taken out. It says nothing about users: one user is in many cells.
@@ -13,6 +15,9 @@ LIMITS = """
 - Every further fit on the same traffic spends its own epsilon, and they add up.
 - The seed of the noise and of the sampling came from the operating system, was kept in the checkpoint alone, and went
   with it. Whoever held a copy of the checkpoint could subtract the noise. Running time is not protected.
+- The proof is about real numbers. Noise is computed in 64-bit floating point, the sum of four draws so that the gaps of
+  single ones do not tell what they hide; gradients are summed in 32 bits. No attack on that is known to us, none is
+  ruled out.
 - The traffic files are named here without their hashes, which would let anyone confirm a guess of what is in them.
 """.strip()
 RELEASED = """
@@ -20,12 +25,25 @@ These scores were asked for (`--holdout`). They were computed without noise from
 and, in the naive rows, those that trained: epsilon does not cover this table. Do not publish it where it must hold.
 """.strip()
 WITHHELD = (
-    "No scores: they would be computed from private cells without noise. `--holdout 0.2` prints them, at that price."
+    "No scores: they would be computed from private cells without noise. `--holdout 0.2` writes them, at that price, "
+    "into a file of its own beside this folder, which does not go with it."
 )
 
 
-def private_card(name: str, provenance: dict[str, Any], judged: str) -> str:
-    """The README.md of a model folder that was fitted with differential privacy. judged: a table of scores, or ""."""
+def attempts_text(attempts: dict[str, int]) -> str:
+    """How many private fits were begun under this name, and how many of them never ended."""
+    aborted = attempts["begun"] - attempts["ended"]
+    said = f"{attempts['begun']} begun, {aborted} of them aborted"
+    return said if not aborted else f"{said}; what anyone saw of those spends an epsilon of its own for each"
+
+
+def scores_page(name: str, judged: str) -> str:
+    """The file of scores that lies beside a private model, not in it. judged: a table."""
+    return f"# Scores of {name}: not for publication\n\n{RELEASED}\n\n{judged}\n"
+
+
+def private_card(name: str, provenance: dict[str, Any]) -> str:
+    """The README.md of a model folder that was fitted with differential privacy."""
     known, kept = provenance, provenance["privacy"]
     start = kept["start"]
     lines = [
@@ -59,6 +77,14 @@ def private_card(name: str, provenance: dict[str, Any], judged: str) -> str:
         "`statistics`: sums from which the level models" + (" are computed." if start else " and the scaler are."),
         "`training`: DP-SGD, one clipped gradient per cell and step, cells entering by Poisson sampling.",
         *([f"Begun from a public model that knows {', '.join(start['networks'])}."] if start else []),
+        *([f"To be clear: {start['declared']}."] if start and start.get("declared") else []),
+        *(
+            [f"Cells below a mean traffic of {kept['suppressed_below']:g} per step were taken as silent."]
+            if kept.get("suppressed_below") is not None
+            else []
+        ),
+        *([f"Attempts: {attempts_text(kept['attempts'])}."] if kept.get("attempts") else []),
+        *([f"Take care: {weak}."] if (weak := weakness(float(kept["epsilon"]))) else []),
         "",
         LIMITS,
         "",
@@ -74,7 +100,7 @@ def private_card(name: str, provenance: dict[str, Any], judged: str) -> str:
         "",
         "## How good it is",
         "",
-        *([RELEASED, "", judged] if judged else [WITHHELD]),
+        WITHHELD,
         "",
     ]
     return "\n".join(lines)
