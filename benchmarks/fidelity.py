@@ -30,16 +30,15 @@ import torch
 from gentraffic.evaluation import holdout as p1
 from gentraffic.evaluation import later_week as p2
 from gentraffic.evaluation.metrics.summary import acf_error, bootstrap_interval, jsd_hist
+from gentraffic.evaluation.public_cities import CITIES, read_cities, read_city
 from gentraffic.generators.folder import load_bundle
 from gentraffic.io.atomic import replacing
 from gentraffic.io.files import read_context
-from gentraffic.io.importers.public_sets import MILAN_CELLS, read_beijing, read_milan_5x5
-from gentraffic.io.importers.telecom_italia import read_uomo
-from gentraffic.modelling.measured import Source, read_source
+from gentraffic.io.importers.public_sets import MILAN_CELLS, read_milan_5x5
+from gentraffic.modelling.measured import Source
 from gentraffic.places.find import CONTEXTS
 from gentraffic.training.fitting import Design, fit_sampler, plan_for, split_source
 
-CITIES = ("uomo-sd", "uomo-nc", "uomo-nj")
 RIVALS = ("vae", "tcn-gan", "diffwave")
 SAMPLERS: dict[str, dict[str, Any]] = {  # as `gentraffic fit` makes them: rivals draw levels too, as published
     "stouter": {},
@@ -64,24 +63,12 @@ MANY = 100  # members of one more row of each sampler: with so many, how they ar
 NEAR_M = 3000.0  # of Milan, what lies so near to the measured cells
 
 
-def cities(data: Path) -> tuple[list[Source], dict[str, Any]]:
-    """P1: all sources that training uses, and the context of each city."""
-    sources, contexts = [], {}
-    for city in ("sd", "nc", "nj"):
-        traffic, context = read_uomo(data / "traffic" / f"uomo_{city}.npz")
-        sources.append(read_source(traffic, [context]))
-        contexts[f"uomo-{city}"] = context
-    sources.append(read_source(read_beijing(data / "traffic" / "beijing_stations_168h.npz"), []))
-    sources.append(read_source(read_milan_5x5(data / "traffic" / "milan_5x5_internet_10min.csv"), []))
-    return sources, contexts
-
-
 def later_weeks(data: Path, fold: int) -> tuple[list[Source], dict[str, p2.Later]]:
     """P2: what trains and what is drawn in one fold; Milan is drawn in the first."""
     train, later = [], {}
-    for city in ("nc", "nj"):
-        traffic, context = read_uomo(data / "traffic" / f"uomo_{city}.npz")
-        source, later[f"uomo-{city}"] = p2.two_weeks(traffic, context, P2_FOLDS, fold)
+    for city in CITIES[1:]:
+        traffic, context = read_city(data, city)
+        source, later[city] = p2.two_weeks(traffic, context, P2_FOLDS, fold)
         train.append(source)
     milan = read_context(CONTEXTS / "milan.nc").assign_attrs(network="milan-5x5")
     x, y = (milan[axis].values for axis in "xy")
@@ -131,7 +118,7 @@ def fit(design: Design, train: list[Source], args: argparse.Namespace) -> tuple[
 
 def run_p1(rows: Rows, args: argparse.Namespace) -> None:
     """All rows of P1 that are missing."""
-    sources, contexts = cities(args.data)
+    sources, contexts = read_cities(args.data)
     for fold in [0] if args.quick else args.fold or range(5):
         parts = {s.network: split_source(s, 5, fold, args.seed) for s in sources if s.network in CITIES}
         train = [parts[s.network][0] if s.network in parts else s for s in sources]

@@ -29,17 +29,15 @@ import numpy as np
 import torch
 
 from gentraffic.evaluation import fomo_tasks as p3
-from gentraffic.generators.fomo.data import Region, placed, read_region
+from gentraffic.evaluation.public_cities import CITIES, read_city, read_regions
+from gentraffic.generators.fomo.data import Region, placed
 from gentraffic.generators.fomo.folder import FoMoBundle, load_fomo
-from gentraffic.io.importers.public_sets import read_milan_5x5
-from gentraffic.io.importers.telecom_italia import read_uomo
 from gentraffic.modelling.measured import Source
 from gentraffic.training.fitting import fit_sampler
 from gentraffic.training.fomo_fitting import FoMoDesign, few, finetune_fomo, fit_fomo, split
 from gentraffic.training.fomo_trainer import FoMoPlan
 from gentraffic.training.trainer import Plan
 
-CITIES = ("sd", "nc", "nj")
 PUBLISHED = {  # FoMo tables 2-4: (short, long, generation) MAE; their metric code is unpublished
     "uomo-nj": (0.0247, 0.0532, 0.0948),
     "uomo-nc": (0.0178, 0.0576, 0.1043),
@@ -48,16 +46,6 @@ PUBLISHED = {  # FoMo tables 2-4: (short, long, generation) MAE; their metric co
 ALIGN = FoMoPlan(steps=60, learning_rate=3e-4, warmup=20, contrast=0.05, frozen=True, ema=0.98)
 Pair = tuple[Source, Region]
 Rows = dict[str, Any]
-
-
-def load(data: Path) -> list[Pair]:
-    """The three uomo cities and Milan."""
-    out = []
-    for city in CITIES:
-        traffic, context = read_uomo(data / "traffic" / f"uomo_{city}.npz")
-        out.append(read_region(traffic, [context]))
-    out.append(read_region(read_milan_5x5(data / "traffic" / "milan_5x5_internet_10min.csv"), []))
-    return out
 
 
 def parts_of(data: Sequence[Pair], folds: int, fold: int) -> tuple[list[Pair], dict[str, tuple[Pair, Pair]]]:
@@ -106,7 +94,7 @@ def run_p3(table: Table, data: Sequence[Pair], folds: Sequence[int], count: int,
 
 def run_stouter(table: Table, data: Sequence[Pair], folder: Path, folds: Sequence[int], count: int, plan: Plan) -> None:
     """STOUTER's generation without users."""
-    contexts = {f"uomo-{city}": read_uomo(folder / "traffic" / f"uomo_{city}.npz")[1] for city in CITIES}
+    contexts = {city: read_city(folder, city)[1] for city in CITIES}
     for fold in folds:
         if not table.done("stouter", str(fold)):
             train, parts = parts_of(data, count, fold)
@@ -131,7 +119,7 @@ def run_unseen(table: Table, data: Sequence[Pair], plan: FoMoPlan, tune: FoMoPla
     for city in CITIES:
         if table.done("unseen", city):
             continue
-        name = f"uomo-{city}"
+        name = city
         rest = [pair for pair in data if pair[1].network != name]
         here = next(pair for pair in data if pair[1].network == name)
         train, held = split(here, 2, 0, 0)  # half of the locations are the test, the other half may be learned from
@@ -200,7 +188,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one fold and few steps: does it run?")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    table, data = Table(args.out), load(args.data)
+    table, data = Table(args.out), read_regions(args.data)
     plan = replace(FoMoPlan(), steps=args.steps)
     small = replace(plan, steps=args.few_steps, warmup=50)
     tune, members = ALIGN, args.members

@@ -26,13 +26,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from fidelity import CITIES, cities
-from foundation import load
 from numpy.typing import NDArray
 
 from gentraffic.dataset.calendar import make_calendar
 from gentraffic.dataset.schema import local_time
 from gentraffic.evaluation.holdout import model_row, week_of
+from gentraffic.evaluation.public_cities import CITIES, read_cities, read_regions
 from gentraffic.generators.fomo.drawing import draw_field
 from gentraffic.generators.fomo.folder import FoMoBundle
 from gentraffic.generators.fomo.observations import HISTORY_HOURS, FoMoTask, field_of
@@ -282,8 +281,8 @@ def main() -> None:
     torch.set_num_threads(1)
     done: Rows = json.loads(args.out.read_text()) if args.out.exists() else {}
     limit_s, steps, members = (2.0, 10, 2) if args.quick else (15.0, args.fomo_steps, MEMBERS)
-    sources, contexts = cities(args.data)
-    pairs = [pair for pair in load(args.data) if pair[1].network in CITIES]
+    sources, contexts = read_cities(args.data)
+    pairs = [pair for pair in read_regions(args.data) if pair[1].network in CITIES]
     milan = read_milan_5x5(args.data / "traffic" / "milan_5x5_internet_10min.csv")
     plan = replace(Plan(), seed=args.seed, **({"steps": 60, "warmup": 20} if args.quick else {}))
     fomo_plan = replace(FoMoPlan(), steps=steps, warmup=max(1, steps // 8), seed=args.seed)

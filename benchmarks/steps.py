@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from fidelity import CITIES, cities
 
 from gentraffic.evaluation.holdout import Members, Parts, model_row
+from gentraffic.evaluation.public_cities import CITIES, read_cities
 from gentraffic.evaluation.solver_steps import read_steps, score_steps, steps_table
 from gentraffic.generators.folder import Bundle
 from gentraffic.modelling.features import read_places
@@ -101,7 +101,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     done: dict[str, Any] = json.loads(args.out.read_text()) if args.out.exists() else {}
-    sources, contexts = cities(args.data)
+    sources, contexts = read_cities(args.data)
     wanted = [(s, n, MEMBERS) for s in args.solvers for n in STEPS]
     wanted += [row for row in LONG if row[0] in args.solvers]
     if args.quick:

@@ -3,25 +3,27 @@
     import gentraffic
     traffic = gentraffic.sample("milan", days=7)         # an xarray Dataset (cell, time)
 
-Nothing heavy is loaded before a function is asked for.
+Everything that the command line does is one function here. Nothing heavy is loaded before one is asked for.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gentraffic.api import load_model, read_traffic, sample
+    from gentraffic.api.files import read_traffic
+    from gentraffic.api.sampling import load_model, sample
 
 __version__ = "0.1.0"
 __all__ = ["load_model", "read_traffic", "sample"]
 
+_WHERE = {"load_model": "sampling", "read_traffic": "files", "sample": "sampling"}  # public name -> module of `api`
+
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
-        from gentraffic import api
-
-        return getattr(api, name)
+    if name in _WHERE:
+        return getattr(import_module(f"gentraffic.api.{_WHERE[name]}"), name)
     raise AttributeError(f"module 'gentraffic' has no attribute {name!r}")
 
 

@@ -56,6 +56,12 @@ def test_errors_are_those_of_the_command_line() -> None:
         gentraffic.sample()
     with pytest.raises(WrongUse, match="two places"):
         gentraffic.sample("monaco", bbox=(7.4, 43.7, 7.5, 43.8))
+    with pytest.raises(WrongUse, match=r"^members=0: give 1 or more$"):
+        gentraffic.sample("monaco", members=0)
+    with pytest.raises(WrongUse, match=r"^freq=7min: choose one of 1h"):
+        gentraffic.sample("monaco", freq="7min")
+    with pytest.raises(WrongUse, match=r"^cell_size=-3: "):
+        gentraffic.sample(bbox=(7.4, 43.7, 7.5, 43.8), cell_size=-3.0)
     with pytest.raises(BadModel, match="gpt"):
         gentraffic.load_model("gpt")
     with pytest.raises(AttributeError):

@@ -112,13 +112,20 @@ def test_the_search_for_imports_that_point_up_finds_one() -> None:
 
 def test_every_module_of_the_package_is_in_a_room_and_no_room_is_crowded() -> None:
     top = {path.stem for path in (ROOT / "gentraffic").glob("*.py")}
-    assert top == {"__init__", "__main__", "errors", "api"}
+    assert top == {"__init__", "__main__", "errors"}
     folders = {path.parent for path in modules("gentraffic")} - {ROOT / "gentraffic"}
-    assert {folder.relative_to(ROOT / "gentraffic").parts[0] for folder in folders} == set(FLOORS) - {
-        "errors", "api", "__main__"
-    }  # fmt: skip
+    rooms = {folder.relative_to(ROOT / "gentraffic").parts[0] for folder in folders}
+    assert rooms == set(FLOORS) - {"errors", "__main__"}
     crowded = {str(f.relative_to(ROOT)): len(list(f.glob("*.py"))) - 1 for f in folders}
     assert {name: count for name, count in crowded.items() if count > MOST_MODULES} == {}
+
+
+def test_benchmarks_import_rooms_and_not_one_another() -> None:
+    scripts = {path.stem for path in (ROOT / "benchmarks").glob("*.py")}
+    for path in (ROOT / "benchmarks").glob("*.py"):
+        for node, what in imports(ast.parse(path.read_text(encoding="utf-8")), "x"):
+            parts = what.split(".")
+            assert parts[0] not in scripts | {"benchmarks"}, f"{path.name}:{node.lineno} imports {what}"
 
 
 @pytest.mark.parametrize("leaf", LEAVES)

@@ -52,9 +52,8 @@ def distil(
     import torch
 
     from gentraffic.evaluation.solver_steps import read_steps, steps_table
-    from gentraffic.generators.cards import student_card
+    from gentraffic.generators.cards import card
     from gentraffic.generators.folder import load_bundle, save_bundle
-    from gentraffic.generators.registry import MODELS
     from gentraffic.io.files import read_context
     from gentraffic.modelling.features import read_places
     from gentraffic.training.checkpoint import checkpoint_beside
@@ -79,9 +78,10 @@ def distil(
             on_step=lambda step, of, loss: tell(step, of),
         )
     told |= {"command": command_line(), "teacher": Path(model).name}
-    folder = MODELS / model if (MODELS / model / "README.md").is_file() else Path(model)
-    card = student_card(out.name, (folder / "README.md").read_text(encoding="utf-8"), told, table)
-    save_bundle(replace(student, provenance={**student.provenance, **told}), out, card)
+    told |= {"teacher_command": student.provenance.get("command", "")}
+    tables = {**student.provenance.get("tables", {}), "distilled": table}
+    provenance = {**student.provenance, **told, "tables": tables, "sampler": student.sampler}
+    save_bundle(replace(student, provenance=provenance), out, card(out.name, provenance))
     checkpoint.unlink(missing_ok=True)
     values = {"output": str(out), "teacher": model, "steps": steps, "minutes": told["distil_minutes"]}
     report(values, [f"{out}: draws in {steps} steps, distilled in {told['distil_minutes']} min"],

@@ -38,8 +38,7 @@ def fit_fomo_command(
     import torch
 
     from gentraffic.evaluation import fomo_tasks as p3
-    from gentraffic.generators.cards import provenance_of
-    from gentraffic.generators.fomo import card as fomo_card
+    from gentraffic.generators.cards import card, provenance_of
     from gentraffic.generators.fomo.folder import save_fomo
     from gentraffic.training.checkpoint import checkpoint_beside
     from gentraffic.training.fomo_fitting import FoMoDesign, fit_fomo, split
@@ -87,7 +86,8 @@ def fit_fomo_command(
     provenance = {**provenance_of(traffic, context, told, {}), "recommended_steps": p3.STEPS}
     judged = p3.table(rows) if rows else ""
     evidence = "" if options["evidence"] is None else options["evidence"].read_text(encoding="utf-8")
-    save_fomo(replace(bundle, provenance=provenance), out, fomo_card.card(out.name, provenance, judged, evidence))
+    provenance |= {"sampler": "fomo", "tables": {"held_out": judged, "evidence": evidence}}
+    save_fomo(replace(bundle, provenance=provenance), out, card(out.name, provenance))
     checkpoint.unlink(missing_ok=True)
     lines = [judged] if judged else []
     lines.append(f"{out}: {told['parameters']} weights, {told['steps']} steps in {told['minutes']} min")
@@ -130,8 +130,7 @@ def finetune(
     """
     import torch
 
-    from gentraffic.generators.cards import provenance_of
-    from gentraffic.generators.fomo import card as fomo_card
+    from gentraffic.generators.cards import card, provenance_of
     from gentraffic.generators.fomo.folder import load_fomo, save_fomo
     from gentraffic.training.checkpoint import checkpoint_beside
     from gentraffic.training.fomo_fitting import few, finetune_fomo, parse_share
@@ -167,8 +166,9 @@ def finetune(
         "recommended_steps": before.get("recommended_steps", 8),
         "data": [*before.get("data", []), *fresh["data"]],
         "fine_tuned_from": {"sha256": bundle.sha256, "command": before.get("command", "")},
+        "sampler": "fomo",
     }
-    save_fomo(replace(tuned, provenance=provenance), out, fomo_card.card(out.name, provenance, "", ""))
+    save_fomo(replace(tuned, provenance=provenance), out, card(out.name, provenance))
     checkpoint.unlink(missing_ok=True)
     cells = sum(len(region.values) for _, region in data)
     line = f"{out}: {told['trained_parameters']} of {told['parameters']} weights trained on {cells} cells, "

@@ -110,7 +110,7 @@ def fit(
     import torch
 
     from gentraffic.evaluation.holdout import read_rows, table
-    from gentraffic.generators.cards import model_card, provenance_of
+    from gentraffic.generators.cards import card, provenance_of
     from gentraffic.generators.folder import save_bundle
     from gentraffic.io.files import read_context, read_traffic
     from gentraffic.modelling.measured import read_source
@@ -169,13 +169,13 @@ def fit(
     judged = table(scores) if scores else ""
     told |= {"command": command_line(), "seed": plan.seed, "held_out": options["holdout"]}
     provenance = provenance_of(traffic, context, told, {**evidence, **scores})
+    provenance |= {
+        "sampler": bundle.sampler,
+        "tables": {"held_out": judged, "evidence": table(evidence) if evidence else ""},
+    }
     from dataclasses import replace
 
-    save_bundle(
-        replace(bundle, provenance=provenance),
-        out,
-        model_card(out.name, provenance, judged, table(evidence) if evidence else ""),
-    )
+    save_bundle(replace(bundle, provenance=provenance), out, card(out.name, provenance))
     checkpoint.unlink(missing_ok=True)
     values = {"output": str(out), "networks": sorted(used), **{k: told[k] for k in ("minutes", "steps", "best_step")}}
     lines = [judged] if judged else []
@@ -223,14 +223,14 @@ def _fit_naive(
     """Keep what a naive generator remembers; no location is held out."""
     from dataclasses import replace
 
-    from gentraffic.generators.cards import naive_card, origins_of
+    from gentraffic.generators.cards import card, origins_of
     from gentraffic.generators.naive import fit_naive, save_naive
 
     for option in ("steps", "batch"):
         if options[option] is not None:
             raise WrongUse(f"{name} is not trained: --{option} does not apply")
-    told = origins_of(files) | {"command": command_line(), "services": ["traffic"]}
-    save_naive(replace(fit_naive(name, sources), provenance=told), out, naive_card(out.name, name, told))
+    told = origins_of(files) | {"command": command_line(), "services": ["traffic"], "sampler": name}
+    save_naive(replace(fit_naive(name, sources), provenance=told), out, card(out.name, told))
     cells = sum(len(s.level) for s in sources)
     report({"output": str(out), "cells": cells}, [f"{out}: {name} of {cells} cells"], as_json=as_json, quiet=quiet)
 

@@ -66,15 +66,14 @@ def fit_private(
 ) -> None:  # fmt: skip
     """Fit with differential privacy and write the model folder. holdout: 0 unless it was asked for."""
     from gentraffic.dataset.schema import one_service
-    from gentraffic.generators.cards import provenance_of
+    from gentraffic.generators.cards import card, provenance_of
     from gentraffic.generators.folder import load_bundle, save_bundle
-    from gentraffic.io.atomic import replacing
     from gentraffic.io.files import read_context, read_traffic
     from gentraffic.modelling.features import read_places
     from gentraffic.privacy.dp.accounting import weakness
-    from gentraffic.privacy.dp.attempts import counted_attempt
-    from gentraffic.privacy.dp.card import attempts_text, private_card, scores_page
+    from gentraffic.privacy.dp.attempts import attempts_text, counted_attempt
     from gentraffic.privacy.dp.fit import fit_private_stouter, read_private, suppressed
+    from gentraffic.privacy.dp.scores import write_scores
     from gentraffic.privacy.dp.unit import check_start, check_units
     from gentraffic.training.fitting import Design
 
@@ -116,27 +115,26 @@ def fit_private(
     spent["attempts"] = attempts.counts | {"ended": attempts.counts["ended"] + 1}  # this one too: it is being written
     if options["dp_suppress_below"] is not None:
         spent["suppressed_below"] = options["dp_suppress_below"]
+    spent["attempts"]["text"] = attempts_text(spent["attempts"])
+    spent["warning"] = weakness(spent["epsilon"])
     if declared:
         spent["start"]["declared"] = declared
     told |= {"command": command_line(), "seed": plan.seed, "held_out": holdout}
     provenance = provenance_of(tuple(traffic), tuple(context), told, {})
     public = [
-        {k: v for k, v in part.items() if k not in ("sha256", "cells")} for part in provenance["data"][: len(traffic)]
+        {k: v for k, v in part.items() if k not in ("sha256", "marks")} for part in provenance["data"][: len(traffic)]
     ]
     provenance["data"] = public + provenance["data"][len(traffic) :]
-    save_bundle(replace(bundle, provenance=provenance), out, private_card(out.name, provenance))
+    save_bundle(replace(bundle, provenance=provenance), out, card(out.name, provenance))
     attempts.end()
     lines = [judged] if judged else []
     if judged:
-        beside = out.with_name(f"{out.name}.scores.md")
-        with replacing(beside, (".md",)) as temporary:
-            temporary.write_text(scores_page(out.name, judged), encoding="utf-8")
-        lines.append(f"{beside}: these scores, which epsilon does not cover; keep them to yourself")
+        lines.append(f"{write_scores(out, judged)}: these scores, which epsilon does not cover; keep them to yourself")
     lines.append(
         f"{out}: epsilon {spent['epsilon']:.3f} at delta {spent['delta']:g} for {spent['unit']}; {told['steps']} steps"
     )
-    lines += [f"attempts: {attempts_text(attempts.counts)}"] if attempts.counts["begun"] > 1 else []
-    lines += [text for text in (declared, weakness(spent["epsilon"]), *attempts.notes) if text]
+    lines += [f"attempts: {spent['attempts']['text']}"] if attempts.counts["begun"] > 1 else []
+    lines += [text for text in (declared, spent["warning"], *attempts.notes) if text]
     values = {"output": str(out), "networks": sorted(bundle.networks), "steps": told["steps"], "privacy": spent}
     values |= {"scores": scores} if scores else {}
     report(values | {"parameters": told["parameters"]}, lines, as_json=as_json, quiet=quiet)

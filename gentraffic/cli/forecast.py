@@ -75,20 +75,21 @@ def fit(
     """
     import torch
 
-    from forecasters import FORECASTERS, fit_scaler
+    from forecasters import fit_scaler
     from gentraffic.dataset.schema import services as names_of
     from gentraffic.errors import WrongUse
-    from gentraffic.forecasting.card import card, provenance_of
     from gentraffic.forecasting.data import networks_of, split
     from gentraffic.forecasting.fit import fit_forecaster
     from gentraffic.forecasting.folder import save_fitted
+    from gentraffic.forecasting.provenance import provenance_of
+    from gentraffic.forecasting.registry import recipe_of
     from gentraffic.forecasting.score import score_beside_naive, starts_within, table
     from gentraffic.forecasting.trainer import Plan
+    from gentraffic.generators.cards import card
     from gentraffic.io.files import read_traffic
     from gentraffic.training.checkpoint import checkpoint_beside
 
-    if name not in FORECASTERS:
-        raise WrongUse(f"no forecaster {name!r}: give one of {', '.join(FORECASTERS)}")
+    recipe_of(name)
     checkpoint = checkpoint_beside(out)
     if not (0 < train < 1 and 0 <= validation < 1 and train + validation < 1):
         raise WrongUse(f"--train {train} --validation {validation}: positive shares that leave some steps for the test")
@@ -119,9 +120,8 @@ def fit(
     units = [str(read[0][s].attrs["units"]) for s in chosen]
     judged = table(scored)
     scaler = fit_scaler(first[0].network.values[:, : first[0].known])
-    sources = [(path, ds.attrs) for path, ds in zip(traffic, read, strict=True)]
-    told = provenance_of(sources, fitted, chosen, plan, command_line(), first[0].network.per_day, (train, validation))
-    told["scores"] = scored.to_json(chosen, units)
+    told = provenance_of(traffic, fitted, chosen, plan, command_line(), first[0].network.per_day, (train, validation))
+    told |= {"scores": scored.to_json(chosen, units), "tables": {"held_out": judged}}
     if design and name != "xlstm":  # the weights are the same: the folder works where that backend does not
         fitted.model.register_to_config(backend="fast")
     save_fitted(
@@ -130,7 +130,7 @@ def fit(
         cell_id=read[0]["cell_id"].values.tolist(),
         scaler=scaler,
         provenance=told,
-        card=card(out.name, told, judged),
+        card=card(out.name, told),
     )
     checkpoint.unlink(missing_ok=True)
     warnings = warnings_of(first[0].network.values.shape[0])

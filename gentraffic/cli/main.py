@@ -22,6 +22,7 @@ from gentraffic import __version__
 from gentraffic.cli.audit import audit
 from gentraffic.cli.data import fetch, import_
 from gentraffic.cli.distil import distil
+from gentraffic.cli.draw import map_, plot
 from gentraffic.cli.evaluate import evaluate
 from gentraffic.cli.export import export
 from gentraffic.cli.finetune import finetune
@@ -71,6 +72,8 @@ for command in (
     release,
     forecast,
     report_,
+    map_,
+    plot,
     validate,
 ):
     cli.add_command(command)
@@ -97,7 +100,7 @@ def run(arguments: list[str]) -> int:
     """Run one command; return its exit code, after one line on the error stream if it failed."""
     debug = "--debug" in arguments
     try:
-        code = cli.main(arguments, prog_name="gentraffic", standalone_mode=False)
+        code = cli.main(arguments, prog_name="gentraffic", standalone_mode=False, obj=tuple(arguments))
         return code if isinstance(code, int) else 0
     except click.exceptions.Exit as stop:
         return stop.exit_code

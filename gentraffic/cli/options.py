@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,14 +76,86 @@ THREADS = click.option("--threads", type=COUNT, default=0, help="Threads of torc
 
 
 def with_options(*groups: tuple[Callable[..., Any], ...]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """A decorator that adds groups of options in the order in which they are written."""
+    """A decorator that adds groups of options in the order in which they are written.
+
+    A command, which is what takes COMMON, is refused before any work where an output is one of its inputs.
+    """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        if COMMON in groups:
+            function = _checked(function)
         for option in reversed([option for group in groups for option in group]):
             function = option(function)
         return function
 
     return decorate
+
+
+def _checked(function: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(function)
+    def command(*args: Any, **options: Any) -> Any:
+        check_outputs(options, outputs_of(click.get_current_context().command.name))
+        return function(*args, **options)
+
+    return command
+
+
+# Parameters that name what a command writes; every other one that names a file or a folder is an input.
+OUTPUTS = {"out": "-o", "map_file": "--map", "plot_file": "--plot", "html": "--html", "rest": "--rest"}
+MODELS = ("model", "source")  # text that may be a bundled model or a folder
+
+
+def outputs_of(command: str | None) -> dict[str, str]:
+    """The parameters of a command that name its outputs -> how they are typed."""
+    return OUTPUTS | ({"context": "--context"} if command == "uomo" else {})
+
+
+def check_outputs(options: Mapping[str, Any], outputs: Mapping[str, str]) -> None:
+    """Raise WrongUse where an output is, holds or lies in one of the inputs, by whatever name, or two are the same.
+
+    options: the values of all parameters of a command. Files are told apart by device and inode, so links count.
+    """
+    written = [(typed, value) for name, typed in outputs.items() if isinstance(value := options.get(name), Path)]
+    for i, (typed, path) in enumerate(written):
+        for other, another in written[:i]:
+            if os.path.realpath(path) == os.path.realpath(another) or _same(path, another):
+                raise WrongUse(f"{other} and {typed} are the same file, {path}: give one of them another name")
+    read = [(name, path) for name, value in options.items() if name not in outputs for path in _paths(name, value)]
+    for typed, path in written:
+        for name, source in read:
+            what = (
+                f"the input {source}" if name in ("traffic", "src", "real") else f"--{name.replace('_', '-')} {source}"
+            )
+            if _same(path, source):
+                raise WrongUse(f"{typed} {path} is {what}, which it would replace: give another {typed}")
+            if path.is_dir() and Path(os.path.realpath(source)).is_relative_to(os.path.realpath(path)):
+                raise WrongUse(f"{typed} {path} holds {what}, which it would replace: give another {typed}")
+            if source.is_dir() and Path(os.path.realpath(path)).is_relative_to(os.path.realpath(source)):
+                raise WrongUse(f"{typed} {path} lies in {what}, which it would change: give another {typed}")
+
+
+def _paths(name: str, value: Any) -> list[Path]:
+    """The files and folders that are there and that the value of an input names; `@FILE#PART` names one, too."""
+    if isinstance(value, tuple | list):
+        return [path for part in value for path in _paths(name, part)]
+    if isinstance(value, str):
+        _, at, file = value.partition("@")
+        if name in MODELS:
+            value = Path(value)
+        elif at and file:
+            value = Path(file.partition("#")[0])
+    if not isinstance(value, Path):
+        return []
+    beside = value.with_name(f"{value.name}-metadata.json") if value.suffix.lower() == ".csv" else value
+    return [path for path in dict.fromkeys((value, beside)) if path.name and path.exists()]
+
+
+def _same(path: Path, other: Path) -> bool:
+    """Whether two names are of one file or folder, also through links; what is not there is no file."""
+    try:
+        return os.path.samefile(path, other)
+    except OSError:
+        return False
 
 
 def find_context(options: dict[str, Any], *, quiet: bool, command: str, held: bool = True) -> xr.Dataset:
@@ -116,11 +191,23 @@ def report(values: dict[str, Any], lines: list[str], *, as_json: bool, quiet: bo
 
 
 def command_line() -> str:
-    """The command as it was typed, for the attributes of what it writes; paths shortened to their names."""
+    """The command as it was typed, for the attributes of what it writes: it runs again in the folder where it ran.
+
+    A path below that folder is written relative to it, any other path as it was typed.
+    """
     import shlex
 
-    words = [Path(word).name if "/" in word and not word.startswith("-") else word for word in sys.argv[1:]]
-    return shlex.join(["gentraffic", *words])
+    context = click.get_current_context(silent=True)
+    told = context.find_root().obj if context is not None else None
+    words = told if isinstance(told, tuple) else sys.argv[1:]
+    # What the system could not decode is no text that a file can hold.
+    plain = [word.encode("utf-8", "backslashreplace").decode() for word in map(_from_here, words)]
+    return shlex.join(["gentraffic", *plain])
+
+
+def _from_here(word: str) -> str:
+    """A word of the command line, without the path of the current folder where that begins a path."""
+    return re.sub(rf"(^|[=@,]){re.escape(os.getcwd() + os.sep)}(?=.)", r"\1", word)
 
 
 def peak_rss_mb() -> float:

@@ -238,7 +238,8 @@ def deploy(traffic: Path, out: Path, as_json: bool, quiet: bool, debug: bool, **
     cells_m = np.stack([load.ds["x"].values, load.ds["y"].values], axis=1)
     crs = str(load.ds.attrs["crs_wkt"])
     candidates = read_sites(options["candidates"], crs) if options["candidates"] else points_of(load.ds)
-    existing = read_sites(options["existing"], crs).xy_m if options["existing"] else np.empty((0, 2))
+    standing = read_sites(options["existing"], crs) if options["existing"] else None
+    existing = np.empty((0, 2)) if standing is None else standing.xy_m
     cost = np.ones(len(candidates.xy_m)) if options["budget"] is None else candidates.cost
     ground = Ground(cells_m, candidates.xy_m, existing, cost, options["radius"], options["capacity"])
     days = {name: mean_day(what.values.mean(axis=0), what.hour) for name, what in {"this file": load, **others}.items()}
@@ -269,7 +270,9 @@ def deploy(traffic: Path, out: Path, as_json: bool, quiet: bool, debug: bool, **
     if options["map_file"] is not None:
         from gentraffic.reports.sites_map import write_sites_map
 
-        write_sites_map(load, candidates, mine.chosen, options["map_file"])
+        write_sites_map(
+            load, candidates, mine.chosen, options["map_file"], existing=standing, radius_m=options["radius"]
+        )
     header = ("plan from", "covered", "worst hour", "0-6 h", "9-18 h", "new sites")
     cells = [(name, f"{o['coverage']:.2%}", f"{o['worst_hour']:.2%}", f"{o['at_night']:.2%}", f"{o['by_day']:.2%}",
               f"{o['sites']}") for name, o in outcomes.items()]  # fmt: skip

@@ -50,11 +50,12 @@ FILE = click.Path(path_type=Path)
 @click.option(
     "--solver", help="ddpm, ddim, dpm++, unipc or gaussian. [default: gaussian, or what the model's card recommends]"
 )
+@click.option("--guidance", type=NOT_NEGATIVE, help="Classifier-free guidance; 1 is none. [default: 1]")
 @click.option(
-    "--guidance", type=NOT_NEGATIVE, help="Classifier-free guidance; 1 is none. [default: 1]"
-)
-@click.option(
-    "--rhythm", "--habits", "rhythm", metavar="NETWORK",
+    "--rhythm",
+    "--habits",
+    "rhythm",
+    metavar="NETWORK",
     help="Follow the daily rhythm of a measured network of the model.",
 )
 @click.option("--device", help="A torch device, e.g. cuda. [default: cpu]")

@@ -36,11 +36,11 @@ def position_marks(ds: xr.Dataset) -> NDArray[Any]:
 
 def series_marks(ds: xr.Dataset, service: str) -> NDArray[Any]:
     """A mark of every cell's series, (cells,); "" for one that is constant or of members."""
-    values = ds[service].values
-    if values.ndim != 2:
+    time = ds["time"].values[:2]
+    if "member" in ds[service].dims or len(time) < 2:
         return np.full(ds.sizes["cell"], "", dtype="<U8")
-    time = ds["time"].values
-    per_hour = max(1, round(np.timedelta64(1, "h") / (time[1] - time[0]))) if len(time) > 1 else 1
+    per_hour = max(1, round(np.timedelta64(1, "h") / (time[1] - time[0])))
+    values = ds[service].isel(time=slice(0, WEEK_H * per_hour)).values
     hours = values[:, : values.shape[1] // per_hour * per_hour].astype(np.float64)
     hours = hours.reshape(len(values), -1, per_hour).mean(axis=2)[:, :WEEK_H]
     rises = np.diff(hours, axis=1) > 1e-6 * np.abs(hours).max(axis=1, keepdims=True)

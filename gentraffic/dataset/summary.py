@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 QUANTILES = {"p05": 0.05, "p50": 0.50, "p95": 0.95}
+AGREED = 0.5  # share of members that must put a busy hour within one hour for it to be shown as known
 FEW = 10  # members below which the tails of an ensemble are guesses
 BLOCK = 2**22  # values that are worked on at once
 
@@ -21,7 +22,8 @@ def summary(ds: xr.Dataset, service: str, capacity: float | None = None) -> xr.D
     """One number per cell of a checked traffic Dataset, with its per-cell coordinates; all float64 but `busy_hour`.
 
     mean: over members and steps. busy_hour: the local hour (0-23) in which the cell's average day is highest;
-    busy_mean: the mean value in that hour. peak: the highest value, its mean over members. Of several members also
+    busy_mean: the mean value in that hour; of several members also busy_agreement: the share of members whose own
+    busiest hour is that one or one beside it. peak: the highest value, its mean over members. Of several members also
     mean_p05, mean_p50, mean_p95, peak_p05, peak_p50, peak_p95: quantiles over the members of a cell's mean and peak.
     With a capacity (in the units of the service): time_above, the share of steps above it, over members; and, of
     several members, p_above, the share of members that exceed it at any step of the period.
@@ -36,16 +38,19 @@ def summary(ds: xr.Dataset, service: str, capacity: float | None = None) -> xr.D
     of_hour = [hours == hour for hour in present]
     block = max(1, BLOCK // (members.shape[0] * members.shape[2]))
     means, peaks = np.empty((2, len(members), cells))
-    busy, busy_mean = np.empty(cells, dtype=np.int32), np.empty(cells)
+    busy, busy_mean, agreement = np.empty(cells, dtype=np.int32), np.empty(cells), np.empty(cells)
     above = np.empty((len(members), cells))
     for start in range(0, cells, block):
         part = members[:, start : start + block]
         at = slice(start, start + part.shape[1])
         means[:, at] = part.mean(axis=2, dtype=np.float64)
         peaks[:, at] = part.max(axis=2)
-        day = np.stack([part[:, :, h].mean(axis=(0, 2), dtype=np.float64) for h in of_hour])  # (hours, cells)
+        of_member = np.stack([part[:, :, h].mean(axis=2, dtype=np.float64) for h in of_hour])  # (hours, members, cells)
+        day = of_member.mean(axis=1)  # (hours, cells)
         busy[at] = present[day.argmax(axis=0)]
         busy_mean[at] = day.max(axis=0)
+        apart = np.abs(present[of_member.argmax(axis=0)] - busy[at])  # (members, cells), hours
+        agreement[at] = (np.minimum(apart, 24 - apart) <= 1).mean(axis=0)
         if capacity is not None:
             above[:, at] = (part > capacity).mean(axis=2)
     units = str(ds[service].attrs["units"])
@@ -56,6 +61,8 @@ def summary(ds: xr.Dataset, service: str, capacity: float | None = None) -> xr.D
         "peak": (peaks.mean(axis=0), units, "highest value of the period"),
     }
     if len(members) > 1:
+        about = "share of members whose busiest hour is within one hour of busy_hour"
+        found["busy_agreement"] = (agreement, "1", about)
         for name, per_member in (("mean", means), ("peak", peaks)):
             for word, share in QUANTILES.items():
                 spread = np.quantile(per_member, share, axis=0)
@@ -71,6 +78,13 @@ def summary(ds: xr.Dataset, service: str, capacity: float | None = None) -> xr.D
         coords=coords,
         attrs=dict(ds.attrs),
     )
+
+
+def level_spread(found: xr.Dataset) -> NDArray[np.float64]:
+    """(cells,) 95% over 5% quantile of each cell's mean level over the members, of a `summary`; 1 where both are 0."""
+    low, high = found["mean_p05"].values, found["mean_p95"].values
+    floor = max(float(high.max()) * 1e-9, 1e-300)
+    return np.asarray((high + floor) / (low + floor))
 
 
 def one_member(ds: xr.Dataset, which: str | None) -> xr.Dataset:

@@ -13,6 +13,14 @@ LADDER = ("k", "M", "G", "T", "P")
 AMOUNTS = ("B", "bit")
 
 
+def readable_unit(units: str, level: float) -> tuple[str, float]:
+    """The unit in which `level` of `units` is at least 1, such as GB for TB, and the factor to it; 1 where it is."""
+    factor = 1.0
+    while units[:1] in LADDER[1:] and units[1:] in AMOUNTS and 0 < level * factor < 1:
+        units, factor = LADDER[LADDER.index(units[0]) - 1] + units[1:], factor * 1000.0
+    return units, factor
+
+
 def readable(ds: xr.Dataset) -> xr.Dataset:
     """`ds` with amounts in a smaller unit, such as GB for TB, where even the busiest cell carries less than 1 of it.
 
@@ -25,10 +33,7 @@ def readable(ds: xr.Dataset) -> xr.Dataset:
         levels[units] = max(level, levels.get(units, 0.0))
     out = ds
     for name, variable in ds.data_vars.items():
-        units, factor = str(variable.attrs["units"]), 1.0
-        level = levels[units]
-        while units[:1] in LADDER[1:] and units[1:] in AMOUNTS and 0 < level * factor < 1:
-            units, factor = LADDER[LADDER.index(units[0]) - 1] + units[1:], factor * 1000.0
+        units, factor = readable_unit(str(variable.attrs["units"]), levels[str(variable.attrs["units"])])
         if factor != 1:
             values = (variable * np.float32(factor)).astype(np.float32)
             out = out.assign({str(name): values.assign_attrs(variable.attrs | {"units": units})})

@@ -13,9 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from forecasters import FORECASTERS, NAIVE, CellScaler, Windows, crop, fit_scaler, patches_of_frames, windows_to
-from gentraffic.errors import BadInput, WrongUse
+from forecasters import NAIVE, CellScaler, Windows, crop, fit_scaler, patches_of_frames, windows_to
+from gentraffic.errors import BadInput
 from gentraffic.forecasting.data import Network, Part
+from gentraffic.forecasting.registry import recipe_of
 from gentraffic.forecasting.trainer import Plan, Trainer, fingerprint
 
 CHUNK = 1024  # neighbourhoods forecast at once: their activations fit into the cache
@@ -49,15 +50,13 @@ def fit_forecaster(
     their windows. checkpoint: where to resume from and save to. device: of torch. The naive ones learn nothing.
     Raises WrongUse for an unknown name, BadInput where networks differ in cadence or services, or are too short.
     """
-    if name not in FORECASTERS:
-        raise WrongUse(f"no forecaster {name!r}: give one of {', '.join(FORECASTERS)}")
+    recipe = recipe_of(name)
     plan, networks = plan or Plan(), [part.network for part in (*train, *validation)]
     kinds = {(n.per_day, n.values.shape[2]) for n in networks}
     if len(kinds) != 1:
         raise BadInput(f"networks with {sorted(kinds)} (steps a day, services) must be alike: resample them first")
     [(per_day, services)] = kinds
     torch.manual_seed(plan.seed)
-    recipe = FORECASTERS[name]
     model = recipe.network(per_day=per_day, services=services, **{**recipe.design, **(design or {})})
     if name in NAIVE:
         return Fitted(name, model.eval().to(device))

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from forecasters import FORECASTERS, CellScaler
+from forecasters import CellScaler
 from gentraffic.errors import BadInput, BadModel
 from gentraffic.forecasting.fit import Fitted
+from gentraffic.forecasting.registry import forecaster_names, recipe_of
 from gentraffic.generators.model_folder import read_folder, write_json, writing_folder
 
 
@@ -48,13 +49,13 @@ def load_fitted(folder: str | Path, device: str = "cpu") -> tuple[Fitted, str]:
         raise BadModel(f"no forecaster in {folder}: give a folder of `gentraffic forecast fit`")
     read = read_folder(Path(folder))
     name = read.provenance.get("forecaster")
-    if name not in FORECASTERS:
+    if name not in forecaster_names():
         kind = name or read.provenance.get("sampler", "stouter")
         raise BadModel(
             f"{read.path} holds the model {kind!r}, not a forecaster: give a folder of `gentraffic forecast fit`"
         )
     with read.understanding():
-        model = read.network(FORECASTERS[str(name)].network, "forecaster").to(device)
+        model = read.network(recipe_of(str(name)).network, "forecaster").to(device)
     return Fitted(str(name), model, dict(read.provenance)), read.sha256
 
 

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from forecasters import FORECASTERS, NAIVE
+from forecasters import NAIVE
 from gentraffic.errors import BadInput
 from gentraffic.forecasting.data import Part
 from gentraffic.forecasting.fit import Fitted, forecasts, origins, real_of, score, ssim_window
+from gentraffic.forecasting.registry import recipe_of
 
 METRICS = ("mae", "rmse", "r2", "ssim")
 LOWER = ("mae", "rmse")  # better when smaller
@@ -82,7 +83,7 @@ def starts_within(part: Part, horizon: int, most: int = 50_000) -> int:
 
 def naive(name: str, part: Part) -> Fitted:
     """A naive forecaster for the cadence of a part."""
-    recipe, network = FORECASTERS[name], part.network
+    recipe, network = recipe_of(name), part.network
     model = recipe.network(per_day=network.per_day, services=network.values.shape[2], **recipe.design)
     return Fitted(name, model.eval())
 

@@ -146,11 +146,11 @@ def validate(
     cells, other ones with every seed. on_fit: told (done, of) before each training. Raises WrongUse for an unknown
     forecaster, and as `prepare`.
     """
-    from forecasters import FORECASTERS, NAIVE
+    from forecasters import NAIVE
+    from gentraffic.forecasting.registry import recipe_of
 
-    unknown = [name for name in forecasters if name not in FORECASTERS]
-    if unknown:
-        raise WrongUse(f"no forecaster {unknown[0]!r}: give some of {', '.join(FORECASTERS)}")
+    for name in forecasters:
+        recipe_of(name)
     if not 0 < few <= 100:
         raise WrongUse(f"--few {few:g}: give a percentage above 0, up to 100")
     if seeds < 1 or horizon < 1:

@@ -82,14 +82,14 @@ def fit_weighted(
     batches (rounds, G): the share of every group in a round's batches, and outer (rounds, services, 4): the outer loss
     before, after, the cuts' bound of it, and the ridge. Raises BadInput where a part gives no window.
     """
-    from forecasters import FORECASTERS
     from gentraffic.forecasting.fit import Fitted, windows_of
+    from gentraffic.forecasting.registry import recipe_of
     from gentraffic.forecasting.trainer import Trainer
 
     weigh = weigh or Weigh()
     network = real[0].network
     torch.manual_seed(plan.seed)
-    recipe = FORECASTERS[SIM_MSTNET]
+    recipe = recipe_of(SIM_MSTNET)
     model = recipe.network(per_day=network.per_day, services=network.values.shape[2], **recipe.design)
     train = [windows_of(model, part, plan.stride) for part in (*real, *drawn)]
     later = [w for w in (windows_of(model, part, 1) for part in real_later) if len(w)]

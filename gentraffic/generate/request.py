@@ -128,7 +128,7 @@ class Request:
         if self.start is None and self.days is None:
             return calendar_of(main["time"].values, timezone)
         named = next(name for name, k in FREQUENCIES.items() if 60 // k == own)
-        return make_calendar(self.start or FIRST_DAY, days, named, timezone)
+        return make_calendar(self.start or first_day(main, timezone), days, named, timezone)
 
     def settings(self, info: ModelInfo) -> Settings:
         """How the model draws it: what is asked, else what it recommends."""
@@ -142,6 +142,13 @@ class Request:
             device=self.device or "cpu",
             habits=self.rhythm or "",
         )
+
+
+def first_day(ds: xr.Dataset, timezone: str) -> str:
+    """The local day of the first step of a file, YYYY-MM-DD."""
+    import pandas as pd
+
+    return str(pd.Timestamp(ds["time"].values[0]).tz_localize("UTC").tz_convert(timezone).date())
 
 
 def checked_freq(freq: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import secrets
 import shutil
 import time
@@ -25,6 +26,7 @@ from gentraffic.generate.spec import StoreSpec, context_sha256, libraries, part_
 from gentraffic.generate.streaming import begin, fill, finish, finished, mean_of, missing
 from gentraffic.generate.totals import Factors, fit_totals
 from gentraffic.generators.base import ModelInfo, Tell
+from gentraffic.io.atomic import check_own, open_own, own_folder, recover
 from gentraffic.io.files import cells_per_chunk, open_traffic
 
 if TYPE_CHECKING:
@@ -113,12 +115,14 @@ class Store:
                 shutil.rmtree(folder, ignore_errors=True)
             return _drawn(out, mean, entered, began, len(spec.tasks()), 0)
         folder, tasks = part_of(out), len(spec.tasks())
+        recover(out)
+        check_own(folder)
         if finished(out, spec):
             shutil.rmtree(folder, ignore_errors=True)
             return _drawn(out, _mean_in(out, spec), entered, time.perf_counter(), tasks, tasks)
         if not folder.exists():
             check_disk(spec, folder.parent, 0)
-        folder.mkdir(exist_ok=True)
+        own_folder(folder)
         with _alone(folder, out):
             kept = 0 if read_spec(folder) is None else tasks - len(missing(folder, spec, "done"))
             check_disk(spec, folder.parent, kept)
@@ -235,7 +239,7 @@ def _alone(folder: Path, out: Path) -> Iterator[None]:
     """Raise WrongUse while another command writes the same output. The lock goes with the process that holds it."""
     import fcntl
 
-    with (folder / "lock").open("w") as lock:
+    with os.fdopen(open_own(folder / "lock", os.O_RDWR | os.O_CREAT), "r+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -36,6 +36,8 @@ from gentraffic.generate.spec import (
     write_marker,
 )
 from gentraffic.io.atomic import cannot_write, swap_folder, sync, sync_one
+from gentraffic.io.cf import indexed
+from gentraffic.io.checksum import list_store
 from gentraffic.io.files import UNFINISHED, check_chunks, encoding_of
 from gentraffic.io.memmap import release_pages, trim_heap
 
@@ -50,9 +52,7 @@ FACTORS = ("factors_table", "factors_cell", "factors_step")
 Chunk = NDArray[np.float32]
 
 
-def begin(
-    folder: Path, spec: StoreSpec, template: Callable[[str], xr.Dataset], prepare: Callable[..., Draw]
-) -> None:
+def begin(folder: Path, spec: StoreSpec, template: Callable[[str], xr.Dataset], prepare: Callable[..., Draw]) -> None:
     """Make the folder of a job, or find it begun.
 
     template(units) gives the Dataset of the store, prepare(scratch=folder) the draw. Raises WrongUse where the folder
@@ -95,6 +95,7 @@ def _write_template(ds: xr.Dataset, spec: StoreSpec, store: Path) -> None:
     empty = dask.array.zeros(variable.shape, chunks=encoding[spec.service]["chunks"], dtype=np.float32)
     clean = ds.drop_encoding().assign({spec.service: (variable.dims, empty, variable.attrs)})
     clean = clean.assign_attrs({UNFINISHED: "run the command that was writing this store again"})
+    clean = indexed(clean)
     clean.to_zarr(store, mode="w", zarr_format=2, consolidated=False, encoding=encoding, compute=False)
     attrs = json.loads((store / ".zattrs").read_text(encoding="utf-8"))
     attrs.pop(UNFINISHED)
@@ -203,6 +204,7 @@ def finish(folder: Path, spec: StoreSpec, out: Path) -> None:
         (store / ".zgroup").write_text(json.dumps({"zarr_format": 2}), encoding="utf-8")
         shutil.copyfile(folder / "attrs.json", store / ".zattrs")
         zarr.consolidate_metadata(str(store), zarr_format=2)
+        list_store(store, _chunk_hashes(folder, spec))
         sync(store)
         target = Path(os.path.realpath(out))
         if target.exists():
@@ -210,6 +212,12 @@ def finish(folder: Path, spec: StoreSpec, out: Path) -> None:
         else:
             os.rename(store, target)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _chunk_hashes(folder: Path, spec: StoreSpec) -> dict[str, str]:
+    """SHA-256 of the chunks of a store that is filled, by their names in the store, from its markers."""
+    said = [read_marker(folder / "done" / f"{number}.json") or {"blocks": []} for number in range(len(spec.tasks()))]
+    return {b["file"].removeprefix("store/"): b["sha256"] for m in said for b in m["blocks"]}
 
 
 def finished(out: Path, spec: StoreSpec) -> bool:

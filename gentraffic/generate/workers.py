@@ -1,5 +1,7 @@
 """The tasks of a draw on many workers: Dask `distributed`, on this machine or on a cluster that is there already.
 
+Nobody else on the machine can speak to the workers here (`local_cluster`); a cluster that is joined has its own rules.
+
 Workers share nothing but the folder of the job. A worker that dies is started again by its nanny, and the scheduler
 gives its task to another; a command that dies is resumed by running it again. What a task writes depends on neither.
 """
@@ -70,17 +72,14 @@ def workers(count: int | None, scheduler: str | None, folder: Path) -> Iterator[
                 yield client
             return
         (folder / "dask").mkdir(exist_ok=True)
-        cluster = distributed.LocalCluster(  # type: ignore[no-untyped-call]
-            n_workers=0,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address=":0",
-            memory_limit=0,  # a task holds one batch; the limit would kill workers for what torch maps
-            local_directory=str(folder / "dask"),
-            silence_logs=logging.CRITICAL,
-            env={"OMP_NUM_THREADS": "1"},
-        )
+        try:
+            from gentraffic.generate.local_cluster import private_cluster
+
+            cluster = private_cluster(folder / "dask")
+        except ImportError as error:
+            raise WrongUse(
+                "--workers encrypts what its processes say: pip install 'gentraffic[cluster]' (cryptography is missing)"
+            ) from error
         client = distributed.Client(cluster, timeout=WAIT_S)  # type: ignore[no-untyped-call]
         cluster.scale(count)  # type: ignore[no-untyped-call]
         client.loop.add_callback(_keep_alive, cluster, count)  # type: ignore[union-attr]

@@ -1,43 +1,155 @@
-"""The model card and the provenance of a trained bundle."""
+"""The card (README.md) of every kind of model folder, and what a provenance says of the data that a model saw.
+
+A card is rendered from provenance.json alone, by the templates in gentraffic/assets/templates/cards: no sentence of it
+speaks of data that the model did not see. Reports read the same provenance, never a card.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gentraffic import __version__
+from gentraffic.io.templates import render
 
-EVIDENCE = """
-Locations that training never saw, POIs only (protocol P1, `python benchmarks/fidelity.py`): five folds by location,
-trained in each as above but Milan without its POIs; 20 members unless said; means over all held-out live cells,
-`_p9999` scaling, 95% intervals by bootstrap over locations. The last columns are means over folds, and a fold
-holds one location of nj. Rows of vae, tcn-gan and diffwave, where there are any, draw levels too, as published; with
-"stouter's levels" they draw only the shape, in STUNet's place.
-""".strip()
-ABOUT_MEMBERS = """
-The members of this model are spread evenly (levels) and in antithetic pairs (shapes), and the twenty of
-`knn-20` are twenty different cells; the fair `crps` takes members for independent draws and flatters both by a few
-percent. Rows with 100 members are nearly free of that. `true level x bootstrap-shape` is told the level: read
-`crps_shape` against it. Without the temporal graph no hour can be told from another, which is harsher than in the
-paper; without the station graph neither levels nor shapes look at the place.
-""".strip()
+if TYPE_CHECKING:
+    import xarray as xr
 
-MODEL_LEVELS = (
-    "- In a network that was measured, levels follow its own POI categories and shapes its own habits. Elsewhere",
-    "  levels follow how much stands around a cell (0.5, 1 and 2 km), and known sites where the context has them.",
-    "  Where POIs say little of traffic, ranges elsewhere are too narrow: see `benchmarks/unmeasured.py`.",
-    "- Member 0 (the control) has the most likely levels; its map is smoother than a real one. Ask for 20 members",
-    "  to see the spread. Neighbours share part of their level's surprise, not their hourly noise.",
+FOMO_MINUTES = (15, 30, 60)  # per step
+NAIVE = ("bootstrap", "knn", "climatology")
+UNKNOWN_UNITS = ("unknown", "")
+NOTHING: dict[str, Any] = {"network": "", "place": "", "kind": "", "cells": 0, "days": 0.0, "minutes": 0.0, "first": "",
+                           "timezone": "", "units": {}, "calendar": "", "positions": ""}  # fmt: skip
+NOT_PRIVATE = "Not a privacy mechanism: weights come from few cells. For private traffic, audit before sharing."
+UNMODELLED = "Events, seasons and growth are not modelled, and holidays were not marked."
+
+WEEKLY_LEVELS = (
+    "In a network that was measured, levels follow its own POI categories and shapes its own rhythm. Elsewhere levels "
+    "follow how much stands around a cell (0.5, 1 and 2 km), and known sites where the context has them. Where POIs "
+    "say little of traffic, ranges elsewhere are too narrow.",
+    "Member 0 (the control) has the most likely levels; its map is smoother than a real one. Ask for 20 members to see "
+    "the spread. Neighbours share part of their level's surprise, not their hourly noise.",
 )
-OWN_LEVELS = (
-    "- The network draws the level of a cell with its week, from the place, as this baseline's paper does: what",
-    "  `gentraffic fit --level model` replaces by a level model. Member 0 is a draw like the others, and cells",
-    "  share no surprise.",
+WEEKLY_OWN_LEVELS = (
+    "The network draws the level of a cell with its week, from the place, as this baseline's paper does: what "
+    "`gentraffic fit --level model` replaces by a level model. Member 0 is a draw like the others, and cells share no "
+    "surprise.",
 )
+FOMO = (
+    "Short and long continuation of measured series, gaps, and whole weeks for places without data, all from one set "
+    "of weights. `sample --steps 1` gives the expectation instead of a draw: the best single forecast.",
+    "Without measured traffic and without users, levels come from the level model (POIs of the place), as in STOUTER: "
+    "there the level is most of the error. With users, traffic follows them.",
+    "In a network that was measured, the usual week and the rhythm are its own. Elsewhere they are the mean of the "
+    "training networks, and traffic is relative (1 = the mean cell) unless measured traffic or `--total` gives it "
+    "units.",
+    "Windows are 64 steps long; longer series are drawn by windows whose borders move from solver step to solver step.",
+)
+FORECASTER = (
+    "A cell is scaled by the mean and spread of its own history: give at least a day, better a week.",
+    "Forecasts are single values near the middle of what may come, not a range.",
+    "Holidays and events are not known to it.",
+)
+REMEMBERS = (
+    "It draws measured series again, and contains them: never private, nothing to publish where the traffic itself may "
+    "not be.",
+    "What a trained model must beat.",
+)
+PRIVATE = (
+    "epsilon bounds how much more likely anything that can be drawn from this folder becomes when the traffic of one "
+    "cell, with all its days, is put into the training data or taken out. It says nothing about users: one user is in "
+    "many cells.",
+    "Cells near one another resemble each other. What the neighbours of a cell show about it remains, with or without "
+    "it.",
+    "The list of cells, their positions, their POIs, the calendar, the range of levels and the model to start from (if "
+    "any) were taken as public. Deciding which file and which settings to use looked at nothing private, or is not "
+    "covered.",
+    "Every further fit on the same traffic spends its own epsilon, and they add up.",
+    "The seed of the noise and of the sampling came from the operating system, was kept in the checkpoint alone, and "
+    "went with it. Whoever held a copy of the checkpoint could subtract the noise. Running time is not protected.",
+    "The proof is about real numbers. Noise is computed in 64-bit floating point, each the sum of four draws so that "
+    "the gaps of single ones do not tell what they hide; gradients are summed in 32 bits. No attack on that is known to "
+    "us, none is ruled out.",
+    "The traffic files are named here without their hashes, which would let anyone confirm a guess of what is in them.",
+)
+
+
+def card(name: str, provenance: Mapping[str, Any]) -> str:
+    """The README.md of a model folder of any kind.
+
+    name: of the folder. provenance: what its provenance.json holds; `tables` in it are Markdown that stands in the card
+    as it is: "held_out" (scores on held-out locations), "evidence" (a benchmark's rows), "distilled" (teacher and
+    student).
+    """
+    known: dict[str, Any] = {"tables": {}, "design": {}, **provenance}
+    return render(
+        f"cards/{family_of(known)}.md",
+        name=name,
+        known=known,
+        tables={"held_out": "", "evidence": "", "evidence_note": "", "distilled": "", **known["tables"]},
+        measured=measured(known),
+        places=[part for part in known.get("data", []) if not _is_measured(part)],
+        limits=limits_of(known),
+        units=units_sentence(known),
+    )
+
+
+def family_of(provenance: Mapping[str, Any]) -> str:
+    """The template that a provenance goes with: forecaster, private, student, naive, fomo or weekly."""
+    for family, key in (("forecaster", "forecaster"), ("private", "privacy"), ("student", "distilled_from")):
+        if key in provenance:
+            return family
+    sampler = str(provenance.get("sampler", "stouter"))
+    return "naive" if sampler in NAIVE else "fomo" if sampler == "fomo" else "weekly"
+
+
+def limits_of(provenance: Mapping[str, Any]) -> tuple[str, ...]:
+    """What to trust and what not, as sentences: of the method, then of the data that the model saw."""
+    family = family_of(provenance)
+    if family == "forecaster":
+        return (*FORECASTER, *_seen(provenance))
+    if family == "naive":
+        return (*REMEMBERS, *_seen(provenance))
+    if family == "fomo":
+        return (*FOMO, *_seen(provenance), *_lone_cadences(provenance), UNMODELLED, NOT_PRIVATE)
+    own = provenance.get("design", {}).get("own_level")
+    weekly = (*(WEEKLY_OWN_LEVELS if own else WEEKLY_LEVELS), *_seen(provenance), UNMODELLED)
+    return (*weekly, *PRIVATE) if "privacy" in provenance else (*weekly, NOT_PRIVATE)
+
+
+def measured(provenance: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The traffic that a model learned from, one entry a file, with the keys of `origin`, empty where not known."""
+    return [{**NOTHING, **part} for part in provenance.get("data", []) if _is_measured(part)]
+
+
+def network_words(part: Mapping[str, Any]) -> str:
+    """What a reader calls the network of an entry of `measured`: its place, else its title."""
+    return str(part.get("place") or part.get("title") or part.get("network") or part.get("file", ""))
+
+
+def network_names(provenance: Mapping[str, Any]) -> dict[str, str]:
+    """Code name of a network -> what a reader calls it, of the networks that a model learned from."""
+    return {str(part["network"]): network_words(part) for part in measured(provenance) if part["network"]}
+
+
+def units_sentence(provenance: Mapping[str, Any]) -> str:
+    """Whether the measured traffic had units, and what the drawn traffic is therefore."""
+    parts = [part for part in measured(provenance) if part["units"]]
+    bare = [network_words(part) for part in parts if set(part["units"].values()) & {*UNKNOWN_UNITS}]
+    stated = sorted({unit for part in parts for unit in part["units"].values()} - {*UNKNOWN_UNITS, "1"})
+    if not parts:
+        said = ""
+    elif bare:
+        said = f"No units are stated for the traffic of {_listed(bare)}. "
+    elif stated:
+        said = f"The traffic was measured in {_listed(stated)}. "
+    else:
+        said = "The measured traffic is relative. "
+    return f"{said}What is drawn is relative: 1 is what the mean cell carries in a mean hour. `--total` gives it units."
 
 
 def provenance_of(
@@ -65,31 +177,12 @@ def provenance_of(
 
 def origins_of(files: Sequence[Path]) -> dict[str, Any]:
     """What provenance.json holds of the files that a model was made from: hashes, licences, attribution."""
-    data = [_origin(path) for path in files]
+    data = [origin(path) for path in files]
     return {
         "gentraffic_version": __version__,
         "data": data,
         "attribution": credits_of(part["attribution"] for part in data),
     }
-
-
-def naive_card(name: str, sampler: str, known: dict[str, Any]) -> str:
-    """The README.md of the folder of a naive generator."""
-    rows = dict.fromkeys(f"| {part['title']} | {part['license']} | {part['attribution']} |" for part in known["data"])
-    lines = [
-        f"# {name}",
-        "",
-        f"The naive generator `{sampler}`: it draws measured series again, and contains them. What a trained model",
-        "must beat; never private, nothing to publish where the traffic itself may not be.",
-        "",
-        "| data | licence | attribution |",
-        "|---|---|---|",
-        *rows,
-        "",
-        f"    {known['command']}",
-        "",
-    ]
-    return "\n".join(lines)
 
 
 def credits_of(texts: Iterable[str]) -> str:
@@ -98,125 +191,98 @@ def credits_of(texts: Iterable[str]) -> str:
     return "; ".join(dict.fromkeys(part for part in parts if part))
 
 
-def model_card(name: str, provenance: dict[str, Any], judged: str, evidence: str) -> str:
-    """The README.md of a model folder."""
-    known = provenance
-    plan = known["plan"]
-    lines = [
-        f"# {name}",
-        "",
-        "Draws synthetic cellular traffic for cells or base stations, given the points of interest around them.",
-        *_built(known),
-        "",
-        "## Trained on",
-        "",
-        "| data | licence | attribution |",
-        "|---|---|---|",
-        *dict.fromkeys(f"| {part['title']} | {part['license']} | {part['attribution']} |" for part in known["data"]),
-        "",
-        f"On {known['machine']}, {known['threads']} thread(s), CPU: {known['minutes']} minutes, {known['steps']} steps",
-        f"of {plan['batch']} windows, seed {known['seed']}, by",
-        "",
-        f"    {known['command']}",
-        "",
-        "## Units",
-        "",
-        "The sources state no units, so traffic is relative: 1 is what the mean cell carries in a mean hour.",
-        "`--total` gives it units.",
-        "",
-        "## How good it is",
-        "",
-    ]
-    if judged:
-        lines += [f"Held-out locations ({known['held_out']:.0%} of each network), protocol P1:", "", judged, ""]
-    if evidence:
-        lines += [EVIDENCE, "", evidence, "", ABOUT_MEMBERS, ""]
-    if not judged and not evidence:
-        lines += ["Not scored: no location was held out (`--holdout 0`).", ""]
-    lines += [
-        "## What to trust and what not",
-        "",
-        *(OWN_LEVELS if known["design"].get("own_level") else MODEL_LEVELS),
-        "- It knows the networks named above, over the days that were given, without holidays marked. Events, seasons",
-        "  and growth are not modelled.",
-        "- Not a privacy mechanism: weights come from few cells. For private traffic, audit before sharing.",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _built(known: dict[str, Any]) -> list[str]:
-    """What the model is made of, for its card."""
-    design, weights = known["design"], known["parameters"]
-    graphs = "GraphMAE over the hours of the week and over the stations"
-    graphs += "" if design.get("own_level") else ", a level model"
-    if design.get("sampler", "stouter") != "stouter":
-        return [f"A baseline: {graphs}, and {design['sampler']} ({weights:,} weights)."]
-    return [
-        f"A STOUTER model: {graphs}, and STUNet",
-        f"({weights:,} weights, channels {tuple(design['channels'])}, fusion `{design['fusion']}`,",
-        f"{design['prediction_type']}, linear betas over 1000 steps).",
-    ]
-
-
-def student_card(name: str, teacher: str, told: dict[str, Any], table: str) -> str:
-    """The README.md of a distilled model: how it was made, teacher beside student, the teacher's card."""
-    plan, lesson = told["distil_plan"], told["distil_lesson"]
-    lines = [
-        f"# {name}",
-        "",
-        f"Draws in {lesson['steps']} step{'s' * (lesson['steps'] > 1)} what its teacher draws in "
-        f"{lesson['teacher_steps']}: a student, distilled",
-        f"on {told['machine']}, {told['threads']} thread(s), CPU, {told['distil_minutes']} minutes,",
-        f"{plan['steps']} steps of {plan['batch']} windows, seed {plan['seed']}, by",
-        "",
-        f"    {told['command']}",
-        "",
-        "## Teacher and student",
-        "",
-        "The same noise drawn by both, for places, levels and weekdays that training did not see, in the training",
-        "scale: the mean squared difference in shares of the teacher's variance, and the student's variance in shares",
-        "of the teacher's.",
-        "",
-        "| cadence | difference | variance |",
-        "|---|---|---|",
-        *(f"| {name} | {v['error']:.2%} | {v['variance']:.1%} |" for name, v in told["likeness"].items()),
-        "",
-        table or "Not compared: give `--evidence`, the rows of `benchmarks/steps.py`.",
-        "",
-        "Everything below is the teacher's card.",
-        "",
-        teacher.replace("# ", "## Teacher: ", 1),
-    ]
-    return "\n".join(lines)
-
-
-def _origin(path: Path) -> dict[str, Any]:
-    import xarray as xr
-
+def origin(path: Path) -> dict[str, Any]:
+    """What provenance.json holds of one file of traffic or places: name, hash, title, licence, attribution, and of
+    traffic also `facts_of`, and the marks by which a copy of its cells is known again."""
     from gentraffic.dataset.fingerprint import marks_of
 
-    if path.is_dir():
-        digest = hashlib.sha256(b"".join(p.read_bytes() for p in sorted(path.rglob("*")) if p.is_file())).hexdigest()
-        ds = xr.open_zarr(path)
-        attrs, marks = dict(ds.attrs), marks_of(ds)
-    else:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        with xr.open_dataset(path) as ds:
-            attrs, marks = dict(ds.attrs), marks_of(ds)
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.read_bytes())
+    with _opened(path) as ds:
+        attrs = dict(ds.attrs)
+        facts = {**facts_of(ds), "marks": marks_of(ds)} if "time" in ds.dims else {"cells": ds.sizes["cell"]}
+    title, place = str(attrs.get("title", "")), str(attrs.get("place", ""))
     return {
         "file": path.name,
-        "sha256": digest,
-        "title": _title(attrs, path),
+        "sha256": digest.hexdigest(),
+        "title": f"Points of interest, {place}" if "minutes" not in facts and place else title or path.stem,
         "license": str(attrs.get("license", "not stated")),
         "attribution": str(attrs.get("attribution", "")),
-        **({"cells": marks} if marks else {}),
+        **facts,
     }
 
 
-def _title(attrs: dict[str, Any], path: Path) -> str:
-    title, place = str(attrs.get("title", "")), str(attrs.get("place", ""))
-    return f"Points of interest, {place}" if "featureType" not in attrs and place else title or path.stem
+def facts_of(ds: xr.Dataset) -> dict[str, Any]:
+    """What a card says of measured traffic: network, place, kind, cells, days, minutes (per step), first (local date),
+    timezone, units (service -> unit, "unknown" where the source states none), and the notes calendar, positions."""
+    from gentraffic.dataset.schema import local_time, services
+
+    local = local_time(ds)
+    minutes = (local[1] - local[0]).total_seconds() / 60 if len(local) > 1 else 60.0
+    notes = {key: str(ds.attrs[key]) for key in ("calendar", "positions") if ds.attrs.get(key)}
+    return {
+        "network": str(ds.attrs.get("network", "")),
+        "place": str(ds.attrs.get("place", "")),
+        "kind": str(ds.attrs.get("kind", "")),
+        "cells": ds.sizes["cell"],
+        "days": round(len(local) * minutes / 1440, 2),
+        "minutes": minutes,
+        "first": f"{local[0]:%Y-%m-%d}",
+        "timezone": str(ds.attrs.get("timezone", "")),
+        "units": {name: str(ds[name].attrs.get("units", "unknown")) for name in services(ds)},
+        **notes,
+    }
+
+
+def _opened(path: Path) -> xr.Dataset:
+    """A traffic or context file, its values left on the disk where its format allows that."""
+    import xarray as xr
+
+    if path.is_dir():
+        store: xr.Dataset = xr.open_zarr(path)
+        return store
+    if path.suffix.lower() in (".csv", ".parquet"):
+        from gentraffic.io.files import read_traffic
+
+        return read_traffic(path)
+    opened: xr.Dataset = xr.open_dataset(path)
+    return opened
+
+
+def _is_measured(part: Mapping[str, Any]) -> bool:
+    """Whether an entry of `data` is traffic; entries from before there were facts are known by their titles."""
+    places = "cells" in part or str(part.get("title", "")).startswith("Points of interest")
+    return "minutes" in part or not places
+
+
+def _seen(provenance: Mapping[str, Any]) -> tuple[str, ...]:
+    """One sentence on the networks that a model knows: cells, days, step, zone."""
+    words = []
+    for part in measured(provenance):
+        facts = []
+        if part["cells"]:
+            noun = "station" if part.get("kind") == "stations" else "cell"
+            facts.append(f"{part['cells']:,} {noun}{'s' * (part['cells'] != 1)}")
+        if part["days"]:
+            facts.append(f"{part['days']:g} day{'s' * (part['days'] != 1)} in steps of {part['minutes']:g} min")
+        facts += [part["timezone"]] if part["timezone"] else []
+        words.append(network_words(part) + (f" ({', '.join(facts)})" if facts else ""))
+    return (f"It knows what it was fitted on and nothing else: {'; '.join(words)}.",) if words else ()
+
+
+def _lone_cadences(provenance: Mapping[str, Any]) -> tuple[str, ...]:
+    """A sentence for each of FoMo's steps that only one of several networks has, itself or as a sum of shorter ones."""
+    parts = [part for part in measured(provenance) if part["minutes"]]
+    having = {m: [network_words(part) for part in parts if m % part["minutes"] == 0] for m in FOMO_MINUTES}
+    lone = {minutes: names[0] for minutes, names in having.items() if len(names) == 1 < len(parts)}
+    return tuple(f"Steps of {minutes} min were learned from {name} alone." for minutes, name in lone.items())
+
+
+def _listed(words: Sequence[str]) -> str:
+    unique = list(dict.fromkeys(words))
+    return "; ".join(unique)  # places have commas of their own
 
 
 def _mean(values: Sequence[float]) -> float:

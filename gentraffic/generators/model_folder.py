@@ -55,7 +55,8 @@ class ModelFolder:
             if key not in known:
                 raise ValueError(f"{name}/config.json: unknown field {key!r}")
         network: Any = kind(**config)
-        weights = load(self.files[f"{name}/diffusion_pytorch_model.safetensors"])
+        file = f"{name}/diffusion_pytorch_model.safetensors"
+        weights = load(self.files[file]) if network.state_dict() or file in self.files else {}  # naive ones have none
         have = network.state_dict()
         for what, keys in (("missing", have.keys() - weights.keys()), ("unexpected", weights.keys() - have.keys())):
             if keys:
@@ -109,6 +110,7 @@ def read_folder(name: str | Path) -> ModelFolder:
             f"{folder} has format_version {version}, this gentraffic reads up to {FORMAT_VERSION}: "
             "pip install --upgrade gentraffic"
         )
+    _refuse_unlisted(folder, hashes)
     files = {}
     for file, digest in hashes.items():
         path = folder / file
@@ -122,6 +124,16 @@ def read_folder(name: str | Path) -> ModelFolder:
     for number in range(version, FORMAT_VERSION):
         files = UPGRADES[number](files)
     return ModelFolder(folder, provenance, sha256, files)
+
+
+def _refuse_unlisted(folder: Path, files: Mapping[str, str]) -> None:
+    """Raise BadModel for a file that provenance.json does not list: a library might load it. Hidden files never are."""
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        known = name.as_posix() in files or path.name == "README.md" or str(name) == "provenance.json"
+        hidden = any(part.startswith(".") for part in name.parts)
+        if not (known or hidden or (path.is_dir() and not path.is_symlink())):
+            raise BadModel(f"{folder}: {name} is not listed in provenance.json; remove it, or copy the folder again")
 
 
 def _from_1(files: dict[str, bytes]) -> dict[str, bytes]:

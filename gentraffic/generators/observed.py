@@ -13,6 +13,7 @@ from gentraffic.errors import BadInput, WrongUse
 if TYPE_CHECKING:
     import xarray as xr
 
+
 @dataclass(frozen=True)
 class Observations:
     """The files of the three options, each a traffic Dataset without members or None.

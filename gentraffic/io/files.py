@@ -20,8 +20,8 @@ import numpy as np
 
 from gentraffic.dataset.schema import check_context, check_traffic, services
 from gentraffic.errors import BadInput, WrongUse
-from gentraffic.io import atomic
-from gentraffic.io.checksum import check_seal, put_seal
+from gentraffic.io import atomic, cf
+from gentraffic.io.checksum import LISTED, check_seal, check_store, list_store, put_seal
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -95,11 +95,17 @@ def read_traffic(path: str | Path) -> xr.Dataset:
 
 
 def open_traffic(path: str | Path) -> xr.Dataset:
-    """The traffic Dataset in `path`, its values left on the disk where it is a .zarr, else loaded; not checked."""
+    """The traffic Dataset in `path`, its values left on the disk where it is a .zarr, else loaded; not checked.
+
+    Of a store that lists its files all must be there, at their size. Raises BadInput."""
     import xarray as xr
 
     if Path(path).suffix.lower() != ".zarr":
         return read_traffic(path)
+    try:
+        check_store(Path(path), chunks=False)
+    except BadInput as error:
+        raise BadInput(f"{path}: {error}") from None
     return _tidy(xr.open_dataset(path, engine="zarr", chunks=None, backend_kwargs={"consolidated": True}))
 
 
@@ -167,6 +173,7 @@ def _existing(path: str | Path, formats: tuple[str, ...]) -> str:
     suffix = path.suffix.lower()
     if suffix not in formats:
         raise WrongUse(f"{path}: suffix {suffix!r} cannot be read; it names the format, one of {' '.join(formats)}")
+    atomic.recover(path)
     if not path.exists():
         raise BadInput(f"{path}: no such file")
     if (suffix == ".zarr") != path.is_dir():
@@ -190,17 +197,18 @@ def _checked(path: str | Path, read: Callable[[], xr.Dataset], check: Callable[[
 
 def _write_arrays(ds: xr.Dataset, path: str | Path) -> None:
     suffix = Path(path).suffix.lower()
-    encoding = encoding_of(ds, suffix)
-    clean = ds.drop_encoding()
+    clean = cf.to_cf(ds) if suffix == ".nc" else cf.indexed(ds.drop_encoding())
+    encoding = encoding_of(clean, suffix)
     if suffix == ".nc":
         # On a full disk the HDF5 library crashes the process: it writes to memory, and Python to the disk.
-        content = clean.to_netcdf(engine="h5netcdf", encoding=encoding)
+        content = cf.with_char_attributes(clean.to_netcdf(engine="h5netcdf", encoding=encoding))
         with atomic.replacing(path, (suffix,)) as temporary:
             temporary.write_bytes(content)
             put_seal(temporary)
     else:
         with atomic.replacing(path, (suffix,), folder=True) as temporary:
             clean.to_zarr(temporary, mode="w", zarr_format=2, consolidated=True, encoding=encoding)
+            list_store(temporary)
 
 
 def encoding_of(ds: xr.Dataset, suffix: str, chunk: int | None = None) -> dict[Any, dict[str, Any]]:
@@ -213,16 +221,20 @@ def encoding_of(ds: xr.Dataset, suffix: str, chunk: int | None = None) -> dict[A
     cells = min(chunk or cells_per_chunk(ds.sizes.get("time", 1), suffix), ds.sizes["cell"])
     encoding: dict[Any, dict[str, Any]] = {}
     for name, variable in ds.variables.items():
-        if variable.dtype.kind in "OUT":  # text of any length, which HDF5 does not compress
-            encoding[name] = pack if suffix == ".zarr" else {}
+        if variable.dtype.kind in "OUT":
+            # NetCDF: characters, which the classic format has and HDF5 compresses; text without any has no length
+            chars = suffix == ".nc" and any(map(len, map(str, variable.values.ravel())))
+            encoding[name] = pack | ({"dtype": "S1"} if chars else {}) if suffix == ".zarr" or chars else {}
         elif name in ds.data_vars:
             # The fill of floats stays NaN: a chunk that was never written must not read as no traffic.
             chunks = tuple({"member": 1, "cell": cells}.get(str(dim), ds.sizes[dim]) for dim in variable.dims)
             encoding[name] = {**pack, ("chunks" if suffix == ".zarr" else "chunksizes"): chunks}
         else:
             encoding[name] = {"_FillValue": None} if variable.ndim == 0 else {**pack, "_FillValue": None}
-    if "time" in ds.variables:
-        encoding["time"] |= {"units": "seconds since 1970-01-01", "calendar": "standard", "dtype": "int64"}
+    whole = {"units": "seconds since 1970-01-01", "calendar": "standard"}
+    for name in ("time", cf.BOUNDS):
+        if name in ds.variables:
+            encoding[name] |= whole | {"dtype": "float64" if suffix == ".nc" else "int64"}  # both hold whole seconds
     return encoding
 
 
@@ -231,6 +243,7 @@ def _read_arrays(path: str | Path, *, held: bool = True) -> xr.Dataset:
 
     options: dict[str, Any] = {"engine": "h5netcdf", "backend_kwargs": {"phony_dims": "access"}}
     if Path(path).suffix.lower() == ".zarr":
+        check_store(Path(path))
         options = {"engine": "zarr", "backend_kwargs": {"consolidated": Path(path, ".zmetadata").is_file()}}
     else:
         check_seal(path)
@@ -250,6 +263,10 @@ def _read_arrays(path: str | Path, *, held: bool = True) -> xr.Dataset:
 
 
 def _tidy(ds: xr.Dataset) -> xr.Dataset:
+    ds = cf.from_cf(ds)
+    if LISTED in ds.attrs:
+        ds = ds.drop_vars(cf.INDEX, errors="ignore")
+        ds.attrs = {name: value for name, value in ds.attrs.items() if name != LISTED}
     for name, variable in ds.variables.items():
         if variable.dtype.kind in "UT":  # one dtype for text, whatever the library made of it
             ds[name] = ds[name].astype(object)

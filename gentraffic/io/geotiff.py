@@ -1,13 +1,15 @@
-"""Traffic of a grid as GeoTIFF: one float32 band per time step, described by its UTC time."""
+"""Maps of a grid as GeoTIFF: cloud-optimised (COG), one float32 band per time step or statistic."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from gentraffic.dataset.geometry import lattice
+from gentraffic.dataset.geometry import Lattice, lattice
 from gentraffic.dataset.schema import services
 from gentraffic.errors import BadInput
 from gentraffic.io.atomic import replacing
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 MAX_BANDS = 65535  # TIFF counts samples per pixel in 16 bits
 MAX_PIXELS = 2**27  # of one band: half a gigabyte of float32
+TILE = 128  # pixels; a tile of a COG holds all bands
+MAX_TILE_BYTES = 2**28  # of all bands; beyond, the tiles are of one band each, which no COG has
 
 
 def write_tif(ds: xr.Dataset, path: str | Path) -> None:
@@ -25,39 +29,68 @@ def write_tif(ds: xr.Dataset, path: str | Path) -> None:
     The bands are in the CRS of `crs_wkt`, north up; attributes become tags, with `units` and `timezone`.
     Raises BadInput where the cells do not lie on a grid.
     """
-    import rasterio
-
     (service,) = services(ds)
-    grid = lattice(ds)
-    height, width = int(grid.row.max()) + 1, int(grid.col.max()) + 1
     steps = ds.sizes["time"]
-    if steps > MAX_BANDS or height * width > MAX_PIXELS:
-        raise BadInput(f"{path}: {width} x {height} pixels in {steps} bands are too many for a GeoTIFF; write .zarr")
     values = ds[service].values.reshape(-1, steps)  # a single member goes as none
     times = np.datetime_as_string(ds["time"].values, unit="s")
-    profile = {
-        "driver": "GTiff",
-        "dtype": "float32",
-        "count": steps,
-        "height": height,
-        "width": width,
-        "crs": ds.attrs["crs_wkt"],
+    units = str(ds[service].attrs["units"])
+    bands = [(f"{times[step]}Z", units, values[:, step]) for step in range(steps)]
+    write_bands(ds, path, bands, {"service": service})
+
+
+Band = tuple[str, str, NDArray[Any]]  # description, units, (cells,) values
+
+
+def grid_of(ds: xr.Dataset, path: str | Path, bands: int) -> tuple[Lattice, int, int]:
+    """The lattice of the cells, its rows and columns. Raises BadInput for none, or one too large for a raster."""
+    grid = lattice(ds)
+    height, width = int(grid.row.max()) + 1, int(grid.col.max()) + 1
+    if bands > MAX_BANDS or height * width > MAX_PIXELS:
+        raise BadInput(f"{path}: {width} x {height} pixels in {bands} bands are too many for a raster; write .zarr")
+    return grid, height, width
+
+
+def profile_of(ds: xr.Dataset, grid: Lattice, height: int, width: int, bands: int) -> dict[str, Any]:
+    """What GDAL is told of a raster of the cells, north up."""
+    import rasterio
+
+    return {
+        "dtype": "float32", "count": bands, "height": height, "width": width, "crs": ds.attrs["crs_wkt"],
         "transform": rasterio.Affine(grid.side, 0, grid.west, 0, -grid.side, grid.south + grid.side * height),
         "nodata": float("nan"),
-        "compress": "deflate",
-        "predictor": 3,
-        "interleave": "band",
-        "bigtiff": "if_safer",
-    }
+    }  # fmt: skip
+
+
+def write_bands(ds: xr.Dataset, path: str | Path, bands: list[Band], tags: Mapping[str, str]) -> None:
+    """Write one number per cell and band; the attributes of `ds` and `tags` become tags."""
+    import rasterio
+    from rasterio.shutil import copy
+
+    grid, height, width = grid_of(ds, path, len(bands))
+    profile = profile_of(ds, grid, height, width, len(bands)) | {
+        "driver": "GTiff", "compress": "deflate", "predictor": 3, "interleave": "band", "bigtiff": "if_safer",
+    }  # fmt: skip
     # GDAL reports a full disk while it closes a file in its log only: it writes to memory, and Python to the disk.
-    with rasterio.MemoryFile() as memory:
+    with rasterio.MemoryFile() as memory, rasterio.MemoryFile() as optimised:
         with memory.open(**profile) as tif:
-            band = np.full((height, width), np.nan, dtype=np.float32)
-            for step in range(steps):
-                band[height - 1 - grid.row, grid.col] = values[:, step]
-                tif.write(band, step + 1)
-                tif.set_band_description(step + 1, f"{times[step]}Z")
-                tif.set_band_unit(step + 1, ds[service].attrs["units"])
-            tif.update_tags(service=service, **{str(key): str(value) for key, value in ds.attrs.items()})
+            fill_bands(tif, grid, height, width, bands)
+            tif.update_tags(**{str(key): str(value) for key, value in ds.attrs.items()}, **tags)
+        whole = memory
+        if len(bands) * 4 * TILE**2 <= MAX_TILE_BYTES:
+            copy(
+                memory.name, optimised.name, driver="COG", compress="DEFLATE", predictor="YES", blocksize=TILE,
+                bigtiff="IF_SAFER", overviews="NONE", num_threads="1",
+            )  # fmt: skip
+            whole = optimised
         with replacing(path, (".tif",)) as temporary:
-            temporary.write_bytes(memory.getbuffer())
+            temporary.write_bytes(whole.getbuffer())
+
+
+def fill_bands(raster: Any, grid: Lattice, height: int, width: int, bands: Iterable[Band]) -> None:
+    """Write bands into a raster that is open; pixels without a cell are NaN."""
+    band = np.full((height, width), np.nan, dtype=np.float32)
+    for number, (about, units, values) in enumerate(bands, start=1):
+        band[height - 1 - grid.row, grid.col] = values
+        raster.write(band, number)
+        raster.set_band_description(number, about)
+        raster.set_band_unit(number, units)

@@ -20,6 +20,7 @@ from gentraffic.dataset.geometry import cell_shapes, footprint_text
 from gentraffic.dataset.schema import services
 from gentraffic.errors import BadInput
 from gentraffic.io.atomic import replacing
+from gentraffic.io.checksum import seal_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 ROWS_PER_BLOCK = 2**18
 KEY = "gentraffic"  # of the attributes, in Parquet's metadata and in the notes of CSVW
-FORMAT = 1
+FORMAT = 2  # since then notes have a seal, and the notes of Parquet a hash of the values; files of 1 are read
 CSV_COLUMNS = ("lon", "lat", "row", "col")  # of those per cell; the rest would triple the size and is in the notes
 SIDECAR = "-metadata.json"  # where "CSV on the Web" (W3C, 2015) looks for what a CSV cannot say
 
@@ -53,7 +54,9 @@ def write_parquet(ds: xr.Dataset, path: str | Path) -> None:
     }
     names = [name for name in _per_cell(ds) if name != "footprint"]  # it is the geometry
     wkb = np.asarray(shapely.to_wkb(shapes), dtype=object)
-    metadata = {"geo": json.dumps(geo), KEY: json.dumps(_notes(ds))}
+    notes = _notes(ds) | {"values_sha256": _values_sha256(ds)}
+    notes["seal"] = seal_of([notes, geo])
+    metadata = {"geo": json.dumps(geo), KEY: json.dumps(notes)}
     blocks = _blocks(ds, names, {"geometry": wkb})
     first = next(blocks)
     # Without Arrow's own schema every reader sees plain columns, not dictionaries.
@@ -69,7 +72,9 @@ def read_parquet(path: str | Path, max_values: int) -> xr.Dataset:
     import pyarrow.parquet as pq
     import shapely
 
-    notes = _parse_notes((pq.read_metadata(path).metadata or {}).get(KEY.encode()))
+    metadata = pq.read_metadata(path).metadata or {}
+    notes = _parse_notes(metadata.get(KEY.encode()))
+    _check_sealed(notes, lambda whole: [whole, json.loads(metadata[b"geo"])])
     with pq.ParquetFile(path, page_checksum_verification=True, read_dictionary=["geometry"]) as file:
         _cap(file.metadata.num_rows * file.metadata.num_columns, max_values)
 
@@ -81,6 +86,8 @@ def read_parquet(path: str | Path, max_values: int) -> xr.Dataset:
             outlines = column("geometry").take(first).combine_chunks().dictionary_decode()
             texts = footprint_text(shapely.from_wkb(outlines.to_numpy(zero_copy_only=False)))
             ds = ds.assign_coords(footprint=("cell", texts))
+    if notes.get("values_sha256", "") not in ("", _values_sha256(ds)):
+        raise BadInput("has changed since it was written; `gentraffic import table` reads any table")
     return _restore_attrs(ds, notes)
 
 
@@ -108,6 +115,7 @@ def write_csv(ds: xr.Dataset, path: str | Path) -> None:
             "tableSchema": {"columns": columns},
             "notes": [{KEY: notes}],
         }
+        notes["seal"] = seal_of(sidecar)
         # The notes go first: a CSV beside notes that do not fit it is refused by its hash.
         with replacing(path.with_name(path.name + SIDECAR), (".json",)) as beside:
             beside.write_text(json.dumps(sidecar, ensure_ascii=False), encoding="utf-8")
@@ -125,6 +133,7 @@ def read_csv(path: str | Path, max_values: int) -> xr.Dataset:
     _cap(path.stat().st_size // 2, max_values)  # a value takes two bytes at least
     sidecar = json.loads(beside.read_text(encoding="utf-8"))
     notes = _parse_notes(json.dumps(sidecar["notes"][0][KEY]))
+    _check_sealed(notes, lambda whole: sidecar | {"notes": [{KEY: whole}]}, f"{beside.name} ")
     with path.open("rb") as stream:
         if hashlib.file_digest(stream, "sha256").hexdigest() != notes["sha256"]:
             raise BadInput(f"has changed since {beside.name} was written; `gentraffic import table` reads any CSV")
@@ -164,9 +173,43 @@ def _parse_notes(text: str | bytes | None) -> dict[str, Any]:
     if text is None:
         raise BadInput("was not written by gentraffic; `gentraffic import table` reads any table")
     notes: dict[str, Any] = json.loads(text)
-    if notes["format"] != FORMAT:
+    if notes["format"] not in (1, FORMAT):
         raise BadInput(f"is of format {notes['format']}, this version of gentraffic reads {FORMAT}")
     return notes
+
+
+def _check_sealed(notes: dict[str, Any], whole: Callable[[dict[str, Any]], Any], what: str = "its metadata ") -> None:
+    """Raise BadInput unless the seal of notes fits what it was made of: `whole` of the notes without it."""
+    seal = notes.get("seal")
+    if seal is None and notes["format"] == 1:
+        return
+    if seal != seal_of(whole({key: value for key, value in notes.items() if key != "seal"})):
+        raise BadInput(f"{what}does not have its own SHA-256: damaged or changed; write the file again")
+
+
+def _values_sha256(ds: xr.Dataset) -> str:
+    """The hash of what the rows of a table hold, in whatever order they stand: cells by id, times, values, places."""
+    import shapely
+
+    ids = ds["cell_id"].values
+    order = np.argsort(ids.astype(str), kind="stable")
+    sha = hashlib.sha256("\0".join(ids[order].astype(str)).encode())
+    sha.update(ds["time"].values.astype("datetime64[s]").astype("<i8").tobytes())
+    if "member" in ds.coords:
+        sha.update(ds["member"].values.astype("<i4").tobytes())
+    for name in sorted(services(ds)):
+        sha.update(name.encode())
+        for member in ds[name].values.reshape(-1, ds.sizes["cell"], ds.sizes["time"]):
+            for start in range(0, len(order), 1024):
+                sha.update(np.ascontiguousarray(member[order[start : start + 1024]], dtype="<f4").tobytes())
+    for name in sorted(_per_cell(ds)):
+        column = ds[name].values[order]
+        if name == "footprint":  # kept as geometry: as it comes back
+            column = footprint_text(shapely.from_wkt(column.astype(object)))
+        plain = column.dtype.kind in "iuf"
+        sha.update(name.encode())
+        sha.update(np.ascontiguousarray(column).tobytes() if plain else "\0".join(map(str, column)).encode())
+    return sha.hexdigest()
 
 
 def _cap(values: int, max_values: int) -> None:

@@ -11,7 +11,19 @@ from gentraffic.privacy.audit.searches import ABOUT, name_of_test
 from gentraffic.privacy.audit.statistics import FISHER_RATE, LEVEL, PROMISED
 from gentraffic.reports import audit_figures
 from gentraffic.reports.audit_table import attack_rows, copy_rows, facts, power_rows
-from gentraffic.reports.page import asset, bullets, escaped, filled, terms, whole_page, write_html
+from gentraffic.reports.page import (
+    Block,
+    Bullets,
+    Cell,
+    Figure,
+    Page,
+    Section,
+    Table,
+    Terms,
+    Text,
+    page_text,
+    write_html,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -32,25 +44,25 @@ def page(found: Audit, *, files: Mapping[str, str], attributions: Sequence[xr.Da
     """The page that `write_page` writes."""
     said = [("unit of privacy", f"{UNIT}; {USERS}"), *facts(found)]
     notes = [*found.notes, *(f"not run: {name} ({why})" for name, why in found.missing.items())]
-    parts = {
-        "kind": "leak" if found.leak else "none",
-        "verdict": escaped(found.verdict),
-        "facts": terms(said),
-        "notes": bullets(notes, "notes"),
-        "about": escaped(_about(found)),
-        "table": _table(*attack_rows(found)),
-        "warnings": _warnings(found),
-        "figures": _figures(found),
-        "limits": bullets((f"{limit}." for limit in LIMITS), "limits"),
-    }
-    lead = " · ".join(f"{role}: {Path(name).name}" for role, name in files.items())
-    return whole_page(
-        "Privacy audit of synthetic traffic",
-        lead,
-        filled("page/audit.html", parts),
+    first: list[Block] = [
+        Text(found.verdict, f"banner {'leak' if found.leak else 'calm'}"),
+        Terms(said),
+        Bullets(notes, "notes"),
+    ]
+    place = next((str(ds.attrs["place"]) for ds in attributions if ds.attrs.get("place")), "")
+    whole = Page(
+        f"Privacy audit of synthetic traffic{': ' + place if place else ''}",
+        " · ".join(f"{role}: {Path(name).name}" for role, name in files.items()),
+        [
+            Section("", first),
+            Section("Tests", [Text(_about(found)), _table("Tests for leaks", *attack_rows(found)), *_warnings(found)]),
+            *_power(found),
+            *_figures(found),
+            Section("What this does not say", [Bullets([f"{limit}." for limit in LIMITS], "limits")]),
+        ],
         sources=attributions,
-        css=asset("page/audit.css"),
     )
+    return page_text(whole)
 
 
 def _about(found: Audit) -> str:
@@ -69,45 +81,35 @@ def _about(found: Audit) -> str:
     )
 
 
-def _warnings(found: Audit) -> str:
+def _power(found: Audit) -> list[Section]:
+    head, rows = power_rows(found)
+    about = "Copies of training records, changed in these ways, were put among the synthetic records of these files."
+    return [Section("What would be found", [Text(about), _table("Power", head, rows)])] if rows else []
+
+
+def _warnings(found: Audit) -> list[Text]:
     lines = [f"{a.name}: rates refused, {a.refused}" for a in found.attacks if a.refused]
     lines += [f"{a.name}: ? {a.warned}" for a in found.attacks if a.warned]
-    return f'<p class="caption after">{"<br>".join(map(escaped, lines))}</p>' if lines else ""
+    return [Text("\n".join(lines), "after")] if lines else []
 
 
-def _figures(found: Audit) -> str:
-    sections = [
-        ("Membership attacks", "In colour: what found a leak.", audit_figures.attacks(found)),
-        (
-            "Likeness and closeness",
-            "Left: 1 is a copy, whatever its shift and factor; the daily rhythm that all cells share counts little. "
-            "Right: were training remembered, its curve would lie to the left.",
-            audit_figures.likeness(found),
-        ),
+def _figures(found: Audit) -> list[Section]:
+    alike = (
+        "Left: 1 is a copy, whatever its shift and factor; the daily rhythm that all cells share counts little. "
+        "Right: were training remembered, its curve would lie to the left."
+    )
+    out = [
+        Section("Membership attacks", [Figure(audit_figures.attacks(found), "In colour: what found a leak.")]),
+        Section("Likeness and closeness", [Figure(audit_figures.likeness(found), alike)]),
     ]
-    out = [f'<h2>{t}</h2><p class="caption">{escaped(c)}</p><figure>{body}</figure>' for t, c, body in sections]
-    head, rows = power_rows(found)
-    if rows:
-        caption = (
-            "Copies of training records, changed in these ways, were put among the synthetic records of these files."
-        )
-        out.insert(0, f'<h2>What would be found</h2><p class="caption">{caption}</p>'
-                      f'<div class="scroll">{_table(head, rows)}</div>')  # fmt: skip
     copies = found.search.copies
     if copies:
-        listed = f"The {MOST_COPIES} most alike of {len(copies):,}." if len(copies) > MOST_COPIES else ""
-        out.append(
-            f'<h2>Copies</h2><p class="caption">{listed} Factor and shift: what makes the training series the '
-            f"synthetic one.</p><figure>{audit_figures.overlays(found)}</figure>"
-            f'<div class="scroll">{_table(*copy_rows(found))}</div>'
-        )
-    return "\n".join(out)
+        listed = f"The {MOST_COPIES} most alike of {len(copies):,}. " if len(copies) > MOST_COPIES else ""
+        caption = f"{listed}Factor and shift: what makes the training series the synthetic one."
+        table = _table("Copies", *copy_rows(found))
+        out.append(Section("Copies", [Figure(audit_figures.overlays(found), caption), table]))
+    return out
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    top = "".join(f"<th>{escaped(cell)}</th>" for cell in head)
-    lines = []
-    for first, *rest in rows:
-        cells = "".join(f"<td{' class=yes' if cell == 'YES' else ''}>{escaped(cell)}</td>" for cell in rest)
-        lines.append(f"<tr><th>{escaped(first)}</th>{cells}</tr>")
-    return f"<table><thead><tr>{top}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+def _table(label: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    return Table(head, [[Cell(cell, kind="yes" if cell == "YES" else "") for cell in row] for row in rows], label)

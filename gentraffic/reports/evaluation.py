@@ -16,7 +16,21 @@ from gentraffic.evaluation.evaluate import SYNTHETIC, Evaluation, winners
 from gentraffic.evaluation.scores import METRICS, NO_TIME, ONE_MEMBER, Metric, Score
 from gentraffic.reports import evaluation_figures as figures
 from gentraffic.reports.evaluation_table import facts, interval_text, missing, reasons, value_text, verdict
-from gentraffic.reports.page import bullets, escaped, filled, terms, whole_page, write_html
+from gentraffic.reports.page import (
+    Block,
+    Bullets,
+    Card,
+    Cards,
+    Cell,
+    Page,
+    Section,
+    Table,
+    Terms,
+    Text,
+    figure,
+    page_text,
+    write_html,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -46,23 +60,28 @@ def page(
     found: Evaluation, real: xr.Dataset, *, files: Mapping[str, str], attributions: Sequence[xr.Dataset] = ()
 ) -> str:
     """The page that `write_page` writes."""
-    place = str(real.attrs.get("place") or real.attrs.get("network") or real.attrs.get("title") or "")
-    title = f"Synthetic traffic against measured traffic{': ' + place if place else ''}"
-    lead = " · ".join(f"{role}: {Path(path).name}" for role, path in files.items())
-    parts = {
-        "cards": _cards(found),
-        "verdict": bullets(verdict(found), "verdict"),
-        "facts": terms(facts(found)),
-        "notes": bullets(found.notes, "notes"),
-        "table_caption": escaped(_table_caption(found)),
-        "table": _table(found),
-        "reasons": _reasons(found),
-        "figures": _figures(found, real),
-    }
-    return whole_page(title, lead, filled("page/evaluation.html", parts), sources=attributions)
+    place = str(real.attrs.get("place") or real.attrs.get("title") or "")
+    caption = (
+        "Each value with its 95% interval. Shaded: nearest to what a perfect copy would score (last column). "
+        f"{_table_caption(found)}"
+    )
+    first: list[Block] = [
+        Cards(_cards(found)),
+        Bullets(verdict(found), "verdict"),
+        Terms(facts(found)),
+        Bullets(found.notes, "notes"),
+    ]
+    metrics: list[Block] = [Text(caption), _table(found), *_reasons(found)]
+    whole = Page(
+        f"Synthetic traffic against measured traffic{': ' + place if place else ''}",
+        " · ".join(f"{role}: {Path(path).name}" for role, path in files.items()),
+        [Section("", first), Section("Metrics", metrics), *_figures(found, real)],
+        sources=attributions,
+    )
+    return page_text(whole)
 
 
-def _cards(found: Evaluation) -> str:
+def _cards(found: Evaluation) -> list[Card]:
     """The few numbers to look at first, each beside the best naive row."""
     by_name = {metric.name: metric for metric in METRICS}
     shown = [by_name[name] for name in CARDS if found.scores[name].value is not None][:MOST_CARDS]
@@ -79,41 +98,26 @@ def _cards(found: Evaluation) -> str:
         rival = (
             f"best naive: {value_text(metric, naive[best][metric.name])}, {best}" if best else f"best: {metric.best:g}"
         )
-        items.append(
-            f"<li><code>{metric.name}</code><b>{value_text(metric, score)}</b>"
-            f"<span>{escaped(ends) or 'no interval'}</span><span>{escaped(rival)}</span></li>"
-        )
-    return f'<ul class="cards">{"".join(items)}</ul>'
+        items.append(Card(metric.name, value_text(metric, score), (ends or "no interval", rival), code=True))
+    return items
 
 
-def _table(found: Evaluation) -> str:
+def _table(found: Evaluation) -> Table:
     columns = {SYNTHETIC: found.scores, **found.naive}
-    head = "".join(f"<th>{escaped(name)}</th>" for name in columns)
-    lines = [f"<thead><tr><th>metric</th>{head}<th>perfect</th></tr></thead><tbody>"]
+    rows: list[list[Cell | str]] = []
     for paired, word in ((True, "Hour by hour"), (False, "Distributions")):
-        lines.append(f'<tr class="part"><th>{word}</th>{"<td></td>" * (len(columns) + 1)}</tr>')
+        rows.append([word])
         for metric in (metric for metric in METRICS if metric.paired == paired):
             best = winners(metric, columns)
-            about = metric.about + (
-                f", {found.pair.units}" if metric.in_units and found.pair.units != "unknown" else ""
-            )
-            cells = "".join(_cell(metric, scores[metric.name], name, name in best) for name, scores in columns.items())
-            lines.append(
-                f"<tr><th><code>{escaped(metric.label)}</code><small>{escaped(about)}</small></th>{cells}"
-                f"<td>{metric.best:g}</td></tr>"
-            )
-    return f"<table>{''.join(lines)}</tbody></table>"
+            units = f", {found.pair.units}" if metric.in_units and found.pair.units != "unknown" else ""
+            cells = [_cell(metric, scores[metric.name], name, name in best) for name, scores in columns.items()]
+            rows.append([Cell(metric.label, metric.about + units, code=True), *cells, f"{metric.best:g}"])
+    return Table(["metric", *columns, "perfect"], rows, "Metrics of the synthetic traffic and of naive rows")
 
 
-def _cell(metric: Metric, score: Score, name: str, best: bool) -> str:
+def _cell(metric: Metric, score: Score, name: str, best: bool) -> Cell:
     kind = "none" if score.value is None else "best" if best else "out" if name in ALL_KNOWING else ""
-    ends = interval_text(metric, score)
-    about = f' title="{escaped(score.reason)}"' if score.reason else ""
-    return (
-        f'<td class="{kind}"{about}>{value_text(metric, score)}'
-        + (f"<small>{escaped(ends)}</small>" if ends else "")
-        + "</td>"
-    )
+    return Cell(value_text(metric, score), interval_text(metric, score), kind, score.reason or "")
 
 
 def _table_caption(found: Evaluation) -> str:
@@ -128,13 +132,13 @@ def _table_caption(found: Evaluation) -> str:
     return said
 
 
-def _reasons(found: Evaluation) -> str:
+def _reasons(found: Evaluation) -> list[Text]:
     items = [f"No value for {', '.join(names)}: {reason}." for reason, names in reasons(found).items()]
     items += [f"No naive row {', '.join(names)}: {reason}." for reason, names in missing(found).items()]
-    return f'<p class="caption after">{"<br>".join(escaped(item) for item in items)}</p>' if items else ""
+    return [Text("\n".join(items), "after")] if items else []
 
 
-def _figures(found: Evaluation, real: xr.Dataset) -> str:
+def _figures(found: Evaluation, real: xr.Dataset) -> list[Section]:
     pair = found.pair
     scattered = figures.places(real, pair.rows).closed
     groups = real["location"].values[pair.rows] if "location" in real.coords else np.arange(len(pair.ids))
@@ -165,12 +169,8 @@ def _figures(found: Evaluation, real: xr.Dataset) -> str:
         refused |= {"Error by hour": NO_TIME, "Coverage by nominal level": NO_TIME}
     if not ensemble:
         refused |= {"Coverage by nominal level": ONE_MEMBER}
-    out = []
-    for title, caption, draw in sections:
-        try:
-            body = "" if title in refused else f"<figure>{draw()}</figure>"
-        except ValueError as error:
-            refused[title], body = str(error), ""
-        body = body or f'<p class="empty">Not shown: {escaped(refused[title])}.</p>'
-        out.append(f'<h2>{title}</h2><p class="caption">{escaped(caption)}</p>{body}')
-    return "\n".join(out)
+    return [
+        Section(title, [Text(caption), Text(f"Not shown: {refused[title]}.", "empty")] if title in refused
+                else [figure(draw, caption)])
+        for title, caption, draw in sections
+    ]  # fmt: skip

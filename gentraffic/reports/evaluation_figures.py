@@ -19,9 +19,9 @@ from gentraffic.evaluation.evaluate import Evaluation
 from gentraffic.evaluation.intervals import interval, make_resample
 from gentraffic.evaluation.metrics import summary as m
 from gentraffic.evaluation.metrics.paired import Floats
+from gentraffic.reports.map_layers import COLOURS
 from gentraffic.reports.plot import ACCENT, INK, SOFT, typical_cells
 from gentraffic.reports.svg import new_figure, page_style, plain_text, svg_text
-from gentraffic.reports.webmap import COLOURS
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -11,7 +11,7 @@ import numpy as np
 from gentraffic.forecasting.fit import ssim_window
 from gentraffic.forecasting.score import LOWER, METRICS, Scored
 from gentraffic.reports import forecast_figures as figures
-from gentraffic.reports.page import escaped, terms, whole_page, write_html
+from gentraffic.reports.page import Card, Cards, Cell, Page, Section, Table, Terms, Text, figure, page_text, write_html
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -37,16 +37,22 @@ def write_page(
 
 def page(scored: Scored, name: str, ds: xr.Dataset, services: Sequence[str], *, traffic: str, model: str) -> str:
     """The page that `write_page` writes."""
-    place = str(ds.attrs.get("place") or ds.attrs.get("network") or ds.attrs.get("title") or "")
-    sections = "\n".join(
-        _service(scored, name, ds, s, service, titled=len(services) > 1) for s, service in enumerate(services)
+    place = str(ds.attrs.get("place") or ds.attrs.get("title") or "")
+    sections = [
+        section
+        for s, service in enumerate(services)
+        for section in _service(scored, name, ds, s, service, titled=len(services) > 1)
+    ]
+    whole = Page(
+        f"Forecasts of {name}{': ' + place if place else ''}",
+        f"traffic: {traffic} · forecaster: {model}",
+        [Section("", [Terms(_facts(scored, ds))]), *sections],
+        sources=[ds],
     )
-    title = f"Forecasts of {name}{': ' + place if place else ''}"
-    content = f"<dl>{_facts(scored, ds)}</dl>\n{sections}\n"
-    return whole_page(title, f"traffic: {traffic} · forecaster: {model}", content, sources=[ds])
+    return page_text(whole)
 
 
-def _service(scored: Scored, name: str, ds: xr.Dataset, s: int, service: str, *, titled: bool) -> str:
+def _service(scored: Scored, name: str, ds: xr.Dataset, s: int, service: str, *, titled: bool) -> list[Section]:
     units = str(ds[service].attrs["units"])
     drawn: list[tuple[str, str, Callable[[], str]]] = [
         ("Errors by steps ahead", "Steps beyond the forecaster's own horizon are fed its own forecasts.",
@@ -58,19 +64,14 @@ def _service(scored: Scored, name: str, ds: xr.Dataset, s: int, service: str, *,
         ("Best and worst cell", "By RMSE over the cell's mean traffic, one step ahead.",
          lambda: figures.best_and_worst(scored, ds, name, s)),
     ]  # fmt: skip
-    out = [f"<h2>{escaped(service)}, {escaped(units)}</h2>" if titled else "", _cards(scored, name, s)]
-    out += ["<h2>Scores</h2>", f'<p class="caption">{escaped(_caption(scored, units))}</p>']
-    out += [f'<div class="scroll">{_table(scored, s)}</div>']
-    for title, caption, draw in drawn:
-        try:
-            body = f"<figure>{draw()}</figure>"
-        except ValueError as error:
-            body = f'<p class="empty">Not shown: {escaped(error)}.</p>'
-        out.append(f'<h2>{title}</h2><p class="caption">{escaped(caption)}</p>{body}')
-    return "\n".join(out)
+    return [
+        Section(f"{service}, {units}" if titled else "", [Cards(_cards(scored, name, s))]),
+        Section("Scores", [Text(_caption(scored, units)), _table(scored, s)]),
+        *(Section(title, [figure(draw, caption)]) for title, caption, draw in drawn),
+    ]
 
 
-def _cards(scored: Scored, name: str, s: int) -> str:
+def _cards(scored: Scored, name: str, s: int) -> list[Card]:
     items = []
     for metric in METRICS:
         value = scored.rows[name][metric][s, 0]
@@ -81,29 +82,24 @@ def _cards(scored: Scored, name: str, s: int) -> str:
         pick = min if metric in LOWER else max
         rival = pick(rivals, key=lambda row, rivals=rivals: rivals[row]) if rivals else None  # type: ignore[misc]
         beside = f"best naive: {rivals[rival]:.4g}, {rival}" if rival else "no naive row"
-        items.append(
-            f"<li><code>{metric}</code><b>{value:.4g}</b><span>one step ahead</span><span>{escaped(beside)}</span></li>"
-        )
-    return f'<ul class="cards">{"".join(items)}</ul>'
+        items.append(Card(metric, f"{value:.4g}", ("one step ahead", beside), code=True))
+    return items
 
 
-def _table(scored: Scored, s: int) -> str:
+def _table(scored: Scored, s: int) -> Table:
     rows = list(scored.rows)
-    head = "".join(f"<th>{escaped(row)}</th>" for row in rows)
-    lines = [f"<thead><tr><th>metric, step</th>{head}</tr></thead><tbody>"]
-    horizon = scored.real.shape[2]
+    lines: list[list[Cell | str]] = []
     for metric in METRICS:
-        for h in range(horizon):
+        for h in range(scored.real.shape[2]):
             values = [float(scored.rows[row][metric][s, h]) for row in rows]
             known = [v for v in values if not np.isnan(v)]
             best = (min(known) if metric in LOWER else max(known)) if known else None
-            cells = "".join(
-                '<td class="none">–</td>' if np.isnan(v) else f'<td class="{"best" if v == best else ""}">{v:.4g}</td>'
+            cells = [
+                Cell("–", kind="none") if np.isnan(v) else Cell(f"{v:.4g}", kind="best" if v == best else "")
                 for v in values
-            )
-            about = f"<small>{ABOUT[metric]}</small>" if h == 0 else ""
-            lines.append(f"<tr><th><code>{metric}</code>, {h + 1}{about}</th>{cells}</tr>")
-    return f"<table>{''.join(lines)}</tbody></table>"
+            ]
+            lines.append([Cell(f"{metric}, {h + 1}", ABOUT[metric] if h == 0 else "", code=True), *cells])
+    return Table(["metric, step", *rows], lines, "Scores beside the naive rows")
 
 
 def _caption(scored: Scored, units: str) -> str:
@@ -113,13 +109,12 @@ def _caption(scored: Scored, units: str) -> str:
     return said + "".join(f" No row {row}: {why}." for row, why in scored.missing.items())
 
 
-def _facts(scored: Scored, ds: xr.Dataset) -> str:
+def _facts(scored: Scored, ds: xr.Dataset) -> list[tuple[str, str]]:
     times = ds["time"].values[[scored.starts[0], min(scored.starts[-1] + scored.real.shape[2], len(ds["time"])) - 1]]
     first, last = (str(np.datetime_as_string(t, unit="m")).replace("T", " ") for t in times)
     dead = int((~(scored.real > 0).any(axis=(0, 2, 3))).sum())
-    said = [
+    return [
         ("cells", f"{scored.real.shape[1]:,}, of which {dead:,} are dead and left out"),
         ("test", f"{len(scored.starts):,} first steps, {first} to {last} UTC"),
         ("scaler", f"mean and spread of each cell over the first {scored.part.known:,} steps"),
     ]
-    return terms(said)

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from gentraffic.forecasting.score import Scored
 from gentraffic.reports.evaluation_figures import RATIOS, axis_number, cell_map, places, shortened, top_legend
+from gentraffic.reports.map_layers import COLOURS
 from gentraffic.reports.plot import ACCENT, INK
 from gentraffic.reports.svg import new_figure, page_style, plain_text, svg_text
-from gentraffic.reports.webmap import COLOURS
 
 if TYPE_CHECKING:
     import xarray as xr

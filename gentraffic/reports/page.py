@@ -1,16 +1,19 @@
-"""The frame of every HTML page: head, title, foot. A page needs no network, and its policy forbids every request."""
+"""What every HTML page is made of: sections of blocks, a head, a foot. Templates: gentraffic/assets/templates/page.
+
+A page needs no network, and its Content-Security-Policy forbids every request. Blocks hold plain text, which the
+templates escape; only figures hold markup, as `svg_text` makes it.
+"""
 
 from __future__ import annotations
 
-import html
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from importlib import resources
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from gentraffic import __version__
 from gentraffic.io.atomic import replacing
+from gentraffic.io.templates import render
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -18,27 +21,123 @@ if TYPE_CHECKING:
 SUFFIXES = (".html", ".htm")
 
 
-def whole_page(
-    title: str, lead: str, content: str, *, sources: Sequence[xr.Dataset], css: str = "", above: str = ""
-) -> str:
-    """A page. title, lead: plain text. content, above (the title): HTML. css: besides that of all pages.
+@dataclass(frozen=True)
+class Card:
+    """One number to look at first. word: what it is, `code` where it is the name of a metric."""
 
-    sources: the datasets whose attribution and licence stand at the foot.
+    word: str
+    value: str
+    remarks: tuple[str, ...] = ()
+    code: bool = False
+
+
+@dataclass(frozen=True)
+class Cards:
+    """Numbers to look at first, side by side."""
+
+    items: Sequence[Card]
+    macro: ClassVar[str] = "cards"
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph. kind: "caption", "after" (below a figure or table), "empty" (in place of one), "banner leak"..."""
+
+    text: str
+    kind: str = "caption"
+    macro: ClassVar[str] = "text"
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Terms and what is said of each. kind: "" or "small"."""
+
+    items: Sequence[tuple[str, str]]
+    kind: str = ""
+    macro: ClassVar[str] = "terms"
+
+
+@dataclass(frozen=True)
+class Bullets:
+    """A list of sentences. kind: "trust", "verdict", "limits", or "notes", which are folded under `title`."""
+
+    items: Sequence[str]
+    kind: str = "trust"
+    title: str = ""
+    macro: ClassVar[str] = "bullets"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a table. small: below it. kind: "best", "none", "out", "yes". about: shown when pointed at."""
+
+    text: str
+    small: str = ""
+    kind: str = ""
+    about: str = ""
+    code: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """rows: cells, the first of each its head; a row of one cell is a heading inside the table. label: for those who
+    hear the page."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[Cell | str]]
+    label: str
+    macro: ClassVar[str] = "table"
+
+    def cells(self) -> list[list[Cell]]:
+        """The rows, plain text as cells."""
+        return [[cell if isinstance(cell, Cell) else Cell(cell) for cell in row] for row in self.rows]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """svg: markup, "" where there is none, and then `missing` says why."""
+
+    svg: str
+    caption: str = ""
+    missing: str = ""
+    macro: ClassVar[str] = "figure"
+
+
+Block = Cards | Text | Terms | Bullets | Table | Figure
+
+
+@dataclass(frozen=True)
+class Section:
+    """Blocks under a heading, "" for none. folded: shown only when it is opened."""
+
+    title: str
+    blocks: Sequence[Block]
+    folded: bool = False
+
+
+@dataclass(frozen=True)
+class Page:
+    """title, lead: plain text. badge: (words, kind) above the title, kind "drawn" or "measured"; None for none.
+
+    sources: the datasets whose attribution and licence stand at the foot, and whose privacy stands at the head.
     """
-    said = [
-        f"{ds.attrs['attribution']}" + (f" ({ds.attrs['license']})" if ds.attrs.get("license") else "")
-        for ds in sources
-        if ds.attrs.get("attribution")
-    ]
-    parts = {
-        "title": escaped(title),
-        "css": asset("page/page.css") + css,
-        "above": above,
-        "lead": escaped(lead),
-        "content": content,
-        "footer": "<br>".join(escaped(line) for line in [*dict.fromkeys(said), f"gentraffic {__version__}"]),
-    }
-    return filled("page/page.html", parts)
+
+    title: str
+    lead: str
+    sections: Sequence[Section]
+    sources: Sequence[xr.Dataset] = ()
+    badge: tuple[str, str] | None = None
+
+
+def page_text(page: Page) -> str:
+    """The HTML of a page."""
+    return render(
+        "page/page.html",
+        page=page,
+        privacy=list(dict.fromkeys(line for ds in page.sources if (line := privacy_line(ds)))),
+        credits=list(dict.fromkeys(line for ds in page.sources if (line := credit_line(ds)))),
+        version=__version__,
+    )
 
 
 def write_html(path: str | Path, content: str) -> None:
@@ -47,27 +146,51 @@ def write_html(path: str | Path, content: str) -> None:
         temporary.write_bytes(content.encode())
 
 
-def filled(name: str, parts: Mapping[str, str]) -> str:
-    """The template assets/`name` with its {{fields}}, in one pass: what is filled in is not searched again."""
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], asset(name))
+def figure(draw: Callable[[], str], caption: str = "") -> Figure:
+    """A figure, or why there is none: the ValueError of `draw`."""
+    try:
+        return Figure(draw(), caption)
+    except ValueError as error:
+        return Figure("", caption, f"Not shown: {error}.")
 
 
-def asset(name: str) -> str:
-    """The text of a file of gentraffic/data."""
-    return resources.files("gentraffic").joinpath("assets", *name.split("/")).read_text(encoding="utf-8")
+def credit_line(ds: xr.Dataset) -> str:
+    """Attribution and licence of a Dataset, "" where it names none."""
+    licence = f" ({ds.attrs['license']})" if ds.attrs.get("license") else ""
+    return f"{ds.attrs['attribution']}{licence}" if ds.attrs.get("attribution") else ""
 
 
-def escaped(said: object) -> str:
-    """Plain text as HTML; quotes too, so that it may stand in an attribute."""
-    return html.escape(str(said))
+def privacy_line(ds: xr.Dataset) -> str:
+    """What differential privacy promises for a Dataset, in one sentence, from its attributes; "" where it has none."""
+    attrs = ds.attrs
+    if "privacy_epsilon" not in attrs:
+        return ""
+    said = "Drawn from a model that was fitted with differential privacy: "
+    said += f"epsilon {float(attrs['privacy_epsilon']):.3g}"
+    said += f", delta {float(attrs['privacy_delta']):g}" if "privacy_delta" in attrs else ""
+    said += f"; protected unit: {attrs['privacy_unit']}" if attrs.get("privacy_unit") else ""
+    said += f"; adjacency: {attrs['privacy_adjacency']}" if attrs.get("privacy_adjacency") else ""
+    return f"{said}."
 
 
-def terms(items: Iterable[tuple[str, str]]) -> str:
-    """Terms and what is said of each, plain text, as the inside of a <dl>."""
-    return "".join(f"<dt>{escaped(term)}</dt><dd>{escaped(said)}</dd>" for term, said in items)
+def is_drawn(ds: xr.Dataset) -> bool:
+    """Whether a model drew it; measured otherwise."""
+    return bool(ds.attrs.get("model")) or "not measured" in str(ds.attrs.get("source", ""))
 
 
-def bullets(items: Iterable[str], kind: str) -> str:
-    """Plain text as a <ul> of a CSS class, nothing for nothing."""
-    listed = "".join(f"<li>{escaped(item)}</li>" for item in items)
-    return f'<ul class="{kind}">{listed}</ul>' if listed else ""
+def badge_of(ds: xr.Dataset) -> tuple[str, str]:
+    """What stands above the title of a page about a Dataset, and its kind."""
+    return ("Synthetic traffic, not measured", "drawn") if is_drawn(ds) else ("Measured traffic", "measured")
+
+
+def traffic_words(ds: xr.Dataset, service: str) -> str:
+    """What the traffic of a service is called in a title: "Synthetic traffic", "Call in traffic"."""
+    name = service.replace("_", " ")
+    said = name if name == "traffic" else f"{name} traffic"
+    return f"synthetic {said}".capitalize() if is_drawn(ds) else said.capitalize()
+
+
+def title_of(ds: xr.Dataset, words: str = "Cellular traffic") -> str:
+    """The title of a page or picture about a Dataset: `words` and its place, which `--place` names, else its title."""
+    place = str(ds.attrs.get("place", ""))
+    return f"{words} of {place}" if place else str(ds.attrs.get("title") or words)

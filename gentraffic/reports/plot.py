@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic.dataset.schema import cell_blocks, check_traffic, local_time, member_band, one_service, units_words
+from gentraffic.dataset.units import readable_unit
 from gentraffic.io.atomic import replacing
-from gentraffic.reports.webmap import COLOURS
+from gentraffic.reports.map_layers import COLOURS
+from gentraffic.reports.page import credit_line, privacy_line, title_of, traffic_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".png",)
 FULL_DAYS = 14
+FOOT_WIDTH = 190  # letters of a line at the foot
 INK, SOFT, LINE, ACCENT = "#1d2330", "#5b6472", "#d9dde3", "#8c2981"
 # For names of places that the font of the numbers cannot write: those of these that the machine has.
 FALLBACK_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Micro Hei", "Microsoft YaHei", "PingFang SC",
@@ -52,20 +56,21 @@ STYLE: Any = {
 }
 
 
-def write_plot(ds: xr.Dataset, path: str | Path, *, service: str | None = None) -> None:
+def write_plot(ds: xr.Dataset, path: str | Path, *, service: str | None = None, title: str = "") -> None:
     """Draw one service of `ds` (the first unless named) as a PNG of about 1560 x 1170 pixels.
 
-    Several members are drawn as their mean with their band. Hours are local; in the heat map, an hour that a change of
-    clocks doubles is averaged and one that it skips is hatched.
+    title: by default what it is, and of which place. Several members are drawn as their mean with their band. Hours
+    are local; in the heat map, an hour that a change of clocks doubles is averaged and one that it skips is hatched.
+    Amounts are drawn in a unit of which the busiest cell carries at least 1.
     Raises WrongUse for the suffix or an unknown service, BadInput where `ds` breaks the schema or cannot be written.
     """
-    figure = draw(ds, service=service)
+    figure = draw(ds, service=service, title=title)
     with replacing(path, SUFFIXES) as temporary, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # drawn as a box: the picture stands
         figure.savefig(temporary, format="png", metadata={"Software": None})
 
 
-def draw(ds: xr.Dataset, *, service: str | None = None) -> Figure:
+def draw(ds: xr.Dataset, *, service: str | None = None, title: str = "") -> Figure:
     """The figure that `write_plot` writes."""
     import matplotlib as mpl
     import pandas as pd
@@ -81,15 +86,20 @@ def draw(ds: xr.Dataset, *, service: str | None = None) -> Figure:
         block = members.isel(cell=part).values
         total += block.sum(axis=1, dtype=np.float64)
         level[part] = block.mean(axis=(0, 2), dtype=np.float64)
-    units = units_words(ds, service)
+    smaller, factor = readable_unit(str(ds[service].attrs["units"]), float(level.max()))
+    units = units_words(ds, service) if factor == 1 else smaller
+    total, level = total * factor, level * factor
     noun = "station" if ds.attrs["kind"] == "stations" else "cell"
     few = times < times[0] + pd.Timedelta(days=FULL_DAYS)  # a panel of a third of the width shows no more
     fonts = ["DejaVu Sans", *(name for name in FALLBACK_FONTS if name in get_font_names())]
     with mpl.rc_context(STYLE | {"font.family": fonts}):
         figure = Figure(figsize=(12, 9), dpi=130, facecolor="white")
-        spans = {"left": 0.075, "right": 0.97, "top": 0.87, "bottom": 0.09, "hspace": 0.42, "wspace": 1.9}
+        foot = _foot(ds)
+        bottom = 0.072 + 0.018 * max(1, len(foot))
+        spans = {"left": 0.075, "right": 0.97, "top": 0.87, "bottom": bottom, "hspace": 0.42, "wspace": 1.9}
         grid = figure.add_gridspec(3, 12, height_ratios=(1, 0.85, 1.25), **spans)
-        _head(figure, ds, service, len(total))
+        _head(figure, ds, service, len(total), title or title_of(ds, traffic_words(ds, service)))
+        figure.text(0.03, 0.012, _plain("\n".join(foot)), fontsize=7.5, color=SOFT, va="bottom", linespacing=1.35)
         axes = figure.add_subplot(grid[0, :])
         _series(axes, times, total)
         axes.set_title(f"All {ds.sizes['cell']:,} {noun}s" if len(level) > 1 else f"The {noun}")
@@ -97,7 +107,7 @@ def draw(ds: xr.Dataset, *, service: str | None = None) -> Figure:
         chosen = typical_cells(level)
         for i, (word, cell) in enumerate(chosen.items()):
             axes = figure.add_subplot(grid[1, 4 * i : 4 * i + 4])
-            _series(axes, times[few], members.isel(cell=cell).values[:, few])
+            _series(axes, times[few], factor * members.isel(cell=cell).values[:, few])
             name = f"{word.capitalize()} {noun}: {_plain(_short(ds['cell_id'].values[cell]))}"
             axes.set_title(name if few.all() else f"{name}, first {FULL_DAYS} days")
             if i == 0:
@@ -138,11 +148,9 @@ def _number(value: float, _: object = None) -> str:
     return f"{value:,.0f}" if 1000 <= abs(value) < 1e7 else f"{value:.3g}"
 
 
-def _head(figure: Figure, ds: xr.Dataset, service: str, members: int) -> None:
+def _head(figure: Figure, ds: xr.Dataset, service: str, members: int, title: str) -> None:
     times = local_time(ds)
     first, last = (f"{when:%a} {when.day} {when:%b %Y}" for when in (times[0], times[-1]))
-    place = ds.attrs.get("place")
-    title = ds.attrs.get("title") or f"{service.capitalize()} traffic{f', {place}' if place else ''}"
     said = [f"{service}", f"{first} to {last}, {ds.attrs['timezone']} time"]
     if members > 1:
         said.append(f"line: mean, band: {member_band(members)[1]}")
@@ -150,8 +158,11 @@ def _head(figure: Figure, ds: xr.Dataset, service: str, members: int) -> None:
         said.append(f"model {ds.attrs['model']}")
     figure.text(0.03, 0.96, _plain(_short(title, 90)), fontsize=15, fontweight="bold", va="center")
     figure.text(0.03, 0.93, _plain(_short("  ·  ".join(said), 170)), fontsize=9.5, color=SOFT, va="center")
-    foot = "  ·  ".join(str(ds.attrs[name]) for name in ("attribution", "license") if ds.attrs.get(name))
-    figure.text(0.03, 0.02, _plain(_short(foot, 200)), fontsize=7.5, color=SOFT, va="center")
+
+
+def _foot(ds: xr.Dataset) -> list[str]:
+    """What is promised of a private model, attribution and licence, in lines that fit."""
+    return [line for said in (privacy_line(ds), credit_line(ds)) for line in textwrap.wrap(said, FOOT_WIDTH)]
 
 
 def _series(axes: Axes, times: pd.DatetimeIndex, members: NDArray[Any]) -> None:

@@ -5,20 +5,36 @@ The page needs no network, its Content-Security-Policy forbids every request, an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gentraffic.dataset.schema import check_traffic, one_service, services
-from gentraffic.dataset.summary import FEW, summary
+from gentraffic.dataset.schema import check_traffic, one_service
+from gentraffic.dataset.summary import AGREED, FEW, summary
 from gentraffic.dataset.units import readable
 from gentraffic.io.export.counters import capacity_in
 from gentraffic.reports import traffic_figures as figures
 from gentraffic.reports import traffic_text as text
-from gentraffic.reports.model_summary import Card, find_card
-from gentraffic.reports.page import asset, bullets, escaped, filled, terms, whole_page, write_html
+from gentraffic.reports.change import Change, change_of, change_pair
+from gentraffic.reports.model_summary import ModelSummary, find_model
+from gentraffic.reports.page import (
+    Block,
+    Bullets,
+    Card,
+    Cards,
+    Page,
+    Section,
+    Table,
+    Terms,
+    Text,
+    badge_of,
+    figure,
+    is_drawn,
+    page_text,
+    title_of,
+    write_html,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -60,53 +76,59 @@ def page(
     check_traffic(ds)
     ds = readable(ds)
     pair = change_pair(ds, service)
+    change = None if pair is None else change_of(ds, pair)
     service = pair[1] if pair else one_service(ds, service)
     limit = None if capacity is None else capacity_in(capacity, ds, service)
     found = summary(ds, service, limit)
-    card = find_card(ds, model)
+    drew = find_model(ds, model)
     units = figures.said_units(ds, service)
-    sections = [
-        *([("What the change does", _change(ds, pair))] if pair else []),
-        ("Where the traffic is", _maps(ds, found, units, capacity)),
-        ("Typical weeks", _figure(
-            "Mean of every hour of the week in local time" + (", with the band of the members." if "member" in ds.dims
-            else "."), lambda: figures.weeks(ds, service))),
-        ("Busy hours", _busy(ds, service, found, units)),
-        ("Uncertainty", _uncertainty(ds, service, found, units, limit, capacity)),
-        ("Do the ranges hold?", _calibration(ds, service, card, real)),
-        ("What to trust and what not", bullets(text.trust(ds, card, found), "trust")),
-    ]  # fmt: skip
-    shown = [(title, body) for title, body in sections if body]
-    place = str(ds.attrs.get("place", ""))
-    drawn = text.is_drawn(ds)
-    title = f"Cellular traffic of {place}" if place else str(ds.attrs.get("title") or "Cellular traffic")
-    title += ": what a change does" if pair else ""
-    parts = {
-        "cards": _cards(text.cards(ds, service, found)),
-        "facts": terms(text.facts(ds, service, card, called=service.removesuffix("_after") if pair else service)),
-        "sections": "\n".join(f"<section><h2>{escaped(title)}</h2>{body}</section>" for title, body in shown),
-        "made": terms(text.made_by(ds)),
-    }
-    kind = "Synthetic traffic, not measured" if drawn else "Measured traffic"
-    whole = whole_page(
-        title,
-        _lead(drawn) + (" The numbers are those after the change." if pair else ""),
-        filled("page/report.html", parts),
-        sources=[ds],
-        css=asset("page/report.css"),
-        above=f'<p class="kind{"" if drawn else " measured"}">{kind}</p>\n',
+    weeks = "Mean of every hour of the week in local time" + (
+        ", with the band of the members." if "member" in ds.dims else "."
     )
-    return whole, [title for title, _ in shown]
+    sections = [
+        *([Section("What the change does", _change(ds, change, units))] if change else []),
+        Section("Where the traffic is", _maps(ds, found, units, capacity)),
+        Section("Typical weeks", [figure(lambda: figures.weeks(ds, service), weeks)]),
+        Section("Busy hours", _busy(ds, service, found, units)),
+        Section("Uncertainty", _uncertainty(ds, service, found, units, limit, capacity)),
+        Section("Do the ranges hold?", _calibration(ds, service, drew, real)),
+        Section("What to trust and what not", [Bullets(text.trust(ds, drew, found))]),
+    ]
+    shown = [section for section in sections if section.blocks]
+    drawn = is_drawn(ds)
+    warnings = [line for line in str(ds.attrs.get("warnings", "")).splitlines() if line]
+    called = service.removesuffix("_after") if pair else service
+    first: list[Block] = [
+        *([Cards(change_cards(ds, change))] if change else []),
+        Cards(text.cards(ds, service, found)),
+        Terms(text.facts(ds, service, drew, found, called=called)),
+        Bullets(warnings, "notes", "Warnings of the data"),
+    ]
+    about = " The first three numbers are the effect of the change, the others hold after it." if pair else ""
+    whole = Page(
+        title_of(ds) + (": what a change does" if pair else ""),
+        _lead(drawn) + about,
+        [Section("", first), *shown, Section("How this was made", [Terms(text.made_by(ds), "small")], folded=True)],
+        sources=[ds],
+        badge=badge_of(ds),
+    )
+    return page_text(whole), [section.title for section in shown]
 
 
-def change_pair(ds: xr.Dataset, service: str | None) -> tuple[str, str] | None:
-    """The services NAME_before and NAME_after of a what-if, where `ds` holds them and `service` names no other."""
-    names = services(ds)
-    for name in names:
-        base = name.removesuffix("_before")
-        if base != name and f"{base}_after" in names and service in (None, base, name, f"{base}_after"):
-            return name, f"{base}_after"
-    return None
+def change_cards(ds: xr.Dataset, change: Change) -> list[Card]:
+    """The effect of a change in three numbers: of the region, how many cells, the cell that changes most."""
+    noun = text.noun_of(ds)
+    most = int(np.argmax(np.abs(change.apart)))
+    before, after = float(change.before[most]), float(change.after[most])
+    share = f" ({after / before - 1:+.0%})" if before else ""
+    unit = text.unit_words(figures.said_units(ds, change.names[0]))
+    return [
+        Card("Effect on the whole region", f"{change.total:+.2%}", ("of its mean traffic",)),
+        Card(f"{noun.capitalize()}s that change", f"{change.large:,}",
+             (f"by more than 5%, of {len(change.apart):,}",)),
+        Card(f"Changes most: {ds['cell_id'].values[most]}", f"{text.signed(after - before)} {unit}",
+             (f"in the mean: {text.number(before)} to {text.number(after)}{share}",)),
+    ]  # fmt: skip
 
 
 def _lead(drawn: bool) -> str:
@@ -118,35 +140,45 @@ def _lead(drawn: bool) -> str:
     )
 
 
-def _maps(ds: xr.Dataset, found: xr.Dataset, units: str, capacity: str | None) -> str:
+def _maps(ds: xr.Dataset, found: xr.Dataset, units: str, capacity: str | None) -> list[Block]:
     panels = figures.level_panels(found, units, capacity)
     if ds.sizes["cell"] < 2:
-        return ""
-    said = "Mean traffic: over the whole period. Busy hour: when a cell's average day is highest."
+        return []
+    said = "Mean traffic: over the whole period. Busy hour: when the average day is highest"
+    if "busy_agreement" in found:
+        noun, unsure = text.noun_of(ds), int((found["busy_agreement"].values < AGREED).sum())
+        said += (
+            f"; grey where fewer than half of the members agree on it within an hour ({unsure:,} of "
+            f"{ds.sizes['cell']:,} {noun}s)"
+        )
+    said += "."
     if "mean_p95" in found:
-        said += f" Uncertainty: the {figures.band_words(ds)}, high end over low end; 2 means twice."
+        said += f" Uncertainty: high end over low end of the mean ({figures.band_words(ds)}); 2 means twice."
     if figures.layout(ds).closed:
         said += " The cells are scattered: empty land between them is left out."
-    return _figure(said, lambda: figures.maps(ds, panels, "Maps of mean traffic, busy hour and uncertainty"))
+    return [figure(lambda: figures.maps(ds, panels, "Maps of mean traffic, busy hour and uncertainty"), said)]
 
 
-def _busy(ds: xr.Dataset, service: str, found: xr.Dataset, units: str) -> str:
+def _busy(ds: xr.Dataset, service: str, found: xr.Dataset, units: str) -> list[Block]:
     head, rows = text.busy_table(ds, found, units)
-    said = f"The busiest {text.noun_of(ds)}s by their mean; gentraffic export geopackage has all of them."
+    said = f"The busiest {text.noun_of(ds)}s by their mean"
+    said += f"; ranges are the {figures.band_words(ds)}" if "mean_p95" in found else ""
+    unsure = "busy_agreement" in found and bool((found["busy_agreement"].values < AGREED).any())
+    said += "; ?: fewer than half of the members agree on the busy hour within an hour" if unsure else ""
+    said += ". gentraffic export geopackage writes all of them."
     caption = "The course of the mean day, and when each one is busiest."
-    body = _figure(caption, lambda: figures.days(ds, service, found))
-    return body + f'<p class="caption after">{escaped(said)}</p>' + _table(head, rows)
+    return [figure(lambda: figures.days(ds, service, found), caption), Text(said, "after"), Table(head, rows, said)]
 
 
 def _uncertainty(
     ds: xr.Dataset, service: str, found: xr.Dataset, units: str, limit: float | None, capacity: str | None
-) -> str:
+) -> list[Block]:
     noun = text.noun_of(ds)
-    if not text.is_drawn(ds) and "member" not in ds.dims:
-        return ""
+    if not is_drawn(ds) and "member" not in ds.dims:
+        return []
     if "member" not in ds.dims:
-        return ('<p class="empty">One member was drawn, and so there is no range to show: draw an ensemble with '
-                "<code>gentraffic sample --members 20</code>.</p>")  # fmt: skip
+        return [Text("One member was drawn, and so there is no range to show: draw an ensemble with gentraffic sample "
+                     "--members 20.", "empty")]  # fmt: skip
     said = f"Every {noun} in the order of its level, with the {figures.band_words(ds)}."
     if ds.sizes["member"] < FEW:
         said += " Few members show less than the whole uncertainty: draw 20."
@@ -158,36 +190,36 @@ def _uncertainty(
             f"least one step of the period, {likely} more likely than not, {some} with a probability above 5%; "
             f"{found['time_above'].values.mean():.2%} of all {noun}s' time is above it."
         )
-    body = _figure(said, lambda: figures.uncertainty(ds, found, units, limit))
+    blocks: list[Block] = [figure(lambda: figures.uncertainty(ds, found, units, limit), said)]
     if ds.sizes["cell"] < 2:
-        return body
+        return blocks
     said = (
         f"Quantile maps of the mean level: what each {noun} carries at the low end, in the middle and at the high end."
     )
     label = "Maps of the low end, the median and the high end of the mean level"
-    return body + _figure(said, lambda: figures.maps(ds, figures.quantile_panels(found, units), label))
+    return [*blocks, figure(lambda: figures.maps(ds, figures.quantile_panels(found, units), label), said)]
 
 
-def _calibration(ds: xr.Dataset, service: str, card: Card | None, real: xr.Dataset | None) -> str:
+def _calibration(ds: xr.Dataset, service: str, drew: ModelSummary | None, real: xr.Dataset | None) -> list[Block]:
     if real is not None:
         from gentraffic.evaluation.evaluate import evaluate
 
         return _against(evaluate(real, ds[[service]], service=None), real)
-    if card is None or not text.is_drawn(ds):
-        return ""
-    if not card.rows:
-        note = card.note or "the card of this model holds no scores"
-        return _empty(f"{note[0].upper()}{note[1:]}.")
+    if drew is None or not is_drawn(ds):
+        return []
+    if not drew.rows:
+        note = drew.note or "the provenance of this model holds no scores"
+        return [Text(f"{note[0].upper()}{note[1:]}.", "empty")]
     said = (
-        "From the model's card: on places that training never saw, the share of measured values inside the central 90% "
-        "of the members (90% would be perfect), and the error of the whole ensemble (crps; lower is better) beside two "
-        "naive rows. This place may be harder than those: with measurements of it, give --real."
+        "On places that the model's training never saw: the share of measured values inside the central 90% of the "
+        "members (90% would be perfect), and the error of the whole ensemble (crps; lower is better) beside two naive "
+        "rows. This place may be harder than those: with measurements of it, give --real."
     )
-    rows = [[name, network, f"{cover:.0%}", f"{crps:.4f}"] for name, network, cover, crps in card.rows]
-    return f'<p class="caption">{escaped(said)}</p>' + _table(["Row", "Network", "Inside 90%", "crps"], rows)
+    rows = [[name, network, f"{cover:.0%}", f"{crps:.4f}"] for name, network, cover, crps in drew.rows]
+    return [Text(said), Table(["Row", "Network", "Inside 90%", "crps"], rows, "Scores of the model on other places")]
 
 
-def _against(found: Evaluation, real: xr.Dataset) -> str:
+def _against(found: Evaluation, real: xr.Dataset) -> list[Block]:
     """Coverage against measurements of the same cells."""
     from gentraffic.evaluation.scores import METRICS, NO_TIME, ONE_MEMBER
     from gentraffic.reports.evaluation_figures import coverage
@@ -205,12 +237,12 @@ def _against(found: Evaluation, real: xr.Dataset) -> str:
         f"Against measurements of {len(pair.ids):,} of the {text.noun_of(real)}s: on the dashed line, ranges are as "
         "wide as they should be; above it too wide, below it too sure."
     )
-    notes = bullets((_in_words(note) for note in found.notes if "_p9999" not in note), "notes")
+    notes = [_in_words(note) for note in found.notes if "_p9999" not in note]
     groups = real["location"].values[pair.rows] if "location" in real.coords else np.arange(len(pair.ids))
     reason = NO_TIME if not pair.paired else ONE_MEMBER if len(pair.synthetic) < 2 else ""
-    figure = _empty(f"Not shown: {reason}.") if reason else _figure("", lambda: coverage(found, groups))
-    body = f'<p class="caption">{escaped(said)}</p>{notes}{figure}'
-    return body + _table(["Score", "Value", "95% interval", "Perfect"], rows)
+    shown: Block = Text(f"Not shown: {reason}.", "empty") if reason else figure(lambda: coverage(found, groups))
+    table = Table(["Score", "Value", "95% interval", "Perfect"], rows, "Scores against measurements")
+    return [Text(said), Bullets(notes, "notes"), shown, table]
 
 
 def _in_words(note: str) -> str:
@@ -219,72 +251,31 @@ def _in_words(note: str) -> str:
     return said.split("; give --")[0].replace("the measurements's", "that of the measurements")
 
 
-def _change(ds: xr.Dataset, pair: tuple[str, str]) -> str:
+def _change(ds: xr.Dataset, change: Change, units: str) -> list[Block]:
     """Difference map, typical weeks and the cells that change most."""
-    units = figures.said_units(ds, pair[0])
-    mean = []
-    for name in pair:
-        values = ds[name].values
-        mean.append(values.mean(axis=tuple(i for i in range(values.ndim) if i != values.ndim - 2), dtype=np.float64))
-    before, after = mean
-    apart = after - before
+    before, after, apart = change.before, change.after, change.apart
     order = np.argsort(-np.abs(apart), kind="stable")
     rows = [int(i) for i in order[:2] if apart[i] != 0]
     summary_lines = str(ds.attrs.get("change_summary", "")).splitlines()
-    total = after.sum() / before.sum() - 1 if before.sum() else 0.0
     said = [
         *summary_lines,
-        f"The region carries {total:+.2%}; {int((apart != 0).sum()):,} of {len(apart):,} {text.noun_of(ds)}s change, "
-        f"{int((np.abs(apart) > 0.05 * np.maximum(before, 1e-300)).sum()):,} of them by more than 5%.",
+        f"The region carries {change.total:+.2%}; {int((apart != 0).sum()):,} of {len(apart):,} {text.noun_of(ds)}s "
+        f"change, {change.large:,} of them by more than 5%.",
         f"Before and after are drawn with the same noise, so that their difference is the change's effect: "
         f"{ds.attrs.get('change_reach', '')}.",
-    ]  # fmt: skip
+    ]
     if any("radio cell" in line or " off" in line for line in summary_lines):
         said.append("Sites are known to the model as a sign of demand: it does not move their load to neighbours.")
-    body = bullets(said, "trust")
     panels = figures.change_panels(before, after, units)
-    body += _figure(
-        "After minus before, and both.",
-        lambda: figures.maps(ds, panels, "Maps of the difference, of before and of after"),
-    )
+    label = "Maps of the difference, of before and of after"
+    drawn = figure(lambda: figures.maps(ds, panels, label), "After minus before, and both.")
+    blocks: list[Block] = [Bullets(said), drawn]
     if rows:
-        body += _figure("Typical weeks.", lambda: figures.change_weeks(ds, pair, rows))
+        blocks.append(figure(lambda: figures.change_weeks(ds, change.names, rows), "Typical weeks."))
     head = [text.noun_of(ds).capitalize(), "Where", "Before", "After", "Difference", "Share"]
     table = [
-        [str(ds["cell_id"].values[i]), f"{ds['lat'].values[i]:.4f}, {ds['lon'].values[i]:.4f}", text.number(before[i]),
-         text.number(after[i]), f"{'+' if apart[i] > 0 else ''}{text.number(apart[i])}",
-         f"{apart[i] / before[i]:+.0%}" if before[i] else "-"]
+        [str(ds["cell_id"].values[i]), text.where(ds, i), text.number(before[i]), text.number(after[i]),
+         text.signed(apart[i]), f"{apart[i] / before[i]:+.0%}" if before[i] else "-"]
         for i in order[:10] if apart[i] != 0
     ]  # fmt: skip
-    return body + (_table(head, table) if table else "")
-
-
-def _figure(caption: str, draw: Callable[[], str]) -> str:
-    said = f'<p class="caption">{escaped(caption)}</p>' if caption else ""
-    try:
-        body = f"<figure>{draw()}</figure>"
-    except ValueError as error:
-        body = _empty(f"Not shown: {error}.")
-    return f'<div class="whole">{said}{body}</div>'
-
-
-def _empty(why: str) -> str:
-    return f'<p class="empty">{escaped(why)}</p>'
-
-
-def _cards(items: Sequence[tuple[str, str, str]]) -> str:
-    each = []
-    for word, value, remark in items:
-        size = "long" if len(value) > 11 else "short"
-        each.append(
-            f'<li><span>{escaped(word)}</span><b class="{size}">{escaped(value)}</b><span>{escaped(remark)}</span></li>'
-        )
-    return f'<ul class="cards">{"".join(each)}</ul>'
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    top = "".join(f"<th>{escaped(name)}</th>" for name in head)
-    lines = "".join(
-        f"<tr><th>{escaped(row[0])}</th>{''.join(f'<td>{escaped(cell)}</td>' for cell in row[1:])}</tr>" for row in rows
-    )
-    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{lines}</tbody></table></div>'
+    return [*blocks, *([Table(head, table, "The cells that change most")] if table else [])]

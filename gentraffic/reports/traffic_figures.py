@@ -10,17 +10,18 @@ from numpy.typing import NDArray
 
 from gentraffic.dataset.geometry import lattice
 from gentraffic.dataset.schema import local_time, member_band, units_words, utc_offset_s
+from gentraffic.dataset.summary import AGREED, level_spread
 from gentraffic.reports.evaluation_figures import Map, axis_number, cell_map, places, shortened, top_legend
+from gentraffic.reports.map_layers import COLOURS, TWOSIDED
 from gentraffic.reports.plot import ACCENT, INK, typical_cells
 from gentraffic.reports.svg import new_figure, page_style, plain_text, svg_text
-from gentraffic.reports.webmap import COLOURS
 
 if TYPE_CHECKING:
     import xarray as xr
 
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-TWOSIDED = ("#2c5f8a", "#8fb4d3", "#dedad2", "#e2a07a", "#a8421f")
 WEEK_H = 168
+UNSURE = "#b9bec6"  # where too few members agree
 LONG = 8  # times longer than wide: a true map would be a line
 
 
@@ -49,13 +50,16 @@ def level_panels(found: xr.Dataset, units: str, capacity: str | None) -> list[Pa
 
     traffic = LinearSegmentedColormap.from_list("traffic", list(COLOURS))
     mean = found["mean"].values
+    hours = np.where(mean > 0, found["busy_hour"].values + 0.5, np.nan)
+    if "busy_agreement" in found:
+        hours = np.where(found["busy_agreement"].values >= AGREED, hours, np.nan)
     panels = [
         _log_panel(f"Mean traffic, {shortened(units)}", mean, traffic, log_norm(mean)),
-        Panel("Busy hour, local", found["busy_hour"].values + 0.5, mpl.colormaps["twilight"], Normalize(0, 24),
+        Panel("Busy hour, local", hours, mpl.colormaps["twilight"].with_extremes(bad=UNSURE), Normalize(0, 24),
               ([0, 6, 12, 18, 24], ["0h", "6h", "12h", "18h", "24h"])),
     ]  # fmt: skip
     if "mean_p95" in found:
-        wide = spread(found)
+        wide = level_spread(found)
         panels.append(_log_panel("Uncertainty: high / low end", wide, mpl.colormaps["cividis"], log_norm(wide)))
     for name, title in (("p_above", "Probability to exceed"), ("time_above", "Share of time above")):
         if name in found and capacity:
@@ -81,20 +85,17 @@ def quantile_panels(found: xr.Dataset, units: str) -> list[Panel]:
 
 def _log_panel(title: str, values: NDArray[np.float64], colours: Any, norm: Any) -> Panel:
     """A panel on a logarithmic scale, with round ticks however narrow the scale is."""
+    from matplotlib.ticker import MaxNLocator
+
     decade = 10.0 ** np.arange(np.floor(np.log10(norm.vmin)), np.ceil(np.log10(norm.vmax)) + 1)
     ticks: list[float] = []
     for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)):
         ticks = [float(d * s) for d in decade for s in steps if norm.vmin <= d * s <= norm.vmax]
         if len(ticks) >= 3:
             break
+    if len(ticks) < 2:  # less than from one round number to the next
+        ticks = [float(t) for t in MaxNLocator(3).tick_values(norm.vmin, norm.vmax) if norm.vmin <= t <= norm.vmax]
     return Panel(title, values, colours, norm, (ticks, [axis_number(tick) for tick in ticks]), "both")
-
-
-def spread(found: xr.Dataset) -> NDArray[np.float64]:
-    """95% over 5% quantile of each cell's mean level over the members; 1 where both are 0."""
-    low, high = found["mean_p05"].values, found["mean_p95"].values
-    floor = max(float(high.max()) * 1e-9, 1e-300)
-    return np.asarray((high + floor) / (low + floor))
 
 
 def band_words(ds: xr.Dataset) -> str:
@@ -122,7 +123,7 @@ def maps(ds: xr.Dataset, panels: list[Panel], label: str) -> str:
     with page_style():
         columns = min(3 if len(panels) == 3 else 2 if across > 0.75 * upwards else 4, len(panels))
         rows = -(-len(panels) // columns)
-        tall = float(np.clip(11.2 / columns * 0.92 * upwards / across, 0.7, 5.6)) + 1.15
+        tall = float(np.clip(11.2 / columns * 0.92 * upwards / across, 0.7, 5.6)) + 1.45
         figure, axes = new_figure(11.2, tall * rows, rows, columns)
         for ax, panel in zip(axes, panels, strict=False):
             image = cell_map(ax, place, panel.values, panel.colours, panel.norm)
@@ -176,6 +177,33 @@ def hour_of_week(ds: xr.Dataset) -> NDArray[np.intp]:
     return np.asarray(local.day_of_week * 24 + local.hour, dtype=np.intp)
 
 
+def week_hours(ds: xr.Dataset) -> NDArray[np.intp]:
+    """(hours,) the hours of the week that an axis shows, in order: as many days as the file has, a week at most.
+
+    Of a file with all seven days Monday to Sunday, of a shorter one its own days in their order, without the hours
+    before its first and after its last step.
+    """
+    found = hour_of_week(ds)
+    days = list(dict.fromkeys((found // 24).tolist()))
+    days = list(range(7)) if len(days) == 7 else days
+    index = np.concatenate([np.arange(24) + 24 * day for day in days])
+    used = np.flatnonzero(np.isin(index, found))
+    return np.asarray(index[used[0] : used[-1] + 1], dtype=np.intp)
+
+
+def week_axis(ax: Any, index: NDArray[np.intp]) -> None:
+    """An axis over the hours `index` (of `week_hours`), with the names of the days, or the hours of a single one."""
+    ax.set_xlim(0, len(index))
+    if len(index) <= 24:
+        at = np.flatnonzero(index % 3 == 0)
+        ax.set_xticks(at, [f"{index[i] % 24}h" for i in at])
+        ax.set_xlabel(DAYS[index[0] // 24])
+    else:
+        starts = np.flatnonzero(np.diff(index // 24, prepend=-1))
+        ax.set_xticks(starts, [DAYS[index[i] // 24] for i in starts], ha="left")
+    ax.grid(True, axis="x")
+
+
 def typical_week(values: NDArray[Any], hour: NDArray[np.intp]) -> NDArray[np.float64]:
     """Mean by hour of the week, (..., 168), nan where there is no such hour; values (..., steps)."""
     flat = values.reshape(-1, values.shape[-1]).astype(np.float64)
@@ -188,7 +216,7 @@ def typical_week(values: NDArray[Any], hour: NDArray[np.intp]) -> NDArray[np.flo
 def weeks(ds: xr.Dataset, service: str) -> str:
     """The typical week of the region, and of a quiet, a median and the busiest cell."""
     members = _members(ds, service)
-    hour = hour_of_week(ds)
+    hour, index = hour_of_week(ds), week_hours(ds)
     noun = "station" if ds.attrs["kind"] == "stations" else "cell"
     chosen = typical_cells(members.mean(axis=(0, 2), dtype=np.float64))
     total = members.sum(axis=1, dtype=np.float64)
@@ -201,13 +229,11 @@ def weeks(ds: xr.Dataset, service: str) -> str:
         rows = -(-len(panels) // 2)
         figure, axes = new_figure(11.2, 2.25 * rows + 0.3, rows, min(2, len(panels)))
         for ax, (title, values) in zip(axes, panels.items(), strict=False):
-            week = typical_week(values, hour)
-            _band(ax, np.arange(WEEK_H), week)
-            ax.set_xlim(0, WEEK_H)
-            ax.set_xticks(range(0, WEEK_H, 24), DAYS, ha="left")
+            week = typical_week(values, hour)[:, index]
+            _band(ax, np.arange(len(index)), week)
+            week_axis(ax, index)
             ax.set_ylim(bottom=0)
             ax.set_ylim(top=ax.get_ylim()[1] * 1.12)
-            ax.grid(True, axis="x")
             ax.yaxis.set_major_formatter(axis_number)
             ax.set_title(plain_text(title))
         axes[0].set_ylabel(plain_text(shortened(said_units(ds, service))))
@@ -260,7 +286,10 @@ def uncertainty(ds: xr.Dataset, found: xr.Dataset, units: str, capacity: float |
             if few:
                 ax.vlines(rank, low, high, color=ACCENT, alpha=0.3, linewidth=9, label=band)
                 ax.plot(rank, middle, "o", color=ACCENT, markersize=5, label="median")
-                ax.set_xticks(rank, [plain_text(shortened(ds["cell_id"].values[i], 12)) for i in order])
+                names = [plain_text(shortened(ds["cell_id"].values[i], 12)) for i in order]
+                ax.set_xticks(rank, names)
+                if sum(map(len, names)) > 36:  # side by side they would run into one another
+                    ax.tick_params(axis="x", rotation=25)
                 ax.set_xlim(0.4, len(rank) + 0.6)
                 ax.set_ylim(low.min() / 2.5, high.max() * 1.5)
             else:
@@ -289,10 +318,10 @@ def change_panels(before: NDArray[np.float64], after: NDArray[np.float64], units
     apart = after - before
     most = float(np.abs(apart).max()) or 1.0
     linear = most / 100
-    ticks = [-most, -most / 10, 0.0, most / 10, most]
+    ticks = [-most, -most / 20, 0.0, most / 20, most]
     return [
         Panel(f"After - before, {shortened(units)}", apart, twosided, SymLogNorm(linear, vmin=-most, vmax=most),
-              (ticks, [f"{t:+.3g}" if t else "0" for t in ticks])),
+              (ticks, [f"{t:+.2g}" if t else "0" for t in ticks])),
         _log_panel(f"Before, {shortened(units)}", before, traffic, norm),
         _log_panel(f"After, {shortened(units)}", after, traffic, norm),
     ]  # fmt: skip
@@ -300,7 +329,7 @@ def change_panels(before: NDArray[np.float64], after: NDArray[np.float64], units
 
 def change_weeks(ds: xr.Dataset, names: tuple[str, str], rows: list[int]) -> str:
     """Typical weeks before and after, of all and of the cells that change most."""
-    hour = hour_of_week(ds)
+    hour, index = hour_of_week(ds), week_hours(ds)
     old, new = (_members(ds, name) for name in names)
     panels: dict[str, tuple[Any, Any]] = {"All together": (old.sum(1, dtype=np.float64), new.sum(1, dtype=np.float64))}
     for row in rows:
@@ -309,9 +338,8 @@ def change_weeks(ds: xr.Dataset, names: tuple[str, str], rows: list[int]) -> str
         figure, axes = new_figure(11.2, 2.5, 1, len(panels))
         for ax, (title, (a, b)) in zip(axes, panels.items(), strict=True):
             for values, colour, word in ((a, INK, "before"), (b, ACCENT, "after")):
-                ax.plot(typical_week(values, hour).mean(axis=0), color=colour, linewidth=1.3, label=word)
-            ax.set_xlim(0, WEEK_H)
-            ax.set_xticks(range(0, WEEK_H, 24), DAYS, ha="left")
+                ax.plot(typical_week(values, hour).mean(axis=0)[index], color=colour, linewidth=1.3, label=word)
+            week_axis(ax, index)
             ax.set_ylim(bottom=0)
             ax.set_ylim(top=(ax.get_ylim()[1] or 1) * 1.15)
             ax.yaxis.set_major_formatter(axis_number)

@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gentraffic.dataset.schema import local_time
-from gentraffic.dataset.summary import FEW
+from gentraffic.dataset.summary import AGREED, FEW, level_spread
 from gentraffic.dataset.units import AMOUNTS, LADDER
 from gentraffic.io.export.counters import bits_per_unit, step_seconds
 from gentraffic.reports.evaluation_figures import axis_number
-from gentraffic.reports.model_summary import Card
-from gentraffic.reports.traffic_figures import band_words, clock_changes, said_units, spread
+from gentraffic.reports.model_summary import ModelSummary
+from gentraffic.reports.page import Card, is_drawn
+from gentraffic.reports.traffic_figures import band_words, clock_changes, said_units
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -28,6 +30,11 @@ def number(value: float) -> str:
     return f"{value:.3g}" if 1e-3 <= size < 1000 else axis_number(value)
 
 
+def signed(value: float) -> str:
+    """A difference: `number` with its sign."""
+    return f"{'+' if value > 0 else ''}{number(value)}"
+
+
 def amount(value: float, units: str) -> str:
     """A sum with its unit, in the largest unit of which it is at least 1."""
     while units[:1] in LADDER[:-1] and units[1:] in AMOUNTS and value >= 1000:
@@ -36,13 +43,8 @@ def amount(value: float, units: str) -> str:
     return f"{number(value)} {units}"
 
 
-def is_drawn(ds: xr.Dataset) -> bool:
-    """Whether a model drew it; measured otherwise."""
-    return bool(ds.attrs.get("model")) or "not measured" in str(ds.attrs.get("source", ""))
-
-
-def cards(ds: xr.Dataset, service: str, found: xr.Dataset) -> list[tuple[str, str, str]]:
-    """(what, number, remark) to look at first."""
+def cards(ds: xr.Dataset, service: str, found: xr.Dataset) -> list[Card]:
+    """The numbers to look at first."""
     noun = noun_of(ds)
     values = ds[service].values
     members = values if values.ndim == 3 else values[None]
@@ -54,35 +56,49 @@ def cards(ds: xr.Dataset, service: str, found: xr.Dataset) -> list[tuple[str, st
     days = len(np.unique(local.date)) if whole else total.shape[1] * step_s / 86_400  # days of 23 or 25 hours are days
     per_day = total.sum(axis=1) / days
     hour = np.asarray(local_time(ds).hour)
-    course = np.array([total[:, hour == h].mean() if (hour == h).any() else np.nan for h in range(24)])
-    busy, quiet = int(np.nanargmax(course)), int(np.nanargmin(course))
+    present, of_member = np.unique(hour), _mean_days(total, hour)
+    course = of_member.mean(axis=0)  # (hours present,)
+    busy, quiet = int(present[course.argmax()]), int(present[course.argmin()])
     out = []
     if bits_per_unit(units, step_s) is not None and "/s" not in units and units not in ("bps",):
         low, high = float(per_day.min()), float(per_day.max())
         same = (high - low) <= 1e-4 * max(high, 1e-300)
-        about = "per mean day" if same else f"per mean day; members: {amount(low, units)} to {amount(high, units)}"
-        out.append(("The region carries", amount(float(per_day.mean()), units), about))
+        about = ("per mean day",) if same else (
+            "per mean day, mean of the members",
+            f"lowest to highest member: {amount(low, units)} to {amount(high, units)}",
+        )  # fmt: skip
+        out.append(Card("The region carries", amount(float(per_day.mean()), units), about))
     else:
         mean = number(float(found["mean"].values.mean()))
-        relative = ("Traffic is", "relative", f"1 = what the mean {noun} carries in a mean hour")
-        out.append(relative if units == "1" else (f"The mean {noun} carries", mean, _unit(units)))
-    share = course[busy] / np.nansum(course) if np.isfinite(course).all() else np.nan
-    said = f"{share:.1%} of the day; quietest {quiet}h, local time" if np.isfinite(share) else "local time"
-    out.append(("Busiest hour", f"{busy}h to {(busy + 1) % 24}h", said))
+        relative = Card("Traffic is", "relative", (f"1 = what the mean {noun} carries in a mean hour",))
+        out.append(relative if units == "1" else Card(f"The mean {noun} carries", mean, (unit_words(units),)))
+    share = f"{course.max() / course.sum():.1%} of the day; " if len(present) == 24 and course.sum() else ""
+    said = f"{share}quietest {quiet}h, local time"
+    hours = sorted({int(present[i]) for i in of_member.argmax(axis=1)})
+    apart = (f"by member: {', '.join(f'{h}h' for h in hours)}",) if len(hours) > 1 else ()
+    out.append(Card("Busiest hour", f"{busy}h to {(busy + 1) % 24}h", (said, *apart)))
     level = found["mean"].values
     first = int(level.argmax())
     if len(level) >= 20:
         top = np.sort(level)[::-1][: max(1, round(len(level) / 10))].sum() / max(level.sum(), 1e-300)
-        out.append((f"The busiest tenth of the {noun}s", f"{top:.0%}", "of all traffic"))
-    said = f"{number(float(level[first]))} {_unit(units)} in the mean, busy at {int(found['busy_hour'].values[first])}h"
-    out.append((f"Busiest {noun}", str(ds["cell_id"].values[first]), said))
+        out.append(Card(f"The busiest tenth of the {noun}s", f"{top:.0%}", ("of all traffic",)))
+    busy = int(found["busy_hour"].values[first])
+    said = f"{number(float(level[first]))} {unit_words(units)} in the mean, busy at {busy}h"
+    out.append(Card(f"Busiest {noun}", str(ds["cell_id"].values[first]), (said,)))
     if "mean_p95" in found:
-        said = f"between the low and the high end, typically ({band_words(ds)})"
-        out.append((f"Level of a {noun}", f"× {number(float(np.median(spread(found))))}", said))
+        said = f"between the low and the high end of its mean, typically ({band_words(ds)})"
+        out.append(Card(f"Level of a {noun}", f"× {number(float(np.median(level_spread(found))))}", (said,)))
     return out
 
 
-def facts(ds: xr.Dataset, service: str, card: Card | None, *, called: str) -> list[tuple[str, str]]:
+def _mean_days(total: NDArray[np.float64], hour: NDArray[np.intp]) -> NDArray[np.float64]:
+    """(members, hours present) the mean day of each member; total (members, steps), hour (steps,)."""
+    return np.stack([total[:, hour == h].mean(axis=1) for h in np.unique(hour)], axis=1)
+
+
+def facts(
+    ds: xr.Dataset, service: str, drew: ModelSummary | None, found: xr.Dataset, *, called: str
+) -> list[tuple[str, str]]:
     """(term, description): what, where, when, by what. called: the name of the service for a reader."""
     local = local_time(ds)
     step_s = step_seconds(ds)
@@ -116,15 +132,38 @@ def facts(ds: xr.Dataset, service: str, card: Card | None, *, called: str) -> li
         out.append(("Members", f"{members} {said}{few}"))
     elif is_drawn(ds):
         out.append(("Members", "1: the most likely levels, without a range (draw --members 20 for one)"))
-    if card is not None:
-        trained = f", trained on {'; '.join(card.trained_on)}" if card.trained_on else ""
-        out.append(("Model", f"{card.name}{trained}"))
+    if drew is not None:
+        trained = f", trained on {'; '.join(drew.trained_on)}" if drew.trained_on else ""
+        out.append(("Model", f"{drew.name}{trained}"))
+    if is_drawn(ds):
+        out.append(("Rhythm", rhythm_words(ds, drew, found)))
     source = [str(ds.attrs[key]) for key in ("osm_source", "osm_snapshot") if ds.attrs.get(key)]
     if source:
         out.append(("Places known from", f"OpenStreetMap, {', '.join(source)}"))
     if ds.attrs.get("totals"):
         out.append(("Scaled to", str(ds.attrs["totals"])))
     return out
+
+
+def rhythm_words(ds: xr.Dataset, drew: ModelSummary | None, found: xr.Dataset) -> str:
+    """Whose daily and weekly rhythm drawn traffic follows, and how sure the busy hours are."""
+    known = drew.networks if drew is not None else {}
+    asked = str(ds.attrs.get("rhythm") or ds.attrs.get("habits") or "")
+    own = str(ds.attrs.get("network", ""))
+    if asked in known or (asked and asked != "none" and not known):
+        said = f"that of {known.get(asked, asked)}" + ("" if asked == own else ", another place")
+    elif own in known:
+        said = f"that of {known[own]}, measured here"
+    elif not known:
+        said = "not recorded in this file"
+    else:
+        said = "the mean of the networks that the model knows: nobody measured this place, its busy hours are a guess"
+    why = str(ds.attrs.get("rhythm_reason", ""))
+    said += f" ({why})" if why else ""
+    if "busy_agreement" in found:
+        agreed = float((found["busy_agreement"].values >= AGREED).mean())
+        said += f"; at least half of the members agree on the busy hour in {agreed:.0%} of the {noun_of(ds)}s"
+    return said
 
 
 def made_by(ds: xr.Dataset) -> list[tuple[str, str]]:
@@ -137,37 +176,41 @@ def made_by(ds: xr.Dataset) -> list[tuple[str, str]]:
     return [(word, str(ds.attrs[key])) for key, word in names.items() if str(ds.attrs.get(key, ""))]
 
 
-def trust(ds: xr.Dataset, card: Card | None, found: xr.Dataset) -> list[str]:
-    """Sentences on what to trust: of this file first, then of the model's card."""
-    said = [line for line in str(ds.attrs.get("warnings", "")).splitlines() if line]
-    out = [f"Warning of the data: {line}." for line in said]
+def trust(ds: xr.Dataset, drew: ModelSummary | None, found: xr.Dataset) -> list[str]:
+    """Sentences on what to trust: of this file first, then of its model."""
     if not is_drawn(ds):
-        return out or ["These are measurements; nothing here was drawn by a model."]
-    out.append("Nothing here was measured. Use it where there are no measurements, and replace it when there are.")
+        return ["These are measurements; nothing here was drawn by a model."]
+    out = ["Nothing here was measured. Use it where there are no measurements, and replace it when there are."]
     if "member" not in ds.dims:
         out.append("One member: a smooth, most likely map. A real map is rougher; single cells may be far off.")
     elif "mean_p95" in found:
-        typical = float(np.median(spread(found)))
+        typical = float(np.median(level_spread(found)))
         out.append(
-            "Trust the daily and weekly rhythm and sums over districts first; the level of a single "
+            "Trust sums over districts first; the level of a single "
             f"{noun_of(ds)} is known to a factor of about {number(typical)} between its low and high end"
             + (" or worse: these are few members." if ds.sizes["member"] < FEW else ".")
         )
     network = str(ds.attrs.get("network", ""))
-    if card is not None and network and any(network in title for title in card.trained_on):
+    if drew is not None and network in drew.networks:
         out.append("The model was trained on measurements of this very network: elsewhere it does less well.")
-    if card is not None:
-        out += list(card.trust) or ([card.note[0].upper() + card.note[1:] + "."] if card.note else [])
+    if drew is not None:
+        out += list(drew.trust) or ([drew.note[0].upper() + drew.note[1:] + "."] if drew.note else [])
     return out
+
+
+def where(ds: xr.Dataset, cell: int) -> str:
+    """Latitude and longitude of a cell by its position."""
+    return f"{ds['lat'].values[cell]:.4f}, {ds['lon'].values[cell]:.4f}"
 
 
 def busy_table(ds: xr.Dataset, found: xr.Dataset, units: str, most: int = 12) -> tuple[list[str], list[list[str]]]:
     """(head, rows) of the busiest cells by their mean."""
     noun = noun_of(ds)
-    unit = _unit(units)
+    unit = unit_words(units)
     band = "peak_p95" in found
-    head = [noun.capitalize(), "Where", f"Mean, {unit}", "Busy hour", f"Then, {unit}", f"Highest, {unit}"]
-    head += [band_words(ds).capitalize()] if band else []
+    ranges = [["Mean: low to high end"], ["Highest: low to high end"]] if band else [[], []]
+    head = [noun.capitalize(), "Where", f"Mean, {unit}", *ranges[0], "Busy hour", f"Mean then, {unit}",
+            f"Highest value, {unit}", *ranges[1]]  # fmt: skip
     over = next((name for name in ("p_above", "time_above") if name in found), None)
     if over is not None:
         head.append("P(above capacity)" if over == "p_above" else "Time above capacity")
@@ -177,9 +220,10 @@ def busy_table(ds: xr.Dataset, found: xr.Dataset, units: str, most: int = 12) ->
         one: dict[str, Any] = {str(name): found[name].values[i] for name in found.data_vars}
         row = [
             str(ds["cell_id"].values[i]),
-            f"{ds['lat'].values[i]:.4f}, {ds['lon'].values[i]:.4f}",
+            where(ds, i),
             number(float(one["mean"])),
-            f"{int(one['busy_hour'])}h",
+            *([f"{number(float(one['mean_p05']))} to {number(float(one['mean_p95']))}"] if band else []),
+            f"{int(one['busy_hour'])}h" + (" ?" if float(one.get("busy_agreement", 1.0)) < AGREED else ""),
             number(float(one["busy_mean"])),
             number(float(one["peak"])),
         ]
@@ -194,7 +238,8 @@ def noun_of(ds: xr.Dataset) -> str:
     return "station" if ds.attrs["kind"] == "stations" else "cell"
 
 
-def _unit(units: str) -> str:
+def unit_words(units: str) -> str:
+    """A unit for a table."""
     words = {"1": "relative", "unknown": "unit not stated"}
     return words.get(units, units)
 

@@ -23,7 +23,10 @@ from numpy.typing import NDArray
 from gentraffic.dataset.geometry import cell_shapes
 from gentraffic.dataset.schema import check_traffic, local_time, member_band, one_service, units_words
 from gentraffic.dataset.units import readable
-from gentraffic.reports.page import asset, escaped, filled, write_html
+from gentraffic.io.templates import asset, render
+from gentraffic.reports.change import change_of, change_pair
+from gentraffic.reports.map_layers import COLOURS, map_layers
+from gentraffic.reports.page import badge_of, credit_line, privacy_line, title_of, traffic_words, write_html
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -32,49 +35,62 @@ LEVELS = 4095  # of the shown value: steps of 0.3% over six decades
 BAND_BITS = 4  # that the band's edges leave off
 MAX_VALUES = 24_000_000  # about 40 MB of HTML; beyond it the map shows every second, third, ... step
 MAX_VERTICES = 400_000  # beyond it outlines are thinned to what a screen can show
-# matplotlib's magma (CC0), backwards and without its palest and darkest ends, so that both differ from paper and ink.
-COLOURS = ("#fde2a3", "#febf84", "#fe9f6d", "#fa7f5e", "#f1605d", "#de4968", "#c43c75", "#a8327d", "#8c2981", "#721f81",
-           "#57157e", "#3b0f70", "#20114b")  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Marker:
-    """A point on the map, in degrees, and what it says when pointed at."""
+    """A point on the map, in degrees, and what it says when pointed at. kind: "new" or "existing". radius_m: of the
+    circle around it, 0 for none."""
 
     lon: float
     lat: float
     text: str
+    kind: str = "new"
+    radius_m: float = 0.0
 
 
-def write_map(ds: xr.Dataset, path: str | Path, *, service: str | None = None, markers: Sequence[Marker] = ()) -> None:
+def write_map(
+    ds: xr.Dataset, path: str | Path, *, service: str | None = None, markers: Sequence[Marker] = (), title: str = ""
+) -> None:
     """Write one service of `ds` (the first unless named) as a page with a map, a time slider and the cells' series.
 
+    Layers show the mean, the busy hour and the members' range; of a file of a what-if what comes after the change
+    plays, and layers show the difference, before and after. title: of the page, by default that of the place.
     Several members are shown as their mean, with their band in the series; small volumes in a smaller unit. `path` ends
     in .html.
     Raises WrongUse for the suffix or an unknown service, BadInput where `ds` breaks the schema or cannot be written.
     """
-    write_html(path, page(ds, service=service, markers=markers))
+    write_html(path, page(ds, service=service, markers=markers, title=title))
 
 
-def page(ds: xr.Dataset, *, service: str | None = None, markers: Sequence[Marker] = ()) -> str:
+def page(ds: xr.Dataset, *, service: str | None = None, markers: Sequence[Marker] = (), title: str = "") -> str:
     """The page that `write_map` writes."""
     check_traffic(ds)
     ds = readable(ds)
-    data = map_data(ds, one_service(ds, service)) | {"markers": [[m.lat, m.lon, m.text] for m in markers]}
-    parts = {
-        "title": escaped(data["title"]),
+    pair = change_pair(ds, service)
+    chosen = pair[1] if pair else one_service(ds, service)
+    data = map_data(ds, chosen) | {"markers": [[m.lat, m.lon, m.text, m.kind, m.radius_m] for m in markers]}
+    data["layers"] = [layer.to_json() for layer in map_layers(ds, chosen, change_of(ds, pair) if pair else None)]
+    if pair:
+        data["title"] += ": what a change does"
+    if title:
+        data["title"] = title
+    parts: dict[str, Any] = {
+        "title": str(data["title"]),
+        "privacy": privacy_line(ds),
+        "badge": badge_of(ds),
         "data": _script_json(data),
         "leaflet_license": asset("vendor/leaflet/LICENSE"),
         # Pictures of controls that the map does not have would be requests.
         "leaflet_css": re.sub(r"[^{}]*\{[^{}]*url\([^{}]*\}", "", asset("vendor/leaflet/leaflet.css")),
         "leaflet_js": re.sub(r"//# sourceMappingURL=.*", "", asset("vendor/leaflet/leaflet.js")),
-        "page_css": asset("webmap/page.css"),
+        "page_css": asset("templates/page/colours.css") + asset("webmap/page.css"),
         "page_js": asset("webmap/page.js"),
     }
     for kind in ("js", "css"):
         digests = [hashlib.sha256(parts[f"{name}_{kind}"].encode()).digest() for name in ("leaflet", "page")]
         parts[f"{kind}_hashes"] = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
-    return filled("webmap/page.html", parts)
+    return render("page/map.html", **parts)
 
 
 def map_data(ds: xr.Dataset, service: str) -> dict[str, Any]:
@@ -102,9 +118,8 @@ def map_data(ds: xr.Dataset, service: str) -> dict[str, Any]:
     times = ds["time"].values.astype("datetime64[s]").astype(np.int64)
     ids = ds["cell_id"].values
     units = units_words(ds, service)
-    place = str(ds.attrs.get("place", ""))
     return {
-        "title": str(ds.attrs.get("title") or f"{service.capitalize()} traffic{place and f', {place}'}"),
+        "title": title_of(ds, traffic_words(ds, service.removesuffix("_after"))),
         "subtitle": _subtitle(ds, members, stride),
         "warnings": str(ds.attrs.get("warnings", "")),
         "credit": _credit(ds),
@@ -228,8 +243,7 @@ def _subtitle(ds: xr.Dataset, members: int, stride: int) -> str:
 
 
 def _credit(ds: xr.Dataset) -> str:
-    said = [str(ds.attrs[name]) for name in ("attribution",) if ds.attrs.get(name)]
-    said += [f"licence: {ds.attrs['license']}"] if ds.attrs.get("license") else []
+    said = [line] if (line := credit_line(ds)) else []
     said += [f"model: {ds.attrs['model']}"] if ds.attrs.get("model") else []
     return " · ".join([*said, "map: Leaflet"])
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gentraffic.errors import BadInput, BadModel, WrongUse
-from gentraffic.io.atomic import check_writable, replacing
+from gentraffic.io.atomic import check_own, check_writable, open_own, replacing
 
 if TYPE_CHECKING:
     import torch
@@ -41,7 +42,9 @@ def checkpoint_beside(out: Path) -> Path:
     if out.exists() and not (out / "provenance.json").is_file():
         raise WrongUse(f"{out} exists and is not a model folder: give another -o")
     check_writable(out, (out.suffix.lower(),), folder=True)
-    return out.with_name(f"{out.name}.checkpoint.safetensors")
+    path = out.with_name(f"{out.name}.checkpoint.safetensors")
+    check_own(path)
+    return path
 
 
 def save_checkpoint(path: Path, note: Mapping[str, Any], tensors: Mapping[str, Tensor], kind: str = PLAIN) -> None:
@@ -50,9 +53,10 @@ def save_checkpoint(path: Path, note: Mapping[str, Any], tensors: Mapping[str, T
 
     told = json.dumps(note)
     whole = save({k: v.contiguous() for k, v in tensors.items()}, {kind: told, "sha256": _digest(told, tensors)})
+    check_own(path)
     with replacing(path, (".safetensors",)) as temporary:
         if kind == PRIVATE:
-            temporary.touch(mode=0o600)
+            temporary.chmod(0o600)
         temporary.write_bytes(whole)
 
 
@@ -70,8 +74,9 @@ def resume(path: Path, identity: Mapping[str, Any], kind: str = PLAIN) -> tuple[
 def _read(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     from safetensors import SafetensorError, safe_open
 
+    handle = open_own(path)
     try:
-        with safe_open(path, "pt") as file:
+        with safe_open(f"/dev/fd/{handle}" if os.path.isdir("/dev/fd") else path, "pt") as file:
             metadata = file.metadata() or {}
             if kind not in metadata and metadata.keys() & {PLAIN, PRIVATE}:
                 raise WrongUse(f"{path} {OF_THE_OTHER_KIND[kind]}")
@@ -82,6 +87,8 @@ def _read(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
             raise ValueError("its bytes do not fit its SHA-256")
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise BadModel(f"{path}: not a whole checkpoint ({error}); delete it to start again") from error
+    finally:
+        os.close(handle)
     return note, tensors
 
 

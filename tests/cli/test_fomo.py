@@ -10,8 +10,8 @@ from fomo_examples import tiny_fomo, world
 
 from gentraffic.cli.main import run
 from gentraffic.errors import BadModel
+from gentraffic.generators.cards import card
 from gentraffic.generators.folder import load_bundle
-from gentraffic.generators.fomo.card import card
 from gentraffic.generators.fomo.folder import load_fomo, save_fomo
 from gentraffic.generators.loading import load_model
 from gentraffic.io.files import read_traffic, write_context, write_traffic
@@ -22,7 +22,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny model, a measured world and its context."""
     out = tmp_path_factory.mktemp("fomo")
     bundle = tiny_fomo()
-    save_fomo(bundle, out / "m", card("m", bundle.provenance, "", ""))
+    save_fomo(bundle, out / "m", card("m", {**bundle.provenance, "sampler": "fomo"}))
     traffic, place = world()
     write_traffic(traffic, out / "all.nc")
     write_traffic(traffic[["traffic"]].isel(time=slice(0, 150)), out / "past.nc")

@@ -149,9 +149,7 @@ def run(model: Path, tmp_path: Path, stop: int = 0, chunk: int = 30, request: Re
         if stop and done == stop:
             raise KeyboardInterrupt
 
-    return draw_store(
-        model, context(CELLS), request, tmp_path / "out.zarr", workers=2, chunk_cells=chunk, tell=tell
-    )
+    return draw_store(model, context(CELLS), request, tmp_path / "out.zarr", workers=2, chunk_cells=chunk, tell=tell)
 
 
 def tree(folder: Path) -> dict[str, bytes]:

@@ -261,9 +261,7 @@ def test_time_embedding_is_standardised_and_tells_hours_apart(tiny_bundle: Bundl
     assert torch.cdist(time, time).add(torch.eye(168) * 9).min() > 1e-3
 
 
-def test_weights_that_lack_are_not_drawn_at_random(
-    copy: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_weights_that_lack_are_not_drawn_at_random(copy: Path, capfd: pytest.CaptureFixture[str]) -> None:
     from safetensors.torch import load_file, save_file
 
     path = copy / "stunet" / "diffusion_pytorch_model.safetensors"
@@ -278,6 +276,29 @@ def test_weights_that_lack_are_not_drawn_at_random(
         with pytest.raises(BadModel, match=words):
             load_bundle(copy)
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("name", ["stunet/extra.safetensors", "stunet/model.safetensors.index.json", "x/y.bin", "link"])
+def test_a_file_that_provenance_does_not_list_is_refused(name: str, tmp_path: Path) -> None:
+    """A sharded index beside the weights replaces every weight of a network, and changes no hash."""
+    import shutil
+
+    from gentraffic.generators.registry import MODELS
+
+    shutil.copytree(MODELS / "stouter-fast", tmp_path / "m")
+    (tmp_path / "m" / "README.md").write_text("a card that a person has changed")
+    (tmp_path / "m" / ".DS_Store").write_bytes(b"of a desktop")
+    load_bundle(tmp_path / "m")
+    path = tmp_path / "m" / name
+    path.parent.mkdir(exist_ok=True)
+    if name == "link":
+        path.symlink_to("/nowhere")
+    else:
+        path.write_text("{}")
+    with pytest.raises(BadModel, match=f"{name} is not listed in provenance.json"):
+        load_bundle(tmp_path / "m")
+    path.unlink()
+    load_bundle(tmp_path / "m")
 
 
 def test_a_later_version_and_unknown_fields_are_told(copy: Path) -> None:

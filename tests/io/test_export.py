@@ -212,7 +212,7 @@ def test_simu5g_is_a_strict_ini_whose_runs_carry_the_volumes(tmp_path: Path) -> 
     volumes_kbit = []
     for i in range(9):
         match = re.fullmatch(
-            rf"(\d+)s / max\(1e-6, \$\{{volume{i} = ([\d, ]+) ! step\}}\)", keys[f"*.server.app[{i}].sampling_time"]
+            rf"(\d+)s / max\(1e-6, \$\{{volume{i} = ([\d, ]+) ! step\}}\)", keys[f"*.server.app[{i}].samplingTime"]
         )
         assert match
         volumes_kbit.append([int(v) for v in match[2].split(",")])
@@ -293,7 +293,9 @@ def test_geopackage_reads_back_by_geopandas(kind: str, tmp_path: Path) -> None:
 
     ds = volumes(kind, members=2)
     export(ds, "geopackage", tmp_path / "t.gpkg", capacity="100Mbit/s")
-    assert {name for name, _ in pyogrio.list_layers(tmp_path / "t.gpkg")} == {"cells", "series", "about"}
+    assert {name for name, _ in pyogrio.list_layers(tmp_path / "t.gpkg")} == {
+        "cells", "series", "about", "traffic", "layer_styles",
+    }  # fmt: skip
     cells = gpd.read_file(tmp_path / "t.gpkg", layer="cells")
     assert cells.crs.to_epsg() == 4326
     assert cells.cell_id.tolist() == ds.cell_id.values.tolist()

@@ -26,7 +26,7 @@ def test_simu5g_is_read_by_a_reader_of_omnetpp_configurations(tmp_path: Path) ->
         assert found["network"].startswith(network)
         assert found["sim-time-limit"] == "10s"  # of the section General
         assert int(found["*.numUe"]) == 9
-        lists = [re.search(r" = ([\d, ]+) ! step", found[f"*.server.app[{i}].sampling_time"]) for i in range(9)]
+        lists = [re.search(r" = ([\d, ]+) ! step", found[f"*.server.app[{i}].samplingTime"]) for i in range(9)]
         kbit = np.array([[int(v) for v in held[1].split(",")] for held in lists if held])
         assert kbit.shape == (9, 25)
         assert kbit.sum() == told["kbit"]["internet"]

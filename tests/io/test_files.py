@@ -116,7 +116,8 @@ def test_xarray_and_h5py_read_the_netcdf(tmp_path: Path) -> None:
     ds = traffic(context("cells"), members=2)
     write_traffic(ds, tmp_path / "t.nc")
     with xr.open_dataset(tmp_path / "t.nc", engine="h5netcdf") as opened:
-        xr.testing.assert_equal(opened, ds)
+        assert list(opened.data_vars) == ["internet"]  # what CF adds is among the coordinates
+        xr.testing.assert_equal(opened.drop_vars(["cell", "crs", "time_bnds"]), ds)
         assert opened.attrs["featureType"] == "timeSeries"
         assert opened["cell_id"].attrs["cf_role"] == "timeseries_id"
     with h5py.File(tmp_path / "t.nc") as raw:
@@ -124,9 +125,16 @@ def test_xarray_and_h5py_read_the_netcdf(tmp_path: Path) -> None:
         assert raw["internet"].compression == "gzip"
         assert raw["internet"].fletcher32
         assert raw["internet"].chunks == (1, 36, 48)  # whole cells over all times
-        assert raw["time"].attrs["units"] == "seconds since 1970-01-01"
+        assert raw["time"].attrs["units"] == b"seconds since 1970-01-01"  # characters
         assert raw["time"][0] == 1383260400  # 2013-10-31T23:00Z
-        assert set(raw["internet"].attrs["coordinates"].split()) == {"cell_id", "footprint", "lat", "lon", "x", "y"}
+        assert set(raw["internet"].attrs["coordinates"].decode().split()) == {
+            "cell_id",
+            "footprint",
+            "lat",
+            "lon",
+            "x",
+            "y",
+        }
 
 
 def test_xarray_and_zarr_read_the_store(tmp_path: Path) -> None:
@@ -135,7 +143,7 @@ def test_xarray_and_zarr_read_the_store(tmp_path: Path) -> None:
     ds = traffic(members=2, days=7, minutes=10)
     write_traffic(ds, tmp_path / "t.zarr")
     with xr.open_zarr(tmp_path / "t.zarr") as opened:  # no warning about the metadata
-        xr.testing.assert_equal(opened.compute(), ds)
+        xr.testing.assert_equal(opened.compute().drop_vars("cell"), ds)
     array = zarr.open_group(tmp_path / "t.zarr", mode="r")["internet"]
     assert array.chunks == (1, 36, 1008)
     np.testing.assert_array_equal(array[:], ds["internet"].values)
@@ -283,7 +291,7 @@ def test_damaged_files_are_named(tmp_path: Path, suffix: str) -> None:
 def test_a_chunk_that_was_never_written_is_not_zero_traffic(tmp_path: Path) -> None:
     write_traffic(traffic(), tmp_path / "t.zarr")
     (tmp_path / "t.zarr" / "internet" / "0.0").unlink()
-    with pytest.raises(BadInput, match=r"t\.zarr: internet holds 1728 NaN values, the first at cell 1"):
+    with pytest.raises(BadInput, match=r"t\.zarr: incomplete: internet/0\.0 is missing"):
         read_traffic(tmp_path / "t.zarr")
 
 
@@ -333,7 +341,8 @@ def test_chunks_hold_whole_cells_and_a_region_writer_can_fill_them(tmp_path: Pat
     hole = ds.copy()
     hole["internet"] = hole["internet"] * np.float32(0)
     hole["internet"].attrs = ds["internet"].attrs
-    write_traffic(hole, tmp_path / "r.zarr")
+    encoding = files.encoding_of(hole, ".zarr")
+    hole.to_zarr(tmp_path / "r.zarr", zarr_format=2, consolidated=True, encoding=encoding)
     for start in range(0, 10_000, width):
         region = ds[["internet"]].isel(cell=slice(start, start + width)).reset_coords(drop=True)
         end = min(start + width, 10_000)
@@ -341,3 +350,290 @@ def test_chunks_hold_whole_cells_and_a_region_writer_can_fill_them(tmp_path: Pat
             tmp_path / "r.zarr", region={"cell": slice(start, end), "time": slice(0, steps)}
         )
     xr.testing.assert_identical(read_traffic(tmp_path / "r.zarr"), read_traffic(tmp_path / "t.zarr"))
+
+
+# ---- whole or refused ----
+
+
+def _refused(path: Path, ds: xr.Dataset) -> str:
+    """Why `path` is refused; "" where it reads as `ds`. Anything else than these two is an error."""
+    back = _read(path)
+    if isinstance(back, str):
+        assert "\n" not in back
+        return back
+    xr.testing.assert_identical(back, ds)
+    return ""
+
+
+@pytest.mark.parametrize(
+    "tail", [b"\n", b"\0" * 83, b" " * 4096, b"gentraffic sha256 ", b"\ngentraffic sha256 " + b"0" * 64]
+)
+def test_no_tail_takes_the_seal_off(tail: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "t.nc"
+    ds = traffic()
+    write_traffic(ds, path)
+    whole = path.read_bytes()
+    flipped = bytearray(whole)
+    flipped[whole.find(b"Milano")] ^= 1
+    for content in (bytes(flipped), bytes(flipped) + tail, whole + tail, whole[:-5] + tail, whole[:-1]):
+        path.write_bytes(content)
+        assert "damaged" in _refused(path, ds), content[-100:]
+    path.write_bytes(whole)
+    assert _refused(path, ds) == ""
+
+
+def test_a_seal_whose_own_bytes_are_altered_is_refused(tmp_path: Path) -> None:
+    path, ds = tmp_path / "t.nc", traffic()
+    write_traffic(ds, path)
+    whole = path.read_bytes()
+    for at in range(len(whole) - 84, len(whole)):
+        for tail in (b"", b"\n"):
+            altered = bytearray(whole)
+            altered[at] ^= 1
+            path.write_bytes(bytes(altered) + tail)
+            assert "damaged" in _refused(path, ds)
+
+
+def test_a_netcdf_of_others_needs_no_seal(tmp_path: Path) -> None:
+    ds = traffic()
+    write_traffic(ds, tmp_path / "t.nc")
+    for engine in ("h5netcdf", "netcdf4"):
+        with xr.open_dataset(tmp_path / "t.nc", engine="h5netcdf") as opened:
+            opened.load().drop_encoding().to_netcdf(tmp_path / "u.nc", engine=engine)
+        assert _refused(tmp_path / "u.nc", ds) == ""
+    import h5py
+
+    with h5py.File(tmp_path / "t.nc", "r+") as file:  # who changes it through HDF5 cuts the seal off
+        file["internet"][2, 5] = 7.0
+        file.create_dataset("note", data=np.arange(1000))
+        del file["note"]
+    changed = read_traffic(tmp_path / "t.nc")
+    assert float(changed["internet"][2, 5]) == 7.0
+
+
+@pytest.mark.parametrize("kind", ["traffic", "context"])
+def test_a_store_knows_all_of_its_files(kind: str, tmp_path: Path) -> None:
+    """Each file of a store, metadata and chunks alike: missing, cut, altered; and files that were not there."""
+    path = tmp_path / "t.zarr"
+    ds = traffic(members=2) if kind == "traffic" else context()
+    write, read = (write_traffic, read_traffic) if kind == "traffic" else (write_context, read_context)
+    write(ds, path)
+    names = [p for p in sorted(path.rglob("*")) if p.is_file()]
+    assert {"0.0", ".zmetadata", ".zattrs", ".zarray"} <= {p.name for p in names} | {"0.0"}
+    for name in names:
+        whole = name.read_bytes()
+        flipped = bytearray(whole)
+        flipped[len(whole) // 2] ^= 4
+        for content in (None, b"", whole[:-1], bytes(flipped), whole + b" "):
+            if content is None:
+                name.unlink()
+            else:
+                name.write_bytes(content)
+            if content == whole + b" " and name.name == ".zmetadata":  # JSON that says the same
+                xr.testing.assert_identical(read(path), ds)
+            else:
+                with pytest.raises(BadInput, match=r"t\.zarr: (incomplete|damaged)"):
+                    read(path)
+        name.write_bytes(whole)
+    for more in ("zarr.json", "lat/1", "internet/9.9.9", "extra/.zarray"):
+        (path / more).parent.mkdir(exist_ok=True)
+        (path / more).write_text("{}")
+        with pytest.raises(BadInput, match="not of this store as it was written"):
+            read(path)
+        (path / more).unlink()
+    (path / ".DS_Store").write_bytes(b"of a desktop")
+    xr.testing.assert_identical(read(path), ds)
+
+
+def test_a_store_that_others_wrote_from_ours_is_read(tmp_path: Path) -> None:
+    write_traffic(traffic(), tmp_path / "t.zarr")
+    with xr.open_zarr(tmp_path / "t.zarr") as opened:
+        (opened.load() * 2).assign_attrs(opened.attrs).to_zarr(tmp_path / "u.zarr", zarr_format=2, consolidated=True)
+    back = read_traffic(tmp_path / "u.zarr")
+    np.testing.assert_array_equal(back["internet"].values, traffic()["internet"].values * 2)
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv"])
+def test_notes_beside_tables_are_sealed(suffix: str, tmp_path: Path) -> None:
+    """Flip each of many bits of what the rows do not hold: refused, or the very same traffic."""
+    path, ds = tmp_path / f"t{suffix}", traffic(context(n=3), units="GB", days=1)
+    write_traffic(ds, path)
+    part = path if suffix == ".parquet" else path.with_name("t.csv-metadata.json")
+    whole = part.read_bytes()
+    start = whole.rfind(b'"format"') if suffix == ".parquet" else 0
+    rng = np.random.default_rng(0)
+    said = []
+    for _ in range(400):
+        flipped = bytearray(whole)
+        flipped[int(rng.integers(start, len(whole)))] ^= 1 << int(rng.integers(8))
+        part.write_bytes(flipped)
+        said.append(_refused(path, ds))
+    assert sum(map(bool, said)) > 200
+    for old, new in ((b'"GB"', b'"MB"'), (b"Europe/Rome", b"Europe/Bonn"), (b"ODbL-1.0", b"ODbL-1.1")):
+        assert old in whole
+        part.write_bytes(whole.replace(old, new))
+        assert "does not have its own SHA-256" in _refused(path, ds)
+
+
+def test_values_of_a_parquet_that_were_changed_are_refused(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    write_traffic(traffic(days=1), tmp_path / "t.parquet")
+    table = pq.read_table(tmp_path / "t.parquet")
+    for name in ("internet", "lon", "x"):
+        values = table[name].to_numpy().copy()
+        values[-24:] *= 1.0001
+        at = table.schema.get_field_index(name)
+        pq.write_table(table.set_column(at, name, pa.array(values)), tmp_path / "s.parquet")
+        with pytest.raises(BadInput, match="has changed since it was written"):
+            read_traffic(tmp_path / "s.parquet")
+
+
+# ---- CF ----
+
+CF_KINDS = {
+    "grid": lambda: traffic(units="GB"),
+    "members": lambda: traffic(context("cells"), units="Mbit/s", members=2),
+    "stations": lambda: _two_services(traffic(context("stations"), units="GiB")).drop_vars("district"),
+    "large ids": lambda: traffic(_numbered(320_019_369_001_494), units="TB"),
+    "huge ids": lambda: traffic(_numbered(2**60)),
+    "ids in no order": lambda: traffic(context().isel(cell=[3, 1, 2, 0])),
+    "counts": lambda: traffic(units="messages"),
+    "one step": lambda: traffic(units="GB").isel(time=slice(0, 1)),
+}
+
+
+def _numbered(first: int) -> xr.Dataset:
+    return context().assign_coords(cell_id=("cell", first + np.arange(36)))
+
+
+def _standard_names() -> Path:
+    import importlib.util
+
+    found = importlib.util.find_spec("compliance_checker")
+    assert found is not None
+    assert found.origin is not None
+    return Path(found.origin).parent / "data" / "cf-standard-name-table.xml"
+
+
+@pytest.mark.parametrize("kind", [*CF_KINDS, "context"])
+def test_cf_checkers_find_no_error(kind: str, tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    pytest.importorskip("compliance_checker")
+    pytest.importorskip("cfchecker")
+    path = tmp_path / "t.nc"
+    if kind == "context":
+        write_context(context(), path)
+    else:
+        write_traffic(CF_KINDS[kind](), path)
+    script = """
+import sys
+from compliance_checker.runner import CheckSuite, ComplianceChecker
+CheckSuite.load_all_available_checkers()
+tests = ["cf:1.8", "cf:1.9", "cf:1.10", "cf:1.11"]
+passed, errors = ComplianceChecker.run_checker(sys.argv[1], tests, 0, "normal", output_filename=sys.argv[2])
+assert not errors
+"""
+    words = [sys.executable, "-c", script, str(path), str(tmp_path / "said.txt")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    said = (tmp_path / "said.txt").read_text()
+    assert "cf:1.11" in said
+    assert "\n                                     Errors" not in said, said
+    tables = {"area_type_table": "a.xml", "standardized_region_list": "r.xml"}
+    for root, name in tables.items():
+        text = f"<{root}><version_number>1</version_number><date>2026-01-01</date></{root}>"
+        (tmp_path / name).write_text(text)
+    program = Path(sys.executable).with_name("cfchecks")
+    words = [str(program), "-s", str(_standard_names()), "-a", str(tmp_path / "a.xml"), "-r", str(tmp_path / "r.xml")]
+    done = subprocess.run([*words, str(path)], capture_output=True, text=True, check=False)
+    assert "ERRORS detected: 0" in done.stdout, done.stdout + done.stderr
+    assert "FATAL" not in done.stdout
+
+
+@pytest.mark.parametrize("kind", CF_KINDS)
+def test_what_cf_adds_is_gone_when_it_is_read(kind: str, tmp_path: Path) -> None:
+    ds = CF_KINDS[kind]()
+    write_traffic(ds, tmp_path / "t.nc")
+    back = read_traffic(tmp_path / "t.nc")
+    xr.testing.assert_identical(back, ds)
+    assert back["cell_id"].dtype == ds["cell_id"].dtype
+
+
+@pytest.mark.parametrize("kind", CF_KINDS)
+def test_ids_survive_the_classic_format(kind: str, tmp_path: Path) -> None:
+    pytest.importorskip("scipy")
+    ds = CF_KINDS[kind]()
+    write_traffic(ds, tmp_path / "t.nc")
+    with xr.open_dataset(tmp_path / "t.nc", engine="h5netcdf") as opened:
+        opened.load().to_netcdf(tmp_path / "c.nc", format="NETCDF3_CLASSIC", engine="scipy")
+    with xr.open_dataset(tmp_path / "c.nc", engine="scipy") as classic:
+        ids = classic["cell_id"].values
+        assert [str(i) if isinstance(i, str) else str(int(i)) for i in ids] == list(map(str, ds["cell_id"].values))
+        np.testing.assert_array_equal(classic["internet"].values, ds["internet"].values)
+        np.testing.assert_array_equal(classic["time"].values, ds["time"].values)
+
+
+@pytest.mark.parametrize("suffix", files.CONTEXT_FORMATS)
+@pytest.mark.parametrize("kind", CF_KINDS)
+def test_sel_takes_the_cell_of_that_id_or_none(kind: str, suffix: str, tmp_path: Path) -> None:
+    """Ids are whole numbers from 1 on in many files: a position would be the neighbour's series."""
+    ds = CF_KINDS[kind]()
+    write_traffic(ds, tmp_path / f"t{suffix}")
+    engine = "zarr" if suffix == ".zarr" else "h5netcdf"
+    with xr.open_dataset(tmp_path / f"t{suffix}", engine=engine) as opened:
+        for at in (0, 2, -1):
+            name = ds["cell_id"].values[at]
+            keys = (name, str(name)) if opened["cell"].dtype.kind in "OUT" else (name,)
+            found = [key for key in keys if key in opened.indexes["cell"]]
+            assert found
+            series = opened["internet"].sel(cell=found[0]).values
+            np.testing.assert_array_equal(series, ds["internet"].isel(cell=at).values)
+        with pytest.raises(KeyError):
+            opened["internet"].sel(cell=0)
+
+
+def test_units_are_those_of_udunits(tmp_path: Path) -> None:
+    cf_units = pytest.importorskip("cf_units")
+    from gentraffic.io.cf import udunits
+    from gentraffic.io.export.counters import bits_per_unit
+
+    for prefix in ("", "k", "M", "G", "T", "P", "E"):
+        for unit in ("B", "bit", "byte", "bytes", "b"):
+            ours = bits_per_unit(f"{prefix}{unit}", 3600)
+            assert cf_units.Unit(udunits(f"{prefix}{unit}")).convert(1.0, "bit") == pytest.approx(ours, rel=1e-12)
+        assert cf_units.Unit(udunits(f"{prefix}bit/s")).convert(1.0, "bit/s") * 3600 == pytest.approx(
+            bits_per_unit(f"{prefix}bit/s", 3600), rel=1e-12
+        )
+    for prefix in ("Ki", "Mi", "Gi", "Ti", "Pi", "Ei"):
+        ours = bits_per_unit(f"{prefix}B", 3600)
+        assert cf_units.Unit(udunits(f"{prefix}B")).convert(1.0, "bit") == pytest.approx(ours, rel=1e-12)
+    for name in ("messages", "erlang", "GB/day?", ""):
+        assert udunits(name) == "1"
+    for units, method in (("GB", "time: sum"), ("Mbit/s", "time: mean"), ("1", "time: mean")):
+        write_traffic(traffic(units=units), tmp_path / "t.nc")
+        with xr.open_dataset(tmp_path / "t.nc", engine="h5netcdf") as opened:
+            assert opened["internet"].attrs["cell_methods"] == method
+            assert opened["internet"].attrs["units"] == udunits(units)
+            begins, ends = opened["time_bnds"].values.T
+            np.testing.assert_array_equal(begins, opened["time"].values)
+            np.testing.assert_array_equal(ends - begins, np.timedelta64(1, "h"))
+            assert opened["crs"].attrs["grid_mapping_name"] == "transverse_mercator"
+            assert opened.attrs["history"].endswith(": pytest")
+
+
+def test_attributes_are_characters(tmp_path: Path) -> None:
+    import h5py
+
+    write_traffic(traffic(context("cells"), members=2), tmp_path / "t.nc")
+    kinds = set()
+    with h5py.File(tmp_path / "t.nc") as file:
+        for holder in (file, *(v for v in file.values() if isinstance(v, h5py.Dataset))):
+            for key in holder.attrs:
+                kind = h5py.check_string_dtype(holder.attrs.get_id(key).dtype)
+                kinds.add(None if kind is None else kind.length is not None)
+                assert holder.attrs.get_id(key).dtype != np.int64, key
+    assert kinds == {None, True}

@@ -116,3 +116,13 @@ def test_wrong_uses_are_named(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="no folder"):
         plot.write_plot(traffic(), tmp_path / "nowhere" / "plot.png")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_small_amounts_are_drawn_in_a_smaller_unit() -> None:
+    ds = traffic(days=7, units="TB")
+    ds["internet"] = (ds.internet * np.float32(1e-4)).assign_attrs(ds.internet.attrs)
+    figure = plot.draw(ds)
+    assert figure.axes[0].get_ylabel() == "GB"
+    line = figure.axes[0].lines[0].get_ydata()
+    np.testing.assert_allclose(line, ds.internet.values.sum(axis=0, dtype=float) * 1e3, rtol=1e-6)
+    assert ds.internet.attrs["units"] == "TB"

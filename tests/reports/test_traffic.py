@@ -20,8 +20,9 @@ from gentraffic.dataset.units import readable
 from gentraffic.errors import BadModel, WrongUse
 from gentraffic.generators.registry import MODELS
 from gentraffic.io.files import write_traffic
-from gentraffic.reports.model_summary import bullets, find_card
-from gentraffic.reports.traffic import change_pair, page
+from gentraffic.reports.change import change_pair
+from gentraffic.reports.model_summary import find_model
+from gentraffic.reports.traffic import page
 from gentraffic.reports.traffic_figures import typical_week
 from gentraffic.reports.traffic_text import amount, number
 
@@ -102,10 +103,11 @@ def test_the_page_says_what_the_file_holds(kind: str) -> None:
     for part in (
         amount(per_day, "GB"), "per mean day", "12 plausible draws", "Europe/Rome", "central 90% of 12 members",
         "Milano, Łódź of the tests", "© OpenStreetMap contributors", "ODbL-1.0", "not measured", "40Mbit/s",
-        "Not a privacy mechanism", "second line, “quoted” & <tagged>", "uomo-sd", "pytest",
+        "Not a privacy mechanism", "second line, “quoted” & <tagged>", "Shandong, China", "pytest",
     ):  # fmt: skip
         assert part in seen, part
     assert f"{model['metrics']['stouter']['uomo-sd']['coverage_90']:.0%}" in seen
+    assert not re.search(r"uomo-|milan-5x5", seen)  # code names of networks are for programs
     busiest = str(ds.cell_id.values[int(summary(ds, "internet")["mean"].values.argmax())])
     assert busiest in seen
     assert titles[-1] == "What to trust and what not"
@@ -116,6 +118,86 @@ def test_the_page_says_what_the_file_holds(kind: str) -> None:
     assert "default-src 'none'" in text
     assert "@media print" in text
     assert "{{" not in text
+
+
+def test_every_page_of_a_private_model_says_what_is_promised(tmp_path: Path) -> None:
+    from gentraffic.evaluation.evaluate import evaluate
+    from gentraffic.reports import evaluation, plot, webmap
+
+    ds = ensemble(units="MB").assign_attrs(
+        privacy_epsilon=7.984,
+        privacy_delta=1e-5,
+        privacy_unit="one cell <with> all its days",
+        privacy_adjacency="add one",
+    )
+    real = ds.isel(member=0).drop_vars("member")
+    real.attrs = {k: v for k, v in real.attrs.items() if not k.startswith("privacy")}
+    pages = [
+        page(ds)[0],
+        evaluation.page(evaluate(real, ds), real, files={}, attributions=[real, ds]),
+        webmap.page(ds),
+    ]
+    for text in pages:
+        for part in ("epsilon 7.98", "delta 1e-05", "one cell &lt;with&gt; all its days", "adjacency: add one"):
+            assert part in text, part
+    assert "epsilon" not in page(real)[0]
+    figure = plot.draw(ds)
+    assert any("epsilon 7.98" in text.get_text() for text in figure.texts)
+
+
+def test_the_busy_hour_is_grey_where_members_disagree() -> None:
+    from gentraffic.reports.traffic_figures import level_panels
+
+    ds = traffic(context("grid", 2), members=10, days=2)
+    shape = np.zeros((10, 4, 48), dtype=np.float32) + 1
+    hours = np.asarray(local_time(ds).hour)
+    for member in range(10):
+        for cell, peak in enumerate((9, 9 + member % 2, 9 if member < 6 else 20, 2 * member)):
+            shape[member, cell, hours == peak] = 5
+    ds["internet"] = (("member", "cell", "time"), shape, ds.internet.attrs)
+    found = summary(ds, "internet")
+    np.testing.assert_allclose(found["busy_agreement"], [1.0, 1.0, 0.6, 0.2], atol=0.11)
+    shown = level_panels(found, "1", None)[1].values
+    assert np.isnan(shown).tolist() == [False, False, False, True]
+    assert shown[0] == 9.5
+
+
+@pytest.mark.parametrize(("days", "hours", "names"), [(3, 72, 3), (9, 168, 7), (1, 24, 1)])
+def test_the_axis_of_a_typical_week_is_as_long_as_the_file(days: int, hours: int, names: int) -> None:
+    from gentraffic.reports.traffic_figures import week_hours
+
+    ds = traffic(context("grid", 2), days=days)  # from Friday 1 November, 0h
+    index = week_hours(ds)
+    assert len(index) == hours
+    assert index[0] == (0 if names == 7 else 4 * 24)
+    assert len(np.unique(index // 24)) == names
+
+
+def test_markup_in_the_data_stays_text() -> None:
+    evil = """</title></script><script>alert(1)</script><img src=x onerror="alert(1)">{{ 7 * 7 }}{% raw %}'"""
+    ds = ensemble()
+    ds = ds.assign_coords(cell_id=("cell", np.array([f"{evil}{i}" for i in range(25)], dtype=object)))
+    ds["internet"].attrs["units"] = evil
+    names = ("title", "place", "attribution", "license", "warnings", "command", "osm_source", "rhythm", "privacy_unit",
+             "privacy_adjacency")  # fmt: skip
+    ds = ds.assign_attrs(dict.fromkeys(names, evil) | {"privacy_epsilon": 1.0})
+    text = page(ds)[0]
+    refers = Refers()  # which fails for a script
+    refers.feed(text)
+    assert refers.found == []
+    assert "<img src" not in text
+    assert "{{ 7 * 7 }}" in html.unescape(text)  # nothing of the data is run as a template
+    assert f"Cellular traffic of {evil}" in html.unescape(text)
+
+
+def test_notes_are_folded_and_attribution_is_whole() -> None:
+    credit = "© someone; " * 60 + "the last of them"
+    text = page(ensemble().assign_attrs(attribution=credit))[0]
+    assert credit in html.unescape(text)
+    folded = re.search(r'<details class="notes">.*?</details>', text, re.DOTALL)
+    assert folded
+    assert "first line" in folded[0]
+    assert "second line" in folded[0]
 
 
 def test_one_member_relative_traffic_and_one_cell_are_said_so() -> None:
@@ -156,6 +238,11 @@ def test_a_what_if_shows_the_difference() -> None:
     text, titles = page(both)
     seen = words(text)
     assert titles[0] == "What the change does"
+    gain = float(ds.internet.values[5].sum(dtype=float) / ds.internet.values.sum(dtype=float))
+    cards = words(text[text.index('class="cards"') : text.index("</ul>")])  # the first three numbers of the page
+    assert f"Effect on the whole region {gain:+.2%}" in cards
+    assert "Cells that change 1 by more than 5%, of 36" in cards
+    assert f"Changes most: {ds.cell_id.values[5]} +{number(float(ds.internet.values[5].mean(dtype=float)))} GB" in cards
     assert "mall: +90" in seen
     assert "1 of 36 cells change, 1 of them by more than 5%" in seen
     level = float(ds.internet.values[5].mean(dtype=float))
@@ -180,15 +267,14 @@ def test_ranges_are_checked_against_measurements() -> None:
 @needs_model
 def test_the_card_must_be_that_of_the_model(tmp_path: Path) -> None:
     ds = ensemble().assign_attrs(model="stouter-base", model_sha256="0" * 64)
-    card = find_card(ds)
-    assert card is not None
-    assert "another version" in card.note
+    drew = find_model(ds)
+    assert drew is not None
+    assert "not the version" in drew.note
     with pytest.raises(BadModel, match="not the model"):
-        find_card(ds, "stouter-base")
-    unknown = find_card(ds.assign_attrs(model="mine"))
+        find_model(ds, "stouter-base")
+    unknown = find_model(ds.assign_attrs(model="mine"))
     assert unknown is not None
     assert "--model" in unknown.note
-    assert bullets("# x\n\n## A\n\n- one\n  two\n- three\n\n## B\n- four\n", "A") == ("one two", "three")
 
 
 def test_the_command_writes_one_file_or_says_why_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

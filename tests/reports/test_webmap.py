@@ -152,6 +152,57 @@ def test_milan_is_small_and_written_fast(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["milan.html"]
 
 
+# ---- layers ----
+
+
+def _layer(data: dict[str, Any], name: str) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
+    """A layer of the page, its values and shades, unpacked a second time."""
+    layer = next(one for one in data["layers"] if one["name"] == name)
+    raw = {key: zlib.decompress(base64.b64decode(layer[key])) for key in ("values", "shade")}
+    return layer, np.frombuffer(raw["values"], "<f4"), np.frombuffer(raw["shade"], np.uint8)
+
+
+def test_layers_hold_mean_busy_hour_and_range() -> None:
+    ds = traffic(context(n=6), members=20, days=3, units="MB")
+    data = _data(webmap.page(ds))
+    assert [one["name"] for one in data["layers"]] == ["mean", "busy", "range"]
+    real = ds["internet"].values.astype(float)
+    layer, values, shade = _layer(data, "mean")
+    np.testing.assert_allclose(values, real.mean(axis=(0, 2)), rtol=1e-5)
+    assert (shade == 0).tolist() == (values == 0).tolist()  # the dead cell, and no other
+    assert (np.diff(shade[np.argsort(values, kind="stable")].astype(int)) >= 0).all()  # more traffic, further along
+    low, high = np.quantile(values[values > 0], (0.02, 0.995))
+    for at, words in layer["ticks"]:  # what stands beside the ramp is where it says
+        assert np.log(float(words) / low) / np.log(high / low) == pytest.approx(at, abs=0.01)
+    layer, values, shade = _layer(data, "range")
+    ends = np.quantile(real.mean(axis=2), (0.05, 0.95), axis=0)
+    np.testing.assert_allclose(values, (ends[1] + 1e-12) / (ends[0] + 1e-12), rtol=1e-4)
+    layer, values, shade = _layer(data, "busy")
+    hours = (np.arange(72) + 0) % 24
+    day = np.stack([real[:, :, hours == h].mean(axis=(0, 2)) for h in range(24)])
+    np.testing.assert_array_equal(values, day.argmax(axis=0))
+    assert layer["none"] == "members disagree, or no traffic"
+    assert shade[3] == 0  # the dead cell has no busy hour
+    assert "range" not in [one["name"] for one in _data(webmap.page(traffic()))["layers"]]
+
+
+def test_a_what_if_has_its_difference_before_and_after() -> None:
+    ds = traffic(days=2, units="GB")
+    after = ds.internet.copy()
+    after[5], after[7] = after[5] * 3, after[7] * 0.5
+    both = ds.rename(internet="internet_before").assign(internet_after=after)
+    data = _data(webmap.page(both))
+    assert [one["name"] for one in data["layers"]] == ["difference", "before", "after", "busy"]
+    _, values, shade = _layer(data, "difference")
+    np.testing.assert_allclose(values, (after - ds.internet).mean("time"), rtol=1e-4, atol=1e-6)
+    assert np.flatnonzero(shade).tolist() == [5, 7]  # grey: no change
+    assert shade[5] > 128 > shade[7]
+    np.testing.assert_allclose(_layer(data, "after")[1], after.mean("time"), rtol=1e-5)
+    np.testing.assert_allclose(data["total"]["mean"], after.sum("cell"), rtol=1e-5)  # what plays is after the change
+    assert data["title"] == "Synthetic internet traffic of Milano, Łódź of the tests: what a change does"
+    assert _data(webmap.page(both, title="Mine"))["title"] == "Mine"
+
+
 # ---- no network, no injection ----
 
 OWN = "document.title='owned'"
@@ -175,7 +226,7 @@ def test_text_of_the_data_stays_text() -> None:
     assert "<img" not in page
     assert OWN not in page.split('id="data">')[0]
     data = _data(page)
-    assert data["title"] == EVIL
+    assert data["title"] == f"Synthetic internet traffic of {EVIL}"
     assert data["ids"][7] == f"{EVIL}7"
 
 
@@ -252,6 +303,42 @@ def test_a_browser_shows_the_step_and_the_cell_of_the_address(tmp_path: Path) ->
     total = float(_text(dom, "total-now").removesuffix(" MB").replace(",", ""))
     assert total == pytest.approx(float(ds["internet"].values[:, :, 30].sum(axis=1).mean()), rel=0.006)
     assert dom.count('class="band"') == 2
+
+
+def test_a_browser_switches_layers_and_answers_a_search(tmp_path: Path) -> None:
+    ds = traffic(context("stations"), members=10, units="MB")
+    webmap.write_map(ds, tmp_path / "map.html")
+    page = (tmp_path / "map.html").read_text(encoding="utf-8")
+    queries = ["no such one", "«17»", "MI-0", f"{float(ds.lat[20]):.6f}, {float(ds.lon[20]):.6f}", "0.5, 0.5"]
+    script = """
+    const find = (text) => {
+      document.getElementById("find-id").value = text;
+      document.getElementById("find").requestSubmit();
+      return document.getElementById("find-answer").textContent;
+    };
+    const wait = setInterval(() => {
+      if (document.body.dataset.ready !== "yes") return;
+      clearInterval(wait);
+      const out = document.createElement("pre");
+      out.id = "answers";
+      out.textContent = QUERIES.map(find).join("\\n");
+      document.body.append(out);
+    }, 20);
+    """
+    asked = script.replace("QUERIES", json.dumps(queries))
+    # the tests' own script: the page's policy would refuse it, as it should
+    page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)
+    (tmp_path / "asked.html").write_text(page.replace("</body>", f"<script>{asked}</script></body>"), encoding="utf-8")
+    dom = _browse(tmp_path / "asked.html", "layer=busy", tmp_path / "profile")
+    answers = _text(dom, "answers").splitlines()
+    assert answers[0] == "There is no station “no such one” among 36. Ids look like MI-000, «0»."
+    assert answers[1] == "The only id with “«17»” in it: MI-017, «17»."
+    assert answers[2].startswith("There is no station “MI-0” among 36. Ids that hold it: MI-000, «0», MI-001")
+    assert answers[3].startswith("The nearest: station MI-020, «20», 0 m away")
+    assert answers[4] == "No station within 50 km of 0.5, 0.5."
+    assert _text(dom, "legend-title") == "Busiest hour of each station's mean day, local time"
+    assert re.search(r'<option value="range">Range of the members</option>', dom)
+    assert _text(dom, "cell-name") == "Station MI-020, «20»"
 
 
 def test_a_browser_runs_nothing_that_the_data_say(tmp_path: Path) -> None:

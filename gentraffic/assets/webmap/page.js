@@ -5,9 +5,9 @@
 const D = JSON.parse(document.getElementById("data").textContent);
 const $ = (id) => document.getElementById(id);
 const N = D.cells, T = D.steps, O = D.outlines;
-const COLOURS = D.colours.map((hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16)));
 const WORD = D.kind === "stations" ? "Station" : "Cell";
-const ZERO = "#e3e6e8", ZERO_EDGE = "#b4bac2";
+const NIGHT = matchMedia("(prefers-color-scheme: dark)");
+const NONE = () => (NIGHT.matches ? "#2c333d" : "#dfe3e6"), NONE_EDGE = () => (NIGHT.matches ? "#5b6472" : "#a4abb4");
 
 /* ---- numbers: q = round(levels * asinh(v / s) / asinh(top / s)); 0 is exactly no traffic ---- */
 const SPAN = Math.asinh(D.scale.top / D.scale.s);
@@ -53,19 +53,24 @@ function number(v) {
 }
 const withUnits = (v) => (D.units ? `${number(v)} ${D.units}` : number(v));
 
-/* ---- colours ---- */
-function ramp(t) {
-  const at = t * (COLOURS.length - 1), i = Math.min(COLOURS.length - 2, Math.floor(at)), f = at - i;
-  return `rgb(${COLOURS[i].map((c, k) => Math.round(c + f * (COLOURS[i + 1][k] - c))).join(",")})`;
+/* ---- colours: shade 0 is "none", 1 to 255 run along a ramp; on a dark screen more traffic is brighter ---- */
+const hexRgb = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
+function colourAt(ramp, t) {
+  const at = t * (ramp.length - 1), i = Math.min(ramp.length - 2, Math.floor(at)), f = at - i;
+  return `rgb(${ramp[i].map((c, k) => Math.round(c + f * (ramp[i + 1][k] - c))).join(",")})`;
 }
-const RAMP = Array.from({ length: 256 }, (_, i) => (i ? ramp((i - 1) / 254) : ZERO));
+function paint(layer) {                      // the colours of a layer for the present screen
+  const hexes = layer.flip && NIGHT.matches ? [...layer.ramp].reverse() : layer.ramp;
+  const ramp = hexes.map(hexRgb);
+  layer.colours = Array.from({ length: 256 }, (_, i) => (i ? colourAt(ramp, (i - 1) / 254) : NONE()));
+}
+const PLAYED = { name: "time", title: "Hour by hour", label: D.label, kind: "amount", ramp: D.colours, flip: true, none: "no traffic" };
+const LAYERS = [PLAYED, ...D.layers];
 const BUCKET = new Uint8Array(D.levels + 1);
 for (let q = 1; q <= D.levels; q++) BUCKET[q] = 1 + Math.round(254 * share(decode(q)));
 
-function drawLegend() {
-  $("legend-title").textContent = D.label;
-  $("ramp").style.background = `linear-gradient(to right, ${Array.from({ length: 17 }, (_, i) => ramp(i / 16)).join(",")})`;
-  const ticks = [];
+function playedTicks() {                     // [place on the ramp, words]
+  const ticks = [], kept = [];
   for (let power = -12; power <= 15; power++)
     for (const digit of [1, 2, 5]) {
       const v = digit * 10 ** power;
@@ -77,11 +82,24 @@ function drawLegend() {
     const t = share(v);
     if (t - last < 0.17 || t > 0.97 || t < 0.02) continue;
     last = t;
-    const mark = document.createElement("span");
-    mark.textContent = number(v);
-    mark.style.left = `${100 * t}%`;
-    $("ticks").append(mark);
+    kept.push([t, number(v)]);
   }
+  return kept;
+}
+function drawLegend() {
+  const shown = S.layer, colours = Array.from({ length: 17 }, (_, i) => shown.colours[1 + Math.round((254 * i) / 16)]);
+  $("legend-title").textContent = shown.label;
+  $("ramp").style.background = `linear-gradient(to right, ${colours.join(",")})`;
+  $("ticks").replaceChildren(...shown.ticks.map(([t, words]) => {
+    const mark = document.createElement("span");
+    mark.textContent = words;
+    mark.style.left = `${100 * t}%`;
+    mark.style.transform = `translateX(${t > 0.94 ? -100 : t < 0.06 ? 0 : -50}%)`;
+    return mark;
+  }));
+  $("none").textContent = shown.none;
+  $("none-row").hidden = !shown.none;
+  $("none-row").querySelector("i").style.background = NONE();
 }
 
 /* ---- the layer of cells: one canvas, filled colour by colour ---- */
@@ -159,24 +177,25 @@ const CellLayer = L.Layer.extend({
     context.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
     context.clearRect(0, 0, this.width, this.height);
     const count = new Uint32Array(257), order = new Uint32Array(N);
-    for (let c = 0; c < N; c++) if (this.seen[c]) count[BUCKET[S.values[c * T + S.step]] + 1]++;
+    const colours = S.layer.colours, edge = NONE_EDGE();
+    for (let c = 0; c < N; c++) if (this.seen[c]) count[shadeOf(c) + 1]++;
     for (let b = 0; b < 256; b++) count[b + 1] += count[b];
     const next = count.slice();
-    for (let c = 0; c < N; c++) if (this.seen[c]) order[next[BUCKET[S.values[c * T + S.step]]]++] = c;
+    for (let c = 0; c < N; c++) if (this.seen[c]) order[next[shadeOf(c)]++] = c;
     context.lineWidth = 0.7;
     context.lineJoin = "round";
     for (let b = 0; b < 256; b++) {
       if (count[b] === count[b + 1]) continue;
       context.beginPath();
       for (let k = count[b]; k < count[b + 1]; k++) this.trace(context, order[k], this.radius(b));
-      context.fillStyle = RAMP[b];
+      context.fillStyle = colours[b];
       context.fill();
-      context.strokeStyle = !points ? RAMP[b] : b ? "rgba(255,255,255,0.85)" : ZERO_EDGE;
+      context.strokeStyle = !points ? colours[b] : b ? "rgba(255,255,255,0.85)" : edge;
       context.stroke();                      // of polygons: closes the seams between neighbours
     }
     if (S.cell >= 0) {
       context.beginPath();
-      this.trace(context, S.cell, this.radius(BUCKET[S.values[S.cell * T + S.step]]) + 1.5);
+      this.trace(context, S.cell, this.radius(shadeOf(S.cell)) + 1.5);
       context.strokeStyle = "#fff";
       context.lineWidth = 4.5;
       context.stroke();
@@ -270,7 +289,26 @@ function chart(svg, series) {
 }
 
 /* ---- state and its pictures ---- */
-const S = { step: D.first, cell: -1, playing: false, values: null, low: null, high: null };
+const S = { step: D.first, cell: -1, playing: false, values: null, low: null, high: null, layer: PLAYED };
+const shadeOf = (c) => (S.layer === PLAYED ? BUCKET[S.values[c * T + S.step]] : S.layer.shade[c]);
+function layerText(c) {                      // what the layer that is shown says of a cell
+  if (S.layer === PLAYED) return withUnits(valueAt(c, S.step));
+  const v = S.layer.values[c], none = S.layer.shade[c] === 0 ? S.layer.none : "";
+  if (S.layer.kind === "hour") return `${two(v)}:00 to ${two((v + 1) % 24)}:00${none && `, ${none}`}`;
+  if (none) return none;
+  if (S.layer.kind === "ratio") return `× ${number(v)} between low and high end`;
+  if (S.layer.kind === "difference") return `${v > 0 ? "+" : "−"}${withUnits(Math.abs(v))}`;
+  return withUnits(v);
+}
+function setLayer(name) {
+  const shown = LAYERS.find((one) => one.name === name) || PLAYED;
+  if (shown !== PLAYED) setPlaying(false);
+  S.layer = shown;
+  $("layer").value = shown.name;
+  drawLegend();
+  showStep();
+  remember();
+}
 let layer = null, map = null;
 
 function cellSeries(c) {
@@ -288,7 +326,7 @@ function showStep() {
   $("slider").value = S.step;
   $("slider").setAttribute("aria-valuetext", whenText(S.step));
   $("total-now").textContent = withUnits(D.total.mean[S.step]);
-  $("cell-now").textContent = S.cell < 0 ? "" : withUnits(valueAt(S.cell, S.step));
+  $("cell-now").textContent = S.cell < 0 ? "" : layerText(S.cell);
   for (const id of ["total-chart", "cell-chart"]) if ($(id).place) $(id).place(S.step);
   layer.draw();
 }
@@ -315,6 +353,7 @@ function remember() {                        // the address keeps the state, at 
   waiting = setTimeout(() => {
     const parts = [`step=${S.step}`];
     if (S.cell >= 0) parts.push(`cell=${encodeURIComponent(D.ids[S.cell])}`);
+    if (S.layer !== PLAYED) parts.push(`layer=${S.layer.name}`);
     if (S.playing) parts.push("play=1");
     waiting = 0;
     try { history.replaceState(null, "", "#" + parts.join("&")); } catch { /* some browsers refuse it for files */ }
@@ -325,6 +364,7 @@ function setCell(c) { S.cell = c; showCell(); showStep(); remember(); }
 function setPlaying(on) {
   if (on === S.playing) return;
   S.playing = on;
+  if (on && S.layer !== PLAYED) setLayer("time");
   $("play").setAttribute("aria-pressed", on);
   $("play").querySelector("span").textContent = on ? "Pause" : "Play";
   $("play").querySelector("path").setAttribute("d", on ? "M3.5 2.5h3.2v11H3.5zM9.3 2.5h3.2v11H9.3z" : "M4 2.5v11l9-5.5z");
@@ -341,15 +381,41 @@ function setPlaying(on) {
   remember();
 }
 function cellNamed(text) { return D.ids.findIndex((id) => String(id) === text); }
+function search(text) {                      // [cell or -1, answer]: by its id, a part of it, or "lat, lon"
+  const exact = cellNamed(text);
+  if (exact >= 0) return [exact, ""];
+  if (!text) return [-1, `Type the id of a ${WORD.toLowerCase()}, or latitude, longitude.`];
+  const point = /^(-?\d+(?:\.\d+)?)\s*[,; ]\s*(-?\d+(?:\.\d+)?)$/.exec(text);
+  if (point) {
+    const lat = Number(point[1]), lon = Number(point[2]), narrow = Math.cos((lat * Math.PI) / 180);
+    let best = 0, least = Infinity;
+    for (let c = 0; c < N; c++) {
+      const d = (D.lat[c] - lat) ** 2 + ((D.lon[c] - lon) * narrow) ** 2;
+      if (d < least) { least = d; best = c; }
+    }
+    const far = 111.2 * Math.sqrt(least), away = far < 1 ? `${Math.round(far * 1000)} m` : `${number(far)} km`;
+    if (Math.abs(lat) <= 90 && Math.abs(lon) <= 360 && far < 50) return [best, `The nearest: ${WORD.toLowerCase()} ${D.ids[best]}, ${away} away.`];
+    return [-1, `No ${WORD.toLowerCase()} within 50 km of ${text}.`];
+  }
+  const low = text.toLowerCase(), alike = [];
+  for (let c = 0; c < N && alike.length < 6; c++) if (String(D.ids[c]).toLowerCase().includes(low)) alike.push(c);
+  if (alike.length === 1) return [alike[0], `The only id with “${text}” in it: ${D.ids[alike[0]]}.`];
+  const names = alike.slice(0, 5).map((c) => D.ids[c]).join(", ");
+  const none = `There is no ${WORD.toLowerCase()} “${text}” among ${N.toLocaleString("en-GB")}.`;
+  return [-1, alike.length ? `${none} Ids that hold it: ${names}${alike.length > 5 ? ", …" : ""}` : `${none} Ids look like ${D.ids[0]}.`];
+}
 function readAddress() {
   const asked = new URLSearchParams(location.hash.slice(1));
   const cell = asked.has("cell") ? cellNamed(asked.get("cell")) : -1;
   const step = asked.has("step") ? Number(asked.get("step")) : S.step;
   if (cell !== S.cell) { S.cell = cell; showCell(); }
   if (Number.isInteger(step) && step >= 0 && step < T) S.step = step;
-  showStep();
+  const named = asked.get("layer") || "time";
+  if (named !== S.layer.name) setLayer(named); else showStep();
   setPlaying(asked.get("play") === "1");
 }
+
+function go(c) { setCell(c); map.panInside([D.lat[c], D.lon[c]], { padding: [60, 60] }); }
 
 function tip(event, c) {
   const box = $("tip");
@@ -357,8 +423,8 @@ function tip(event, c) {
   if (c < 0) return;
   const name = document.createElement("b"), value = document.createElement("span"), when = document.createElement("span");
   name.textContent = `${WORD} ${D.ids[c]}`;
-  value.textContent = withUnits(valueAt(c, S.step));
-  when.textContent = `${dayText(localTimes[S.step])}, ${clock(localTimes[S.step])}`;
+  value.textContent = layerText(c);
+  when.textContent = S.layer === PLAYED ? `${dayText(localTimes[S.step])}, ${clock(localTimes[S.step])}` : S.layer.title;
   box.replaceChildren(name, value, when);
   const size = map.getSize(), p = event.containerPoint;
   box.style.left = `${Math.max(4, Math.min(p.x + 14, size.x - box.offsetWidth - 4))}px`;
@@ -381,6 +447,14 @@ function credit() {                          // addresses become links that are 
 }
 
 async function start() {
+  PLAYED.ticks = playedTicks();
+  for (const one of LAYERS) {
+    paint(one);
+    const option = document.createElement("option");
+    option.value = one.name;
+    option.textContent = one.title;
+    $("layer").append(option);
+  }
   drawLegend();
   credit();
   $("subtitle").textContent = D.subtitle;
@@ -391,6 +465,10 @@ async function start() {
   $("slider").max = T - 1;
   if (typeof DecompressionStream === "undefined") throw new Error("this map needs a browser of 2023 or later");
   S.values = unshuffle(await unpack(D.blobs.values), 2);
+  for (const one of D.layers) {
+    one.shade = await unpack(one.shade);
+    one.values = new Float32Array((await unpack(one.values)).buffer);
+  }
   if (D.blobs.low) { S.low = await unpack(D.blobs.low); S.high = await unpack(D.blobs.high); }
   const points = unshuffle(await unpack(O.points), 4), n = points.length / 2;
   const x = new Float64Array(n), y = new Float64Array(n);
@@ -416,9 +494,21 @@ async function start() {
   shape.fitZoom = map.getZoom();
   L.control.scale({ imperial: false, maxWidth: 140 }).addTo(map);
   layer = new CellLayer(shape).addTo(map);
-  for (const [lat, lon, text] of D.markers || [])
-    L.circleMarker([lat, lon], { radius: 7, color: "#fff", weight: 2, fillColor: "#0b63ce", fillOpacity: 1 })
-      .bindTooltip(document.createTextNode(text)).addTo(map);
+  const sites = L.svg();                     // above the canvas of the cells
+  for (const [lat, lon, , kind, radius] of D.markers) {
+    const colour = kind === "new" ? "#0b63ce" : "#5b6472";
+    const ring = (color, weight) => L.circle([lat, lon], { radius, renderer: sites, color, weight, fill: false, interactive: false }).addTo(map);
+    if (radius > 0) { ring("#fff", 4); ring(colour, 2); }
+  }
+  for (const [lat, lon, text, kind] of D.markers)
+    L.circleMarker([lat, lon], { radius: kind === "new" ? 7 : 5, renderer: sites, color: "#fff", weight: 2,
+      fillColor: kind === "new" ? "#0b63ce" : "#5b6472", fillOpacity: 1 }).bindTooltip(document.createTextNode(text)).addTo(map);
+  for (const kind of ["new", "existing"]) {
+    const some = D.markers.filter((marker) => marker[3] === kind), row = $(`sites-${kind}`);
+    row.hidden = !some.length;
+    const radius = some.length && some[0][4] > 0 ? `, ${number(some[0][4])} m around each` : "";
+    row.querySelector("span").textContent = `${some.length} ${kind === "new" ? "new sites" : "sites that stand"}${radius}`;
+  }
   chart($("total-chart"), D.total);
   showCell();
   readAddress();
@@ -427,31 +517,39 @@ async function start() {
   map.on("click", (event) => setCell(layer.find(event.containerPoint)));
   map.on("mousemove", (event) => tip(event, layer.find(event.containerPoint)));
   map.on("mouseout movestart", () => tip(null, -1));
-  $("slider").addEventListener("input", (event) => { setPlaying(false); setStep(Number(event.target.value)); });
+  $("slider").addEventListener("input", (event) => { setPlaying(false); setLayer("time"); setStep(Number(event.target.value)); });
+  $("layer").addEventListener("change", (event) => setLayer(event.target.value));
+  NIGHT.addEventListener("change", () => { LAYERS.forEach(paint); drawLegend(); showStep(); });
   $("play").addEventListener("click", () => setPlaying(!S.playing));
   $("find").addEventListener("submit", (event) => {
     event.preventDefault();
-    const c = cellNamed($("find-id").value.trim());
-    $("find-id").setCustomValidity(c < 0 ? "There is none of this name." : "");
-    $("find-id").reportValidity();
-    if (c >= 0) { setCell(c); map.panInside([D.lat[c], D.lon[c]], { padding: [60, 60] }); }
+    const [c, answer] = search($("find-id").value.trim());
+    $("find-answer").textContent = answer;
+    if (c >= 0) go(c);
   });
-  $("find-id").addEventListener("input", () => $("find-id").setCustomValidity(""));
-  $("busiest").addEventListener("click", () => {
-    let best = 0;
-    for (let c = 1; c < N; c++) if (S.values[c * T + S.step] > S.values[best * T + S.step]) best = c;
-    setCell(best);
+  $("find-id").addEventListener("input", () => { $("find-answer").textContent = ""; });
+  let busy = null, nth = 0;
+  $("busiest").addEventListener("click", () => {   // pressed again at the same hour: the next in order
+    const key = `${S.layer.name} ${S.step}`;
+    if (busy === null || busy.key !== key) {
+      const of = S.layer === PLAYED || S.layer.kind === "hour" ? (c) => S.values[c * T + S.step] : (c) => S.layer.values[c];
+      busy = { key, order: Array.from({ length: N }, (_, c) => c).sort((a, b) => of(b) - of(a)) };
+      nth = 0;
+    }
+    go(busy.order[nth]);
+    $("find-answer").textContent = `Number ${nth + 1} of ${N.toLocaleString("en-GB")} in “${S.layer.title.toLowerCase()}”.`;
+    nth = (nth + 1) % N;
   });
   for (const id of ["total-chart", "cell-chart"]) {
-    const go = (event) => { if (event.buttons & 1) { setPlaying(false); setStep($(id).stepAt(event.clientX)); } };
-    $(id).addEventListener("pointerdown", go);
-    $(id).addEventListener("pointermove", go);
+    const drag = (event) => { if (event.buttons & 1) { setPlaying(false); setLayer("time"); setStep($(id).stepAt(event.clientX)); } };
+    $(id).addEventListener("pointerdown", drag);
+    $(id).addEventListener("pointermove", drag);
   }
   document.addEventListener("keydown", (event) => {
     if (event.target.closest("input, select, button, .leaflet-container") || event.ctrlKey || event.metaKey || event.altKey) return;
     const jump = { ArrowLeft: -1, ArrowRight: 1, PageUp: -24, PageDown: 24 }[event.key];
     if (event.key === " ") { event.preventDefault(); setPlaying(!S.playing); }
-    else if (jump) { event.preventDefault(); setStep(S.step + jump); }
+    else if (jump) { event.preventDefault(); setLayer("time"); setStep(S.step + jump); }
   });
   window.addEventListener("hashchange", readAddress);
   window.addEventListener("resize", () => { chart($("total-chart"), D.total); showCell(); showStep(); });

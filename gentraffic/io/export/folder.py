@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 
 MARK = "gentraffic-export.json"  # says what the folder is, and that gentraffic may replace it
 
+HIDDEN_MARK = f"_{MARK}"  # in a folder of which every file is read that has no such name, as Parquet's is
+
 
 @contextmanager
-def folder(path: str | Path, ds: xr.Dataset, made: str) -> Iterator[Path]:
+def folder(path: str | Path, ds: xr.Dataset, made: str, *, mark: str = MARK) -> Iterator[Path]:
     """Yield a temporary folder that becomes `path` when the block ends well; the mark is written beside the files.
 
     Raises BadInput where something stands there that is no such export, WrongUse for a path with a suffix.
@@ -31,11 +33,12 @@ def folder(path: str | Path, ds: xr.Dataset, made: str) -> Iterator[Path]:
         said = ("title", "source", "model", "member", "attribution", "license")
         about |= {name: str(ds.attrs[name]) for name in said if name in ds.attrs}
         about["units"] = {str(name): str(ds[name].attrs["units"]) for name in ds.data_vars}
-        (temporary / MARK).write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        (temporary / mark).write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def check_folder(path: str | Path) -> None:
     """Raise BadInput where a folder stands at `path` that is not empty and no export."""
     target = Path(path)
-    if target.is_dir() and any(target.iterdir()) and not (target / MARK).is_file():
+    marked = any((target / name).is_file() for name in (MARK, HIDDEN_MARK))
+    if target.is_dir() and any(target.iterdir()) and not marked:
         raise BadInput(f"{path} exists and is not an export of gentraffic; take another name")

@@ -8,58 +8,47 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gentraffic.dataset.geometry import cell_shapes, lattice
+from gentraffic.dataset.geometry import cell_shapes
 from gentraffic.dataset.schema import local_time, services
 from gentraffic.dataset.summary import summary
 from gentraffic.io.atomic import replacing
+from gentraffic.io.export.gpkg_views import add_views
+from gentraffic.io.geotiff import write_bands
 
 if TYPE_CHECKING:
     import xarray as xr
 
 ROWS_PER_BLOCK = 2**18
+_PLAIN = ("cell_id", "lon", "lat", "geometry")
 
 
 def write_geotiff(ds: xr.Dataset, path: str | Path, *, capacity: float | None = None) -> dict[str, Any]:
     """Write one service: of one member a band per step, of several the maps of `ensemble.summary`, a band each.
 
-    The bands are described by their UTC time or by the statistic's name, and carry its unit. Raises BadInput where the
-    cells do not lie on a grid.
+    The bands are described by their UTC time or by the statistic's name, and carry its unit; the tags say what the
+    capacity was, in the units of the service. Raises BadInput where the cells do not lie on a grid.
     """
     if "member" not in ds.dims and capacity is None:
         from gentraffic.io.geotiff import write_tif
 
         write_tif(ds, path)
         return {"bands": ds.sizes["time"]}
-    import rasterio
-
     (service,) = services(ds)
     found = summary(ds, service, capacity)
-    grid = lattice(ds)
-    height, width = int(grid.row.max()) + 1, int(grid.col.max()) + 1
-    profile = {
-        "driver": "GTiff", "dtype": "float32", "count": len(found.data_vars), "height": height, "width": width,
-        "crs": ds.attrs["crs_wkt"], "nodata": float("nan"), "compress": "deflate", "interleave": "band",
-        "transform": rasterio.Affine(grid.side, 0, grid.west, 0, -grid.side, grid.south + grid.side * height),
-    }  # fmt: skip
-    with rasterio.MemoryFile() as memory:  # GDAL reports a full disk in its log only
-        with memory.open(**profile) as tif:
-            for i, (name, variable) in enumerate(found.data_vars.items(), start=1):
-                band = np.full((height, width), np.nan, dtype=np.float32)
-                band[height - 1 - grid.row, grid.col] = variable.values
-                tif.write(band, i)
-                tif.set_band_description(i, str(name))
-                tif.set_band_unit(i, variable.attrs["units"])
-            tif.update_tags(service=service, **{str(key): str(value) for key, value in ds.attrs.items()})
-        with replacing(path, (".tif",)) as temporary:
-            temporary.write_bytes(memory.getbuffer())
+    bands = [(str(name), str(v.attrs["units"]), v.values) for name, v in found.data_vars.items()]
+    tags = {"service": service}
+    if capacity is not None:
+        tags |= {"capacity": repr(capacity), "capacity_units": str(ds[service].attrs["units"])}
+    write_bands(ds, path, bands, tags)
     return {"bands": [str(name) for name in found.data_vars]}
 
 
 def write_geopackage(ds: xr.Dataset, path: str | Path, *, capacity: float | None = None) -> dict[str, Any]:
-    """Write a GeoPackage: layer `cells` (outlines and, per service, the columns of `ensemble.summary`), table `series`.
+    """Write a GeoPackage: layer `cells` (outlines and, per service, the columns of `summary`), table `series`.
 
-    `series` has a row per cell and step (cell_id, time_utc, time_local, [member,] a column per service) without
-    geometry; join it to `cells` by cell_id. `about` holds the attributes, attribution and licence among them.
+    `series` has a row per cell and step (cell_id, time_utc, time_local, [member,] a column per service), the times as
+    DATETIME, time_local with its offset; the layer `traffic` is the same rows with the outlines of their cells, for a
+    time slider. `about` holds the attributes: attribution, licence, what the capacity was. `layer_styles` colours both.
     """
     import geopandas as gpd
     import pandas as pd
@@ -72,7 +61,8 @@ def write_geopackage(ds: xr.Dataset, path: str | Path, *, capacity: float | None
         prefix = "" if len(names) == 1 else f"{name}_"
         columns |= {f"{prefix}{key}": v.values for key, v in summary(ds, name, capacity).data_vars.items()}
     cells = gpd.GeoDataFrame(columns, geometry=cell_shapes(ds), crs="EPSG:4326")
-    said = ds.attrs | {f"units of {name}": ds[name].attrs["units"] for name in names}
+    threshold = {} if capacity is None else {"capacity": capacity, "capacity_units": ds[names[0]].attrs["units"]}
+    said = ds.attrs | threshold | {f"units of {name}": ds[name].attrs["units"] for name in names}
     about = pd.DataFrame({"name": list(said), "value": [str(value) for value in said.values()]})
     with replacing(path, (".gpkg",)) as temporary:
         hidden = temporary.with_name(temporary.name + ".gpkg")  # GDAL wants the suffix
@@ -82,10 +72,11 @@ def write_geopackage(ds: xr.Dataset, path: str | Path, *, capacity: float | None
                 cells, hidden, layer="cells", driver="GPKG", geometry_type=kind, promote_to_multi=kind != "Point"
             )
             rows = 0
-            for block in _blocks(ds):
+            for block in _blocks(ds, as_text=False):
                 pyogrio.write_dataframe(block, hidden, layer="series", driver="GPKG", append=rows > 0)
                 rows += len(block)
             pyogrio.write_dataframe(about, hidden, layer="about", driver="GPKG")
+            add_views(hidden, [name for name in cells.columns if name not in _PLAIN], cells, names)
             hidden.replace(temporary)
         except (DataSourceError, DataLayerError) as error:  # GDAL's words for a full disk among them
             raise OSError(f"{error} (is the disk full?)") from error
@@ -95,13 +86,17 @@ def write_geopackage(ds: xr.Dataset, path: str | Path, *, capacity: float | None
     return {"cells": len(cells), "rows": rows, "columns": [name for name in cells.columns if name != "geometry"]}
 
 
-def _blocks(ds: xr.Dataset) -> Any:
-    """Frames of some cells each: cell_id, times as text, and the values as float64, which hold float32 exactly."""
+def _blocks(ds: xr.Dataset, *, as_text: bool = True) -> Any:
+    """Frames of some cells each: cell_id, times, and the values as float64, which hold float32 exactly.
+
+    as_text: times as ISO 8601; False as moments, which a GeoPackage keeps as DATETIME."""
     import pandas as pd
 
     times = local_time(ds)
-    utc = np.array([f"{t:%Y-%m-%dT%H:%M:%SZ}" for t in times.tz_convert("UTC")], dtype=object)
-    local = np.array([t.isoformat() for t in times], dtype=object)
+    utc: Any = np.array([f"{t:%Y-%m-%dT%H:%M:%SZ}" for t in times.tz_convert("UTC")], dtype=object)
+    local: Any = np.array([t.isoformat() for t in times], dtype=object)
+    if not as_text:
+        utc, local = (pd.Series(t.as_unit("ms")) for t in (times.tz_convert("UTC"), times))
     ids = ds["cell_id"].values
     members = ds["member"].values.tolist() if "member" in ds.dims else [None]
     width = max(1, ROWS_PER_BLOCK // len(times))
@@ -111,7 +106,11 @@ def _blocks(ds: xr.Dataset) -> Any:
             count = part.stop - part.start
             frame: dict[str, Any] = {} if member is None else {"member": np.full(count * len(times), member)}
             frame |= {"cell_id": np.repeat(ids[part], len(times))}
-            frame |= {"time_utc": np.tile(utc, count), "time_local": np.tile(local, count)}
+            at = np.tile(np.arange(len(times)), count)
+            if as_text:
+                frame |= {"time_utc": utc[at], "time_local": local[at]}
+            else:
+                frame |= {"time_utc": utc.take(at).array, "time_local": local.take(at).array}
             for name in services(ds):
                 values = ds[name].values[part] if member is None else ds[name].values[m, part]
                 frame[name] = values.reshape(-1).astype(np.float64)

@@ -1,7 +1,9 @@
-"""Traffic as 3GPP TS 32.435 performance measurement XML (measCollec.xsd), volumes in whole Mbit.
+"""Traffic as 3GPP performance measurement XML, volumes in whole Mbit: TS 32.435 (measCollec) or TS 28.532 (measData).
 
 The counter is `DRB.PdcpSduVolumeDL` of TS 28.552 section 5.1.2.1 by default, an integer number of Mbit (10^6 bit) per
-granularity period. One file with a measInfo per period, or a folder with one file per period, named as TS 32.432
+granularity period; volumes of PDCP belong to NRCellCU, as it says, other counters go to NRCellDU.
+
+One file with a measInfo per period, or a folder with one file per period, named as TS 32.432
 section 7.1 says. Times carry the local offset, so that the hour that a change of clocks repeats is not ambiguous.
 """
 
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 from xml.sax.saxutils import quoteattr
@@ -18,7 +21,7 @@ from numpy.typing import NDArray
 
 from gentraffic import __version__
 from gentraffic.dataset.schema import local_time, services
-from gentraffic.errors import BadInput
+from gentraffic.errors import BadInput, WrongUse
 from gentraffic.io.atomic import replacing
 from gentraffic.io.export.counters import bits_per_value, step_seconds, whole_numbers
 
@@ -27,25 +30,53 @@ if TYPE_CHECKING:
     import xarray as xr
 
 NAMESPACE = "http://www.3gpp.org/ftp/specs/archive/32_series/32.435#measCollec"
-VERSION = "32.435 V10.0"
+COUNTER_OF_CU = "pdcp"  # what is counted where PDCP ends has it in its name
 COUNTER = "DRB.PdcpSduVolumeDL"
 MBIT = 1e6
+
+
+@dataclass(frozen=True)
+class _Form:
+    """What a specification calls things. version: of the file format. sender: attributes of fileSender. entity: who
+    has counted; meas: what begins and ends. Both have the same measInfo."""
+
+    namespace: str
+    version: str
+    root: str
+    sender: tuple[str, str]
+    entity: str
+    meas: str
+
+
+FORMS = {
+    "32.435": _Form(NAMESPACE, "32.435 V10.0", "measCollecFile", ("localDn", "elementType"), "managedElement",
+                    "measCollec"),
+    "28.532": _Form("http://www.3gpp.org/ftp/specs/archive/28_series/28.532#measData", "28.532 V16.6.0", "measDataFile",
+                    ("senderName", "senderType"), "measEntity", "measData"),
+}  # fmt: skip
 _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\ud800-\udfff]")
 
 
-def write_3gpp(ds: xr.Dataset, path: str | Path, *, unit: str | None = None, counter: str = COUNTER) -> dict[str, Any]:
+def write_3gpp(
+    ds: xr.Dataset, path: str | Path, *, unit: str | None = None, counter: str = COUNTER, form: str = "32.435"
+) -> dict[str, Any]:
     """Write checked traffic of one member: a file where `path` ends in .xml, else a folder with a file per period.
 
     unit: what a value of 1 stands for, where the file does not say. counter: the measurement's name; of several
-    services each has its own, counter.SERVICE. Returns the Mbit written per service, and what rounding left at the end.
+    services each has its own, counter.SERVICE. form: the specification, a key of FORMS.
+
+    Returns the Mbit written per service, and what rounding left at the end.
     Raises WrongUse where a service is no volume, BadInput for ids that XML cannot hold.
     """
+    if form not in FORMS:
+        raise WrongUse(f"--form {form}: give one of {', '.join(FORMS)}")
+    how = FORMS[form]
     names = services(ds)
     counters = [counter if len(names) == 1 else f"{counter}.{name}" for name in names]
     whole, left = {}, {}
     for name in names:
         whole[name], left[name] = whole_numbers(ds[name].values, bits_per_value(ds, name, unit) / MBIT)
-    cells = [_managed(cell) for cell in ds["cell_id"].values.tolist()]
+    cells = [_managed(cell, counter) for cell in ds["cell_id"].values.tolist()]
     begins = local_time(ds)
     step_s = step_seconds(ds)
     ends = begins + np.timedelta64(step_s, "s")
@@ -53,10 +84,10 @@ def write_3gpp(ds: xr.Dataset, path: str | Path, *, unit: str | None = None, cou
     periods = list(range(len(begins)))
     if Path(path).suffix.lower() == ".xml":
         with replacing(path, (".xml",)) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as out:
-            _file(out, ds, begins[0], ends[-1])
+            _file(out, ds, begins[0], how)
             for i in periods:
                 _measurements(out, counters, cells, values[:, :, i], step_s, ends[i])
-            _end(out, ends[-1])
+            _end(out, ends[-1], how)
         files = 1
     else:
         from gentraffic.io.export.folder import folder
@@ -65,9 +96,9 @@ def write_3gpp(ds: xr.Dataset, path: str | Path, *, unit: str | None = None, cou
             for i in periods:
                 name = file_name(begins[i], ends[i])
                 with (temporary / name).open("w", encoding="utf-8", newline="\n") as out:
-                    _file(out, ds, begins[i], ends[i])
+                    _file(out, ds, begins[i], how)
                     _measurements(out, counters, cells, values[:, :, i], step_s, ends[i])
-                    _end(out, ends[i])
+                    _end(out, ends[i], how)
         files = len(periods)
     return {
         "files": files,
@@ -83,25 +114,30 @@ def file_name(begin: pd.Timestamp, end: pd.Timestamp) -> str:
     return f"A{begin:%Y%m%d.%H%M}{begin:%z}-{day}{end:%H%M}{end:%z}_gentraffic.xml"
 
 
-def _managed(cell: Any) -> str:
+def _managed(cell: Any, counter: str) -> str:
     """The name of a cell's object below the managed element; what a distinguished name reserves is escaped."""
     text = str(cell)
     if _NOT_XML.search(text):
         raise BadInput(f"cell id {text!r} holds a character that XML cannot hold; give the cells other ids")
-    return "GNBDUFunction=1,NRCellDU=" + re.sub(r'([,=+<>#;\\"])', r"\\\1", text)
+    of_cu = COUNTER_OF_CU in counter.lower()
+    parent = "GNBCUCPFunction=1,NRCellCU=" if of_cu else "GNBDUFunction=1,NRCellDU="
+    return parent + re.sub(r'([,=+<>#;\\"])', r"\\\1", text)
 
 
-def _file(out: TextIO, ds: xr.Dataset, begin: pd.Timestamp, end: pd.Timestamp) -> None:
+def _file(out: TextIO, ds: xr.Dataset, begin: pd.Timestamp, how: _Form) -> None:
     place = _NOT_XML.sub(" ", str(ds.attrs.get("place", "")))
     credit = _comment(f"{ds.attrs.get('attribution', '')} {ds.attrs.get('license', '')}")
+    name, kind = how.sender
     sender = "SubNetwork=gentraffic,ManagedElement=1"
     out.write('<?xml version="1.0" encoding="UTF-8"?>\n')
     out.write(f"<!-- {_comment(str(ds.attrs.get('source', 'traffic')))}; Mbit per period; {credit} -->\n")
-    out.write(f"<measCollecFile xmlns={quoteattr(NAMESPACE)}>\n")
-    out.write(f'<fileHeader fileFormatVersion="{VERSION}" vendorName="gentraffic" dnPrefix="">\n')
-    out.write(f'<fileSender localDn="{sender}" elementType="gentraffic {__version__}"/>\n')
-    out.write(f'<measCollec beginTime="{begin.isoformat()}"/>\n</fileHeader>\n<measData>\n')
-    out.write(f'<managedElement localDn="{sender}" userLabel={quoteattr(place)} swVersion="{__version__}"/>\n')
+    if "member_note" in ds.attrs:
+        out.write(f"<!-- {_comment(str(ds.attrs['member_note']))} -->\n")
+    out.write(f"<{how.root} xmlns={quoteattr(how.namespace)}>\n")
+    out.write(f'<fileHeader fileFormatVersion="{how.version}" vendorName="gentraffic" dnPrefix="">\n')
+    out.write(f'<fileSender {name}="{sender}" {kind}="gentraffic {__version__}"/>\n')
+    out.write(f'<{how.meas} beginTime="{begin.isoformat()}"/>\n</fileHeader>\n<measData>\n')
+    out.write(f'<{how.entity} localDn="{sender}" userLabel={quoteattr(place)} swVersion="{__version__}"/>\n')
 
 
 def _measurements(
@@ -121,9 +157,9 @@ def _values(cells: list[str], values: NDArray[np.int64]) -> Iterator[str]:
         yield f"<measValue measObjLdn={quoteattr(cell)}>{results}</measValue>\n"
 
 
-def _end(out: TextIO, end: pd.Timestamp) -> None:
-    out.write(f'</measData>\n<fileFooter>\n<measCollec endTime="{end.isoformat()}"/>\n</fileFooter>\n')
-    out.write("</measCollecFile>\n")
+def _end(out: TextIO, end: pd.Timestamp, how: _Form) -> None:
+    out.write(f'</measData>\n<fileFooter>\n<{how.meas} endTime="{end.isoformat()}"/>\n</fileFooter>\n')
+    out.write(f"</{how.root}>\n")
 
 
 def _comment(text: str) -> str:

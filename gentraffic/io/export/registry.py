@@ -15,8 +15,10 @@ from gentraffic.io.export.counters import capacity_in
 from gentraffic.io.export.data_packages import write_croissant, write_frictionless
 from gentraffic.io.export.folder import check_folder
 from gentraffic.io.export.gis import write_geopackage, write_geotiff, write_kepler
+from gentraffic.io.export.gridded import write_gridded, write_planning
 from gentraffic.io.export.pm_3gpp import write_3gpp
 from gentraffic.io.export.simulators import write_matlab, write_simu5g, write_sionna
+from gentraffic.io.export.tables import write_influx, write_maveric, write_office, write_parquet_by_day
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Format:
     """A format. suffixes: what the output's name may end in; "" is a folder. members, services: whether it holds
-    several. takes: which of the options unit, counter, capacity its writer has."""
+    several. takes: which of OPTIONS its writer has."""
 
     about: str
     suffixes: tuple[str, ...]
@@ -36,20 +38,31 @@ class Format:
 
 
 FORMATS = {
-    "3gpp": Format("3GPP TS 32.435 measurement XML, whole Mbit", (".xml", ""), write_3gpp,
-                   members=False, takes=("unit", "counter")),
+    "3gpp": Format("3GPP TS 32.435 or TS 28.532 measurement XML, whole Mbit", (".xml", ""), write_3gpp,
+                   members=False, takes=("unit", "counter", "form")),
     "simu5g": Format("Simu5G / OMNeT++ configuration", (".ini",), write_simu5g,
-                     members=False, services=False, takes=("unit",)),
+                     members=False, services=False, takes=("unit", "release")),
     "sionna": Format("tensor (batch, cell, service, time) and positions", (".npz",), write_sionna),
-    "matlab": Format("folder with a CSV per cell", ("",), write_matlab),
-    "geotiff": Format("GeoTIFF for QGIS: a band per step, or the maps of an ensemble", (".tif",), write_geotiff,
+    "matlab": Format("folder with a CSV per cell, or one .mat", ("", ".mat"), write_matlab),
+    "gridded": Format("NetCDF (time, y, x) for cdo, GDAL and QGIS", (".nc",), write_gridded, members=False),
+    "geotiff": Format("GeoTIFF (COG) for QGIS: a band per step, or the maps of an ensemble", (".tif",), write_geotiff,
                       services=False, takes=("capacity",)),
-    "geopackage": Format("GeoPackage for QGIS: cells with statistics, series", (".gpkg",), write_geopackage,
+    "geopackage": Format("GeoPackage for QGIS: cells with statistics, series with time", (".gpkg",), write_geopackage,
                          takes=("capacity",)),
+    "planning": Format("rasters of planning tools, .bil and .grd, a folder", ("",), write_planning,
+                       members=False, services=False, takes=("statistic",)),
     "kepler": Format("CSV for Kepler.gl", (".csv",), write_kepler),
+    "office": Format("CSV or workbook for spreadsheet programs", (".csv", ".xlsx"), write_office, takes=("decimal",)),
+    "influx": Format("InfluxDB line protocol", (".lp", ".txt"), write_influx),
+    "parquet": Format("Parquet partitioned by local day, a folder", ("",), write_parquet_by_day),
+    "maveric": Format("Maveric (RADP) tables, a folder", ("",), write_maveric, members=False, services=False),
     "frictionless": Format("Frictionless data package, a folder", ("",), write_frictionless),
     "croissant": Format("Croissant card (JSON-LD) and its tables, a folder", ("",), write_croissant),
 }  # fmt: skip
+OPTIONS = ("unit", "counter", "capacity", "form", "release", "decimal", "statistic")  # that some format takes
+QUANTILE_NOTE = (
+    "each value is the {which} of the members by itself: they do not add up; the sum over cells or hours is no {which}"
+)
 
 
 def check_export(form: str, path: str | Path) -> None:
@@ -76,17 +89,27 @@ def export(
     unit: str | None = None,
     counter: str | None = None,
     capacity: str | None = None,
+    form_of: str | None = None,
+    release: str | None = None,
+    decimal: str | None = None,
+    statistic: str | None = None,
 ) -> dict[str, Any]:
     """Write a traffic Dataset in one of FORMATS; return what was written (counts, sums).
 
     service: only this one, needed where a format holds one and the file several. member: "0", "mean", "p95", needed
-    where a format holds one series per cell and the file an ensemble. unit, counter, capacity: for the formats that
-    take them. Raises WrongUse for what does not go together, BadInput where the file cannot be written.
+    where a format holds one series per cell and the file an ensemble; of a quantile the result has a `note`, as sums
+    of quantiles mean nothing. unit, counter, capacity, form_of (3gpp: the specification), release (simu5g), decimal
+    (office), statistic (planning): for the formats that take them.
+
+    Raises WrongUse for what does not go together, BadInput where the file cannot be written.
     """
     check_export(form, path)
     chosen = FORMATS[form]
     check_traffic(ds)
-    told = {"unit": unit, "counter": counter, "capacity": capacity}
+    told = {
+        "unit": unit, "counter": counter, "capacity": capacity, "form": form_of, "release": release,
+        "decimal": decimal, "statistic": statistic,
+    }  # fmt: skip
     for name, value in told.items():
         if value is not None and name not in chosen.takes:
             able = ", ".join(key for key, f in FORMATS.items() if name in f.takes)
@@ -97,6 +120,10 @@ def export(
         ds = ds[[one_service(ds, service)]]
     if member is not None or not chosen.members:
         ds = one_member(ds, member)
+    note = {}
+    if member is not None and member.startswith("p"):
+        note = {"note": QUANTILE_NOTE.format(which=member)}
+        ds = ds.assign_attrs(member_note=note["note"])
     if unit is not None and len(ds.data_vars) > 1:
         raise WrongUse(
             f"--unit is of one service, and there are {', '.join(map(str, ds.data_vars))}: name it with --service"
@@ -107,4 +134,4 @@ def export(
         if len(names) > 1:
             raise WrongUse("--capacity is of one service: name it with --service")
         options["capacity"] = capacity_in(capacity, ds, names[0])
-    return chosen.write(ds, path, **options)
+    return chosen.write(ds, path, **options) | note

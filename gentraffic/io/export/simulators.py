@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -25,7 +26,7 @@ MARGIN_M = 500
 BIT_SCALES = {"bit": 1.0, "kbit": 1e3}
 
 _INI_HEAD = """\
-# Traffic of {place}, written by gentraffic.
+# Traffic of {place}, written by gentraffic for Simu5G {version}.
 # {credit}
 #
 # One UE per cell, at its centre, receives the cell's whole downlink as constant bit rate from the server. Run k of this
@@ -43,7 +44,7 @@ output-vector-file = ${{resultdir}}/${{configname}}/step-${{step}}.vec
 
 [Config Traffic]
 description = "{cells} cells, {steps} steps of {step_s} s from {first}"
-network = simu5g.simulations.NR.networks.SingleCell_Standalone
+network = {network}
 **.mobility.initFromDisplayString = false
 **.mobility.constraintAreaMinX = 0m
 **.mobility.constraintAreaMinY = 0m
@@ -54,10 +55,7 @@ network = simu5g.simulations.NR.networks.SingleCell_Standalone
 *.gnb.mobility.initialX = {centre_x}m
 *.gnb.mobility.initialY = {centre_y}m
 *.numUe = {cells}
-*.ue[*].macCellId = 0
-*.ue[*].masterId = 0
-*.ue[*].nrMacCellId = 1
-*.ue[*].nrMasterId = 1
+{serving}
 *.ue[*].numApps = 1
 *.ue[*].app[0].typename = "CbrReceiver"
 *.ue[*].app[0].localPort = 3000
@@ -71,13 +69,42 @@ network = simu5g.simulations.NR.networks.SingleCell_Standalone
 """
 
 
-def write_simu5g(ds: xr.Dataset, path: str | Path, *, unit: str | None = None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Simu5G:
+    """How a version of Simu5G calls things. serving: the lines that tie all users to the one cell."""
+
+    network: str
+    interval: str
+    serving: tuple[str, ...]
+    about: str
+
+
+VERSIONS = {
+    "1.4": _Simu5G(
+        "simu5g.simulations.nr.networks.SingleCell_Standalone", "samplingTime",
+        ("*.ue[*].servingNodeId = 0", "*.ue[*].nrServingNodeId = 1"), "1.4.3 and later",
+    ),
+    "1.3": _Simu5G(
+        "simu5g.simulations.NR.networks.SingleCell_Standalone", "sampling_time",
+        ("*.ue[*].macCellId = 0", "*.ue[*].masterId = 0", "*.ue[*].nrMacCellId = 1", "*.ue[*].nrMasterId = 1"),
+        "1.2 to 1.3 (--release 1.3)",
+    ),
+}  # fmt: skip
+
+
+def write_simu5g(
+    ds: xr.Dataset, path: str | Path, *, unit: str | None = None, release: str = "1.4"
+) -> dict[str, Any]:
     """Write one service and member as an OMNeT++ configuration for Simu5G: parallel iteration over the steps.
 
+    release: "1.4" for Simu5G 1.4.3 and later, or "1.3"; parameters and the network were renamed between the two.
     Volumes are whole kbit per step (`whole_numbers`). y runs southwards, as on OMNeT++'s canvas. A cell that is silent
     in a step sends nothing then. Returns the kbit written and what rounding left. Raises WrongUse where the service is
     no volume, or for more cells than the server has ports.
     """
+    if release not in VERSIONS:
+        raise WrongUse(f"--release {release}: give one of {', '.join(VERSIONS)}")
+    simu5g = VERSIONS[release]
     (service,) = services(ds)
     cells, steps = ds.sizes["cell"], ds.sizes["time"]
     if cells > MAX_UES:
@@ -94,19 +121,21 @@ def write_simu5g(ds: xr.Dataset, path: str | Path, *, unit: str | None = None) -
         "unit": "kbit", "steps": steps, "last": steps - 1, "first": times[0].isoformat(), "packet": PACKET_B,
         "credit": " ".join(f"{ds.attrs.get('attribution', '')} {ds.attrs.get('license', '')}".split()),
         "width": f"{east.max() + MARGIN_M:.1f}", "height": f"{south.max() + MARGIN_M:.1f}",
+        "network": simu5g.network, "serving": "\n".join(simu5g.serving), "version": simu5g.about,
         "centre_x": f"{np.median(east):.1f}", "centre_y": f"{np.median(south):.1f}",
     }  # fmt: skip
     with replacing(path, (".ini",)) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as out:
         out.write(_INI_HEAD.format(**values))
         out.writelines(f"# step {i}: {when.isoformat()}\n" for i, when in enumerate(times))
         out.write(_INI_BODY.format(**values))
-        _senders(out, ds["cell_id"].values.tolist(), east, south, whole, step_s)
-    return {"kbit": {service: total}, "kbit_left": {service: round(left, 9)}, "runs": steps}
+        _senders(out, ds["cell_id"].values.tolist(), east, south, whole, step_s, simu5g.interval)
+    return {"simu5g": simu5g.about, "kbit": {service: total}, "kbit_left": {service: round(left, 9)}, "runs": steps}
 
 
 def _senders(
-    out: TextIO, ids: list[Any], east: NDArray[Any], south: NDArray[Any], whole: NDArray[np.int64], step_s: int
-) -> None:
+    out: TextIO, ids: list[Any], east: NDArray[Any], south: NDArray[Any], whole: NDArray[np.int64], step_s: int,
+    interval: str,
+) -> None:  # fmt: skip
     packet_kbit = PACKET_B * 8 // 1000
     for i, cell in enumerate(ids):
         volumes = ", ".join(map(str, whole[i].tolist()))
@@ -114,7 +143,7 @@ def _senders(
         out.write(f"*.ue[{i}].mobility.initialX = {east[i]:.1f}m\n*.ue[{i}].mobility.initialY = {south[i]:.1f}m\n")
         # Seconds between packets; of a silent step so long that none falls into the simulation.
         every = f"{packet_kbit * step_s}s / max(1e-6, ${{volume{i}%s}})"
-        out.write(f"*.server.app[{i}].sampling_time = {every % f' = {volumes} ! step'}\n")
+        out.write(f"*.server.app[{i}].{interval} = {every % f' = {volumes} ! step'}\n")
         out.write(f"*.server.app[{i}].startTime = uniform(0s, {every % ''})\n")
 
 
@@ -163,13 +192,17 @@ def write_sionna(ds: xr.Dataset, path: str | Path) -> dict[str, Any]:
 
 
 def write_matlab(ds: xr.Dataset, path: str | Path) -> dict[str, Any]:
-    """Write a folder: cells.csv (file, cell_id, lon, lat, x_m, y_m), and a CSV per cell that `readtimetable` takes.
+    """Write a .mat file (see `_write_mat`), or a folder for `readtimetable`.
+
+    The folder: cells.csv (file, cell_id, lon, lat, x_m, y_m), and a CSV per cell that `readtimetable` takes.
 
     Columns of a cell's file: time_utc, time_local (yyyy-MM-dd HH:mm:ss), utc_offset_min, then SERVICE, or of several
     members SERVICE_m0, SERVICE_m1, ... Names are valid MATLAB identifiers; numbers read back as the same float32.
     """
     import csv
 
+    if Path(path).suffix.lower() == ".mat":
+        return _write_mat(ds, path)
     times = local_time(ds)
     stamps = [
         f"{u:%Y-%m-%d %H:%M:%S},{t:%Y-%m-%d %H:%M:%S},{offset // 60}"
@@ -199,6 +232,41 @@ def write_matlab(ds: xr.Dataset, path: str | Path) -> dict[str, Any]:
             rows = np.stack([values[i] for values in series], axis=1)  # (steps, columns)
             _cell_csv(temporary / f"cell_{i + 1:0{width}d}.csv", head, stamps, rows)
     return {"files": len(ids) + 1, "columns": columns}
+
+
+_MAT_NAMES = ("lon", "lat", "x_m", "y_m", "time_utc", "utc_offset_s", "member", "cell_id", "units", "about")
+
+
+def _write_mat(ds: xr.Dataset, path: str | Path) -> dict[str, Any]:
+    """A MATLAB 5 file, which `load` reads, Octave as well.
+
+    SERVICE        (cells, steps[, members]) single, in units.SERVICE; of the names of services
+    time_utc       (steps, 1) double, seconds since 1970: datetime(time_utc, 'ConvertFrom', 'posixtime')
+    utc_offset_s   (steps, 1) double; cell_id (cells, 1) cell of text; lon, lat, x_m, y_m (cells, 1) double
+    units, about   structs of text
+    """
+    from scipy.io import savemat
+
+    names = services(ds)
+    taken = [name for name in names if len(name) > 31 or name in _MAT_NAMES]
+    if taken:
+        raise WrongUse(f"a variable of MATLAB cannot be called {taken[0]!r} here: name another service with --service")
+    column = {"lon": "lon", "lat": "lat", "x": "x_m", "y": "y_m"}
+    arrays: dict[str, Any] = {
+        name: np.ascontiguousarray(v.transpose(1, 2, 0) if v.ndim == 3 else v)
+        for name, v in ((name, ds[name].values) for name in names)
+    }
+    arrays |= {theirs: ds[ours].values.astype(np.float64)[:, None] for ours, theirs in column.items()}
+    arrays["time_utc"] = ds["time"].values.astype("datetime64[s]").astype(np.float64)[:, None]
+    arrays["utc_offset_s"] = utc_offset_s(ds).astype(np.float64)[:, None]
+    if "member" in ds.coords:
+        arrays["member"] = ds["member"].values.astype(np.float64)[:, None]
+    arrays["cell_id"] = np.array([str(cell) for cell in ds["cell_id"].values], dtype=object)[:, None]
+    arrays["units"] = {name: str(ds[name].attrs["units"]) for name in names}
+    arrays["about"] = {str(k)[:31]: str(v) for k, v in ds.attrs.items() if k != "crs_wkt"}
+    with replacing(path, (".mat",)) as temporary, temporary.open("wb") as out:
+        savemat(out, arrays, do_compression=True, oned_as="column")
+    return {"variables": sorted(arrays), "shape": list(arrays[names[0]].shape)}
 
 
 def _cell_csv(path: Path, head: str, stamps: list[str], rows: NDArray[np.float32]) -> None:

@@ -52,6 +52,7 @@ def read_milan_5x5(path: str | Path, grid_path: str | Path | None = None) -> xr.
         attrs={
             "title": "Milan, 5x5 cells, Internet activity",
             "network": "milan-5x5",
+            "place": "Milan, Italy",
             "attribution": TELECOM_ATTRIBUTION + "; extract: suemon-suemon/DGRN-wireless-traffic-forecast (MIT)",
             "license": "ODbL-1.0",
         },
@@ -83,6 +84,7 @@ def read_beijing(path: str | Path) -> xr.Dataset:
         attrs={
             "title": "Beijing base stations, one week",
             "network": "beijing",
+            "place": "Beijing, China",
             "positions": "synthetic: the source states none",
             "calendar": "arbitrary week; weekday and hour follow the source",
             "attribution": "STK-Diff, FIB Lab, Tsinghua University: github.com/tsinghua-fib-lab/STK-Diff",

@@ -37,6 +37,7 @@ MAX_BYTES = 4 * 2**30  # unpacked; the known files hold under 100 MB
 WINDOW = 64  # steps of an upstream JSON window
 
 CENTRES = {"uomo-sd": (117.0, 36.65), "uomo-nc": (115.89, 28.68), "uomo-nj": (118.80, 32.06)}  # lon, lat of the anchor
+PLACES = {"uomo-sd": "Shandong, China", "uomo-nc": "Nanchang, China", "uomo-nj": "Nanjing, China"}
 BY_CADENCE = {24: "uomo-sd", 48: "uomo-nc", 96: "uomo-nj"}
 # The local date that stands for day index 0, in a month without holidays. The weekday was read off the data (two days
 # with a late rise, a flat midday and a weak rush hour are Saturday and Sunday): sd days 1, 2 (clear); nc days 4, 5
@@ -90,6 +91,7 @@ def read_uomo(path: str | Path) -> tuple[xr.Dataset, xr.Dataset]:
     attrs = {
         "title": f"UoMo mobile traffic, {network}",
         "network": network,
+        "place": PLACES[network],
         "positions": "synthetic: the source states none",
         "calendar": "arbitrary week; weekday and hour follow the source",
         "comment": NOTES[network],
@@ -119,9 +121,7 @@ def read_uomo(path: str | Path) -> tuple[xr.Dataset, xr.Dataset]:
     except ValueError as error:
         raise BadInput(f"{path}: {error}") from error
     turned = "transposed: the source's POI patches are turned against its traffic"
-    context = measured_context(
-        places, counts.astype(np.int32), timezone=TIMEZONE, attrs=attrs | {"place": network, "poi_axes": turned}
-    )
+    context = measured_context(places, counts.astype(np.int32), timezone=TIMEZONE, attrs=attrs | {"poi_axes": turned})
     return traffic, context
 
 

@@ -8,7 +8,7 @@ half written goes when the next run begins.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,6 +45,13 @@ class Attempts:
     def _keep(self) -> None:
         with replacing(self.path, (".json",)) as temporary:
             temporary.write_text(json.dumps(self.counts), encoding="utf-8")
+
+
+def attempts_text(counts: Mapping[str, int]) -> str:
+    """How many private fits were begun under this name, and how many of them never ended."""
+    aborted = counts["begun"] - counts["ended"]
+    said = f"{counts['begun']} begun, {aborted} of them aborted"
+    return said if not aborted else f"{said}; what anyone saw of those spends an epsilon of its own for each"
 
 
 def counts_beside(checkpoint: Path) -> Path:

@@ -104,7 +104,7 @@ def check_start(name: str, provenance: Mapping[str, Any], files: Sequence[tuple[
             f"--start {name} was fitted with differential privacy (epsilon {float(spent.get('epsilon', 0)):.3g}): its "
             "traffic was private, and its budget would add to this one; start from a public model, or from none"
         )
-    known = [part.get("cells") or {} for part in provenance.get("data", [])]
+    known = [part.get("marks") or {} for part in provenance.get("data", [])]
     for file, ds, _ in files:
         mine = marks_of(ds)
         for part in known:

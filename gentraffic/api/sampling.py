@@ -1,7 +1,4 @@
-"""What `import gentraffic` offers: sample, load_model, read_traffic. Traffic comes as an xarray Dataset.
-
-The same functions stand behind the command line; errors are those of `gentraffic.errors`, one line each.
-"""
+"""`gentraffic.sample` and `gentraffic.load_model`."""
 
 from __future__ import annotations
 
@@ -9,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gentraffic.api.language import speaks_python
 from gentraffic.errors import WrongUse
 
 if TYPE_CHECKING:
@@ -17,6 +15,7 @@ if TYPE_CHECKING:
     from gentraffic.generators.base import Generator
 
 
+@speaks_python
 def sample(
     place: str | Path | xr.Dataset | None = None,
     *,
@@ -105,6 +104,7 @@ def sample(
     return run(request, generator, context, observed=observed, command="gentraffic.sample", tell=progress).traffic
 
 
+@speaks_python
 def load_model(name: str | Path = "stouter-fast") -> Generator:
     """A bundled model by its name, a model folder, every file checked against its hash, or a registered family.
 
@@ -113,10 +113,3 @@ def load_model(name: str | Path = "stouter-fast") -> Generator:
     from gentraffic.generators.loading import load_model as load
 
     return load(name)
-
-
-def read_traffic(path: str | Path) -> xr.Dataset:
-    """The traffic in a file (.nc, .zarr, .parquet, .csv), checked. Raises WrongUse for the suffix, BadInput else."""
-    from gentraffic.io.files import read_traffic as read
-
-    return read(path)

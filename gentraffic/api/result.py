@@ -1,0 +1,33 @@
+"""What functions return that is neither a Dataset nor a GeoDataFrame: numbers that a notebook shows as a table."""
+
+from __future__ import annotations
+
+from html import escape
+
+
+def html_table(rows: list[tuple[str, ...]], caption: str = "") -> str:
+    """Rows as an HTML table, the first of them as its head; all text is escaped."""
+    head, *body = rows
+    lines = [f"<table><caption>{escape(caption)}</caption>" if caption else "<table>"]
+    lines.append("<thead><tr>" + "".join(f"<th>{escape(cell)}</th>" for cell in head) + "</tr></thead><tbody>")
+    lines += ["<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in body]
+    return "\n".join([*lines, "</tbody></table>"])
+
+
+class Shown:
+    """Base of results: shown as a table in a notebook, and as text elsewhere. Subclasses give `rows` and `title`."""
+
+    title: str = ""
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Text, row by row; the first row holds the names of the columns."""
+        raise NotImplementedError
+
+    def _repr_html_(self) -> str:
+        return html_table(self.rows(), self.title)
+
+    def __str__(self) -> str:
+        rows = self.rows()
+        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        return "\n".join([self.title, *lines] if self.title else lines)

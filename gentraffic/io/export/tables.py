@@ -1,0 +1,306 @@
+"""Traffic as tables of other programs: spreadsheets of offices, InfluxDB, Parquet by day, Maveric (RADP)."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.sax.saxutils import escape, quoteattr
+
+import numpy as np
+
+from gentraffic.dataset.schema import local_time, services, utc_offset_s
+from gentraffic.errors import WrongUse
+from gentraffic.io.atomic import replacing
+from gentraffic.io.export.folder import HIDDEN_MARK, folder
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+MAX_ROWS = 1_048_576  # of a sheet of a spreadsheet program
+EPOCH = datetime(1899, 12, 30)  # day 0 of a spreadsheet program
+_NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\ud800-\udfff]")
+Row = list[Any]
+
+
+def _number(value: np.floating[Any] | float) -> str:
+    """A number that reads back as the same float32, without an exponent where it is short so."""
+    return (
+        np.format_float_positional(value, unique=True, trim="-")
+        if 1e-6 < value < 1e15 or value == 0
+        else repr(float(value))
+    )
+
+
+def _rows(ds: xr.Dataset) -> tuple[list[str], Iterator[Row]]:
+    """The heads and the rows of the long table: [member,] cell, lon, lat, the two times, the offset, the services."""
+    names = services(ds)
+    times = local_time(ds)
+    offsets = (utc_offset_s(ds) // 60).tolist()
+    utc, local = times.tz_convert("UTC").tz_localize(None).to_pydatetime(), times.tz_localize(None).to_pydatetime()
+    members = ds["member"].values.tolist() if "member" in ds.dims else [None]
+    head = [*(["member"] if "member" in ds.dims else []), "cell", "lon", "lat"]
+    head += ["time_utc", "time_local", "utc_offset_min", *names]
+
+    def rows() -> Iterator[Row]:
+        cells = [ds[name].values.tolist() for name in ("cell_id", "lon", "lat")]
+        for m, member in enumerate(members):
+            for c, (cell, lon, lat) in enumerate(zip(*cells, strict=True)):
+                series = [(v.values if member is None else v.values[m])[c] for v in (ds[name] for name in names)]
+                for t in range(len(times)):
+                    values = [column[t] for column in series]
+                    where = [cell, lon, lat] if member is None else [member, cell, lon, lat]
+                    yield [*where, utc[t], local[t], offsets[t], *values]
+
+    return head, rows()
+
+
+def write_office(ds: xr.Dataset, path: str | Path, *, decimal: str = "point") -> dict[str, Any]:
+    """Write a table that a spreadsheet program opens with a double click: .csv with a byte-order mark, or .xlsx.
+
+    decimal: "point" (columns apart by commas) or "comma" (by semicolons), as the program's language has it; .xlsx needs
+    neither. A row per ([member,] cell, step); local times stand beside UTC and their offset, so that the hour that a
+    change of the clocks repeats is told apart. Raises WrongUse for more rows than a sheet holds, or another decimal.
+    """
+    path = Path(path)
+    count = ds.sizes["cell"] * ds.sizes["time"] * ds.sizes.get("member", 1)
+    if decimal not in ("point", "comma"):
+        raise WrongUse(f"--decimal {decimal}: give point or comma")
+    if count + 1 > MAX_ROWS:
+        raise WrongUse(
+            f"{count:,} rows: a sheet of a spreadsheet program holds {MAX_ROWS - 1:,}; draw fewer cells, days or "
+            "members, or export parquet"
+        )
+    head, rows = _rows(ds)
+    if path.suffix.lower() == ".xlsx":
+        with replacing(path, (".xlsx",)) as temporary:
+            _write_xlsx(temporary, {"traffic": (head, rows), "about": (["name", "value"], _about(ds))})
+        return {"rows": count, "sheets": ["traffic", "about"]}
+    with replacing(path, (".csv",)) as temporary, temporary.open("w", encoding="utf-8-sig", newline="") as out:
+        table = csv.writer(out, delimiter=";" if decimal == "comma" else ",", lineterminator="\r\n")
+        table.writerow(head)
+        for row in rows:
+            table.writerow([_office_text(value, decimal) for value in row])
+    return {"rows": count, "decimal": decimal}
+
+
+def _office_text(value: Any, decimal: str) -> str:
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}"
+    if isinstance(value, float | np.floating):
+        text = _number(value) if isinstance(value, np.float32) else repr(float(value))
+        return text.replace(".", ",") if decimal == "comma" else text
+    return str(value)
+
+
+def _about(ds: xr.Dataset) -> Iterator[Row]:
+    for name in services(ds):
+        yield [f"units of {name}", str(ds[name].attrs["units"])]
+    for key, value in ds.attrs.items():
+        if key != "crs_wkt":
+            yield [str(key), str(value)]
+
+
+def _write_xlsx(path: Path, sheets: dict[str, tuple[list[str], Iterator[Row]]]) -> None:
+    """A workbook of Office Open XML: text as text, so that 007 stays an id; moments as dates."""
+    main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    rels = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    package = "http://schemas.openxmlformats.org/package/2006"
+    kinds = "application/vnd.openxmlformats-officedocument.spreadsheetml"
+    top = '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
+    numbers = range(1, len(sheets) + 1)
+    parts = {
+        "[Content_Types].xml": f'<Types xmlns="{package}/content-types">'
+        '<Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
+        '<Default Extension="xml" ContentType="application/xml"/>'
+        f'<Override PartName="/xl/workbook.xml" ContentType="{kinds}.sheet.main+xml"/>'
+        f'<Override PartName="/xl/styles.xml" ContentType="{kinds}.styles+xml"/>'
+        + "".join(
+            f'<Override PartName="/xl/worksheets/sheet{i}.xml" ContentType="{kinds}.worksheet+xml"/>' for i in numbers
+        )
+        + "</Types>",
+        "_rels/.rels": f'<Relationships xmlns="{package}/relationships"><Relationship Id="rId1" '
+        f'Type="{rels}/officeDocument" Target="xl/workbook.xml"/></Relationships>',
+        "xl/workbook.xml": f'<workbook xmlns="{main}" xmlns:r="{rels}"><sheets>'
+        + "".join(
+            f'<sheet name={quoteattr(name)} sheetId="{i}" r:id="rId{i}"/>' for i, name in enumerate(sheets, start=1)
+        )
+        + "</sheets></workbook>",
+        "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{package}/relationships">'
+        + "".join(
+            f'<Relationship Id="rId{i}" Type="{rels}/worksheet" Target="worksheets/sheet{i}.xml"/>' for i in numbers
+        )
+        + f'<Relationship Id="rId0" Type="{rels}/styles" Target="styles.xml"/></Relationships>',
+        "xl/styles.xml": f'<styleSheet xmlns="{main}"><numFmts count="1">'
+        '<numFmt numFmtId="164" formatCode="yyyy\\-mm\\-dd\\ hh:mm:ss"/></numFmts>'
+        '<fonts count="1"><font><sz val="11"/><name val="Calibri"/></font></fonts>'
+        '<fills count="2"><fill><patternFill patternType="none"/></fill><fill><patternFill patternType="gray125"/>'
+        '</fill></fills><borders count="1"><border/></borders><cellStyleXfs count="1"><xf/></cellStyleXfs>'
+        '<cellXfs count="2"><xf/><xf numFmtId="164" applyNumberFormat="1"/></cellXfs>'
+        '<cellStyles count="1"><cellStyle name="Normal" xfId="0" builtinId="0"/></cellStyles></styleSheet>',
+    }
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as book:
+        for name, text in parts.items():
+            book.writestr(_entry(name), top + text, zipfile.ZIP_DEFLATED)
+        for i, (head, rows) in enumerate(sheets.values(), start=1):
+            with book.open(_entry(f"xl/worksheets/sheet{i}.xml"), "w") as out:
+                out.write(f'{top}<worksheet xmlns="{main}"><sheetData>'.encode())
+                out.write(_xlsx_row(head).encode())
+                for row in rows:
+                    out.write(_xlsx_row(row).encode())
+                out.write(b"</sheetData></worksheet>")
+
+
+def _entry(name: str) -> zipfile.ZipInfo:
+    """An entry without the time of day, so that the same traffic makes the same bytes."""
+    entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    return entry
+
+
+def _xlsx_row(values: Row) -> str:
+    return "<row>" + "".join(map(_xlsx_cell, values)) + "</row>"
+
+
+def _xlsx_cell(value: Any) -> str:
+    if isinstance(value, datetime):
+        days = (value - EPOCH).total_seconds() / 86400
+        return f'<c s="1"><v>{days!r}</v></c>'
+    if isinstance(value, float | np.floating):
+        return f"<c><v>{float(value)!r}</v></c>"
+    if isinstance(value, int) and abs(value) < 10**15:  # a spreadsheet program keeps 15 digits
+        return f"<c><v>{value}</v></c>"
+    text = escape(_NOT_XML.sub(" ", str(value)))
+    return f'<c t="inlineStr"><is><t xml:space="preserve">{text}</t></is></c>'
+
+
+# --- InfluxDB ---------------------------------------------------------------------------------------------------------
+
+
+def write_influx(ds: xr.Dataset, path: str | Path) -> dict[str, Any]:
+    """Write line protocol of InfluxDB: measurement `traffic`, tags cell, [member,] place, a field per service.
+
+    Times are nanoseconds since 1970, so that no change of clocks touches them; lon and lat are fields of each line.
+    """
+    names = services(ds)
+    place = str(ds.attrs.get("place", ""))
+    nanoseconds = ds["time"].values.astype("datetime64[ns]").astype(np.int64).tolist()
+    members = ds["member"].values.tolist() if "member" in ds.dims else [None]
+    cells = [ds[name].values.tolist() for name in ("cell_id", "lon", "lat")]
+    rows = 0
+    with replacing(path, (".lp", ".txt")) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as out:
+        for m, member in enumerate(members):
+            for c, (cell, lon, lat) in enumerate(zip(*cells, strict=True)):
+                tags = {"cell": str(cell), "member": "" if member is None else str(member), "place": place}
+                series = [(v.values if member is None else v.values[m])[c] for v in (ds[name] for name in names)]
+                key = "traffic" + "".join(f",{name}={_tag(v)}" for name, v in tags.items() if v.strip())
+                for t, at in enumerate(nanoseconds):
+                    fields = ",".join(f"{name}={_number(series[i][t])}" for i, name in enumerate(names))
+                    out.write(f"{key} {fields},lon={lon!r},lat={lat!r} {at}\n")
+                    rows += 1
+    return {"lines": rows, "fields": names}
+
+
+def _tag(text: str) -> str:
+    """A value of a tag: one line, with commas, equals signs and spaces escaped; no backslash at its end."""
+    plain = " ".join(text.split()).rstrip("\\")
+    return re.sub(r"([,= ])", r"\\\1", plain)
+
+
+# --- Parquet by day ---------------------------------------------------------------------------------------------------
+
+
+def write_parquet_by_day(ds: xr.Dataset, path: str | Path) -> dict[str, Any]:
+    """Write a folder of Parquet partitioned by the local day: day=2026-01-05/part-0.parquet, and so on (Hive's names).
+
+    Columns: [member,] cell, lon, lat, time (UTC), utc_offset_min, one per service. Spark, DuckDB, pandas read it whole.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    names = services(ds)
+    days = np.array([f"{t:%Y-%m-%d}" for t in local_time(ds)])
+    offsets = (utc_offset_s(ds) // 60).astype(np.int16)
+    cells = ds.sizes["cell"]
+    whole = ds["cell_id"].dtype.kind in "iu"
+    ids = pa.array(ds["cell_id"].values.astype(np.int64 if whole else object))
+    about = {str(k): str(v) for k, v in ds.attrs.items() if k != "crs_wkt"}
+    about |= {f"units of {name}": str(ds[name].attrs["units"]) for name in names}
+    members = ds["member"].values.tolist() if "member" in ds.dims else [None]
+    unique = list(dict.fromkeys(days.tolist()))
+    with folder(path, ds, "parquet", mark=HIDDEN_MARK) as temporary:
+        for day in unique:
+            at = np.flatnonzero(days == day)
+            part = temporary / f"day={day}"
+            part.mkdir()
+            blocks = []
+            for m, member in enumerate(members):
+                of_cell = np.repeat(np.arange(cells), len(at))
+                columns: dict[str, Any] = {} if member is None else {"member": np.full(len(of_cell), member, np.int32)}
+                columns |= {"cell": ids.take(pa.array(of_cell))}
+                columns |= {name: ds[name].values[of_cell] for name in ("lon", "lat")}
+                moments = pa.array(np.tile(ds["time"].values[at].astype("datetime64[ms]"), cells))
+                columns |= {"time": moments.cast(pa.timestamp("ms", "UTC"))}
+                columns |= {"utc_offset_min": np.tile(offsets[at], cells)}
+                for name in names:
+                    values = ds[name].values if member is None else ds[name].values[m]
+                    columns[name] = np.ascontiguousarray(values[:, at]).reshape(-1)
+                blocks.append(pa.table(columns))
+            table = pa.concat_tables(blocks).replace_schema_metadata({"about": json.dumps(about, ensure_ascii=False)})
+            pq.write_table(table, part / "part-0.parquet", compression="zstd", write_page_checksum=True)
+    return {"days": len(unique), "rows": cells * len(days) * len(members)}
+
+
+# --- Maveric ----------------------------------------------------------------------------------------------------------
+
+
+def write_maveric(ds: xr.Dataset, path: str | Path) -> dict[str, Any]:
+    """Write one service and member as the tables of Maveric's RADP (RIC Algorithm Development Platform).
+
+    topology.csv   a row per cell: ecgi, site_id, cell_name, enodeb_id, cell_az_deg, tac, cell_lat, cell_lon, cell_id,
+                   cell_carrier_freq_mhz. What traffic does not know (azimuth, carrier, codes) is made up: 0, 2100, 1
+    config.csv     cell_id, cell_el_deg (0), cell_carrier_freq_mhz
+    ue_data.csv    mock_ue_id, lon, lat, tick: per tick and cell one mock user at its centre where it carries traffic
+    traffic.csv    tick, cell_id, time_utc, time_local, SERVICE: the volumes; tick counts the steps from 0
+    """
+    (service,) = services(ds)
+    ids = [f"cell_{cell}" if isinstance(cell, int) else str(cell) for cell in ds["cell_id"].values.tolist()]
+    lon, lat = ds["lon"].values.tolist(), ds["lat"].values.tolist()
+    times = local_time(ds)
+    values = ds[service].values.reshape(len(ids), -1)
+    carrier = 2100
+    topology = ["ecgi", "site_id", "cell_name", "enodeb_id", "cell_az_deg", "tac", "cell_lat", "cell_lon", "cell_id"]
+    users = 0
+    with folder(path, ds, "maveric") as temporary:
+        with _table(temporary / "topology.csv") as table:
+            table.writerow([*topology, "cell_carrier_freq_mhz"])
+            for i, cell in enumerate(ids, start=1):
+                table.writerow([i, f"site_{i}", cell, i, 0, 1, repr(lat[i - 1]), repr(lon[i - 1]), cell, carrier])
+        with _table(temporary / "config.csv") as table:
+            table.writerow(["cell_id", "cell_el_deg", "cell_carrier_freq_mhz"])
+            table.writerows([cell, 0, carrier] for cell in ids)
+        with _table(temporary / "ue_data.csv") as table:
+            table.writerow(["mock_ue_id", "lon", "lat", "tick"])
+            for tick in range(values.shape[1]):
+                busy = np.flatnonzero(values[:, tick] > 0).tolist()
+                table.writerows([i, repr(lon[i]), repr(lat[i]), tick] for i in busy)
+                users += len(busy)
+        with _table(temporary / "traffic.csv") as table:
+            table.writerow(["tick", "cell_id", "time_utc", "time_local", service])
+            for tick, (utc, local) in enumerate(zip(times.tz_convert("UTC"), times, strict=True)):
+                moment = [f"{utc:%Y-%m-%dT%H:%M:%SZ}", local.isoformat()]
+                table.writerows([tick, cell, *moment, _number(values[i, tick])] for i, cell in enumerate(ids))
+    return {"cells": len(ids), "ticks": values.shape[1], "mock_users": users}
+
+
+@contextmanager
+def _table(path: Path) -> Iterator[Any]:
+    """A CSV file that is open for writing."""
+    with path.open("w", encoding="utf-8", newline="") as out:
+        yield csv.writer(out, lineterminator="\n")

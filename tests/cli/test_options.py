@@ -1,0 +1,137 @@
+"""What all commands share: no output that is an input, and a recorded command that runs again."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import xarray as xr
+from traffic_examples import context, traffic
+
+from gentraffic import read_traffic
+from gentraffic.cli.main import run
+from gentraffic.io.files import write_context, write_traffic
+
+DRAW = ["sample", "--city", "monaco", "--offline", "--days", "1", "--quiet"]
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a measured file, its table and its context, in which commands run."""
+    write_traffic(traffic(units="GB"), tmp_path / "m.nc")
+    write_traffic(traffic(units="GB"), tmp_path / "m.csv")
+    write_context(context(), tmp_path / "c.nc")
+    (tmp_path / "s.csv").write_text("id,lon,lat\n1,7.42,43.735\n2,7.43,43.74\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+WORDS = [
+    "sample --model fomo-base --history m.nc --days 1 -o m.nc",
+    "sample --model fomo-base --history m.nc --days 1 -o soft.nc",
+    "sample --model fomo-base --history soft.nc --days 1 -o m.nc",
+    "sample --model fomo-base --history m.nc --days 1 -o hard.nc",
+    "sample --model fomo-base --known m.nc --context c.nc -o ./../{name}/c.nc",
+    "sample --city monaco --total traffic=1TB/day@m.nc#x -o m.nc",
+    "sample --city monaco --select @m.nc -o m.nc",
+    "sample --stations s.csv --osm m.csv -o s.csv",
+    "sample --city monaco --map a.html --plot a.html -o b.nc",
+    "sample --context c.nc -o c.nc",
+    "fetch --stations s.csv --osm c.nc -o c.nc",
+    "split m.nc --test 20% -o m.nc --rest r.nc",
+    "split m.nc --test 20% -o a.nc --rest m.nc",
+    "split m.nc --test 20% -o a.nc --rest ./a.nc",
+    "export kepler m.csv -o m.csv",
+    "export geotiff m.nc -o m.nc",
+    "export matlab inside/m.nc -o inside",
+    "plan sleep m.nc --real c.nc -o c.nc",
+    "import table m.csv -o m.csv",
+    "import uomo m.nc --context m.nc -o a.nc",
+    "forecast run --model x --history m.nc -o m.nc",
+    "report m.nc -o soft.nc",
+    "evaluate --real m.nc --synthetic c.nc --html m.nc",
+]
+
+
+@pytest.mark.parametrize("words", WORDS)
+def test_an_output_that_is_an_input_is_refused_before_any_work(
+    words: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "soft.nc").symlink_to("m.nc")
+    os.link(here / "m.nc", here / "hard.nc")
+    (here / "inside").mkdir()
+    os.link(here / "m.nc", here / "inside" / "m.nc")
+    (here / "inside" / "gentraffic-export.json").write_text("{}")
+    before = {path: digest(path) for path in here.iterdir() if path.is_file()}
+    assert run(words.format(name=here.name).split()) == 2
+    err = capsys.readouterr().err
+    assert len(err.splitlines()) == 1
+    assert "give another" in err or "are the same file" in err
+    assert {path: digest(path) for path in here.iterdir() if path.is_file()} == before
+
+
+def test_a_store_is_not_written_into_or_over_its_source(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_traffic(traffic(units="GB"), here / "m.zarr")
+    for out in ("m.zarr", "m.zarr/inner.zarr", "m.zarr/t.nc"):
+        assert run(["sample", "--model", "fomo-base", "--history", "m.zarr", "--days", "1", "-o", out]) == 2
+        assert "--history m.zarr" in capsys.readouterr().err
+    read_traffic(here / "m.zarr")
+
+
+def test_other_files_beside_and_names_of_models_are_no_inputs(here: Path) -> None:
+    (here / "kepler").mkdir()  # an argument that is no file, by the name of a folder
+    assert run(["export", "kepler", "m.nc", "-o", "k.csv", "--quiet"]) == 0
+    assert run(["export", "kepler", "m.nc", "-o", "k.csv", "--quiet"]) == 0  # its own output may be replaced
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--total", "traffic=4TB/day"],
+        ["--total", "traffic=4TB/day", "--total", "traffic=300GB/busyhour"],
+        ["--total", "traffic=300GB/18h@{here}/my district.geojson#A", "--seed", "3"],
+        ["--service", "tr", "--members", "2"],
+    ],
+)
+def test_the_recorded_command_runs_again_to_the_same_file(words: list[str], here: Path) -> None:
+    (here / "my district.geojson").write_text(
+        '{"type":"FeatureCollection","features":[{"type":"Feature","properties":{"name":"A"},"geometry":{"type":'
+        '"Polygon","coordinates":[[[7.40,43.72],[7.43,43.72],[7.43,43.76],[7.40,43.76],[7.40,43.72]]]}}]}'
+    )
+    words = [word.format(here=here) for word in words]
+    out = here / "a b.nc"
+    assert run([*DRAW, *words, "-o", str(out)]) == 0
+    with xr.open_dataset(out, engine="h5netcdf") as drawn:
+        command = str(drawn.attrs["command"])
+    assert str(here) not in command
+    first = read_traffic(out)
+    out.unlink()
+    typed = shlex.split(command)
+    assert typed[0] == "gentraffic"
+    done = subprocess.run([sys.executable, "-m", *typed], cwd=here, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    again = read_traffic(out)
+    for ds in (first, again):  # names the file of a district as it was typed
+        ds.attrs.pop("totals", None)
+    xr.testing.assert_identical(again, first)
+
+
+def test_the_command_of_a_fitted_model_runs_again(here: Path) -> None:
+    """The files lie elsewhere: their paths are kept as they were typed."""
+    import json
+
+    (here / "far").mkdir()
+    write_traffic(traffic(days=8), here / "far" / "m.nc")
+    words = ["fit", "bootstrap", "--traffic", "far/m.nc", "--context", "c.nc", "-o", "model", "--quiet"]
+    assert run(words) == 0
+    told = json.loads((here / "model" / "provenance.json").read_text())
+    assert shlex.split(told["command"]) == ["gentraffic", *words]
