@@ -72,8 +72,8 @@ PRIVATE = (
     "The seed of the noise and of the sampling came from the operating system, was kept in the checkpoint alone, and "
     "went with it. Whoever held a copy of the checkpoint could subtract the noise. Running time is not protected.",
     "The proof is about real numbers. Noise is computed in 64-bit floating point, each the sum of four draws so that "
-    "the gaps of single ones do not tell what they hide; gradients are summed in 32 bits. No attack on that is known to "
-    "us, none is ruled out.",
+    "the gaps of single ones do not tell what they hide; gradients are summed in 32 bits. No attack on that is known "
+    "to us, none is ruled out.",
     "The traffic files are named here without their hashes, which would let anyone confirm a guess of what is in them.",
 )
 
