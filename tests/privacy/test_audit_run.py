@@ -27,7 +27,7 @@ A, B, BOTH = both_places()
 TRAIN, HOLDOUT = traffic(KNOWN, A), traffic(UNSEEN, B)
 DRAWN_AT = place(60, 9, 501)
 INNOCENT = traffic(OTHER, DRAWN_AT)  # a bootstrap of cells that are neither here nor there
-FORBIDDEN = re.compile(r"anonym|\bsafe(?!tensors)", re.IGNORECASE)
+FORBIDDEN = re.compile(r"anonym|(?<!\| )\bsafe(?!tensors)", re.IGNORECASE)  # but for the filter of jinja
 
 
 def guilty() -> xr.Dataset:
