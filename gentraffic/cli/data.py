@@ -37,13 +37,14 @@ def fetch(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) ->
 
     With --sites the model also knows where base stations stand already: traffic follows them closely.
     """
+    from gentraffic.dataset.build import plain_text
     from gentraffic.io.files import CONTEXT_FORMATS, check_writable, write_context
 
     check_writable(out, CONTEXT_FORMATS)
     context = find_context(options, quiet=quiet, command=command_line())
     for name in ("network", "habits", "place"):
         if options[name]:
-            context = context.assign_attrs({name: options[name]})
+            context = context.assign_attrs({name: plain_text(options[name])})
     if options["sites"] is not None:
         from gentraffic.places.sites import with_sites
 

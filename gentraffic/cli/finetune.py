@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,11 +16,15 @@ from gentraffic.cli.options import (
     POSITIVE,
     THREADS,
     command_line,
+    held_out_line,
     progress,
     report,
     with_options,
 )
 from gentraffic.errors import WrongUse
+
+if TYPE_CHECKING:
+    from gentraffic.generators.fomo.folder import FoMoBundle
 
 FILE = click.Path(path_type=Path)
 
@@ -42,7 +46,7 @@ def fit_fomo_command(
     from gentraffic.generators.fomo.folder import save_fomo
     from gentraffic.training.checkpoint import checkpoint_beside
     from gentraffic.training.fomo_fitting import FoMoDesign, fit_fomo, split
-    from gentraffic.training.fomo_trainer import FoMoPlan
+    from gentraffic.training.fomo_task import FoMoPlan
     from gentraffic.training.processes import join
 
     checkpoint, crew = checkpoint_beside(out), join()
@@ -82,7 +86,8 @@ def fit_fomo_command(
         return
     rows = p3.rows_of(bundle, parts, members=6) if parts else {}
     told |= {"command": command_line(), "seed": plan.seed, "held_out": options["holdout"], "validation": told["loss"]}
-    told |= {"metrics_p3": p3.means(rows)}
+    held_out = {network: held[0].cell_id.tolist() for network, (_, held) in parts.items()}
+    told |= {"metrics_p3": p3.means(rows), "held_out_cells": held_out}
     provenance = {**provenance_of(traffic, context, told, {}), "recommended_steps": p3.STEPS}
     judged = p3.table(rows) if rows else ""
     evidence = "" if options["evidence"] is None else options["evidence"].read_text(encoding="utf-8")
@@ -90,6 +95,7 @@ def fit_fomo_command(
     save_fomo(replace(bundle, provenance=provenance), out, card(out.name, provenance))
     checkpoint.unlink(missing_ok=True)
     lines = [judged] if judged else []
+    lines += held_out_line(held_out)
     lines.append(f"{out}: {told['parameters']} weights, {told['steps']} steps in {told['minutes']} min")
     kept = {key: told[key] for key in ("minutes", "steps", "parameters")}
     report({"output": str(out), "networks": list(bundle.networks), **kept}, lines, as_json=as_json, quiet=quiet)
@@ -134,7 +140,7 @@ def finetune(
     from gentraffic.generators.fomo.folder import load_fomo, save_fomo
     from gentraffic.training.checkpoint import checkpoint_beside
     from gentraffic.training.fomo_fitting import few, finetune_fomo, parse_share
-    from gentraffic.training.fomo_trainer import FoMoPlan
+    from gentraffic.training.fomo_task import FoMoPlan
 
     checkpoint = checkpoint_beside(out)
     share = None if options["few"] is None else parse_share(options["few"])
@@ -142,6 +148,7 @@ def finetune(
         torch.set_num_threads(options["threads"])
     bundle = load_fomo(model)
     data = read_data(traffic, context, options["service"])
+    every = {source.network: source.cell_id.tolist() for source, _ in data}
     if share is not None:
         data = [few(pair, share, options["seed"]) for pair in data]
     plan = FoMoPlan(
@@ -159,6 +166,7 @@ def finetune(
         )
     told |= {"command": command_line(), "seed": plan.seed, "held_out": 0, "validation": told["loss"]}
     told |= {"design": bundle.provenance.get("design", {}), "few": share or 1.0}
+    told |= {"held_out_cells": _never_seen(bundle, every, data)}
     fresh = provenance_of(traffic, context, told, {})
     before = {key: value for key, value in bundle.provenance.items() if key != "files"}
     provenance = {
@@ -175,6 +183,17 @@ def finetune(
     line += f"{told['steps']} steps in {told['minutes']} min"
     kept = {key: told[key] for key in ("minutes", "steps", "parameters", "trained_parameters", "few")}
     report({"output": str(out), "cells": cells, **kept}, [line], as_json=as_json, quiet=quiet)
+
+
+def _never_seen(bundle: FoMoBundle, every: dict[str, list[Any]], data: list[Any]) -> dict[str, list[Any]]:
+    """By network, the cells that neither the model at the start nor the fine-tuning learned from.
+
+    every: the cells of the files; data: sources and regions of those that are learned from now."""
+    seen = {source.network: set(source.cell_id.tolist()) for source, _ in data}
+    before = bundle.provenance.get("held_out_cells", {})
+    known = {name: before.get(name, []) for name in bundle.networks}  # of a network that it learned: what it held out
+    left = {name: [c for c in cells if c not in seen.get(name, ())] for name, cells in {**every, **known}.items()}
+    return {name: cells for name, cells in left.items() if cells}
 
 
 def read_data(traffic: tuple[Path, ...], context: tuple[Path, ...], service: str | None) -> list[Any]:

@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from gentraffic.cli.fit_private import DP_OPTIONS, check_private, fit_private
-from gentraffic.cli.options import COMMON, COUNT, THREADS, command_line, progress, report, with_options
+from gentraffic.cli.options import COMMON, COUNT, THREADS, command_line, held_out_line, progress, report, with_options
 from gentraffic.errors import WrongUse
 from gentraffic.places.find import bundled_cities
 
@@ -168,6 +168,8 @@ def fit(
     scores = _score(name, bundle, parts, contexts, plan.seed) if parts else {}
     judged = table(scores) if scores else ""
     told |= {"command": command_line(), "seed": plan.seed, "held_out": options["holdout"]}
+    held_out = {network: held.cell_id.tolist() for network, (_, held) in parts.items()}
+    told |= {"held_out_cells": held_out}
     provenance = provenance_of(traffic, context, told, {**evidence, **scores})
     provenance |= {
         "sampler": bundle.sampler,
@@ -179,6 +181,7 @@ def fit(
     checkpoint.unlink(missing_ok=True)
     values = {"output": str(out), "networks": sorted(used), **{k: told[k] for k in ("minutes", "steps", "best_step")}}
     lines = [judged] if judged else []
+    lines += held_out_line(held_out)
     lines.append(f"{out}: {told['parameters']} weights, {told['steps']} steps in {told['minutes']} min")
     report(values | {"parameters": told["parameters"]}, lines, as_json=as_json, quiet=quiet)
 
@@ -198,7 +201,7 @@ def _score(
     name: str, bundle: Bundle, parts: dict[str, tuple[Source, Source]], contexts: list[xr.Dataset], seed: int
 ) -> dict[str, Any]:
     """The rows of P1 on the held-out cells: the naive ones, and the model's."""
-    from gentraffic.evaluation.holdout import model_row, naive_rows, score
+    from gentraffic.evaluation.holdout import holdout_rows, model_row, score
 
     places = {
         network: context
@@ -206,7 +209,7 @@ def _score(
         for context in contexts
         if set(held.cell_id.tolist()) <= set(context["cell_id"].values.tolist())
     }
-    scores = {row: [score(members, parts)] for row, members in naive_rows(parts, seed).items()}
+    scores = {row: [score(members, parts)] for row, members in holdout_rows(parts, seed).items()}
     return scores | {f"{name} (this model)": [score(model_row(bundle, places, parts, seed, None), parts)]}
 
 
@@ -230,6 +233,7 @@ def _fit_naive(
         if options[option] is not None:
             raise WrongUse(f"{name} is not trained: --{option} does not apply")
     told = origins_of(files) | {"command": command_line(), "services": ["traffic"], "sampler": name}
+    told |= {"held_out_cells": {}}
     save_naive(replace(fit_naive(name, sources), provenance=told), out, card(out.name, told))
     cells = sum(len(s.level) for s in sources)
     report({"output": str(out), "cells": cells}, [f"{out}: {name} of {cells} cells"], as_json=as_json, quiet=quiet)

@@ -108,7 +108,7 @@ def fit_private(
             design=design,
             plan=plan,
             checkpoint=checkpoint,
-            on_step=lambda step, of: tell(step, of),
+            on_step=lambda step, of, _: tell(step, of),
         )
     scores, judged = _scores(bundle, sources, held, contexts, plan.seed) if held else ({}, "")
     spent = told["privacy"]
@@ -120,6 +120,7 @@ def fit_private(
     if declared:
         spent["start"]["declared"] = declared
     told |= {"command": command_line(), "seed": plan.seed, "held_out": holdout}
+    told |= {"held_out_cells": {network: s.cell_id.tolist() for network, s in held.items()}}
     provenance = provenance_of(tuple(traffic), tuple(context), told, {})
     public = [
         {k: v for k, v in part.items() if k not in ("sha256", "marks")} for part in provenance["data"][: len(traffic)]
@@ -190,7 +191,7 @@ def _scores(
     contexts: Sequence[xr.Dataset],
     seed: int,
 ) -> tuple[dict[str, Any], str]:
-    from gentraffic.evaluation.holdout import model_row, naive_rows, score, table
+    from gentraffic.evaluation.holdout import holdout_rows, model_row, score, table
 
     parts = {s.source.network: (s.source, held[s.source.network].source) for s in sources}
     places = {
@@ -199,6 +200,6 @@ def _scores(
         for c in contexts
         if set(aside.cell_id.tolist()) <= set(c["cell_id"].values.tolist())
     }
-    scores = {row: [score(members, parts)] for row, members in naive_rows(parts, seed).items()}
+    scores = {row: [score(members, parts)] for row, members in holdout_rows(parts, seed).items()}
     scores["stouter (this model)"] = [score(model_row(bundle, places, parts, seed, None), parts)]
     return scores, table(scores)

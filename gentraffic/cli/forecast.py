@@ -73,6 +73,7 @@ def fit(
     Steps are split in time order; scalers see the training part only. To resume after an interruption, run the same
     command again: the result is the same to the last bit.
     """
+    import numpy as np
     import torch
 
     from forecasters import fit_scaler
@@ -84,7 +85,7 @@ def fit(
     from gentraffic.forecasting.provenance import provenance_of
     from gentraffic.forecasting.registry import recipe_of
     from gentraffic.forecasting.score import score_beside_naive, starts_within, table
-    from gentraffic.forecasting.trainer import Plan
+    from gentraffic.forecasting.task import Plan
     from gentraffic.generators.cards import card
     from gentraffic.io.files import read_traffic
     from gentraffic.training.checkpoint import checkpoint_beside
@@ -122,6 +123,8 @@ def fit(
     scaler = fit_scaler(first[0].network.values[:, : first[0].known])
     told = provenance_of(traffic, fitted, chosen, plan, command_line(), first[0].network.per_day, (train, validation))
     told |= {"scores": scored.to_json(chosen, units), "tables": {"held_out": judged}}
+    ends = read[0]["time"].values[[first[2].first, first[2].last - 1]]  # of the first file; no cell is held out
+    told["held_out_time"] = [f"{end}Z" for end in np.datetime_as_string(ends, unit="m").tolist()]
     if design and name != "xlstm":  # the weights are the same: the folder works where that backend does not
         fitted.model.register_to_config(backend="fast")
     save_fitted(

@@ -7,7 +7,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
@@ -61,6 +61,7 @@ PLACE = (
     click.option("--cell-size", type=float, metavar="METRES", help="Side of the square cells. [default: 250]"),
     click.option("--radius", type=float, metavar="METRES", help="What a station covers. [default: 500]"),
     click.option("--id-column", metavar="NAME", help="The column of --cells or --stations that holds the ids."),
+    click.option("--layer", metavar="NAME", help="The layer of --cells or --polygon, where the file has several."),
     click.option("--timezone", metavar="ZONE", help="IANA time zone. [default: the zone of the place]"),
     click.option("--offline", is_flag=True, help="Use no network: bundled places, files and the cache only."),
 )  # fmt: skip
@@ -188,6 +189,12 @@ def report(values: dict[str, Any], lines: list[str], *, as_json: bool, quiet: bo
     elif not quiet:
         for line in lines:
             click.echo(line)
+
+
+def held_out_line(cells: Mapping[str, Sequence[Any]]) -> list[str]:
+    """What is said of the cells, by network, that a fit did not learn from; nothing where there are none."""
+    count = sum(len(ids) for ids in cells.values())
+    return [f"{count} cells were held out: `gentraffic split --model` finds them in a file again"] if count else []
 
 
 def command_line() -> str:

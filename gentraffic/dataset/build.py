@@ -162,5 +162,11 @@ def _attributes(places: Places, timezone: str, attrs: Mapping[str, str], warning
     if places.cell_m is not None:
         common["cell_m"] = float(places.cell_m)
     if warnings:
-        common["warnings"] = "\n".join(warnings)
-    return common | {"gentraffic_version": __version__} | dict(attrs)
+        common["warnings"] = plain_text("\n".join(warnings))
+    own = {name: plain_text(value) if isinstance(value, str) else value for name, value in attrs.items()}
+    return common | {"gentraffic_version": __version__} | own
+
+
+def plain_text(text: str) -> str:
+    """Text that can be stored: bytes of a file's name that are no text (PEP 383) become replacement characters."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gentraffic.forecasting.fit import Fitted
-from gentraffic.forecasting.trainer import Plan
+from gentraffic.forecasting.task import Plan
 from gentraffic.generators.cards import origins_of
 from gentraffic.training.fitting import machine
 

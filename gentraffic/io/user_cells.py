@@ -6,7 +6,7 @@ line that names the value and the mend.
 
 from __future__ import annotations
 
-import warnings
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from gentraffic.dataset.build import Places, local_utm_wkt, middle, places_from_xy
 from gentraffic.dataset.geometry import footprint_text
 from gentraffic.errors import BadInput, WrongUse
+from gentraffic.io.guard import reads
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -25,16 +26,19 @@ if TYPE_CHECKING:
 ID_COLUMNS = ("cell_id", "cellid", "id", "square_id", "squareid", "grid_id", "gridid", "site_id", "station_id")
 STATION_COLUMNS = ("id", "station", "station_id", "site", "site_id", "cell_id", "cellid")
 SUFFIXES = (".geojson", ".json", ".gpkg", ".shp", ".fgb", ".parquet", ".geoparquet")
+GRID_FILE = re.compile(r"(nadgrids|geoidgrids|PARAMETERFILE)[^\]]*[/\\\\]", re.IGNORECASE)  # with a path in it
 MAX_BYTES = 1 << 30
 MAX_OWN = 5_000_000  # cells or stations of an own file, whose polygons take a kilobyte each
 
 
-def read_cells(path: str | Path, *, id_column: str | None = None) -> gpd.GeoDataFrame:
+@reads
+def read_cells(path: str | Path, *, id_column: str | None = None, layer: str | None = None) -> gpd.GeoDataFrame:
     """The operator's own cells: polygons in EPSG:4326 with `cell_id` (int64 or str, as the file has them), and `row`,
-    `col` (row 0 southernmost) where the centres lie on one lattice. `.attrs`: kind "cells", crs_wkt (local UTM).
+    `col` (row 0 southernmost) where the centres lie on one lattice. `.attrs`: kind "cells", crs_wkt (local UTM),
+    warnings.
 
     path: GeoJSON, GeoPackage, Shapefile, FlatGeobuf or GeoParquet, in any stated CRS. The ids are in `id_column`, or in
-    the first of ID_COLUMNS that the file has (case does not matter).
+    the first of ID_COLUMNS that the file has (case does not matter). layer: of a file that has several.
     Raises BadInput for a file that is missing, broken, empty, without CRS or in other coordinates than it says, without
     ids or with doubles, or with a geometry that is missing, no polygon, or crosses itself."""
     import geopandas as gpd
@@ -44,7 +48,7 @@ def read_cells(path: str | Path, *, id_column: str | None = None) -> gpd.GeoData
     from poi.grid import utm_crs
     from poi.lattice import row_col
 
-    frame = read_vector(path, "cells")
+    frame = read_vector(path, "cells", layer=layer)
     if len(frame) > MAX_OWN:
         raise BadInput(f"{path} has {len(frame)} cells, more than {MAX_OWN}: cut it")
     ids = _ids(frame[_id_column(frame, path, id_column)], path)
@@ -61,10 +65,11 @@ def read_cells(path: str | Path, *, id_column: str | None = None) -> gpd.GeoData
     if place is not None:
         columns["row"], columns["col"] = place
     cells = gpd.GeoDataFrame(columns, geometry=shapes.to_numpy(), crs="EPSG:4326")
-    cells.attrs.update(kind="cells", crs_wkt=CRS.from_user_input(crs).to_wkt())
+    cells.attrs.update(kind="cells", crs_wkt=CRS.from_user_input(crs).to_wkt(), warnings=frame.attrs["warnings"])
     return cells
 
 
+@reads
 def read_stations(path: str | Path, *, id_column: str | None = None) -> gpd.GeoDataFrame:
     """Base stations: points in EPSG:4326 with `cell_id`. `.attrs`: kind "stations", crs_wkt (local UTM), warnings.
 
@@ -98,14 +103,16 @@ def read_stations(path: str | Path, *, id_column: str | None = None) -> gpd.GeoD
     stations = gpd.GeoDataFrame({"cell_id": ids}, geometry=points, crs="EPSG:4326")
     crs = utm_crs(shapely.box(*stations.total_bounds))
     stations.attrs.update(kind="stations", crs_wkt=CRS.from_user_input(crs).to_wkt(), warnings=notes)
+    stations.attrs["rows"] = table.index.to_numpy() + 1  # in the file
     return stations
 
 
-def read_boundary(path: str | Path) -> BaseGeometry:
+@reads
+def read_boundary(path: str | Path, *, layer: str | None = None) -> BaseGeometry:
     """The union of a file's polygons in EPSG:4326. Raises BadInput as `read_cells` does, and where no area is left."""
     import shapely
 
-    frame = read_vector(path, "a boundary")
+    frame = read_vector(path, "a boundary", layer=layer)
     shapes = frame.geometry.force_2d()
     _check_polygons(shapes, np.arange(1, len(shapes) + 1), path)
     boundary = shapely.union_all(in_degrees(shapes, path).to_numpy())
@@ -114,35 +121,37 @@ def read_boundary(path: str | Path) -> BaseGeometry:
     return boundary
 
 
-def read_vector(path: str | Path, what: str) -> gpd.GeoDataFrame:
-    """A file of shapes with a CRS and at least one row."""
+def read_vector(path: str | Path, what: str, *, layer: str | None = None) -> gpd.GeoDataFrame:
+    """A file of shapes with a CRS and at least one row; `.attrs["warnings"]`: lines on what was mended.
+
+    Only the drivers of SUFFIXES read it, chosen by suffix and content, and none of them may use the network.
+    layer: of a GeoPackage that has several. Outlines that are not closed are closed, with a warning.
+    Raises BadInput for what cannot be read as asked, WrongUse for a layer that is not there or must be named.
+    """
     import geopandas as gpd
-    from pyogrio.errors import DataLayerError, DataSourceError
+
+    from gentraffic.io.vector import check_vector, gdal_offline, read_layer
 
     path = Path(path)
-    if not path.is_file():
-        raise BadInput(f"{path} {'is no file' if path.exists() else 'does not exist'}: give the path of {what}")
     suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise BadInput(f"{path}: {what} come as {', '.join(SUFFIXES)}, not {suffix or 'without a suffix'}")
-    if path.stat().st_size > MAX_BYTES:
-        raise BadInput(f"{path} has {path.stat().st_size} bytes, more than the cap of {MAX_BYTES}: cut it to the place")
+    check_vector(path, what, SUFFIXES, MAX_BYTES)
+    notes: list[str] = []
     try:
-        with path.open("rb") as stream:
-            start = stream.read(256).removeprefix(b"\xef\xbb\xbf").lstrip()
-        if suffix in (".geojson", ".json") and start[:1] != b"{":
-            raise BadInput(f"{path} is empty or not GeoJSON: it must start with {{")
-        parquet = suffix in (".parquet", ".geoparquet")
-        with warnings.catch_warnings():  # GDAL's own remarks, such as on feature ids that nobody reads
-            warnings.simplefilter("ignore", RuntimeWarning)
-            frame = gpd.read_parquet(path) if parquet else gpd.read_file(path)
-    except (DataSourceError, DataLayerError, OSError, ValueError, RuntimeError) as error:
-        said = " ".join(str(error).split())[:200]
-        raise BadInput(f"{path} cannot be read ({said}): is it whole, and what its name says?") from error
+        if suffix in (".parquet", ".geoparquet"):
+            frame = gpd.read_parquet(path)
+        else:
+            with gdal_offline():
+                frame, notes = read_layer(path, layer, MAX_OWN)
+    except (BadInput, WrongUse, MemoryError):
+        raise
+    except Exception as error:  # whatever a library raises on an input is the input's
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise BadInput(f"{path} cannot be read ({reason}): is it whole, and what its name says?") from error
     if not isinstance(frame, gpd.GeoDataFrame) or frame.empty:
         raise BadInput(f"{path} holds no shapes: give {what}")
     if frame.crs is None:
         raise BadInput(f"{path} does not say its CRS: save it with one (a Shapefile needs its .prj), e.g. EPSG:4326")
+    frame.attrs["warnings"] = notes
     return frame
 
 
@@ -155,7 +164,13 @@ def in_degrees(shapes: gpd.GeoSeries, path: str | Path) -> gpd.GeoSeries:
     if crs.is_projected and (np.abs(shapes.total_bounds) <= [180, 90, 180, 90]).all():
         said = crs.to_string()[:60]
         raise BadInput(f"{path} says {said}, in metres, but its numbers look like degrees: state the CRS EPSG:4326")
-    degrees = shapes.to_crs("EPSG:4326")
+    if GRID_FILE.search(crs.to_wkt()):
+        raise BadInput(f"{path}: its CRS asks for a file of a grid shift: state one with an EPSG code")
+    try:
+        degrees = shapes.to_crs("EPSG:4326")
+    except (RuntimeError, ValueError) as error:  # PROJ's own
+        reason = " ".join(str(error).split())[:150]
+        raise BadInput(f"{path}: its CRS cannot be turned into degrees ({reason})") from error
     bounds = degrees.total_bounds
     if not np.isfinite(bounds).all():
         raise BadInput(f"{path} cannot be in {crs.to_string()[:60]}: its coordinates lie outside; state the right CRS")

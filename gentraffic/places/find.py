@@ -39,7 +39,7 @@ def find_context(
             "no place given: name one with --city, --bbox, --polygon, --cells, --stations, --osm or --context"
         )
     _check_zone(options.get("timezone"))
-    shaping = [n for n in ("osm", "cell_size", "radius", "id_column") if options.get(n) is not None]
+    shaping = [n for n in ("osm", "cell_size", "radius", "id_column", "layer") if options.get(n) is not None]
     if given == ["context"]:
         if shaping:
             raise WrongUse(f"--{shaping[0].replace('_', '-')} does not go with --context, whose cells are made already")
@@ -59,6 +59,7 @@ def find_context(
         cell_size=options.get("cell_size"),
         radius_m=options.get("radius"),
         id_column=options.get("id_column"),
+        layer=options.get("layer"),
         offline=bool(options.get("offline")),
         timezone=options.get("timezone"),
         command=command,

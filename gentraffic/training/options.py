@@ -8,7 +8,7 @@ from typing import Any
 
 from gentraffic.errors import WrongUse
 from gentraffic.training.fitting import Design, plan_for
-from gentraffic.training.trainer import Plan
+from gentraffic.training.sampler_task import Plan
 from graphs.graphmae import LAYERS
 from samplers.fusion import FUSIONS
 from samplers.schedule import PREDICTIONS

@@ -20,7 +20,7 @@ from gentraffic.modelling.features import read_places
 from gentraffic.modelling.history import History, as_profile, history_of, mean_week
 from gentraffic.modelling.transform import Scaler
 from gentraffic.training.fitting import fit_drift, fit_sampler
-from gentraffic.training.trainer import past_of
+from gentraffic.training.sampler_task import past_of
 from samplers import Condition, STUNet
 from samplers.stunet import SPREAD_KNOTS, follow
 
@@ -280,7 +280,7 @@ def test_two_weeks_of_the_same_ground_are_paired_and_kept_apart(shared_data: Pat
         assert level > 0.85  # pairs are the same ground: shuffled they would not agree
         perfect = p2.score(later.real[None], later)
         assert all(np.allclose(perfect[key], 0.0) for key in p2.POINT)
-        rows = p2.naive_rows(later)
+        rows = p2.later_week_rows(later)
         np.testing.assert_allclose(rows["climatology"], rows["earlier weeks"][:1], rtol=1e-6)  # one week: the same
         np.testing.assert_allclose(rows["climatology"][0], past, rtol=1e-6)
     assert sum(drawn) == 84

@@ -363,7 +363,7 @@ def test_a_model_that_learned_its_cells_by_heart_is_caught_by_its_loss() -> None
     """
     from gentraffic.privacy.audit.statistics import auc_of
     from gentraffic.training.fitting import Design, fit_sampler
-    from gentraffic.training.trainer import Plan
+    from gentraffic.training.sampler_task import Plan
 
     every = source("alpha", 48, 7, seed=0)
     seen = np.random.default_rng(0).permutation(48) < 24

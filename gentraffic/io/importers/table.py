@@ -16,8 +16,9 @@ from zoneinfo import ZoneInfo, available_timezones
 import numpy as np
 from numpy.typing import NDArray
 
-from gentraffic.dataset.build import Places, measured_traffic, middle, places_from_lonlat
+from gentraffic.dataset.build import Places, measured_traffic, places_from_lonlat
 from gentraffic.errors import BadInput, WrongUse
+from gentraffic.io.guard import reads
 from gentraffic.io.user_cells import places_from_cells
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ PLACE_COLUMNS = ("lon", "lat", "row", "col")
 MAX_BYTES = 8 * 2**30
 
 
+@reads
 def read_table(
     path: str | Path,
     *,
@@ -49,7 +51,7 @@ def read_table(
     """
 
     path = Path(path)
-    if timezone is not None and timezone not in available_timezones():
+    if timezone is not None and timezone not in available_timezones() - {"localtime", "posixrules", "Factory"}:
         raise WrongUse(f"timezone {timezone!r} does not exist; give an IANA name such as Europe/Rome")
     frame = _read(path)
     id_column = next((name for name in ID_NAMES if name in frame.columns), None)
@@ -281,11 +283,10 @@ def _places(rows: pd.DataFrame, ids: NDArray[Any], cells: str | Path | gpd.GeoDa
 
 
 def _zone_at(places: Places, path: Path) -> str:
-    """The IANA zone at the middle of the cells."""
-    from timezonefinder import TimezoneFinder
+    """The IANA zone that most of the cells lie in."""
+    from gentraffic.dataset.zones import zone_of_most
 
-    lon, lat = middle(places.lon, places.lat, np.median)
-    found = TimezoneFinder().timezone_at(lng=lon, lat=lat)
+    found = zone_of_most(places.lon, places.lat)
     if found is None:
         raise BadInput(f"{path}: no timezone at the cells' positions; give --timezone")
-    return str(found)
+    return found

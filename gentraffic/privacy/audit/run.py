@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gentraffic.dataset.panel import DAY_S
 from gentraffic.errors import WrongUse
-from gentraffic.evaluation.alignment import DAY_S
 from gentraffic.privacy.audit import attacks as audit_attacks
 from gentraffic.privacy.audit import copy_search as audit_copies
 from gentraffic.privacy.audit.power import Power, measure_power
