@@ -12,13 +12,47 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gentraffic.api.files import read_traffic
-    from gentraffic.api.sampling import load_model, sample
+    from gentraffic.api.files import (
+        export as export,
+    )
+    from gentraffic.api.files import (
+        import_telecom_italia as import_telecom_italia,
+    )
+    from gentraffic.api.files import (
+        import_uomo as import_uomo,
+    )
+    from gentraffic.api.files import (
+        read_traffic as read_traffic,
+    )
+    from gentraffic.api.files import (
+        split as split,
+    )
+    from gentraffic.api.models import distil as distil
+    from gentraffic.api.models import finetune as finetune
+    from gentraffic.api.models import fit as fit
+    from gentraffic.api.pictures import draw_map as draw_map
+    from gentraffic.api.pictures import draw_plot as draw_plot
+    from gentraffic.api.pictures import report as report
+    from gentraffic.api.sampling import load_model as load_model
+    from gentraffic.api.sampling import sample as sample
 
 __version__ = "0.1.0"
-__all__ = ["load_model", "read_traffic", "sample"]
-
-_WHERE = {"load_model": "sampling", "read_traffic": "files", "sample": "sampling"}  # public name -> module of `api`
+_WHERE = {  # public name -> module of `api`
+    "distil": "models",
+    "draw_map": "pictures",
+    "draw_plot": "pictures",
+    "export": "files",
+    "finetune": "models",
+    "fit": "models",
+    "import_telecom_italia": "files",
+    "import_uomo": "files",
+    "load_model": "sampling",
+    "read_traffic": "files",
+    "report": "pictures",
+    "sample": "sampling",
+    "split": "files",
+}
+__all__ = sorted(_WHERE)
 
 
 def __getattr__(name: str) -> Any:

@@ -54,9 +54,8 @@ def check_private(name: str, options: dict[str, Any]) -> bool:
         raise WrongUse(f"--dp-epsilon: only stouter can be fitted with differential privacy, not {name}")
     if options["dp_delta"] is None:
         raise WrongUse("--dp-epsilon needs --dp-delta: give a number below 1 / cells, such as 1e-5")
-    for other in ("evidence", "scores"):
-        if options[other]:
-            raise WrongUse(f"--{other}: a private fit releases no scores that epsilon does not cover; leave it away")
+    if options["evidence"]:
+        raise WrongUse("--evidence: a private fit releases no scores that epsilon does not cover; leave it away")
     return True
 
 

@@ -24,12 +24,12 @@ import click
 from gentraffic import __version__
 from gentraffic.cli.audit import audit
 from gentraffic.cli.data import fetch, import_
-from gentraffic.cli.distil import distil
+from gentraffic.cli.distil import distil_
 from gentraffic.cli.draw import map_, plot
 from gentraffic.cli.evaluate import evaluate
 from gentraffic.cli.export import export
-from gentraffic.cli.finetune import finetune
-from gentraffic.cli.fit import fit, models
+from gentraffic.cli.finetune import finetune_
+from gentraffic.cli.fit import fit_, models
 from gentraffic.cli.forecast import forecast
 from gentraffic.cli.plan import plan
 from gentraffic.cli.release import release
@@ -71,9 +71,9 @@ for command in (
     sample,
     fetch,
     import_,
-    fit,
-    finetune,
-    distil,
+    fit_,
+    finetune_,
+    distil_,
     models,
     evaluate,
     audit,
