@@ -116,13 +116,14 @@ def test_positions_are_coarsened_or_left_out(metres: float | None, tmp_path: Pat
 BAD: dict[str, tuple[list[str], str]] = {
     "half an audit": (words("syn.nc", "r", "--train", "train.nc"), "go together"),
     "two ways": (words("syn.nc", "r", "--coarsen", "9", "--no-positions"), "exclude each other"),
-    "exists": (words("syn.nc", "."), "exists"),
+    "exists": (words("syn.nc", "there"), "there exists: a release is written once"),
     "another's ledger": (words("syn.nc", "r", "--ledger", "theirs.json"), "is the ledger of 'theirs'"),
 }
 
 
 @pytest.mark.parametrize("case", BAD)
 def test_bad_use_is_answered_in_one_line(case: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "there").mkdir()
     (here / "theirs.json").write_text(json.dumps({"source": "theirs", "releases": []}))
     command, said = BAD[case]
     assert run(command) == 2
