@@ -16,6 +16,9 @@ if TYPE_CHECKING:
         export as export,
     )
     from gentraffic.api.files import (
+        import_table as import_table,
+    )
+    from gentraffic.api.files import (
         import_telecom_italia as import_telecom_italia,
     )
     from gentraffic.api.files import (
@@ -33,21 +36,28 @@ if TYPE_CHECKING:
     from gentraffic.api.pictures import draw_map as draw_map
     from gentraffic.api.pictures import draw_plot as draw_plot
     from gentraffic.api.pictures import report as report
+    from gentraffic.api.places import fetch as fetch
+    from gentraffic.api.privacy import audit as audit
+    from gentraffic.api.privacy import release as release
     from gentraffic.api.sampling import load_model as load_model
     from gentraffic.api.sampling import sample as sample
 
 __version__ = "0.1.0"
 _WHERE = {  # public name -> module of `api`
+    "audit": "privacy",
     "distil": "models",
     "draw_map": "pictures",
     "draw_plot": "pictures",
     "export": "files",
+    "fetch": "places",
     "finetune": "models",
     "fit": "models",
+    "import_table": "files",
     "import_telecom_italia": "files",
     "import_uomo": "files",
     "load_model": "sampling",
     "read_traffic": "files",
+    "release": "privacy",
     "report": "pictures",
     "sample": "sampling",
     "split": "files",

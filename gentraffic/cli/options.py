@@ -20,6 +20,8 @@ from gentraffic.errors import WrongUse
 if TYPE_CHECKING:
     import xarray as xr
 
+    from gentraffic.places.find import PlaceQuery
+
 Tell = Callable[[int, int], None]
 
 
@@ -49,18 +51,24 @@ def _file(**kwargs: Any) -> click.Path:
     return click.Path(path_type=Path, **kwargs)
 
 
+TABLE = (
+    click.option("--columns", metavar="OURS=THEIRS,...", help="Names of columns in a table: id=CELL_NAME,lon=X,lat=Y."),
+    click.option("--decimal", metavar="MARK", help="Decimal mark of its numbers: point or comma."),
+    click.option("--thousands", metavar="MARK", help="Mark of thousands: point, comma, space, apostrophe or none."),
+)
 PLACE = (
     click.option("--city", metavar="NAME", help="A bundled city (`gentraffic models`), else a name in OpenStreetMap."),
     click.option("--bbox", metavar="W,S,E,N", help="A box in degrees, e.g. 11.09,46.05,11.15,46.09."),
     click.option("--polygon", type=_file(), metavar="FILE", help="The area of a vector file (GeoJSON, GeoPackage...)."),
     click.option("--cells", type=_file(), metavar="FILE", help="Your own cells: polygons with an id column."),
-    click.option("--stations", type=_file(), metavar="FILE", help="Base stations: CSV or Parquet with lon, lat[, id]."),
+    click.option("--stations", type=_file(), metavar="FILE", help="Base stations: a table with lon, lat[, id]."),
     click.option("--osm", type=_file(), metavar="FILE",
                  help="Offline OpenStreetMap extract (.osm[.gz|.bz2], .osm.pbf, saved Overpass answer) or a table"
                       " of POIs (lon, lat, key, value); alone: the area of the file."),
     click.option("--cell-size", type=float, metavar="METRES", help="Side of the square cells. [default: 250]"),
     click.option("--radius", type=float, metavar="METRES", help="What a station covers. [default: 500]"),
     click.option("--id-column", metavar="NAME", help="The column of --cells or --stations that holds the ids."),
+    *TABLE,
     click.option("--layer", metavar="NAME", help="The layer of --cells or --polygon, where the file has several."),
     click.option("--timezone", metavar="ZONE", help="IANA time zone. [default: the zone of the place]"),
     click.option("--offline", is_flag=True, help="Use no network: bundled places, files and the cache only."),
@@ -159,12 +167,20 @@ def _same(path: Path, other: Path) -> bool:
         return False
 
 
-def find_context(options: dict[str, Any], *, quiet: bool, command: str, held: bool = True) -> xr.Dataset:
+def place_of(options: dict[str, Any]) -> PlaceQuery:
+    """The place that the options PLACE, and --context, name. Raises WrongUse for a box that is none."""
+    from gentraffic.places.find import PlaceQuery, parse_box
+
+    known = {name: options[name] for name in PlaceQuery.__dataclass_fields__ if options.get(name) is not None}
+    return PlaceQuery(**{**known, "bbox": parse_box(options.get("bbox"))})
+
+
+def find_context(query: PlaceQuery, *, quiet: bool, command: str, held: bool = True) -> xr.Dataset:
     """As `gentraffic.places.find.find_context`, with a progress bar."""
     from gentraffic.places.find import find_context as find
 
     with progress("Overpass", quiet=quiet) as tell:
-        return find(options, command=command, held=held, progress=tell)
+        return find(query, command=command, held=held, progress=tell)
 
 
 @contextmanager

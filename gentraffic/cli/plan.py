@@ -226,6 +226,7 @@ def deploy(traffic: Path, out: Path, as_json: bool, quiet: bool, debug: bool, **
     """
     import numpy as np
 
+    from gentraffic.dataset.positions import need_positions
     from gentraffic.errors import WrongUse
     from gentraffic.planning.deploy import Ground, coverage, mean_day, plan_deploy
     from gentraffic.planning.sites import points_of, read_sites, weights_of
@@ -235,6 +236,7 @@ def deploy(traffic: Path, out: Path, as_json: bool, quiet: bool, debug: bool, **
         raise WrongUse("give one of --sites N and --budget COST")
     budget = options["budget"] if options["sites"] is None else float(options["sites"])
     load, judge, others, notes = _loads(traffic, options)
+    need_positions(load.ds, "plan deploy")
     cells_m = np.stack([load.ds["x"].values, load.ds["y"].values], axis=1)
     crs = str(load.ds.attrs["crs_wkt"])
     candidates = read_sites(options["candidates"], crs) if options["candidates"] else points_of(load.ds)
@@ -242,7 +244,8 @@ def deploy(traffic: Path, out: Path, as_json: bool, quiet: bool, debug: bool, **
     existing = np.empty((0, 2)) if standing is None else standing.xy_m
     cost = np.ones(len(candidates.xy_m)) if options["budget"] is None else candidates.cost
     ground = Ground(cells_m, candidates.xy_m, existing, cost, options["radius"], options["capacity"])
-    days = {name: mean_day(what.values.mean(axis=0), what.hour) for name, what in {"this file": load, **others}.items()}
+    days = {name: mean_day(what.values.mean(axis=0) * what.hour_factor, what.hour)
+            for name, what in {"this file": load, **others}.items()}  # fmt: skip
     if options["context"] is not None:
         from gentraffic.io.files import read_context
 
@@ -251,7 +254,7 @@ def deploy(traffic: Path, out: Path, as_json: bool, quiet: bool, debug: bool, **
         name: plan_deploy(day, ground, budget, goal=options["goal"], time_limit_s=options["time_limit"])
         for name, day in days.items()
     }
-    asked = mean_day(judge.values.mean(axis=0), judge.hour)
+    asked = mean_day(judge.values.mean(axis=0) * judge.hour_factor, judge.hour)
     chosen = {name: p.chosen for name, p in plans.items()}
     if len(existing):
         chosen["as it stands"] = np.empty(0, dtype=np.int64)

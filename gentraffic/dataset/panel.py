@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gentraffic.dataset.positions import has_positions
 from gentraffic.dataset.schema import one_service
 from gentraffic.errors import BadInput, WrongUse
 
@@ -26,7 +27,7 @@ class Panel:
     (cells,) as the Dataset has them. start_s: UTC seconds since 1970 at which the first step starts; step_s: seconds of
     a step, 0 where there is one step and the cadence is unknown. xy_m: (cells, 2) centres, metres. grid: (cells, 2) row
     and column, None where cells have none. location: (cells,) cells of one number share their ground, None where the
-    Dataset does not say. kind: grid, cells or stations.
+    Dataset does not say. kind: grid, cells, stations, or unplaced (xy_m NaN).
     """
 
     name: str
@@ -112,6 +113,13 @@ class Panel:
         return self.only(rows).cut(first, other.steps)
 
 
+def _centres(ds: xr.Dataset) -> NDArray[np.float64]:
+    """(cells, 2) metres, NaN where it is not known where the cells lie."""
+    if not has_positions(ds):
+        return np.full((ds.sizes["cell"], 2), np.nan)
+    return np.stack([ds["x"].values, ds["y"].values], axis=1).astype(np.float64)
+
+
 def read_panel(ds: xr.Dataset, service: str | None = None, *, name: str = "the traffic") -> Panel:
     """One service of a traffic Dataset, None for the first. Raises WrongUse for a service that it does not have."""
     service = one_service(ds, service)
@@ -129,7 +137,7 @@ def read_panel(ds: xr.Dataset, service: str | None = None, *, name: str = "the t
         start_s=int(times[0]),
         step_s=int(times[1] - times[0]) if len(times) > 1 else 0,
         timezone=str(ds.attrs["timezone"]),
-        xy_m=np.stack([ds["x"].values, ds["y"].values], axis=1).astype(np.float64),
+        xy_m=_centres(ds),
         grid=grid,
         location=ds["location"].values if "location" in ds.coords else None,
         kind=str(ds.attrs.get("kind", "")),

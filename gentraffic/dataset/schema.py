@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gentraffic.dataset.positions import has_positions
 from gentraffic.errors import BadInput, WrongUse
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 CONVENTIONS = "CF-1.12"
-KINDS = ("grid", "cells", "stations")
+KINDS = ("grid", "cells", "stations", "unplaced")  # the last: series whose positions nobody told
 PER_CELL = ("cell_id", "lon", "lat", "x", "y", "row", "col", "footprint")
 RESERVED = frozenset({*PER_CELL, "cell", "time", "member", "category", "geometry", "poi_count", "crs"})
 # Attributes of the place that traffic takes over from its context.
@@ -164,6 +165,8 @@ def check_context(ds: xr.Dataset) -> None:
 
     _check_attrs(ds)
     _check_dims(ds, ("cell", "category"), allowed=("cell", "category", "margin"))
+    if not has_positions(ds):
+        raise BadInput("a context needs the positions of its cells: kind must be grid, cells or stations")
     check_timezone(ds.attrs.get("timezone"))
     _check_cells(ds)
     if "category" not in ds.coords:
@@ -251,6 +254,9 @@ def _check_dims(ds: xr.Dataset, needed: tuple[str, ...], *, allowed: tuple[str, 
 
 def _check_cells(ds: xr.Dataset) -> None:
     kind = ds.attrs["kind"]
+    if kind == "unplaced":
+        _check_unplaced(ds)
+        return
     for name in ("cell_id", "lon", "lat", "x", "y", *(("row", "col") if kind == "grid" else ())):
         if name not in ds.coords:
             raise BadInput(f"the coordinate {name} (cell) is missing")
@@ -319,6 +325,13 @@ def _check_footprints(texts: NDArray[Any], ids: NDArray[Any]) -> None:
         raise BadInput(
             f"the footprint of cell {ids[widest]} has {len(texts[widest])} characters: simplify the polygons"
         )
+
+
+def _check_unplaced(ds: xr.Dataset) -> None:
+    placed = [name for name in ("lon", "lat", "x", "y", "footprint") if name in ds.coords]
+    if placed:
+        raise BadInput(f"kind is unplaced, but there is a coordinate {placed[0]}: say kind stations, or drop it")
+    _check_ids(ds["cell_id"].values)
 
 
 def _check_centres(ds: xr.Dataset) -> None:

@@ -1,7 +1,8 @@
 """Two traffic files brought onto the same cells, the same steps and the same units, and what was left out in doing so.
 
-Cells are matched by `cell_id`, steps by their UTC time; the finer cadence is averaged to the coarser one. Files that
-share no time are laid beside each other from the same slot of the local week on (`paired` is False then).
+Cells are matched by `cell_id`, steps by their UTC time; the finer cadence is brought to the coarser one (volumes added
+up, rates averaged: `gentraffic.dataset.amounts`). Files that share no time are laid beside each other from the same
+slot of the local week on (`paired` is False then).
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gentraffic.dataset.amounts import RELATIVE, combine_steps, how_combined
 from gentraffic.dataset.panel import DAY_S, MONDAY_S, WEEK_S, Panel, read_panel
+from gentraffic.dataset.positions import has_positions
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.evaluation.metrics.paired import Floats, live_cells
 
@@ -20,7 +23,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
 APART_M = 10_000.0  # cells of one id further apart than this are cells of two places
-RELATIVE = "1"
 SCALES = ("auto", "none", "mean")
 
 
@@ -163,10 +165,10 @@ def rescale(pair: Pair, scale: str = "auto", train: Floats | None = None) -> Pai
 
 
 def coarsen(series: Panel, step_s: int, phase_s: int = 0) -> Panel:
-    """`series` averaged to steps of `step_s` seconds that start at `phase_s` modulo them; parts of steps are left out.
+    """`series` in steps of `step_s` seconds that start at `phase_s` modulo them; parts of steps are left out.
 
-    Where no step of the series starts there, its own first step does. Raises WrongUse where `step_s` is no multiple of
-    its cadence or the series is shorter than one such step.
+    Volumes are added up, all else is averaged. Where no step of the series starts there, its own first step does.
+    Raises WrongUse where `step_s` is no multiple of its cadence or the series is shorter than one such step.
     """
     if step_s == series.step_s:
         return series
@@ -180,10 +182,18 @@ def coarsen(series: Panel, step_s: int, phase_s: int = 0) -> Panel:
     first = skip // series.step_s if skip % series.step_s == 0 else 0
     steps = (series.steps - first) // size
     if steps < 1:
-        raise WrongUse(f"{series.name} is shorter than one step of {step_s / 60:g} min, to which it is averaged")
-    parts = series.values[..., first : first + steps * size]
-    values = parts.reshape(*parts.shape[:-1], steps, size).mean(axis=-1, dtype=np.float64).astype(np.float32)
+        raise WrongUse(f"{series.name} is shorter than one step of {step_s / 60:g} min, which the other file has")
+    values = combine_steps(series.values[..., first : first + steps * size], size, series.units).astype(np.float32)
     return replace(series, values=values, start_s=int(series.utc[first]), step_s=step_s)
+
+
+def cadence_note(series: Panel, step_s: int) -> str:
+    """What was done to a series that `coarsen` brought to steps of `step_s` seconds."""
+    how = how_combined(series.units)
+    said = f"{series.name} was {how} from steps of {series.step_s / 60:g} to {step_s / 60:g} min"
+    if series.units == "unknown":
+        said += "; its units are unknown: where they are volumes, import it with --unit, and they are added up"
+    return said
 
 
 def same_slot(a: NDArray[np.int64], b: NDArray[np.int64], step_s: int) -> tuple[int, int, int]:
@@ -223,6 +233,8 @@ def _common_cells(real: Panel, synthetic: Panel) -> tuple[NDArray[np.intp], NDAr
 
 def _same_place(real: xr.Dataset, synthetic: xr.Dataset, i: NDArray[np.intp], j: NDArray[np.intp]) -> None:
     """Numbered cells of two cities share ids, but not the ground: their scores would mean nothing."""
+    if not (has_positions(real) and has_positions(synthetic)):
+        return  # nobody told where the cells lie: ids are all there is
     degrees = [np.stack([d["lon"].values[k], d["lat"].values[k]], 1) for d, k in ((real, i), (synthetic, j))]
     east, north = (degrees[0] - degrees[1]).T * 111_000.0
     far = float(np.median(np.hypot(east * np.cos(np.radians(degrees[0][:, 1])), north)))
@@ -242,7 +254,7 @@ def _one_cadence(real: Panel, synthetic: Panel) -> tuple[Panel, Panel, list[str]
     for k, series in enumerate(pair):
         if series.step_s != step_s:
             pair[k] = coarsen(series, step_s, coarse.start_s)
-            notes.append(f"{series.name} was averaged from steps of {series.step_s / 60:g} to {step_s / 60:g} min")
+            notes.append(cadence_note(series, step_s))
     return pair[0], pair[1], notes
 
 

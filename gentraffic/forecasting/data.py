@@ -109,6 +109,8 @@ def neighbourhoods(panel: Panel) -> tuple[NDArray[np.int64], NDArray[np.int64] |
     """(cells, 121) patches, and the (rows, cols) frame of a grid that fills its rectangle, else None."""
     from forecasters.windows import grid_patches, station_patches
 
+    if panel.kind == "unplaced":  # no neighbours are known: the cell itself stands in for all of them
+        return np.arange(len(panel.cell_id))[:, None] + station_patches(np.zeros((1, 2))), None
     if panel.kind != "grid" or panel.grid is None:
         return station_patches(panel.xy_m), None
     row, col = (panel.grid - panel.grid.min(axis=0)).T

@@ -280,6 +280,8 @@ def _held_out(real: xr.Dataset, holdout: float, seed: int) -> tuple[NDArray[np.i
         raise WrongUse(f"--holdout {holdout:g}: give 0 (none) to 0.5")
     if "location" in real.coords:
         location = np.asarray(real["location"].values)
+    elif str(real.attrs.get("kind")) == "unplaced":
+        location = np.arange(real.sizes["cell"])
     else:
         location = block_locations(real["x"].values, real["y"].values, BLOCK_M)
     folds = round(1 / holdout) if holdout else 0

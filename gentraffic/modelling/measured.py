@@ -84,6 +84,10 @@ def read_source(
     WrongUse when several services or contexts could be meant, BadInput for a series shorter than a week, a cadence that
     does not divide the hour, or no live cell.
     """
+    from gentraffic.dataset.positions import need_positions
+
+    if len(contexts):
+        need_positions(traffic, "fitting to the POIs of a context")
     live = read_live(traffic, service, alone=alone)
     per_hour = live.per_day // 24
     values = live.values[0]
@@ -139,6 +143,8 @@ def locations(panel: Panel, block_m: float = 2000.0) -> NDArray[np.int64]:
     """(cells,) cells of one number share their ground: what the file says, else squares of `block_m` metres."""
     if panel.location is not None:
         return panel.location.astype(np.int64)
+    if panel.kind == "unplaced":
+        return np.arange(len(panel.cell_id))
     return block_locations(panel.xy_m[:, 0], panel.xy_m[:, 1], block_m)
 
 

@@ -19,6 +19,7 @@ from gentraffic.dataset.build import Places, measured_context, middle, places_fr
 from gentraffic.dataset.geometry import footprint_text
 from gentraffic.dataset.schema import check_timezone
 from gentraffic.errors import BadInput, NoData, WrongUse
+from gentraffic.io.source_columns import SECTOR_COLUMNS, Reading
 from gentraffic.modelling.features import MARGIN_M
 from gentraffic.places.misplaced import area_of_places, box_around
 
@@ -66,6 +67,7 @@ def read_place(
     cell_size: float | None = None,
     radius_m: float | None = None,
     id_column: str | None = None,
+    reading: Reading | None = None,
     layer: str | None = None,
     offline: bool = False,
     timezone: str | None = None,
@@ -77,7 +79,7 @@ def read_place(
     One of: city (a name that Nominatim knows), bbox (west, south, east, north in degrees), polygon (a file), cells (the
     operator's own polygons), stations (points); or osm alone, which means the area of that file.
     osm: extract, saved Overpass answer or table of POIs (`poi.osm.read_pois`); without it Overpass is asked.
-    layer: of a vector file that has several.
+    layer: of a vector file that has several. reading: how a table of stations names its columns and writes numbers.
     cell_size: metres, where cells are laid here (CELL_M). radius_m: what a station covers (RADIUS_M). offline: only
     files and the cache. timezone: IANA name, else the place's. progress: told (answered, asked) by Overpass.
     The attribute `warnings` repeats what is missing: categories, parts of the file, coordinates.
@@ -87,14 +89,15 @@ def read_place(
     from poi.osm import read_pois
 
     given = {"city": city, "bbox": bbox, "polygon": polygon, "cells": cells, "stations": stations}
-    _check_use(given, osm, cell_size, radius_m, id_column, layer)
+    reading = replace(reading or Reading(), id_column=id_column) if id_column is not None else reading or Reading()
+    _check_use(given, osm, cell_size, radius_m, reading, layer)
     if timezone is not None:
         check_timezone(timezone)
     pois: gpd.GeoDataFrame | None = None
     if cells is not None:
-        area = _cells_area(cells, id_column, layer)
+        area = _cells_area(cells, reading.named("id"), layer)
     elif stations is not None:
-        area = _stations_area(stations, id_column, RADIUS_M if radius_m is None else radius_m)
+        area = _stations_area(stations, reading, RADIUS_M if radius_m is None else radius_m)
     else:
         if osm is not None and not any(value is not None for value in given.values()):
             pois = read_pois(osm, limits=_limits())
@@ -144,7 +147,7 @@ def context_dataset(
 
 def _check_use(
     given: Mapping[str, object], osm: object, cell_size: float | None, radius_m: float | None,
-    id_column: str | None, layer: str | None,
+    reading: Reading, layer: str | None,
 ) -> None:  # fmt: skip
     named = [f"--{name}" for name, value in given.items() if value is not None]
     if len(named) > 1:
@@ -162,8 +165,10 @@ def _check_use(
         raise WrongUse("a coverage radius goes with --stations only")
     if radius_m is not None and not (math.isfinite(radius_m) and 0 < radius_m <= 50_000):
         raise WrongUse(f"a coverage radius of {radius_m:g} m: give more than 0 and at most 50000 metres")
-    if id_column is not None and not own:
+    if reading.named("id") is not None and not own:
         raise WrongUse("a column of ids goes with --cells or --stations only")
+    if own != "--stations" and set(reading.columns) - {"id"}:
+        raise WrongUse("--columns beside id= goes with --stations only")
     if layer is not None and (not named or named[0] not in ("--cells", "--polygon")):
         raise WrongUse("--layer goes with --cells or --polygon only")
 
@@ -240,11 +245,11 @@ def _cells_area(path: str | Path, id_column: str | None, layer: str | None) -> _
     return _Area(Path(path).name, boxes if both else shapely.convex_hull(boxes), 0.0, cells=cells)
 
 
-def _stations_area(path: str | Path, id_column: str | None, radius_m: float) -> _Area:
+def _stations_area(path: str | Path, reading: Reading, radius_m: float) -> _Area:
     from gentraffic.io.user_cells import read_stations
     from gentraffic.places.misplaced import without_misplaced
 
-    cells = without_misplaced(read_stations(path, id_column=id_column), path)
+    cells = without_misplaced(read_stations(path, reading=reading), path)
     return _Area(Path(path).name, cells.geometry.union_all(), radius_m, cells=cells)
 
 
@@ -350,6 +355,7 @@ def _places(cells: gpd.GeoDataFrame) -> Places:
     extra: dict[str, NDArray[Any]] = {}
     if "row" in cells.columns:
         extra = {name: cells[name].to_numpy(dtype=np.int32) for name in ("row", "col")}
+    extra |= {name: cells[name].to_numpy() for name in SECTOR_COLUMNS if name in cells.columns}
     if kind == "cells":
         extra["footprint"] = footprint_text(cells.geometry.to_numpy()).astype(str)
     cell_m = float(cells.attrs["cell_m"]) if kind == "grid" else None

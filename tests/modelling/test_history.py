@@ -39,6 +39,14 @@ def test_mean_weeks_are_means_of_days_by_weekday() -> None:
         np.testing.assert_allclose(week[:, weekday], expected, atol=1e-12)
 
 
+@pytest.mark.parametrize(("units", "factor"), [("GB", 4.0), ("Mbit/s", 1.0), ("1", 1.0)])
+def test_a_past_in_quarters_gives_levels_of_hours(units: str, factor: float) -> None:
+    week = np.ones((2, 7, 96), dtype=np.float32)
+    past = History(np.arange(2), week, np.ones(7, dtype=np.int64), np.array([1.0, 2.0]), units)
+    assert past.step_factor(1) == factor
+    assert past.step_factor(4) == 1.0
+
+
 def test_a_profile_begins_on_its_weekday_and_says_what_it_does_not_know() -> None:
     week = np.random.default_rng(1).random((2, 7, 48)).astype(np.float32)
     days = np.array([1, 2, 0, 3, 1, 1, 4])
@@ -264,7 +272,7 @@ def test_sample_follows_a_file(follower: Bundle, tmp_path: Path, capsys: pytest.
 
 def test_two_weeks_of_the_same_ground_are_paired_and_kept_apart(shared_data: Path) -> None:
     from gentraffic.evaluation import later_week as p2
-    from gentraffic.io.importers.telecom_italia import read_uomo
+    from gentraffic.io.importers.uomo import read_uomo
 
     traffic, places = read_uomo(shared_data / "traffic" / "uomo_nc.npz")
     drawn = []

@@ -98,6 +98,9 @@ def read_region(
 
     `users` is read where the file has such a variable. Raises as `read_source`, and BadInput for users with NaN.
     """
+    from gentraffic.dataset.positions import need_positions
+
+    need_positions(traffic, "a FoMo, which sees the cells around a cell,")
     source, live = read_source(traffic, contexts, service), read_live(traffic, service)
     users = None
     if "users" in traffic.data_vars:

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gentraffic.dataset.amounts import RELATIVE
 from gentraffic.dataset.panel import DAY_S, MONDAY_S, WEEK_S, Panel
+from gentraffic.dataset.positions import has_positions
 from gentraffic.errors import BadInput, WrongUse
-from gentraffic.evaluation.alignment import APART_M, RELATIVE, coarsen, read_series
+from gentraffic.evaluation.alignment import APART_M, cadence_note, coarsen, read_series
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -174,9 +176,16 @@ def _same_units(train: Panel, holdout: Panel, drawn: Panel) -> None:
 def _no_shared_cells(train_ds: xr.Dataset, holdout_ds: xr.Dataset, train: Panel, holdout: Panel) -> None:
     """A cell with all its days is on one side. Numbered cells of two cities share ids, not ground."""
     shared, i, j = np.intersect1d(train.ids, holdout.ids, assume_unique=True, return_indices=True)
+    if not (has_positions(train_ds) and has_positions(holdout_ds)):  # of one operator, then, until somebody tells
+        same = np.ones(len(i), dtype=bool)
+        _refuse_shared(shared, same)
+        return
     east = (train_ds["lon"].values[i] - holdout_ds["lon"].values[j]) * np.cos(np.radians(train_ds["lat"].values[i]))
     north = train_ds["lat"].values[i] - holdout_ds["lat"].values[j]
-    same = np.hypot(east, north) * 111_000 < APART_M
+    _refuse_shared(shared, np.hypot(east, north) * 111_000 < APART_M)
+
+
+def _refuse_shared(shared: NDArray[Any], same: NDArray[np.bool_]) -> None:
     if same.any():
         raise WrongUse(
             f"{int(same.sum())} cells are in --train and in --holdout, the first is {shared[same][0]}: a cell with all "
@@ -205,8 +214,7 @@ def _cut(*files: Panel) -> tuple[list[Panel], int, list[str]]:
         worst = max(files, key=lambda s: s.step_s if s.step_s else WEEK_S)
         what = f"steps of {worst.step_s / 60:g} min" if worst.step_s else "a single step"
         raise WrongUse(f"{worst.name} has {what}: an audit needs series with steps of 6 h or less, which divide a day")
-    notes = [f"{s.name} was averaged from steps of {s.step_s / 60:g} to {step_s / 60:g} min" for s in files
-             if s.step_s != step_s]  # fmt: skip
+    notes = [cadence_note(s, step_s) for s in files if s.step_s != step_s]
     files = tuple(coarsen(s, step_s, -_offset(s)) for s in files)
     day = DAY_S // step_s
     for period in (WEEK_S, DAY_S):
