@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gentraffic.dataset.margin import check_margin
 from gentraffic.dataset.positions import has_positions
 from gentraffic.errors import BadInput, WrongUse
 
@@ -181,11 +182,8 @@ def check_context(ds: xr.Dataset) -> None:
         raise BadInput(f"poi_count has dimensions {_tuple(counts.dims)}, must be (cell, category)")
     if counts.dtype.kind not in "iu":
         raise BadInput(f"poi_count is {counts.dtype}, must be whole numbers (int32)")
-    if "margin" in ds.dims:
-        _check_margin(ds)
-    for name in ("poi_count", "population", "stations"):
-        if name not in ds.data_vars:
-            continue
+    check_margin(ds)
+    for name in [n for n in ("poi_count", "population", "stations") if n in ds.data_vars]:
         per_cell = ds[name].values
         if ds[name].dims[:1] != ("cell",) or per_cell.dtype.kind not in "iuf":
             raise BadInput(f"{name} must be numbers per cell, has dimensions {_tuple(ds[name].dims)}, {per_cell.dtype}")
@@ -193,20 +191,6 @@ def check_context(ds: xr.Dataset) -> None:
         if wrong.any():
             cell = ds["cell_id"].values[np.argwhere(wrong)[0][0]]
             raise BadInput(f"{name} holds {int(wrong.sum())} negative or missing values, the first at cell {cell}")
-
-
-def _check_margin(ds: xr.Dataset) -> None:
-    """Raise BadInput unless the cells around have places and counts."""
-    for name, dims in (
-        ("margin_poi_count", ("margin", "category")),
-        ("margin_x", ("margin",)),
-        ("margin_y", ("margin",)),
-    ):
-        if name not in ds or ds[name].dims != dims:
-            raise BadInput(f"{name} {_tuple(dims)} is missing: the dimension margin is of the cells around a place")
-        values = ds[name].values
-        if not np.isfinite(values).all() or (name == "margin_poi_count" and (values < 0).any()):
-            raise BadInput(f"{name} holds negative or missing values")
 
 
 def check_timezone(name: object) -> None:
