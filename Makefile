@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow coverage lint deadcode wheel clean
+.PHONY: demo test fuzz test-slow coverage lint deadcode wheel clean
 
 demo: $(STAMP)
 	$(BIN)/gentraffic sample --city milan --days 7 -o milan.nc --map milan.html --plot milan.png
@@ -14,6 +14,11 @@ test: $(STAMP) lint
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow
+
+# mutated inputs to every reader, in forked children; a short run of it is in `make test`.   make fuzz CASES=1000000
+CASES ?= 20000
+fuzz: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/campaign.py --cases $(CASES)
 
 # which lines the tests pass: a table, and htmlcov/index.html
 coverage: $(STAMP)

@@ -29,7 +29,8 @@ import torch
 
 from gentraffic.evaluation import holdout as p1
 from gentraffic.evaluation import later_week as p2
-from gentraffic.evaluation.metrics.summary import acf_error, bootstrap_interval, jsd_hist
+from gentraffic.evaluation.intervals import bootstrap_interval
+from gentraffic.evaluation.metrics.summary import acf_error, jsd_hist
 from gentraffic.evaluation.public_cities import CITIES, read_cities, read_city
 from gentraffic.generators.folder import load_bundle
 from gentraffic.io.atomic import replacing
@@ -57,7 +58,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "stouter, own level": {"own_level": True},
     **HYBRIDS,
 }
-PLAN_MINUTES = 2.0  # of one core: what the steps of gentraffic.training.trainer.PLANS take
+PLAN_MINUTES = 2.0  # of one core: what the steps of gentraffic.training.sampler_task.PLANS take
 P2_FOLDS, P2_MEMBERS = 2, 100
 MANY = 100  # members of one more row of each sampler: with so many, how they are spread no longer matters
 NEAR_M = 3000.0  # of Milan, what lies so near to the measured cells
@@ -129,7 +130,7 @@ def run_p1(rows: Rows, args: argparse.Namespace) -> None:
             if ("bootstrap" if name == "naive" else name) + key in rows.done["p1"]:
                 continue
             if name == "naive":
-                for row, members in p1.naive_rows(parts, args.seed * 100 + fold).items():
+                for row, members in p1.holdout_rows(parts, args.seed * 100 + fold).items():
                     rows.add("p1", row + key, p1.score(members, parts))
                 continue
             bundle, told = fit(Design(**(SAMPLERS | VARIANTS)[name]), train, args)
@@ -152,7 +153,7 @@ def run_p2(rows: Rows, args: argparse.Namespace) -> None:
                 continue
             if name == "naive":
                 drawn = {
-                    n: p2.naive_rows(part) | {"usual week": p2.usual_row(train, part)} for n, part in later.items()
+                    n: p2.later_week_rows(part) | {"usual week": p2.usual_row(train, part)} for n, part in later.items()
                 }
                 for row in ("climatology", "earlier weeks", "usual week"):
                     rows.add("p2", row + key, {n: p2.score(drawn[n][row], later[n]) for n in later})

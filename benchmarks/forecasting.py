@@ -27,10 +27,11 @@ import torch
 
 from forecasters import FORECASTERS, NAIVE, SIDE
 from gentraffic.errors import BadInput
+from gentraffic.evaluation.intervals import percentiles
 from gentraffic.forecasting.data import Network, Part, networks_of, split
 from gentraffic.forecasting.fit import Fitted, fit_forecaster, forecasts, origins, real_of, score
 from gentraffic.forecasting.score import naive
-from gentraffic.forecasting.trainer import Plan
+from gentraffic.forecasting.task import Plan
 from gentraffic.io.atomic import replacing
 
 PAPER = ("lstm", "xlstm", "stn", "stn-tf", "stn-slstm", "stn-slstm-tf")
@@ -190,7 +191,7 @@ def interval(rows: list[dict[str, Any]], step: str, what: str, other: list[dict[
                 mean = errors[rng.integers(len(errors), size=len(errors))][:, cell].mean(axis=1)
                 values.append(float((mean if what == "mae" else np.sqrt(mean)).mean()))
         draws.append(values[0] - values[1] if other else values[0])
-    low, high = np.quantile(draws, [0.025, 0.975])
+    low, high = percentiles(np.array(draws))
     return f"{low:.4g} to {high:.4g}"
 
 

@@ -35,8 +35,8 @@ from gentraffic.generators.fomo.folder import FoMoBundle, load_fomo
 from gentraffic.modelling.measured import Source
 from gentraffic.training.fitting import fit_sampler
 from gentraffic.training.fomo_fitting import FoMoDesign, few, finetune_fomo, fit_fomo, split
-from gentraffic.training.fomo_trainer import FoMoPlan
-from gentraffic.training.trainer import Plan
+from gentraffic.training.fomo_task import FoMoPlan
+from gentraffic.training.sampler_task import Plan
 
 PUBLISHED = {  # FoMo tables 2-4: (short, long, generation) MAE; their metric code is unpublished
     "uomo-nj": (0.0247, 0.0532, 0.0948),

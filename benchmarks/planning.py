@@ -43,8 +43,8 @@ from gentraffic.planning.resource_blocks import Radio, plan_prb, prb_outcome
 from gentraffic.planning.sleep import SleepCosts, plan_sleep, sleep_outcome
 from gentraffic.training.fitting import fit_sampler, split_source
 from gentraffic.training.fomo_fitting import FoMoDesign, fit_fomo, split
-from gentraffic.training.fomo_trainer import FoMoPlan
-from gentraffic.training.trainer import Plan
+from gentraffic.training.fomo_task import FoMoPlan
+from gentraffic.training.sampler_task import Plan
 
 Floats = NDArray[np.float64]
 LONG, SHORT = 48, 16  # hours of sleep and of prb

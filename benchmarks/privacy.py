@@ -24,8 +24,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gentraffic.evaluation.holdout import Members, Parts, model_row, naive_rows, score, week_of
-from gentraffic.evaluation.metrics.summary import bootstrap_interval, p9999
+from gentraffic.evaluation.holdout import Members, Parts, holdout_rows, model_row, score, week_of
+from gentraffic.evaluation.intervals import bootstrap_interval
+from gentraffic.evaluation.metrics.summary import p9999
 from gentraffic.generators.folder import Bundle, load_bundle, save_bundle
 from gentraffic.io.files import read_context
 from gentraffic.io.importers.public_sets import read_beijing, read_milan_5x5
@@ -37,7 +38,7 @@ from gentraffic.privacy.dp.accounting import Privacy
 from gentraffic.privacy.dp.fit import PrivateSource, fit_private_stouter, read_private
 from gentraffic.privacy.dp.sgd import PrivatePlan
 from gentraffic.training.fitting import fit_sampler, split_source
-from gentraffic.training.trainer import Plan
+from gentraffic.training.sampler_task import Plan
 
 CITIES = ("sd", "nc", "nj")
 EPSILONS = (1.0, 4.0, 8.0, float("inf"))
@@ -177,7 +178,7 @@ def main() -> None:
         parts = {name: split_source(s, 5, fold, 0) for name, s in whole.items()}
         if f"forecast|{fold}" not in done:
             done[f"forecast|{fold}"] = forecast_rows(parts)
-            for row, members in naive_rows(parts, fold).items():
+            for row, members in holdout_rows(parts, fold).items():
                 if row in ROWS:
                     add(row, fold, members, parts, {})
         for epsilon in epsilons:

@@ -27,7 +27,7 @@ from gentraffic.generators.folder import Bundle
 from gentraffic.modelling.features import read_places
 from gentraffic.training.distilling import DISTIL_PLAN, SOLVER, Lesson, distil
 from gentraffic.training.fitting import fit_sampler, split_source
-from gentraffic.training.trainer import Plan
+from gentraffic.training.sampler_task import Plan
 
 STEPS = (1, 2, 3, 4, 8, 16, 32, 100)
 MEMBERS = 20

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gentraffic.evaluation.metrics.summary import bootstrap_interval, coverage_cells, crps_cells, level_spearman
+from gentraffic.evaluation.intervals import bootstrap_interval
+from gentraffic.evaluation.metrics.summary import coverage_cells, crps_cells, level_spearman
 from gentraffic.generators.folder import load_bundle
 from gentraffic.io.files import read_context
 from gentraffic.io.importers.public_sets import MILAN_CELLS, read_milan_5x5

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 
 from gentraffic.forecasting.fit import forecasts, score
-from gentraffic.forecasting.trainer import Plan
+from gentraffic.forecasting.task import Plan
 from gentraffic.forecasting.tstr import VARIANTS, Material, naive_scores, one_score, plan_for, prepare
 from gentraffic.forecasting.weighted import SIM_MSTNET, Weigh, fit_weighted
 from gentraffic.io.atomic import replacing

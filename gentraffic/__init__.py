@@ -12,27 +12,61 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gentraffic.api import forecast, plan
-    from gentraffic.api.files import read_traffic
-    from gentraffic.api.judging import evaluate, validate
-    from gentraffic.api.sampling import load_model, sample
+    from gentraffic.api import forecast as forecast
+    from gentraffic.api import plan as plan
+    from gentraffic.api.files import (
+        export as export,
+    )
+    from gentraffic.api.files import (
+        import_telecom_italia as import_telecom_italia,
+    )
+    from gentraffic.api.files import (
+        import_uomo as import_uomo,
+    )
+    from gentraffic.api.files import (
+        read_traffic as read_traffic,
+    )
+    from gentraffic.api.files import (
+        split as split,
+    )
+    from gentraffic.api.judging import evaluate as evaluate
+    from gentraffic.api.judging import validate as validate
+    from gentraffic.api.models import distil as distil
+    from gentraffic.api.models import finetune as finetune
+    from gentraffic.api.models import fit as fit
+    from gentraffic.api.pictures import draw_map as draw_map
+    from gentraffic.api.pictures import draw_plot as draw_plot
+    from gentraffic.api.pictures import report as report
+    from gentraffic.api.sampling import load_model as load_model
+    from gentraffic.api.sampling import sample as sample
 
 __version__ = "0.1.0"
-__all__ = ["evaluate", "forecast", "load_model", "plan", "read_traffic", "sample", "validate"]
-
 _WHERE = {  # public name -> module of `api`
+    "distil": "models",
+    "draw_map": "pictures",
+    "draw_plot": "pictures",
     "evaluate": "judging",
+    "export": "files",
+    "finetune": "models",
+    "fit": "models",
+    "import_telecom_italia": "files",
+    "import_uomo": "files",
     "load_model": "sampling",
     "read_traffic": "files",
+    "report": "pictures",
     "sample": "sampling",
+    "split": "files",
     "validate": "judging",
 }
-_MODULES = ("forecast", "plan")  # public modules of `api`: gentraffic.plan.sleep
+_MODULES = ("forecast", "plan")  # modules of `api` that are public as such: gentraffic.plan.sleep
+__all__ = sorted([*_WHERE, *_MODULES])
 
 
 def __getattr__(name: str) -> Any:
     if name in _WHERE:
         return getattr(import_module(f"gentraffic.api.{_WHERE[name]}"), name)
+    if name in _MODULES:
+        return import_module(f"gentraffic.api.{name}")
     if name in _MODULES:
         return import_module(f"gentraffic.api.{name}")
     raise AttributeError(f"module 'gentraffic' has no attribute {name!r}")

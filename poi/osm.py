@@ -1,40 +1,32 @@
 """Points of interest from files: OpenStreetMap extracts, saved Overpass answers, tables.
 
-What a file is, its content says, not its name. Extracts are streamed by pyosmium in passes that keep only what names a
-place: (1) tagged elements, (2) the member ways of areas, (3) where their nodes are. So the order of elements in a file
-does not matter, and memory grows with the places: see `poi.locations`. The only module of `poi` that opens files.
+What a file is, its content says, not its name. PBF is read by pyosmium in a process of its own (`poi.extract`), XML in
+one pass of expat (`poi.osm_xml`). With `poi.extract` the only module of `poi` that opens files.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import geopandas as gpd
 import numpy as np
-import osmium
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
-from osmium.filter import KeyFilter
-from osmium.osm import ALL, NODE, WAY
 from shapely.geometry.base import BaseGeometry
 
-from poi.categories import KEYS, categorise
-from poi.errors import BadFile
-from poi.locations import Ints, locations, lonlat
-from poi.overpass import AREA_RELATIONS, places
+from poi.elements import Extent, Ints, MapElements, element_points
+from poi.errors import BadFile, PoiError
+from poi.extract import read_pbf
+from poi.osm_xml import read_xml
+from poi.overpass import places
 from poi.overture import classify, is_overture
-from poi.points import Floats, Origin, first_of_each, make_pois, relation_point, way_points
-from poi.safety import Examined, Limits, examine
-
-Extent = tuple[float, float, float, float]
+from poi.points import Floats, Origin, make_pois
+from poi.safety import Examined, Limits, examine, pieces, unfolded
 
 _OVERTURE = ("geometry", "categories", "taxonomy", "basic_category", "operating_status")
 _NAMES = {"lon": ("lon", "longitude", "lng"), "lat": ("lat", "latitude")}
@@ -71,8 +63,8 @@ def extent_of(source: str | Path, *, limits: Limits | None = None) -> Extent:
     if examined.kind in ("json", "text", "parquet"):
         extent = read_pois(path, limits=limits).attrs["extent"]
     else:
-        with _parsing(path):
-            extent = _extract_extent(osmium.io.File(str(path), examined.kind))
+        found = _elements(path, examined)
+        extent = found.box or found.reach
     if extent is None:
         raise BadFile(f"{path} holds no coordinates: give another file")
     return (extent[0], extent[1], extent[2], extent[3])
@@ -110,136 +102,55 @@ def _parsing(path: Path) -> Iterator[None]:
     """Turns what a parser raises into one line that names the file."""
     try:
         yield
-    except BadFile:
+    except (PoiError, MemoryError):
         raise
-    except (RuntimeError, ValueError, OSError, osmium.InvalidLocationError, pa.ArrowException) as error:
-        said = " ".join(str(error).split())[:200]
-        raise BadFile(f"{path} is damaged or not what its name says ({said}): fetch it again") from error
+    except Exception as error:  # whatever a library raises on an input is the input's
+        said = " ".join(str(error).split())[:200] or type(error).__name__
+        raise BadFile(f"{path} is damaged or not what its name says ({said})") from error
 
 
 # --- extracts ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass
-class _Tagged:
-    """What the first pass keeps, one row per element that names a place."""
-
-    kind: list[str] = field(default_factory=list)  # n, w, r
-    number: list[int] = field(default_factory=list)
-    key: list[str] = field(default_factory=list)
-    value: list[str] = field(default_factory=list)
-    place: list[Any] = field(default_factory=list)  # n: (lon, lat); w: node ids; r: ids of member ways
-    newest: str = ""
-    seen: set[str] = field(default_factory=set)  # kinds of all elements with one of the keys, places or not
-
-
 def _from_extract(path: Path, examined: Examined, boundary: BaseGeometry | None) -> gpd.GeoDataFrame:
-    with _parsing(path):
-        file = osmium.io.File(str(path), examined.kind)
-        header = osmium.FileProcessor(file).header
-        if header.has_multiple_object_versions:
-            raise BadFile(f"{path} is a history file: give an extract of one day")
-        tagged = _tagged(file)
-        if not tagged.place and not _holds_anything(file):
-            raise BadFile(f"{path} holds no elements: fetch it again")
-        outlines = _outlines(file, tagged)
-        ways = [place for kind, place in zip(tagged.kind, tagged.place, strict=True) if kind == "w"]
-        ids = np.unique(np.concatenate([np.empty(0, dtype=np.int64), *ways, *outlines.values()]))
-        with path.open("rb") as stream:
-            where = ids, locations(ids, file, examined.kind, stream)
-        xy = _points(tagged, outlines, where)
-        extent = _extract_extent(file)
-    known = ~np.isnan(xy).any(axis=1)
+    found = _elements(path, examined)
+    known = ~np.isnan(found.xy).any(axis=1)
     lost = int((~known).sum())
     warnings = [f"{path.name}: {lost} places have no coordinates in the file and are left out"] if lost else []
-    if tagged.seen == {"n"} and examined.kind == "pbf":  # a PBF that ends after a whole blob does not look cut
-        warnings.append(f"{path.name} holds nodes only: it is filtered, or cut off behind them")
-    snapshot = header.get("osmosis_replication_timestamp", "") or examined.snapshot or tagged.newest or "unknown"
-    origin = Origin(path.name, snapshot, examined.sha256, extent, tuple(warnings))
-    key, value = np.asarray(tagged.key, dtype=object)[known], np.asarray(tagged.value, dtype=object)[known]
-    return make_pois(xy[known, 0], xy[known, 1], key.tolist(), value.tolist(), origin, boundary)
+    warnings += [f"{path.name} {note}" for note in found.notes]
+    snapshot = found.snapshot or examined.snapshot or "unknown"
+    extent = found.box or found.reach
+    origin = Origin(path.name, snapshot, examined.sha256, extent, found.box is not None, tuple(warnings))
+    key, value = (np.asarray(column, dtype=object)[known].tolist() for column in (found.key, found.value))
+    return make_pois(found.xy[known, 0], found.xy[known, 1], key, value, origin, boundary)
 
 
-def _tagged(file: osmium.io.File) -> _Tagged:
-    """First pass: the elements that name a place, each once."""
-    found = _Tagged()
-    newest: datetime | None = None
-    stream: Iterator[Any] = iter(osmium.FileProcessor(file, ALL).with_filter(KeyFilter(*KEYS)))
-    for element in stream:
-        tags = {tag.k: tag.v for tag in element.tags}
-        hit = categorise(tags)
-        kind = element.type_str()
-        found.seen.add(kind)
-        if hit is None or element.deleted or (kind == "r" and tags.get("type") not in AREA_RELATIONS):
-            continue
-        found.kind.append(kind)
-        found.number.append(element.id)
-        found.key.append(hit[1])
-        found.value.append(hit[2])
-        if kind == "n":
-            found.place.append(lonlat(element.location))
-        elif kind == "w":
-            found.place.append(_node_ids(element))
-        else:
-            found.place.append([member.ref for member in element.members if member.type == "w"])
-        newest = element.timestamp if newest is None else max(newest, element.timestamp)
-    if newest is not None and newest.year > 1970:  # extracts without metadata say 1970
-        found.newest = newest.strftime("%Y-%m-%dT%H:%M:%SZ")
-    first = first_of_each(found.kind, found.number)
-    if len(first) < len(found.kind):
-        for column in (found.kind, found.number, found.key, found.value, found.place):
-            column[:] = [column[i] for i in first]
-    return found
-
-
-def _holds_anything(file: osmium.io.File) -> bool:
-    return any(True for _ in osmium.FileProcessor(file, ALL))
-
-
-def _outlines(file: osmium.io.File, tagged: _Tagged) -> dict[int, Ints]:
-    """Second pass: way id -> node ids, for the ways that outline areas."""
-    wanted = {ref for kind, place in zip(tagged.kind, tagged.place, strict=True) if kind == "r" for ref in place}
-    stream: Iterator[Any] = iter(osmium.FileProcessor(file, WAY) if wanted else ())
-    return {way.id: _node_ids(way) for way in stream if way.id in wanted}
-
-
-def _node_ids(way: Any) -> Ints:
-    return np.fromiter((node.ref for node in way.nodes), dtype=np.int64)
-
-
-def _points(tagged: _Tagged, outlines: Mapping[int, Ints], where: tuple[Ints, Floats]) -> Floats:
-    """Lon, lat of every tagged element, (n, 2); NaN where nothing is known of it."""
-    ids, known = where
-
-    def corners(nodes: Ints) -> Floats:
-        return known[np.searchsorted(ids, nodes)]
-
-    xy = np.full((len(tagged.kind), 2), np.nan)
-    ways = [i for i, kind in enumerate(tagged.kind) if kind == "w"]
-    xy[ways] = way_points([corners(tagged.place[i]) for i in ways])
-    for i, kind in enumerate(tagged.kind):
-        if kind == "n":
-            xy[i] = tagged.place[i]
-        elif kind == "r":
-            xy[i] = relation_point([corners(outlines[ref]) for ref in tagged.place[i] if ref in outlines])
-    return xy
-
-
-def _extract_extent(file: osmium.io.File) -> Extent | None:
-    box = osmium.FileProcessor(file).header.box()
-    if box.valid() and box.size() > 0:
-        return box.bottom_left.lon, box.bottom_left.lat, box.top_right.lon, box.top_right.lat
-    west, south, east, north = np.inf, np.inf, -np.inf, -np.inf
-    stream: Iterator[Any] = iter(osmium.FileProcessor(file, NODE))
-    for node in stream:  # the slowest pass of all, and a header without a box is rare: one call where one will do
-        location = node.location
-        if location.valid():
-            lon, lat = location.lon, location.lat
-            west = lon if lon < west else west
-            east = lon if lon > east else east
-            south = lat if lat < south else south
-            north = lat if lat > north else north
-    return (west, south, east, north) if west <= east else None
+def _elements(path: Path, examined: Examined) -> MapElements:
+    """What a map file holds: PBF is read by a child process, XML by expat."""
+    with _parsing(path):
+        if examined.kind == "pbf":
+            return read_pbf(path)
+        with path.open("rb") as stream:
+            tagged, outlines, nodes, reader = read_xml(unfolded(pieces(stream), examined.kind, str(path)), str(path))
+        if not tagged.place and not (len(nodes.ids) or outlines or reader.boxes):
+            raise BadFile(f"{path} holds no elements: give an extract that covers the place")
+        tagged.drop_doubles()
+        xy = element_points(tagged, outlines, nodes)
+    reach: Extent | None = None
+    if len(nodes.ids):
+        (west, south), (east, north) = (nodes.xy.min(axis=0) / 1e7).tolist(), (nodes.xy.max(axis=0) / 1e7).tolist()
+        reach = west, south, east, north
+    elif len(xy) and not np.isnan(xy).all():
+        (west, south), (east, north) = np.nanmin(xy, axis=0).tolist(), np.nanmax(xy, axis=0).tolist()
+        reach = west, south, east, north
+    box = None
+    if reader.boxes:
+        west, south, east, north = zip(*reader.boxes, strict=True)
+        box = min(west), min(south), max(east), max(north)
+    notes = (f"marks {reader.deleted} elements as deleted, which are left out",) if reader.deleted else ()
+    kinds = np.asarray(tagged.kind, dtype=np.str_)
+    snapshot = examined.snapshot or tagged.newest
+    return MapElements(kinds, tuple(tagged.key), tuple(tagged.value), xy, snapshot, box, reach, notes)
 
 
 # --- saved answers and tables -----------------------------------------------------------------------------------------
@@ -249,7 +160,7 @@ def _from_answer(path: Path, examined: Examined, boundary: BaseGeometry | None) 
     with _parsing(path):
         found = places(json.loads(path.read_text(encoding="utf-8-sig")), str(path))
     warnings = (f"{path.name}: {found.unplaced} places have no coordinates",) if found.unplaced else ()
-    origin = Origin(path.name, found.snapshot or "unknown", examined.sha256, found.extent, warnings)
+    origin = Origin(path.name, found.snapshot or "unknown", examined.sha256, found.extent, warnings=warnings)
     return make_pois(found.lon, found.lat, found.key, found.value, origin, boundary)
 
 
@@ -262,7 +173,7 @@ def _from_table(path: Path, examined: Examined, boundary: BaseGeometry | None, l
     lon, lat = table["lon"], table["lat"]
     extent = float(lon.min()), float(lat.min()), float(lon.max()), float(lat.max())
     table = table[~double]
-    origin = Origin(path.name, snapshot, examined.sha256, extent, warnings)
+    origin = Origin(path.name, snapshot, examined.sha256, extent, warnings=warnings)
     return make_pois(table["lon"], table["lat"], table["key"].tolist(), table["value"].tolist(), origin, boundary)
 
 

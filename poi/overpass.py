@@ -20,12 +20,13 @@ from shapely.geometry import Polygon
 from shapely.geometry.base import BaseGeometry
 
 from poi.categories import categorise, osm_tags
+from poi.elements import AREA_RELATIONS
 from poi.errors import BadFile, PoiError
 from poi.grid import crosses_180, to_metres, utm_crs
 from poi.points import Floats, first_of_each, relation_point, way_points
 
-AREA_RELATIONS = ("multipolygon", "boundary")  # the relations whose members outline an area
 MAX_PARTS = 100
+MAX_ELEMENTS = 10_000_000  # of an answer, which is held whole
 
 
 class Partial(BadFile):
@@ -88,21 +89,27 @@ def places(answer: Any, name: str) -> Found:
     """The places among an answer's elements, each element once.
 
     Raises Partial where the answer carries a remark, BadFile where it is not an Overpass answer."""
+    if isinstance(answer, Mapping) and answer.get("type") in ("FeatureCollection", "Feature"):
+        raise BadFile(f"{name} is GeoJSON: a map comes as .osm, .osm.pbf, an Overpass answer, or a table of POIs")
     if not isinstance(answer, Mapping) or not isinstance(answer.get("elements"), list):
         raise BadFile(f"{name} is not an Overpass answer: it holds no list of elements")
     if answer.get("remark"):
         raise Partial(f"{name} is partial: the server remarks {str(answer['remark']).strip()[:200]!r}")
     try:
         return _places(answer)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise BadFile(f"{name} is not an Overpass answer: an element breaks the format ({error!r})") from error
 
 
 def _places(answer: Mapping[str, Any]) -> Found:
     elements: list[Mapping[str, Any]] = answer["elements"]
+    if len(elements) > MAX_ELEMENTS:
+        raise ValueError(f"{len(elements)} elements are more than {MAX_ELEMENTS}")
     nodes = {int(e["id"]): _lonlat(e) for e in elements if e["type"] == "node"}
     ways = {int(e["id"]): _way(e, nodes) for e in elements if e["type"] == "way"}
-    hits = [(e, hit) for e in elements if "tags" in e and _names_a_place(e) and (hit := categorise(e["tags"]))]
+    hits = [(e, hit) for e in elements if e.get("tags") and _names_a_place(e) and (hit := categorise(e["tags"]))]
+    for _, hit in hits:
+        "".join(hit).encode()  # raises UnicodeEncodeError for what is no text
     first = first_of_each((e["type"] for e, _ in hits), (int(e["id"]) for e, _ in hits))
     hits = [hits[i] for i in first]
     points = np.full((len(hits), 2), np.nan)

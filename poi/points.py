@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-import geopandas as gpd
 import numpy as np
 import numpy.typing as npt
 import shapely
-from pyproj import Transformer
-from scipy.spatial import cKDTree
 from shapely.geometry.base import BaseGeometry
 
 from poi.categories import CATEGORIES, ECHO_M, categorise_table
+
+if TYPE_CHECKING:
+    import geopandas as gpd
 
 Floats = npt.NDArray[np.float64]
 
@@ -31,6 +32,7 @@ class Origin:
     snapshot: str  # when the map was so: a date, a range of dates, or "unknown"
     sha256: str  # of the file, or of the server's answers one after the other
     extent: tuple[float, float, float, float] | None = None  # west, south, east, north that the source covers
+    stated: bool = False  # whether the source itself says so; else it is the box of its points
     warnings: tuple[str, ...] = field(default=())
 
 
@@ -48,6 +50,8 @@ def make_pois(
     category: index into CATEGORIES or -1, (n,), by default what the tags say.
     Tags that name no place are left out, echoes of another POI as well (see `poi.categories.ECHO_M`), and points
     outside the boundary (degrees; a point on its edge is inside)."""
+    import geopandas as gpd  # here, because the child that reads PBF needs the shapes only
+
     xy = np.stack([np.asarray(lon, dtype=np.float64), np.asarray(lat, dtype=np.float64)], axis=-1)  # (n, 2)
     category = categorise_table(key, value) if category is None else category
     keys, values = np.asarray(key, dtype=object), np.asarray(value, dtype=object)
@@ -63,6 +67,7 @@ def make_pois(
         snapshot=origin.snapshot,
         sha256=origin.sha256,
         extent=origin.extent,
+        extent_stated=origin.stated,
         warnings=list(origin.warnings),
     )
     return pois
@@ -72,6 +77,7 @@ def way_points(ways: Sequence[Floats]) -> Floats:
     """One point, (n, 2), for each way given as its corners (m, 2), where NaN is a corner that is not known.
 
     NaN where no corner is known."""
+    ways = [_unwrapped(way) for way in ways]
     points = np.full((len(ways), 2), np.nan)
     whole = [len(w) > 1 and not np.isnan(w).any() for w in ways]
     closed = [w and len(c) > 3 and bool(np.array_equal(c[0], c[-1])) for w, c in zip(whole, ways, strict=True)]
@@ -87,18 +93,19 @@ def way_points(ways: Sequence[Floats]) -> Floats:
     for i, way in enumerate(ways):
         if np.isnan(points[i, 0]):
             points[i] = _mean(way)
-    return points
+    return _wrapped(points)
 
 
 def relation_point(members: Sequence[Floats]) -> Floats:
     """One point for a multipolygon given as the corners of its member ways, (2,); NaN where no corner is known.
 
     The area is what the lines enclose an odd number of times, whatever roles the members say."""
+    members = _split(_unwrapped(np.concatenate([*members, np.empty((0, 2))])), [len(m) for m in members])
     lines = [shapely.LineString(m) for m in members if len(m) > 1 and not np.isnan(m).any()]
     point = np.full(2, np.nan)
     if lines:
         point = area_points(np.asarray([shapely.build_area(shapely.union_all(lines))], dtype=object))[0]
-    return point if not np.isnan(point).any() else _mean(np.concatenate([*members, np.empty((0, 2))]))
+    return _wrapped(point if not np.isnan(point).any() else _mean(np.concatenate([*members, np.empty((0, 2))])))
 
 
 def area_points(areas: npt.NDArray[np.object_]) -> Floats:
@@ -125,6 +132,8 @@ def _echoes(
     xy: Floats, category: npt.NDArray[np.int64], key: npt.NDArray[np.object_], value: npt.NDArray[np.object_]
 ) -> npt.NDArray[np.bool_]:
     """Which points say again what another one of their category says within ECHO_M metres. (n,)"""
+    from scipy.spatial import cKDTree
+
     echo, reach = np.zeros(len(xy), dtype=bool), np.zeros(len(xy))
     for (echo_key, echo_value), metres in ECHO_M.items():
         reach[(key == echo_key) & ((value == echo_value) | (echo_value == "*"))] = metres
@@ -143,6 +152,8 @@ def _echoes(
 def earth_metres(lon: Floats, lat: Floats) -> Floats:
     """Points in degrees as earth-centred metres (n, 3): straight distances are those on the ground, to a millimetre in
     a kilometre, anywhere and in any extent."""
+    from pyproj import Transformer
+
     to_centre = Transformer.from_crs("EPSG:4979", "EPSG:4978", always_xy=True)
     return np.stack(to_centre.transform(lon, lat, np.zeros(len(lon))), axis=-1)
 
@@ -157,6 +168,25 @@ def _inside(xy: Floats, boundary: BaseGeometry) -> npt.NDArray[np.bool_]:
 
 def _ragged(ways: Sequence[Floats]) -> tuple[Floats, npt.NDArray[np.int64]]:
     return np.concatenate(ways), np.repeat(np.arange(len(ways)), [len(w) for w in ways])
+
+
+def _unwrapped(corners: Floats) -> Floats:
+    """Corners on both sides of the 180th meridian with longitudes that go on beyond it. (n, 2)"""
+    lon = corners[:, 0]
+    known = lon[~np.isnan(lon)]
+    if not len(known) or known.max() - known.min() <= 180.0:
+        return corners
+    return np.stack([np.where(lon < 0, lon + 360.0, lon), corners[:, 1]], axis=-1)
+
+
+def _wrapped(points: Floats) -> Floats:
+    """Longitudes back to -180 to 180."""
+    points[..., 0] = np.where(points[..., 0] > 180.0, points[..., 0] - 360.0, points[..., 0])
+    return points
+
+
+def _split(corners: Floats, lengths: Sequence[int]) -> list[Floats]:
+    return np.split(corners, np.cumsum(lengths)[:-1]) if lengths else []
 
 
 def _mean(corners: Floats) -> Floats:

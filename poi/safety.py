@@ -20,8 +20,20 @@ from poi.errors import BadFile
 _PIECE = 1 << 20
 _PROLOG = 1 << 16
 _TAIL = 1 << 10
-_BLOB = 32 << 20  # the PBF format's own limit for one unfolded blob
+BLOB_BYTES = 32 << 20  # the PBF format's own limit for one unfolded blob
 _HEADER = 64 << 10  # and for a blob's header
+# What else is given by mistake, or in good faith, and what to do about it.
+OTHER_KINDS = {
+    b"PK\x03\x04": "a ZIP archive: unpack it and give the file inside",
+    b"7z\xbc\xaf\x27\x1c": "a 7-Zip archive: unpack it and give the file inside",
+    b"\xfd7zXZ\x00": "packed with xz: unpack it (`unxz`) and give the file inside",
+    b"\x28\xb5\x2f\xfd": "packed with Zstandard: unpack it (`unzstd`) and give the file inside",
+    b"\xff\xe0": "an .o5m file: convert it with `osmium cat FILE -o FILE.osm.pbf`",
+    b"SQLite format 3\0": "a database (GeoPackage, SQLite), no OpenStreetMap extract: give .osm, .osm.pbf or a table",
+    b"\x89HDF\r\n": "a NetCDF or HDF5 file: a context is given with --context",
+    b"CDF": "a NetCDF file: a context is given with --context",
+    b"%PDF": "a PDF: give .osm, .osm.pbf or a table of POIs",
+}
 _FORBIDDEN = (b"<!DOCTYPE", b"<!ENTITY")
 
 
@@ -63,17 +75,20 @@ def examine(stream: BinaryIO, name: str, size: int, limits: Limits) -> Examined:
             "GENTRAFFIC_MAX_UNFOLDED_GB"
         )
     digest = hashlib.sha256()
-    pieces = _pieces(stream, digest)
-    start = next(pieces)
+    rest = pieces(stream, digest)
+    start = next(rest)
+    other = next((what for magic, what in OTHER_KINDS.items() if start.startswith(magic)), None)
+    if other is not None:
+        raise BadFile(f"{name} is {other}")
     kind = _kind(start)
     if kind in ("json", "parquet", "text") and size > limits.text_bytes:
         raise BadFile(f"{name} has {size} bytes, more than the cap of {limits.text_bytes} for a table or JSON: cut it")
-    whole = _chain(start, pieces)
+    whole = _chain(start, rest)
     snapshot = None
     if kind == "pbf":
         _walk_pbf(whole, name, limits.unfolded(size))
     elif kind.startswith("osm"):
-        snapshot = _scan_xml(_unfolded(whole, kind, name), name, limits.unfolded(size))
+        snapshot = _scan_xml(unfolded(whole, kind, name), name, limits.unfolded(size))
     else:
         for _ in whole:
             pass
@@ -95,15 +110,15 @@ def _kind(start: bytes) -> str:
     return "json" if text[:1] in (b"{", b"[") else "text"
 
 
-def _unfolded(pieces: Iterator[bytes], kind: str, name: str) -> Iterator[bytes]:
+def unfolded(stream_pieces: Iterator[bytes], kind: str, name: str) -> Iterator[bytes]:
     """What a plain, gzip or bzip2 stream unfolds to, at most a megabyte at a time. Raises BadFile where it is cut."""
     if kind == "osm":
-        yield from pieces
+        yield from stream_pieces
         return
     make = bz2.BZ2Decompressor if kind == "osm.bz2" else lambda: zlib.decompressobj(wbits=31)
     unfold = make()
     try:
-        for piece in pieces:
+        for piece in stream_pieces:
             data = piece
             while data or not (unfold.eof or getattr(unfold, "needs_input", True)):
                 if unfold.eof:  # another member follows; padding with zeros does not count as one
@@ -118,10 +133,10 @@ def _unfolded(pieces: Iterator[bytes], kind: str, name: str) -> Iterator[bytes]:
         raise BadFile(f"{name} is cut off: it ends inside its compressed data; fetch it again")
 
 
-def _scan_xml(pieces: Iterator[bytes], name: str, cap: int) -> str | None:
+def _scan_xml(stream_pieces: Iterator[bytes], name: str, cap: int) -> str | None:
     """Snapshot that the prolog names, if any. Raises BadFile for a bomb, a DOCTYPE, another encoding, another root."""
     total, tail, prolog = 0, b"", b""
-    for piece in pieces:
+    for piece in stream_pieces:
         total += len(piece)
         if total > cap:
             raise _too_large(name, cap)
@@ -136,6 +151,8 @@ def _scan_xml(pieces: Iterator[bytes], name: str, cap: int) -> str | None:
         tail = window[-_TAIL:]
     if total == 0:
         raise BadFile(f"{name} is empty: fetch it again")
+    if re.search(rb"<osmChange[\s>/]", prolog):
+        raise BadFile(f"{name} is a file of changes (.osc), not a map: apply it to an extract and give that")
     if not re.search(rb"<osm[\s>/]", prolog):
         raise BadFile(
             f"{name} is not OpenStreetMap XML (no <osm> element): give an .osm, .osm.gz, .osm.bz2 or .osm.pbf"
@@ -146,19 +163,19 @@ def _scan_xml(pieces: Iterator[bytes], name: str, cap: int) -> str | None:
     return found.group(1).decode() if found else None
 
 
-def _walk_pbf(pieces: Iterator[bytes], name: str, cap: int) -> None:
+def _walk_pbf(stream_pieces: Iterator[bytes], name: str, cap: int) -> None:
     """Raises BadFile unless the stream is whole PBF blobs that unfold to at most `cap` bytes and hold data."""
-    unfolded, data_blobs = 0, 0
-    for kind, _, message in _blobs(pieces, name):
-        blob = _fields(message, name)
+    total, data_blobs = 0, 0
+    for kind, _, message in blobs(stream_pieces, name):
+        blob = fields(message, name)
         raw, raw_size = blob.get(1), blob.get(2)
         size = raw_size if isinstance(raw_size, int) else len(raw) if isinstance(raw, bytes) else 0
-        unfolded += size
+        total += size
         data_blobs += kind == b"OSMData"
-        if size > _BLOB or unfolded > cap:
-            raise _too_large(name, min(cap, _BLOB) if size > _BLOB else cap)
+        if size > BLOB_BYTES or total > cap:
+            raise _too_large(name, min(cap, BLOB_BYTES) if size > BLOB_BYTES else cap)
     if not data_blobs:
-        raise BadFile(f"{name} holds a header and no data: fetch it again")
+        raise BadFile(f"{name} holds a header and no data: give an extract that covers the place")
 
 
 def pbf_pieces(stream: BinaryIO, name: str, size: int) -> Iterator[tuple[bytes, bytes]]:
@@ -167,7 +184,7 @@ def pbf_pieces(stream: BinaryIO, name: str, size: int) -> Iterator[tuple[bytes, 
     A piece has `size` bytes of data, or up to a blob more; its start has only its first blob. Raises BadFile as
     `examine`, for a stream that is cut."""
     head, start, held = b"", b"", bytearray()
-    for kind, frame, message in _blobs(_pieces(stream), name):
+    for kind, frame, message in blobs(pieces(stream), name):
         if kind != b"OSMData":
             head += frame + message
             continue
@@ -180,17 +197,17 @@ def pbf_pieces(stream: BinaryIO, name: str, size: int) -> Iterator[tuple[bytes, 
         yield start, head + bytes(held)
 
 
-def _blobs(pieces: Iterator[bytes], name: str) -> Iterator[tuple[bytes, bytes, bytes]]:
+def blobs(stream_pieces: Iterator[bytes], name: str) -> Iterator[tuple[bytes, bytes, bytes]]:
     """The blobs of a PBF: type, what frames the blob, and the blob. Raises BadFile where the stream is cut."""
-    stream = _Buffer(pieces)
+    stream = _Buffer(stream_pieces)
     while length := stream.take(4, may_end=True, name=name):
         header_bytes = int.from_bytes(length, "big")
         if header_bytes > _HEADER:
             raise BadFile(f"{name} is not a whole PBF: a blob's header claims {header_bytes} bytes; fetch it again")
         frame = stream.take(header_bytes, name=name)
-        header = _fields(frame, name)
+        header = fields(frame, name)
         kind, datasize = header.get(1), header.get(3)
-        if not isinstance(kind, bytes) or not isinstance(datasize, int) or datasize > _BLOB:
+        if not isinstance(kind, bytes) or not isinstance(datasize, int) or datasize > BLOB_BYTES:
             raise BadFile(f"{name} is not a whole PBF: a blob has no type or size; fetch it again")
         yield kind, length + frame, stream.take(datasize, name=name)
 
@@ -200,21 +217,21 @@ def _too_large(name: str, cap: int) -> BadFile:
     return BadFile(f"{name} unfolds to more than {cap} bytes (a decompression bomb?): {mend}")
 
 
-def _fields(message: bytes, name: str) -> dict[int, int | bytes]:
+def fields(message: bytes, name: str) -> dict[int, int | bytes]:
     """Fields of one protocol-buffer message, by number: varints as int, strings and bytes as bytes."""
-    found: dict[int, int | bytes] = {}
+    result: dict[int, int | bytes] = {}
     at = 0
     while at < len(message):
         tag, at = _varint(message, at, name)
         if tag & 7 == 0:
-            found[tag >> 3], at = _varint(message, at, name)
+            result[tag >> 3], at = _varint(message, at, name)
         elif tag & 7 == 2:
             length, at = _varint(message, at, name)
-            found[tag >> 3] = message[at : at + length]
+            result[tag >> 3] = message[at : at + length]
             at += length
         else:
             raise BadFile(f"{name} is not a whole PBF: a blob is damaged; fetch it again")
-    return found
+    return result
 
 
 def _varint(message: bytes, at: int, name: str) -> tuple[int, int]:
@@ -251,7 +268,7 @@ class _Buffer:
         return taken
 
 
-def _pieces(stream: BinaryIO, digest: hashlib._Hash | None = None) -> Iterator[bytes]:
+def pieces(stream: BinaryIO, digest: hashlib._Hash | None = None) -> Iterator[bytes]:
     while piece := stream.read(_PIECE):
         if digest is not None:
             digest.update(piece)

@@ -1,9 +1,10 @@
-"""`gentraffic.read_traffic`."""
+"""Files in and out: `gentraffic.read_traffic`, `fetch`, `import_*`, `split`, `export`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gentraffic.api.language import speaks_python
 
@@ -13,7 +14,81 @@ if TYPE_CHECKING:
 
 @speaks_python
 def read_traffic(path: str | Path) -> xr.Dataset:
-    """The traffic in a file (.nc, .zarr, .parquet, .csv), checked. Raises WrongUse for the suffix, BadInput else."""
+    """The traffic in a file (.nc, .zarr, .parquet, .csv), checked: ([member,] cell, time), float32.
+
+    Raises WrongUse for the suffix, BadInput else.
+    """
     from gentraffic.io.files import read_traffic as read
 
     return read(path)
+
+
+def traffic_of(given: str | Path | xr.Dataset) -> xr.Dataset:
+    """A traffic Dataset that is handed over, or the file of a path, checked. Raises WrongUse, BadInput."""
+    from gentraffic.dataset.schema import check_traffic
+
+    if isinstance(given, str | Path):
+        return read_traffic(given)
+    check_traffic(given)
+    return given
+
+
+def context_of(given: str | Path | xr.Dataset) -> xr.Dataset:
+    """A context Dataset that is handed over, or the file of a path, checked. Raises WrongUse, BadInput."""
+    from gentraffic.dataset.schema import check_context
+    from gentraffic.io.files import read_context
+
+    if isinstance(given, str | Path):
+        return read_context(given)
+    check_context(given)
+    return given
+
+
+@speaks_python
+def import_uomo(path: str | Path) -> tuple[xr.Dataset, xr.Dataset]:
+    """Traffic (cell, time) and context of a file of UoMo patches (.npz, or the upstream JSON). Raises BadInput."""
+    from gentraffic.io.importers.uomo import read_uomo
+
+    return read_uomo(path)
+
+
+@speaks_python
+def import_telecom_italia(
+    paths: str | Path | Sequence[str | Path], *, cells: str | Path | None = None
+) -> xr.Dataset:
+    """Raw days of the Telecom Italia Big Data Challenge: (cell, time), five services, every 10 minutes.
+
+    cells: the grid of the cells, Milan's unless given. Raises BadInput.
+    """
+    from gentraffic.io.importers.telecom_italia import read_telecom_italia
+
+    several = [paths] if isinstance(paths, str | Path) else list(paths)
+    return read_telecom_italia([Path(path) for path in several], cells=None if cells is None else Path(cells))
+
+
+@speaks_python
+def split(
+    traffic: str | Path | xr.Dataset, *, test: str | float, by: str = "cell", seed: int = 0
+) -> tuple[xr.Dataset, xr.Dataset]:
+    """(train, test): two Datasets without a common cell or day whose union is the traffic, bit for bit.
+
+    test: share of the cells, locations or whole local days, "20%" or 0.2. by: "cell" or "location", chosen by seed;
+    "time" takes the last local days. Raises WrongUse, BadInput.
+    """
+    from gentraffic.dataset.splits import split_traffic
+
+    return split_traffic(traffic_of(traffic), test=test, by=by, seed=seed)
+
+
+@speaks_python
+def export(traffic: str | Path | xr.Dataset, form: str, path: str | Path, **options: Any) -> dict[str, Any]:
+    """Write traffic ([member,] cell, time) in the format of another tool; returns what was written, counts and sums.
+
+    form: a key of `gentraffic.io.export.registry.FORMATS`, as `gentraffic export --help` lists them. options: service,
+    member, unit, counter, capacity and the like, see `gentraffic.io.export.registry.export`.
+    Raises WrongUse for what does not go together, BadInput where the file cannot be written.
+    """
+    from gentraffic.io.export import registry
+
+    registry.check_export(form, Path(path))
+    return registry.export(traffic_of(traffic), form, path, **options)

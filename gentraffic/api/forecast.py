@@ -24,6 +24,7 @@ from gentraffic.errors import WrongUse
 if TYPE_CHECKING:
     import xarray as xr
 
+    from gentraffic.forecasting.data import Part
     from gentraffic.forecasting.fit import Fitted
     from gentraffic.forecasting.folder import TrainingScaler
     from gentraffic.forecasting.score import Scored
@@ -218,7 +219,7 @@ def fit(
     from gentraffic.forecasting.provenance import provenance_of
     from gentraffic.forecasting.registry import recipe_of
     from gentraffic.forecasting.score import score_beside_naive, starts_within, table
-    from gentraffic.forecasting.trainer import Plan
+    from gentraffic.forecasting.task import Plan
     from gentraffic.training.checkpoint import checkpoint_beside
 
     recipe_of(name)
@@ -254,6 +255,7 @@ def fit(
     told = provenance_of(files, fitted, chosen, plan, command, known.network.per_day, (train, validation))
     units = [str(sources[0].ds[s].attrs["units"]) for s in chosen]
     told |= {"scores": scored.to_json(chosen, units), "tables": {"held_out": table(scored)}}
+    told["held_out_time"] = _ends(sources[0].ds, test)  # of the first file; no cell is held out
     ids = tuple(str(cell) for cell in sources[0].ds["cell_id"].values.tolist())
     found = FittedForecaster(
         Fitted(name, fitted.model, told),
@@ -447,6 +449,14 @@ def _loaded(model: str | Path | FittedForecaster, device: str) -> FittedForecast
     check_device(device)
     fitted, sha256 = load_fitted(model, device)
     return FittedForecaster(fitted, fitted.told, stored_scaler(Path(model)), Path(model), sha256)
+
+
+def _ends(ds: xr.Dataset, part: Part) -> list[str]:
+    """The first and the last time of a part."""
+    import numpy as np
+
+    ends = ds["time"].values[[part.first, part.last - 1]]
+    return [f"{end}Z" for end in np.datetime_as_string(ends, unit="m").tolist()]
 
 
 def _save(found: FittedForecaster, out: Path) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gentraffic.api.files import context_of, traffic_of
 from gentraffic.errors import WrongUse
 
 if TYPE_CHECKING:
@@ -27,19 +28,8 @@ class Source:
 
 
 def traffic_source(given: str | Path | xr.Dataset, argument: str) -> Source:
-    """Traffic ([member,] cell, time) from a file or as it is; `argument` names a Dataset.
-
-    Raises WrongUse for the suffix of a file, BadInput where it is missing or breaks the schema.
-    """
-    import xarray as xr
-
-    from gentraffic.dataset.schema import check_traffic
-    from gentraffic.io.files import read_traffic
-
-    if isinstance(given, xr.Dataset):
-        check_traffic(given)
-        return Source(given, argument, None)
-    return Source(read_traffic(given), str(given), Path(given))
+    """Traffic ([member,] cell, time) from a file or as it is; `argument` names a Dataset. Raises as `traffic_of`."""
+    return _source(given, argument, traffic_of(given))
 
 
 def traffic_sources(given: str | Path | xr.Dataset | Sequence[str | Path | xr.Dataset], argument: str) -> list[Source]:
@@ -53,16 +43,12 @@ def traffic_sources(given: str | Path | xr.Dataset | Sequence[str | Path | xr.Da
 
 
 def context_source(given: str | Path | xr.Dataset, argument: str) -> Source:
-    """A Context (cell) with POI counts from a file or as it is. Raises as `traffic_source` does."""
-    import xarray as xr
+    """A Context (cell) with POI counts from a file or as it is. Raises as `context_of`."""
+    return _source(given, argument, context_of(given))
 
-    from gentraffic.dataset.schema import check_context
-    from gentraffic.io.files import read_context
 
-    if isinstance(given, xr.Dataset):
-        check_context(given)
-        return Source(given, argument, None)
-    return Source(read_context(given), str(given), Path(given))
+def _source(given: str | Path | xr.Dataset, argument: str, ds: xr.Dataset) -> Source:
+    return Source(ds, str(given), Path(given)) if isinstance(given, str | Path) else Source(ds, argument, None)
 
 
 def names_given(names: str | Sequence[str] | None) -> list[str]:

@@ -356,6 +356,7 @@ def deploy(
     """
     import numpy as np
 
+    from gentraffic.dataset.positions import need_positions
     from gentraffic.planning.deploy import Ground
     from gentraffic.planning.load import write_frame
     from gentraffic.planning.sites import points_of, weights_of
@@ -368,6 +369,7 @@ def deploy(
     check_positive(budget=budget, radius=radius, capacity=capacity, time_limit=time_limit)
     inputs, judged_by = _inputs(traffic, real, history, service=service)
     load = inputs.load
+    need_positions(load.ds, "plan deploy")
     allowed = points_of(load.ds) if candidates is None else _sites(candidates, load)
     standing = None if existing is None else _sites(existing, load)
     ground = Ground(

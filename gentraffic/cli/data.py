@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gentraffic.cli.options import COMMON, PLACE, command_line, find_context, report, with_options
+from gentraffic.cli.options import COMMON, PLACE, TABLE, command_line, find_context, report, with_options
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -37,13 +37,14 @@ def fetch(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) ->
 
     With --sites the model also knows where base stations stand already: traffic follows them closely.
     """
+    from gentraffic.dataset.build import plain_text
     from gentraffic.io.files import CONTEXT_FORMATS, check_writable, write_context
 
     check_writable(out, CONTEXT_FORMATS)
     context = find_context(options, quiet=quiet, command=command_line())
     for name in ("network", "habits", "place"):
         if options[name]:
-            context = context.assign_attrs({name: options[name]})
+            context = context.assign_attrs({name: plain_text(options[name])})
     if options["sites"] is not None:
         from gentraffic.places.sites import with_sites
 
@@ -80,12 +81,16 @@ def _finish(traffic: xr.Dataset, out: Path, as_json: bool, quiet: bool, more: di
     from gentraffic.io.files import write_traffic
 
     write_traffic(traffic, out)
+    warnings = [w for w in str(traffic.attrs.get("warnings", "")).splitlines() if w]
+    for warning in [] if quiet else warnings:
+        click.echo(f"warning: {warning}", err=True)
     values = {
         "output": str(out),
         "cells": traffic.sizes["cell"],
         "steps": traffic.sizes["time"],
         "services": services(traffic),
         "timezone": traffic.attrs["timezone"],
+        "warnings": warnings,
         **more,
     }
     names = ", ".join(values["services"])
@@ -134,28 +139,38 @@ def telecom_italia(
     _finish(read_telecom_italia(list(src), cells=cells), out, as_json, quiet, {})
 
 
-@import_.command(short_help="A table: CSV or Parquet with cell, time and a value per service.")
+@import_.command(short_help="A table: CSV, Excel or Parquet with cell, time and a value per service.")
 @click.argument("src", type=FILE)
 @click.option("--timezone", metavar="ZONE", help="The zone of times without one.")
 @click.option("--service", metavar="NAME", help="What the column `value` holds. [default: traffic]")
+@click.option("--unit", metavar="UNIT", help="Of the values: GB, Mbit/s, ...; or internet=GB,users=1. Volumes (GB) are"
+              " amounts per step and add up, rates are averaged. [default: unknown]")  # fmt: skip
 @click.option(
     "--cells",
     type=FILE,
     metavar="FILE",
-    help="Where the table has no lon and lat: polygons of the cells, or a .csv of stations (lon, lat, id).",
+    help="Where the table has no lon and lat: polygons of the cells, or a table of stations (lon, lat, id).",
 )
+@with_options(TABLE)
+@click.option("--id-column", metavar="NAME", help="The column of the cells' ids. [default: by its usual name]")
 @_output
 def table(
-    src: Path, timezone: str | None, service: str | None, cells: Path | None, out: Path,
-    as_json: bool, quiet: bool, debug: bool,
+    src: Path, timezone: str | None, service: str | None, unit: str | None, cells: Path | None, columns: str | None,
+    decimal: str | None, thousands: str | None, id_column: str | None, out: Path, as_json: bool, quiet: bool,
+    debug: bool,
 ) -> None:  # fmt: skip
-    """Read a table with columns cell, time, one per service (or `value`), and lon, lat (or --cells).
+    """Read a table with columns cell, time, one per service (or `value`), and lon, lat (or --cells; without both the
+    series have no positions). Ids are text. CSV in any usual encoding, packed or not, .xlsx and Parquet.
 
     \b
-    gentraffic import table measured.csv --timezone Europe/Rome -o traffic.nc
+    gentraffic import table measured.csv --timezone Europe/Rome --unit GB -o traffic.nc
+    gentraffic import table counters.xlsx --cells sites.csv --columns id=CELL_NAME,internet=DL_GB -o traffic.nc
     """
     from gentraffic.io.files import check_writable
     from gentraffic.io.importers.telecom_italia import read_table
+    from gentraffic.io.source_columns import make_reading
 
     check_writable(out)
-    _finish(read_table(src, timezone=timezone, service=service, cells=cells), out, as_json, quiet, {})
+    reading = make_reading(columns, id_column, decimal, thousands)
+    traffic = read_table(src, timezone=timezone, service=service, cells=cells, unit=unit, reading=reading)
+    _finish(traffic, out, as_json, quiet, {})

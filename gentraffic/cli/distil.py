@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -17,12 +16,11 @@ from gentraffic.cli.options import (
     report,
     with_options,
 )
-from gentraffic.places.find import CONTEXTS, bundled_cities
 
 FILE = click.Path(path_type=Path)
 
 
-@click.command(short_help="Teach a model to draw in one or two steps (resumable).")
+@click.command("distil", short_help="Teach a model to draw in one or two steps (resumable).")
 @click.option("--model", default="stouter-base", show_default=True, metavar="NAME|DIR", help="The teacher.")
 @click.option("-o", "--out", type=FILE, required=True, metavar="DIR", help="The student's model folder.")
 @click.option("--context", type=FILE, multiple=True, metavar="FILE",
@@ -35,7 +33,7 @@ FILE = click.Path(path_type=Path)
 @THREADS
 @click.option("--evidence", type=FILE, metavar="FILE.json", help="For the card: finished rows of benchmarks/steps.py.")
 @with_options(COMMON)
-def distil(
+def distil_(
     model: str, out: Path, context: tuple[Path, ...], steps: int, teacher_steps: int,
     train_steps: int | None, batch: int | None, seed: int, threads: int, evidence: Path | None,
     as_json: bool, quiet: bool, debug: bool,
@@ -49,40 +47,12 @@ def distil(
 
     No traffic is needed. To resume after an interruption, run the same command again.
     """
-    import torch
+    from gentraffic.api.models import distil
 
-    from gentraffic.evaluation.solver_steps import read_steps, steps_table
-    from gentraffic.generators.cards import card
-    from gentraffic.generators.folder import load_bundle, save_bundle
-    from gentraffic.io.files import read_context
-    from gentraffic.modelling.features import read_places
-    from gentraffic.training.checkpoint import checkpoint_beside
-    from gentraffic.training.distilling import DISTIL_PLAN, Lesson
-    from gentraffic.training.distilling import distil as teach
-
-    checkpoint = checkpoint_beside(out)
-    if threads:
-        torch.set_num_threads(threads)
-    table = steps_table(read_steps(evidence)) if evidence else ""
-    teacher = load_bundle(model)
-    paths = context or tuple(CONTEXTS / f"{city}.nc" for city in bundled_cities())
-    places = [read_places(read_context(path)) for path in paths]
-    plan = replace(DISTIL_PLAN, seed=seed, steps=train_steps or DISTIL_PLAN.steps, batch=batch or DISTIL_PLAN.batch)
     with progress("distilling", quiet=quiet) as tell:
-        student, told = teach(
-            teacher,
-            places,
-            lesson=Lesson(steps=steps, teacher_steps=teacher_steps),
-            plan=plan,
-            checkpoint=checkpoint,
-            on_step=lambda step, of, loss: tell(step, of),
-        )
-    told |= {"command": command_line(), "teacher": Path(model).name}
-    told |= {"teacher_command": student.provenance.get("command", "")}
-    tables = {**student.provenance.get("tables", {}), "distilled": table}
-    provenance = {**student.provenance, **told, "tables": tables, "sampler": student.sampler}
-    save_bundle(replace(student, provenance=provenance), out, card(out.name, provenance))
-    checkpoint.unlink(missing_ok=True)
-    values = {"output": str(out), "teacher": model, "steps": steps, "minutes": told["distil_minutes"]}
-    report(values, [f"{out}: draws in {steps} steps, distilled in {told['distil_minutes']} min"],
-           as_json=as_json, quiet=quiet)  # fmt: skip
+        student = distil(
+            model, context, out=out, steps=steps, teacher_steps=teacher_steps, train_steps=train_steps, batch=batch,
+            seed=seed, threads=threads, evidence=evidence, command=command_line(), progress=tell,
+        )  # fmt: skip
+    line = f"{out}: draws in {steps} steps, distilled in {student.facts['minutes']} min"
+    report({"output": str(out), **student.facts}, [line], as_json=as_json, quiet=quiet)

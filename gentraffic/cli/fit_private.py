@@ -48,9 +48,8 @@ def check_private(name: str, options: dict[str, Any]) -> bool:
         raise WrongUse(f"--dp-epsilon: only stouter can be fitted with differential privacy, not {name}")
     if options["dp_delta"] is None:
         raise WrongUse("--dp-epsilon needs --dp-delta: give a number below 1 / cells, such as 1e-5")
-    for other in ("evidence", "scores"):
-        if options[other]:
-            raise WrongUse(f"--{other}: a private fit releases no scores that epsilon does not cover; leave it away")
+    if options["evidence"]:
+        raise WrongUse("--evidence: a private fit releases no scores that epsilon does not cover; leave it away")
     return True
 
 
@@ -90,10 +89,11 @@ def fit_private(
             design=design,
             plan=plan,
             checkpoint=checkpoint,
-            on_step=lambda step, of: tell(step, of),
+            on_step=lambda step, of, _: tell(step, of),
         )
     scores, judged = _scores(bundle, sources, held, contexts, plan.seed) if held else ({}, "")
     told |= {"command": command_line(), "seed": plan.seed, "held_out": holdout}
+    told |= {"held_out_cells": {network: s.cell_id.tolist() for network, s in held.items()}}
     provenance = provenance_of(tuple(traffic), tuple(context), told, scores)
     public = [{k: v for k, v in part.items() if k != "sha256"} for part in provenance["data"][: len(traffic)]]
     provenance["data"] = public + provenance["data"][len(traffic) :]
@@ -159,7 +159,7 @@ def _scores(
     contexts: Sequence[xr.Dataset],
     seed: int,
 ) -> tuple[dict[str, Any], str]:
-    from gentraffic.evaluation.holdout import model_row, naive_rows, score, table
+    from gentraffic.evaluation.holdout import holdout_rows, model_row, score, table
 
     parts = {s.source.network: (s.source, held[s.source.network].source) for s in sources}
     places = {
@@ -168,6 +168,6 @@ def _scores(
         for c in contexts
         if set(aside.cell_id.tolist()) <= set(c["cell_id"].values.tolist())
     }
-    scores = {row: [score(members, parts)] for row, members in naive_rows(parts, seed).items()}
+    scores = {row: [score(members, parts)] for row, members in holdout_rows(parts, seed).items()}
     scores["stouter (this model)"] = [score(model_row(bundle, places, parts, seed, None), parts)]
     return scores, table(scores)

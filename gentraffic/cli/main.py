@@ -7,26 +7,29 @@ Nothing heavy is imported here: torch, geopandas and the like are imported insid
 from __future__ import annotations
 
 import atexit
+import errno
 import gc
+import io
 import os
 import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
 from gentraffic import __version__
 from gentraffic.cli.audit import audit
 from gentraffic.cli.data import fetch, import_
-from gentraffic.cli.distil import distil
+from gentraffic.cli.distil import distil_
 from gentraffic.cli.draw import map_, plot
 from gentraffic.cli.evaluate import evaluate
 from gentraffic.cli.export import export
-from gentraffic.cli.finetune import finetune
-from gentraffic.cli.fit import fit, models
+from gentraffic.cli.finetune import finetune_
+from gentraffic.cli.fit import fit_, models
 from gentraffic.cli.forecast import forecast
 from gentraffic.cli.plan import plan
 from gentraffic.cli.report import report_
@@ -37,7 +40,15 @@ from gentraffic.errors import GentrafficError
 from poi.errors import PoiError
 
 INTERRUPTED = 130
+CLOSED_PIPE = 141  # what a shell says of a program whose reader has gone: 128 + SIGPIPE
 LINGER_S = 5.0
+GRACE_S = 1.5  # for what is at work when a signal comes
+# Libraries whose own exceptions on a file say that the file is not as they need it, not that the program is wrong.
+LIBRARIES = frozenset((
+    "binascii", "bz2", "csv", "gzip", "h5netcdf", "h5py", "json", "lzma", "numcodecs", "osmium", "pandas", "pyarrow",
+    "pyexpat", "pyogrio", "pyproj", "rasterio", "safetensors", "safetensors_rust", "shapely", "struct", "tarfile",
+    "xml", "zarr", "zipfile", "zlib",
+))  # fmt: skip
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -59,9 +70,9 @@ for command in (
     sample,
     fetch,
     import_,
-    fit,
-    finetune,
-    distil,
+    fit_,
+    finetune_,
+    distil_,
     models,
     evaluate,
     audit,
@@ -83,13 +94,17 @@ def main() -> NoReturn:
     The libraries make a million objects when they are imported: they are not searched for garbage all the time, and not
     taken down one by one in the end, which takes two of the seven seconds of a week of Milan.
     """
+    out = _open_standard_streams()
     signal.signal(signal.SIGTERM, _interrupt)
+    _end_in_time()
     gc.set_threshold(1_000_000, 20, 20)
     code = run(sys.argv[1:])
     if code != INTERRUPTED:  # else at once: what is to be kept is on the disk, and threads at work are not waited for
         threading._shutdown()  # type: ignore[attr-defined]  # what the interpreter does in its end, but for taking down
         atexit._run_exitfuncs()
     sys.stdout.flush()
+    if out.failed is not None and code == 0:
+        code = _not_printed(out.failed)
     sys.stderr.flush()
     os._exit(code)
 
@@ -124,6 +139,10 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         if debug:
             raise
+        if _is_of_an_input(error):
+            reason = " ".join(str(error).split())[:300]
+            said = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
+            return _say(f"an input cannot be read, or an output not written ({said}); --debug shows where", 5)
         return _say(f"internal error, please report it: {type(error).__name__}: {error} (--debug shows where)", 1)
 
 
@@ -131,8 +150,81 @@ def _say(message: str, code: int) -> int:
     if os.environ.get("LOCAL_RANK", "0") != "0" and code != 1:  # of several processes that fit, the first says it
         _linger(code)
         return code
-    click.echo("gentraffic: " + " ".join(message.split()), err=True)
+    with suppress(OSError):  # nobody hears it
+        click.echo("gentraffic: " + " ".join(message.split()), err=True)
     return code
+
+
+def _is_of_an_input(error: BaseException) -> bool:
+    """Whether an exception, or what led to it, is a library's own, or of a kind that only data can cause."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, UnicodeError | OverflowError | EOFError | RecursionError):
+            return True
+        if any(kind.__module__.partition(".")[0] in LIBRARIES for kind in type(seen).__mro__):
+            return True
+        seen = seen.__cause__
+    return False
+
+
+class _Out(io.FileIO):
+    """A standard stream that never fails: what it cannot take goes nowhere, and `failed` says why."""
+
+    failed: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Write what can be written."""
+        try:
+            return super().write(data) if self.failed is None else len(data)
+        except OSError as error:
+            self.failed = error
+            return len(data)
+
+
+def _open_standard_streams() -> _Out:
+    """Standard output and error that end no work, whatever becomes of them; returns the output.
+
+    Streams that were closed (`>&-`) become empty ones: else the next file that is opened would take their number. A
+    name of a file may hold bytes that are no text: they are printed escaped."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
+    raw = {}
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        raw[name] = _Out(number, "w", closefd=False)
+        encoding = getattr(getattr(sys, name), "encoding", None) or "utf-8"
+        buffer = io.BufferedWriter(raw[name])
+        lines = name == "stderr" or raw[name].isatty()
+        stream = io.TextIOWrapper(buffer, encoding, "backslashreplace", line_buffering=lines)
+        setattr(sys, name, stream)
+    return raw["stdout"]
+
+
+def _not_printed(failed: OSError) -> int:
+    """The exit code where standard output took not all; a line, unless whoever read has read enough."""
+    if failed.errno == errno.EPIPE:
+        return CLOSED_PIPE
+    reason = failed.strerror or failed
+    return _say(f"standard output cannot be written: {reason}; files that the command was to write are whole", 5)
+
+
+def _end_in_time() -> None:
+    """End the process GRACE_S after SIGINT or SIGTERM, where a library is deep in work and does not look up."""
+    heard, told = os.pipe()
+    os.set_blocking(told, False)
+    signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+
+    def wait() -> None:
+        while not {signal.SIGINT, signal.SIGTERM} & set(os.read(heard, 64)):
+            pass
+        time.sleep(GRACE_S)
+        with suppress(OSError):
+            os.write(2, b"gentraffic: interrupted; no output was written\n")
+        os._exit(INTERRUPTED)
+
+    threading.Thread(target=wait, daemon=True, name="end-in-time").start()
 
 
 def _linger(code: int) -> None:

@@ -7,7 +7,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
@@ -46,18 +46,25 @@ def _file(**kwargs: Any) -> click.Path:
     return click.Path(path_type=Path, **kwargs)
 
 
+TABLE = (
+    click.option("--columns", metavar="OURS=THEIRS,...", help="Names of columns in a table: id=CELL_NAME,lon=X,lat=Y."),
+    click.option("--decimal", metavar="MARK", help="Decimal mark of its numbers: point or comma."),
+    click.option("--thousands", metavar="MARK", help="Mark of thousands: point, comma, space, apostrophe or none."),
+)
 PLACE = (
     click.option("--city", metavar="NAME", help="A bundled city (`gentraffic models`), else a name in OpenStreetMap."),
     click.option("--bbox", metavar="W,S,E,N", help="A box in degrees, e.g. 11.09,46.05,11.15,46.09."),
     click.option("--polygon", type=_file(), metavar="FILE", help="The area of a vector file (GeoJSON, GeoPackage...)."),
     click.option("--cells", type=_file(), metavar="FILE", help="Your own cells: polygons with an id column."),
-    click.option("--stations", type=_file(), metavar="FILE", help="Base stations: CSV or Parquet with lon, lat[, id]."),
+    click.option("--stations", type=_file(), metavar="FILE", help="Base stations: a table with lon, lat[, id]."),
     click.option("--osm", type=_file(), metavar="FILE",
                  help="Offline OpenStreetMap extract (.osm[.gz|.bz2], .osm.pbf, saved Overpass answer) or a table"
                       " of POIs (lon, lat, key, value); alone: the area of the file."),
     click.option("--cell-size", type=float, metavar="METRES", help="Side of the square cells. [default: 250]"),
     click.option("--radius", type=float, metavar="METRES", help="What a station covers. [default: 500]"),
     click.option("--id-column", metavar="NAME", help="The column of --cells or --stations that holds the ids."),
+    *TABLE,
+    click.option("--layer", metavar="NAME", help="The layer of --cells or --polygon, where the file has several."),
     click.option("--timezone", metavar="ZONE", help="IANA time zone. [default: the zone of the place]"),
     click.option("--offline", is_flag=True, help="Use no network: bundled places, files and the cache only."),
 )  # fmt: skip
@@ -185,6 +192,12 @@ def report(values: dict[str, Any], lines: list[str], *, as_json: bool, quiet: bo
     elif not quiet:
         for line in lines:
             click.echo(line)
+
+
+def held_out_line(cells: Mapping[str, Sequence[Any]]) -> list[str]:
+    """What is said of the cells, by network, that a fit did not learn from; nothing where there are none."""
+    count = sum(len(ids) for ids in cells.values())
+    return [f"{count} cells were held out: `gentraffic split --model` finds them in a file again"] if count else []
 
 
 def command_line() -> str:

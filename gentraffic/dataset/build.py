@@ -95,6 +95,12 @@ def places_from_xy(
     return Places(ids, np.asarray(lon), np.asarray(lat), x, y, crs_wkt, kind, cell_m, dict(extra or {}))
 
 
+def unplaced(ids: NDArray[Any], extra: Mapping[str, NDArray[Any]] | None = None) -> Places:
+    """Cells whose positions nobody told."""
+    none = np.empty(0)
+    return Places(ids, none, none, none, none, "", "unplaced", None, dict(extra or {}))
+
+
 def measured_traffic(
     places: Places,
     time: NDArray[np.datetime64],
@@ -147,6 +153,9 @@ def measured_context(
 
 def _coordinates(places: Places) -> dict[str, Any]:
     """Per-cell coordinates with their CF attributes."""
+    if places.kind == "unplaced":
+        own = {"cell_id": places.ids}
+        return {n: ("cell", values, COORD_ATTRS.get(n, {})) for n, values in (own | dict(places.extra)).items()}
     own = {"cell_id": places.ids, "lon": places.lon, "lat": places.lat, "x": places.x, "y": places.y}
     return {name: ("cell", values, COORD_ATTRS.get(name, {})) for name, values in (own | dict(places.extra)).items()}
 
@@ -156,11 +165,17 @@ def _attributes(places: Places, timezone: str, attrs: Mapping[str, str], warning
     common: dict[str, Any] = {
         "Conventions": CONVENTIONS,
         "kind": places.kind,
-        "crs_wkt": places.crs_wkt,
+        **({"crs_wkt": places.crs_wkt} if places.crs_wkt else {}),
         "timezone": timezone,
     }
     if places.cell_m is not None:
         common["cell_m"] = float(places.cell_m)
     if warnings:
-        common["warnings"] = "\n".join(warnings)
-    return common | {"gentraffic_version": __version__} | dict(attrs)
+        common["warnings"] = plain_text("\n".join(warnings))
+    own = {name: plain_text(value) if isinstance(value, str) else value for name, value in attrs.items()}
+    return common | {"gentraffic_version": __version__} | own
+
+
+def plain_text(text: str) -> str:
+    """Text that can be stored: bytes of a file's name that are no text (PEP 383) become replacement characters."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gentraffic.dataset.positions import need_positions
 from gentraffic.errors import BadInput
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def cell_shapes(ds: xr.Dataset) -> NDArray[Any]:
     import pyproj
     import shapely
 
+    need_positions(ds, "a map or the outline of a cell")
     if "footprint" in ds.coords:
         try:
             shapes: NDArray[Any] = shapely.from_wkt(ds["footprint"].values.astype(object))
@@ -65,6 +67,7 @@ def lattice(ds: xr.Dataset) -> Lattice:
 
     Raises BadInput where the centres do not lie on a lattice of squares along x and y.
     """
+    need_positions(ds, "a grid")
     if ds.attrs["kind"] == "stations":
         raise BadInput("stations do not lie on a grid; write .nc, .zarr, .parquet or .csv")
     x, y = ds["x"].values, ds["y"].values

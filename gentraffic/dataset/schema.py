@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gentraffic.dataset.positions import has_positions
 from gentraffic.errors import BadInput, WrongUse
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 CONVENTIONS = "CF-1.12"
-KINDS = ("grid", "cells", "stations")
+KINDS = ("grid", "cells", "stations", "unplaced")  # the last: series whose positions nobody told
 PER_CELL = ("cell_id", "lon", "lat", "x", "y", "row", "col", "footprint")
 RESERVED = frozenset({*PER_CELL, "cell", "time", "member", "category", "geometry", "poi_count", "crs"})
 # Attributes of the place that traffic takes over from its context.
@@ -164,6 +165,8 @@ def check_context(ds: xr.Dataset) -> None:
 
     _check_attrs(ds)
     _check_dims(ds, ("cell", "category"), allowed=("cell", "category"))
+    if not has_positions(ds):
+        raise BadInput("a context needs the positions of its cells: kind must be grid, cells or stations")
     check_timezone(ds.attrs.get("timezone"))
     _check_cells(ds)
     if "category" not in ds.coords:
@@ -194,6 +197,8 @@ def check_timezone(name: object) -> None:
     """Raise BadInput unless `name` is an IANA time zone such as Europe/Rome."""
     if not isinstance(name, str) or not name:
         raise BadInput("the attribute timezone is missing: give an IANA name such as Europe/Rome")
+    if name in ("localtime", "posixrules", "Factory") or name.startswith(("posix/", "right/")):
+        raise BadInput(f"{name!r} is no zone of a place, but another one on each machine: give one such as Europe/Rome")
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -233,6 +238,9 @@ def _check_dims(ds: xr.Dataset, needed: tuple[str, ...], *, allowed: tuple[str, 
 
 def _check_cells(ds: xr.Dataset) -> None:
     kind = ds.attrs["kind"]
+    if kind == "unplaced":
+        _check_unplaced(ds)
+        return
     for name in ("cell_id", "lon", "lat", "x", "y", *(("row", "col") if kind == "grid" else ())):
         if name not in ds.coords:
             raise BadInput(f"the coordinate {name} (cell) is missing")
@@ -240,6 +248,17 @@ def _check_cells(ds: xr.Dataset) -> None:
         if name in ds.coords and ds[name].dims != ("cell",):
             raise BadInput(f"the coordinate {name} has dimensions {_tuple(ds[name].dims)}, must be (cell)")
     ids = ds["cell_id"].values
+    _check_ids(ids)
+    _check_positions(ds, ids)
+    _check_centres(ds)
+    _check_grid(ds)
+    if "footprint" in ds.coords:
+        _check_footprints(ds["footprint"].values.astype(object), ids)
+    elif kind == "cells":
+        raise BadInput("the coordinate footprint (cell) is missing: cells of one's own need their polygons")
+
+
+def _check_ids(ids: NDArray[Any]) -> None:
     if ids.dtype.kind not in "iuUT" and not all(isinstance(i, str) for i in ids):
         raise BadInput(f"cell_id is {ids.dtype}, must be whole numbers or text")
     seen, first, counts = np.unique(
@@ -251,6 +270,9 @@ def _check_cells(ds: xr.Dataset) -> None:
         raise BadInput(f"{int(twice.sum())} cell ids appear more than once, the first is {name}: ids must be unique")
     if ids.dtype.kind not in "iu" and (ids.astype(str) == "").any():
         raise BadInput("a cell id is empty")
+
+
+def _check_positions(ds: xr.Dataset, ids: NDArray[Any]) -> None:
     for name in ("lon", "lat", "x", "y"):
         column = ds[name].values
         if column.dtype != np.float64:
@@ -264,7 +286,9 @@ def _check_cells(ds: xr.Dataset) -> None:
                 f"{name} is {ds[name].values[beyond][0]:g} at cell {ids[beyond][0]}, beyond {limit:g} degrees: "
                 "are lon and lat swapped, or is the file not in EPSG:4326?"
             )
-    _check_centres(ds)
+
+
+def _check_grid(ds: xr.Dataset) -> None:
     if ("row" in ds.coords) != ("col" in ds.coords):
         raise BadInput("row and col come together: one of them is missing")
     if "row" in ds.coords:
@@ -274,18 +298,24 @@ def _check_cells(ds: xr.Dataset) -> None:
         by_place = np.lexsort((col, row))
         if ((np.diff(row[by_place]) == 0) & (np.diff(col[by_place]) == 0)).any():
             raise BadInput("two cells have the same row and col")
-    if "footprint" in ds.coords:
-        texts = ds["footprint"].values.astype(object)
-        if not all(isinstance(text, str) and re.match(r"(MULTI)?POLYGON ?\(", text) for text in texts):
-            wrong = next(i for i, t in zip(ids, texts, strict=True) if not re.match(r"(MULTI)?POLYGON ?\(", str(t)))
-            raise BadInput(f"the footprint of cell {wrong} is not a WKT polygon")
-        if max(map(len, texts)) * 4 * len(texts) > FOOTPRINT_BYTES:
-            widest = int(np.argmax([len(text) for text in texts]))
-            raise BadInput(
-                f"the footprint of cell {ids[widest]} has {len(texts[widest])} characters: simplify the polygons"
-            )
-    elif kind == "cells":
-        raise BadInput("the coordinate footprint (cell) is missing: cells of one's own need their polygons")
+
+
+def _check_footprints(texts: NDArray[Any], ids: NDArray[Any]) -> None:
+    if not all(isinstance(text, str) and re.match(r"(MULTI)?POLYGON ?\(", text) for text in texts):
+        wrong = next(i for i, t in zip(ids, texts, strict=True) if not re.match(r"(MULTI)?POLYGON ?\(", str(t)))
+        raise BadInput(f"the footprint of cell {wrong} is not a WKT polygon")
+    if max(map(len, texts)) * 4 * len(texts) > FOOTPRINT_BYTES:
+        widest = int(np.argmax([len(text) for text in texts]))
+        raise BadInput(
+            f"the footprint of cell {ids[widest]} has {len(texts[widest])} characters: simplify the polygons"
+        )
+
+
+def _check_unplaced(ds: xr.Dataset) -> None:
+    placed = [name for name in ("lon", "lat", "x", "y", "footprint") if name in ds.coords]
+    if placed:
+        raise BadInput(f"kind is unplaced, but there is a coordinate {placed[0]}: say kind stations, or drop it")
+    _check_ids(ds["cell_id"].values)
 
 
 def _check_centres(ds: xr.Dataset) -> None:

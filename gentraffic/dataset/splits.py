@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -86,6 +87,26 @@ def split_traffic(
     told = {"split_by": by, "split_seed": int(seed), "split_test_share": share}
     train = ds.isel({dim: np.flatnonzero(~held)}).assign_attrs(split="train", **told)
     return train, ds.isel({dim: np.flatnonzero(held)}).assign_attrs(split="test", **told)
+
+
+def split_like_model(ds: xr.Dataset, provenance: Mapping[str, Any]) -> tuple[xr.Dataset, xr.Dataset]:
+    """(seen, held out): the cells of `ds` that a model did not hold out of its training, and those that it did.
+
+    `ds`: Traffic ([member,] cell, time). provenance: of a model folder; its `held_out_cells` has the ids by network.
+    Raises WrongUse where the model held out none of these cells, or nothing else.
+    """
+    by_network: Mapping[str, list[Any]] = provenance.get("held_out_cells") or {}
+    network = str(ds.attrs.get("network", ""))
+    if network not in by_network and len(by_network) != 1:
+        have = ", ".join(by_network) or "no network"
+        raise WrongUse(f"the model held out cells of {have}, not of {network or 'a file without a network'}")
+    ids = by_network.get(network) or next(iter(by_network.values()))
+    held = np.isin(ds["cell_id"].values.astype(str), np.array(ids).astype(str))
+    if held.all() or not held.any():
+        raise WrongUse(f"the model held out {int(held.sum())} of the {held.size} cells here: there is nothing to split")
+    parts = (("train", ~held), ("test", held))
+    seen, test = (ds.isel(cell=np.flatnonzero(m)).assign_attrs(split=name, split_by="model") for name, m in parts)
+    return seen, test
 
 
 def _locations(context: Any) -> NDArray[Any]:

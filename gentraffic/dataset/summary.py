@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gentraffic.dataset.amounts import per_hour, step_seconds
 from gentraffic.dataset.schema import PER_CELL, local_time
 
 if TYPE_CHECKING:
@@ -22,9 +23,10 @@ def summary(ds: xr.Dataset, service: str, capacity: float | None = None) -> xr.D
     """One number per cell of a checked traffic Dataset, with its per-cell coordinates; all float64 but `busy_hour`.
 
     mean: over members and steps. busy_hour: the local hour (0-23) in which the cell's average day is highest;
-    busy_mean: the mean value in that hour; of several members also busy_agreement: the share of members whose own
-    busiest hour is that one or one beside it. peak: the highest value, its mean over members. Of several members also
-    mean_p05, mean_p50, mean_p95, peak_p05, peak_p50, peak_p95: quantiles over the members of a cell's mean and peak.
+    busy_mean: the mean value in that hour, of volumes that of the whole hour, however short the steps are; of several
+    members also busy_agreement: the share of members whose own busiest hour is that one or one beside it. peak: the
+    highest value, its mean over members. Of several members also mean_p05, mean_p50, mean_p95, peak_p05, peak_p50,
+    peak_p95: quantiles over the members of a cell's mean and peak.
     With a capacity (in the units of the service): time_above, the share of steps above it, over members; and, of
     several members, p_above, the share of members that exceed it at any step of the period.
     """
@@ -36,6 +38,8 @@ def summary(ds: xr.Dataset, service: str, capacity: float | None = None) -> xr.D
     hours = np.asarray(local_time(ds).hour)
     present = np.unique(hours)
     of_hour = [hours == hour for hour in present]
+    units = str(ds[service].attrs["units"])
+    to_hour = per_hour(units, step_seconds(ds))
     block = max(1, BLOCK // (members.shape[0] * members.shape[2]))
     means, peaks = np.empty((2, len(members), cells))
     busy, busy_mean, agreement = np.empty(cells, dtype=np.int32), np.empty(cells), np.empty(cells)
@@ -48,12 +52,11 @@ def summary(ds: xr.Dataset, service: str, capacity: float | None = None) -> xr.D
         of_member = np.stack([part[:, :, h].mean(axis=2, dtype=np.float64) for h in of_hour])  # (hours, members, cells)
         day = of_member.mean(axis=1)  # (hours, cells)
         busy[at] = present[day.argmax(axis=0)]
-        busy_mean[at] = day.max(axis=0)
+        busy_mean[at] = day.max(axis=0) * to_hour
         apart = np.abs(present[of_member.argmax(axis=0)] - busy[at])  # (members, cells), hours
         agreement[at] = (np.minimum(apart, 24 - apart) <= 1).mean(axis=0)
         if capacity is not None:
             above[:, at] = (part > capacity).mean(axis=2)
-    units = str(ds[service].attrs["units"])
     found: dict[str, tuple[NDArray[Any], str, str]] = {
         "mean": (means.mean(axis=0), units, "mean over the period"),
         "busy_hour": (busy, "h", "local hour in which the average day is highest"),

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gentraffic.dataset.amounts import conversion, step_seconds
+
 if TYPE_CHECKING:
     import xarray as xr
 
@@ -36,5 +38,16 @@ def readable(ds: xr.Dataset) -> xr.Dataset:
         units, factor = readable_unit(str(variable.attrs["units"]), levels[str(variable.attrs["units"])])
         if factor != 1:
             values = (variable * np.float32(factor)).astype(np.float32)
+            out = out.assign({str(name): values.assign_attrs(variable.attrs | {"units": units})})
+    return out
+
+
+def converted(ds: xr.Dataset, units: str) -> xr.Dataset:
+    """`ds` with every service of another unit of volume in `units` (TB in GB, GB per step in Mbit/s)."""
+    out = ds
+    for name, variable in ds.data_vars.items():
+        factor = conversion(str(variable.attrs["units"]), units, step_seconds(ds))
+        if factor is not None and factor != 1:
+            values = (variable * np.float64(factor)).astype(np.float32)
             out = out.assign({str(name): values.assign_attrs(variable.attrs | {"units": units})})
     return out

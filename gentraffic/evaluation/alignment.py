@@ -1,7 +1,8 @@
 """Two traffic files brought onto the same cells, the same steps and the same units, and what was left out in doing so.
 
-Cells are matched by `cell_id`, steps by their UTC time; the finer cadence is averaged to the coarser one. Files that
-share no time are laid beside each other from the same slot of the local week on (`paired` is False then).
+Cells are matched by `cell_id`, steps by their UTC time; the finer cadence is brought to the coarser one (volumes added
+up, rates averaged: `gentraffic.dataset.amounts`). Files that share no time are laid beside each other from the same
+slot of the local week on (`paired` is False then).
 """
 
 from __future__ import annotations
@@ -12,57 +13,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gentraffic.dataset.amounts import RELATIVE, combine_steps, how_combined
+from gentraffic.dataset.panel import DAY_S, MONDAY_S, WEEK_S, Panel, read_panel
+from gentraffic.dataset.positions import has_positions
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.evaluation.metrics.paired import Floats, live_cells
 
 if TYPE_CHECKING:
     import xarray as xr
 
-DAY_S, WEEK_S = 86_400, 604_800
-MONDAY_S = 4 * DAY_S  # 5 January 1970 was the first Monday
 APART_M = 10_000.0  # cells of one id further apart than this are cells of two places
-RELATIVE = "1"
 SCALES = ("auto", "none", "mean")
-
-
-@dataclass(frozen=True)
-class Series:
-    """One service of one file: values (members, cells, steps) in `units`, evenly spaced from `start_s` (UTC) on."""
-
-    name: str
-    service: str
-    units: str
-    values: Floats
-    ids: NDArray[Any]  # (cells,) as text, so that 7 and "7" are the same cell
-    start_s: int
-    step_s: int  # 0 where the file holds one step: the cadence is unknown
-    timezone: str
-
-    @property
-    def steps(self) -> int:
-        """How many steps there are."""
-        return int(self.values.shape[-1])
-
-    @property
-    def utc(self) -> NDArray[np.int64]:
-        """UTC seconds since 1970 at which the steps start, (steps,)."""
-        return self.start_s + self.step_s * np.arange(self.steps, dtype=np.int64)
-
-    @property
-    def clock(self) -> NDArray[np.int64]:
-        """Seconds since 1970 that a clock of the place shows at the steps, (steps,)."""
-        import pandas as pd
-
-        utc = pd.DatetimeIndex(self.utc.astype("datetime64[s]")).tz_localize("UTC")
-        return np.asarray(utc.tz_convert(self.timezone).tz_localize(None).to_numpy().astype("datetime64[s]"), np.int64)
-
-    def cut(self, first: int, steps: int) -> Series:
-        """`steps` steps from the position `first` on."""
-        return replace(self, values=self.values[..., first : first + steps], start_s=int(self.utc[first]))
-
-    def only(self, cells: NDArray[np.intp]) -> Series:
-        """Some of the cells, in the order asked for."""
-        return replace(self, values=self.values[:, cells], ids=self.ids[cells])
 
 
 @dataclass(frozen=True)
@@ -94,7 +55,7 @@ class Pair:
     factor: float = 1.0
 
 
-def read_series(ds: xr.Dataset, name: str, service: str | None) -> Series:
+def read_series(ds: xr.Dataset, name: str, service: str | None) -> Panel:
     """One service of a traffic Dataset: `service` where it has one of that name, else the only one beside `users`.
 
     `name` is what messages call the file. Raises WrongUse where several could be meant.
@@ -108,18 +69,7 @@ def read_series(ds: xr.Dataset, name: str, service: str | None) -> Series:
     else:
         named = f"none of {service!r}, but" if service else "several services:"
         raise WrongUse(f"{name} holds {named} {', '.join(have)}: name one that is there with --service")
-    values = ds[chosen].values
-    times = ds["time"].values.astype("datetime64[s]").astype(np.int64)
-    return Series(
-        name=name,
-        service=chosen,
-        units=str(ds[chosen].attrs["units"]),
-        values=values if values.ndim == 3 else values[None],
-        ids=ds["cell_id"].values.astype(str),
-        start_s=int(times[0]),
-        step_s=int(times[1] - times[0]) if len(times) > 1 else 0,
-        timezone=str(ds.attrs["timezone"]),
-    )
+    return read_panel(ds, chosen, name=name)
 
 
 def align(real_ds: xr.Dataset, synthetic_ds: xr.Dataset, *, service: str | None = None) -> Pair:
@@ -131,8 +81,7 @@ def align(real_ds: xr.Dataset, synthetic_ds: xr.Dataset, *, service: str | None 
     real, synthetic = (read_series(d, n, service) for d, n in ((real_ds, "--real"), (synthetic_ds, "--synthetic")))
     if service is not None and service not in (real.service, synthetic.service):
         raise WrongUse(f"--service {service} is in neither file: there are {real.service!r} and {synthetic.service!r}")
-    if len(real.values) > 1:
-        raise WrongUse(f"--real holds {len(real.values)} members: it must be measured, one series per cell")
+    real.check_measured()
     notes = []
     if real.service != synthetic.service:
         notes.append(f"service {real.service!r} of --real is compared with {synthetic.service!r} of --synthetic")
@@ -215,11 +164,11 @@ def rescale(pair: Pair, scale: str = "auto", train: Floats | None = None) -> Pai
     return replace(pair, synthetic=drawn, scaling=scaling, factor=factor, notes=(*pair.notes, note))
 
 
-def coarsen(series: Series, step_s: int, phase_s: int = 0) -> Series:
-    """`series` averaged to steps of `step_s` seconds that start at `phase_s` modulo them; parts of steps are left out.
+def coarsen(series: Panel, step_s: int, phase_s: int = 0) -> Panel:
+    """`series` in steps of `step_s` seconds that start at `phase_s` modulo them; parts of steps are left out.
 
-    Where no step of the series starts there, its own first step does. Raises WrongUse where `step_s` is no multiple of
-    its cadence or the series is shorter than one such step.
+    Volumes are added up, all else is averaged. Where no step of the series starts there, its own first step does.
+    Raises WrongUse where `step_s` is no multiple of its cadence or the series is shorter than one such step.
     """
     if step_s == series.step_s:
         return series
@@ -233,10 +182,18 @@ def coarsen(series: Series, step_s: int, phase_s: int = 0) -> Series:
     first = skip // series.step_s if skip % series.step_s == 0 else 0
     steps = (series.steps - first) // size
     if steps < 1:
-        raise WrongUse(f"{series.name} is shorter than one step of {step_s / 60:g} min, to which it is averaged")
-    parts = series.values[..., first : first + steps * size]
-    values = parts.reshape(*parts.shape[:-1], steps, size).mean(axis=-1, dtype=np.float64).astype(np.float32)
+        raise WrongUse(f"{series.name} is shorter than one step of {step_s / 60:g} min, which the other file has")
+    values = combine_steps(series.values[..., first : first + steps * size], size, series.units).astype(np.float32)
     return replace(series, values=values, start_s=int(series.utc[first]), step_s=step_s)
+
+
+def cadence_note(series: Panel, step_s: int) -> str:
+    """What was done to a series that `coarsen` brought to steps of `step_s` seconds."""
+    how = how_combined(series.units)
+    said = f"{series.name} was {how} from steps of {series.step_s / 60:g} to {step_s / 60:g} min"
+    if series.units == "unknown":
+        said += "; its units are unknown: where they are volumes, import it with --unit, and they are added up"
+    return said
 
 
 def same_slot(a: NDArray[np.int64], b: NDArray[np.int64], step_s: int) -> tuple[int, int, int]:
@@ -262,7 +219,7 @@ def _first(slots: NDArray[np.int64], slot: np.int64) -> int:
     return int(at[0]) if len(at) else -1
 
 
-def _common_cells(real: Series, synthetic: Series) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _common_cells(real: Panel, synthetic: Panel) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Positions of the cells that both hold, in the order of `real`."""
     _, i, j = np.intersect1d(real.ids, synthetic.ids, assume_unique=True, return_indices=True)
     if not len(i):
@@ -276,6 +233,8 @@ def _common_cells(real: Series, synthetic: Series) -> tuple[NDArray[np.intp], ND
 
 def _same_place(real: xr.Dataset, synthetic: xr.Dataset, i: NDArray[np.intp], j: NDArray[np.intp]) -> None:
     """Numbered cells of two cities share ids, but not the ground: their scores would mean nothing."""
+    if not (has_positions(real) and has_positions(synthetic)):
+        return  # nobody told where the cells lie: ids are all there is
     degrees = [np.stack([d["lon"].values[k], d["lat"].values[k]], 1) for d, k in ((real, i), (synthetic, j))]
     east, north = (degrees[0] - degrees[1]).T * 111_000.0
     far = float(np.median(np.hypot(east * np.cos(np.radians(degrees[0][:, 1])), north)))
@@ -286,7 +245,7 @@ def _same_place(real: xr.Dataset, synthetic: xr.Dataset, i: NDArray[np.intp], j:
         )
 
 
-def _one_cadence(real: Series, synthetic: Series) -> tuple[Series, Series, list[str]]:
+def _one_cadence(real: Panel, synthetic: Panel) -> tuple[Panel, Panel, list[str]]:
     """Both at the coarser of their cadences; a file of one step has that of the other."""
     step_s = max(real.step_s, synthetic.step_s) or 3600
     pair = [replace(s, step_s=s.step_s or step_s) for s in (real, synthetic)]
@@ -295,11 +254,11 @@ def _one_cadence(real: Series, synthetic: Series) -> tuple[Series, Series, list[
     for k, series in enumerate(pair):
         if series.step_s != step_s:
             pair[k] = coarsen(series, step_s, coarse.start_s)
-            notes.append(f"{series.name} was averaged from steps of {series.step_s / 60:g} to {step_s / 60:g} min")
+            notes.append(cadence_note(series, step_s))
     return pair[0], pair[1], notes
 
 
-def _windows(real: Series, synthetic: Series) -> tuple[int, int, int, bool]:
+def _windows(real: Panel, synthetic: Panel) -> tuple[int, int, int, bool]:
     """(first step of real, first step of synthetic, steps, whether these are the same times)."""
     step_s = real.step_s
     if (real.start_s - synthetic.start_s) % step_s == 0:
@@ -312,7 +271,7 @@ def _windows(real: Series, synthetic: Series) -> tuple[int, int, int, bool]:
     return i, j, steps or min(real.steps, synthetic.steps), False
 
 
-def _clock_notes(real: Series, synthetic: Series, paired: bool) -> list[str]:
+def _clock_notes(real: Panel, synthetic: Panel, paired: bool) -> list[str]:
     """What a reader must know about times and zones."""
     if paired:
         if real.timezone == synthetic.timezone:

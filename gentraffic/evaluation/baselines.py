@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gentraffic.dataset.panel import MONDAY_S, WEEK_S, Panel
 from gentraffic.dataset.splits import block_locations
 from gentraffic.errors import WrongUse
 from gentraffic.evaluation import naive_rows as naive
-from gentraffic.evaluation.alignment import MONDAY_S, WEEK_S, Pair, Series, coarsen, read_series, same_slot
+from gentraffic.evaluation.alignment import Pair, coarsen, read_series, same_slot
 from gentraffic.evaluation.metrics.paired import Floats, live_cells
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Training:
     (live cells, training steps). notes: what was left out.
     """
 
-    every: Series
+    every: Panel
     live: NDArray[np.intp]
     like: Floats | str
     users: Floats | None
@@ -140,11 +141,10 @@ def naive_rows(
             yield name, makers[name](like, np.random.default_rng([seed, k]))
 
 
-def _measured(ds: xr.Dataset, pair: Pair, service: str) -> Series:
+def _measured(ds: xr.Dataset, pair: Pair, service: str) -> Panel:
     """One service of the training file at the cadence compared."""
     series = read_series(ds, "--train", service)
-    if len(series.values) > 1:
-        raise WrongUse(f"--train holds {len(series.values)} members: it must be measured, one series per cell")
+    series.check_measured()
     return coarsen(series, pair.step_s, int(pair.utc[0]))
 
 
@@ -157,7 +157,7 @@ def _known(ids: NDArray[Any], train: xr.Dataset, real: xr.Dataset, pair: Pair) -
     return known
 
 
-def _like(every: Series, pair: Pair) -> Floats | str:
+def _like(every: Panel, pair: Pair) -> Floats | str:
     """(cells, steps) training values at the steps compared, else at the same slots of the week, weeks repeated."""
     values: Floats = every.values[0]
     lag, part = divmod(int(pair.utc[0]) - every.start_s, pair.step_s)

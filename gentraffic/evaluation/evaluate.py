@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from gentraffic.dataset.positions import has_positions
 from gentraffic.errors import WrongUse
 from gentraffic.evaluation.alignment import Pair, align, rescale
 from gentraffic.evaluation.baselines import ALL_KNOWING, NAMES, Training, naive_rows, read_training
@@ -101,7 +103,7 @@ def evaluate(
         members=pair.synthetic,
         clock=pair.clock,
         step_s=pair.step_s,
-        xy_m=np.stack([real[axis].values[pair.rows] for axis in ("x", "y")], axis=1).astype(np.float64),
+        xy_m=_positions(real, synthetic, pair),
         weeks=pair.weeks,
         scale=divisor[0],
         paired=pair.paired,
@@ -134,6 +136,17 @@ def winners(metric: Metric, columns: dict[str, dict[str, Score]]) -> list[str]:
         return []
     least = min(apart.values())
     return [name for name, value in apart.items() if value <= least * (1 + 1e-9)]
+
+
+def _positions(real: xr.Dataset, synthetic: xr.Dataset, pair: Pair) -> NDArray[np.float64] | None:
+    """(cells, 2) metres: of the real file, else of the synthetic one; None where neither knows."""
+    if has_positions(real):
+        return np.stack([real[axis].values[pair.rows] for axis in ("x", "y")], axis=1).astype(np.float64)
+    if not has_positions(synthetic):
+        return None
+    row = {cell: k for k, cell in enumerate(synthetic["cell_id"].values.astype(str).tolist())}
+    rows = [row[cell] for cell in pair.ids.tolist()]
+    return np.stack([synthetic[axis].values[rows] for axis in ("x", "y")], axis=1).astype(np.float64)
 
 
 def _groups(real: xr.Dataset, pair: Pair) -> tuple[Any, str]:

@@ -24,7 +24,7 @@ from gentraffic.generators.weekly import Settings, draw_traffic
 from gentraffic.modelling.features import Floats
 from gentraffic.modelling.measured import Source
 from gentraffic.modelling.random_streams import level_noise
-from gentraffic.training.fomo_trainer import WINDOW, masked, stack, window
+from gentraffic.training.fomo_task import WINDOW, masked, stack, window
 from samplers.fomo_draw import draw_scenes
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def real_of(part: Held, observed: int) -> tuple[Floats, NDArray[np.int64]]:
     return np.concatenate(series), np.concatenate(cells)
 
 
-def naive_rows(part: Held, task: str, seed: int) -> dict[str, Floats]:
+def window_rows(part: Held, task: str, seed: int) -> dict[str, Floats]:
     """Members (m, series, steps) of every naive row, in the source's unit. Rows named with `users` see users."""
     observed = TASKS[task]
     rng = np.random.default_rng((seed, observed))
@@ -226,7 +226,7 @@ def scores(part: Held, task: str, members: Floats, *, first_is_expectation: bool
 
 def table(rows: Mapping[str, Sequence[Mapping[str, Any]]], metrics: Sequence[str] = ("mae_p9999", "crps")) -> str:
     """Markdown: `network|task|row` -> scores of each fold; means with 95% intervals by bootstrap over locations."""
-    from gentraffic.evaluation.metrics.summary import bootstrap_interval
+    from gentraffic.evaluation.intervals import bootstrap_interval
 
     head = "| network | task | row | series | " + " | ".join(metrics) + " | rmse_p9999 |"
     lines = [head, "|---|---|---|---|" + "---|" * (len(metrics) + 1)]
@@ -266,7 +266,7 @@ def rows_of(
         part = held_out(*((source, placed(region, source, bundle.levels)) for source, region in (train, held)))
         for task in TASKS:
             if naive_too:
-                for row, drawn in naive_rows(part, task, seed).items():
+                for row, drawn in window_rows(part, task, seed).items():
                     out[f"{name}|{task}|{row}"] = [scores(part, task, drawn)]
             for users in (False, True) if part.held.users is not None else (False,):
                 count = min(members, CONTINUED) if TASKS[task] else members

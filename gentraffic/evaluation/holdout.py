@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from gentraffic.dataset.calendar import make_calendar
 from gentraffic.errors import BadInput
 from gentraffic.evaluation import naive_rows as naive
+from gentraffic.evaluation.intervals import bootstrap_interval
 from gentraffic.evaluation.metrics.summary import (
     acf_error,
-    bootstrap_interval,
     coverage_cells,
     crps_cells,
     crps_level_cells,
@@ -46,7 +46,7 @@ def week_of(source: Source) -> Floats:
     return source.hourly()[:, :HOURS]
 
 
-def naive_rows(parts: Parts, seed: int) -> dict[str, Members]:
+def holdout_rows(parts: Parts, seed: int) -> dict[str, Members]:
     """Members of every naive row of METRICS for the held-out cells of each network."""
     own: dict[str, list[Floats]] = {}
     full: dict[str, list[Floats]] = {}

@@ -2,7 +2,7 @@
 
 Efron and Tibshirani (1993), ch. 13. How often each group is drawn is fixed once per evaluation, so a metric that is a
 mean over cells costs one matrix product, and rows of a table are compared on the same draws. `Resample.times` are the
-draws of `metrics.bootstrap_interval` with the same seed.
+draws of `bootstrap_interval` with the same seed.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from gentraffic.evaluation.metrics.distribution import BINS, js_divergence
 from gentraffic.evaluation.metrics.paired import Floats
 
+ALONE_DRAWS = 2000  # for one figure by itself
 MEAN_DRAWS = 1000  # for means over cells, at the price of a matrix product
 LOOP_DRAWS = 200  # for what is computed anew for each draw
 LEVEL = 0.95
@@ -49,18 +50,44 @@ def make_resample(groups: NDArray[Any], seed: int = 0, draws: int = MEAN_DRAWS) 
     """Draws over the groups (cells,): locations, or every cell its own."""
     _, group = np.unique(groups, return_inverse=True)
     n = int(group.max()) + 1
+    return Resample(group, np.array(list(draw_groups(n, draws, seed)), dtype=np.float64).reshape(-1, n))
+
+
+def draw_groups(groups: int, draws: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    """How often each of `groups` is drawn, (groups,), draw by draw; nothing of fewer than two groups."""
     rng = np.random.default_rng(seed)
-    rows = [np.bincount(rng.integers(n, size=n), minlength=n) for _ in range(draws if n > 1 else 0)]
-    return Resample(group, np.array(rows, dtype=np.float64).reshape(-1, n))
+    for _ in range(draws if groups > 1 else 0):
+        yield np.bincount(rng.integers(groups, size=groups), minlength=groups)
 
 
 def interval(draws: NDArray[np.float64]) -> tuple[float, float] | None:
     """Percentile interval of a metric's draws; None where there are none. Draws that are NaN are left out."""
     kept = draws[~np.isnan(draws)]
-    if not len(kept):
-        return None
-    low, high = np.quantile(kept, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return percentiles(kept) if len(kept) else None
+
+
+def percentiles(draws: NDArray[np.float64]) -> tuple[float, float]:
+    """Between which LEVEL of the draws lie; nan where one of them is."""
+    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
+
+
+def bootstrap_interval(
+    values: Floats, groups: NDArray[np.integer] | None = None, *, draws: int = ALONE_DRAWS, seed: int = 0
+) -> tuple[float, float]:
+    """Percentile interval of the mean of per-cell `values` (cells,) under resampling of `groups` (cells,).
+
+    For one figure by itself, what `make_resample`, `Resample.mean` and `interval` do for a table of them, in little
+    memory. `groups` are locations (or None: every cell its own): cells of one place are not independent, so whole
+    places are drawn. With one group the interval is (nan, nan): nothing can be said about other places. Raises
+    ValueError for values without cells, or groups of another shape.
+    """
+    if values.ndim != 1 or not len(values) or (groups is not None and groups.shape != values.shape):
+        raise ValueError(f"values {values.shape} must be (cells,), groups alike")
+    _, group = np.unique(np.arange(len(values)) if groups is None else groups, return_inverse=True)
+    size, total = np.bincount(group).astype(np.float64), np.bincount(group, weights=values)
+    means = [(times @ total) / (times @ size) for times in draw_groups(len(size), draws, seed)]
+    return percentiles(np.array(means)) if means else (float("nan"), float("nan"))
 
 
 def hist_draws(real: Floats, members: Floats, resample: Resample) -> NDArray[np.float64]:

@@ -102,7 +102,7 @@ def hourly(source: Source) -> Source:
     return replace(source, **means, per_hour=1)
 
 
-def naive_rows(later: Later) -> dict[str, NDArray[Any]]:
+def later_week_rows(later: Later) -> dict[str, NDArray[Any]]:
     """`climatology`, and each earlier week as a member: name -> (members, cells, 168)."""
     past = later.past.hourly()
     weekday = np.datetime64(later.start).astype("datetime64[D]").item().weekday()

@@ -47,14 +47,15 @@ class Row:
     """One synthetic row beside the real series. The scores are functions of it.
 
     real: (cells, steps), live cells; members: (m, cells, steps) in the same units. clock: (steps,) local seconds since
-    1970. xy_m: (cells, 2). weeks: (weeks, cells, steps) whole real weeks. scale: the divisor of `_p9999`.
+    1970. xy_m: (cells, 2), None where nobody told. weeks: (weeks, cells, steps) whole real weeks.
+    scale: the divisor of `_p9999`.
     """
 
     real: NDArray[np.float64]
     members: Floats
     clock: NDArray[np.int64]
     step_s: int
-    xy_m: NDArray[np.float64]
+    xy_m: NDArray[np.float64] | None
     weeks: Floats
     scale: float
     paired: bool
@@ -267,6 +268,12 @@ def _shape_spread(row: Row) -> Found:
     return _centred(value, draws)
 
 
+def _spatial(row: Row) -> tuple[float, None]:
+    if row.xy_m is None:
+        raise ValueError("it is not known where the cells lie")
+    return m.spatial_acf_error(row.real, row.one, row.xy_m), None
+
+
 METRICS = (
     Metric("mae", "mean absolute error", lambda r: _cells(r, m.mae_cells(r.real, r.mean)), paired=True, in_units=True),
     Metric("rmse", "root mean squared error", lambda r: _root(_cells(r, m.mse_cells(r.real, r.mean))),
@@ -299,8 +306,7 @@ METRICS = (
     Metric("weekend_spearman", "rank correlation of the cells' weekends", _weekend_rank, best=1.0),
     Metric("rhythm_mae", "error of the region's hours of the week", _rhythm),
     Metric("shape_spread_ratio", "how much weeks differ between cells, synthetic over real", _shape_spread, best=1.0),
-    Metric("spatial_acf_error", "error of Moran's I by distance",
-           lambda r: (m.spatial_acf_error(r.real, r.one, r.xy_m), None)),
+    Metric("spatial_acf_error", "error of Moran's I by distance", _spatial),
     Metric("peak_hour_error", "hours between the busiest hours", _peak_hour),
     Metric("tail_ratio_99", "99% quantile, synthetic over real", _tail(m.tail_ratio_99, 0.99), best=1.0),
     Metric("tail_ratio_999", "99.9% quantile, synthetic over real", _tail(m.tail_ratio_999, 0.999), best=1.0),

@@ -11,9 +11,9 @@ import numpy as np
 
 from gentraffic.errors import BadInput
 from gentraffic.evaluation.holdout import Members, Parts, week_of
+from gentraffic.evaluation.intervals import bootstrap_interval
 from gentraffic.evaluation.metrics.summary import (
     acf_error,
-    bootstrap_interval,
     coverage_cells,
     crps_cells,
     crps_shape_cells,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from gentraffic.dataset.panel import Panel, read_panel
 from gentraffic.errors import BadInput, WrongUse
 
 if TYPE_CHECKING:
@@ -90,9 +91,9 @@ def networks_of(traffic: xr.Dataset, services: list[str] | None = None) -> list[
     missing = [name for name in chosen if name not in have]
     if missing:
         raise WrongUse(f"no service {missing[0]!r} here, only {', '.join(have)}")
-    per_day = steps_per_day(traffic)
-    values = np.stack([np.asarray(traffic[name].values, dtype=np.float32) for name in chosen], axis=-1)
-    values = values if values.ndim == 4 else values[None]  # (members, cells, steps, services)
+    panels = [read_panel(traffic, name) for name in chosen]
+    per_day = panels[0].per_day
+    values = np.stack([panel.values for panel in panels], axis=-1)  # (members, cells, steps, services)
     gaps = ~np.isfinite(values)
     if gaps.any():
         _, cell, step, _ = np.argwhere(gaps)[0]
@@ -100,29 +101,19 @@ def networks_of(traffic: xr.Dataset, services: list[str] | None = None) -> list[
             f"{int(gaps.sum())} values are missing, the first at cell {traffic['cell_id'].values[cell]}, "
             f"{str(traffic['time'].values[step])[:16]}Z: fill the gaps or cut the series there"
         )
-    patches, frame = neighbourhoods(traffic)
+    patches, frame = neighbourhoods(panels[0])
     return [Network(np.ascontiguousarray(member), patches, per_day, frame) for member in values]
 
 
-def steps_per_day(traffic: xr.Dataset) -> int:
-    """How many steps of the Dataset make a day. Raises BadInput where they do not fill it, or there is one step."""
-    times = traffic["time"].values
-    if len(times) < 2:
-        raise BadInput("the traffic holds one time step: a series is needed to forecast")
-    step_s = int((times[1] - times[0]) / np.timedelta64(1, "s"))
-    if 86_400 % step_s:
-        raise BadInput(f"steps of {step_s / 60:g} min do not divide the day: resample the traffic first")
-    return 86_400 // step_s
-
-
-def neighbourhoods(traffic: xr.Dataset) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
+def neighbourhoods(panel: Panel) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
     """(cells, 121) patches, and the (rows, cols) frame of a grid that fills its rectangle, else None."""
     from forecasters.windows import grid_patches, station_patches
 
-    if traffic.attrs.get("kind") != "grid":
-        return station_patches(np.stack([traffic["x"].values, traffic["y"].values], axis=1)), None
-    row, col = (np.asarray(traffic[name].values, dtype=np.int64) for name in ("row", "col"))
-    row, col = row - row.min(), col - col.min()
+    if panel.kind == "unplaced":  # no neighbours are known: the cell itself stands in for all of them
+        return np.arange(len(panel.cell_id))[:, None] + station_patches(np.zeros((1, 2))), None
+    if panel.kind != "grid" or panel.grid is None:
+        return station_patches(panel.xy_m), None
+    row, col = (panel.grid - panel.grid.min(axis=0)).T
     frame = None
     if (row.max() + 1) * (col.max() + 1) == len(row):
         frame = np.empty((row.max() + 1, col.max() + 1), dtype=np.int64)

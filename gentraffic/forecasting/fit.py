@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time as clock
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ from forecasters import NAIVE, CellScaler, Windows, crop, fit_scaler, patches_of
 from gentraffic.errors import BadInput
 from gentraffic.forecasting.data import Network, Part
 from gentraffic.forecasting.registry import recipe_of
-from gentraffic.forecasting.trainer import Plan, Trainer, fingerprint
+from gentraffic.forecasting.task import ForecastTask, Plan, fingerprint, trainer_of
+from gentraffic.training.trainer import OnStep
 
 CHUNK = 1024  # neighbourhoods forecast at once: their activations fit into the cache
 
@@ -41,7 +42,7 @@ def fit_forecaster(
     shares: Sequence[float] | None = None,
     checkpoint: Path | None = None,
     device: str = "cpu",
-    on_step: Callable[[int, int, float], None] | None = None,
+    on_step: OnStep | None = None,
 ) -> Fitted:
     """Train the forecaster `name` (a key of FORECASTERS) on the parts of one or more networks.
 
@@ -71,21 +72,21 @@ def fit_forecaster(
     checked = [w for w in (windows_of(model, part, 1) for part in validation) if len(w)]
     mark = fingerprint(name, [*windows, *checked], dict(design or {}), shares)
     windows, checked = ([windows_to(w, device) for w in some] for some in (windows, checked))
-    trainer = Trainer(model.to(device), windows, checked, plan, shares=shares, checkpoint=checkpoint, fingerprint=mark)
-    for step, loss in trainer.run():
-        if on_step is not None:
-            on_step(step, trainer.steps, loss)
+    task = ForecastTask(model.to(device), windows, checked, plan, shares)
+    trainer = trainer_of(task, checkpoint, mark)
+    trainer.train(on_step)
+    trainer.finish()
     told = {
         "parameters": sum(p.numel() for p in model.parameters()),
-        "windows": int(trainer.sizes.sum()),
+        "windows": int(task.sizes.sum()),
         "steps": trainer.step,
         "best_step": trainer.best_step,
         "minutes": round((clock.monotonic() - began) / 60, 2),
         "threads": torch.get_num_threads(),
         "plan": asdict(plan),
-        "validation": trainer.history,
+        "validation": trainer.scores,
     }
-    return Fitted(name, trainer.finish(), told)
+    return Fitted(name, model, told)
 
 
 def windows_of(model: Any, part: Part, stride: int) -> Windows:

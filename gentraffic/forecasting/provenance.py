@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gentraffic import __version__
 from gentraffic.forecasting.fit import Fitted
-from gentraffic.forecasting.trainer import Plan
+from gentraffic.forecasting.task import Plan
 from gentraffic.generators.cards import credits_of, facts_of, origin
 from gentraffic.training.fitting import machine
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from gentraffic.forecasting.data import Part
-    from gentraffic.forecasting.trainer import Plan
+    from gentraffic.forecasting.task import Plan
 
 LOCATIONS = 5  # fewer of them are not split
 BLOCK_M = 2000.0  # what a location is where the file names none
@@ -79,10 +79,11 @@ def prepare(
     real training cells that may be used; `pick` tells which. variants: how many randomised ones to make. Raises
     WrongUse, BadInput where the files do not go together or are too short.
     """
-    from gentraffic.forecasting.data import networks_of, split, steps_per_day
+    from gentraffic.dataset.panel import read_panel
+    from gentraffic.forecasting.data import networks_of, split
 
     real_names, drawn_names = _services(real_ds, synthetic_ds, services)
-    cadences = [steps_per_day(d) for d in (real_ds, synthetic_ds)]
+    cadences = [read_panel(d).per_day for d in (real_ds, synthetic_ds)]
     if cadences[0] != cadences[1]:
         ours, theirs = (1440 / c for c in cadences)
         freq = "1h" if ours == 60 else f"{ours:g}min"
@@ -177,7 +178,7 @@ def validate(
 
 def plan_for(name: str, steps: int | None = None, seed: int = 0) -> Plan:
     """What validation trains with: every step of a cell starts a window, since measured series are short."""
-    from gentraffic.forecasting.trainer import Plan
+    from gentraffic.forecasting.task import Plan
 
     return Plan(steps=steps or 800, stride=1, learning_rate=LEARNING_RATE.get(name, 1e-3), seed=seed)
 
@@ -279,6 +280,8 @@ def _held_out(real: xr.Dataset, holdout: float, seed: int) -> tuple[NDArray[np.i
         raise WrongUse(f"--holdout {holdout:g}: give 0 (none) to 0.5")
     if "location" in real.coords:
         location = np.asarray(real["location"].values)
+    elif str(real.attrs.get("kind")) == "unplaced":
+        location = np.arange(real.sizes["cell"])
     else:
         location = block_locations(real["x"].values, real["y"].values, BLOCK_M)
     folds = round(1 / holdout) if holdout else 0

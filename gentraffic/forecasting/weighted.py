@@ -16,7 +16,7 @@ joined. The head that is kept at last is the inner optimum on all real windows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     from forecasters.windows import Windows
     from gentraffic.forecasting.data import Part
     from gentraffic.forecasting.fit import Fitted
-    from gentraffic.forecasting.trainer import Plan
+    from gentraffic.forecasting.task import Plan
+    from gentraffic.training.trainer import OnStep
 
 Floats = NDArray[np.float64]
 SIM_MSTNET = "sim-mstnet"
@@ -74,7 +75,7 @@ def fit_weighted(
     plan: Plan,
     weigh: Weigh | None = None,
     *,
-    on_step: Callable[[int, int, float], None] | None = None,
+    on_step: OnStep | None = None,
 ) -> Fitted:
     """Train `sim-mstnet` on real parts and on groups of synthetic ones (`drawn`, one group each), `plan.steps` in all.
 
@@ -84,7 +85,7 @@ def fit_weighted(
     """
     from gentraffic.forecasting.fit import Fitted, windows_of
     from gentraffic.forecasting.registry import recipe_of
-    from gentraffic.forecasting.trainer import Trainer
+    from gentraffic.forecasting.task import ForecastTask, trainer_of
 
     weigh = weigh or Weigh()
     network = real[0].network
@@ -113,7 +114,7 @@ def fit_weighted(
         batches.append(of_group.tolist())
         shares = [*(of_group[0] * within), *of_group[1:]]
         stage = replace(plan, steps=steps, seed=plan.seed * 1009 + k, warmup=plan.warmup if k == 0 else 1)
-        trainer = Trainer(model, train, later, stage, shares=shares)
+        trainer = trainer_of(ForecastTask(model, train, later, stage, shares))
         for step, loss in trainer.run():
             if on_step is not None:
                 on_step(k * steps + step, total, loss)

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gentraffic.dataset.amounts import bits_per_unit
 from gentraffic.errors import NoData, WrongUse
-from gentraffic.io.export.counters import bits_per_unit
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -235,15 +235,15 @@ def _opened(path: Path) -> xr.Dataset:
     """A traffic or context file, its values left on the disk where its format allows that."""
     import xarray as xr
 
+    from gentraffic.io import cf
+
     if path.is_dir():
-        store: xr.Dataset = xr.open_zarr(path)
-        return store
+        return cf.from_cf(xr.open_zarr(path))
     if path.suffix.lower() in (".csv", ".parquet"):
         from gentraffic.io.files import read_traffic
 
         return read_traffic(path)
-    opened: xr.Dataset = xr.open_dataset(path)
-    return opened
+    return cf.from_cf(xr.open_dataset(path))
 
 
 def _is_measured(part: Mapping[str, Any]) -> bool:

@@ -246,6 +246,7 @@ def prepare(
         check_traffic(observed.history)
         history = read_history(observed.history, observed.service)
         scale = history.unit(bundle.levels, read_places(context), context["cell_id"].values)
+        scale *= history.step_factor(calendar.per_hour)
         units = history.units
     embeddings = None if scratch is None else scratch / "embeddings.npy"
     region, shared = prepare_inputs(

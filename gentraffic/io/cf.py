@@ -87,7 +87,7 @@ def to_cf(ds: xr.Dataset) -> xr.Dataset:
         add(name, **COORD_ATTRS[name])
     if "poi_count" in out:
         add("poi_count", long_name="points of interest by category")
-    for name in ("x", "y"):
+    for name in [axis for axis in ("x", "y") if axis in out.coords]:  # none of cells without positions
         add(name, standard_name=f"projection_{name}_coordinate")
     for name in ("member", "row", "col", "cell_id"):
         if name in out.coords and out[name].dtype.kind in "iuf":
@@ -207,6 +207,8 @@ def _grid_mapping(ds: xr.Dataset) -> dict[str, Any] | None:
     """The attributes of a grid mapping of CF, None for a projection that CF has no name for."""
     import pyproj
 
+    if "crs_wkt" not in ds.attrs:  # cells without positions
+        return None
     found: dict[str, Any] = pyproj.CRS.from_wkt(str(ds.attrs["crs_wkt"])).to_cf()
     if found.get("grid_mapping_name", "unknown") == "unknown":
         return None

@@ -22,6 +22,7 @@ from gentraffic.dataset.schema import check_context, check_traffic, services
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.io import atomic, cf
 from gentraffic.io.checksum import LISTED, check_seal, check_store, list_store, put_seal
+from gentraffic.io.guard import check_arrays, check_regular, reads
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -80,6 +81,7 @@ def write_traffic(ds: xr.Dataset, path: str | Path) -> None:
         _write_arrays(ds, path)
 
 
+@reads
 def read_traffic(path: str | Path) -> xr.Dataset:
     """The traffic Dataset in `path` (.nc, .zarr, .parquet, .csv), loaded and checked.
 
@@ -94,6 +96,7 @@ def read_traffic(path: str | Path) -> xr.Dataset:
     return _checked(path, lambda: read(path, MAX_VALUES), check_traffic)
 
 
+@reads
 def open_traffic(path: str | Path) -> xr.Dataset:
     """The traffic Dataset in `path`, its values left on the disk where it is a .zarr, else loaded; not checked.
 
@@ -102,6 +105,7 @@ def open_traffic(path: str | Path) -> xr.Dataset:
 
     if Path(path).suffix.lower() != ".zarr":
         return read_traffic(path)
+    check_arrays(path)
     try:
         check_store(Path(path), chunks=False)
     except BadInput as error:
@@ -124,6 +128,7 @@ def check_chunks(path: Path, service: str) -> bool:
     return True
 
 
+@reads
 def read_traffic_with_gaps(path: str | Path) -> xr.Dataset:
     """As `read_traffic`, but NaN may stand for what nobody measured; some value there must be."""
     suffix = _existing(path, READABLE)
@@ -151,6 +156,7 @@ def write_context(ds: xr.Dataset, path: str | Path) -> None:
     _write_arrays(ds, path)
 
 
+@reads
 def read_context(path: str | Path, *, held: bool = True) -> xr.Dataset:
     """The context Dataset in `path` (.nc, .zarr), loaded and checked. Raises as `read_traffic`.
 
@@ -178,6 +184,10 @@ def _existing(path: str | Path, formats: tuple[str, ...]) -> str:
         raise BadInput(f"{path}: no such file")
     if (suffix == ".zarr") != path.is_dir():
         raise BadInput(f"{path}: {'a Zarr store is a folder' if suffix == '.zarr' else 'is a folder, not a file'}")
+    if suffix in (".nc", ".zarr"):
+        check_arrays(path)
+    else:
+        check_regular(path)
     return suffix
 
 

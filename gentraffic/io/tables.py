@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic.dataset.geometry import cell_shapes, footprint_text
+from gentraffic.dataset.positions import has_positions
 from gentraffic.dataset.schema import services
 from gentraffic.errors import BadInput
 from gentraffic.io.atomic import replacing
@@ -34,30 +35,36 @@ SIDECAR = "-metadata.json"  # where "CSV on the Web" (W3C, 2015) looks for what 
 
 
 def write_parquet(ds: xr.Dataset, path: str | Path) -> None:
-    """Write checked traffic as GeoParquet 1.1: polygons, or points for stations, in EPSG:4326, WKB."""
+    """Write checked traffic as GeoParquet 1.1: polygons, or points for stations, in EPSG:4326, WKB.
+
+    Without positions it is plain Parquet.
+    """
     import pyarrow.parquet as pq
     import pyproj
     import shapely
 
-    shapes = cell_shapes(ds)
-    geo = {
-        "version": "1.1.0",
-        "primary_column": "geometry",
-        "columns": {
-            "geometry": {
-                "encoding": "WKB",
-                "geometry_types": sorted({shape.geom_type for shape in shapes}),
-                "crs": pyproj.CRS("EPSG:4326").to_json_dict(),
-                "bbox": [float(v) for v in shapely.total_bounds(shapes)],
-            }
-        },
-    }
+    placed = has_positions(ds)
+    shapes = cell_shapes(ds) if placed else np.empty(0, dtype=object)
+    geo: dict[str, Any] = {}
+    if placed:
+        geo = {
+            "version": "1.1.0",
+            "primary_column": "geometry",
+            "columns": {
+                "geometry": {
+                    "encoding": "WKB",
+                    "geometry_types": sorted({shape.geom_type for shape in shapes}),
+                    "crs": pyproj.CRS("EPSG:4326").to_json_dict(),
+                    "bbox": [float(v) for v in shapely.total_bounds(shapes)],
+                }
+            },
+        }
     names = [name for name in _per_cell(ds) if name != "footprint"]  # it is the geometry
     wkb = np.asarray(shapely.to_wkb(shapes), dtype=object)
     notes = _notes(ds) | {"values_sha256": _values_sha256(ds)}
     notes["seal"] = seal_of([notes, geo])
-    metadata = {"geo": json.dumps(geo), KEY: json.dumps(notes)}
-    blocks = _blocks(ds, names, {"geometry": wkb})
+    metadata = ({"geo": json.dumps(geo)} if placed else {}) | {KEY: json.dumps(notes)}
+    blocks = _blocks(ds, names, {"geometry": wkb} if placed else {})
     first = next(blocks)
     # Without Arrow's own schema every reader sees plain columns, not dictionaries.
     options: dict[str, Any] = {"compression": "zstd", "store_schema": False, "write_page_checksum": True}
@@ -72,10 +79,12 @@ def read_parquet(path: str | Path, max_values: int) -> xr.Dataset:
     import pyarrow.parquet as pq
     import shapely
 
-    metadata = pq.read_metadata(path).metadata or {}
+    whole_metadata = pq.read_metadata(path)
+    metadata = whole_metadata.metadata or {}
     notes = _parse_notes(metadata.get(KEY.encode()))
-    _check_sealed(notes, lambda whole: [whole, json.loads(metadata[b"geo"])])
-    with pq.ParquetFile(path, page_checksum_verification=True, read_dictionary=["geometry"]) as file:
+    _check_sealed(notes, lambda whole: [whole, json.loads(metadata.get(b"geo", b"{}"))])
+    repeated = [name for name in whole_metadata.schema.names if name == "geometry"]  # none without positions
+    with pq.ParquetFile(path, page_checksum_verification=True, read_dictionary=repeated) as file:
         _cap(file.metadata.num_rows * file.metadata.num_columns, max_values)
 
         def column(name: str) -> pa.ChunkedArray:

@@ -1,12 +1,13 @@
 """The places that a user brings: the operator's cells, base stations, a boundary.
 
-Polygons are read through geopandas, points through `poi.osm.read_table`. What cannot be read as asked is refused in one
-line that names the value and the mend.
+Polygons are read through geopandas, points through `gentraffic.io.source_table`. What cannot be read as asked is
+refused in one line that names the value and the mend. Ids are text unless all are written as whole numbers.
 """
 
 from __future__ import annotations
 
-import warnings
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,23 @@ import numpy as np
 from gentraffic.dataset.build import Places, local_utm_wkt, middle, places_from_xy
 from gentraffic.dataset.geometry import footprint_text
 from gentraffic.errors import BadInput, WrongUse
+from gentraffic.io.guard import reads
+from gentraffic.io.source_columns import (
+    ID_NAMES,
+    SECTOR_COLUMNS,
+    Reading,
+    as_ids,
+    find_column,
+    id_columns,
+    id_text,
+    no_ids,
+    notation,
+    numbers,
+    plain,
+    points,
+    texts,
+)
+from gentraffic.io.source_table import SourceTable, read_source
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -22,19 +40,24 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from shapely.geometry.base import BaseGeometry
 
-ID_COLUMNS = ("cell_id", "cellid", "id", "square_id", "squareid", "grid_id", "gridid", "site_id", "station_id")
-STATION_COLUMNS = ("id", "station", "station_id", "site", "site_id", "cell_id", "cellid")
 SUFFIXES = (".geojson", ".json", ".gpkg", ".shp", ".fgb", ".parquet", ".geoparquet")
+GRID_FILE = re.compile(r"(nadgrids|geoidgrids|PARAMETERFILE)[^\]]*[/\\\\]", re.IGNORECASE)  # with a path in it
 MAX_BYTES = 1 << 30
 MAX_OWN = 5_000_000  # cells or stations of an own file, whose polygons take a kilobyte each
 
 
-def read_cells(path: str | Path, *, id_column: str | None = None) -> gpd.GeoDataFrame:
+@reads
+def read_cells(
+    path: str | Path, *, id_column: str | None = None, layer: str | None = None, match: NDArray[Any] | None = None
+) -> gpd.GeoDataFrame:
     """The operator's own cells: polygons in EPSG:4326 with `cell_id` (int64 or str, as the file has them), and `row`,
-    `col` (row 0 southernmost) where the centres lie on one lattice. `.attrs`: kind "cells", crs_wkt (local UTM).
+    `col` (row 0 southernmost) where the centres lie on one lattice. `.attrs`: kind "cells", crs_wkt (local UTM),
+    warnings.
 
     path: GeoJSON, GeoPackage, Shapefile, FlatGeobuf or GeoParquet, in any stated CRS. The ids are in `id_column`, or in
-    the first of ID_COLUMNS that the file has (case does not matter).
+    the first known name that the file has (`source_columns.ID_NAMES`); given `match`, in the column that holds most of
+    these ids. layer: of a file
+    that has several.
     Raises BadInput for a file that is missing, broken, empty, without CRS or in other coordinates than it says, without
     ids or with doubles, or with a geometry that is missing, no polygon, or crosses itself."""
     import geopandas as gpd
@@ -44,10 +67,10 @@ def read_cells(path: str | Path, *, id_column: str | None = None) -> gpd.GeoData
     from poi.grid import utm_crs
     from poi.lattice import row_col
 
-    frame = read_vector(path, "cells")
+    frame = read_vector(path, "cells", layer=layer)
     if len(frame) > MAX_OWN:
         raise BadInput(f"{path} has {len(frame)} cells, more than {MAX_OWN}: cut it")
-    ids = _ids(frame[_id_column(frame, path, id_column)], path)
+    ids = _ids(frame[_id_column(frame, path, id_column, match)], path)
     shapes = frame.geometry.force_2d()
     _check_polygons(shapes, ids, path)
     shapes = in_degrees(shapes, path)
@@ -61,51 +84,138 @@ def read_cells(path: str | Path, *, id_column: str | None = None) -> gpd.GeoData
     if place is not None:
         columns["row"], columns["col"] = place
     cells = gpd.GeoDataFrame(columns, geometry=shapes.to_numpy(), crs="EPSG:4326")
-    cells.attrs.update(kind="cells", crs_wkt=CRS.from_user_input(crs).to_wkt())
+    cells.attrs.update(kind="cells", crs_wkt=CRS.from_user_input(crs).to_wkt(), warnings=frame.attrs["warnings"])
     return cells
 
 
-def read_stations(path: str | Path, *, id_column: str | None = None) -> gpd.GeoDataFrame:
-    """Base stations: points in EPSG:4326 with `cell_id`. `.attrs`: kind "stations", crs_wkt (local UTM), warnings.
+@reads
+def read_stations(
+    path: str | Path,
+    *,
+    id_column: str | None = None,
+    reading: Reading | None = None,
+    match: NDArray[Any] | None = None,
+) -> gpd.GeoDataFrame:
+    """Base stations: points in EPSG:4326 with `cell_id`, and `azimuth`, `height`, `band` where the table has them.
+    `.attrs`: kind "stations", crs_wkt (local UTM), warnings, numbered (True where the table has no ids).
 
-    path: CSV or Parquet with `lon`, `lat` in degrees and perhaps ids in `id_column` or the first of STATION_COLUMNS;
-    without ids the stations are numbered from 0 in the order of the file. A row that repeats both id and place counts
-    once, with a warning; two stations may share a mast.
-    Raises poi.errors.BadFile for a file that is missing or broken, missing columns, and coordinates that are not
-    numbers, not on earth or swapped; BadInput for ids that are missing or stand at two places."""
+    path: a table (`source_table.read_source`) with `lon`, `lat` in degrees and ids in `id_column`, or in the first
+    known name; radio, mcc, net, area and cell of OpenCelliD make one id. reading: how the table names its columns and
+    writes numbers. match: ids that are looked for; the column that holds most of them is taken. Without ids the
+    stations are numbered from 0 in the order of the file, with a warning. A row that repeats id, place and sector
+    counts once, with a warning; two stations may share a mast.
+    Raises poi.errors.BadFile for missing columns and coordinates that are not numbers, not on earth or swapped;
+    BadInput for a file that is missing or broken, and for ids that are missing or stand at two places."""
     import geopandas as gpd
     import shapely
     from pyproj import CRS
 
+    from poi.errors import BadFile
     from poi.grid import utm_crs
-    from poi.osm import read_table
 
-    required = (id_column,) if id_column else ()
-    table = read_table(path, required, () if id_column else STATION_COLUMNS)
-    if len(table) > MAX_OWN:
-        raise BadInput(f"{path} has {len(table)} stations, more than {MAX_OWN}: cut it")
-    column = next((name for name in (*required, *STATION_COLUMNS) if name in table.columns), None)
-    notes = []
-    if column is not None:
-        again = table.duplicated([column, "lon", "lat"])
-        if again.any():
-            notes = [f"{Path(path).name}: {int(again.sum())} rows repeat a station and its place; each counts once"]
-        table = table[~again]
-    ids = (
-        np.arange(len(table), dtype=np.int64) if column is None else _ids(table[column].mask(table[column] == ""), path)
+    reading = reading or Reading()
+    if id_column is not None:
+        reading = replace(reading, id_column=id_column)
+    table = read_source(path)
+    if table.rows > MAX_OWN:
+        raise BadInput(f"{path} has {table.rows} stations, more than {MAX_OWN}: cut it")
+    try:
+        columns = id_columns(table, reading.named("id"))
+    except BadInput as error:
+        raise BadFile(str(error)) from None
+    lon, lat = points(table, reading)
+    notes = list(table.notes)
+    if match is not None and reading.named("id") is None:
+        columns = _matching(table, columns, match)
+    extra = _sectors(table, reading)
+    if columns:
+        code, found = id_text(table, columns)
+        named = np.asarray([str(i) for i in found], dtype=object)[code]
+        if (named == "").any():
+            raise BadInput(f"{path}, row {int(np.argmax(named == '')) + 1}: the id is missing; fill it or drop the row")
+        keep, named, said = _one_row_each(named, lon, lat, extra, Path(path))
+        notes += said
+        ids = as_ids(named[keep])
+    else:
+        keep, ids = np.arange(len(lon)), np.arange(len(lon), dtype=np.int64)
+        notes.append(f"{no_ids(table)}; rows were numbered from 0")
+    stations = gpd.GeoDataFrame(
+        {"cell_id": ids, **{name: values[keep] for name, values in extra.items()}},
+        geometry=shapely.points(lon[keep], lat[keep]),
+        crs="EPSG:4326",
     )
-    points = shapely.points(table["lon"].to_numpy(), table["lat"].to_numpy())
-    stations = gpd.GeoDataFrame({"cell_id": ids}, geometry=points, crs="EPSG:4326")
     crs = utm_crs(shapely.box(*stations.total_bounds))
-    stations.attrs.update(kind="stations", crs_wkt=CRS.from_user_input(crs).to_wkt(), warnings=notes)
+    stations.attrs.update(kind="stations", crs_wkt=CRS.from_user_input(crs).to_wkt(), warnings=notes,
+                          numbered=not columns, rows=keep + 1)  # fmt: skip
     return stations
 
 
-def read_boundary(path: str | Path) -> BaseGeometry:
+def _matching(table: SourceTable, known: list[str], ids: NDArray[Any]) -> list[str]:
+    """The column of a table that holds most of some ids, the known ones first; empty where none does."""
+    wanted = {str(i) for i in ids.tolist()}
+
+    def held(columns: list[str]) -> int:
+        return len(wanted & {str(i) for i in id_text(table, columns)[1]})
+
+    every = [known, *([name] for name in sorted(table.names, key=lambda n: plain(n) not in ID_NAMES))]
+    counts = [held(columns) if columns else 0 for columns in every]
+    best = int(np.argmax(counts))
+    return every[best] if counts[best] else known
+
+
+def _sectors(table: SourceTable, reading: Reading) -> dict[str, NDArray[Any]]:
+    """What a planner's table says of each sector: azimuth and height as numbers where they are, band as text."""
+    found: dict[str, NDArray[Any]] = {}
+    for ours in SECTOR_COLUMNS:
+        name = find_column(table, (ours, f"{ours}deg", f"{ours}m", f"antenna{ours}"), reading.named(ours))
+        if name is None:
+            continue
+        marks = notation(table, [], [name], reading)
+        number = numbers(table.column(name), marks)
+        text = ours == "band" or np.isnan(number).all()
+        found[ours] = np.asarray(texts(table.column(name)), dtype=object) if text else number
+    return found
+
+
+def _one_row_each(
+    named: NDArray[Any], lon: NDArray[np.float64], lat: NDArray[np.float64], extra: dict[str, NDArray[Any]], path: Path
+) -> tuple[NDArray[np.intp], NDArray[Any], list[str]]:
+    """(rows that are kept, ids, warnings): repeats of a row go, sectors of one site get ids of their own."""
+    import pandas as pd
+
+    frame = pd.DataFrame({"id": named, "lon": lon, "lat": lat, **extra})
+    notes = []
+    again = frame.duplicated()
+    if again.any():
+        notes.append(f"{path.name}: {int(again.sum())} rows repeat a station and its place; each counts once")
+    kept = frame[~again]
+    shared = kept.duplicated(["id"], keep=False)
+    one_place = ~kept.duplicated(["id"], keep=False) | kept.duplicated(["id", "lon", "lat"], keep=False)
+    if shared.any() and one_place.all():  # sectors: one site, one place, other azimuths or bands
+        parts = [kept["id"].astype(str)]
+        for name in ("azimuth", "band", "height"):
+            if name in kept and not pd.concat(parts, axis=1).agg("-".join, axis=1).is_unique:
+                parts.append(kept[name].map(lambda v: f"{v:g}" if isinstance(v, float) else str(v)))
+        whole = pd.concat(parts, axis=1).agg("-".join, axis=1)
+        kept = kept.assign(id=kept["id"].where(~shared, whole))
+        notes.append(
+            f"{path.name}: {int(shared.sum())} rows are sectors of one site: their ids are like {whole[shared].iloc[0]}"
+        )
+    double = kept["id"].duplicated()
+    if double.any():
+        value = kept["id"][double].iloc[0]
+        raise BadInput(f"{path}: id {value} occurs more than once ({int(double.sum())} doubles); ids must be unique")
+    out, keep = named.copy(), kept.index.to_numpy()
+    out[keep] = kept["id"].to_numpy()
+    return keep, out, notes
+
+
+@reads
+def read_boundary(path: str | Path, *, layer: str | None = None) -> BaseGeometry:
     """The union of a file's polygons in EPSG:4326. Raises BadInput as `read_cells` does, and where no area is left."""
     import shapely
 
-    frame = read_vector(path, "a boundary")
+    frame = read_vector(path, "a boundary", layer=layer)
     shapes = frame.geometry.force_2d()
     _check_polygons(shapes, np.arange(1, len(shapes) + 1), path)
     boundary = shapely.union_all(in_degrees(shapes, path).to_numpy())
@@ -114,35 +224,37 @@ def read_boundary(path: str | Path) -> BaseGeometry:
     return boundary
 
 
-def read_vector(path: str | Path, what: str) -> gpd.GeoDataFrame:
-    """A file of shapes with a CRS and at least one row."""
+def read_vector(path: str | Path, what: str, *, layer: str | None = None) -> gpd.GeoDataFrame:
+    """A file of shapes with a CRS and at least one row; `.attrs["warnings"]`: lines on what was mended.
+
+    Only the drivers of SUFFIXES read it, chosen by suffix and content, and none of them may use the network.
+    layer: of a GeoPackage that has several. Outlines that are not closed are closed, with a warning.
+    Raises BadInput for what cannot be read as asked, WrongUse for a layer that is not there or must be named.
+    """
     import geopandas as gpd
-    from pyogrio.errors import DataLayerError, DataSourceError
+
+    from gentraffic.io.vector import check_vector, gdal_offline, read_layer
 
     path = Path(path)
-    if not path.is_file():
-        raise BadInput(f"{path} {'is no file' if path.exists() else 'does not exist'}: give the path of {what}")
     suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise BadInput(f"{path}: {what} come as {', '.join(SUFFIXES)}, not {suffix or 'without a suffix'}")
-    if path.stat().st_size > MAX_BYTES:
-        raise BadInput(f"{path} has {path.stat().st_size} bytes, more than the cap of {MAX_BYTES}: cut it to the place")
+    check_vector(path, what, SUFFIXES, MAX_BYTES)
+    notes: list[str] = []
     try:
-        with path.open("rb") as stream:
-            start = stream.read(256).removeprefix(b"\xef\xbb\xbf").lstrip()
-        if suffix in (".geojson", ".json") and start[:1] != b"{":
-            raise BadInput(f"{path} is empty or not GeoJSON: it must start with {{")
-        parquet = suffix in (".parquet", ".geoparquet")
-        with warnings.catch_warnings():  # GDAL's own remarks, such as on feature ids that nobody reads
-            warnings.simplefilter("ignore", RuntimeWarning)
-            frame = gpd.read_parquet(path) if parquet else gpd.read_file(path)
-    except (DataSourceError, DataLayerError, OSError, ValueError, RuntimeError) as error:
-        said = " ".join(str(error).split())[:200]
-        raise BadInput(f"{path} cannot be read ({said}): is it whole, and what its name says?") from error
+        if suffix in (".parquet", ".geoparquet"):
+            frame = gpd.read_parquet(path)
+        else:
+            with gdal_offline():
+                frame, notes = read_layer(path, layer, MAX_OWN)
+    except (BadInput, WrongUse, MemoryError):
+        raise
+    except Exception as error:  # whatever a library raises on an input is the input's
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise BadInput(f"{path} cannot be read ({reason}): is it whole, and what its name says?") from error
     if not isinstance(frame, gpd.GeoDataFrame) or frame.empty:
         raise BadInput(f"{path} holds no shapes: give {what}")
     if frame.crs is None:
         raise BadInput(f"{path} does not say its CRS: save it with one (a Shapefile needs its .prj), e.g. EPSG:4326")
+    frame.attrs["warnings"] = notes
     return frame
 
 
@@ -155,7 +267,13 @@ def in_degrees(shapes: gpd.GeoSeries, path: str | Path) -> gpd.GeoSeries:
     if crs.is_projected and (np.abs(shapes.total_bounds) <= [180, 90, 180, 90]).all():
         said = crs.to_string()[:60]
         raise BadInput(f"{path} says {said}, in metres, but its numbers look like degrees: state the CRS EPSG:4326")
-    degrees = shapes.to_crs("EPSG:4326")
+    if GRID_FILE.search(crs.to_wkt()):
+        raise BadInput(f"{path}: its CRS asks for a file of a grid shift: state one with an EPSG code")
+    try:
+        degrees = shapes.to_crs("EPSG:4326")
+    except (RuntimeError, ValueError) as error:  # PROJ's own
+        reason = " ".join(str(error).split())[:150]
+        raise BadInput(f"{path}: its CRS cannot be turned into degrees ({reason})") from error
     bounds = degrees.total_bounds
     if not np.isfinite(bounds).all():
         raise BadInput(f"{path} cannot be in {crs.to_string()[:60]}: its coordinates lie outside; state the right CRS")
@@ -184,17 +302,40 @@ def _check_polygons(shapes: gpd.GeoSeries, ids: NDArray[Any], path: str | Path) 
             raise BadInput(f"{path}: shape {ids[first]} {said}{more}")
 
 
-def _id_column(frame: gpd.GeoDataFrame, path: str | Path, wanted: str | None) -> str:
-    names = {str(name).lower(): str(name) for name in reversed(frame.columns) if name != frame.geometry.name}
+def _id_column(frame: gpd.GeoDataFrame, path: str | Path, wanted: str | None, match: NDArray[Any] | None) -> str:
+    own = [str(name) for name in frame.columns if name != frame.geometry.name]
+    names: dict[str, str] = {}
+    for name in own:
+        names.setdefault(plain(name), name)
     if wanted is not None:
-        if wanted.lower() not in names:
-            raise WrongUse(f"{path} has no column {wanted!r}: it has {', '.join(names.values()) or 'none'}")
-        return names[wanted.lower()]
-    found = next((names[name] for name in ID_COLUMNS if name in names), None)
-    if found is None:
-        raise BadInput(f"{path} has no column of ids ({', '.join(ID_COLUMNS[:3])}, ...): it has "
-                       f"{', '.join(names.values()) or 'none'}")  # fmt: skip
-    return found
+        if wanted not in own and plain(wanted) not in names:
+            raise WrongUse(f"{path} has no column {wanted!r}: it has {', '.join(own) or 'none'}")
+        return wanted if wanted in own else names[plain(wanted)]
+    known = [names[name] for name in ID_NAMES if name in names]
+    if match is not None:
+        ids = {str(i) for i in match.tolist()}
+        order: list[str] = [*known, *(name for name in own if name not in known)]
+        counts: list[int] = [len(ids & set(_texts(frame[name]).tolist())) for name in order]
+        best = int(np.argmax(counts)) if counts else 0
+        if counts and counts[best]:
+            return order[best]
+    if not known:
+        raise BadInput(f"{path} has no column of ids (cell_id, cell, id, ...): it has "
+                       f"{', '.join(own) or 'none'}; say which with --id-column")  # fmt: skip
+    return known[0]
+
+
+def _texts(column: pd.Series) -> pd.Series:
+    """Ids as text; whole numbers that a file holds as floats (41.0) as whole numbers."""
+    import pandas as pd
+
+    if (
+        pd.api.types.is_float_dtype(column)
+        and (column.dropna() % 1 == 0).all()
+        and (column.dropna().abs() < 2**53).all()
+    ):
+        column = column.astype("Int64")
+    return column.astype(str)
 
 
 def _ids(column: pd.Series, path: str | Path) -> NDArray[Any]:
@@ -203,37 +344,36 @@ def _ids(column: pd.Series, path: str | Path) -> NDArray[Any]:
 
     if column.isna().any():
         raise BadInput(f"{path}, row {int(np.argmax(column.isna())) + 1}: the id is missing; fill it or drop the row")
-    double = column.duplicated()
-    text = column.astype(str)
-    if not double.any():
-        double = text.duplicated()
+    text = _texts(column)
+    double = text.duplicated()
     if double.any():
         value = text[double].iloc[0]
         raise BadInput(f"{path}: id {value} occurs more than once ({int(double.sum())} doubles); ids must be unique")
     if pd.api.types.is_bool_dtype(column):
         raise BadInput(f"{path}: the ids in {column.name} are true and false: name another column")
-    number = pd.to_numeric(column, errors="coerce")
-    whole = number.notna() & (number % 1 == 0) & (number.abs() < 2**63)
-    # "007" is a name, not the number seven
-    if whole.all() and (
-        not pd.api.types.is_string_dtype(column) or (number.astype(np.int64).astype(str) == text).all()
-    ):
-        return number.to_numpy().astype(np.int64)
-    return text.to_numpy(dtype=str)
+    return as_ids(text.to_numpy(dtype=object))
 
 
-def places_from_cells(source: str | Path | gpd.GeoDataFrame, ids: NDArray[Any]) -> tuple[NDArray[np.bool_], Places]:
+def places_from_cells(
+    source: str | Path | gpd.GeoDataFrame, ids: NDArray[Any], reading: Reading | None = None
+) -> tuple[NDArray[np.bool_], Places]:
     """(which of `ids` the cells hold, the Places of those, in the order of `ids`).
 
-    `source`: the operator's cells as a file, stations as CSV, or a frame as `read_cells` gives. Ids are matched as
-    they are, or both as text where one side is text. Raises BadInput where no id is found.
+    `source`: the operator's cells as a file, stations as a table, or a frame as `read_cells` gives. reading: how the
+    table is written; without a column of ids named, the one that holds most of `ids` is taken. Ids are matched as they
+    are, or both as text where one side is text. Raises BadInput where no id is found, or the table has no ids.
     """
     import pandas as pd
 
-    if isinstance(source, str | Path):
-        cells = read_stations(source) if Path(source).suffix.lower() == ".csv" else read_cells(source)
-    else:
+    reading = reading or Reading()
+    if not isinstance(source, str | Path):
         cells = source
+    elif _is_vector(Path(source)):
+        cells = read_cells(source, id_column=reading.named("id"), match=ids)
+    else:
+        cells = read_stations(source, reading=reading, match=ids)
+        if cells.attrs["numbered"]:  # the numbers of rows are no ids: matched with any they put cells elsewhere
+            raise BadInput(no_ids(read_source(source)))
     own = cells["cell_id"].to_numpy()
     if np.asarray(ids).dtype.kind != own.dtype.kind:
         index = pd.Index(own.astype(str)).get_indexer(pd.Index(np.asarray(ids).astype(str)))
@@ -249,6 +389,9 @@ def places_from_cells(source: str | Path | gpd.GeoDataFrame, ids: NDArray[Any]) 
     extra: dict[str, NDArray[Any]] = {
         name: chosen[name].to_numpy().astype(np.int32) for name in ("row", "col") if name in chosen.columns
     }
+    for name in SECTOR_COLUMNS:
+        if name in chosen.columns:
+            extra[name] = chosen[name].to_numpy()
     areal = bool((chosen.geometry.geom_type != "Point").all())
     if areal:
         extra["footprint"] = footprint_text(chosen.geometry.to_numpy()).astype(str)
@@ -261,3 +404,17 @@ def places_from_cells(source: str | Path | gpd.GeoDataFrame, ids: NDArray[Any]) 
         extra=extra,
     )
     return known, places
+
+
+def _is_vector(path: Path) -> bool:
+    """Whether a file holds shapes; a .parquet does where it says so."""
+    suffix = path.suffix.lower()
+    if suffix not in (".parquet", ".geoparquet"):
+        return suffix in SUFFIXES
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return b"geo" in (pq.read_schema(path).metadata or {})
+    except (OSError, pa.ArrowException):
+        return False

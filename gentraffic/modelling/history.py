@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gentraffic.dataset.amounts import per_hour
 from gentraffic.errors import WrongUse
 from gentraffic.modelling.features import Floats, Places
 from gentraffic.modelling.levels import LevelModel
@@ -54,6 +55,11 @@ class History:
         if self.daily is None:
             return self.level
         return self.level * level_now(self.daily, self.weekday, memory)
+
+    def step_factor(self, per_hour_drawn: int) -> float:
+        """What `level` is multiplied by for steps of another length: 4 where GB per 15 min become GB per hour."""
+        own = self.week.shape[2] // 24
+        return per_hour(self.units, 3600 / own) / per_hour(self.units, 3600 / per_hour_drawn)
 
     def unit(self, levels: LevelModel, places: Places, ids: NDArray[Any]) -> float:
         """The traffic, in `units`, of the mean cell of a place: what relative traffic 1 stands for."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gentraffic.dataset.panel import DAY_S, Panel, read_panel
+from gentraffic.dataset.splits import block_locations
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.modelling.features import Floats, Places, read_places
 
@@ -47,15 +49,11 @@ class Source:
 
     def only(self, keep: NDArray[np.int64]) -> Source:
         """The same source with some of its cells."""
-        from dataclasses import replace
-
         parts = {name: getattr(self, name)[keep] for name in ("ratio", "clean", "level", "rows", "location", "cell_id")}
         return replace(self, **parts)
 
     def centred(self) -> Source:
         """The same source with ratios over the mean of the days it holds; cells that are silent on all are left out."""
-        from dataclasses import replace
-
         mean = self.ratio.mean(axis=(1, 2), dtype=np.float64)
         kept, mean = self.only(np.flatnonzero(mean > 0)), mean[mean > 0]
         ratio, clean = ((part / mean[:, None, None]).astype(np.float32) for part in (kept.ratio, kept.clean))
@@ -63,8 +61,6 @@ class Source:
 
     def over(self, traffic: float) -> Source:
         """The same source with ratios over one traffic, the same for all cells, in place of each cell's own mean."""
-        from dataclasses import replace
-
         times = (self.level / traffic).astype(np.float32)[:, None, None]
         return replace(
             self, ratio=self.ratio * times, clean=self.clean * times, level=np.full_like(self.level, traffic)
@@ -87,51 +83,67 @@ def read_source(
     WrongUse when several services or contexts could be meant, BadInput for a series shorter than a week, a cadence that
     does not divide the hour, or no live cell.
     """
-    from gentraffic.dataset.schema import local_time, one_service
+    from gentraffic.dataset.positions import need_positions
 
-    name = one_service(traffic, service or ("traffic" if "traffic" in traffic else None))
-    values = traffic[name].values.astype(np.float32)
-    if values.ndim != 2:
-        raise WrongUse("the traffic to fit on has members: give measured traffic, (cell, time)")
-    local = local_time(traffic)
-    minutes = int((local[1] - local[0]).total_seconds() // 60)
-    if 60 % minutes or 60 // minutes not in CADENCES:
-        raise BadInput(f"cadence of {minutes} min: models learn 60, 30, 15 and 10 min; resample the traffic first")
-    per_hour = 60 // minutes
-    first = int(np.argmax((local.hour == 0) & (local.minute == 0)))
-    days = (values.shape[1] - first) // (24 * per_hour)
-    if days < 7:
-        raise BadInput(f"{days} whole days of traffic: a week or more is needed to fit on")
-    values = values[:, first : first + days * 24 * per_hour]
-    if days > 7 and not alone and repeats(values, 7 * 24 * per_hour):
-        days = 7
-        values = values[:, : 7 * 24 * per_hour]  # uomo_sd: what follows the first week is the first week again
-    live = (values.max(axis=1) > 0) & counted(traffic)
-    if not live.any():
-        raise BadInput("every cell is dead (all zero): there is nothing to fit on")
-    keep = np.flatnonzero(live)
-    level = values[keep].mean(axis=1, dtype=np.float64)
-    ratio = (values[keep] / level[:, None]).astype(np.float32).reshape(len(keep), days, 24 * per_hour)
-    ids = traffic["cell_id"].values[keep]
-    context, rows = _match(ids, contexts)
-    location = (
-        traffic["location"].values[keep].astype(np.int64) if "location" in traffic.coords else _blocks(traffic, keep)
-    )
+    if len(contexts):
+        need_positions(traffic, "fitting to the POIs of a context")
+    live = read_live(traffic, service, alone=alone)
+    per_hour = live.per_day // 24
+    values = live.values[0]
+    level = values.mean(axis=1, dtype=np.float64)
+    ratio = (values / level[:, None]).astype(np.float32).reshape(len(values), -1, 24 * per_hour)
+    context, rows = match(live.cell_id, contexts)
     named = "" if context is None else context.attrs.get("network")
+    assert live.location is not None
     return Source(
-        network=str(traffic.attrs.get("network") or named or name),
+        network=str(traffic.attrs.get("network") or named or live.service),
         ratio=ratio,
         clean=np.concatenate([fill_recurring_gaps(r[None], per_hour) for r in ratio])
         if alone
         else fill_recurring_gaps(ratio, per_hour),
         level=level,
         per_hour=per_hour,
-        weekday=int(local[first].day_of_week),
+        weekday=int(live.weekday[0]),
         places=None if context is None else read_places(context),
         rows=rows,
-        location=location,
-        cell_id=ids,
+        location=live.location,
+        cell_id=live.cell_id,
     )
+
+
+def read_live(traffic: xr.Dataset, service: str | None = None, *, alone: bool = False) -> Panel:
+    """The live cells of measured traffic over whole days from the first local midnight on, `location` filled in.
+
+    service: None for `traffic`, else the first. alone: as in `read_source`, whose errors it raises.
+    """
+    panel = read_panel(traffic, service or ("traffic" if "traffic" in traffic else None))
+    if "member" in traffic.dims:
+        raise WrongUse("the traffic to fit on has members: give measured traffic, (cell, time)")
+    minutes = panel.step_s // 60
+    if not minutes or 60 % minutes or 60 // minutes not in CADENCES:
+        raise BadInput(f"cadence of {minutes} min: models learn 60, 30, 15 and 10 min; resample the traffic first")
+    day = panel.per_day
+    first = int(np.argmax(panel.clock % DAY_S < 60))
+    days = (panel.steps - first) // day
+    if days < 7:
+        raise BadInput(f"{days} whole days of traffic: a week or more is needed to fit on")
+    panel = replace(panel.cut(first, days * day), location=locations(panel))
+    values = panel.values[0]
+    if days > 7 and not alone and repeats(values, 7 * day):
+        panel = panel.cut(0, 7 * day)  # uomo_sd: what follows the first week is the first week again
+    live = (panel.values[0].max(axis=1) > 0) & counted(traffic)
+    if not live.any():
+        raise BadInput("every cell is dead (all zero): there is nothing to fit on")
+    return panel.only(np.flatnonzero(live))
+
+
+def locations(panel: Panel, block_m: float = 2000.0) -> NDArray[np.int64]:
+    """(cells,) cells of one number share their ground: what the file says, else squares of `block_m` metres."""
+    if panel.location is not None:
+        return panel.location.astype(np.int64)
+    if panel.kind == "unplaced":
+        return np.arange(len(panel.cell_id))
+    return block_locations(panel.xy_m[:, 0], panel.xy_m[:, 1], block_m)
 
 
 def counted(traffic: xr.Dataset) -> NDArray[np.bool_]:
@@ -165,7 +177,10 @@ def repeats(values: NDArray[np.float32], week: int) -> bool:
     return bool(np.corrcoef(head.ravel(), tail.ravel())[0, 1] > 0.9995)
 
 
-def _match(ids: NDArray[Any], contexts: Sequence[xr.Dataset]) -> tuple[xr.Dataset | None, NDArray[np.int64]]:
+def match(ids: NDArray[Any], contexts: Sequence[xr.Dataset]) -> tuple[xr.Dataset | None, NDArray[np.int64]]:
+    """The context, among those given, that holds all cells, and where each stands there; None, zeros for none.
+
+    Raises WrongUse where several do."""
     found = []
     for context in contexts:
         order = {cell: row for row, cell in enumerate(context["cell_id"].values.tolist())}
@@ -175,9 +190,3 @@ def _match(ids: NDArray[Any], contexts: Sequence[xr.Dataset]) -> tuple[xr.Datase
     if len(found) > 1:
         raise WrongUse(f"{len(found)} of the contexts hold cell {ids[0]!r}: give one context per traffic file")
     return found[0] if found else (None, np.zeros(len(ids), dtype=np.int64))
-
-
-def _blocks(traffic: xr.Dataset, keep: NDArray[np.int64], block_m: float = 2000.0) -> NDArray[np.int64]:
-    from gentraffic.dataset.splits import block_locations
-
-    return block_locations(traffic["x"].values, traffic["y"].values, block_m)[keep]

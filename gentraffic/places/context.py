@@ -19,6 +19,8 @@ from gentraffic.dataset.build import Places, measured_context, middle, places_fr
 from gentraffic.dataset.geometry import footprint_text
 from gentraffic.dataset.schema import check_timezone
 from gentraffic.errors import BadInput, NoData, WrongUse
+from gentraffic.io.source_columns import SECTOR_COLUMNS, Reading
+from gentraffic.places.misplaced import area_of_places, box_around
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -35,6 +37,7 @@ ATTRIBUTION = "(c) OpenStreetMap contributors, Open Database License (ODbL) 1.0"
 LICENSE = "ODbL-1.0"
 UNFOLDED_ENV = "GENTRAFFIC_MAX_UNFOLDED_GB"  # for who trusts a file that unfolds beyond the caps of poi.safety
 _MARGIN_M = 200.0  # beyond the cells, so that an echo across the edge is known (poi.categories.ECHO_M)
+_EMPTY = 0.95  # share of cells without a place from which a file's area is doubted
 _UNCOVERED = 0.02  # share of cells outside the file's extent from which the Context carries a warning
 Progress = Callable[[int, int], None]
 
@@ -62,6 +65,8 @@ def read_place(
     cell_size: float | None = None,
     radius_m: float | None = None,
     id_column: str | None = None,
+    reading: Reading | None = None,
+    layer: str | None = None,
     offline: bool = False,
     timezone: str | None = None,
     command: str = "",
@@ -72,6 +77,7 @@ def read_place(
     One of: city (a name that Nominatim knows), bbox (west, south, east, north in degrees), polygon (a file), cells (the
     operator's own polygons), stations (points); or osm alone, which means the area of that file.
     osm: extract, saved Overpass answer or table of POIs (`poi.osm.read_pois`); without it Overpass is asked.
+    layer: of a vector file that has several. reading: how a table of stations names its columns and writes numbers.
     cell_size: metres, where cells are laid here (CELL_M). radius_m: what a station covers (RADIUS_M). offline: only
     files and the cache. timezone: IANA name, else the place's. progress: told (answered, asked) by Overpass.
     The attribute `warnings` repeats what is missing: categories, parts of the file, coordinates.
@@ -81,20 +87,25 @@ def read_place(
     from poi.osm import read_pois
 
     given = {"city": city, "bbox": bbox, "polygon": polygon, "cells": cells, "stations": stations}
-    _check_use(given, osm, cell_size, radius_m, id_column)
+    reading = replace(reading or Reading(), id_column=id_column) if id_column is not None else reading or Reading()
+    _check_use(given, osm, cell_size, radius_m, reading, layer)
     if timezone is not None:
         check_timezone(timezone)
     pois: gpd.GeoDataFrame | None = None
     if cells is not None:
-        area = _cells_area(cells, id_column)
+        area = _cells_area(cells, reading.named("id"), layer)
     elif stations is not None:
-        area = _stations_area(stations, id_column, RADIUS_M if radius_m is None else radius_m)
+        area = _stations_area(stations, reading, RADIUS_M if radius_m is None else radius_m)
     else:
         if osm is not None and not any(value is not None for value in given.values()):
             pois = read_pois(osm, limits=_limits())
-        area = _grid_area(*_boundary(city, bbox, polygon, pois, offline), CELL_M if cell_size is None else cell_size)
+        cell_m = CELL_M if cell_size is None else cell_size
+        if pois is not None:
+            area = _grid_area(str(pois.attrs["source"]), area_of_places(pois, cell_m), cell_m)
+        else:
+            area = _grid_area(*_boundary(city, bbox, polygon, offline, layer), cell_m)
     if pois is None and osm is not None:
-        pois = read_pois(osm, _box_around(area.boundary, area.reach_m + _MARGIN_M), limits=_limits())
+        pois = read_pois(osm, box_around(area.boundary, area.reach_m + _MARGIN_M), limits=_limits())
         _check_overlap(area, pois, Path(osm))
     elif pois is None:
         from gentraffic.places.osm_online import fetch_pois
@@ -107,6 +118,9 @@ def read_place(
     if places.kind == "stations":
         attrs["radius_m"] = area.reach_m
     warnings = [*(area.cells.attrs.get("warnings", ()) if area.cells is not None else ()), *_gaps(places, pois)]
+    empty = int((counts.sum(axis=1) == 0).sum())
+    if not any(value is not None for value in given.values()) and empty > _EMPTY * len(counts):
+        warnings.append(f"{empty} of {len(counts)} cells are empty: is this the area? give --bbox or --polygon")
     return _dataset(places, counts, pois, timezone, attrs, warnings)
 
 
@@ -126,8 +140,9 @@ def context_dataset(
 
 
 def _check_use(
-    given: Mapping[str, object], osm: object, cell_size: float | None, radius_m: float | None, id_column: str | None
-) -> None:
+    given: Mapping[str, object], osm: object, cell_size: float | None, radius_m: float | None,
+    reading: Reading, layer: str | None,
+) -> None:  # fmt: skip
     named = [f"--{name}" for name, value in given.items() if value is not None]
     if len(named) > 1:
         raise WrongUse(f"{' and '.join(named)} name two places: give one")
@@ -144,32 +159,30 @@ def _check_use(
         raise WrongUse("a coverage radius goes with --stations only")
     if radius_m is not None and not (math.isfinite(radius_m) and 0 < radius_m <= 50_000):
         raise WrongUse(f"a coverage radius of {radius_m:g} m: give more than 0 and at most 50000 metres")
-    if id_column is not None and not own:
+    if reading.named("id") is not None and not own:
         raise WrongUse("a column of ids goes with --cells or --stations only")
+    if own != "--stations" and set(reading.columns) - {"id"}:
+        raise WrongUse("--columns beside id= goes with --stations only")
+    if layer is not None and (not named or named[0] not in ("--cells", "--polygon")):
+        raise WrongUse("--layer goes with --cells or --polygon only")
 
 
 def _boundary(
     city: str | None,
     bbox: Sequence[float] | None,
     polygon: str | Path | None,
-    pois: gpd.GeoDataFrame | None,
     offline: bool,
+    layer: str | None,
 ) -> tuple[str, BaseGeometry]:
     """Name and boundary (degrees) of what is to be laid out as a grid."""
-    import shapely
-
     if city is not None:
         return _named(city, offline)
     if bbox is not None:
         return "bbox " + ",".join(f"{degrees:g}" for degrees in bbox), _box(bbox)
-    if polygon is not None:
-        from gentraffic.io.user_cells import read_boundary
+    from gentraffic.io.user_cells import read_boundary
 
-        return Path(polygon).name, read_boundary(polygon)
-    assert pois is not None  # _check_use has seen to it
-    if pois.attrs["extent"] is None:
-        raise BadInput(f"{pois.attrs['source']} holds no coordinates: give another file")
-    return str(pois.attrs["source"]), shapely.box(*pois.attrs["extent"])
+    assert polygon is not None  # _check_use has seen to it
+    return Path(polygon).name, read_boundary(polygon, layer=layer)
 
 
 def _named(city: str, offline: bool) -> tuple[str, BaseGeometry]:
@@ -214,29 +227,24 @@ def _grid_area(name: str, boundary: BaseGeometry, cell_m: float) -> _Area:
     return _Area(name, boundary, cell_m * math.sqrt(2), grid, ids_within(grid, boundary))
 
 
-def _cells_area(path: str | Path, id_column: str | None) -> _Area:
+def _cells_area(path: str | Path, id_column: str | None, layer: str | None) -> _Area:
     import shapely
 
     from gentraffic.io.user_cells import read_cells
+    from gentraffic.places.misplaced import without_misplaced
 
-    cells = read_cells(path, id_column=id_column)
-    return _Area(Path(path).name, shapely.convex_hull(shapely.union_all(cells.geometry.envelope)), 0.0, cells=cells)
+    cells = without_misplaced(read_cells(path, id_column=id_column, layer=layer), path)
+    boxes = shapely.union_all(shapely.envelope(shapely.get_parts(cells.geometry.to_numpy())))
+    both = boxes.bounds[2] - boxes.bounds[0] > 180.0  # sides of the 180th meridian: a hull would go around the earth
+    return _Area(Path(path).name, boxes if both else shapely.convex_hull(boxes), 0.0, cells=cells)
 
 
-def _stations_area(path: str | Path, id_column: str | None, radius_m: float) -> _Area:
+def _stations_area(path: str | Path, reading: Reading, radius_m: float) -> _Area:
     from gentraffic.io.user_cells import read_stations
+    from gentraffic.places.misplaced import without_misplaced
 
-    cells = read_stations(path, id_column=id_column)
+    cells = without_misplaced(read_stations(path, reading=reading), path)
     return _Area(Path(path).name, cells.geometry.union_all(), radius_m, cells=cells)
-
-
-def _box_around(boundary: BaseGeometry, margin_m: float) -> BaseGeometry:
-    import shapely
-
-    west, south, east, north = boundary.bounds
-    up = margin_m / 110_000.0
-    along = up / max(math.cos(math.radians(min(max(abs(south), abs(north)) + up, 89.0))), 1e-3)
-    return shapely.box(west - along, south - up, east + along, north + up)
 
 
 # --- what -------------------------------------------------------------------------------------------------------------
@@ -261,7 +269,7 @@ def _check_overlap(area: _Area, pois: gpd.GeoDataFrame, path: Path) -> None:
     extent = pois.attrs["extent"]
     if extent is None:
         raise BadInput(f"{path} holds no coordinates: give another file")
-    covered, wanted = shapely.box(*extent), _box_around(area.boundary, area.reach_m)
+    covered, wanted = shapely.box(*extent), box_around(area.boundary, area.reach_m)
     if covered.intersects(wanted):
         return
     west, south, east, north = wanted.bounds
@@ -307,6 +315,7 @@ def _places(cells: gpd.GeoDataFrame) -> Places:
     extra: dict[str, NDArray[Any]] = {}
     if "row" in cells.columns:
         extra = {name: cells[name].to_numpy(dtype=np.int32) for name in ("row", "col")}
+    extra |= {name: cells[name].to_numpy() for name in SECTOR_COLUMNS if name in cells.columns}
     if kind == "cells":
         extra["footprint"] = footprint_text(cells.geometry.to_numpy()).astype(str)
     cell_m = float(cells.attrs["cell_m"]) if kind == "grid" else None
@@ -319,9 +328,10 @@ def _gaps(places: Places, pois: gpd.GeoDataFrame) -> list[str]:
     import shapely
 
     warnings = list(pois.attrs.get("warnings", ()))
-    if pois.attrs.get("extent") is not None:
+    extent = pois.attrs.get("extent")
+    if extent is not None and extent[2] - extent[0] <= 180.0:
         half = (places.cell_m or 0.0) / math.sqrt(2)  # the squares that cross the file's edge are not outside
-        west, south, east, north = _box_around(shapely.box(*pois.attrs["extent"]), half).bounds
+        west, south, east, north = box_around(shapely.box(*extent), half).bounds
         lon, lat = places.lon, places.lat
         outside = int(((lon < west) | (lon > east) | (lat < south) | (lat > north)).sum())
         if outside > _UNCOVERED * len(lon):
@@ -358,10 +368,10 @@ def _dataset(
 
 
 def _timezone(places: Places) -> str:
-    from timezonefinder import TimezoneFinder
+    from gentraffic.dataset.zones import zone_of_most
 
-    lon, lat = middle(places.lon, places.lat)
-    found = TimezoneFinder().timezone_at(lng=lon, lat=lat)
+    found = zone_of_most(places.lon, places.lat)
     if found is None:
+        lon, lat = middle(places.lon, places.lat)
         raise BadInput(f"no time zone is known at {lon:.3f}, {lat:.3f}: give --timezone, e.g. Europe/Rome")
-    return str(found)
+    return found

@@ -39,7 +39,8 @@ def find_context(
             "no place given: name one with --city, --bbox, --polygon, --cells, --stations, --osm or --context"
         )
     _check_zone(options.get("timezone"))
-    shaping = [n for n in ("osm", "cell_size", "radius", "id_column") if options.get(n) is not None]
+    shapes = ("osm", "cell_size", "radius", "id_column", "layer", "columns", "decimal", "thousands")
+    shaping = [n for n in shapes if options.get(n) is not None]
     if given == ["context"]:
         if shaping:
             raise WrongUse(f"--{shaping[0].replace('_', '-')} does not go with --context, whose cells are made already")
@@ -47,6 +48,7 @@ def find_context(
     city = options.get("city")
     if city is not None and not shaping and city.strip().lower() in bundled_cities():
         return _zone(read_context(CONTEXTS / f"{city.strip().lower()}.nc"), options.get("timezone"))
+    from gentraffic.io.source_columns import make_reading
     from gentraffic.places.context import read_place
 
     return read_place(
@@ -58,7 +60,8 @@ def find_context(
         osm=options.get("osm"),
         cell_size=options.get("cell_size"),
         radius_m=options.get("radius"),
-        id_column=options.get("id_column"),
+        reading=make_reading(*(options.get(name) for name in ("columns", "id_column", "decimal", "thousands"))),
+        layer=options.get("layer"),
         offline=bool(options.get("offline")),
         timezone=options.get("timezone"),
         command=command,

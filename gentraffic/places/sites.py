@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gentraffic.errors import BadInput, NoData
+from gentraffic.io.source_columns import Reading, find_column, notation, numbers, plain, points
+from gentraffic.io.source_table import SourceTable, read_source
 
 if TYPE_CHECKING:
-    import pandas as pd
     import xarray as xr
     from numpy.typing import NDArray
 
@@ -26,11 +27,9 @@ def with_sites(context: xr.Dataset, path: Path, credit: str | None = None) -> xr
     import pyproj
     from scipy.spatial import cKDTree
 
-    from poi.osm import read_table
-
-    table = read_table(path, (), ("n_cells",))
-    lon, lat = table["lon"].to_numpy(dtype=np.float64), table["lat"].to_numpy(dtype=np.float64)
-    weight = numbers(table, "n_cells", path)
+    table = read_source(path)
+    lon, lat = points(table, Reading())
+    weight = amounts_in(table, "n_cells")
     to_metres = pyproj.Transformer.from_crs("EPSG:4326", context.attrs["crs_wkt"], always_xy=True)
     sites = np.stack(to_metres.transform(lon, lat), axis=1)
     tree = cKDTree(np.stack([context["x"].values, context["y"].values], axis=1))
@@ -38,22 +37,22 @@ def with_sites(context: xr.Dataset, path: Path, credit: str | None = None) -> xr
     distance, cell = tree.query(sites, distance_upper_bound=reach)
     inside = np.isfinite(distance)
     if not inside.any():
-        raise NoData(f"{path}: none of its {len(table)} sites lies in {context.attrs.get('place', 'the place')}")
+        raise NoData(f"{path}: none of its {len(lon)} sites lies in {context.attrs.get('place', 'the place')}")
     count = np.bincount(cell[inside], weights=weight[inside], minlength=context.sizes["cell"])
     out = context.assign(stations=("cell", count.astype(np.float32), {"units": "1", "long_name": "known radio cells"}))
     credits = f"{context.attrs.get('attribution', '')}; {credit or f'sites: {path.name}'}"
     return out.assign_attrs(attribution=credits, sites_source=path.name)
 
 
-def numbers(table: pd.DataFrame, name: str, path: Path) -> NDArray[np.float64]:
+def amounts_in(table: SourceTable, name: str) -> NDArray[np.float64]:
     """A column as numbers of 0 or more, (rows,); 1 each where it is missing. Raises BadInput, with the row."""
-    import pandas as pd
-
-    if name not in table.columns:
-        return np.ones(len(table))
-    found = pd.to_numeric(table[name], errors="coerce").to_numpy(dtype=np.float64)
+    column = find_column(table, (plain(name),))
+    if column is None:
+        return np.ones(table.rows)
+    values = table.column(column)
+    found = numbers(values, notation(table, [column], [], Reading()))
     wrong = ~(np.isfinite(found) & (found >= 0))
     if wrong.any():
         row = int(np.argmax(wrong))
-        raise BadInput(f"{path}: {name} is {table[name].iloc[row]!r} in row {row + 1}: give a number of 0 or more")
+        raise BadInput(f"{table.path}: {name} is {values[row].as_py()!r} in row {row + 1}: give a number of 0 or more")
     return found

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gentraffic.dataset.amounts import at_cadence, conversion, how_combined, per_hour, step_seconds
 from gentraffic.dataset.schema import local_time, one_service, services, traffic_dataset
 from gentraffic.errors import BadInput, NoData, WrongUse
 
@@ -40,6 +41,11 @@ class Load:
     def hour(self) -> NDArray[np.int64]:
         """Local hour of the day of each step."""
         return np.asarray(local_time(self.ds).hour, dtype=np.int64)
+
+    @property
+    def hour_factor(self) -> float:
+        """What a mean over steps is multiplied by to be that of an hour: 4 for GB in steps of 15 min, 1 for rates."""
+        return per_hour(self.units, self.step_s)
 
     @property
     def step_s(self) -> float:
@@ -85,9 +91,11 @@ def read_load(
 def matching(load: Load, ds: xr.Dataset, name: str, *, scale: bool = True) -> tuple[Load, str]:
     """What another file says about the cells and hours of `load`, as a load of its own, and in words how it was taken.
 
-    At the same times where the file has them all, else the mean of the same slots of the local week. Where units
-    differ the values are scaled to the mean of `load`. Raises WrongUse for missing cells or hours."""
+    A finer cadence is brought to that of `load` first (volumes added up, rates averaged). At the same times where the
+    file has them all, else the mean of the same slots of the local week. Other units of volume are converted; where
+    units differ otherwise the values are scaled to the mean of `load`. Raises WrongUse for missing cells or hours."""
     service = load.service if load.service in services(ds) else one_service(ds, None)
+    ds, how = _at_cadence_of(load, ds, service, name)
     row = {str(cell): k for k, cell in enumerate(ds["cell_id"].values.tolist())}
     missing = [cell for cell in load.ids if str(cell) not in row]
     if missing:
@@ -99,12 +107,15 @@ def matching(load: Load, ds: xr.Dataset, name: str, *, scale: bool = True) -> tu
         raise BadInput(f"{name} has missing values: fill or cut them first")
     times, wanted = ds["time"].values, load.ds["time"].values
     at = np.searchsorted(times, wanted)
-    how = "at the same times"
     if (at < len(times)).all() and (times[np.minimum(at, len(times) - 1)] == wanted).all():
-        values = every[..., at]
+        values, how = every[..., at], f"at the same times{how}"
     else:
-        values, how = _same_slots(every, _slots(ds), _slots(load.ds), name), "mean of the same slots of the week"
+        values = _same_slots(every, _slots(ds), _slots(load.ds), name)
+        how = f"mean of the same slots of the week{how}"
     units = str(ds[service].attrs["units"])
+    factor = conversion(units, load.units, int(load.step_s))
+    if factor is not None and factor != 1:
+        values, units = values * factor, load.units
     if scale and units != load.units:
         mean = values.mean()
         if mean <= 0:
@@ -112,6 +123,22 @@ def matching(load: Load, ds: xr.Dataset, name: str, *, scale: bool = True) -> tu
         values, units = values * (load.values.mean() / mean), load.units
         how += ", scaled to the mean of the plan's"
     return replace(load, values=values, units=units), how
+
+
+def _at_cadence_of(load: Load, ds: xr.Dataset, service: str, name: str) -> tuple[xr.Dataset, str]:
+    """`ds` in steps as long as those of `load`, and in words what was done. Raises WrongUse for longer steps."""
+    ours, theirs = int(load.step_s), step_seconds(ds)
+    if ours == theirs or ds.sizes["time"] < 2:
+        return ds, ""
+    if theirs > ours:
+        raise WrongUse(f"{name} has steps of {theirs / 60:g} min, the plan {ours / 60:g} min: draw or resample to "
+                       f"{theirs / 60:g} min")  # fmt: skip
+    start = int(load.ds["time"].values[0].astype("datetime64[s]").astype(np.int64))
+    try:
+        coarse = at_cadence(ds[[service]], ours, start)
+    except WrongUse as error:
+        raise WrongUse(f"{name}: {error}") from None
+    return coarse, f", {how_combined(str(ds[service].attrs['units']))} from steps of {theirs / 60:g} min"
 
 
 def scaled(load: Load, other: Load) -> Load:

@@ -41,16 +41,19 @@ def read_sites(path: Path, crs_wkt: str) -> Sites:
     """A table of points as `--stations` takes it, perhaps with `cost`. Raises BadFile, BadInput for anything else."""
     import pyproj
 
-    from gentraffic.io.user_cells import STATION_COLUMNS
-    from gentraffic.places.sites import numbers
-    from poi.osm import read_table
+    from gentraffic.io.source_columns import Reading, id_columns, id_text, points
+    from gentraffic.io.source_table import read_source
+    from gentraffic.places.sites import amounts_in
 
-    table = read_table(path, (), (*STATION_COLUMNS, "cost"))
-    cost = numbers(table, "cost", path)
-    lon, lat = table["lon"].to_numpy(dtype=np.float64), table["lat"].to_numpy(dtype=np.float64)
+    table = read_source(path)
+    lon, lat = points(table, Reading())
+    cost = amounts_in(table, "cost")
     to_metres = pyproj.Transformer.from_crs("EPSG:4326", crs_wkt, always_xy=True)
-    named = next((table[name].tolist() for name in STATION_COLUMNS if name in table.columns), None)
-    ids = named or [str(i + 1) for i in range(len(table))]
+    columns = id_columns(table)
+    ids = [str(i + 1) for i in range(len(lon))]
+    if columns:
+        code, found = id_text(table, columns)
+        ids = [str(found[c]) for c in code]
     return Sites(np.stack(to_metres.transform(lon, lat), axis=1), lon, lat, ids, cost)
 
 

@@ -186,8 +186,8 @@ def deploy_strategies(
 
 
 def demand_of(load: Load) -> Floats:
-    """(24, cells) demand in the hours of a mean local day, over the members. Raises NoData for less than a day."""
-    return mean_day(load.values.mean(axis=0), load.hour)
+    """(24, cells) demand of the hours of a mean local day, over the members. Raises NoData for less than a day."""
+    return mean_day(load.values.mean(axis=0) * load.hour_factor, load.hour)
 
 
 def cells_awake(load: Load, awake: Ints) -> gpd.GeoDataFrame:

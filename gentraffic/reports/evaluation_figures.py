@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic.dataset.geometry import cell_shapes, lattice
+from gentraffic.dataset.positions import has_positions
 from gentraffic.dataset.schema import member_band
 from gentraffic.errors import BadInput
 from gentraffic.evaluation.evaluate import Evaluation
@@ -133,6 +134,8 @@ class Map:
 
 def places(ds: xr.Dataset, rows: NDArray[np.intp]) -> Map:
     """How the cells at the positions `rows` of `ds` are drawn on a map."""
+    if not has_positions(ds):
+        raise ValueError("it is not known where the cells lie")
     if "row" not in ds.coords or not _upright(ds):
         at = np.stack([ds["x"].values[rows], ds["y"].values[rows]], 1)
         return Map(at, _outlines(ds)[rows] if "footprint" in ds.coords else None)

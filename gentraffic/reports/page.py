@@ -102,6 +102,10 @@ class Figure:
     missing: str = ""
     macro: ClassVar[str] = "figure"
 
+    def __html__(self) -> str:
+        """The markup as a template writes it, not escaped: the only block that is more than text."""
+        return self.svg
+
 
 Block = Cards | Text | Terms | Bullets | Table | Figure
 

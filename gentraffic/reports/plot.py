@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gentraffic.dataset.amounts import per_hour, step_seconds
 from gentraffic.dataset.schema import cell_blocks, check_traffic, local_time, member_band, one_service, units_words
 from gentraffic.dataset.units import readable_unit
 from gentraffic.io.atomic import replacing
@@ -112,7 +113,8 @@ def draw(ds: xr.Dataset, *, service: str | None = None, title: str = "") -> Figu
             axes.set_title(name if few.all() else f"{name}, first {FULL_DAYS} days")
             if i == 0:
                 axes.set_ylabel(units)
-        _heat_map(figure.add_subplot(grid[2, :7]), times, total.mean(axis=0), units)
+        hourly = total.mean(axis=0) * per_hour(str(ds[service].attrs["units"]), step_seconds(ds))
+        _heat_map(figure.add_subplot(grid[2, :7]), times, hourly, units)
         _levels(figure.add_subplot(grid[2, 8:]), level, chosen, noun, units)
     return figure
 

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gentraffic.dataset.amounts import RELATIVE
+from gentraffic.dataset.positions import has_positions
 from gentraffic.dataset.schema import check_traffic, one_service
 from gentraffic.dataset.summary import AGREED, FEW, summary
-from gentraffic.dataset.units import readable
+from gentraffic.dataset.units import converted, readable
 from gentraffic.io.export.counters import capacity_in
 from gentraffic.reports import traffic_figures as figures
 from gentraffic.reports import traffic_text as text
@@ -142,7 +144,7 @@ def _lead(drawn: bool) -> str:
 
 def _maps(ds: xr.Dataset, found: xr.Dataset, units: str, capacity: str | None) -> list[Block]:
     panels = figures.level_panels(found, units, capacity)
-    if ds.sizes["cell"] < 2:
+    if ds.sizes["cell"] < 2 or not has_positions(ds):
         return []
     said = "Mean traffic: over the whole period. Busy hour: when the average day is highest"
     if "busy_agreement" in found:
@@ -204,7 +206,11 @@ def _calibration(ds: xr.Dataset, service: str, drew: ModelSummary | None, real: 
     if real is not None:
         from gentraffic.evaluation.evaluate import evaluate
 
-        return _against(evaluate(real, ds[[service]], service=None), real)
+        # The page may show a smaller unit than the file has; what is relative has no unit to convert.
+        units = str(ds[service].attrs["units"])
+        real = converted(real[[service]] if service in real else real, units)
+        alone = RELATIVE in {str(v.attrs["units"]) for v in real.data_vars.values()} - {units}
+        return _against(evaluate(real, ds[[service]], service=None, scale="mean" if alone else "auto"), real)
     if drew is None or not is_drawn(ds):
         return []
     if not drew.rows:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gentraffic.dataset.amounts import per_hour, step_seconds
 from gentraffic.dataset.geometry import lattice
 from gentraffic.dataset.schema import local_time, member_band, units_words, utc_offset_s
 from gentraffic.dataset.summary import AGREED, level_spread
@@ -204,12 +205,14 @@ def week_axis(ax: Any, index: NDArray[np.intp]) -> None:
     ax.grid(True, axis="x")
 
 
-def typical_week(values: NDArray[Any], hour: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Mean by hour of the week, (..., 168), nan where there is no such hour; values (..., steps)."""
+def typical_week(values: NDArray[Any], hour: NDArray[np.intp], to_hour: float = 1.0) -> NDArray[np.float64]:
+    """Mean by hour of the week, (..., 168), nan where there is no such hour; values (..., steps).
+
+    to_hour: `dataset.amounts.per_hour`, which makes volumes of short steps those of their hour."""
     flat = values.reshape(-1, values.shape[-1]).astype(np.float64)
     out = np.full((len(flat), WEEK_H), np.nan)
     for h in np.unique(hour):
-        out[:, h] = flat[:, hour == h].mean(axis=1)
+        out[:, h] = flat[:, hour == h].mean(axis=1) * to_hour
     return out.reshape(*values.shape[:-1], WEEK_H)
 
 
@@ -229,7 +232,7 @@ def weeks(ds: xr.Dataset, service: str) -> str:
         rows = -(-len(panels) // 2)
         figure, axes = new_figure(11.2, 2.25 * rows + 0.3, rows, min(2, len(panels)))
         for ax, (title, values) in zip(axes, panels.items(), strict=False):
-            week = typical_week(values, hour)[:, index]
+            week = typical_week(values, hour, per_hour(str(ds[service].attrs["units"]), step_seconds(ds)))[:, index]
             _band(ax, np.arange(len(index)), week)
             week_axis(ax, index)
             ax.set_ylim(bottom=0)
@@ -245,6 +248,7 @@ def weeks(ds: xr.Dataset, service: str) -> str:
 def days(ds: xr.Dataset, service: str, found: xr.Dataset) -> str:
     """The mean working day and weekend day of the region, and when cells have their busy hour."""
     total = _members(ds, service).sum(axis=1, dtype=np.float64).mean(axis=0)
+    total *= per_hour(str(ds[service].attrs["units"]), step_seconds(ds))
     local = local_time(ds)
     hour, weekend = np.asarray(local.hour), np.asarray(local.day_of_week >= 5)
     with page_style():
@@ -331,6 +335,7 @@ def change_weeks(ds: xr.Dataset, names: tuple[str, str], rows: list[int]) -> str
     """Typical weeks before and after, of all and of the cells that change most."""
     hour, index = hour_of_week(ds), week_hours(ds)
     old, new = (_members(ds, name) for name in names)
+    to_hour = per_hour(str(ds[names[0]].attrs["units"]), step_seconds(ds))
     panels: dict[str, tuple[Any, Any]] = {"All together": (old.sum(1, dtype=np.float64), new.sum(1, dtype=np.float64))}
     for row in rows:
         panels[f"Changed most: {shortened(ds['cell_id'].values[row])}"] = (old[:, row], new[:, row])
@@ -338,7 +343,8 @@ def change_weeks(ds: xr.Dataset, names: tuple[str, str], rows: list[int]) -> str
         figure, axes = new_figure(11.2, 2.5, 1, len(panels))
         for ax, (title, (a, b)) in zip(axes, panels.items(), strict=True):
             for values, colour, word in ((a, INK, "before"), (b, ACCENT, "after")):
-                ax.plot(typical_week(values, hour).mean(axis=0)[index], color=colour, linewidth=1.3, label=word)
+                week = typical_week(values, hour, to_hour).mean(axis=0)[index]
+                ax.plot(week, color=colour, linewidth=1.3, label=word)
             week_axis(ax, index)
             ax.set_ylim(bottom=0)
             ax.set_ylim(top=(ax.get_ylim()[1] or 1) * 1.15)

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gentraffic.dataset.amounts import bits_per_unit, is_amount, step_seconds
+from gentraffic.dataset.positions import has_positions
 from gentraffic.dataset.schema import local_time
 from gentraffic.dataset.summary import AGREED, FEW, level_spread
 from gentraffic.dataset.units import AMOUNTS, LADDER
-from gentraffic.io.export.counters import bits_per_unit, step_seconds
 from gentraffic.reports.evaluation_figures import axis_number
 from gentraffic.reports.model_summary import ModelSummary
 from gentraffic.reports.page import Card, is_drawn
@@ -60,7 +61,7 @@ def cards(ds: xr.Dataset, service: str, found: xr.Dataset) -> list[Card]:
     course = of_member.mean(axis=0)  # (hours present,)
     busy, quiet = int(present[course.argmax()]), int(present[course.argmin()])
     out = []
-    if bits_per_unit(units, step_s) is not None and "/s" not in units and units not in ("bps",):
+    if is_amount(units) and bits_per_unit(units, step_s) is not None:
         low, high = float(per_day.min()), float(per_day.max())
         same = (high - low) <= 1e-4 * max(high, 1e-300)
         about = ("per mean day",) if same else (
@@ -105,7 +106,6 @@ def facts(
     units = said_units(ds, service)
     every = f"{step_s // 60} minutes" if step_s < 3600 else f"{step_s // 3600} hour{'s' * (step_s > 3600)}"
     noun = noun_of(ds)
-    lon, lat = ds["lon"].values, ds["lat"].values
     meaning = (
         "relative: 1 is what the mean cell carries in a mean hour. Compare cells and hours; amounts are not known "
         "(gentraffic sample --total gives them)"
@@ -115,7 +115,9 @@ def facts(
         else units
     )
     size = f" of {float(ds.attrs['cell_m']):g} m" if ds.attrs["kind"] == "grid" else ""
-    where = f"{_degrees(lat, 'N', 'S')}, {_degrees(lon, 'E', 'W')}"
+    where = "positions not known"
+    if has_positions(ds):
+        where = f"{_degrees(ds['lat'].values, 'N', 'S')}, {_degrees(ds['lon'].values, 'E', 'W')}"
     members = ds.sizes.get("member", 1)
     how = "synthetic, drawn by a model; not measured" if is_drawn(ds) else "measured"
     many = f"{ds.sizes['cell']:,} {noun}s" if ds.sizes["cell"] > 1 else f"one {noun}"
@@ -199,7 +201,9 @@ def trust(ds: xr.Dataset, drew: ModelSummary | None, found: xr.Dataset) -> list[
 
 
 def where(ds: xr.Dataset, cell: int) -> str:
-    """Latitude and longitude of a cell by its position."""
+    """Latitude and longitude of a cell by its position; "-" where nobody told."""
+    if not has_positions(ds):
+        return "-"
     return f"{ds['lat'].values[cell]:.4f}, {ds['lon'].values[cell]:.4f}"
 
 

@@ -11,6 +11,7 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 PLAIN, PRIVATE = "training", "private"  # the two kinds; the name is where in the file the note is
-MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what Adam and AdamW remember of a weight
+LOOP = 2  # what the notes and the tensors of `Trainer` mean; a run that another version began cannot be taken up
+MOMENTS = ("step", "exp_avg", "exp_avg_sq", "momentum_buffer")  # what Adam, AdamW and SGD remember of a weight
 OF_THE_OTHER_KIND = {
     PLAIN: "belongs to a run with --dp-epsilon: give another -o, or delete it",
     PRIVATE: "belongs to a run without --dp-epsilon: give another -o, or delete it",
@@ -32,6 +34,34 @@ OF_ANOTHER_RUN = {
     PRIVATE: "belongs to a private run with other data, settings or privacy parameters, and noise must not serve "
     "twice: give the same command, another -o, or delete it",
 }
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a training run is, and where it is kept. path: None for nowhere. identity: whatever the weights depend on,
+    JSON: the plan, a fingerprint of the data. kind: PLAIN, or PRIVATE where the identity holds the secret of noise."""
+
+    path: Path | None
+    identity: Mapping[str, Any]
+    kind: str = PLAIN
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a run to take up."""
+        return self.path is not None and self.path.exists()
+
+    def save(self, note: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        """Write where the run stands, if it is kept."""
+        if self.path is not None:
+            save_checkpoint(self.path, {**self.identity, "loop": LOOP, **note}, tensors, self.kind)
+
+    def read(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """The note and the tensors. Raises as `resume`, and WrongUse for a run that an earlier version began."""
+        assert self.path is not None
+        note, tensors = resume(self.path, self.identity, self.kind)
+        if note.get("loop") != LOOP:
+            raise WrongUse(f"{self.path} was begun by another version of gentraffic: delete it to start again")
+        return note, tensors
 
 
 def checkpoint_beside(out: Path) -> Path:

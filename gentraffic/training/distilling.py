@@ -13,7 +13,7 @@ import copy
 import hashlib
 import json
 import time as clock
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,11 +30,11 @@ from gentraffic.modelling.features import Places
 from gentraffic.modelling.time_embedding import time_of_windows
 from gentraffic.training.fitting import machine
 from gentraffic.training.residual_spectrum import set_residual_spectrum
-from gentraffic.training.trainer import CADENCE_WEIGHT, GIVEN_SHARE, Plan, Trainer
+from gentraffic.training.sampler_task import CADENCE_WEIGHT, GIVEN_SHARE, Plan, Windows, trainer_of
+from gentraffic.training.trainer import OnStep, Turn
 from samplers import Condition
 from samplers.condition import DAYS, HOURS, WEEK
 from samplers.draw import solve
-from samplers.sampler import Turn
 from samplers.schedule import masked_mean
 
 PLACE_NOISE = 0.3  # on embeddings, so that the student serves places between those that it was shown
@@ -62,7 +62,7 @@ def distil(
     lesson: Lesson | None = None,
     plan: Plan = DISTIL_PLAN,
     checkpoint: Path | None = None,
-    on_step: Callable[[int, int, float], None] | None = None,
+    on_step: OnStep | None = None,
 ) -> tuple[Bundle, dict[str, Any]]:
     """Train a student for `places` and return its bundle and what is worth telling of the run.
 
@@ -78,11 +78,10 @@ def distil(
         raise WrongUse("distilling needs places: give --context")
     began = clock.monotonic()
     embeddings = np.concatenate([teacher.place(p) for p in places])
-    trainer = Distiller(teacher, embeddings, lesson, plan, checkpoint)
-    for step, loss in trainer.run():
-        if on_step is not None:
-            on_step(step, plan.steps, loss)
-    student = trainer.finish()
+    task = DistillingTask(teacher, embeddings, lesson, plan)
+    trainer = trainer_of(task, plan, checkpoint, task.fingerprint())
+    trainer.train(on_step)
+    trainer.finish()
     told = {
         "distilled_from": teacher.sha256 or str(teacher.provenance.get("seal", "")),
         "distil_plan": asdict(plan),
@@ -92,9 +91,9 @@ def distil(
         "threads": torch.get_num_threads(),
         "recommended_steps": lesson.steps,
         "recommended_solver": SOLVER,
-        "likeness": trainer.likeness(),
+        "likeness": task.likeness(),
     }
-    return replace(teacher, model=student, provenance={**teacher.provenance, **told}, sha256=""), told
+    return replace(teacher, model=task.model, provenance={**teacher.provenance, **told}, sha256=""), told
 
 
 @dataclass(frozen=True)
@@ -113,30 +112,38 @@ class Drawn:
     seed: int
 
 
-class Distiller(Trainer):
-    """The loop of `gentraffic.training.trainer`, with weeks that the teacher draws instead of measured ones."""
+class DistillingTask:
+    """A student, on weeks that the teacher draws instead of measured ones."""
 
-    def __init__(
-        self,
-        teacher: Bundle,
-        embeddings: NDArray[np.float32],
-        lesson: Lesson,
-        plan: Plan,
-        checkpoint: Path | None,
-    ) -> None:
-        self.teacher, self.embeddings, self.lesson = teacher, embeddings, lesson
+    def __init__(self, teacher: Bundle, embeddings: NDArray[np.float32], lesson: Lesson, plan: Plan) -> None:
+        """embeddings: (places, place_dim)."""
+        self.teacher, self.embeddings, self.lesson, self.plan = teacher, embeddings, lesson, plan
         network: Any = teacher.model
-        self.master = network.eval()
+        self.master, self.model = network.eval(), pupil(network)
+        self.time = teacher.time()
+        self.weights: list[torch.nn.Parameter] = list(self.model.parameters())
         self.lessons: dict[int, Drawn] = {}  # what the teacher has drawn so far
-        told = json.dumps([asdict(lesson), teacher.sha256], sort_keys=True).encode()
-        fingerprint = hashlib.sha256(told + embeddings.tobytes()).hexdigest()
-        student = pupil(network)
-        super().__init__(student, [], [], teacher.time(), teacher.scaler, plan, checkpoint, fingerprint)
 
-    def _turns(self) -> list[Turn]:
-        return [Turn(self._error, list(self.model.parameters()))]
+    @property
+    def averaged(self) -> list[torch.nn.Parameter]:
+        """The weights."""
+        return self.weights
 
-    def _batch(self, step: int) -> tuple[Tensor, Condition, torch.Generator]:
+    def fingerprint(self) -> str:
+        """What a checkpoint belongs to: a hash of the teacher, the places and the lesson."""
+        told = json.dumps([asdict(self.lesson), self.teacher.sha256], sort_keys=True).encode()
+        return hashlib.sha256(told + self.embeddings.tobytes()).hexdigest()
+
+    def turns(self) -> list[Turn[Windows]]:
+        """One, of all weights."""
+        return [Turn(self._error, self.weights)]
+
+    def score(self) -> float | None:
+        """Nothing is held out: the lessons have no end."""
+        return None
+
+    def batch(self, step: int) -> Windows:
+        """What the teacher drew for a step, and what it was asked."""
         passed, at = divmod(step, LESSONS)
         if passed:  # the same lessons in another order: the teacher's drawing is what costs
             at = int(np.random.default_rng((self.plan.seed, passed, 4)).permutation(LESSONS)[at])
@@ -144,7 +151,7 @@ class Distiller(Trainer):
             self.lessons[at] = self._lesson_of(at)
         return self._asked(self.lessons[at])
 
-    def _asked(self, drawn: Drawn) -> tuple[Tensor, Condition, torch.Generator]:
+    def _asked(self, drawn: Drawn) -> Windows:
         time = time_of_windows(self.time, drawn.weekday, drawn.x.shape[1] // WEEK)
         condition = Condition(drawn.place, time, drawn.level, drawn.network, drawn.known)
         return drawn.x, condition, torch.Generator().manual_seed(drawn.seed)
@@ -204,8 +211,9 @@ class Distiller(Trainer):
         noise = torch.randn((len(condition.level), condition.time.shape[1]), generator=generator)
         return solve(network, condition, noise, steps=steps, solver=SOLVER)
 
-    def _error(self, x: Tensor, condition: Condition, generator: torch.Generator) -> Tensor:
+    def _error(self, batch: Windows) -> Tensor:
         """Mean squared difference of student and teacher, for the same noise, where nothing is given."""
+        x, condition, generator = batch
         answer = self._drawn(self.model, condition, generator, self.lesson.steps)
         open_ = torch.ones_like(x) if condition.known is None else condition.known.isnan()
         return masked_mean((answer - x) ** 2, open_)

@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import time as clock
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,18 @@ from gentraffic.modelling.transform import FLOOR, Scaler, cosines, faded
 from gentraffic.modelling.weekly_profile import FEW_CELLS, ahead, fit_weekly_profile
 from gentraffic.training.processes import ALONE, ProcessGroup
 from gentraffic.training.residual_spectrum import fit_residual_spectrum, set_residual_spectrum
-from gentraffic.training.trainer import OWN_LEVEL, PLANS, Plan, Prepared, Trainer, batch_of, prepare, source_weights
+from gentraffic.training.sampler_task import (
+    OWN_LEVEL,
+    PLANS,
+    Plan,
+    Prepared,
+    SamplerTask,
+    batch_of,
+    prepare,
+    source_weights,
+    trainer_of,
+)
+from gentraffic.training.trainer import OnStep
 from graphs.graphmae import GraphMAE, pretrain
 from graphs.station import station_graph
 from graphs.temporal import temporal_graph
@@ -78,7 +89,7 @@ def fit_sampler(
     design: Design | None = None,
     plan: Plan | None = None,
     checkpoint: Path | None = None,
-    on_step: Callable[[int, int, float], None] | None = None,
+    on_step: OnStep | None = None,
     crew: ProcessGroup = ALONE,
 ) -> tuple[Bundle, dict[str, Any]]:
     """Fit everything and return the bundle (without provenance) and what is worth telling of the run.
@@ -130,22 +141,11 @@ def fit_sampler(
     torch.manual_seed(plan.seed)
     cadences = tuple(k for k in CADENCES if any(k in s.cadences for s in sources))
     model = build(design, len(networks), cadences, departures, fit_spectrum(sources, scaler))
-    trainer = Trainer(
-        model,
-        prepared,
-        prepare(held_out, embed, told_of, networks, PLACE_DIM) if held_out else [],
-        time_embedding(temporal),
-        scaler,
-        plan,
-        checkpoint,
-        fingerprint(sources, design),
-        crew,
-    )
-    with crew.sharing(model):
-        for step, loss in trainer.run():
-            if on_step is not None:
-                on_step(step, plan.steps, loss)
-    model = trainer.finish()
+    validation = prepare(held_out, embed, told_of, networks, PLACE_DIM) if held_out else []
+    task = SamplerTask(model, prepared, validation, time_embedding(temporal), scaler, plan)
+    trainer = trainer_of(task, plan, checkpoint, fingerprint(sources, design), crew)
+    trainer.train(on_step)
+    trainer.finish()
     if isinstance(model, Denoiser):
         set_residual_spectrum(model, fit_residual_spectrum(model, prepared, time_embedding(temporal), scaler, plan))
     told = {
@@ -155,7 +155,7 @@ def fit_sampler(
         "minutes": round((clock.monotonic() - began) / 60, 2),
         "steps": trainer.step,
         "best_step": trainer.best_step,
-        "validation": trainer.history,
+        "validation": trainer.scores,
         "design": asdict(design),
         "plan": asdict(plan),
         "parameters": sum(p.numel() for p in model.parameters()),

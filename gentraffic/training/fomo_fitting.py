@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time as clock
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,12 @@ from gentraffic.generators.fomo.scale import FoMoScale, fit_scale_of
 from gentraffic.modelling.levels import LevelModel, fit_levels
 from gentraffic.modelling.measured import Source
 from gentraffic.training.fitting import INFLATE, _measured, machine
-from gentraffic.training.fomo_trainer import FoMoPlan, FoMoTrainer
+from gentraffic.training.fomo_task import FoMoPlan, FoMoTask, trainer_of
 from gentraffic.training.processes import ALONE, ProcessGroup
+from gentraffic.training.trainer import OnStep, Trainer
 from samplers.fomo import SIZES, FoMo
 
 Measured = Sequence[tuple[Source, Region]]
-OnStep = Callable[[int, int, float], None]
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,10 @@ def fit_fomo(
         dropout=design.dropout,
         prediction_type=design.prediction_type,
     )
-    trainer = FoMoTrainer(model, regions, scale, plan, checkpoint, fingerprint(regions, asdict(design)), crew)
+    task = FoMoTask(model, regions, scale, plan)
+    trainer = trainer_of(task, checkpoint, fingerprint(regions, asdict(design)), crew)
     told = {"design": asdict(design), **_run(trainer, on_step)}
-    return FoMoBundle(trainer.finish(), scale, levels), told
+    return FoMoBundle(model, scale, levels), told
 
 
 def finetune_fomo(
@@ -94,9 +95,9 @@ def finetune_fomo(
     new = [pair for pair in data if pair[1].network not in bundle.networks]
     bundle = _grown(bundle, new) if new else bundle
     regions = [placed(region, source, bundle.levels) for source, region in data]
-    trainer = FoMoTrainer(bundle.model, regions, bundle.scale, plan, checkpoint, fingerprint(regions, bundle.sha256))
-    told = _run(trainer, on_step)
-    return replace(bundle, model=trainer.finish()), told
+    task = FoMoTask(bundle.model, regions, bundle.scale, plan)
+    told = _run(trainer_of(task, checkpoint, fingerprint(regions, bundle.sha256)), on_step)
+    return bundle, told
 
 
 def few(pair: tuple[Source, Region], share: float, seed: int) -> tuple[Source, Region]:
@@ -132,22 +133,21 @@ def parse_share(text: str) -> float:
         raise WrongUse(f"--few {text}: give a share such as 5%") from None
 
 
-def _run(trainer: FoMoTrainer, on_step: OnStep | None) -> dict[str, Any]:
-    began = clock.monotonic()
-    with trainer.crew.sharing(trainer.model):
-        for step, loss in trainer.run():
-            if on_step is not None:
-                on_step(step, trainer.plan.steps, loss)
+def _run(trainer: Trainer[FoMoTask], on_step: OnStep | None) -> dict[str, Any]:
+    """Train the model of the task, ready to draw, and what is worth telling of it."""
+    task, began = trainer.task, clock.monotonic()
+    trainer.train(on_step)
+    trainer.finish().requires_grad_(True)
     return {
         "processes": trainer.crew.size,
         "machine": machine(),
         "threads": torch.get_num_threads(),
         "minutes": round((clock.monotonic() - began) / 60, 2),
         "steps": trainer.step,
-        "loss": trainer.history,
-        "plan": asdict(trainer.plan),
-        "parameters": sum(p.numel() for p in trainer.model.parameters()),
-        "trained_parameters": sum(p.numel() for p in trainer.trained),
+        "loss": trainer.losses,
+        "plan": asdict(task.plan),
+        "parameters": sum(p.numel() for p in task.model.parameters()),
+        "trained_parameters": sum(p.numel() for p in task.weights),
     }
 
 

@@ -1,57 +1,114 @@
-"""The options of `gentraffic fit` as the designs and plans that training takes."""
+"""The options of a fit as the designs and plans that training takes."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
-from typing import Any
+from typing import Protocol
 
 from gentraffic.errors import WrongUse
 from gentraffic.training.fitting import Design, plan_for
-from gentraffic.training.trainer import Plan
+from gentraffic.training.sampler_task import Plan
 from graphs.graphmae import LAYERS
 from samplers.fusion import FUSIONS
 from samplers.schedule import PREDICTIONS
 
 
-def design_of(sampler: str, options: dict[str, Any]) -> Design:
-    """The design of a sampler that the flags describe. Raises WrongUse for a name that does not exist.
+class Options(Protocol):
+    """What is asked of a fit; None where nothing is, False for flags."""
+
+    @property
+    def fusion(self) -> str | None:
+        """How STUNet joins what it is told: a key of `samplers.fusion.FUSIONS`."""
+
+    @property
+    def temporal_layer(self) -> str | None:
+        """Of the temporal graph: a key of `graphs.graphmae.LAYERS`."""
+
+    @property
+    def station_layer(self) -> str | None:
+        """Of the station graph."""
+
+    @property
+    def prediction(self) -> str | None:
+        """What the denoiser predicts: one of `samplers.schedule.PREDICTIONS`."""
+
+    @property
+    def no_temporal_graph(self) -> bool:
+        """An ablation."""
+
+    @property
+    def no_station_graph(self) -> bool:
+        """An ablation."""
+
+    @property
+    def profile(self) -> bool:
+        """Whether it learns to follow a past."""
+
+    @property
+    def level(self) -> str | None:
+        """model or network."""
+
+    @property
+    def steps(self) -> int | None:
+        """Of the training."""
+
+    @property
+    def batch(self) -> int | None:
+        """Windows per step."""
+
+    @property
+    def seed(self) -> int:
+        """Of the training."""
+
+
+def design_of(sampler: str, options: Options) -> Design:
+    """The design of a sampler that the options describe. Raises WrongUse for a name that does not exist.
 
     Baselines draw levels themselves, as published, unless they are told a past or `level` says otherwise.
     """
-    choices: dict[str, Collection[str]] = {
-        "fusion": FUSIONS,
-        "temporal_layer": LAYERS,
-        "station_layer": LAYERS,
-        "prediction": PREDICTIONS,
-    }
-    for name, allowed in choices.items():
-        if options[name] not in allowed:
-            raise WrongUse(f"--{name.replace('_', '-')} {options[name]}: choose one of {', '.join(allowed)}")
-    own_level = sampler != "stouter" and not options["profile"]
-    if options["level"] is not None:
-        own_level = options["level"] == "network"
-    if own_level and options["profile"]:
+    fusion, temporal = options.fusion or "concat", options.temporal_layer or "gin"
+    station = options.station_layer or "gcn"
+    choices: dict[str, tuple[str, Collection[str]]] = {
+        "fusion": (fusion, FUSIONS), "temporal-layer": (temporal, LAYERS), "station-layer": (station, LAYERS),
+        "level": (options.level or "model", ("model", "network")),
+    }  # fmt: skip
+    for name, (value, allowed) in choices.items():
+        if value not in allowed:
+            raise WrongUse(f"--{name} {value}: choose one of {', '.join(allowed)}")
+    own_level = sampler != "stouter" and not options.profile
+    if options.level is not None:
+        own_level = options.level == "network"
+    if own_level and options.profile:
         raise WrongUse("--level network does not go with --profile: a past tells the level; leave one of them away")
     return Design(
         sampler=sampler,
-        fusion=options["fusion"],
-        prediction_type=options["prediction"],
-        temporal_layer=options["temporal_layer"],
-        station_layer=options["station_layer"],
-        use_time=not options["no_temporal_graph"],
-        use_place=not options["no_station_graph"],
-        use_profile=options["profile"],
+        fusion=fusion,
+        prediction_type=check_prediction(options.prediction),
+        temporal_layer=temporal,
+        station_layer=station,
+        use_time=not options.no_temporal_graph,
+        use_place=not options.no_station_graph,
+        use_profile=options.profile,
         own_level=own_level,
     )
 
 
-def plan_of(design: Design, options: dict[str, Any]) -> Plan:
-    """The plan of a design that the flags describe. Raises WrongUse for numbers that make no sense."""
-    plan = replace(plan_for(design), seed=options["seed"])
+def check_prediction(given: str | None) -> str:
+    """What a denoiser predicts, v_prediction unless something else is asked for. Raises WrongUse."""
+    prediction = given or "v_prediction"
+    if prediction not in PREDICTIONS:
+        raise WrongUse(f"--prediction {prediction}: choose one of {', '.join(PREDICTIONS)}")
+    return prediction
+
+
+def plan_of(design: Design, options: Options) -> Plan:
+    """The plan of a design with what is asked for. Raises WrongUse for numbers that make no sense."""
+    plan = replace(plan_for(design), seed=options.seed)
     for name in ("steps", "batch"):
-        if options[name] is not None:
-            if options[name] < 1:
-                raise WrongUse(f"--{name} {options[name]}: give 1 or more")
-            plan = replace(plan, **{name: options[name]})
+        value = getattr(options, name)
+        if value is not None:
+            if value < 1:
+                raise WrongUse(f"--{name} {value}: give 1 or more")
+            plan = replace(plan, **{name: value})
     return plan

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from gentraffic.modelling.transform import Scaler
-from gentraffic.training.trainer import Plan, Prepared, batch_of
+from gentraffic.training.sampler_task import Plan, Prepared, batch_of
 from samplers import WEEK, Denoiser
 from samplers.schedule import Rest, diffusion_target
 

@@ -1,358 +1,254 @@
-"""Training a sampler: one loop that can be killed at any step and gives the same bits when it is run again.
+"""Training: one loop for every family, which can be killed at any step and gives the same bits when it is run again.
 
-Everything random in step n is drawn from a stream keyed by (seed, n), so a checkpoint needs no generator states.
+A family brings a `TrainingTask`: what it trains, its batches by step, the loss of a batch, a score on held-out data.
+The loop owns the rest: steps, learning rate, optimiser, the average of the weights, checks, the best weights, the
+checkpoint, processes. How a loss becomes gradients is a `GradientRule`: clipped, or clipped by cell and noisy for
+differential privacy. Everything random in step n is drawn from a stream keyed by (seed, n), so a checkpoint needs no
+generator states.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from gentraffic.modelling.features import Floats
-from gentraffic.modelling.levels import LevelModel
-from gentraffic.modelling.measured import Source
-from gentraffic.modelling.time_embedding import time_of_windows
-from gentraffic.modelling.transform import LEAST, Scaler, WeeklyProfile
-from gentraffic.modelling.weekly_profile import other_cells, profile_week
-from gentraffic.training.checkpoint import finite, moments, numbered, put_moments, resume, save_checkpoint
+from gentraffic.training.checkpoint import Checkpoint, finite, moments, numbered, put_moments
 from gentraffic.training.processes import ALONE, ProcessGroup
-from samplers import WEEK, Condition, Sampler
-from samplers.sampler import Turn
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-GIVEN_SHARE = 0.35  # of the training windows start with days that are given, so that windows can follow each other
-CADENCE_WEIGHT = {1: 0.7, 2: 0.14, 4: 0.08, 6: 0.08}
+Batch = TypeVar("Batch")
+OnStep = Callable[[int, int, float], None]  # the steps done, the steps in all, the loss
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What is trained for how long. Restraint is on purpose: larger networks remember the few locations there are.
+class Schedule:
+    """How long a run is, and what changes from step to step.
 
-    place_noise, place_keep, level_noise, level_keep, network_keep: what the condition suffers in training, so that no
-    single place can be recognised by it, and so that each part may be absent. profile_keep: the share of windows that
-    are told the cell's other weeks, where it has any; 0 for a model that takes no past.
+    The learning rate rises over `warmup` steps to `learning_rate`, and falls as half a cosine to zero. ema: the decay
+    of the average of the weights; lower in the first steps, so that what was before training is soon forgotten.
+    check_every: steps from one check, and checkpoint, to the next. patience: how many checks without a better score end
+    the run; None for never.
     """
 
-    steps: int = 3200
-    batch: int = 64
-    learning_rate: float = 3e-3
-    warmup: int = 200
-    weight_decay: float = 0.01
-    beta1: float = 0.9
-    beta2: float = 0.99
-    ema: float = 0.998
-    place_noise: float = 0.7
-    place_keep: float = 0.5
-    level_noise: float = 0.3
-    level_keep: float = 0.9
-    network_keep: float = 0.75
-    profile_keep: float = 0.0
-    check_every: int = 250
-    patience: int = 6
-    seed: int = 0
+    steps: int
+    learning_rate: float
+    warmup: int
+    ema: float
+    check_every: int
+    seed: int
+    patience: int | None = None
 
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, from 0."""
+        ramp = min(1.0, (step + 1) / self.warmup)
+        return float(self.learning_rate * ramp * 0.5 * (1 + np.cos(np.pi * step / self.steps)))
 
-PLANS: dict[str, Plan] = {  # two minutes of one core each
-    "stouter": Plan(),
-    "vae": Plan(steps=2500),
-    "tcn-gan": Plan(steps=1200, batch=32, learning_rate=3e-3, beta1=0.0, beta2=0.9, weight_decay=0.0, ema=0.99),
-    "diffwave": Plan(steps=1300),
-}
-OWN_LEVEL: dict[str, dict[str, float]] = {  # what serves those better that must tell levels by the place as well
-    "vae": {"place_noise": 0.3, "place_keep": 0.9},
-    "diffwave": {"place_noise": 0.3, "place_keep": 0.9},
-}
+    def decay(self, step: int) -> float:
+        """How much of the average of the weights a step keeps."""
+        return min(self.ema, (step + 1) / (step + 10))
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A source as the loop takes it: embedding (cells, P), standardised level (cells,), network index, weight.
+class Turn(Generic[Batch]):
+    """A loss of a batch, and the weights that it trains. A step has one turn, unless parts of a model are rivals."""
 
-    spread: of the log levels, by which they were standardised. others: (cells, 7, 24) `usual.other_cells`.
+    loss: Callable[[Batch], Tensor]
+    weights: Sequence[nn.Parameter]
+
+
+class TrainingTask(Protocol[Batch]):
+    """What a family trains. Nothing here may depend on what the loop did before, but for the weights."""
+
+    @property
+    def model(self) -> nn.Module:
+        """What is trained."""
+
+    @property
+    def weights(self) -> Sequence[nn.Parameter]:
+        """What the optimiser changes."""
+
+    @property
+    def averaged(self) -> Sequence[Tensor]:
+        """What is averaged and kept: views of the weights, and of statistics that training gathers, if it does."""
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step: the same whenever it is asked for."""
+
+    def turns(self) -> Sequence[Turn[Batch]]:
+        """The turns of one step, in order."""
+
+    def score(self) -> float | None:
+        """How good the model is, as it stands, on held-out data: lower is better; None where nothing is held out."""
+
+
+class GradientRule(Protocol):
+    """How a loss becomes the gradients that the optimiser follows."""
+
+    def fill(self, turn: Turn[Any], batch: Any, step: int, crew: ProcessGroup) -> float | None:
+        """Leave a gradient, or None, at each weight of the turn. Returns the loss; None where it must not be told."""
+
+
+@dataclass(frozen=True)
+class ClippedGradient:
+    """The gradient of the whole batch, shortened to `norm` over all weights of the turn together."""
+
+    norm: float = 1.0
+
+    def fill(self, turn: Turn[Any], batch: Any, step: int, crew: ProcessGroup) -> float | None:
+        """See `GradientRule`."""
+        loss = turn.loss(batch)
+        loss.backward(inputs=list(turn.weights))  # type: ignore[no-untyped-call]
+        for p, slope in zip(turn.weights, crew.add([p.grad for p in turn.weights]), strict=True):
+            p.grad = slope
+        torch.nn.utils.clip_grad_norm_(turn.weights, self.norm)
+        return float(loss.detach())
+
+
+Task = TypeVar("Task", bound=TrainingTask[Any])
+
+
+class Trainer(Generic[Task]):
+    """The state of a training run; `run` is an iterator of the steps done.
+
+    average, best: as `task.averaged`; best None until a score has chosen. best_step: of the weights that `finish` puts
+    into the model. scores: (step, score on held-out data) of the checks. losses: (step, mean loss since the check
+    before), where the gradient rule tells it.
     """
-
-    source: Source
-    place: NDArray[np.float32]
-    level: NDArray[np.float32]
-    network: int
-    weight: float
-    spread: float = 1.0
-    others: Floats | None = None
-
-    def told(self, cell: int, usual: WeeklyProfile | None, *, named: bool) -> tuple[str, Floats | None]:
-        """The network of a cell and the mean week of others, (7, 24), as `profile_week` takes them in training.
-
-        Where the network is not named, "" and the mean week of the other networks, if there are any."""
-        elsewhere = None if named or usual is None else usual.elsewhere(self.source.network)
-        own = None if self.others is None else self.others[cell]
-        return self.source.network if named else "", own if elsewhere is None else elsewhere
-
-
-def source_weights(sources: Sequence[Source]) -> Floats:
-    """How often each source is drawn from: the root of its locations; without POIs, half the median of the others."""
-    root = np.array([np.sqrt(len(np.unique(s.location))) for s in sources], dtype=np.float64)
-    placed = np.array([s.places is not None for s in sources])
-    if placed.any():
-        root[~placed] = np.median(root[placed]) / 2
-    weights: Floats = root / root.sum()
-    return weights
-
-
-def batch_of(
-    prepared: Sequence[Prepared], time: Tensor, scaler: Scaler, plan: Plan, step: int, *, noisy: bool = True
-) -> tuple[Tensor, Condition, torch.Generator]:
-    """The windows of one step, all of one cadence: x (B, 168 k), what is known of them, and the step's generator."""
-    rng = np.random.default_rng((plan.seed, step, 0 if noisy else 1))
-    able = {k for p in prepared for k in p.source.cadences}
-    weights = np.array([CADENCE_WEIGHT[k] if k in able else 0.0 for k in CADENCE_WEIGHT])
-    k = int(rng.choice(list(CADENCE_WEIGHT), p=weights / weights.sum())) if noisy else 1
-    usable = [p for p in prepared if k in p.source.cadences]
-    share = np.array([p.weight for p in usable])
-    chosen = rng.choice(len(usable), plan.batch, p=share / share.sum())
-    rows: list[NDArray[np.float32]] = []
-    place, level, network, weekday, profile = [], [], [], [], []
-    for which in chosen:
-        p = usable[which]
-        named = not noisy or rng.random() < plan.network_keep
-        cells, days, _ = p.source.ratio.shape
-        cell, day = int(rng.integers(cells)), int(rng.integers(days - 6))
-        days_of = (p.source.ratio if named else p.source.clean)[cell]
-        series = days_of[day : day + 7].reshape(-1)
-        mean = own = 1.0
-        if plan.profile_keep:
-            name, others = p.told(cell, scaler.usual, named=named)
-            told, mean = past_of(
-                days_of, p.source.weekday, day, k, scaler, plan.profile_keep, rng if noisy else None, name, others
-            )
-            if told[1].any():  # how a week's level drifts is not for the network to learn: see `fitting.fit_drift`
-                own = max(float(series.mean()), LEAST)
-            profile.append(told)
-        rows.append(series.reshape(WEEK * k, -1).mean(axis=1) / own)
-        place.append(p.place[cell])
-        level.append(p.level[cell] + np.log(mean) / p.spread)
-        network.append(p.network if named else 0)
-        weekday.append((p.source.weekday + day) % 7)
-    x = torch.from_numpy(scaler.forward(np.stack(rows), np.array(level)))
-    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-    f_s = torch.from_numpy(np.stack(place))
-    z = torch.tensor(level, dtype=torch.float32)
-    has = (~z.isnan()).float()
-    z = z.nan_to_num()
-    if noisy:
-        b = plan.batch
-        kept = (torch.rand(b, 1, generator=generator) < plan.place_keep).float()
-        f_s = (f_s + plan.place_noise * torch.randn(f_s.shape, generator=generator)) * kept
-        has = has * (torch.rand(b, generator=generator) < plan.level_keep).float()
-        z = z + plan.level_noise * torch.randn(b, generator=generator)
-    known = None
-    if noisy and rng.random() < GIVEN_SHARE:
-        given_days = torch.from_numpy(rng.integers(0, 7, plan.batch))  # 0: nothing is given
-        hour = torch.arange(WEEK * k)[None, :] // (24 * k)
-        known = torch.where(hour < given_days[:, None], x, torch.full_like(x, torch.nan))
-    condition = Condition(
-        place=f_s,
-        time=time_of_windows(time, torch.tensor(weekday), k),
-        level=torch.stack([z * has, has], dim=1),
-        network=torch.tensor(network),
-        known=known,
-        profile=torch.from_numpy(np.stack(profile)) if profile else None,
-    )
-    return x, condition, generator
-
-
-def past_of(
-    days: NDArray[np.float32],
-    weekday: int,
-    day: int,
-    per_hour: int,
-    scaler: Scaler,
-    keep: float,
-    rng: np.random.Generator | None,
-    network: str = "",
-    others: Floats | None = None,
-) -> tuple[NDArray[np.float32], float]:
-    """What a window from `day` on is told of the cell's other days (D, 24 j), and their mean: (2, 168 k), scalar.
-
-    Without `rng` all other days are told; with it, those of one, two or three weeks, in the share `keep` of cases.
-    Zeros, and 1, where nothing is told. network, others: as `usual.profile_week` takes them.
-    """
-    from gentraffic.modelling.history import as_profile, mean_week
-
-    other = np.ones(len(days), dtype=bool)
-    other[day : day + 7] = False
-    if rng is not None:
-        told, most = rng.random() < keep, int(rng.integers(1, 4))
-        at = rng.permutation(np.flatnonzero(other))
-        rank = np.array([np.sum((at[:i] - at[i]) % 7 == 0) for i in range(len(at))], dtype=np.int64)
-        other[at[rank >= most]] = False
-        other &= told
-    mean = float(days[other].mean()) if other.any() else 0.0
-    if mean < LEAST:
-        return np.zeros((2, WEEK * per_hour), dtype=np.float32), 1.0
-    week, count = mean_week(days, weekday, other)
-    week = week[None] / mean
-    if scaler.usual is not None:
-        week = profile_week(week, count, scaler.usual, network, others)
-    return as_profile(week, count, (weekday + day) % 7, per_hour, scaler)[0], mean
-
-
-class Trainer:
-    """The state of a training run; `run` is an iterator of the steps done, which the command line drains."""
 
     def __init__(
         self,
-        model: Sampler,
-        prepared: Sequence[Prepared],
-        validation: Sequence[Prepared],
-        time: Tensor,
-        scaler: Scaler,
-        plan: Plan,
-        checkpoint: Path | None,
-        fingerprint: str,
+        task: Task,
+        schedule: Schedule,
+        optimiser: torch.optim.Optimizer,
+        checkpoint: Checkpoint | None = None,
+        *,
+        rule: GradientRule | None = None,
         crew: ProcessGroup = ALONE,
     ) -> None:
-        self.model, self.prepared, self.validation, self.crew = model, prepared, validation, crew
-        self.time, self.scaler, self.plan = time, scaler, plan
-        self.checkpoint, self.fingerprint = checkpoint, fingerprint
-        self.optimiser = torch.optim.AdamW(
-            model.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay, betas=(plan.beta1, plan.beta2)
-        )
-        self.average = [p.detach().clone() for p in model.parameters()]
-        self.best = [p.clone() for p in self.average]
-        self.best_score = float("inf")
-        self.best_step = 0
-        self.step = 0
-        self.history: list[tuple[int, float]] = []
+        """optimiser: over `task.weights`. checkpoint: what the run is, and where it is kept. rule: None for
+        `ClippedGradient`. crew: the processes that train together."""
+        self.task, self.schedule, self.optimiser = task, schedule, optimiser
+        self.checkpoint = checkpoint or Checkpoint(None, {})
+        self.rule, self.crew = rule or ClippedGradient(), crew
+        self.average = _copy(task.averaged)
+        self.best: list[Tensor] | None = None
+        self.best_score, self.best_step, self.step = math.inf, 0, 0
+        self.scores: list[tuple[int, float]] = []
+        self.losses: list[tuple[int, float]] = []
+        self._recent: list[float] = []
 
     def run(self) -> Iterator[tuple[int, float]]:
-        """Train until the plan is done or the validation score has not improved for long: (step, loss) after each."""
-        if self.checkpoint is not None and self.checkpoint.exists():
-            self._load(self.checkpoint)
-        self.crew.agree(f"{self.fingerprint} {self.plan} {self.step}")
-        while self.step < self.plan.steps and not self.stale:
-            loss = finite(self._one_step(), self.step + 1)
-            self.step += 1
-            if self.step % self.plan.check_every == 0 or self.step == self.plan.steps:
-                self._check()
-                if self.checkpoint is not None and self.crew.first:
-                    self._save(self.checkpoint)
-            yield self.step, loss
+        """Train until the schedule ends or the score has not improved for long: (step, loss) after each step.
+
+        The loss is nan where the gradient rule does not tell it. Raises BadInput where it is not finite, WrongUse and
+        BadModel for a checkpoint that is not this run's.
+        """
+        if self.checkpoint.exists:
+            self._load()
+        self.crew.agree(f"{self.checkpoint.identity} {self.step}")
+        with self.crew.sharing(self.task.model):
+            while self.step < self.schedule.steps and not self.stale:
+                loss = self._one_step()
+                if loss is not None:
+                    self._recent.append(finite(loss, self.step + 1))
+                self.step += 1
+                if self.step % self.schedule.check_every == 0 or self.step == self.schedule.steps:
+                    self._check()
+                    self.save()
+                yield self.step, math.nan if loss is None else loss
+
+    def train(self, on_step: OnStep | None = None) -> None:
+        """Drain `run`, telling `on_step` of each step."""
+        for step, loss in self.run():
+            if on_step is not None:
+                on_step(step, self.schedule.steps, loss)
 
     @property
     def stale(self) -> bool:
-        """True when the validation score stopped improving."""
-        waited = (self.step - self.best_step) / self.plan.check_every
-        return bool(self.validation) and self.best_step > 0 and waited >= self.plan.patience
+        """True when the score on held-out data stopped improving."""
+        patience = self.schedule.patience
+        waited = (self.step - self.best_step) / self.schedule.check_every
+        return patience is not None and self.best is not None and waited >= patience
 
-    def finish(self) -> Sampler:
-        """The averaged weights with the best validation score, in the model, ready to draw."""
-        _put(self.model, self.best)
-        self.model.eval()
-        return self.model
+    def finish(self) -> nn.Module:
+        """The model, ready to use, with the averaged weights that scored best; without a score, with the last."""
+        _put(self.task.averaged, self.average if self.best is None else self.best)
+        return self.task.model.eval()
 
-    def _batch(self, step: int) -> tuple[Tensor, Condition, torch.Generator]:
-        """The windows of one step."""
-        return batch_of(self.prepared, self.time, self.scaler, self.plan, step)
+    def save(self) -> None:
+        """Write the checkpoint, if there is one and this is the process that writes."""
+        if not self.crew.first:
+            return
+        tensors = numbered(weight=self.task.averaged, average=self.average, best=self.best or [])
+        note = {"step": self.step, "best_score": self.best_score, "best_step": self.best_step}
+        history = {"scores": self.scores, "losses": self.losses}
+        self.checkpoint.save(note | history, tensors | moments(self.optimiser, self.task.weights))
 
-    def _turns(self) -> list[Turn]:
-        """The turns of one step."""
-        return self.model.turns()
-
-    def _one_step(self) -> float:
-        plan = self.plan
-        self.model.train()
-        x, condition, generator = self._batch(self.step)
+    def _one_step(self) -> float | None:
+        self.task.model.train()
+        batch = self.task.batch(self.step)
         for group in self.optimiser.param_groups:
-            ramp = min(1.0, (self.step + 1) / plan.warmup)
-            group["lr"] = plan.learning_rate * ramp * 0.5 * (1 + np.cos(np.pi * self.step / plan.steps))
+            group["lr"] = self.schedule.rate(self.step)
+        loss = None
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(plan.seed * 1_000_003 + self.step)  # dropout
-            for turn in self._turns():
-                loss = turn.loss(x, condition, generator)
-                self.optimiser.zero_grad()  # AdamW leaves alone what has no gradient: the rivals of this turn
-                slopes = self.crew.add(torch.autograd.grad(loss, turn.parameters, allow_unused=True))
-                for p, slope in zip(turn.parameters, slopes, strict=True):
-                    p.grad = slope
-                torch.nn.utils.clip_grad_norm_(turn.parameters, 1.0)
+            torch.manual_seed(self.schedule.seed * 1_000_003 + self.step)  # dropout
+            for turn in self.task.turns():
+                self.optimiser.zero_grad()  # it leaves alone what has no gradient: the rivals of this turn
+                loss = self.rule.fill(turn, batch, self.step, self.crew)
                 self.optimiser.step()
-        decay = min(plan.ema, (self.step + 1) / (self.step + 10))
+        decay = self.schedule.decay(self.step)
         with torch.no_grad():
-            for mean, now in zip(self.average, self.model.parameters(), strict=True):
-                mean.lerp_(now, 1 - decay)
-        return float(loss.detach())
+            for mean, now in zip(self.average, self.task.averaged, strict=True):
+                if now.is_floating_point():
+                    mean.lerp_(now, 1 - decay)
+                else:
+                    mean.copy_(now)
+        return loss
 
     @torch.inference_mode()
     def _check(self) -> None:
-        """Score the averaged weights on the held-out locations: the same windows and noise every time."""
-        if not self.validation:
-            self.best, self.best_step = [p.clone() for p in self.average], self.step
+        """Score the averaged weights on held-out data, and keep them where they are the best so far."""
+        if self._recent:
+            self.losses.append((self.step, round(float(np.mean(self._recent)), 5)))
+            self._recent = []
+        now = _copy(self.task.averaged)
+        _put(self.task.averaged, self.average)
+        self.task.model.eval()
+        score = self.task.score()
+        _put(self.task.averaged, now)
+        if score is None:
+            self.best_step = self.step
             return
-        now = [p.clone() for p in self.model.parameters()]
-        _put(self.model, self.average)
-        self.model.eval()
-        total = 0.0
-        for i in range(8):
-            x, condition, generator = batch_of(self.validation, self.time, self.scaler, self.plan, i, noisy=False)
-            total += float(self.model.score(x, condition, generator))
-        _put(self.model, now)
-        self.history.append((self.step, total / 8))
-        if total / 8 < self.best_score:
-            self.best_score, self.best_step = total / 8, self.step
-            self.best = [p.clone() for p in self.average]
+        self.scores.append((self.step, score))
+        if score < self.best_score:
+            self.best_score, self.best_step, self.best = score, self.step, _copy(self.average)
 
-    def _identity(self) -> dict[str, Any]:
-        return {"plan": asdict(self.plan), "fingerprint": self.fingerprint}
-
-    def _save(self, path: Path) -> None:
-        weights = list(self.model.parameters())
-        tensors = numbered(weight=weights, average=self.average, best=self.best) | moments(self.optimiser, weights)
-        now = {"step": self.step, "best_score": self.best_score, "best_step": self.best_step, "history": self.history}
-        save_checkpoint(path, self._identity() | now, tensors)
-
-    def _load(self, path: Path) -> None:
-        note, tensors = resume(path, self._identity())
-        weights = list(self.model.parameters())
-        _put(self.model, [tensors[f"weight.{i}"] for i in range(len(weights))])
-        self.average = [tensors[f"average.{i}"] for i in range(len(weights))]
-        self.best = [tensors[f"best.{i}"] for i in range(len(weights))]
-        put_moments(self.optimiser, weights, tensors)
+    def _load(self) -> None:
+        note, tensors = self.checkpoint.read()
+        count = len(self.task.averaged)
+        device = self.average[0].device
+        sets = {
+            name: [tensors[f"{name}.{i}"].to(device) for i in range(count)]
+            for name in ("weight", "average", "best")
+            if f"{name}.0" in tensors
+        }
+        _put(self.task.averaged, sets["weight"])
+        self.average, self.best = sets["average"], sets.get("best")
+        put_moments(self.optimiser, self.task.weights, tensors)
         self.step, self.best_step, self.best_score = note["step"], note["best_step"], note["best_score"]
-        self.history = [(int(step), float(score)) for step, score in note["history"]]
+        self.scores, self.losses = ([(int(s), float(v)) for s, v in note[name]] for name in ("scores", "losses"))
 
 
-def prepare(
-    sources: Sequence[Source],
-    embed: Callable[[Source], NDArray[np.float32]],
-    levels: LevelModel | None,
-    networks: Sequence[str],
-    place_dim: int,
-) -> list[Prepared]:
-    """Sources with their conditions: zeros and nan where a source has no context; levels None: no level is told."""
-    out = []
-    for source, weight in zip(sources, source_weights(sources), strict=True):
-        cells = len(source.ratio)
-        place = np.zeros((cells, place_dim), dtype=np.float32) if source.places is None else embed(source)
-        level = np.full(cells, np.nan, dtype=np.float32)
-        spread = 1.0
-        if source.places is not None and levels is not None:
-            part = levels.networks[source.network]
-            level = ((np.log(source.level) - part.mean) / part.spread).astype(np.float32)
-            spread = part.spread
-        number = networks.index(source.network) + 1
-        out.append(Prepared(source, place, level, number, float(weight), spread, other_cells(source)))
-    return out
+def _copy(tensors: Sequence[Tensor]) -> list[Tensor]:
+    return [t.detach().clone() for t in tensors]
 
 
-def _put(model: Sampler, values: Sequence[Tensor]) -> None:
-    with torch.no_grad():
-        for p, value in zip(model.parameters(), values, strict=True):
-            p.copy_(value)
+@torch.no_grad()
+def _put(tensors: Sequence[Tensor], values: Sequence[Tensor]) -> None:
+    for t, value in zip(tensors, values, strict=True):
+        t.copy_(value)

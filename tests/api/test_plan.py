@@ -1,4 +1,4 @@
-"""`gentraffic.plan`: closed forms, the same numbers as the command, Datasets and files alike, errors in Python's words."""
+"""`gentraffic.plan`: closed forms, the same numbers as the command, files and Datasets alike, errors of Python."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from notebook_html import cells_of
@@ -23,6 +24,7 @@ CELLS = context(n=3)
 DRAWN = traffic(CELLS, days=7, members=3)
 REAL = traffic(CELLS, days=7, seed=2, units="MB")
 PAST = traffic(CELLS, days=14, seed=3, start="2013-10-17T22:00", units="MB")
+NO_LAT = pd.DataFrame({"lon": CELLS["lon"].values})
 
 
 @pytest.fixture
@@ -171,7 +173,7 @@ def test_a_notebook_shows_the_table() -> None:
         (lambda: gentraffic.plan.prb(DRAWN, prbs=10), NoData, "each of the 9 cells needs one"),
         (lambda: gentraffic.plan.deploy(DRAWN), WrongUse, "give one of sites and budget"),
         (lambda: gentraffic.plan.deploy(DRAWN, sites=1, goal="best"), WrongUse, "goal=best: give one of mean"),
-        (lambda: gentraffic.plan.deploy(DRAWN, sites=1, candidates=CELLS.lon.to_dataframe()[["lon"]]), BadInput, "'lat'"),
+        (lambda: gentraffic.plan.deploy(DRAWN, sites=1, candidates=NO_LAT), BadInput, "'lat'"),
     ],
 )  # fmt: skip
 def test_errors_are_in_the_words_of_python(call: Any, error: type[Exception], says: str) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from gentraffic.evaluation import holdout as p1
 from gentraffic.evaluation import later_week as p2
+from gentraffic.evaluation.intervals import bootstrap_interval
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +81,7 @@ def test_differences_are_paired_by_cell_over_the_folds_that_both_rows_have(fidel
         "elsewhere|1|0": row(level),
     }
     worse, half = fidelity.leads(done, ("crps",)).splitlines()[2:]
-    low, high = p1.bootstrap_interval(-gap, location)
+    low, high = bootstrap_interval(-gap, location)
     assert worse == f"| worse | city | 40 | {-gap.mean():+.4f} ({low:+.4f} to {high:+.4f}) |"
     assert -0.025 < low < high < -0.015  # unpaired, the interval would be a hundred times as wide
     assert half == "| half | city | 20 | -1.0000 (-1.0000 to -1.0000) |"

@@ -17,9 +17,9 @@ from gentraffic.cli.main import run
 from gentraffic.errors import BadInput
 from gentraffic.forecasting.data import split
 from gentraffic.forecasting.fit import fit_forecaster
-from gentraffic.forecasting.trainer import Trainer
 from gentraffic.places.context import read_place
 from gentraffic.planning.milp import solve
+from gentraffic.training.trainer import Trainer
 from poi.errors import NetworkFailed
 
 SAMPLE = ["sample", "--city", "monaco", "-o", "a.nc"]

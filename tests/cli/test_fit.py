@@ -11,6 +11,8 @@ import pytest
 
 from gentraffic.cli.main import run
 from gentraffic.generators.folder import load_bundle
+from gentraffic.io.files import read_context, read_traffic
+from gentraffic.modelling.measured import read_source
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +38,14 @@ def test_a_model_is_fitted_scored_and_drawn_from(files: Path, capsys: pytest.Cap
     assert "| stouter (this model) | uomo-sd |" in card
     assert "tsinghua-fib-lab/UoMo" in card
     assert not list(files.glob("m.checkpoint*"))
+    held = known["held_out_cells"]["uomo-sd"]
+    split = ["split", str(files / "sd.nc"), "--model", str(files / "m")]
+    assert run([*split, "-o", str(files / "seen.nc"), "--rest", str(files / "unseen.nc")]) == 0
+    assert sorted(read_traffic(files / "unseen.nc")["cell_id"].values.tolist()) == sorted(held)
+    (source,) = [read_source(read_traffic(files / "sd.nc"), [read_context(files / "c.nc")])]
+    assert 0.15 * len(source.cell_id) < len(held) < 0.25 * len(source.cell_id)
+    ground = np.isin(source.cell_id, held)
+    assert not set(source.location[ground].tolist()) & set(source.location[~ground].tolist())
     out = files / "syn.parquet"
     sampled = ["sample", "--context", str(files / "c.nc"), "--model", str(files / "m"), "--days", "1", "-o", str(out)]
     assert run(sampled) == 0

@@ -7,7 +7,7 @@ import pytest
 from traffic_examples import traffic
 
 from gentraffic.cli.main import run
-from gentraffic.dataset.splits import split_traffic
+from gentraffic.dataset.splits import split_like_model, split_traffic
 from gentraffic.errors import WrongUse
 from gentraffic.io.files import read_traffic, write_traffic
 
@@ -52,3 +52,22 @@ def test_the_command_writes_both_parts(tmp_path: Path, capsys: pytest.CaptureFix
     capsys.readouterr()
     assert run(["split", file, "--test", "20%", "-o", a, "--rest", file]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_the_cells_that_a_model_held_out_are_the_test() -> None:
+    ids = REAL["cell_id"].values[[5, 2, 11]].tolist()
+    network = {"network": "here"}
+    for known, attrs in (({"here": ids, "there": [1]}, network), ({"only": [str(i) for i in ids]}, {"network": "x"})):
+        seen, test = split_like_model(REAL.assign_attrs(attrs), {"held_out_cells": known})
+        assert set(test["cell_id"].values.tolist()) == set(ids)
+        assert seen.sizes["cell"] == REAL.sizes["cell"] - 3
+        at = np.isin(REAL["cell_id"].values, ids)
+        np.testing.assert_array_equal(test["internet"].values, REAL["internet"].values[..., at, :])
+        np.testing.assert_array_equal(seen["internet"].values, REAL["internet"].values[..., ~at, :])
+    for provenance, says in (
+        ({}, "held out cells of no network, not of here"),
+        ({"held_out_cells": {"a": [1], "b": [2]}}, "held out cells of a, b, not of here"),
+        ({"held_out_cells": {"here": [-1]}}, "held out 0 of the"),
+    ):
+        with pytest.raises(WrongUse, match=says):
+            split_like_model(REAL.assign_attrs(network), provenance)

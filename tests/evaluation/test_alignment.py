@@ -42,15 +42,18 @@ def test_ids_of_text_and_of_numbers_are_the_same_cell() -> None:
     np.testing.assert_array_equal(paired(REAL, other).synthetic[0], paired(REAL, REAL).real.astype(np.float32))
 
 
-def test_the_finer_cadence_is_averaged_to_the_coarser() -> None:
-    fine = traffic(days=3, minutes=10, units="MB", seed=4)
-    pair = paired(REAL, fine.isel(time=slice(2, None)))  # begins at 0:20: the first hour is not whole
+@pytest.mark.parametrize(("units", "how"), [("MB", "added up"), ("Mbit/s", "averaged"), ("unknown", "averaged")])
+def test_the_finer_cadence_is_brought_to_the_coarser(units: str, how: str) -> None:
+    fine = traffic(days=3, minutes=10, units=units, seed=4)
+    coarse = REAL.assign(internet=REAL["internet"].assign_attrs(units=units))
+    pair = paired(coarse, fine.isel(time=slice(2, None)))  # begins at 0:20: the first hour is not whole
     live = [i for i in range(36) if i != 3]
-    wanted = fine["internet"].values[live].astype(np.float64).reshape(35, 72, 6).mean(axis=2)[:, 1:]
+    parts = fine["internet"].values[live].astype(np.float64).reshape(35, 72, 6)
+    wanted = (parts.sum(axis=2) if how == "added up" else parts.mean(axis=2))[:, 1:]
     np.testing.assert_allclose(pair.synthetic[0], wanted, rtol=1e-6)
     np.testing.assert_array_equal(pair.real, REAL["internet"].values[live, 1:72].astype(np.float64))
-    assert any("averaged from steps of 10 to 60 min" in note for note in pair.notes)
-    back = paired(fine, REAL)  # the real file may be the finer one
+    assert any(f"{how} from steps of 10 to 60 min" in note for note in pair.notes)
+    back = paired(fine, coarse)  # the real file may be the finer one
     assert back.step_s == 3600
     np.testing.assert_allclose(back.real[:, 1:], wanted, rtol=1e-6)
 

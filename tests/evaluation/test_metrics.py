@@ -7,6 +7,7 @@ import pytest
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import spearmanr
 
+from gentraffic.evaluation.intervals import LOOP_DRAWS, bootstrap_interval, interval, loop_draws, make_resample
 from gentraffic.evaluation.metrics import summary as m
 
 HOURS = np.arange(336)
@@ -367,24 +368,25 @@ def test_interval_covers_the_mean_and_respects_groups() -> None:
     for k in range(200):
         place = rng.normal(0, 1, 40)
         values = np.repeat(place, 16) + rng.normal(0, 0.1, 640)
-        low, high = m.bootstrap_interval(values, np.repeat(np.arange(40), 16), draws=300, seed=k)
+        low, high = bootstrap_interval(values, np.repeat(np.arange(40), 16), draws=300, seed=k)
         inside += low <= 0 <= high
     assert 180 <= inside <= 199  # nominal 190 of 200; by cells instead of places it would be near 76
-    narrow = m.bootstrap_interval(values, draws=300)
+    narrow = bootstrap_interval(values, draws=300)
     assert narrow[1] - narrow[0] < 0.5 * (high - low)
-    assert np.isnan(m.bootstrap_interval(values, np.zeros(640, int))).all()
+    assert np.isnan(bootstrap_interval(values, np.zeros(640, int))).all()
 
 
 def test_interval_by_root_and_by_statistic() -> None:
     error = (np.random.default_rng(1).normal(0, 2, (50, 30))) ** 2
-    low, high = m.bootstrap_interval(error.mean(axis=1), root=True)
+    low, high = np.sqrt(bootstrap_interval(error.mean(axis=1), draws=LOOP_DRAWS))
     assert low < np.sqrt(error.mean()) < high
-    again = m.bootstrap_statistic(lambda i: float(np.sqrt(error[i].mean())), 50, draws=2000)
-    assert again == pytest.approx((low, high), rel=0.02)
+    again = interval(loop_draws(lambda i: float(np.sqrt(error[i].mean())), make_resample(np.arange(50))))
+    assert again == pytest.approx((low, high), rel=1e-3)  # the same draws; quantiles are taken before the root or after
     syn = traffic(seed=4)
     place = np.arange(12) // 3
-    low, high = m.bootstrap_statistic(lambda i: m.level_logmae(REAL[i], syn[i]), 12, place, draws=100)
-    assert 0 < low < high
+    ends = interval(loop_draws(lambda i: m.level_logmae(REAL[i], syn[i]), make_resample(place)))
+    assert ends is not None
+    assert 0 < ends[0] < ends[1]
 
 
 @pytest.mark.parametrize("score", [m.mae, m.jsd_hist, m.acf_error, m.jsd_distance_week, m.level_spearman])

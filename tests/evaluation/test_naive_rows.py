@@ -17,6 +17,7 @@ from gentraffic.evaluation.baselines import NAMES, naive_rows, read_training
 from gentraffic.evaluation.evaluate import evaluate
 from gentraffic.evaluation.intervals import (
     Resample,
+    bootstrap_interval,
     hist_counts,
     interval,
     loop_draws,
@@ -177,7 +178,7 @@ def test_p1_gives_the_same_figures_on_real_data(shared_data: Path) -> None:
     train, held = (real.isel(cell=cells) for cells in p1_folds(real, 5, 0)[0])
     parts = {"uomo-sd": (read_source(train, [places]), read_source(held, [places]))}
     found = evaluate(held, held, train=train, context=places)
-    for name, drawn in p1.naive_rows(parts, 0).items():
+    for name, drawn in p1.holdout_rows(parts, 0).items():
         if name not in ("knn-20", "ridge-level x mean-shape", "mean-series"):  # the others draw from another stream
             continue
         theirs = p1.score(drawn, parts)["uomo-sd"]
@@ -186,7 +187,7 @@ def test_p1_gives_the_same_figures_on_real_data(shared_data: Path) -> None:
             for metric in ("crps_p9999", "crps_shape_p9999", "crps_level", "coverage_90"):
                 other = metric.removesuffix("_p9999")
                 assert mine[metric].value == pytest.approx(np.mean(theirs[other]), rel=2e-3), metric
-                ends = m.bootstrap_interval(np.array(theirs[other]), np.array(theirs["location"]), draws=1000)
+                ends = bootstrap_interval(np.array(theirs[other]), np.array(theirs["location"]), draws=1000)
                 assert (mine[metric].low, mine[metric].high) == pytest.approx(ends, rel=2e-3)
         assert mine["jsd_hist"].value == pytest.approx(theirs["jsd_hist"], rel=1e-2)
         assert mine["acf_error"].value == pytest.approx(theirs["acf_error"], rel=1e-2)
@@ -204,9 +205,9 @@ def data(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 def test_draws_of_a_mean_are_those_of_bootstrap_interval() -> None:
     values = np.random.default_rng(1).lognormal(size=12)
     resample = make_resample(GROUPS, seed=4)
-    assert interval(resample.mean(values)) == pytest.approx(m.bootstrap_interval(values, GROUPS, draws=1000, seed=4))
+    assert interval(resample.mean(values)) == pytest.approx(bootstrap_interval(values, GROUPS, draws=1000, seed=4))
     marked = np.arange(12) != 5
-    kept = m.bootstrap_interval(values[marked], GROUPS[marked], draws=1000, seed=4)  # other groups, other draws
+    kept = bootstrap_interval(values[marked], GROUPS[marked], draws=1000, seed=4)  # other groups, other draws
     assert interval(resample.mean(values[marked], marked)) == pytest.approx(kept, rel=0.3)
     alone = make_resample(np.zeros(12))
     assert interval(alone.mean(values)) is None

@@ -202,17 +202,17 @@ def test_a_killed_run_ends_with_the_same_bits(tmp_path: Path) -> None:
 
 
 def test_shares_say_how_much_of_a_batch_comes_from_where() -> None:
-    from gentraffic.forecasting.trainer import Trainer
+    from gentraffic.forecasting.task import ForecastTask
 
     nets = [with_values(network(), np.full((12, 192, 1), v) + np.arange(192)[:, None]) for v in (0.0, 1e6)]
     model = naive("last", whole(nets[0])).model
     windows = [windows_of(model, whole(n), 1) for n in nets]
-    trainer = Trainer(torch.nn.Linear(1, 1), windows, [], replace(QUICK, batch=4000), shares=[3, 1])
+    task = ForecastTask(torch.nn.Linear(1, 1), windows, [], replace(QUICK, batch=4000), shares=[3, 1])
     source = np.concatenate([[0] * len(w) for w in windows])
-    assert len(source) == int(trainer.sizes.sum())
+    assert len(source) == int(task.sizes.sum())
     calls: list[int] = []
-    trainer.train = [_Counting(w, calls) for w in windows]  # type: ignore[misc]
-    trainer.batch(0)
+    task.train = [_Counting(w, calls) for w in windows]  # type: ignore[misc]
+    task.batch(0)
     assert abs(calls[0] / 4000 - 0.75) < 0.03
 
 
@@ -226,12 +226,12 @@ class _Counting:
 
 
 def test_an_epoch_uses_every_window_once_in_an_order_of_its_own() -> None:
-    from gentraffic.forecasting.trainer import Trainer
+    from gentraffic.forecasting.task import ForecastTask
 
     windows = [windows_of(naive("last", whole(network())).model, whole(network()), 6)]
-    trainer = Trainer(torch.nn.Linear(1, 1), windows, [], replace(QUICK, batch=50))
+    task = ForecastTask(torch.nn.Linear(1, 1), windows, [], replace(QUICK, batch=50))
     n = len(windows[0])
-    order = np.concatenate([trainer._shuffled(50 * step, 50) for step in range(2 * n // 50 + 1)])
+    order = np.concatenate([task._shuffled(50 * step, 50) for step in range(2 * n // 50 + 1)])
     assert sorted(order[:n]) == sorted(order[n : 2 * n]) == list(range(n))
     assert (order[:n] != order[n : 2 * n]).any()
 

@@ -21,8 +21,8 @@ from gentraffic.reports.model_summary import summary_of
 
 # Places, people and codes of the data that the bundled models were trained on.
 OTHERS = re.compile(
-    r"milan|nanjing|nanchang|shandong|beijing|china|chinese|shanghai|uomo|\bsd\b|\bnc\b|\bnj\b|telecom italia|tsinghua"
-    r"|stk-diff|dgrn",
+    r"milan|nanjing|nanchang|shandong|beijing|china|chinese|shanghai|uomo|\b(?<!\.)(?:sd|nc|nj)\b|telecom italia"
+    r"|tsinghua|stk-diff|dgrn",
     re.IGNORECASE,
 )
 HERE = {"place": "Atlantis", "title": "Traffic of Atlantis", "attribution": "Atlantis Mobile", "license": "CC0-1.0"}

@@ -10,7 +10,7 @@ from gentraffic.errors import BadInput
 from gentraffic.generators.fomo.data import cadences_of, grid_blocks, near_blocks, placed, read_region
 from gentraffic.generators.fomo.scale import FoMoScale, echo_of, fit_scale_of, refer
 from gentraffic.modelling.levels import LevelModel
-from gentraffic.training.fomo_trainer import FoMoPlan, batch_of, ladder, masked, others, window
+from gentraffic.training.fomo_task import FoMoPlan, batch_of, ladder, masked, others, window
 
 NAN = np.nan
 

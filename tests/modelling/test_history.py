@@ -20,7 +20,7 @@ from gentraffic.modelling.features import read_places
 from gentraffic.modelling.history import History, as_profile, history_of, mean_week
 from gentraffic.modelling.transform import Scaler
 from gentraffic.training.fitting import fit_drift, fit_sampler
-from gentraffic.training.trainer import past_of
+from gentraffic.training.sampler_task import past_of
 from samplers import Condition, STUNet
 from samplers.stunet import SPREAD_KNOTS, follow
 
@@ -37,6 +37,14 @@ def test_mean_weeks_are_means_of_days_by_weekday() -> None:
         assert count[weekday] == len(at)
         expected = days[:, at].mean(axis=1) if at else np.zeros((3, 24))
         np.testing.assert_allclose(week[:, weekday], expected, atol=1e-12)
+
+
+@pytest.mark.parametrize(("units", "factor"), [("GB", 4.0), ("Mbit/s", 1.0), ("1", 1.0)])
+def test_a_past_in_quarters_gives_levels_of_hours(units: str, factor: float) -> None:
+    week = np.ones((2, 7, 96), dtype=np.float32)
+    past = History(np.arange(2), week, np.ones(7, dtype=np.int64), np.array([1.0, 2.0]), units)
+    assert past.step_factor(1) == factor
+    assert past.step_factor(4) == 1.0
 
 
 def test_a_profile_begins_on_its_weekday_and_says_what_it_does_not_know() -> None:
@@ -280,7 +288,7 @@ def test_two_weeks_of_the_same_ground_are_paired_and_kept_apart(shared_data: Pat
         assert level > 0.85  # pairs are the same ground: shuffled they would not agree
         perfect = p2.score(later.real[None], later)
         assert all(np.allclose(perfect[key], 0.0) for key in p2.POINT)
-        rows = p2.naive_rows(later)
+        rows = p2.later_week_rows(later)
         np.testing.assert_allclose(rows["climatology"], rows["earlier weeks"][:1], rtol=1e-6)  # one week: the same
         np.testing.assert_allclose(rows["climatology"][0], past, rtol=1e-6)
     assert sum(drawn) == 84

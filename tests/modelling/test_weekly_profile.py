@@ -25,7 +25,7 @@ from gentraffic.modelling.weekly_profile import (
     parts,
     profile_week,
 )
-from gentraffic.training.trainer import past_of
+from gentraffic.training.sampler_task import past_of
 
 FLAT = np.ones((7, 24)).tolist()
 ONE_DAY_EACH = np.ones(7, dtype=np.int64)
@@ -149,10 +149,10 @@ def test_in_training_a_cell_does_not_look_at_itself() -> None:
     assert not np.allclose(other_cells(one)[3], other_cells(other)[3])
     assert other_cells(one.only(np.array([0]))).shape == (1, 7, 24)
     scaler = Scaler(mean=-0.2, spread=0.7, usual=fit_weekly_profile([one]))
-    told = [past_of(d, 0, 7, 1, scaler, 1.0, None, "alpha", other_cells(one)[0])[0] for d in (one.ratio[0],) * 2]
+    told = [past_of(d, 0, 7, 1, scaler, 1.0, None, ("alpha", other_cells(one)[0]))[0] for d in (one.ratio[0],) * 2]
     changed = one.ratio[0].copy()
     changed[7:14] = 9.0  # the window itself
-    again, _ = past_of(changed, 0, 7, 1, scaler, 1.0, None, "alpha", other_cells(one)[0])
+    again, _ = past_of(changed, 0, 7, 1, scaler, 1.0, None, ("alpha", other_cells(one)[0]))
     np.testing.assert_array_equal(told[0], again)
     plain, _ = past_of(one.ratio[0], 0, 7, 1, replace(scaler, usual=None), 1.0, None)
     assert not np.allclose(told[0][0], plain[0], atol=0.05)
@@ -214,7 +214,10 @@ def test_on_a_later_week_it_beats_climatology(shared_data: Path) -> None:
     traffic, places = read_uomo(shared_data / "traffic" / "uomo_nc.npz")
     for fold in (0, 1):
         train, later = p2.two_weeks(traffic, places, 2, fold)
-        scores = [p2.score(p2.usual_row([train], later), later), p2.score(p2.naive_rows(later)["climatology"], later)]
+        scores = [
+            p2.score(p2.usual_row([train], later), later),
+            p2.score(p2.later_week_rows(later)["climatology"], later),
+        ]
         better, plain = ({key: np.mean(told[key]) for key in p2.POINT} for told in scores)
         assert better["mae_minmax"] < 0.95 * plain["mae_minmax"]
         assert better["rmse_minmax"] < 0.85 * plain["rmse_minmax"]  # its square

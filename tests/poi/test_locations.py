@@ -11,7 +11,7 @@ import pytest
 import poi.locations
 from poi.locations import locations
 from poi.osm import read_pois
-from poi.safety import _blobs, _pieces, pbf_pieces
+from poi.safety import blobs, pbf_pieces, pieces
 
 Node, Way = osmium.osm.mutable.Node, osmium.osm.mutable.Way
 
@@ -96,7 +96,7 @@ def written(path: Path, nodes: list[Node], ways: list[Way]) -> list[bytes]:
         for way in ways:
             writer.add_way(way)
     with path.open("rb") as stream:
-        return [frame + blob for _, frame, blob in _blobs(_pieces(stream), str(path))]
+        return [frame + blob for _, frame, blob in blobs(pieces(stream), str(path))]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss has other units elsewhere")

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 import shapely
 
-import poi.osm
+import poi.extract
 import poi.points
 from poi.categories import CATEGORIES, KEYS, categorise, category_of
 from poi.errors import BadFile
@@ -112,8 +112,9 @@ def test_monaco_has_the_elements_that_its_description_counts(
 ) -> None:
     """data/README.md says 1,381 POI nodes and 320 POI ways: those with one of these six keys."""
     keys = ("amenity", "shop", "tourism", "leisure", "office", "public_transport")
-    monkeypatch.setattr(poi.osm, "categorise", lambda tags: next((("x", k, tags[k]) for k in keys if k in tags), None))
-    tagged = poi.osm._tagged(osmium.io.File(str(shared_data / "osm" / "monaco.osm.pbf")))
+    first = lambda tags: next((("x", k, tags[k]) for k in keys if k in tags), None)  # noqa: E731
+    monkeypatch.setattr(poi.extract, "categorise", first)
+    tagged = poi.extract.tagged_elements(osmium.io.File(str(shared_data / "osm" / "monaco.osm.pbf")))
     assert collections.Counter(tagged.kind)["n"] == 1381
     assert collections.Counter(tagged.kind)["w"] == 320
 

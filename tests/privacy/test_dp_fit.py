@@ -24,6 +24,7 @@ from gentraffic.privacy.dp import levels as private_level
 from gentraffic.privacy.dp import sgd as private_training
 from gentraffic.privacy.dp.accounting import Mechanism, Secret, epsilon_of
 from gentraffic.privacy.dp.fit import read_private
+from gentraffic.training.trainer import Trainer
 
 CELLS = 144
 FEW = ["--steps", "4", "--batch", "8", "--threads", "1", "--quiet"]
@@ -185,16 +186,16 @@ def test_a_killed_private_fit_resumes_to_the_same_bits(here: Path, monkeypatch: 
     secret = Secret(b"t" * 32)
     monkeypatch.setattr(Secret, "fresh", classmethod(lambda cls: secret))
     assert run(words("whole")) == 0
-    original = private_training.PrivateTrainer._one_step
+    original = Trainer._one_step
 
-    def killed(self: Any) -> None:
+    def killed(self: Any) -> float | None:
         if self.step == 3:
             raise KeyboardInterrupt
-        original(self)
+        return original(self)
 
-    monkeypatch.setattr(private_training.PrivateTrainer, "_one_step", killed)
+    monkeypatch.setattr(Trainer, "_one_step", killed)
     assert run(words("broken")) == 130
-    monkeypatch.setattr(private_training.PrivateTrainer, "_one_step", original)
+    monkeypatch.setattr(Trainer, "_one_step", original)
     monkeypatch.setattr(
         Secret, "fresh", classmethod(lambda cls: cls(b"another: the checkpoint must have kept the first"))
     )

@@ -19,8 +19,9 @@ from gentraffic.modelling.transform import Scaler
 from gentraffic.privacy.dp import sgd as private_training
 from gentraffic.privacy.dp.accounting import Mechanism, Privacy, Secret
 from gentraffic.privacy.dp.sgd import (
+    PrivateGradient,
     PrivatePlan,
-    PrivateTrainer,
+    PrivateTask,
     cell_gradients,
     cell_rows,
     clipped_sum,
@@ -28,9 +29,11 @@ from gentraffic.privacy.dp.sgd import (
     noisy_mean,
     row_losses,
     sample_cells,
+    trainer_of,
     watched,
 )
-from gentraffic.training.trainer import Prepared
+from gentraffic.training.sampler_task import Prepared
+from gentraffic.training.trainer import Trainer
 from samplers import STUNet
 
 CELLS = 10
@@ -64,16 +67,13 @@ def trainer(
     secret: bytes = b"s",
     privacy: Privacy = PRIVACY,
     mark: str = "data",
-    kind: type[PrivateTrainer] = PrivateTrainer,
     dropout: float = 0.0,
-) -> PrivateTrainer:
+) -> Trainer[PrivateTask]:
     mechanism = Mechanism("training", 1.3, RATE, PLAN.steps)
     listed: list[tuple[int, int] | None] = [(0, i) for i in range(CELLS)]
     listed[4] = None  # a dead one
-    model = network(dropout)
-    return kind(
-        model, PREPARED, listed, TIME, SCALER, PLAN, privacy, mechanism, Secret(secret), checkpoint, mark
-    )  # fmt: skip
+    task = PrivateTask(network(dropout), PREPARED, listed, TIME, SCALER, PLAN, RATE, Secret(secret))
+    return trainer_of(task, privacy, mechanism, checkpoint, mark)
 
 
 def test_the_auditor_finds_no_fault() -> None:
@@ -101,7 +101,7 @@ def test_wrong_sigma_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_several_draws_as_several_records_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(private_training, "cell_gradients", lambda model, rows, draws: cell_gradients(model, rows, 1))
+    monkeypatch.setattr(private_training, "cell_gradients", lambda turn, rows, draws: cell_gradients(turn, rows, 1))
     assert faults(trainer()) == {"sensitivity"}
 
 
@@ -145,42 +145,39 @@ def test_a_floored_denominator_is_found(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_the_realised_number_as_denominator_is_found() -> None:
-    class Realised(PrivateTrainer):
-        def gradient(self) -> list[Tensor]:
-            cells = private_training.sample_cells(self.secret, self.step, len(self.listed), self.mechanism.sample_rate)
-            return noisy_mean(
-                self.summed(cells),
-                self.privacy.clip,
-                self.mechanism.noise_multiplier,
-                max(len(cells), 1),
-                self.secret,
-                self.step,
-            )
+    class Realised(PrivateGradient):
+        def released(self, turn: Any, batch: Any, step: int) -> list[Tensor]:
+            rows = list(batch)
+            count = max(sum(len(part.x) for part in rows) // self.draws, 1)
+            return noisy_mean(self.summed(turn, rows), self.clip, self.noise_multiplier, count, self.secret, step)
 
-    assert "denominator" in faults(trainer(kind=Realised))
+    one = trainer()
+    assert isinstance(one.rule, PrivateGradient)
+    one.rule = Realised(**vars(one.rule))
+    assert "denominator" in faults(one)
 
 
 def test_draws_that_follow_the_place_in_the_batch_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    class ByPlace(PrivateTrainer):
-        def summed(self, cells: Any) -> list[Tensor]:
+    class ByPlace(PrivateTask):
+        def rows(self, cells: Any, step: int) -> Any:
             place = iter(range(len(cells)))
 
             def rows(p: Prepared, cell: int, step: int, *rest: Any) -> Any:
                 return cell_rows(p, cell, 1000 * step + next(place), *rest)
 
-            monkeypatch.setattr(private_training, "cell_rows", rows)
-            try:
-                return super().summed(cells)
-            finally:
-                monkeypatch.undo()
+            with monkeypatch.context() as patch:
+                patch.setattr(private_training, "cell_rows", rows)
+                return list(super().rows(cells, step))
 
-    assert "sensitivity" in faults(trainer(kind=ByPlace))
+    one = trainer()
+    one.task.__class__ = ByPlace
+    assert "sensitivity" in faults(one)
 
 
 def test_dropout_is_found_and_refused() -> None:
     """Its masks follow the place in the batch, so that a cell changes those of the cells after it."""
     one = trainer()
-    for module in one.model.modules():
+    for module in one.task.model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.5
     assert "sensitivity" in faults(one)
@@ -199,7 +196,7 @@ def test_gradients_per_cell_are_those_of_the_cell_alone() -> None:
     """Opacus' gradients against autograd of one cell at a time, weight by weight (conv inputs are channels-last)."""
     one = trainer()
     rows = [cell_rows(PREPARED[0], c, 3, TIME, SCALER, PLAN, 1000) for c in range(4)]
-    together = cell_gradients(one.model, private_training._joined(rows), PLAN.draws)
+    together = cell_gradients(one.task.turns()[0], private_training._joined(rows), PLAN.draws)
     plain = network()
     for i, row in enumerate(rows):
         plain.zero_grad()
@@ -250,24 +247,26 @@ def test_a_cell_that_overflows_adds_nothing() -> None:
 
 def test_an_empty_batch_is_noise_alone() -> None:
     one = trainer()
-    got = torch.cat([g.flatten() for g in one.summed(np.array([], dtype=np.int64))])
+    rows = one.task.rows(np.array([], dtype=np.int64), 0)
+    assert isinstance(one.rule, PrivateGradient)
+    got = torch.cat([g.flatten() for g in one.rule.summed(one.task.turns()[0], rows)])
     assert torch.count_nonzero(got) == 0
 
 
-def weights(of: PrivateTrainer) -> list[Tensor]:
-    return [p.detach().clone() for p in of.model.parameters()]
+def weights(of: Trainer[PrivateTask]) -> list[Tensor]:
+    return [p.detach().clone() for p in of.task.model.parameters()]
 
 
 def test_killed_and_run_again_ends_in_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(private_training, "CHECKPOINT_EVERY", 2)
     whole = trainer(tmp_path / "whole.safetensors")
-    assert list(whole.run()) == [1, 2, 3, 4, 5, 6]
-    for step in trainer(tmp_path / "killed.safetensors").run():
+    assert [step for step, _ in whole.run()] == [1, 2, 3, 4, 5, 6]
+    for step, _ in trainer(tmp_path / "killed.safetensors").run():
         if step == 5:
             break
     torch.manual_seed(123)
     again = trainer(tmp_path / "killed.safetensors")
-    assert list(again.run()) == [5, 6]  # from the checkpoint after step 4
+    assert [step for step, _ in again.run()] == [5, 6]  # from the checkpoint after step 4
     assert all(torch.equal(a, b) for a, b in zip(weights(again), weights(whole), strict=True))
     assert all(torch.equal(a, b) for a, b in zip(again.average, whole.average, strict=True))
     other = trainer(secret=b"another")
@@ -296,7 +295,7 @@ def change_data(of: dict[str, Any]) -> None:
 def test_noise_does_not_serve_twice(tmp_path: Path, change: Callable[[dict[str, Any]], None]) -> None:
     """The same noise on other sums, or scaled otherwise, could be subtracted."""
     path = tmp_path / "run.safetensors"
-    trainer(path).save(path)
+    trainer(path).save()
     other: dict[str, Any] = {}
     change(other)
     with pytest.raises(WrongUse, match="other data, settings or privacy parameters") as told:
@@ -306,7 +305,7 @@ def test_noise_does_not_serve_twice(tmp_path: Path, change: Callable[[dict[str, 
 
 def test_a_damaged_checkpoint_is_told(tmp_path: Path) -> None:
     path = tmp_path / "run.safetensors"
-    trainer(path).save(path)
+    trainer(path).save()
     good = path.read_bytes()
     for bad in (good[:100], good[:-1], good[:-9] + bytes([good[-9] ^ 1]) + good[-8:]):
         path.write_bytes(bad)
@@ -317,7 +316,8 @@ def test_a_damaged_checkpoint_is_told(tmp_path: Path) -> None:
 def test_the_finished_model_carries_no_hooks() -> None:
     one = trainer()
     list(one.run())
-    done = one.finish()
+    one.finish()
+    done = one.task.finished()
     assert not any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in done.modules())
     assert all(torch.equal(a, b) for a, b in zip(done.parameters(), one.average, strict=True))
     assert not any(hasattr(p, "grad_sample") for p in done.parameters())
@@ -326,8 +326,9 @@ def test_the_finished_model_carries_no_hooks() -> None:
 def test_a_model_that_is_watched_again_has_the_same_gradients() -> None:
     one = trainer()
     rows = cell_rows(PREPARED[0], 1, 0, TIME, SCALER, PLAN, 1000)
-    first = cell_gradients(one.model, rows, PLAN.draws)
-    one.hooks.remove_hooks()
-    watched(one.model)
-    again = cell_gradients(one.model, rows, PLAN.draws)
+    [turn] = one.task.turns()
+    first = cell_gradients(turn, rows, PLAN.draws)
+    one.task.hooks.remove_hooks()
+    watched(one.task.model)
+    again = cell_gradients(turn, rows, PLAN.draws)
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))

@@ -13,7 +13,7 @@ from gentraffic.generators.folder import Bundle
 from gentraffic.modelling.features import read_places
 from gentraffic.modelling.measured import Source
 from gentraffic.training.fitting import Design, fit_sampler
-from gentraffic.training.trainer import Plan
+from gentraffic.training.sampler_task import Plan
 from poi.categories import CATEGORIES
 
 DESIGN = Design(channels=(8, 8), width=8)

@@ -15,7 +15,7 @@ from gentraffic.dataset.schema import traffic_dataset
 from gentraffic.generators.fomo.data import read_region
 from gentraffic.generators.fomo.folder import FoMoBundle
 from gentraffic.training.fomo_fitting import FoMoDesign, fit_fomo
-from gentraffic.training.fomo_trainer import FoMoPlan
+from gentraffic.training.fomo_task import FoMoPlan
 from samplers import fomo
 
 PLAN = FoMoPlan(steps=40, batch=8, warmup=5, learning_rate=3e-3, ema=0.9)

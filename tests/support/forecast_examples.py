@@ -8,7 +8,7 @@ from traffic_examples import context, traffic
 
 from forecasters import grid_patches
 from gentraffic.forecasting.data import Network
-from gentraffic.forecasting.trainer import Plan
+from gentraffic.forecasting.task import Plan
 
 QUICK = Plan(steps=12, batch=32, warmup=2, check_every=4)
 

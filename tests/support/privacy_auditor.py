@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from gentraffic.privacy.dp.accounting import Secret
-from gentraffic.privacy.dp.sgd import PrivateTrainer
+from gentraffic.privacy.dp.sgd import PrivateGradient, PrivateTask
+from gentraffic.training.trainer import Trainer
 
 SLACK = 1.001  # of float32 sums
 
@@ -25,85 +26,92 @@ class _Seen(Exception):
     """Raised once it is known who entered a step: the rest of it costs time."""
 
 
-def faults(trainer: PrivateTrainer, *, steps: int = 600) -> set[str]:
+Audited = Trainer[PrivateTask]
+
+
+def faults(trainer: Audited, *, steps: int = 600) -> set[str]:
     """The names of the promises that are broken: sensitivity, noise, denominator, sampling."""
-    expected = trainer.mechanism.sample_rate * len(trainer.listed)
-    promised = trainer.mechanism.noise_multiplier * trainer.privacy.clip / expected
+    promise = trainer.checkpoint.identity
+    rate, clip = promise["mechanism"]["sample_rate"], promise["privacy"]["clip"]
+    expected = rate * len(trainer.task.listed)
+    promised = promise["mechanism"]["noise_multiplier"] * clip / expected
     broken = {
-        "sensitivity": sensitivity(trainer) > trainer.privacy.clip * SLACK,
+        "sensitivity": sensitivity(trainer) > clip * SLACK,
         "noise": abs(noise(trainer) / promised - 1) > 0.02,
-        "denominator": abs(denominator(trainer) / expected - 1) > 1e-3,
-        "sampling": not poisson(entered(trainer, steps), trainer.mechanism.sample_rate),
+        "denominator": abs(denominator(trainer, expected) / expected - 1) > 1e-3,
+        "sampling": not poisson(entered(trainer, steps), rate),
     }
     return {name for name, found in broken.items() if found}
 
 
-def sensitivity(trainer: PrivateTrainer) -> float:
+def released(trainer: Audited, step: int) -> Tensor:
+    """All that a step releases, flat."""
+    [turn] = trainer.task.turns()
+    return torch.cat([g.flatten() for g in rule_of(trainer).released(turn, trainer.task.batch(step), step)])
+
+
+def sensitivity(trainer: Audited, step: int = 0) -> float:
     """The most by which the sum over five cells moves when one of them is taken out."""
-    some = np.arange(min(len(trainer.listed), 5))
+    task, [turn] = trainer.task, trainer.task.turns()
+    some = np.arange(min(len(task.listed), 5))
     most = 0.0
-    with at_step(trainer):
-        whole = trainer.summed(some)
+    with own_secret(trainer):
+        whole = rule_of(trainer).summed(turn, task.rows(some, step))
         for cell in some:
-            rest = trainer.summed(np.delete(some, cell))
+            rest = rule_of(trainer).summed(turn, task.rows(np.delete(some, cell), step))
             moved = sum(float(((a - b) ** 2).sum()) for a, b in zip(whole, rest, strict=True))
             most = max(most, moved**0.5)
     return most
 
 
-def noise(trainer: PrivateTrainer, times: int = 5) -> float:
+def noise(trainer: Audited, times: int = 5) -> float:
     """The standard deviation of what a step releases where there is no traffic."""
-    with at_step(trainer), nobody(trainer):
-        drawn = []
-        for step in range(times):
-            trainer.step = step
-            drawn.append(torch.cat([g.flatten() for g in trainer.gradient()]))
-    return float(torch.stack(drawn).double().std())
+    with own_secret(trainer), nobody(trainer):
+        return float(torch.stack([released(trainer, step) for step in range(times)]).double().std())
 
 
-def denominator(trainer: PrivateTrainer) -> float:
-    """By what the sum is divided, without noise: the largest of several steps that says otherwise than promised."""
-    expected = trainer.mechanism.sample_rate * len(trainer.listed)
-    before, found = trainer.mechanism, []
-    original: Any = trainer.summed
+def denominator(trainer: Audited, expected: float) -> float:
+    """By what the sum is divided, without noise: of several steps the one that is farthest from what is expected."""
+    rule, found = rule_of(trainer), []
+    original: Any = rule.summed
     sums: list[float] = []
 
-    def watched(cells: Any) -> Any:
-        total = original(cells)
+    def watched(turn: Any, batch: Any) -> Any:
+        total = original(turn, batch)
         sums.append(float(torch.cat([g.flatten() for g in total]).norm()))
         return total
 
-    with at_step(trainer):
-        trainer.mechanism, trainer.summed = replace(before, noise_multiplier=0.0), watched  # type: ignore[method-assign]
+    sigma = rule.noise_multiplier
+    with own_secret(trainer):
+        rule.noise_multiplier, rule.summed = 0.0, watched  # type: ignore[method-assign]
         try:
             for step in range(3):
-                trainer.step = step
-                got = float(torch.cat([g.flatten() for g in trainer.gradient()]).norm())
+                got = float(released(trainer, step).norm())
                 if got > 0:
                     found.append(sums[-1] / got)
         finally:
-            trainer.mechanism, trainer.summed = before, original  # type: ignore[method-assign]
+            rule.noise_multiplier, rule.summed = sigma, original  # type: ignore[method-assign]
     return max(found, key=lambda value: abs(value - expected))
 
 
-def entered(trainer: PrivateTrainer, steps: int) -> Any:
+def entered(trainer: Audited, steps: int) -> Any:
     """Which cells entered each step: (steps, cells) of 0 and 1."""
-    out = np.zeros((steps, len(trainer.listed)))
-    original: Any = trainer.summed
+    task = trainer.task
+    out = np.zeros((steps, len(task.listed)))
+    original: Any = task.rows
 
-    def watched(cells: Any) -> Any:
-        out[trainer.step, cells] = 1
+    def watched(cells: Any, step: int) -> Any:
+        out[step, cells] = 1
         raise _Seen
 
-    with at_step(trainer):
-        trainer.summed = watched  # type: ignore[method-assign]
+    with own_secret(trainer):
+        task.rows = watched  # type: ignore[method-assign]
         try:
             for step in range(steps):
-                trainer.step = step
                 with suppress(_Seen):
-                    trainer.gradient()
+                    released(trainer, step)
         finally:
-            trainer.summed = original  # type: ignore[method-assign]
+            task.rows = original  # type: ignore[method-assign]
     return out
 
 
@@ -125,23 +133,30 @@ def poisson(entered: Any, rate: float) -> bool:
     )
 
 
+def rule_of(trainer: Audited) -> PrivateGradient:
+    """The rule of the loop."""
+    assert isinstance(trainer.rule, PrivateGradient)
+    return trainer.rule
+
+
 @contextmanager
-def nobody(trainer: PrivateTrainer) -> Iterator[None]:
+def nobody(trainer: Audited) -> Iterator[None]:
     """The trainer with every cell dead."""
-    before = trainer.listed
-    trainer.listed = [None] * len(before)
+    before = trainer.task.listed
+    trainer.task.listed = [None] * len(before)
     try:
         yield
     finally:
-        trainer.listed = before
+        trainer.task.listed = before
 
 
 @contextmanager
-def at_step(trainer: PrivateTrainer) -> Iterator[None]:
-    """The trainer, whose step and secret are as before afterwards."""
-    step, secret = trainer.step, trainer.secret
-    trainer.secret = Secret(b"the auditor's own")
+def own_secret(trainer: Audited) -> Iterator[None]:
+    """The trainer with the auditor's secret, afterwards with its own."""
+    task, rule = trainer.task, rule_of(trainer)
+    secret = task.secret
+    task.secret = rule.secret = Secret(b"the auditor's own")
     try:
         yield
     finally:
-        trainer.step, trainer.secret = step, secret
+        task.secret = rule.secret = secret

@@ -15,7 +15,7 @@ from gentraffic.errors import WrongUse
 from gentraffic.evaluation.solver_steps import score_steps, steps_table
 from gentraffic.generators.folder import Bundle, load_bundle, save_bundle
 from gentraffic.modelling.features import Places
-from gentraffic.training.distilling import DISTIL_PLAN, SOLVER, Distiller, Lesson, distil, pupil
+from gentraffic.training.distilling import DISTIL_PLAN, SOLVER, DistillingTask, Lesson, distil, pupil
 from samplers import Condition
 from samplers.diffwave import DiffWave
 from samplers.draw import draw, solve, starting_noise
@@ -35,9 +35,9 @@ def places() -> list[Places]:
 
 def test_solving_is_drawing(teacher: Bundle, places: list[Places]) -> None:
     """`solve` gives the bits of `samplers.draw.draw`, with and without given values, and lets gradients through."""
-    loop = Distiller(teacher, teacher.place(places[0]), Lesson(), PLAN, None)
+    loop = DistillingTask(teacher, teacher.place(places[0]), Lesson(), PLAN)
     for step in range(6):
-        _, condition, _ = loop._batch(step)
+        _, condition, _ = loop.batch(step)
         seeds = np.arange(2 * PLAN.batch, dtype=np.uint64).reshape(-1, 2)
         noise = starting_noise(seeds, condition.time.shape[1])
         with torch.no_grad():
@@ -46,16 +46,16 @@ def test_solving_is_drawing(teacher: Bundle, places: list[Places]) -> None:
                 assert torch.equal(solve(loop.master, condition, noise, steps=4, solver=solver), drawn)
     out = solve(loop.model, condition, noise, steps=2, solver=SOLVER)
     assert all(g.isfinite().all() for g in torch.autograd.grad(out.sum(), [loop.model.enter.weight]))
-    given = [loop._batch(step)[1].known is not None for step in range(12)]
+    given = [loop.batch(step)[1].known is not None for step in range(12)]
     assert any(given)
     assert not all(given)
 
 
-def error(loop: Distiller, network: torch.nn.Module) -> float:
+def error(loop: DistillingTask, network: torch.nn.Module) -> float:
     """Mean squared difference to the teacher over lessons that training does not see."""
     total = 0.0
     for step in range(1_000, 1_004):
-        x, condition, generator = loop._batch(step)
+        x, condition, generator = loop.batch(step)
         noise = torch.randn(x.shape, generator=generator)
         with torch.no_grad():
             answer = solve(network, condition, noise, steps=loop.lesson.steps, solver=SOLVER)  # type: ignore[arg-type]
@@ -65,7 +65,7 @@ def error(loop: Distiller, network: torch.nn.Module) -> float:
 
 def test_the_student_learns_its_teachers_answers(teacher: Bundle, places: list[Places]) -> None:
     student, told = distil(teacher, places, plan=PLAN)
-    loop = Distiller(teacher, teacher.place(places[0]), Lesson(), PLAN, None)
+    loop = DistillingTask(teacher, teacher.place(places[0]), Lesson(), PLAN)
     before, after = error(loop, teacher.model), error(loop, student.model)
     assert after < 0.9 * before, (before, after)
     assert told["recommended_steps"] == 1

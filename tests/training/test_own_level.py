@@ -25,7 +25,7 @@ from gentraffic.privacy.dp.fit import fit_private_stouter
 from gentraffic.training.distilling import distil
 from gentraffic.training.fitting import Design, fit_sampler, fit_scaler, plan_for
 from gentraffic.training.options import design_of
-from gentraffic.training.trainer import batch_of, prepare
+from gentraffic.training.sampler_task import batch_of, prepare
 from samplers import Condition, Noise
 
 OWN = replace(DESIGN, own_level=True)

@@ -17,7 +17,7 @@ from gentraffic.modelling.measured import Source
 from gentraffic.modelling.transform import Scaler
 from gentraffic.privacy.dp.sgd import clone_untrained
 from gentraffic.training.residual_spectrum import fit_residual_spectrum, set_residual_spectrum
-from gentraffic.training.trainer import Plan, Prepared, prepare
+from gentraffic.training.sampler_task import Plan, Prepared, prepare
 from samplers import WEEK, Condition, Noise
 
 SCALER = Scaler(mean=0.0, spread=1.0, detail={})

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gentraffic.dataset.panel import read_panel
 from gentraffic.errors import BadInput
 from gentraffic.modelling.features import Floats, Places, fit_scale
 from gentraffic.modelling.levels import LevelModel, both
-from gentraffic.modelling.measured import Source, read_source
+from gentraffic.modelling.measured import Source, read_live, read_source
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -97,40 +98,32 @@ def read_region(
 
     `users` is read where the file has such a variable. Raises as `read_source`, and BadInput for users with NaN.
     """
-    from gentraffic.dataset.schema import local_time
+    from gentraffic.dataset.positions import need_positions
 
-    source = read_source(traffic, contexts, service)
-    local = local_time(traffic)
-    first = int(np.argmax((local.hour == 0) & (local.minute == 0)))
-    steps = source.ratio.shape[1] * source.ratio.shape[2]
-    ids = {cell: i for i, cell in enumerate(traffic["cell_id"].values.tolist())}
-    keep = np.array([ids[cell] for cell in source.cell_id.tolist()])
+    need_positions(traffic, "a FoMo, which sees the cells around a cell,")
+    source, live = read_source(traffic, contexts, service), read_live(traffic, service)
     users = None
     if "users" in traffic.data_vars:
-        users = traffic["users"].values[keep, first : first + steps].astype(np.float32)
+        users = read_panel(traffic, "users").like(live).values[0]
         if not np.isfinite(users).all():
             raise BadInput(f"users hold {int((~np.isfinite(users)).sum())} NaN or infinite values: fill or drop them")
     minutes = 60 // source.per_hour
     level = source.level[:, None].astype(np.float32)
-    xy = np.stack([traffic["x"].values, traffic["y"].values], axis=1)[keep].astype(np.float64)
-    grid = None
-    if "row" in traffic.coords:
-        grid = np.stack([traffic["row"].values, traffic["col"].values], axis=1)[keep].astype(np.int64)
     region = Region(
         network=source.network,
         minutes=minutes,
-        values=source.ratio.reshape(len(keep), -1) * level,
-        clean=source.clean.reshape(len(keep), -1) * level,
+        values=source.ratio.reshape(len(level), -1) * level,
+        clean=source.clean.reshape(len(level), -1) * level,
         users=users,
-        hour=(source.weekday * 24 + np.arange(steps) * minutes / 60) % 168,
+        hour=(source.weekday * 24 + np.arange(live.steps) * minutes / 60) % 168,
         poi=None,
-        xy_m=xy,
+        xy_m=live.xy_m,
         level=source.level,
-        z=np.full(len(keep), np.nan),
+        z=np.full(len(level), np.nan),
         spread=1.0,
         location=source.location,
         rows=source.rows,
-        blocks=grid_blocks(grid) if grid is not None else near_blocks(xy),
+        blocks=near_blocks(live.xy_m) if live.grid is None else grid_blocks(live.grid),
     )
     return source, region
 

@@ -1,7 +1,6 @@
-"""Traffic as data volumes: what a unit is in bits, and series of whole numbers that lose nothing.
+"""Traffic as data volumes: what 1 of a service is in bits, and series of whole numbers that lose nothing.
 
-A unit is an amount per step ("GB", "Mbit", ...), as `--total` gives, or a rate ("Mbit/s"). Amounts have decimal
-prefixes (1 kB = 1000 B), binary ones where written so (1 KiB = 1024 B).
+`gentraffic.dataset.amounts` says what units are amounts per step ("GB", "Mbit", as `--total` gives) or rates.
 """
 
 from __future__ import annotations
@@ -12,34 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from gentraffic.dataset.amounts import bits_per_unit as bits_per_unit
+from gentraffic.dataset.amounts import step_seconds as step_seconds
 from gentraffic.errors import WrongUse
 
 if TYPE_CHECKING:
     import xarray as xr
 
-_DECIMAL = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15, "E": 10**18}
-_BINARY = {f"{prefix}i": 1024**power for power, prefix in enumerate("KMGTPE", start=1)}
-_AMOUNTS = {
-    f"{prefix}{name}": size * bits
-    for prefix, size in (_DECIMAL | _BINARY).items()
-    for name, bits in (("bit", 1), ("b", 1), ("B", 8), ("byte", 8), ("bytes", 8))
-}
-_RATES = {f"{prefix}{name}": size for prefix, size in _DECIMAL.items() for name in ("bit/s", "bps", "b/s")}
 HOW = "draw with `gentraffic sample --total traffic=5TB/day`, or say what 1 stands for with --unit 3.2GB"
-
-
-def step_seconds(ds: xr.Dataset) -> int:
-    """Seconds from one step to the next; an hour where there is one step only."""
-    times = ds["time"].values.astype("datetime64[s]").astype(np.int64)
-    return int(times[1] - times[0]) if len(times) > 1 else 3600
-
-
-def bits_per_unit(units: str, step_s: int) -> float | None:
-    """Bits that a value of 1 in `units` stands for in a step of `step_s` seconds; None where units are no volume."""
-    name = units.strip()
-    if name in _AMOUNTS:
-        return float(_AMOUNTS[name])
-    return float(_RATES[name] * step_s) if name in _RATES else None
 
 
 def parse_amount(text: str, option: str) -> tuple[float, str]:

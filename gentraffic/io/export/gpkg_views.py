@@ -35,7 +35,7 @@ def _write(base: sqlite3.Connection, statistics: list[str], cells: Any, services
     columns = [row[1] for row in base.execute("PRAGMA table_info(series)")]
     named = ", ".join(f's."{name}"' for name in columns if name not in ("fid", "ogc_fid"))
     base.execute(
-        f'CREATE VIEW {VIEW} AS SELECT s.fid AS OGC_FID, c.geom AS geom, {named} '
+        f"CREATE VIEW {VIEW} AS SELECT s.fid AS OGC_FID, c.geom AS geom, {named} "
         "FROM series s JOIN cells c ON s.cell_id = c.cell_id"
     )
     base.execute("CREATE UNIQUE INDEX cells_by_id ON cells (cell_id)")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gentraffic.dataset.positions import need_positions
 from gentraffic.dataset.schema import check_traffic, one_service
 from gentraffic.dataset.summary import one_member
 from gentraffic.errors import WrongUse
@@ -106,6 +107,8 @@ def export(
     check_export(form, path)
     chosen = FORMATS[form]
     check_traffic(ds)
+    if form not in ("3gpp", "simu5g", "influx"):
+        need_positions(ds, f"export {form}")
     told = {
         "unit": unit, "counter": counter, "capacity": capacity, "form": form_of, "release": release,
         "decimal": decimal, "statistic": statistic,

@@ -92,9 +92,7 @@ VERSIONS = {
 }  # fmt: skip
 
 
-def write_simu5g(
-    ds: xr.Dataset, path: str | Path, *, unit: str | None = None, release: str = "1.4"
-) -> dict[str, Any]:
+def write_simu5g(ds: xr.Dataset, path: str | Path, *, unit: str | None = None, release: str = "1.4") -> dict[str, Any]:
     """Write one service and member as an OMNeT++ configuration for Simu5G: parallel iteration over the steps.
 
     release: "1.4" for Simu5G 1.4.3 and later, or "1.3"; parameters and the network were renamed between the two.

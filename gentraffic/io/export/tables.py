@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from xml.sax.saxutils import escape, quoteattr
+from xml.sax.saxutils import escape
 
 import numpy as np
 
-from gentraffic.dataset.schema import local_time, services, utc_offset_s
+from gentraffic.dataset.schema import local_time, services
 from gentraffic.errors import WrongUse
 from gentraffic.io.atomic import replacing
 from gentraffic.io.export.folder import HIDDEN_MARK, folder
@@ -39,14 +39,13 @@ def _number(value: np.floating[Any] | float) -> str:
 
 
 def _rows(ds: xr.Dataset) -> tuple[list[str], Iterator[Row]]:
-    """The heads and the rows of the long table: [member,] cell, lon, lat, the two times, the offset, the services."""
+    """The heads and the rows of the long table: [member,] cell, lon, lat, the two times, the services."""
     names = services(ds)
     times = local_time(ds)
-    offsets = (utc_offset_s(ds) // 60).tolist()
     utc, local = times.tz_convert("UTC").tz_localize(None).to_pydatetime(), times.tz_localize(None).to_pydatetime()
     members = ds["member"].values.tolist() if "member" in ds.dims else [None]
     head = [*(["member"] if "member" in ds.dims else []), "cell", "lon", "lat"]
-    head += ["time_utc", "time_local", "utc_offset_min", *names]
+    head += ["time_utc", "time_local", *names]
 
     def rows() -> Iterator[Row]:
         cells = [ds[name].values.tolist() for name in ("cell_id", "lon", "lat")]
@@ -56,7 +55,7 @@ def _rows(ds: xr.Dataset) -> tuple[list[str], Iterator[Row]]:
                 for t in range(len(times)):
                     values = [column[t] for column in series]
                     where = [cell, lon, lat] if member is None else [member, cell, lon, lat]
-                    yield [*where, utc[t], local[t], offsets[t], *values]
+                    yield [*where, utc[t], local[t], *values]
 
     return head, rows()
 
@@ -65,8 +64,10 @@ def write_office(ds: xr.Dataset, path: str | Path, *, decimal: str = "point") ->
     """Write a table that a spreadsheet program opens with a double click: .csv with a byte-order mark, or .xlsx.
 
     decimal: "point" (columns apart by commas) or "comma" (by semicolons), as the program's language has it; .xlsx needs
-    neither. A row per ([member,] cell, step); local times stand beside UTC and their offset, so that the hour that a
-    change of the clocks repeats is told apart. Raises WrongUse for more rows than a sheet holds, or another decimal.
+    neither. A row per ([member,] cell, step); local times stand beside UTC, which tells the hour that a change of the
+    clocks repeats apart. A workbook's properties hold the attributes and units.
+
+    Raises WrongUse for more rows than a sheet holds, or another decimal.
     """
     path = Path(path)
     count = ds.sizes["cell"] * ds.sizes["time"] * ds.sizes.get("member", 1)
@@ -80,8 +81,8 @@ def write_office(ds: xr.Dataset, path: str | Path, *, decimal: str = "point") ->
     head, rows = _rows(ds)
     if path.suffix.lower() == ".xlsx":
         with replacing(path, (".xlsx",)) as temporary:
-            _write_xlsx(temporary, {"traffic": (head, rows), "about": (["name", "value"], _about(ds))})
-        return {"rows": count, "sheets": ["traffic", "about"]}
+            _write_xlsx(temporary, head, rows, str(ds.attrs.get("title", "cellular traffic")), _about(ds))
+        return {"rows": count, "sheet": "traffic"}
     with replacing(path, (".csv",)) as temporary, temporary.open("w", encoding="utf-8-sig", newline="") as out:
         table = csv.writer(out, delimiter=";" if decimal == "comma" else ",", lineterminator="\r\n")
         table.writerow(head)
@@ -99,44 +100,41 @@ def _office_text(value: Any, decimal: str) -> str:
     return str(value)
 
 
-def _about(ds: xr.Dataset) -> Iterator[Row]:
-    for name in services(ds):
-        yield [f"units of {name}", str(ds[name].attrs["units"])]
-    for key, value in ds.attrs.items():
-        if key != "crs_wkt":
-            yield [str(key), str(value)]
+def _about(ds: xr.Dataset) -> str:
+    """What a reader should know of the table, a line each."""
+    said = {f"units of {name}": ds[name].attrs["units"] for name in services(ds)}
+    said |= {str(key): value for key, value in ds.attrs.items() if key != "crs_wkt"}
+    return "\n".join(f"{key}: {value}" for key, value in said.items())
 
 
-def _write_xlsx(path: Path, sheets: dict[str, tuple[list[str], Iterator[Row]]]) -> None:
-    """A workbook of Office Open XML: text as text, so that 007 stays an id; moments as dates."""
+def _write_xlsx(path: Path, head: list[str], rows: Iterator[Row], title: str, about: str) -> None:
+    """A workbook of Office Open XML of one sheet: text as text, so that 007 stays an id; moments as dates."""
     main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
     rels = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
     package = "http://schemas.openxmlformats.org/package/2006"
     kinds = "application/vnd.openxmlformats-officedocument.spreadsheetml"
+    core = "application/vnd.openxmlformats-package.core-properties+xml"
     top = '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
-    numbers = range(1, len(sheets) + 1)
     parts = {
         "[Content_Types].xml": f'<Types xmlns="{package}/content-types">'
         '<Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
         '<Default Extension="xml" ContentType="application/xml"/>'
         f'<Override PartName="/xl/workbook.xml" ContentType="{kinds}.sheet.main+xml"/>'
         f'<Override PartName="/xl/styles.xml" ContentType="{kinds}.styles+xml"/>'
-        + "".join(
-            f'<Override PartName="/xl/worksheets/sheet{i}.xml" ContentType="{kinds}.worksheet+xml"/>' for i in numbers
-        )
-        + "</Types>",
-        "_rels/.rels": f'<Relationships xmlns="{package}/relationships"><Relationship Id="rId1" '
-        f'Type="{rels}/officeDocument" Target="xl/workbook.xml"/></Relationships>',
+        f'<Override PartName="/docProps/core.xml" ContentType="{core}"/>'
+        f'<Override PartName="/xl/worksheets/sheet1.xml" ContentType="{kinds}.worksheet+xml"/></Types>',
+        "_rels/.rels": f'<Relationships xmlns="{package}/relationships">'
+        f'<Relationship Id="rId1" Type="{rels}/officeDocument" Target="xl/workbook.xml"/>'
+        f'<Relationship Id="rId2" Type="{package}/relationships/metadata/core-properties" Target="docProps/core.xml"/>'
+        "</Relationships>",
+        "docProps/core.xml": f'<cp:coreProperties xmlns:cp="{package}/metadata/core-properties" '
+        f'xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:title>{_xml(title)}</dc:title>'
+        f"<dc:description>{_xml(about)}</dc:description></cp:coreProperties>",
         "xl/workbook.xml": f'<workbook xmlns="{main}" xmlns:r="{rels}"><sheets>'
-        + "".join(
-            f'<sheet name={quoteattr(name)} sheetId="{i}" r:id="rId{i}"/>' for i, name in enumerate(sheets, start=1)
-        )
-        + "</sheets></workbook>",
+        '<sheet name="traffic" sheetId="1" r:id="rId1"/></sheets></workbook>',
         "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{package}/relationships">'
-        + "".join(
-            f'<Relationship Id="rId{i}" Type="{rels}/worksheet" Target="worksheets/sheet{i}.xml"/>' for i in numbers
-        )
-        + f'<Relationship Id="rId0" Type="{rels}/styles" Target="styles.xml"/></Relationships>',
+        f'<Relationship Id="rId1" Type="{rels}/worksheet" Target="worksheets/sheet1.xml"/>'
+        f'<Relationship Id="rId2" Type="{rels}/styles" Target="styles.xml"/></Relationships>',
         "xl/styles.xml": f'<styleSheet xmlns="{main}"><numFmts count="1">'
         '<numFmt numFmtId="164" formatCode="yyyy\\-mm\\-dd\\ hh:mm:ss"/></numFmts>'
         '<fonts count="1"><font><sz val="11"/><name val="Calibri"/></font></fonts>'
@@ -148,13 +146,16 @@ def _write_xlsx(path: Path, sheets: dict[str, tuple[list[str], Iterator[Row]]]) 
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as book:
         for name, text in parts.items():
             book.writestr(_entry(name), top + text, zipfile.ZIP_DEFLATED)
-        for i, (head, rows) in enumerate(sheets.values(), start=1):
-            with book.open(_entry(f"xl/worksheets/sheet{i}.xml"), "w") as out:
-                out.write(f'{top}<worksheet xmlns="{main}"><sheetData>'.encode())
-                out.write(_xlsx_row(head).encode())
-                for row in rows:
-                    out.write(_xlsx_row(row).encode())
-                out.write(b"</sheetData></worksheet>")
+        with book.open(_entry("xl/worksheets/sheet1.xml"), "w") as out:
+            out.write(f'{top}<worksheet xmlns="{main}"><sheetData>'.encode())
+            out.write(_xlsx_row(head).encode())
+            for row in rows:
+                out.write(_xlsx_row(row).encode())
+            out.write(b"</sheetData></worksheet>")
+
+
+def _xml(text: str) -> str:
+    return escape(_NOT_XML.sub(" ", text))
 
 
 def _entry(name: str) -> zipfile.ZipInfo:
@@ -176,8 +177,7 @@ def _xlsx_cell(value: Any) -> str:
         return f"<c><v>{float(value)!r}</v></c>"
     if isinstance(value, int) and abs(value) < 10**15:  # a spreadsheet program keeps 15 digits
         return f"<c><v>{value}</v></c>"
-    text = escape(_NOT_XML.sub(" ", str(value)))
-    return f'<c t="inlineStr"><is><t xml:space="preserve">{text}</t></is></c>'
+    return f'<c t="inlineStr"><is><t xml:space="preserve">{_xml(str(value))}</t></is></c>'
 
 
 # --- InfluxDB ---------------------------------------------------------------------------------------------------------
@@ -219,14 +219,14 @@ def _tag(text: str) -> str:
 def write_parquet_by_day(ds: xr.Dataset, path: str | Path) -> dict[str, Any]:
     """Write a folder of Parquet partitioned by the local day: day=2026-01-05/part-0.parquet, and so on (Hive's names).
 
-    Columns: [member,] cell, lon, lat, time (UTC), utc_offset_min, one per service. Spark, DuckDB, pandas read it whole.
+    Columns: [member,] cell, lon, lat, time (UTC), time_local (text with its offset), one per service.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     names = services(ds)
     days = np.array([f"{t:%Y-%m-%d}" for t in local_time(ds)])
-    offsets = (utc_offset_s(ds) // 60).astype(np.int16)
+    local = pa.array([t.isoformat() for t in local_time(ds)])
     cells = ds.sizes["cell"]
     whole = ds["cell_id"].dtype.kind in "iu"
     ids = pa.array(ds["cell_id"].values.astype(np.int64 if whole else object))
@@ -247,7 +247,7 @@ def write_parquet_by_day(ds: xr.Dataset, path: str | Path) -> dict[str, Any]:
                 columns |= {name: ds[name].values[of_cell] for name in ("lon", "lat")}
                 moments = pa.array(np.tile(ds["time"].values[at].astype("datetime64[ms]"), cells))
                 columns |= {"time": moments.cast(pa.timestamp("ms", "UTC"))}
-                columns |= {"utc_offset_min": np.tile(offsets[at], cells)}
+                columns |= {"time_local": local.take(pa.array(np.tile(at, cells)))}
                 for name in names:
                     values = ds[name].values if member is None else ds[name].values[m]
                     columns[name] = np.ascontiguousarray(values[:, at]).reshape(-1)

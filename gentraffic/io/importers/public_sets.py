@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from gentraffic.dataset.build import local_utm_wkt, measured_traffic, places_from_xy
 from gentraffic.errors import BadInput
+from gentraffic.io.guard import reads
 from gentraffic.io.importers.telecom_italia import TELECOM_ATTRIBUTION, TELECOM_UNITS, milan_places
 from gentraffic.io.user_cells import places_from_cells
 
@@ -25,6 +26,7 @@ BEIJING_X0, BEIJING_Y0 = 450_000.0, 4_150_000.0  # metres of UTM 50N: south-west
 BEIJING_START = "2021-02-28T16:00"  # UTC: midnight of an arbitrary Monday in Beijing
 
 
+@reads
 def read_milan_5x5(path: str | Path, grid_path: str | Path | None = None) -> xr.Dataset:
     """Traffic `internet` (25 cells, 4320 steps of 10 min), 1-30 November 2013, from the header-less 25-column CSV.
 
@@ -59,6 +61,7 @@ def read_milan_5x5(path: str | Path, grid_path: str | Path | None = None) -> xr.
     )
 
 
+@reads
 def read_beijing(path: str | Path) -> xr.Dataset:
     """Traffic `traffic` (stations, 168 h from a Monday 00:00) of STK-Diff's Beijing stations. No positions, no POIs.
 

@@ -1,7 +1,7 @@
-"""`gentraffic import table`: a CSV or Parquet table of anybody's traffic -> a Traffic dataset.
+"""`gentraffic import table`: a table of anybody's traffic -> a Traffic dataset.
 
-Long: columns `cell` (or `cell_id`), `time`, and `value` or one per service; optionally `lon`, `lat`, `row`, `col`.
-Wide: a column `time` and one column per cell.
+Long: columns of ids, times, and `value` or one per service; optionally lon, lat, row, col, azimuth, height, band.
+Wide: a column of times and one column per cell. `gentraffic.io.source_columns` knows the usual names.
 
 A generator is trained on what is read here, so nothing is repaired in silence: a repeated row, a gap, a NaN, a negative
 value or a second cadence is an error that names the cell and the time.
@@ -9,80 +9,97 @@ value or a second cadence is an error that names the cell and the time.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import available_timezones
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gentraffic.dataset.build import Places, measured_traffic, middle, places_from_lonlat
+from gentraffic.dataset.build import Places, measured_traffic, places_from_lonlat, unplaced
 from gentraffic.errors import BadInput, WrongUse
+from gentraffic.io.guard import reads
+from gentraffic.io.importers.times import clock_note, distinct_times, to_utc
+from gentraffic.io.source_columns import (
+    ID_NAMES,
+    LAT_NAMES,
+    LON_NAMES,
+    SECTOR_COLUMNS,
+    TIME_NAMES,
+    Notation,
+    Reading,
+    as_ids,
+    find_column,
+    id_columns,
+    id_text,
+    no_ids,
+    notation,
+    numbers,
+    place_notation,
+    plain,
+    some,
+    texts,
+)
+from gentraffic.io.source_table import SourceTable, read_source
 from gentraffic.io.user_cells import places_from_cells
 
 if TYPE_CHECKING:
     import geopandas as gpd
-    import pandas as pd
+    import pyarrow as pa
     import xarray as xr
 
-ID_NAMES = ("cell", "cell_id")
 PLACE_COLUMNS = ("lon", "lat", "row", "col")
-MAX_BYTES = 8 * 2**30
+OURS = ("id", "time", *PLACE_COLUMNS, *SECTOR_COLUMNS)  # what --columns may name beside services
+_LOCAL_TIMES = ("timelocal", "localtime")  # stands beside time_utc, and says less
 
 
+@reads
 def read_table(
     path: str | Path,
     *,
     timezone: str | None = None,
     service: str | None = None,
     cells: str | Path | gpd.GeoDataFrame | None = None,
+    unit: str | None = None,
+    reading: Reading | None = None,
 ) -> xr.Dataset:
-    """Traffic from a CSV (comma, semicolon or tab; also .gz, .bz2) or Parquet table, long or wide (see the module).
+    """Traffic from a table (CSV, .xlsx, Parquet; packed or not), long or wide (see the module).
 
-    `time`: ISO 8601, or milliseconds or seconds since the epoch; with an offset it is exact, without one it is local
-    time in `timezone` (IANA; in the hour that occurs twice in autumn a cell's first row is summer time, its second
-    winter time). `timezone` is also what hours of the week are counted in; left out, it is that of the positions.
-    `service` names the column `value`, or the values of a wide table (default "traffic"). Positions come from columns
-    `lon`, `lat`, or from `cells` (a file or frame with ids); cells of the table that `cells` lacks are an error.
+    Times: ISO 8601, 20131101, 2013110100, or s, ms, us, ns since the epoch; with an offset (or in a column `time_utc`)
+    they are exact, without one local time in `timezone` (IANA; see `importers.times` for the hour that occurs twice).
+    `timezone` is also what hours of the week are counted in; left out, it is that of the positions.
+    `service` names the column `value`, or the values of a wide table (default "traffic"). unit: of the values ("GB",
+    "Mbit/s"), or of each service (internet=GB,users=1); "unknown" where left out. Positions come from columns lon, lat,
+    or from `cells` (a file or frame with ids); cells of the table that `cells` lacks are an error. Without both the
+    series have no positions (kind "unplaced"). reading: names of columns and marks in numbers.
 
-    Raises BadInput for what is wrong in the file, WrongUse for a timezone that does not exist.
+    Raises BadInput for what is wrong in the file, WrongUse for a timezone that does not exist and columns that lack.
     """
-
     path = Path(path)
-    if timezone is not None and timezone not in available_timezones():
+    reading = reading or Reading()
+    if timezone is not None and timezone not in available_timezones() - {"localtime", "posixrules", "Factory"}:
         raise WrongUse(f"timezone {timezone!r} does not exist; give an IANA name such as Europe/Rome")
-    frame = _read(path)
-    id_column = next((name for name in ID_NAMES if name in frame.columns), None)
-    if "time" not in frame.columns:
-        raise BadInput(f"{path}: no column 'time' (found: {_some(frame.columns)}); name the columns cell, time, value")
-    if id_column is None:
-        frame, id_column = _long_from_wide(frame, service or "traffic", path), "cell"
-    if "member" in frame.columns:
-        raise BadInput(f"{path}: has a column 'member'; import takes measured traffic, one series per cell")
-    names = [c for c in frame.columns if c not in (id_column, "time", *PLACE_COLUMNS)]
-    if not names:
-        raise BadInput(f"{path}: no value column beside {_some(frame.columns)}; add 'value' or one column per service")
-    if not len(frame):
-        raise BadInput(f"{path}: no rows")
-    ids, cell = _ids(frame[id_column], path)
-    values = {name: _values(frame, name, id_column, path) for name in names}
-    when, aware = _times(frame, cell, ids, timezone, path)
-
-    order = np.lexsort((when, cell))
-    time, start = _check_grid(when[order], cell[order], ids, path)
-    shape = (len(ids), len(time))
-    services = {
-        (service if name == "value" and service else "traffic" if name == "value" else name): (
-            column[order].reshape(shape).astype(np.float32),
-            "unknown",
-        )
-        for name, column in values.items()
-    }
-    places = _places(frame.iloc[order[start]], ids, cells, path)
+    table = read_source(path)
+    reading, of_cells = _two_readings(table, reading, cells is not None)
+    rows = _rows(table, service, reading)
+    when, aware = _times(rows, timezone, path)
+    values = {name: _values(rows, name, path) for name in rows.values}
+    order = np.lexsort((when, rows.cell))
+    time, start = _check_grid(when[order], rows.cell[order], rows.ids, path, timezone)
+    shape = (len(rows.ids), len(time))
+    units = _units(unit, list(values))
+    services = {name: (column[order].reshape(shape).astype(np.float32), units[name]) for name, column in values.items()}
+    places = _places(rows, order[start], cells, of_cells, path)
+    if not aware and timezone is None:
+        raise BadInput(f"{path}: times without offset; say which local time they are, e.g. --timezone Europe/Rome")
     if timezone is None:
-        if not aware:
-            raise BadInput(f"{path}: times without offset; say which local time they are, e.g. --timezone Europe/Rome")
         timezone = _zone_at(places, path)
+    notes = list(rows.table.notes) + list(rows.notes)
+    if places.kind == "unplaced":
+        notes.append("no positions: evaluate, audit, forecast and validate work; maps and contexts need --cells FILE")
     return measured_traffic(
         places,
         time,
@@ -93,124 +110,182 @@ def read_table(
             "attribution": "as the source's",
             "license": "as the source's",
         },
+        warnings=notes,
     )
 
 
-def _read(path: Path) -> pd.DataFrame:
-    """The table as it is."""
-    import pandas as pd
+def _two_readings(table: SourceTable, reading: Reading, with_cells: bool) -> tuple[Reading, Reading]:
+    """What was said of the columns of the table, and of those of the file of cells: each has its own names."""
+    if not with_cells:
+        return reading, Reading()
+    have = {plain(name) for name in table.names}
+    named = dict(reading.columns) | ({} if reading.id_column is None else {"id": reading.id_column})
+    elsewhere = {ours: theirs for ours, theirs in named.items() if plain(theirs) not in have and ours in OURS}
+    own = {ours: theirs for ours, theirs in named.items() if ours not in elsewhere}
+    return replace(reading, columns=own, id_column=None), replace(reading, columns=elsewhere, id_column=None)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """A table as rows of (cell, time, value per service).
+
+    cell: (rows,) index into ids, which are sorted. times: (rows,) as the file has them. values: service -> (column,
+    (rows,) as the file has it). place: our name -> the file's, of lon, lat, row, col, azimuth, ...; marks: of numbers.
+    """
+
+    table: SourceTable
+    cell: NDArray[np.int64]
+    ids: NDArray[Any]
+    time_name: str
+    times: pa.ChunkedArray
+    values: Mapping[str, tuple[str, pa.ChunkedArray]]
+    place: Mapping[str, str]
+    marks: Notation
+    notes: tuple[str, ...]
+
+
+def _rows(table: SourceTable, service: str | None, reading: Reading) -> _Rows:
+    path = table.path
+    time = find_column(table, TIME_NAMES, reading.named("time"))
+    if time is None:
+        raise BadInput(f"{path}: no column 'time' (found: {some(table.names)}); name the columns cell, time, value, or "
+                       "say which with --columns time=NAME,id=NAME")  # fmt: skip
+    if "member" in table.names:
+        raise BadInput(f"{path}: has a column 'member'; import takes measured traffic, one series per cell")
+    columns = id_columns(table, reading.named("id"))
+    place = _place_columns(table, reading)
+    if not columns:
+        return _wide(table, time, service or "traffic", place, reading)
+    taken = {time, *columns, *place.values()}
+    said = {ours: theirs for ours, theirs in reading.columns.items() if ours not in OURS}
+    if said:
+        found = {ours: str(find_column(table, (), theirs)) for ours, theirs in said.items()}
+    else:
+        skip = {*ID_NAMES, *TIME_NAMES, *_LOCAL_TIMES, "radio", "mcc", "mnc", "net", "area", "lac", "tac"}
+        left = [name for name in table.names if name not in taken and plain(name) not in skip]
+        found = {service or "traffic" if plain(name) == "value" else _service_name(name): name for name in left}
+        if len(found) < len(left):
+            raise BadInput(f"{path}: two columns are one service: {some(left)}; say which with --columns SERVICE=NAME")
+    if not found:
+        raise BadInput(f"{path}: no value column beside {some(table.names)}; add 'value' or one column per service")
+    if not table.rows:
+        raise BadInput(f"{path}: no rows")
+    marks = notation(table, list(found.values()), [], reading)
+    notes = [f"column {theirs!r} is the service {ours}" for ours, theirs in found.items()
+             if theirs != ours and plain(theirs) != "value" and not said]  # fmt: skip
+    for ours, theirs in list(found.items()):
+        if len(found) > 1 and not said and not np.isfinite(numbers(table.column(theirs), marks)).any():
+            del found[ours]
+            notes.append(f"column {theirs!r} holds no numbers and was left out")
+    cell, ids = _sorted_ids(*id_text(table, columns), path)
+    values = {ours: (theirs, table.column(theirs)) for ours, theirs in found.items()}
+    return _Rows(table, cell, ids, time, table.column(time), values, place, marks, tuple(notes))
+
+
+def _place_columns(table: SourceTable, reading: Reading) -> dict[str, str]:
+    known = {"lon": LON_NAMES, "lat": LAT_NAMES} | {name: (name,) for name in ("row", "col", *SECTOR_COLUMNS)}
+    found = {ours: find_column(table, names, reading.named(ours)) for ours, names in known.items()}
+    return {ours: theirs for ours, theirs in found.items() if theirs is not None}
+
+
+def _service_name(name: str) -> str:
+    """A column's name as that of a service: letters, digits and _."""
+    found = re.sub(r"[^A-Za-z0-9_]+", "_", name).strip("_")
+    return found if found[:1].isalpha() else f"service_{found}"
+
+
+def _wide(table: SourceTable, time: str, service: str, place: Mapping[str, str], reading: Reading) -> _Rows:
+    """times x cells -> rows, one cell after the other."""
     import pyarrow as pa
 
-    if not path.is_file():
-        raise BadInput(f"{path}: no such file")
-    if path.stat().st_size > MAX_BYTES:
-        raise BadInput(
-            f"{path}: {path.stat().st_size / 2**30:.1f} GiB; split tables above {MAX_BYTES / 2**30:.0f} GiB by time"
-        )
-    suffix = path.suffix.lower()
-    try:
-        if suffix in (".parquet", ".geoparquet", ".pq"):
-            return pd.read_parquet(path)
-        header = pd.read_csv(path, sep="\x1f", nrows=0, encoding="utf-8-sig").columns  # the first line, unfolded
-        separator = max(",;\t", key="".join(header).count)
-        return pd.read_csv(path, sep=separator, skipinitialspace=separator != "\t")
-    except (ValueError, OSError, EOFError, pa.ArrowException) as error:  # pandas' ParserError is a ValueError
-        line = (str(error).strip() or type(error).__name__).splitlines()[-1]
-        raise BadInput(
-            f"{path}: not a whole {'Parquet' if suffix.endswith(('et', 'pq')) else 'CSV'} table ({line})"
-        ) from error
-
-
-def _some(columns: pd.Index) -> str:
-    """Column names for a message, not all of ten thousand."""
-    names = [str(c) for c in columns]
-    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
-
-
-def _long_from_wide(frame: pd.DataFrame, service: str, path: Path) -> pd.DataFrame:
-    """time x cells -> rows of (time, cell, service)."""
-    if len(frame.columns) < 2:
-        raise BadInput(f"{path}: only {_some(frame.columns)}; a wide table has 'time' and one column per cell")
-    words = [c for c in frame.columns if str(c).lower() in ("value", *PLACE_COLUMNS)]
+    path = table.path
+    words = [name for name in table.names if plain(name) == "value" or name in place.values()]
     if words:
-        raise BadInput(f"{path}: has {words[0]!r} but no column 'cell'; name the cells in a column 'cell'")
-    return frame.melt(id_vars="time", var_name="cell", value_name=service)
+        raise BadInput(f"{path}: has {words[0]!r} but no column 'cell'; name the cells in a column 'cell', or "
+                       "say which holds them with --id-column NAME")  # fmt: skip
+    names = [name for name in table.names if name != time and plain(name) not in _LOCAL_TIMES]
+    if not names:
+        raise BadInput(f"{path}: only {some(table.names)}; a wide table has 'time' and one column per cell")
+    if not table.rows:
+        raise BadInput(f"{path}: no rows")
+    times = table.column(time)
+    if len(times.unique()) < 0.8 * len(times):  # a long table: each time stands there once per cell
+        raise BadInput(no_ids(table))
+    marks = notation(table, names, [], reading)
+    column = pa.chunked_array([c for name in names for c in _alike(table, names, name).chunks])
+    cell, ids = _sorted_ids(np.repeat(np.arange(len(names)), table.rows), np.asarray(names, dtype=object), path)
+    every = pa.chunked_array([chunk for _ in names for chunk in times.chunks])
+    return _Rows(table, cell, ids, time, every, {service: (service, column)}, {}, marks, ())
 
 
-def _ids(column: pd.Series, path: Path) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """(the cells' ids sorted: int64 where all are whole numbers, else text; each row's index into them)."""
-    import pandas as pd
+def _alike(table: SourceTable, names: list[str], name: str) -> pa.ChunkedArray:
+    """A column of a wide table in the type that all its cells can have."""
+    import pyarrow as pa
 
-    if column.isna().any():
-        raise BadInput(f"{path}: row {int(column.isna().to_numpy().argmax()) + 1} names no cell")
-    number = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-    whole = np.isfinite(number).all() and not (number % 1).any() and (np.abs(number) < 2**53).all()
-    text = column.astype(str)
-    if whole and not text.str.match(r"[+-]?0\d").any():  # 007 and 7 are two cells
-        ids, cell = np.unique(number.astype(np.int64), return_inverse=True)
-    else:
-        ids, cell = np.unique(text.to_numpy(dtype=str), return_inverse=True)
-    return ids, cell.astype(np.int64)
+    kinds = {table.column(n).type for n in names}
+    values = table.column(name)
+    if len(kinds) == 1:
+        return values
+    return values.cast(pa.string() if pa.string() in kinds else pa.float64())
 
 
-def _values(frame: pd.DataFrame, name: str, id_column: str, path: Path) -> NDArray[np.float64]:
+def _sorted_ids(code: NDArray[np.int64], found: NDArray[Any], path: Path) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """(each row's index into the ids, the ids sorted: int64 where all are written as whole numbers, else text)."""
+    empty = np.array([str(i) == "" for i in found])[code]
+    if empty.any():
+        raise BadInput(f"{path}: row {int(np.argmax(empty)) + 1} names no cell")
+    ids = as_ids(found)
+    if len(set(ids.tolist())) < len(ids):
+        twice = next(i for i in ids.tolist() if ids.tolist().count(i) > 1)
+        raise BadInput(f"{path}: two columns are called {twice}: a cell has one")
+    order = np.argsort(ids, kind="stable")
+    rank = np.empty(len(ids), dtype=np.int64)
+    rank[order] = np.arange(len(ids))
+    return rank[code], ids[order]
+
+
+def _values(rows: _Rows, name: str, path: Path) -> NDArray[np.float64]:
     """One service's column as numbers, finite and not negative."""
-    import pandas as pd
-
-    number = pd.to_numeric(frame[name], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    column = rows.values[name][1]
+    number = numbers(column, rows.marks)
     wrong = ~(np.isfinite(number) & (number >= 0))
     if wrong.any():
         i = int(np.argmax(wrong))
-        row = frame.iloc[i]
+        value = column[i].as_py()
         raise BadInput(
-            f"{path}: cell {row[id_column]}, {row['time']}: {name} = {row[name]!s}; traffic is a number, not negative"
+            f"{path}: cell {rows.ids[rows.cell[i]]}, {rows.times[i].as_py()}: {rows.values[name][0]} = "
+            f"{'nan' if value in (None, '') else value}; traffic is a number, not negative"
             f" ({int(wrong.sum())} such rows): correct them in the source"
         )
     return number
 
 
-def _times(
-    frame: pd.DataFrame, cell: NDArray[np.int64], ids: NDArray[Any], timezone: str | None, path: Path
-) -> tuple[NDArray[np.datetime64], bool]:
+def _units(unit: str | None, services: list[str]) -> dict[str, str]:
+    """The unit of each service. Raises WrongUse for a service that the table lacks."""
+    units = {name: "1" if name == "users" else "unknown" for name in services}
+    for part in (unit or "").split(","):
+        name, equals, said = (p.strip() for p in part.partition("="))
+        if equals and name not in units:
+            raise WrongUse(f"--unit {unit}: there is no service {name!r}, only {some(services)}")
+        if re.fullmatch(r"\s*[0-9.]+\s*[A-Za-z].*", said or name):
+            raise WrongUse(f"--unit {unit}: give the unit alone, such as GB or Mbit/s, in which the values are")
+        if equals:
+            units[name] = said
+        elif name:
+            units |= {service: name for service in services if service != "users"}
+    return units
+
+
+def _times(rows: _Rows, timezone: str | None, path: Path) -> tuple[NDArray[np.datetime64], bool]:
     """(UTC times of the rows, whether the source stated their offset)."""
-    import pandas as pd
-
-    column = frame["time"]
-    if pd.api.types.is_numeric_dtype(column):
-        number = column.to_numpy(dtype=np.float64, na_value=np.nan)
-        if not np.isfinite(number).all() or (number < 1e8).any() or (number >= 1e14).any():
-            raise BadInput(f"{path}: time {column.iloc[0]} is neither ISO 8601 nor seconds or milliseconds since 1970")
-        milliseconds = np.where(number < 1e11, number * 1000, number)
-        return milliseconds.astype("datetime64[ms]").astype("datetime64[ns]"), True
-    try:
-        parsed = pd.to_datetime(column, format=None if pd.api.types.is_datetime64_any_dtype(column) else "ISO8601")
-    except (ValueError, TypeError):
-        try:  # offsets that change with summer time parse only as UTC
-            parsed = pd.to_datetime(column, format="ISO8601", utc=True)
-        except (ValueError, TypeError) as error:
-            said = str(error).splitlines()[0].removesuffix(" You might want to try:")
-            raise BadInput(f"{path}: a time is not ISO 8601, such as 2026-01-05T18:00 ({said})") from error
-    if parsed.isna().any():
-        raise BadInput(f"{path}: row {int(parsed.isna().to_numpy().argmax()) + 1} has no time")
-    if parsed.dt.tz is not None:
-        return parsed.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy(dtype="datetime64[ns]"), True
-    if timezone is None:
-        return parsed.to_numpy(dtype="datetime64[ns]"), False
-
-    occurrence = pd.DataFrame({"cell": cell, "time": parsed.to_numpy()}).groupby(["cell", "time"]).cumcount().to_numpy()
-    zone = ZoneInfo(timezone)
-    local = parsed.dt.tz_localize(zone, ambiguous=occurrence == 0, nonexistent="NaT")
-    if local.isna().any():
-        i = int(local.isna().to_numpy().argmax())
-        raise BadInput(
-            f"{path}: cell {ids[cell[i]]}: {parsed.iloc[i]} does not exist in {timezone} (summer time begins);"
-            " give times in UTC or with their offset"
-        )
-    return local.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy(dtype="datetime64[ns]"), True
+    code, times, aware = distinct_times(rows.times, rows.time_name, path)
+    if aware or timezone is None:
+        return times[code], aware
+    return to_utc(code, times, rows.cell, rows.ids, timezone, path), True
 
 
 def _check_grid(
-    when: NDArray[np.datetime64], cell: NDArray[np.int64], ids: NDArray[Any], path: Path
+    when: NDArray[np.datetime64], cell: NDArray[np.int64], ids: NDArray[Any], path: Path, timezone: str | None = None
 ) -> tuple[NDArray[np.datetime64], NDArray[np.int64]]:
     """(the common times, first row of each cell) of rows sorted by cell and time: every cell at every time, once."""
     start = np.searchsorted(cell, np.arange(len(ids)))
@@ -245,6 +320,7 @@ def _check_grid(
         i = int(np.argmax(odd))
         raise BadInput(
             f"{path}: cell {ids[cell[i]]}, {_utc(when[i])} is off the {minutes:g}-minute grid of the other rows"
+            f"{clock_note(when[i], timezone)}"
         )
     if len(when) != len(ids) * len(time):
         counts = np.bincount(cell, minlength=len(ids))
@@ -253,7 +329,8 @@ def _check_grid(
         lack = np.setdiff1d(np.arange(len(time)), have)
         raise BadInput(
             f"{path}: cell {ids[i]} has no value at {_utc(time[lack[0]])} ({len(lack)} missing there,"
-            f" {int((counts < len(time)).sum())} cells with gaps); fill the gaps or drop the cells, no value is not 0"
+            f" {int((counts < len(time)).sum())} cells with gaps){clock_note(time[lack[0]], timezone)};"
+            " fill the gaps or drop the cells, no value is not 0"
         )
     return time, start
 
@@ -262,30 +339,53 @@ def _utc(time: np.datetime64) -> str:
     return f"{np.datetime_as_string(time, 'm')}Z"
 
 
-def _places(rows: pd.DataFrame, ids: NDArray[Any], cells: str | Path | gpd.GeoDataFrame | None, path: Path) -> Places:
-    """Positions from `cells`, else from the columns; `rows` holds one row per cell."""
+def _places(
+    rows: _Rows,
+    first: NDArray[np.intp],
+    cells: str | Path | gpd.GeoDataFrame | None,
+    reading: Reading,
+    path: Path,
+) -> Places:
+    """Positions from `cells`, else from the columns, else none; `first` is one row of each cell."""
+    ids = rows.ids
     if cells is not None:
-        known, places = places_from_cells(cells, ids)
+        known, places = places_from_cells(cells, ids, reading)
         if not known.all():
             raise BadInput(
                 f"{path}: cell {ids[~known][0]} ({int((~known).sum())} of {len(ids)}) is not in the cells file"
             )
         return places
-    if not {"lon", "lat"} <= set(rows.columns):
+    sectors: dict[str, NDArray[Any]] = {}
+    for name in SECTOR_COLUMNS:
+        if name in rows.place:
+            sectors[name] = np.asarray(texts(rows.table.column(rows.place[name])), dtype=object)[first].astype(str)
+    have = [name for name in ("lon", "lat") if name in rows.place]
+    if not have:
+        return unplaced(ids, sectors)
+    if len(have) == 1:
         raise BadInput(
-            f"{path}: no positions; add columns lon, lat, or give --cells FILE: outlines, or a CSV of lon, lat, id"
+            f"{path}: no positions, only {have[0]}; add columns lon, lat, or give --cells FILE: outlines, or a CSV of"
+            " lon, lat, id"
         )
-    lon, lat = (rows[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in ("lon", "lat"))
-    extra = {name: rows[name].to_numpy().astype(np.int32) for name in ("row", "col") if name in rows.columns}
+    marks = place_notation(rows.table, [rows.place[name] for name in have])
+    lon, lat = (numbers(rows.table.column(rows.place[name]), marks)[first] for name in ("lon", "lat"))
+    extra: dict[str, NDArray[Any]] = dict(sectors)
+    for name in ("row", "col"):
+        if name in rows.place:
+            number = numbers(rows.table.column(rows.place[name]), marks)[first]
+            if not np.isfinite(number).all() or (number % 1).any() or (np.abs(number) >= 2**31).any():
+                raise BadInput(f"{path}: {name} of cell {ids[int(np.argmax(~(number % 1 == 0)))]} is no whole number")
+            extra[name] = number.astype(np.int32)
     return places_from_lonlat(ids, lon, lat, kind="stations", extra=extra)
 
 
 def _zone_at(places: Places, path: Path) -> str:
-    """The IANA zone at the middle of the cells."""
-    from timezonefinder import TimezoneFinder
+    """The IANA zone that most of the cells lie in."""
+    from gentraffic.dataset.zones import zone_of_most
 
-    lon, lat = middle(places.lon, places.lat, np.median)
-    found = TimezoneFinder().timezone_at(lng=lon, lat=lat)
+    if places.kind == "unplaced":
+        raise BadInput(f"{path}: no positions to tell the local time from; give --timezone, e.g. Europe/Rome")
+    found = zone_of_most(places.lon, places.lat)
     if found is None:
         raise BadInput(f"{path}: no timezone at the cells' positions; give --timezone")
-    return str(found)
+    return found

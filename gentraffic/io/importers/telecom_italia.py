@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from gentraffic.dataset.build import Places, measured_traffic, places_from_xy
 from gentraffic.errors import BadInput
+from gentraffic.io.guard import reads
 from gentraffic.io.importers.table import read_table
 from gentraffic.io.importers.uomo import read_uomo
 from gentraffic.io.user_cells import places_from_cells
@@ -34,6 +35,8 @@ TIMEZONE = "Europe/Rome"
 STEP_MS = 600_000  # 10 minutes
 STEPS_PER_CHUNK = 144  # one UTC day
 ROWS = 1_000_000  # rows parsed at a time: about 100 MB
+FIRST_MS, END_MS = 946_684_800_000, 4_102_444_800_000  # 2000 to 2100: every day between two times takes memory
+MAX_DAYS = 3660  # between the first and the last day, each of which takes memory
 MAX_ID = 100_000  # Milan has 10,000 cells, Trentino ids reach 11,466
 
 # The published Milan grid is exact in UTM 32N: telecom-grid.geojson agrees to 2e-8 m. Cell 1 is south-west
@@ -62,6 +65,7 @@ def milan_places(ids: NDArray[np.int64]) -> Places:
     )
 
 
+@reads
 def read_telecom_italia(
     paths: str | Path | Sequence[str | Path], *, cells: str | Path | gpd.GeoDataFrame | None = None
 ) -> xr.Dataset:
@@ -88,6 +92,8 @@ def read_telecom_italia(
         _add_file(file, days, owner)
     numbers = np.array(sorted(owner))
     first, last = int(numbers[0]), int(numbers[-1])
+    if last - first > MAX_DAYS * STEPS_PER_CHUNK:
+        raise BadInput(f"{files[0]}: {(last - first) // STEPS_PER_CHUNK} days from first to last, more than {MAX_DAYS}")
     notes = _gaps(numbers, files)
 
     ids_size = max(values.shape[1] for values in days.values())
@@ -210,6 +216,7 @@ def _columns(rows: pd.DataFrame, file: Path) -> tuple[NDArray[np.int64], NDArray
     head = rows[["cell", "time"]].to_numpy()
     values = rows[list(TELECOM_SERVICES)].fillna(0.0).to_numpy()
     wrong = ~np.isfinite(head).all(axis=1) | (head[:, 0] < 0) | (head[:, 0] > MAX_ID) | (head[:, 0] % 1 != 0)
+    wrong |= (head[:, 1] < FIRST_MS) | (head[:, 1] >= END_MS)
     wrong |= (head[:, 1] % STEP_MS != 0) | rows["beyond"].notna().to_numpy()
     if wrong.any():
         line = int(rows.index.to_numpy()[np.argmax(wrong)]) + 1

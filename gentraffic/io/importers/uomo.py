@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from gentraffic.dataset.build import Places, local_utm_wkt, measured_context, measured_traffic, places_from_xy
 from gentraffic.errors import BadInput
+from gentraffic.io.guard import reads
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -72,6 +73,7 @@ class Patches:
     steps_per_day: int
 
 
+@reads
 def read_uomo(path: str | Path) -> tuple[xr.Dataset, xr.Dataset]:
     """(Traffic, Context) of a UoMo file: the `.npz` or the upstream traffic JSON.
 

@@ -26,7 +26,7 @@ from gentraffic.modelling.time_embedding import time_of_windows
 from gentraffic.privacy.audit.records import Material
 from gentraffic.privacy.audit.statistics import Attack, Floats, judge
 from gentraffic.training.fitting import Design, fingerprint, fit_sampler
-from gentraffic.training.trainer import PLANS, Plan
+from gentraffic.training.sampler_task import PLANS, Plan
 from samplers import WEEK, Condition, Denoiser
 from samplers.schedule import diffusion_target
 

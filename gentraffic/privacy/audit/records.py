@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gentraffic.dataset.amounts import RELATIVE
+from gentraffic.dataset.panel import DAY_S, MONDAY_S, WEEK_S, Panel
+from gentraffic.dataset.positions import has_positions
 from gentraffic.errors import BadInput, WrongUse
-from gentraffic.evaluation.alignment import APART_M, DAY_S, MONDAY_S, RELATIVE, WEEK_S, Series, coarsen, read_series
+from gentraffic.evaluation.alignment import APART_M, cadence_note, coarsen, read_series
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -150,7 +153,7 @@ def common_log(values: NDArray[np.float32], scale: float) -> NDArray[np.float32]
     return logs
 
 
-def _same_service(train: Series, holdout: Series, drawn: Series) -> list[str]:
+def _same_service(train: Panel, holdout: Panel, drawn: Panel) -> list[str]:
     if train.service != holdout.service:
         raise WrongUse(
             f"--train holds {train.service!r}, --holdout {holdout.service!r}: no service is common; name "
@@ -163,19 +166,26 @@ def _same_service(train: Series, holdout: Series, drawn: Series) -> list[str]:
     return [f"service {train.service!r} of the real files is compared with {drawn.service!r} of --synthetic"]
 
 
-def _same_units(train: Series, holdout: Series, drawn: Series) -> None:
+def _same_units(train: Panel, holdout: Panel, drawn: Panel) -> None:
     for series in (holdout, drawn):
         relative = series is drawn and series.units == RELATIVE
         if series.units != train.units and not relative:
             raise WrongUse(f"{series.name} is in {series.units!r}, --train in {train.units!r}: convert one of them")
 
 
-def _no_shared_cells(train_ds: xr.Dataset, holdout_ds: xr.Dataset, train: Series, holdout: Series) -> None:
+def _no_shared_cells(train_ds: xr.Dataset, holdout_ds: xr.Dataset, train: Panel, holdout: Panel) -> None:
     """A cell with all its days is on one side. Numbered cells of two cities share ids, not ground."""
     shared, i, j = np.intersect1d(train.ids, holdout.ids, assume_unique=True, return_indices=True)
+    if not (has_positions(train_ds) and has_positions(holdout_ds)):  # of one operator, then, until somebody tells
+        same = np.ones(len(i), dtype=bool)
+        _refuse_shared(shared, same)
+        return
     east = (train_ds["lon"].values[i] - holdout_ds["lon"].values[j]) * np.cos(np.radians(train_ds["lat"].values[i]))
     north = train_ds["lat"].values[i] - holdout_ds["lat"].values[j]
-    same = np.hypot(east, north) * 111_000 < APART_M
+    _refuse_shared(shared, np.hypot(east, north) * 111_000 < APART_M)
+
+
+def _refuse_shared(shared: NDArray[Any], same: NDArray[np.bool_]) -> None:
     if same.any():
         raise WrongUse(
             f"{int(same.sum())} cells are in --train and in --holdout, the first is {shared[same][0]}: a cell with all "
@@ -197,15 +207,14 @@ def _no_equal_series(train: NDArray[np.float32], holdout: NDArray[np.float32], i
         )
 
 
-def _cut(*files: Series) -> tuple[list[Series], int, list[str]]:
+def _cut(*files: Panel) -> tuple[list[Panel], int, list[str]]:
     """The files at one cadence, from the same slot of the local week on, and the steps of a window."""
     step_s = max(HOUR_S, *(s.step_s for s in files))
     if any(s.step_s == 0 for s in files) or DAY_S % step_s or step_s > DAY_S // 4:
         worst = max(files, key=lambda s: s.step_s if s.step_s else WEEK_S)
         what = f"steps of {worst.step_s / 60:g} min" if worst.step_s else "a single step"
         raise WrongUse(f"{worst.name} has {what}: an audit needs series with steps of 6 h or less, which divide a day")
-    notes = [f"{s.name} was averaged from steps of {s.step_s / 60:g} to {step_s / 60:g} min" for s in files
-             if s.step_s != step_s]  # fmt: skip
+    notes = [cadence_note(s, step_s) for s in files if s.step_s != step_s]
     files = tuple(coarsen(s, step_s, -_offset(s)) for s in files)
     day = DAY_S // step_s
     for period in (WEEK_S, DAY_S):
@@ -223,23 +232,23 @@ def _cut(*files: Series) -> tuple[list[Series], int, list[str]]:
     raise WrongUse(f"the files have fewer than {FEWEST_DAYS} whole local days in common (days: {lengths})")
 
 
-def _offset(series: Series) -> int:
+def _offset(series: Panel) -> int:
     """Seconds by which the clock of the place is ahead of UTC at the first step."""
     return int(series.clock[0] - series.utc[0])
 
 
-def _midnight(series: Series) -> int:
+def _midnight(series: Panel) -> int:
     at = np.flatnonzero(series.clock % DAY_S < series.step_s)
     return int(at[0]) if len(at) else 0
 
 
-def _position(series: Series, slot: int, period: int) -> int:
+def _position(series: Panel, slot: int, period: int) -> int:
     """The first step in a slot of the period; the end of the series where there is none."""
     at = np.flatnonzero((series.clock - MONDAY_S - slot) % period < series.step_s)
     return int(at[0]) if len(at) else series.steps
 
 
-def _windows(series: Series, steps: int) -> NDArray[np.float32]:
+def _windows(series: Panel, steps: int) -> NDArray[np.float32]:
     """(members, cells, windows, steps): one window a week, for windows shorter than a week as well."""
     stride = max(steps, WEEK_S // series.step_s)
     starts = range(0, series.steps - steps + 1, stride)

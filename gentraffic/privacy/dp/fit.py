@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,11 +18,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gentraffic.dataset.panel import read_panel
 from gentraffic.errors import WrongUse
 from gentraffic.generators.folder import Bundle, place_embedding, time_embedding
 from gentraffic.modelling.features import Places
 from gentraffic.modelling.levels import LevelModel
-from gentraffic.modelling.measured import Source, counted, read_source
+from gentraffic.modelling.measured import Source, counted, locations, match, read_source
 from gentraffic.modelling.transform import FLOOR
 from gentraffic.privacy.dp.accounting import (
     ADJACENCY,
@@ -35,10 +36,11 @@ from gentraffic.privacy.dp.accounting import (
     noise_for,
 )
 from gentraffic.privacy.dp.levels import PrivateLevels, fit_private_levels, needs_range
-from gentraffic.privacy.dp.sgd import PrivatePlan, PrivateTrainer, clone_untrained
+from gentraffic.privacy.dp.sgd import PrivatePlan, PrivateTask, clone_untrained, trainer_of
 from gentraffic.training.checkpoint import PRIVATE, resume
 from gentraffic.training.fitting import INFLATE, Design, build, fingerprint, fit_graphs, machine
-from gentraffic.training.trainer import Prepared
+from gentraffic.training.sampler_task import Prepared
+from gentraffic.training.trainer import OnStep
 from samplers import STUNet
 
 if TYPE_CHECKING:
@@ -50,19 +52,24 @@ UNMEASURED_STEPS = 16  # of the solver, where no public model tells what a condi
 @dataclass(frozen=True)
 class PrivateSource:
     """A private traffic file. source: its live cells. For each of the N listed cells, dead ones too, rows: its place in
-    the context, location: the ground that it shares, live: its row in `source`, -1 if it is dead."""
+    the context, location: the ground that it shares, live: its row in `source`, -1 if it is dead, cell_id: its id."""
 
     source: Source
     rows: NDArray[np.int64]
     location: NDArray[np.int64]
     live: NDArray[np.int64]
+    cell_id: NDArray[Any]
 
     def only(self, keep: NDArray[np.int64]) -> PrivateSource:
         """The same source with some of its listed cells."""
         there = self.live[keep] >= 0
         live = np.where(there, np.cumsum(there) - 1, -1)
         return PrivateSource(
-            self.source.only(self.live[keep][there]), self.rows[keep], self.location[keep], live.astype(np.int64)
+            self.source.only(self.live[keep][there]),
+            self.rows[keep],
+            self.location[keep],
+            live.astype(np.int64),
+            self.cell_id[keep],
         )
 
 
@@ -71,20 +78,17 @@ def read_private(traffic: xr.Dataset, contexts: Sequence[xr.Dataset], service: s
 
     Raises WrongUse where no context does, and what `read_source` raises.
     """
-    from gentraffic.modelling.measured import _blocks, _match
-
     source = read_source(traffic, contexts, service, alone=True)
     keep = np.flatnonzero(counted(traffic))
-    ids = traffic["cell_id"].values[keep]
-    context, rows = _match(ids, contexts)
+    panel = read_panel(traffic, service or ("traffic" if "traffic" in traffic else None)).only(keep)
+    context, rows = match(panel.cell_id, contexts)
     if context is None:
         raise WrongUse(
             f"no context holds all cells of {source.network}: give the --context of every private traffic file"
         )
-    own = traffic["location"].values[keep].astype(np.int64) if "location" in traffic.coords else _blocks(traffic, keep)
     at = {cell: row for row, cell in enumerate(source.cell_id.tolist())}
-    live = np.array([at.get(cell, -1) for cell in ids.tolist()], dtype=np.int64)
-    return PrivateSource(source, rows, own, live)
+    live = np.array([at.get(cell, -1) for cell in panel.cell_id.tolist()], dtype=np.int64)
+    return PrivateSource(source, rows, locations(panel), live, panel.cell_id)
 
 
 def fit_private_stouter(
@@ -97,7 +101,7 @@ def fit_private_stouter(
     plan: PrivatePlan | None = None,
     checkpoint: Path | None = None,
     secret: Secret | None = None,
-    on_step: Callable[[int, int], None] | None = None,
+    on_step: OnStep | None = None,
 ) -> tuple[Bundle, dict[str, Any]]:
     """Fit everything with differential privacy; return the bundle and what may be told of the run.
 
@@ -155,24 +159,14 @@ def fit_private_stouter(
         level = np.clip((np.log(s.source.level) - part.mean) / part.spread, -5.0, 5.0).astype(np.float32)
         place = place_embedding(station, s.source.places, levels)[s.source.rows]
         prepared.append(Prepared(s.source, place, level, everywhere.index(s.source.network) + 1, 1.0))
-    trainer = PrivateTrainer(
-        model,
-        prepared,
-        [(i, int(row)) if row >= 0 else None for i, s in enumerate(sources) for row in s.live],
-        time_embedding(temporal),
-        scaler,
-        plan,
-        privacy,
-        mechanisms[-1] if plan.steps else Mechanism("training", 0.0, rate, 0),
-        secret,
-        checkpoint,
-        data,
-    )
-    if checkpoint is not None and not checkpoint.exists():
-        trainer.save(checkpoint)  # the secret first: what is run again must not draw other noise for the same data
-    for step in trainer.run():
-        if on_step is not None:
-            on_step(step, plan.steps)
+    cells = [(i, int(row)) if row >= 0 else None for i, s in enumerate(sources) for row in s.live]
+    task = PrivateTask(model, prepared, cells, time_embedding(temporal), scaler, plan, rate, secret)
+    mechanism = mechanisms[-1] if plan.steps else Mechanism("training", 0.0, rate, 0)
+    trainer = trainer_of(task, privacy, mechanism, checkpoint, data)
+    if not trainer.checkpoint.exists:
+        trainer.save()  # the secret first: what is run again must not draw other noise for the same data
+    trainer.train(on_step)
+    trainer.finish()
     told = {
         "machine": machine(),
         "threads": torch.get_num_threads(),
@@ -197,7 +191,7 @@ def fit_private_stouter(
             "start": {"networks": list(before), "sha256": start.sha256} if start else None,
         },
     }
-    return Bundle(trainer.finish(), temporal, station, scaler, levels, everywhere), told
+    return Bundle(task.finished(), temporal, station, scaler, levels, everywhere), told
 
 
 def levels_of(s: PrivateSource) -> PrivateLevels:

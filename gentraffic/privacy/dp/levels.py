@@ -239,7 +239,7 @@ def _posterior(
     beta, left = gain @ sums, prior - gain @ maps @ prior  # the posterior's mean and covariance
     return {
         n.network: _network_level(
-            n, f, w, beta[at[i] : at[i + 1]], float(left[at[i], at[i]]), r, total[i], sigma, weights
+            n, f, w, (beta[at[i] : at[i + 1]], float(left[at[i], at[i]])), r, total[i], sigma, weights
         )
         for i, (n, f, w, r) in enumerate(zip(networks, features, windows, released, strict=True))
     }
@@ -249,8 +249,7 @@ def _network_level(
     network: PrivateLevels,
     features: Features,
     window: Window,
-    beta: Floats,
-    doubt: float,
+    estimate: tuple[Floats, float],
     released: Floats,
     live: float,
     sigma: float,
@@ -258,11 +257,12 @@ def _network_level(
 ) -> NetworkLevel:
     """The level model as `sample` takes it.
 
-    Residuals are normal, with the variance that the POIs do not explain and what the noise leaves in doubt about the
-    network's mean (`doubt`, a variance).
+    estimate: coefficients of the features, and what the noise leaves in doubt about the network's mean, a variance.
+    Residuals are normal, with the variance that the POIs do not explain and that doubt.
     """
     from scipy.stats import norm
 
+    beta, doubt = estimate
     fitted = features.listed @ beta  # over the middle
     mean = window.half * released[1] / weights["level"] / live
     second = window.half**2 * released[2] / weights["square"] / live

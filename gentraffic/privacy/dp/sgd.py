@@ -11,8 +11,9 @@ there is neither dropout nor batch normalisation.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,10 @@ from gentraffic.modelling.random_streams import cell_key
 from gentraffic.modelling.time_embedding import time_of_windows
 from gentraffic.modelling.transform import Scaler
 from gentraffic.privacy.dp.accounting import Mechanism, Privacy, Secret
-from gentraffic.training.checkpoint import PRIVATE, numbered, resume, save_checkpoint
-from gentraffic.training.trainer import GIVEN_SHARE, Prepared
+from gentraffic.training.checkpoint import PRIVATE, Checkpoint
+from gentraffic.training.processes import ProcessGroup
+from gentraffic.training.sampler_task import GIVEN_SHARE, Prepared
+from gentraffic.training.trainer import Schedule, Trainer, Turn
 from samplers import WEEK, Condition, STUNet
 from samplers.schedule import diffusion_target
 
@@ -116,18 +119,18 @@ def row_losses(model: STUNet, rows: Rows) -> Tensor:
     return error.sum(dim=1) / (~given).sum(dim=1)
 
 
-def cell_gradients(model: STUNet, rows: Rows, draws: int) -> list[Tensor]:
-    """The gradient of each cell's loss, the mean over its draws: one (cells, *shape) per trained weight.
+def cell_gradients(turn: Turn[Rows], rows: Rows, draws: int) -> list[Tensor]:
+    """The gradient of each cell's loss, the mean over its draws: one (cells, *shape) per weight of the turn.
 
-    `model` must be `watched`.
+    The model behind the loss must be `watched`.
     """
-    for p in model.parameters():
+    for p in turn.weights:
         p.grad = p.grad_sample = None  # type: ignore[attr-defined]  # Opacus hangs it there
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Full backward hook is firing")  # the first layers' inputs are data
-        row_losses(model, rows).sum().backward()  # type: ignore[no-untyped-call]
+        turn.loss(rows).sum().backward()  # type: ignore[no-untyped-call]
     out = []
-    for p in trained(model):
+    for p in turn.weights:
         each: Tensor = p.grad_sample  # type: ignore[attr-defined]  # (R, *shape)
         out.append(each.view(-1, draws, *p.shape).mean(dim=1))
         p.grad = p.grad_sample = None  # type: ignore[attr-defined]
@@ -177,115 +180,120 @@ def trained(model: nn.Module) -> list[nn.Parameter]:
     return [p for p in model.parameters() if p.requires_grad]
 
 
-class PrivateTrainer:
-    """The state of a private run; `run` is an iterator of the steps done.
+@dataclass
+class PrivateTask:
+    """STUNet on private networks: which cells enter a step, their windows, the loss of each window.
 
-    prepared: the private networks. listed: for every listed cell, in a fixed order, (network, row there), or None where
-    it has no traffic. Nothing of the data but the noisy gradients enters the weights, and nothing else leaves: no loss,
-    no validation, no early end.
+    listed: for every listed cell, in a fixed order, (network, row there), or None where it has no traffic. rate: with
+    what probability each enters a step. Nothing is held out, and so nothing is scored.
     """
 
-    def __init__(
-        self,
-        model: STUNet,
-        prepared: Sequence[Prepared],
-        listed: Sequence[tuple[int, int] | None],
-        time: Tensor,
-        scaler: Scaler,
-        plan: PrivatePlan,
-        privacy: Privacy,
-        mechanism: Mechanism,
-        secret: Secret,
-        checkpoint: Path | None,
-        fingerprint: str,
-    ) -> None:
-        self.model, self.prepared, self.listed = model, prepared, listed
-        self.time, self.scaler, self.plan = time, scaler, plan
-        self.privacy, self.mechanism, self.secret = privacy, mechanism, secret
-        self.checkpoint, self.fingerprint = checkpoint, fingerprint
-        for module in model.modules():
+    model: STUNet
+    prepared: Sequence[Prepared]
+    listed: Sequence[tuple[int, int] | None]
+    time: Tensor
+    scaler: Scaler
+    plan: PrivatePlan
+    rate: float
+    secret: Secret
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a model in which cells of a batch would depend on each other."""
+        for module in self.model.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm) or (isinstance(module, nn.Dropout) and module.p > 0):
                 raise ValueError(f"{type(module).__name__} in the model: cells of a batch would depend on each other")
-        for name, p in model.named_parameters():
+        for name, p in self.model.named_parameters():
             p.requires_grad_("_detail" not in name)  # what moves within the hour stays as it is
-        self.hooks = watched(model)
-        self.average = [p.detach().clone() for p in trained(model)]
-        self.momentum = [torch.zeros_like(p) for p in trained(model)]
-        self.step = 0
+        self.hooks = watched(self.model)
+        self.weights = trained(self.model)
 
-    def run(self) -> Iterator[int]:
-        """Train until the plan is done: the number of steps done, after each."""
-        if self.checkpoint is not None and self.checkpoint.exists():
-            self._load(self.checkpoint)
-        while self.step < self.mechanism.steps:
-            self._one_step()
-            self.step += 1
-            if self.checkpoint is not None and (self.step % CHECKPOINT_EVERY == 0 or self.step == self.mechanism.steps):
-                self.save(self.checkpoint)
-            yield self.step
+    @property
+    def averaged(self) -> list[nn.Parameter]:
+        """The weights that are trained."""
+        return self.weights
 
-    def finish(self) -> STUNet:
-        """The averaged weights in the model, ready to draw, without Opacus' hooks."""
-        with torch.no_grad():
-            for p, mean in zip(trained(self.model), self.average, strict=True):
-                p.copy_(mean)
+    def batch(self, step: int) -> Iterator[Rows]:
+        """The windows of the cells of a step."""
+        return self.rows(sample_cells(self.secret, step, len(self.listed), self.rate), step)
+
+    def rows(self, cells: NDArray[np.int64], step: int) -> Iterator[Rows]:
+        """The windows of some listed cells, ROWS at once; nothing of those without traffic."""
+        live = [where for c in cells if (where := self.listed[c]) is not None]
+        at_once, train_steps = max(ROWS // self.plan.draws, 1), self.model.noise.num_train_timesteps
+        for first in range(0, len(live), at_once):
+            yield _joined([
+                cell_rows(self.prepared[network], row, step, self.time, self.scaler, self.plan, train_steps)
+                for network, row in live[first : first + at_once]
+            ])  # fmt: skip
+
+    def turns(self) -> list[Turn[Rows]]:
+        """One, of all weights; its loss is (R,), one of each window."""
+        return [Turn(partial(row_losses, self.model), self.weights)]
+
+    def score(self) -> float | None:
+        """Nothing may be held out, as it would have to be paid for."""
+        return None
+
+    def finished(self) -> STUNet:
+        """A copy of the model, ready to draw, without Opacus' hooks."""
         self.hooks.remove_hooks()
         clean = clone_untrained(self.model)
         clean.load_state_dict(self.model.state_dict())
         return clean.eval()
 
-    def summed(self, cells: NDArray[np.int64]) -> list[Tensor]:
-        """The clipped gradients of some listed cells, summed; zeros for none."""
-        total = [torch.zeros_like(p) for p in trained(self.model)]
-        live = [self.listed[c] for c in cells if self.listed[c] is not None]
-        at_once = max(ROWS // self.plan.draws, 1)
-        for first in range(0, len(live), at_once):
-            rows = _joined([
-                cell_rows(self.prepared[where[0]], where[1], self.step, self.time, self.scaler, self.plan,
-                          self.model.noise.num_train_timesteps)
-                for where in live[first : first + at_once] if where is not None
-            ])  # fmt: skip
-            part = clipped_sum(cell_gradients(self.model, rows, self.plan.draws), self.privacy.clip)
+
+@dataclass
+class PrivateGradient:
+    """The gradient rule of DP-SGD: all that a step learns of the traffic. expected: cells of a step. draws: of a cell.
+
+    No loss is told."""
+
+    clip: float
+    noise_multiplier: float
+    expected: float
+    draws: int
+    secret: Secret
+
+    def summed(self, turn: Turn[Rows], batch: Iterable[Rows]) -> list[Tensor]:
+        """The clipped gradients of the cells of a batch, summed; zeros for none."""
+        total = [torch.zeros_like(p) for p in turn.weights]
+        for rows in batch:
+            part = clipped_sum(cell_gradients(turn, rows, self.draws), self.clip)
             total = [a + b for a, b in zip(total, part, strict=True)]
         return total
 
-    def gradient(self) -> list[Tensor]:
-        """The noisy gradient of this step: all that the step learns of the traffic."""
-        rate, listed = self.mechanism.sample_rate, len(self.listed)
-        total = self.summed(sample_cells(self.secret, self.step, listed, rate))
-        return noisy_mean(
-            total, self.privacy.clip, self.mechanism.noise_multiplier, rate * listed, self.secret, self.step
-        )
+    def released(self, turn: Turn[Rows], batch: Iterable[Rows], step: int) -> list[Tensor]:
+        """The noisy gradient of a step."""
+        total = self.summed(turn, batch)
+        return noisy_mean(total, self.clip, self.noise_multiplier, self.expected, self.secret, step)
 
-    def _one_step(self) -> None:
-        rate = self.plan.learning_rate * 0.5 * (1 + np.cos(np.pi * self.step / self.mechanism.steps))
-        decay = min(self.plan.ema, (self.step + 1) / (self.step + 10))
-        noisy = self.gradient()
-        with torch.no_grad():
-            for p, g, m, mean in zip(trained(self.model), noisy, self.momentum, self.average, strict=True):
-                m.mul_(self.plan.momentum).add_(g)
-                p.add_(m, alpha=-rate)
-                mean.lerp_(p, 1 - decay)
+    def fill(self, turn: Turn[Rows], batch: Iterable[Rows], step: int, crew: ProcessGroup) -> float | None:
+        """See `training.trainer.GradientRule`."""
+        for p, g in zip(turn.weights, self.released(turn, batch, step), strict=True):
+            p.grad = g
+        return None
 
-    def _identity(self) -> dict[str, Any]:
-        return {
-            "plan": asdict(self.plan), "privacy": asdict(self.privacy), "mechanism": asdict(self.mechanism),
-            "fingerprint": self.fingerprint, "secret": self.secret.seed.hex(),
-        }  # fmt: skip
 
-    def save(self, path: Path) -> None:
-        """Write the checkpoint, which only its owner may read: it holds the secret."""
-        tensors = numbered(weight=trained(self.model), average=self.average, momentum=self.momentum)
-        save_checkpoint(path, self._identity() | {"step": self.step}, tensors, PRIVATE)
-
-    def _load(self, path: Path) -> None:
-        note, tensors = resume(path, self._identity(), PRIVATE)
-        with torch.no_grad():
-            for i, p in enumerate(trained(self.model)):
-                p.copy_(tensors[f"weight.{i}"])
-                self.average[i].copy_(tensors[f"average.{i}"])
-                self.momentum[i].copy_(tensors[f"momentum.{i}"])
-        self.step = note["step"]
+def trainer_of(
+    task: PrivateTask, privacy: Privacy, mechanism: Mechanism, checkpoint: Path | None, fingerprint: str
+) -> Trainer[PrivateTask]:
+    """The loop for a task: nothing of the data but the noisy gradients enters the weights, and nothing else leaves, no
+    loss, no validation, no early end. fingerprint: of the data and the design."""
+    plan = task.plan
+    identity = {
+        "plan": asdict(plan), "privacy": asdict(privacy), "mechanism": asdict(mechanism), "fingerprint": fingerprint,
+        "secret": task.secret.seed.hex(),
+    }  # fmt: skip
+    rule = PrivateGradient(
+        privacy.clip, mechanism.noise_multiplier, mechanism.sample_rate * len(task.listed), plan.draws, task.secret
+    )
+    return Trainer(
+        task,
+        Schedule(mechanism.steps, plan.learning_rate, 1, plan.ema, CHECKPOINT_EVERY, plan.seed),
+        torch.optim.SGD(task.weights, lr=plan.learning_rate, momentum=plan.momentum),
+        Checkpoint(checkpoint, identity, PRIVATE),
+        rule=rule,
+    )
 
 
 def _joined(parts: Sequence[Rows]) -> Rows:

@@ -1,11 +1,8 @@
-"""Pre-training and fine-tuning FoMo: one loop that can be killed at any step and gives the same bits when run again.
-
-Everything random in step n is drawn from a stream keyed by (seed, n), so a checkpoint needs no generator states.
-"""
+"""What FoMo is pre-trained and fine-tuned on: windows of blocks of cells, each with a mask and a context of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from gentraffic.errors import BadInput
 from gentraffic.generators.fomo.data import CADENCES, POI_DIM, SIDE, Region, cadences_of
 from gentraffic.generators.fomo.scale import FoMoContext, FoMoScale, condition_of, echo_of, refer
-from gentraffic.training.checkpoint import finite, moments, numbered, put_moments, resume, save_checkpoint
+from gentraffic.training.checkpoint import Checkpoint
 from gentraffic.training.processes import ALONE, ProcessGroup
+from gentraffic.training.trainer import Schedule, Trainer, Turn
 from samplers.fomo import FoMo, FoMoCondition
 from samplers.masks import MASKS, known_tokens, values_known
 
@@ -60,12 +58,13 @@ class FoMoPlan:
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Windows of one step. x: (B, H, W, T) clean, nan where nothing exists. where: (B, 3) region, block, first hour."""
+class FoMoWindows:
+    """Windows of a step. x: (B, H, W, T) clean, nan where nothing exists. where: (B, 3) region, block, first hour."""
 
     x: Tensor
     scene: FoMoCondition
     where: NDArray[np.int64]
+    step: int
 
 
 def region_weights(regions: Sequence[Region]) -> NDArray[np.float64]:
@@ -86,7 +85,9 @@ def ladder(region: Region) -> list[Region]:
     return found
 
 
-def batch_of(ladders: Sequence[Sequence[Region]], scale: FoMoScale, plan: FoMoPlan, step: int, token: int) -> Batch:
+def batch_of(
+    ladders: Sequence[Sequence[Region]], scale: FoMoScale, plan: FoMoPlan, step: int, token: int
+) -> FoMoWindows:
     """The windows of one step, each with a mask, a cadence and a context of its own. ladders: see `ladder`."""
     rng = np.random.default_rng((plan.seed, step))
     weights = region_weights([able[0] for able in ladders])
@@ -115,7 +116,7 @@ def batch_of(ladders: Sequence[Sequence[Region]], scale: FoMoScale, plan: FoMoPl
     ratio = np.nan_to_num(np.concatenate(truth)) / np.nan_to_num(shown.reference, nan=1.0)[..., None]
     x = scale.forward(ratio, scale.usual(shown.network, shown.hour)[:, None, None])
     x = np.where(shown.exists, x, np.nan).astype(np.float32)
-    return Batch(torch.from_numpy(x), condition_of(shown, scale), np.array(where))
+    return FoMoWindows(torch.from_numpy(x), condition_of(shown, scale), np.array(where), step)
 
 
 def masked(
@@ -224,97 +225,51 @@ def others(where: NDArray[np.int64], negatives: int, rng: np.random.Generator) -
     return torch.from_numpy(out)
 
 
-class FoMoTrainer:
-    """The state of a run; `run` is an iterator of the steps done. Weights are averaged over steps (EMA)."""
+class FoMoTask:
+    """FoMo on regions, or with plan.frozen what of it is free."""
 
-    def __init__(
-        self,
-        model: FoMo,
-        regions: Sequence[Region],
-        scale: FoMoScale,
-        plan: FoMoPlan,
-        checkpoint: Path | None = None,
-        fingerprint: str = "",
-        crew: ProcessGroup = ALONE,
-    ) -> None:
+    def __init__(self, model: FoMo, regions: Sequence[Region], scale: FoMoScale, plan: FoMoPlan) -> None:
+        """Raises BadInput for a region that is too short."""
         self.model, self.scale, self.plan = model, scale, plan
         self.ladders = [ladder(region) for region in regions]
-        self.checkpoint, self.fingerprint, self.crew = checkpoint, fingerprint, crew
         if plan.frozen:
             model.freeze()
-        self.trained = [p for p in model.parameters() if p.requires_grad]
-        self.optimiser = torch.optim.AdamW(
-            self.trained, lr=plan.learning_rate, weight_decay=plan.weight_decay, betas=(0.9, 0.99)
-        )
-        self.average = [p.detach().clone() for p in self.trained]
-        self.step = 0
-        self.history: list[tuple[int, float]] = []
-        self._recent: list[float] = []
+        self.weights = [p for p in model.parameters() if p.requires_grad]
 
-    def run(self) -> Iterator[tuple[int, float]]:
-        """Train until the plan is done: (step, loss) after each step."""
-        if self.checkpoint is not None and self.checkpoint.exists():
-            self._load(self.checkpoint)
-        self.crew.agree(f"{self._identity()} {self.step}")
-        while self.step < self.plan.steps:
-            loss = finite(self._one_step(), self.step + 1)
-            self.step += 1
-            self._recent.append(loss)
-            if self.step % self.plan.check_every == 0 or self.step == self.plan.steps:
-                self.history.append((self.step, round(float(np.mean(self._recent)), 5)))
-                self._recent = []
-                if self.checkpoint is not None and self.crew.first:
-                    self._save(self.checkpoint)
-            yield self.step, loss
+    @property
+    def averaged(self) -> list[nn.Parameter]:
+        """The weights that are trained."""
+        return self.weights
 
-    def finish(self) -> FoMo:
-        """The averaged weights in the model, ready to draw."""
-        with torch.no_grad():
-            for p, mean in zip(self.trained, self.average, strict=True):
-                p.copy_(mean)
-        self.model.requires_grad_(True)
-        self.model.eval()
-        return self.model
+    def batch(self, step: int) -> FoMoWindows:
+        """See `batch_of`."""
+        return batch_of(self.ladders, self.scale, self.plan, step, self.model.token[2])
 
-    def _one_step(self) -> float:
+    def turns(self) -> list[Turn[FoMoWindows]]:
+        """One, of all weights."""
+        return [Turn(self._loss, self.weights)]
+
+    def score(self) -> float | None:
+        """Nothing is held out."""
+        return None
+
+    def _loss(self, batch: FoMoWindows) -> Tensor:
         plan, model = self.plan, self.model
-        model.train()
-        batch = batch_of(self.ladders, self.scale, plan, self.step, model.token[2])
-        generator = torch.Generator().manual_seed(plan.seed * 1_000_003 + self.step)
-        ramp = min(1.0, (self.step + 1) / plan.warmup)
-        for group in self.optimiser.param_groups:
-            group["lr"] = plan.learning_rate * ramp * 0.5 * (1 + np.cos(np.pi * self.step / plan.steps))
-        if plan.contrast:
-            rng = np.random.default_rng((plan.seed, self.step, 1))
-            rivals = others(batch.where, plan.negatives, rng)
-            loss = model.contrastive_loss(batch.x, batch.scene, rivals, generator, weight=plan.contrast)
-        else:
-            loss = model.loss(batch.x, batch.scene, generator)
-        self.optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        for p, slope in zip(self.trained, self.crew.add([p.grad for p in self.trained]), strict=True):
-            p.grad = slope
-        torch.nn.utils.clip_grad_norm_(self.trained, 1.0)
-        self.optimiser.step()
-        decay = min(plan.ema, (self.step + 1) / (self.step + 10))
-        with torch.no_grad():
-            for mean, now in zip(self.average, self.trained, strict=True):
-                mean.lerp_(now, 1 - decay)
-        return float(loss.detach())
+        generator = torch.Generator().manual_seed(plan.seed * 1_000_003 + batch.step)
+        if not plan.contrast:
+            return model.loss(batch.x, batch.scene, generator)
+        rivals = others(batch.where, plan.negatives, np.random.default_rng((plan.seed, batch.step, 1)))
+        return model.contrastive_loss(batch.x, batch.scene, rivals, generator, weight=plan.contrast)
 
-    def _identity(self) -> dict[str, Any]:
-        return {"plan": asdict(self.plan), "fingerprint": self.fingerprint}
 
-    def _save(self, path: Path) -> None:
-        tensors = numbered(weight=self.trained, average=self.average) | moments(self.optimiser, self.trained)
-        save_checkpoint(path, self._identity() | {"step": self.step, "history": self.history}, tensors)
-
-    def _load(self, path: Path) -> None:
-        note, tensors = resume(path, self._identity())
-        with torch.no_grad():
-            for i, p in enumerate(self.trained):
-                p.copy_(tensors[f"weight.{i}"])
-        self.average = [tensors[f"average.{i}"] for i in range(len(self.trained))]
-        put_moments(self.optimiser, self.trained, tensors)
-        self.step = int(note["step"])
-        self.history = [(int(step), float(score)) for step, score in note["history"]]
+def trainer_of(
+    task: FoMoTask, checkpoint: Path | None = None, fingerprint: str = "", crew: ProcessGroup = ALONE
+) -> Trainer[FoMoTask]:
+    """The loop for a task. fingerprint: of the data and the design."""
+    plan = task.plan
+    optimiser = torch.optim.AdamW(
+        task.weights, lr=plan.learning_rate, weight_decay=plan.weight_decay, betas=(0.9, 0.99)
+    )
+    schedule = Schedule(plan.steps, plan.learning_rate, plan.warmup, plan.ema, plan.check_every, plan.seed)
+    identity = {"plan": asdict(plan), "fingerprint": fingerprint}
+    return Trainer(task, schedule, optimiser, Checkpoint(checkpoint, identity), crew=crew)

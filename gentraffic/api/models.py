@@ -1,0 +1,453 @@
+"""Models: `gentraffic.fit`, `finetune`, `distil`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gentraffic.api.language import speaks_python
+from gentraffic.api.result import Shown
+from gentraffic.errors import WrongUse
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from gentraffic.generators.folder import Bundle
+    from gentraffic.generators.fomo.folder import FoMoBundle
+    from gentraffic.modelling.measured import Source
+
+Tell = Callable[[int, int], None]
+TRAINED = ("stouter", "vae", "tcn-gan", "diffwave")  # keys of samplers.SAMPLERS; importing that takes seconds
+NAIVE = ("bootstrap", "knn", "climatology")  # gentraffic.generators.naive.NAIVE
+SAMPLERS = (*TRAINED, "fomo", *NAIVE)
+HOLDOUT = 0.2
+_GRAPHS = {"temporal_layer", "station_layer", "no_temporal_graph", "no_station_graph", "profile", "level"}
+TAKES = {  # which design options a sampler takes; the rest is refused by name
+    "stouter": _GRAPHS | {"steps", "batch", "holdout", "evidence", "fusion", "prediction"},
+    "vae": _GRAPHS | {"steps", "batch", "holdout", "evidence"},
+    "tcn-gan": _GRAPHS | {"steps", "batch", "holdout", "evidence"},
+    "diffwave": _GRAPHS | {"steps", "batch", "holdout", "evidence"},
+    "fomo": {"steps", "batch", "holdout", "evidence", "size", "prediction"},
+    **{name: set[str]() for name in NAIVE},
+}
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """How a sampler is fitted; None for what is not asked, False for flags. See `fit`."""
+
+    holdout: float | None = None
+    steps: int | None = None
+    batch: int | None = None
+    seed: int = 0
+    threads: int = 0
+    service: str | None = None
+    fusion: str | None = None
+    temporal_layer: str | None = None
+    station_layer: str | None = None
+    size: str | None = None
+    prediction: str | None = None
+    no_temporal_graph: bool = False
+    no_station_graph: bool = False
+    profile: bool = False
+    level: str | None = None
+    evidence: Path | None = None
+
+    def check(self, sampler: str) -> None:
+        """Raise WrongUse for an option that this sampler does not take, and for numbers out of range."""
+        if sampler not in TAKES:
+            raise WrongUse(f"no sampler {sampler!r}: give one of {', '.join(SAMPLERS)}")
+        for name in sorted(set().union(*TAKES.values())):
+            value = getattr(self, name)
+            if value not in (None, False) and name not in TAKES[sampler]:
+                option = f"--{name.replace('_', '-')}" + (f" {value}" if not isinstance(value, bool) else "")
+                if sampler in NAIVE:
+                    raise WrongUse(f"{option}: {sampler} is not trained; leave it out")
+                raise WrongUse(f"{option} does not go with {sampler}: leave it out, or fit another sampler")
+        for name in ("steps", "batch"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise WrongUse(f"--{name} {value}: give 1 or more")
+        if self.holdout is not None and not 0 <= self.holdout <= 0.5:
+            raise WrongUse(f"--holdout {self.holdout}: give 0 (none) to 0.5")
+
+    @property
+    def share(self) -> float:
+        """The share of locations that is held out."""
+        return HOLDOUT if self.holdout is None else self.holdout
+
+
+@dataclass(frozen=True)
+class FitResult(Shown):
+    """A model folder that was written. facts: of the training, by name. held_out: network -> ids of the cells that were
+    held out. table: scores on them beside the naive rows, Markdown; "" where none were held out."""
+
+    path: Path
+    networks: tuple[str, ...]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    held_out: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    table: str = ""
+    title: str = "A fitted model"
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Name and value of each fact."""
+        count = sum(len(ids) for ids in self.held_out.values())
+        facts = {"folder": self.path, "networks": ", ".join(self.networks), **self.facts, "cells held out": count}
+        return [("", "value"), *((name, str(value)) for name, value in facts.items())]
+
+
+@speaks_python
+def fit(
+    sampler: str,
+    traffic: str | Path | Sequence[str | Path],
+    context: str | Path | Sequence[str | Path] = (),
+    *,
+    out: str | Path,
+    command: str = "gentraffic.fit",
+    progress: Tell | None = None,
+    **options: Any,
+) -> FitResult | None:
+    """Train a sampler on traffic files and the contexts of their cells, and write the model folder `out`.
+
+    sampler: stouter, fomo; the baselines vae, tcn-gan, diffwave; or bootstrap, knn, climatology, which only remember.
+    options: the fields of `FitOptions`. holdout: share of locations that stop the training in time and score it, 0.2.
+    steps, batch: of the training, by default what the sampler's plan says. seed, threads: of torch. service: variable
+    to learn. fusion, temporal_layer, station_layer, prediction, no_temporal_graph, no_station_graph, profile, level:
+    the design (stouter and the baselines). size, prediction: of fomo. evidence: finished rows for the card.
+
+    To resume after an interruption, call it again: the result is the same to the last bit. Under `accelerate launch`
+    several processes train one model; all but the first return None. A fit with differential privacy is
+    `gentraffic fit stouter --dp-epsilon`. Raises WrongUse, naming an option that the sampler does not take, BadInput.
+    """
+    asked = FitOptions(**options)
+    asked.check(sampler)
+    files = Files(_paths(traffic), _paths(context))
+    tell = progress or (lambda done, of: None)
+    if sampler in NAIVE:
+        return _fit_naive(sampler, files, Path(out), asked, command)
+    _set_threads(asked.threads)
+    fitting = _fit_fomo if sampler == "fomo" else _fit_weekly
+    return fitting(sampler, files, Path(out), asked, command, tell)
+
+
+@dataclass(frozen=True)
+class Files:
+    """What a model is fitted on."""
+
+    traffic: tuple[Path, ...]
+    context: tuple[Path, ...]
+
+    def contexts(self) -> list[xr.Dataset]:
+        """The contexts, read and checked. Raises BadInput."""
+        from gentraffic.io.files import read_context
+
+        return [read_context(path) for path in self.context]
+
+    def sources(self, contexts: Sequence[xr.Dataset], service: str | None) -> list[Source]:
+        """The traffic as training takes it. Raises BadInput, WrongUse."""
+        from gentraffic.io.files import read_traffic
+        from gentraffic.modelling.measured import read_source
+
+        return [read_source(read_traffic(path), contexts, service) for path in self.traffic]
+
+    def pairs(self, service: str | None) -> list[Any]:
+        """Sources and regions, as FoMo takes them. Raises BadInput, WrongUse."""
+        from gentraffic.generators.fomo.data import read_region
+        from gentraffic.io.files import read_traffic
+
+        contexts = self.contexts()
+        return [read_region(read_traffic(path), contexts, service) for path in self.traffic]
+
+
+def _fit_naive(sampler: str, files: Files, out: Path, options: FitOptions, command: str) -> FitResult:
+    """Keep what a naive generator remembers; no location is held out."""
+    from gentraffic.generators.cards import card, origins_of
+    from gentraffic.generators.naive import fit_naive, save_naive
+    from gentraffic.training.processes import join
+
+    if join().size > 1:
+        raise WrongUse(f"{sampler} is trained by one process: start it without `accelerate launch`")
+    sources = files.sources(files.contexts(), options.service)
+    origins = origins_of((*files.traffic, *files.context))
+    told = origins | {"command": command, "services": ["traffic"], "sampler": sampler, "held_out_cells": {}}
+    save_naive(replace(fit_naive(sampler, sources), provenance=told), out, card(out.name, told))
+    networks = tuple(sorted(s.network for s in sources))
+    return FitResult(out, networks, {"cells": sum(len(s.level) for s in sources)}, title=f"{sampler}, {out.name}")
+
+
+def _fit_weekly(
+    sampler: str, files: Files, out: Path, options: FitOptions, command: str, tell: Tell
+) -> FitResult | None:
+    """Train STOUTER or a sampler that takes its place."""
+    from gentraffic.evaluation.holdout import read_rows, table
+    from gentraffic.generators.cards import card, provenance_of
+    from gentraffic.generators.folder import save_bundle
+    from gentraffic.modelling.features import read_places
+    from gentraffic.training.checkpoint import checkpoint_beside
+    from gentraffic.training.fitting import fit_sampler
+    from gentraffic.training.options import design_of, plan_of
+    from gentraffic.training.processes import join
+
+    checkpoint, group = checkpoint_beside(out), join()
+    evidence = read_rows(options.evidence) if options.evidence else {}
+    contexts = files.contexts()
+    sources = files.sources(contexts, options.service)
+    design = design_of(sampler, options)
+    plan = plan_of(design, options)
+    used = {s.network for s in sources if s.places is not None}
+    if not used:
+        raise WrongUse(
+            f"no context holds the cells of {files.traffic[0]}: give the --context that belongs to the traffic"
+        )
+    cells = {cell for s in sources for cell in s.cell_id.tolist()}
+    spare = [read_places(c) for c in contexts if not cells & set(c["cell_id"].values.tolist())]
+    parts = _hold_out(sources, options.share, plan.seed) if options.share else {}
+    bundle, told = fit_sampler(
+        [parts[s.network][0] if s.network in parts else s for s in sources],
+        extra_places=spare,
+        held_out=[held for _, held in parts.values()],
+        design=design,
+        plan=plan,
+        checkpoint=checkpoint,
+        on_step=lambda step, of, loss: tell(step, of),
+        crew=group,
+    )
+    if not group.first:
+        return None
+    scores = _score(sampler, bundle, parts, contexts, plan.seed) if parts else {}
+    judged = table(scores) if scores else ""
+    held_out = {network: held.cell_id.tolist() for network, (_, held) in parts.items()}
+    told |= {"command": command, "seed": plan.seed, "held_out": options.share, "held_out_cells": held_out}
+    provenance = provenance_of(files.traffic, files.context, told, {**evidence, **scores})
+    tables = {"held_out": judged, "evidence": table(evidence) if evidence else ""}
+    provenance |= {"sampler": bundle.sampler, "tables": tables}
+    save_bundle(replace(bundle, provenance=provenance), out, card(out.name, provenance))
+    checkpoint.unlink(missing_ok=True)
+    facts = {name: told[name] for name in ("minutes", "steps", "best_step", "parameters")}
+    return FitResult(out, tuple(sorted(used)), facts, held_out, judged, f"{sampler}, {out.name}")
+
+
+def _fit_fomo(
+    sampler: str, files: Files, out: Path, options: FitOptions, command: str, tell: Tell
+) -> FitResult | None:
+    """Pre-train FoMo."""
+    from gentraffic.evaluation import fomo_tasks
+    from gentraffic.generators.cards import card, provenance_of
+    from gentraffic.generators.fomo.folder import save_fomo
+    from gentraffic.training.checkpoint import checkpoint_beside
+    from gentraffic.training.fomo_fitting import FoMoDesign, fit_fomo, split
+    from gentraffic.training.fomo_task import FoMoPlan
+    from gentraffic.training.options import check_prediction
+    from gentraffic.training.processes import join
+
+    checkpoint, group = checkpoint_beside(out), join()
+    given = {name: value for name in ("steps", "batch") if (value := getattr(options, name)) is not None}
+    plan = replace(FoMoPlan(), seed=options.seed, **given)
+    prediction = check_prediction(options.prediction)
+    data = files.pairs(options.service)
+    folds = round(1 / options.share) if options.share else 0
+    parts = {}
+    for source, region in data if folds else ():
+        if source.places is not None and len(set(source.location.tolist())) >= folds:
+            parts[region.network] = split((source, region), folds, 0, plan.seed)
+    if folds and not parts:
+        raise WrongUse(f"no network has {folds} locations, so none can be held out: give --holdout 0 or more data")
+    bundle, told = fit_fomo(
+        [parts[r.network][0] if r.network in parts else (s, r) for s, r in data],
+        design=FoMoDesign(size=options.size or "1m", prediction_type=prediction),
+        plan=plan,
+        checkpoint=checkpoint,
+        on_step=lambda step, of, loss: tell(step, of),
+        crew=group,
+    )
+    if not group.first:
+        return None
+    rows = fomo_tasks.rows_of(bundle, parts, members=6) if parts else {}
+    held_out = {network: held[0].cell_id.tolist() for network, (_, held) in parts.items()}
+    told |= {"command": command, "seed": plan.seed, "held_out": options.share, "validation": told["loss"]}
+    told |= {"metrics_p3": fomo_tasks.means(rows), "held_out_cells": held_out}
+    judged = fomo_tasks.table(rows) if rows else ""
+    evidence = "" if options.evidence is None else options.evidence.read_text(encoding="utf-8")
+    provenance = provenance_of(files.traffic, files.context, told, {}) | {
+        "recommended_steps": fomo_tasks.STEPS, "sampler": sampler,
+        "tables": {"held_out": judged, "evidence": evidence},
+    }  # fmt: skip
+    save_fomo(replace(bundle, provenance=provenance), out, card(out.name, provenance))
+    checkpoint.unlink(missing_ok=True)
+    facts = {name: told[name] for name in ("minutes", "steps", "parameters")}
+    return FitResult(out, tuple(bundle.networks), facts, held_out, judged, f"fomo, {out.name}")
+
+
+@speaks_python
+def finetune(
+    model: str | Path,
+    traffic: str | Path | Sequence[str | Path],
+    context: str | Path | Sequence[str | Path] = (),
+    *,
+    out: str | Path,
+    few: str | float | None = None,
+    service: str | None = None,
+    steps: int = 200,
+    learning_rate: float = 3e-4,
+    contrast: float = 0.05,
+    all_weights: bool = False,
+    seed: int = 0,
+    threads: int = 0,
+    command: str = "gentraffic.finetune",
+    progress: Tell | None = None,
+) -> FitResult:
+    """Align a pre-trained FoMo with the users and POIs of a city (contrastive, most weights frozen; FoMo eq. 16).
+
+    model: name or folder of the FoMo. few: share of the locations that are learned from, such as "5%". contrast: weight
+    of the negatives, 0 for none. all_weights: train everything, not only adaLN, context and decoder.
+    Raises WrongUse, BadInput, BadModel.
+    """
+    from gentraffic.generators.cards import card, provenance_of
+    from gentraffic.generators.fomo.folder import load_fomo, save_fomo
+    from gentraffic.training.checkpoint import checkpoint_beside
+    from gentraffic.training.fomo_fitting import few as some_of
+    from gentraffic.training.fomo_fitting import finetune_fomo, parse_share
+    from gentraffic.training.fomo_task import FoMoPlan
+
+    for name, value, least in (("steps", steps, 1), ("learning-rate", learning_rate, 1e-12), ("contrast", contrast, 0)):
+        if value < least:
+            raise WrongUse(f"--{name} {value:g}: give {'more than 0' if least == 1e-12 else f'{least} or more'}")
+    out, files = Path(out), Files(_paths(traffic), _paths(context))
+    checkpoint, share = checkpoint_beside(out), None if few is None else parse_share(str(few))
+    _set_threads(threads)
+    bundle = load_fomo(model)
+    data = files.pairs(service)
+    every = {source.network: source.cell_id.tolist() for source, _ in data}
+    if share is not None:
+        data = [some_of(pair, share, seed) for pair in data]
+    plan = FoMoPlan(
+        steps=steps, learning_rate=learning_rate, warmup=min(20, steps), contrast=contrast, frozen=not all_weights,
+        ema=0.98, seed=seed,
+    )  # fmt: skip
+    tell = progress or (lambda done, of: None)
+    tuned, told = finetune_fomo(
+        bundle, data, plan=plan, checkpoint=checkpoint, on_step=lambda step, of, loss: tell(step, of)
+    )
+    held_out = _never_seen(bundle, every, data)
+    told |= {"command": command, "seed": plan.seed, "held_out": 0, "validation": told["loss"]}
+    told |= {"design": bundle.provenance.get("design", {}), "few": share or 1.0, "held_out_cells": held_out}
+    fresh = provenance_of(files.traffic, files.context, told, {})
+    before = {key: value for key, value in bundle.provenance.items() if key != "files"}
+    provenance = {
+        **fresh,
+        "sampler": "fomo",
+        "recommended_steps": before.get("recommended_steps", 8),
+        "data": [*before.get("data", []), *fresh["data"]],
+        "fine_tuned_from": {"sha256": bundle.sha256, "command": before.get("command", "")},
+    }
+    save_fomo(replace(tuned, provenance=provenance), out, card(out.name, provenance))
+    checkpoint.unlink(missing_ok=True)
+    facts = {"cells": sum(len(region.values) for _, region in data)}
+    facts |= {key: told[key] for key in ("minutes", "steps", "parameters", "trained_parameters", "few")}
+    return FitResult(out, tuple(tuned.networks), facts, held_out, "", f"fomo, fine-tuned, {out.name}")
+
+
+@speaks_python
+def distil(
+    model: str | Path = "stouter-base",
+    context: str | Path | Sequence[str | Path] = (),
+    *,
+    out: str | Path,
+    steps: int = 1,
+    teacher_steps: int = 16,
+    train_steps: int | None = None,
+    batch: int | None = None,
+    seed: int = 0,
+    threads: int = 0,
+    evidence: str | Path | None = None,
+    command: str = "gentraffic.distil",
+    progress: Tell | None = None,
+) -> FitResult:
+    """Train a student that gives, from the same noise, the week that its teacher gives in many solver steps.
+
+    model: name or folder of the teacher. context: files of places to practise on, by default the bundled cities; no
+    traffic is needed. steps, teacher_steps: of the solver, student's and teacher's. train_steps, batch: of training.
+    evidence: finished rows of benchmarks/steps.py, for the card. Raises WrongUse, BadInput, BadModel.
+    """
+    from gentraffic.evaluation.solver_steps import read_steps, steps_table
+    from gentraffic.generators.cards import card
+    from gentraffic.generators.folder import load_bundle, save_bundle
+    from gentraffic.io.files import read_context
+    from gentraffic.modelling.features import read_places
+    from gentraffic.places.find import CONTEXTS, bundled_cities
+    from gentraffic.training.checkpoint import checkpoint_beside
+    from gentraffic.training.distilling import DISTIL_PLAN, Lesson
+    from gentraffic.training.distilling import distil as teach
+
+    out = Path(out)
+    checkpoint = checkpoint_beside(out)
+    _set_threads(threads)
+    table = steps_table(read_steps(Path(evidence))) if evidence else ""
+    teacher = load_bundle(model)
+    paths = _paths(context) or tuple(CONTEXTS / f"{city}.nc" for city in bundled_cities())
+    places = [read_places(read_context(path)) for path in paths]
+    plan = replace(DISTIL_PLAN, seed=seed, steps=train_steps or DISTIL_PLAN.steps, batch=batch or DISTIL_PLAN.batch)
+    tell = progress or (lambda done, of: None)
+    student, told = teach(
+        teacher, places, lesson=Lesson(steps=steps, teacher_steps=teacher_steps), plan=plan, checkpoint=checkpoint,
+        on_step=lambda step, of, loss: tell(step, of),
+    )  # fmt: skip
+    told |= {"command": command, "teacher": Path(model).name}
+    told |= {"teacher_command": student.provenance.get("command", "")}
+    tables = {**student.provenance.get("tables", {}), "distilled": table}
+    provenance = {**student.provenance, **told, "tables": tables, "sampler": student.sampler}
+    save_bundle(replace(student, provenance=provenance), out, card(out.name, provenance))
+    checkpoint.unlink(missing_ok=True)
+    facts = {"teacher": str(model), "steps": steps, "minutes": told["distil_minutes"]}
+    return FitResult(out, tuple(student.networks), facts, title=f"A student of {Path(model).name}, {out.name}")
+
+
+def _paths(given: str | Path | Sequence[str | Path]) -> tuple[Path, ...]:
+    return (Path(given),) if isinstance(given, str | Path) else tuple(Path(path) for path in given)
+
+
+def _set_threads(threads: int) -> None:
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def _hold_out(sources: list[Source], share: float, seed: int) -> dict[str, tuple[Source, Source]]:
+    """network -> (training, held-out), of those that have locations enough. Raises WrongUse where none has."""
+    from gentraffic.training.fitting import split_source
+
+    folds = round(1 / share)
+    able = [s for s in sources if s.places is not None and len(set(s.location.tolist())) >= folds]
+    if not able:
+        raise WrongUse(f"no network has {folds} locations, so none can be held out: give --holdout 0 or more data")
+    return {s.network: split_source(s, folds, 0, seed) for s in able}
+
+
+def _score(
+    name: str, bundle: Bundle, parts: dict[str, tuple[Source, Source]], contexts: list[xr.Dataset], seed: int
+) -> dict[str, Any]:
+    """The rows of P1 on the held-out cells: the naive ones, and the model's."""
+    from gentraffic.evaluation.holdout import holdout_rows, model_row, score
+
+    places = {
+        network: context
+        for network, (_, held) in parts.items()
+        for context in contexts
+        if set(held.cell_id.tolist()) <= set(context["cell_id"].values.tolist())
+    }
+    scores = {row: [score(members, parts)] for row, members in holdout_rows(parts, seed).items()}
+    return scores | {f"{name} (this model)": [score(model_row(bundle, places, parts, seed, None), parts)]}
+
+
+def _never_seen(bundle: FoMoBundle, every: dict[str, list[Any]], data: list[Any]) -> dict[str, list[Any]]:
+    """By network, the cells that neither the model at the start nor the fine-tuning learned from.
+
+    every: the cells of the files; data: sources and regions of those that are learned from now."""
+    seen = {source.network: set(source.cell_id.tolist()) for source, _ in data}
+    before = bundle.provenance.get("held_out_cells", {})
+    known = {name: before.get(name, []) for name in bundle.networks}  # of a network that it learned: what it held out
+    left = {name: [c for c in cells if c not in seen.get(name, ())] for name, cells in {**every, **known}.items()}
+    return {name: cells for name, cells in left.items() if cells}

@@ -1,0 +1,255 @@
+"""The times of anybody's table -> UTC: ISO 8601 and its short forms, digits, seconds since 1970, both clock changes.
+
+What may mean two instants is refused, or settled by what the table itself shows: the order of a cell's rows says which
+of two rows of the hour that occurs twice in autumn is summer time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gentraffic.errors import BadInput
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+Times = NDArray[np.datetime64]
+_OFFSET = re.compile(r"(?<=[\d.])\s*(Z|z|UTC|GMT|[+-]\d{2}:?\d{2}|(?<=:\d\d)[+-]\d{2}|(?<=T\d\d)[+-]\d{2})$")
+_COMPACT = {8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
+_EPOCH = (("s", 1e8, 1e11, 10**9), ("ms", 1e11, 1e14, 10**6), ("us", 1e14, 1e17, 10**3), ("ns", 1e17, 1e20, 1))
+_FORMS = "ISO 8601 such as 2026-01-05T18:00, 20260105, 2026010518, or s, ms, us, ns since 1970"
+
+
+def distinct_times(values: pa.ChunkedArray, name: str, path: Path) -> tuple[NDArray[np.int64], Times, bool]:
+    """(each row's index into the distinct times, these, whether they are UTC for sure).
+
+    name: of the column; `time_utc` says what its times are. Raises BadInput for times in no known form, for several
+    forms, and for offsets in some rows only.
+    """
+    import pyarrow as pa
+
+    if values.null_count:
+        row = int(np.argmax(values.is_null().to_numpy())) + 1
+        raise BadInput(f"{path}: row {row} has no time")
+    if pa.types.is_dictionary(values.type):
+        values = values.cast(values.type.value_type)
+    encoded = values.combine_chunks().dictionary_encode()
+    code = encoded.indices.to_numpy().astype(np.int64)
+    found = encoded.dictionary
+    utc_column = re.sub(r"[^a-z]", "", name.lower()).endswith("utc") or name.lower().startswith("utc")
+    if pa.types.is_temporal(found.type):
+        aware = getattr(found.type, "tz", None) is not None
+        times = found.cast(pa.timestamp("ns", found.type.tz) if aware else pa.timestamp("ns"))
+        return code, times.to_numpy(zero_copy_only=False).astype("datetime64[ns]"), aware or utc_column
+    if pa.types.is_floating(found.type):
+        number = found.to_numpy(zero_copy_only=False)
+        texts = [str(int(v)) if np.isfinite(v) and v == int(v) else repr(float(v)) for v in number]
+    else:
+        texts = [str(v).strip() for v in found.to_pylist()]
+    if "" in texts:
+        raise BadInput(f"{path}: row {int(np.argmax(code == texts.index(''))) + 1} has no time")
+    parsed, aware = _parsed(texts, path)
+    return code, parsed, aware or utc_column
+
+
+def _parsed(texts: Sequence[str], path: Path) -> tuple[Times, bool]:
+    """Distinct times (n,) as they stand, or in UTC where they say their offset or count from 1970."""
+    digits = [re.fullmatch(r"\d+(\.\d*)?", text) is not None for text in texts]
+    if all(digits):
+        return _from_digits(texts, path)
+    if any(digits):
+        a, b = texts[digits.index(True)], texts[digits.index(False)]
+        raise BadInput(f"{path}: times of two forms, {a} and {b}: bring them to one")
+    offset = [_OFFSET.search(text) is not None for text in texts]
+    if any(offset) and not all(offset):
+        a, b = texts[offset.index(True)], texts[offset.index(False)]
+        _from_text([text for text, said in zip(texts, offset, strict=True) if not said], False, path)
+        raise BadInput(
+            f"{path}: some times have an offset ({a}), others none ({b}): give all of them one, or split the file"
+        )
+    return _from_text([re.sub(r"\s*(UTC|GMT|z)$", "Z", text) for text in texts], all(offset), path)
+
+
+def _from_digits(texts: Sequence[str], path: Path) -> tuple[Times, bool]:
+    import pandas as pd
+
+    sizes = {len(text) for text in texts}
+    form = _COMPACT.get(len(texts[0])) if len(sizes) == 1 and "." not in "".join(texts) else None
+    if form is not None:
+        found = pd.to_datetime(pd.Series(texts), format=form, errors="coerce")
+        if found.notna().all() and found.dt.year.between(1980, 2099).all():
+            return found.to_numpy(dtype="datetime64[ns]"), False
+    number = np.array([float(text) for text in texts])
+    for _, low, high, to_ns in _EPOCH:
+        if ((number >= low) & (number < high)).all():
+            whole = [_nanoseconds(text, to_ns) for text in texts]
+            if max(whole) >= 2**63:
+                break
+            return np.array(whole, dtype=np.int64).astype("datetime64[ns]"), True
+    odd = texts[0] if number.min() < 1e8 else texts[int(np.argmax(np.abs(np.log10(number) - np.log10(number[0]))))]
+    hint = " (a day number of a spreadsheet? write the column as dates)" if 20_000 < float(odd) < 80_000 else ""
+    raise BadInput(f"{path}: time {odd} is none of {_FORMS}{hint}")
+
+
+def _nanoseconds(text: str, to_ns: int) -> int:
+    whole, _, part = text.partition(".")
+    return int(whole) * to_ns + (round(float("0." + part) * to_ns) if part.strip("0") else 0)
+
+
+def _from_text(texts: Sequence[str], aware: bool, path: Path) -> tuple[Times, bool]:
+    import pandas as pd
+
+    series = pd.Series(texts, dtype=object)
+    found: pd.Series | None = pd.to_datetime(series, format="ISO8601", errors="coerce", utc=aware)
+    assert found is not None
+    if found.isna().any() and not aware:
+        found = _with_day_first(series, path)
+    if found is None or found.isna().any():
+        bad = texts[0] if found is None else texts[int(np.argmax(found.isna().to_numpy()))]
+        raise BadInput(
+            f"{path}: time {bad} is none of ISO 8601, such as 2026-01-05T18:00, or {_FORMS.split(', ', 1)[1]}"
+        )
+    if aware:
+        found = found.dt.tz_convert("UTC").dt.tz_localize(None)
+    return found.to_numpy(dtype="datetime64[ns]"), aware
+
+
+_DMY = re.compile(r"(\d{1,2})([./-])(\d{1,2})\2(\d{4})(?:[ T](\d{1,2}:\d{2}(?::\d{2})?)(\s*[AaPp][Mm])?)?")
+
+
+def _with_day_first(series: pd.Series, path: Path) -> pd.Series | None:
+    """1.11.2013 18:00 and 11/1/2013 6:00 PM, where the table shows which is the day; None for other forms."""
+    import pandas as pd
+
+    parts = [_DMY.fullmatch(text) for text in series]
+    if not all(parts):
+        return None
+    first, second = (max(int(p[i]) for p in parts if p) for i in (1, 3))
+    if first <= 12 and second <= 12 and parts[0] is not None and parts[0][2] != ".":
+        raise BadInput(
+            f"{path}: time {series.iloc[0]} may be day {parts[0][1]} of month {parts[0][3]}, or day {parts[0][3]} of"
+            f" month {parts[0][1]}: write dates as 2026-01-05"
+        )
+    day_first = first > 12 or (parts[0] is not None and parts[0][2] == ".")
+    texts = []
+    for p in parts:
+        assert p is not None
+        day, month = (p[1], p[3]) if day_first else (p[3], p[1])
+        clock = (p[5] or "00:00") + ("" if (p[5] or "").count(":") == 2 else ":00")
+        hour, _, rest = clock.partition(":")
+        if p[6]:
+            hour = str(int(hour) % 12 + (12 if p[6].strip().lower() == "pm" else 0))
+        texts.append(f"{p[4]}-{int(month):02d}-{int(day):02d}T{int(hour):02d}:{rest}")
+    return pd.to_datetime(pd.Series(texts), format="ISO8601", errors="coerce")
+
+
+def to_utc(
+    code: NDArray[np.int64], times: Times, cell: NDArray[np.int64], ids: NDArray[Any], timezone: str, path: Path
+) -> Times:
+    """Local times of the rows (`times[code]`, of cells `cell`) in UTC, (rows,).
+
+    In the hour that occurs twice in autumn, the order of the cell's other rows says which of its two rows is which.
+    Raises BadInput for a time that the clock skips, for rows of such an hour in no order, and where the hour has one
+    row only although the cell goes on at both sides: the table has 24 rows on the day of 25 hours.
+    """
+    import pandas as pd
+
+    zone = ZoneInfo(timezone)
+    local = pd.Series(times)
+    summer, winter = (
+        local.dt.tz_localize(zone, ambiguous=np.full(len(times), flag), nonexistent="NaT") for flag in (True, False)
+    )
+    if summer.isna().any():
+        i = int(summer.isna().to_numpy().argmax())
+        row = int(np.argmax(code == i))
+        raise BadInput(
+            f"{path}: cell {ids[cell[row]]}: {pd.Timestamp(times[i])} does not exist in {timezone} (summer time"
+            " begins);"
+            " give times in UTC or with their offset, or the zone of a clock that keeps winter time, e.g. Etc/GMT-1"
+        )
+    early, late = (
+        s.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy(dtype="datetime64[ns]") for s in (summer, winter)
+    )
+    out: Times = early[code]
+    twice = early != late
+    rows = np.flatnonzero(twice[code])
+    if not len(rows):
+        return out
+    order = np.argsort(cell, kind="stable")  # the file's order within each cell
+    step = np.diff(times[code][order]).astype(np.int64)
+    inside = np.diff(cell[order]) == 0
+    ups, downs = (np.bincount(cell[order][1:][inside & moved], minlength=len(ids)) for moved in (step > 0, step < 0))
+    frame = pd.DataFrame({"cell": cell[rows], "time": code[rows]})
+    group = frame.groupby(["cell", "time"])
+    turn, count = group.cumcount().to_numpy(), group["cell"].transform("size").to_numpy()
+    changes = len(np.unique(times[twice].astype("datetime64[D]")))
+    mixed = (np.minimum(ups, downs) > changes)[cell[rows]] & (count > 1)
+    if mixed.any():
+        row = rows[int(np.argmax(mixed))]
+        raise BadInput(
+            f"{path}: cell {ids[cell[row]]}: {pd.Timestamp(times[code[row]])} occurs twice in {timezone} (summer time "
+            "ends) and the cell's rows are in no order: sort them, or give times in UTC"
+        )
+    later = (turn > 0) != (downs > ups)[cell[rows]]  # newest first: the first of the two is winter time
+    single = count == 1
+    if single.any():
+        later = np.where(single, _single(rows, code, times, cell, ids, twice, timezone, path), later)
+    out[rows[later]] = late[code[rows[later]]]
+    return out
+
+
+def _single(
+    rows: NDArray[np.int64], code: NDArray[np.int64], times: Times, cell: NDArray[np.int64], ids: NDArray[Any],
+    twice: NDArray[np.bool_], timezone: str, path: Path,
+) -> NDArray[np.bool_]:  # fmt: skip
+    """Whether rows of an hour that occurs twice, alone at their time, are winter time: where the cell begins there."""
+    import pandas as pd
+
+    first, last = np.full(len(ids), np.iinfo(np.int64).max), np.full(len(ids), np.iinfo(np.int64).min)
+    clock = times[code].astype(np.int64)
+    np.minimum.at(first, cell, clock)
+    np.maximum.at(last, cell, clock)
+    half_day = 12 * 3600 * 10**9  # around the change lies no other one
+    spans = {
+        int(t): times[twice][np.abs(times[twice].astype(np.int64) - int(t)) < half_day] for t in np.unique(clock[rows])
+    }
+    out = np.zeros(len(rows), dtype=bool)
+    alone = pd.DataFrame({"cell": cell[rows], "time": code[rows]}).duplicated(keep=False).to_numpy()
+    for k, row in enumerate(rows):
+        if alone[k]:
+            continue
+        hour = spans[int(clock[row])].astype(np.int64)
+        starts, ends = first[cell[row]] >= hour.min(), last[cell[row]] <= hour.max()
+        if not starts and not ends:
+            raise BadInput(
+                f"{path}: cell {ids[cell[row]]} has one row at {pd.Timestamp(times[code[row]])}, an hour that occurs "
+                f"twice in {timezone} (summer time ends): 24 rows on a day of 25 hours; give times in UTC or with their"
+                " offset, or both rows of that hour"
+            )
+        out[k] = starts and not ends
+    return out
+
+
+def clock_note(when: np.datetime64, timezone: str | None) -> str:
+    """What a message adds where a clock of the place changes within a day of a UTC time."""
+    import pandas as pd
+
+    if timezone is None:
+        return ""
+    around = pd.date_range(pd.Timestamp(when) - pd.Timedelta(hours=24), periods=49, freq="1h", tz="UTC")
+    shift = around.tz_convert(timezone).tz_localize(None) - around.tz_localize(None)
+    if len(shift.unique()) == 1:
+        return ""
+    way = "forward" if shift[-1] > shift[0] else "back"
+    at = around[int(np.argmax(shift != shift[0]))]
+    return (
+        f" (the clocks go {way} in {timezone} at {at:%Y-%m-%dT%H:%M}Z: a day of {23 if way == 'forward' else 25} hours)"
+    )

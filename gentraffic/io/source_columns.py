@@ -1,0 +1,338 @@
+"""What the columns of anybody's table are: which holds the ids, which the positions; ids as text; numbers.
+
+Ids are text (0041, 1E2 and 007 are ids); they become whole numbers only where every one is written as a whole number
+is. Numbers are read by one notation for the whole table: where `1.234` may be 1234 or 1.234, nobody guesses.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gentraffic.errors import BadInput, WrongUse
+from gentraffic.io.source_table import SourceTable
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# Small letters and digits alone; in the order in which they are taken: what names a cell before what names a site.
+ID_NAMES = (
+    "cellid", "cell", "cellname", "cellref", "id", "sectorid", "sector", "sectorname", "eci", "ecgi", "cgi", "nci",
+    "ncgi", "eutrancellfdd", "nrcelldu", "nrcellcu", "localcellid", "ci", "cid", "station", "stationid",
+    "stationname", "basestation", "basestationid", "bs", "bsid", "bts", "btsid", "enodeb", "enodebid", "enodebname",
+    "enb", "enbid", "gnodeb", "gnodebid", "gnodebname", "gnb", "gnbid", "nodeb", "nodebid", "site", "siteid",
+    "sitename", "sitecode",
+    "squareid", "gridid", "tileid", "hexid", "zoneid", "nodeid",
+)  # fmt: skip
+LON_NAMES = ("lon", "longitude", "lng", "long", "londeg", "lonwgs84", "longitudewgs84")
+LAT_NAMES = ("lat", "latitude", "latdeg", "latwgs84", "latitudewgs84")
+TIME_NAMES = ("time", "timeutc", "timestamp", "timestamputc", "datetime", "datetimeutc", "utctime", "starttime",
+              "begintime", "periodstart", "periodstarttime", "intervalstart", "date")  # fmt: skip
+SECTOR_COLUMNS = ("azimuth", "height", "band")  # of a planner's table, kept beside the cell
+GLOBAL_ID = (("radio", "rat", "technology"), ("mcc",), ("net", "mnc"), ("area", "lac", "tac"),
+             ("cell", "cid", "ci", "cellid", "eci", "nci"))  # fmt: skip
+_WHOLE = re.compile(r"0|-?[1-9]\d{0,18}")
+_HELP = "say which with --id-column NAME"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a user says about a table. columns: our name (id, time, lon, lat, or a service) -> the file's.
+
+    id_column: short for columns["id"]. decimal, thousands: the marks in its numbers, "" for none, None: not said.
+    """
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+    id_column: str | None = None
+    decimal: str | None = None
+    thousands: str | None = None
+
+    def named(self, ours: str) -> str | None:
+        """The file's name for one of our columns, where it was said."""
+        return self.id_column if ours == "id" and self.id_column is not None else self.columns.get(ours)
+
+
+def make_reading(
+    columns: str | None = None, id_column: str | None = None, decimal: str | None = None, thousands: str | None = None
+) -> Reading:
+    """From what a command line holds: columns as `id=CELL_NAME,lon=X`; marks as themselves or by name.
+
+    Raises WrongUse for what is no such pair, and for marks that are unknown or the same.
+    """
+    pairs: dict[str, str] = {}
+    for part in (columns or "").split(","):
+        ours, equals, theirs = (p.strip() for p in part.partition("="))
+        if part.strip() and not (ours and equals and theirs):
+            raise WrongUse(
+                f"--columns {columns}: give pairs such as id=CELL_NAME,lon=X,lat=Y; {part.strip()!r} is none"
+            )
+        if ours:
+            pairs["id" if ours in ("cell", "cell_id") else ours] = theirs
+    if id_column is not None and pairs.get("id", id_column) != id_column:
+        raise WrongUse(f"--id-column {id_column} and --columns id={pairs['id']} name two columns: give one")
+    marks = {
+        name: _mark(name, value, known)
+        for name, value, known in (
+            ("--decimal", decimal, {"point": ".", "dot": ".", ".": ".", "comma": ",", ",": ","}),
+            ("--thousands", thousands, {"point": ".", "dot": ".", ".": ".", "comma": ",", ",": ",", "space": " ",
+                                        " ": " ", "apostrophe": "'", "'": "'", "none": "", "": ""}),
+        )
+    }  # fmt: skip
+    if marks["--decimal"] is not None and marks["--decimal"] == marks["--thousands"]:
+        raise WrongUse(f"--decimal and --thousands are both {decimal!r}: a mark is one or the other")
+    return Reading(pairs, id_column, marks["--decimal"], marks["--thousands"])
+
+
+def _mark(option: str, value: str | None, known: Mapping[str, str]) -> str | None:
+    if value is None:
+        return None
+    if value not in known:
+        raise WrongUse(f"{option} {value}: give one of {', '.join(k for k in known if k.strip())}")
+    return known[value]
+
+
+def plain(name: str) -> str:
+    """A column's name in small letters and digits: `Cell ID` and `CELL_ID` are one."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def find_column(table: SourceTable, names: Sequence[str], said: str | None = None) -> str | None:
+    """The column called `said`, else the first known name that the table has. Raises BadInput where `said` lacks."""
+    if said is not None:
+        if said in table.names:
+            return said
+        alike = [name for name in table.names if plain(name) == plain(said)]
+        if not alike:
+            raise BadInput(f"{table.path} has no column {said!r}: it has {some(table.names)}")
+        return alike[0]
+    have: dict[str, str] = {}
+    for name in table.names:
+        have.setdefault(plain(name), name)
+    return next((have[name] for name in names if name in have), None)
+
+
+def global_id(table: SourceTable) -> list[str]:
+    """The columns radio, mcc, net, area and cell of OpenCelliD, which name a cell together; empty where one lacks."""
+    have: dict[str, str] = {}
+    for name in table.names:
+        have.setdefault(plain(name), name)
+    found = [next((have[n] for n in names if n in have), "") for names in GLOBAL_ID]
+    return [name for name in found if name] if all(found[1:]) else []
+
+
+def id_columns(table: SourceTable, said: str | None = None) -> list[str]:
+    """The columns that name a cell, several where only together they do; empty where none is known."""
+    if said is None and (together := global_id(table)):
+        return together
+    found = find_column(table, ID_NAMES, said)
+    return [] if found is None else [found]
+
+
+def no_ids(table: SourceTable) -> str:
+    """What to say of a table in which no column of ids is known."""
+    return f"{table.path} has no known column of ids (cell, cell_id, id, site, ...) among {some(table.names)}: {_HELP}"
+
+
+def some(names: Iterable[str]) -> str:
+    """Column names for a message, not all of ten thousand."""
+    listed = [str(name) for name in names]
+    return ", ".join(listed[:12])[:200] + (", ..." if len(listed) > 12 else "")
+
+
+# --- ids --------------------------------------------------------------------------------------------------------------
+
+
+def id_text(table: SourceTable, columns: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """(each row's index into the ids, the distinct ids as text in the order in which they appear); "" is no id."""
+    import pyarrow.compute as pc
+
+    texts = [_as_text(table.column(name)) for name in columns]
+    joined = texts[0] if len(texts) == 1 else pc.binary_join_element_wise(*texts, "-")
+    encoded = joined.combine_chunks().dictionary_encode()
+    ids = np.asarray(encoded.dictionary.to_pylist(), dtype=object)
+    if len(ids) and all(re.fullmatch(r"-?\d+\.0+", str(i)) for i in ids):  # whole numbers that a program wrote as 41.0
+        ids = np.asarray([str(i).split(".")[0] for i in ids], dtype=object)
+    return encoded.indices.to_numpy().astype(np.int64), ids
+
+
+def _as_text(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_floating(values.type):
+        number = values.to_numpy()
+        if np.isfinite(number).all() and not (number % 1).any() and (np.abs(number) < 2**53).all():
+            values = pa.chunked_array([pa.array(number.astype(np.int64))])
+    return pc.fill_null(pc.utf8_trim_whitespace(values.cast(pa.string())), "")
+
+
+def as_ids(texts: NDArray[Any]) -> NDArray[Any]:
+    """Ids as int64 where every one is written as a whole number is, else as text."""
+    if len(texts) and all(_WHOLE.fullmatch(text) and -(2**63) <= int(text) < 2**63 for text in texts):
+        return np.array([int(text) for text in texts], dtype=np.int64)
+    return texts.astype(str)
+
+
+# --- numbers ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Notation:
+    """The marks of a table's numbers; thousands "" where there are none."""
+
+    decimal: str = "."
+    thousands: str = ""
+
+
+_SPACES = "\u00a0\u202f\u2009"  # that offices put between thousands
+_DOT_GROUP, _COMMA_GROUP = r"^[+-]?[1-9][0-9]{0,2}(\.[0-9]{3})+$", r"^[+-]?[1-9][0-9]{0,2}(,[0-9]{3})+$"
+
+
+def place_notation(table: SourceTable, columns: Sequence[str]) -> Notation:
+    """The decimal mark of longitudes and latitudes: degrees have no thousands, so that any mark is the decimal."""
+    return notation(table, [], columns, Reading())
+
+
+def notation(table: SourceTable, columns: Sequence[str], places: Sequence[str], reading: Reading) -> Notation:
+    """The marks that the numbers in `columns` show, or those in `places`, which have decimals but no thousands.
+
+    Coordinates prove nothing of amounts: programs write the ones, offices the others. Raises BadInput where marks may
+    be decimal or of thousands, naming a value and the options that say it.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    decimal, thousands = reading.decimal, reading.thousands
+    proof: dict[str, str] = {}  # "decimal" or "thousands" + mark -> a value that shows it
+    doubt: dict[str, tuple[str, str]] = {}  # mark -> a value that may be either, and its column
+    for name in (*columns, *places):
+        values = table.column(name)
+        if not pa.types.is_string(values.type):
+            continue
+        values = _clean(values)
+        marked = values.filter(pc.match_substring_regex(values, r"[0-9][., '][0-9]|^[+-]?[.,][0-9]|[0-9][.,]$"))
+        if not len(marked):
+            continue
+        big = pc.any(pc.match_substring_regex(values, r"^[+-]?[0-9]{4,}([.,][0-9]+)?$")).as_py()
+        for mark, other, group in ((".", ",", _DOT_GROUP), (",", ".", _COMMA_GROUP)):
+            here = pc.match_substring(marked, mark)
+            if not pc.any(here).as_py():
+                continue
+            only = marked.filter(here)
+            both = only.filter(pc.match_substring(only, other))
+            if len(both):  # 1.234,5 or 1,234.5: the last is the decimal
+                value = both[0].as_py()
+                last = mark if value.rfind(mark) > value.rfind(other) else other
+                proof.setdefault("decimal" + last, value)
+                proof.setdefault("thousands" + (other if last == mark else mark), value)
+                continue
+            grouped = pc.match_substring_regex(only, group)
+            twice = only.filter(pc.match_substring_regex(only, "^[^" + mark + "]*[" + mark + "].*[" + mark + "]"))
+            if len(twice):  # 1.234.567
+                proof.setdefault("thousands" + mark, twice[0].as_py())
+            elif name in places or not pc.all(grouped).as_py() or big:
+                single = only if name in places or big else only.filter(pc.invert(grouped))
+                proof.setdefault("decimal" + mark, single[0].as_py())
+            else:
+                doubt.setdefault(mark, (only[0].as_py(), name))
+        for mark in (" ", "'"):
+            apart = marked.filter(pc.match_substring(marked, mark))
+            if len(apart):
+                proof.setdefault("thousands" + mark, apart[0].as_py())
+    if decimal is None:
+        shown = [mark for mark in ".," if "decimal" + mark in proof]
+        if len(shown) > 1 and thousands not in shown:
+            raise BadInput(
+                f"{table.path}: {proof['decimal.']} has a decimal point, {proof['decimal,']} a decimal comma: bring all"
+                " numbers to one form"
+            )
+        decimal = next((mark for mark in shown if mark != thousands), None)
+    if thousands is None:
+        thousands = next((m for m in ".,' " if "thousands" + m in proof and m != decimal), None)
+    if decimal is None:
+        decimal = {".": ",", ",": "."}.get(thousands or "")
+    for mark, (value, name) in doubt.items():
+        if mark not in (decimal, thousands):
+            if decimal is not None and thousands is None:
+                thousands = mark  # the other mark is the decimal: this one can only be that of thousands
+                continue
+            one, many = value.replace(mark, "."), value.replace(mark, "")
+            word = {".": "point", ",": "comma"}[mark]
+            raise BadInput(
+                f"{table.path}: {name} {value} may be {one} or {many}: say --decimal {word} or --thousands {word}"
+            )
+    return Notation(decimal or ".", thousands or "")
+
+
+def _clean(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    import pyarrow.compute as pc
+
+    values = pc.fill_null(values, "")
+    if pc.any(pc.match_substring_regex(values, f"[{_SPACES}\u2019]")).as_py():
+        values = pc.replace_substring_regex(values, f"[{_SPACES}]", " ")
+        values = pc.replace_substring(values, "\u2019", "'")
+    return values
+
+
+def numbers(values: pa.ChunkedArray, marks: Notation) -> NDArray[np.float64]:
+    """A column as numbers, (rows,); NaN where a value is none in this notation (1,23 where commas part thousands)."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pa.types.is_string(values.type):
+        if pa.types.is_boolean(values.type) or pa.types.is_temporal(values.type):
+            return np.full(len(values), np.nan)
+        return np.asarray(values.cast(pa.float64()).to_numpy(), dtype=np.float64)
+    d, t = re.escape(marks.decimal), re.escape(marks.thousands)
+    form = rf"^[+-]?([0-9]+({d}[0-9]*)?|{d}[0-9]+)([eE][+-]?[0-9]+)?$"
+    text = _clean(values)
+    good = pc.match_substring_regex(text, form)
+    if marks.thousands:
+        grouped = pc.match_substring_regex(text, rf"^[+-]?[0-9]{{1,3}}({t}[0-9]{{3}})+({d}[0-9]*)?$")
+        good = pc.or_(good, grouped)
+        text = pc.replace_substring(text, marks.thousands, "")
+    if marks.decimal != ".":
+        text = pc.replace_substring(text, marks.decimal, ".")
+    text = pc.if_else(good, pc.replace_substring_regex(text, r"^\+", ""), pa.scalar(None, pa.string()))
+    return np.asarray(text.cast(pa.float64()).to_numpy(), dtype=np.float64)
+
+
+def texts(values: pa.ChunkedArray) -> list[str]:
+    """A column as text, for ids of few rows and for messages."""
+    found: list[str] = _as_text(values).to_pylist()
+    return found
+
+
+def points(table: SourceTable, reading: Reading) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Longitude and latitude of a table of places, (rows,) each, in degrees.
+
+    Raises poi.errors.BadFile, with the row, for a missing column, no rows, and what is no number, not on earth, or
+    swapped.
+    """
+    from poi.errors import BadFile
+    from poi.osm import checklonlat
+
+    found = []
+    for axis, names in (("lon", LON_NAMES), ("lat", LAT_NAMES)):
+        name = find_column(table, names, reading.named(axis))
+        if name is None:
+            raise BadFile(f"{table.path} has no column {axis!r}: it has {some(table.names)}")
+        found.append(name)
+    if not table.rows:
+        raise BadFile(f"{table.path} has no rows: give a table of points")
+    marks = place_notation(table, found)
+    axes = []
+    for axis, name in zip(("lon", "lat"), found, strict=True):
+        number = numbers(table.column(name), marks)
+        wrong = np.flatnonzero(~np.isfinite(number))
+        if len(wrong):
+            value = table.column(name)[int(wrong[0])].as_py()
+            raise BadFile(f"{table.path}, row {wrong[0] + 1}: {axis} {value!r} is not a number")
+        axes.append(number)
+    checklonlat(axes[0], axes[1], str(table.path))
+    return axes[0], axes[1]

@@ -1,0 +1,331 @@
+"""Anybody's table, whatever it is packed in: CSV, Excel's .xlsx, Parquet; columns as they stand, ids never as numbers.
+
+What a file is, its content says, not its name. CSV may be in UTF-8, UTF-16 or Windows' Latin-1, separated by comma,
+semicolon, tab or bar, packed by gzip, bzip2, xz, zstd or alone in a zip. Its columns are text: what is a number, a
+time, an id is decided by `gentraffic.io.source_columns`, which knows the column.
+"""
+
+from __future__ import annotations
+
+import bz2
+import codecs
+import csv
+import gzip
+import io
+import lzma
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gentraffic.errors import BadInput
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MAX_BYTES = 8 * 2**30  # of a file
+MAX_UNFOLDED = 8 * 2**30  # of what a packed file holds
+MAX_SHEET_BYTES = 2**30  # of the XML in an .xlsx, which becomes Python objects
+SEPARATORS = ",;\t|"
+_PIECE = 2**20
+# The columns of an OpenCelliD download, which has no header.
+OPENCELLID = ("radio", "mcc", "net", "area", "cell", "unit", "lon", "lat", "range", "samples", "changeable", "created",
+              "updated", "averageSignal")  # fmt: skip
+_RADIOS = ("GSM", "UMTS", "LTE", "NR", "CDMA")
+_OTHERS = {  # what begins so is no table: what it is, and what to do
+    b"\xd0\xcf\x11\xe0": "an old Excel .xls: save it as .xlsx or CSV",
+    b"\x89HDF": "a NetCDF or HDF5 file: traffic in .nc needs no import; else save a table",
+    b"CDF": "a classic NetCDF file: save a table",
+    b"SQLite format 3": "an SQLite or GeoPackage database: save its table as CSV or Parquet",
+    b"%PDF": "a PDF: save the table as CSV",
+    b"7z\xbc\xaf": "a 7z archive: unpack it first",
+    b"Rar!": "a rar archive: unpack it first",
+}
+
+
+@dataclass(frozen=True)
+class SourceTable:
+    """columns: (name, values (rows,)) as the file has them, text where it was text. notes: what a reader must know."""
+
+    path: Path
+    columns: tuple[tuple[str, pa.ChunkedArray], ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the columns in their order."""
+        return [name for name, _ in self.columns]
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return len(self.columns[0][1]) if self.columns else 0
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """The first column of that name."""
+        return next(values for found, values in self.columns if found == name)
+
+
+def read_source(path: str | Path) -> SourceTable:
+    """The table in a file. Raises BadInput, in one line, for what is missing, empty, cut, too large or no table."""
+    path = Path(path)
+    if not path.is_file():
+        raise BadInput(f"{path}: {'is no file' if path.exists() else 'no such file'}")
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise BadInput(f"{path}: {size / 2**30:.1f} GiB; split tables above {MAX_BYTES / 2**30:.0f} GiB by time")
+    if size == 0:
+        raise BadInput(f"{path}: is empty")
+    with path.open("rb") as stream:
+        start = stream.read(64)
+    try:
+        if start[:4] == b"PAR1":
+            return _parquet(path)
+        if start[:2] == b"PK":
+            with zipfile.ZipFile(path) as archive:
+                if "xl/workbook.xml" in archive.namelist():
+                    return _excel(path, archive)
+        return _csv(path, _unpacked(path, start))
+    except BadInput:
+        raise
+    except MemoryError:
+        raise BadInput(f"{path}: does not fit into memory; split it by time") from None
+    except (ValueError, OSError, EOFError, KeyError, IndexError, TypeError, AttributeError, zipfile.BadZipFile,
+            lzma.LZMAError, _arrow_error()) as error:  # fmt: skip
+        said = (str(error).strip() or type(error).__name__).splitlines()[-1][:200]
+        kind = "Parquet" if start[:4] == b"PAR1" else "Excel" if path.suffix.lower() == ".xlsx" else "CSV"
+        raise BadInput(f"{path}: not a whole {kind} table ({said})") from error
+
+
+def _arrow_error() -> type[Exception]:
+    import pyarrow as pa
+
+    error: type[Exception] = pa.ArrowException
+    return error
+
+
+def _parquet(path: Path) -> SourceTable:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = pq.read_schema(path)
+    plain = [f.name for f in schema if not (pa.types.is_nested(f.type) or _binary(f.type)) and f.name[:7] != "__index"]
+    table = pq.read_table(path, columns=plain)
+    columns = []
+    for name in plain:
+        values = table[name]
+        if pa.types.is_dictionary(values.type):
+            values = values.cast(values.type.value_type)
+        columns.append((name.strip(), values.cast(pa.string()) if pa.types.is_large_string(values.type) else values))
+    return SourceTable(path, tuple(columns))
+
+
+def _binary(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind))
+
+
+def _unpacked(path: Path, start: bytes) -> bytes:
+    """The bytes of a text file, unfolded where it is packed."""
+    for magic, what in _OTHERS.items():
+        if start.startswith(magic):
+            raise BadInput(f"{path}: is {what}")
+    if start[:2] == b"PK":
+        with zipfile.ZipFile(path) as archive:
+            names = [n for n in archive.namelist() if not n.endswith("/") and not n.startswith("__MACOSX")]
+            if len(names) != 1:
+                raise BadInput(f"{path}: holds {len(names)} files ({', '.join(names[:3])}): unpack it, give one table")
+            with archive.open(names[0]) as stream:
+                return _whole(stream, path)
+    if start[:2] == b"\x1f\x8b":
+        with gzip.open(path) as unfolded:
+            return _whole(unfolded, path)
+    if start[:3] == b"BZh":
+        with bz2.open(path) as unfolded:
+            return _whole(unfolded, path)
+    if start[:6] == b"\xfd7zXZ\0":
+        with lzma.open(path) as unfolded:
+            return _whole(unfolded, path)
+    if start[:4] == b"\x28\xb5\x2f\xfd":
+        import pyarrow as pa
+
+        with pa.input_stream(str(path), compression="zstd") as unfolded:
+            return _whole(unfolded, path)
+    with path.open("rb") as stream:
+        return stream.read()
+
+
+def _whole(stream: Any, path: Path) -> bytes:
+    out = io.BytesIO()
+    while piece := stream.read(_PIECE):
+        out.write(piece)
+        if out.tell() > MAX_UNFOLDED:
+            raise BadInput(f"{path}: unfolds to more than {MAX_UNFOLDED / 2**30:.0f} GiB; split it by time")
+    return out.getvalue()
+
+
+# --- text -------------------------------------------------------------------------------------------------------------
+
+
+def _csv(path: Path, content: bytes) -> SourceTable:
+    import pyarrow as pa
+    import pyarrow.csv as pc
+
+    content, encoding = _utf8(path, content)
+    if not content.strip():
+        raise BadInput(f"{path}: is empty")
+    if content.lstrip()[:1] in (b"{", b"<") or content.lstrip()[:2] == b"[{":
+        raise BadInput(f"{path}: is JSON or XML, not a table: save it as CSV, Parquet or .xlsx")
+    skipped, header, wanted = _header(content)
+    separator = wanted or max(SEPARATORS, key=lambda s: len(_fields(header, s)))
+    names = _fields(header, separator)
+    headless = len(names) == len(OPENCELLID) and names[0] in _RADIOS
+    if headless:
+        names = list(OPENCELLID)
+    read = pc.ReadOptions(
+        column_names=names,
+        skip_rows=skipped if headless else skipped + 1 + header.count("\n"),
+        block_size=min(2**30, max(2**22, 64 * len(header.encode()))),
+    )
+    try:
+        table = pc.read_csv(
+            pa.BufferReader(content),
+            read_options=read,
+            parse_options=pc.ParseOptions(delimiter=separator, newlines_in_values=b'"' in content),
+            convert_options=pc.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False, null_values=[]
+            ),
+        )
+    except pa.ArrowInvalid as error:
+        said = str(error).splitlines()[0][:160]
+        if "Empty CSV file" in said:
+            raise BadInput(f"{path}: no rows") from None
+        hint = "; a number with a decimal comma, or a name with a comma, needs quotes" if separator == "," else ""
+        raise BadInput(f"{path}: not a whole CSV table ({said}){hint}") from error
+    import pyarrow.compute as pcc
+
+    columns = []
+    for i, name in enumerate(names):
+        values = pcc.utf8_trim_whitespace(table.column(i))
+        if name or pcc.any(pcc.not_equal(values, "")).as_py():  # a separator at the end of each line makes no column
+            columns.append((name, values))
+    note = () if encoding == "UTF-8" else (f"{path.name} was read as {encoding}",)
+    return SourceTable(path, tuple(columns), note)
+
+
+def _utf8(path: Path, content: bytes) -> tuple[bytes, str]:
+    """(the text as UTF-8, the encoding that it was in)."""
+    for mark, encoding in (
+        (codecs.BOM_UTF8, "utf-8"),
+        (codecs.BOM_UTF16_LE, "utf-16"),
+        (codecs.BOM_UTF16_BE, "utf-16"),
+    ):
+        if content.startswith(mark):
+            try:
+                text = content[len(mark) :] if encoding == "utf-8" else content.decode(encoding).encode()
+                text[:_PIECE].decode(errors="ignore")
+            except UnicodeError:
+                raise BadInput(f"{path}: begins as {encoding.upper()} but is not whole") from None
+            return text, encoding.upper()
+    sample = content[:4096]
+    if b"\0" in sample:
+        for encoding, at in (("utf-16-le", 1), ("utf-16-be", 0)):
+            if sample[at::2].count(0) > 0.4 * len(sample[at::2]) and not sample[1 - at :: 2].count(0):
+                try:
+                    return content.decode(encoding).encode(), "UTF-16"
+                except UnicodeError:
+                    break
+        raise BadInput(f"{path}: is binary, not a table: give CSV, Parquet or .xlsx")
+    if _is_utf8(content):
+        return content, "UTF-8"
+    if any(byte < 9 or 14 <= byte < 32 for byte in sample):
+        raise BadInput(f"{path}: is binary, not a table: give CSV, Parquet or .xlsx")
+    try:
+        return content.decode("cp1252").encode(), "Latin-1 (Windows-1252)"
+    except UnicodeError:
+        return content.decode("latin-1").encode(), "Latin-1"
+
+
+def _is_utf8(content: bytes) -> bool:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    view = memoryview(content)
+    try:
+        for start in range(0, len(content), _PIECE):
+            decoder.decode(view[start : start + _PIECE])
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _header(content: bytes) -> tuple[int, str, str]:
+    """(lines above the header, the header, the separator that a first line `sep=;` names): comments are skipped."""
+    separator, skipped = "", 0
+    stream = io.BytesIO(content)
+    while raw := stream.readline():
+        line = raw.decode(errors="replace").rstrip("\r\n")
+        if line.lower().startswith("sep=") and len(line) == 5:
+            separator = line[4]
+        elif line.strip() and not line.startswith("#"):
+            while line.count('"') % 2 and (more := stream.readline()):  # a line end inside quotes
+                line += "\n" + more.decode(errors="replace").rstrip("\r\n")
+            if "\r" in line:  # lines that end as on an old Macintosh
+                line = line.split("\r")[0]
+            return skipped, line, separator
+        skipped += 1
+    return skipped, "", separator
+
+
+def _fields(header: str, separator: str) -> list[str]:
+    return [name.strip().strip("\ufeff") for name in next(csv.reader([header], delimiter=separator), [])]
+
+
+# --- Excel ------------------------------------------------------------------------------------------------------------
+
+
+def _excel(path: Path, archive: zipfile.ZipFile) -> SourceTable:
+    if sum(entry.file_size for entry in archive.infolist()) > MAX_SHEET_BYTES:
+        raise BadInput(f"{path}: unfolds to more than {MAX_SHEET_BYTES / 2**30:.0f} GiB: save the sheet as CSV")
+    from openpyxl import load_workbook
+
+    book = load_workbook(path, read_only=True, data_only=True)
+    try:
+        sheets = {sheet.title: rows for sheet in book.worksheets if len(rows := list(_sheet_rows(sheet))) > 1}
+    finally:
+        book.close()
+    if not sheets:
+        raise BadInput(f"{path}: no rows")
+    if len(sheets) > 1:
+        raise BadInput(f"{path}: {len(sheets)} sheets hold tables ({', '.join(sheets)}): save the one you mean alone")
+    header, *rows = next(iter(sheets.values()))
+    names = [str(name).strip() if name is not None else "" for name in header]
+    width = len(names)
+    cells: Iterator[tuple[Any, ...]] = zip(*((*row, *[None] * (width - len(row)))[:width] for row in rows), strict=True)
+    return SourceTable(path, tuple((name, _cells(column)) for name, column in zip(names, cells, strict=True) if name))
+
+
+def _sheet_rows(sheet: Any) -> Iterator[tuple[Any, ...]]:
+    return (row for row in sheet.iter_rows(values_only=True) if any(value not in (None, "") for value in row))
+
+
+def _cells(values: Sequence[Any]) -> pa.ChunkedArray:
+    """Cells of one kind keep it; of several they become text."""
+    import pyarrow as pa
+
+    present = [v for v in values if v is not None]
+    if present and all(isinstance(v, int | float) and not isinstance(v, bool) for v in present):
+        whole = all(float(v).is_integer() for v in present) and len(present) == len(values)
+        return pa.chunked_array([pa.array([int(v) if whole else v for v in values], pa.int64() if whole else None)])
+    if present and all(isinstance(v, date) for v in present):
+        return pa.chunked_array([pa.array([None if v is None else _second(v) for v in values], pa.timestamp("ns"))])
+    texts = ["" if v is None else _second(v).isoformat() if isinstance(v, date) else str(v).strip() for v in values]
+    return pa.chunked_array([pa.array(texts, pa.string())])
+
+
+def _second(when: date) -> datetime:
+    """Excel holds fractions of a day: an hour may miss its full second by a rounding."""
+    exact = when if isinstance(when, datetime) else datetime(when.year, when.month, when.day)
+    return (exact + timedelta(microseconds=500_000)).replace(microsecond=0)

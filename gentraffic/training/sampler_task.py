@@ -1,0 +1,285 @@
+"""What a sampler of weeks is trained on: windows of measured cells, and what their condition suffers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from gentraffic.modelling.features import Floats
+from gentraffic.modelling.levels import LevelModel
+from gentraffic.modelling.measured import Source
+from gentraffic.modelling.time_embedding import time_of_windows
+from gentraffic.modelling.transform import LEAST, Scaler, WeeklyProfile
+from gentraffic.modelling.weekly_profile import other_cells, profile_week
+from gentraffic.training.checkpoint import Checkpoint
+from gentraffic.training.processes import ALONE, ProcessGroup
+from gentraffic.training.trainer import Schedule, Trainer, TrainingTask, Turn
+from samplers import WEEK, Condition, Sampler
+
+Windows = tuple[Tensor, Condition, torch.Generator]  # x (B, 168 k), what is known of them, the generator of their noise
+Trained = TypeVar("Trained", bound=TrainingTask[Any])
+CHECK_BATCHES = 8
+GIVEN_SHARE = 0.35  # of the training windows start with days that are given, so that windows can follow each other
+CADENCE_WEIGHT = {1: 0.7, 2: 0.14, 4: 0.08, 6: 0.08}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is trained for how long. Restraint is on purpose: larger networks remember the few locations there are.
+
+    place_noise, place_keep, level_noise, level_keep, network_keep: what the condition suffers in training, so that no
+    single place can be recognised by it, and so that each part may be absent. profile_keep: the share of windows that
+    are told the cell's other weeks, where it has any; 0 for a model that takes no past.
+    """
+
+    steps: int = 3200
+    batch: int = 64
+    learning_rate: float = 3e-3
+    warmup: int = 200
+    weight_decay: float = 0.01
+    beta1: float = 0.9
+    beta2: float = 0.99
+    ema: float = 0.998
+    place_noise: float = 0.7
+    place_keep: float = 0.5
+    level_noise: float = 0.3
+    level_keep: float = 0.9
+    network_keep: float = 0.75
+    profile_keep: float = 0.0
+    check_every: int = 250
+    patience: int = 6
+    seed: int = 0
+
+
+PLANS: dict[str, Plan] = {  # two minutes of one core each
+    "stouter": Plan(),
+    "vae": Plan(steps=2500),
+    "tcn-gan": Plan(steps=1200, batch=32, learning_rate=3e-3, beta1=0.0, beta2=0.9, weight_decay=0.0, ema=0.99),
+    "diffwave": Plan(steps=1300),
+}
+OWN_LEVEL: dict[str, dict[str, float]] = {  # what serves those better that must tell levels by the place as well
+    "vae": {"place_noise": 0.3, "place_keep": 0.9},
+    "diffwave": {"place_noise": 0.3, "place_keep": 0.9},
+}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A source as the loop takes it: embedding (cells, P), standardised level (cells,), network index, weight.
+
+    spread: of the log levels, by which they were standardised. others: (cells, 7, 24) `usual.other_cells`.
+    """
+
+    source: Source
+    place: NDArray[np.float32]
+    level: NDArray[np.float32]
+    network: int
+    weight: float
+    spread: float = 1.0
+    others: Floats | None = None
+
+    def told(self, cell: int, usual: WeeklyProfile | None, *, named: bool) -> tuple[str, Floats | None]:
+        """The network of a cell and the mean week of others, (7, 24), as `profile_week` takes them in training.
+
+        Where the network is not named, "" and the mean week of the other networks, if there are any."""
+        elsewhere = None if named or usual is None else usual.elsewhere(self.source.network)
+        own = None if self.others is None else self.others[cell]
+        return self.source.network if named else "", own if elsewhere is None else elsewhere
+
+
+def source_weights(sources: Sequence[Source]) -> Floats:
+    """How often each source is drawn from: the root of its locations; without POIs, half the median of the others."""
+    root = np.array([np.sqrt(len(np.unique(s.location))) for s in sources], dtype=np.float64)
+    placed = np.array([s.places is not None for s in sources])
+    if placed.any():
+        root[~placed] = np.median(root[placed]) / 2
+    weights: Floats = root / root.sum()
+    return weights
+
+
+def batch_of(
+    prepared: Sequence[Prepared], time: Tensor, scaler: Scaler, plan: Plan, step: int, *, noisy: bool = True
+) -> Windows:
+    """The windows of one step, all of one cadence: x (B, 168 k), what is known of them, and the step's generator."""
+    rng = np.random.default_rng((plan.seed, step, 0 if noisy else 1))
+    able = {k for p in prepared for k in p.source.cadences}
+    weights = np.array([CADENCE_WEIGHT[k] if k in able else 0.0 for k in CADENCE_WEIGHT])
+    k = int(rng.choice(list(CADENCE_WEIGHT), p=weights / weights.sum())) if noisy else 1
+    usable = [p for p in prepared if k in p.source.cadences]
+    share = np.array([p.weight for p in usable])
+    chosen = rng.choice(len(usable), plan.batch, p=share / share.sum())
+    rows: list[NDArray[np.float32]] = []
+    place, level, network, weekday, profile = [], [], [], [], []
+    for which in chosen:
+        p = usable[which]
+        named = not noisy or rng.random() < plan.network_keep
+        cells, days, _ = p.source.ratio.shape
+        cell, day = int(rng.integers(cells)), int(rng.integers(days - 6))
+        days_of = (p.source.ratio if named else p.source.clean)[cell]
+        series = days_of[day : day + 7].reshape(-1)
+        mean = own = 1.0
+        if plan.profile_keep:
+            told_of = p.told(cell, scaler.usual, named=named)
+            told, mean = past_of(
+                days_of, p.source.weekday, day, k, scaler, plan.profile_keep, rng if noisy else None, told_of
+            )
+            if told[1].any():  # how a week's level drifts is not for the network to learn: see `fitting.fit_drift`
+                own = max(float(series.mean()), LEAST)
+            profile.append(told)
+        rows.append(series.reshape(WEEK * k, -1).mean(axis=1) / own)
+        place.append(p.place[cell])
+        level.append(p.level[cell] + np.log(mean) / p.spread)
+        network.append(p.network if named else 0)
+        weekday.append((p.source.weekday + day) % 7)
+    x = torch.from_numpy(scaler.forward(np.stack(rows), np.array(level)))
+    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+    f_s = torch.from_numpy(np.stack(place))
+    z = torch.tensor(level, dtype=torch.float32)
+    has = (~z.isnan()).float()
+    z = z.nan_to_num()
+    if noisy:
+        b = plan.batch
+        kept = (torch.rand(b, 1, generator=generator) < plan.place_keep).float()
+        f_s = (f_s + plan.place_noise * torch.randn(f_s.shape, generator=generator)) * kept
+        has = has * (torch.rand(b, generator=generator) < plan.level_keep).float()
+        z = z + plan.level_noise * torch.randn(b, generator=generator)
+    known = None
+    if noisy and rng.random() < GIVEN_SHARE:
+        given_days = torch.from_numpy(rng.integers(0, 7, plan.batch))  # 0: nothing is given
+        hour = torch.arange(WEEK * k)[None, :] // (24 * k)
+        known = torch.where(hour < given_days[:, None], x, torch.full_like(x, torch.nan))
+    condition = Condition(
+        place=f_s,
+        time=time_of_windows(time, torch.tensor(weekday), k),
+        level=torch.stack([z * has, has], dim=1),
+        network=torch.tensor(network),
+        known=known,
+        profile=torch.from_numpy(np.stack(profile)) if profile else None,
+    )
+    return x, condition, generator
+
+
+def past_of(
+    days: NDArray[np.float32],
+    weekday: int,
+    day: int,
+    per_hour: int,
+    scaler: Scaler,
+    keep: float,
+    rng: np.random.Generator | None,
+    told_of: tuple[str, Floats | None] = ("", None),
+) -> tuple[NDArray[np.float32], float]:
+    """What a window from `day` on is told of the cell's other days (D, 24 j), and their mean: (2, 168 k), scalar.
+
+    Without `rng` all other days are told; with it, those of one, two or three weeks, in the share `keep` of cases.
+    Zeros, and 1, where nothing is told. told_of: see `Prepared.told`.
+    """
+    from gentraffic.modelling.history import as_profile, mean_week
+
+    other = np.ones(len(days), dtype=bool)
+    other[day : day + 7] = False
+    if rng is not None:
+        told, most = rng.random() < keep, int(rng.integers(1, 4))
+        at = rng.permutation(np.flatnonzero(other))
+        rank = np.array([np.sum((at[:i] - at[i]) % 7 == 0) for i in range(len(at))], dtype=np.int64)
+        other[at[rank >= most]] = False
+        other &= told
+    mean = float(days[other].mean()) if other.any() else 0.0
+    if mean < LEAST:
+        return np.zeros((2, WEEK * per_hour), dtype=np.float32), 1.0
+    week, count = mean_week(days, weekday, other)
+    week = week[None] / mean
+    if scaler.usual is not None:
+        week = profile_week(week, count, scaler.usual, *told_of)
+    return as_profile(week, count, (weekday + day) % 7, per_hour, scaler)[0], mean
+
+
+@dataclass
+class SamplerTask:
+    """A sampler of weeks, on measured windows. validation: held-out cells, which score it; none for no score.
+
+    time: (168, time_dim) embeddings of the hours of a week."""
+
+    model: Sampler
+    prepared: Sequence[Prepared]
+    validation: Sequence[Prepared]
+    time: Tensor
+    scaler: Scaler
+    plan: Plan
+
+    @cached_property
+    def weights(self) -> list[nn.Parameter]:
+        """All of the network."""
+        return list(self.model.parameters())
+
+    @property
+    def averaged(self) -> list[nn.Parameter]:
+        """The weights."""
+        return self.weights
+
+    def batch(self, step: int) -> Windows:
+        """See `batch_of`."""
+        return batch_of(self.prepared, self.time, self.scaler, self.plan, step)
+
+    def turns(self) -> list[Turn[Windows]]:
+        """Those of the sampler."""
+        return [Turn(partial(_loss, turn.loss), turn.parameters) for turn in self.model.turns()]
+
+    def score(self) -> float | None:
+        """The mean over eight batches of held-out cells: the same windows and noise every time."""
+        if not self.validation:
+            return None
+        total = 0.0
+        for i in range(CHECK_BATCHES):
+            x, condition, generator = batch_of(self.validation, self.time, self.scaler, self.plan, i, noisy=False)
+            total += float(self.model.score(x, condition, generator))
+        return total / CHECK_BATCHES
+
+
+def _loss(loss: Callable[[Tensor, Condition, torch.Generator], Tensor], batch: Windows) -> Tensor:
+    return loss(*batch)
+
+
+def trainer_of(
+    task: Trained, plan: Plan, checkpoint: Path | None, fingerprint: str, crew: ProcessGroup = ALONE
+) -> Trainer[Trained]:
+    """The loop for a task with this plan. fingerprint: of the data and the design."""
+    optimiser = torch.optim.AdamW(
+        task.weights, lr=plan.learning_rate, weight_decay=plan.weight_decay, betas=(plan.beta1, plan.beta2)
+    )
+    schedule = Schedule(
+        plan.steps, plan.learning_rate, plan.warmup, plan.ema, plan.check_every, plan.seed, patience=plan.patience
+    )
+    identity = {"plan": asdict(plan), "fingerprint": fingerprint}
+    return Trainer(task, schedule, optimiser, Checkpoint(checkpoint, identity), crew=crew)
+
+
+def prepare(
+    sources: Sequence[Source],
+    embed: Callable[[Source], NDArray[np.float32]],
+    levels: LevelModel | None,
+    networks: Sequence[str],
+    place_dim: int,
+) -> list[Prepared]:
+    """Sources with their conditions: zeros and nan where a source has no context; levels None: no level is told."""
+    out = []
+    for source, weight in zip(sources, source_weights(sources), strict=True):
+        cells = len(source.ratio)
+        place = np.zeros((cells, place_dim), dtype=np.float32) if source.places is None else embed(source)
+        level = np.full(cells, np.nan, dtype=np.float32)
+        spread = 1.0
+        if source.places is not None and levels is not None:
+            part = levels.networks[source.network]
+            level = ((np.log(source.level) - part.mean) / part.spread).astype(np.float32)
+            spread = part.spread
+        number = networks.index(source.network) + 1
+        out.append(Prepared(source, place, level, number, float(weight), spread, other_cells(source)))
+    return out

@@ -1,0 +1,106 @@
+"""The elements of a map that name a place, and where they are: what every reader of OpenStreetMap fills.
+
+The place of an element is lon, lat for a node; for a way its corners, or the ids of its nodes; for a relation the
+corners or the ids of its member ways. Touches no file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from poi.points import Floats, first_of_each, relation_point, way_points
+
+Ints = npt.NDArray[np.int64]
+Extent = tuple[float, float, float, float]  # west, south, east, north
+Place = tuple[float, float] | Ints | Floats | list[int | Floats]
+
+AREA_RELATIONS = ("multipolygon", "boundary")  # the relations whose members outline an area
+
+
+@dataclass
+class Tagged:
+    """One row per element that names a place."""
+
+    kind: list[str] = field(default_factory=list)  # n, w, r
+    number: list[int] = field(default_factory=list)
+    key: list[str] = field(default_factory=list)
+    value: list[str] = field(default_factory=list)
+    place: list[Place] = field(default_factory=list)
+    centre: list[tuple[float, float] | None] = field(default_factory=list)  # what stands for an element without corners
+    newest: str = ""
+    seen: set[str] = field(default_factory=set)  # kinds of all elements with one of the keys, places or not
+
+    def add(
+        self, kind: str, number: int, hit: tuple[str, str, str], place: Place,
+        centre: tuple[float, float] | None = None,
+    ) -> None:  # fmt: skip
+        """One element. hit: category, key, value."""
+        self.kind.append(kind)
+        self.number.append(number)
+        self.key.append(hit[1])
+        self.value.append(hit[2])
+        self.place.append(place)
+        self.centre.append(centre)
+
+    def drop_doubles(self) -> None:
+        """Keep each element once: merged extracts hold some twice."""
+        first = first_of_each(self.kind, self.number)
+        if len(first) < len(self.kind):
+            for column in (self.kind, self.number, self.key, self.value, self.place, self.centre):
+                column[:] = [column[i] for i in first]
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """Where nodes are: ids sorted (n,), and lon, lat (n, 2) in degrees, or in whole 1e-7 degrees."""
+
+    ids: Ints
+    xy: npt.NDArray[np.float64] | npt.NDArray[np.int32]
+
+    def corners(self, place: Ints | Floats) -> Floats:
+        """Degrees (m, 2) of a way's place, NaN for a node that is not known."""
+        if place.ndim == 2:
+            return np.asarray(place, dtype=np.float64)
+        found = np.full((len(place), 2), np.nan)
+        if not len(self.ids):
+            return found
+        at = np.searchsorted(self.ids, place)
+        at[at == len(self.ids)] = 0
+        hit = self.ids[at] == place
+        found[hit] = self.xy[at[hit]]
+        return found / 1e7 if self.xy.dtype == np.int32 else found
+
+
+@dataclass(frozen=True)
+class MapElements:
+    """What a map file holds: the places, one row each, and what the file says of itself."""
+
+    kind: npt.NDArray[np.str_]  # (n,) n, w, r
+    key: tuple[str, ...]
+    value: tuple[str, ...]
+    xy: Floats  # (n, 2) degrees, NaN where the file does not say where
+    snapshot: str  # what the header says, else the newest element, else ""
+    box: Extent | None  # what the file says that it covers
+    reach: Extent | None  # the box of all its nodes
+    notes: tuple[str, ...] = ()
+
+
+def element_points(tagged: Tagged, outlines: Mapping[int, Ints | Floats], nodes: Nodes) -> Floats:
+    """Lon, lat of every tagged element, (n, 2); NaN where nothing is known of it."""
+    xy = np.full((len(tagged.kind), 2), np.nan)
+    ways = [i for i, kind in enumerate(tagged.kind) if kind == "w"]
+    xy[ways] = way_points([nodes.corners(np.asarray(tagged.place[i])) for i in ways])
+    for i, kind in enumerate(tagged.kind):
+        place = tagged.place[i]
+        if kind == "n":
+            xy[i] = place
+        elif kind == "r" and isinstance(place, list):
+            members = [outlines.get(part) if isinstance(part, int) else part for part in place]
+            xy[i] = relation_point([nodes.corners(part) for part in members if part is not None])
+        if np.isnan(xy[i, 0]) and tagged.centre[i] is not None:
+            xy[i] = tagged.centre[i]
+    return xy

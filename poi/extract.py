@@ -1,0 +1,243 @@
+"""An OpenStreetMap PBF, read in a process of its own, so that no bytes end the process that asks.
+
+libosmium is fast, and trusts what it reads. So every block is checked first (`poi.pbf`), and what it reads is read by a
+child: `read_pbf` starts it and gets back the places, `python -c "from poi.extract import child; child()"` is it. The
+passes keep only what names a place: (1) tagged elements, (2) the member ways of areas, (3) where their nodes are, see
+`poi.locations`. So the order of elements does not matter, and memory grows with the places.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from poi.categories import KEYS, categorise
+from poi.elements import AREA_RELATIONS, Extent, Ints, MapElements, Nodes, Tagged, element_points
+from poi.errors import BadFile
+from poi.pbf import READ_BY_LIBOSMIUM, blob_data, check_block
+from poi.points import Floats
+from poi.safety import blobs, fields, pieces
+
+_CHILD = "import sys; sys.path[:] = {path!r}; from poi.extract import child; child()"
+
+
+def read_pbf(path: Path) -> MapElements:
+    """The places of a PBF. Raises BadFile where it is damaged or cannot be read, whatever its bytes."""
+    program = _CHILD.format(path=[p or os.getcwd() for p in sys.path])
+    command = [sys.executable, "-c", program, os.fspath(path.absolute())]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as reader:
+        try:
+            assert reader.stdout is not None
+            answer = reader.stdout.read()
+            code = reader.wait()
+        except BaseException:
+            reader.kill()
+            raise
+    if code != 0 or len(answer) < 8:
+        how = f"signal {-code}" if code < 0 else f"exit {code}"
+        raise BadFile(f"{path} cannot be read: the library that reads PBF broke off ({how}); the file is damaged")
+    (length,) = struct.unpack("<q", answer[:8])
+    said: dict[str, Any] = json.loads(answer[8 : 8 + length])
+    if "error" in said:
+        raise BadFile(str(said["error"]).replace("\0", str(path)))
+    count = len(said["kind"])
+    numbers = np.frombuffer(answer, dtype="<f8", offset=8 + length).reshape(count, 2)
+    tags = [said["tags"][i] for i in said["tag"]]
+    return MapElements(
+        kind=np.asarray(list(said["kind"]), dtype=np.str_),
+        key=tuple(key for key, _ in tags),
+        value=tuple(value for _, value in tags),
+        xy=numbers.astype(np.float64),
+        snapshot=said["snapshot"],
+        box=tuple(said["box"]) if said["box"] else None,
+        reach=tuple(said["reach"]) if said["reach"] else None,
+        notes=tuple(said["notes"]),
+    )
+
+
+# --- in the child -----------------------------------------------------------------------------------------------------
+
+
+def child() -> None:
+    """Read the PBF that the last argument names; write what it holds, or one line of error, to standard output."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with suppress(ImportError, ValueError, OSError):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    path, content = Path(sys.argv[-1]), b""
+    try:
+        found = _places(path)
+        distinct = {tag: i for i, tag in enumerate(dict.fromkeys(zip(found.key, found.value, strict=True)))}
+        said = {
+            "kind": "".join(found.kind.tolist()),
+            "tag": [distinct[tag] for tag in zip(found.key, found.value, strict=True)],
+            "tags": list(distinct),
+            "snapshot": found.snapshot,
+            "box": found.box,
+            "reach": found.reach,
+            "notes": found.notes,
+        }
+        content = found.xy.astype("<f8").tobytes()
+    except MemoryError:
+        said = {"error": "\0 does not fit into memory: cut the extract to the place"}
+    except Exception as error:
+        line = " ".join(str(error).split())[:300]
+        known = isinstance(error, BadFile)
+        said = {"error": line if known else f"\0 is damaged or not what its name says ({line})"}
+    text = json.dumps(said).encode()
+    text += b" " * (-len(text) % 8)
+    out = sys.stdout.buffer
+    out.write(struct.pack("<q", len(text)) + text + content)
+    out.flush()
+    os._exit(0)  # libosmium's threads are not waited for
+
+
+def _end_with_parent() -> None:
+    with suppress(OSError, ValueError):
+        os.read(0, 1)  # the parent holds the other end, and writes nothing
+    os._exit(1)
+
+
+def _places(path: Path) -> MapElements:
+    name = "\0"  # the parent puts the path as it was given
+    with tempfile.TemporaryDirectory(prefix="gentraffic-pbf-") as folder:
+        with path.open("rb") as stream:
+            reach, whole = _checked(stream, name, Path(folder, "unfolded.osm.pbf"))
+        if not whole:
+            path = Path(folder, "unfolded.osm.pbf")
+        return _read(path, name, reach)
+
+
+def _checked(stream: BinaryIO, name: str, aside: Path) -> tuple[Extent | None, bool]:
+    """The box of all nodes, and whether libosmium can unfold the blobs; else they are packed anew in the file `aside`.
+
+    Raises BadFile where a blob is not as the format says."""
+    reach: list[Extent] = []
+    whole = True
+    for kind, _, message in blobs(pieces(stream), name):
+        data, codec = blob_data(fields(message, name), name)
+        whole &= codec in READ_BY_LIBOSMIUM
+        if kind == b"OSMData":
+            box = check_block(data, name)
+            reach += [box] if box is not None else []
+    if not whole:
+        stream.seek(0)
+        with aside.open("wb") as again:
+            for kind, _, message in blobs(pieces(stream), name):
+                again.write(_packed_blob(kind, blob_data(fields(message, name), name)[0]))
+    if not reach:
+        return None, whole
+    west, south, east, north = np.asarray(reach).T
+    return (float(west.min()), float(south.min()), float(east.max()), float(north.max())), whole
+
+
+def _packed_blob(kind: bytes, data: bytes) -> bytes:
+    packed = zlib.compress(data, 1)
+    blob = b"\x10" + _varint(len(data)) + b"\x1a" + _varint(len(packed)) + packed
+    header = b"\x0a" + _varint(len(kind)) + kind + b"\x18" + _varint(len(blob))
+    return struct.pack(">I", len(header)) + header + blob
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number >= 0x80:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def _read(path: Path, name: str, reach: Extent | None) -> MapElements:
+    import osmium
+    from osmium.osm import ALL
+
+    from poi.locations import locations
+
+    file = osmium.io.File(str(path), "pbf")
+    header = osmium.FileProcessor(file).header
+    if header.has_multiple_object_versions:
+        raise BadFile(f"{name} is a history file: give an extract of one day")
+    tagged = tagged_elements(file)
+    if not tagged.place and not any(True for _ in osmium.FileProcessor(file, ALL)):
+        raise BadFile(f"{name} holds no elements: give an extract that covers the place")
+    outlines = _outlines(file, tagged)
+    ways = [p for k, p in zip(tagged.kind, tagged.place, strict=True) if k == "w"]
+    wanted = [p for p in (*ways, *outlines.values()) if isinstance(p, np.ndarray) and p.ndim == 1]
+    ids = np.unique(np.concatenate([np.empty(0, dtype=np.int64), *wanted]))
+    with path.open("rb") as stream:
+        nodes = Nodes(ids, locations(ids, file, "pbf", stream))
+    xy = element_points(tagged, outlines, nodes)
+    box = header.box()
+    stated = None
+    if box.valid() and box.size() > 0:
+        stated = (box.bottom_left.lon, box.bottom_left.lat, box.top_right.lon, box.top_right.lat)
+    snapshot = header.get("osmosis_replication_timestamp", "") or tagged.newest
+    # a PBF that ends after a whole blob does not look cut
+    cut = ("holds nodes only: it is filtered, or cut off behind them",) if tagged.seen == {"n"} else ()
+    kinds = np.asarray(tagged.kind, dtype=np.str_)
+    return MapElements(kinds, tuple(tagged.key), tuple(tagged.value), xy, snapshot, stated, reach, cut)
+
+
+def tagged_elements(file: Any) -> Tagged:
+    """First pass: the elements that name a place, each once. file: an osmium.io.File."""
+    import osmium
+    from osmium.filter import KeyFilter
+    from osmium.osm import ALL
+
+    from poi.locations import lonlat
+
+    found = Tagged()
+    newest: datetime | None = None
+    stream: Iterator[Any] = iter(osmium.FileProcessor(file, ALL).with_filter(KeyFilter(*KEYS)))
+    for element in stream:
+        tags = {tag.k: tag.v for tag in element.tags}
+        hit = categorise(tags)
+        kind = element.type_str()
+        found.seen.add(kind)
+        if hit is None or element.deleted or (kind == "r" and tags.get("type") not in AREA_RELATIONS):
+            continue
+        if kind == "n":
+            found.add(kind, element.id, hit, lonlat(element.location))
+        elif kind == "w":
+            found.add(kind, element.id, hit, _way_place(element))
+        else:
+            found.add(kind, element.id, hit, [member.ref for member in element.members if member.type == "w"])
+        newest = element.timestamp if newest is None else max(newest, element.timestamp)
+    if newest is not None and newest.year > 1970:  # extracts without metadata say 1970
+        found.newest = newest.strftime("%Y-%m-%dT%H:%M:%SZ")
+    found.drop_doubles()
+    return found
+
+
+def _outlines(file: Any, tagged: Tagged) -> dict[int, Ints | Floats]:
+    """Second pass: way id -> its place, for the ways that outline areas."""
+    import osmium
+    from osmium.osm import WAY
+
+    relations = [p for k, p in zip(tagged.kind, tagged.place, strict=True) if k == "r" and isinstance(p, list)]
+    wanted = {ref for place in relations for ref in place if isinstance(ref, int)}
+    stream: Iterator[Any] = iter(osmium.FileProcessor(file, WAY) if wanted else ())
+    return {way.id: _way_place(way) for way in stream if way.id in wanted}
+
+
+def _way_place(way: Any) -> Ints | Floats:
+    """The corners of a way where it holds them (`osmium add-locations-to-ways`), else the ids of its nodes."""
+    from poi.locations import lonlat
+
+    if any(node.location.valid() for node in way.nodes):
+        return np.asarray([lonlat(node.location) for node in way.nodes], dtype=np.float64).reshape(-1, 2)
+    return np.fromiter((node.ref for node in way.nodes), dtype=np.int64)
