@@ -14,7 +14,9 @@ from poi.errors import PoiError
 
 P = ParamSpec("P")
 T = TypeVar("T")
-_VALUE = re.compile(r"--([a-z][a-z0-9-]*) (-?[\w.%@+][\w.%@+/=-]*)(?=:)")  # an option and its value, before a colon
+_VALUE = re.compile(  # an option and its value, before a colon; numbers also before the next option
+    r"--([a-z][a-z0-9-]*) (-?[\w.%@+][\w.%@+/=-]*(?=:)|-?\d[\w.]*(?=,? --))"
+)
 _NAME = re.compile(r"--([a-z][a-z0-9-]*)")
 _OUT = re.compile(r"(?<![\w-])-o\b")
 
