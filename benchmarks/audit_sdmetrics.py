@@ -5,8 +5,8 @@ SDMetrics asks for an older pandas than this project, so it lives in an environm
     python -m venv /tmp/sdmetrics && /tmp/sdmetrics/bin/pip install sdmetrics pyarrow
     python benchmarks/audit_sdmetrics.py --data ../shared/data --python /tmp/sdmetrics/bin/python
 
-Inputs: training, hold-out and synthetic cells of audit_population.py, two days or 48 hourly columns (SDMetrics compares
-pairs column by column in pandas: 40 rows of 168 columns take it 13 s); copies are planted as in audit_calibration.py,
+Inputs: training, hold-out and synthetic cells of gentraffic.privacy.audit.population, two days or 48 hourly columns
+(SDMetrics compares pairs column by column in pandas: 40 rows of 168 columns take it 13 s); copies are planted
 at 5% and at 20%, and both judge the same tables, which go over as Parquet; this file then runs itself in the other
 environment. DCRBaselineProtection and DCROverfittingProtection (distances to the closest record), and NewRowSynthesis
 (exact rows) are scores from 0 to 1, 1 being best; they come without intervals or thresholds. SDMetrics'
@@ -63,25 +63,29 @@ def main() -> None:
         return
     if args.data is None or args.python is None:
         parser.error("--data and --python are needed")
-    from audit_calibration import Case
-    from audit_population import draw_case, planted, read_networks
+    from gentraffic.privacy.audit.disguises import planted
+    from gentraffic.privacy.audit.population import draw_cells, read_networks, records_of
+    from gentraffic.privacy.audit.records import Material
+    from gentraffic.privacy.audit.run import conclude
 
     seeds, cells = (1, 40) if args.quick else (args.seeds, args.cells)
     networks = read_networks(args.data)
     leaks: dict[str, list[bool]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(seeds):
-            *parts, rng = draw_case(networks, seed, cells)
-            train, holdout, drawn = (part[:, :HOURS] for part in parts)
+            rng = np.random.default_rng((20, seed))
+            train, holdout, drawn = (draw_cells(networks, cells, rng)[:, :HOURS] for _ in range(3))
             cases = {"nothing seen": drawn}
             for share in SHARES:
                 n = round(share * cells)
                 for kind in ("exact", "shifted", "rescaled", "all three"):
                     copies = planted(train[rng.choice(cells, n, replace=False)], kind, rng)
                     cases[f"{kind}, {share:.0%}"] = np.concatenate([copies, drawn[n:]])
-            audited = Case(train, holdout)
+            scale = float(np.median(np.concatenate([train, holdout]).mean(axis=1)))
             for name, values in cases.items():
-                leaks.setdefault(name, []).append(audited.judge(values, seed)[0]["leak"])
+                records = [records_of(part, scale) for part in (train, holdout, values)]
+                material = Material(*records, "traffic", "1", 3600, scale, {}, ())
+                leaks.setdefault(name, []).append(conclude(material, (), {}, seed, plants=0).leak)
                 place = Path(folder, f"{name}|{seed}")
                 place.mkdir()
                 for part, table in (("train", train), ("holdout", holdout), ("drawn", values)):

@@ -49,7 +49,7 @@ DRAWS = 2000
 def load(folder: Path) -> dict[str, Network]:
     """The networks, dead cells left out; all but Milan hourly."""
     from gentraffic.io.importers.public_sets import read_beijing, read_milan_5x5
-    from gentraffic.io.importers.telecom_italia import read_uomo
+    from gentraffic.io.importers.uomo import read_uomo
 
     traffic = folder / "traffic"
     found = {"milan": networks_of(read_milan_5x5(traffic / "milan_5x5_internet_10min.csv"))[0]}

@@ -323,7 +323,7 @@ def write(done: Rows, path: Path, what: str) -> None:
 
 def users_of(data: Path) -> dict[str, Callable[[NDArray[Any]], Floats]]:
     """Per city, ids of cells -> users of the first 168 hours, (cells, 168)."""
-    from gentraffic.io.importers.telecom_italia import read_uomo
+    from gentraffic.io.importers.uomo import read_uomo
 
     def reader(city: str) -> Callable[[NDArray[Any]], Floats]:
         ds = read_uomo(data / "traffic" / f"uomo_{city}.npz")[0]

@@ -30,7 +30,7 @@ from gentraffic.evaluation.metrics.summary import p9999
 from gentraffic.generators.folder import Bundle, load_bundle, save_bundle
 from gentraffic.io.files import read_context
 from gentraffic.io.importers.public_sets import read_beijing, read_milan_5x5
-from gentraffic.io.importers.telecom_italia import read_uomo
+from gentraffic.io.importers.uomo import read_uomo
 from gentraffic.modelling.features import Floats, read_places
 from gentraffic.modelling.measured import Source, read_source
 from gentraffic.places.find import CONTEXTS

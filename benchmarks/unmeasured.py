@@ -24,7 +24,7 @@ from gentraffic.evaluation.metrics.summary import coverage_cells, crps_cells, le
 from gentraffic.generators.folder import load_bundle
 from gentraffic.io.files import read_context
 from gentraffic.io.importers.public_sets import MILAN_CELLS, read_milan_5x5
-from gentraffic.io.importers.telecom_italia import read_uomo
+from gentraffic.io.importers.uomo import read_uomo
 from gentraffic.modelling.features import Floats, Places, read_places
 from gentraffic.modelling.measured import read_source
 from gentraffic.modelling.random_streams import level_noise

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
         export as export,
     )
     from gentraffic.api.files import (
+        import_table as import_table,
+    )
+    from gentraffic.api.files import (
         import_telecom_italia as import_telecom_italia,
     )
     from gentraffic.api.files import (
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from gentraffic.api.pictures import draw_map as draw_map
     from gentraffic.api.pictures import draw_plot as draw_plot
     from gentraffic.api.pictures import report as report
+    from gentraffic.api.places import fetch as fetch
     from gentraffic.api.sampling import load_model as load_model
     from gentraffic.api.sampling import sample as sample
 
@@ -47,8 +51,10 @@ _WHERE = {  # public name -> module of `api`
     "draw_plot": "pictures",
     "evaluate": "judging",
     "export": "files",
+    "fetch": "places",
     "finetune": "models",
     "fit": "models",
+    "import_table": "files",
     "import_telecom_italia": "files",
     "import_uomo": "files",
     "load_model": "sampling",

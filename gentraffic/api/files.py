@@ -67,6 +67,34 @@ def import_telecom_italia(
 
 
 @speaks_python
+def import_table(
+    path: str | Path,
+    *,
+    timezone: str | None = None,
+    service: str | None = None,
+    unit: str | None = None,
+    cells: str | Path | None = None,
+    columns: str | None = None,
+    id_column: str | None = None,
+    decimal: str | None = None,
+    thousands: str | None = None,
+) -> xr.Dataset:
+    """Traffic (cell, time) from a table: CSV, Excel or Parquet with cell, time and a value per service.
+
+    timezone: of times without one. service: what the column `value` holds. unit: "GB", "Mbit/s", or of each service,
+    "internet=GB,users=1". cells: where the table has no lon and lat, polygons or a table of stations; without both the
+    series have no positions. columns: "id=CELL_NAME,internet=DL_GB". decimal, thousands: "point" or "comma", where
+    numbers leave a doubt. Raises WrongUse, BadInput.
+    """
+    from gentraffic.io.importers.table import read_table
+    from gentraffic.io.source_columns import make_reading
+
+    reading = make_reading(columns, id_column, decimal, thousands)
+    where = None if cells is None else Path(cells)
+    return read_table(path, timezone=timezone, service=service, cells=where, unit=unit, reading=reading)
+
+
+@speaks_python
 def split(
     traffic: str | Path | xr.Dataset, *, test: str | float, by: str = "cell", seed: int = 0
 ) -> tuple[xr.Dataset, xr.Dataset]:

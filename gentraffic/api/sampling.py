@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gentraffic.api.language import speaks_python
+from gentraffic.api.places import query_of
 from gentraffic.errors import WrongUse
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ def sample(
     osm: str | Path | None = None,
     cell_size: float | None = None,
     radius: float | None = None,
+    id_column: str | None = None,
+    columns: str | None = None,
+    layer: str | None = None,
     timezone: str | None = None,
     offline: bool = False,
     model: str | Path | Generator | None = None,
@@ -65,32 +69,26 @@ def sample(
     from gentraffic.generate.run import run
     from gentraffic.generators.observed import context_of, read_observations
     from gentraffic.generators.registry import default_model
-    from gentraffic.places.find import PLACES, find_context
+    from gentraffic.places.find import find_context
 
-    asked: dict[str, Any] = {
-        "bbox": None if bbox is None else ",".join(repr(float(degrees)) for degrees in bbox),
-        "polygon": polygon, "cells": cells, "stations": stations, "osm": osm, "cell_size": cell_size, "radius": radius,
-        "timezone": timezone, "offline": offline,
-    }  # fmt: skip
     history, known, users = (Path(x) if isinstance(x, str) else x for x in (history, known, users))
     observed = read_observations(history, known, users, service)
-    named = [name for name in ("bbox", "polygon", "cells", "stations") if asked[name] is not None]
+    query = query_of(
+        None if isinstance(place, xr.Dataset) else place, bbox, polygon=polygon, cells=cells, stations=stations,
+        osm=osm, cell_size=cell_size, radius=radius, id_column=id_column, columns=columns, layer=layer,
+        timezone=timezone, offline=offline,
+    )  # fmt: skip
     if isinstance(place, xr.Dataset):
-        if named or osm is not None:
-            raise WrongUse(f"two places given, a context and {(named or ['osm'])[0]}: give one")
+        if not query.is_empty:
+            raise WrongUse(f"two places given, a context and {[*query.named, 'osm'][0]}: give one")
         from gentraffic.dataset.schema import check_context
 
         check_context(place)
         context = place if timezone is None else place.assign_attrs(timezone=timezone)
+    elif observed is not None and query.is_empty:
+        context = context_of(observed)
     else:
-        if place is not None:
-            asked["context" if Path(place).suffix.lower() in (".nc", ".zarr") else "city"] = (
-                Path(place) if Path(place).suffix.lower() in (".nc", ".zarr") else str(place)
-            )
-        if observed is not None and not any(asked.get(name) for name in (*PLACES, "osm")):
-            context = context_of(observed)
-        else:
-            context = find_context(asked, command="gentraffic.sample")
+        context = find_context(query, command="gentraffic.sample")
     request = Request(
         start=start, days=days, freq=freq, members=members, seed=seed, steps=steps, solver=solver, guidance=guidance,
         rhythm=rhythm, device=device, service=service, total=(total,) if isinstance(total, str) else tuple(total),

@@ -30,14 +30,16 @@ FILE = click.Path(path_type=Path)
 @click.option("--shadow-steps", type=int, default=300, show_default=True, help="Training steps of a shadow model.")
 @click.option("--shadow-dir", type=FILE, metavar="DIR",
               help="Where their scores are kept, to go on from. [default: MODEL.shadows, here]")  # fmt: skip
+@click.option("--plants", type=COUNT, default=20, show_default=True, metavar="N",
+              help="Copies of every kind planted, one at a time, to say what is found; 0: not measured.")  # fmt: skip
 @click.option("--service", metavar="NAME", help="The traffic variable, where a file has several.")
 @click.option("--seed", type=COUNT, default=0, show_default=True, help="Of halves, subsets and shadow models.")
 @click.option("--html", type=FILE, metavar="FILE.html", help="A page with plots that needs no network.")
 @with_options(COMMON)
 def audit(
     train: Path, holdout: Path, synthetic: Path, model: str | None, context: Path | None, shadows: int,
-    shadow_steps: int, shadow_dir: Path | None, service: str | None, seed: int, html: Path | None, as_json: bool,
-    quiet: bool, debug: bool,
+    shadow_steps: int, shadow_dir: Path | None, plants: int, service: str | None, seed: int, html: Path | None,
+    as_json: bool, quiet: bool, debug: bool,
 ) -> None:  # fmt: skip
     """Attack synthetic traffic, as somebody would who wants to know which cells it was made from.
 
@@ -49,8 +51,9 @@ def audit(
     The unit of privacy is a cell with all its days; users: not guaranteed. Training and hold-out share no cell, and the
     hold-out should be a random part of the same cells, a thousand or more for rates. Membership inference from the
     samples (nearest distance; density ratio), with --model from its loss and by LiRA, the share of records closest to
-    training, and a search for copies, shifted and rescaled ones too, end in one verdict. To resume LiRA, run the same
-    command again. That nothing was found is no proof that there is nothing.
+    training, and searches for copies (shifted, rescaled, noisy, of days, with a warped clock, mixed of two) end in one
+    verdict. Copies of each kind are planted in your files to say what share would be found. To resume LiRA, run the
+    same command again. That nothing was found is no proof that there is nothing.
     """
     from gentraffic.io import atomic
     from gentraffic.io.files import read_traffic
@@ -62,7 +65,7 @@ def audit(
     target = _target(model, context, shadows, shadow_steps, shadow_dir)
     known, unseen, drawn = read_traffic(train), read_traffic(holdout), read_traffic(synthetic)
     with progress("auditing", quiet=quiet) as tell:
-        found = run_audit(known, unseen, drawn, target=target, service=service, seed=seed, progress=tell)
+        found = run_audit(known, unseen, drawn, target=target, service=service, seed=seed, plants=plants, progress=tell)
     files = {"train": str(train), "holdout": str(holdout), "synthetic": str(synthetic)}
     files |= {"model": str(model)} if model else {}
     if html is not None:
@@ -103,7 +106,7 @@ def _target(model: str | None, context: Path | None, shadows: int, steps: int, f
 def _lines(found: Audit, files: dict[str, str], width: int) -> list[str]:
     """The report for a person."""
     from gentraffic.privacy.audit.run import LIMITS, MOST_COPIES, UNIT, USERS
-    from gentraffic.reports.audit_table import attack_rows, copy_rows, facts, table
+    from gentraffic.reports.audit_table import attack_rows, copy_rows, facts, power_rows, table
 
     lines = [f"{name:<10} {path}" for name, path in files.items()]
     lines += ["", *textwrap.wrap(found.verdict, width), ""]
@@ -115,6 +118,9 @@ def _lines(found: Audit, files: dict[str, str], width: int) -> list[str]:
         lines += [*table(head, rows[:10]), ""]
         if len(found.search.copies) > 10:
             lines.append(f"{len(found.search.copies) - 10:,} copies more; --json lists {MOST_COPIES}")
+    head, rows = power_rows(found)
+    if rows:
+        lines += [*table(head, rows), ""]
     for note in (*found.notes, *(f"not run: {name} ({why})" for name, why in found.missing.items()), *LIMITS):
         lines += textwrap.wrap(note, width, initial_indent="- ", subsequent_indent="  ")
     return lines

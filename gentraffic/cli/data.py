@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gentraffic.cli.options import COMMON, PLACE, TABLE, command_line, find_context, report, with_options
+from gentraffic.cli.options import COMMON, PLACE, TABLE, command_line, find_context, place_of, report, with_options
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -37,18 +37,15 @@ def fetch(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) ->
 
     With --sites the model also knows where base stations stand already: traffic follows them closely.
     """
-    from gentraffic.dataset.build import plain_text
+    from gentraffic.api.places import with_names
     from gentraffic.io.files import CONTEXT_FORMATS, check_writable, write_context
 
     check_writable(out, CONTEXT_FORMATS)
-    context = find_context(options, quiet=quiet, command=command_line())
-    for name in ("network", "habits", "place"):
-        if options[name]:
-            context = context.assign_attrs({name: plain_text(options[name])})
-    if options["sites"] is not None:
-        from gentraffic.places.sites import with_sites
-
-        context = with_sites(context, options["sites"], options["sites_credit"])
+    found = find_context(place_of(options), quiet=quiet, command=command_line())
+    context = with_names(
+        found, name=options["place"], network=options["network"], habits=options["habits"], sites=options["sites"],
+        sites_credit=options["sites_credit"],
+    )  # fmt: skip
     write_context(context, out)
     pois = int(context["poi_count"].sum())
     warnings = [w for w in str(context.attrs.get("warnings", "")).splitlines() if w]
@@ -109,7 +106,7 @@ def uomo(src: Path, context: Path | None, out: Path, as_json: bool, quiet: bool,
     gentraffic import uomo uomo_sd.npz -o traffic.nc --context context.nc
     """
     from gentraffic.io.files import CONTEXT_FORMATS, check_writable, write_context
-    from gentraffic.io.importers.telecom_italia import read_uomo
+    from gentraffic.io.importers.uomo import read_uomo
 
     check_writable(out)
     if context is not None:
@@ -167,7 +164,7 @@ def table(
     gentraffic import table counters.xlsx --cells sites.csv --columns id=CELL_NAME,internet=DL_GB -o traffic.nc
     """
     from gentraffic.io.files import check_writable
-    from gentraffic.io.importers.telecom_italia import read_table
+    from gentraffic.io.importers.table import read_table
     from gentraffic.io.source_columns import make_reading
 
     check_writable(out)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gentraffic.privacy.dp.sgd import PrivatePlan
     from gentraffic.training.fitting import Design
 
-ONLY_PRIVATE = ("dp_delta", "dp_clip", "dp_level_range", "start")
+ONLY_PRIVATE = ("dp_delta", "dp_clip", "dp_level_range", "dp_suppress_below", "start")
 DP_OPTIONS = (
     click.option("--dp-epsilon", type=float, metavar="E", help="Fit with differential privacy: at most this epsilon."),
     click.option("--dp-delta", type=float, metavar="D", help="Its delta: below 1 / cells, such as 1e-5."),
@@ -32,6 +32,12 @@ DP_OPTIONS = (
         type=(float, float),
         metavar="LOW HIGH",
         help="Mean traffic per cell and step, in the file's unit, known to hold for all cells. [default: 1e-6 1e15]",
+    ),
+    click.option(
+        "--dp-suppress-below",
+        type=float,
+        metavar="TRAFFIC",
+        help="Cells with less mean traffic per step count as silent; decided for each cell alone.",
     ),
     click.option("--start", metavar="NAME|DIR", help="With --dp-epsilon: a public model to start from."),
 )
@@ -58,11 +64,16 @@ def fit_private(
     options: dict[str, Any], *, holdout: float, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Fit with differential privacy and write the model folder. holdout: 0 unless it was asked for."""
+    from gentraffic.dataset.schema import one_service
     from gentraffic.generators.cards import card, provenance_of
     from gentraffic.generators.folder import load_bundle, save_bundle
     from gentraffic.io.files import read_context, read_traffic
     from gentraffic.modelling.features import read_places
-    from gentraffic.privacy.dp.fit import fit_private_stouter, read_private
+    from gentraffic.privacy.dp.accounting import weakness
+    from gentraffic.privacy.dp.attempts import attempts_text, counted_attempt
+    from gentraffic.privacy.dp.fit import fit_private_stouter, read_private, suppressed
+    from gentraffic.privacy.dp.scores import write_scores
+    from gentraffic.privacy.dp.unit import check_start, check_units
     from gentraffic.training.fitting import Design
 
     privacy, plan = _privacy(options), _plan(options)
@@ -73,14 +84,21 @@ def fit_private(
     for path in traffic:
         if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() in seen:
             raise WrongUse(f"--start {options['start']} was trained on {path.name}: it is not public; leave it away")
+    datasets = [read_traffic(path) for path in traffic]
+    services = [options["service"] or ("traffic" if "traffic" in ds else None) for ds in datasets]
+    files = [(p.name, ds, one_service(ds, s)) for p, ds, s in zip(traffic, datasets, services, strict=True)]
+    check_units(files)
+    declared = check_start(str(options["start"]), start.provenance, files) if start is not None else ""
     contexts = [read_context(path) for path in context]
-    sources = [read_private(read_traffic(path), contexts, options["service"]) for path in traffic]
+    sources = [read_private(ds, contexts, options["service"]) for ds in datasets]
+    if options["dp_suppress_below"] is not None:
+        sources = [suppressed(s, options["dp_suppress_below"]) for s in sources]
     cells = {cell for s in sources for cell in s.source.cell_id.tolist()}
     spare = [read_places(c) for c in contexts if not cells & set(c["cell_id"].values.tolist())]
     held: dict[str, PrivateSource] = {}
     if holdout:
         sources, held = _hold_out(sources, round(1 / holdout), plan.seed)
-    with progress("training", quiet=quiet) as tell:
+    with counted_attempt(checkpoint) as attempts, progress("training", quiet=quiet) as tell:
         bundle, told = fit_private_stouter(
             sources,
             privacy,
@@ -92,20 +110,33 @@ def fit_private(
             on_step=lambda step, of, _: tell(step, of),
         )
     scores, judged = _scores(bundle, sources, held, contexts, plan.seed) if held else ({}, "")
+    spent = told["privacy"]
+    spent["attempts"] = attempts.counts | {"ended": attempts.counts["ended"] + 1}  # this one too: it is being written
+    if options["dp_suppress_below"] is not None:
+        spent["suppressed_below"] = options["dp_suppress_below"]
+    spent["attempts"]["text"] = attempts_text(spent["attempts"])
+    spent["warning"] = weakness(spent["epsilon"])
+    if declared:
+        spent["start"]["declared"] = declared
     told |= {"command": command_line(), "seed": plan.seed, "held_out": holdout}
     told |= {"held_out_cells": {network: s.cell_id.tolist() for network, s in held.items()}}
-    provenance = provenance_of(tuple(traffic), tuple(context), told, scores)
-    public = [{k: v for k, v in part.items() if k != "sha256"} for part in provenance["data"][: len(traffic)]]
+    provenance = provenance_of(tuple(traffic), tuple(context), told, {})
+    public = [
+        {k: v for k, v in part.items() if k not in ("sha256", "marks")} for part in provenance["data"][: len(traffic)]
+    ]
     provenance["data"] = public + provenance["data"][len(traffic) :]
-    provenance["tables"] = {"held_out": judged}
     save_bundle(replace(bundle, provenance=provenance), out, card(out.name, provenance))
-    checkpoint.unlink(missing_ok=True)
-    spent = told["privacy"]
+    attempts.end()
     lines = [judged] if judged else []
+    if judged:
+        lines.append(f"{write_scores(out, judged)}: these scores, which epsilon does not cover; keep them to yourself")
     lines.append(
         f"{out}: epsilon {spent['epsilon']:.3f} at delta {spent['delta']:g} for {spent['unit']}; {told['steps']} steps"
     )
+    lines += [f"attempts: {spent['attempts']['text']}"] if attempts.counts["begun"] > 1 else []
+    lines += [text for text in (declared, spent["warning"], *attempts.notes) if text]
     values = {"output": str(out), "networks": sorted(bundle.networks), "steps": told["steps"], "privacy": spent}
+    values |= {"scores": scores} if scores else {}
     report(values | {"parameters": told["parameters"]}, lines, as_json=as_json, quiet=quiet)
 
 

@@ -32,6 +32,7 @@ from gentraffic.cli.finetune import finetune_
 from gentraffic.cli.fit import fit_, models
 from gentraffic.cli.forecast import forecast
 from gentraffic.cli.plan import plan
+from gentraffic.cli.release import release
 from gentraffic.cli.report import report_
 from gentraffic.cli.sample import sample
 from gentraffic.cli.split import split
@@ -79,6 +80,7 @@ for command in (
     plan,
     export,
     split,
+    release,
     forecast,
     report_,
     map_,

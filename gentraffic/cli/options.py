@@ -21,6 +21,8 @@ from gentraffic.errors import WrongUse
 if TYPE_CHECKING:
     import xarray as xr
 
+    from gentraffic.places.find import PlaceQuery
+
 Tell = Callable[[int, int], None]
 
 
@@ -162,12 +164,20 @@ def _same(path: Path, other: Path) -> bool:
         return False
 
 
-def find_context(options: dict[str, Any], *, quiet: bool, command: str, held: bool = True) -> xr.Dataset:
+def place_of(options: dict[str, Any]) -> PlaceQuery:
+    """The place that the options PLACE, and --context, name. Raises WrongUse for a box that is none."""
+    from gentraffic.places.find import PlaceQuery, parse_box
+
+    known = {name: options[name] for name in PlaceQuery.__dataclass_fields__ if options.get(name) is not None}
+    return PlaceQuery(**{**known, "bbox": parse_box(options.get("bbox"))})
+
+
+def find_context(query: PlaceQuery, *, quiet: bool, command: str, held: bool = True) -> xr.Dataset:
     """As `gentraffic.places.find.find_context`, with a progress bar."""
     from gentraffic.places.find import find_context as find
 
     with progress("Overpass", quiet=quiet) as tell:
-        return find(options, command=command, held=held, progress=tell)
+        return find(query, command=command, held=held, progress=tell)
 
 
 @contextmanager

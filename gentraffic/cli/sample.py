@@ -17,12 +17,12 @@ from gentraffic.cli.options import (
     command_line,
     find_context,
     peak_rss_mb,
+    place_of,
     progress,
     report,
     with_options,
 )
 from gentraffic.errors import WrongUse
-from gentraffic.places.find import PLACES
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -120,9 +120,10 @@ def sample(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -
     sink.check(info, request)
     _check_pictures(options)
     observed = request.observed()
-    if observed is None or any(options[place] is not None for place in (*PLACES, "osm")):
+    query = place_of(options)
+    if observed is None or not query.is_empty:
         held = options["dry_run"] or not sink.streams(info, request)
-        context = find_context(options, quiet=quiet, command=command_line(), held=held)
+        context = find_context(query, quiet=quiet, command=command_line(), held=held)
     else:
         context = context_of(observed)
     calendar, rows = request.calendar(info, observed, str(context.attrs["timezone"])), request.rows(context)

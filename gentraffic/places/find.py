@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gentraffic.errors import WrongUse
 
@@ -21,55 +22,94 @@ def bundled_cities() -> list[str]:
     return sorted(path.stem for path in CONTEXTS.glob("*.nc"))
 
 
-def find_context(
-    options: Mapping[str, Any], *, command: str, held: bool = True, progress: Progress | None = None
-) -> xr.Dataset:
-    """The context of the place that the options name: read, bundled, or made from files or the network.
+@dataclass(frozen=True)
+class PlaceQuery:
+    """What names a place; None for what is not given.
 
-    held: False leaves the numbers of a large `--context` in its file, see `gentraffic.io.files.read_context`.
+    One of city, bbox, polygon, cells, stations, context; or osm alone. bbox: west, south, east, north in degrees.
+    osm: an extract, a saved Overpass answer or a table of POIs. cell_size, radius: metres. id_column, columns,
+    decimal, thousands: how tables of cells and stations are read (`gentraffic.io.source_columns`). layer: of a vector
+    file with several. offline: files and the cache only.
+    """
+
+    city: str | None = None
+    bbox: tuple[float, float, float, float] | None = None
+    polygon: Path | None = None
+    cells: Path | None = None
+    stations: Path | None = None
+    context: Path | None = None
+    osm: Path | None = None
+    cell_size: float | None = None
+    radius: float | None = None
+    id_column: str | None = None
+    columns: str | None = None
+    decimal: str | None = None
+    thousands: str | None = None
+    layer: str | None = None
+    timezone: str | None = None
+    offline: bool = False
+
+    @property
+    def named(self) -> list[str]:
+        """Which fields name a place, `osm` aside."""
+        return [name for name in PLACES if getattr(self, name) is not None]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no place is named."""
+        return not self.named and self.osm is None
+
+
+def find_context(
+    query: PlaceQuery, *, command: str, held: bool = True, progress: Progress | None = None
+) -> xr.Dataset:
+    """The context of a place: read, bundled, or made from files or the network.
+
+    held: False leaves the numbers of a large context in its file, see `gentraffic.io.files.read_context`.
     Raises WrongUse for no place or two of them.
     """
     from gentraffic.io.files import read_context
 
-    given = [n for n in PLACES if options.get(n) is not None]
+    given = query.named
     if len(given) > 1:
         raise WrongUse(f"two places given, --{given[0]} and --{given[1]}: give one")
-    if not given and options.get("osm") is None:
+    if query.is_empty:
         raise WrongUse(
             "no place given: name one with --city, --bbox, --polygon, --cells, --stations, --osm or --context"
         )
-    _check_zone(options.get("timezone"))
+    _check_zone(query.timezone)
     shapes = ("osm", "cell_size", "radius", "id_column", "layer", "columns", "decimal", "thousands")
-    shaping = [n for n in shapes if options.get(n) is not None]
-    if given == ["context"]:
+    shaping = [name for name in shapes if getattr(query, name) is not None]
+    if query.context is not None:
         if shaping:
             raise WrongUse(f"--{shaping[0].replace('_', '-')} does not go with --context, whose cells are made already")
-        return _zone(read_context(options["context"], held=held), options.get("timezone"))
-    city = options.get("city")
-    if city is not None and not shaping and city.strip().lower() in bundled_cities():
-        return _zone(read_context(CONTEXTS / f"{city.strip().lower()}.nc"), options.get("timezone"))
+        return _zone(read_context(query.context, held=held), query.timezone)
+    bundled = (query.city or "").strip().lower()
+    if not shaping and bundled in bundled_cities():
+        return _zone(read_context(CONTEXTS / f"{bundled}.nc"), query.timezone)
     from gentraffic.io.source_columns import make_reading
     from gentraffic.places.context import read_place
 
     return read_place(
-        city=city,
-        bbox=_box(options.get("bbox")),
-        polygon=options.get("polygon"),
-        cells=options.get("cells"),
-        stations=options.get("stations"),
-        osm=options.get("osm"),
-        cell_size=options.get("cell_size"),
-        radius_m=options.get("radius"),
-        reading=make_reading(*(options.get(name) for name in ("columns", "id_column", "decimal", "thousands"))),
-        layer=options.get("layer"),
-        offline=bool(options.get("offline")),
-        timezone=options.get("timezone"),
+        city=query.city,
+        bbox=query.bbox,
+        polygon=query.polygon,
+        cells=query.cells,
+        stations=query.stations,
+        osm=query.osm,
+        cell_size=query.cell_size,
+        radius_m=query.radius,
+        reading=make_reading(query.columns, query.id_column, query.decimal, query.thousands),
+        layer=query.layer,
+        offline=query.offline,
+        timezone=query.timezone,
         command=command,
         progress=progress or (lambda done, of: None),
     )
 
 
-def _box(text: str | None) -> tuple[float, float, float, float] | None:
+def parse_box(text: str | None) -> tuple[float, float, float, float] | None:
+    """`W,S,E,N` in degrees. Raises WrongUse."""
     if text is None:
         return None
     try:

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gentraffic.privacy.audit.run import COPIES, LIMITS, MOST_COPIES, SHARE, UNIT, USERS, Audit
+from gentraffic.privacy.audit.searches import ABOUT, name_of_test
 from gentraffic.privacy.audit.statistics import FISHER_RATE, LEVEL, PROMISED
 from gentraffic.reports import audit_figures
-from gentraffic.reports.audit_table import attack_rows, copy_rows, facts
+from gentraffic.reports.audit_table import attack_rows, copy_rows, facts, power_rows
 from gentraffic.reports.page import (
     Block,
     Bullets,
@@ -55,6 +56,7 @@ def page(found: Audit, *, files: Mapping[str, str], attributions: Sequence[xr.Da
         [
             Section("", first),
             Section("Tests", [Text(_about(found)), _table("Tests for leaks", *attack_rows(found)), *_warnings(found)]),
+            *_power(found),
             *_figures(found),
             Section("What this does not say", [Bullets([f"{limit}." for limit in LIMITS], "limits")]),
         ],
@@ -66,14 +68,23 @@ def page(found: Audit, *, files: Mapping[str, str], attributions: Sequence[xr.Da
 def _about(found: Audit) -> str:
     kinds = "; ".join(f"{attack.name}: {attack.about}" for attack in found.attacks)
     search = found.search
+    searches = "; ".join(f"{name_of_test(name)}: {about}" for name, about in ABOUT.items())
     return (
         f"{kinds}. {SHARE}: records closer to training than to a hold-out of as many cells, 50% by chance. {COPIES}: "
         "are records more alike to training cells, shifted or rescaled, than to hold-out cells; above "
-        f"{search.threshold:.3f} they are named. Thresholds are set on one half of the "
+        f"{search.threshold:.3f} they are named. {searches}. Each of these names records that come nearer to a "
+        "training cell than unrelated real records come to each other, and than synthetic ones come to the hold-out. "
+        "Thresholds are set on one half of the "
         f"hold-out (so that {FISHER_RATE:.0%} pass) and judged on the other by Fisher's exact test. A test finds a "
         f"leak when its p is at most {LEVEL:.0%} / {len(found.tests)} = {search.level:.2g}, which holds false alarms "
         f"of all tests together below {PROMISED:.0%}."
     )
+
+
+def _power(found: Audit) -> list[Section]:
+    head, rows = power_rows(found)
+    about = "Copies of training records, changed in these ways, were put among the synthetic records of these files."
+    return [Section("What would be found", [Text(about), _table("Power", head, rows)])] if rows else []
 
 
 def _warnings(found: Audit) -> list[Text]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gentraffic.privacy.audit.run import COPIES, MOST_COPIES, SHARE, Audit
+from gentraffic.privacy.audit.searches import name_of_test
 from gentraffic.privacy.audit.statistics import FALSE_ALARMS, Attack
 
 Rows = list[list[str]]
@@ -50,6 +51,28 @@ def attack_rows(found: Audit) -> tuple[list[str], Rows]:
             _stands(found, COPIES),
         ]
     )
+    for f in found.searches:
+        rows.append([name_of_test(f.name), f"{found.material.train.cells:,}", f"{found.material.holdout.cells:,}", "-",
+                     *blank, f"{f.train:.4f}, limit {f.threshold:.4f}", p_text(f.p),
+                     _stands(found, name_of_test(f.name))])  # fmt: skip
+    return head, rows
+
+
+def power_rows(found: Audit) -> tuple[list[str], Rows]:
+    """Heading and rows of the table of power: what share of planted copies is found; no rows where that was not tried.
+
+    The last row is how often half of the hold-out, taken as synthetic, was accused.
+    """
+    power = found.power
+    head = ["planted alone among the synthetic records", "found", "95%", "what it is"]
+    if power is None:
+        return head, []
+    rows = [
+        [kind, f"{share:.0%} of {power.plants}", f"{low:.0%} to {high:.0%}", about]
+        for kind, about, share, low, high in power.rows()
+    ]
+    rows.append(["two days in a quarter", f"{power.quarter:.0%}", "-", "of all synthetic records, by the row above"])
+    rows.append(["nothing: false alarms", power.alarm_short, "-", power.alarm_text])
     return head, rows
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from gentraffic.dataset.splits import block_locations, p1_folds
 from gentraffic.errors import WrongUse
-from gentraffic.io.importers.telecom_italia import read_uomo
+from gentraffic.io.importers.uomo import read_uomo
 
 
 def test_every_cell_is_held_out_once_and_no_place_is_on_both_sides(shared_data: Path) -> None:

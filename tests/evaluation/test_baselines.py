@@ -8,7 +8,7 @@ import pytest
 from gentraffic.dataset.splits import p1_folds
 from gentraffic.evaluation import naive_rows as naive
 from gentraffic.evaluation.metrics.summary import crps, p9999
-from gentraffic.io.importers.telecom_italia import read_uomo
+from gentraffic.io.importers.uomo import read_uomo
 
 TRAIN = np.array([[1.0, 3.0], [10.0, 30.0], [4.0, 0.0]])
 

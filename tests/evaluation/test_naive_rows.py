@@ -169,7 +169,7 @@ def test_the_command_prints_the_naive_rows(tmp_path: Path, capsys: pytest.Captur
 def test_p1_gives_the_same_figures_on_real_data(shared_data: Path) -> None:
     """A second implementation: the benchmark's own scores of one fold of uomo_sd."""
     from gentraffic.evaluation import holdout as p1
-    from gentraffic.io.importers.telecom_italia import read_uomo
+    from gentraffic.io.importers.uomo import read_uomo
     from gentraffic.modelling.measured import read_source
 
     whole, places = read_uomo(shared_data / "traffic" / "uomo_sd.npz")

@@ -204,7 +204,7 @@ def _frame(read: str) -> Callable[[Path], bytes]:
 
 
 def _import(path: Path) -> bytes:
-    from gentraffic.io.importers.telecom_italia import read_table
+    from gentraffic.io.importers.table import read_table
 
     return _dataset(read_table(path, timezone="Europe/Rome"))
 

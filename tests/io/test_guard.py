@@ -18,7 +18,8 @@ from traffic_examples import traffic
 from gentraffic.errors import BadInput
 from gentraffic.io.files import open_traffic, read_traffic, write_traffic
 from gentraffic.io.guard import check_arrays, reads
-from gentraffic.io.importers.telecom_italia import read_table, read_telecom_italia
+from gentraffic.io.importers.table import read_table
+from gentraffic.io.importers.telecom_italia import read_telecom_italia
 from gentraffic.io.user_cells import read_boundary, read_cells, read_stations
 from poi.errors import BadFile
 from poi.osm import read_pois

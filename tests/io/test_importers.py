@@ -12,7 +12,8 @@ import xarray as xr
 from gentraffic.dataset.schema import check_context, check_traffic, local_time
 from gentraffic.errors import BadInput
 from gentraffic.io.importers.public_sets import MILAN_CELLS, read_beijing, read_milan_5x5
-from gentraffic.io.importers.telecom_italia import TELECOM_SERVICES, milan_places, read_telecom_italia, read_uomo
+from gentraffic.io.importers.telecom_italia import TELECOM_SERVICES, milan_places, read_telecom_italia
+from gentraffic.io.importers.uomo import read_uomo
 
 # --- UoMo -------------------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ import pytest
 
 from gentraffic.dataset.schema import check_traffic, local_time
 from gentraffic.errors import BadInput, WrongUse
-from gentraffic.io.importers.telecom_italia import read_table
+from gentraffic.io.importers.table import read_table
 
 LON, LAT = 9.19, 45.46
 

@@ -272,7 +272,7 @@ def test_sample_follows_a_file(follower: Bundle, tmp_path: Path, capsys: pytest.
 
 def test_two_weeks_of_the_same_ground_are_paired_and_kept_apart(shared_data: Path) -> None:
     from gentraffic.evaluation import later_week as p2
-    from gentraffic.io.importers.telecom_italia import read_uomo
+    from gentraffic.io.importers.uomo import read_uomo
 
     traffic, places = read_uomo(shared_data / "traffic" / "uomo_nc.npz")
     drawn = []

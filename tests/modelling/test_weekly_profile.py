@@ -209,7 +209,7 @@ def test_the_usual_week_is_kept_with_the_model(tmp_path: Path) -> None:
 def test_on_a_later_week_it_beats_climatology(shared_data: Path) -> None:
     """Nanchang, cells of other locations: an eighth less error, two fifths less divergence."""
     from gentraffic.evaluation import later_week as p2
-    from gentraffic.io.importers.telecom_italia import read_uomo
+    from gentraffic.io.importers.uomo import read_uomo
 
     traffic, places = read_uomo(shared_data / "traffic" / "uomo_nc.npz")
     for fold in (0, 1):

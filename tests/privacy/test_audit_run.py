@@ -27,7 +27,7 @@ A, B, BOTH = both_places()
 TRAIN, HOLDOUT = traffic(KNOWN, A), traffic(UNSEEN, B)
 DRAWN_AT = place(60, 9, 501)
 INNOCENT = traffic(OTHER, DRAWN_AT)  # a bootstrap of cells that are neither here nor there
-FORBIDDEN = re.compile(r"anonym|\bsafe(?!tensors)", re.IGNORECASE)
+FORBIDDEN = re.compile(r"anonym|(?<!\| )\bsafe(?!tensors)", re.IGNORECASE)  # but for the filter of jinja
 
 
 def guilty() -> xr.Dataset:
@@ -65,7 +65,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_generator_that_copies_is_caught_and_one_that_has_seen_nothing_is_not() -> None:
     found = audit(TRAIN, HOLDOUT, guilty())
     assert found.leak
-    assert found.found == (COPIES,)
+    assert COPIES in found.found
+    assert {name.split(",")[0] for name in found.found} <= {COPIES, "copies"}  # no attack on distances
     assert found.verdict.startswith("A leak was found: 6 of 120 synthetic records are copies")  # two weeks each
     named = {(x.synthetic_cell, x.synthetic_window): (x.train_cell, x.train_window) for x in found.search.copies}
     assert named[("501", 0)] == ("6", 0)
@@ -74,7 +75,7 @@ def test_a_generator_that_copies_is_caught_and_one_that_has_seen_nothing_is_not(
     clean = audit(TRAIN, HOLDOUT, INNOCENT)
     assert not clean.leak
     assert clean.search.copies == ()
-    assert clean.verdict.startswith("None of the attacks run here found a leak: 6 tests")
+    assert clean.verdict.startswith("None of the attacks run here found a leak: 12 tests")
 
 
 def test_a_generator_that_blurs_its_training_cells_is_caught_by_distances() -> None:
@@ -82,7 +83,7 @@ def test_a_generator_that_blurs_its_training_cells_is_caught_by_distances() -> N
     known, unseen = series(150, 20, 7), series(150, 21, 7)
     noise = np.random.default_rng(1).lognormal(0, 0.15, known.shape).astype(np.float32)
     found = audit(traffic(known, place(150, 20, 1)), traffic(unseen, place(150, 21, 501)),
-                  traffic(known * noise, place(150, 22, 1001)))  # fmt: skip
+                  traffic(known * noise, place(150, 22, 1001)), plants=0)  # fmt: skip
     assert {"nearest distance, AUC", "closest-record share"} <= set(found.found)
     assert found.attacks[0].auc.low > 0.6
     assert found.share.value > 0.7
@@ -92,7 +93,7 @@ def test_false_alarms_are_rare_and_the_seed_settles_everything() -> None:
     alarms, p = 0, []
     for seed in range(40):
         parts = [series(24, 100 + 3 * seed + k, 7) for k in range(3)]
-        found = audit(*(traffic(v, place(24, k, 1 + 100 * k)) for k, v in enumerate(parts)), seed=seed)
+        found = audit(*(traffic(v, place(24, k, 1 + 100 * k)) for k, v in enumerate(parts)), seed=seed, plants=0)
         alarms += found.leak
         p.append(list(found.tests.values()))
     assert alarms <= 4
@@ -122,16 +123,16 @@ def test_locations_are_the_units_where_there_are_any() -> None:
     spots = np.arange(32) // 4
     train = TRAIN.assign_coords(location=("cell", spots))
     apart = HOLDOUT.assign_coords(location=("cell", 50 + np.arange(40) // 4))
-    assert any("8 and 10 locations as units" in note for note in audit(train, apart, INNOCENT).notes)
+    assert any("8 and 10 locations as units" in note for note in audit(train, apart, INNOCENT, plants=0).notes)
     mixed = HOLDOUT.assign_coords(location=("cell", np.arange(40) // 4))
-    assert any("split by location" in note for note in audit(train, mixed, INNOCENT).notes)
+    assert any("split by location" in note for note in audit(train, mixed, INNOCENT, plants=0).notes)
 
 
 def test_a_hold_out_that_was_seen_or_is_of_another_kind_is_noted() -> None:
     seen = traffic(np.concatenate([UNSEEN[:20], OTHER[:40]]), DRAWN_AT)
-    assert any("nearly equal to hold-out cells" in note for note in audit(TRAIN, HOLDOUT, seen).notes)
+    assert any("nearly equal to hold-out cells" in note for note in audit(TRAIN, HOLDOUT, seen, plants=0).notes)
     louder = traffic(UNSEEN * 30, B)
-    found = audit(TRAIN, louder, INNOCENT)
+    found = audit(TRAIN, louder, INNOCENT, plants=0)
     assert found.drift < 1e-6
     assert any("differ by themselves" in note for note in found.notes)
 
@@ -204,7 +205,7 @@ def test_reports_say_what_was_run_and_never_too_much(
     assert told["users"] == "not guaranteed"
     assert told["attacks"]["nearest distance"]["tpr"] is None
     assert set(told["not_run"]) == {"model loss", "LiRA"}
-    assert len(told["tests"]) == 6
+    assert len(told["tests"]) == 12
     for report in (text, page, json.dumps(told)):
         assert not FORBIDDEN.search(report)
     assert "<script" not in page
@@ -241,14 +242,14 @@ def model_target(bundle: Bundle, tmp_path: Path, **options: Any) -> Target:
 def test_a_real_model_is_attacked_through_its_samples_and_its_loss(tiny_bundle: Bundle, tmp_path: Path) -> None:
     calendar = make_calendar("2013-11-06", 14, "1h", "Europe/Rome")
     drawn = traffic(draw_traffic(tiny_bundle, A, calendar, Settings(members=3, steps=4)), A, units="1", start=START)
-    found = audit(TRAIN, HOLDOUT, drawn, target=model_target(tiny_bundle, tmp_path))
+    found = audit(TRAIN, HOLDOUT, drawn, target=model_target(tiny_bundle, tmp_path), plants=0)
     assert [attack.name for attack in found.attacks] == ["nearest distance", "density ratio", "model loss"]
     assert (found.attacks[2].members, found.attacks[2].others) == (32, 40)
-    assert len(found.tests) == 8
+    assert len(found.tests) == 14
     assert COPIES not in found.found
     leaking = drawn.copy(deep=True)
     leaking["traffic"].values[0, :2] = np.roll(KNOWN[:2], 30, axis=1) / KNOWN.mean()
-    assert COPIES in audit(TRAIN, HOLDOUT, leaking).found
+    assert COPIES in audit(TRAIN, HOLDOUT, leaking, plants=0).found
     assert found.missing == {"LiRA": "needs --shadows, 16 or more"}
 
 
@@ -322,21 +323,21 @@ def test_shadow_models_are_kept_and_a_later_run_goes_on(
     monkeypatch.setattr(audit_model, "NOISE_STEPS", 1)
     target = model_target(tiny_bundle, tmp_path, shadows=16, shadow_steps=2)
     with pytest.raises(KeyboardInterrupt):
-        audit(TRAIN, HOLDOUT, INNOCENT, target=target)
+        audit(TRAIN, HOLDOUT, INNOCENT, target=target, plants=0)
     assert sorted(path.name for path in target.shadow_dir.iterdir()) == [f"shadow-{k:03d}.json" for k in range(5)]
     fitted[:] = [0] * 6
-    found = audit(TRAIN, HOLDOUT, INNOCENT, target=target)
+    found = audit(TRAIN, HOLDOUT, INNOCENT, target=target, plants=0)
     assert fitted[6:] == [36] * 11  # half of 72 cells each
     assert [attack.name for attack in found.attacks][-1] == "LiRA"
-    assert len(found.tests) == 10
-    again: Audit = audit(TRAIN, HOLDOUT, INNOCENT, target=target)
+    assert len(found.tests) == 16
+    again: Audit = audit(TRAIN, HOLDOUT, INNOCENT, target=target, plants=0)
     assert len(fitted) == 17
     assert again.to_json() == found.to_json()
     with pytest.raises(WrongUse, match="another audit"):
-        audit(TRAIN, HOLDOUT, INNOCENT, target=replace(target, shadow_steps=3))
+        audit(TRAIN, HOLDOUT, INNOCENT, target=replace(target, shadow_steps=3), plants=0)
     (target.shadow_dir / "shadow-002.json").write_text("{")
     with pytest.raises(BadInput, match="delete it to fit it again"):
-        audit(TRAIN, HOLDOUT, INNOCENT, target=target)
+        audit(TRAIN, HOLDOUT, INNOCENT, target=target, plants=0)
 
 
 def test_what_a_model_needs_is_asked_for(

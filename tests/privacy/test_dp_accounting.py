@@ -8,7 +8,7 @@ from scipy.optimize import brentq
 from scipy.stats import kstest, norm
 
 from gentraffic.errors import WrongUse
-from gentraffic.privacy.dp.accounting import Mechanism, Privacy, Secret, check_privacy, epsilon_of, noise_for
+from gentraffic.privacy.dp.accounting import Mechanism, Privacy, Secret, check_privacy, epsilon_of, noise_for, weakness
 from gentraffic.privacy.dp.sgd import sample_cells
 
 DELTA = 1e-4
@@ -27,6 +27,37 @@ def gaussian_epsilon(sigma: float) -> float:
 def test_one_gaussian_has_its_closed_form(sigma: float) -> None:
     exact = gaussian_epsilon(sigma)
     assert exact <= epsilon_of([Mechanism("a", sigma)], DELTA) <= exact + 0.025  # an upper bound, on a grid of 0.01
+
+
+PLD = [  # (delta, [(sigma, sampling rate, steps)], epsilon) by dp-accounting's PLD accountant, a second implementation
+    (1e-4, [(0.9, 1.0, 1)], 4.3134),
+    (1e-4, [(3.0, 1.0, 1)], 1.0703),
+    (1e-4, [(4.0, 1.0, 1), (6.0, 1.0, 1), (9.0, 1.0, 10)], 1.5525),
+    (1e-4, [(2.0, 0.1, 100)], 1.9659),
+    (1e-4, [(1.0, 0.3, 20)], 8.1005),
+    (1e-4, [(1.3, 0.264, 6)], 2.6774),
+    (1e-4, [(4.0, 1.0, 1), (2.0, 1.0, 1), (3.0, 0.2, 60)], 2.8482),
+    (1e-4, [(1.5, 1.0, 1), (1.2, 0.05, 300)], 4.4233),
+    (1e-5, [(0.9, 1.0, 1)], 4.9473),
+    (1e-5, [(2.0, 0.1, 100)], 2.3374),
+    (1e-5, [(1.0, 0.3, 20)], 9.5172),
+    (1e-5, [(4.0, 1.0, 1), (2.0, 1.0, 1), (3.0, 0.2, 60)], 3.3143),
+    (1e-5, [(1.5, 1.0, 1), (1.2, 0.05, 300)], 5.134),
+]
+
+
+@pytest.mark.parametrize(("delta", "parts", "epsilon"), PLD)
+def test_every_figure_of_the_card_bounds_a_second_accountants(
+    delta: float, parts: list[tuple[float, float, int]], epsilon: float
+) -> None:
+    """Ours is not below it, and at most 0.03 above, the error of both grids."""
+    found = epsilon_of([Mechanism("a", *part) for part in parts], delta)
+    assert epsilon - 1e-4 <= found <= epsilon + 0.03
+
+
+def test_a_weak_promise_is_called_one() -> None:
+    assert weakness(10.0) == ""
+    assert "e^12 = 1.6e+05 times" in weakness(12.0)
 
 
 def test_gaussians_compose_as_they_should() -> None:

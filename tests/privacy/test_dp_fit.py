@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from traffic_examples import context
 
 from gentraffic.cli.main import run
 from gentraffic.dataset.build import measured_traffic, places_from_xy
-from gentraffic.generators.folder import load_bundle
+from gentraffic.errors import WrongUse
+from gentraffic.generators.folder import load_bundle, save_bundle
 from gentraffic.io.files import write_context, write_traffic
 from gentraffic.modelling.features import Floats
 from gentraffic.modelling.transform import Scaler
@@ -23,7 +25,7 @@ from gentraffic.privacy.dp import fit as private_fitting
 from gentraffic.privacy.dp import levels as private_level
 from gentraffic.privacy.dp import sgd as private_training
 from gentraffic.privacy.dp.accounting import Mechanism, Secret, epsilon_of
-from gentraffic.privacy.dp.fit import read_private
+from gentraffic.privacy.dp.fit import read_private, suppressed
 from gentraffic.training.trainer import Trainer
 
 CELLS = 144
@@ -89,6 +91,7 @@ def two_folders(here: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, b
     found = []
     for seed, dead in ((0, 0), (1, 9)):
         write_traffic(traffic(seed, dead), here / "mine.nc")
+        (here / "m.attempts.json").unlink(missing_ok=True)
         assert run(words("m")) == 0
         files = sorted(p for p in (here / "m").rglob("*") if p.is_file())
         found.append({str(p.relative_to(here)): p.read_bytes() for p in files})
@@ -156,9 +159,11 @@ def test_two_runs_differ_and_scores_must_be_asked_for(here: Path, capsys: pytest
     assert run(words("b", "--holdout", "0.5")) == 0
     one, other = (load_bundle(here / name).levels.networks["mine"].mean for name in "ab")
     assert one != other
-    card = (here / "b" / "README.md").read_text()
-    assert "epsilon does not cover this table" in card
-    assert "stouter (this model) | mine |" in card
+    page = (here / "b.scores.md").read_text()
+    assert "epsilon does not cover this table" in page
+    assert "stouter (this model) | mine |" in page
+    inside = "".join(p.read_text() for p in (here / "b").rglob("*") if p.suffix in (".md", ".json"))
+    assert "stouter (this model)" not in inside
     known = json.loads((here / "b" / "provenance.json").read_text())
     assert known["privacy"]["cells_listed"] < CELLS
 
@@ -178,7 +183,9 @@ def test_a_public_model_to_start_from(here: Path, capsys: pytest.CaptureFixture[
     open_ = base.model.noise.rest  # type: ignore[attr-defined]
     assert load_bundle(here / "m").model.noise.rest == (*open_, open_[0])  # type: ignore[attr-defined]
     assert "recommended_steps" not in known
-    assert "Begun from a public model that knows" in (here / "m" / "README.md").read_text()
+    card = (here / "m" / "README.md").read_text()
+    assert "Begun from a public model that knows" in card
+    assert "you declared this model public: stouter-base" in card
 
 
 def test_a_killed_private_fit_resumes_to_the_same_bits(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,6 +236,18 @@ def of_few_cells(here: Path) -> list[str]:
     return words("x")
 
 
+def of_two_files(here: Path) -> list[str]:
+    write_traffic(traffic(1).assign_attrs(network="other"), here / "theirs.nc")
+    return [*words("x"), "--traffic", "theirs.nc"]
+
+
+def with_private_start(here: Path) -> list[str]:
+    bundle = load_bundle("stouter-base")
+    kept = {**bundle.provenance, "privacy": {"epsilon": 8.0, "delta": 1e-5}}
+    save_bundle(replace(bundle, provenance=kept), here / "spent", "card")
+    return words("x", "--start", "spent")
+
+
 def with_known_network(here: Path) -> list[str]:
     write_traffic(traffic(0).assign_attrs(network="uomo-sd"), here / "mine.nc")
     return words("x", "--start", "stouter-base")
@@ -249,6 +268,8 @@ def with_known_network(here: Path) -> list[str]:
         (lambda here: words("x", "--start", "stouter-base", "--fusion", "gated"), "--start brings its own design"),
         (without_context, "--context"),
         (of_few_cells, "20 cells are too few"),
+        (of_two_files, "hold 144 cells in common by their positions"),
+        (with_private_start, "was fitted with differential privacy"),
         (with_known_network, "a model to start from must be public"),
     ],
 )
@@ -260,6 +281,19 @@ def test_what_a_private_fit_refuses(
     assert len(err.strip().splitlines()) == 1
     assert says in err
     assert not (here / "x").exists()
+
+
+def test_cells_below_a_threshold_count_as_silent_each_by_itself() -> None:
+    whole = read_private(traffic(0, dead=5), [place()])
+    below = float(np.median(whole.source.level))
+    found = suppressed(whole, below)
+    assert (found.live >= 0).sum() == (whole.source.level >= below).sum()
+    np.testing.assert_array_equal(found.rows, whole.rows)  # the list of cells stays
+    kept = found.live >= 0
+    np.testing.assert_array_equal(found.source.level[found.live[kept]], whole.source.level[whole.live[kept]])
+    assert found.source.level.min() >= below
+    with pytest.raises(WrongUse, match="--dp-suppress-below 1e"):
+        suppressed(whole, 1e30)
 
 
 def test_no_cell_is_looked_at_beside_another() -> None:

@@ -17,16 +17,12 @@ from numpy.typing import NDArray
 from gentraffic.dataset.build import Places, measured_traffic, places_from_xy
 from gentraffic.errors import BadInput
 from gentraffic.io.guard import reads
-from gentraffic.io.importers.table import read_table
-from gentraffic.io.importers.uomo import read_uomo
 from gentraffic.io.user_cells import places_from_cells
 
 if TYPE_CHECKING:
     import geopandas as gpd
     import pandas as pd
     import xarray as xr
-
-__all__ = ["TELECOM_SERVICES", "milan_places", "read_table", "read_telecom_italia", "read_uomo"]
 
 TELECOM_SERVICES = ("sms_in", "sms_out", "call_in", "call_out", "internet")  # columns 4 to 8 of the raw files
 TELECOM_UNITS = "unknown"  # Telecom Italia: proportional to the number of call detail records, the factor not stated

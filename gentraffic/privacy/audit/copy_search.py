@@ -56,10 +56,13 @@ class Copy:
     factor: float
     row: int
     train_row: int
+    search: str = "any shift"
 
     @property
     def kind(self) -> str:
-        """exact or near, shifted or not, rescaled or not."""
+        """exact or near, shifted or not, rescaled or not; or what the search that names it looks for."""
+        if self.search not in ("any shift", "in place"):
+            return self.search
         words = ["exact" if self.likeness > EXACT else "near"]
         words += ["shifted"] if self.shift else []
         words += ["rescaled"] if abs(np.log(self.factor)) > 0.02 else []
@@ -85,8 +88,13 @@ def spectra(records: Records, spread: Floats | None = None) -> Spectra:
 
     spread: (frequencies,) by which they are divided, from `usual_spread`.
     """
-    mean = np.maximum(records.values.mean(axis=1, keepdims=True, dtype=np.float64), 1e-30)
-    logs = np.log(records.values / mean + FLOOR)
+    return spectra_of(records.values, spread)
+
+
+def spectra_of(values: NDArray[np.float32], spread: Floats | None = None) -> Spectra:
+    """As `spectra`, of values (records, steps)."""
+    mean = np.maximum(values.mean(axis=1, keepdims=True, dtype=np.float64), 1e-30)
+    logs = np.log(values / mean + FLOOR)
     whole = np.fft.rfft(logs, axis=1)
     whole[:, 0] = 0.0
     if spread is not None:
@@ -103,8 +111,16 @@ def usual_spread(*parts: Records) -> Floats:
     return spread
 
 
-def best_match(drawn: Spectra, real: Spectra, steps: int, progress: Callable[[int, int], None] | None = None) -> Match:
+def best_match(
+    drawn: Spectra,
+    real: Spectra,
+    steps: int,
+    progress: Callable[[int, int], None] | None = None,
+    excluded: NDArray[np.bool_] | None = None,
+) -> Match:
     """For every row of `drawn` (n, F) the row of `real` (m, F) with the largest circular cross-correlation.
+
+    excluded: (n, m) pairs that are not looked at.
 
     The search is in single precision; the likeness of what it finds is then 1 - |a - b|^2 / 2 in double precision, so
     that an exact copy is told from a very good one. progress is told (rows done, of all).
@@ -116,6 +132,8 @@ def best_match(drawn: Spectra, real: Spectra, steps: int, progress: Callable[[in
     size = max(1, AT_ONCE // conjugate.size)
     for at in range(0, len(drawn), size):
         crossed = irfft(coarse[at : at + size, None] * conjugate, n=steps, axis=-1)  # (size, m, steps)
+        if excluded is not None:
+            crossed[excluded[at : at + size]] = -1.0
         record[at : at + size], shift[at : at + size] = np.divmod(crossed.reshape(len(crossed), -1).argmax(1), steps)
         if progress is not None:
             progress(at + len(crossed), len(drawn))
@@ -185,11 +203,12 @@ def search(
     threshold = named_above(to_holdout.likeness, len(synthetic.cell), len(train.cell) / len(holdout.cell))
     above = np.flatnonzero(to_train.likeness > threshold) if p <= level else np.empty(0, dtype=np.intp)
     above = above[np.argsort(-to_train.likeness[above], kind="stable")]
-    copies = tuple(_copy(train, synthetic, to_train, int(row)) for row in above)
+    copies = tuple(copy_of(train, synthetic, to_train, int(row)) for row in above)
     return Search(threshold, copies, to_train.likeness, to_holdout.likeness, p, level)
 
 
-def _copy(train: Records, synthetic: Records, match: Match, row: int) -> Copy:
+def copy_of(train: Records, synthetic: Records, match: Match, row: int, search: str = "any shift") -> Copy:
+    """Record `row` as a copy of the training record that it matches in a search."""
     at = int(match.record[row])
     steps = train.values.shape[1]
     shift = int(match.shift[row])
@@ -205,6 +224,7 @@ def _copy(train: Records, synthetic: Records, match: Match, row: int) -> Copy:
         factor=factor,
         row=row,
         train_row=at,
+        search=search,
     )
 
 

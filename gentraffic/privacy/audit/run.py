@@ -6,16 +6,28 @@ The unit of privacy is a cell with all its days. Nothing is said about single us
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gentraffic.dataset.panel import DAY_S
 from gentraffic.errors import WrongUse
 from gentraffic.privacy.audit import attacks as audit_attacks
 from gentraffic.privacy.audit import copy_search as audit_copies
+from gentraffic.privacy.audit.power import Power, measure_power
 from gentraffic.privacy.audit.records import Material, Records, read_material
+from gentraffic.privacy.audit.searches import (
+    ABOUT,
+    SHIFT,
+    Likeness,
+    Searches,
+    name_of_test,
+    stretched,
+    tail_of,
+    unstretched,
+)
 from gentraffic.privacy.audit.statistics import LEVEL, PROMISED, Attack, Floats, permutation_p, significant
 
 if TYPE_CHECKING:
@@ -30,13 +42,14 @@ FEWEST_SHADOWS = 16  # with fewer, LiRA's two laws per cell are guesses (Carlini
 LIMITS = (
     "that nothing was found is no proof that there is nothing: other attacks may find more, and this is one draw of "
     "one generator",
-    "a record is compared as hourly means or coarser, a week at a time; copies are found shifted within the week, "
-    "rescaled, and with noise of a few percent; mixtures of several cells are not",
+    "a record is compared as hourly means or coarser, a week at a time; what share of single copies of each kind is "
+    "found at these sizes stands above, other disguises and mixtures of three cells or more were not tried",
     "a generator with a proven bound is another thing: gentraffic fit --dp-epsilon",
 )
 DRIFT = 0.01  # below this p the two real files are said to differ
 ALIKE = 0.99  # likeness to a hold-out cell that a generator which has not seen it hardly draws
 MOST_COPIES = 50  # that a report lists
+PLANTS = 20  # copies of each kind that are planted to see how many are found
 
 
 @dataclass(frozen=True)
@@ -51,20 +64,40 @@ class Target:
 
 
 @dataclass(frozen=True)
+class Found:
+    """What one search for copies says. All likenesses lie between 0 and 1.
+
+    threshold: the likeness that `level` of as many unrelated records would reach on average. train, holdout, real: the
+    largest likeness of a synthetic record to training and to hold-out, and of two real records. p: of the first.
+    """
+
+    name: str
+    threshold: float
+    train: float
+    holdout: float
+    real: float
+    p: float
+
+
+@dataclass(frozen=True)
 class Audit:
     """What an audit found. tests: name -> p, all that go into the verdict. found: those that stand after Bonferroni's
-    correction. missing: attack -> why it did not run. drift: p of "both real files are of one population"."""
+    correction, and the copy search where it lists exact copies. searches: every search for copies by itself. missing:
+    attack -> why it did not run. drift: p of "both real files are of one population". power: what share of planted
+    copies is found, None where that was not tried."""
 
     material: Material
     attacks: tuple[Attack, ...]
     share: audit_attacks.Share
     nearest: audit_attacks.Nearest
     search: audit_copies.Search
+    searches: tuple[Found, ...]
     tests: dict[str, float]
     found: tuple[str, ...]
     missing: dict[str, str]
     drift: float
     notes: tuple[str, ...]
+    power: Power | None = None
 
     @property
     def leak(self) -> bool:
@@ -76,11 +109,14 @@ class Audit:
         """The verdict in one sentence."""
         ran = f"{len(self.tests)} tests ({', '.join(self.names)})"
         if not self.leak:
-            return f"None of the attacks run here found a leak: {ran}, {PROMISED:.0%} false alarms at most in all."
+            power = "What they would have found was not measured." if self.power is None else self.power.sentence
+            return (
+                f"None of the attacks run here found a leak: {ran}, {PROMISED:.0%} false alarms at most in all. {power}"
+            )
         reasons = []
-        if COPIES in self.found:
+        if COPIES in self.found or set(map(name_of_test, ABOUT)) & set(self.found):
             n, of = len(self.search.copies), len(self.search.train)
-            said = "is a copy of a training series" if n == 1 else "are copies of training series"
+            said = "is a copy of a training series" if n == 1 else "are copies of training series, or of parts of them"
             reasons.append(
                 f"{n:,} of {of:,} synthetic records {said}"
                 if n
@@ -133,11 +169,23 @@ class Audit:
                 "p": search.p,
                 "largest_to_train": float(search.train.max()),
                 "largest_to_holdout": float(search.holdout.max()),
+                "searches": {
+                    f.name: {
+                        "about": ABOUT[f.name],
+                        "threshold": f.threshold,
+                        "p": f.p,
+                        "largest_to_train": f.train,
+                        "largest_to_holdout": f.holdout,
+                        "largest_between_real": f.real,
+                    }
+                    for f in self.searches
+                },
                 "listed": [
                     {k: v for k, v in vars(c).items() if k not in ("row", "train_row")} | {"kind": c.kind}
                     for c in search.copies[:MOST_COPIES]
                 ],
             },
+            "power": None if self.power is None else self.power.to_json(),
             "not_run": self.missing,
             "train_against_holdout_p": self.drift,
             "notes": list(self.notes),
@@ -154,12 +202,14 @@ def audit(
     service: str | None = None,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
+    plants: int = PLANTS,
 ) -> Audit:
     """Run every attack that the files allow.
 
     progress is told (done, of all) of the shadow models, then of the records searched, once for either side.
     train: what the generator saw. holdout: cells of the same population that it did not see. synthetic: what is to be
-    published. Raises WrongUse for files that do not belong together, BadInput for too few live cells.
+    published. plants: copies of each kind planted to measure power, 0 for none.
+    Raises WrongUse for files that do not belong together, BadInput for too few live cells.
     """
     material = read_material(train, holdout, synthetic, service=service, seed=seed)
     missing: dict[str, str] = {}
@@ -182,7 +232,7 @@ def audit(
             )  # fmt: skip
         else:
             missing["LiRA"] = f"needs --shadows, {FEWEST_SHADOWS} or more"
-    return conclude(material, tuple(attacks), missing, seed, progress)
+    return conclude(material, tuple(attacks), missing, seed, progress, plants)
 
 
 def conclude(
@@ -191,28 +241,28 @@ def conclude(
     missing: dict[str, str],
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
+    plants: int = PLANTS,
 ) -> Audit:
-    """The attacks from samples, and the verdict on them and on the given `attacks` on the model."""
+    """The attacks from samples, the verdict on them and on the given `attacks` on the model, and its power.
+
+    plants: copies of each kind that are planted, one at a time, to see how many are found; 0 for none.
+    """
     m = material
-    spread = audit_copies.usual_spread(m.train, m.holdout)
-    steps = m.train.values.shape[1]
-    drawn = audit_copies.spectra(m.synthetic, spread)
-    matches = [
-        audit_copies.best_match(drawn, audit_copies.spectra(part, spread), steps, progress)
-        for part in (m.train, m.holdout)
-    ]
-    return judge_all(material, matches[0], matches[1], attacks, missing, seed)
+    searches = Searches(m.train, m.holdout, m.synthetic, DAY_S // m.step_s, seed)
+    found = judge_all(material, searches.likeness(m.synthetic, progress), attacks, missing, seed)
+    if not plants:
+        return found
+    return replace(found, power=measure_power(searches, m.synthetic, found.search.level, plants, _rng(seed, 10)))
 
 
 def judge_all(
     material: Material,
-    to_train: audit_copies.Match,
-    to_holdout: audit_copies.Match,
+    likeness: dict[str, Likeness],
     attacks: tuple[Attack, ...] = (),
     missing: dict[str, str] | None = None,
     seed: int = 0,
 ) -> Audit:
-    """As `conclude`, the matches of the copy search being known."""
+    """As `conclude`, what the searches for copies reach being known, and without the power."""
     m = material
     both = (
         audit_attacks.nearest_attack(m.train, m.holdout, m.synthetic, _rng(seed, 4)),
@@ -220,26 +270,81 @@ def judge_all(
     )
     every = (*both, *attacks)
     share, nearest = audit_attacks.closest_share(m.train, m.holdout, m.synthetic, _rng(seed, 6))
-    level = LEVEL / (2 * len(every) + 2)
-    search = audit_copies.search(m.train, m.holdout, m.synthetic, to_train, to_holdout, level)
+    level = LEVEL / (2 * len(every) + 2 + len(likeness))
+    search, searches = _copies(m, likeness, level)
     tests = {name: p for attack in every for name, p in attack.p_values.items()}
-    tests |= {SHARE: share.p, COPIES: search.p}
+    tests |= {SHARE: share.p, COPIES: search.p} | {name_of_test(f.name): f.p for f in searches}
+    stand = significant(tests)
+    if search.copies and COPIES not in stand and not set(map(name_of_test, likeness)) & set(stand):
+        stand.append(COPIES)
     drift = _drift(m.train, m.holdout, _rng(seed, 9))
-    notes = list(m.notes)
+    return Audit(
+        m, every, share, nearest, search, searches, tests, tuple(stand), dict(missing or {}), drift,
+        (*m.notes, *_notes(drift, likeness, search)),
+    )  # fmt: skip
+
+
+def _copies(m: Material, likeness: dict[str, Likeness], level: float) -> tuple[audit_copies.Search, tuple[Found, ...]]:
+    """The copies that any search names, and what every search says.
+
+    A record is named where `level` of as many unrelated records would come so near in one of the searches, or where the
+    sum over all records stands out and no hold-out record comes so near, or where it is equal to a training record and
+    no two real records are equal.
+    """
+    whole = likeness[SHIFT]
+    n = len(m.synthetic.cell)
+    of_holdout = -np.expm1(-whole.holdout)
+    nothing = np.zeros(n, dtype=np.intp)
+    base = audit_copies.search(
+        m.train, m.holdout, m.synthetic, whole.match, audit_copies.Match(of_holdout, nothing, nothing), level
+    )
+    named = {copy.row: (0.0, copy) for copy in base.copies}
+    said = []
+    for name, found in likeness.items():
+        tail = tail_of(found)
+        values = found.train
+        expected = tail.expected(values, n)
+        real = float(max(found.usual.max(), found.usual_holdout.max()))
+        said.append(
+            Found(
+                name,
+                unstretched(tail.reached_by(level, n)),
+                unstretched(float(values.max())),
+                unstretched(float(found.holdout.max())),
+                unstretched(real),
+                float(min(1.0, expected.min())),
+            )
+        )
+        equal = values > max(real, found.holdout.max(), float(stretched(np.array(audit_copies.EXACT))))
+        for row in np.flatnonzero((expected <= level) | (equal & (name == SHIFT))):
+            if int(row) not in named or named[int(row)][0] > expected[row]:
+                copy = audit_copies.copy_of(m.train, m.synthetic, found.match, int(row), name)
+                named[int(row)] = (float(expected[row]), copy)
+    copies = sorted((copy for _, copy in named.values()), key=lambda copy: (-round(copy.likeness, 6), copy.row))
+    return replace(base, copies=tuple(copies)), tuple(said)
+
+
+def _notes(drift: float, likeness: dict[str, Likeness], search: audit_copies.Search) -> list[str]:
+    notes = []
     if drift < DRIFT:
         notes.append(
             f"--train and --holdout differ by themselves (levels or restlessness, p = {drift:.2g}): attacks then see "
             "that difference; the hold-out should be a random part of the same cells"
         )
-    alike = int((to_holdout.likeness > ALIKE).sum())
+    alike = int((search.holdout > ALIKE).sum())
     if alike:
         notes.append(
             f"{alike} synthetic records are nearly equal to hold-out cells (likeness above {ALIKE}): if the generator "
             "saw the hold-out, this audit sees nothing"
         )
-    return Audit(
-        m, every, share, nearest, search, tests, tuple(significant(tests)), dict(missing or {}), drift, tuple(notes)
-    )
+    whole = likeness[SHIFT]
+    twins = int((np.concatenate([whole.usual, whole.usual_holdout]) > stretched(np.array(audit_copies.EXACT))).sum())
+    if twins:
+        notes.append(
+            f"{twins} real records equal another real one (likeness above {audit_copies.EXACT}): equal records are "
+            "then no evidence, and copies are told from chance by what is left"
+        )
+    return notes
 
 
 def _rng(seed: int, purpose: int) -> np.random.Generator:

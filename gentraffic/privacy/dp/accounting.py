@@ -28,6 +28,7 @@ SECRET_BYTES = 32
 EPSILON_ERROR = 0.01  # of the accountant's grid; the figure that it gives is an upper bound all the same
 HIGHEST_SIGMA = 1e4
 MOST_EPSILON = 50.0  # beyond, the promise is empty
+WEAK_EPSILON = 10.0  # beyond, what it means is said in words
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,16 @@ def check_privacy(privacy: Privacy, cells: int) -> None:
     low, high = privacy.level_range
     if not 0 < low < high:
         raise WrongUse(f"--dp-level-range {low:g} {high:g}: give two numbers above 0, the lower one first")
+
+
+def weakness(epsilon: float) -> str:
+    """What an epsilon above WEAK_EPSILON means, in words; "" for a smaller one."""
+    if not epsilon > WEAK_EPSILON:
+        return ""
+    return (
+        f"epsilon {epsilon:.3g} is weak: an attacker's odds that a cell is in the data may grow by e^{epsilon:.3g} = "
+        f"{np.exp(epsilon):.2g} times, so that almost any suspicion may become certainty; give 8 or less"
+    )
 
 
 def epsilon_of(mechanisms: Sequence[Mechanism], delta: float) -> float:

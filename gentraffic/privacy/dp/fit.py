@@ -91,6 +91,20 @@ def read_private(traffic: xr.Dataset, contexts: Sequence[xr.Dataset], service: s
     return PrivateSource(source, rows, locations(panel), live, panel.cell_id)
 
 
+def suppressed(s: PrivateSource, below: float) -> PrivateSource:
+    """The same list of cells, those with a mean traffic per step below `below` taken as silent.
+
+    Whether a cell is silent depends on its own traffic alone, so epsilon covers that as well. Raises WrongUse where no
+    cell is left.
+    """
+    kept = np.flatnonzero(s.source.level >= below)
+    if not len(kept):
+        raise WrongUse(f"--dp-suppress-below {below:g}: no cell of {s.source.network} carries so much; give less")
+    number = np.full(len(s.source.level) + 1, -1, dtype=np.int64)  # the last stands for -1, a dead cell
+    number[kept] = np.arange(len(kept))
+    return PrivateSource(s.source.only(kept), s.rows, s.location, number[s.live], s.cell_id)
+
+
 def fit_private_stouter(
     sources: Sequence[PrivateSource],
     privacy: Privacy,

@@ -1,4 +1,4 @@
-"""A population of cells, as large as one likes, made of real series, and planted copies, for audit_calibration.py.
+"""A population of cells, as large as one likes, made of real series: to try an audit on.
 
 Each cell is spliced from the days of real cells of one network (Beijing's 768 stations, Shandong's week 0, Nanchang,
 Nanjing; the first 168 hours, hourly; dead cells dropped): Monday from one of the 20 cells most like a randomly chosen
@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic.io.importers.public_sets import read_beijing
-from gentraffic.io.importers.telecom_italia import read_uomo
+from gentraffic.io.importers.uomo import read_uomo
 from gentraffic.modelling.measured import Source, read_source
+from gentraffic.privacy.audit.records import Records, common_log
 
 Series = NDArray[np.float32]
 NEIGHBOURS, JITTER, MEMORY, NOISE = 20, 0.2, 0.7, 0.1
@@ -71,36 +72,11 @@ def mean_shapes(cells: Series, rng: np.random.Generator) -> Series:
     return np.asarray(drawn, dtype=np.float32)
 
 
-KINDS = ("exact", "noisy", "shifted", "rescaled", "all three", "noisier")
-
-
-def planted(rows: Series, kind: str, rng: np.random.Generator) -> Series:
-    """Copies of rows (n, hours): exact, noisy (5% or 10% an hour), shifted by whole hours, rescaled, or all three."""
-    out = rows.astype(np.float64)
-    if kind in ("shifted", "all three"):
-        by = rng.integers(1, rows.shape[1], len(rows))
-        out = np.stack([np.roll(row, k) for row, k in zip(out, by, strict=True)])
-    if kind in ("rescaled", "all three"):
-        out *= np.exp(rng.uniform(np.log(0.2), np.log(5), (len(rows), 1)))
-    if kind in ("noisy", "noisier", "all three"):
-        out *= rng.lognormal(0, 0.10 if kind == "noisier" else 0.05, out.shape)
-    return out.astype(np.float32)
-
-
-def draw_case(networks: list[Network], seed: int, cells: int) -> tuple[Series, Series, Series, np.random.Generator]:
-    """Training, hold-out, what a generator that has seen neither draws, (cells, 168) each; the stream goes on."""
-    rng = np.random.default_rng((20, seed))
-    train, holdout, drawn = (draw_cells(networks, cells, rng) for _ in range(3))
-    return train, holdout, drawn, rng
-
-
-def draw_stations(network: Network, seed: int) -> tuple[Series, Series, Series, np.random.Generator]:
-    """Three random thirds of a network's real series as they are: stations that stand side by side resemble each other
-    more than two draws of any generator do, so copies are harder to tell here."""
-    rng = np.random.default_rng((21, seed))
-    series = (network.ratio.reshape(-1, HOURS) * network.level[:, None]).astype(np.float32)
-    parts = np.array_split(rng.permutation(len(series)), 3)
-    return series[parts[0]], series[parts[1]], series[parts[2]], rng
+def records_of(values: Series, scale: float) -> Records:
+    """One record a cell, of values (cells, steps)."""
+    n = len(values)
+    zero = np.zeros(n, dtype=np.intp)
+    return Records(values, common_log(values, scale), np.arange(n), np.arange(n).astype(str), zero, zero)
 
 
 def _network(source: Source) -> Network:

@@ -1,0 +1,99 @@
+"""`gentraffic.fetch`, and how Python names a place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gentraffic.api.language import speaks_python
+from gentraffic.places.find import PlaceQuery
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+FILES = ("polygon", "cells", "stations", "osm")  # fields of PlaceQuery that are paths
+
+
+def query_of(place: str | Path | None, bbox: Sequence[float] | None = None, **fields: Any) -> PlaceQuery:
+    """A place as the arguments of `fetch` and `sample` name it: paths may be text; None is what is not given."""
+    files = {name: Path(fields.pop(name)) for name in FILES if fields.get(name) is not None}
+    known = {name: value for name, value in fields.items() if value is not None}
+    if place is not None:
+        is_file = Path(place).suffix.lower() in (".nc", ".zarr")
+        known |= {"context": Path(place)} if is_file else {"city": str(place)}
+    box = None if bbox is None else tuple(float(degrees) for degrees in bbox)
+    return PlaceQuery(bbox=box, **files, **known)  # type: ignore[arg-type]
+
+
+def with_names(
+    context: xr.Dataset, *, name: str | None, network: str | None, habits: str | None, sites: Path | None,
+    sites_credit: str | None,
+) -> xr.Dataset:  # fmt: skip
+    """A context that says what its place is called, whose rhythm it follows, and where sites stand. Raises BadInput."""
+    from gentraffic.dataset.build import plain_text
+
+    for key, value in (("network", network), ("habits", habits), ("place", name)):
+        if value:
+            context = context.assign_attrs({key: plain_text(value)})
+    if sites is not None:
+        from gentraffic.places.sites import with_sites
+
+        context = with_sites(context, sites, sites_credit)
+    return context
+
+
+@speaks_python
+def fetch(
+    place: str | Path | None = None,
+    *,
+    bbox: Sequence[float] | None = None,
+    polygon: str | Path | None = None,
+    cells: str | Path | None = None,
+    stations: str | Path | None = None,
+    osm: str | Path | None = None,
+    cell_size: float | None = None,
+    radius: float | None = None,
+    id_column: str | None = None,
+    columns: str | None = None,
+    decimal: str | None = None,
+    thousands: str | None = None,
+    layer: str | None = None,
+    timezone: str | None = None,
+    offline: bool = False,
+    sites: str | Path | None = None,
+    sites_credit: str | None = None,
+    name: str | None = None,
+    network: str | None = None,
+    rhythm: str | None = None,
+    out: str | Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> xr.Dataset:
+    """The context of a place: points of interest around every cell or station, `poi_count` (cell, category).
+
+    place: a bundled city, a name in OpenStreetMap, or a context file; or nothing, where bbox (west, south, east, north
+    in degrees), polygon, cells, stations or osm name it. cell_size, radius: metres. id_column, columns, decimal,
+    thousands: how tables are read. layer: of a vector file with several. sites: known base stations (lon, lat[,
+    n_cells]). name: what the place is called. network: the measured network that the cells belong to. rhythm: the one
+    whose daily rhythm they follow. out: where it is written (.nc, .zarr), if anywhere. progress is told (done, of).
+
+    Raises WrongUse, NoData, BadInput (`gentraffic.errors`) or NetworkFailed (`poi.errors`).
+    """
+    from gentraffic.io.files import CONTEXT_FORMATS, check_writable, write_context
+    from gentraffic.places.find import find_context
+
+    if out is not None:
+        check_writable(out, CONTEXT_FORMATS)
+    query = query_of(
+        place, bbox, polygon=polygon, cells=cells, stations=stations, osm=osm, cell_size=cell_size, radius=radius,
+        id_column=id_column, columns=columns, decimal=decimal, thousands=thousands, layer=layer, timezone=timezone,
+        offline=offline,
+    )  # fmt: skip
+    found = find_context(query, command="gentraffic.fetch", progress=progress)
+    context = with_names(
+        found, name=name, network=network, habits=rhythm, sites=None if sites is None else Path(sites),
+        sites_credit=sites_credit,
+    )  # fmt: skip
+    if out is not None:
+        write_context(context, out)
+    return context

@@ -1,0 +1,231 @@
+"""What is published, with what protects it: the data, a card, the audit, a ledger of all releases, a checklist.
+
+Epsilon of several releases from one private source adds up (basic composition: Dwork and Roth 2014, theorem 3.16); all
+that is drawn from one private model is one release, since drawing looks at nothing private.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gentraffic.errors import BadInput, WrongUse
+from gentraffic.io.atomic import replacing
+from gentraffic.privacy.dp.accounting import weakness
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+SPACING_M, WIDTH_M = 20_000.0, 380_000.0  # between cells whose positions were left out, and of their square
+RAI = "http://mlcommons.org/croissant/RAI/"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One release in a ledger. epsilon, delta: None where nothing bounds what it tells. model: SHA-256 of the private
+    model, "" for none. digest: SHA-256 of what was published."""
+
+    name: str
+    date: str
+    digest: str
+    model: str
+    epsilon: float | None
+    delta: float | None
+    unit: str = ""
+    adjacency: str = ""
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """All releases from one private source."""
+
+    source: str
+    releases: tuple[Entry, ...] = ()
+
+    @property
+    def spent(self) -> tuple[float | None, float | None]:
+        """(epsilon, delta) of all releases together; None where one of them has no bound."""
+        once = {entry.model or entry.digest: entry for entry in self.releases}.values()
+        if any(entry.epsilon is None or entry.delta is None for entry in once):
+            return None, None
+        return sum(e.epsilon or 0.0 for e in once), sum(e.delta or 0.0 for e in once)
+
+    @property
+    def sentence(self) -> str:
+        """What all releases together promise."""
+        epsilon, delta = self.spent
+        many = f"{len(self.releases)} release(s) from {self.source!r}"
+        if epsilon is None:
+            without = sum(entry.epsilon is None for entry in self.releases)
+            return f"{many}: no bound, since {without} of them was made without differential privacy"
+        return f"{many}: epsilon {epsilon:.3f}, delta {delta:.3g} together"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        epsilon, delta = self.spent
+        return {
+            "source": self.source, "epsilon": epsilon, "delta": delta, "summary": self.sentence,
+            "releases": [asdict(entry) for entry in self.releases],
+        }  # fmt: skip
+
+
+def read_ledger(path: Path, source: str) -> Ledger:
+    """The ledger at `path`, or a new one of `source`. Raises WrongUse for another source's, BadInput for no ledger."""
+    if not path.exists():
+        return Ledger(source)
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        found = Ledger(str(told["source"]), tuple(Entry(**entry) for entry in told["releases"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"{path}: not a ledger of releases ({type(error).__name__}); give another --ledger") from None
+    if found.source != source:
+        raise WrongUse(
+            f"{path} is the ledger of {found.source!r}, not of {source!r}: give another --ledger or --source"
+        )
+    return found
+
+
+def entry_of(name: str, date: str, digest: str, privacy: Mapping[str, Any], model: str) -> Entry:
+    """A release. privacy: epsilon, delta, unit, adjacency of what it was drawn from; empty for none."""
+    if not privacy:
+        return Entry(name, date, digest, model, None, None)
+    return Entry(
+        name, date, digest, model, float(privacy["epsilon"]), float(privacy["delta"]), str(privacy.get("unit", "")),
+        str(privacy.get("adjacency", "")),
+    )  # fmt: skip
+
+
+def privacy_of(ds: xr.Dataset) -> dict[str, Any]:
+    """What the attributes of drawn traffic say of the private model that drew it; empty for none."""
+    names = ("epsilon", "delta", "unit", "adjacency")
+    found = {name: ds.attrs[f"privacy_{name}"] for name in names if f"privacy_{name}" in ds.attrs}
+    return found if {"epsilon", "delta"} <= found.keys() else {}
+
+
+def blurred(ds: xr.Dataset, metres: float | None) -> xr.Dataset:
+    """The same traffic with positions moved to the middle of squares of `metres`, or left out where that is None.
+
+    Footprints, rows, columns and other coordinates of cells go. Cells whose positions were left out are numbered anew,
+    stand on a made-up square, and the attribute `positions` says so.
+    """
+    import pyproj
+
+    n = ds.sizes["cell"]
+    kept = {"cell_id", "lon", "lat", "x", "y"}
+    ds = ds.drop_vars([str(name) for name in ds.coords if "cell" in ds[name].dims and name not in kept])
+    if metres is None:
+        side = int(np.ceil(np.sqrt(n)))
+        step = min(SPACING_M, WIDTH_M / side)
+        x, y = 500_000.0 + step * (np.arange(n) % side), 100_000.0 + step * (np.arange(n) // side)
+        crs, said = pyproj.CRS.from_epsg(32631), "synthetic: left out of the release"
+        ds = ds.assign_coords(cell_id=("cell", np.arange(1, n + 1), ds["cell_id"].attrs))
+    else:
+        x, y = ((np.floor(ds[axis].values / metres) + 0.5) * metres for axis in ("x", "y"))
+        crs, said = pyproj.CRS.from_wkt(str(ds.attrs["crs_wkt"])), f"moved to the middle of squares of {metres:g} m"
+    lon, lat = pyproj.Transformer.from_crs(crs, "EPSG:4326", always_xy=True).transform(x, y)
+    moved = {
+        name: ("cell", np.asarray(values, dtype=ds[name].dtype), ds[name].attrs)
+        for name, values in (("x", x), ("y", y), ("lon", lon), ("lat", lat))
+    }
+    attrs = {k: v for k, v in ds.attrs.items() if k not in ("cell_width_m", "kind")} | {"kind": "stations"}
+    return (
+        ds.assign_coords(moved)
+        .drop_attrs(deep=False)
+        .assign_attrs(attrs | {"crs_wkt": crs.to_wkt(), "positions": said})
+    )
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file, or of all files of a folder with their names."""
+    sha = hashlib.sha256()
+    for part in [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file()):
+        sha.update(b"" if part == path else str(part.relative_to(path)).encode())
+        sha.update(part.read_bytes())
+    return sha.hexdigest()
+
+
+def checklist(entry: Entry, ledger: Ledger, audit: Mapping[str, Any] | None, positions: str) -> str:
+    """The page of what was done before publishing, and what is left to a person: CHECKLIST.md."""
+    epsilon, _ = ledger.spent
+    power = (audit or {}).get("power")
+    done = [
+        (entry.epsilon is not None, f"fitted with differential privacy: {bound_text(entry)}"),
+        (epsilon is not None, f"all releases from this source counted: {ledger.sentence}"),
+        (
+            audit is not None,
+            "audited against training and hold-out cells" if audit else "audited: no (--train, --holdout)",
+        ),
+        (audit is not None and not audit["leak_found"], "the audit found no leak"),
+        (power is not None, "the audit says what it would have found (audit.json, power)"),
+        (bool(positions), f"positions: {positions or 'as in the data; --coarsen or --no-positions change them'}"),
+    ]
+    own = (
+        "the licence of the private source allows this release",
+        "who may ask for what is answered (README.md)",
+        "users: nothing here protects single users; where that is needed, their share per cell must be bounded before",
+    )
+    lines = ["# Before you publish", "", *(f"- [{'x' if ok else ' '}] {text}" for ok, text in done)]
+    return "\n".join([*lines, "", "For a person to decide:", "", *(f"- [ ] {text}" for text in own), ""])
+
+
+def bound_text(entry: Entry) -> str:
+    """epsilon 8 at delta 1e-05 for ..., or that there is none."""
+    if entry.epsilon is None:
+        return "no bound: not made with differential privacy"
+    return f"epsilon {entry.epsilon:.3f} at delta {entry.delta:g}, for {entry.unit}; {entry.adjacency}"
+
+
+def release_card(entry: Entry, ledger: Ledger, audit: Mapping[str, Any] | None, files: Sequence[str]) -> str:
+    """README.md of a release: what is in it, what protects whom, what is known to be wrong."""
+    weak = weakness(entry.epsilon) if entry.epsilon is not None else ""
+    said = "Not audited." if audit is None else str(audit["verdict"])
+    shares = ((audit or {}).get("power") or {}).get("share_found", {})
+    lines = [
+        f"# {entry.name}", "", f"Released {entry.date}. SHA-256 of the data: `{entry.digest}`.", "",
+        "## What protects whom", "", f"- {bound_text(entry)}.", f"- {ledger.sentence}.",
+        *([f"- {weak}."] if weak else []), "- Users: not guaranteed.", "", "## Audit", "", said, "",
+    ]  # fmt: skip
+    if shares:
+        lines += ["| one copy alone | found | 95% | |", "|---|---|---|---|"]
+        lines += [f"| {kind} | {v['value']:.0%} | {v['low']:.0%} to {v['high']:.0%} | {v['about']} |"
+                  for kind, v in shares.items()]  # fmt: skip
+        lines.append("")
+    if audit is not None:
+        lines += [*(f"- {limit}" for limit in audit["limits"]), ""]
+    return "\n".join([*lines, "## Files", "", *(f"- `{name}`" for name in files), ""])
+
+
+def add_rai(path: Path, entry: Entry, ledger: Ledger, audit: Mapping[str, Any] | None) -> None:
+    """Add the fields of Croissant RAI 1.0 to a croissant.json."""
+    card = json.loads(path.read_text(encoding="utf-8"))
+    card["@context"] = {**card["@context"], "rai": RAI}
+    card["conformsTo"] = [card["conformsTo"], f"{RAI}1.0"]
+    card |= {
+        "rai:dataCollection": "Drawn by a model; no value was measured.",
+        "rai:dataCollectionType": ["Others"],
+        "rai:dataLimitations": "" if audit is None else "; ".join(audit["limits"]),
+        "rai:dataBiases": "The traffic of the networks that the model was trained on, and of no other.",
+        "rai:personalSensitiveInformation": [f"{bound_text(entry)}; users: not guaranteed", ledger.sentence],
+        "rai:dataUseCases": "Planning, simulation and teaching; not the study of single cells, places or users.",
+        "rai:dataSocialImpact": "Not audited for leaks." if audit is None else str(audit["verdict"]),
+        "rai:dataReleaseMaintenancePlan": "Every further release from the same source is counted in ledger.json.",
+    }
+    path.write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def keep_ledger(path: Path, ledger: Ledger) -> None:
+    """Write a ledger as a whole."""
+    with replacing(path, (path.suffix.lower(),)) as temporary:
+        temporary.write_text(json.dumps(ledger.to_json(), indent=1) + "\n", encoding="utf-8")
+
+
+def copy_model(source: Path, target: Path) -> None:
+    """A model folder as it is."""
+    shutil.copytree(source, target)
