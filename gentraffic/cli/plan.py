@@ -22,7 +22,7 @@ from gentraffic.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from gentraffic.api.plan import Plan
+    from gentraffic.api.plan_result import Plan
 
 FILE = click.Path(path_type=Path)
 JUDGES = (

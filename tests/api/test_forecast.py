@@ -13,7 +13,7 @@ from forecast_examples import dataset
 from notebook_html import cells_of
 
 import gentraffic
-from gentraffic.api.forecast import FittedForecaster
+from gentraffic.api.forecast_result import FittedForecaster
 from gentraffic.cli.main import run
 from gentraffic.errors import BadInput, BadModel, WrongUse
 from gentraffic.io.files import write_traffic
