@@ -41,11 +41,14 @@ if TYPE_CHECKING:
     from gentraffic.api.pictures import draw_plot as draw_plot
     from gentraffic.api.pictures import report as report
     from gentraffic.api.places import fetch as fetch
+    from gentraffic.api.privacy import audit as audit
+    from gentraffic.api.privacy import release as release
     from gentraffic.api.sampling import load_model as load_model
     from gentraffic.api.sampling import sample as sample
 
 __version__ = "0.1.0"
 _WHERE = {  # public name -> module of `api`
+    "audit": "privacy",
     "distil": "models",
     "draw_map": "pictures",
     "draw_plot": "pictures",
@@ -59,6 +62,7 @@ _WHERE = {  # public name -> module of `api`
     "import_uomo": "files",
     "load_model": "sampling",
     "read_traffic": "files",
+    "release": "privacy",
     "report": "pictures",
     "sample": "sampling",
     "split": "files",
