@@ -55,6 +55,7 @@ def audit_(
     verdict. Copies of each kind are planted in your files to say what share would be found. To resume LiRA, run the
     same command again. That nothing was found is no proof that there is nothing.
     """
+    from gentraffic.api.language import speaks_options
     from gentraffic.api.privacy import audit
     from gentraffic.io import atomic
 
@@ -62,7 +63,7 @@ def audit_(
         atomic.check_writable(html, (".html", ".htm"))
     began = time.perf_counter()
     with progress("auditing", quiet=quiet) as tell:
-        result = audit(
+        result = speaks_options(audit)(
             train, holdout, synthetic, model=model, context=context, shadows=shadows, shadow_steps=shadow_steps,
             shadow_dir=shadow_dir, plants=plants, service=service, seed=seed, progress=tell,
         )  # fmt: skip

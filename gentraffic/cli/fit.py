@@ -88,12 +88,13 @@ def fit_(
     \b
     accelerate launch --multi_gpu --num_processes 4 -m gentraffic fit stouter --traffic ... -o DIR
     """
+    from gentraffic.api.language import speaks_options
     from gentraffic.api.models import fit
     from gentraffic.training.processes import join
 
     group = join()
     with progress("training", quiet=quiet or not group.first) as tell:
-        fitted = fit(name, traffic, context, out=out, command=command_line(), progress=tell, **options)
+        fitted = speaks_options(fit)(name, traffic, context, out=out, command=command_line(), progress=tell, **options)
     if fitted is None:
         return
     facts = fitted.facts

@@ -37,10 +37,11 @@ def release_(
     The ledger counts every release from one private source; epsilon adds up, but all that is drawn from one private
     model counts once. Nothing is written where the audit found a leak, but with --leak.
     """
+    from gentraffic.api.language import speaks_options
     from gentraffic.api.privacy import release
 
     with progress("auditing", quiet=quiet) as tell:
-        made = release(
+        made = speaks_options(release)(
             what, out, ledger=ledger, source=source, train=train, holdout=holdout, coarsen=coarsen,
             no_positions=no_positions, leak=leak, seed=seed, progress=tell,
         )  # fmt: skip
