@@ -199,7 +199,8 @@ def cadence_note(series: Panel, step_s: int) -> str:
 def same_slot(a: NDArray[np.int64], b: NDArray[np.int64], step_s: int) -> tuple[int, int, int]:
     """(i, j, steps): the longest stretch from a[i] and b[j] on, both in one slot of the local week, else of the day.
 
-    `a`, `b`: local seconds since 1970 of evenly spaced steps. (0, 0, 0) where no slots agree.
+    `a`, `b`: (steps,) local seconds since 1970 of evenly spaced steps; the lengths may differ.
+    (0, 0, 0) where no slots agree.
     """
     for period in (WEEK_S, DAY_S):
         slots = [(clock - MONDAY_S) % period // step_s for clock in (a, b)]

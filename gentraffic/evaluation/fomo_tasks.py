@@ -62,7 +62,10 @@ def held_out(train: tuple[Source, Region], held: tuple[Source, Region]) -> Held:
 
 
 def cover(blocks: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Blocks among those given in which every cell stands exactly once; a cell's further places become empty."""
+    """Blocks among those given in which every cell stands exactly once; a cell's further places become empty.
+
+    blocks: (blocks, rows, columns) positions of cells, -1 for none.
+    """
     seen: set[int] = set()
     out = []
     order = np.argsort(-(blocks >= 0).sum((1, 2)), kind="stable")
@@ -206,6 +209,7 @@ def scores(part: Held, task: str, members: Floats, *, first_is_expectation: bool
     """Per series: `mae_p9999` of the expectation (else the members' median), `crps` of the members; and locations.
 
     rmse is pooled from `mse`.
+    members: (members, series, steps) in the unit of the traffic, the expectation first where said.
     """
     real, cells = real_of(part, TASKS[task])
     point = members[0] if first_is_expectation else np.median(members, axis=0)

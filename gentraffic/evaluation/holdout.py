@@ -103,7 +103,10 @@ def model_row(
 
 
 def score(members: Members, parts: Parts) -> dict[str, Any]:
-    """Scores of one row: per network the lists over held-out cells, their locations, and the pooled figures."""
+    """Scores of one row: per network the lists over held-out cells, their locations, and the pooled figures.
+
+    members: per network (members, cells, 168) hourly, in the unit of its source.
+    """
     out: dict[str, Any] = {}
     for name, drawn in members.items():
         train, held = parts[name]

@@ -144,7 +144,10 @@ def model_row(
 
 
 def score(members: NDArray[Any], later: Later) -> dict[str, Any]:
-    """Lists over cells: the metrics of POINT of the ensemble mean (squares for rmse), SPREAD of the members."""
+    """Lists over cells: the metrics of POINT of the ensemble mean (squares for rmse), SPREAD of the members.
+
+    members: (members, cells, 168) hourly, in the unit of `later.real`.
+    """
     real, mean = later.real, members.mean(axis=0)
     ensemble = np.repeat(members, 2, axis=0) if len(members) == 1 else members  # a single series: an ensemble of equals
     cells = {

@@ -60,7 +60,10 @@ def load_fitted(folder: str | Path, device: str = "cpu") -> tuple[Fitted, str]:
 
 
 def stored_scaler(folder: Path, cell_id: NDArray[Any]) -> CellScaler:
-    """The scaler of the training part for cells that the forecaster was fitted on. Raises BadInput for other cells."""
+    """The scaler of the training part for cells that the forecaster was fitted on. Raises BadInput for other cells.
+
+    cell_id: (cells,).
+    """
     table = json.loads((folder / "scaler.json").read_text(encoding="utf-8"))
     rows = {cell: row for row, cell in enumerate(table["cell_id"])}
     missing = [str(cell) for cell in cell_id if str(cell) not in rows]

@@ -115,6 +115,7 @@ def save_job(folder: Path, spec: StoreSpec, calendar: Calendar, arrays: Mapping[
     """Write the steps and the arrays of the draw, then job.json, with their hashes and those of the store's template.
 
     Arrays that lie in a file of the folder become the file of their name.
+    arrays: name -> array (any shape).
     """
     (folder / INPUTS).mkdir(exist_ok=True)
     hashes = {}

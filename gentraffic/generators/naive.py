@@ -204,7 +204,7 @@ class Naive(Family):
     def reopen(
         cls, folder: ModelFolder, arrays: Mapping[str, NDArray[Any]], calendar: Calendar, settings: Settings
     ) -> NaiveDraw:
-        """The draw of `NaiveDraw.arrays`."""
+        """The draw of `NaiveDraw.arrays`. arrays: name -> array (any shape)."""
         model = cls.load(folder)
         return NaiveDraw(model.usable(calendar), arrays["pick"], calendar)
 

@@ -59,7 +59,9 @@ def read_cells(
     these ids. layer: of a file
     that has several.
     Raises BadInput for a file that is missing, broken, empty, without CRS or in other coordinates than it says, without
-    ids or with doubles, or with a geometry that is missing, no polygon, or crosses itself."""
+    ids or with doubles, or with a geometry that is missing, no polygon, or crosses itself.
+    match: (n,) ids.
+    """
     import geopandas as gpd
     import shapely
     from pyproj import CRS
@@ -105,7 +107,9 @@ def read_stations(
     stations are numbered from 0 in the order of the file, with a warning. A row that repeats id, place and sector
     counts once, with a warning; two stations may share a mast.
     Raises poi.errors.BadFile for missing columns and coordinates that are not numbers, not on earth or swapped;
-    BadInput for a file that is missing or broken, and for ids that are missing or stand at two places."""
+    BadInput for a file that is missing or broken, and for ids that are missing or stand at two places.
+    match: (n,) ids.
+    """
     import geopandas as gpd
     import shapely
     from pyproj import CRS
@@ -362,6 +366,7 @@ def places_from_cells(
     `source`: the operator's cells as a file, stations as a table, or a frame as `read_cells` gives. reading: how the
     table is written; without a column of ids named, the one that holds most of `ids` is taken. Ids are matched as they
     are, or both as text where one side is text. Raises BadInput where no id is found, or the table has no ids.
+    ids: (n,).
     """
     import pandas as pd
 

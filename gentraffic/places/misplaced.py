@@ -36,7 +36,7 @@ class Misplaced:
 
 
 def misplaced(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> Misplaced:
-    """Which points (n,), in degrees, cannot be meant.
+    """Which points lon, lat (n,), in degrees, cannot be meant.
 
     Where all are at 0,0 none is told. Far is a point whose distance from the median position is more than FAR_M, and
     more than FAR_SPREADS times what three quarters of the points have, while no more than FEW of the points (or one)

@@ -133,7 +133,7 @@ class Map:
 
 
 def places(ds: xr.Dataset, rows: NDArray[np.intp]) -> Map:
-    """How the cells at the positions `rows` of `ds` are drawn on a map."""
+    """How the cells at the positions `rows` of `ds` are drawn on a map. rows: (n,)."""
     if not has_positions(ds):
         raise ValueError("it is not known where the cells lie")
     if "row" not in ds.coords or not _upright(ds):

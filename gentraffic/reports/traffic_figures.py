@@ -105,7 +105,7 @@ def band_words(ds: xr.Dataset) -> str:
 
 
 def log_norm(values: NDArray[Any]) -> Any:
-    """Logarithmic colours between the 2% and 99.5% quantiles of what is above 0."""
+    """Logarithmic colours between the 2% and 99.5% quantiles of what is above 0. values: (any shape)."""
     from matplotlib.colors import LogNorm
 
     positive = values[values > 0]
@@ -193,7 +193,10 @@ def week_hours(ds: xr.Dataset) -> NDArray[np.intp]:
 
 
 def week_axis(ax: Any, index: NDArray[np.intp]) -> None:
-    """An axis over the hours `index` (of `week_hours`), with the names of the days, or the hours of a single one."""
+    """An axis over the hours `index` (of `week_hours`), with the names of the days, or the hours of a single one.
+
+    index: (hours,) of the week.
+    """
     ax.set_xlim(0, len(index))
     if len(index) <= 24:
         at = np.flatnonzero(index % 3 == 0)

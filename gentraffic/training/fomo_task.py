@@ -126,7 +126,7 @@ def masked(
     spread: float,
     past: NDArray[np.float32] | None = None,
 ) -> FoMoContext:
-    """One window (B = 1) with a mask (H, W, T) put over it: everything in it follows from the known part alone.
+    """One window (B = 1) under the mask `known` (H, W, T): everything in it follows from the known part alone.
 
     spread: of log levels, by which the window's z is standardised. past: (cells of the block, steps) what came just
     before the window, where that is told.
@@ -211,9 +211,10 @@ def _suffer(one: FoMoContext, plan: FoMoPlan, rng: np.random.Generator) -> FoMoC
 
 
 def others(where: NDArray[np.int64], negatives: int, rng: np.random.Generator) -> Tensor:
-    """For each window (B, 3: region, block, first hour) the indices of other space-time blocks, -1 for none: (B, N).
+    """For each window the indices of other space-time blocks, -1 for none: (B, N).
 
     Windows of the same block count as other when their first hours are a day or more apart.
+    where: (B, 3) region, block and first hour of each window.
     """
     count = len(where)
     out = np.full((count, negatives), -1)

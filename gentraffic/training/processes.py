@@ -65,7 +65,7 @@ class ProcessGroup:
             del network.forward
 
     def add(self, slopes: Sequence[Tensor | None]) -> list[Tensor | None]:
-        """The sums of every process's gradients; None stays None."""
+        """The sums of every process's gradients; None stays None. slopes: each (any shape)."""
         if self.size == 1:
             return list(slopes)
         there = [slope for slope in slopes if slope is not None]
