@@ -187,8 +187,8 @@ def check_degrees(geometry: BaseGeometry, what: str) -> None:
         raise PoiError(f"{what} has coordinates that are not finite numbers")
     if west < -180 or east > 180 or south < -90 or north > 90:
         swapped = south >= -180 and north <= 180 and west >= -90 and east <= 90
-        mend = "lon and lat look swapped" if swapped else "give degrees (EPSG:4326), longitude first"
-        raise PoiError(f"{what} spans {west:g} to {east:g} and {south:g} to {north:g}, outside lon and lat: {mend}")
+        fix = "lon and lat look swapped" if swapped else "give degrees (EPSG:4326), longitude first"
+        raise PoiError(f"{what} spans {west:g} to {east:g} and {south:g} to {north:g}, outside lon and lat: {fix}")
 
 
 def _meets(grid: Grid, row: Ints, col: Ints, area: BaseGeometry) -> npt.NDArray[np.bool_]:

@@ -23,6 +23,7 @@ PENDING = {
     "gentraffic/modelling/features.py",
     "gentraffic/modelling/kriging.py",
     "gentraffic/modelling/transform.py",
+    "gentraffic/modelling/expected_week.py",
     "gentraffic/training/fitting.py",
     "gentraffic/generators/weekly.py",
     "gentraffic/generators/folder.py",
@@ -31,7 +32,10 @@ PENDING = {
     "gentraffic/api/judging.py",
     "gentraffic/cli/plan.py",
     "gentraffic/cli/forecast.py",
-    *(f"gentraffic/planning/{name}.py" for name in ("deploy", "load", "milp", "resource_blocks", "sites", "sleep")),
+    *(
+        f"gentraffic/planning/{name}.py"
+        for name in ("deploy", "load", "milp", "resource_blocks", "sites", "sleep", "strategies")
+    ),
 }
 
 

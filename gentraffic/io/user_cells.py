@@ -1,7 +1,7 @@
 """The places that a user brings: the operator's cells, base stations, a boundary.
 
 Polygons are read through geopandas, points through `gentraffic.io.source_table`. What cannot be read as asked is
-refused in one line that names the value and the mend. Ids are text unless all are written as whole numbers.
+refused in one line that names the value and the fix. Ids are text unless all are written as whole numbers.
 """
 
 from __future__ import annotations
@@ -229,7 +229,7 @@ def read_boundary(path: str | Path, *, layer: str | None = None) -> BaseGeometry
 
 
 def read_vector(path: str | Path, what: str, *, layer: str | None = None) -> gpd.GeoDataFrame:
-    """A file of shapes with a CRS and at least one row; `.attrs["warnings"]`: lines on what was mended.
+    """A file of shapes with a CRS and at least one row; `.attrs["warnings"]`: lines on what was repaired.
 
     Only the drivers of SUFFIXES read it, chosen by suffix and content, and none of them may use the network.
     layer: of a GeoPackage that has several. Outlines that are not closed are closed, with a warning.

@@ -84,8 +84,8 @@ def save_checkpoint(path: Path, note: Mapping[str, Any], tensors: Mapping[str, T
     """
     from safetensors.torch import save
 
-    told = json.dumps(note)
-    whole = save({k: v.contiguous() for k, v in tensors.items()}, {kind: told, "sha256": _digest(told, tensors)})
+    payload = json.dumps(note)
+    whole = save({k: v.contiguous() for k, v in tensors.items()}, {kind: payload, "sha256": _digest(payload, tensors)})
     check_own(path)
     with replacing(path, (".safetensors",)) as temporary:
         if kind == PRIVATE:
@@ -113,10 +113,10 @@ def _read(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
             metadata = file.metadata() or {}
             if kind not in metadata and metadata.keys() & {PLAIN, PRIVATE}:
                 raise WrongUse(f"{path} {OF_THE_OTHER_KIND[kind]}")
-            told, digest = metadata[kind], metadata["sha256"]
+            payload, digest = metadata[kind], metadata["sha256"]
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        note: dict[str, Any] = json.loads(told)
-        if _digest(told, tensors) != digest:
+        note: dict[str, Any] = json.loads(payload)
+        if _digest(payload, tensors) != digest:
             raise ValueError("its bytes do not fit its SHA-256")
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise BadModel(f"{path}: not a whole checkpoint ({error}); delete it to start again") from error

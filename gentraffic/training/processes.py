@@ -92,7 +92,7 @@ ALONE = ProcessGroup()
 
 
 def join() -> ProcessGroup:
-    """The crew that `accelerate launch` (or `torchrun`) has started, once all are there; else this process alone."""
+    """The group that `accelerate launch` (or `torchrun`) has started, once all are there; else this process alone."""
     if int(os.environ.get("WORLD_SIZE") or 1) == 1:
         return ProcessGroup()
     from accelerate import PartialState

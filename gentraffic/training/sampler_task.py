@@ -252,7 +252,7 @@ def _loss(loss: Callable[[Tensor, Condition, torch.Generator], Tensor], batch: W
 
 
 def trainer_of(
-    task: Trained, plan: Plan, checkpoint: Path | None, fingerprint: str, crew: ProcessGroup = ALONE
+    task: Trained, plan: Plan, checkpoint: Path | None, fingerprint: str, group: ProcessGroup = ALONE
 ) -> Trainer[Trained]:
     """The loop for a task with this plan. fingerprint: of the data and the design."""
     optimiser = torch.optim.AdamW(
@@ -262,7 +262,7 @@ def trainer_of(
         plan.steps, plan.learning_rate, plan.warmup, plan.ema, plan.check_every, plan.seed, patience=plan.patience
     )
     identity = {"plan": asdict(plan), "fingerprint": fingerprint}
-    return Trainer(task, schedule, optimiser, Checkpoint(checkpoint, identity), crew=crew)
+    return Trainer(task, schedule, optimiser, Checkpoint(checkpoint, identity), group=group)
 
 
 def prepare(

@@ -276,7 +276,7 @@ class PrivateGradient:
         total = self.summed(turn, batch)
         return noisy_mean(total, self.clip, self.noise_multiplier, self.expected, self.secret, step)
 
-    def fill(self, turn: Turn[Rows], batch: Iterable[Rows], step: int, crew: ProcessGroup) -> float | None:
+    def fill(self, turn: Turn[Rows], batch: Iterable[Rows], step: int, group: ProcessGroup) -> float | None:
         """See `training.trainer.GradientRule`."""
         for p, g in zip(turn.weights, self.released(turn, batch, step), strict=True):
             p.grad = g
