@@ -27,14 +27,9 @@ PENDING = {
     "gentraffic/training/fitting.py",
     "gentraffic/generators/weekly.py",
     "gentraffic/generators/folder.py",
-    "gentraffic/api/plan.py",
-    "gentraffic/api/forecast.py",
-    "gentraffic/api/judging.py",
-    "gentraffic/cli/plan.py",
-    "gentraffic/cli/forecast.py",
     *(
         f"gentraffic/planning/{name}.py"
-        for name in ("deploy", "load", "milp", "resource_blocks", "sites", "sleep", "strategies")
+        for name in ("deploy", "load", "resource_blocks", "sites", "sleep", "strategies")
     ),
 }
 

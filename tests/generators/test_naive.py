@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from bundle_examples import context, source
 
-from gentraffic.cli.fit import NAIVE as OFFERED
+from gentraffic.api.models import NAIVE as OFFERED
 from gentraffic.cli.fit import TRAINED
 from gentraffic.cli.main import run
 from gentraffic.dataset.calendar import make_calendar
