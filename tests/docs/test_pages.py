@@ -1,4 +1,4 @@
-"""What README.md and docs/ say is true: every command is one that there is, every tutorial runs, every link leads on."""
+"""What README.md and docs/ say is true: commands are there, tutorials run, links lead on."""
 
 from __future__ import annotations
 
