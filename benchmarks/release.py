@@ -1,4 +1,4 @@
-"""Make what is bundled, from the public data: contexts of six places, `stouter-base` and `fomo-base`.
+"""Make what is bundled, from the public data: contexts of six places, `stouter-base`, `stouter-fast`, `fomo-base`.
 
     python benchmarks/release.py --data ../shared/data --work /tmp/release --evidence p1.json --fomo-evidence fomo.md
     python benchmarks/release.py --data ../shared/data --work /tmp/release --only fomo --fomo-evidence fomo.md
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from gentraffic.generators.registry import MODELS
 from gentraffic.io.files import write_traffic
-from gentraffic.io.importers.public_sets import read_beijing, read_milan_5x5
+from gentraffic.io.importers.public_sets import read_beijing, read_milan_5x5, read_milan_week
 from gentraffic.places.find import CONTEXTS
 
 PLACES = {
@@ -28,7 +28,7 @@ PLACES = {
     "porto": ("porto-centre.osm.pbf", 250),
     "helsinki": ("helsinki-centre.osm.pbf", 250),
 }
-PARTS = ("contexts", "stouter", "fomo")
+PARTS = ("contexts", "stouter", "fast", "fomo")
 FOMO_STEPS = 4000
 
 
@@ -57,10 +57,14 @@ def main() -> None:
         words = import_traffic(args.data, args.work)
     if "stouter" in args.only:
         write_traffic(read_beijing(args.data / "traffic" / "beijing_stations_168h.npz"), args.work / "beijing.nc")
-        more: list[object] = ["--traffic", args.work / "beijing.nc"]
+        write_traffic(read_milan_week(args.data / "telecom-italia"), args.work / "milan.nc")
+        more: list[object] = ["--traffic", args.work / "beijing.nc", "--traffic", args.work / "milan.nc"]
         for place in sorted(CONTEXTS.glob("*.nc")):
             more += ["--context", place]
         fit("stouter", args.work / "stouter-base", args.evidence, [*words, *more], args.steps)
+    if "fast" in args.only:
+        run("distil", "--threads", 1, "-o", args.work / "stouter-fast")
+        publish(args.work / "stouter-fast")
     if "fomo" in args.only:
         more = ["--context", CONTEXTS / "milan.nc"]
         fit("fomo", args.work / "fomo-base", args.fomo_evidence, [*words, *more], args.steps or FOMO_STEPS)
@@ -72,7 +76,7 @@ def fetch_contexts(data: Path) -> None:
     run("fetch", "--cells", milan / "telecom-grid.geojson", "--osm", milan / "osm_pois.csv",
         "--sites", milan / "opencellid_lte_sites.csv",
         "--sites-credit", "base-station sites: OpenCelliD, CC BY-SA 4.0",
-        "--place", "Milan, Italy", "--habits", "milan-5x5", "-o", CONTEXTS / "milan.nc")  # fmt: skip
+        "--place", "Milan, Italy", "-o", CONTEXTS / "milan.nc")  # fmt: skip
     for name, (file, cell_m) in PLACES.items():
         run("fetch", "--osm", data / "osm" / file, "--cell-size", cell_m, "--place", name.title(),
             "-o", CONTEXTS / f"{name}.nc")  # fmt: skip
@@ -95,6 +99,11 @@ def fit(sampler: str, out: Path, evidence: Path | None, words: Sequence[object],
     more: list[object] = ["--evidence", evidence] if evidence else []
     more += ["--steps", steps] if steps else []
     run("fit", sampler, *words, "--holdout", 0, "--threads", 1, "-o", out, *more)
+    publish(out)
+
+
+def publish(out: Path) -> None:
+    """Put a model folder into the package."""
     shutil.rmtree(MODELS / out.name, ignore_errors=True)
     shutil.copytree(out, MODELS / out.name)
 

@@ -43,11 +43,24 @@ def python_page() -> str:
     import gentraffic
 
     parts = ["# Python\n\nThis page is made from the docstrings. `import gentraffic` first.\n"]
-    for name in gentraffic.__all__:
-        thing = getattr(gentraffic, name)
+    for name, thing in public(gentraffic):
+        if inspect.ismodule(thing):
+            parts.append(f"## gentraffic.{name}\n\n```text\n{inspect.getdoc(thing) or ''}\n```\n")
+            continue
         parts.append(f"## gentraffic.{name}\n\n```python\n{signature(name, thing)}\n```\n")
         parts.append(f"```text\n{inspect.getdoc(thing) or ''}\n```\n")
     return "\n".join(parts)
+
+
+def public(package: Any) -> Iterator[tuple[str, Any]]:
+    """Every public name and what it is; behind a module, its own public functions, as `module.name`."""
+    for name in package.__all__:
+        thing = getattr(package, name)
+        yield name, thing
+        if inspect.ismodule(thing):
+            for inner, found in vars(thing).items():
+                if inspect.isfunction(found) and found.__module__ == thing.__name__ and not inner.startswith("_"):
+                    yield f"{name}.{inner}", found
 
 
 def signature(name: str, thing: Any) -> str:

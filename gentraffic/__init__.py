@@ -12,6 +12,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gentraffic.api import forecast as forecast
+    from gentraffic.api import plan as plan
     from gentraffic.api.files import (
         export as export,
     )
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from gentraffic.api.files import (
         split as split,
     )
+    from gentraffic.api.judging import evaluate as evaluate
+    from gentraffic.api.judging import validate as validate
     from gentraffic.api.models import distil as distil
     from gentraffic.api.models import finetune as finetune
     from gentraffic.api.models import fit as fit
@@ -37,14 +41,18 @@ if TYPE_CHECKING:
     from gentraffic.api.pictures import draw_plot as draw_plot
     from gentraffic.api.pictures import report as report
     from gentraffic.api.places import fetch as fetch
+    from gentraffic.api.privacy import audit as audit
+    from gentraffic.api.privacy import release as release
     from gentraffic.api.sampling import load_model as load_model
     from gentraffic.api.sampling import sample as sample
 
 __version__ = "0.1.0"
 _WHERE = {  # public name -> module of `api`
+    "audit": "privacy",
     "distil": "models",
     "draw_map": "pictures",
     "draw_plot": "pictures",
+    "evaluate": "judging",
     "export": "files",
     "fetch": "places",
     "finetune": "models",
@@ -54,16 +62,23 @@ _WHERE = {  # public name -> module of `api`
     "import_uomo": "files",
     "load_model": "sampling",
     "read_traffic": "files",
+    "release": "privacy",
     "report": "pictures",
     "sample": "sampling",
     "split": "files",
+    "validate": "judging",
 }
-__all__ = sorted(_WHERE)
+_MODULES = ("forecast", "plan")  # modules of `api` that are public as such: gentraffic.plan.sleep
+__all__ = sorted([*_WHERE, *_MODULES])
 
 
 def __getattr__(name: str) -> Any:
     if name in _WHERE:
         return getattr(import_module(f"gentraffic.api.{_WHERE[name]}"), name)
+    if name in _MODULES:
+        return import_module(f"gentraffic.api.{name}")
+    if name in _MODULES:
+        return import_module(f"gentraffic.api.{name}")
     raise AttributeError(f"module 'gentraffic' has no attribute {name!r}")
 
 

@@ -26,9 +26,10 @@ def read_traffic(path: str | Path) -> xr.Dataset:
 def traffic_of(given: str | Path | xr.Dataset) -> xr.Dataset:
     """A traffic Dataset that is handed over, or the file of a path, checked. Raises WrongUse, BadInput."""
     from gentraffic.dataset.schema import check_traffic
+    from gentraffic.io.files import read_traffic as read
 
     if isinstance(given, str | Path):
-        return read_traffic(given)
+        return read(given)
     check_traffic(given)
     return given
 

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar, cast
 
+from gentraffic.api.result import Shown
 from gentraffic.errors import GentrafficError
 from poi.errors import PoiError
 
 P = ParamSpec("P")
 T = TypeVar("T")
-_VALUE = re.compile(r"--([a-z][a-z0-9-]*) (-?[\w.%@+][\w.%@+/=-]*)(?=:)")  # an option and its value, before a colon
+_VALUE = re.compile(  # an option and its value, before a colon; numbers also before the next option
+    r"--([a-z][a-z0-9-]*) (-?[\w.%@+][\w.%@+/=-]*(?=:)|-?\d[\w.]*(?=,? --))"
+)
 _NAME = re.compile(r"--([a-z][a-z0-9-]*)")
+_OUT = re.compile(r"(?<![\w-])-o\b")
 
 
 def in_python(message: str) -> str:
     """`--cell-size 5: give 10 or more` as `cell_size=5: give 10 or more`; other options as their argument's name."""
     message = _VALUE.sub(lambda m: f"{_argument(m[1])}={m[2]}", message)
-    return _NAME.sub(lambda m: _argument(m[1]), message)
+    return _OUT.sub("out", _NAME.sub(lambda m: _argument(m[1]), message))
 
 
 def _argument(option: str) -> str:
@@ -27,15 +32,21 @@ def _argument(option: str) -> str:
 
 
 def speaks_python(function: Callable[P, T]) -> Callable[P, T]:
-    """A function of the public interface, whose errors name its arguments as Python writes them."""
+    """A function of the public interface, whose errors and results name its arguments as Python writes them."""
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            return function(*args, **kwargs)
+            result = function(*args, **kwargs)
         except (GentrafficError, PoiError) as error:
             if error.args and isinstance(error.args[0], str):
                 error.args = (in_python(error.args[0]), *error.args[1:])
             raise
+        return cast(T, result.with_words(in_python)) if isinstance(result, Shown) else result
 
     return call
+
+
+def speaks_options(function: Callable[P, T]) -> Callable[P, T]:
+    """A function of the public interface as the command line calls it: errors and results name options."""
+    return cast(Callable[P, T], inspect.unwrap(function))

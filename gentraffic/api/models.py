@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gentraffic.api.fitted import Files, FitResult
 from gentraffic.api.language import speaks_python
-from gentraffic.api.result import Shown
+from gentraffic.api.private import PRIVATE, check_private, fit_private
 from gentraffic.errors import WrongUse
 
 if TYPE_CHECKING:
@@ -77,25 +78,6 @@ class FitOptions:
         return HOLDOUT if self.holdout is None else self.holdout
 
 
-@dataclass(frozen=True)
-class FitResult(Shown):
-    """A model folder that was written. facts: of the training, by name. held_out: network -> ids of the cells that were
-    held out. table: scores on them beside the naive rows, Markdown; "" where none were held out."""
-
-    path: Path
-    networks: tuple[str, ...]
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    held_out: Mapping[str, Sequence[Any]] = field(default_factory=dict)
-    table: str = ""
-    title: str = "A fitted model"
-
-    def rows(self) -> list[tuple[str, ...]]:
-        """Name and value of each fact."""
-        count = sum(len(ids) for ids in self.held_out.values())
-        facts = {"folder": self.path, "networks": ", ".join(self.networks), **self.facts, "cells held out": count}
-        return [("", "value"), *((name, str(value)) for name, value in facts.items())]
-
-
 @speaks_python
 def fit(
     sampler: str,
@@ -116,13 +98,17 @@ def fit(
     the design (stouter and the baselines). size, prediction: of fomo. evidence: finished rows for the card.
 
     To resume after an interruption, call it again: the result is the same to the last bit. Under `accelerate launch`
-    several processes train one model; all but the first return None. A fit with differential privacy is
-    `gentraffic fit stouter --dp-epsilon`. Raises WrongUse, naming an option that the sampler does not take, BadInput.
+    several processes train one model; all but the first return None. With dp_epsilon and dp_delta, and where wanted
+    dp_clip, dp_level_range, dp_suppress_below and start, stouter is fitted with differential privacy.
+    Raises WrongUse, naming an option that the sampler does not take, BadInput.
     """
+    private = {name: options.pop(name, None) for name in PRIVATE}
     asked = FitOptions(**options)
-    asked.check(sampler)
     files = Files(_paths(traffic), _paths(context))
     tell = progress or (lambda done, of: None)
+    if check_private(sampler, {**private, "evidence": asked.evidence}):
+        return _fit_private(files, Path(out), asked, private, command, tell)
+    asked.check(sampler)
     if sampler in NAIVE:
         return _fit_naive(sampler, files, Path(out), asked, command)
     _set_threads(asked.threads)
@@ -130,33 +116,20 @@ def fit(
     return fitting(sampler, files, Path(out), asked, command, tell)
 
 
-@dataclass(frozen=True)
-class Files:
-    """What a model is fitted on."""
+def _fit_private(
+    files: Files, out: Path, options: FitOptions, private: dict[str, Any], command: str, tell: Tell
+) -> FitResult:
+    """STOUTER with differential privacy."""
+    from gentraffic.training.options import design_of
+    from gentraffic.training.processes import join
 
-    traffic: tuple[Path, ...]
-    context: tuple[Path, ...]
-
-    def contexts(self) -> list[xr.Dataset]:
-        """The contexts, read and checked. Raises BadInput."""
-        from gentraffic.io.files import read_context
-
-        return [read_context(path) for path in self.context]
-
-    def sources(self, contexts: Sequence[xr.Dataset], service: str | None) -> list[Source]:
-        """The traffic as training takes it. Raises BadInput, WrongUse."""
-        from gentraffic.io.files import read_traffic
-        from gentraffic.modelling.measured import read_source
-
-        return [read_source(read_traffic(path), contexts, service) for path in self.traffic]
-
-    def pairs(self, service: str | None) -> list[Any]:
-        """Sources and regions, as FoMo takes them. Raises BadInput, WrongUse."""
-        from gentraffic.generators.fomo.data import read_region
-        from gentraffic.io.files import read_traffic
-
-        contexts = self.contexts()
-        return [read_region(read_traffic(path), contexts, service) for path in self.traffic]
+    if join().size > 1:
+        raise WrongUse("--dp-epsilon is trained by one process: start it without `accelerate launch`")
+    design = replace(options, steps=None, batch=None)  # a private fit may have no steps: it then releases levels
+    design.check("stouter")
+    _set_threads(options.threads)
+    every = {**vars(options), **private}
+    return fit_private(files, out, design_of("stouter", design), every, command=command, tell=tell)
 
 
 def _fit_naive(sampler: str, files: Files, out: Path, options: FitOptions, command: str) -> FitResult:

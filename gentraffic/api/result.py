@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from html import escape
+from typing import Self
 
 
 def html_table(rows: list[tuple[str, ...]], caption: str = "") -> str:
@@ -15,7 +17,10 @@ def html_table(rows: list[tuple[str, ...]], caption: str = "") -> str:
 
 
 class Shown:
-    """Base of results: shown as a table in a notebook, and as text elsewhere. Subclasses give `rows` and `title`."""
+    """Base of results: shown as a table in a notebook, and as text elsewhere. Subclasses give `rows` and `title`.
+
+    Those that hold sentences for a reader give `sentences`, which stand below the table, and `with_words`.
+    """
 
     title: str = ""
 
@@ -23,11 +28,20 @@ class Shown:
         """Text, row by row; the first row holds the names of the columns."""
         raise NotImplementedError
 
+    def sentences(self) -> Sequence[str]:
+        """What a reader must know of the numbers."""
+        return ()
+
+    def with_words(self, say: Callable[[str], str]) -> Self:
+        """The same result with its sentences in other words, such as those of Python for the options they name."""
+        return self
+
     def _repr_html_(self) -> str:
-        return html_table(self.rows(), self.title)
+        told = "<br>".join(escape(sentence) for sentence in self.sentences())
+        return html_table(self.rows(), self.title) + (f"\n<p>{told}</p>" if told else "")
 
     def __str__(self) -> str:
         rows = self.rows()
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-        return "\n".join([self.title, *lines] if self.title else lines)
+        return "\n".join([*([self.title] if self.title else []), *lines, *self.sentences()])

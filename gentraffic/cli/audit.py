@@ -13,12 +13,12 @@ import click
 from gentraffic.cli.options import COMMON, COUNT, progress, report, with_options
 
 if TYPE_CHECKING:
-    from gentraffic.privacy.audit.run import Audit, Target
+    from gentraffic.privacy.audit.run import Audit
 
 FILE = click.Path(path_type=Path)
 
 
-@click.command(short_help="Look for what synthetic traffic gives away of its training cells.")
+@click.command("audit", short_help="Look for what synthetic traffic gives away of its training cells.")
 @click.option("--train", type=FILE, required=True, metavar="FILE", help="What the generator was made from.")
 @click.option("--holdout", type=FILE, required=True, metavar="FILE",
               help="Cells of the same network and period, chosen at random, that it never saw.")  # fmt: skip
@@ -36,7 +36,7 @@ FILE = click.Path(path_type=Path)
 @click.option("--seed", type=COUNT, default=0, show_default=True, help="Of halves, subsets and shadow models.")
 @click.option("--html", type=FILE, metavar="FILE.html", help="A page with plots that needs no network.")
 @with_options(COMMON)
-def audit(
+def audit_(
     train: Path, holdout: Path, synthetic: Path, model: str | None, context: Path | None, shadows: int,
     shadow_steps: int, shadow_dir: Path | None, plants: int, service: str | None, seed: int, html: Path | None,
     as_json: bool, quiet: bool, debug: bool,
@@ -55,52 +55,29 @@ def audit(
     verdict. Copies of each kind are planted in your files to say what share would be found. To resume LiRA, run the
     same command again. That nothing was found is no proof that there is nothing.
     """
+    from gentraffic.api.language import speaks_options
+    from gentraffic.api.privacy import audit
     from gentraffic.io import atomic
-    from gentraffic.io.files import read_traffic
-    from gentraffic.privacy.audit.run import audit as run_audit
 
     if html is not None:
         atomic.check_writable(html, (".html", ".htm"))
     began = time.perf_counter()
-    target = _target(model, context, shadows, shadow_steps, shadow_dir)
-    known, unseen, drawn = read_traffic(train), read_traffic(holdout), read_traffic(synthetic)
     with progress("auditing", quiet=quiet) as tell:
-        found = run_audit(known, unseen, drawn, target=target, service=service, seed=seed, plants=plants, progress=tell)
+        result = speaks_options(audit)(
+            train, holdout, synthetic, model=model, context=context, shadows=shadows, shadow_steps=shadow_steps,
+            shadow_dir=shadow_dir, plants=plants, service=service, seed=seed, progress=tell,
+        )  # fmt: skip
     files = {"train": str(train), "holdout": str(holdout), "synthetic": str(synthetic)}
     files |= {"model": str(model)} if model else {}
     if html is not None:
-        from gentraffic.reports.audit import write_page
-
-        write_page(found, html, files=files, attributions=[known, unseen, drawn])
+        result.save(html, files)
+    found = result.audit
     values = files | found.to_json() | {"seed": seed, "seconds": round(time.perf_counter() - began, 3)}
     lines = _lines(found, files, shutil.get_terminal_size((110, 24)).columns)
     if html is not None:
         values["html"] = str(html)
         lines.append(str(html))
     report(values, lines, as_json=as_json, quiet=quiet)
-
-
-def _target(model: str | None, context: Path | None, shadows: int, steps: int, folder: Path | None) -> Target | None:
-    """What is attacked besides the samples. Raises WrongUse for options that do not go together."""
-    from gentraffic.errors import WrongUse
-
-    if model is None:
-        for given, name in ((context, "--context"), (shadows, "--shadows"), (folder, "--shadow-dir")):
-            if given:
-                raise WrongUse(f"{name} goes with --model: give the model that drew the synthetic traffic")
-        return None
-    if context is None:
-        raise WrongUse("--model needs --context, the POIs of the cells: the model's loss depends on them")
-    if steps < 1:
-        raise WrongUse(f"--shadow-steps {steps}: give 1 or more")
-    from gentraffic.generators.folder import load_bundle
-    from gentraffic.io.files import read_context
-    from gentraffic.privacy.audit.run import FEWEST_SHADOWS, Target
-
-    if shadows and shadows < FEWEST_SHADOWS:
-        raise WrongUse(f"--shadows {shadows}: LiRA needs {FEWEST_SHADOWS} or more shadow models")
-    name = Path(model).name
-    return Target(load_bundle(model), read_context(context), shadows, steps, folder or Path(f"{name}.shadows"))
 
 
 def _lines(found: Audit, files: dict[str, str], width: int) -> list[str]:

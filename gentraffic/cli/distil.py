@@ -47,10 +47,11 @@ def distil_(
 
     No traffic is needed. To resume after an interruption, run the same command again.
     """
+    from gentraffic.api.language import speaks_options
     from gentraffic.api.models import distil
 
     with progress("distilling", quiet=quiet) as tell:
-        student = distil(
+        student = speaks_options(distil)(
             model, context, out=out, steps=steps, teacher_steps=teacher_steps, train_steps=train_steps, batch=batch,
             seed=seed, threads=threads, evidence=evidence, command=command_line(), progress=tell,
         )  # fmt: skip

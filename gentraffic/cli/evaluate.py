@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from gentraffic.api.language import speaks_options
 from gentraffic.cli.options import COMMON, COUNT, progress, report, with_options
 
 FILE = click.Path(path_type=Path)
@@ -41,34 +42,21 @@ def evaluate(
     that compare hour with hour have no value where the files share no time: draw the same period with
     `gentraffic sample --start`. With --train and --context the naive rows stand beside the model.
     """
-    from gentraffic.evaluation import evaluate as evaluation
-    from gentraffic.io import atomic
-    from gentraffic.io.files import read_context, read_traffic
+    from gentraffic.api import judging
     from gentraffic.reports.evaluation_table import text
 
-    suffixes = (".html", ".htm")
-    if html is not None:
-        atomic.check_writable(html, suffixes)
     began = time.perf_counter()
-    measured, drawn = read_traffic(real), read_traffic(synthetic)
-    training = None if train is None else read_traffic(train)
-    places = None if context is None else read_context(context)
     with progress("scoring rows", quiet=quiet) as tell:
-        found = evaluation.evaluate(
-            measured, drawn, train=training, context=places, service=service, scale=scale, seed=seed, progress=tell
-        )
+        found = speaks_options(judging.evaluate)(
+            real, synthetic, train=train, context=context, service=service, scale=scale, seed=seed, html=html,
+            progress=tell,
+        )  # fmt: skip
     names = {"real": real, "synthetic": synthetic, "train": train, "context": context}
     files = {name: str(path) for name, path in names.items() if path is not None}
-    if html is not None:
-        from gentraffic.reports.evaluation import write_page
-
-        write_page(found, measured, html, files=files, attributions=[measured, drawn])
-    values = files | found.to_json() | {"seed": seed, "seconds": round(time.perf_counter() - began, 3)}
+    page = {} if html is None else {"html": str(html)}
+    values = files | found.to_json() | {"seed": seed, "seconds": round(time.perf_counter() - began, 3)} | page
     lines = []
     if not as_json and not quiet:
         lines = [f"{name:<10} {path}" for name, path in files.items()]
         lines.append(text(found, width=shutil.get_terminal_size((110, 24)).columns, colour=sys.stdout.isatty()))
-    if html is not None:
-        values["html"] = str(html)
-        lines.append(str(html))
-    report(values, lines, as_json=as_json, quiet=quiet)
+    report(values, [*lines, *page.values()], as_json=as_json, quiet=quiet)

@@ -60,10 +60,13 @@ def finetune_(
 
     To resume after an interruption, run the same command again.
     """
+    from gentraffic.api.language import speaks_options
     from gentraffic.api.models import finetune
 
     with progress("fine-tuning", quiet=quiet) as tell:
-        tuned = finetune(model, traffic, context, out=out, command=command_line(), progress=tell, **options)
+        tuned = speaks_options(finetune)(
+            model, traffic, context, out=out, command=command_line(), progress=tell, **options
+        )
     facts = tuned.facts
     line = f"{out}: {facts['trained_parameters']} of {facts['parameters']} weights trained on {facts['cells']} cells, "
     line += f"{facts['steps']} steps in {facts['minutes']} min"

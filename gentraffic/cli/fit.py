@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from gentraffic.api.models import SAMPLERS
-from gentraffic.cli.fit_private import DP_OPTIONS, check_private, fit_private
+from gentraffic.cli.dp_options import DP_OPTIONS
 from gentraffic.cli.options import COMMON, COUNT, THREADS, command_line, held_out_line, progress, report, with_options
-from gentraffic.errors import WrongUse
 from gentraffic.places.find import bundled_cities
-
-if TYPE_CHECKING:
-    from gentraffic.api.models import FitResult
 
 FILE = click.Path(path_type=Path)
 LEVELS = ("model", "network")
@@ -92,52 +88,22 @@ def fit_(
     \b
     accelerate launch --multi_gpu --num_processes 4 -m gentraffic fit stouter --traffic ... -o DIR
     """
-    from gentraffic.api.models import FitOptions, fit
+    from gentraffic.api.language import speaks_options
+    from gentraffic.api.models import fit
     from gentraffic.training.processes import join
 
-    private, group = check_private(name, options), join()
-    asked = {option: options[option] for option in FitOptions.__dataclass_fields__}
-    if private:
-        _fit_private(name, traffic, context, out, options, as_json=as_json, quiet=quiet)
-        return
+    group = join()
     with progress("training", quiet=quiet or not group.first) as tell:
-        fitted = fit(name, traffic, context, out=out, command=command_line(), progress=tell, **asked)
-    if fitted is not None:
-        _report(fitted, as_json=as_json, quiet=quiet)
-
-
-def _fit_private(
-    name: str, traffic: tuple[Path, ...], context: tuple[Path, ...], out: Path, options: dict[str, Any], *,
-    as_json: bool, quiet: bool,
-) -> None:  # fmt: skip
-    """A fit with differential privacy."""
-    from dataclasses import replace
-
-    from gentraffic.api.models import FitOptions
-    from gentraffic.training.checkpoint import checkpoint_beside
-    from gentraffic.training.options import design_of
-    from gentraffic.training.processes import join
-
-    if join().size > 1:
-        raise WrongUse("--dp-epsilon is trained by one process: start it without `accelerate launch`")
-    asked = FitOptions(**{option: options[option] for option in FitOptions.__dataclass_fields__})
-    replace(asked, steps=None, batch=None).check(name)  # a private fit may have no steps: it then releases levels
-    fit_private(
-        traffic, context, out, checkpoint_beside(out), design_of(name, replace(asked, steps=None, batch=None)), options,
-        holdout=asked.holdout or 0.0, as_json=as_json, quiet=quiet,
-    )  # fmt: skip
-
-
-def _report(fitted: FitResult, *, as_json: bool, quiet: bool) -> None:
-    """What is said of a model folder that was written."""
+        fitted = speaks_options(fit)(name, traffic, context, out=out, command=command_line(), progress=tell, **options)
+    if fitted is None:
+        return
     facts = fitted.facts
-    lines = [*([fitted.table] if fitted.table else []), *held_out_line(fitted.held_out)]
-    if "steps" in facts:
-        lines.append(f"{fitted.path}: {facts['parameters']} weights, {facts['steps']} steps in {facts['minutes']} min")
-    else:
-        lines.append(f"{fitted.path}: {fitted.title.partition(',')[0]} of {facts['cells']} cells")
-    values = {"output": str(fitted.path), "networks": list(fitted.networks), **facts}
-    report(values, lines, as_json=as_json, quiet=quiet)
+    lines = [*([fitted.table] if fitted.table else []), *held_out_line(fitted.held_out), *fitted.notes]
+    if "minutes" in facts:
+        lines.append(f"{out}: {facts['parameters']} weights, {facts['steps']} steps in {facts['minutes']} min")
+    elif "cells" in facts:
+        lines.append(f"{out}: {name} of {facts['cells']} cells")
+    report({"output": str(out), "networks": list(fitted.networks), **facts}, lines, as_json=as_json, quiet=quiet)
 
 
 @click.command(short_help="What is bundled, and what each model was trained on.")
@@ -170,6 +136,6 @@ def models(as_json: bool, quiet: bool, debug: bool) -> None:
     for model in found:
         lines.append(f"{model['name']}: {model['parameters']} weights, trained on")
         lines += [f"    {title}" for title in model["trained_on"]]
-        lines.append("    habits that --habits can name: " + ", ".join(model["habits"]))
+        lines.append("    rhythms that --rhythm can name: " + ", ".join(model["habits"]))
     lines.append("cities: " + ", ".join(bundled_cities()))
     report({"models": found, "cities": bundled_cities()}, lines, as_json=as_json, quiet=quiet)

@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 import click
 
 from gentraffic import __version__
-from gentraffic.cli.audit import audit
+from gentraffic.cli.audit import audit_
 from gentraffic.cli.data import fetch, import_
 from gentraffic.cli.distil import distil_
 from gentraffic.cli.draw import map_, plot
@@ -32,7 +32,7 @@ from gentraffic.cli.finetune import finetune_
 from gentraffic.cli.fit import fit_, models
 from gentraffic.cli.forecast import forecast
 from gentraffic.cli.plan import plan
-from gentraffic.cli.release import release
+from gentraffic.cli.release import release_
 from gentraffic.cli.report import report_
 from gentraffic.cli.sample import sample
 from gentraffic.cli.split import split
@@ -76,11 +76,11 @@ for command in (
     distil_,
     models,
     evaluate,
-    audit,
+    audit_,
     plan,
     export,
     split,
-    release,
+    release_,
     forecast,
     report_,
     map_,

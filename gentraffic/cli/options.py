@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gentraffic.api.inputs import check_number
 from gentraffic.errors import WrongUse
 
 if TYPE_CHECKING:
@@ -39,11 +40,7 @@ class Number(click.ParamType):  # type: ignore[type-arg]  # generic in recent ve
             number = self.kind(value)
         except ValueError:
             raise WrongUse(f"{name} {value}: give {'a whole number' if self.kind is int else 'a number'}") from None
-        if not math.isfinite(number):
-            raise WrongUse(f"{name} {value}: give a finite number")
-        if number < self.least or (self.above and number == self.least):
-            wanted = f"a number above {self.least:g}" if self.above else f"{self.least:g} or more"
-            raise WrongUse(f"{name} {value}: give {wanted}")
+        check_number(name, number, self.least, above=self.above, shown=value)
         return number
 
 

@@ -55,8 +55,10 @@ FILE = click.Path(path_type=Path)
     "--rhythm",
     "--habits",
     "rhythm",
-    metavar="NETWORK",
-    help="Follow the daily rhythm of a measured network of the model.",
+    default="auto",
+    show_default=True,
+    metavar="auto|NETWORK",
+    help="Whose day and week the cells follow: a measured network; auto draws it per member, nearest first.",
 )
 @click.option("--device", help="A torch device, e.g. cuda. [default: cpu]")
 @click.option("--service", metavar="NAME", help="Name of the traffic variable. [default: that of --total, or traffic]")
@@ -159,7 +161,11 @@ def sample(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -
         f"{out}: {cells} cells x {steps} steps x {request.members} members of {values['place']}, "
         f"{values['timezone']}; drawn in {drawn.drawn_s:.1f} s"
     )
-    lines = [*(f"warning: {warning}" for warning in warnings), line, *pictures.values()]
+    lines = [f"warning: {warning}" for warning in warnings]
+    if rhythm := drawn.traffic.attrs.get("rhythm"):
+        values["rhythm"] = rhythm
+        lines.append(f"rhythm: {rhythm}")
+    lines += [line, *pictures.values()]
     report(values, lines, as_json=as_json, quiet=quiet)
 
 

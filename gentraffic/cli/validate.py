@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
+from gentraffic.api.language import speaks_options
 from gentraffic.cli.options import COMMON, COUNT, THREADS, progress, report, with_options
 
 FILE = click.Path(path_type=Path)
@@ -51,8 +53,8 @@ FILE = click.Path(path_type=Path)
 @THREADS
 @with_options(COMMON)
 def validate(
-    synthetic: Path, real: Path, forecasters: tuple[str, ...], services: tuple[str, ...], few: float, seeds: int,
-    holdout: float, horizon: int, steps: int | None, seed: int, threads: int, as_json: bool, quiet: bool, debug: bool,
+    synthetic: Path, real: Path, forecasters: tuple[str, ...], services: tuple[str, ...], as_json: bool, quiet: bool,
+    debug: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Is synthetic traffic good enough to train on? Each forecaster is trained on real traffic (trtr), on synthetic
     (tstr) and on both (aug), and tested on the same real steps; the naive forecasters stand beside them.
@@ -67,24 +69,15 @@ def validate(
     For honest figures draw with a model that never saw those locations: `gentraffic fit` with the same --holdout and
     --seed leaves them out. sim-mstnet weighs randomised variants of the synthetic traffic when it trains on both.
     """
-    import torch
+    from gentraffic.api import judging
+    from gentraffic.reports.validation_table import text
 
-    from gentraffic.errors import WrongUse
-    from gentraffic.forecasting import tstr as validation
-    from gentraffic.io.files import read_traffic
-    from gentraffic.reports.validation_table import text, to_json
-
-    if steps is not None and steps < 1:
-        raise WrongUse(f"--steps {steps}: give 1 or more")
-    if threads:
-        torch.set_num_threads(threads)
     began = time.perf_counter()
-    measured, drawn = read_traffic(real), read_traffic(synthetic)
     with progress("training forecasters", quiet=quiet) as tell:
-        found = validation.validate(
-            measured, drawn, list(dict.fromkeys(forecasters)), services=services, few=few, seeds=seeds, seed=seed,
-            holdout=holdout, horizon=horizon, steps=steps, on_fit=tell,
-        )  # fmt: skip
-    values = {"real": str(real), "synthetic": str(synthetic)} | to_json(found)
-    values |= {"few_percent": few, "seeds": seeds, "seed": seed, "seconds": round(time.perf_counter() - began, 1)}
+        found = speaks_options(judging.validate)(
+            real, synthetic, forecaster=forecasters, service=services, progress=tell, **options
+        )
+    values = {"real": str(real), "synthetic": str(synthetic)} | found.to_json()
+    values |= {"few_percent": options["few"], "seeds": options["seeds"], "seed": options["seed"]}
+    values["seconds"] = round(time.perf_counter() - began, 1)
     report(values, text(found), as_json=as_json, quiet=quiet)

@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gentraffic.dataset.margin import check_margin
 from gentraffic.dataset.positions import has_positions
 from gentraffic.errors import BadInput, WrongUse
 
@@ -164,7 +165,7 @@ def check_context(ds: xr.Dataset) -> None:
     from poi.categories import CATEGORIES  # which loads pandas
 
     _check_attrs(ds)
-    _check_dims(ds, ("cell", "category"), allowed=("cell", "category"))
+    _check_dims(ds, ("cell", "category"), allowed=("cell", "category", "margin"))
     if not has_positions(ds):
         raise BadInput("a context needs the positions of its cells: kind must be grid, cells or stations")
     check_timezone(ds.attrs.get("timezone"))
@@ -181,9 +182,8 @@ def check_context(ds: xr.Dataset) -> None:
         raise BadInput(f"poi_count has dimensions {_tuple(counts.dims)}, must be (cell, category)")
     if counts.dtype.kind not in "iu":
         raise BadInput(f"poi_count is {counts.dtype}, must be whole numbers (int32)")
-    for name in ("poi_count", "population", "stations"):
-        if name not in ds.data_vars:
-            continue
+    check_margin(ds)
+    for name in [n for n in ("poi_count", "population", "stations") if n in ds.data_vars]:
         per_cell = ds[name].values
         if ds[name].dims[:1] != ("cell",) or per_cell.dtype.kind not in "iuf":
             raise BadInput(f"{name} must be numbers per cell, has dimensions {_tuple(ds[name].dims)}, {per_cell.dtype}")

@@ -9,7 +9,8 @@ README.md          the card
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +28,15 @@ def save_fitted(
     fitted: Fitted,
     folder: Path,
     *,
-    cell_id: Sequence[Any],
-    scaler: CellScaler,
+    scaler: TrainingScaler,
     provenance: Mapping[str, Any],
     card: str,
 ) -> None:
-    """Write the folder whole, or not at all. cell_id, scaler: of the training cells. Raises BadInput."""
+    """Write the folder whole, or not at all. scaler: of the training cells. Raises BadInput."""
     with writing_folder(folder, {**provenance, "forecaster": fitted.name}, card) as temporary:
         fitted.model.save_pretrained(temporary / "forecaster")
-        cells = [str(cell) for cell in cell_id]
-        table = {"cell_id": cells, "mean": scaler.mean.tolist(), "spread": scaler.spread.tolist()}
+        known = scaler.scaler
+        table = {"cell_id": list(scaler.cell_id), "mean": known.mean.tolist(), "spread": known.spread.tolist()}
         write_json(temporary / "scaler.json", table)
 
 
@@ -59,16 +59,28 @@ def load_fitted(folder: str | Path, device: str = "cpu") -> tuple[Fitted, str]:
     return Fitted(str(name), model, dict(read.provenance)), read.sha256
 
 
-def stored_scaler(folder: Path, cell_id: NDArray[Any]) -> CellScaler:
-    """The scaler of the training part for cells that the forecaster was fitted on. Raises BadInput for other cells."""
+@dataclass(frozen=True)
+class TrainingScaler:
+    """cell_id: (cells,) text. scaler: mean and spread of the training part, (cells, services)."""
+
+    cell_id: tuple[str, ...]
+    scaler: CellScaler
+
+    def of(self, cell_id: NDArray[Any]) -> CellScaler:
+        """The scaler for these cells, (n,). Raises BadInput for cells that the forecaster was not fitted on."""
+        rows = {cell: row for row, cell in enumerate(self.cell_id)}
+        missing = [str(cell) for cell in cell_id if str(cell) not in rows]
+        if missing:
+            raise BadInput(
+                f"--scaler model: the forecaster was not fitted on cell {missing[0]} ({len(missing)} such cells): "
+                "leave the option out and give at least a day of history"
+            )
+        at = [rows[str(cell)] for cell in cell_id]
+        return CellScaler(self.scaler.mean[at], self.scaler.spread[at])
+
+
+def stored_scaler(folder: Path) -> TrainingScaler:
+    """The scaler of the training part that is in a folder."""
     table = json.loads((folder / "scaler.json").read_text(encoding="utf-8"))
-    rows = {cell: row for row, cell in enumerate(table["cell_id"])}
-    missing = [str(cell) for cell in cell_id if str(cell) not in rows]
-    if missing:
-        raise BadInput(
-            f"--scaler model: the forecaster was not fitted on cell {missing[0]} ({len(missing)} such cells): "
-            "leave the option out and give at least a day of history"
-        )
-    at = [rows[str(cell)] for cell in cell_id]
-    mean, spread = (np.asarray(table[key], dtype=np.float32)[at] for key in ("mean", "spread"))
-    return CellScaler(mean, spread)
+    mean, spread = (np.asarray(table[key], dtype=np.float32) for key in ("mean", "spread"))
+    return TrainingScaler(tuple(table["cell_id"]), CellScaler(mean, spread))

@@ -16,6 +16,7 @@ from gentraffic.generate.totals import Total, parse_totals
 from gentraffic.generators.base import ModelInfo, check_minutes
 from gentraffic.generators.observed import Observations, minutes_of, read_observations
 from gentraffic.generators.settings import Settings
+from gentraffic.modelling.rhythm import AUTO
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -87,7 +88,8 @@ class Request:
             raise WrongUse(f"--guidance {self.guidance}: give 0 or more")
         asked = {
             "history": self.history, "known": self.known, "users": self.users, "change": self.change,
-            "steps": self.steps, "solver": self.solver, "rhythm": self.rhythm or None,
+            "steps": self.steps, "solver": self.solver,
+            "rhythm": None if self.rhythm in (None, "", AUTO) else self.rhythm,
             "guidance": None if self.guidance == 1.0 else self.guidance,
             "device": None if self.device in (None, "cpu") else self.device,
         }  # fmt: skip
@@ -140,7 +142,7 @@ class Request:
             solver=usual.solver if self.solver is None else self.solver,
             guidance=1.0 if self.guidance is None else self.guidance,
             device=self.device or "cpu",
-            habits=self.rhythm or "",
+            habits="" if self.rhythm in (None, AUTO) else self.rhythm,
         )
 
 

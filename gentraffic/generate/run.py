@@ -25,6 +25,7 @@ from gentraffic.generate.totals import Total, districts, fit_totals
 from gentraffic.generators.base import Block, Draw, Generator, ModelInfo, Tell
 from gentraffic.generators.observed import Observations
 from gentraffic.generators.settings import Settings
+from gentraffic.modelling.rhythm import in_words, rhythms_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -276,9 +277,20 @@ def provenance(
         "versions": f"python {platform.python_version()}, torch {torch.__version__}, numpy {np.__version__}",
         "attribution": credit,
         "license": "ODbL-1.0",
+        **rhythm_attrs(info, context, settings),
         **privacy_attrs(info.provenance.get("privacy")),
         **{name: str(context.attrs[name]) for name in carried if context.attrs.get(name)},
     }
+
+
+def rhythm_attrs(info: ModelInfo, context: xr.Dataset, settings: Settings) -> dict[str, str]:
+    """Whose rhythm the members follow, where the model chooses it."""
+    if not info.measured:
+        return {}
+    chosen = rhythms_of(info.networks, info.measured, context.attrs, settings.habits, settings.members, settings.seed)
+    named = {settings.habits, *(str(context.attrs.get(k, "")) for k in ("habits", "network"))}
+    reason = "as asked, or as the place says" if set(chosen) <= named else "the nearest that was measured"
+    return {"rhythm": in_words(chosen), "rhythm_reason": reason}
 
 
 def privacy_attrs(spent: Mapping[str, Any] | None) -> dict[str, str | float]:

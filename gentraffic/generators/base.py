@@ -64,7 +64,8 @@ class ModelInfo:
     does not support but has, such as the one step of a distilled model: asking for exactly these is no mistake.
     recommended: steps, solver, guidance and the like where none are asked for. continues_history: a history ends
     where the draw begins, instead of lying anywhere before it. graph_layers: over how many neighbourhoods a change of
-    the map is felt. sha256: of its files.
+    the map is felt. sha256: of its files. measured: network -> its time zone and how many locations it was measured at,
+    where the model chooses whose rhythm a place follows (`gentraffic.modelling.rhythm`).
     """
 
     family: str
@@ -78,6 +79,7 @@ class ModelInfo:
     continues_history: bool = False
     graph_layers: int = 0
     sha256: str = ""
+    measured: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -24,7 +24,8 @@ from gentraffic.generators.base import Family, ModelInfo
 from gentraffic.generators.model_folder import ModelFolder, fields_of, read_folder, write_json, writing_folder
 from gentraffic.generators.settings import Settings
 from gentraffic.io.memmap import rows_of_file, trim_heap
-from gentraffic.modelling.features import Places, Scale, count_scale
+from gentraffic.modelling.expected_week import ExpectedWeeks
+from gentraffic.modelling.features import Places, Scale
 from gentraffic.modelling.levels import LevelModel
 from gentraffic.modelling.transform import Scaler, WeeklyProfile
 
@@ -58,12 +59,14 @@ class Bundle:
     sha256: str = ""
     sampler: str = "stouter"
     location: str = ""
+    weeks: ExpectedWeeks = field(default_factory=ExpectedWeeks)
 
     @property
     def info(self) -> ModelInfo:
         """What it is and can do."""
         layers = self.station.config["layers"]
-        return _info(self.sampler, self.provenance, self.networks, self.model.config, layers, self)
+        told = _info(self.sampler, self.provenance, self.networks, self.model.config, layers, self)
+        return replace(told, measured=self.weeks.measured)
 
     def prepare(
         self, context: xr.Dataset, calendar: Calendar, settings: Settings, *, cells: Sequence[int] | None = None,
@@ -96,12 +99,10 @@ def time_embedding(temporal: GraphMAE) -> torch.Tensor:
 
 
 def station_scale(places: Places, levels: LevelModel | None) -> Scale:
-    """How log POI counts are standardised for the station graph: in their network, or else in their region."""
-    known = levels.networks.get(places.network) if levels is not None else None
-    if known is None:
-        return count_scale(places.before or places)
+    """How log POI counts are standardised for the station graph: `LevelModel.scale`, of the counts alone."""
+    scale = (levels or LevelModel({})).scale(places)
     categories = places.poi_count.shape[1]
-    return Scale(known.scale.mean[:categories], known.scale.spread[:categories])
+    return Scale(scale.mean[:categories], scale.spread[:categories])
 
 
 def station_features(places: Places, scale: Scale, rows: Any = slice(None)) -> NDArray[np.float32]:
@@ -142,6 +143,8 @@ def save_bundle(bundle: Bundle, folder: Path, card: str) -> None:
             bundle.model.noise.scheduler().save_pretrained(temporary / "scheduler")
         write_json(temporary / "scaler.json", asdict(bundle.scaler))
         write_json(temporary / "level.json", {"order": list(bundle.networks), "levels": bundle.levels.to_json()})
+        if bundle.weeks.networks:
+            write_json(temporary / "week.json", bundle.weeks.to_json())
 
 
 def load_bundle(name: str | Path) -> Bundle:
@@ -170,6 +173,7 @@ def bundle_of(folder: ModelFolder) -> Bundle:
             sha256=folder.sha256,
             sampler=sampler,
             location=folder.location,
+            weeks=_weeks(folder),
         )
 
 
@@ -185,7 +189,8 @@ def describe(folder: ModelFolder) -> ModelInfo:
     with folder.understanding():
         config = folder.json(f"{FOLDERS.get(sampler, 'network')}/config.json")
         layers = folder.json("station_graph/config.json")["layers"]
-        return _info(sampler, folder.provenance, folder.json("level.json")["order"], config, layers, folder)
+        told = _info(sampler, folder.provenance, folder.json("level.json")["order"], config, layers, folder)
+        return replace(told, measured=_weeks(folder).measured)
 
 
 def _info(
@@ -240,6 +245,13 @@ def _network(folder: ModelFolder, sampler: str) -> Any:
     return folder.network(SAMPLERS[sampler], FOLDERS.get(sampler, "network"))
 
 
+def _weeks(folder: ModelFolder) -> ExpectedWeeks:
+    """None in a folder of before there were any, or of another sampler: its network draws whole weeks."""
+    if not (folder.path / "week.json").is_file():
+        return ExpectedWeeks()
+    return ExpectedWeeks.from_json(folder.json("week.json"))
+
+
 def _scaler(folder: ModelFolder) -> Scaler:
     told = folder.json("scaler.json")
     usual = told.pop("usual", None)
@@ -269,10 +281,14 @@ class Weekly(Family):
         from gentraffic.generators.weekly import Region, SharedInputs, WeeklyDraw
 
         network, scaler = network_of(folder)
-        rows = {name: arrays.get(name) for name in ("ids", "place", "log_level", "level", "past", "past_days")}
+        names = ("ids", "place", "log_level", "level", "past", "past_days", "around")
+        rows: dict[str, Any] = {name: arrays.get(name) for name in names}
+        rows |= {"rhythms": tuple(arrays["rhythms"].tolist()), "source": str(arrays["source"])}
         time = torch.from_numpy(np.array(arrays["time"]))
-        shared = SharedInputs(network, scaler, time, int(arrays["network"]), calendar, settings)
-        return WeeklyDraw(Region(**rows), shared, str(arrays["units"]), float(arrays["scale"]))  # type: ignore[arg-type]
+        with folder.understanding():
+            networks, weeks = tuple(folder.json("level.json")["order"]), _weeks(folder)
+        shared = SharedInputs(network, scaler, time, networks, calendar, settings, weeks)
+        return WeeklyDraw(Region(**rows), shared, str(arrays["units"]), float(arrays["scale"]))
 
 
 def _needed(folder: ModelFolder | None) -> ModelFolder:

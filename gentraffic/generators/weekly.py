@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -23,10 +23,12 @@ from gentraffic.errors import WrongUse
 from gentraffic.generators.base import Block, Tell, check_minutes
 from gentraffic.generators.observed import Observations
 from gentraffic.generators.settings import Settings as Settings
+from gentraffic.modelling.expected_week import ExpectedWeeks, from_monday, week_features
 from gentraffic.modelling.features import Floats, Places, read_places
 from gentraffic.modelling.history import History, as_profile, read_history
 from gentraffic.modelling.levels import LevelModel
 from gentraffic.modelling.random_streams import level_angle, shape_seeds, turned
+from gentraffic.modelling.rhythm import AUTO, rhythms_of
 from gentraffic.modelling.time_embedding import time_of_windows
 from gentraffic.modelling.transform import Scaler
 from gentraffic.modelling.weekly_profile import profile_week
@@ -58,6 +60,10 @@ class WeeklyModel(Protocol):
     @property
     def networks(self) -> tuple[str, ...]:
         """Names of the measured networks, index 0 being network 1 of the model."""
+
+    @property
+    def weeks(self) -> ExpectedWeeks:
+        """From which what the network draws departs."""
 
     def time(self) -> torch.Tensor:
         """The time embedding of the hours of the week: (168, Q)."""
@@ -102,7 +108,9 @@ class Region:
 
     ids: (cells,). place: (cells, P) the station embedding. log_level: (members, cells) log relative level. level:
     (members, cells) the same as the network takes it, standardised. past: (cells, 7, 24 j) the usual weeks of a
-    history, nan for cells without one, and past_days: (7,); None where no cell has one.
+    history, nan for cells without one, and past_days: (7,); None where no cell has one. rhythms: the measured network
+    that each member follows, "" for none. around: (cells, 18) what the expected week is told by
+    (`expected_week.week_features`), counted by `source`; None where the network draws whole weeks.
     """
 
     ids: NDArray[Any]
@@ -111,6 +119,9 @@ class Region:
     level: NDArray[np.float32]
     past: NDArray[np.float32] | None = None
     past_days: NDArray[np.int64] | None = None
+    rhythms: tuple[str, ...] = ()
+    around: NDArray[np.float32] | None = None
+    source: str = ""
 
     def profile(self, rows: NDArray[np.int64], weekday: int, per_hour: int, scaler: Scaler) -> torch.Tensor | None:
         """What a sampler is told of the past of some rows: (rows, 2, 168 k), zeros for those without; or None."""
@@ -123,26 +134,26 @@ class Region:
 
 @dataclass(frozen=True)
 class SharedInputs:
-    """What all cells share: the network, its scaling, the time embedding (168, Q), and the index of the network."""
+    """What all cells share: the network, its scaling, the time embedding (168, Q), the names of measured networks, and
+    the weeks from which what it draws departs."""
 
     model: Sampler
     scaler: Scaler
     time: torch.Tensor
-    network: int
+    networks: tuple[str, ...]
     calendar: Calendar
     recipe: Settings
+    weeks: ExpectedWeeks = field(default_factory=ExpectedWeeks)
+
+    def number(self, rhythm: str) -> int:
+        """The index of a network in the sampler; 0: none of those that were measured."""
+        return self.networks.index(rhythm) + 1 if rhythm in self.networks else 0
 
 
 def prepare_inputs(
-    bundle: WeeklyModel,
-    context: xr.Dataset,
-    calendar: Calendar,
-    recipe: Settings,
-    *,
-    cells: Sequence[int] | None = None,
-    history: History | None = None,
-    embeddings: Path | None = None,
-) -> tuple[Region, SharedInputs]:
+    bundle: WeeklyModel, context: xr.Dataset, calendar: Calendar, recipe: Settings, *,
+    cells: Sequence[int] | None = None, history: History | None = None, embeddings: Path | None = None,
+) -> tuple[Region, SharedInputs]:  # fmt: skip
     """All that drawing needs of a place and of a model: features and levels come from the whole context.
 
     embeddings: a .npy file to hold `Region.place` in, instead of memory. Raises as `draw_traffic`.
@@ -162,6 +173,8 @@ def prepare_inputs(
     usual = bundle.scaler.usual
     recent = np.ones(1) if history is None else history.now(usual.memory if usual is not None else 0.0)
     angle = level_angle(recipe.seed, ids, places.xy_m) if recipe.members > 1 else np.zeros(len(ids))
+    measured = bundle.weeks.measured
+    rhythms = rhythms_of(bundle.networks, measured, context.attrs, recipe.habits, recipe.members, recipe.seed)
     log_level = np.empty((recipe.members, count))
     level = np.empty((recipe.members, count), dtype=np.float32)
     for m in range(recipe.members):
@@ -174,18 +187,18 @@ def prepare_inputs(
             drift = bundle.scaler.drift.get(places.network, bundle.scaler.drift.get("", 0.0))
             now = np.log(recent[known] / unit) + drift * z - np.where(z == 0, 0.0, drift**2 / 2)
             log_level[m] = np.where(known < 0, log_level[m], now)
-        level[m] = bundle.levels.standard(places, log_level[m])
+        level[m] = bundle.levels.standard(places, log_level[m], rhythms[m], rows)
         level[m, known >= 0] = np.clip(level[m, known >= 0], -HIGHEST_LEVEL, HIGHEST_LEVEL)
-    habits = recipe.habits or str(context.attrs.get("habits", "")) or places.network
-    number = bundle.networks.index(habits) + 1 if habits in bundle.networks else 0
-    region = Region(ids[rows], f_s, log_level, level)
+    region = Region(ids[rows], f_s, log_level, level, rhythms=rhythms, source=places.source)
+    if bundle.weeks.networks:
+        region = replace(region, around=week_features(places, rows))
     if history is not None:
         week = history.week[known]
         if usual is not None:
-            week = profile_week(week, history.days, usual, habits).astype(np.float32)
+            week = profile_week(week, history.days, usual, rhythms[0]).astype(np.float32)
         past = np.where((known < 0)[:, None, None], np.float32(np.nan), week)
         region = replace(region, past=past, past_days=history.days)
-    return region, SharedInputs(bundle.model, bundle.scaler, time, number, calendar, recipe)
+    return region, SharedInputs(bundle.model, bundle.scaler, time, bundle.networks, calendar, recipe, bundle.weeks)
 
 
 @dataclass(frozen=True)
@@ -225,12 +238,15 @@ class WeeklyDraw:
             "log_level": region.log_level,
             "level": region.level,
             "time": self.shared.time.numpy(),
-            "network": np.array(self.shared.network),
+            "rhythms": np.array(region.rhythms, dtype=str),
+            "source": np.array(region.source),
             "scale": np.array(self.scale),
             "units": np.array(self.units),
         }
         if region.past is not None and region.past_days is not None:
             out |= {"past": region.past, "past_days": region.past_days}
+        if region.around is not None:
+            out["around"] = region.around
         return out
 
 
@@ -306,6 +322,11 @@ def generate_tile(region: Region, brush: SharedInputs, tile: Block) -> NDArray[n
     told = np.full(size, not brush.scaler.own_level, dtype=np.float32)
     level = np.stack([region.level[tile.member, padded], told], axis=1)
     ids = region.ids[padded].tolist()
+    rhythm = region.rhythms[tile.member]
+    expected = np.zeros((size, WEEK), dtype=np.float32)
+    if region.around is not None:
+        around, mean, spread = region.around[padded].astype(np.float64), brush.scaler.mean, brush.scaler.spread
+        expected = brush.weeks.scaled(rhythm, around, region.source, mean, spread)
     sheet = np.empty((size, _sheet_days(calendar.days) * HOURS * k), dtype=np.float32)
     known = None
     for window, first in enumerate(window_starts(calendar.days)):
@@ -315,7 +336,7 @@ def generate_tile(region: Region, brush: SharedInputs, tile: Block) -> NDArray[n
             place=torch.from_numpy(region.place[padded]),
             time=time_of_windows(brush.time, torch.tensor([weekday]), k),
             level=torch.from_numpy(level),
-            network=torch.full((size,), brush.network),
+            network=torch.full((size,), brush.number(rhythm)),
             known=known,
             profile=profile,
         ).to(recipe.device)
@@ -332,7 +353,7 @@ def generate_tile(region: Region, brush: SharedInputs, tile: Block) -> NDArray[n
         shared = OVERLAP_DAYS * HOURS * k
         known[:, :shared] = x[:, -shared:]
         at = first * HOURS * k
-        ratio = brush.scaler.inverse(x.numpy(), level[:, 0])
+        ratio = brush.scaler.inverse(x.numpy() + from_monday(expected, np.full(size, weekday), k), level[:, 0])
         if window == 0:  # the level is the mean of the first whole week; later weeks may differ from it
             mean = np.maximum(ratio.mean(axis=1, keepdims=True), np.float32(1e-6))  # a silent week stays silent
             mean = np.ones_like(mean) if brush.scaler.own_level else mean
@@ -388,8 +409,9 @@ def check_recipe(bundle: WeeklyModel, calendar: Calendar, recipe: Settings) -> N
     check_minutes(60 / calendar.per_hour, [60 // k for k in bundle.model.cadences])
     if recipe.members < 1:
         raise WrongUse(f"--members {recipe.members}: give 1 or more")
-    if recipe.habits and recipe.habits not in bundle.networks:
-        raise WrongUse(f"--habits {recipe.habits}: this model knows {', '.join(bundle.networks)}")
+    if recipe.habits not in ("", AUTO, *bundle.networks):
+        known = ", ".join(bundle.networks)
+        raise WrongUse(f"--rhythm {recipe.habits}: give auto, or a network that this model knows: {known}")
     try:
         torch.empty(0, device=recipe.device)
     except (RuntimeError, AssertionError) as error:

@@ -1,13 +1,15 @@
-"""A context file as numbers that the models take: counts and neighbourhoods, standardised, and the station graph.
+"""A context file as numbers that the models take: counts, densities per km2 of what stands around, the station graph.
 
 All of it is computed from the whole context, never from the cells that happen to be drawn, so that a cell gets the
-same features whichever others are drawn beside it.
+same features whichever others are drawn beside it. And nothing is standardised by the context: densities are per km2,
+so that a cell gets the same features whatever area is drawn around it, as far as the context knows what lies there
+(`margin_poi_count`: the cells around a grid whose file reaches further).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -19,16 +21,37 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-RADII_M = (500.0, 1000.0, 2000.0)  # the neighbourhoods in which POIs are counted, as Gaussian standard deviations
-SITE_RADII_M = (500.0, 1000.0)
+NEAR_M = (125.0, 250.0, 500.0)  # Gaussian standard deviations of the neighbourhoods in which POIs are counted
+FAR_M = (1000.0, 2000.0)
+SITE_M = (250.0, 500.0, 1000.0)
 AROUND_M = 400.0
-LEAST_SPREAD = 1.0  # of log densities, after a change: twice as much around is then about twice the traffic at most;
-# measured over the cells of Shandong and Nanchang, log traffic rises by 0.8 and 0.4 of log density
+POI_FLOOR = 0.05  # POIs of one category per km2, added before the logarithm: fewer tell nothing more
+LEAST_PITCH_M = 125.0  # of the raster on which neighbourhoods are summed
+MARGIN_M = 6000.0  # three times the widest neighbourhood: what lies beyond weighs a hundredth of the nearest
 NO_SPREAD = 1e-9  # what is below tells no cells apart
 TRUNCATE = 5.0  # standard deviations beyond which a Gaussian neighbourhood weighs nothing
 BLOCK = 65_536  # rows that are worked on at a time: a country has millions
 CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))  # of a pixel of a raster
+SOURCES = {"": 0.0, "AMap": 3.0}  # log POIs of a source over OpenStreetMap's: a town of one kind has so many more
 BEFORE = "_before"  # what-if: a context of after a change holds poi_count_before, and stations_before
+KM_PER_DEGREE = 111.32  # of latitude
+STATION_RADIUS_M = 500.0  # what a station covers where the context does not say
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A number per cell that a context may hold beside POIs: what is added to its density per km2, and its radii."""
+
+    floor: float
+    radii_m: tuple[float, ...] = NEAR_M + FAR_M
+
+
+VARIABLES: dict[str, Variable] = {
+    "stations": Variable(0.3, SITE_M),  # known radio cells or base stations
+    "population": Variable(1.0),  # residents
+    "stops": Variable(0.5),  # of public transport
+    "jobs": Variable(1.0),
+}
 
 
 @dataclass(frozen=True)
@@ -58,21 +81,38 @@ def _spread(variance: Floats, n: int) -> Floats:
 
 
 @dataclass(frozen=True)
-class Places:
-    """What is known of the cells of one context, before standardisation.
+class Margin:
+    """The cells around those of a context: POIs (cells, 8), middles (cells, 2) in metres, km2 of each, known sites."""
 
-    poi_count: (cells, 8) POIs, as the context holds them. density: (cells, 3) log mean count of all POIs around, at
-    RADII_M. sites: (cells, 2) log density of known base-station sites around, at SITE_RADII_M; None where not known.
-    xy_m: (cells, 2) metres. network: the measured network that the cells belong to, "" if none. before: what-if: the
-    same cells before a change, whose means and spreads standardise these, so that a local change stays local.
+    poi_count: NDArray[Any]
+    xy_m: Floats
+    area_km2: float
+    stations: NDArray[Any] | None = None
+
+
+@dataclass(frozen=True)
+class Places:
+    """What is known of the cells of one context.
+
+    poi_count: (cells, 8) POIs, as the context holds them. near, far: (cells, 8) logs of the POIs of each category per
+    km2 around, POI_FLOOR added, mean over the radii NEAR_M and FAR_M. known: variable -> (cells,) the same of what else
+    the context knows (VARIABLES), mean over its radii. area_km2: (cells,). xy_m: (cells, 2) metres. network: the
+    measured network that the cells belong to, "" if none. margin: what lies around. before: what-if: the same cells
+    before a change, whose mean cell is what relative traffic 1 stands for. timezone: of the context. source: of its
+    POIs, a key of SOURCES.
     """
 
     poi_count: NDArray[Any]
-    density: Floats
-    sites: Floats | None
+    near: NDArray[np.float32]
+    far: NDArray[np.float32]
+    area_km2: Floats
     xy_m: Floats
     network: str
+    known: Mapping[str, Floats] = field(default_factory=dict)
+    margin: Margin | None = None
     before: Places | None = None
+    timezone: str = ""
+    source: str = ""
 
     @cached_property
     def counts(self) -> Floats:
@@ -83,8 +123,19 @@ class Places:
     @cached_property
     def around(self) -> Floats:
         """(cells, 8) log1p of the Gaussian mean of the counts within AROUND_M, for measured networks as well."""
-        mean = smooth_density(self.poi_count.astype(np.float64), self.xy_m, AROUND_M)
+        counts, xy = _with_margin(self.poi_count.astype(np.float64), self.xy_m, self.margin)
+        mean = smooth_density(counts, xy, AROUND_M)[: len(self.xy_m)]
         return np.log1p(mean, out=mean)
+
+    @property
+    def pois(self) -> Floats:
+        """(cells,) the mean log density of POIs, as OpenStreetMap counts: over categories and over all radii."""
+        count = len(NEAR_M), len(FAR_M)
+        out = np.zeros(len(self.near))
+        for n, part in zip(count, (self.near, self.far), strict=True):
+            out += n / (sum(count) * part.shape[1]) * part.sum(axis=1, dtype=np.float64)
+        out -= SOURCES[self.source]
+        return out
 
 
 def read_places(context: xr.Dataset) -> Places:
@@ -96,106 +147,153 @@ def read_places(context: xr.Dataset) -> Places:
         before = read_places(old.assign({name: context[f"{name}{BEFORE}"] for name in names}))
     counts = context["poi_count"].values  # a country has millions of rows: few copies are made
     xy = np.stack([context["x"].values, context["y"].values], axis=1).astype(np.float64, copy=False)
-    total = counts.sum(axis=1).astype(np.float64)
-    usual_total = total if before is None else context[f"poi_count{BEFORE}"].values.sum(axis=1).astype(np.float64)
-    sites = None
-    if "stations" in context:
-        known = np.nan_to_num(context["stations"].values.astype(np.float64))
-        usual = known if before is None else np.nan_to_num(context[f"stations{BEFORE}"].values.astype(np.float64))
-        if usual.sum() > 0:
-            sites = _log_densities(known, xy, SITE_RADII_M, usual)
-    density = _log_densities(total, xy, RADII_M, usual_total)
+    area = cell_areas(context)
+    margin = None
+    if "margin_poi_count" in context:
+        around = np.stack([context["margin_x"].values, context["margin_y"].values], axis=1).astype(np.float64)
+        sites = context["margin_stations"].values if "margin_stations" in context else None
+        margin = Margin(context["margin_poi_count"].values, around, float(np.mean(area)), sites)
+    beyond = None if margin is None else (margin.poi_count, margin)
+    near, far = log_densities(counts, xy, area, (NEAR_M, FAR_M), POI_FLOOR, beyond)
+    known = {}
+    for name, kind in VARIABLES.items():
+        if name in context:
+            values = np.nan_to_num(context[name].values.astype(np.float64))
+            usual = context[f"{name}{BEFORE}"].values if f"{name}{BEFORE}" in context else values
+            if np.nansum(usual) > 0:  # nothing known is not nothing there
+                outside = None
+                if name == "stations" and margin is not None and margin.stations is not None:
+                    outside = (margin.stations[:, None], margin)
+                (found,) = log_densities(values[:, None], xy, area, (kind.radii_m,), kind.floor, outside)
+                known[name] = found[:, 0].astype(np.float64)
     return Places(
         poi_count=counts,
-        density=density,
-        sites=sites,
+        near=near,
+        far=far,
+        area_km2=area,
         xy_m=xy,
         network=str(context.attrs.get("network", "")),
+        known=known,
+        margin=margin,
         before=before,
+        timezone=str(context.attrs.get("timezone", "")),
+        source="AMap" if "UoMo" in str(context.attrs.get("attribution", "")) else "",
     )
 
 
-def activity_index(places: Places) -> Floats:
-    """How busy each cell should be by its surroundings alone: (cells,), mean 0 and spread 1 over the context.
+def cell_areas(context: xr.Dataset) -> Floats:
+    """km2 of every cell: (cells,). Of stations what each covers, `radius_m` around."""
+    cells = context.sizes["cell"]
+    if "cell_m" in context.attrs:
+        return np.full(cells, (float(context.attrs["cell_m"]) / 1000) ** 2)
+    if "footprint" in context.coords:
+        import shapely
 
-    The mean of the standardised log densities at the three radii, and, where sites are known, of those as well with
-    equal weight. It uses totals and no categories: what counts as a shop differs from map to map, how much there is
-    around does not. Zeros where the context holds nothing to tell its cells apart.
+        shapes = shapely.from_wkt(context["footprint"].values.astype(str))
+        narrow = np.cos(np.radians(context["lat"].values.astype(np.float64)))
+        out: Floats = np.maximum(shapely.area(shapes) * narrow * KM_PER_DEGREE**2, 1e-6)
+        return out
+    radius_km = float(context.attrs.get("radius_m", STATION_RADIUS_M)) / 1000
+    return np.full(cells, np.pi * radius_km**2)
 
-    After a change, means and spreads are those of before, and a log density that moves counts over a spread of
-    LEAST_SPREAD at least: the cells of one quarter differ little (spread 0.07 within 2 km around, in the centre of
-    Helsinki), and a fifth of its POIs less is no reason for three quarters less traffic.
+
+def log_densities(
+    values: NDArray[Any],
+    xy_m: Floats,
+    area_km2: Floats,
+    radii_m: tuple[tuple[float, ...], ...],
+    floor: float,
+    margin: tuple[NDArray[Any], Margin] | None = None,
+) -> list[NDArray[np.float32]]:
+    """Log of `values` (cells, columns) per km2 around, `floor` added: for each set of radii the mean, (cells, columns).
+
+    The sum of the values around over the area of the cells around: an edge is not a desert. margin: values (m, columns)
+    of the cells around, and where these are.
     """
-    usual = places.before or places
-    pairs = [(places.density, usual.density)]
-    if places.sites is not None and usual.sites is not None:
-        pairs.append((places.sites, usual.sites))
-    base = [_moved(old, old) for _, old in pairs]
-    own = base if usual is places else [_moved(new, old) for new, old in pairs]
-    now, then = (np.mean([_standard(v, b) for v, b in zip(part, base, strict=True)], axis=0) for part in (own, base))
-    return _standard(now, then)
+    cells, columns = values.shape
+    out = [np.zeros((cells, columns), dtype=np.float32) for _ in radii_m]
+    area = area_km2
+    if margin is not None:
+        beyond, where = margin
+        area = np.concatenate([area_km2, np.full(len(where.xy_m), where.area_km2)])
+        xy_m = np.concatenate([xy_m, where.xy_m])
+    for radii, logs in zip(radii_m, out, strict=True):
+        for radius in radii:
+            smooth = _Smoother(xy_m, radius)
+            land = smooth(area)
+            for j in range(columns):  # one at a time: a country has millions of rows
+                column = values[:, j].astype(np.float64)
+                if margin is not None:
+                    column = np.concatenate([column, beyond[:, j]])
+                found = (smooth(column) / land)[:cells]
+                logs[:, j] += np.log(found + floor) / len(radii)
+    return out
 
 
-def count_scale(places: Places) -> Scale:
-    """What `fit_scale` finds of the log counts, from one category at a time: a country's are not held at once."""
-    columns = (np.log1p(column, dtype=np.float64) for column in places.poi_count.T)
-    found = np.array([(column.mean(), column.var()) if len(column) else (0.0, 0.0) for column in columns])
-    return Scale(found[:, 0], _spread(found[:, 1], len(places.poi_count)))
+def _with_margin(counts: Floats, xy_m: Floats, margin: Margin | None) -> tuple[Floats, Floats]:
+    if margin is None:
+        return counts, xy_m
+    return np.concatenate([counts, margin.poi_count]), np.concatenate([xy_m, margin.xy_m])
 
 
-def reach_m(places: Places) -> float:
+def reach_m() -> float:
     """How far, in metres along x or along y, the POIs or sites of a cell reach into the features of other cells.
 
     Beyond it, features do not change by a bit: the Gaussians of `smooth_density` end after TRUNCATE spreads of a raster
     of half the radius, which is shared out and read back bilinearly.
     """
-    radius = AROUND_M if places.network else max(*RADII_M, *SITE_RADII_M, AROUND_M)
-    return (int(TRUNCATE * np.sqrt(4 - 1 / 3) + 0.5) + 2) * radius / 2
+    return (int(TRUNCATE * np.sqrt(4 - 1 / 3) + 0.5) + 2) * max(FAR_M) / 2
 
 
 def smooth_density(values: Floats, xy_m: Floats, radius_m: float) -> Floats:
     """Gaussian mean of `values`, (cells,) or (cells, columns), over the cells around each cell: the same shape.
 
-    Values are shared out over a raster of half the radius, smoothed, divided by the equally smoothed number of cells
-    (an edge is not a desert), and read back, bilinearly both ways: linear in the number of cells, whatever the radius.
+    The sum of the values around over the equally smoothed number of cells: an edge is not a desert.
     """
-    pitch = radius_m / 2
-    low = np.floor(xy_m.min(axis=0) / pitch) - 1
-    slots = [_compact(np.floor(column / pitch - least - 0.5)) for column, least in zip(xy_m.T, low, strict=True)]
-    shape = (int(slots[0].max()) + 2, int(slots[1].max()) + 2)
+    smooth = _Smoother(xy_m, radius_m)
+    cells = smooth(np.ones(len(xy_m)))
+    density = np.empty(values.shape)
+    for column, out in zip(values.reshape(len(values), -1).T, density.reshape(len(values), -1).T, strict=True):
+        np.divide(smooth(column), cells, out=out)
+    return density
 
-    def corner(i: int, j: int) -> Iterator[tuple[slice, Floats, NDArray[np.int64]]]:
-        """(rows, their share in one of the four pixels around each, which pixel that is), block by block."""
-        for first in range(0, len(xy_m), BLOCK):
+
+class _Smoother:
+    """Gaussian sums of values (cells,) around each cell: shared out over a raster, smoothed there, and read back.
+
+    The raster has a pitch of half the radius, LEAST_PITCH_M at least; values are shared out and read back bilinearly:
+    linear in the number of cells, whatever the radius.
+    """
+
+    def __init__(self, xy_m: Floats, radius_m: float) -> None:
+        from scipy import sparse
+
+        pitch = max(radius_m / 2, LEAST_PITCH_M)
+        low = np.floor(xy_m.min(axis=0) / pitch) - 1
+        slots = [_compact(np.floor(column / pitch - least - 0.5)) for column, least in zip(xy_m.T, low, strict=True)]
+        self.shape = (int(slots[0].max()) + 2, int(slots[1].max()) + 2)
+        # sharing out and reading back widen by the variance 1/6 each
+        self.width = np.sqrt((radius_m / pitch) ** 2 - 1 / 3)
+        cells = len(xy_m)
+        share, pixel = np.empty((cells, 4), dtype=np.float32), np.empty((cells, 4), dtype=np.int32)
+        for first in range(0, cells, BLOCK):
             rows = slice(first, first + BLOCK)
             part = xy_m[rows] / pitch - low - 0.5
             part -= np.floor(part)
-            share = np.abs(1 - i - part[:, 0]) * np.abs(1 - j - part[:, 1])
-            yield rows, share, (slots[0][rows].astype(np.int64) + i) * shape[1] + slots[1][rows] + j
+            for k, (i, j) in enumerate(CORNERS):
+                share[rows, k] = np.abs(1 - i - part[:, 0]) * np.abs(1 - j - part[:, 1])
+                pixel[rows, k] = (slots[0][rows] + i) * self.shape[1] + slots[1][rows] + j
+        at = np.arange(0, 4 * cells + 1, 4, dtype=np.int32)
+        self.onto = sparse.csr_array((share.ravel(), pixel.ravel(), at), shape=(cells, self.shape[0] * self.shape[1]))
 
-    def shared_out(values: Floats) -> Floats:
-        """Values (cells,) shared out over the corners' pixels, smoothed, and read back there: (cells,)."""
+    def __call__(self, values: Floats) -> Floats:
+        """(cells,) -> (cells,)."""
         from scipy import ndimage
 
-        raster = np.zeros(shape[0] * shape[1])
-        for at in CORNERS:
-            here = np.zeros(len(raster))
-            for rows, share, pixel in corner(*at):
-                np.add.at(here, pixel, share * values[rows])
-            raster += here
-        width = np.sqrt(4 - 1 / 3)  # of 2 pixels; sharing out and reading back widen by the variance 1/6 each
-        smooth = ndimage.gaussian_filter(raster.reshape(shape), width, mode="constant", truncate=TRUNCATE).ravel()
-        back = np.zeros(len(values))
-        for at in CORNERS:
-            for rows, share, pixel in corner(*at):
-                back[rows] += share * smooth[pixel]
-        return back
-
-    cells = np.maximum(shared_out(np.ones(len(xy_m))), 1e-12)
-    density = np.empty(values.shape)
-    for column, out in zip(values.reshape(len(values), -1).T, density.reshape(len(values), -1).T, strict=True):
-        np.divide(shared_out(column), cells, out=out)
-    return density
+        raster = (self.onto.T @ values).reshape(self.shape)
+        smooth = ndimage.gaussian_filter(raster, self.width, mode="constant", truncate=TRUNCATE)
+        out: Floats = np.maximum(self.onto @ smooth.ravel(), 1e-12)
+        return out
 
 
 def _compact(bins: Floats, gap: int = 20) -> NDArray[np.int32]:
@@ -203,34 +301,3 @@ def _compact(bins: Floats, gap: int = 20) -> NDArray[np.int32]:
     used = np.unique(bins)
     closed = np.cumsum(np.minimum(np.diff(used, prepend=used[0]), gap)).astype(np.int32)
     return np.asarray(closed[np.searchsorted(used, bins)])
-
-
-def _log_densities(values: Floats, xy_m: Floats, radii_m: tuple[float, ...], usual: Floats) -> Floats:
-    """(cells, radii)."""
-    floor = 0.05 * max(float(usual.mean()), 1e-9)
-    out = np.empty((len(values), len(radii_m)))
-    for i, radius_m in enumerate(radii_m):
-        out[:, i] = np.log(smooth_density(values, xy_m, radius_m) + floor) - np.log(floor)
-    return out
-
-
-def _moved(columns: Floats, usual: Floats) -> Floats:
-    """`usual` standardised, and from there to `columns` in steps of its spread, or of LEAST_SPREAD if that is more.
-
-    Takes (cells, columns), gives the mean over the columns: (cells,).
-    """
-    mean, spread = usual.mean(axis=0), usual.std(axis=0)
-    out = np.zeros(len(columns))
-    for i in range(columns.shape[1]):  # one at a time: a country has millions of rows
-        out += (usual[:, i] - mean[i]) / (spread[i] if spread[i] > NO_SPREAD else 1.0)
-        if columns is not usual:
-            out += (columns[:, i] - usual[:, i]) / max(spread[i], LEAST_SPREAD)
-    out /= columns.shape[1]
-    return out
-
-
-def _standard(values: Floats, usual: Floats) -> Floats:
-    """Values (cells,) standardised by the mean and spread of `usual`."""
-    spread = usual.std()
-    out: Floats = (values - usual.mean()) / (spread if spread > NO_SPREAD else 1.0)
-    return out

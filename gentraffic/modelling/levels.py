@@ -10,20 +10,21 @@ count as sixteen places). r is drawn from the residuals of locations that were l
 expected level exponentially (multiplicative heteroscedasticity: Harvey, Econometrica 44:461, 1976): how much a quiet
 place carries is less sure than how much a busy one does, and it also says less of the weights.
 
-In a network that nobody measured, categories mislead (AMap and OSM count different things): log level = SPREAD (k a +
-sqrt(1 - k^2) z) with the activity index a of `gentraffic.modelling.features` and z normal.
+In a network that nobody measured an absolute law holds (`Law`): log traffic per km2 = a network effect + elasticities .
+log densities per km2 + noise that grows where a place is stranger than any that was measured. Nothing in it depends on
+the area drawn; relative traffic (the mean cell is 1) is made of it last.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gentraffic.modelling.features import Floats, Places, Scale, activity_index, fit_scale
+from gentraffic.modelling.features import NO_SPREAD, Floats, Places, Scale, fit_scale
 
 SHARED, OWN, SMOOTH = 0.15, 0.35, 0.15  # prior variances, chosen by five folds over locations among some thirty
 REACH, AROUND = 0.8, 0.5  # length scale of the smooth part, in root mean squared spreads; weight of what stands around
@@ -31,6 +32,64 @@ LOCATION, NOISE = 0.3, 0.7  # variances of a location's and of a cell's own effe
 SLOPE = 1.0  # prior standard deviation of how the log spread of residuals follows the expected level
 ROUNDS = 2  # of fitting the weights and the spread in turn; a third moves neither
 QUANTILES = 101
+
+# The law's prior, one factor for all variables: log density = constant + loading x activity + rest of this variance,
+# activity being the log traffic per km2 that a place should have. POIs and radio cells: the 10,000 cells of Milan;
+# residents and stops: Helsinki; jobs beside residents: census areas of seven Italian cities.
+LOADINGS = {"pois": (1.06, 0.25), "stations": (1.08, 0.53), "population": (1.0, 0.4), "stops": (0.52, 0.17),
+            "jobs": (1.2, 0.18)}  # fmt: skip
+ACTIVITY = 1.2  # variance of activity
+REFERENCE = {"pois": -1.0, "stations": 2.8, "population": 7.0, "stops": 1.0, "jobs": 6.0}  # log densities of activity 0
+MEASURED_RANGE = (-2.3, 2.7)  # of expected activity over the cells of Milan
+LAW_NOISE, LAW_PRIOR = 0.72, 20  # spread of log levels about the law, and the locations that it counts as
+SLOPES_APART = 0.2  # standard deviation of the factor on all elasticities, of all networks and of each
+STRANGE = 1.0  # activity beyond what was measured that doubles the variance
+NOWHERE = (0.4, 0.6)  # mean and spread of log POI counts where a model knows no network
+FARTHEST = 3.5  # spreads from a network's mean that a cell of another place may be said to lie
+
+
+def elasticities(known: Iterable[str]) -> dict[str, float]:
+    """d log traffic / d log density of each known variable, given all of them: what is not known is left out.
+
+    The regression of activity on the variables of LOADINGS, in the model of one factor (Bartholomew and Knott 1999,
+    section 3.4): loading / variance of the rest, over 1 / ACTIVITY plus the sum of loading^2 / variance of the rest.
+    """
+    told = {name: LOADINGS[name] for name in known}
+    total = 1 / ACTIVITY + sum(loading**2 / rest for loading, rest in told.values())
+    return {name: loading / rest / total for name, (loading, rest) in told.items()}
+
+
+def activity(places: Places) -> Floats:
+    """Log traffic per km2 that the prior law expects, over that of a cell at REFERENCE: (cells,)."""
+    told = {"pois": places.pois, **{k: v for k, v in places.known.items() if k in LOADINGS}}
+    out = np.zeros(len(places.xy_m))
+    for name, weight in elasticities(told).items():
+        out += weight * (told[name] - REFERENCE[name])
+    return out
+
+
+@dataclass(frozen=True)
+class Law:
+    """What holds where nobody measured. slope: factor on the prior elasticities, learned over networks. noise: spread
+    of log traffic per km2 about it. lowest, highest: the expected activity between which it was measured."""
+
+    slope: float = 1.0
+    noise: float = LAW_NOISE
+    lowest: float = MEASURED_RANGE[0]
+    highest: float = MEASURED_RANGE[1]
+
+    def expected(self, places: Places) -> Floats:
+        """Log traffic per km2, up to the network's effect: (cells,)."""
+        out: Floats = self.slope * activity(places)
+        return out
+
+    def doubt(self, expected: Floats) -> Floats:
+        """Standard deviation of log traffic per km2 about `expected` (cells,): more beyond what was measured."""
+        beyond = np.maximum(self.slope * self.lowest - expected, 0) + np.maximum(
+            expected - self.slope * self.highest, 0
+        )
+        out: Floats = self.noise * np.sqrt(1 + (beyond / STRANGE) ** 2)
+        return out
 
 
 @dataclass(frozen=True)
@@ -42,6 +101,7 @@ class NetworkLevel:
     quantiles of the left-out residuals, each over `doubt` of its cell. highest: log level that no draw exceeds.
     mean_traffic: the mean cell's traffic, in the source's unit: relative traffic 1. slope: of the log spread of
     residuals over the expected level. lowest_centre, highest_centre: the expected levels that it was fitted on.
+    law_mean: mean over its cells of what the law expects of them, of log traffic per km2. timezone: where it lies.
     """
 
     mean: float
@@ -56,6 +116,8 @@ class NetworkLevel:
     slope: float = 0.0
     lowest_centre: float = 0.0
     highest_centre: float = 0.0
+    law_mean: float = 0.0
+    timezone: str = ""
 
     def doubt(self, centre: Floats) -> Floats:
         """How far the level of a cell of that expected level over the network's mean may be off: a factor, (cells,)."""
@@ -75,16 +137,42 @@ class NetworkLevel:
 class LevelModel:
     """The level models of all measured networks, and what holds where nobody measured.
 
-    spread: standard deviation of log level in an unmeasured network. trust: correlation k with the activity index.
+    spread: standard deviation of log level over the cells of a network. law: what holds where nobody measured.
     inflate: factor on the residuals, so that intervals of few members cover what they say. places: False = the
     ablation without the station graph, where levels are drawn without looking at the place.
     """
 
     networks: dict[str, NetworkLevel]
     spread: float = 1.2
-    trust: float = 0.8
     inflate: float = 1.0
     places: bool = True
+    law: Law = field(default_factory=Law)
+
+    def scale(self, places: Places) -> Scale:
+        """How the log POI counts of and around cells (16 columns) are standardised: as in their network, or as in the
+        mean network: never by the area itself, whose extent must not matter."""
+        known = self.networks.get(places.network)
+        told = [n.scale for n in ([known] if known is not None else self.networks.values())]
+        if not told:
+            return Scale(np.full(16, NOWHERE[0]), np.full(16, NOWHERE[1]))
+        mean, spread = (np.mean([getattr(s, part) for s in told], axis=0) for part in ("mean", "spread"))
+        return Scale(mean, spread)
+
+    def absolute(self, places: Places) -> Floats:
+        """Expected log traffic of each cell of an unmeasured network, up to the network's effect: (cells,).
+
+        It depends on nothing but what stands around the cell, and on its area.
+        """
+        expected = self.law.expected(places) if self.places else np.zeros(len(places.xy_m))
+        out: Floats = expected + np.log(places.area_km2)
+        return out
+
+    def unit(self, places: Places) -> float:
+        """Log of the traffic that relative traffic 1 stands for, up to the network's effect: of the mean cell, before
+        a change."""
+        usual = self.absolute(places.before or places)
+        top = usual.max()
+        return float(top + np.log(np.mean(np.exp(usual - top))))
 
     def relative(self, places: Places) -> tuple[Floats, Floats]:
         """Centre of the log relative level (traffic / traffic of the mean cell) and the scale of its uncertainty.
@@ -96,12 +184,11 @@ class LevelModel:
         cells = len(places.poi_count)
         model = self.networks.get(places.network)
         if model is None:
-            trust = self.trust if self.places else 0.0
-            noise = self.inflate * self.spread * np.sqrt(1 - trust**2)
-            index = activity_index(places) if self.places else np.zeros(cells)
-            before = activity_index(places.before) if self.places and places.before is not None else index
-            centre, usual = self.spread * trust * index, self.spread * trust * before
-            return centre - np.log(np.mean(np.exp(usual))), np.full(cells, noise)
+            absolute = self.absolute(places)
+            noise = np.full(cells, self.spread)
+            if self.places:
+                noise = self.law.doubt(absolute - np.log(places.area_km2))
+            return absolute - self.unit(places), self.inflate * noise
         centre = np.full(cells, model.mean - np.log(model.mean_traffic))
         if self.places:
             centre = centre + model.centre(places)
@@ -129,11 +216,19 @@ class LevelModel:
             return np.ones(len(places.poi_count))
         return model.doubt(model.centre(places))
 
-    def standard(self, places: Places, log_relative: Floats) -> Floats:
-        """Log relative levels as STUNet takes them: standardised within the network, same shape."""
+    def standard(self, places: Places, log_relative: Floats, like: str = "", rows: Any = slice(None)) -> Floats:
+        """Log relative levels of all cells, or of some rows, as STUNet takes them: standardised, same shape.
+
+        Elsewhere: how far a cell's traffic per km2 lies above that of the cells of the network `like` (of all, ""), by
+        the law, so that a village is no city centre, whatever is drawn around it.
+        """
         model = self.networks.get(places.network)
         if model is None:
-            unmeasured: Floats = (log_relative + self.spread**2 / 2) / self.spread
+            told = [self.networks[like]] if like in self.networks else list(self.networks.values())
+            mean = float(np.mean([n.law_mean for n in told])) if told else 0.0
+            spread = float(np.mean([n.spread for n in told])) if told else self.spread
+            apart = log_relative + self.unit(places) - np.log(places.area_km2[rows]) - mean
+            unmeasured: Floats = np.clip(apart / spread, -FARTHEST, FARTHEST)
             return unmeasured
         measured: Floats = (log_relative + np.log(model.mean_traffic) - model.mean) / model.spread
         return measured
@@ -156,18 +251,27 @@ class LevelModel:
             )
             for name, part in values["networks"].items()
         }
-        return cls(**{**values, "networks": networks})
+        rest = {key: value for key, value in values.items() if key != "trust"}  # of before there was a law
+        return cls(**{**rest, "networks": networks, "law": Law(**values.get("law", {}))})
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Live cells of a measured network: log POI counts of and around each (cells, 8), traffic, location (cells,)."""
+    """Live cells of a measured network: log POI counts of and around each (cells, 8), traffic, location (cells,).
+
+    activity: (cells,) what the prior law expects, and area_km2: (cells,); None where it is not to learn from them.
+    source: who counted the POIs, a key of `features.SOURCES`.
+    """
 
     network: str
     counts: Floats
     around: Floats
     level: Floats
     location: NDArray[np.int64]
+    activity: Floats | None = None
+    area_km2: Floats | None = None
+    timezone: str = ""
+    source: str = ""
 
 
 def fit_levels(measured: Sequence[Measured], *, inflate: float = 1.0, places: bool = True) -> LevelModel:
@@ -202,7 +306,7 @@ def fit_levels(measured: Sequence[Measured], *, inflate: float = 1.0, places: bo
             slopes[i] = fit_slope(centre[mine], residual[mine], len(np.unique(group[mine])))
             apart = np.exp(slopes[i] * centre[mine])
             factor[mine] = apart / np.sqrt((apart**2).mean())
-    networks = {}
+    networks, law = {}, fit_law(measured)
     for i, m in enumerate(measured):
         mine = net == i
         weights = (SHARED * p.T @ alpha + OWN * p[mine].T @ alpha[mine]) / 8
@@ -220,10 +324,47 @@ def fit_levels(measured: Sequence[Measured], *, inflate: float = 1.0, places: bo
             slope=float(slopes[i]),
             lowest_centre=float(centre[mine].min()),
             highest_centre=float(centre[mine].max()),
+            law_mean=0.0 if m.activity is None else law.slope * float(m.activity.mean()),
+            timezone=m.timezone,
         )
     places_per = np.array([len(np.unique(m.location)) for m in measured], dtype=np.float64)
     spread = float((spreads * places_per).sum() / places_per.sum())
-    return LevelModel(networks, spread=spread, inflate=inflate, places=places)
+    return LevelModel(networks, spread=spread, inflate=inflate, places=places, law=law)
+
+
+def fit_law(measured: Sequence[Measured]) -> Law:
+    """The factor on the elasticities and the noise, learned over networks, each with an effect of its own.
+
+    A network's slope is that of log traffic per km2 on what the prior law expects, its variance counts locations, not
+    cells; slopes are normal about that of all networks, which is normal about 1, both by SLOPES_APART. Places that
+    nobody measured are counted by OpenStreetMap: networks of another source count only where there is none of it.
+    """
+    told = [(m, m.activity, m.area_km2) for m in measured if m.activity is not None and m.area_km2 is not None]
+    told = [part for part in told if part[0].source == ""] or told
+    weight, pull = 1 / SLOPES_APART**2, 1 / SLOPES_APART**2
+    for m, expected, area in told:
+        x, y = expected - expected.mean(), np.log(m.level) - np.log(area)
+        y, places = y - y.mean(), len(np.unique(m.location))
+        across = float(x @ x)
+        if places < 3 or across < NO_SPREAD:
+            continue
+        slope = float(x @ y) / across
+        variance = float((y - slope * x).var()) / (across * places / len(x))
+        weight += 1 / (variance + SLOPES_APART**2)
+        pull += slope / (variance + SLOPES_APART**2)
+    slope = pull / weight
+    squares, count = LAW_PRIOR * LAW_NOISE**2, float(LAW_PRIOR)
+    for m, expected, area in told:
+        left = np.log(m.level) - np.log(area) - slope * expected
+        places = len(np.unique(m.location))
+        squares, count = squares + (places - 1) * float(left.var()), count + places - 1
+    lows, highs = ([f(x) for _, x, _ in told] for f in (np.min, np.max))
+    return Law(
+        slope=round(float(slope), 4),
+        noise=round(float(np.sqrt(squares / count)), 4),
+        lowest=round(float(min([MEASURED_RANGE[0], *lows])), 4),
+        highest=round(float(max([MEASURED_RANGE[1], *highs])), 4),
+    )
 
 
 def left_out(inverse: Floats, alpha: Floats, group: NDArray[np.int64]) -> Floats:

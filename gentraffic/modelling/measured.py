@@ -41,6 +41,7 @@ class Source:
     rows: NDArray[np.int64]
     location: NDArray[np.int64]
     cell_id: NDArray[Any]
+    timezone: str = ""
 
     @property
     def cadences(self) -> tuple[int, ...]:
@@ -108,6 +109,7 @@ def read_source(
         rows=rows,
         location=live.location,
         cell_id=live.cell_id,
+        timezone=live.timezone,
     )
 
 

@@ -70,7 +70,7 @@ def mixed(weights: Floats, days: NDArray[np.int64]) -> Floats:
 
 def other_cells(source: Source) -> Floats:
     """The mean week of all other cells of a source, each over its mean: (cells, 7, 24). A single cell: its mean day."""
-    shape = _shapes(source)
+    shape = cell_weeks(source)
     if len(shape) == 1:
         return np.repeat(shape.mean(axis=1, keepdims=True), 7, axis=1)
     others: Floats = (shape.sum(axis=0) - shape) / (len(shape) - 1)
@@ -85,7 +85,7 @@ def fit_weekly_profile(sources: Sequence[Source]) -> WeeklyProfile:
     network, told the other cells of its own, held by FEW_CELLS to the first (in the metric of the parts, so that the
     pull is that of so many cells; FIRM settles what no cell tells).
     """
-    weeks = {s.network: _shapes(s).mean(axis=0) for s in sources}
+    weeks = {s.network: cell_weeks(s).mean(axis=0) for s in sources}
     usual = WeeklyProfile({}, {"": np.mean(list(weeks.values()), axis=0)} | weeks)
     sums = {}
     for s in sources:
@@ -189,7 +189,7 @@ def nearest_days(count: int, day: int, weeks: int) -> NDArray[np.int64]:
     return np.array(sorted(taken), dtype=np.int64)
 
 
-def _shapes(source: Source) -> Floats:
+def cell_weeks(source: Source) -> Floats:
     """The mean week of each cell over its mean, Monday first: (cells, 7, 24)."""
     cells, count, _ = source.ratio.shape
     hours = source.ratio.reshape(cells, count, 24, source.per_hour).mean(axis=3, dtype=np.float64)

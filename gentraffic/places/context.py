@@ -20,6 +20,7 @@ from gentraffic.dataset.geometry import footprint_text
 from gentraffic.dataset.schema import check_timezone
 from gentraffic.errors import BadInput, NoData, WrongUse
 from gentraffic.io.source_columns import SECTOR_COLUMNS, Reading
+from gentraffic.modelling.features import MARGIN_M
 from gentraffic.places.misplaced import area_of_places, box_around
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ ATTRIBUTION = "(c) OpenStreetMap contributors, Open Database License (ODbL) 1.0"
 LICENSE = "ODbL-1.0"
 UNFOLDED_ENV = "GENTRAFFIC_MAX_UNFOLDED_GB"  # for who trusts a file that unfolds beyond the caps of poi.safety
 _MARGIN_M = 200.0  # beyond the cells, so that an echo across the edge is known (poi.categories.ECHO_M)
+_MOST_MARGIN = 4_000_000  # cells of the box around a grid: more are too many to look at
 _EMPTY = 0.95  # share of cells without a place from which a file's area is doubted
 _UNCOVERED = 0.02  # share of cells outside the file's extent from which the Context carries a warning
 Progress = Callable[[int, int], None]
@@ -105,12 +107,15 @@ def read_place(
         else:
             area = _grid_area(*_boundary(city, bbox, polygon, offline, layer), cell_m)
     if pois is None and osm is not None:
-        pois = read_pois(osm, box_around(area.boundary, area.reach_m + _MARGIN_M), limits=_limits())
+        around = MARGIN_M if area.grid is not None else _MARGIN_M
+        pois = read_pois(osm, box_around(area.boundary, area.reach_m + around), limits=_limits())
         _check_overlap(area, pois, Path(osm))
     elif pois is None:
         from gentraffic.places.osm_online import fetch_pois
 
         pois = fetch_pois(area.boundary, margin_m=area.reach_m + _MARGIN_M, offline=offline, progress=progress)
+    whole = osm is not None and any(value is not None for value in given.values())  # of a file that reaches further
+    margin = _margin(area, pois) if whole else None
     places, counts = _count(area, pois)
     if not counts.any():
         raise NoData(f"{area.name} has no points of interest in {pois.attrs['source']}: give another place or extract")
@@ -121,7 +126,8 @@ def read_place(
     empty = int((counts.sum(axis=1) == 0).sum())
     if not any(value is not None for value in given.values()) and empty > _EMPTY * len(counts):
         warnings.append(f"{empty} of {len(counts)} cells are empty: is this the area? give --bbox or --polygon")
-    return _dataset(places, counts, pois, timezone, attrs, warnings)
+    found = _dataset(places, counts, pois, timezone, attrs, warnings)
+    return found if margin is None else found.assign(margin)
 
 
 def context_dataset(
@@ -290,6 +296,40 @@ def _count(area: _Area, pois: gpd.GeoDataFrame) -> tuple[Places, NDArray[np.int6
     assert area.ids is not None
     # without polygons: a country has millions of cells, and a polygon takes a kilobyte
     return _grid_places(area.grid, area.ids), count_in_grid(pois, area.grid.crs, area.grid.cell_m, area.ids)
+
+
+def _margin(area: _Area, pois: gpd.GeoDataFrame) -> dict[str, Any] | None:
+    """The cells within MARGIN_M around those of a grid, as far as the file reaches, and their counts: variables of a
+    Context. So that a cell has the same surroundings whatever area is drawn. None where there are none, or too many."""
+    from pyproj import Transformer
+    from scipy.ndimage import maximum_filter
+
+    from poi.count import count_in_grid
+
+    if area.grid is None or area.ids is None or pois.attrs["extent"] is None:
+        return None
+    grid, ring = area.grid, math.ceil(MARGIN_M / area.grid.cell_m)
+    if (grid.rows + 2 * ring) * (grid.cols + 2 * ring) > _MOST_MARGIN:
+        return None
+    inside = np.zeros((grid.rows + 2 * ring, grid.cols + 2 * ring), dtype=bool)
+    row, col = grid.row_col(area.ids)
+    inside[row + ring, col + ring] = True
+    near = maximum_filter(inside, 2 * ring + 1, mode="constant", cval=False) & ~inside
+    at_row, at_col = (part - ring for part in np.nonzero(near))
+    x, y = grid.west + (at_col + 0.5) * grid.cell_m, grid.south + (at_row + 0.5) * grid.cell_m
+    lon, lat = Transformer.from_crs(grid.crs, "EPSG:4326", always_xy=True).transform(x, y)
+    west, south, east, north = pois.attrs["extent"]
+    known = (lon >= west) & (lon <= east) & (lat >= south) & (lat <= north) & (x > 0) & (y > 0)
+    if not known.any():
+        return None
+    ids = grid.ids(at_row[known], at_col[known])
+    counts = count_in_grid(pois, grid.crs, grid.cell_m, ids).astype(np.int32)
+    told = {"units": "1", "long_name": "points of interest of the cells around"}
+    return {
+        "margin_poi_count": (("margin", "category"), counts, told),
+        "margin_x": ("margin", x[known], {"units": "m"}),
+        "margin_y": ("margin", y[known], {"units": "m"}),
+    }
 
 
 def _grid_places(grid: Grid, ids: NDArray[np.int64]) -> Places:

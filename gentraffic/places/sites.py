@@ -40,6 +40,12 @@ def with_sites(context: xr.Dataset, path: Path, credit: str | None = None) -> xr
         raise NoData(f"{path}: none of its {len(lon)} sites lies in {context.attrs.get('place', 'the place')}")
     count = np.bincount(cell[inside], weights=weight[inside], minlength=context.sizes["cell"])
     out = context.assign(stations=("cell", count.astype(np.float32), {"units": "1", "long_name": "known radio cells"}))
+    if "margin_poi_count" in context:
+        around = cKDTree(np.stack([context["margin_x"].values, context["margin_y"].values], axis=1))
+        apart, cell = around.query(sites, distance_upper_bound=reach)
+        outside = np.isfinite(apart) & ~(distance < apart)
+        beyond = np.bincount(cell[outside], weights=weight[outside], minlength=context.sizes["margin"])
+        out = out.assign(margin_stations=("margin", beyond.astype(np.float32), {"units": "1"}))
     credits = f"{context.attrs.get('attribution', '')}; {credit or f'sites: {path.name}'}"
     return out.assign_attrs(attribution=credits, sites_source=path.name)
 

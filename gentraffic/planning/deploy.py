@@ -10,7 +10,7 @@ optimum of what it then measures (users served / all users, per hour) is asked f
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,30 @@ class DeployPlan:
 
     chosen: Ints
     gap: float
+
+
+@dataclass(frozen=True)
+class DeployOutcome:
+    """What a plan covers of a demand: shares of it, 0 to 1.
+
+    coverage: of all hours. worst_hour: of the hour with the least. at_night: mean of the hours 0 to 6 of the local day,
+    by_day: of 9 to 18. sites: how many are new. by_hour: (24,).
+    """
+
+    coverage: float
+    worst_hour: float
+    at_night: float
+    by_day: float
+    sites: int
+    by_hour: tuple[float, ...]
+    COLUMNS: ClassVar[tuple[str, ...]] = ("covered", "worst hour", "0-6 h", "9-18 h", "new sites")
+
+    def row(self) -> tuple[str, ...]:
+        """The columns as a table shows them."""
+        return (
+            f"{self.coverage:.2%}", f"{self.worst_hour:.2%}", f"{self.at_night:.2%}", f"{self.by_day:.2%}",
+            f"{self.sites}",
+        )  # fmt: skip
 
 
 def plan_deploy(
@@ -170,6 +194,19 @@ def coverage(demand: Floats, ground: Ground, chosen: Ints) -> Floats:
         carried = np.array([_carried(hour, site, cell, len(sites_m), ground.capacity) for hour in demand])
     out: Floats = np.divide(carried, total, out=np.zeros_like(total), where=total > 0)
     return out
+
+
+def deploy_outcome(demand: Floats, ground: Ground, chosen: Ints) -> DeployOutcome:
+    """Coverage of a mean day's demand (24, cells) by the standing and the chosen sites (rows of the candidates)."""
+    share = coverage(demand, ground, chosen)
+    return DeployOutcome(
+        coverage=float(share @ (demand.sum(axis=1) / demand.sum())),
+        worst_hour=float(share.min()),
+        at_night=float(share[:6].mean()),
+        by_day=float(share[9:18].mean()),
+        sites=len(chosen),
+        by_hour=tuple(share.round(6).tolist()),
+    )
 
 
 def reached(sites_m: Floats, cells_m: Floats, radius_m: float) -> tuple[Ints, Ints]:

@@ -15,6 +15,7 @@ from gentraffic.dataset.schema import local_time, one_service, services, traffic
 from gentraffic.errors import BadInput, NoData, WrongUse
 
 if TYPE_CHECKING:
+    import geopandas as gpd
     import xarray as xr
 
 Floats = NDArray[np.float64]
@@ -168,14 +169,18 @@ def plan_dataset(
     )
 
 
-def write_geojson(path: Path, shapes: Sequence[Any], rows: Sequence[dict[str, Any]]) -> None:
-    """A FeatureCollection in longitude and latitude (RFC 7946), one feature per row; .parquet writes GeoParquet."""
+def frame_of(shapes: Sequence[Any], rows: Sequence[dict[str, Any]]) -> gpd.GeoDataFrame:
+    """A table with geometry in longitude and latitude (EPSG:4326), one shape per row."""
     import geopandas as gpd
     import pandas as pd
 
+    return gpd.GeoDataFrame(pd.DataFrame(list(rows)), geometry=list(shapes), crs="EPSG:4326")
+
+
+def write_frame(frame: gpd.GeoDataFrame, path: Path) -> None:
+    """A FeatureCollection (RFC 7946), one feature per row; .parquet writes GeoParquet. Raises WrongUse, BadInput."""
     from gentraffic.io.atomic import replacing
 
-    frame = gpd.GeoDataFrame(pd.DataFrame(list(rows)), geometry=list(shapes), crs="EPSG:4326")
     with replacing(path, (".geojson", ".json", ".parquet")) as temporary:
         if path.suffix.lower() == ".parquet":
             frame.to_parquet(temporary)
@@ -183,12 +188,12 @@ def write_geojson(path: Path, shapes: Sequence[Any], rows: Sequence[dict[str, An
             temporary.write_text(frame.to_json(drop_id=True), encoding="utf-8")
 
 
-def table_text(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a table: the first column to the left, numbers to the right."""
-    widths = [max(len(line[i]) for line in [header, *rows]) for i in range(len(header))]
+def table_text(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table, its head the first of them: the first column to the left, numbers to the right."""
+    widths = [max(len(line[i]) for line in rows) for i in range(len(rows[0]))]
     return [
         "  ".join([line[0].ljust(widths[0]), *(t.rjust(w) for t, w in zip(line[1:], widths[1:], strict=True))])
-        for line in [header, *rows]
+        for line in rows
     ]
 
 

@@ -15,7 +15,7 @@ sum of w(n, t, a) / (a c): a mixed-integer programme that is exact. HiGHS solves
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +66,11 @@ class PrbOutcome:
     delay: float
     total: float
     left: float
+    COLUMNS: ClassVar[tuple[str, ...]] = ("backlog + delay", "backlog", "mean delay", "left at the end")
+
+    def row(self) -> tuple[str, ...]:
+        """The columns as a table shows them."""
+        return f"{self.total:.2f}", f"{self.backlog:.3f}", f"{self.delay:.3f} slots", f"{self.left:.2%}"
 
 
 def prb_outcome(
@@ -170,6 +175,21 @@ def plan_prb(
         relaxed = solve(price, constraints=constraints, bounds=bounds)
         bound = relaxed.fun if relaxed.fun is not None else 0.0
     return PrbPlan(plans[best], max(0.0, 1 - float(bound) / totals[best]))
+
+
+def faded_snr(snr_db: float, fading_db: float, shape: tuple[int, int], seed: int = 0) -> Floats:
+    """Signal to noise as a ratio, `shape` (cells, steps): normal in dB, of mean `snr_db` and spread `fading_db`."""
+    faded: Floats = 10 ** (np.random.default_rng(seed).normal(snr_db, fading_db, shape) / 10)
+    return faded
+
+
+def mbit_for_load(radio: Radio, traffic: Floats, share: float = 0.7) -> float:
+    """Mbit of one unit of traffic with which its mean is `share` of what all blocks move.
+
+    traffic: ([members,] cells, steps), in its own units. Raises NoData where it is 0 throughout.
+    """
+    moved = share * radio.groups * float(radio.rate().mean())
+    return moved / (int(traffic.shape[-2]) * _mean(traffic))
 
 
 def plan_myopic(arrivals: Floats, radio: Radio, *, backlog_weight: float = 1.0, delay_weight: float = 1.0) -> Ints:

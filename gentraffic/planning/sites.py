@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gentraffic.errors import WrongUse
+from gentraffic.errors import BadInput, WrongUse
 
 if TYPE_CHECKING:
+    import pandas as pd
     import xarray as xr
 
     from gentraffic.planning.load import Load
@@ -53,6 +54,29 @@ def read_sites(path: Path, crs_wkt: str) -> Sites:
     if columns:
         code, found = id_text(table, columns)
         ids = [str(found[c]) for c in code]
+    return Sites(np.stack(to_metres.transform(lon, lat), axis=1), lon, lat, ids, cost)
+
+
+def sites_of(table: pd.DataFrame, crs_wkt: str) -> Sites:
+    """A table in memory as sites: columns lon, lat in degrees, or geometry of points; perhaps `id` and `cost`.
+
+    Raises BadInput where the places or numbers are missing.
+    """
+    import pyproj
+
+    if "geometry" in table and "lon" not in table:
+        frame: Any = table  # a GeoDataFrame
+        points = (frame if frame.crs is None else frame.to_crs("EPSG:4326")).geometry
+        table = table.assign(lon=points.x, lat=points.y)
+    missing = [name for name in ("lon", "lat") if name not in table]
+    if missing:
+        raise BadInput(f"the table of sites has no column {missing[0]!r}: give lon and lat in degrees")
+    lon, lat = (table[name].to_numpy(dtype=np.float64) for name in ("lon", "lat"))
+    cost = table["cost"].to_numpy(dtype=np.float64) if "cost" in table else np.ones(len(table))
+    if not (np.isfinite(lon).all() and np.isfinite(lat).all() and np.isfinite(cost).all() and (cost >= 0).all()):
+        raise BadInput("the table of sites has a lon, lat or cost that is missing or below 0: mend or drop the row")
+    to_metres = pyproj.Transformer.from_crs("EPSG:4326", crs_wkt, always_xy=True)
+    ids = [str(name) for name in (table["id"] if "id" in table else range(1, len(table) + 1))]
     return Sites(np.stack(to_metres.transform(lon, lat), axis=1), lon, lat, ids, cost)
 
 

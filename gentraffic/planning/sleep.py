@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +67,14 @@ class SleepOutcome:
     total: float
     lost: float
     awake_mean: float
+    COLUMNS: ClassVar[tuple[str, ...]] = ("total cost", "quality", "switches", "energy", "not served", "awake")
+
+    def row(self) -> tuple[str, ...]:
+        """The columns as a table shows them."""
+        return (
+            f"{self.total:.1f}", f"{self.quality:.2f}", f"{self.switches:.0f}", f"{self.energy:.1f}",
+            f"{self.lost:.2%}", f"{self.awake_mean:.2f}",
+        )  # fmt: skip
 
 
 def step_costs(load: Floats, costs: SleepCosts) -> Floats:

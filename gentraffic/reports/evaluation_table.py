@@ -99,6 +99,17 @@ def verdict(found: Evaluation) -> list[str]:
     return said
 
 
+def rows(found: Evaluation) -> list[tuple[str, ...]]:
+    """Rows of text, their head first: metric, value, 95% interval, that of a perfect copy, the naive rows' values."""
+    out: list[tuple[str, ...]] = [("metric", "value", "95% interval", "perfect", *found.naive)]
+    for metric in METRICS:
+        score = found.scores[metric.name]
+        naive = (value_text(metric, scores[metric.name]) for scores in found.naive.values())
+        shown = (metric.label, value_text(metric, score), interval_text(metric, score), f"{metric.best:g}")
+        out.append((*shown, *naive))
+    return out
+
+
 def text(found: Evaluation, *, width: int = 100, colour: bool = False) -> str:
     """The whole report, at most `width` characters wide where the widest column allows."""
     from rich.console import Console

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -154,6 +155,9 @@ def rhythm_words(ds: xr.Dataset, drew: ModelSummary | None, found: xr.Dataset) -
     own = str(ds.attrs.get("network", ""))
     if asked in known or (asked and asked != "none" and not known):
         said = f"that of {known.get(asked, asked)}" + ("" if asked == own else ", another place")
+    elif any(name in asked for name in known):  # of several, each with its members: networks by what they are called
+        named = re.sub("|".join(sorted(map(re.escape, known), key=len, reverse=True)), lambda m: known[m[0]], asked)
+        said = f"those of {named}"
     elif own in known:
         said = f"that of {known[own]}, measured here"
     elif not known:

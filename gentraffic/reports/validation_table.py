@@ -69,14 +69,35 @@ def text(found: Validation) -> list[str]:
     return lines
 
 
+def rows(found: Validation) -> list[tuple[str, ...]]:
+    """Rows of text, their head first: service, step, forecaster, training, mae, rmse, gap in mae; naive rows too."""
+    out: list[tuple[str, ...]] = [("service", "step", "forecaster", "trained on", "mae", "rmse", "gap in mae")]
+    for s, service in enumerate(found.material.services):
+        for h in range(found.horizon):
+            where = service, str(h + 1)
+            for forecaster, trainings in found.scores.items():
+                row = _row(trainings, s, h)
+                for training, words in (("trtr", "real"), ("tstr", "synthetic"), ("aug", "both")):
+                    shown = (_told(row[f"{training}_{metric}"]) for metric in ("mae", "rmse"))
+                    out.append((*where, forecaster, words, *shown, _percent(_gap(row, training))))
+            for forecaster, scores in found.naive.items():
+                plain = {} if scores is None else _plain(scores, s, h)
+                shown = ("–" if (v := plain.get(m)) is None else number(v) for m in ("mae", "rmse"))
+                out.append((*where, forecaster, "nothing", *shown, ""))
+    return out
+
+
+def _gap(row: dict[str, Interval], training: str) -> Interval | None:
+    return {"trtr": None, "tstr": row["gap_percent"], "aug": row["aug_gap_percent"]}[training]
+
+
 def _table(found: Validation, s: int, h: int) -> list[str]:
     lines = [f"{'':<18}{'mae':>24}{'rmse':>24}  gap in mae"]
     for forecaster, trainings in found.scores.items():
         row = _row(trainings, s, h)
         for training in TRAININGS:
             cells = "".join(f"{_told(row[f'{training}_{metric}']):>24}" for metric in ("mae", "rmse"))
-            gap = {"trtr": None, "tstr": row["gap_percent"], "aug": row["aug_gap_percent"]}[training]
-            lines.append(f"{f'{forecaster} {training}':<18}{cells}  {_percent(gap)}".rstrip())
+            lines.append(f"{f'{forecaster} {training}':<18}{cells}  {_percent(_gap(row, training))}".rstrip())
     for forecaster, scores in found.naive.items():
         if scores is None:
             lines.append(f"{forecaster:<18}{'–':>24}{'–':>24}  the history before the test part is too short for it")

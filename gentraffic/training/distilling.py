@@ -38,6 +38,7 @@ from samplers.draw import solve
 from samplers.schedule import masked_mean
 
 PLACE_NOISE = 0.3  # on embeddings, so that the student serves places between those that it was shown
+UNNAMED = 0.1  # of the lessons are of no network in particular: places follow the nearest that was measured
 LEVEL_SPREAD = 1.2  # standard levels are drawn a little wider than they are
 LESSONS = 1000  # batches that the teacher draws; further steps go through them again
 LIKENESS_LESSONS = 4  # of each cadence
@@ -170,7 +171,7 @@ class DistillingTask:
         f_s = f_s + PLACE_NOISE * rng.standard_normal(f_s.shape, dtype=np.float32)
         level = np.stack([LEVEL_SPREAD * rng.standard_normal(b), np.ones(b)], axis=1).astype(np.float32)
         networks = len(self.teacher.networks)
-        network = np.where(rng.random(b) < 0.5, 0, rng.integers(0, networks + 1, b))
+        network = np.where(rng.random(b) < UNNAMED, 0, rng.integers(0, networks + 1, b))
         weekday = rng.integers(7, size=b)
         seeds = [int(seed) for seed in rng.integers(2**62, size=2)]
 

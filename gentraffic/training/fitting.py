@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import time as clock
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,9 @@ from torch import Tensor
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.generators.folder import Bundle, place_embedding, station_features, station_scale, time_embedding
 from gentraffic.generators.settings import PROFILE_STEPS
+from gentraffic.modelling.expected_week import ExpectedWeeks, expected_of, fit_weeks, from_monday
 from gentraffic.modelling.features import Places
-from gentraffic.modelling.levels import LevelModel, Measured, fit_levels
+from gentraffic.modelling.levels import LevelModel, Measured, activity, fit_levels
 from gentraffic.modelling.measured import CADENCES, Source
 from gentraffic.modelling.transform import FLOOR, Scaler, cosines, faded
 from gentraffic.modelling.weekly_profile import FEW_CELLS, ahead, fit_weekly_profile
@@ -73,6 +74,7 @@ class Design:
     use_profile: bool = False
     own_level: bool = False
     use_spectrum: bool = True
+    use_expected_week: bool = True
 
 
 def plan_for(design: Design) -> Plan:
@@ -136,12 +138,17 @@ def fit_sampler(
         return place_embedding(station, source.places, levels)[source.rows]
 
     told_of = None if design.own_level else levels
-    prepared = prepare(sources, embed, told_of, networks, PLACE_DIM)
+    weeks, expected = ExpectedWeeks(), None
+    if expects_week(design):
+        weeks, logs = fit_weeks(sources)
+        expected = {name: ((log - scaler.mean) / scaler.spread).astype(np.float32) for name, log in logs.items()}
+    prepared = prepare(sources, embed, told_of, networks, PLACE_DIM, expected)
     departures = profile_departures(prepared, time_embedding(temporal), scaler, plan)
     torch.manual_seed(plan.seed)
     cadences = tuple(k for k in CADENCES if any(k in s.cadences for s in sources))
-    model = build(design, len(networks), cadences, departures, fit_spectrum(sources, scaler))
-    validation = prepare(held_out, embed, told_of, networks, PLACE_DIM) if held_out else []
+    model = build(design, len(networks), cadences, departures, fit_spectrum(sources, scaler, expected))
+    of_held = expected_of(held_out, weeks, scaler)
+    validation = prepare(held_out, embed, told_of, networks, PLACE_DIM, of_held) if held_out else []
     task = SamplerTask(model, prepared, validation, time_embedding(temporal), scaler, plan)
     trainer = trainer_of(task, plan, checkpoint, fingerprint(sources, design), crew)
     trainer.train(on_step)
@@ -161,7 +168,14 @@ def fit_sampler(
         "parameters": sum(p.numel() for p in model.parameters()),
         **({"recommended_steps": PROFILE_STEPS} if design.use_profile and isinstance(model, Denoiser) else {}),
     }
-    return Bundle(model, temporal, station, scaler, levels, networks, sampler=design.sampler), told
+    return Bundle(model, temporal, station, scaler, levels, networks, sampler=design.sampler, weeks=weeks), told
+
+
+def expects_week(design: Design) -> bool:
+    """Whether the network draws departures from what a place's surroundings tell: where no past and no level of its
+    own does so already."""
+    by_place = design.use_place and not design.use_profile and not design.own_level
+    return design.use_expected_week and design.sampler == "stouter" and by_place
 
 
 Table = tuple[tuple[float, ...], ...]
@@ -204,13 +218,23 @@ def _table(values: NDArray[np.float64]) -> Table:
     return tuple(tuple(row) for row in values.round(4).tolist())
 
 
-def fit_spectrum(sources: Sequence[Source], scaler: Scaler) -> tuple[float, ...]:
-    """The power of the frequencies of a scaled week of hours (85,), each source weighing as in training."""
+def fit_spectrum(
+    sources: Sequence[Source], scaler: Scaler, expected: Mapping[str, NDArray[np.float32]] | None = None
+) -> tuple[float, ...]:
+    """The power of the frequencies of a scaled week of hours (85,), each source weighing as in training.
+
+    expected: network -> what is taken from its weeks (`Prepared.expected`).
+    """
     powers = []
     for source in sources:
         hours = source.ratio.reshape(*source.ratio.shape[:2], 24, source.per_hour).mean(axis=3)
         weeks = [hours[:, day : day + 7].reshape(-1, 168) for day in range(hours.shape[1] - 6)]
-        waves = np.fft.rfft(scaler.forward(np.concatenate(weeks)), norm="ortho")
+        x = scaler.forward(np.concatenate(weeks))
+        if expected is not None:
+            first = (source.weekday + np.arange(len(weeks))) % 7
+            own = expected[source.network]
+            x = x - np.concatenate([from_monday(own, np.full(len(own), day), 1) for day in first])
+        waves = np.fft.rfft(x, norm="ortho")
         powers.append((np.abs(waves) ** 2).mean(axis=0))
     return tuple(np.average(powers, axis=0, weights=source_weights(sources)).round(5).tolist())
 
@@ -382,4 +406,14 @@ def split_source(source: Source, folds: int, fold: int, seed: int) -> tuple[Sour
 def _measured(source: Source) -> Measured:
     assert source.places is not None
     counts, around = source.places.counts[source.rows], source.places.around[source.rows]
-    return Measured(source.network, counts, around, source.level, source.location)
+    return Measured(
+        source.network,
+        counts,
+        around,
+        source.level,
+        source.location,
+        activity=activity(source.places)[source.rows],
+        area_km2=source.places.area_km2[source.rows],
+        timezone=source.places.timezone,
+        source=source.places.source,
+    )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from gentraffic.modelling.expected_week import from_monday
 from gentraffic.modelling.features import Floats
 from gentraffic.modelling.levels import LevelModel
 from gentraffic.modelling.measured import Source
@@ -52,7 +53,7 @@ class Plan:
     place_keep: float = 0.5
     level_noise: float = 0.3
     level_keep: float = 0.9
-    network_keep: float = 0.75
+    network_keep: float = 0.9
     profile_keep: float = 0.0
     check_every: int = 250
     patience: int = 6
@@ -76,6 +77,7 @@ class Prepared:
     """A source as the loop takes it: embedding (cells, P), standardised level (cells,), network index, weight.
 
     spread: of the log levels, by which they were standardised. others: (cells, 7, 24) `usual.other_cells`.
+    expected: (cells, 168) what is taken from scaled weeks, Monday first (`modelling.expected_week`); None: nothing.
     """
 
     source: Source
@@ -85,6 +87,7 @@ class Prepared:
     weight: float
     spread: float = 1.0
     others: Floats | None = None
+    expected: NDArray[np.float32] | None = None
 
     def told(self, cell: int, usual: WeeklyProfile | None, *, named: bool) -> tuple[str, Floats | None]:
         """The network of a cell and the mean week of others, (7, 24), as `profile_week` takes them in training.
@@ -117,7 +120,7 @@ def batch_of(
     share = np.array([p.weight for p in usable])
     chosen = rng.choice(len(usable), plan.batch, p=share / share.sum())
     rows: list[NDArray[np.float32]] = []
-    place, level, network, weekday, profile = [], [], [], [], []
+    place, level, network, weekday, profile, expected = [], [], [], [], [], []
     for which in chosen:
         p = usable[which]
         named = not noisy or rng.random() < plan.network_keep
@@ -139,7 +142,9 @@ def batch_of(
         level.append(p.level[cell] + np.log(mean) / p.spread)
         network.append(p.network if named else 0)
         weekday.append((p.source.weekday + day) % 7)
-    x = torch.from_numpy(scaler.forward(np.stack(rows), np.array(level)))
+        expected.append(np.zeros(WEEK, dtype=np.float32) if p.expected is None else p.expected[cell])
+    whole = scaler.forward(np.stack(rows), np.array(level))
+    x = torch.from_numpy(whole - from_monday(np.stack(expected), np.array(weekday), k))
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     f_s = torch.from_numpy(np.stack(place))
     z = torch.tensor(level, dtype=torch.float32)
@@ -268,8 +273,12 @@ def prepare(
     levels: LevelModel | None,
     networks: Sequence[str],
     place_dim: int,
+    expected: Mapping[str, NDArray[np.float32]] | None = None,
 ) -> list[Prepared]:
-    """Sources with their conditions: zeros and nan where a source has no context; levels None: no level is told."""
+    """Sources with their conditions: zeros and nan where a source has no context; levels None: no level is told.
+
+    expected: network -> `Prepared.expected`.
+    """
     out = []
     for source, weight in zip(sources, source_weights(sources), strict=True):
         cells = len(source.ratio)
@@ -282,4 +291,6 @@ def prepare(
             spread = part.spread
         number = networks.index(source.network) + 1
         out.append(Prepared(source, place, level, number, float(weight), spread, other_cells(source)))
+        if expected is not None:
+            out[-1] = replace(out[-1], expected=expected[source.network])
     return out

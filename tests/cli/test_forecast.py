@@ -116,7 +116,7 @@ WRONG = [
     (["fit", "stn-slstm", "--traffic", "t.nc", "-o", "x", "--backend", "cuda"], 2, "give --device cuda"),
     (["run", "--model", "m", "--history", "t.nc", "-o", "x.nc", "--device", "tpu"], 2, "give cpu or cuda"),
     (["fit", "stn-slstm-day", "--traffic", "short.nc", "-o", "x"], 5, "too short a series: 8 training steps"),
-    (["fit", "lstm", "--traffic", "t.nc", "-o", "t.nc"], 2, "is not a model folder"),
+    (["fit", "lstm", "--traffic", "t.nc", "-o", "one.nc"], 2, "is not a model folder"),
     (["run", "--model", "m", "--history", "half-hours.nc", "-o", "x.nc"], 5, "steps of 30 min and stn-slstm-day was"),
     (["run", "--model", "m", "--history", "short.nc", "-o", "x.nc"], 5, "12 steps, a day (24) is needed"),
     (["run", "--model", "m", "--history", "other.csv", "--scaler", "model", "-o", "x.nc"], 5, "was not fitted on cell"),

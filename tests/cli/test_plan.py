@@ -99,7 +99,7 @@ def test_deploy_with_costs_and_existing_sites(files: Path, capsys: pytest.Captur
         (["sleep", "drawn.nc", "-o", "a.nc", "--units", "0"], 2, "--units 0"),
         (["prb", "drawn.nc", "-o", "a.nc", "--prbs", "10"], 3, "each of the 9 cells needs one"),
         (["prb", "drawn.nc", "-o", "a.nc", "--start", "2019-01-01"], 2, "change --start or --slots"),
-        (["deploy", "drawn.nc", "-o", "a.geojson"], 2, "one of --sites N and --budget"),
+        (["deploy", "drawn.nc", "-o", "a.geojson"], 2, "one of --sites and --budget"),
         (["deploy", "drawn.nc", "-o", "a.geojson", "--sites", "1", "--candidates", "context.nc"], 5, "context.nc"),
         (["deploy", "drawn.nc", "-o", "a.nc", "--sites", "1"], 2, "suffix"),
         (["sleep", "none.nc", "-o", "a.nc"], 5, "none.nc"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,14 +12,19 @@ from scipy import stats
 
 from gentraffic.modelling.features import (
     AROUND_M,
-    RADII_M,
-    SITE_RADII_M,
-    activity_index,
+    FAR_M,
+    MARGIN_M,
+    NEAR_M,
+    POI_FLOOR,
+    SOURCES,
+    VARIABLES,
     fit_scale,
     read_places,
     smooth_density,
 )
-from gentraffic.modelling.levels import LevelModel
+from gentraffic.modelling.levels import LevelModel, activity, elasticities
+
+RADII_M = NEAR_M[1:] + FAR_M
 
 
 def grid(rows: int, cols: int, cell_m: float = 250.0, x0: float = 500_000.0, y0: float = 5_000_000.0) -> NDArray[Any]:
@@ -114,17 +118,22 @@ def test_places_of_a_context() -> None:
     places = read_places(context)
     raw = context["poi_count"].values
     np.testing.assert_allclose(np.expm1(places.counts), raw, atol=1e-9)
-    assert places.density.shape == (144, len(RADII_M))
-    assert places.sites is None
+    assert places.known == {}
     xy = np.stack([context["x"].values, context["y"].values], 1)
     around = np.stack([gaussian_mean(column, xy, AROUND_M) for column in raw.T.astype(float)], 1)
     assert np.corrcoef(np.expm1(places.around).ravel(), around.ravel())[0, 1] > 0.95
+    area = (traffic_examples.SIDE / 1000) ** 2
+    for part, radii in ((places.near, NEAR_M), (places.far, FAR_M)):
+        told = [np.log(gaussian_mean(raw[:, 2].astype(float), xy, r) / area + POI_FLOOR) for r in radii]
+        assert np.corrcoef(part[:, 2], np.mean(told, axis=0))[0, 1] > 0.98
+        assert abs(part[:, 2].mean() - np.mean(told)) < 0.1
     known = context.assign(stations=("cell", np.arange(144.0)))
-    sites = read_places(known).sites
-    assert sites is not None
-    assert sites.shape == (144, len(SITE_RADII_M))
+    sites = read_places(known).known["stations"]
+    kind = VARIABLES["stations"]
+    told = [np.log(gaussian_mean(np.arange(144.0), xy, r) / area + kind.floor) for r in kind.radii_m]
+    np.testing.assert_allclose(sites, np.mean(told, axis=0), atol=0.1)
     unknown = context.assign(stations=("cell", np.full(144, np.nan)))
-    assert read_places(unknown).sites is None  # nothing known is not nothing there
+    assert read_places(unknown).known == {}  # nothing known is not nothing there
     assert read_places(context.assign_attrs(network="uomo-sd")).network == "uomo-sd"
 
 
@@ -140,57 +149,87 @@ def town(n: int = 24) -> Any:
 
 def test_activity_falls_with_the_distance_to_the_pois() -> None:
     context, away = town()
-    index = activity_index(read_places(context))
-    assert abs(index.mean()) < 1e-9
-    assert index.std() == pytest.approx(1.0)
+    index = activity(read_places(context))
     assert stats.spearmanr(index, -away).statistic > 0.97
-    assert index[np.argmin(away)] > 1.5
 
 
-def test_half_the_pois_are_about_half_the_activity_however_even_a_place_is() -> None:
+def test_half_the_pois_are_half_to_the_power_of_the_elasticity() -> None:
+    """What if: 0.5^e of the traffic, with the elasticity e that the law states, however even a place is."""
     even = traffic_examples.context("grid", n=24)
-    counts = np.random.default_rng(5).poisson(4.0, (24 * 24, 8)).astype(np.int32)
+    counts = 2 * np.random.default_rng(5).poisson(40.0, (24 * 24, 8)).astype(np.int32)
     even = even.assign(poi_count=(("cell", "category"), counts))
-    for context in (even, town()[0]):
-        old = context["poi_count"].values
-        halved = context.assign(
-            poi_count=(("cell", "category"), old // 2), poi_count_before=(("cell", "category"), old)
-        )
-        before, after = activity_index(read_places(context)), activity_index(read_places(halved))
-        told = LevelModel({}).relative(read_places(context))[0], LevelModel({}).relative(read_places(halved))[0]
-        assert (after <= before).all()
-        assert np.exp(told[1]).sum() / np.exp(told[0]).sum() == pytest.approx(0.5, abs=0.15)
-    assert read_places(even).density.std(axis=0).max() < 0.2  # where a spread of its own would make nothing of it
+    halved = even.assign(poi_count=(("cell", "category"), counts // 2), poi_count_before=(("cell", "category"), counts))
+    told = [LevelModel({}).relative(read_places(c))[0] for c in (even, halved)]
+    ratio = np.exp(told[1]) / np.exp(told[0])
+    np.testing.assert_allclose(ratio, 0.5 ** elasticities(["pois"])["pois"], rtol=1e-2)
 
 
-def test_activity_does_not_care_which_category_it_is() -> None:
+def test_what_is_not_known_is_left_out_and_what_is_known_adds() -> None:
+    assert elasticities(["population"])["population"] == pytest.approx(0.75, abs=0.05)  # Helsinki: 0.7 to 0.8
+    both = elasticities(["pois", "stations"])
+    assert both["pois"] < elasticities(["pois"])["pois"]
+    assert sum(both.values()) > elasticities(["pois"])["pois"]
     context, _ = town()
-    turned = context.assign(poi_count=(("cell", "category"), context["poi_count"].values[:, ::-1]))
-    np.testing.assert_allclose(activity_index(read_places(turned)), activity_index(read_places(context)))
-
-
-def test_known_sites_count_as_much_as_pois() -> None:
-    context, _ = town()
+    bare = activity(read_places(context))
+    blank = context.assign(population=("cell", np.zeros(context.sizes["cell"])))
+    np.testing.assert_array_equal(activity(read_places(blank)), bare)
     east = context["x"].values - context["x"].values.mean()
-    sites = np.where(east > 0, 3.0, 0.0)
-    with_sites = activity_index(read_places(context.assign(stations=("cell", sites))))
-    pois, only = activity_index(read_places(context)), np.corrcoef(with_sites, east)[0, 1]
-    assert only > 0.5
-    assert np.corrcoef(with_sites, pois)[0, 1] > 0.5
-    assert abs(np.corrcoef(pois, east)[0, 1]) < 0.1
+    known = activity(read_places(context.assign(population=("cell", np.where(east > 0, 300.0, 30.0)))))
+    assert np.corrcoef(known - bare, east)[0, 1] > 0.5
 
 
-def test_activity_where_there_is_nothing_to_tell_cells_apart() -> None:
-    context = traffic_examples.context("grid", n=4)
-    empty = read_places(context.assign(poi_count=(("cell", "category"), np.zeros((16, 8), dtype=np.int32))))
-    assert (activity_index(empty) == 0).all()
-    one = replace(empty, poi_count=empty.poi_count[:1], density=empty.density[:1], xy_m=empty.xy_m[:1])
-    assert activity_index(one).tolist() == [0.0]
+def test_an_edge_is_no_desert_and_a_uniform_place_has_one_level() -> None:
+    even = traffic_examples.context("grid", n=20)
+    rng = np.random.default_rng(6)
+    shops = np.zeros((400, 8), dtype=np.int32)
+    shops[:, 6] = rng.poisson(200.0, 400)
+    level = np.exp(LevelModel({}).relative(read_places(even.assign(poi_count=(("cell", "category"), shops))))[0])
+    assert level.max() / level.min() < 1.1
+
+
+def test_amap_and_openstreetmap_count_different_things() -> None:
+    context, _ = town()
+    amap = context.assign_attrs(attribution="UoMo (FoMo), Tsinghua University")
+    apart = read_places(context).pois - read_places(amap).pois
+    np.testing.assert_allclose(apart, SOURCES["AMap"])
+
+
+def test_a_crop_with_its_margin_has_the_features_of_the_whole() -> None:
+    context, _ = town(80)
+    row, col = np.divmod(np.arange(80 * 80), 80)
+    inside = (abs(row - 40) < 8) & (abs(col - 40) < 8)
+    reach = int(MARGIN_M / traffic_examples.SIDE)
+    around = ~inside & (abs(row - 40) < 8 + reach) & (abs(col - 40) < 8 + reach)
+    crop = context.isel(cell=np.flatnonzero(inside)).assign(
+        margin_poi_count=(("margin", "category"), context["poi_count"].values[around]),
+        margin_x=("margin", context["x"].values[around]),
+        margin_y=("margin", context["y"].values[around]),
+    )
+    whole, part = read_places(context), read_places(crop)
+    np.testing.assert_allclose(part.pois, whole.pois[inside], atol=0.01)
+    np.testing.assert_allclose(part.around, whole.around[inside], atol=1e-6)
+    alone = read_places(context.isel(cell=np.flatnonzero(inside)))
+    assert np.abs(alone.pois - whole.pois[inside]).max() > 0.1  # without it, an edge knows only one side
+    ratios = [LevelModel({}).relative(p)[0] for p in (whole, part)]
+    apart = ratios[1] - ratios[0][inside]
+    assert np.ptp(apart) < 0.02
+
+
+def test_a_remote_outlier_changes_nobody_elses_level() -> None:
+    context, _ = town(80)
+    model = LevelModel({})
+    sites = np.random.default_rng(8).poisson(1.0, 6400).astype(float)
+    spiked = sites.copy()
+    spiked[0] = 1e5
+    levels = [model.absolute(read_places(context.assign(stations=("cell", s)))) for s in (sites, spiked)]
+    row, col = np.divmod(np.arange(6400), 80)
+    far = np.maximum(row, col) * traffic_examples.SIDE > 6000
+    np.testing.assert_allclose(levels[1][far], levels[0][far], atol=1e-9)
 
 
 def test_order_of_the_cells_does_not_matter() -> None:
     context, _ = town(16)
     order = np.random.default_rng(5).permutation(256)
     a, b = read_places(context), read_places(context.isel(cell=order))
-    np.testing.assert_allclose(b.density, a.density[order], rtol=1e-9)
-    np.testing.assert_allclose(activity_index(b), activity_index(a)[order], rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(b.pois, a.pois[order], rtol=1e-6)
+    np.testing.assert_allclose(activity(b), activity(a)[order], rtol=1e-6, atol=1e-6)

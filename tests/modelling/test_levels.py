@@ -12,17 +12,24 @@ from numpy.typing import NDArray
 from scipy import stats
 from sklearn.linear_model import Ridge
 
-from gentraffic.modelling.features import Places, activity_index
+from gentraffic.modelling.features import Places
 from gentraffic.modelling.levels import (
+    ACTIVITY,
+    FARTHEST,
+    LOADINGS,
     LOCATION,
     NOISE,
     OWN,
     SHARED,
     SLOPE,
     SMOOTH,
+    STRANGE,
+    Law,
     LevelModel,
     Measured,
     both,
+    elasticities,
+    fit_law,
     fit_levels,
     fit_slope,
     near,
@@ -36,8 +43,9 @@ def places_of(counts: NDArray[Any], around: NDArray[Any], network: str) -> Place
     rng = np.random.default_rng(n)
     places = Places(
         poi_count=np.expm1(counts),
-        density=rng.normal(size=(n, 3)),
-        sites=None,
+        near=rng.normal(size=(n, 8)).astype(np.float32),
+        far=rng.normal(size=(n, 8)).astype(np.float32),
+        area_km2=np.full(n, 0.0625),
         xy_m=np.stack([np.arange(n) * 250.0, np.zeros(n)], 1),
         network=network,
     )
@@ -272,17 +280,60 @@ def test_a_network_that_nobody_measured_expects_the_mean_cell_to_be_one(places: 
     assert level.mean() == pytest.approx(1.0, rel=0.02)
 
 
-def test_a_network_that_nobody_measured_follows_its_activity() -> None:
+def test_a_network_that_nobody_measured_follows_the_law() -> None:
     measured = networks()
     model = fit_levels(measured)
     where = places_of(measured[0].counts, measured[0].around, "")
     z = np.random.default_rng(6).normal(size=(4000, len(measured[0].level)))
     draws = model.draw(where, z)
-    index = activity_index(where)
-    assert np.corrcoef(draws.mean(0), index)[0, 1] > 0.99
-    assert draws.std(1).mean() == pytest.approx(model.spread, rel=0.03)  # as wide as measured networks are
-    each = np.mean([np.corrcoef(d, index)[0, 1] for d in draws[:300]])
-    assert each == pytest.approx(model.trust, abs=0.03)
+    expected = model.law.expected(where)
+    assert np.corrcoef(draws.mean(0), expected)[0, 1] > 0.99
+    np.testing.assert_allclose(draws.std(0), model.law.doubt(expected), rtol=0.06)
+    # half the area, half the traffic: density is what the law tells
+    half = replace(where, area_km2=where.area_km2 * np.where(np.arange(48) < 24, 0.5, 1.0))
+    apart = model.absolute(half) - model.absolute(where)
+    np.testing.assert_allclose(apart, np.where(np.arange(48) < 24, np.log(0.5), 0.0), atol=1e-12)
+
+
+def law_networks(slopes: list[float], noise: float = 0.5, seed: int = 0) -> list[Measured]:
+    """Networks of 400 cells in 100 locations whose log traffic per km2 follows their activity with these slopes."""
+    rng = np.random.default_rng(seed)
+    out = []
+    for i, slope in enumerate(slopes):
+        expected, area = rng.normal(0, 1.0, 400), np.full(400, 0.25 * (i + 1))
+        log = 7.0 * i + slope * expected + np.log(area) + rng.normal(0, noise, 400)
+        blank = np.zeros((400, 8))
+        location = np.arange(400) // 4
+        out.append(Measured(f"n{i}", blank, blank, np.exp(log), location, expected, area, "Europe/Rome"))
+    return out
+
+
+def test_the_factor_on_elasticities_is_learned_over_networks_and_few_are_not_believed() -> None:
+    assert fit_law([]) == Law()
+    one = fit_law(law_networks([0.6])).slope
+    assert 0.78 < one < 0.85  # between what it says and 1: one network may be odd
+    many = fit_law(law_networks([0.6] * 12))
+    assert many.slope == pytest.approx(0.63, abs=0.03)
+    assert many.noise == pytest.approx(0.5, abs=0.03)
+    assert many.lowest < -2.5 < 2.5 < many.highest  # as far as it was measured
+
+
+def test_doubt_grows_where_a_place_is_stranger_than_any_that_was_measured() -> None:
+    law = Law()
+    inside = law.doubt(np.linspace(law.lowest, law.highest, 9))
+    np.testing.assert_allclose(inside, law.noise)
+    assert law.doubt(np.array([law.highest + STRANGE]))[0] == pytest.approx(law.noise * np.sqrt(2))
+    assert law.doubt(np.array([law.lowest - 3.0]))[0] > 3 * law.noise
+
+
+def test_elasticities_are_the_regression_of_the_factor_model() -> None:
+    """Against least squares on draws from the model of one factor."""
+    rng = np.random.default_rng(1)
+    names = ("pois", "population", "stops")
+    busy = rng.normal(0, np.sqrt(ACTIVITY), 400_000)
+    columns = [LOADINGS[n][0] * busy + rng.normal(0, np.sqrt(LOADINGS[n][1]), len(busy)) for n in names]
+    found = np.linalg.lstsq(np.stack(columns, 1), busy, rcond=None)[0]
+    np.testing.assert_allclose(found, [elasticities(names)[n] for n in names], atol=0.01)
 
 
 def test_levels_as_the_network_takes_them() -> None:
@@ -294,11 +345,16 @@ def test_levels_as_the_network_takes_them() -> None:
         standard = model.standard(places, relative)
         log = np.log(m.level)
         np.testing.assert_allclose(standard, (log - log.mean()) / log.std(), atol=1e-9)  # as in training
-    where = places_of(measured[0].counts, measured[0].around, "")
-    z = np.random.default_rng(7).normal(size=(4000, len(measured[0].level)))
-    standard = model.standard(where, model.draw(where, z))
-    assert abs(standard.mean()) < 0.15
-    assert standard.std() == pytest.approx(1.0, abs=0.1)
+    law = law_networks([1.0, 1.0])
+    model = fit_levels(law)
+    where = places_of(np.zeros((48, 8)), np.zeros((48, 8)), "")
+    control = model.draw(where, np.zeros((1, 48)))[0]
+    told = model.standard(where, control, "n1")
+    want = (model.law.expected(where) - model.networks["n1"].law_mean) / model.networks["n1"].spread
+    np.testing.assert_allclose(told, np.clip(want, -FARTHEST, FARTHEST), atol=1e-9)
+    some = replace(where, **{k: getattr(where, k)[:7] for k in ("poi_count", "near", "far", "area_km2", "xy_m")})
+    part = model.standard(some, model.draw(some, np.zeros((1, 7)))[0], "n1")
+    np.testing.assert_allclose(part, told[:7], atol=1e-9)  # whatever is drawn around it
 
 
 def test_from_json_and_back() -> None:
@@ -310,6 +366,9 @@ def test_from_json_and_back() -> None:
         places = places_of(measured[0].counts, measured[0].around, network)
         np.testing.assert_array_equal(back.draw(places, z), model.draw(places, z))  # the same bits
         np.testing.assert_array_equal(back.standard(places, z), model.standard(places, z))
+    old = model.to_json()
+    old.pop("law")
+    assert LevelModel.from_json({**old, "trust": 0.8}).law == Law()  # a folder of before there was a law
     wrongs: tuple[dict[str, Any], ...] = ({}, {"networks": {"a": {}}}, {"networks": {}, "colour": "red"})
     for wrong in wrongs:
         with pytest.raises((KeyError, TypeError)):

@@ -67,6 +67,7 @@ def source(network: str, cells: int = 32, days: int = 14, per_hour: int = 1, see
         rows=np.arange(cells),
         location=np.arange(cells) // 4,
         cell_id=np.arange(1, cells + 1),
+        timezone="Europe/Rome",
     )
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gentraffic.dataset.panel import read_panel
 from gentraffic.errors import BadInput
-from gentraffic.modelling.features import Floats, Places, fit_scale
+from gentraffic.modelling.features import Floats, Places
 from gentraffic.modelling.levels import LevelModel, both
 from gentraffic.modelling.measured import Source, read_live, read_source
 
@@ -139,11 +139,8 @@ def placed(region: Region, source: Source, levels: LevelModel) -> Region:
 
 
 def poi_features(places: Places, levels: LevelModel) -> NDArray[np.float32]:
-    """Log POI counts of and around every cell, standardised in their network, else in their region: (cells, 16)."""
-    usual = places.before or places  # after a change, what standardises is what was there before
-    part = levels.networks.get(places.network)
-    scale = fit_scale(both(usual.counts, usual.around)) if part is None else part.scale
-    return scale(both(places.counts, places.around)).astype(np.float32)
+    """Log POI counts of and around every cell, standardised as `levels` says: (cells, 16)."""
+    return levels.scale(places)(both(places.counts, places.around)).astype(np.float32)
 
 
 def cadences_of(region: Region) -> list[Region]:

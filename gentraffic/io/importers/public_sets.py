@@ -1,4 +1,4 @@
-"""Two further sources that the bundled model is trained on: Milan's 5x5 cells and Beijing's stations."""
+"""Further sources that the bundled model is trained on: Milan (25 cells, and a week of more), Beijing's stations."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ MILAN_CELLS = np.array(
 )  # by column of the CSV
 MILAN_START = "2013-10-31T23:00"  # UTC: midnight of 1 November in Milan, winter time throughout
 MILAN_STEPS = 30 * 144
+MILAN_WEEK, WEEK_HOURS = "2013-11-03T23:00", 168  # UTC: midnight of Monday 4 November in Milan
+SCATTERED, BLOCK = "milan_248_cells_week_hourly.npz", "milan_100_cells_week_10min.npz"
 BEIJING_X0, BEIJING_Y0 = 450_000.0, 4_150_000.0  # metres of UTM 50N: south-west corner of the synthetic lattice
 BEIJING_START = "2021-02-28T16:00"  # UTC: midnight of an arbitrary Monday in Beijing
 
@@ -56,6 +58,41 @@ def read_milan_5x5(path: str | Path, grid_path: str | Path | None = None) -> xr.
             "network": "milan-5x5",
             "place": "Milan, Italy",
             "attribution": TELECOM_ATTRIBUTION + "; extract: suemon-suemon/DGRN-wireless-traffic-forecast (MIT)",
+            "license": "ODbL-1.0",
+        },
+    )
+
+
+@reads
+def read_milan_week(folder: str | Path, blocks: tuple[str, ...] = (SCATTERED, BLOCK)) -> xr.Dataset:
+    """Traffic `internet` (cells, 168 h from Monday 4 November 2013) of the cells of Milan's grid that are measured.
+
+    folder: with the .npz files of `blocks`: 248 cells scattered over the grid, by hour, and a block of 100, by ten
+    minutes, whose activity is summed up by hour. Raises BadInput.
+    """
+    found: dict[int, NDArray[np.float32]] = {}
+    for name in blocks:
+        path = Path(folder) / name
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                ids, values = archive["cell_id"].astype(np.int64), archive["internet"].astype(np.float64)
+        except (OSError, ValueError, KeyError, EOFError) as error:
+            raise BadInput(f"{path}: not the .npz of cells of Milan with cell_id and internet ({error})") from error
+        if len(values) != len(ids) or values.shape[1] % WEEK_HOURS:
+            raise BadInput(f"{path}: traffic of shape {values.shape}, expected {len(ids)} cells x whole weeks of hours")
+        hourly = values.reshape(len(ids), WEEK_HOURS, -1).sum(axis=2).astype(np.float32)  # activity per step
+        for cell, series in zip(ids.tolist(), hourly, strict=True):
+            found.setdefault(cell, series)
+    cells = np.array(sorted(found), dtype=np.int64)
+    return measured_traffic(
+        milan_places(cells),
+        _times(MILAN_WEEK, WEEK_HOURS, 60),
+        {"internet": (np.stack([found[cell] for cell in cells.tolist()]), TELECOM_UNITS)},
+        timezone="Europe/Rome",
+        attrs={
+            "title": f"Milan, {len(cells)} cells, Internet activity",
+            "network": "milan",
+            "attribution": TELECOM_ATTRIBUTION,
             "license": "ODbL-1.0",
         },
     )

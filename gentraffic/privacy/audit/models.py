@@ -21,6 +21,7 @@ from gentraffic.errors import BadInput, BadModel, WrongUse
 from gentraffic.generators.folder import Bundle
 from gentraffic.generators.weekly import one_thread
 from gentraffic.io.atomic import replacing
+from gentraffic.modelling.expected_week import expected_of, from_monday
 from gentraffic.modelling.measured import Source, read_source
 from gentraffic.modelling.time_embedding import time_of_windows
 from gentraffic.privacy.audit.records import Material
@@ -108,7 +109,12 @@ def cell_losses(bundle: Bundle, source: Source, seed: int = 0) -> Floats:
         source = source.over(float(source.level.mean()) if known is None else known.mean_traffic)
         condition = replace(condition, level=torch.zeros_like(condition.level))
     hourly = source.ratio.reshape(cells, days, 24, source.per_hour).mean(axis=3)[:, : weeks * 7]
-    x = torch.from_numpy(bundle.scaler.forward(hourly.reshape(cells * weeks, WEEK)))
+    whole = bundle.scaler.forward(hourly.reshape(cells * weeks, WEEK))
+    expected = expected_of([source], bundle.weeks, bundle.scaler)
+    if expected is not None:
+        own = from_monday(expected[source.network], np.full(cells, source.weekday), 1)
+        whole = whole - np.repeat(own, weeks, axis=0)
+    x = torch.from_numpy(whole)
     chain = model.noise.scheduler()
     top = model.noise.num_train_timesteps
     noise = torch.from_numpy(np.random.default_rng((seed, 2)).standard_normal((NOISE_STEPS, WEEK), dtype=np.float32))
@@ -237,9 +243,10 @@ def _design(bundle: Bundle) -> Design:
     """The target's own design, as its provenance tells it; else the usual one."""
     told = bundle.provenance.get("design")
     if not isinstance(told, dict):
-        return Design(sampler=bundle.sampler)
+        return Design(sampler=bundle.sampler, use_expected_week=bool(bundle.weeks.networks))
     known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in told.items()}
-    return replace(Design(), **{k: v for k, v in known.items() if k in Design.__dataclass_fields__})
+    usual = Design(use_expected_week=bool(bundle.weeks.networks))
+    return replace(usual, **{k: v for k, v in known.items() if k in Design.__dataclass_fields__})
 
 
 def _plan(bundle: Bundle, steps: int, seed: int) -> Plan:

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from gentraffic.dataset.panel import read_panel
 from gentraffic.errors import WrongUse
 from gentraffic.generators.folder import Bundle, place_embedding, time_embedding
+from gentraffic.modelling.expected_week import ExpectedWeeks, expected_of
 from gentraffic.modelling.features import Places
-from gentraffic.modelling.levels import LevelModel
+from gentraffic.modelling.levels import Law, LevelModel
 from gentraffic.modelling.measured import Source, counted, locations, match, read_source
 from gentraffic.modelling.transform import FLOOR
 from gentraffic.privacy.dp.accounting import (
@@ -157,6 +158,7 @@ def fit_private_stouter(
         spread=start.levels.spread if start else float(np.mean([n.spread for n in networks.values()])),
         inflate=INFLATE,
         places=design.use_place,
+        law=start.levels.law if start else Law(),
     )
     if start is not None:
         temporal, station, scaler = start.temporal, start.station, start.scaler
@@ -166,13 +168,17 @@ def fit_private_stouter(
     assert scaler is not None
     everywhere = before + names
     model = network_of(start, design, len(everywhere), plan.seed)
+    weeks = start.weeks if start is not None else ExpectedWeeks()
     prepared = []
     for s in sources:
         assert s.source.places is not None
         part = levels.networks[s.source.network]
         level = np.clip((np.log(s.source.level) - part.mean) / part.spread, -5.0, 5.0).astype(np.float32)
         place = place_embedding(station, s.source.places, levels)[s.source.rows]
-        prepared.append(Prepared(s.source, place, level, everywhere.index(s.source.network) + 1, 1.0))
+        expected = expected_of([s.source], weeks, scaler)  # the public networks' mean week: its own is not public
+        of_week = None if expected is None else expected[s.source.network]
+        number = everywhere.index(s.source.network) + 1
+        prepared.append(Prepared(s.source, place, level, number, 1.0, expected=of_week))
     cells = [(i, int(row)) if row >= 0 else None for i, s in enumerate(sources) for row in s.live]
     task = PrivateTask(model, prepared, cells, time_embedding(temporal), scaler, plan, rate, secret)
     mechanism = mechanisms[-1] if plan.steps else Mechanism("training", 0.0, rate, 0)
@@ -205,7 +211,7 @@ def fit_private_stouter(
             "start": {"networks": list(before), "sha256": start.sha256} if start else None,
         },
     }
-    return Bundle(task.finished(), temporal, station, scaler, levels, everywhere), told
+    return Bundle(task.finished(), temporal, station, scaler, levels, everywhere, weeks=weeks), told
 
 
 def levels_of(s: PrivateSource) -> PrivateLevels:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gentraffic.modelling.expected_week import from_monday
 from gentraffic.modelling.random_streams import cell_key
 from gentraffic.modelling.time_embedding import time_of_windows
 from gentraffic.modelling.transform import Scaler
@@ -89,7 +90,10 @@ def cell_rows(
             for d, of in zip(day, named, strict=True)
         ]
     )
-    x = torch.from_numpy(scaler.forward(series.reshape(n, WEEK, -1).mean(axis=2)))
+    whole = scaler.forward(series.reshape(n, WEEK, -1).mean(axis=2))
+    if p.expected is not None:
+        whole = whole - from_monday(np.repeat(p.expected[cell][None], n, axis=0), (p.source.weekday + day) % 7, 1)
+    x = torch.from_numpy(whole)
     kept = (rng.random((n, 1)) < plan.place_keep).astype(np.float32)
     place = (p.place[cell] + plan.place_noise * rng.standard_normal((n, p.place.shape[1]), dtype=np.float32)) * kept
     has = (rng.random(n) < plan.level_keep).astype(np.float32)

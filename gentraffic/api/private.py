@@ -1,16 +1,14 @@
-"""`gentraffic fit stouter --dp-epsilon`: the same command, with a promise about every cell. Imports nothing heavy."""
+"""A fit with differential privacy: the same model folder, with a promise about every cell."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from gentraffic.cli.options import command_line, progress, report
+from gentraffic.api.fitted import Files, FitResult
 from gentraffic.errors import WrongUse
 
 if TYPE_CHECKING:
@@ -22,28 +20,12 @@ if TYPE_CHECKING:
     from gentraffic.privacy.dp.sgd import PrivatePlan
     from gentraffic.training.fitting import Design
 
+Tell = Callable[[int, int], None]
 ONLY_PRIVATE = ("dp_delta", "dp_clip", "dp_level_range", "dp_suppress_below", "start")
-DP_OPTIONS = (
-    click.option("--dp-epsilon", type=float, metavar="E", help="Fit with differential privacy: at most this epsilon."),
-    click.option("--dp-delta", type=float, metavar="D", help="Its delta: below 1 / cells, such as 1e-5."),
-    click.option("--dp-clip", type=float, metavar="C", help="L2 norm that no cell's gradient exceeds. [default: 0.5]"),
-    click.option(
-        "--dp-level-range",
-        type=(float, float),
-        metavar="LOW HIGH",
-        help="Mean traffic per cell and step, in the file's unit, known to hold for all cells. [default: 1e-6 1e15]",
-    ),
-    click.option(
-        "--dp-suppress-below",
-        type=float,
-        metavar="TRAFFIC",
-        help="Cells with less mean traffic per step count as silent; decided for each cell alone.",
-    ),
-    click.option("--start", metavar="NAME|DIR", help="With --dp-epsilon: a public model to start from."),
-)
+PRIVATE = ("dp_epsilon", *ONLY_PRIVATE)
 
 
-def check_private(name: str, options: dict[str, Any]) -> bool:
+def check_private(name: str, options: Mapping[str, Any]) -> bool:
     """True where privacy is asked for. Raises WrongUse for options that do not go with it, or need it."""
     if options["dp_epsilon"] is None:
         for other in ONLY_PRIVATE:
@@ -60,10 +42,13 @@ def check_private(name: str, options: dict[str, Any]) -> bool:
 
 
 def fit_private(
-    traffic: Sequence[Path], context: Sequence[Path], out: Path, checkpoint: Path, design: Design,
-    options: dict[str, Any], *, holdout: float, as_json: bool, quiet: bool,
-) -> None:  # fmt: skip
-    """Fit with differential privacy and write the model folder. holdout: 0 unless it was asked for."""
+    files: Files, out: Path, design: Design, options: Mapping[str, Any], *, command: str, tell: Tell
+) -> FitResult:
+    """Fit with differential privacy and write the model folder.
+
+    options: those of `FitOptions` and PRIVATE by name; locations are held out only where `holdout` is asked for.
+    Raises WrongUse, BadInput.
+    """
     from gentraffic.dataset.schema import one_service
     from gentraffic.generators.cards import card, provenance_of
     from gentraffic.generators.folder import load_bundle, save_bundle
@@ -74,8 +59,11 @@ def fit_private(
     from gentraffic.privacy.dp.fit import fit_private_stouter, read_private, suppressed
     from gentraffic.privacy.dp.scores import write_scores
     from gentraffic.privacy.dp.unit import check_start, check_units
+    from gentraffic.training.checkpoint import checkpoint_beside
     from gentraffic.training.fitting import Design
 
+    traffic, context, holdout = files.traffic, files.context, options["holdout"] or 0.0
+    checkpoint = checkpoint_beside(out)
     privacy, plan = _privacy(options), _plan(options)
     start = load_bundle(options["start"]) if options["start"] else None
     if start is not None and (start.sampler != "stouter" or design != Design(sampler="stouter")):
@@ -86,9 +74,9 @@ def fit_private(
             raise WrongUse(f"--start {options['start']} was trained on {path.name}: it is not public; leave it away")
     datasets = [read_traffic(path) for path in traffic]
     services = [options["service"] or ("traffic" if "traffic" in ds else None) for ds in datasets]
-    files = [(p.name, ds, one_service(ds, s)) for p, ds, s in zip(traffic, datasets, services, strict=True)]
-    check_units(files)
-    declared = check_start(str(options["start"]), start.provenance, files) if start is not None else ""
+    named = [(p.name, ds, one_service(ds, s)) for p, ds, s in zip(traffic, datasets, services, strict=True)]
+    check_units(named)
+    declared = check_start(str(options["start"]), start.provenance, named) if start is not None else ""
     contexts = [read_context(path) for path in context]
     sources = [read_private(ds, contexts, options["service"]) for ds in datasets]
     if options["dp_suppress_below"] is not None:
@@ -98,7 +86,7 @@ def fit_private(
     held: dict[str, PrivateSource] = {}
     if holdout:
         sources, held = _hold_out(sources, round(1 / holdout), plan.seed)
-    with counted_attempt(checkpoint) as attempts, progress("training", quiet=quiet) as tell:
+    with counted_attempt(checkpoint) as attempts:
         bundle, told = fit_private_stouter(
             sources,
             privacy,
@@ -118,29 +106,30 @@ def fit_private(
     spent["warning"] = weakness(spent["epsilon"])
     if declared:
         spent["start"]["declared"] = declared
-    told |= {"command": command_line(), "seed": plan.seed, "held_out": holdout}
+    told |= {"command": command, "seed": plan.seed, "held_out": holdout}
     told |= {"held_out_cells": {network: s.cell_id.tolist() for network, s in held.items()}}
-    provenance = provenance_of(tuple(traffic), tuple(context), told, {})
+    provenance = provenance_of(traffic, context, told, {})
     public = [
         {k: v for k, v in part.items() if k not in ("sha256", "marks")} for part in provenance["data"][: len(traffic)]
     ]
     provenance["data"] = public + provenance["data"][len(traffic) :]
     save_bundle(replace(bundle, provenance=provenance), out, card(out.name, provenance))
     attempts.end()
-    lines = [judged] if judged else []
+    notes = []
     if judged:
-        lines.append(f"{write_scores(out, judged)}: these scores, which epsilon does not cover; keep them to yourself")
-    lines.append(
+        notes.append(f"{write_scores(out, judged)}: these scores, which epsilon does not cover; keep them to yourself")
+    notes.append(
         f"{out}: epsilon {spent['epsilon']:.3f} at delta {spent['delta']:g} for {spent['unit']}; {told['steps']} steps"
     )
-    lines += [f"attempts: {spent['attempts']['text']}"] if attempts.counts["begun"] > 1 else []
-    lines += [text for text in (declared, spent["warning"], *attempts.notes) if text]
-    values = {"output": str(out), "networks": sorted(bundle.networks), "steps": told["steps"], "privacy": spent}
-    values |= {"scores": scores} if scores else {}
-    report(values | {"parameters": told["parameters"]}, lines, as_json=as_json, quiet=quiet)
+    notes += [f"attempts: {spent['attempts']['text']}"] if attempts.counts["begun"] > 1 else []
+    notes += [text for text in (declared, spent["warning"], *attempts.notes) if text]
+    facts = {"steps": told["steps"], "privacy": spent, "parameters": told["parameters"]}
+    facts |= {"scores": scores} if scores else {}
+    networks, title = tuple(sorted(bundle.networks)), f"stouter, private, {out.name}"
+    return FitResult(out, networks, facts, told["held_out_cells"], judged, title, tuple(notes))
 
 
-def _privacy(options: dict[str, Any]) -> Privacy:
+def _privacy(options: Mapping[str, Any]) -> Privacy:
     from gentraffic.privacy.dp.accounting import Privacy
 
     if options["dp_epsilon"] == float("inf"):
@@ -151,7 +140,7 @@ def _privacy(options: dict[str, Any]) -> Privacy:
     )
 
 
-def _plan(options: dict[str, Any]) -> PrivatePlan:
+def _plan(options: Mapping[str, Any]) -> PrivatePlan:
     from gentraffic.privacy.dp.sgd import PrivatePlan
 
     plan = replace(PrivatePlan(), seed=options["seed"])

@@ -1,0 +1,209 @@
+"""P5 of METRICS.md: a region that nobody measured, drawn with the rhythm of a network that was; and P6's law on levels.
+
+    python benchmarks/p5.py --data ../shared/data                     # fits on 248 cells of Milan: minutes of a core
+    python benchmarks/p5.py --data ../shared/data --networks          # and once without each network: much longer
+    python benchmarks/p5.py --data ../shared/data --levels            # the law alone: seconds
+
+Parts of Milan that lie apart from the training cells: the block of 100 cells in the east, and the 25 cells in the
+south-west; training cells within APART_M of them are left out. Their total is known. Beside the model, `bootstrap`: a
+whole week, level and all, of a random training cell, and of a random cell of the region itself. `ratio`: `crps_shape`
+over that of `bootstrap`.
+--levels: Spearman and log error of the law over the 10,000 cells of Milan and the cells of Helsinki, in blocks of 20 x
+20 cells and of 4 km; the law's elasticities are constants, and only its factor is fitted on the other blocks.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+
+from gentraffic.dataset.calendar import make_calendar
+from gentraffic.evaluation.metrics import rhythm
+from gentraffic.evaluation.metrics import summary as m
+from gentraffic.generators.settings import Settings
+from gentraffic.generators.weekly import draw_traffic
+from gentraffic.io.files import read_context
+from gentraffic.io.importers.public_sets import (
+    BLOCK,
+    SCATTERED,
+    read_beijing,
+    read_milan_5x5,
+    read_milan_week,
+)
+from gentraffic.io.importers.telecom_italia import read_uomo
+from gentraffic.modelling.features import VARIABLES, Floats, log_densities, read_places
+from gentraffic.modelling.levels import REFERENCE, activity, elasticities
+from gentraffic.modelling.measured import Source, read_source
+from gentraffic.places.find import CONTEXTS
+from gentraffic.training.fitting import Design, fit_sampler, plan_for
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+MEMBERS = 20
+APART_M = 1000.0
+HOUR = np.arange(168)
+ROWS = ("ratio", "crps", "crps_shape", "coverage_90", "acf_error", "roughness_ratio", "weekend_error",
+        "weekend_spearman", "rhythm_mae", "shape_spread_ratio", "level_spearman")  # fmt: skip
+
+
+def monday_weeks(source: Source) -> Floats:
+    """The first whole week of each cell from a Monday on: (cells, 168), in the source's unit."""
+    first = (7 - source.weekday) % 7 * 24
+    return source.hourly()[:, first : first + 168]
+
+
+def score(real: Floats, members: Floats) -> dict[str, float]:
+    """The rows of P5 of members (members, cells, 168), scaled to the total of the real region."""
+    drawn = members / members.mean() * real.mean()
+    mean = drawn.mean(axis=0)
+    weekend = (rhythm.weekend_ratio_cells(v, HOUR) for v in (mean, real))
+    spread = [rhythm.shape_spread_ratio(real, one) for one in drawn]
+    return {
+        "crps": float(m.crps_cells(real, drawn).mean() / real.mean()),
+        "crps_shape": float(m.crps_shape_cells(real, drawn).mean() / real.mean()),
+        "coverage_90": float(m.coverage_cells(real, drawn, 0.9).mean()),
+        "acf_error": m.acf_error(real, drawn),
+        "roughness_ratio": rhythm.roughness_ratio(real, drawn),
+        "weekend_error": rhythm.weekend_error(real, drawn, HOUR),
+        "weekend_spearman": float(spearmanr(*weekend).statistic),
+        "rhythm_mae": rhythm.rhythm_mae(real, mean, HOUR),
+        "shape_spread_ratio": float(np.mean(spread)),
+        "level_spearman": m.level_spearman(real, drawn.mean(axis=0)),
+    }
+
+
+def show(name: str, real: Floats, rows: dict[str, Floats]) -> None:
+    """Print rows name -> members, with `ratio` to the one called bootstrap."""
+    scores = {row: score(real, members) for row, members in rows.items()}
+    for row, told in scores.items():
+        told["ratio"] = told["crps_shape"] / scores["bootstrap"]["crps_shape"]
+        print(f"| {name} | {row} | {len(real)} | " + " | ".join(f"{told[k]:.3f}" for k in ROWS) + " |", flush=True)
+
+
+def weeks_of(pool: Floats, cells: int, seed: int) -> Floats:
+    """Members of `bootstrap`: (MEMBERS, cells, 168) random weeks of the pool."""
+    return pool[np.random.default_rng(seed).integers(len(pool), size=(MEMBERS, cells))]
+
+
+def milan_parts(data: Path) -> Iterator[tuple[str, Source, Source]]:
+    """(name, training cells, the region apart from them)."""
+    context = read_context(CONTEXTS / "milan.nc")
+    week = data / "telecom-italia"
+    train = read_source(read_milan_week(week, (SCATTERED,)), [context])
+    block = read_source(read_milan_week(week, (BLOCK,)), [context])
+    five = read_source(read_milan_5x5(data / "traffic" / "milan_5x5_internet_10min.csv"), [context])
+    for name, held in (("100 cells of the east", block), ("25 cells of the south-west", five)):
+        assert held.places is not None
+        xy = held.places.xy_m
+        apart = [np.hypot(*(xy[held.rows] - xy[row]).T).min() > APART_M for row in train.rows]
+        yield name, train.only(np.flatnonzero(apart)), held
+
+
+def draw_region(train: list[Source], held: Source, context: xr.Dataset, steps: int | None) -> Floats:
+    """Fit on the training sources and draw the cells of a region whose network is not named."""
+    plan = plan_for(Design())
+    bundle, _ = fit_sampler(train, plan=plan if steps is None else replace(plan, steps=steps))
+    place = context.assign_attrs({k: "" for k in ("network", "habits") if k in context.attrs})
+    calendar = make_calendar("2013-11-04", 7, "1h", str(context.attrs["timezone"]))
+    return draw_traffic(bundle, place, calendar, Settings(members=MEMBERS), cells=held.rows.tolist()).astype(np.float64)
+
+
+def networks(data: Path) -> list[tuple[Source, xr.Dataset | None]]:
+    """All networks that a model can learn from, and the contexts of those that have one."""
+    out: list[tuple[Source, xr.Dataset | None]] = []
+    for city in ("sd", "nc", "nj"):
+        traffic, place = read_uomo(data / "traffic" / f"uomo_{city}.npz")
+        out.append((read_source(traffic, [place]), place))
+    milan = read_context(CONTEXTS / "milan.nc")
+    out.append((read_source(read_milan_week(data / "telecom-italia"), [milan]), milan))
+    out.append((read_source(read_beijing(data / "traffic" / "beijing_stations_168h.npz"), []), None))
+    return out
+
+
+def held_out(log: Floats, expected: Floats, block: NDArray[np.int64]) -> str:
+    """Rank correlation and log error of the law, its factor and constant fitted on the other blocks."""
+    told = np.empty_like(log)
+    for one in np.unique(block):
+        test = block == one
+        slope, constant = np.polyfit(expected[~test], log[~test], 1)
+        told[test] = constant + slope * expected[test]
+    apart = told - log
+    rank = spearmanr(told, log).statistic
+    return f"{rank:.3f} | {np.abs(apart - np.median(apart)).mean():.3f} | {apart.std():.3f}"
+
+
+def levels(data: Path) -> None:
+    """The law over Milan and Helsinki."""
+    print("| levels | Spearman | mean log error | its spread |\n|---|---|---|---|")
+    context = read_context(CONTEXTS / "milan.nc")
+    total = np.loadtxt(data / "telecom-italia" / "milan_10000_cells_internet_total.csv", delimiter=",", skiprows=1)
+    log = np.log(total[:, 1])
+    row, col = np.divmod(context["cell_id"].values - 1, 100)
+    for name, place in (("POIs and sites", context), ("POIs", context.drop_vars("stations"))):
+        print(f"| Milan, {name} | {held_out(log, activity(read_places(place)), row // 20 * 5 + col // 20)} |")
+    from pyproj import Transformer
+    from scipy.spatial import cKDTree
+
+    region = np.load(data / "helsinki" / "dynamic_population_250m.npz")
+    xy = np.stack([region["x_3067"], region["y_3067"]], axis=1).astype(np.float64)
+    mean = (4 * region["workday"] + region["saturday"] + region["sunday"]).mean(axis=1) / 6
+    log = np.log(np.maximum(mean, np.quantile(mean[mean > 0], 0.005)))
+    known = {}
+    for name, file, column in (("population", "population_250m_2018.csv", 2), ("stops", "stops.csv", None)):
+        table = np.genfromtxt(data / "helsinki" / file, delimiter=",", skip_header=1, usecols=(0, 1, column or 0))
+        at = np.stack(Transformer.from_crs(4326, 3067, always_xy=True).transform(table[:, 0], table[:, 1]), axis=1)
+        apart, cell = cKDTree(xy).query(at)
+        weight = np.ones(len(table)) if column is None else table[:, column]
+        count = np.bincount(cell[apart < 180], weight[apart < 180], len(xy))
+        kind = VARIABLES[name]
+        (found,) = log_densities(count[:, None], xy, np.full(len(xy), 0.0625), (kind.radii_m,), kind.floor)
+        known[name] = found[:, 0].astype(np.float64) - REFERENCE[name]
+    block = np.unique(xy // 4000, axis=0, return_inverse=True)[1].ravel() % 25
+    for names in (("population",), ("population", "stops")):
+        expected = np.sum([e * known[name] for name, e in elasticities(names).items()], axis=0)
+        alone = f"; elasticity {elasticities(names)['population']:.2f}"
+        print(f"| Helsinki, {' and '.join(names)}{alone} | {held_out(log, expected, block)} |")
+
+
+def main() -> None:
+    """Fit, draw and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--levels", action="store_true", help="the law alone")
+    parser.add_argument("--networks", action="store_true", help="each network left out once, too")
+    parser.add_argument("--steps", type=int, help="training steps, for a trial")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    if args.levels:
+        levels(args.data)
+        return
+    print("| region | row | cells | " + " | ".join(ROWS) + " |\n|---|---|---|" + "---|" * len(ROWS))
+    context = read_context(CONTEXTS / "milan.nc")
+    for name, train, held in milan_parts(args.data):
+        real, pool = monday_weeks(held), monday_weeks(train)
+        rows = {"stouter": draw_region([train], held, context, args.steps)}
+        rows |= {"bootstrap": weeks_of(pool, len(real), 0), "bootstrap within": weeks_of(real, len(real), 1)}
+        show(name, real, rows)
+    known = networks(args.data) if args.networks else []
+    for source, place in known:
+        if place is None:
+            continue
+        others = [other for other, _ in known if other is not source]
+        real = monday_weeks(source)
+        pool = np.concatenate([monday_weeks(o) / o.level.mean() for o in others])
+        rows = {"stouter": draw_region(others, source, place, args.steps)}
+        rows |= {"bootstrap": weeks_of(pool, len(real), 0), "bootstrap within": weeks_of(real, len(real), 1)}
+        show(f"without {source.network}", real, rows)
+
+
+if __name__ == "__main__":
+    main()

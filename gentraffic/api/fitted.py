@@ -1,0 +1,65 @@
+"""What a model is fitted on, and what a fit returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gentraffic.api.result import Shown
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from gentraffic.modelling.measured import Source
+
+
+@dataclass(frozen=True)
+class Files:
+    """What a model is fitted on."""
+
+    traffic: tuple[Path, ...]
+    context: tuple[Path, ...]
+
+    def contexts(self) -> list[xr.Dataset]:
+        """The contexts, read and checked. Raises BadInput."""
+        from gentraffic.io.files import read_context
+
+        return [read_context(path) for path in self.context]
+
+    def sources(self, contexts: Sequence[xr.Dataset], service: str | None) -> list[Source]:
+        """The traffic as training takes it. Raises BadInput, WrongUse."""
+        from gentraffic.io.files import read_traffic
+        from gentraffic.modelling.measured import read_source
+
+        return [read_source(read_traffic(path), contexts, service) for path in self.traffic]
+
+    def pairs(self, service: str | None) -> list[Any]:
+        """Sources and regions, as FoMo takes them. Raises BadInput, WrongUse."""
+        from gentraffic.generators.fomo.data import read_region
+        from gentraffic.io.files import read_traffic
+
+        contexts = self.contexts()
+        return [read_region(read_traffic(path), contexts, service) for path in self.traffic]
+
+
+@dataclass(frozen=True)
+class FitResult(Shown):
+    """A model folder that was written. facts: of the training, by name. held_out: network -> ids of the cells that were
+    held out. table: scores on them beside the naive rows, Markdown; "" where none were held out. notes: what else there
+    is to say."""
+
+    path: Path
+    networks: tuple[str, ...]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    held_out: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    table: str = ""
+    title: str = "A fitted model"
+    notes: tuple[str, ...] = ()
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Name and value of each fact."""
+        count = sum(len(ids) for ids in self.held_out.values())
+        facts = {"folder": self.path, "networks": ", ".join(self.networks), **self.facts, "cells held out": count}
+        return [("", "value"), *((name, str(value)) for name, value in facts.items())]

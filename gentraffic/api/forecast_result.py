@@ -1,0 +1,126 @@
+"""What `gentraffic.forecast` returns beside Datasets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from gentraffic.api.result import Shown
+
+if TYPE_CHECKING:
+    from gentraffic.forecasting.fit import Fitted
+    from gentraffic.forecasting.folder import TrainingScaler
+    from gentraffic.forecasting.score import Scored
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class FittedForecaster(Shown):
+    """A forecaster that `run` and `score` take, and how good it was on the steps that its training left for the test.
+
+    Attributes
+    ----------
+    fitted : Fitted
+        Its name and its network, on the device it was asked for.
+    provenance : mapping
+        What `provenance.json` holds: services, units, data and licences, plan, seed, scores, attribution.
+    scaler : TrainingScaler
+        Mean and spread of each training cell, (cells, services).
+    folder : Path or None
+        Where it is written.
+    sha256 : str
+        Of the folder's files; empty where there is none.
+    training : mapping
+        What `fit` tells of the training: parameters, windows, steps, minutes; empty for one that was loaded.
+    warnings : tuple of str
+        What a user should know of the data.
+    """
+
+    fitted: Fitted
+    provenance: Mapping[str, Any]
+    scaler: TrainingScaler
+    folder: Path | None = None
+    sha256: str = ""
+    training: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    __repr__ = Shown.__str__
+
+    @property
+    def name(self) -> str:
+        """The kind of forecaster, such as "stn-slstm-day"."""
+        return self.fitted.name
+
+    @property
+    def services(self) -> list[str]:
+        """The services that it was fitted on."""
+        return list(self.provenance["services"])
+
+    @property
+    def scores(self) -> dict[str, Any]:
+        """Scores on the test part: `["scores"][row][service][metric]`, a list over the steps ahead; and their units."""
+        return dict(self.provenance["scores"])
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """A row per service, forecaster and step ahead, the first and the last."""
+        from gentraffic.forecasting.score import score_rows
+
+        return score_rows(self.scores)
+
+    def sentences(self) -> list[str]:
+        """What it is, and what a user should know."""
+        learned = (
+            f"{self.provenance['parameters']:,} weights" if "parameters" in self.provenance else "nothing to learn"
+        )
+        where = f", {self.folder}" if self.folder else ""
+        return [f"The forecaster {self.name} of {', '.join(self.services)}: {learned}{where}.", *self.warnings]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ForecastScores(Shown):
+    """Scores of a forecaster beside the naive ones.
+
+    Attributes
+    ----------
+    scored : Scored
+        `rows[name][metric]`: (services, steps ahead); `predicted[name]` and `real`: (starts, cells, steps, services).
+    forecaster : str
+        Its name.
+    services, units : tuple of str
+        What was forecast, and its units.
+    sha256 : str
+        Of the forecaster's folder; empty where there is none.
+    warnings : tuple of str
+        What a user should know of the data.
+    """
+
+    scored: Scored
+    forecaster: str
+    services: tuple[str, ...]
+    units: tuple[str, ...]
+    sha256: str = ""
+    warnings: tuple[str, ...] = ()
+
+    __repr__ = Shown.__str__
+
+    def to_json(self) -> dict[str, Any]:
+        """What `--json` prints of the scores: `["scores"][row][service][metric]`, a list over the steps ahead."""
+        return self.scored.to_json(self.services, self.units)
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """A row per service, forecaster and step ahead, the first and the last."""
+        from gentraffic.forecasting.score import score_rows
+
+        return score_rows(self.to_json())
+
+    def sentences(self) -> list[str]:
+        """What was scored on, and which rows are missing."""
+        starts, cells = self.scored.real.shape[:2]
+        told = f"{starts:,} first steps of {cells:,} cells."
+        return [told, *(f"No row {name}: {why}." for name, why in self.scored.missing.items()), *self.warnings]
+
+    def with_words(self, say: Callable[[str], str]) -> Self:
+        """The same scores, the reasons for missing rows in other words."""
+        missing = {name: say(why) for name, why in self.scored.missing.items()}
+        return replace(self, scored=replace(self.scored, missing=missing))

@@ -1,0 +1,274 @@
+"""`gentraffic.evaluate` and `gentraffic.validate`: how good synthetic traffic is, as such and to train on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from gentraffic.api.inputs import check_whole, context_source, names_given, traffic_source
+from gentraffic.api.language import speaks_python
+from gentraffic.api.result import Shown
+from gentraffic.evaluation.evaluate import Evaluation
+from gentraffic.forecasting.tstr import Validation
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from gentraffic.evaluation.scores import Score
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class EvaluationResult(Shown, Evaluation):
+    """Every fidelity metric of synthetic traffic, beside the naive rows.
+
+    Attributes
+    ----------
+    scores : dict of str to Score
+        Metric -> value with its 95% interval (low, high), or None and the reason.
+    naive : dict of str to dict of str to Score
+        Naive row -> metric -> Score.
+    missing : dict of str to str
+        Naive row -> why it is not there.
+    pair : Pair
+        The values compared: real (cells, steps), synthetic (members, cells, steps).
+    p9999 : tuple of float and str
+        The divisor of the `_p9999` scaling, in the units compared, and the traffic that it is of.
+    resampled : str
+        What the intervals are drawn over, such as "26 locations".
+    notes : tuple of str
+        What a reader must know.
+    """
+
+    title = "Synthetic traffic against measured traffic"
+    __repr__ = Shown.__str__
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """A row per metric: its value, 95% interval, that of a perfect copy, and those of the naive rows."""
+        from gentraffic.reports.evaluation_table import rows
+
+        return rows(self)
+
+    def sentences(self) -> list[str]:
+        """The notes, and which naive rows are missing."""
+        from gentraffic.reports.evaluation_table import missing
+
+        return [*self.notes, *(f"no naive row {', '.join(names)}: {why}" for why, names in missing(self).items())]
+
+    def with_words(self, say: Callable[[str], str]) -> Self:
+        """The same evaluation, its sentences in other words."""
+
+        def said(scores: dict[str, Score]) -> dict[str, Score]:
+            return {name: replace(score, reason=say(score.reason)) for name, score in scores.items()}
+
+        return replace(
+            self,
+            scores=said(self.scores),
+            naive={name: said(scores) for name, scores in self.naive.items()},
+            missing={name: say(why) for name, why in self.missing.items()},
+            notes=tuple(map(say, self.notes)),
+        )
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ValidationResult(Shown, Validation):
+    """Scores of forecasters that were trained on real traffic (trtr), on synthetic (tstr) and on both (aug).
+
+    Attributes
+    ----------
+    scores : dict
+        `scores[forecaster][training]`: of each seed, metric -> (services, steps ahead).
+    naive : dict
+        Naive forecaster -> metric -> (services, steps ahead), None where the history is too short for it.
+    material : Material
+        What was trained on and tested on: counts, services, units, notes.
+    horizon : int
+        Steps ahead.
+    told : dict
+        What sim-mstnet tells of its weights.
+    """
+
+    title = "Forecasters trained on synthetic traffic, tested on measured traffic"
+    __repr__ = Shown.__str__
+
+    def to_json(self) -> dict[str, Any]:
+        """What `--json` prints: `["forecasters"][forecaster][service]["step_1"]`, means over seeds with intervals."""
+        from gentraffic.reports.validation_table import to_json
+
+        return to_json(self)
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """A row per service, step ahead, forecaster and training."""
+        from gentraffic.reports.validation_table import rows
+
+        return rows(self)
+
+    def sentences(self) -> list[str]:
+        """What a reader must know of the data."""
+        return list(self.material.notes)
+
+    def with_words(self, say: Callable[[str], str]) -> Self:
+        """The same validation, its notes in other words."""
+        return replace(self, material=replace(self.material, notes=tuple(map(say, self.material.notes))))
+
+
+@speaks_python
+def evaluate(
+    real: str | Path | xr.Dataset,
+    synthetic: str | Path | xr.Dataset,
+    *,
+    train: str | Path | xr.Dataset | None = None,
+    context: str | Path | xr.Dataset | None = None,
+    service: str | None = None,
+    scale: str = "auto",
+    seed: int = 0,
+    html: str | Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> EvaluationResult:
+    """Compare synthetic with measured traffic by every fidelity metric, each with its 95% interval.
+
+    Cells are matched by `cell_id` and steps by their UTC time; the finer cadence is averaged to the coarser. Metrics
+    that compare hour with hour have no value where the two share no time.
+
+    Parameters
+    ----------
+    real : path or Dataset (cell, time)
+        Measured traffic.
+    synthetic : path or Dataset ([member,] cell, time)
+        Drawn traffic of the same cells.
+    train : path or Dataset (cell, time), optional
+        Measured traffic that the naive rows may copy, and that the `_p9999` scaling is of.
+    context : path or Dataset (cell), optional
+        The POIs of all cells of `train` and `real`.
+    service : str, optional
+        The variable, where there are several.
+    scale : {"auto", "none", "mean"}
+        auto: nothing is scaled where units agree; relative traffic is multiplied by the mean of `train`, else so that
+        its mean is that of `real`.
+    seed : int
+        Of the intervals and of the naive rows.
+    html : path, optional
+        Where to write a page with plots (.html).
+    progress : callable, optional
+        Is told (rows scored, of).
+
+    Returns
+    -------
+    EvaluationResult
+
+    Raises
+    ------
+    WrongUse
+        For traffic that does not belong together: other cells, units or services; or an unknown scale.
+    BadInput
+        For a file that is missing or breaks its schema, or where every cell is dead.
+    """
+    from gentraffic.evaluation.evaluate import evaluate as score_rows
+    from gentraffic.io import atomic
+
+    if html is not None:
+        atomic.check_writable(html, (".html", ".htm"))
+    check_whole(0, seed=seed)
+    measured, drawn = traffic_source(real, "real"), traffic_source(synthetic, "synthetic")
+    training = None if train is None else traffic_source(train, "train")
+    places = None if context is None else context_source(context, "context")
+    found = score_rows(
+        measured.ds,
+        drawn.ds,
+        train=None if training is None else training.ds,
+        context=None if places is None else places.ds,
+        service=service,
+        scale=scale,
+        seed=seed,
+        progress=progress,
+    )
+    if html is not None:
+        from gentraffic.reports.evaluation import write_page
+
+        named = {"real": measured, "synthetic": drawn, "train": training, "context": places}
+        files = {role: source.name for role, source in named.items() if source is not None}
+        write_page(found, measured.ds, html, files=files, attributions=[measured.ds, drawn.ds])
+    return EvaluationResult(**vars(found))
+
+
+@speaks_python
+def validate(
+    real: str | Path | xr.Dataset,
+    synthetic: str | Path | xr.Dataset,
+    *,
+    forecaster: str | Sequence[str] = ("lstm",),
+    service: str | Sequence[str] = (),
+    few: float = 100.0,
+    seeds: int = 3,
+    holdout: float = 0.2,
+    horizon: int = 1,
+    steps: int | None = None,
+    seed: int = 0,
+    threads: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> ValidationResult:
+    """Train forecasters on real traffic (trtr), on synthetic (tstr) and on both (aug); test all on the same real steps.
+
+    Tested on the last 15% of the real steps, at locations held out from training where there are five or more. The
+    naive forecasters stand beside them.
+
+    Parameters
+    ----------
+    real : path or Dataset (cell, time)
+        Measured traffic, in any unit.
+    synthetic : path or Dataset ([member,] cell, time)
+        Drawn traffic of the same cadence, in any unit.
+    forecaster : str or sequence of str
+        What to train.
+    service : str or sequence of str
+        The variables to forecast, where the two share several.
+    few : float
+        Percent of the real training cells that may be used, other ones with every seed.
+    seeds : int
+        Trainings of each kind; the intervals are over them.
+    holdout : float
+        Share of the real locations, 0 to 0.5, that is tested on and never trained on.
+    horizon : int
+        Steps ahead, each fed back into the next.
+    steps : int, optional
+        Training steps at most; 800 by default.
+    seed : int
+        Of the first training and of the held-out locations, as in `gentraffic fit`.
+    threads : int
+        Of torch; 0 for as many as it has.
+    progress : callable, optional
+        Is told (trainings done, of).
+
+    Returns
+    -------
+    ValidationResult
+
+    Raises
+    ------
+    WrongUse
+        For an unknown forecaster or service, or a number out of its bounds.
+    BadInput
+        For a file that is missing or breaks its schema, cadences that differ, or traffic that is too short.
+    """
+    from gentraffic.forecasting import tstr
+    from gentraffic.forecasting.choices import torch_threads
+
+    check_whole(1, steps=steps)
+    check_whole(0, seed=seed, threads=threads)
+    measured, drawn = traffic_source(real, "real"), traffic_source(synthetic, "synthetic")
+    with torch_threads(threads):
+        found = tstr.validate(
+            measured.ds,
+            drawn.ds,
+            list(dict.fromkeys(names_given(forecaster))),
+            services=names_given(service),
+            few=few,
+            seeds=seeds,
+            seed=seed,
+            holdout=holdout,
+            horizon=horizon,
+            steps=steps,
+            on_fit=progress,
+        )
+    return ValidationResult(**vars(found))

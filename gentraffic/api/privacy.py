@@ -1,0 +1,230 @@
+"""`gentraffic.audit` and `gentraffic.release`: what synthetic traffic gives away, and how it is published."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gentraffic.api.files import traffic_of
+from gentraffic.api.language import speaks_python
+from gentraffic.api.result import Shown
+from gentraffic.errors import WrongUse
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from gentraffic.privacy.audit.run import Audit, Target
+
+Tell = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class AuditResult(Shown):
+    """What attacks found: `audit` has every figure, `verdict` one sentence. sources: the audited Datasets."""
+
+    audit: Audit
+    sources: tuple[xr.Dataset, ...]
+
+    @property
+    def verdict(self) -> str:
+        """The whole audit in a sentence."""
+        return self.audit.verdict
+
+    @property
+    def title(self) -> str:  # type: ignore[override]
+        """The verdict, above the table."""
+        return self.verdict
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """The attacks, with their figures and intervals."""
+        from gentraffic.reports.audit_table import attack_rows
+
+        head, rows = attack_rows(self.audit)
+        return [tuple(map(str, head)), *(tuple(map(str, row)) for row in rows)]
+
+    def save(self, path: str | Path, files: Mapping[str, str] | None = None) -> None:
+        """Write the page (.html). files: what to call the files, by role. Raises WrongUse, BadInput."""
+        from gentraffic.reports.audit import write_page
+
+        write_page(self.audit, path, files=files or {}, attributions=self.sources)
+
+
+@speaks_python
+def audit(
+    train: str | Path | xr.Dataset,
+    holdout: str | Path | xr.Dataset,
+    synthetic: str | Path | xr.Dataset,
+    *,
+    model: str | Path | None = None,
+    context: str | Path | None = None,
+    shadows: int = 0,
+    shadow_steps: int = 300,
+    shadow_dir: str | Path | None = None,
+    plants: int = 20,
+    service: str | None = None,
+    seed: int = 0,
+    progress: Tell | None = None,
+) -> AuditResult:
+    """Attack synthetic traffic ([member,] cell, time), as somebody would who wants to know what it was made from.
+
+    train: what the generator was made from. holdout: cells of the same network and period that it never saw. synthetic:
+    what is to be published. model, context: the model that drew it, whose loss is attacked as well. shadows: shadow
+    models for LiRA, 16 or more; shadow_steps: of each training; shadow_dir: where their scores are kept. plants: copies
+    of every kind that are planted, one at a time, to say what share would be found. Raises WrongUse, BadInput.
+    """
+    from gentraffic.privacy.audit.run import audit as run_audit
+
+    target = _target(
+        None if model is None else str(model), None if context is None else Path(context), shadows, shadow_steps,
+        None if shadow_dir is None else Path(shadow_dir),
+    )  # fmt: skip
+    known, unseen, drawn = traffic_of(train), traffic_of(holdout), traffic_of(synthetic)
+    tell = progress or (lambda done, of: None)
+    found = run_audit(known, unseen, drawn, target=target, service=service, seed=seed, plants=plants, progress=tell)
+    return AuditResult(found, (known, unseen, drawn))
+
+
+def _target(model: str | None, context: Path | None, shadows: int, steps: int, folder: Path | None) -> Target | None:
+    """What is attacked besides the samples. Raises WrongUse for options that do not go together."""
+    if model is None:
+        for given, name in ((context, "--context"), (shadows, "--shadows"), (folder, "--shadow-dir")):
+            if given:
+                raise WrongUse(f"{name} goes with --model: give the model that drew the synthetic traffic")
+        return None
+    if context is None:
+        raise WrongUse("--model needs --context, the POIs of the cells: the model's loss depends on them")
+    if steps < 1:
+        raise WrongUse(f"--shadow-steps {steps}: give 1 or more")
+    from gentraffic.generators.folder import load_bundle
+    from gentraffic.io.files import read_context
+    from gentraffic.privacy.audit.run import FEWEST_SHADOWS, Target
+
+    if shadows and shadows < FEWEST_SHADOWS:
+        raise WrongUse(f"--shadows {shadows}: LiRA needs {FEWEST_SHADOWS} or more shadow models")
+    name = Path(model).name
+    return Target(load_bundle(model), read_context(context), shadows, steps, folder or Path(f"{name}.shadows"))
+
+
+@dataclass(frozen=True)
+class Released(Shown):
+    """A folder to publish. lines: what it promises. ledger, audit: as in its JSON files. files: what it holds."""
+
+    path: Path
+    lines: tuple[str, ...]
+    ledger: Mapping[str, Any]
+    audit: Mapping[str, Any] | None
+    files: tuple[str, ...]
+    title: str = "A release"
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """What the release promises, and its files."""
+        return [("", str(self.path)), *(("promise", line) for line in self.lines), ("files", ", ".join(self.files))]
+
+
+@speaks_python
+def release(
+    what: str | Path,
+    out: str | Path,
+    *,
+    ledger: str | Path,
+    source: str,
+    train: str | Path | None = None,
+    holdout: str | Path | None = None,
+    coarsen: float | None = None,
+    no_positions: bool = False,
+    leak: bool = False,
+    seed: int = 0,
+    progress: Tell | None = None,
+) -> Released:
+    """Put synthetic traffic, or a model, into a folder to publish: data, card, audit, ledger, checklist, Croissant.
+
+    what: a traffic file or a model folder. out: the folder, which must not be there yet. ledger: the JSON file that
+    counts every release from one private `source`, whose epsilons add up. train, holdout: for the audit. coarsen:
+    metres that positions are rounded to; no_positions: they are left out. leak: publish although a leak was found.
+    Raises WrongUse, BadInput, BadModel.
+    """
+    what, out, ledger = Path(what), Path(out), Path(ledger)
+    train = None if train is None else Path(train)
+    holdout = None if holdout is None else Path(holdout)
+    tell = progress or (lambda done, of: None)
+    from datetime import UTC, datetime
+
+    from gentraffic.io.atomic import check_writable, replacing
+    from gentraffic.privacy import release as rooms
+
+    if out.exists():
+        raise WrongUse(f"{out} exists: a release is written once; give another -o")
+    if (train is None) != (holdout is None):
+        raise WrongUse("--train and --holdout go together: an judged needs both")
+    if coarsen is not None and no_positions:
+        raise WrongUse("--coarsen and --no-positions exclude each other: give one")
+    check_writable(ledger, (".json",))
+    before = rooms.read_ledger(ledger, source)
+    model = (what / "provenance.json").is_file()
+    if model and (train is not None or coarsen is not None or no_positions):
+        raise WrongUse("--train, --holdout, --coarsen and --no-positions are for traffic: leave them away for a model")
+    date = datetime.now(UTC).date().isoformat()
+    judged: dict[str, Any] | None = None
+    with replacing(out, (out.suffix.lower(),), folder=True) as folder:
+        if model:
+            from gentraffic.generators.model_folder import read_folder
+
+            known = read_folder(what)
+            rooms.copy_model(what, folder / "model")
+            digest, drawn_by, positions = rooms.digest_of(folder / "model"), known.sha256, ""
+            privacy = dict(known.provenance.get("privacy") or {})
+            files = ["model/"]
+        else:
+            judged, privacy, drawn_by, positions = _traffic(
+                what, folder, train, holdout, coarsen, no_positions, seed, tell=tell, allowed=leak
+            )
+            digest = rooms.digest_of(folder / "traffic.nc")
+            files = ["traffic.nc", "croissant/"]
+        entry = rooms.entry_of(what.name, date, digest, privacy, drawn_by if privacy else "")
+        after = rooms.Ledger(source, (*before.releases, entry))
+        files += ["ledger.json", "CHECKLIST.md", *(["audit.json", "audit.html"] if judged is not None else [])]
+        rooms.keep_ledger(folder / "ledger.json", after)
+        if not model:
+            rooms.add_rai(folder / "croissant" / "croissant.json", entry, after, judged)
+        pages = {"README.md": rooms.release_card(entry, after, judged, files)}
+        pages["CHECKLIST.md"] = rooms.checklist(entry, after, judged, positions)
+        for name, text in pages.items():
+            (folder / name).write_text(text, encoding="utf-8")
+    rooms.keep_ledger(ledger, after)
+    verdict = "not audited: give --train and --holdout" if judged is None else str(judged["verdict"])
+    lines = (rooms.bound_text(entry), after.sentence, verdict)
+    return Released(out, lines, after.to_json(), judged, ("README.md", *files))
+
+
+def _traffic(
+    what: Path, folder: Path, train: Path | None, holdout: Path | None, coarsen: float | None, no_positions: bool,
+    seed: int, *, tell: Tell, allowed: bool,
+) -> tuple[dict[str, Any] | None, dict[str, Any], str, str]:  # fmt: skip
+    """Audit traffic and write it as traffic.nc and as a Croissant folder: (audit, privacy, model, positions)."""
+    from gentraffic.io.export.data_packages import write_croissant
+    from gentraffic.io.files import read_traffic, write_traffic
+    from gentraffic.privacy.release import blurred, privacy_of
+
+    ds = read_traffic(what)
+    found = None
+    if train is not None and holdout is not None:
+        from gentraffic.privacy.audit.run import audit as run_audit
+        from gentraffic.reports.audit import write_page
+
+        known, unseen = read_traffic(train), read_traffic(holdout)
+        result = run_audit(known, unseen, ds, seed=seed, progress=tell)
+        if result.leak and not allowed:
+            raise WrongUse(f"nothing was written: {result.verdict} Look at `gentraffic audit`, or give --leak")
+        found = result.to_json()
+        files = {"train": train.name, "holdout": holdout.name, "synthetic": what.name}
+        write_page(result, folder / "audit.html", files=files, attributions=[known, unseen, ds])
+        (folder / "audit.json").write_text(json.dumps(found, indent=1, default=str), encoding="utf-8")
+    if coarsen is not None or no_positions:
+        ds = blurred(ds, coarsen)
+    write_traffic(ds, folder / "traffic.nc")
+    write_croissant(ds, folder / "croissant")
+    moved = str(ds.attrs["positions"]) if coarsen is not None or no_positions else ""
+    return found, privacy_of(ds), str(ds.attrs.get("model_sha256", "")), moved

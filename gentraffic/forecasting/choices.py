@@ -1,0 +1,79 @@
+"""What a user chooses about a forecaster, checked: device, backend, shares of the steps, services, threads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from gentraffic.errors import WrongUse
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+def check_device(device: str) -> None:
+    """Raise WrongUse for a device that torch has not."""
+    if device not in ("cpu", "cuda"):
+        raise WrongUse(f"--device {device}: give cpu or cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise WrongUse("--device cuda: torch sees no GPU here; leave it out")
+
+
+def check_shares(train: float, validation: float) -> None:
+    """Raise WrongUse unless the two shares of the steps leave a test part."""
+    if not (0 < train < 1 and 0 <= validation < 1 and train + validation < 1):
+        raise WrongUse(f"--train {train} --validation {validation}: positive shares that leave some steps for the test")
+
+
+def design_of(name: str, backend: str, device: str) -> dict[str, Any]:
+    """The arguments of the network that --backend stands for. Raises WrongUse for a backend that it has not."""
+    from forecasters.slstm import BACKENDS
+
+    if backend == "fast":
+        return {}
+    if backend not in BACKENDS:
+        raise WrongUse(f"--backend {backend}: give one of {', '.join(BACKENDS)}")
+    if "slstm" not in name and name != "xlstm":
+        raise WrongUse(f"--backend {backend}: {name} has no sLSTM")
+    if backend == "cuda" and device != "cuda":
+        raise WrongUse("--backend cuda: it needs a GPU, give --device cuda with it")
+    return {"backend": backend}
+
+
+def services_for(learned: Sequence[str], ds: xr.Dataset, given: Sequence[str]) -> list[str]:
+    """Which services of a file a forecaster is applied to: those given, else those it was fitted on, else the only one.
+
+    learned: what it was fitted on. Raises WrongUse where that is ambiguous.
+    """
+    from gentraffic.dataset.schema import services as names_of
+
+    have = names_of(ds)
+    if given:
+        return list(given)
+    if set(learned) <= set(have):
+        return list(learned)
+    if len(have) == len(learned) == 1:
+        return have
+    raise WrongUse(
+        f"the forecaster knows {', '.join(learned)}, the file has {', '.join(have)}: name them with --service"
+    )
+
+
+def warnings_of(cells: int) -> list[str]:
+    """What a user should know of so few cells."""
+    return ["one cell: its neighbourhood is the cell itself, repeated"] if cells == 1 else []
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Let torch work with `count` threads within the block; 0 changes nothing."""
+    before = torch.get_num_threads()
+    if count:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

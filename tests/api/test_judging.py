@@ -1,0 +1,151 @@
+"""`gentraffic.evaluate` and `validate`: the numbers of the commands, tables for notebooks, errors in Python's words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from notebook_html import cells_of
+from traffic_examples import context, traffic
+
+import gentraffic
+from gentraffic.cli.main import run
+from gentraffic.errors import BadInput, WrongUse
+from gentraffic.evaluation.scores import METRICS
+from gentraffic.io.files import write_context, write_traffic
+from gentraffic.reports.evaluation_table import value_text
+
+REAL = traffic(days=9, units="MB")
+DRAWN = traffic(days=9, members=3, seed=3)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("judging")
+    write_traffic(REAL, folder / "real.nc")
+    write_traffic(DRAWN, folder / "drawn.nc")
+    write_context(context(), folder / "context.nc")
+    return folder
+
+
+def told(capsys: pytest.CaptureFixture[str], words: list[str]) -> dict[str, Any]:
+    assert run([*words, "--json"]) == 0, capsys.readouterr().err
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_evaluate_gives_the_numbers_of_the_command(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["evaluate", "--real", f"{files}/real.nc", "--synthetic", f"{files}/drawn.nc", "--seed", "3"]
+    command = told(capsys, words)
+    seen: list[tuple[int, int]] = []
+    found = gentraffic.evaluate(
+        REAL, files / "drawn.nc", seed=3, html=files / "page.html",
+        progress=lambda done, of: seen.append((done, of)),
+    )  # fmt: skip
+    own = json.loads(json.dumps(found.to_json()))
+    assert own["metrics"] == command["metrics"]
+    assert own["cells"] == command["cells"] == 35
+    assert own["scaling"] == command["scaling"]
+    assert seen[-1] == (1, 1)
+    page = (files / "page.html").read_text(encoding="utf-8")
+    assert "drawn.nc" in page
+    assert "<svg" in page
+
+
+def test_a_copy_is_perfect_and_three_times_as_much_is_three_times_as_much() -> None:
+    copy = gentraffic.evaluate(REAL, REAL)
+    assert copy.scores["mae"].value == pytest.approx(0.0, abs=1e-6)
+    assert copy.scores["level_spearman"].value == pytest.approx(1.0)
+    thrice = REAL.assign(internet=(REAL["internet"] * 3).assign_attrs(REAL["internet"].attrs))
+    found = gentraffic.evaluate(REAL, thrice)
+    assert found.scores["tail_ratio_99"].value == pytest.approx(3.0, rel=1e-5)
+    live = REAL["internet"].values.max(axis=1) > 0
+    assert found.scores["mae"].value == pytest.approx(2 * REAL["internet"].values[live].mean(), rel=1e-5)
+
+
+def test_the_naive_rows_stand_beside_it(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    west, east = (REAL.isel(cell=cells) for cells in (slice(0, 18), slice(18, 36)))
+    write_traffic(west, files / "west.nc")
+    write_traffic(east, files / "east.nc")
+    words = ["evaluate", "--real", f"{files}/west.nc", "--synthetic", f"{files}/drawn.nc"]
+    command = told(capsys, [*words, "--train", f"{files}/east.nc", "--context", f"{files}/context.nc"])
+    found = gentraffic.evaluate(west, DRAWN, train=east, context=context())
+    assert found.naive
+    assert set(found.naive) == set(command["naive"])
+    for name, scores in found.naive.items():
+        assert {metric: s.value for metric, s in scores.items()} == {
+            metric: s["value"] for metric, s in command["naive"][name].items()
+        }
+    head = cells_of(found._repr_html_())[: 4 + len(found.naive)]
+    assert head == ["metric", "value", "95% interval", "perfect", *found.naive]
+
+
+def test_a_notebook_shows_every_metric() -> None:
+    found = gentraffic.evaluate(REAL, DRAWN)
+    html = found._repr_html_()
+    cells = cells_of(html)
+    for k, metric in enumerate(METRICS, start=1):
+        assert cells[4 * k : 4 * k + 2] == [metric.label, value_text(metric, found.scores[metric.name])]
+    assert "needs train and context" in html
+    assert "--" not in html
+    assert any("give train" in note for note in found.notes)
+    assert repr(found) == str(found)
+
+
+def test_validate_gives_the_numbers_of_the_command(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["validate", "--synthetic", f"{files}/drawn.nc", "--real", f"{files}/real.nc", "--steps", "2"]
+    command = told(capsys, [*words, "--seeds", "2", "--horizon", "2", "--few", "50"])
+    seen: list[tuple[int, int]] = []
+    found = gentraffic.validate(
+        files / "real.nc", DRAWN, steps=2, seeds=2, horizon=2, few=50,
+        progress=lambda done, of: seen.append((done, of)),
+    )  # fmt: skip
+    own = json.loads(json.dumps(found.to_json()))
+    assert {name: command[name] for name in own} == own
+    assert seen == [(done, 6) for done in range(6)]
+    cells = cells_of(found._repr_html_())
+    assert cells[:7] == ["service", "step", "forecaster", "trained on", "mae", "rmse", "gap in mae"]
+    at = cells.index("lstm")
+    gap = own["forecasters"]["lstm"]["internet"]["step_1"]["gap_percent"]["mean"]
+    assert cells[at : at + 2] == ["lstm", "real"]
+    assert cells[at + 8] == "synthetic"
+    assert cells[at + 11].startswith(f"{gap:+.1f}%")
+    last = own["naive"]["last"]["internet"]["step_1"]["mae"]
+    assert cells[cells.index("last") + 2] == f"{last:.4g}"
+
+
+def gappy(ds: xr.Dataset) -> xr.Dataset:
+    other = ds.copy(deep=True)
+    other["internet"].values[7, 11] = np.nan
+    return other
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "says"),
+    [
+        (lambda: gentraffic.evaluate(REAL, DRAWN, context=context()), WrongUse, "context goes with train"),
+        (lambda: gentraffic.evaluate(REAL, DRAWN, scale="best"), WrongUse, "scale=best"),
+        (lambda: gentraffic.evaluate(REAL, DRAWN, seed=-1), WrongUse, "seed=-1: give 0 or more"),
+        (lambda: gentraffic.evaluate(REAL, DRAWN, html="page.txt"), WrongUse, "unknown suffix"),
+        (lambda: gentraffic.evaluate(DRAWN, DRAWN), WrongUse, "must be measured"),
+        (lambda: gentraffic.evaluate(REAL, "none.nc"), BadInput, "none.nc: no such file"),
+        (lambda: gentraffic.evaluate(gappy(REAL), DRAWN), BadInput, ""),
+        (lambda: gentraffic.validate(REAL, DRAWN, steps=0), WrongUse, "steps=0: give 1 or more"),
+        (lambda: gentraffic.validate(REAL, DRAWN, few=0), WrongUse, "few=0: give a percentage"),
+        (lambda: gentraffic.validate(REAL, DRAWN, holdout=0.9), WrongUse, "holdout=0.9: give 0 (none) to 0.5"),
+        (lambda: gentraffic.validate(REAL, DRAWN, forecaster="prophet"), WrongUse, "no forecaster 'prophet'"),
+        (lambda: gentraffic.validate(DRAWN, DRAWN), WrongUse, "real has members"),
+        (lambda: gentraffic.validate(REAL, traffic(days=9, minutes=30)), BadInput, "real has steps of 60 min, "),
+    ],
+)  # fmt: skip
+def test_errors_are_in_the_words_of_python(call: Any, error: type[Exception], says: str) -> None:
+    with pytest.raises(error) as caught:
+        call()
+    message = str(caught.value)
+    assert says in message
+    assert "--" not in message
+    assert "\n" not in message
