@@ -1,6 +1,6 @@
 """The pictures of the README and of the tutorials: a week of Milan as a moving map, and as a plot.
 
-    python docs/pictures/make_pictures.py            # writes milan-week.gif and milan-plot.png beside this file
+python docs/pictures/make_pictures.py            # writes milan-week.gif and milan-plot.png beside this file
 """
 
 from __future__ import annotations
