@@ -196,7 +196,7 @@ def milan_hours(ds: Any) -> Floats:
 
 
 def continued(
-    bundle: FoMoBundle, context: Any, rows: NDArray[np.int64], series: Floats, first: int, recipe: Settings
+    bundle: FoMoBundle, context: Any, rows: NDArray[np.int64], series: Floats, first: int, settings: Settings
 ) -> Forecasts:
     """What FoMo says of the hours that follow those of KNOWN, as `sample --history` draws it.
 
@@ -211,14 +211,21 @@ def continued(
             values[rows, :given] = series[:, at - given : at]
             hour = (first + np.arange(at - given, at + hours)) % 168.0
             field = FoMoTask(context, values, np.full_like(values, np.nan), hour, 60, given)
-            out[name] = draw_field(bundle, field, recipe, cells=rows.tolist()).astype(np.float64)
+            out[name] = draw_field(bundle, field, settings, cells=rows.tolist()).astype(np.float64)
         return out
 
     return plans
 
 
 def fomo_rows(
-    bundle: FoMoBundle, recipe: Settings, context: Any, held: Any, users: Floats, done: Rows, fold: int, limit_s: float
+    bundle: FoMoBundle,
+    settings: Settings,
+    context: Any,
+    held: Any,
+    users: Floats,
+    done: Rows,
+    fold: int,
+    limit_s: float,
 ) -> None:
     """The three decisions for the held-out cells of one city and fold, from FoMo."""
     real, city = week_of(held), held.network
@@ -227,20 +234,20 @@ def fomo_rows(
         np.isin(location, location[held.rows])
     )  # what lies further says nothing where levels are known
     rows = np.searchsorted(near, held.rows)
-    plans = continued(bundle, context.isel(cell=near), rows, real, held.weekday * 24, recipe)
+    plans = continued(bundle, context.isel(cell=near), rows, real, held.weekday * 24, settings)
     operate(done, city, fold, real, WHEN, plans, limit_s)
     calendar = make_calendar(f"2021-03-{1 + held.weekday:02d}", 7, "1h", "Asia/Shanghai")  # 1 March is a Monday
     task = field_of(None, context, calendar.utc, 60, bundle.model.token[2])
-    drawn = draw_field(bundle, task, recipe, cells=held.rows.tolist())
+    drawn = draw_field(bundle, task, settings, cells=held.rows.tolist())
     days = {"fomo, POIs only": mean_day_of(drawn.astype(np.float64).mean(axis=0))}
     deploy(done, city, fold, held, days, mean_day_of(users))
 
 
-def fomo_milan_rows(bundle: FoMoBundle, recipe: Settings, ds: Any, done: Rows, limit_s: float) -> None:
+def fomo_milan_rows(bundle: FoMoBundle, settings: Settings, ds: Any, done: Rows, limit_s: float) -> None:
     """sleep and prb of Milan, which the bundle must not have seen, from FoMo."""
     hourly, start = milan_hours(ds), local_time(ds)[0]
     context = context_of(Observations(ds, None, None, "internet"))
-    plans = continued(bundle, context, np.arange(25), hourly, start.day_of_week * 24 + start.hour, recipe)
+    plans = continued(bundle, context, np.arange(25), hourly, start.day_of_week * 24 + start.hour, settings)
     operate(done, MILAN, 0, hourly, MILAN_WHEN, plans, limit_s)
 
 
@@ -286,7 +293,7 @@ def main() -> None:
     milan = read_milan_5x5(args.data / "traffic" / "milan_5x5_internet_10min.csv")
     plan = replace(Plan(), seed=args.seed, **({"steps": 60, "warmup": 20} if args.quick else {}))
     fomo_plan = replace(FoMoPlan(), steps=steps, warmup=max(1, steps // 8), seed=args.seed)
-    recipe = replace(FOMO, seed=args.seed, members=members, steps=2 if args.quick else FOMO.steps)
+    settings = replace(FOMO, seed=args.seed, members=members, steps=2 if args.quick else FOMO.steps)
     users = users_of(args.data)
     if "stouter" in args.only and not finished(done, "stouter", -1):  # -1: Milan, which is in no fold
         milan_rows(milan, done, limit_s)
@@ -307,9 +314,9 @@ def main() -> None:
             train = [split(pair, 5, fold, args.seed)[0] for pair in pairs]
             fomo, told = fit_fomo(train, design=FoMoDesign(size="0.3m"), plan=fomo_plan)
             for city, (_, held) in parts.items():
-                fomo_rows(fomo, recipe, contexts[city], held, users[city](held.cell_id), done, fold, limit_s)
+                fomo_rows(fomo, settings, contexts[city], held, users[city](held.cell_id), done, fold, limit_s)
             if fold == args.folds[0]:
-                fomo_milan_rows(fomo, recipe, milan, done, limit_s)
+                fomo_milan_rows(fomo, settings, milan, done, limit_s)
             keep(done, "fomo", fold, {"steps": steps, "loss": told["loss"], "minutes": told["minutes"]})
             write(done, args.out, f"fold {fold}, fomo")
     print(text(done))

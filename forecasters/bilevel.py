@@ -48,7 +48,7 @@ class Moments:
         return np.asarray(curved / 2 - straight + self.square)
 
     def some(self, which: Sequence[int] | slice | NDArray[np.bool_]) -> Moments:
-        """Those of some of the groups."""
+        """Those of some of the groups. which: (G,) bool, or positions."""
         return Moments(self.gram[which], self.cross[which], self.square[which])
 
 
@@ -85,7 +85,7 @@ class HeadProblem:
     ridge: float
 
     def solve(self, weights: Floats) -> Floats:
-        """theta*(w) (P, outputs)."""
+        """theta*(w) (P, outputs). weights: (G,) of the groups."""
         rhs = np.tensordot(weights, self.inner.cross, 1) + self.ridge * self.start
         return np.asarray(np.linalg.solve(self._curvature(weights), rhs), dtype=np.float64)
 

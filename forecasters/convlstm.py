@@ -24,7 +24,7 @@ class ConvLSTM(nn.Module):
             self.enter.bias[hidden : 2 * hidden] = 1.0  # type: ignore[index]  # remember at first
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, channels, steps, side, side) -> (batch, steps, hidden). Raises ValueError for too small a patch."""
+        """x (batch, channels, steps, side, side) -> (batch, steps, hidden). Raises ValueError for too small a patch."""
         steps, side = x.shape[2], x.shape[3]
         if steps > side // 2 + 1:
             raise ValueError(f"{steps} steps on patches of {side} x {side}: at most {side // 2 + 1} steps")

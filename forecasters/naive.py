@@ -27,5 +27,5 @@ class Lagged(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree ab
         return past[:, :, 0, 0]
 
     def loss(self, past: Tensor, future: Tensor) -> Tensor:
-        """Mean squared error, scalar."""
+        """Mean squared error, scalar. past: (batch, 1, 1, 1, services). future: (batch, 1, services)."""
         return functional.mse_loss(self.forward(past), future)

@@ -37,7 +37,10 @@ class LSTM(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree abou
         return past[:, -1:, SIDE // 2, SIDE // 2] + change.view(-1, self.horizon, self.services)
 
     def loss(self, past: Tensor, future: Tensor) -> Tensor:
-        """Mean squared error (sLSTM-STN eq. 12), scalar."""
+        """Mean squared error (sLSTM-STN eq. 12), scalar.
+
+        past: (batch, 6, 11, 11, services). future: (batch, horizon, services).
+        """
         return functional.mse_loss(self.forward(past), future)
 
 
@@ -91,5 +94,5 @@ class XLSTM(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree abo
         return past[:, -1:, SIDE // 2, SIDE // 2] + change[:, None]
 
     def loss(self, past: Tensor, future: Tensor) -> Tensor:
-        """Mean squared error (eq. 12), scalar."""
+        """Mean squared error (eq. 12), scalar. past: (batch, 6, 11, 11, services). future: (batch, 1, services)."""
         return functional.mse_loss(self.forward(past), future)

@@ -16,12 +16,12 @@ class CellScaler:
     spread: NDArray[np.float32]
 
     def forward(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(cells, steps, services) traffic -> mean 0, spread 1 per cell."""
+        """values (cells, steps, services) traffic -> mean 0, spread 1 per cell."""
         out: NDArray[np.float32] = (values - self.mean[:, None]) / self.spread[:, None]
         return out
 
     def inverse(self, scaled: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(cells, steps, services) scaled -> traffic, which is never negative."""
+        """scaled (cells, steps, services) -> traffic, which is never negative."""
         out: NDArray[np.float32] = np.maximum(scaled * self.spread[:, None] + self.mean[:, None], 0.0)
         return out
 

@@ -96,6 +96,7 @@ class SimMSTNet(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree
 
         mean over services of (exp(-v) MSE + v) / 2 with v the task's learned log variance (Kendall et al., CVPR 2018,
         eq. 10): v tends to log MSE, so every task pulls in proportion to its own error.
+        past: (batch, lags, 5, 5, services). future: (batch, horizon, services).
         """
         errors = (self.forward(past) - future).square().mean(dim=(0, 1))  # (services,)
         if not self.training:

@@ -168,7 +168,7 @@ class SLSTMStack(nn.Module):
         self.layers = nn.ModuleList(SLSTMLayer(dim, heads, backend) for _ in range(layers))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, steps, dim) -> (batch, steps, dim)"""
+        """x (batch, steps, dim) -> (batch, steps, dim)"""
         for norm, layer in zip(self.norms, self.layers, strict=True):
             x = x + layer(norm(x))
         return x

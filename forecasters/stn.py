@@ -37,7 +37,7 @@ class SpatialBranch(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, services, steps, 11, 11) -> (batch, steps, dim)"""
+        """x (batch, services, steps, 11, 11) -> (batch, steps, dim)"""
         for layer in self.layers:
             x = layer(x)
         return x.flatten(2).transpose(1, 2)
@@ -130,5 +130,5 @@ class STN(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree about
         return out[:, None]
 
     def loss(self, past: Tensor, future: Tensor) -> Tensor:
-        """Mean squared error (eq. 12), scalar."""
+        """Mean squared error (eq. 12), scalar. past: (batch, 6, 11, 11, services). future: (batch, 1, services)."""
         return functional.mse_loss(self.forward(past), future)

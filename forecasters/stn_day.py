@@ -108,5 +108,8 @@ class STNDay(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree ab
         return torch.stack([last, ahead, ahead + last - then], dim=-1)
 
     def loss(self, past: Tensor, future: Tensor) -> Tensor:
-        """Huber's loss over the whole horizon, scalar."""
+        """Huber's loss over the whole horizon, scalar.
+
+        past: (batch, lags, 11, 11, services). future: (batch, horizon, services).
+        """
         return functional.smooth_l1_loss(self.forward(past), future, beta=self.beta)

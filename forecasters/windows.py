@@ -74,7 +74,7 @@ def patches_of_frames(frames: Tensor, patches: Tensor) -> Tensor:
 
 
 def crop(patches: NDArray[np.int64], side: int) -> NDArray[np.int64]:
-    """The middle of neighbourhoods: (cells, n * n) -> (cells, side * side), n and side odd."""
+    """The middle of neighbourhoods: patches (cells, n * n) -> (cells, side * side), n and side odd."""
     n = round(patches.shape[1] ** 0.5)
     edge = (n - side) // 2
     middle = patches.reshape(-1, n, n)[:, edge : n - edge, edge : n - edge]

@@ -1,4 +1,4 @@
-"""What a user can cause. Each class carries its exit code; the message is one line that names value and mend."""
+"""What a user can cause. Each class carries its exit code; the message is one line that names the value and the fix."""
 
 
 class GentrafficError(Exception):

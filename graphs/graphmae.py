@@ -164,14 +164,20 @@ class GraphMAE(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree 
         return masked
 
     def loss(self, x: Tensor, edge_index: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the scaled cosine error of the hidden nodes, a scalar; `generator` draws which are hidden."""
+        """Return the scaled cosine error of the hidden nodes, a scalar; `generator` draws which are hidden.
+
+        x: (n, in_channels). edge_index: (2, E).
+        """
         masked = self.draw_mask(len(x), generator).to(x.device)
         rebuilt, _ = self(x, edge_index, masked)
         return scaled_cosine_error(rebuilt[masked], x[masked], self.gamma)
 
     @torch.no_grad()
     def embed(self, x: Tensor, edge_index: Tensor) -> Tensor:
-        """Return the embeddings (n, hidden_channels) with nothing hidden and no gradient."""
+        """Return the embeddings (n, hidden_channels) with nothing hidden and no gradient.
+
+        x: (n, in_channels). edge_index: (2, E).
+        """
         return self._encode(x, edge_index)
 
     def _encode(self, x: Tensor, edge_index: Tensor) -> Tensor:
@@ -200,9 +206,10 @@ class _Block(nn.Module):
 
 
 def scaled_cosine_error(rebuilt: Tensor, target: Tensor, gamma: float) -> Tensor:
-    """Return mean over rows of (1 - cos(rebuilt, target)) ** gamma, a scalar (STOUTER eq. 3); both are (n, channels).
+    """Return mean over rows of (1 - cos(rebuilt, target)) ** gamma, a scalar (STOUTER eq. 3).
 
     A row of zeros has no direction: its error is 1, and it pulls on no weight.
+    rebuilt, target: (n, channels).
     """
     cosine = (functional.normalize(rebuilt, dim=-1) * functional.normalize(target, dim=-1)).sum(dim=-1)  # (n,)
     return (1 - cosine).clamp(min=0).pow(gamma).mean()  # clamp: rounding makes a cosine of 1 + 1e-7

@@ -45,7 +45,10 @@ def embedded_squares(
     radius_m: float = RADIUS_M,
     most_edges: int = MOST_EDGES,
 ) -> Iterator[tuple[Blocks, NDArray[np.float32]]]:
-    """Yield the same square by square: (rows, their embeddings), every row once. features: of rows (n,), (n, C)."""
+    """Yield the same square by square: (rows, their embeddings), every row once. features: of rows (n,), (n, C).
+
+    xy_m: (n, 2) metres.
+    """
     for inner, rows in squares(xy_m, radius_m, model.config["layers"] + 1, most_edges):
         graph = station_graph(xy_m[rows], features(rows), radius_m)
         yield rows[inner], model.embed(graph.x, graph.edge_index).numpy()[inner]
@@ -59,6 +62,7 @@ def squares(
 
     halo: in radii. Sides lie on multiples of the radius; a rectangle is halved while it and its halo hold more than
     `most_edges` edges, by an estimate from the cells of each square of the radius and of its eight neighbours.
+    xy_m: (n, 2) metres.
     """
     if not len(xy_m):
         return

@@ -216,7 +216,7 @@ def osm_tags() -> dict[str, bool | list[str]]:
 
 
 def counts_from_amap(poi: npt.NDArray[np.number], classes: Sequence[str]) -> npt.NDArray[np.int64]:
-    """Counts per AMap class (cells, classes) -> counts per category (cells, 8). Sums over a row are kept.
+    """Counts per AMap class, poi (cells, classes) -> counts per category (cells, 8). Sums over a row are kept.
 
     Raises ValueError for a class that AMAP_CATEGORIES does not name."""
     poi = np.asarray(poi)

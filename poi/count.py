@@ -41,7 +41,10 @@ def count_pois(pois: gpd.GeoDataFrame, cells: gpd.GeoDataFrame, *, radius_m: flo
 
 
 def count_in_grid(pois: gpd.GeoDataFrame, crs: str, cell_m: float, ids: Ints) -> Ints:
-    """Counts per cell and category, (n, 8), for the cells of `poi.grid` with these ids, size and UTM zone."""
+    """Counts per cell and category, (n, 8), for the cells of `poi.grid` with these ids, size and UTM zone.
+
+    ids: (n,).
+    """
     lon, lat = pois.geometry.x.to_numpy(), pois.geometry.y.to_numpy()
     x, y = Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(lon, lat)
     found = cell_ids(np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64), crs, cell_m)

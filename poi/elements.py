@@ -38,7 +38,10 @@ class Tagged:
         self, kind: str, number: int, hit: tuple[str, str, str], place: Place,
         centre: tuple[float, float] | None = None,
     ) -> None:  # fmt: skip
-        """One element. hit: category, key, value."""
+        """One element. hit: category, key, value.
+
+        place: lon, lat; or of a way (m, 2) degrees or (m,) ids of nodes; or a list of these for a relation.
+        """
         self.kind.append(kind)
         self.number.append(number)
         self.key.append(hit[1])
@@ -62,7 +65,7 @@ class Nodes:
     xy: npt.NDArray[np.float64] | npt.NDArray[np.int32]
 
     def corners(self, place: Ints | Floats) -> Floats:
-        """Degrees (m, 2) of a way's place, NaN for a node that is not known."""
+        """Degrees (m, 2) of a way, NaN for a node that is not known. place: (m,) ids of nodes, or (m, 2) degrees."""
         if place.ndim == 2:
             return np.asarray(place, dtype=np.float64)
         found = np.full((len(place), 2), np.nan)
@@ -90,7 +93,10 @@ class MapElements:
 
 
 def element_points(tagged: Tagged, outlines: Mapping[int, Ints | Floats], nodes: Nodes) -> Floats:
-    """Lon, lat of every tagged element, (n, 2); NaN where nothing is known of it."""
+    """Lon, lat of every tagged element, (n, 2); NaN where nothing is known of it.
+
+    outlines: id of a way -> (m,) ids of nodes, or (m, 2) degrees.
+    """
     xy = np.full((len(tagged.kind), 2), np.nan)
     ways = [i for i, kind in enumerate(tagged.kind) if kind == "w"]
     xy[ways] = way_points([nodes.corners(np.asarray(tagged.place[i])) for i in ways])

@@ -2,7 +2,7 @@
 
 
 class PoiError(Exception):
-    """Base class; the message is one line that names the value and the mend."""
+    """Base class; the message is one line that names the value and the fix."""
 
     exit_code = 5
 

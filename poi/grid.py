@@ -45,11 +45,11 @@ class Grid:
     cols: int  # col 0 is the westernmost
 
     def ids(self, row: npt.ArrayLike, col: npt.ArrayLike) -> Ints:
-        """Cell ids of rows and columns counted from the grid's south-west corner."""
+        """Cell ids of rows and columns counted from the grid's south-west corner. row, col: (any shape)."""
         return _pack(self.crs, np.asarray(row) + self._first_row, np.asarray(col) + self._first_col)
 
     def row_col(self, ids: npt.ArrayLike) -> tuple[Ints, Ints]:
-        """Row and column, counted from the grid's south-west corner; the inverse of `ids`.
+        """Row and column, counted from the grid's south-west corner; the inverse of `ids`. ids: (any shape).
 
         Raises PoiError for an id of another UTM zone."""
         ids = np.asarray(ids, dtype=np.int64)
@@ -58,13 +58,13 @@ class Grid:
         return ids % _ZONE // _COL - self._first_row, ids % _COL - self._first_col
 
     def squares(self, ids: npt.ArrayLike) -> npt.NDArray[np.object_]:
-        """The squares of cell ids as polygons in `crs`."""
+        """The squares of cell ids as polygons in `crs`. ids: (n,)."""
         row, col = self.row_col(ids)
         west, south = self.west + col * self.cell_m, self.south + row * self.cell_m
         return np.atleast_1d(shapely.box(west, south, west + self.cell_m, south + self.cell_m))
 
     def centres(self, ids: npt.ArrayLike) -> Floats:
-        """Centres of cells in metres of `crs`, (n, 2)."""
+        """Centres of cells in metres of `crs`, (n, 2). ids: (n,)."""
         row, col = self.row_col(ids)
         return np.stack([self.west + (col + 0.5) * self.cell_m, self.south + (row + 0.5) * self.cell_m], axis=-1)
 
@@ -103,7 +103,7 @@ def zone_crs(cell_id: int) -> str:
 
 
 def cell_ids(x: Floats, y: Floats, crs: str, cell_m: float) -> Ints:
-    """Ids of the cells that hold points given in metres of `crs`, (n,); -1 for points outside the zone's numbers.
+    """Ids of the cells that hold points `x`, `y` (n,), in metres of `crs`; -1 for points outside the zone's numbers.
 
     Cells are half-open, [west, east) x [south, north): a point on a shared edge lies in one cell, the one to its east
     or north."""
@@ -187,8 +187,8 @@ def check_degrees(geometry: BaseGeometry, what: str) -> None:
         raise PoiError(f"{what} has coordinates that are not finite numbers")
     if west < -180 or east > 180 or south < -90 or north > 90:
         swapped = south >= -180 and north <= 180 and west >= -90 and east <= 90
-        mend = "lon and lat look swapped" if swapped else "give degrees (EPSG:4326), longitude first"
-        raise PoiError(f"{what} spans {west:g} to {east:g} and {south:g} to {north:g}, outside lon and lat: {mend}")
+        fix = "lon and lat look swapped" if swapped else "give degrees (EPSG:4326), longitude first"
+        raise PoiError(f"{what} spans {west:g} to {east:g} and {south:g} to {north:g}, outside lon and lat: {fix}")
 
 
 def _meets(grid: Grid, row: Ints, col: Ints, area: BaseGeometry) -> npt.NDArray[np.bool_]:

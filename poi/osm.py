@@ -258,7 +258,10 @@ def _read_table(
 
 
 def checklonlat(lon: Floats, lat: Floats, what: str) -> None:
-    """Raises BadFile, with the row, unless all points are on earth; says so where lon and lat are surely swapped."""
+    """Raises BadFile, with the row, unless all points are on earth; says so where lon and lat are surely swapped.
+
+    lon, lat: (n,) degrees.
+    """
     off = np.flatnonzero((np.abs(lon) > 180) | (np.abs(lat) > 90))
     if not len(off):
         return

@@ -49,7 +49,9 @@ def make_pois(
 
     category: index into CATEGORIES or -1, (n,), by default what the tags say.
     Tags that name no place are left out, echoes of another POI as well (see `poi.categories.ECHO_M`), and points
-    outside the boundary (degrees; a point on its edge is inside)."""
+    outside the boundary (degrees; a point on its edge is inside).
+    lon, lat: (n,) degrees.
+    """
     import geopandas as gpd  # here, because the child that reads PBF needs the shapes only
 
     xy = np.stack([np.asarray(lon, dtype=np.float64), np.asarray(lat, dtype=np.float64)], axis=-1)  # (n, 2)
@@ -76,7 +78,9 @@ def make_pois(
 def way_points(ways: Sequence[Floats]) -> Floats:
     """One point, (n, 2), for each way given as its corners (m, 2), where NaN is a corner that is not known.
 
-    NaN where no corner is known."""
+    NaN where no corner is known.
+    ways: each (m, 2) degrees.
+    """
     ways = [_unwrapped(way) for way in ways]
     points = np.full((len(ways), 2), np.nan)
     whole = [len(w) > 1 and not np.isnan(w).any() for w in ways]
@@ -99,7 +103,9 @@ def way_points(ways: Sequence[Floats]) -> Floats:
 def relation_point(members: Sequence[Floats]) -> Floats:
     """One point for a multipolygon given as the corners of its member ways, (2,); NaN where no corner is known.
 
-    The area is what the lines enclose an odd number of times, whatever roles the members say."""
+    The area is what the lines enclose an odd number of times, whatever roles the members say.
+    members: each (m, 2) degrees.
+    """
     members = _split(_unwrapped(np.concatenate([*members, np.empty((0, 2))])), [len(m) for m in members])
     lines = [shapely.LineString(m) for m in members if len(m) > 1 and not np.isnan(m).any()]
     point = np.full(2, np.nan)
@@ -109,7 +115,10 @@ def relation_point(members: Sequence[Floats]) -> Floats:
 
 
 def area_points(areas: npt.NDArray[np.object_]) -> Floats:
-    """A point inside each area, (n, 2); NaN for an area that encloses nothing. Crossed outlines are mended first."""
+    """A point inside each area, (n, 2); NaN for an area that encloses nothing. Crossed outlines are made valid first.
+
+    areas: (n,) polygons.
+    """
     areas = np.asarray(areas, dtype=object)
     crossed = ~shapely.is_valid(areas)
     areas[crossed] = shapely.make_valid(areas[crossed])
@@ -151,7 +160,9 @@ def _echoes(
 
 def earth_metres(lon: Floats, lat: Floats) -> Floats:
     """Points in degrees as earth-centred metres (n, 3): straight distances are those on the ground, to a millimetre in
-    a kilometre, anywhere and in any extent."""
+    a kilometre, anywhere and in any extent.
+    lon, lat: (n,) degrees.
+    """
     from pyproj import Transformer
 
     to_centre = Transformer.from_crs("EPSG:4979", "EPSG:4978", always_xy=True)

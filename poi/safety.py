@@ -213,8 +213,8 @@ def blobs(stream_pieces: Iterator[bytes], name: str) -> Iterator[tuple[bytes, by
 
 
 def _too_large(name: str, cap: int) -> BadFile:
-    mend = "if you trust it, set GENTRAFFIC_MAX_UNFOLDED_GB"
-    return BadFile(f"{name} unfolds to more than {cap} bytes (a decompression bomb?): {mend}")
+    fix = "if you trust it, set GENTRAFFIC_MAX_UNFOLDED_GB"
+    return BadFile(f"{name} unfolds to more than {cap} bytes (a decompression bomb?): {fix}")
 
 
 def fields(message: bytes, name: str) -> dict[int, int | bytes]:

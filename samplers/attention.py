@@ -35,7 +35,7 @@ class SoftmaxAttention(nn.Module):
         self.register_buffer("own", own, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """softmax(Q K^T / sqrt(d)) V, heads concatenated, W_O, added to the input."""
+        """softmax(Q K^T / sqrt(d)) V, heads concatenated, W_O, added to the input. x: (B, n, C)."""
         b, n, c = x.shape
         q, k, v = self.qkv(self.norm(x)).chunk(3, -1)
         scale = math.log2(math.e) * (c // self.heads) ** -0.5  # e^x = 2^(x log2 e)
@@ -69,7 +69,7 @@ class LinearAttention(nn.Module):
         self.register_buffer("same_head", (head[:, None] == head[None, :]).float(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """softmax_features(Q) (softmax_sequence(K)^T V), W_O, added to the input."""
+        """softmax_features(Q) (softmax_sequence(K)^T V), W_O, added to the input. x: (B, n, C)."""
         normal = self.norm(x)
         queries, keys = _exp2(self.qk(normal)).chunk(2, -1)
         mixed = keys.transpose(1, 2) @ self.v(normal) * (self.same_head / keys.sum(1)[..., None])  # (B, C, C)

@@ -34,7 +34,7 @@ class Condition:
     profile: Tensor | None = None
 
     def rows(self, index: Tensor | slice) -> Condition:
-        """The same condition for some of the series."""
+        """The same condition for some of the series. index: (n,) positions, or a slice."""
         return self._map(lambda tensor: tensor if tensor.shape[0] == 1 and tensor is self.time else tensor[index])
 
     def to(self, device: torch.device | str) -> Condition:
@@ -42,7 +42,7 @@ class Condition:
         return self._map(lambda tensor: tensor.to(device))
 
     def with_known(self, known: Tensor | None) -> Condition:
-        """The same condition with other given values (B, T)."""
+        """The same condition with other given values `known` (B, T)."""
         return replace(self, known=known)
 
     def without_place(self) -> Condition:

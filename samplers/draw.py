@@ -48,7 +48,7 @@ PERFECT: dict[str, Callable[[float], float]] = {
 
 
 def starting_noise(keys: NDArray[np.uint64], steps: int) -> Tensor:
-    """One row of standard normal noise per key of numpy's Philox, (B, 2): (B, steps) float32."""
+    """One row of standard normal noise per key of numpy's Philox: keys (B, 2) -> (B, steps) float32."""
     out = np.empty((len(keys), steps), dtype=np.float32)
     bits = np.random.Philox(0)
     start, normal = bits.state, np.random.Generator(bits).standard_normal

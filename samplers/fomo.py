@@ -60,7 +60,7 @@ class FoMoCondition:
     network: Tensor
 
     def rows(self, index: Tensor | slice) -> FoMoCondition:
-        """The same for some of the blocks."""
+        """The same for some of the blocks. index: (n,) positions, or a slice."""
         return self._map(lambda tensor: tensor[index])
 
     def to(self, device: torch.device | str) -> FoMoCondition:
@@ -83,7 +83,8 @@ def nearby(values: Tensor, observed: Tensor, minutes: Tensor) -> Tensor:
     """The mean of what is observed of a place, weighted by exp(-hours apart / NEAR_HOURS): (B, H, W, T), like values.
 
     Drawn towards 0, what is usual, as if one more step beside were observed at 0: far from all that is observed nothing
-    is left. values: 0 where not observed. minutes: (B,) cadence.
+    is left. values: (B, H, W, T), 0 where not observed.
+    observed: (B, H, W, T) bool. minutes: (B,) cadence.
     """
     step = torch.arange(values.shape[-1], device=values.device)
     hours = (step[:, None] - step[None, :]).abs() * (minutes.to(values.dtype) / 60)[:, None, None]  # (B, T, T)
@@ -204,7 +205,7 @@ class FoMo(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree abou
         return self.errors(x, t, eps, scene).mean()
 
     def random_step(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Diffusion steps (B,), spread evenly over the batch, and noise like x."""
+        """Diffusion steps (B,), spread evenly over the batch, and noise like x (any shape)."""
         count = self.noise.num_train_timesteps
         share = (torch.arange(len(x)) + torch.rand(len(x), generator=generator)) / len(x)
         share = share[torch.randperm(len(x), generator=generator)]
@@ -227,6 +228,7 @@ class FoMo(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree abou
         under this block's context with the same noise and step. -1 leaves a place empty. Errors of negatives count up
         to `ceiling` (1 is the error of the answer zero), so the loss is never below -weight x ceiling and a negative
         that is far enough pulls no more.
+        x: (B, H, W, T) clean values, nan where unmeasured.
         """
         t, eps = self.random_step(x, generator)
         positive = self.errors(x, t, eps, scene)

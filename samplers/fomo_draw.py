@@ -28,7 +28,7 @@ def solve(
     steps: int,
     solver: str = "dpm++",
 ) -> Tensor:
-    """Go from standard normal noise to values: start and result of any shape.
+    """Go from standard normal noise to values: start (any shape) -> the same shape.
 
     predict(x, t, step): the network's answer for the whole state at diffusion step t, the solver's step counted from 0.
     With one step the result is the network's expectation given all that is observed: the most likely traffic rather

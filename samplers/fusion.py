@@ -25,7 +25,10 @@ class StepEmbedding(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(2 * waves, channels), nn.SiLU(), nn.Linear(channels, channels))
 
     def forward(self, t: Tensor) -> Tensor:
-        """Sines and cosines of t at wave lengths from 2 pi to 10^4 times that, then two layers."""
+        """Sines and cosines of t at wave lengths from 2 pi to 10^4 times that, then two layers.
+
+        t: (B,) diffusion steps -> (B, channels).
+        """
         rate = torch.exp(-math.log(10_000.0) * torch.arange(self.waves, device=t.device) / self.waves)
         angle = t.to(torch.float32)[:, None] * rate[None, :]
         out: Tensor = self.mlp(torch.cat([angle.sin(), angle.cos()], dim=-1).to(next(self.mlp.parameters()).dtype))
@@ -46,7 +49,7 @@ class ConcatFusion(nn.Module):
         self.out = nn.Linear(channels, channels)
 
     def forward(self, f_s: Tensor, f_t: Tensor, step: Tensor) -> Tensor:
-        """(B, S), (1 or B, n, Q), (B, C) -> (B, n, C)."""
+        """f_s (B, S), f_t (1 or B, n, Q), step (B, C) -> (B, n, C)."""
         inner = self.of_time(f_t) + (self.of_station(f_s) + step)[:, None]
         out: Tensor = self.out(functional.silu(inner, inplace=not torch.is_grad_enabled()))
         return out
@@ -62,7 +65,7 @@ class WeightFusion(nn.Module):
         self.out = nn.Linear(channels, channels)
 
     def forward(self, f_s: Tensor, f_t: Tensor, step: Tensor) -> Tensor:
-        """(B, S), (1 or B, n, Q), (B, C) -> (B, n, C)."""
+        """f_s (B, S), f_t (1 or B, n, Q), step (B, C) -> (B, n, C)."""
         s, t = _spread(self.of_station(f_s), self.of_time(f_t))
         weight = self.weight(torch.cat([s, t], -1)).softmax(-1)  # (B, n, 2)
         mixed = weight[..., :1] * s + weight[..., 1:] * t
@@ -80,7 +83,7 @@ class GateFusion(nn.Module):
         self.out = nn.Linear(channels, channels)
 
     def forward(self, f_s: Tensor, f_t: Tensor, step: Tensor) -> Tensor:
-        """(B, S), (1 or B, n, Q), (B, C) -> (B, n, C)."""
+        """f_s (B, S), f_t (1 or B, n, Q), step (B, C) -> (B, n, C)."""
         s, t = _spread(self.of_station(f_s), self.of_time(f_t))
         gate = self.gate(torch.cat([s, t], -1)).sigmoid()
         out: Tensor = self.out(functional.silu(gate * s + (1 - gate) * t + step[:, None]))
@@ -102,7 +105,7 @@ class CrossAttentionFusion(nn.Module):
         self.out = nn.Linear(channels, channels)
 
     def forward(self, f_s: Tensor, f_t: Tensor, step: Tensor) -> Tensor:
-        """(B, S), (1 or B, n, Q), (B, C) -> (B, n, C)."""
+        """f_s (B, S), f_t (1 or B, n, Q), step (B, C) -> (B, n, C)."""
         b, c = step.shape
         memory = torch.cat([self.of_station(f_s).view(b, self.tokens, c), step[:, None]], 1)  # (B, tokens + 1, C)
         query = self.query(f_t).expand(b, -1, -1)
@@ -120,7 +123,7 @@ class DecoupledFusion(nn.Module):
         self.station_out, self.time_out = nn.Linear(channels, channels), nn.Linear(channels, channels)
 
     def forward(self, f_s: Tensor, f_t: Tensor, step: Tensor) -> Tensor:
-        """(B, S), (1 or B, n, Q), (B, C) -> (B, n, C)."""
+        """f_s (B, S), f_t (1 or B, n, Q), step (B, C) -> (B, n, C)."""
         s: Tensor = self.station_out(functional.silu(self.of_station(f_s) + step))[:, None]
         t: Tensor = self.time_out(functional.silu(self.of_time(f_t) + step[:, None]))
         return s + t
@@ -152,7 +155,7 @@ class STFFM(nn.Module):
         self._of: list[Tensor] = []
 
     def forward(self, x: Tensor, f_s: Tensor, f_t: Tensor, step: Tensor) -> Tensor:
-        """x (B, n, C_in), F_s (B, S), F_t (1 or B, n, Q), step (B, S) -> (B, n, C_out)."""
+        """x (B, n, C_in), f_s (B, S), f_t (1 or B, n, Q), step (B, S) -> (B, n, C_out)."""
         f_st = self.fusion(f_s, f_t, self.step(step))
         if torch.is_grad_enabled() or torch.compiler.is_compiling():
             inner = self.first(x)

@@ -25,7 +25,7 @@ class HourEnter(nn.Module):
         self.detail = nn.ModuleDict({str(k): nn.Linear(series * (k - 1), channels) for k in cadences if k > 1})
 
     def forward(self, series: Sequence[Tensor]) -> Tensor:
-        """Means and details through their own linear maps, added."""
+        """Means and details through their own linear maps, added. series: each (B, 168 k) -> (B, 168, channels)."""
         hours = torch.stack([s.reshape(len(s), WEEK, -1) for s in series], dim=2)  # (B, 168, series, k)
         out: Tensor = self.mean(hours[..., 0])
         if hours.shape[-1] > 1:
@@ -45,7 +45,7 @@ class HourLeave(nn.Module):
                 nn.init.zeros_(weight)
 
     def forward(self, x: Tensor, k: int) -> Tensor:
-        """One number per hour, and k - 1 more at k steps an hour."""
+        """One number per hour, and k - 1 more at k steps an hour. x: (B, 168, channels) -> (B, 168 k)."""
         out: Tensor = self.mean(x)
         if k > 1:
             out = torch.cat([out, self.detail[str(k)](x)], dim=-1)
@@ -110,7 +110,7 @@ class Dilated(nn.Module):
         self.linear = nn.Linear(3 * c_in, c_out)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shift and mix; the length stays."""
+        """Shift and mix; the length stays. x: (B, n, C)."""
         d, n = self.dilation, x.shape[1]
         if self.causal:
             padded = functional.pad(x, (0, 0, 2 * d, 0))

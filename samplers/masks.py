@@ -42,7 +42,10 @@ def known_tokens(kind: str, xy: NDArray[np.float64], steps: int, rng: Generator)
 
 
 def adjacent(xy: NDArray[np.float64], count: int, rng: Generator) -> NDArray[np.bool_]:
-    """(places,) True for a random place and the `count` - 1 nearest to it: rectangles on a grid, clusters elsewhere."""
+    """(places,) True for a random place and the `count` - 1 nearest to it: rectangles on a grid, clusters elsewhere.
+
+    xy: (places, 2), in any unit.
+    """
     centre = xy[int(rng.integers(len(xy)))] + rng.uniform(-1e-3, 1e-3, 2)  # the jitter settles ties
     order = np.argsort(np.abs(xy - centre).max(axis=1), kind="stable")
     chosen = np.zeros(len(xy), dtype=bool)
@@ -51,5 +54,5 @@ def adjacent(xy: NDArray[np.float64], count: int, rng: Generator) -> NDArray[np.
 
 
 def values_known(known: NDArray[np.bool_], token: int) -> NDArray[np.bool_]:
-    """The mask of tokens (..., steps) as a mask of values (..., steps x token)."""
+    """The mask of tokens, known (..., tokens), as a mask of values (..., tokens * token)."""
     return np.repeat(known, token, axis=-1)

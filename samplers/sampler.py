@@ -41,5 +41,8 @@ class Sampler(ModelMixin, ConfigMixin, ABC):  # type: ignore[misc]  # they disag
         return [Turn(self.loss, list(self.parameters()))]
 
     def score(self, x: Tensor, condition: Condition, generator: torch.Generator) -> Tensor:
-        """What tells on held-out windows when to stop, scalar, lower is better: the loss, where that can tell."""
+        """What tells on held-out windows when to stop, scalar, lower is better: the loss, where that can tell.
+
+        x: (B, 168 k) clean series, nan where nothing was measured.
+        """
         return self.loss(x, condition, generator)

@@ -113,7 +113,7 @@ SOLVERS: dict[str, Callable[[Noise, int, Tensor | None], Any]] = {
 
 
 def make_solver(name: str, noise: Noise, steps: int, network: Tensor | None = None) -> Any:
-    """A diffusers scheduler set to `steps` steps, for series of these networks (B,), as in `Condition`.
+    """A diffusers scheduler set to `steps` steps, for series of `network` (B,), as in `Condition`.
 
     Raises ValueError for a solver or a number that does not exist.
     """
@@ -145,13 +145,16 @@ def diffusion_target(noise: DDPMScheduler, x: Tensor, eps: Tensor, t: Tensor) ->
 
 
 def masked_mean(error: Tensor, where: Tensor) -> Tensor:
-    """Mean of `error` over the places where `where` is true."""
+    """Mean of `error` over the places where `where` is true. error, where: (any shape), the same for both."""
     weight = where.to(error.dtype)
     return (error * weight).sum() / weight.sum().clamp(min=1)
 
 
 def standard_normal(shape: tuple[int, ...], generator: torch.Generator, like: Tensor) -> Tensor:
-    """Normal draws from a CPU generator, on the device and in the type of `like`: the same numbers on every device."""
+    """Normal draws from a CPU generator, on the device and in the type of `like`: the same numbers on every device.
+
+    like: (any shape).
+    """
     return torch.randn(shape, generator=generator).to(like)
 
 

@@ -41,12 +41,15 @@ class Spectral(nn.Module):
             self.register_buffer(name, values.float(), persistent=False)
 
     def before(self, hours: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """Hours of x_t (B, 168) -> them as the network sees them, of unit variance, and the guess, as waves (B, 85)."""
+        """Hours of x_t (B, 168) -> them as the network sees them, of unit variance, and the guess, as waves (B, 85).
+
+        hours: (B, 168). t: (B,) diffusion steps.
+        """
         waves = torch.fft.rfft(hours, norm="ortho")
         return torch.fft.irfft(waves * self.white[t], WEEK, norm="ortho"), waves * self.skip[t]
 
     def after(self, answer: Tensor, guess: Tensor, t: Tensor) -> Tensor:
-        """The network's answer (B, 168) and the guess -> the prediction of v (B, 168)."""
+        """The network's answer (B, 168), the guess (B, 85), the diffusion steps t (B,) -> the v predicted (B, 168)."""
         waves = guess + self.gain[t] * torch.fft.rfft(answer, norm="ortho")
         out: Tensor = torch.fft.irfft(waves, WEEK, norm="ortho")
         return out

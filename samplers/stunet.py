@@ -257,6 +257,7 @@ class STUNet(Sampler):
 
         Three of (B, 168 k): the profile with the mean departures added, their standard deviations, and whether it is
         the mean of an hour of which the past is known. Elsewhere 0 and 1.
+        profile: (B, 2, 168 k). network: (B,) indices.
         """
         week, trust = profile.unbind(1)
         hours = (torch.arange(week.shape[1], device=week.device) % per_hour == 0) & (trust > 0)
@@ -268,7 +269,7 @@ class STUNet(Sampler):
 
 
 def hat_basis(value: Tensor) -> Tensor:
-    """Weights of linear interpolation between SPREAD_KNOTS, flat beyond them: (...,) -> (..., knots), of sum 1."""
+    """Weights (of sum 1) of linear interpolation between SPREAD_KNOTS, flat beyond: value (any shape) -> (..., n)."""
     knots = torch.tensor(SPREAD_KNOTS).to(value)
     inside = value.clamp(SPREAD_KNOTS[0], SPREAD_KNOTS[-1])[..., None]
     return (1 - (inside - knots).abs() / (knots[1] - knots[0])).clamp(min=0)

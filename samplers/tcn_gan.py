@@ -120,7 +120,10 @@ class TCNGAN(Sampler):
         ]
 
     def critic_loss(self, x: Tensor, condition: Condition, generator: torch.Generator) -> Tensor:
-        """E C(drawn) - E C(measured) + PENALTY x E (|gradient of C between the two| - 1)^2, scalar."""
+        """E C(drawn) - E C(measured) + PENALTY x E (|gradient of C between the two| - 1)^2, scalar.
+
+        x: (B, 168 k) clean series, nan where nothing was measured.
+        """
         drawn = self._draw(x, condition, generator).detach()
         real = self._complete(x, condition)
         share = torch.rand(len(x), 1, generator=generator).to(x)
@@ -131,12 +134,18 @@ class TCNGAN(Sampler):
         return out
 
     def loss(self, x: Tensor, condition: Condition, generator: torch.Generator) -> Tensor:
-        """What the generator makes small: -E C(drawn), scalar."""
+        """What the generator makes small: -E C(drawn), scalar.
+
+        x: (B, 168 k) clean series, nan where nothing was measured.
+        """
         return -self.judge(self._draw(x, condition, generator), condition).mean()
 
     @torch.no_grad()
     def score(self, x: Tensor, condition: Condition, generator: torch.Generator) -> Tensor:
-        """Fair CRPS of a few draws, scalar: a critic's own loss does not say how good the generator is."""
+        """Fair CRPS of a few draws, scalar: a critic's own loss does not say how good the generator is.
+
+        x: (B, 168 k) clean series, nan where nothing was measured.
+        """
         drawn = torch.stack([self._draw(x, condition, generator) for _ in range(DRAWS)])  # (DRAWS, B, T)
         error = (drawn - x.nan_to_num()).abs().mean(0)
         apart = (drawn[:, None] - drawn[None]).abs().sum((0, 1)) / (2 * DRAWS * (DRAWS - 1))

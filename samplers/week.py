@@ -43,7 +43,10 @@ class WeekConv(nn.Module):
         self.register_buffer("index", helix_index(days, hours), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Convolve; channels stay last in memory, which is where the CPU kernels are fastest."""
+        """Convolve; channels stay last in memory, which is where the CPU kernels are fastest.
+
+        x: (B, days * hours, C).
+        """
         b, _, c = x.shape
         padded = x.index_select(1, self.index).view(b, self.days + 2, self.hours + 2, c)
         out: Tensor = self.conv(padded.permute(0, 3, 1, 2))  # a view: channels-last
@@ -70,7 +73,10 @@ class HourMerge(nn.Module):
         self.linear = nn.Linear(2 * c_in, c_out)
 
     def forward(self, x: Tensor) -> Tensor:
-        """A convolution of width and stride 2 along the hours is a linear map of pairs."""
+        """A convolution of width and stride 2 along the hours is a linear map of pairs.
+
+        x: (B, n, C), n even -> (B, n / 2, channels).
+        """
         b, n, c = x.shape
         out: Tensor = self.linear(x.reshape(b, n // 2, 2 * c))
         return out
@@ -84,14 +90,14 @@ class HourSplit(nn.Module):
         self.linear = nn.Linear(c_in, 2 * c_out)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The mirror of `HourMerge`."""
+        """The mirror of `HourMerge`. x: (B, n, C) -> (B, 2 n, channels)."""
         b, n, _ = x.shape
         out: Tensor = self.linear(x)
         return out.reshape(b, 2 * n, -1)
 
 
 def pool_hours(x: Tensor, factor: int) -> Tensor:
-    """Mean over groups of `factor` steps: (B, n, C) -> (B, n / factor, C)."""
+    """Mean over groups of `factor` steps: x (B, n, C) -> (B, n / factor, C)."""
     if factor == 1:
         return x
     return functional.avg_pool1d(x.transpose(1, 2), factor).transpose(1, 2)

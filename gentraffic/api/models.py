@@ -200,9 +200,7 @@ def _fit_weekly(
     return FitResult(out, tuple(sorted(used)), facts, held_out, judged, f"{sampler}, {out.name}")
 
 
-def _fit_fomo(
-    sampler: str, files: Files, out: Path, options: FitOptions, command: str, tell: Tell
-) -> FitResult | None:
+def _fit_fomo(sampler: str, files: Files, out: Path, options: FitOptions, command: str, tell: Tell) -> FitResult | None:
     """Pre-train FoMo."""
     from gentraffic.evaluation import fomo_tasks
     from gentraffic.generators.cards import card, provenance_of
@@ -231,7 +229,7 @@ def _fit_fomo(
         plan=plan,
         checkpoint=checkpoint,
         on_step=lambda step, of, loss: tell(step, of),
-        crew=group,
+        group=group,
     )
     if not group.first:
         return None

@@ -82,7 +82,7 @@ def conversion(units: str, wanted: str, step_s: int) -> float | None:
 
 
 def combine_steps(values: NDArray[Any], size: int, units: str) -> NDArray[np.float64]:
-    """Every `size` steps of (..., steps) as one, (..., steps / size): amounts added up, all else averaged.
+    """Every `size` steps of values (..., steps) as one, (..., steps / size): amounts added up, all else averaged.
 
     Raises WrongUse where `size` does not divide the steps.
     """
@@ -99,7 +99,10 @@ def per_hour(units: str, step_s: float) -> float:
 
 
 def combine_cells(values: NDArray[Any], units: str, axis: int) -> NDArray[np.float64]:
-    """Cells as one region, along `axis`: shares and relative traffic are averaged, all else is added up."""
+    """Cells as one region, along `axis`: shares and relative traffic are averaged, all else is added up.
+
+    values: (any shape), with cells along `axis`.
+    """
     whole: NDArray[np.float64] = values.sum(axis=axis, dtype=np.float64)
     return whole / values.shape[axis] if units.strip().lower() in _SHARES else whole
 

@@ -42,7 +42,10 @@ class Places:
 def middle(
     lon: NDArray[np.float64], lat: NDArray[np.float64], how: Callable[[NDArray[np.float64]], Any] = np.mean
 ) -> tuple[float, float]:
-    """The mean (or median) position in degrees, also of places on both sides of the 180th meridian."""
+    """The mean (or median) position in degrees, also of places on both sides of the 180th meridian.
+
+    lon, lat: (n,) degrees.
+    """
     if np.ptp(lon) > 180.0:
         lon = np.where(lon < 0, lon + 360.0, lon)
     east = float(how(lon))
@@ -66,7 +69,10 @@ def places_from_lonlat(
     cell_m: float | None = None,
     extra: Mapping[str, NDArray[Any]] | None = None,
 ) -> Places:
-    """Places from degrees; `x`, `y` in the UTM zone of the mean position. Raises BadInput for impossible degrees."""
+    """Places from degrees; `x`, `y` in the UTM zone of the mean position. Raises BadInput for impossible degrees.
+
+    ids: (cells,). lon, lat: (cells,) degrees. extra: further columns, each (cells,).
+    """
     from pyproj import Transformer
 
     wrong = ~(np.isfinite(lon) & np.isfinite(lat) & (np.abs(lon) <= 180.0) & (np.abs(lat) <= 90.0))
@@ -88,7 +94,10 @@ def places_from_xy(
     cell_m: float | None = None,
     extra: Mapping[str, NDArray[Any]] | None = None,
 ) -> Places:
-    """Places from metres `x`, `y` in `crs_wkt`; degrees follow."""
+    """Places from metres `x`, `y` in `crs_wkt`; degrees follow.
+
+    ids: (cells,). x, y: (cells,) metres. extra: further columns, each (cells,).
+    """
     from pyproj import Transformer
 
     lon, lat = Transformer.from_crs(crs_wkt, "EPSG:4326", always_xy=True).transform(x, y)
@@ -96,7 +105,7 @@ def places_from_xy(
 
 
 def unplaced(ids: NDArray[Any], extra: Mapping[str, NDArray[Any]] | None = None) -> Places:
-    """Cells whose positions nobody told."""
+    """Cells whose positions are not known. ids: (cells,). extra: further columns, each (cells,)."""
     none = np.empty(0)
     return Places(ids, none, none, none, none, "", "unplaced", None, dict(extra or {}))
 

@@ -91,7 +91,7 @@ def make_calendar(start: str, days: int, freq: str, timezone: str) -> Calendar:
 
 
 def calendar_of(utc: NDArray[np.datetime64], timezone: str) -> Calendar:
-    """The calendar of steps that are given: (steps,) UTC, evenly spaced, a whole part of an hour apart, in any zone.
+    """The calendar of steps that are given: `utc` (steps,), evenly spaced, a whole part of an hour apart, in any zone.
 
     Raises WrongUse for another spacing than those of FREQUENCIES.
     """

@@ -45,7 +45,10 @@ def cell_shapes(ds: xr.Dataset) -> NDArray[Any]:
 
 
 def footprint_text(shapes: NDArray[Any]) -> NDArray[Any]:
-    """The WKT that the coordinate `footprint` holds, six decimals of a degree (0.1 m), (cells,) of text."""
+    """The WKT that the coordinate `footprint` holds, six decimals of a degree (0.1 m), (cells,) of text.
+
+    shapes: (cells,) polygons in degrees.
+    """
     import shapely
 
     return np.asarray(shapely.to_wkt(shapes, rounding_precision=6), dtype=object)

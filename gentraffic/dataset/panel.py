@@ -95,7 +95,7 @@ class Panel:
         return replace(self, values=self.values[..., first : first + steps], start_s=int(self.utc[first]))
 
     def only(self, cells: NDArray[np.intp]) -> Panel:
-        """Some of the cells, by position, in the order asked for."""
+        """Some of the cells, by position, in the order asked for. cells: (kept,) positions."""
         return replace(
             self,
             values=self.values[:, cells],

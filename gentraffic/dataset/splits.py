@@ -40,6 +40,7 @@ def block_locations(x: ArrayLike, y: ArrayLike, block_m: float) -> NDArray[np.in
     """(cells,) the number of the square block of side `block_m` metres that holds each centre `x`, `y` (metres).
 
     For networks without locations of their own, such as a city's grid: blocks then take their place in `p1_folds`.
+    x, y: (cells,).
     """
     cell = np.stack(
         [np.floor(np.asarray(y, dtype=np.float64) / block_m), np.floor(np.asarray(x, dtype=np.float64) / block_m)]

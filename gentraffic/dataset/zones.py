@@ -14,10 +14,11 @@ MOST_ASKED = 1000  # cells that are asked for; of more, as many, evenly spread o
 
 
 def zone_of_most(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> str | None:
-    """IANA name of the zone that most of the points (cells,), in degrees, lie in; of several, that of the middle one.
+    """IANA name of the zone that most of the points lie in; of several, that of the middle one.
 
     Points at sea do not count, unless all are: then the zone of the land that is nearest to their middle. Zones of the
     high seas (Etc/GMT+3) are never given: nobody who stands ashore keeps them. None where no land is found.
+    lon, lat: (cells,) degrees.
     """
     from timezonefinder import TimezoneFinder
 

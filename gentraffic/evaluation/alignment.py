@@ -92,7 +92,7 @@ def align(real_ds: xr.Dataset, synthetic_ds: xr.Dataset, *, service: str | None 
         "cells_only_synthetic": len(synthetic.ids) - len(kept_synthetic),
     }
     real, synthetic = real.only(kept_real), synthetic.only(kept_synthetic)
-    real, synthetic, told = _one_cadence(real, synthetic)
+    real, synthetic, cadence_notes = _one_cadence(real, synthetic)
     whole = real
     i, j, steps, paired = _windows(real, synthetic)
     times = {"steps_only_real": real.steps - steps, "steps_only_synthetic": synthetic.steps - steps}
@@ -119,7 +119,7 @@ def align(real_ds: xr.Dataset, synthetic_ds: xr.Dataset, *, service: str | None 
         services=(real.service, synthetic.service),
         counts={"cells": len(alive), "cells_dead": int((~live).sum()), **cells, "steps": steps, **times},
         weeks=_weeks(whole.values[0][alive], whole.step_s),
-        notes=(*notes, *told, *_clock_notes(real, synthetic, paired)),
+        notes=(*notes, *cadence_notes, *_clock_notes(real, synthetic, paired)),
     )
 
 
@@ -141,12 +141,14 @@ def rescale(pair: Pair, scale: str = "auto", train: Floats | None = None) -> Pai
             "compare apart from the total, or --scale none if both are the same unit"
         )
     if scale == "none" or (scale == "auto" and not relative):
-        said: tuple[str, ...] = ()
+        unit_notes: tuple[str, ...] = ()
         if drawn_units != units:
-            said = (f"--real is in {units!r}, --synthetic in {drawn_units!r}: compared as they are (--scale none)",)
+            unit_notes = (
+                f"--real is in {units!r}, --synthetic in {drawn_units!r}: compared as they are (--scale none)",
+            )
         elif units == "unknown":
-            said = ("both files say that their units are unknown: taken to be the same",)
-        return replace(pair, notes=(*pair.notes, *said))
+            unit_notes = ("both files say that their units are unknown: taken to be the same",)
+        return replace(pair, notes=(*pair.notes, *unit_notes))
     if relative and train is not None:
         factor, scaling = float(train.mean(dtype=np.float64)), "mean of train"
         note = f"relative traffic (1 = the mean cell) was multiplied by {factor:.6g}, the mean of --train's live cells"
@@ -190,16 +192,17 @@ def coarsen(series: Panel, step_s: int, phase_s: int = 0) -> Panel:
 def cadence_note(series: Panel, step_s: int) -> str:
     """What was done to a series that `coarsen` brought to steps of `step_s` seconds."""
     how = how_combined(series.units)
-    said = f"{series.name} was {how} from steps of {series.step_s / 60:g} to {step_s / 60:g} min"
+    note = f"{series.name} was {how} from steps of {series.step_s / 60:g} to {step_s / 60:g} min"
     if series.units == "unknown":
-        said += "; its units are unknown: where they are volumes, import it with --unit, and they are added up"
-    return said
+        note += "; its units are unknown: where they are volumes, import it with --unit, and they are added up"
+    return note
 
 
 def same_slot(a: NDArray[np.int64], b: NDArray[np.int64], step_s: int) -> tuple[int, int, int]:
     """(i, j, steps): the longest stretch from a[i] and b[j] on, both in one slot of the local week, else of the day.
 
-    `a`, `b`: local seconds since 1970 of evenly spaced steps. (0, 0, 0) where no slots agree.
+    `a`, `b`: (steps,) local seconds since 1970 of evenly spaced steps; the lengths may differ.
+    (0, 0, 0) where no slots agree.
     """
     for period in (WEEK_S, DAY_S):
         slots = [(clock - MONDAY_S) % period // step_s for clock in (a, b)]

@@ -62,7 +62,10 @@ def held_out(train: tuple[Source, Region], held: tuple[Source, Region]) -> Held:
 
 
 def cover(blocks: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Blocks among those given in which every cell stands exactly once; a cell's further places become empty."""
+    """Blocks among those given in which every cell stands exactly once; a cell's further places become empty.
+
+    blocks: (blocks, rows, columns) positions of cells, -1 for none.
+    """
     seen: set[int] = set()
     out = []
     order = np.argsort(-(blocks >= 0).sum((1, 2)), kind="stable")
@@ -164,8 +167,8 @@ def model_members(
             users=part.held.users if users else None,
             poi=part.held.poi if poi else None,
         )
-        told = stack([_task_window(region, scale, int(b), int(s), observed) for b, s in part.blocks])
-        out.append(_draw(bundle, told, observed, member, 1 if member == 0 else steps, seed))
+        windows = stack([_task_window(region, scale, int(b), int(s), observed) for b, s in part.blocks])
+        out.append(_draw(bundle, windows, observed, member, 1 if member == 0 else steps, seed))
     return np.stack(out)
 
 
@@ -175,8 +178,8 @@ def week_members(bundle: Bundle, part: Held, context: xr.Dataset, *, members: in
     days = held.values.shape[1] * minutes // 1440
     first = f"2021-03-{1 + int(held.hour[0]) // 24:02d}"  # 1 March is a Monday
     calendar = make_calendar(first, days, "1h" if minutes == 60 else f"{minutes}min", "Asia/Shanghai")
-    recipe = Settings(seed=seed, members=members)
-    relative = draw_traffic(bundle, context, calendar, recipe, cells=held.rows.tolist()).astype(np.float64)
+    settings = Settings(seed=seed, members=members)
+    relative = draw_traffic(bundle, context, calendar, settings, cells=held.rows.tolist()).astype(np.float64)
     drawn = relative * bundle.levels.networks[held.network].mean_traffic
     series = []
     for block, start in part.blocks:
@@ -191,21 +194,22 @@ def _task_window(region: Region, scale: FoMoScale, block: int, start: int, obser
     return masked(whole, known, scale, region.spread)
 
 
-def _draw(bundle: FoMoBundle, told: FoMoContext, observed: int, member: int, steps: int, seed: int) -> Floats:
+def _draw(bundle: FoMoBundle, windows: FoMoContext, observed: int, member: int, steps: int, seed: int) -> Floats:
     scale = bundle.scale
-    shape = told.values.shape
+    shape = windows.values.shape
     # independent noise, unlike that of `sample`: the fair crps takes members for independent draws
     noise = np.random.default_rng((seed, member)).standard_normal(shape, dtype=np.float32)
-    x = draw_scenes(bundle.model, condition_of(told, scale), torch.from_numpy(noise), steps=steps).numpy()
-    usual = scale.usual(told.network, told.hour)[:, None, None]
-    values = scale.inverse(x, usual) * np.nan_to_num(told.reference)[..., None]
-    return np.concatenate([v[e.any(-1)] for v, e in zip(values, told.exists, strict=True)])[:, observed:]
+    x = draw_scenes(bundle.model, condition_of(windows, scale), torch.from_numpy(noise), steps=steps).numpy()
+    usual = scale.usual(windows.network, windows.hour)[:, None, None]
+    values = scale.inverse(x, usual) * np.nan_to_num(windows.reference)[..., None]
+    return np.concatenate([v[e.any(-1)] for v, e in zip(values, windows.exists, strict=True)])[:, observed:]
 
 
 def scores(part: Held, task: str, members: Floats, *, first_is_expectation: bool = False) -> dict[str, Any]:
     """Per series: `mae_p9999` of the expectation (else the members' median), `crps` of the members; and locations.
 
     rmse is pooled from `mse`.
+    members: (members, series, steps) in the unit of the traffic, the expectation first where said.
     """
     real, cells = real_of(part, TASKS[task])
     point = members[0] if first_is_expectation else np.median(members, axis=0)

@@ -96,14 +96,17 @@ def model_row(
     out: Members = {}
     for name, (_, held) in parts.items():
         calendar = make_calendar(f"2021-03-{1 + held.weekday:02d}", 7, "1h", "Asia/Shanghai")  # 1 March is a Monday
-        recipe = Settings(seed=seed, members=members, steps=steps or Settings().steps, solver=solver)
-        relative = draw_traffic(bundle, contexts[name], calendar, recipe, cells=held.rows.tolist())
+        settings = Settings(seed=seed, members=members, steps=steps or Settings().steps, solver=solver)
+        relative = draw_traffic(bundle, contexts[name], calendar, settings, cells=held.rows.tolist())
         out[name] = relative.astype(np.float64) * bundle.levels.networks[name].mean_traffic
     return out
 
 
 def score(members: Members, parts: Parts) -> dict[str, Any]:
-    """Scores of one row: per network the lists over held-out cells, their locations, and the pooled figures."""
+    """Scores of one row: per network the lists over held-out cells, their locations, and the pooled figures.
+
+    members: per network (members, cells, 168) hourly, in the unit of its source.
+    """
     out: dict[str, Any] = {}
     for name, drawn in members.items():
         train, held = parts[name]

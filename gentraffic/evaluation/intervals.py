@@ -61,13 +61,16 @@ def draw_groups(groups: int, draws: int, seed: int) -> Iterator[NDArray[np.int64
 
 
 def interval(draws: NDArray[np.float64]) -> tuple[float, float] | None:
-    """Percentile interval of a metric's draws; None where there are none. Draws that are NaN are left out."""
+    """Percentile interval of a metric's draws; None where there are none. Draws that are NaN are left out.
+
+    draws: (draws,).
+    """
     kept = draws[~np.isnan(draws)]
     return percentiles(kept) if len(kept) else None
 
 
 def percentiles(draws: NDArray[np.float64]) -> tuple[float, float]:
-    """Between which LEVEL of the draws lie; nan where one of them is."""
+    """Between which LEVEL of the draws lie; nan where one of them is. draws: (draws,)."""
     low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
@@ -98,7 +101,10 @@ def hist_draws(real: Floats, members: Floats, resample: Resample) -> NDArray[np.
 
 
 def hist_counts(real: Floats, members: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Two (cells, BINS): the histograms that `jsd_hist` pools, cell by cell."""
+    """Two (cells, BINS): the histograms that `jsd_hist` pools, cell by cell.
+
+    real: (cells, steps). members: (members, cells, steps).
+    """
     unit = np.median(real[real > 0])
     ends = min(real.min(), members.min()), max(real.max(), members.max())
     low, high = (float(np.arcsinh(np.float64(end) / unit)) for end in ends)
@@ -115,7 +121,10 @@ def hist_counts(real: Floats, members: Floats) -> tuple[NDArray[np.int64], NDArr
 
 
 def tail_draws(real: Floats, members: Floats, quantile: float, resample: Resample) -> NDArray[np.float64]:
-    """(draws,) `tail_ratio` of resampled cells; NaN where the real quantile is 0."""
+    """(draws,) `tail_ratio` of resampled cells; NaN where the real quantile is 0.
+
+    real: (cells, steps). members: (members, cells, steps).
+    """
     top, bottom = (_quantile_draws(v, quantile, resample) for v in (members, real[None]))
     return np.asarray(np.divide(top, bottom, out=np.full_like(top, np.nan), where=bottom > 0))
 

@@ -136,15 +136,18 @@ def model_row(
 
     history = later.history()
     calendar = make_calendar(later.start, 7, "1h", str(later.context.attrs["timezone"]))
-    recipe = Settings(seed=seed, members=members, steps=steps or PROFILE_STEPS, guidance=guidance)
+    settings = Settings(seed=seed, members=members, steps=steps or PROFILE_STEPS, guidance=guidance)
     rows = later.past.rows.tolist()
-    drawn = draw_traffic(bundle, later.context, calendar, recipe, cells=rows, history=history)
+    drawn = draw_traffic(bundle, later.context, calendar, settings, cells=rows, history=history)
     unit = history.unit(bundle.levels, read_places(later.context), later.context["cell_id"].values)
     return drawn.astype(np.float64) * unit
 
 
 def score(members: NDArray[Any], later: Later) -> dict[str, Any]:
-    """Lists over cells: the metrics of POINT of the ensemble mean (squares for rmse), SPREAD of the members."""
+    """Lists over cells: the metrics of POINT of the ensemble mean (squares for rmse), SPREAD of the members.
+
+    members: (members, cells, 168) hourly, in the unit of `later.real`.
+    """
     real, mean = later.real, members.mean(axis=0)
     ensemble = np.repeat(members, 2, axis=0) if len(members) == 1 else members  # a single series: an ensemble of equals
     cells = {
@@ -154,8 +157,8 @@ def score(members: NDArray[Any], later: Later) -> dict[str, Any]:
         "crps": crps_cells(real, ensemble) / p9999(later.past.hourly()),
         "coverage_90": coverage_cells(real, ensemble, 0.9),
     }
-    told = {key: np.asarray(v).round(6).tolist() for key, v in cells.items()}
-    return told | {"location": later.ground.tolist(), "members": len(members)}
+    figures = {key: np.asarray(v).round(6).tolist() for key, v in cells.items()}
+    return figures | {"location": later.ground.tolist(), "members": len(members)}
 
 
 def table(rows: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
@@ -163,9 +166,11 @@ def table(rows: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
     lines = ["| row | network | cells | members | " + " | ".join(POINT + SPREAD) + " |"]
     lines.append("|---|---|---|---|" + "---|" * len(POINT + SPREAD))
     for row, networks in rows.items():
-        for network, told in networks.items():
-            means = {key: float(np.mean(told[key])) for key in POINT + SPREAD}
+        for network, figures in networks.items():
+            means = {key: float(np.mean(figures[key])) for key in POINT + SPREAD}
             means["rmse_minmax"] = means["rmse_minmax"] ** 0.5
             texts = [f"{means[key]:.2f}" if key == "coverage_90" else f"{means[key]:.4f}" for key in means]
-            lines.append(f"| {row} | {network} | {len(told['crps'])} | {told['members']} | " + " | ".join(texts) + " |")
+            lines.append(
+                f"| {row} | {network} | {len(figures['crps'])} | {figures['members']} | " + " | ".join(texts) + " |"
+            )
     return "\n".join(lines)

@@ -22,6 +22,7 @@ def poi_features(
     """(own, neighbourhood): log(1 + POI counts), each (cells, 9): the categories and their total.
 
     own: of the cell; neighbourhood: of the mean over the cells of its `location` (cells,), the 4x4 patch.
+    poi_count: (cells, 8) POIs of each category.
     """
     _, group = np.unique(location, return_inverse=True)
     counts = np.concatenate([poi_count, poi_count.sum(axis=1, keepdims=True)], axis=1).astype(np.float64)
@@ -34,6 +35,7 @@ def standardise(features: Floats, reference: Floats | None = None) -> NDArray[np
     """`features` (cells, n) minus the mean and over the standard deviation of `reference` (default: themselves).
 
     Columns that do not vary become 0.
+    reference: (other cells, n).
     """
     base = features if reference is None else reference
     spread = base.std(axis=0)
@@ -41,12 +43,18 @@ def standardise(features: Floats, reference: Floats | None = None) -> NDArray[np
 
 
 def mean_series(train: Floats, cells: int) -> NDArray[np.float64]:
-    """`mean-series`: the mean of all training series, for every cell. (1, cells, steps)"""
+    """`mean-series`: the mean of all training series, for every cell. (1, cells, steps).
+
+    train: (training cells, steps).
+    """
     return np.broadcast_to(train.mean(axis=0, dtype=np.float64), (1, cells, train.shape[1])).copy()
 
 
 def bootstrap(train: Floats, cells: int, members: int, rng: Generator) -> Floats:
-    """`bootstrap`: the series of a training cell drawn at random. (members, cells, steps)"""
+    """`bootstrap`: the series of a training cell drawn at random. (members, cells, steps).
+
+    train: (training cells, steps).
+    """
     return np.asarray(train[rng.integers(len(train), size=(members, cells))])
 
 
@@ -54,6 +62,7 @@ def knn(train: Floats, train_features: Floats, test_features: Floats, k: int) ->
     """`knn-1`, `knn-20`: the series of the k training cells nearest in standardised log POI counts, nearest first.
 
     (k, cells, steps); fewer members where fewer training cells exist.
+    train: (training cells, steps). train_features: (training cells, n). test_features: (cells, n).
     """
     from scipy.spatial import cKDTree
 
@@ -75,7 +84,10 @@ class Ridge:
 
 
 def fit_ridge(features: Floats, values: Floats, penalty: float) -> Ridge:
-    """Least squares with `penalty` x |weight|^2; the offset is free. Hoerl and Kennard, Technometrics 12 (1970)."""
+    """Least squares with `penalty` x |weight|^2; the offset is free. Hoerl and Kennard, Technometrics 12 (1970).
+
+    features: (rows, n). values: (rows,).
+    """
     centre, mean = features.mean(axis=0), float(values.mean())
     moved = features - centre
     gram = moved.T @ moved + penalty * np.eye(features.shape[1])
@@ -95,7 +107,10 @@ def fit_level(cities: list[tuple[Floats, Floats]], penalty: float = 200.0) -> Ri
 
 
 def city_level(train: Floats) -> float:
-    """Mean of the log mean level of a city's training cells."""
+    """Mean of the log mean level of a city's training cells.
+
+    train: (training cells, steps). Every cell must carry traffic.
+    """
     return float(np.log(train.mean(axis=1, dtype=np.float64)).mean())
 
 
@@ -104,8 +119,9 @@ def knn_level(
 ) -> Floats:
     """`knn-level`: the series of one of the `neighbours` training cells nearest in predicted log level.
 
-    `train_level`, `test_level` (cells,) are one ridge model's predictions for both. Members are drawn without
-    repetition while there are enough. (members, cells, steps)
+    `train_level` (training cells,) and `test_level` (cells,) are one ridge model's predictions for both.
+    Members are drawn without repetition while there are enough. (members, cells, steps)
+    train: (training cells, steps).
     """
     neighbours = min(neighbours, len(train))
     near = np.argsort(np.abs(test_level[:, None] - train_level[None]), axis=1, kind="stable")[:, :neighbours]
@@ -115,12 +131,15 @@ def knn_level(
 
 
 def shapes(train: Floats) -> NDArray[np.float64]:
-    """Each series over its own mean: (cells, steps), every row with mean 1."""
+    """Each series over its own mean: (cells, steps), every row with mean 1. train: (cells, steps)."""
     return np.asarray(train / train.mean(axis=1, keepdims=True, dtype=np.float64))
 
 
 def level_x_mean_shape(train: Floats, level: Floats) -> NDArray[np.float64]:
-    """`ridge-level x mean-shape`: predicted level (cells,), in units, times the mean shape. (1, cells, steps)"""
+    """`ridge-level x mean-shape`: predicted level (cells,), in units, times the mean shape. (1, cells, steps).
+
+    train: (training cells, steps).
+    """
     return np.asarray(level[None, :, None] * shapes(train).mean(axis=0))
 
 
@@ -128,6 +147,7 @@ def level_x_bootstrap_shape(train: Floats, level: Floats, members: int, rng: Gen
     """`ridge-level x bootstrap-shape`: a level (cells,) times the shape of a random training cell.
 
     With the true level it is the row against which `crps_shape` is read. (members, cells, steps)
+    train: (training cells, steps).
     """
     return np.asarray(level[None, :, None] * bootstrap(shapes(train), len(level), members, rng))
 
@@ -148,6 +168,9 @@ def climatology(past: Floats, past_hour: NDArray[np.integer], hour: NDArray[np.i
 
 
 def b_users(train: Floats, train_users: Floats, users: Floats) -> NDArray[np.float64]:
-    """`b*users`: one factor b, fitted by least squares on the training cells, times the users. (1, cells, steps)"""
+    """`b*users`: one factor b, fitted by least squares on the training cells, times the users. (1, cells, steps).
+
+    train, train_users: (training cells, steps). users: (cells, steps).
+    """
     b = float(np.vdot(train_users, train)) / float(np.vdot(train_users, train_users))
     return np.asarray(b * users.astype(np.float64))[None]

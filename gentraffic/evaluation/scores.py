@@ -79,7 +79,7 @@ class Row:
 
 
 def hour_steps(clock: NDArray[np.int64], step_s: int) -> NDArray[np.intp]:
-    """(hours, steps per hour) positions of the steps of each local hour, given their local seconds.
+    """(hours, steps per hour) positions of the steps of each local hour. clock: (steps,) local seconds.
 
     Where the clocks change within, only whole local days of 24 hours are kept, so that every 24 hours are a day.
     ValueError where the steps are no parts of hours, or nothing is left.

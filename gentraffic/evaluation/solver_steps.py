@@ -28,7 +28,9 @@ POOLED = ("jsd_hist", "acf_error", "diversity")
 def score_steps(members: Members, parts: Parts) -> dict[str, Any]:
     """Per network: crps of each held-out cell and its location, and the pooled figures.
 
-    diversity: against the spread of the real weeks of different cells, so that 1 means as different as cells are."""
+    diversity: against the spread of the real weeks of different cells, so that 1 means as different as cells are.
+    members: per network (members, cells, 168) hourly, in the unit of its source.
+    """
     out: dict[str, Any] = {}
     for name, drawn in members.items():
         train, held = parts[name]

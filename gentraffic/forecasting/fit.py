@@ -126,9 +126,9 @@ def forecasts(
 ) -> NDArray[np.float32]:
     """Forecasts of `horizon` steps from each start: (starts, cells, horizon, services) in the network's units.
 
-    starts: first steps forecast, None for all of the part. scaler: another than that of the part. Steps beyond the
-    forecaster's own horizon come by feeding its forecasts back. Raises BadInput for a part that is too short, or of
-    another cadence than the forecaster's.
+    starts: (starts,) first steps forecast, None for all of the part. scaler: another than that of the part.
+    Steps beyond the forecaster's own horizon come by feeding its forecasts back. Raises BadInput for a part that is
+    too short, or of another cadence than the forecaster's.
     """
     model, network = fitted.model, part.network
     check_fits(fitted, network)
@@ -192,9 +192,10 @@ def _roll(model: Any, values: Tensor, patches: Tensor, starts: Tensor, horizon: 
 def score(
     predicted: NDArray[np.float32], part: Part, starts: NDArray[np.int64] | None = None
 ) -> dict[str, NDArray[np.float64]]:
-    """`mae`, `rmse`, `r2`, `ssim` of forecasts (starts, cells, horizon, services): each (services, horizon).
+    """`mae`, `rmse`, `r2`, `ssim` of forecasts: each (services, horizon).
 
-    starts: as in `forecasts`. Over all starts and live cells, in the traffic's units. nan where a score is not defined:
+    predicted: (starts, cells, horizon, services). starts: (starts,) as in `forecasts`.
+    Over all starts and live cells, in the traffic's units. nan where a score is not defined:
     `r2` of a constant, `ssim` of cells that do not fill a rectangle of 3 x 3 or more. The window of `ssim` is 7, or the
     largest odd number that fits.
     """
@@ -227,6 +228,9 @@ def ssim_window(network: Network) -> int:
 
 
 def real_of(part: Part, starts: NDArray[np.int64], horizon: int) -> NDArray[np.float32]:
-    """The real traffic that forecasts are compared with: (starts, cells, horizon, services)."""
+    """The real traffic that forecasts are compared with: (starts, cells, horizon, services).
+
+    starts: (starts,) first steps.
+    """
     steps = starts[:, None] + np.arange(horizon)
     return np.ascontiguousarray(part.network.values[:, steps].transpose(1, 0, 2, 3))

@@ -67,7 +67,10 @@ class TrainingScaler:
     scaler: CellScaler
 
     def of(self, cell_id: NDArray[Any]) -> CellScaler:
-        """The scaler for these cells, (n,). Raises BadInput for cells that the forecaster was not fitted on."""
+        """The scaler for these cells, (n,). Raises BadInput for cells that the forecaster was not fitted on.
+
+        cell_id: (cells,).
+        """
         rows = {cell: row for row, cell in enumerate(self.cell_id)}
         missing = [str(cell) for cell in cell_id if str(cell) not in rows]
         if missing:

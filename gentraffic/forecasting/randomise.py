@@ -92,7 +92,7 @@ def even_point(variant: int, seed: int) -> NDArray[np.float64]:
 
 
 def shifted(values: NDArray[np.float64], steps: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(cells, n) series moved later by `steps` (cells,), whole and broken, linear between steps; the ends join."""
+    """values (cells, n) moved later by `steps` (cells,), whole and broken, linear between steps; the ends join."""
     n = values.shape[1]
     at = (np.arange(n) - steps[:, None]) % n
     low = np.floor(at).astype(np.int64)
@@ -104,7 +104,7 @@ def shifted(values: NDArray[np.float64], steps: NDArray[np.float64]) -> NDArray[
 def restless(
     values: NDArray[np.float64], per_day: int, stretch: NDArray[np.float64], smooth: float = 0.0
 ) -> NDArray[np.float64]:
-    """(cells, n) series whose deviations from the slot of the day are stretched and smoothed.
+    """values (cells, n) whose deviations from the slot of the day are stretched and smoothed.
 
     log x -> mean + stretch r, r = (1 - smooth) d + smooth (d before + 2 d + d after) / 4 for d = log x - mean, the mean
     over the days of a slot; stretch (cells,) 0 leaves the average day alone, 1 with smooth 0 changes nothing. Smooth 1

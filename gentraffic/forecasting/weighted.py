@@ -182,6 +182,7 @@ def choose_weights(head: Head, start: Floats, weigh: Weigh, choose: bool = True)
 
     The loss has a toll on synthetic weight: blocks are few, so a small gain on them may be chance. choose: False
     chooses the ridge alone.
+    start: (G,) the weights that the search starts from.
     """
     synthetic = np.arange(len(start)) > 0
     found: list[tuple[Weighting, float]] = []

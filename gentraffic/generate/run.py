@@ -80,7 +80,7 @@ class Job:
             raise WrongUse(str(error)) from error
 
     def dataset(self, values: NDArray[np.float32], service: str, units: str) -> xr.Dataset:
-        """Traffic (members, cells, steps) as a checked Dataset with its provenance."""
+        """Traffic values (members, cells, steps) as a checked Dataset with its provenance."""
         return traffic_dataset(
             values if self.settings.members > 1 else values[0],
             cells=self.place,

@@ -115,6 +115,7 @@ def save_job(folder: Path, spec: StoreSpec, calendar: Calendar, arrays: Mapping[
     """Write the steps and the arrays of the draw, then job.json, with their hashes and those of the store's template.
 
     Arrays that lie in a file of the folder become the file of their name.
+    arrays: name -> array (any shape).
     """
     (folder / INPUTS).mkdir(exist_ok=True)
     hashes = {}
@@ -148,12 +149,12 @@ def check_same(spec: StoreSpec, begun: StoreSpec, where: Path) -> None:
     """Raise WrongUse, naming the first difference, unless both specs give the same store."""
     if spec.sha256 == begun.sha256:
         return
-    mend = f"give the same command to resume, another -o, or delete {where}"
+    fix = f"give the same command to resume, another -o, or delete {where}"
     if begun.chunk != spec.chunk:
-        raise WrongUse(f"{where} was begun with chunks of {begun.chunk} cells, this command asks {spec.chunk}: {mend}")
+        raise WrongUse(f"{where} was begun with chunks of {begun.chunk} cells, this command asks {spec.chunk}: {fix}")
     ours, theirs = _flat(spec), _flat(begun)
     name = next((n for n in ours if ours[n] != theirs[n] and n != "model"), "model")
-    raise WrongUse(f"{where} belongs to another command ({name} is {theirs[name]}, here {ours[name]}): {mend}")
+    raise WrongUse(f"{where} belongs to another command ({name} is {theirs[name]}, here {ours[name]}): {fix}")
 
 
 def open_draw(folder: Path, spec: StoreSpec) -> tuple[Draw, list[NDArray[Any]]]:

@@ -124,7 +124,8 @@ def fit_totals(
 ) -> Factors:
     """The factors by which `drawn` (members, cells, steps) meets every total, for each member by itself.
 
-    rows: what `districts` returned. What no total speaks of is scaled like the rest: by the ratio of all totals to
+    rows: (totals, cells), what `districts` returned.
+    What no total speaks of is scaled like the rest: by the ratio of all totals to
     what their sets carry as drawn. Raises NoData where a set carries no traffic, WrongUse where totals cannot hold
     together, saying which and why.
     """

@@ -199,5 +199,8 @@ class Family:
     def reopen(
         cls, folder: ModelFolder, arrays: Mapping[str, NDArray[Any]], calendar: Calendar, settings: Settings
     ) -> Draw:
-        """A draw from what `Draw.arrays` gave, perhaps mapped from files, in another process."""
+        """A draw from what `Draw.arrays` gave, perhaps mapped from files, in another process.
+
+        arrays: name -> array (any shape).
+        """
         raise Unsupported("workers", f"--workers: {folder.path.name} cannot be drawn in other processes")

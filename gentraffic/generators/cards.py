@@ -143,18 +143,20 @@ def units_sentence(provenance: Mapping[str, Any]) -> str:
     bare = [network_words(part) for part in parts if set(part["units"].values()) & {*UNKNOWN_UNITS}]
     stated = sorted({unit for part in parts for unit in part["units"].values()} - {*UNKNOWN_UNITS, "1"})
     if not parts:
-        said = ""
+        units = ""
     elif bare:
-        said = f"No units are stated for the traffic of {_listed(bare)}. "
+        units = f"No units are stated for the traffic of {_listed(bare)}. "
     elif stated:
-        said = f"The traffic was measured in {_listed(stated)}. "
+        units = f"The traffic was measured in {_listed(stated)}. "
     else:
-        said = "The measured traffic is relative. "
-    return f"{said}What is drawn is relative: 1 is what the mean cell carries in a mean hour. `--total` gives it units."
+        units = "The measured traffic is relative. "
+    return (
+        f"{units}What is drawn is relative: 1 is what the mean cell carries in a mean hour. `--total` gives it units."
+    )
 
 
 def provenance_of(
-    traffic: Sequence[Path], context: Sequence[Path], told: dict[str, Any], scores: dict[str, Any]
+    traffic: Sequence[Path], context: Sequence[Path], metadata: dict[str, Any], scores: dict[str, Any]
 ) -> dict[str, Any]:
     """What provenance.json holds: data with hashes and licences, the run, and mean scores beside the naive rows."""
     means = {
@@ -171,8 +173,8 @@ def provenance_of(
         **origins_of([*traffic, *context]),
         "metrics": means,
         "services": ["traffic"],
-        **{key: value for key, value in told.items() if key != "validation"},
-        "validation": told["validation"],
+        **{key: value for key, value in metadata.items() if key != "validation"},
+        "validation": metadata["validation"],
     }
 
 

@@ -128,13 +128,18 @@ def fit_naive(sampler: str, sources: Sequence[Source]) -> NaiveModel:
 
 
 def draw_naive(
-    model: NaiveModel, context: xr.Dataset, calendar: Calendar, recipe: Settings, *, cells: Sequence[int] | None = None
+    model: NaiveModel,
+    context: xr.Dataset,
+    calendar: Calendar,
+    settings: Settings,
+    *,
+    cells: Sequence[int] | None = None,
 ) -> NDArray[np.float32]:
     """Relative traffic (1 = the mean cell): (members, cells, steps). A cell's draw depends on nothing beside it.
 
     Raises WrongUse for a cadence that no series has, or, for climatology, cells that were not measured.
     """
-    drawn = model.prepare(context, calendar, recipe, cells=cells)
+    drawn = model.prepare(context, calendar, settings, cells=cells)
     members, count = drawn.pick.shape
     spans = [Block(member, 0, count) for member in range(members)]
     return np.stack([values for _, values in drawn.blocks(spans)])
@@ -204,7 +209,7 @@ class Naive(Family):
     def reopen(
         cls, folder: ModelFolder, arrays: Mapping[str, NDArray[Any]], calendar: Calendar, settings: Settings
     ) -> NaiveDraw:
-        """The draw of `NaiveDraw.arrays`."""
+        """The draw of `NaiveDraw.arrays`. arrays: name -> array (any shape)."""
         model = cls.load(folder)
         return NaiveDraw(model.usable(calendar), arrays["pick"], calendar)
 
@@ -212,18 +217,18 @@ class Naive(Family):
 Pick = Callable[[int, int], int]  # member, cell -> row of all series
 
 
-def _bootstrap(series: Sequence[Series], context: xr.Dataset, rows: NDArray[np.int64], recipe: Settings) -> Pick:
+def _bootstrap(series: Sequence[Series], context: xr.Dataset, rows: NDArray[np.int64], settings: Settings) -> Pick:
     count = sum(len(part.traffic) for part in series)
     ids = context["cell_id"].values[rows].tolist()
 
     @lru_cache(maxsize=1)
     def keys(member: int) -> NDArray[np.uint64]:
-        return shape_seeds(recipe.seed, ids, member, 0)
+        return shape_seeds(settings.seed, ids, member, 0)
 
     return lambda member, i: int(np.random.Generator(np.random.Philox(key=keys(member)[i])).integers(count))
 
 
-def _knn(series: Sequence[Series], context: xr.Dataset, rows: NDArray[np.int64], recipe: Settings) -> Pick:
+def _knn(series: Sequence[Series], context: xr.Dataset, rows: NDArray[np.int64], settings: Settings) -> Pick:
     from scipy.spatial import cKDTree
 
     places = read_places(context)
@@ -235,7 +240,7 @@ def _knn(series: Sequence[Series], context: xr.Dataset, rows: NDArray[np.int64],
     return lambda member, i: int(near[i, member % k])
 
 
-def _climatology(series: Sequence[Series], context: xr.Dataset, rows: NDArray[np.int64], recipe: Settings) -> Pick:
+def _climatology(series: Sequence[Series], context: xr.Dataset, rows: NDArray[np.int64], settings: Settings) -> Pick:
     ids = context["cell_id"].values[rows].tolist()
     at = {cell: row for row, cell in enumerate(cell for part in series for cell in part.cell_id.tolist())}
     missing = [cell for cell in ids if cell not in at]

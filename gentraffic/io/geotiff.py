@@ -62,7 +62,10 @@ def profile_of(ds: xr.Dataset, grid: Lattice, height: int, width: int, bands: in
 
 
 def write_bands(ds: xr.Dataset, path: str | Path, bands: list[Band], tags: Mapping[str, str]) -> None:
-    """Write one number per cell and band; the attributes of `ds` and `tags` become tags."""
+    """Write one number per cell and band; the attributes of `ds` and `tags` become tags.
+
+    bands: each its description, its units and its values (cells,).
+    """
     import rasterio
     from rasterio.shutil import copy
 
@@ -87,7 +90,10 @@ def write_bands(ds: xr.Dataset, path: str | Path, bands: list[Band], tags: Mappi
 
 
 def fill_bands(raster: Any, grid: Lattice, height: int, width: int, bands: Iterable[Band]) -> None:
-    """Write bands into a raster that is open; pixels without a cell are NaN."""
+    """Write bands into a raster that is open; pixels without a cell are NaN.
+
+    bands: each its description, its units and its values (cells,).
+    """
     band = np.full((height, width), np.nan, dtype=np.float32)
     for number, (about, units, values) in enumerate(bands, start=1):
         band[height - 1 - grid.row, grid.col] = values

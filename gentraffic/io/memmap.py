@@ -42,7 +42,10 @@ def rows_of_file(path: Path, shape: tuple[int, int]) -> Iterator[RowFile]:
 
 
 def release_pages(*arrays: NDArray[Any]) -> None:
-    """Give back the memory of what was read from mapped arrays; it is read again where it is needed."""
+    """Give back the memory of what was read from mapped arrays; it is read again where it is needed.
+
+    arrays: each (any shape).
+    """
     for values in arrays:
         if isinstance(values.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
             values.base.madvise(mmap.MADV_DONTNEED)

@@ -172,7 +172,7 @@ def _as_text(values: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def as_ids(texts: NDArray[Any]) -> NDArray[Any]:
-    """Ids as int64 where every one is written as a whole number is, else as text."""
+    """Ids as int64 where every one is written as a whole number is, else as text. texts: (n,)."""
     if len(texts) and all(_WHOLE.fullmatch(text) and -(2**63) <= int(text) < 2**63 for text in texts):
         return np.array([int(text) for text in texts], dtype=np.int64)
     return texts.astype(str)

@@ -1,7 +1,7 @@
 """The places that a user brings: the operator's cells, base stations, a boundary.
 
 Polygons are read through geopandas, points through `gentraffic.io.source_table`. What cannot be read as asked is
-refused in one line that names the value and the mend. Ids are text unless all are written as whole numbers.
+refused in one line that names the value and the fix. Ids are text unless all are written as whole numbers.
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ def read_cells(
     these ids. layer: of a file
     that has several.
     Raises BadInput for a file that is missing, broken, empty, without CRS or in other coordinates than it says, without
-    ids or with doubles, or with a geometry that is missing, no polygon, or crosses itself."""
+    ids or with doubles, or with a geometry that is missing, no polygon, or crosses itself.
+    match: (n,) ids.
+    """
     import geopandas as gpd
     import shapely
     from pyproj import CRS
@@ -105,7 +107,9 @@ def read_stations(
     stations are numbered from 0 in the order of the file, with a warning. A row that repeats id, place and sector
     counts once, with a warning; two stations may share a mast.
     Raises poi.errors.BadFile for missing columns and coordinates that are not numbers, not on earth or swapped;
-    BadInput for a file that is missing or broken, and for ids that are missing or stand at two places."""
+    BadInput for a file that is missing or broken, and for ids that are missing or stand at two places.
+    match: (n,) ids.
+    """
     import geopandas as gpd
     import shapely
     from pyproj import CRS
@@ -225,7 +229,7 @@ def read_boundary(path: str | Path, *, layer: str | None = None) -> BaseGeometry
 
 
 def read_vector(path: str | Path, what: str, *, layer: str | None = None) -> gpd.GeoDataFrame:
-    """A file of shapes with a CRS and at least one row; `.attrs["warnings"]`: lines on what was mended.
+    """A file of shapes with a CRS and at least one row; `.attrs["warnings"]`: lines on what was repaired.
 
     Only the drivers of SUFFIXES read it, chosen by suffix and content, and none of them may use the network.
     layer: of a GeoPackage that has several. Outlines that are not closed are closed, with a warning.
@@ -362,6 +366,7 @@ def places_from_cells(
     `source`: the operator's cells as a file, stations as a table, or a frame as `read_cells` gives. reading: how the
     table is written; without a column of ids named, the one that holds most of `ids` is taken. Ids are matched as they
     are, or both as text where one side is text. Raises BadInput where no id is found, or the table has no ids.
+    ids: (n,).
     """
     import pandas as pd
 

@@ -87,7 +87,7 @@ def gdal_offline() -> Iterator[None]:
 
 
 def read_layer(path: Path, layer: str | None, max_rows: int) -> tuple[gpd.GeoDataFrame, list[str]]:
-    """The shapes of a file's one layer, or of `layer`, and lines on what was mended.
+    """The shapes of a file's one layer, or of `layer`, and lines on what was repaired.
 
     Raises WrongUse where the layer is not there, or must be named; BadInput for another driver and too many rows."""
     import pyogrio

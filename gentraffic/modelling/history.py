@@ -43,7 +43,10 @@ class History:
     weekday: int = 0
 
     def rows(self, ids: NDArray[Any]) -> NDArray[np.int64]:
-        """Where each of some cells stands here, -1 for those without a past. Raises WrongUse where all are."""
+        """Where each of some cells stands here, -1 for those without a past. Raises WrongUse where all are.
+
+        ids: (cells,).
+        """
         at = {cell: row for row, cell in enumerate(self.cell_id.tolist())}
         rows = np.array([at.get(cell, -1) for cell in ids.tolist()], dtype=np.int64)
         if (rows < 0).all():
@@ -62,7 +65,10 @@ class History:
         return per_hour(self.units, 3600 / own) / per_hour(self.units, 3600 / per_hour_drawn)
 
     def unit(self, levels: LevelModel, places: Places, ids: NDArray[Any]) -> float:
-        """The traffic, in `units`, of the mean cell of a place: what relative traffic 1 stands for."""
+        """The traffic, in `units`, of the mean cell of a place: what relative traffic 1 stands for.
+
+        ids: (cells,) of `places`.
+        """
         if places.network in levels.networks:
             return levels.networks[places.network].mean_traffic
         rows = self.rows(ids)
@@ -92,6 +98,7 @@ def mean_week(
     """The mean of some days by weekday: days (..., D, S), `weekday` of the first -> (..., 7, S) Monday first, (7,).
 
     Zeros where no day is used.
+    use: (D,) True for the days that count.
     """
     onto = np.zeros((7, days.shape[-2]))
     at = np.flatnonzero(use)
@@ -104,9 +111,10 @@ def mean_week(
 def as_profile(
     week: NDArray[Any], days: NDArray[np.int64], weekday: int, per_hour: int, scaler: Scaler
 ) -> NDArray[np.float32]:
-    """Mean weeks as a sampler takes them, from `weekday` on: (cells, 7, 24 j) over the mean -> (cells, 2, 168 k).
+    """Mean weeks as a sampler takes them, from `weekday` on: (cells, 2, 168 k).
 
     Steps finer than those of the past hold the mean of their hour.
+    week: (cells, 7, 24 j) over the mean, Monday first. days: (7,) how many days each weekday is the mean of.
     """
     cells, steps = len(week), week.shape[2]
     turn = np.roll(week, -weekday, axis=1)

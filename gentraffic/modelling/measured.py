@@ -49,7 +49,7 @@ class Source:
         return tuple(k for k in CADENCES if self.per_hour % k == 0)
 
     def only(self, keep: NDArray[np.int64]) -> Source:
-        """The same source with some of its cells."""
+        """The same source with some of its cells. keep: (kept,) positions of cells."""
         parts = {name: getattr(self, name)[keep] for name in ("ratio", "clean", "level", "rows", "location", "cell_id")}
         return replace(self, **parts)
 
@@ -159,7 +159,7 @@ def fill_recurring_gaps(ratio: NDArray[np.float32], per_hour: int, share: float 
     """Fill an hour of the day that is nearly empty in every cell and on every day, between two that are not.
 
     Such an hour is a fault of the recording (04:00 in `uomo_sd` holds about 5% of its neighbours), and a place that
-    nobody measured must not inherit it. (cells, days, 24 k) -> the same, the hour interpolated from both sides.
+    nobody measured must not inherit it. ratio (cells, days, 24 k) -> the same, the hour interpolated from both sides.
     """
     hours = ratio.reshape(*ratio.shape[:2], 24, per_hour)
     mean = hours.mean(axis=(0, 1, 3))
@@ -172,7 +172,7 @@ def fill_recurring_gaps(ratio: NDArray[np.float32], per_hour: int, share: float 
 
 
 def repeats(values: NDArray[np.float32], week: int) -> bool:
-    """True when the steps after one week copy the steps before them."""
+    """True when the steps after one week copy the steps before them. values: (cells, steps)."""
     tail = values[:, week:]
     head = values[:, : tail.shape[1]][:, :week]
     tail = tail[:, :week]
@@ -182,7 +182,9 @@ def repeats(values: NDArray[np.float32], week: int) -> bool:
 def match(ids: NDArray[Any], contexts: Sequence[xr.Dataset]) -> tuple[xr.Dataset | None, NDArray[np.int64]]:
     """The context, among those given, that holds all cells, and where each stands there; None, zeros for none.
 
-    Raises WrongUse where several do."""
+    Raises WrongUse where several do.
+    ids: (cells,).
+    """
     found = []
     for context in contexts:
         order = {cell: row for row, cell in enumerate(context["cell_id"].values.tolist())}

@@ -51,12 +51,16 @@ def level_noise(seed: int, cell_ids: Sequence[Any], xy_m: Floats, member: int) -
     the weights). Further members turn all angles by the golden ratio (a Kronecker sequence): member m is the same
     however many are drawn, few members already spread evenly over what is possible, where independent ones would leave
     gaps, and, as turning changes nothing between cells, neighbours share as much in every member.
+    xy_m: (cells, 2) metres.
     """
     return turned(level_angle(seed, cell_ids, xy_m) if member else np.zeros(len(cell_ids)), member)
 
 
 def level_angle(seed: int, cell_ids: Sequence[Any] | NDArray[Any], xy_m: Floats) -> Floats:
-    """The angle of `level_noise` before a member turns it, in turns: (cells,) within -0.5 .. 0.5."""
+    """The angle of `level_noise` before a member turns it, in turns: (cells,) within -0.5 .. 0.5.
+
+    cell_ids: (cells,). xy_m: (cells, 2) metres.
+    """
     own = np.fromiter((_normal((seed, LEVEL, cell_key(c))) for c in cell_ids), np.complex128, len(cell_ids))
     place = xy_m / LATTICE_M
     low = np.floor(place).astype(np.int64)
@@ -73,7 +77,7 @@ def level_angle(seed: int, cell_ids: Sequence[Any] | NDArray[Any], xy_m: Floats)
 
 
 def turned(angle: Floats, member: int) -> Floats:
-    """The surprise of one member from the angles (cells,); zeros for member 0."""
+    """The surprise of one member from each `angle` (cells,), in turns; zeros for member 0."""
     if member == 0:
         return np.zeros(len(angle))
     from scipy.special import ndtri

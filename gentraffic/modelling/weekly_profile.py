@@ -32,8 +32,9 @@ WINDOWS, WEEKS, CELLS = 8, 3, 2000  # of a network, at most, that its weights ar
 def profile_week(
     week: NDArray[Any], days: NDArray[np.int64], usual: WeeklyProfile, network: str, others: Floats | None = None
 ) -> Floats:
-    """Mean weeks (cells, 7, 24 k) over the mean, Monday first, each day of days (7,) days -> usual ones, alike.
+    """Mean weeks -> usual ones of the same shape.
 
+    week: (cells, 7, 24 k) over the mean, Monday first. days: (7,) the number of days in each mean.
     network: a name that `usual` knows, else "" is taken. others: (cells, 7, 24) or (7, 24) what the network does where
     that is not its mean week, as in training, where a cell must not look at itself. Hours keep their shape within.
     """
@@ -52,7 +53,7 @@ def profile_week(
 
 
 def parts(week: Floats, others: Floats) -> Floats:
-    """The PARTS of weeks (cells, 7, 24), and of the network's (cells, 7, 24) or (7, 24): (cells, 7, 24, 5)."""
+    """The PARTS, (cells, 7, 24, 5). week: (cells, 7, 24). others: those of the network, (cells, 7, 24) or (7, 24)."""
     line = week.reshape(len(week), 168)
     beside = ((np.roll(line, 1, axis=1) + np.roll(line, -1, axis=1)) / 2).reshape(week.shape)
     day = np.broadcast_to(week.mean(axis=1, keepdims=True), week.shape)
@@ -136,7 +137,7 @@ def ahead(source: Source, memory: float, cuts: Sequence[int]) -> Floats:
 
 
 def level_now(daily: NDArray[Any], weekday: int, memory: float) -> Floats:
-    """The level that days (cells, D) lead up to, over their mean: (cells,). weekday: of the first.
+    """The level that days, daily (cells, D), lead up to, over their mean: (cells,). weekday: of the first.
 
     The mean week, times how much more than the mean of their weekday the last days held: exponential smoothing.
     """

@@ -214,15 +214,15 @@ def _box(bbox: Sequence[float]) -> BaseGeometry:
     if len(bbox) != 4 or not all(math.isfinite(degrees) for degrees in bbox):
         raise WrongUse(f"--bbox {','.join(map(str, bbox))}: give four numbers, west,south,east,north in degrees")
     west, south, east, north = bbox
-    said = f"--bbox {west:g},{south:g},{east:g},{north:g}"
+    option = f"--bbox {west:g},{south:g},{east:g},{north:g}"
     if max(abs(south), abs(north)) > 90 >= max(abs(west), abs(east)):
-        raise WrongUse(f"{said}: lon and lat look swapped; the order is west,south,east,north")
+        raise WrongUse(f"{option}: lon and lat look swapped; the order is west,south,east,north")
     if max(abs(west), abs(east)) > 180 or max(abs(south), abs(north)) > 90:
-        raise WrongUse(f"{said} is not on earth: give west,south,east,north in degrees")
+        raise WrongUse(f"{option} is not on earth: give west,south,east,north in degrees")
     if south >= north:
-        raise WrongUse(f"{said}: south is not below north; the order is west,south,east,north")
+        raise WrongUse(f"{option}: south is not below north; the order is west,south,east,north")
     if west >= east:
-        raise WrongUse(f"{said}: west is not left of east; split a box across the 180th meridian")
+        raise WrongUse(f"{option}: west is not left of east; split a box across the 180th meridian")
     return shapely.box(west, south, east, north)
 
 
@@ -259,12 +259,12 @@ def _stations_area(path: str | Path, reading: Reading, radius_m: float) -> _Area
 def _limits() -> Limits:
     from poi.safety import Limits
 
-    said = os.environ.get(UNFOLDED_ENV)
-    if not said:
+    value = os.environ.get(UNFOLDED_ENV)
+    if not value:
         return Limits()
-    if not said.isdigit():
-        raise WrongUse(f"{UNFOLDED_ENV} is {said!r}: give whole gigabytes")
-    trusted = int(said) << 30
+    if not value.isdigit():
+        raise WrongUse(f"{UNFOLDED_ENV} is {value!r}: give whole gigabytes")
+    trusted = int(value) << 30
     return replace(Limits(), file_bytes=trusted, unfolded_bytes=trusted, slack=trusted)
 
 

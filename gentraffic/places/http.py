@@ -72,8 +72,8 @@ class InPart(NetworkFailed):
 class _MayPass(Exception):
     """A failure that a later attempt may not meet."""
 
-    def __init__(self, said: str, wait_s: float = 0.0) -> None:
-        super().__init__(said)
+    def __init__(self, answer: str, wait_s: float = 0.0) -> None:
+        super().__init__(answer)
         self.wait_s = wait_s
 
 
@@ -89,7 +89,7 @@ def ask(question: Question, read: Callable[[bytes], T], *, offline: bool = False
 
     read: body -> content; raises BadFile or ValueError for a body that is cut or foreign, and InPart; these are asked
     for again.
-    Raises NetworkFailed, naming server and mend, where no attempt succeeds or, offline, the cache has no whole one."""
+    Raises NetworkFailed, naming server and fix, where no attempt succeeds or, offline, the cache has no whole one."""
     file = cache_folder() / f"{question.key}.answer"
     kept, damaged = _kept(file)
     if kept is not None:
@@ -109,7 +109,7 @@ def ask(question: Question, read: Callable[[bytes], T], *, offline: bool = False
 
 def _ask_server(question: Question, read: Callable[[bytes], T]) -> tuple[T, bytes]:
     deadline = time.monotonic() + TOTAL_S
-    said = ""
+    answer = ""
     partial: InPart | None = None
     for attempt in range(ATTEMPTS):
         try:
@@ -118,9 +118,9 @@ def _ask_server(question: Question, read: Callable[[bytes], T]) -> tuple[T, byte
         except InPart as error:
             partial, wait = error, 0.0
         except _MayPass as error:
-            said, wait = str(error), error.wait_s
+            answer, wait = str(error), error.wait_s
         except (BadFile, ValueError, RecursionError) as error:
-            said, wait = f"an answer that is cut or foreign ({' '.join(str(error).split())[:100]})", 0.0
+            answer, wait = f"an answer that is cut or foreign ({' '.join(str(error).split())[:100]})", 0.0
         if attempt + 1 < ATTEMPTS:
             pause = max(BACKOFF_S[attempt], min(wait, MAX_WAIT_S))
             if time.monotonic() + pause >= deadline:
@@ -129,7 +129,7 @@ def _ask_server(question: Question, read: Callable[[bytes], T]) -> tuple[T, byte
     if partial is not None:
         raise partial
     host = urllib.parse.urlsplit(question.url).netloc
-    raise NetworkFailed(f"{question.what}: {host} gave {said}, {attempt + 1} times: try later, or give --osm FILE")
+    raise NetworkFailed(f"{question.what}: {host} gave {answer}, {attempt + 1} times: try later, or give --osm FILE")
 
 
 def _request(question: Question, deadline: float) -> bytes:
@@ -184,8 +184,8 @@ def _body(response: Any, deadline: float) -> bytes:
 
 
 def _retry_after(error: urllib.error.HTTPError) -> float:
-    said = error.headers.get("Retry-After", "")
-    return float(said) if said.isdigit() else 0.0
+    answer = error.headers.get("Retry-After", "")
+    return float(answer) if answer.isdigit() else 0.0
 
 
 def _reason(error: BaseException) -> str:

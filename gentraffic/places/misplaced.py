@@ -36,7 +36,7 @@ class Misplaced:
 
 
 def misplaced(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> Misplaced:
-    """Which points (n,), in degrees, cannot be meant.
+    """Which points lon, lat (n,), in degrees, cannot be meant.
 
     Where all are at 0,0 none is told. Far is a point whose distance from the median position is more than FAR_M, and
     more than FAR_SPREADS times what three quarters of the points have, while no more than FEW of the points (or one)
@@ -60,7 +60,7 @@ def misplaced(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> Misplaced:
     return Misplaced(null, far, away)
 
 
-def said(found: Misplaced, names: NDArray[np.object_] | list[str], what: str) -> list[str]:
+def notes_of(found: Misplaced, names: NDArray[np.object_] | list[str], what: str) -> list[str]:
     """A warning for each kind, with the first names (n,) of what is left out. what: the file."""
     lines = []
     for mask, why in ((found.null, "at 0,0, where nothing is"), (found.far, "far from all others")):
@@ -94,7 +94,7 @@ def area_of_places(pois: gpd.GeoDataFrame, cell_m: float) -> BaseGeometry:
     names = [f"{key}={value}" for key, value in zip(pois["key"], pois["value"], strict=True)]
     kept = ~found.any
     box: BaseGeometry = shapely.box(lon[kept].min(), lat[kept].min(), lon[kept].max(), lat[kept].max())
-    notes = said(found, names, name)
+    notes = notes_of(found, names, name)
     if not box_around(box, cell_m).covers(shapely.box(*extent)):
         where, left = (",".join(f"{degrees:.4f}" for degrees in bounds) for bounds in (box.bounds, extent))
         notes.append(f"{name}: the area is where its places are, {where}; the file itself reaches {left} (--bbox takes "
@@ -131,7 +131,7 @@ def without_misplaced(cells: gpd.GeoDataFrame, path: str | Path) -> gpd.GeoDataF
     kept.attrs = {key: value for key, value in cells.attrs.items() if key != "rows"}
     kept.attrs.update(
         crs_wkt=CRS.from_user_input(crs).to_wkt(),
-        warnings=[*cells.attrs.get("warnings", ()), *said(found, names, Path(path).name)],
+        warnings=[*cells.attrs.get("warnings", ()), *notes_of(found, names, Path(path).name)],
     )
     return kept
 

@@ -41,11 +41,11 @@ DARK = "dark"  # stations that a change switches off; their traffic is 0
 
 @dataclass(frozen=True)
 class Changed:
-    """A context after changes. touched: (cells,) whose own counts changed. said: a line per change."""
+    """A context after changes. touched: (cells,) whose own counts changed. lines: a line per change."""
 
     context: xr.Dataset
     touched: NDArray[np.bool_]
-    said: tuple[str, ...]
+    lines: tuple[str, ...]
     sha256: str
 
 
@@ -69,16 +69,18 @@ def apply_changes(context: xr.Dataset, path: str | Path) -> Changed:
     counts = context["poi_count"].values.astype(np.int64).copy()
     sites = context["stations"].values.astype(np.float64).copy() if "stations" in context else None
     dark = np.zeros(context.sizes["cell"], dtype=bool)
-    said = []
+    lines = []
     for number, (shape, row) in enumerate(features, start=1):
-        told = {str(key).lower(): value for key, value in row.items() if _given(value)}
-        change = _Change(f"{path}, feature {number}{_named(told)}", told, context, _cells_of(shape, context))
+        properties = {str(key).lower(): value for key, value in row.items() if _given(value)}
+        change = _Change(
+            f"{path}, feature {number}{_named(properties)}", properties, context, _cells_of(shape, context)
+        )
         if not len(change.rows):
             raise BadInput(f"{change.where}: lies in no cell of {context.attrs.get('place', 'the place')}")
         if change.word("what", ("pois", "sites"), "pois") == "sites":
-            said.append(change.sites(sites, dark))
+            lines.append(change.sites(sites, dark))
         else:
-            said.append(change.pois(counts))
+            lines.append(change.pois(counts))
     after = context.assign({f"poi_count{BEFORE}": context["poi_count"]})
     after["poi_count"] = (("cell", "category"), counts.astype(np.int32), context["poi_count"].attrs)
     touched = (counts != context["poi_count"].values).any(axis=1) | dark
@@ -87,7 +89,7 @@ def apply_changes(context: xr.Dataset, path: str | Path) -> Changed:
         after["stations"] = ("cell", sites.astype(np.float32), context["stations"].attrs)
         touched |= sites != context["stations"].values
     after[DARK] = ("cell", dark)
-    return Changed(after, touched, tuple(said), hashlib.sha256(Path(path).read_bytes()).hexdigest())
+    return Changed(after, touched, tuple(lines), hashlib.sha256(Path(path).read_bytes()).hexdigest())
 
 
 def about(changed: Changed, path: Path, layers: int) -> dict[str, str]:
@@ -96,7 +98,7 @@ def about(changed: Changed, path: Path, layers: int) -> dict[str, str]:
     return {
         "change": path.name,
         "change_sha256": changed.sha256,
-        "change_summary": "\n".join(changed.said) or "nothing is changed",
+        "change_summary": "\n".join(changed.lines) or "nothing is changed",
         "change_reach": f"nothing differs beyond {reach:g} km, east-west or north-south, of the cells changed",
     }
 
@@ -114,12 +116,12 @@ class _Change:
     """One feature: where it stands in the file, its properties in lower case, and the rows of the cells it touches."""
 
     where: str
-    told: dict[str, Any]
+    properties: dict[str, Any]
     context: xr.Dataset
     rows: NDArray[np.intp]
 
     def word(self, key: str, allowed: tuple[str, ...], default: str | None = None) -> str:
-        value = self.told.get(key, default)
+        value = self.properties.get(key, default)
         if value not in allowed:
             raise BadInput(f"{self.where}: {key} is {value!r}; give {' or '.join(repr(a) for a in allowed)}")
         return str(value)
@@ -144,12 +146,12 @@ class _Change:
         """The categories that the feature names; None where it names none."""
         from poi.categories import categorise
 
-        if "category" in self.told:
-            return [self.column(self.told["category"])]
-        if "key" in self.told:
-            found = categorise({str(self.told["key"]): str(self.told.get("value", ""))})
+        if "category" in self.properties:
+            return [self.column(self.properties["category"])]
+        if "key" in self.properties:
+            found = categorise({str(self.properties["key"]): str(self.properties.get("value", ""))})
             if found is None:
-                tag = f"{self.told['key']}={self.told.get('value', '')}"
+                tag = f"{self.properties['key']}={self.properties.get('value', '')}"
                 raise BadInput(f"{self.where}: {tag} is no point of interest; give a category: {CATEGORIES_HINT}")
             return [self.column(found[0])]
         return None
@@ -157,7 +159,7 @@ class _Change:
     def pois(self, counts: NDArray[np.int64]) -> str:
         """Change `counts` (cells, 8) in place; return what was done."""
         before = counts[self.rows].sum()
-        ways = [key for key in ("like", "counts", "category") if key in self.told]
+        ways = [key for key in ("like", "counts", "category") if key in self.properties]
         if len(ways) > 1:
             raise BadInput(f"{self.where}: {ways[0]} and {ways[1]} say two things; give one of them")
         if self.word("change", ("add", "remove")) == "add":
@@ -165,13 +167,13 @@ class _Change:
         else:
             self._remove(counts)
         done = int(counts[self.rows].sum() - before)
-        name = self.told.get("name") or ("added" if done >= 0 else "removed")
+        name = self.properties.get("name") or ("added" if done >= 0 else "removed")
         return f"{name}: {done:+d} points of interest in {len(self.rows)} cell{'s' * (len(self.rows) != 1)}"
 
     def _add(self, counts: NDArray[np.int64]) -> None:
-        if "like" in self.told:
+        if "like" in self.properties:
             ids = self.context["cell_id"].values.astype(str).tolist()
-            like = _plain_id(self.told["like"])
+            like = _plain_id(self.properties["like"])
             if like not in ids:
                 raise BadInput(f"{self.where}: like names the cell {like!r}, which is not in this place")
             counts[self.rows] += self.context["poi_count"].values[ids.index(like)]
@@ -183,8 +185,8 @@ class _Change:
             counts[self.rows, column] += count if each else _spread(count, np.ones(len(self.rows)))
 
     def _counts(self) -> dict[int, int]:
-        if "counts" in self.told:
-            given = self.told["counts"]
+        if "counts" in self.properties:
+            given = self.properties["counts"]
             try:
                 given = json.loads(given) if isinstance(given, str) else dict(given)
             except (TypeError, ValueError) as error:
@@ -193,11 +195,11 @@ class _Change:
         columns = self.columns()
         if columns is None:
             raise BadInput(f"{self.where}: add what? give category ({CATEGORIES_HINT}) and count, counts, or like")
-        return {columns[0]: self.whole(self.told.get("count", 1), "count")}
+        return {columns[0]: self.whole(self.properties.get("count", 1), "count")}
 
     def _remove(self, counts: NDArray[np.int64]) -> None:
         for key in ("like", "counts"):
-            if key in self.told:
+            if key in self.properties:
                 raise BadInput(f"{self.where}: {key} goes with add; to remove, give category and count, or neither")
         columns = self.columns() or list(range(counts.shape[1]))
         block = np.ix_(self.rows, np.array(columns))
@@ -205,10 +207,10 @@ class _Change:
         if not there.any():
             names = ", ".join(str(n) for n in self.context["cell_id"].values[self.rows[:3]])
             raise BadInput(f"{self.where}: there is nothing to remove in cell {names}")
-        if "count" not in self.told:
+        if "count" not in self.properties:
             counts[block] = 0
             return
-        count = self.whole(self.told["count"], "count")
+        count = self.whole(self.properties["count"], "count")
         if count > there.sum():
             raise BadInput(f"{self.where}: removes {count} points of interest, and there are {int(there.sum())}")
         counts[block] -= _spread(count, there.reshape(-1).astype(np.float64)).reshape(there.shape)
@@ -216,7 +218,7 @@ class _Change:
     def sites(self, sites: NDArray[np.float64] | None, dark: NDArray[np.bool_]) -> str:
         """Change the known sites, or switch stations off, in place; return what was done."""
         adds = self.word("change", ("add", "remove")) == "add"
-        name = self.told.get("name") or ("new site" if adds else "dark site")
+        name = self.properties.get("name") or ("new site" if adds else "dark site")
         if self.context.attrs["kind"] == "stations":
             if adds:
                 raise BadInput(f"{self.where}: this place is a list of stations; add the new one to --stations instead")
@@ -225,13 +227,13 @@ class _Change:
         if sites is None:
             raise BadInput(f"{self.where}: this place knows no sites; give them with `gentraffic fetch --sites FILE`")
         if adds:
-            count = self.whole(self.told.get("count", 1), "count")
+            count = self.whole(self.properties.get("count", 1), "count")
             sites[self.rows] += _spread(count, np.ones(len(self.rows)))
             return f"{name}: +{count} radio cells"
         there = sites[self.rows].sum()
         if not there:
             raise BadInput(f"{self.where}: there is no known site to remove")
-        count = self.whole(self.told["count"], "count") if "count" in self.told else there
+        count = self.whole(self.properties["count"], "count") if "count" in self.properties else there
         if count > there:
             raise BadInput(f"{self.where}: removes {count} radio cells, and there are {there:g}")
         sites[self.rows] *= 1.0 - count / there
@@ -297,5 +299,5 @@ def _given(value: Any) -> bool:
     return value is not None and not (isinstance(value, float) and np.isnan(value))
 
 
-def _named(told: dict[str, Any]) -> str:
-    return f" ({told['name']})" if told.get("name") else ""
+def _named(properties: dict[str, Any]) -> str:
+    return f" ({properties['name']})" if properties.get("name") else ""

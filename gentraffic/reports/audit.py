@@ -30,22 +30,22 @@ if TYPE_CHECKING:
 
 
 def write_page(
-    found: Audit, path: str | Path, *, files: Mapping[str, str], attributions: Sequence[xr.Dataset] = ()
+    result: Audit, path: str | Path, *, files: Mapping[str, str], attributions: Sequence[xr.Dataset] = ()
 ) -> None:
     """Write the page of an audit to `path` (.html).
 
     files: what to call the files, by role. attributions: the datasets whose attribution and licence stand at the foot.
     Raises WrongUse for the suffix, BadInput where the page cannot be written.
     """
-    write_html(path, page(found, files=files, attributions=attributions))
+    write_html(path, page(result, files=files, attributions=attributions))
 
 
-def page(found: Audit, *, files: Mapping[str, str], attributions: Sequence[xr.Dataset] = ()) -> str:
+def page(result: Audit, *, files: Mapping[str, str], attributions: Sequence[xr.Dataset] = ()) -> str:
     """The page that `write_page` writes."""
-    said = [("unit of privacy", f"{UNIT}; {USERS}"), *facts(found)]
-    notes = [*found.notes, *(f"not run: {name} ({why})" for name, why in found.missing.items())]
+    said = [("unit of privacy", f"{UNIT}; {USERS}"), *facts(result)]
+    notes = [*result.notes, *(f"not run: {name} ({why})" for name, why in result.missing.items())]
     first: list[Block] = [
-        Text(found.verdict, f"banner {'leak' if found.leak else 'calm'}"),
+        Text(result.verdict, f"banner {'leak' if result.leak else 'calm'}"),
         Terms(said),
         Bullets(notes, "notes"),
     ]
@@ -55,9 +55,11 @@ def page(found: Audit, *, files: Mapping[str, str], attributions: Sequence[xr.Da
         " · ".join(f"{role}: {Path(name).name}" for role, name in files.items()),
         [
             Section("", first),
-            Section("Tests", [Text(_about(found)), _table("Tests for leaks", *attack_rows(found)), *_warnings(found)]),
-            *_power(found),
-            *_figures(found),
+            Section(
+                "Tests", [Text(_about(result)), _table("Tests for leaks", *attack_rows(result)), *_warnings(result)]
+            ),
+            *_power(result),
+            *_figures(result),
             Section("What this does not say", [Bullets([f"{limit}." for limit in LIMITS], "limits")]),
         ],
         sources=attributions,
@@ -65,9 +67,9 @@ def page(found: Audit, *, files: Mapping[str, str], attributions: Sequence[xr.Da
     return page_text(whole)
 
 
-def _about(found: Audit) -> str:
-    kinds = "; ".join(f"{attack.name}: {attack.about}" for attack in found.attacks)
-    search = found.search
+def _about(result: Audit) -> str:
+    kinds = "; ".join(f"{attack.name}: {attack.about}" for attack in result.attacks)
+    search = result.search
     searches = "; ".join(f"{name_of_test(name)}: {about}" for name, about in ABOUT.items())
     return (
         f"{kinds}. {SHARE}: records closer to training than to a hold-out of as many cells, 50% by chance. {COPIES}: "
@@ -76,38 +78,38 @@ def _about(found: Audit) -> str:
         "training cell than unrelated real records come to each other, and than synthetic ones come to the hold-out. "
         "Thresholds are set on one half of the "
         f"hold-out (so that {FISHER_RATE:.0%} pass) and judged on the other by Fisher's exact test. A test finds a "
-        f"leak when its p is at most {LEVEL:.0%} / {len(found.tests)} = {search.level:.2g}, which holds false alarms "
+        f"leak when its p is at most {LEVEL:.0%} / {len(result.tests)} = {search.level:.2g}, which holds false alarms "
         f"of all tests together below {PROMISED:.0%}."
     )
 
 
-def _power(found: Audit) -> list[Section]:
-    head, rows = power_rows(found)
+def _power(result: Audit) -> list[Section]:
+    head, rows = power_rows(result)
     about = "Copies of training records, changed in these ways, were put among the synthetic records of these files."
     return [Section("What would be found", [Text(about), _table("Power", head, rows)])] if rows else []
 
 
-def _warnings(found: Audit) -> list[Text]:
-    lines = [f"{a.name}: rates refused, {a.refused}" for a in found.attacks if a.refused]
-    lines += [f"{a.name}: ? {a.warned}" for a in found.attacks if a.warned]
+def _warnings(result: Audit) -> list[Text]:
+    lines = [f"{a.name}: rates refused, {a.refused}" for a in result.attacks if a.refused]
+    lines += [f"{a.name}: ? {a.warned}" for a in result.attacks if a.warned]
     return [Text("\n".join(lines), "after")] if lines else []
 
 
-def _figures(found: Audit) -> list[Section]:
+def _figures(result: Audit) -> list[Section]:
     alike = (
         "Left: 1 is a copy, whatever its shift and factor; the daily rhythm that all cells share counts little. "
         "Right: were training remembered, its curve would lie to the left."
     )
     out = [
-        Section("Membership attacks", [Figure(audit_figures.attacks(found), "In colour: what found a leak.")]),
-        Section("Likeness and closeness", [Figure(audit_figures.likeness(found), alike)]),
+        Section("Membership attacks", [Figure(audit_figures.attacks(result), "In colour: what found a leak.")]),
+        Section("Likeness and closeness", [Figure(audit_figures.likeness(result), alike)]),
     ]
-    copies = found.search.copies
+    copies = result.search.copies
     if copies:
         listed = f"The {MOST_COPIES} most alike of {len(copies):,}. " if len(copies) > MOST_COPIES else ""
         caption = f"{listed}Factor and shift: what makes the training series the synthetic one."
-        table = _table("Copies", *copy_rows(found))
-        out.append(Section("Copies", [Figure(audit_figures.overlays(found), caption), table]))
+        table = _table("Copies", *copy_rows(result))
+        out.append(Section("Copies", [Figure(audit_figures.overlays(result), caption), table]))
     return out
 
 

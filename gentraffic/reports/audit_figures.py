@@ -18,29 +18,29 @@ MOST_OVERLAYS = 6
 DOTS = 3_000  # records that a scatter shows at most
 
 
-def attacks(found: Audit) -> str:
+def attacks(result: Audit) -> str:
     """AUCs with their intervals, and the ROC curves on logarithmic axes."""
     with page_style():
         figure, (left, right) = new_figure(11.2, 3.9, 1, 2)
-        names = [attack.name for attack in found.attacks]
-        for row, attack in enumerate(found.attacks):
-            stands = bool(set(attack.p_values) & set(found.found))
+        names = [attack.name for attack in result.attacks]
+        for row, attack in enumerate(result.attacks):
+            stands = bool(set(attack.p_values) & set(result.found))
             colour = ACCENT if stands else INK
             left.plot([attack.auc.low, attack.auc.high], [row, row], color=colour, linewidth=2.2)
             left.plot([attack.auc.value], [row], "o", color=colour, markersize=6)
         left.axvline(0.5, color=SOFT, linestyle=(0, (4, 3)), linewidth=1)
         left.set_yticks(range(len(names)), names)
         left.set_ylim(len(names) - 0.5, -0.5)
-        ends = [end for attack in found.attacks for end in (attack.auc.low, attack.auc.high)]
+        ends = [end for attack in result.attacks for end in (attack.auc.low, attack.auc.high)]
         left.set_xlim(min(0.4, *ends) - 0.02, max(0.6, *ends) + 0.02)
         left.grid(True, axis="x")
         left.set_title("AUC with its 95% interval; 0.5 is chance")
         low = 1.0
-        for attack, style in zip(found.attacks, ("-", "--", "-.", ":"), strict=False):
+        for attack, style in zip(result.attacks, ("-", "--", "-.", ":"), strict=False):
             false, true = roc(attack)
             low = min(low, 1 / attack.others)
             right.step(np.maximum(false, 1e-9), np.maximum(true, 1e-9), style, where="post", label=attack.name,
-                       color=ACCENT if set(attack.p_values) & set(found.found) else INK, linewidth=1.3)  # fmt: skip
+                       color=ACCENT if set(attack.p_values) & set(result.found) else INK, linewidth=1.3)  # fmt: skip
         right.plot([low, 1], [low, 1], color=SOFT, linestyle=(0, (4, 3)), linewidth=1)
         right.set_xscale("log")
         right.set_yscale("log")
@@ -63,9 +63,9 @@ def roc(attack: Attack) -> tuple[Floats, Floats]:
     return rates[0], rates[1]
 
 
-def likeness(found: Audit) -> str:
+def likeness(result: Audit) -> str:
     """Every synthetic record's likeness to training against that to the hold-out, and the threshold."""
-    search = found.search
+    search = result.search
     order = np.argsort(-search.train, kind="stable")
     rest = order[len(search.copies) :]
     at = np.concatenate([order[: len(search.copies)], rest[:: max(1, -(-len(rest) // DOTS))]])
@@ -82,8 +82,8 @@ def likeness(found: Audit) -> str:
         left.set_xlabel("largest likeness to a hold-out cell")
         left.set_title("Largest likeness to a training cell; above the line: copies")
         for values, colour, word in (
-            (found.nearest.holdout, INK, "hold-out"),
-            (found.nearest.train, ACCENT, "training"),
+            (result.nearest.holdout, INK, "hold-out"),
+            (result.nearest.train, ACCENT, "training"),
         ):
             right.plot(np.sort(values), np.linspace(0, 1, len(values)), color=colour, label=f"to {word}", linewidth=1.4)
         right.set_ylim(0, 1.02)
@@ -93,12 +93,12 @@ def likeness(found: Audit) -> str:
         return svg_text(figure, "Likeness of records to training and to hold-out cells, and closest distances")
 
 
-def overlays(found: Audit) -> str:
+def overlays(result: Audit) -> str:
     """The most alike copies, one for each training cell, beside what they repeat, shifted and rescaled back."""
-    shown = list({c.train_cell: c for c in reversed(found.search.copies)}.values())
+    shown = list({c.train_cell: c for c in reversed(result.search.copies)}.values())
     shown.sort(key=lambda c: -c.likeness)
     shown = shown[:MOST_OVERLAYS]
-    m = found.material
+    m = result.material
     hours = m.step_s / 3600
     with page_style():
         figure, axes = new_figure(11.2, 2.1 * -(-len(shown) // 2) + 0.3, -(-len(shown) // 2), min(2, len(shown)))

@@ -11,9 +11,9 @@ from gentraffic.privacy.audit.statistics import FALSE_ALARMS, Attack
 Rows = list[list[str]]
 
 
-def facts(found: Audit) -> list[tuple[str, str]]:
+def facts(result: Audit) -> list[tuple[str, str]]:
     """What was compared: (word, sentence)."""
-    m, c = found.material, found.material.counts
+    m, c = result.material, result.material.counts
     dead = [f"{c[f'{name}_dead']} dead {name}" for name in ("train", "holdout", "synthetic") if c[f"{name}_dead"]]
     units = "" if m.units in ("1", "unknown") else f", {m.units}"
     return [
@@ -26,44 +26,44 @@ def facts(found: Audit) -> list[tuple[str, str]]:
     ]  # fmt: skip
 
 
-def attack_rows(found: Audit) -> tuple[list[str], Rows]:
+def attack_rows(result: Audit) -> tuple[list[str], Rows]:
     """Heading and rows of the table of tests."""
     head = ["test", "members", "others", "AUC [95%]", *(f"TPR at {at:.1%}" for at in FALSE_ALARMS), "found / others",
             "p (AUC; threshold)", "leak"]  # fmt: skip
     rows = [
         [a.name, f"{a.members:,}", f"{a.others:,}", auc_text(a), *rates(a), fisher_text(a),
-         f"{p_text(a.auc.p)}; {p_text(a.fisher.p)}", _stands(found, *a.p_values)]
-        for a in found.attacks
+         f"{p_text(a.auc.p)}; {p_text(a.fisher.p)}", _stands(result, *a.p_values)]
+        for a in result.attacks
     ]  # fmt: skip
-    share, search = found.share, found.search
+    share, search = result.share, result.search
     blank = ["-"] * len(FALSE_ALARMS)
     rows.append([SHARE, f"{share.cells:,}", f"{share.cells:,}", "-", *blank, f"{share.value:.1%} of {share.records:,}",
-                 p_text(share.p), _stands(found, SHARE)])  # fmt: skip
+                 p_text(share.p), _stands(result, SHARE)])  # fmt: skip
     rows.append(
         [
             COPIES,
-            f"{found.material.train.cells:,}",
-            f"{found.material.holdout.cells:,}",
+            f"{result.material.train.cells:,}",
+            f"{result.material.holdout.cells:,}",
             "-",
             *blank,
             f"{len(search.copies):,} of {len(search.train):,}",
             p_text(search.p),
-            _stands(found, COPIES),
+            _stands(result, COPIES),
         ]
     )
-    for f in found.searches:
-        rows.append([name_of_test(f.name), f"{found.material.train.cells:,}", f"{found.material.holdout.cells:,}", "-",
-                     *blank, f"{f.train:.4f}, limit {f.threshold:.4f}", p_text(f.p),
-                     _stands(found, name_of_test(f.name))])  # fmt: skip
+    for f in result.searches:
+        rows.append([name_of_test(f.name), f"{result.material.train.cells:,}", f"{result.material.holdout.cells:,}",
+                     "-", *blank, f"{f.train:.4f}, limit {f.threshold:.4f}", p_text(f.p),
+                     _stands(result, name_of_test(f.name))])  # fmt: skip
     return head, rows
 
 
-def power_rows(found: Audit) -> tuple[list[str], Rows]:
+def power_rows(result: Audit) -> tuple[list[str], Rows]:
     """Heading and rows of the table of power: what share of planted copies is found; no rows where that was not tried.
 
     The last row is how often half of the hold-out, taken as synthetic, was accused.
     """
-    power = found.power
+    power = result.power
     head = ["planted alone among the synthetic records", "found", "95%", "what it is"]
     if power is None:
         return head, []
@@ -76,14 +76,14 @@ def power_rows(found: Audit) -> tuple[list[str], Rows]:
     return head, rows
 
 
-def copy_rows(found: Audit) -> tuple[list[str], Rows]:
+def copy_rows(result: Audit) -> tuple[list[str], Rows]:
     """Heading and rows of the table of copies, the most alike first, MOST_COPIES at most."""
     head = ["synthetic cell", "member", "window", "training cell", "window", "likeness", "shift", "factor", "kind"]
-    hours = found.material.step_s / 3600
+    hours = result.material.step_s / 3600
     rows = [
         [c.synthetic_cell, str(c.synthetic_member), str(c.synthetic_window), c.train_cell, str(c.train_window),
          f"{c.likeness:.4f}", f"{c.shift * hours:+g} h" if c.shift else "0", f"{c.factor:.3g}", c.kind]
-        for c in found.search.copies[:MOST_COPIES]
+        for c in result.search.copies[:MOST_COPIES]
     ]  # fmt: skip
     return head, rows
 
@@ -122,5 +122,5 @@ def p_text(p: float) -> str:
     return f"{p:.2g}" if p >= 1e-4 else "<1e-4"
 
 
-def _stands(found: Audit, *tests: str) -> str:
-    return "YES" if set(tests) & set(found.found) else "no"
+def _stands(result: Audit, *tests: str) -> str:
+    return "YES" if set(tests) & set(result.found) else "no"

@@ -40,7 +40,7 @@ MOST_CARDS = 5
 
 
 def write_page(
-    found: Evaluation,
+    result: Evaluation,
     real: xr.Dataset,
     path: str | Path,
     *,
@@ -53,43 +53,43 @@ def write_page(
     the datasets whose attribution and licence stand at the foot. Raises WrongUse for the suffix, BadInput where the
     page cannot be written.
     """
-    write_html(path, page(found, real, files=files or {}, attributions=attributions))
+    write_html(path, page(result, real, files=files or {}, attributions=attributions))
 
 
 def page(
-    found: Evaluation, real: xr.Dataset, *, files: Mapping[str, str], attributions: Sequence[xr.Dataset] = ()
+    result: Evaluation, real: xr.Dataset, *, files: Mapping[str, str], attributions: Sequence[xr.Dataset] = ()
 ) -> str:
     """The page that `write_page` writes."""
     place = str(real.attrs.get("place") or real.attrs.get("title") or "")
     caption = (
         "Each value with its 95% interval. Shaded: nearest to what a perfect copy would score (last column). "
-        f"{_table_caption(found)}"
+        f"{_table_caption(result)}"
     )
     first: list[Block] = [
-        Cards(_cards(found)),
-        Bullets(verdict(found), "verdict"),
-        Terms(facts(found)),
-        Bullets(found.notes, "notes"),
+        Cards(_cards(result)),
+        Bullets(verdict(result), "verdict"),
+        Terms(facts(result)),
+        Bullets(result.notes, "notes"),
     ]
-    metrics: list[Block] = [Text(caption), _table(found), *_reasons(found)]
+    metrics: list[Block] = [Text(caption), _table(result), *_reasons(result)]
     whole = Page(
         f"Synthetic traffic against measured traffic{': ' + place if place else ''}",
         " · ".join(f"{role}: {Path(path).name}" for role, path in files.items()),
-        [Section("", first), Section("Metrics", metrics), *_figures(found, real)],
+        [Section("", first), Section("Metrics", metrics), *_figures(result, real)],
         sources=attributions,
     )
     return page_text(whole)
 
 
-def _cards(found: Evaluation) -> list[Card]:
+def _cards(result: Evaluation) -> list[Card]:
     """The few numbers to look at first, each beside the best naive row."""
     by_name = {metric.name: metric for metric in METRICS}
-    shown = [by_name[name] for name in CARDS if found.scores[name].value is not None][:MOST_CARDS]
+    shown = [by_name[name] for name in CARDS if result.scores[name].value is not None][:MOST_CARDS]
     items = []
     for metric in shown:
-        score = found.scores[metric.name]
+        score = result.scores[metric.name]
         ends = interval_text(metric, score)
-        naive = {name: s for name, s in found.naive.items() if name not in ALL_KNOWING}
+        naive = {name: s for name, s in result.naive.items() if name not in ALL_KNOWING}
         best = min(
             (name for name, s in naive.items() if s[metric.name].value is not None),
             key=lambda name: abs((naive[name][metric.name].value or 0.0) - metric.best),
@@ -102,14 +102,14 @@ def _cards(found: Evaluation) -> list[Card]:
     return items
 
 
-def _table(found: Evaluation) -> Table:
-    columns = {SYNTHETIC: found.scores, **found.naive}
+def _table(result: Evaluation) -> Table:
+    columns = {SYNTHETIC: result.scores, **result.naive}
     rows: list[list[Cell | str]] = []
     for paired, word in ((True, "Hour by hour"), (False, "Distributions")):
         rows.append([word])
         for metric in (metric for metric in METRICS if metric.paired == paired):
             best = winners(metric, columns)
-            units = f", {found.pair.units}" if metric.in_units and found.pair.units != "unknown" else ""
+            units = f", {result.pair.units}" if metric.in_units and result.pair.units != "unknown" else ""
             cells = [_cell(metric, scores[metric.name], name, name in best) for name, scores in columns.items()]
             rows.append([Cell(metric.label, metric.about + units, code=True), *cells, f"{metric.best:g}"])
     return Table(["metric", *columns, "perfect"], rows, "Metrics of the synthetic traffic and of naive rows")
@@ -120,26 +120,26 @@ def _cell(metric: Metric, score: Score, name: str, best: bool) -> Cell:
     return Cell(value_text(metric, score), interval_text(metric, score), kind, score.reason or "")
 
 
-def _table_caption(found: Evaluation) -> str:
+def _table_caption(result: Evaluation) -> str:
     said = ""
-    if len(found.pair.synthetic) > 1:
+    if len(result.pair.synthetic) > 1:
         said = (
             "Errors of single values and levels are those of the ensemble's mean; crps, coverage, histograms, tails "
             "and autocorrelations take the members."
         )
-    if any(name in found.naive for name in ALL_KNOWING):
+    if any(name in result.naive for name in ALL_KNOWING):
         said += " b*users knows the users of the cells compared and takes no part."
     return said
 
 
-def _reasons(found: Evaluation) -> list[Text]:
-    items = [f"No value for {', '.join(names)}: {reason}." for reason, names in reasons(found).items()]
-    items += [f"No naive row {', '.join(names)}: {reason}." for reason, names in missing(found).items()]
+def _reasons(result: Evaluation) -> list[Text]:
+    items = [f"No value for {', '.join(names)}: {reason}." for reason, names in reasons(result).items()]
+    items += [f"No naive row {', '.join(names)}: {reason}." for reason, names in missing(result).items()]
     return [Text("\n".join(items), "after")] if items else []
 
 
-def _figures(found: Evaluation, real: xr.Dataset) -> list[Section]:
-    pair = found.pair
+def _figures(result: Evaluation, real: xr.Dataset) -> list[Section]:
+    pair = result.pair
     scattered = figures.places(real, pair.rows).closed
     groups = real["location"].values[pair.rows] if "location" in real.coords else np.arange(len(pair.ids))
     ensemble = len(pair.synthetic) > 1
@@ -149,20 +149,20 @@ def _figures(found: Evaluation, real: xr.Dataset) -> list[Section]:
     where = "Mean traffic of each cell, on one logarithmic scale; the third map is their ratio."
     if scattered:
         where += " The cells are scattered: empty land between them is left out."
-    thinned = figures.thinned(found)
+    thinned = figures.thinned(result)
     sections: list[tuple[str, str, Callable[[], str]]] = [
-        ("Typical weeks", week, lambda: figures.weeks(found)),
-        ("Level maps", where, lambda: figures.maps(found, real)),
+        ("Typical weeks", week, lambda: figures.weeks(result)),
+        ("Level maps", where, lambda: figures.maps(result, real)),
         ("Quantile against quantile", "Points on the dashed line: synthetic values are as large, and as often, as real "
          "ones." + (" Right: the median of the members and their band." if ensemble else ""),
-         lambda: figures.quantiles(found)),
+         lambda: figures.quantiles(result)),
         ("Autocorrelation", "How much an hour resembles the hours before it, averaged over the cells." + thinned,
-         lambda: figures.autocorrelations(found)),
+         lambda: figures.autocorrelations(result)),
         ("Error by hour", "Over the hours of the local day, in % of the mean real traffic.",
-         lambda: figures.hours(found)),
+         lambda: figures.hours(result)),
         ("Coverage by nominal level", "An ensemble that knows what it does not know lies on the dashed line: above it, "
          "it is too wide, below it, too sure of itself. Bars: 95% intervals." + thinned,
-         lambda: figures.coverage(found, groups)),
+         lambda: figures.coverage(result, groups)),
     ]  # fmt: skip
     refused: dict[str, str] = {}
     if not pair.paired:

@@ -35,24 +35,24 @@ RATIOS = ("#2c5f8a", "#8fb4d3", "#dedad2", "#e2a07a", "#a8421f")  # too little t
 QUANTILES = np.concatenate([np.linspace(0.01, 0.99, 99), [0.995, 0.999, 0.9999]])
 
 
-def thin(found: Evaluation) -> tuple[NDArray[np.float64], Floats, NDArray[np.intp]]:
+def thin(result: Evaluation) -> tuple[NDArray[np.float64], Floats, NDArray[np.intp]]:
     """(real, members, positions) of the cells that averaged curves take."""
-    cells = len(found.pair.real)
+    cells = len(result.pair.real)
     at = np.unique(np.linspace(0, cells - 1, min(cells, THIN)).round().astype(np.intp))
-    return found.pair.real[at], found.pair.synthetic[:THIN_MEMBERS, at], at
+    return result.pair.real[at], result.pair.synthetic[:THIN_MEMBERS, at], at
 
 
-def thinned(found: Evaluation) -> str:
+def thinned(result: Evaluation) -> str:
     """What a caption says about `thin`, "" where everything is drawn."""
-    cells, members = len(found.pair.real), len(found.pair.synthetic)
+    cells, members = len(result.pair.real), len(result.pair.synthetic)
     parts = [f"{THIN} of {cells:,} cells"] if cells > THIN else []
     parts += [f"{THIN_MEMBERS} of {members} members"] if members > THIN_MEMBERS else []
     return f" Drawn from {' and '.join(parts)}." if parts else ""
 
 
-def weeks(found: Evaluation) -> str:
+def weeks(result: Evaluation) -> str:
     """Up to seven days of the mean cell and of a quiet, a median and the busiest cell."""
-    pair = found.pair
+    pair = result.pair
     first = int(np.argmax(pair.clock % DAY_S < pair.step_s))
     steps = slice(first, first + max(1, 7 * DAY_S // pair.step_s))
     clock = pair.clock[steps]
@@ -85,11 +85,11 @@ def weeks(found: Evaluation) -> str:
         return svg_text(figure, "Typical weeks: real and synthetic traffic over the hours of a week")
 
 
-def maps(found: Evaluation, real_ds: xr.Dataset) -> str:
+def maps(result: Evaluation, real_ds: xr.Dataset) -> str:
     """Mean levels of real and synthetic traffic and their ratio, in place. ValueError for one cell."""
     from matplotlib.colors import LinearSegmentedColormap, LogNorm, Normalize
 
-    pair = found.pair
+    pair = result.pair
     if len(pair.real) < 2:
         raise ValueError("one cell makes no map")
     real, drawn = pair.real.mean(axis=1), pair.synthetic.mean(axis=(0, 2), dtype=np.float64)
@@ -133,7 +133,7 @@ class Map:
 
 
 def places(ds: xr.Dataset, rows: NDArray[np.intp]) -> Map:
-    """How the cells at the positions `rows` of `ds` are drawn on a map."""
+    """How the cells at the positions `rows` of `ds` are drawn on a map. rows: (n,)."""
     if not has_positions(ds):
         raise ValueError("it is not known where the cells lie")
     if "row" not in ds.coords or not _upright(ds):
@@ -169,9 +169,9 @@ def _outlines(ds: xr.Dataset) -> NDArray[Any]:
     return np.asarray(shapely.transform(cell_shapes(ds), lambda c: np.stack(to_metres.transform(*c.T), axis=1)))
 
 
-def quantiles(found: Evaluation) -> str:
+def quantiles(result: Evaluation) -> str:
     """Quantiles of all values, and each cell's level, synthetic against real."""
-    pair = found.pair
+    pair = result.pair
     a, b = (np.quantile(v[..., :: max(1, v.size // 4_000_000)], QUANTILES) for v in (pair.real, pair.synthetic))
     level = pair.real.mean(axis=1), pair.synthetic.mean(axis=2, dtype=np.float64)
     with page_style():
@@ -190,7 +190,7 @@ def quantiles(found: Evaluation) -> str:
         right.plot(x, np.median(drawn, axis=0), "o", color=ACCENT, markersize=3, markeredgewidth=0)
         right.set_title("Mean level of each cell")
         for ax, points in ((left, (a[keep], b[keep])), (right, (x, np.median(drawn, axis=0)))):
-            ax.set(xscale="log", yscale="log", xlabel=_units("real", found), ylabel=_units("synthetic", found))
+            ax.set(xscale="log", yscale="log", xlabel=_units("real", result), ylabel=_units("synthetic", result))
             both = np.concatenate(points)
             ends = (both[both > 0].min() / 1.8, both.max() * 1.8) if (both > 0).any() else (0.1, 1.0)
             ax.plot(ends, ends, color=INK, linewidth=0.9, linestyle=(0, (4, 2)), zorder=1)
@@ -199,10 +199,10 @@ def quantiles(found: Evaluation) -> str:
         return svg_text(figure, "Quantiles of synthetic against real values, and mean levels cell by cell")
 
 
-def autocorrelations(found: Evaluation) -> str:
+def autocorrelations(result: Evaluation) -> str:
     """The cell-averaged autocorrelation by lag, up to a week. ValueError where there are too few steps."""
-    real, members, _ = thin(found)
-    step_h = found.pair.step_s / 3600
+    real, members, _ = thin(result)
+    step_h = result.pair.step_s / 3600
     longest = min(real.shape[1] - 1, int(170 / step_h))
     if longest < 2:
         raise ValueError(f"{real.shape[1]} steps are too few for an autocorrelation")
@@ -225,9 +225,9 @@ def autocorrelations(found: Evaluation) -> str:
         return svg_text(figure, "Autocorrelation of real and synthetic traffic by lag")
 
 
-def hours(found: Evaluation) -> str:
+def hours(result: Evaluation) -> str:
     """The mean day, and the error of the ensemble's mean by local hour. Only for files that share times."""
-    pair = found.pair
+    pair = result.pair
     mean = pair.synthetic.mean(axis=0, dtype=np.float64)
     hour = pair.clock // 3600 % 24
     used = np.unique(hour)
@@ -241,7 +241,7 @@ def hours(found: Evaluation) -> str:
         left.set_ylim(bottom=0)
         left.yaxis.set_major_formatter(axis_number)
         left.set_title("The mean day")
-        left.set_ylabel(_units("mean traffic", found))
+        left.set_ylabel(_units("mean traffic", result))
         right.bar(used, off / unit, color=ACCENT, alpha=0.35, width=0.8, label="mean absolute error")
         right.plot(used, (sides[1] - sides[0]) / unit, color=ACCENT, linewidth=1.5, marker="o", markersize=3,
                    label="bias: synthetic - real")  # fmt: skip
@@ -257,9 +257,9 @@ def hours(found: Evaluation) -> str:
         return svg_text(figure, "The mean day of real and synthetic traffic, and the error by hour of the day")
 
 
-def coverage(found: Evaluation, groups: NDArray[Any], seed: int = 0) -> str:
+def coverage(result: Evaluation, groups: NDArray[Any], seed: int = 0) -> str:
     """Coverage by nominal level with 95% intervals over `groups` (cells,), and where real values rank among members."""
-    real, members, at = thin(found)
+    real, members, at = thin(result)
     resample = make_resample(groups[at], seed)
     with page_style():
         figure, (left, right) = new_figure(11.2, 3.9, 1, 2)
@@ -339,6 +339,6 @@ def _line(members: int) -> str:
     return "synthetic, median" if members > 1 else "synthetic"
 
 
-def _units(word: str, found: Evaluation) -> str:
-    units = found.pair.units
+def _units(word: str, result: Evaluation) -> str:
+    units = result.pair.units
     return word if units == "unknown" else plain_text(f"{word}, {'relative' if units == '1' else shortened(units)}")

@@ -120,7 +120,10 @@ def draw(ds: xr.Dataset, *, service: str | None = None, title: str = "") -> Figu
 
 
 def typical_cells(level: NDArray[np.float64]) -> dict[str, int]:
-    """Positions of the quiet (10% of those with traffic are quieter), the median and the busiest cell by mean level."""
+    """Positions of the quiet (10% of those with traffic are quieter), the median and the busiest cell by mean level.
+
+    level: (cells,) mean traffic.
+    """
     live = np.flatnonzero(level > 0)
     if not live.size:
         live = np.arange(len(level))

@@ -81,7 +81,7 @@ def page(
     change = None if pair is None else change_of(ds, pair)
     service = pair[1] if pair else one_service(ds, service)
     limit = None if capacity is None else capacity_in(capacity, ds, service)
-    found = summary(ds, service, limit)
+    result = summary(ds, service, limit)
     drew = find_model(ds, model)
     units = figures.said_units(ds, service)
     weeks = "Mean of every hour of the week in local time" + (
@@ -89,12 +89,12 @@ def page(
     )
     sections = [
         *([Section("What the change does", _change(ds, change, units))] if change else []),
-        Section("Where the traffic is", _maps(ds, found, units, capacity)),
+        Section("Where the traffic is", _maps(ds, result, units, capacity)),
         Section("Typical weeks", [figure(lambda: figures.weeks(ds, service), weeks)]),
-        Section("Busy hours", _busy(ds, service, found, units)),
-        Section("Uncertainty", _uncertainty(ds, service, found, units, limit, capacity)),
+        Section("Busy hours", _busy(ds, service, result, units)),
+        Section("Uncertainty", _uncertainty(ds, service, result, units, limit, capacity)),
         Section("Do the ranges hold?", _calibration(ds, service, drew, real)),
-        Section("What to trust and what not", [Bullets(text.trust(ds, drew, found))]),
+        Section("What to trust and what not", [Bullets(text.trust(ds, drew, result))]),
     ]
     shown = [section for section in sections if section.blocks]
     drawn = is_drawn(ds)
@@ -102,8 +102,8 @@ def page(
     called = service.removesuffix("_after") if pair else service
     first: list[Block] = [
         *([Cards(change_cards(ds, change))] if change else []),
-        Cards(text.cards(ds, service, found)),
-        Terms(text.facts(ds, service, drew, found, called=called)),
+        Cards(text.cards(ds, service, result)),
+        Terms(text.facts(ds, service, drew, result, called=called)),
         Bullets(warnings, "notes", "Warnings of the data"),
     ]
     about = " The first three numbers are the effect of the change, the others hold after it." if pair else ""
@@ -142,38 +142,38 @@ def _lead(drawn: bool) -> str:
     )
 
 
-def _maps(ds: xr.Dataset, found: xr.Dataset, units: str, capacity: str | None) -> list[Block]:
-    panels = figures.level_panels(found, units, capacity)
+def _maps(ds: xr.Dataset, result: xr.Dataset, units: str, capacity: str | None) -> list[Block]:
+    panels = figures.level_panels(result, units, capacity)
     if ds.sizes["cell"] < 2 or not has_positions(ds):
         return []
     said = "Mean traffic: over the whole period. Busy hour: when the average day is highest"
-    if "busy_agreement" in found:
-        noun, unsure = text.noun_of(ds), int((found["busy_agreement"].values < AGREED).sum())
+    if "busy_agreement" in result:
+        noun, unsure = text.noun_of(ds), int((result["busy_agreement"].values < AGREED).sum())
         said += (
             f"; grey where fewer than half of the members agree on it within an hour ({unsure:,} of "
             f"{ds.sizes['cell']:,} {noun}s)"
         )
     said += "."
-    if "mean_p95" in found:
+    if "mean_p95" in result:
         said += f" Uncertainty: high end over low end of the mean ({figures.band_words(ds)}); 2 means twice."
     if figures.layout(ds).closed:
         said += " The cells are scattered: empty land between them is left out."
     return [figure(lambda: figures.maps(ds, panels, "Maps of mean traffic, busy hour and uncertainty"), said)]
 
 
-def _busy(ds: xr.Dataset, service: str, found: xr.Dataset, units: str) -> list[Block]:
-    head, rows = text.busy_table(ds, found, units)
+def _busy(ds: xr.Dataset, service: str, result: xr.Dataset, units: str) -> list[Block]:
+    head, rows = text.busy_table(ds, result, units)
     said = f"The busiest {text.noun_of(ds)}s by their mean"
-    said += f"; ranges are the {figures.band_words(ds)}" if "mean_p95" in found else ""
-    unsure = "busy_agreement" in found and bool((found["busy_agreement"].values < AGREED).any())
+    said += f"; ranges are the {figures.band_words(ds)}" if "mean_p95" in result else ""
+    unsure = "busy_agreement" in result and bool((result["busy_agreement"].values < AGREED).any())
     said += "; ?: fewer than half of the members agree on the busy hour within an hour" if unsure else ""
     said += ". gentraffic export geopackage writes all of them."
     caption = "The course of the mean day, and when each one is busiest."
-    return [figure(lambda: figures.days(ds, service, found), caption), Text(said, "after"), Table(head, rows, said)]
+    return [figure(lambda: figures.days(ds, service, result), caption), Text(said, "after"), Table(head, rows, said)]
 
 
 def _uncertainty(
-    ds: xr.Dataset, service: str, found: xr.Dataset, units: str, limit: float | None, capacity: str | None
+    ds: xr.Dataset, service: str, result: xr.Dataset, units: str, limit: float | None, capacity: str | None
 ) -> list[Block]:
     noun = text.noun_of(ds)
     if not is_drawn(ds) and "member" not in ds.dims:
@@ -185,21 +185,21 @@ def _uncertainty(
     if ds.sizes["member"] < FEW:
         said += " Few members show less than the whole uncertainty: draw 20."
     if limit is not None:
-        likely, sure = (int((found["p_above"].values > p).sum()) for p in (0.5, 0.95))
-        some = int((found["p_above"].values > 0.05).sum())
+        likely, sure = (int((result["p_above"].values > p).sum()) for p in (0.5, 0.95))
+        some = int((result["p_above"].values > 0.05).sum())
         said += (
             f" Capacity {capacity}: {sure} {noun}s exceed it almost surely (more than 95% of the members) in at "
             f"least one step of the period, {likely} more likely than not, {some} with a probability above 5%; "
-            f"{found['time_above'].values.mean():.2%} of all {noun}s' time is above it."
+            f"{result['time_above'].values.mean():.2%} of all {noun}s' time is above it."
         )
-    blocks: list[Block] = [figure(lambda: figures.uncertainty(ds, found, units, limit), said)]
+    blocks: list[Block] = [figure(lambda: figures.uncertainty(ds, result, units, limit), said)]
     if ds.sizes["cell"] < 2:
         return blocks
     said = (
         f"Quantile maps of the mean level: what each {noun} carries at the low end, in the middle and at the high end."
     )
     label = "Maps of the low end, the median and the high end of the mean level"
-    return [*blocks, figure(lambda: figures.maps(ds, figures.quantile_panels(found, units), label), said)]
+    return [*blocks, figure(lambda: figures.maps(ds, figures.quantile_panels(result, units), label), said)]
 
 
 def _calibration(ds: xr.Dataset, service: str, drew: ModelSummary | None, real: xr.Dataset | None) -> list[Block]:
@@ -225,28 +225,28 @@ def _calibration(ds: xr.Dataset, service: str, drew: ModelSummary | None, real: 
     return [Text(said), Table(["Row", "Network", "Inside 90%", "crps"], rows, "Scores of the model on other places")]
 
 
-def _against(found: Evaluation, real: xr.Dataset) -> list[Block]:
+def _against(result: Evaluation, real: xr.Dataset) -> list[Block]:
     """Coverage against measurements of the same cells."""
     from gentraffic.evaluation.scores import METRICS, NO_TIME, ONE_MEMBER
     from gentraffic.reports.evaluation_figures import coverage
     from gentraffic.reports.evaluation_table import interval_text, value_text
 
-    pair = found.pair
+    pair = result.pair
     about = {metric.name: metric for metric in METRICS}
     rows = [
         [about[name].about, value_text(about[name], score), interval_text(about[name], score) or "-",
          f"{about[name].best:g}"]
         for name in CHECKED
-        if (score := found.scores[name]).value is not None
+        if (score := result.scores[name]).value is not None
     ]  # fmt: skip
     said = (
         f"Against measurements of {len(pair.ids):,} of the {text.noun_of(real)}s: on the dashed line, ranges are as "
         "wide as they should be; above it too wide, below it too sure."
     )
-    notes = [_in_words(note) for note in found.notes if "_p9999" not in note]
+    notes = [_in_words(note) for note in result.notes if "_p9999" not in note]
     groups = real["location"].values[pair.rows] if "location" in real.coords else np.arange(len(pair.ids))
     reason = NO_TIME if not pair.paired else ONE_MEMBER if len(pair.synthetic) < 2 else ""
-    shown: Block = Text(f"Not shown: {reason}.", "empty") if reason else figure(lambda: coverage(found, groups))
+    shown: Block = Text(f"Not shown: {reason}.", "empty") if reason else figure(lambda: coverage(result, groups))
     table = Table(["Score", "Value", "95% interval", "Perfect"], rows, "Scores against measurements")
     return [Text(said), Bullets(notes, "notes"), shown, table]
 

@@ -44,43 +44,43 @@ def said_units(ds: xr.Dataset, service: str) -> str:
     return "unit not stated" if units == "unknown" else units
 
 
-def level_panels(found: xr.Dataset, units: str, capacity: str | None) -> list[Panel]:
+def level_panels(result: xr.Dataset, units: str, capacity: str | None) -> list[Panel]:
     """Mean level, busy hour, and of an ensemble its uncertainty and the probability to exceed the capacity."""
     import matplotlib as mpl
     from matplotlib.colors import LinearSegmentedColormap, Normalize
 
     traffic = LinearSegmentedColormap.from_list("traffic", list(COLOURS))
-    mean = found["mean"].values
-    hours = np.where(mean > 0, found["busy_hour"].values + 0.5, np.nan)
-    if "busy_agreement" in found:
-        hours = np.where(found["busy_agreement"].values >= AGREED, hours, np.nan)
+    mean = result["mean"].values
+    hours = np.where(mean > 0, result["busy_hour"].values + 0.5, np.nan)
+    if "busy_agreement" in result:
+        hours = np.where(result["busy_agreement"].values >= AGREED, hours, np.nan)
     panels = [
         _log_panel(f"Mean traffic, {shortened(units)}", mean, traffic, log_norm(mean)),
         Panel("Busy hour, local", hours, mpl.colormaps["twilight"].with_extremes(bad=UNSURE), Normalize(0, 24),
               ([0, 6, 12, 18, 24], ["0h", "6h", "12h", "18h", "24h"])),
     ]  # fmt: skip
-    if "mean_p95" in found:
-        wide = level_spread(found)
+    if "mean_p95" in result:
+        wide = level_spread(result)
         panels.append(_log_panel("Uncertainty: high / low end", wide, mpl.colormaps["cividis"], log_norm(wide)))
     for name, title in (("p_above", "Probability to exceed"), ("time_above", "Share of time above")):
-        if name in found and capacity:
+        if name in result and capacity:
             panels.append(
-                Panel(f"{title} {capacity}", found[name].values, mpl.colormaps["YlOrRd"], Normalize(0, 1),
+                Panel(f"{title} {capacity}", result[name].values, mpl.colormaps["YlOrRd"], Normalize(0, 1),
                       ([0, 0.25, 0.5, 0.75, 1], ["0%", "25%", "50%", "75%", "100%"]))
             )  # fmt: skip
             break
     return panels
 
 
-def quantile_panels(found: xr.Dataset, units: str) -> list[Panel]:
+def quantile_panels(result: xr.Dataset, units: str) -> list[Panel]:
     """The mean level's 5%, 50% and 95% quantiles over the members, in one scale."""
     from matplotlib.colors import LinearSegmentedColormap
 
     traffic = LinearSegmentedColormap.from_list("traffic", list(COLOURS))
     names = {"mean_p05": "Low end (5%)", "mean_p50": "Median", "mean_p95": "High end (95%)"}
-    norm = log_norm(np.concatenate([found[name].values for name in names]))
+    norm = log_norm(np.concatenate([result[name].values for name in names]))
     return [
-        _log_panel(f"{word}, {shortened(units)}", found[name].values, traffic, norm) for name, word in names.items()
+        _log_panel(f"{word}, {shortened(units)}", result[name].values, traffic, norm) for name, word in names.items()
     ]
 
 
@@ -105,7 +105,7 @@ def band_words(ds: xr.Dataset) -> str:
 
 
 def log_norm(values: NDArray[Any]) -> Any:
-    """Logarithmic colours between the 2% and 99.5% quantiles of what is above 0."""
+    """Logarithmic colours between the 2% and 99.5% quantiles of what is above 0. values: (any shape)."""
     from matplotlib.colors import LogNorm
 
     positive = values[values > 0]
@@ -184,16 +184,19 @@ def week_hours(ds: xr.Dataset) -> NDArray[np.intp]:
     Of a file with all seven days Monday to Sunday, of a shorter one its own days in their order, without the hours
     before its first and after its last step.
     """
-    found = hour_of_week(ds)
-    days = list(dict.fromkeys((found // 24).tolist()))
+    result = hour_of_week(ds)
+    days = list(dict.fromkeys((result // 24).tolist()))
     days = list(range(7)) if len(days) == 7 else days
     index = np.concatenate([np.arange(24) + 24 * day for day in days])
-    used = np.flatnonzero(np.isin(index, found))
+    used = np.flatnonzero(np.isin(index, result))
     return np.asarray(index[used[0] : used[-1] + 1], dtype=np.intp)
 
 
 def week_axis(ax: Any, index: NDArray[np.intp]) -> None:
-    """An axis over the hours `index` (of `week_hours`), with the names of the days, or the hours of a single one."""
+    """An axis over the hours `index` (of `week_hours`), with the names of the days, or the hours of a single one.
+
+    index: (hours,) of the week.
+    """
     ax.set_xlim(0, len(index))
     if len(index) <= 24:
         at = np.flatnonzero(index % 3 == 0)
@@ -245,7 +248,7 @@ def weeks(ds: xr.Dataset, service: str) -> str:
         return svg_text(figure, "Typical weeks of the region and of three cells")
 
 
-def days(ds: xr.Dataset, service: str, found: xr.Dataset) -> str:
+def days(ds: xr.Dataset, service: str, result: xr.Dataset) -> str:
     """The mean working day and weekend day of the region, and when cells have their busy hour."""
     total = _members(ds, service).sum(axis=1, dtype=np.float64).mean(axis=0)
     total *= per_hour(str(ds[service].attrs["units"]), step_seconds(ds))
@@ -264,7 +267,7 @@ def days(ds: xr.Dataset, service: str, found: xr.Dataset) -> str:
         left.set_title("The mean day, all together")
         left.set_ylabel(plain_text(shortened(said_units(ds, service))))
         top_legend(left)
-        counts = np.bincount(found["busy_hour"].values, minlength=24)
+        counts = np.bincount(result["busy_hour"].values, minlength=24)
         right.bar(np.arange(24) + 0.5, counts, width=0.86, color=ACCENT, alpha=0.75)
         right.set_title("Busy hour of the stations" if ds.attrs["kind"] == "stations" else "Busy hour of the cells")
         right.set_ylabel("how many")
@@ -274,7 +277,7 @@ def days(ds: xr.Dataset, service: str, found: xr.Dataset) -> str:
         return svg_text(figure, "The mean working day and weekend day, and the busy hours of the cells")
 
 
-def uncertainty(ds: xr.Dataset, found: xr.Dataset, units: str, capacity: float | None) -> str:
+def uncertainty(ds: xr.Dataset, result: xr.Dataset, units: str, capacity: float | None) -> str:
     """Cells by their level: median and band of the mean and of the highest value, with the capacity."""
     with page_style():
         figure, axes = new_figure(11.2, 3.0, 1, 2)
@@ -282,8 +285,8 @@ def uncertainty(ds: xr.Dataset, found: xr.Dataset, units: str, capacity: float |
         noun = "station" if ds.attrs["kind"] == "stations" else "cell"
         titles = {"mean": f"Mean of each {noun}", "peak": f"Highest value of each {noun}"}
         for ax, (name, title) in zip(axes, titles.items(), strict=True):
-            order = np.argsort(found[f"{name}_p50"].values, kind="stable")
-            low, middle, high = (found[f"{name}_{q}"].values[order] for q in ("p05", "p50", "p95"))
+            order = np.argsort(result[f"{name}_p50"].values, kind="stable")
+            low, middle, high = (result[f"{name}_{q}"].values[order] for q in ("p05", "p50", "p95"))
             rank = np.arange(1, len(order) + 1)
             floor = max(float(middle.max()) * 1e-6, 1e-300)
             low, middle, high = (np.maximum(v, floor) for v in (low, middle, high))

@@ -45,7 +45,7 @@ def amount(value: float, units: str) -> str:
     return f"{number(value)} {units}"
 
 
-def cards(ds: xr.Dataset, service: str, found: xr.Dataset) -> list[Card]:
+def cards(ds: xr.Dataset, service: str, result: xr.Dataset) -> list[Card]:
     """The numbers to look at first."""
     noun = noun_of(ds)
     values = ds[service].values
@@ -71,7 +71,7 @@ def cards(ds: xr.Dataset, service: str, found: xr.Dataset) -> list[Card]:
         )  # fmt: skip
         out.append(Card("The region carries", amount(float(per_day.mean()), units), about))
     else:
-        mean = number(float(found["mean"].values.mean()))
+        mean = number(float(result["mean"].values.mean()))
         relative = Card("Traffic is", "relative", (f"1 = what the mean {noun} carries in a mean hour",))
         out.append(relative if units == "1" else Card(f"The mean {noun} carries", mean, (unit_words(units),)))
     share = f"{course.max() / course.sum():.1%} of the day; " if len(present) == 24 and course.sum() else ""
@@ -79,17 +79,17 @@ def cards(ds: xr.Dataset, service: str, found: xr.Dataset) -> list[Card]:
     hours = sorted({int(present[i]) for i in of_member.argmax(axis=1)})
     apart = (f"by member: {', '.join(f'{h}h' for h in hours)}",) if len(hours) > 1 else ()
     out.append(Card("Busiest hour", f"{busy}h to {(busy + 1) % 24}h", (said, *apart)))
-    level = found["mean"].values
+    level = result["mean"].values
     first = int(level.argmax())
     if len(level) >= 20:
         top = np.sort(level)[::-1][: max(1, round(len(level) / 10))].sum() / max(level.sum(), 1e-300)
         out.append(Card(f"The busiest tenth of the {noun}s", f"{top:.0%}", ("of all traffic",)))
-    busy = int(found["busy_hour"].values[first])
+    busy = int(result["busy_hour"].values[first])
     said = f"{number(float(level[first]))} {unit_words(units)} in the mean, busy at {busy}h"
     out.append(Card(f"Busiest {noun}", str(ds["cell_id"].values[first]), (said,)))
-    if "mean_p95" in found:
+    if "mean_p95" in result:
         said = f"between the low and the high end of its mean, typically ({band_words(ds)})"
-        out.append(Card(f"Level of a {noun}", f"× {number(float(np.median(level_spread(found))))}", (said,)))
+        out.append(Card(f"Level of a {noun}", f"× {number(float(np.median(level_spread(result))))}", (said,)))
     return out
 
 
@@ -99,7 +99,7 @@ def _mean_days(total: NDArray[np.float64], hour: NDArray[np.intp]) -> NDArray[np
 
 
 def facts(
-    ds: xr.Dataset, service: str, drew: ModelSummary | None, found: xr.Dataset, *, called: str
+    ds: xr.Dataset, service: str, drew: ModelSummary | None, result: xr.Dataset, *, called: str
 ) -> list[tuple[str, str]]:
     """(term, description): what, where, when, by what. called: the name of the service for a reader."""
     local = local_time(ds)
@@ -139,7 +139,7 @@ def facts(
         trained = f", trained on {'; '.join(drew.trained_on)}" if drew.trained_on else ""
         out.append(("Model", f"{drew.name}{trained}"))
     if is_drawn(ds):
-        out.append(("Rhythm", rhythm_words(ds, drew, found)))
+        out.append(("Rhythm", rhythm_words(ds, drew, result)))
     source = [str(ds.attrs[key]) for key in ("osm_source", "osm_snapshot") if ds.attrs.get(key)]
     if source:
         out.append(("Places known from", f"OpenStreetMap, {', '.join(source)}"))
@@ -148,7 +148,7 @@ def facts(
     return out
 
 
-def rhythm_words(ds: xr.Dataset, drew: ModelSummary | None, found: xr.Dataset) -> str:
+def rhythm_words(ds: xr.Dataset, drew: ModelSummary | None, result: xr.Dataset) -> str:
     """Whose daily and weekly rhythm drawn traffic follows, and how sure the busy hours are."""
     known = drew.networks if drew is not None else {}
     asked = str(ds.attrs.get("rhythm") or ds.attrs.get("habits") or "")
@@ -166,8 +166,8 @@ def rhythm_words(ds: xr.Dataset, drew: ModelSummary | None, found: xr.Dataset) -
         said = "the mean of the networks that the model knows: nobody measured this place, its busy hours are a guess"
     why = str(ds.attrs.get("rhythm_reason", ""))
     said += f" ({why})" if why else ""
-    if "busy_agreement" in found:
-        agreed = float((found["busy_agreement"].values >= AGREED).mean())
+    if "busy_agreement" in result:
+        agreed = float((result["busy_agreement"].values >= AGREED).mean())
         said += f"; at least half of the members agree on the busy hour in {agreed:.0%} of the {noun_of(ds)}s"
     return said
 
@@ -182,15 +182,15 @@ def made_by(ds: xr.Dataset) -> list[tuple[str, str]]:
     return [(word, str(ds.attrs[key])) for key, word in names.items() if str(ds.attrs.get(key, ""))]
 
 
-def trust(ds: xr.Dataset, drew: ModelSummary | None, found: xr.Dataset) -> list[str]:
+def trust(ds: xr.Dataset, drew: ModelSummary | None, result: xr.Dataset) -> list[str]:
     """Sentences on what to trust: of this file first, then of its model."""
     if not is_drawn(ds):
         return ["These are measurements; nothing here was drawn by a model."]
     out = ["Nothing here was measured. Use it where there are no measurements, and replace it when there are."]
     if "member" not in ds.dims:
         out.append("One member: a smooth, most likely map. A real map is rougher; single cells may be far off.")
-    elif "mean_p95" in found:
-        typical = float(np.median(level_spread(found)))
+    elif "mean_p95" in result:
+        typical = float(np.median(level_spread(result)))
         out.append(
             "Trust sums over districts first; the level of a single "
             f"{noun_of(ds)} is known to a factor of about {number(typical)} between its low and high end"
@@ -211,21 +211,21 @@ def where(ds: xr.Dataset, cell: int) -> str:
     return f"{ds['lat'].values[cell]:.4f}, {ds['lon'].values[cell]:.4f}"
 
 
-def busy_table(ds: xr.Dataset, found: xr.Dataset, units: str, most: int = 12) -> tuple[list[str], list[list[str]]]:
+def busy_table(ds: xr.Dataset, result: xr.Dataset, units: str, most: int = 12) -> tuple[list[str], list[list[str]]]:
     """(head, rows) of the busiest cells by their mean."""
     noun = noun_of(ds)
     unit = unit_words(units)
-    band = "peak_p95" in found
+    band = "peak_p95" in result
     ranges = [["Mean: low to high end"], ["Highest: low to high end"]] if band else [[], []]
     head = [noun.capitalize(), "Where", f"Mean, {unit}", *ranges[0], "Busy hour", f"Mean then, {unit}",
             f"Highest value, {unit}", *ranges[1]]  # fmt: skip
-    over = next((name for name in ("p_above", "time_above") if name in found), None)
+    over = next((name for name in ("p_above", "time_above") if name in result), None)
     if over is not None:
         head.append("P(above capacity)" if over == "p_above" else "Time above capacity")
-    order = np.argsort(-found["mean"].values, kind="stable")[:most]
+    order = np.argsort(-result["mean"].values, kind="stable")[:most]
     rows = []
     for i in order:
-        one: dict[str, Any] = {str(name): found[name].values[i] for name in found.data_vars}
+        one: dict[str, Any] = {str(name): result[name].values[i] for name in result.data_vars}
         row = [
             str(ds["cell_id"].values[i]),
             where(ds, i),

@@ -145,7 +145,7 @@ def map_data(ds: xr.Dataset, service: str) -> dict[str, Any]:
 
 
 def encode(values: NDArray[np.float32], scale: dict[str, float]) -> NDArray[np.uint16]:
-    """Traffic as whole numbers 0..LEVELS; 0 only where there is none."""
+    """Traffic as whole numbers 0..LEVELS; 0 only where there is none. values: (any shape)."""
     span = np.arcsinh(scale["top"] / scale["s"])
     q = np.rint(np.arcsinh(values / np.float32(scale["s"])) * np.float32(LEVELS / span)).clip(0, LEVELS)
     return np.where(values > 0, np.maximum(q, 1), 0).astype(np.uint16)

@@ -51,7 +51,7 @@ class Checkpoint:
         return self.path is not None and self.path.exists()
 
     def save(self, note: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-        """Write where the run stands, if it is kept."""
+        """Write where the run stands, if it is kept. tensors: name -> tensor (any shape)."""
         if self.path is not None:
             save_checkpoint(self.path, {**self.identity, "loop": LOOP, **note}, tensors, self.kind)
 
@@ -78,11 +78,14 @@ def checkpoint_beside(out: Path) -> Path:
 
 
 def save_checkpoint(path: Path, note: Mapping[str, Any], tensors: Mapping[str, Tensor], kind: str = PLAIN) -> None:
-    """Write a note (JSON) and tensors; a PRIVATE one, which holds the secret of its noise, is its owner's to read."""
+    """Write a note (JSON) and tensors; a PRIVATE one, which holds the secret of its noise, is its owner's to read.
+
+    tensors: name -> tensor (any shape).
+    """
     from safetensors.torch import save
 
-    told = json.dumps(note)
-    whole = save({k: v.contiguous() for k, v in tensors.items()}, {kind: told, "sha256": _digest(told, tensors)})
+    payload = json.dumps(note)
+    whole = save({k: v.contiguous() for k, v in tensors.items()}, {kind: payload, "sha256": _digest(payload, tensors)})
     check_own(path)
     with replacing(path, (".safetensors",)) as temporary:
         if kind == PRIVATE:
@@ -110,10 +113,10 @@ def _read(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
             metadata = file.metadata() or {}
             if kind not in metadata and metadata.keys() & {PLAIN, PRIVATE}:
                 raise WrongUse(f"{path} {OF_THE_OTHER_KIND[kind]}")
-            told, digest = metadata[kind], metadata["sha256"]
+            payload, digest = metadata[kind], metadata["sha256"]
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        note: dict[str, Any] = json.loads(told)
-        if _digest(told, tensors) != digest:
+        note: dict[str, Any] = json.loads(payload)
+        if _digest(payload, tensors) != digest:
             raise ValueError("its bytes do not fit its SHA-256")
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise BadModel(f"{path}: not a whole checkpoint ({error}); delete it to start again") from error
@@ -132,7 +135,10 @@ def finite(loss: float, step: int) -> float:
 
 
 def numbered(**lists: Sequence[Tensor]) -> dict[str, Tensor]:
-    """Lists of tensors under the names of a checkpoint: `weight.0`, `weight.1`, ..."""
+    """Lists of tensors under the names of a checkpoint: `weight.0`, `weight.1`, ...
+
+    lists: name -> tensors (any shape).
+    """
     return {f"{name}.{i}": t.detach() for name, tensors in lists.items() for i, t in enumerate(tensors)}
 
 
@@ -145,7 +151,10 @@ def moments(optimiser: torch.optim.Optimizer, weights: Sequence[nn.Parameter]) -
 def put_moments(
     optimiser: torch.optim.Optimizer, weights: Sequence[nn.Parameter], tensors: Mapping[str, Tensor]
 ) -> None:
-    """The mirror of `moments`; the count of steps stays on the CPU, where the optimiser wants it."""
+    """The mirror of `moments`; the count of steps stays on the CPU, where the optimiser wants it.
+
+    tensors: name -> tensor (any shape).
+    """
     for i, p in enumerate(weights):
         kept = {name: tensors[f"{name}.{i}"] for name in MOMENTS if f"{name}.{i}" in tensors}
         optimiser.state[p] = {name: t if name == "step" else t.to(p.device) for name, t in kept.items()}

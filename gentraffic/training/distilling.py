@@ -83,7 +83,7 @@ def distil(
     trainer = trainer_of(task, plan, checkpoint, task.fingerprint())
     trainer.train(on_step)
     trainer.finish()
-    told = {
+    metadata = {
         "distilled_from": teacher.sha256 or str(teacher.provenance.get("seal", "")),
         "distil_plan": asdict(plan),
         "distil_lesson": asdict(lesson),
@@ -94,7 +94,7 @@ def distil(
         "recommended_solver": SOLVER,
         "likeness": task.likeness(),
     }
-    return replace(teacher, model=task.model, provenance={**teacher.provenance, **told}, sha256=""), told
+    return replace(teacher, model=task.model, provenance={**teacher.provenance, **metadata}, sha256=""), metadata
 
 
 @dataclass(frozen=True)
@@ -132,8 +132,8 @@ class DistillingTask:
 
     def fingerprint(self) -> str:
         """What a checkpoint belongs to: a hash of the teacher, the places and the lesson."""
-        told = json.dumps([asdict(self.lesson), self.teacher.sha256], sort_keys=True).encode()
-        return hashlib.sha256(told + self.embeddings.tobytes()).hexdigest()
+        identity = json.dumps([asdict(self.lesson), self.teacher.sha256], sort_keys=True).encode()
+        return hashlib.sha256(identity + self.embeddings.tobytes()).hexdigest()
 
     def turns(self) -> list[Turn[Windows]]:
         """One, of all weights."""

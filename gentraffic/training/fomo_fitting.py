@@ -46,11 +46,11 @@ def fit_fomo(
     plan: FoMoPlan | None = None,
     checkpoint: Path | None = None,
     on_step: OnStep | None = None,
-    crew: ProcessGroup = ALONE,
+    group: ProcessGroup = ALONE,
 ) -> tuple[FoMoBundle, dict[str, Any]]:
     """Pre-train on all masks and all regions. Returns the bundle, without provenance, and what is worth telling.
 
-    crew: the processes that train together; each gets the whole result.
+    group: the processes that train together; each gets the whole result.
     Raises WrongUse for two regions of one name or a size that does not exist, BadInput for series that are too short.
     """
     design, plan = design or FoMoDesign(), plan or FoMoPlan()
@@ -73,9 +73,9 @@ def fit_fomo(
         prediction_type=design.prediction_type,
     )
     task = FoMoTask(model, regions, scale, plan)
-    trainer = trainer_of(task, checkpoint, fingerprint(regions, asdict(design)), crew)
-    told = {"design": asdict(design), **_run(trainer, on_step)}
-    return FoMoBundle(model, scale, levels), told
+    trainer = trainer_of(task, checkpoint, fingerprint(regions, asdict(design)), group)
+    metadata = {"design": asdict(design), **_run(trainer, on_step)}
+    return FoMoBundle(model, scale, levels), metadata
 
 
 def finetune_fomo(
@@ -96,8 +96,8 @@ def finetune_fomo(
     bundle = _grown(bundle, new) if new else bundle
     regions = [placed(region, source, bundle.levels) for source, region in data]
     task = FoMoTask(bundle.model, regions, bundle.scale, plan)
-    told = _run(trainer_of(task, checkpoint, fingerprint(regions, bundle.sha256)), on_step)
-    return bundle, told
+    metadata = _run(trainer_of(task, checkpoint, fingerprint(regions, bundle.sha256)), on_step)
+    return bundle, metadata
 
 
 def few(pair: tuple[Source, Region], share: float, seed: int) -> tuple[Source, Region]:
@@ -139,7 +139,7 @@ def _run(trainer: Trainer[FoMoTask], on_step: OnStep | None) -> dict[str, Any]:
     trainer.train(on_step)
     trainer.finish().requires_grad_(True)
     return {
-        "processes": trainer.crew.size,
+        "processes": trainer.group.size,
         "machine": machine(),
         "threads": torch.get_num_threads(),
         "minutes": round((clock.monotonic() - began) / 60, 2),

@@ -91,9 +91,9 @@ def batch_of(
     """The windows of one step, each with a mask, a cadence and a context of its own. ladders: see `ladder`."""
     rng = np.random.default_rng((plan.seed, step))
     weights = region_weights([able[0] for able in ladders])
-    told: list[FoMoContext] = []
+    windows: list[FoMoContext] = []
     truth, where = [], []
-    while len(told) < plan.batch:
+    while len(windows) < plan.batch:
         which = int(rng.choice(len(ladders), p=weights))
         able = ladders[which]
         region = able[0] if rng.random() < NATIVE else able[int(rng.integers(len(able)))]
@@ -109,10 +109,12 @@ def batch_of(
         if kind in ("short", "long") and rng.random() < PAST:
             first = max(0, start - PAST_DAYS * 1440 // region.minutes)
             past = region.values[region.blocks[block][region.blocks[block] >= 0], first:start]
-        told.append(masked(whole, values_known(known, token).reshape(SIDE, SIDE, WINDOW), scale, region.spread, past))
+        windows.append(
+            masked(whole, values_known(known, token).reshape(SIDE, SIDE, WINDOW), scale, region.spread, past)
+        )
         truth.append(whole.values)
         where.append((which, block, int(start * region.minutes // 60)))
-    shown = stack(told)
+    shown = stack(windows)
     ratio = np.nan_to_num(np.concatenate(truth)) / np.nan_to_num(shown.reference, nan=1.0)[..., None]
     x = scale.forward(ratio, scale.usual(shown.network, shown.hour)[:, None, None])
     x = np.where(shown.exists, x, np.nan).astype(np.float32)
@@ -126,7 +128,7 @@ def masked(
     spread: float,
     past: NDArray[np.float32] | None = None,
 ) -> FoMoContext:
-    """One window (B = 1) with a mask (H, W, T) put over it: everything in it follows from the known part alone.
+    """One window (B = 1) under the mask `known` (H, W, T): everything in it follows from the known part alone.
 
     spread: of log levels, by which the window's z is standardised. past: (cells of the block, steps) what came just
     before the window, where that is told.
@@ -191,9 +193,9 @@ def window(
     )
 
 
-def stack(told: Sequence[FoMoContext]) -> FoMoContext:
+def stack(windows: Sequence[FoMoContext]) -> FoMoContext:
     """Several batches as one."""
-    return FoMoContext(**{f.name: np.concatenate([getattr(t, f.name) for t in told]) for f in fields(FoMoContext)})
+    return FoMoContext(**{f.name: np.concatenate([getattr(t, f.name) for t in windows]) for f in fields(FoMoContext)})
 
 
 def _suffer(one: FoMoContext, plan: FoMoPlan, rng: np.random.Generator) -> FoMoContext:
@@ -211,9 +213,10 @@ def _suffer(one: FoMoContext, plan: FoMoPlan, rng: np.random.Generator) -> FoMoC
 
 
 def others(where: NDArray[np.int64], negatives: int, rng: np.random.Generator) -> Tensor:
-    """For each window (B, 3: region, block, first hour) the indices of other space-time blocks, -1 for none: (B, N).
+    """For each window the indices of other space-time blocks, -1 for none: (B, N).
 
     Windows of the same block count as other when their first hours are a day or more apart.
+    where: (B, 3) region, block and first hour of each window.
     """
     count = len(where)
     out = np.full((count, negatives), -1)
@@ -263,7 +266,7 @@ class FoMoTask:
 
 
 def trainer_of(
-    task: FoMoTask, checkpoint: Path | None = None, fingerprint: str = "", crew: ProcessGroup = ALONE
+    task: FoMoTask, checkpoint: Path | None = None, fingerprint: str = "", group: ProcessGroup = ALONE
 ) -> Trainer[FoMoTask]:
     """The loop for a task. fingerprint: of the data and the design."""
     plan = task.plan
@@ -272,4 +275,4 @@ def trainer_of(
     )
     schedule = Schedule(plan.steps, plan.learning_rate, plan.warmup, plan.ema, plan.check_every, plan.seed)
     identity = {"plan": asdict(plan), "fingerprint": fingerprint}
-    return Trainer(task, schedule, optimiser, Checkpoint(checkpoint, identity), crew=crew)
+    return Trainer(task, schedule, optimiser, Checkpoint(checkpoint, identity), group=group)

@@ -65,7 +65,7 @@ class ProcessGroup:
             del network.forward
 
     def add(self, slopes: Sequence[Tensor | None]) -> list[Tensor | None]:
-        """The sums of every process's gradients; None stays None."""
+        """The sums of every process's gradients; None stays None. slopes: each (any shape)."""
         if self.size == 1:
             return list(slopes)
         there = [slope for slope in slopes if slope is not None]
@@ -92,7 +92,7 @@ ALONE = ProcessGroup()
 
 
 def join() -> ProcessGroup:
-    """The crew that `accelerate launch` (or `torchrun`) has started, once all are there; else this process alone."""
+    """The group that `accelerate launch` (or `torchrun`) has started, once all are there; else this process alone."""
     if int(os.environ.get("WORLD_SIZE") or 1) == 1:
         return ProcessGroup()
     from accelerate import PartialState

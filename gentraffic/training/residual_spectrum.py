@@ -30,6 +30,7 @@ def fit_residual_spectrum(
 
     Over windows of the training cells, of each network, and of all of them when the network is not told, each weighing
     as in training. Windows with gaps are left out; a network that has no other counts as all do.
+    time: (168, Q) time embedding of the hours of a week, Monday first.
     """
     chain, last = model.noise.scheduler(), model.noise.num_train_timesteps - 1
     a = float(chain.alphas_cumprod[last])

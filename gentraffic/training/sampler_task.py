@@ -111,7 +111,10 @@ def source_weights(sources: Sequence[Source]) -> Floats:
 def batch_of(
     prepared: Sequence[Prepared], time: Tensor, scaler: Scaler, plan: Plan, step: int, *, noisy: bool = True
 ) -> Windows:
-    """The windows of one step, all of one cadence: x (B, 168 k), what is known of them, and the step's generator."""
+    """The windows of one step, all of one cadence: x (B, 168 k), what is known of them, and the step's generator.
+
+    time: (168, Q) time embedding of the hours of a week, Monday first.
+    """
     rng = np.random.default_rng((plan.seed, step, 0 if noisy else 1))
     able = {k for p in prepared for k in p.source.cadences}
     weights = np.array([CADENCE_WEIGHT[k] if k in able else 0.0 for k in CADENCE_WEIGHT])
@@ -185,7 +188,7 @@ def past_of(
     """What a window from `day` on is told of the cell's other days (D, 24 j), and their mean: (2, 168 k), scalar.
 
     Without `rng` all other days are told; with it, those of one, two or three weeks, in the share `keep` of cases.
-    Zeros, and 1, where nothing is told. told_of: see `Prepared.told`.
+    Zeros, and 1, where nothing is told. told_of: a network and the mean week of others (7, 24), see `Prepared.told`.
     """
     from gentraffic.modelling.history import as_profile, mean_week
 
@@ -254,7 +257,7 @@ def _loss(loss: Callable[[Tensor, Condition, torch.Generator], Tensor], batch: W
 
 
 def trainer_of(
-    task: Trained, plan: Plan, checkpoint: Path | None, fingerprint: str, crew: ProcessGroup = ALONE
+    task: Trained, plan: Plan, checkpoint: Path | None, fingerprint: str, group: ProcessGroup = ALONE
 ) -> Trainer[Trained]:
     """The loop for a task with this plan. fingerprint: of the data and the design."""
     optimiser = torch.optim.AdamW(
@@ -264,7 +267,7 @@ def trainer_of(
         plan.steps, plan.learning_rate, plan.warmup, plan.ema, plan.check_every, plan.seed, patience=plan.patience
     )
     identity = {"plan": asdict(plan), "fingerprint": fingerprint}
-    return Trainer(task, schedule, optimiser, Checkpoint(checkpoint, identity), crew=crew)
+    return Trainer(task, schedule, optimiser, Checkpoint(checkpoint, identity), group=group)
 
 
 def prepare(

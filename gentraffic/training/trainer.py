@@ -89,7 +89,7 @@ class TrainingTask(Protocol[Batch]):
 class GradientRule(Protocol):
     """How a loss becomes the gradients that the optimiser follows."""
 
-    def fill(self, turn: Turn[Any], batch: Any, step: int, crew: ProcessGroup) -> float | None:
+    def fill(self, turn: Turn[Any], batch: Any, step: int, group: ProcessGroup) -> float | None:
         """Leave a gradient, or None, at each weight of the turn. Returns the loss; None where it must not be told."""
 
 
@@ -99,11 +99,11 @@ class ClippedGradient:
 
     norm: float = 1.0
 
-    def fill(self, turn: Turn[Any], batch: Any, step: int, crew: ProcessGroup) -> float | None:
+    def fill(self, turn: Turn[Any], batch: Any, step: int, group: ProcessGroup) -> float | None:
         """See `GradientRule`."""
         loss = turn.loss(batch)
         loss.backward(inputs=list(turn.weights))  # type: ignore[no-untyped-call]
-        for p, slope in zip(turn.weights, crew.add([p.grad for p in turn.weights]), strict=True):
+        for p, slope in zip(turn.weights, group.add([p.grad for p in turn.weights]), strict=True):
             p.grad = slope
         torch.nn.utils.clip_grad_norm_(turn.weights, self.norm)
         return float(loss.detach())
@@ -128,13 +128,13 @@ class Trainer(Generic[Task]):
         checkpoint: Checkpoint | None = None,
         *,
         rule: GradientRule | None = None,
-        crew: ProcessGroup = ALONE,
+        group: ProcessGroup = ALONE,
     ) -> None:
         """optimiser: over `task.weights`. checkpoint: what the run is, and where it is kept. rule: None for
-        `ClippedGradient`. crew: the processes that train together."""
+        `ClippedGradient`. group: the processes that train together."""
         self.task, self.schedule, self.optimiser = task, schedule, optimiser
         self.checkpoint = checkpoint or Checkpoint(None, {})
-        self.rule, self.crew = rule or ClippedGradient(), crew
+        self.rule, self.group = rule or ClippedGradient(), group
         self.average = _copy(task.averaged)
         self.best: list[Tensor] | None = None
         self.best_score, self.best_step, self.step = math.inf, 0, 0
@@ -150,8 +150,8 @@ class Trainer(Generic[Task]):
         """
         if self.checkpoint.exists:
             self._load()
-        self.crew.agree(f"{self.checkpoint.identity} {self.step}")
-        with self.crew.sharing(self.task.model):
+        self.group.agree(f"{self.checkpoint.identity} {self.step}")
+        with self.group.sharing(self.task.model):
             while self.step < self.schedule.steps and not self.stale:
                 loss = self._one_step()
                 if loss is not None:
@@ -182,7 +182,7 @@ class Trainer(Generic[Task]):
 
     def save(self) -> None:
         """Write the checkpoint, if there is one and this is the process that writes."""
-        if not self.crew.first:
+        if not self.group.first:
             return
         tensors = numbered(weight=self.task.averaged, average=self.average, best=self.best or [])
         note = {"step": self.step, "best_score": self.best_score, "best_step": self.best_step}
@@ -199,7 +199,7 @@ class Trainer(Generic[Task]):
             torch.manual_seed(self.schedule.seed * 1_000_003 + self.step)  # dropout
             for turn in self.task.turns():
                 self.optimiser.zero_grad()  # it leaves alone what has no gradient: the rivals of this turn
-                loss = self.rule.fill(turn, batch, self.step, self.crew)
+                loss = self.rule.fill(turn, batch, self.step, self.group)
                 self.optimiser.step()
         decay = self.schedule.decay(self.step)
         with torch.no_grad():

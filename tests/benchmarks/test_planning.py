@@ -32,17 +32,17 @@ def planning() -> ModuleType:
 
 
 def test_forecasts_are_those_of_history_and_see_nothing_of_what_comes(planning: ModuleType) -> None:
-    bundle, recipe = tiny_fomo(), replace(FOMO, members=2, steps=2)
+    bundle, settings = tiny_fomo(), replace(FOMO, members=2, steps=2)
     traffic, place = world()
     rows = np.array([3, 4, 11])
     series = traffic["traffic"].values[rows].astype(np.float64)
-    found = planning.continued(bundle, place, rows, series, 0, recipe)("sleep", 120, 48)  # 1 March 2021: a Monday
+    found = planning.continued(bundle, place, rows, series, 0, settings)("sleep", 120, 48)  # 1 March 2021: a Monday
     for name, known in (("fomo", 16), ("fomo, all hours before", 120)):
         given = Observations(traffic.isel(cell=rows, time=slice(120 - known, 120)), None, None, "traffic")
         field = field_of(given, place, traffic["time"].values[120:168], 60, bundle.model.token[2])
-        np.testing.assert_array_equal(found[name], draw_field(bundle, field, recipe, cells=rows.tolist()))
+        np.testing.assert_array_equal(found[name], draw_field(bundle, field, settings, cells=rows.tolist()))
     other = np.where(np.arange(series.shape[1]) < 120, series, 0.0)
-    again = planning.continued(bundle, place, rows, other, 0, recipe)("sleep", 120, 48)
+    again = planning.continued(bundle, place, rows, other, 0, settings)("sleep", 120, 48)
     assert all((again[name] == found[name]).all() for name in found)
 
 

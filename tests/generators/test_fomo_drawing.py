@@ -78,22 +78,22 @@ def test_fading_windows_weigh_least_at_the_edges_of_tokens() -> None:
 
 def test_a_part_comes_out_as_if_all_had_been_drawn(bundle: FoMoBundle) -> None:
     place = context(150)
-    recipe = replace(FOMO, seed=3, steps=4)
-    whole = draw_field(bundle, field(place), recipe)
+    settings = replace(FOMO, seed=3, steps=4)
+    whole = draw_field(bundle, field(place), settings)
     cells = [77, 3, 120]
-    np.testing.assert_array_equal(draw_field(bundle, field(place), recipe, cells=cells)[0], whole[0, cells])
+    np.testing.assert_array_equal(draw_field(bundle, field(place), settings, cells=cells)[0], whole[0, cells])
     order = np.random.default_rng(0).permutation(150)  # nor does the order of the file matter
-    np.testing.assert_array_equal(draw_field(bundle, field(place.isel(cell=order)), recipe)[0], whole[0, order])
-    other = draw_field(bundle, field(place), replace(recipe, seed=4))
+    np.testing.assert_array_equal(draw_field(bundle, field(place.isel(cell=order)), settings)[0], whole[0, order])
+    other = draw_field(bundle, field(place), replace(settings, seed=4))
     assert not np.array_equal(other, whole)
     needed = closure(layings(None, np.zeros((100, 2))), np.array([0]), 3)
     assert [n.sum() for n in needed] == sorted((n.sum() for n in needed), reverse=True)
 
 
 def test_members_do_not_depend_on_how_many_are_drawn(bundle: FoMoBundle) -> None:
-    recipe = replace(FOMO, steps=3, members=3)
-    three = draw_field(bundle, field(context(20)), recipe)
-    two = draw_field(bundle, field(context(20)), replace(recipe, members=2))
+    settings = replace(FOMO, steps=3, members=3)
+    three = draw_field(bundle, field(context(20)), settings)
+    two = draw_field(bundle, field(context(20)), replace(settings, members=2))
     np.testing.assert_array_equal(three[:2], two)
     assert three.std(0).min() > 0
 
@@ -123,14 +123,14 @@ def test_a_history_is_gone_on_with_and_hidden_truth_changes_nothing(bundle: FoMo
     values = traffic["traffic"].values[:, :144].copy()
     future = values[:, 120:].copy()
     values[:, 120:] = NAN
-    recipe = replace(FOMO, steps=1)
-    drawn = draw_field(bundle, replace(field(place, 144), values=values, given=120), recipe)
+    settings = replace(FOMO, steps=1)
+    drawn = draw_field(bundle, replace(field(place, 144), values=values, given=120), settings)
     assert drawn.shape == (1, 36, 24)
     error = np.abs(drawn[0] - future).mean()
     last = np.abs(values[:, 119:120] - future).mean()
     assert error < 0.6 * last
     filled = replace(field(place, 144), values=values, given=120)
-    np.testing.assert_array_equal(draw_field(bundle, filled, recipe), drawn)
+    np.testing.assert_array_equal(draw_field(bundle, filled, settings), drawn)
 
 
 def test_traffic_follows_users_where_only_users_are_told(bundle: FoMoBundle) -> None:

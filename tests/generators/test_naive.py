@@ -104,9 +104,9 @@ def test_saved_and_loaded_it_is_the_same_and_a_changed_file_is_told(tmp_path: Pa
     loaded = load_model(tmp_path / "m")
     assert isinstance(loaded, NaiveModel)
     assert [s.network for s in loaded.series] == ["alpha", "beta"]
-    recipe = Settings(members=2, seed=1)
+    settings = Settings(members=2, seed=1)
     np.testing.assert_array_equal(
-        draw_naive(loaded, context(30), WEEK, recipe), draw_naive(model, context(30), WEEK, recipe)
+        draw_naive(loaded, context(30), WEEK, settings), draw_naive(model, context(30), WEEK, settings)
     )
     with pytest.raises(BadModel, match="holds the model 'knn'"):
         load_bundle(tmp_path / "m")

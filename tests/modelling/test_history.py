@@ -173,20 +173,20 @@ def past_with_a_peak(hour: int, level: float, cells: int = 20) -> History:
 def test_draws_follow_the_past_of_their_cell_and_its_level(follower: Bundle) -> None:
     places = context(30, "alpha")
     calendar = make_calendar("2026-01-05", 14, "1h", "Europe/Rome")
-    recipe = Settings(members=3, steps=4)
+    settings = Settings(members=3, steps=4)
     past = past_with_a_peak(4, 5.0)
-    drawn = draw_traffic(follower, places, calendar, recipe, history=past)
+    drawn = draw_traffic(follower, places, calendar, settings, history=past)
     unit = past.unit(follower.levels, read_places(places), places["cell_id"].values)
     assert unit == follower.levels.networks["alpha"].mean_traffic
     day = drawn.reshape(3, 30, 14, 24).mean(axis=(0, 2))
     assert (day[:20].argmax(axis=1) == 4).mean() > 0.9  # those with a past
     assert (day[20:].argmax(axis=1) == 4).mean() < 0.2
     assert 0.4 < np.median(drawn[:, :20].mean(axis=2) * unit / 5.0) < 2.5
-    more = draw_traffic(follower, places, calendar, recipe, history=replace(past, level=past.level * 10))
+    more = draw_traffic(follower, places, calendar, settings, history=replace(past, level=past.level * 10))
     np.testing.assert_allclose(np.median(more[:, :20] / drawn[:, :20]), 10.0, rtol=0.35)
-    alone = draw_traffic(follower, places, calendar, recipe)
+    alone = draw_traffic(follower, places, calendar, settings)
     np.testing.assert_allclose(drawn[:, 20:], alone[:, 20:], rtol=1e-4, atol=1e-5)
-    some = draw_traffic(follower, places, calendar, recipe, history=past, cells=[25, 3])
+    some = draw_traffic(follower, places, calendar, settings, history=past, cells=[25, 3])
     np.testing.assert_array_equal(some, drawn[:, [25, 3]])
 
 

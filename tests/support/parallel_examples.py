@@ -1,4 +1,4 @@
-"""Small trainings that one process or several can do; as a program, one of the processes of a crew.
+"""Small trainings that one process or several can do; as a program, one of the processes of a group.
 
     python parallel_examples.py OUT STOP NAME...       with RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT set
 
@@ -25,7 +25,7 @@ from samplers import fomo
 STEPS = 50
 
 
-def train(name: str, crew: ProcessGroup, checkpoint: Path | None = None, stop: int = 0) -> dict[str, Tensor]:
+def train(name: str, group: ProcessGroup, checkpoint: Path | None = None, stop: int = 0) -> dict[str, Tensor]:
     """The weights after STEPS steps, by name, and `loss` (STEPS,)."""
     losses: list[float] = []
 
@@ -39,7 +39,7 @@ def train(name: str, crew: ProcessGroup, checkpoint: Path | None = None, stop: i
         worlds = fomo_examples.data(fomo_examples.world("here"), fomo_examples.world("there", cells=20, seed=3))
         design = FoMoDesign(size="tiny", dropout=0.1)
         plan = replace(fomo_examples.PLAN, steps=STEPS, batch=5, check_every=20)
-        bundle, _ = fit_fomo(worlds, design=design, plan=plan, checkpoint=checkpoint, crew=crew, on_step=heard)
+        bundle, _ = fit_fomo(worlds, design=design, plan=plan, checkpoint=checkpoint, group=group, on_step=heard)
         model: torch.nn.Module = bundle.model
     else:
         design_of = Design(sampler=name, channels=(8, 8), width=8)
@@ -47,7 +47,7 @@ def train(name: str, crew: ProcessGroup, checkpoint: Path | None = None, stop: i
         held = [bundle_examples.source("alpha", 8, 7, seed=9)]
         made, _ = fit_sampler(
             bundle_examples.sources(), held_out=held, design=design_of, plan=few,
-            checkpoint=checkpoint, crew=crew, on_step=heard,
+            checkpoint=checkpoint, group=group, on_step=heard,
         )  # fmt: skip
         model = made.model
     return {**{key: value.detach().clone() for key, value in model.state_dict().items()}, "loss": torch.tensor(losses)}

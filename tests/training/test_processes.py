@@ -57,7 +57,7 @@ class Network(nn.Module):
 
 @pytest.fixture
 def joined(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Sums over the threads of a pool as if they were processes: joined(work, size) runs work(crew) in each."""
+    """Sums over the threads of a pool as if they were processes: joined(work, size) runs work(group) in each."""
 
     def together(work: Any, size: int) -> list[Any]:
         barrier, shared = threading.Barrier(size, timeout=30), {}
@@ -89,13 +89,13 @@ def test_loss_and_gradients_are_those_of_the_whole_batch(joined: Any, size: int)
         loss = masked_mean(second.square(), scored)
         return [loss, *torch.autograd.grad(loss, list(network.parameters()))]
 
-    def work(crew: ProcessGroup) -> list[Tensor | None]:
+    def work(group: ProcessGroup) -> list[Tensor | None]:
         network = Network().eval()
         network.load_state_dict(whole.state_dict())
-        with crew.sharing(network):
+        with group.sharing(network):
             loss, *own = slopes(network)
         assert "forward" not in vars(network)
-        return [loss, *crew.add(own)]
+        return [loss, *group.add(own)]
 
     for found in joined(work, size):
         for one, other in zip(slopes(whole), found, strict=True):
@@ -117,18 +117,18 @@ def test_dropout_is_that_of_the_whole_batch() -> None:
 
 
 def test_what_does_not_go_together_is_refused(joined: Any) -> None:
-    def few(crew: ProcessGroup) -> str:
+    def few(group: ProcessGroup) -> str:
         network = Network().eval()
-        with crew.sharing(network), pytest.raises(WrongUse, match="3 processes for 2 windows") as error:
+        with group.sharing(network), pytest.raises(WrongUse, match="3 processes for 2 windows") as error:
             network(torch.ones(2, 4), torch.ones(2), Shift(torch.ones(2)))
         return str(error.value)
 
     joined(few, 3)
 
-    def other_data(crew: ProcessGroup) -> None:
-        crew.agree("the same")
+    def other_data(group: ProcessGroup) -> None:
+        group.agree("the same")
         with pytest.raises(WrongUse, match="other data"):
-            crew.agree(f"seen by {crew.rank}")
+            group.agree(f"seen by {group.rank}")
 
     joined(other_data, 2)
     with pytest.raises(WrongUse, match="vae is trained by one process"):
@@ -152,7 +152,7 @@ def free_port() -> str:
 
 
 def processes(folder: Path, stop: int, *names: str, size: int = 2) -> list[dict[str, Tensor]]:
-    """What each process of a crew has in the end, for the last name."""
+    """What each process of a group has in the end, for the last name."""
     world = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     command = [sys.executable, str(TESTS / "parallel_examples.py"), str(folder), str(stop), *names]
     path = os.pathsep.join([str(TESTS.parents[1]), str(TESTS)])

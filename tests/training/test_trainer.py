@@ -186,7 +186,7 @@ class Line:
 class Untold:
     """A gradient of 1 wherever the weights are, and no loss."""
 
-    def fill(self, turn: Turn[Any], batch: Any, step: int, crew: Any) -> float | None:
+    def fill(self, turn: Turn[Any], batch: Any, step: int, group: Any) -> float | None:
         for p in turn.weights:
             p.grad = torch.ones_like(p)
         return None

@@ -21,7 +21,7 @@ DISTANCES_M = (0.0, 500.0, 1000.0, 2000.0, 4000.0)  # ends of the distance class
 
 
 def js_divergence(p: NDArray[Any], q: NDArray[Any]) -> float:
-    """Jensen-Shannon divergence, base 2, of two histograms or distributions (bins,); each is divided by its sum.
+    """Jensen-Shannon divergence, base 2, of two histograms `p`, `q` (bins,); each is divided by its sum.
 
     Lin, "Divergence measures based on the Shannon entropy", IEEE Trans. Inf. Theory 37 (1991). 0 for equal, 1 for
     disjoint ones.
@@ -37,6 +37,7 @@ def jsd_hist(real: Floats, syn: Floats) -> float:
 
     The bins reach from the least to the greatest value of both sets: bins of each set's own would hide a wrong scale.
     `syn` may have members and need not have the steps of `real`; only the cells must agree.
+    real: (cells, steps). syn: (cells, steps) or (members, cells, steps), in the unit of real.
     """
     if real.ndim != 2 or syn.ndim not in (2, 3) or syn.shape[-2] != real.shape[0]:
         raise ValueError(
@@ -68,6 +69,7 @@ def jsd_distance_week(real: Floats, syn: Floats) -> float:
 
     The variant of the mobile-traffic literature. It ignores scale: only for comparison with published figures.
     `syn` may have members. A mean curve that is constant counts as uniform in time.
+    real: (cells, steps). syn: (cells, steps) or (members, cells, steps).
     """
     check_pair(real, syn)
     live = live_cells(real)
@@ -89,6 +91,7 @@ def level_spearman(real: Floats, syn: Floats) -> float:
     """Spearman's rank correlation over cells of the mean level over the steps (ties share their mean rank).
 
     NaN where there are fewer than two live cells or all levels of one set are equal: there is no rank then.
+    real, syn: (cells, steps).
     """
     check_pair(real, syn)
     live = live_cells(real)
@@ -101,7 +104,10 @@ def level_spearman(real: Floats, syn: Floats) -> float:
 
 
 def level_logmae(real: Floats, syn: Floats) -> float:
-    """Mean over cells of |log mean level of syn - log mean level of real|, after each set's median is subtracted."""
+    """Mean over cells of |log mean level of syn - log mean level of real|, after each set's median is subtracted.
+
+    real, syn: (cells, steps).
+    """
     a, b = log_levels(real, syn)
     return float(np.abs((b - np.median(b)) - (a - np.median(a))).mean())
 
@@ -122,6 +128,7 @@ def acf_error(real: Floats, syn: Floats, *, per_hour: int = 1) -> float:
 
     `syn` may have members, which are averaged like cells. Lags that are not shorter than the series are left out;
     ValueError if all are.
+    real: (cells, steps). syn: (cells, steps) or (members, cells, steps).
     """
     check_pair(real, syn)
     lags = [k * per_hour for k in LAGS_H if k * per_hour < real.shape[1]]
@@ -163,6 +170,7 @@ def spatial_acf_error(real: Floats, syn: Floats, xy_m: Floats, *, edges_m: Seque
 
     `xy_m` (cells, 2) in metres; classes as in `moran_by_distance`. `syn` may have members, whose I are averaged.
     ValueError where no two live cells lie within the last distance.
+    real: (cells, steps). syn: (cells, steps) or (members, cells, steps).
     """
     check_pair(real, syn)
     live = live_cells(real)
@@ -177,7 +185,10 @@ def spatial_acf_error(real: Floats, syn: Floats, xy_m: Floats, *, edges_m: Seque
 
 
 def peak_hour_error_cells(real: Floats, syn: Floats) -> NDArray[np.float64]:
-    """(live cells,) hours on the clock, 0 to 12, between the busiest hours of the average days."""
+    """(live cells,) hours on the clock, 0 to 12, between the busiest hours of the average days.
+
+    real, syn: (cells, hours).
+    """
     check_pair(real, syn)
     live = live_cells(real)
     a, b = (whole_days(v[live]).mean(axis=1).argmax(axis=1) for v in (real, syn))
@@ -189,24 +200,34 @@ def peak_hour_error(real: Floats, syn: Floats) -> float:
     """Mean over cells of the circular difference, in hours, of the busiest hour of the average day. Steps are hours.
 
     Both series must begin at the same hour of the day.
+    real, syn: (cells, hours).
     """
     return float(peak_hour_error_cells(real, syn).mean())
 
 
 def tail_ratio(real: Floats, syn: Floats, quantile: float) -> float:
-    """`quantile` of the pooled synthetic values over that of the real ones, live cells only; `syn` may have members."""
+    """`quantile` of the pooled synthetic values over that of the real ones, live cells only; `syn` may have members.
+
+    real: (cells, steps). syn: (cells, steps) or (members, cells, steps).
+    """
     check_pair(real, syn)
     live = live_cells(real)
     return float(np.quantile(syn[..., live, :], quantile) / np.quantile(real[live], quantile))
 
 
 def tail_ratio_99(real: Floats, syn: Floats) -> float:
-    """99% quantile of syn / 99% quantile of real, of pooled values: 1 is right, below 1 the peaks are missing."""
+    """99% quantile of syn / 99% quantile of real, of pooled values: 1 is right, below 1 the peaks are missing.
+
+    real: (cells, steps). syn: (cells, steps) or (members, cells, steps).
+    """
     return tail_ratio(real, syn, 0.99)
 
 
 def tail_ratio_999(real: Floats, syn: Floats) -> float:
-    """99.9% quantile of syn / 99.9% quantile of real, of pooled values."""
+    """99.9% quantile of syn / 99.9% quantile of real, of pooled values.
+
+    real: (cells, steps). syn: (cells, steps) or (members, cells, steps).
+    """
     return tail_ratio(real, syn, 0.999)
 
 

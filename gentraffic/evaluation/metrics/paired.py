@@ -18,17 +18,17 @@ CHUNK = 2_000_000  # values sorted at a time: bounds memory at some 50 MB whatev
 
 
 def live_cells(real: Floats) -> NDArray[np.bool_]:
-    """(cells,) True where `real` is not zero throughout."""
+    """(cells,) True where `real` is not zero throughout. real: (cells, steps)."""
     return np.asarray((np.asarray(real) != 0).any(axis=-1))
 
 
 def dead_cells(real: Floats) -> int:
-    """How many cells are dropped because they are all zero in `real`."""
+    """How many cells are dropped because they are all zero in `real`. real: (cells, steps)."""
     return int((~live_cells(real)).sum())
 
 
 def check_pair(real: Floats, syn: Floats) -> None:
-    """Raises ValueError unless `syn` is ([members,] cells, steps) over the cells and steps of `real`, all finite."""
+    """Raises ValueError unless `real` is (cells, steps), `syn` (cells, steps) or (members, cells, steps) and finite."""
     if real.ndim != 2 or syn.ndim not in (2, 3) or syn.shape[-2:] != real.shape:
         raise ValueError(
             f"real {real.shape} and synthetic {syn.shape} must be ([members,] cells, steps) of the same cells"
@@ -41,41 +41,56 @@ def check_pair(real: Floats, syn: Floats) -> None:
 
 
 def p9999(train: Floats) -> float:
-    """The 99.99th percentile of the training data: the divisor of the scaling `_p9999` (as the published FoMo code)."""
+    """The 99.99th percentile of the training data: the divisor of the scaling `_p9999` (as the published FoMo code).
+
+    train: (any shape).
+    """
     return float(np.percentile(np.asarray(train), 99.99))
 
 
 def mae_cells(real: Floats, syn: Floats) -> NDArray[np.float64]:
-    """(live cells,) mean |syn - real| over the steps."""
+    """(live cells,) mean |syn - real| over the steps. real, syn: (cells, steps)."""
     check_pair(real, syn)
     live = live_cells(real)
     return np.asarray(np.abs(syn[live] - real[live]).mean(axis=1, dtype=np.float64))
 
 
 def mse_cells(real: Floats, syn: Floats) -> NDArray[np.float64]:
-    """(live cells,) mean (syn - real)^2 over the steps; `rmse` is the root of its mean."""
+    """(live cells,) mean (syn - real)^2 over the steps; `rmse` is the root of its mean. real, syn: (cells, steps)."""
     check_pair(real, syn)
     live = live_cells(real)
     return np.asarray(((syn[live] - real[live]) ** 2).mean(axis=1, dtype=np.float64))
 
 
 def mae(real: Floats, syn: Floats) -> float:
-    """Mean absolute error over all live cells and steps, in the units of the data. STOUTER eq. 20."""
+    """Mean absolute error over all live cells and steps, in the units of the data. STOUTER eq. 20.
+
+    real, syn: (cells, steps).
+    """
     return float(mae_cells(real, syn).mean())
 
 
 def rmse(real: Floats, syn: Floats) -> float:
-    """Root of the mean squared error over all live cells and steps, in the units of the data. STOUTER eq. 21."""
+    """Root of the mean squared error over all live cells and steps, in the units of the data. STOUTER eq. 21.
+
+    real, syn: (cells, steps).
+    """
     return float(np.sqrt(mse_cells(real, syn).mean()))
 
 
 def mae_p9999(real: Floats, syn: Floats, scale: float) -> float:
-    """`mae` of values divided by `scale`, the training data's 99.99th percentile (`p9999`)."""
+    """`mae` of values divided by `scale`, the training data's 99.99th percentile (`p9999`).
+
+    real, syn: (cells, steps).
+    """
     return mae(real, syn) / scale
 
 
 def rmse_p9999(real: Floats, syn: Floats, scale: float) -> float:
-    """`rmse` of values divided by `scale`, the training data's 99.99th percentile (`p9999`)."""
+    """`rmse` of values divided by `scale`, the training data's 99.99th percentile (`p9999`).
+
+    real, syn: (cells, steps).
+    """
     return rmse(real, syn) / scale
 
 
@@ -83,6 +98,7 @@ def minmax(real: Floats, syn: Floats) -> tuple[NDArray[np.float64], NDArray[np.f
     """(`real`, `syn`) scaled per cell by the real series' own minimum and maximum, as STOUTER does.
 
     Cells whose real series is constant have no such scale and are dropped, with the dead ones; ValueError if all are.
+    real: (cells, steps). syn: (cells, steps) or (members, cells, steps).
     """
     check_pair(real, syn)
     low, high = real.min(axis=1), real.max(axis=1)
@@ -94,29 +110,35 @@ def minmax(real: Floats, syn: Floats) -> tuple[NDArray[np.float64], NDArray[np.f
 
 
 def mae_minmax_cells(real: Floats, syn: Floats) -> NDArray[np.float64]:
-    """(cells that vary,) mean absolute error of the min-max values."""
+    """(cells that vary,) mean absolute error of the min-max values. real, syn: (cells, steps)."""
     a, b = minmax(real, syn)
     return np.asarray(np.abs(b - a).mean(axis=1))
 
 
 def mse_minmax_cells(real: Floats, syn: Floats) -> NDArray[np.float64]:
-    """(cells that vary,) mean squared error of the min-max values."""
+    """(cells that vary,) mean squared error of the min-max values. real, syn: (cells, steps)."""
     a, b = minmax(real, syn)
     return np.asarray(((b - a) ** 2).mean(axis=1))
 
 
 def mae_minmax(real: Floats, syn: Floats) -> float:
-    """Mean absolute error, each cell scaled by the real series' own min and max. STOUTER eq. 20 on its scaled data."""
+    """Mean absolute error, each cell scaled by the real series' own min and max. STOUTER eq. 20 on its scaled data.
+
+    real, syn: (cells, steps).
+    """
     return float(mae_minmax_cells(real, syn).mean())
 
 
 def rmse_minmax(real: Floats, syn: Floats) -> float:
-    """Root mean squared error, each cell scaled by the real series' own min and max. STOUTER eq. 21, likewise."""
+    """Root mean squared error, each cell scaled by the real series' own min and max. STOUTER eq. 21, likewise.
+
+    real, syn: (cells, steps).
+    """
     return float(np.sqrt(mse_minmax_cells(real, syn).mean()))
 
 
 def jsd_softmax24_cells(real: Floats, syn: Floats, *, first_hour: int = 0) -> NDArray[np.float64]:
-    """(cells that vary,) the mean of `jsd_softmax24` over the cell's whole days."""
+    """(cells that vary,) the mean of `jsd_softmax24` over the cell's whole days. real, syn: (cells, hours)."""
     from scipy.special import rel_entr
 
     a, b = minmax(real, syn)
@@ -134,12 +156,13 @@ def jsd_softmax24(real: Floats, syn: Floats, *, first_hour: int = 0) -> float:
     cells and days. Printed x 1e4. STOUTER's eq. 22-23 do not say what its distributions are; this reading fits the
     figures of its tables best. For small errors e it is Var(e within the day) / 192. The steps are hours; `first_hour`
     is the local hour of the first step (days are local, parts of days at the ends are left out).
+    real, syn: (cells, hours).
     """
     return float(jsd_softmax24_cells(real, syn, first_hour=first_hour).mean())
 
 
 def whole_days(values: Floats, first_hour: int = 0) -> Floats:
-    """(..., steps) hourly -> (..., days, 24), days beginning at local midnight. ValueError if there is no whole day."""
+    """values (..., steps) hourly -> (..., days, 24), from local midnight on. ValueError if there is no whole day."""
     if not 0 <= first_hour < 24:
         raise ValueError(f"first_hour is {first_hour}: it must be 0 to 23")
     skip = -first_hour % 24
@@ -180,7 +203,10 @@ def _by_chunks(
 
 
 def crps_cells(real: Floats, members: Floats) -> NDArray[np.float64]:
-    """(live cells,) the mean over steps of the fair ensemble CRPS."""
+    """(live cells,) the mean over steps of the fair ensemble CRPS.
+
+    real: (cells, steps). members: (members, cells, steps).
+    """
     return _by_chunks(real, members, _fair_crps)
 
 
@@ -190,12 +216,13 @@ def crps(real: Floats, members: Floats) -> float:
     Ferro, "Fair scores for ensemble forecasts", QJRMS 140 (2014). In the units of the data: divide both by `p9999` of
     the training data for tables of P1. One member has no pairs, so its score is the absolute error. Never negative in
     expectation, but a single value may be.
+    real: (cells, steps). members: (members, cells, steps).
     """
     return float(crps_cells(real, members).mean())
 
 
 def crps_shape_cells(real: Floats, members: Floats) -> NDArray[np.float64]:
-    """(live cells,) `crps_shape` per cell."""
+    """(live cells,) `crps_shape` per cell. real: (cells, steps). members: (members, cells, steps)."""
 
     def score(part: Floats, drawn: Floats) -> NDArray[np.float64]:
         level = drawn.mean(axis=-1, keepdims=True, dtype=np.float64)
@@ -211,6 +238,7 @@ def crps_shape(real: Floats, members: Floats) -> float:
     """`crps` after each member of each cell is scaled to the real cell's mean over the steps: the level is known.
 
     A member that is zero throughout stays zero.
+    real: (cells, steps). members: (members, cells, steps).
     """
     return float(crps_shape_cells(real, members).mean())
 
@@ -219,6 +247,7 @@ def log_levels(real: Floats, syn: Floats) -> tuple[NDArray[np.float64], NDArray[
     """Natural logs of the mean level of the live cells: real (cells,), synthetic ([members,] cells).
 
     Levels below a millionth of the median real level count as that, so that a zero stays finite.
+    real: (cells, steps). syn: (cells, steps) or (members, cells, steps).
     """
     check_pair(real, syn)
     live = live_cells(real)
@@ -229,14 +258,17 @@ def log_levels(real: Floats, syn: Floats) -> tuple[NDArray[np.float64], NDArray[
 
 
 def crps_level_cells(real: Floats, members: Floats) -> NDArray[np.float64]:
-    """(live cells,) fair CRPS of the log mean level."""
+    """(live cells,) fair CRPS of the log mean level. real: (cells, steps). members: (members, cells, steps)."""
     if members.ndim != 3:
         raise ValueError(f"members has shape {members.shape}: it must be (members, cells, steps)")
     return _fair_crps(*log_levels(real, members))
 
 
 def crps_level(real: Floats, members: Floats) -> float:
-    """`crps` of the natural log of the mean level per cell (see `log_levels` for zeros)."""
+    """`crps` of the natural log of the mean level per cell (see `log_levels` for zeros).
+
+    real: (cells, steps). members: (members, cells, steps).
+    """
     return float(crps_level_cells(real, members).mean())
 
 
@@ -247,6 +279,7 @@ def coverage_cells(real: Floats, members: Floats, nominal: float) -> NDArray[np.
     distribution covers exactly `nominal` on average (the common p (m - 1) + 1 covers 0.81 in place of 0.90 with 20
     members). Fewer than 2 / (1 - nominal) - 1 members (19 for 0.90) cannot reach it: their whole range covers
     (m - 1) / (m + 1).
+    real: (cells, steps). members: (members, cells, steps).
     """
     tail = (1 - nominal) / 2
 
@@ -258,10 +291,16 @@ def coverage_cells(real: Floats, members: Floats, nominal: float) -> NDArray[np.
 
 
 def coverage_50(real: Floats, members: Floats) -> float:
-    """Share of real values inside the ensemble's central 50% interval (nominal 0.50; ends as in `coverage_cells`)."""
+    """Share of real values inside the ensemble's central 50% interval (nominal 0.50; ends as in `coverage_cells`).
+
+    real: (cells, steps). members: (members, cells, steps).
+    """
     return float(coverage_cells(real, members, 0.50).mean())
 
 
 def coverage_90(real: Floats, members: Floats) -> float:
-    """Share of real values inside the ensemble's central 90% interval (nominal 0.90; ends as in `coverage_cells`)."""
+    """Share of real values inside the ensemble's central 90% interval (nominal 0.90; ends as in `coverage_cells`).
+
+    real: (cells, steps). members: (members, cells, steps).
+    """
     return float(coverage_cells(real, members, 0.90).mean())

@@ -21,7 +21,10 @@ def shape_of(series: Floats) -> NDArray[np.float64]:
 
 
 def roughness_cells(series: Floats) -> NDArray[np.float64]:
-    """(..., cells) mean absolute difference of consecutive hours of series over their mean. ValueError for one hour."""
+    """(..., cells) mean absolute difference of consecutive hours of series over their mean. ValueError for one hour.
+
+    series: (..., cells, hours).
+    """
     if series.shape[-1] < 2:
         raise ValueError("one hour: there is none to jump to")
     return np.asarray(np.abs(np.diff(shape_of(series), axis=-1)).mean(axis=-1))
@@ -31,6 +34,7 @@ def roughness_ratio(real: Floats, drawn: Floats) -> float:
     """`roughness_ratio`: mean roughness drawn over real; 1 is right. drawn: single members, never their mean.
 
     ValueError where the real series do not vary at all.
+    real: (cells, hours). drawn: (cells, hours) or (members, cells, hours).
     """
     base = float(roughness_cells(real).mean())
     if base == 0:
@@ -42,6 +46,7 @@ def weekend_ratio_cells(series: Floats, hour: NDArray[np.int64]) -> NDArray[np.f
     """(..., cells) mean of Saturday and Sunday over the mean of Monday to Friday, nan where the latter is zero.
 
     ValueError where the hours hold no weekend or no weekday.
+    series: (..., cells, hours). hour: (hours,) of the week, 0 to 167.
     """
     weekend = hour >= WEEKEND
     if weekend.all() or not weekend.any():
@@ -51,7 +56,10 @@ def weekend_ratio_cells(series: Floats, hour: NDArray[np.int64]) -> NDArray[np.f
 
 
 def weekend_error(real: Floats, drawn: Floats, hour: NDArray[np.int64]) -> float:
-    """`weekend_error`: the mean over cells of the weekend ratio, drawn minus real; drawn may have members."""
+    """`weekend_error`: the mean over cells of the weekend ratio, drawn minus real; drawn may have members.
+
+    real: (cells, hours). drawn: (cells, hours) or (members, cells, hours). hour: (hours,) of the week, 0 to 167.
+    """
     apart = np.nanmean(weekend_ratio_cells(drawn, hour)) - np.nanmean(weekend_ratio_cells(real, hour))
     return float(apart)
 
@@ -60,6 +68,7 @@ def rhythm_mae(real: Floats, drawn: Floats, hour: NDArray[np.int64]) -> float:
     """`rhythm_mae`: mean absolute difference of the region's total by hour of the week, each divided by its mean.
 
     ValueError where either region carries nothing.
+    real, drawn: (cells, hours). hour: (hours,) of the week, 0 to 167.
     """
     present = np.unique(hour)
     onto = (hour == present[:, None]) / (hour == present[:, None]).sum(axis=1, keepdims=True)  # (hours of week, hours)
@@ -78,6 +87,7 @@ def shape_spread_ratio(real: Floats, drawn: Floats) -> float:
     """`shape_spread_ratio`: `shape_spread` drawn over real; 1 is right, less: all places get the same week.
 
     ValueError where the real cells all have one week.
+    real: (cells, hours). drawn: (cells, hours) or (members, cells, hours).
     """
     base = shape_spread(real)
     if base < 1e-12:

@@ -67,7 +67,8 @@ __all__ = [
 def r2(real: Floats, predicted: Floats) -> float:
     """Coefficient of determination over all values: 1 - sum (real - predicted)^2 / sum (real - mean of real)^2.
 
-    Arrays of one shape. ValueError where the real values are all equal: there is nothing to explain.
+    real, predicted: (any shape), the same for both. ValueError where the real values are all equal: there is
+    nothing to explain.
     """
     if real.shape != predicted.shape:
         raise ValueError(f"real {real.shape} and predicted {predicted.shape} must have one shape")
@@ -78,7 +79,7 @@ def r2(real: Floats, predicted: Floats) -> float:
 
 
 def ssim(real: Floats, predicted: Floats, *, window: int = 7) -> float:
-    """Structural similarity of frames (frames, rows, cols): the mean over frames of the mean over places.
+    """Structural similarity of `real`, `predicted` (frames, rows, cols): mean over frames of the mean over places.
 
     Wang, Bovik, Sheikh, Simoncelli, IEEE Trans. Image Processing 13 (2004), with a flat `window` x `window`, sample
     covariances, K1 = 0.01, K2 = 0.03, and as data range the real frame set's; places nearer to the edge than half a

@@ -57,7 +57,10 @@ class Region:
         return float(np.vdot(users, self.values) / np.vdot(users, users))
 
     def only(self, keep: NDArray[np.intp]) -> Region:
-        """The same region with some of its cells, and the blocks that hold one of them."""
+        """The same region with some of its cells, and the blocks that hold one of them.
+
+        keep: (kept,) positions of cells.
+        """
         new = np.full(len(self.values) + 1, -1)  # the last: of no cell
         new[keep] = np.arange(len(keep))
         blocks = new[self.blocks]
@@ -171,7 +174,10 @@ def _fullest(found: Mapping[Any, list[list[int]]]) -> NDArray[np.int64]:
 
 
 def near_blocks(xy_m: Floats) -> NDArray[np.int64]:
-    """For cells without a grid: each cell with its nearest neighbours, ordered by distance, in a SIDE x SIDE block."""
+    """For cells without a grid: each cell with its nearest neighbours, ordered by distance, in a SIDE x SIDE block.
+
+    xy_m: (cells, 2) metres -> (cells, SIDE, SIDE).
+    """
     from scipy.spatial import cKDTree
 
     count = min(SIDE * SIDE, len(xy_m))

@@ -102,7 +102,7 @@ def prepare(
 def draw_field(
     bundle: FoMoModel,
     field: FoMoTask,
-    recipe: Settings,
+    settings: Settings,
     *,
     cells: Sequence[int] | None = None,
     on_step: Callable[[int, int], None] | None = None,
@@ -113,28 +113,28 @@ def draw_field(
     drawn, all by default; each gets the same series whatever else is drawn. Raises WrongUse for a cadence that the
     model does not know, nothing left to draw, or a device that is not there.
     """
-    _check(bundle, field, recipe)
+    _check(bundle, field, settings)
     model: Any = bundle.model
-    if recipe.device != "cpu":
-        model = copy.deepcopy(model).to(recipe.device)
+    if settings.device != "cpu":
+        model = copy.deepcopy(model).to(settings.device)
     order = np.argsort(field.context["cell_id"].values, kind="stable")  # nothing may depend on the order of cells
     at = np.empty_like(order)
     at[order] = np.arange(len(order))
     wanted = at if cells is None else at[np.asarray(cells, dtype=np.int64)]
     field = replace(field, context=field.context.isel(cell=order), values=field.values[order], users=field.users[order])
     threads = max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
-    out = np.empty((recipe.members, len(wanted), field.values.shape[1] - field.given), dtype=np.float32)
+    out = np.empty((settings.members, len(wanted), field.values.shape[1] - field.given), dtype=np.float32)
     with one_thread(), ThreadPoolExecutor(threads) as pool:
         place = _Place.of(bundle, field)
         chunks = _chunks(len(field.values), field.values.shape[1], field.minutes)
-        total = recipe.members * len(chunks) * recipe.steps
-        for member in range(recipe.members):
-            work = _Member(bundle, model, field, place, recipe, member, wanted, pool)
-            done = member * len(chunks) * recipe.steps
+        total = settings.members * len(chunks) * settings.steps
+        for member in range(settings.members):
+            work = _Member(bundle, model, field, place, settings, member, wanted, pool)
+            done = member * len(chunks) * settings.steps
 
             def tell(chunk: int, step: int, done: int = done) -> None:
                 if on_step is not None:
-                    on_step(done + chunk * recipe.steps + step, total)
+                    on_step(done + chunk * settings.steps + step, total)
 
             out[member] = work.draw(chunks, tell)[wanted, field.given :]
     return out
@@ -174,14 +174,14 @@ class _Member:
         model: Any,
         field: FoMoTask,
         place: _Place,
-        recipe: Settings,
+        settings: Settings,
         member: int,
         wanted: NDArray[np.int64],
         pool: ThreadPoolExecutor,
     ) -> None:
         self.bundle, self.model, self.field, self.place = bundle, model, field, place
-        self.recipe, self.member, self.pool = recipe, member, pool
-        habits = recipe.habits or str(field.context.attrs.get("habits", "")) or place.places.network
+        self.settings, self.member, self.pool = settings, member, pool
+        habits = settings.habits or str(field.context.attrs.get("habits", "")) or place.places.network
         self.number = bundle.scale.number(habits)
         scale = bundle.scale
         self.usual = scale.usual(np.array([self.number]), field.hour[None])[0]  # (T,)
@@ -189,7 +189,7 @@ class _Member:
         measured = refer(field.values, nobody, self.usual, 0.0, np.zeros(len(place.ids)))[0]
         observed = (~np.isnan(field.values)).any(1)
         log, unit = conditional_levels(
-            bundle.levels, place.places, place.ids, recipe.seed, member, np.where(observed, measured, np.nan)
+            bundle.levels, place.places, place.ids, settings.seed, member, np.where(observed, measured, np.nan)
         )
         per_user = float(scale.per_user[self.number]) if not observed.any() else 0.0
         if per_user == 0.0 and not observed.any() and (~np.isnan(field.users)).any():
@@ -204,10 +204,10 @@ class _Member:
         z = bundle.levels.standard(place.places, np.log(np.maximum(self.reference, 1e-12) / unit))
         self.z = np.where(by_users, np.nan, z)
         steps = field.values.shape[1]
-        seeds = shape_seeds(recipe.seed, place.ids, (member + 1) // 2, 0)
+        seeds = shape_seeds(settings.seed, place.ids, (member + 1) // 2, 0)
         length = max(steps, WINDOW)
         self.noise = starting_noise(seeds, length).numpy() * (-1 if member and member % 2 == 0 else 1)
-        self.chosen = closure(place.blocks, wanted, recipe.steps)
+        self.chosen = closure(place.blocks, wanted, settings.steps)
 
     def draw(self, chunks: list[tuple[int, int]], tell: Callable[[int, int], None]) -> NDArray[np.float32]:
         """All steps: (cells, T). Cells that nobody asked for hold what came of them on the way."""
@@ -240,11 +240,11 @@ class _Member:
 
     def _solve(self, chunk: _Chunk, first: int, tell: Callable[[int], None]) -> NDArray[np.float32]:
         """x of all cells over one chunk that begins at step `first`: (cells, steps)."""
-        recipe, margin = self.recipe, self.model.token[2]
+        settings, margin = self.settings, self.model.token[2]
         wide = chunk.widened(margin, self.field.minutes)
-        start = torch.from_numpy(_stretch(self.noise, first - margin, len(wide.hour))).to(recipe.device)
-        jobs = [self._jobs(wide, phase) for phase in range(min(PHASES, recipe.steps))]
-        weight = torch.from_numpy(fade(margin)).to(recipe.device)
+        start = torch.from_numpy(_stretch(self.noise, first - margin, len(wide.hour))).to(settings.device)
+        jobs = [self._jobs(wide, phase) for phase in range(min(PHASES, settings.steps))]
+        weight = torch.from_numpy(fade(margin)).to(settings.device)
 
         def predict(x: torch.Tensor, t: int, step: int) -> torch.Tensor:
             total, count = torch.zeros_like(x), torch.zeros_like(x)
@@ -254,7 +254,7 @@ class _Member:
             def run(job: _Job) -> torch.Tensor:
                 with torch.inference_mode():
                     part = x[job.rows[..., None], job.columns]  # (BATCH, SIDE, SIDE, WINDOW)
-                    return answer(self.model, part, t, job.scene, recipe.guidance)
+                    return answer(self.model, part, t, job.scene, settings.guidance)
 
             for job, out in zip(chosen_jobs, self.pool.map(run, chosen_jobs), strict=True):
                 rows = job.rows[job.there][:, None]  # (cells, 1)
@@ -264,7 +264,7 @@ class _Member:
             tell(step + 1)
             return total / count.clamp(min=1e-6)
 
-        x = solve(predict, self.model.noise, start, steps=recipe.steps, solver=recipe.solver).cpu().numpy()
+        x = solve(predict, self.model.noise, start, steps=settings.steps, solver=settings.solver).cpu().numpy()
         return x[:, margin:-margin]
 
     def _echo(self, hour: Floats, first: int) -> NDArray[np.float32]:
@@ -327,7 +327,7 @@ class _Member:
             self.bundle.scale,
         )
         return _Job(
-            scene=scene.to(self.recipe.device),
+            scene=scene.to(self.settings.device),
             rows=torch.from_numpy(rows),
             columns=torch.from_numpy(columns[:, None, None, :]),
             there=torch.from_numpy(there & (np.arange(BATCH) < count)[:, None, None]),
@@ -389,15 +389,15 @@ def _pad(values: NDArray[np.float32], length: int) -> NDArray[np.float32]:
     return out
 
 
-def _check(bundle: FoMoModel, field: FoMoTask, recipe: Settings) -> None:
+def _check(bundle: FoMoModel, field: FoMoTask, settings: Settings) -> None:
     check_minutes(field.minutes, bundle.model.cadences)
-    if recipe.members < 1:
-        raise WrongUse(f"--members {recipe.members}: give 1 or more")
-    if recipe.habits and recipe.habits not in bundle.networks:
-        raise WrongUse(f"--habits {recipe.habits}: this model knows {', '.join(bundle.networks)}")
+    if settings.members < 1:
+        raise WrongUse(f"--members {settings.members}: give 1 or more")
+    if settings.habits and settings.habits not in bundle.networks:
+        raise WrongUse(f"--habits {settings.habits}: this model knows {', '.join(bundle.networks)}")
     if not np.isnan(field.values[:, field.given :]).any():
         raise WrongUse("everything is measured already: there is nothing left to draw")
     try:
-        torch.empty(0, device=recipe.device)
+        torch.empty(0, device=settings.device)
     except (RuntimeError, AssertionError) as error:
-        raise WrongUse(f"--device {recipe.device}: not on this machine ({str(error).splitlines()[0]})") from error
+        raise WrongUse(f"--device {settings.device}: not on this machine ({str(error).splitlines()[0]})") from error

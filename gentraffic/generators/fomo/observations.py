@@ -37,7 +37,7 @@ class FoMoTask:
 def field_of(
     given: Observations | None, context: xr.Dataset, utc: NDArray[np.datetime64], minutes: int, token: int
 ) -> FoMoTask:
-    """The field to fill. token: steps of the model's tokens; a shorter history tells it nothing.
+    """The field to fill. utc: (steps,). token: steps of the model's tokens; a shorter history tells it nothing.
 
     Raises BadInput for a history shorter than that, NoData where nothing that is known lies in the place and period.
     """

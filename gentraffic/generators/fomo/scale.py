@@ -66,13 +66,13 @@ class FoMoScale:
         return cls(values["mean"], values["spread"], week, per_user, tuple(values["networks"]))
 
     def forward(self, ratio: NDArray[Any], usual: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Ratios to the reference, and the usual week at the same steps (broadcast against them) -> x."""
+        """The ratio to the reference, and the usual week at the same steps -> x. ratio, usual: (..., steps)."""
         x = (np.log((np.maximum(ratio, 0.0) + FLOOR) / (usual + FLOOR)) - self.mean) / self.spread
         out: NDArray[np.float32] = np.clip(x, -CLIP, CLIP).astype(np.float32)
         return out
 
     def inverse(self, x: NDArray[Any], usual: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The mirror of `forward`; nothing comes out negative, and nothing above HIGHEST."""
+        """The mirror of `forward`; nothing comes out negative, and nothing above HIGHEST. x, usual: (..., steps)."""
         logs = np.asarray(x, dtype=np.float64) * self.spread + self.mean + np.log(usual + FLOOR)
         out: NDArray[np.float64] = np.maximum(np.exp(np.minimum(logs, np.log(HIGHEST))) - FLOOR, 0.0)
         return out

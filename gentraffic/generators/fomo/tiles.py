@@ -63,7 +63,8 @@ def fade(token: int) -> NDArray[np.float32]:
 def closure(blocks: Sequence[NDArray[np.int64]], cells: NDArray[np.int64], steps: int) -> list[NDArray[np.bool_]]:
     """Which blocks each of `steps` solver steps needs so that `cells` come out as if all had been drawn.
 
-    blocks: per phase. Returns one mask over the phase's blocks per step.
+    blocks: per phase (blocks, rows, columns) positions of cells, -1 for none.
+    cells: (n,) positions. Returns one mask over the phase's blocks per step.
     """
     count = 1 + max(int(b.max()) for b in blocks)
     need = np.zeros(count + 1, dtype=bool)  # the last: of no cell

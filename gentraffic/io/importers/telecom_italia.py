@@ -41,7 +41,10 @@ MILAN_X0, MILAN_Y0 = 501_017.5, 5_022_692.4988938  # centre of cell 1 in EPSG:32
 
 
 def milan_places(ids: NDArray[np.int64]) -> Places:
-    """Places of cells of Telecom Italia's Milan grid, by formula; `ids` in 1..10000. Raises BadInput for other ids."""
+    """Places of cells of Telecom Italia's Milan grid, by formula; `ids` in 1..10000. Raises BadInput for other ids.
+
+    ids: (cells,).
+    """
     from pyproj import CRS
 
     outside = (ids < 1) | (ids > MILAN_SIDE**2)

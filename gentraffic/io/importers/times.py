@@ -159,6 +159,7 @@ def to_utc(
     In the hour that occurs twice in autumn, the order of the cell's other rows says which of its two rows is which.
     Raises BadInput for a time that the clock skips, for rows of such an hour in no order, and where the hour has one
     row only although the cell goes on at both sides: the table has 24 rows on the day of 25 hours.
+    code, cell: (rows,). times: (distinct times,). ids: (cells,).
     """
     import pandas as pd
 

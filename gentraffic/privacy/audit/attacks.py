@@ -70,7 +70,10 @@ def nearest_squared(real: Records, synthetic: Records) -> tuple[Floats, NDArray[
 
 
 def per_cell(values: Floats, real: Records, *, most: bool) -> Floats:
-    """The largest (or least) value among the windows of every cell: (cells,)."""
+    """The largest (or least) value among the windows of every cell: (cells,).
+
+    values: (records,) one per window of `real`.
+    """
     out = np.full(real.cells, -np.inf if most else np.inf)
     (np.maximum if most else np.minimum).at(out, real.cell, values)
     return out

@@ -92,7 +92,7 @@ def spectra(records: Records, spread: Floats | None = None) -> Spectra:
 
 
 def spectra_of(values: NDArray[np.float32], spread: Floats | None = None) -> Spectra:
-    """As `spectra`, of values (records, steps)."""
+    """As `spectra`, of values (records, steps). spread: (frequencies,) by which each frequency is divided."""
     mean = np.maximum(values.mean(axis=1, keepdims=True, dtype=np.float64), 1e-30)
     logs = np.log(values / mean + FLOOR)
     whole = np.fft.rfft(logs, axis=1)
@@ -152,6 +152,7 @@ def tail_test(train: Floats, holdout: Floats, ratio: float = 1.0) -> float:
     beyond is then negative hypergeometric; the sum of j exceedances over that of the hold-out's k - 1 is beta prime
     (j, k - 1). p is the chance of a sum as large as the one found, over all j. ratio: training cells per hold-out cell,
     which multiplies the chance of any likeness.
+    train: (n,) likenesses. holdout: (N,) likenesses.
     """
     from scipy.special import betainc, gammaln
 
@@ -174,6 +175,7 @@ def named_above(holdout: Floats, records: int, ratio: float = 1.0) -> float:
     """The likeness that SPARE of so many unrelated records exceed on average, and none to the hold-out reaches.
 
     One exceedance over the sum of the k - 1 of the hold-out is beta prime (1, k - 1) in law, as in `tail_test`.
+    holdout: (N,) likenesses.
     """
     k, start, usual = _tail(holdout)
     if k < 2:

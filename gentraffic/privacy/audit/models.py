@@ -168,8 +168,9 @@ def lira_attack(
 
 
 def likelihood_ratio(target: Floats, shadow: Floats, inside: NDArray[np.bool_]) -> Floats:
-    """log N(target; cell trained on) - log N(target; cell not trained on): target (cells,), others (shadows, cells).
+    """log N(target; cell trained on) - log N(target; cell not trained on): target (cells,).
 
+    shadow, inside: (shadows, cells) scores of the shadow models, and whether each was trained on the cell.
     The means are the cell's own, the variances those of all cells together: with few shadows a cell's own variance is
     mostly chance (Carlini et al. 2022, section VI-D).
     """

@@ -65,7 +65,10 @@ def draw_cells(networks: list[Network], n: int, rng: np.random.Generator) -> Ser
 
 
 def mean_shapes(cells: Series, rng: np.random.Generator) -> Series:
-    """A poor generator that has seen none of `cells` but their mean: one shape, their levels shuffled, little noise."""
+    """A poor generator that has seen none of `cells` but their mean: one shape, their levels shuffled, little noise.
+
+    cells: (cells, steps) traffic.
+    """
     shape = (cells / cells.mean(axis=1, keepdims=True)).mean(axis=0)
     level = rng.permutation(cells.mean(axis=1)) * rng.lognormal(0, JITTER, len(cells))
     drawn = level[:, None] * shape * rng.lognormal(0, 0.05, cells.shape)

@@ -51,7 +51,7 @@ class Records:
         return len(self.ids)
 
     def only(self, cells: NDArray[np.intp]) -> Records:
-        """All records of some of the cells."""
+        """All records of some of the cells. cells: (kept,) positions of cells."""
         at = np.flatnonzero(np.isin(self.cell, cells))
         number = np.full(self.cells, -1)
         number[cells] = np.arange(len(cells))
@@ -64,7 +64,7 @@ class Records:
         )
 
     def rows(self, at: NDArray[np.intp]) -> Records:
-        """Some of the records; the numbering of the cells stays."""
+        """Some of the records; the numbering of the cells stays. at: (kept,) positions of records."""
         names = ("values", "log", "cell", "member", "window")
         return replace(self, **{name: getattr(self, name)[at] for name in names})
 
@@ -148,7 +148,10 @@ def read_material(
 
 
 def common_log(values: NDArray[np.float32], scale: float) -> NDArray[np.float32]:
-    """log(value / scale + FLOOR): the scale on which records are compared, the same for every file."""
+    """log(value / scale + FLOOR): the scale on which records are compared, the same for every file.
+
+    values: (any shape), in the unit of `scale`.
+    """
     logs: NDArray[np.float32] = np.log(values / np.float32(scale) + np.float32(FLOOR))
     return logs
 

@@ -102,7 +102,7 @@ def name_of_test(search: str) -> str:
 
 
 def stretched(likeness: Floats) -> Floats:
-    """-log(1 - likeness): exponential in its tail, and finite."""
+    """-log(1 - likeness): exponential in its tail, and finite. likeness: (any shape)."""
     out: Floats = -np.log(np.maximum(1 - likeness, CLOSEST))
     return out
 
@@ -158,7 +158,7 @@ class Whitening:
 
 
 def shape(values: NDArray[np.float32]) -> Floats:
-    """log(value / the record's mean + FLOOR), (records, steps)."""
+    """log(value / the record's mean + FLOOR), (records, steps). values: (records, steps)."""
     mean = np.maximum(values.mean(axis=1, keepdims=True, dtype=np.float64), 1e-30)
     out: Floats = np.log(values / mean + FLOOR)
     return out
@@ -194,7 +194,10 @@ def _match(likeness: Floats, record: NDArray[np.intp]) -> Match:
 
 
 def match_in_place(a: Singles, b: Singles, excluded: NDArray[np.bool_] | None = None) -> Match:
-    """The row of b (m, d) most alike to every row of a (n, d), unit vectors."""
+    """The row of b (m, d) most alike to every row of a (n, d), unit vectors.
+
+    excluded: (n, m) pairs that are not looked at.
+    """
     _, record = _best(a @ b.T, excluded)
     apart = a.astype(np.float64) - b[record]
     there = (a != 0).any(axis=1)
@@ -202,7 +205,10 @@ def match_in_place(a: Singles, b: Singles, excluded: NDArray[np.bool_] | None = 
 
 
 def match_mixture(a: Singles, b: Singles, excluded: NDArray[np.bool_] | None = None) -> Match:
-    """How much of every row of a (n, d) two rows of b (m, d) explain with weights above 0: R^2; the heavier one."""
+    """How much of every row of a (n, d) two rows of b (m, d) explain with weights above 0: R^2; the heavier one.
+
+    excluded: (n, m) pairs that are not looked at.
+    """
     c = np.maximum(a @ b.T, 0.0)
     if excluded is not None:
         c = np.where(excluded, np.float32(0), c)
@@ -235,7 +241,7 @@ class Warps:
         self.whitening = Whitening(shapes, nuisance(shapes))
 
     def rows(self, values: NDArray[np.float32]) -> Singles:
-        """(records, coarse steps) of norm 1."""
+        """(records, coarse steps) of norm 1. values: (records, steps)."""
         return self.whitening(shape(self._coarse(values)))
 
     def bases(self, values: NDArray[np.float32]) -> Singles:
@@ -243,6 +249,7 @@ class Warps:
 
         A clock that is off by g(t) hours makes of a series a mixture of it and of it an hour on: a + g (b - a), to
         first order; g is any mixture of a constant, a drift and WARP_WAVES slow waves, for either direction.
+        values: (records, steps).
         """
         here = shape(self._coarse(values))
         moved = [here - self.whitening.mean]
@@ -263,7 +270,10 @@ class Warps:
 
 
 def match_warped(a: Singles, b: Singles, excluded: NDArray[np.bool_] | None = None) -> Match:
-    """The basis of b (m, d, k) that explains most of every row of a (n, d): R^2."""
+    """The basis of b (m, d, k) that explains most of every row of a (n, d): R^2.
+
+    excluded: (n, m) pairs that are not looked at.
+    """
     m, d, k = b.shape
     flat = np.ascontiguousarray(b.transpose(1, 2, 0)).reshape(d, k * m)
     size = max(1, AT_ONCE // (m * k))
@@ -282,11 +292,14 @@ class Windows:
         self.whitening, self.day, self.steps = whitening, day, steps
 
     def days(self, values: NDArray[np.float32]) -> Singles:
-        """(records, days, day) of unit norm; zeros for days that tell nothing."""
+        """(records, days, day) of unit norm; zeros for days that tell nothing. values: (records, steps)."""
         return self._at(values, np.arange(0, self.steps - self.day + 1, self.day))
 
     def everywhere(self, values: NDArray[np.float32], records: int) -> Singles:
-        """(records, offsets, day): at every offset, or where that is too many at whole days and an hour around."""
+        """(records, offsets, day): at every offset, or where that is too many at whole days and an hour around.
+
+        values: (records, steps).
+        """
         last, day = self.steps - self.day, self.day
         offsets = np.arange(last + 1)
         if float(records) * len(values) * len(offsets) * self.steps > DENSE:
@@ -308,6 +321,7 @@ def match_days(a: Singles, b: Singles, excluded: NDArray[np.bool_] | None = None
     """The best two days, and all days, of every record of a (n, days, d) in one record of b (m, offsets, d).
 
     The likeness of several days is that of their mean -log(1 - likeness).
+    excluded: (n, m) pairs that are not looked at.
     """
     n, days, d = a.shape
     m, offsets = b.shape[:2]

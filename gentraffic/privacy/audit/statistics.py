@@ -85,7 +85,10 @@ def judge(
     rng: np.random.Generator,
     groups: tuple[NDArray[Any], NDArray[Any]] | None = None,
 ) -> Attack:
-    """Everything that is told of one attack: scores of members (n,) and of non-members (m,), and their groups."""
+    """Every statistic of one attack: scores of members (n,) and of non-members.
+
+    others: (m,). groups: (n,) and (m,), the group of each member and of each other.
+    """
     refused = warned = ""
     if len(others) < FEWEST_FOR_RATES:
         refused = f"{len(others):,} non-members: rates need {FEWEST_FOR_RATES:,} or more"
@@ -109,6 +112,7 @@ def auc_of(
     Interval: DeLong, DeLong and Clarke-Pearson (1988), on the logit scale; with groups Obuchowski (1997), of which
     DeLong's is the case of groups of one. At 0 or 1, where their variance is nil, the rule of three of the smaller side
     (1 - 0.05^(1/n)). p: Mann-Whitney with its correction for ties; with groups, a permutation of whole groups.
+    members: (n,) scores. others: (m,) scores of non-members. groups: (n,) of the members, and (m,) of the others.
     """
     from scipy.stats import mannwhitneyu, norm, rankdata
 
@@ -154,6 +158,7 @@ def rate_at(members: Floats, others: Floats, at: float) -> Rate:
     """Share of members above the lowest threshold that no more than `at` of the non-members pass.
 
     Interval: Clopper and Pearson (1934), the threshold taken as known.
+    members: (n,) scores. others: (m,) scores of non-members.
     """
     from scipy.stats import beta
 
@@ -175,6 +180,7 @@ def threshold_test(
 
     The threshold is the score that FISHER_RATE of the first half reach, at least FISHER_FEWEST of them. p: Fisher's
     exact test, one-sided; with groups (whose halves are of whole groups), a permutation of whole groups.
+    members: (n,) scores. others: (m,) scores of non-members. groups: (n,) of the members, and (m,) of the others.
     """
     from scipy.stats import fisher_exact
 
@@ -195,7 +201,7 @@ def threshold_test(
 def halves(
     n: int, rng: np.random.Generator, groups: NDArray[Any] | None = None
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Two random halves of n positions, of whole groups where there are groups."""
+    """Two random halves of n positions, of whole groups where there are groups. groups: (n,) the group of each."""
     if groups is None:
         order = rng.permutation(n)
         return np.sort(order[: n // 2]), np.sort(order[n // 2 :])
@@ -229,6 +235,7 @@ def share_test(
 
     A sum of n of N numbers drawn without replacement has mean n w and variance n (N - n) / (N - 1) var(w); with equal
     halves it is symmetric, and the normal law fits it. With groups, a permutation of whole groups.
+    groups: (n,) the group of each.
     """
     from scipy.stats import norm
 

@@ -62,7 +62,7 @@ class PrivateSource:
     cell_id: NDArray[Any]
 
     def only(self, keep: NDArray[np.int64]) -> PrivateSource:
-        """The same source with some of its listed cells."""
+        """The same source with some of its listed cells. keep: (kept,) positions in the list."""
         there = self.live[keep] >= 0
         live = np.where(there, np.cumsum(there) - 1, -1)
         return PrivateSource(

@@ -78,7 +78,10 @@ def sample_cells(secret: Secret, step: int, listed: int, rate: float) -> NDArray
 def cell_rows(
     p: Prepared, cell: int, step: int, time: Tensor, scaler: Scaler, plan: PrivatePlan, train_steps: int
 ) -> Rows:
-    """One cell's windows of a step: R = plan.draws. They depend on (seed, step, cell id) and on this cell alone."""
+    """One cell's windows of a step: R = plan.draws. They depend on (seed, step, cell id) and on this cell alone.
+
+    time: (168, Q) time embedding of the hours of a week, Monday first.
+    """
     rng = np.random.default_rng((plan.seed, step, cell_key(p.source.cell_id[cell])))
     days = p.source.ratio.shape[1]
     n = plan.draws
@@ -152,7 +155,10 @@ def clipped_sum(gradients: Sequence[Tensor], clip: float) -> list[Tensor]:
 def noisy_mean(
     total: Sequence[Tensor], clip: float, noise_multiplier: float, expected: float, secret: Secret, step: int
 ) -> list[Tensor]:
-    """The Gaussian mechanism on a clipped sum, over the expected number of cells: a constant that no cell changes."""
+    """The Gaussian mechanism on a clipped sum, over the expected number of cells: a constant that no cell changes.
+
+    total: a gradient per weight (any shape).
+    """
     count = sum(g.numel() for g in total)
     draws = torch.from_numpy(noise_multiplier * clip * secret.normal("gradient", step, count)).float()
     noise = torch.split(draws, [g.numel() for g in total])
@@ -221,7 +227,10 @@ class PrivateTask:
         return self.rows(sample_cells(self.secret, step, len(self.listed), self.rate), step)
 
     def rows(self, cells: NDArray[np.int64], step: int) -> Iterator[Rows]:
-        """The windows of some listed cells, ROWS at once; nothing of those without traffic."""
+        """The windows of some listed cells, ROWS at once; nothing of those without traffic.
+
+        cells: (n,) positions in the list of cells.
+        """
         live = [where for c in cells if (where := self.listed[c]) is not None]
         at_once, train_steps = max(ROWS // self.plan.draws, 1), self.model.noise.num_train_timesteps
         for first in range(0, len(live), at_once):
@@ -271,7 +280,7 @@ class PrivateGradient:
         total = self.summed(turn, batch)
         return noisy_mean(total, self.clip, self.noise_multiplier, self.expected, self.secret, step)
 
-    def fill(self, turn: Turn[Rows], batch: Iterable[Rows], step: int, crew: ProcessGroup) -> float | None:
+    def fill(self, turn: Turn[Rows], batch: Iterable[Rows], step: int, group: ProcessGroup) -> float | None:
         """See `training.trainer.GradientRule`."""
         for p, g in zip(turn.weights, self.released(turn, batch, step), strict=True):
             p.grad = g
