@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test fuzz test-slow coverage lint deadcode wheel clean
+.PHONY: demo test fuzz test-slow coverage lint deadcode wheel docs clean
 
 demo: $(STAMP)
 	$(BIN)/gentraffic sample --city milan --days 7 -o milan.nc --map milan.html --plot milan.png
@@ -23,6 +23,10 @@ fuzz: $(STAMP)
 # which lines the tests pass: a table, and htmlcov/index.html
 coverage: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow" --cov --cov-report=term --cov-report=html
+
+# the documentation, into site/; warnings are errors, and nothing is fetched
+docs: $(STAMP)
+	$(BIN)/mkdocs build --quiet --strict
 
 lint: $(STAMP) deadcode
 	$(BIN)/ruff check .
@@ -52,4 +56,4 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) build dist htmlcov .coverage *.egg-info
+	rm -rf $(VENV) build dist site htmlcov .coverage *.egg-info

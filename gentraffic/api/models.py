@@ -26,10 +26,8 @@ SAMPLERS = (*TRAINED, "fomo", *NAIVE)
 HOLDOUT = 0.2
 _GRAPHS = {"temporal_layer", "station_layer", "no_temporal_graph", "no_station_graph", "profile", "level"}
 TAKES = {  # which design options a sampler takes; the rest is refused by name
+    **{name: _GRAPHS | {"steps", "batch", "holdout", "evidence"} for name in TRAINED},
     "stouter": _GRAPHS | {"steps", "batch", "holdout", "evidence", "fusion", "prediction"},
-    "vae": _GRAPHS | {"steps", "batch", "holdout", "evidence"},
-    "tcn-gan": _GRAPHS | {"steps", "batch", "holdout", "evidence"},
-    "diffwave": _GRAPHS | {"steps", "batch", "holdout", "evidence"},
     "fomo": {"steps", "batch", "holdout", "evidence", "size", "prediction"},
     **{name: set[str]() for name in NAIVE},
 }

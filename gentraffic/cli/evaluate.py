@@ -31,7 +31,7 @@ def evaluate(
     real: Path, synthetic: Path, train: Path | None, context: Path | None, service: str | None, scale: str, seed: int,
     html: Path | None, as_json: bool, quiet: bool, debug: bool,
 ) -> None:  # fmt: skip
-    """Compare two traffic files by every fidelity metric of METRICS.md, each with its 95% interval.
+    """Compare two traffic files by every fidelity metric, each with its 95% interval.
 
     \b
     gentraffic evaluate --real measured.nc --synthetic drawn.nc

@@ -119,9 +119,11 @@ def run(arguments: list[str]) -> int:
         return code if isinstance(code, int) else 0
     except click.exceptions.Exit as stop:
         return stop.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:  # a group without a command: its help, as it stands
+        error.show()
+        return error.exit_code
     except click.UsageError as error:
-        where = f" (see `{error.ctx.command_path} --help`)" if error.ctx is not None else ""
-        return _say(error.format_message() + where, 2)
+        return _say(error.format_message() + _what_helps(error.ctx, arguments), 2)
     except click.ClickException as error:
         return _say(error.format_message(), 5)
     except (click.Abort, KeyboardInterrupt) as stop:
@@ -146,6 +148,18 @@ def run(arguments: list[str]) -> int:
             said = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
             return _say(f"an input cannot be read, or an output not written ({said}); --debug shows where", 5)
         return _say(f"internal error, please report it: {type(error).__name__}: {error} (--debug shows where)", 1)
+
+
+def _what_helps(context: click.Context | None, arguments: list[str]) -> str:
+    """What a message of wrong use ends in: how to begin, where a command stands alone, else where help is."""
+    if context is None:
+        return ""
+    path = context.command_path
+    if path.split()[1:] == arguments:
+        for line in (context.command.help or "").splitlines():
+            if line.strip().startswith(path + " "):
+                return f" Begin with: {line.strip()} (more: `{path} --help`)"
+    return f" (see `{path} --help`)"
 
 
 def _say(message: str, code: int) -> int:

@@ -220,6 +220,22 @@ def test_every_command_has_help_with_an_example_and_a_line_in_the_readme(capsys:
                 assert needed in text, (words, needed)
 
 
+@pytest.mark.parametrize("words", [[], ["plan"], ["forecast"], ["export"], ["import"]])
+def test_a_group_alone_prints_its_help_line_by_line(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*words, "--help"]) == 0
+    asked = capsys.readouterr().out
+    assert run(words) == 2  # as click ends it
+    said = capsys.readouterr()
+    assert said.out + said.err == asked
+    assert len(asked.splitlines()) > 10
+
+
+@pytest.mark.parametrize("words", [["sample"], ["evaluate"], ["plan", "deploy"], ["export", "geopackage"], ["report"]])
+def test_a_command_alone_says_in_one_line_how_to_begin(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    path = " ".join(["gentraffic", *words])
+    check_fails(words, 2, f"Begin with: {path} ", f"`{path} --help`", capsys=capsys)
+
+
 def test_models_lists_what_is_bundled(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["models", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
