@@ -135,7 +135,7 @@ def asked(capability: str, inputs: dict[str, Path]) -> tuple[Request, list[str]]
         words = ["--days", "2", *(["--start", "2021-03-01"] if capability == "users" else [])]
         file = inputs[capability]
         return replace(request, **{capability: file}), [*words, f"--{capability}", str(file)]
-    value: Any = {"rhythm": "alpha", "steps": 2, "solver": "ddim", "guidance": 1.5, "device": "cpu:0"}[capability]
+    value: Any = {"rhythm": "beta", "steps": 2, "solver": "ddim", "guidance": 1.5, "device": "cpu:0"}[capability]
     return replace(PLAIN, **{capability: value}), [f"--{capability}", str(value)]
 
 
