@@ -280,11 +280,7 @@ def prepare(
 ) -> list[Prepared]:
     """Sources with their conditions: zeros and nan where a source has no context; levels None: no level is told.
 
-<<<<<<< HEAD
     expected: network -> (cells, 168) `Prepared.expected`.
-=======
-    expected: network -> `Prepared.expected`, (cells, 168).
->>>>>>> docs
     """
     out = []
     for source, weight in zip(sources, source_weights(sources), strict=True):
