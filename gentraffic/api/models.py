@@ -64,7 +64,7 @@ class FitOptions:
                 option = f"--{name.replace('_', '-')}" + (f" {value}" if not isinstance(value, bool) else "")
                 if sampler in NAIVE:
                     raise WrongUse(f"{option}: {sampler} is not trained; leave it out")
-                raise WrongUse(f"{option} does not go with {sampler}: leave it out, or fit another sampler")
+                raise WrongUse(f"{option}: {sampler} has no such option; leave it out, or fit another sampler")
         for name in ("steps", "batch"):
             value = getattr(self, name)
             if value is not None and value < 1:

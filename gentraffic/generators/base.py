@@ -103,9 +103,9 @@ class ModelInfo:
         elif capability == "history":
             message = f"{option}: {this} takes no past; give one of `gentraffic fit ... --profile`, or a FoMo"
         elif capability == "change":
-            message = f"{option} does not go with {this}: give --model stouter-base"
+            message = f"{option}: {this} has no such option; give --model stouter-base"
         else:
-            message = f"{option} does not go with {this}: leave it out, or give another --model"
+            message = f"{option}: {this} has no such option; leave it out, or give another --model"
         raise Unsupported(capability, message)
 
 

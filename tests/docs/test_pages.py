@@ -144,6 +144,7 @@ def test_every_metric_is_on_the_page_of_metrics() -> None:
 TUTORIALS = sorted((DOCS / "tutorials").glob("*.md"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
 def test_a_tutorial_runs_as_it_stands(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest,
