@@ -129,7 +129,7 @@ def window_rows(part: Held, task: str, seed: int) -> dict[str, Floats]:
     return {name: np.concatenate(parts, axis=1) for name, parts in rows.items()}
 
 
-def model_members(
+def model_members(  # noqa: PLR0913  # the whole of one command
     bundle: FoMoBundle,
     part: Held,
     task: str,

@@ -32,7 +32,7 @@ class Fitted:
     told: dict[str, Any] = field(default_factory=dict)
 
 
-def fit_forecaster(
+def fit_forecaster(  # noqa: PLR0913  # the whole of one command
     name: str,
     train: Sequence[Part],
     validation: Sequence[Part] = (),

@@ -127,7 +127,7 @@ def prepare(
     )
 
 
-def validate(
+def validate(  # noqa: PLR0913  # the whole of one command
     real_ds: xr.Dataset,
     synthetic_ds: xr.Dataset,
     forecasters: Sequence[str],

@@ -54,7 +54,7 @@ def indexed(ds: xr.Dataset) -> xr.Dataset:
     return ds.assign_coords({INDEX: xr.Variable(("cell",), ids, about)})
 
 
-def to_cf(ds: xr.Dataset) -> xr.Dataset:
+def to_cf(ds: xr.Dataset) -> xr.Dataset:  # noqa: C901  # one case after the other
     """What the NetCDF file of a checked traffic or context Dataset holds; `from_cf` gives `ds` back."""
     import xarray as xr
 

@@ -198,7 +198,7 @@ def place_notation(table: SourceTable, columns: Sequence[str]) -> Notation:
     return notation(table, [], columns, Reading())
 
 
-def notation(table: SourceTable, columns: Sequence[str], places: Sequence[str], reading: Reading) -> Notation:
+def notation(table: SourceTable, columns: Sequence[str], places: Sequence[str], reading: Reading) -> Notation:  # noqa: C901  # one case after the other
     """The marks that the numbers in `columns` show, or those in `places`, which have decimals but no thousands.
 
     Coordinates prove nothing of amounts: programs write the ones, offices the others. Raises BadInput where marks may

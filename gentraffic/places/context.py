@@ -56,7 +56,7 @@ class _Area:
     cells: gpd.GeoDataFrame | None = None
 
 
-def read_place(
+def read_place(  # noqa: PLR0913  # the whole of one command
     *,
     city: str | None = None,
     bbox: Sequence[float] | None = None,

@@ -80,7 +80,7 @@ def check_export(form: str, path: str | Path) -> None:
     atomic.check_writable(path, suffixes, folder=suffix == "")
 
 
-def export(
+def export(  # noqa: PLR0913  # the whole of one command
     ds: xr.Dataset,
     form: str,
     path: str | Path,

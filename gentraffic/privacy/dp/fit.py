@@ -106,7 +106,7 @@ def suppressed(s: PrivateSource, below: float) -> PrivateSource:
     return PrivateSource(s.source.only(kept), s.rows, s.location, number[s.live], s.cell_id)
 
 
-def fit_private_stouter(
+def fit_private_stouter(  # noqa: PLR0913  # the whole of one command
     sources: Sequence[PrivateSource],
     privacy: Privacy,
     *,
