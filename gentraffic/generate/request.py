@@ -175,6 +175,7 @@ def read_select(text: str | None) -> tuple[str, ...] | None:
 def select_rows(ds: xr.Dataset, names: tuple[str, ...]) -> list[int]:
     """Rows of the cells with these ids, in that order. Raises WrongUse."""
     rows = {str(cell): row for row, cell in enumerate(ds["cell_id"].values.tolist())}
+    names = tuple(name if name in rows else name.removesuffix(".0") for name in names)  # whole numbers read as floats
     missing = [name for name in names if name not in rows]
     if missing or not names:
         raise WrongUse(f"--select: no cell {missing[0]!r} in this place" if missing else "--select names no cell")

@@ -45,7 +45,7 @@ def test_sample_writes_what_it_reports(tmp_path: Path, capsys: pytest.CaptureFix
     assert told["steps"] == 48
     assert told["peak_rss_mb"] > 50
     with xr.open_dataset(out) as ds:
-        assert dict(ds.sizes) == {"member": 3, "cell": told["cells"], "time": 48}
+        assert dict(ds.sizes) == {"member": 3, "cell": told["cells"], "time": 48, "bnds": 2}
         assert ds.traffic.attrs["units"] == "1"
         assert ds.attrs["timezone"] == "Europe/Monaco"
         assert ds.attrs["model_sha256"]
@@ -86,7 +86,7 @@ def test_total_is_reached_exactly(tmp_path: Path) -> None:
         == 0
     )
     with xr.open_dataset(out) as ds:
-        assert ds.traffic.attrs["units"] == "TB"
+        assert ds.traffic.attrs["units"] == "Tbyte"  # as UDUNITS writes it; `read_traffic` says TB
         assert float(ds.traffic.sum(dtype="float64")) == pytest.approx(15.0, rel=1e-6)
 
 

@@ -256,6 +256,7 @@ def test_a_real_model_is_attacked_through_its_samples_and_its_loss(tiny_bundle: 
 def test_the_loss_is_the_models_own_and_each_cells_alone(tiny_bundle: Bundle) -> None:
     import torch
 
+    from gentraffic.modelling.expected_week import expected_of
     from samplers.schedule import diffusion_target
 
     cells = audit_model.read_cells(read_material(TRAIN, HOLDOUT, INNOCENT), TRAIN, HOLDOUT, BOTH)
@@ -266,11 +267,15 @@ def test_the_loss_is_the_models_own_and_each_cells_alone(tiny_bundle: Bundle) ->
     model: Any = tiny_bundle.model
     one = cells.source.only(np.array([3]))
     condition = audit_model._condition(tiny_bundle, one, 1)
+    weeks = expected_of([one], tiny_bundle.weeks, tiny_bundle.scaler)
+    assert weeks is not None
+    expected = np.roll(weeks[one.network], -24 * one.weekday, axis=1)  # from the weekday of the window on
     noise = np.random.default_rng((0, 2)).standard_normal((audit_model.NOISE_STEPS, 168), dtype=np.float32)
     total = []
     with torch.inference_mode():
         for week in range(2):
-            x = torch.from_numpy(tiny_bundle.scaler.forward(one.ratio[:, 7 * week : 7 * week + 7].reshape(1, 168)))
+            scaled = tiny_bundle.scaler.forward(one.ratio[:, 7 * week : 7 * week + 7].reshape(1, 168))
+            x = torch.from_numpy((scaled - expected).astype(np.float32))
             for k in range(audit_model.NOISE_STEPS):
                 t = torch.tensor([int((k + 0.5) / audit_model.NOISE_STEPS * 1000)])
                 x_t, target = diffusion_target(model.noise.scheduler(), x, torch.from_numpy(noise[k : k + 1]), t)

@@ -12,6 +12,7 @@ import torch
 from bundle_examples import DESIGN, PLAN, context, source
 from torch import Tensor
 
+from gentraffic.api.models import FitOptions
 from gentraffic.cli.main import run
 from gentraffic.dataset.calendar import make_calendar
 from gentraffic.errors import WrongUse
@@ -29,10 +30,6 @@ from gentraffic.training.sampler_task import batch_of, prepare
 from samplers import Condition, Noise
 
 OWN = replace(DESIGN, own_level=True)
-FLAGS: dict[str, Any] = {
-    "fusion": "concat", "prediction": "v_prediction", "temporal_layer": "gin", "station_layer": "gcn",
-    "no_temporal_graph": False, "no_station_graph": False, "profile": False, "level": None,
-}  # fmt: skip
 FORTNIGHT = make_calendar("2026-01-08", 14, "1h", "UTC")
 
 
@@ -150,16 +147,16 @@ def test_what_makes_no_sense_is_refused(own: Bundle) -> None:
 def test_baselines_draw_levels_as_published_unless_told_a_past(
     sampler: str, asked: dict[str, Any], own_level: bool
 ) -> None:
-    assert design_of(sampler, FLAGS | asked).own_level is own_level
+    assert design_of(sampler, FitOptions(**asked)).own_level is own_level
 
 
 def test_flags_that_exclude_each_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(WrongUse, match="--level network does not go with --profile"):
-        design_of("vae", FLAGS | {"level": "network", "profile": True})
+        design_of("vae", FitOptions(level="network", profile=True))
     for name in ("fomo", "bootstrap"):
         assert run(["fit", name, "--traffic", "t.nc", "-o", str(tmp_path / "m"), "--level", "model"]) == 2
         err = capsys.readouterr().err
-        assert f"--level: {name} has" in err
+        assert f"--level model: {name} has" in err
         assert len(err.splitlines()) == 1
 
 
