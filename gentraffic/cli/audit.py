@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gentraffic.cli.options import COMMON, COUNT, progress, report, with_options
+from gentraffic.cli.options import COMMON, COUNT, Command, progress, report, with_options
 
 if TYPE_CHECKING:
     from gentraffic.privacy.audit.run import Audit
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 FILE = click.Path(path_type=Path)
 
 
-@click.command("audit", short_help="Look for what synthetic traffic gives away of its training cells.")
+@click.command("audit", cls=Command, short_help="Look for what synthetic traffic gives away of its training cells.")
 @click.option("--train", type=FILE, required=True, metavar="FILE", help="What the generator was made from.")
 @click.option("--holdout", type=FILE, required=True, metavar="FILE",
               help="Cells of the same network and period, chosen at random, that it never saw.")  # fmt: skip

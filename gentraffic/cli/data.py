@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gentraffic.cli.options import COMMON, PLACE, TABLE, command_line, find_context, place_of, report, with_options
+from gentraffic.cli.options import (
+    COMMON,
+    PLACE,
+    TABLE,
+    Command,
+    command_line,
+    find_context,
+    place_of,
+    report,
+    with_options,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -16,7 +26,7 @@ if TYPE_CHECKING:
 FILE = click.Path(path_type=Path)
 
 
-@click.command(short_help="POIs, cells and stations of a place, once, into a context file.")
+@click.command(cls=Command, short_help="POIs, cells and stations of a place, once, into a context file.")
 @with_options(PLACE)
 @click.option(
     "--sites", type=FILE, metavar="FILE", help="Known base-station sites (CSV or Parquet: lon, lat[, n_cells])."
@@ -95,7 +105,7 @@ def _finish(traffic: xr.Dataset, out: Path, as_json: bool, quiet: bool, more: di
     report(values, [line, *(f"{v}" for v in more.values())], as_json=as_json, quiet=quiet)
 
 
-@import_.command(short_help="UoMo patches (.npz, or the upstream JSON).")
+@import_.command(cls=Command, short_help="UoMo patches (.npz, or the upstream JSON).")
 @click.argument("src", type=FILE)
 @click.option("--context", type=FILE, metavar="FILE", help="Also write the context: the POIs of the same cells.")
 @_output
@@ -117,7 +127,7 @@ def uomo(src: Path, context: Path | None, out: Path, as_json: bool, quiet: bool,
     _finish(traffic, out, as_json, quiet, {} if context is None else {"context": str(context)})
 
 
-@import_.command("telecom-italia", short_help="Telecom Italia's raw TSV files.")
+@import_.command("telecom-italia", cls=Command, short_help="Telecom Italia's raw TSV files.")
 @click.argument("src", type=FILE, nargs=-1, required=True)
 @click.option("--cells", type=FILE, metavar="FILE", help="The grid of the cells. [default: Milan's]")
 @_output
@@ -136,7 +146,7 @@ def telecom_italia(
     _finish(read_telecom_italia(list(src), cells=cells), out, as_json, quiet, {})
 
 
-@import_.command(short_help="A table: CSV, Excel or Parquet with cell, time and a value per service.")
+@import_.command(cls=Command, short_help="A table: CSV, Excel or Parquet with cell, time and a value per service.")
 @click.argument("src", type=FILE)
 @click.option("--timezone", metavar="ZONE", help="The zone of times without one.")
 @click.option("--service", metavar="NAME", help="What the column `value` holds. [default: traffic]")

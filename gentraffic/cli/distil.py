@@ -11,6 +11,7 @@ from gentraffic.cli.options import (
     COMMON,
     COUNT,
     THREADS,
+    Command,
     command_line,
     progress,
     report,
@@ -20,7 +21,7 @@ from gentraffic.cli.options import (
 FILE = click.Path(path_type=Path)
 
 
-@click.command("distil", short_help="Teach a model to draw in one or two steps (resumable).")
+@click.command("distil", cls=Command, short_help="Teach a model to draw in one or two steps (resumable).")
 @click.option("--model", default="stouter-base", show_default=True, metavar="NAME|DIR", help="The teacher.")
 @click.option("-o", "--out", type=FILE, required=True, metavar="DIR", help="The student's model folder.")
 @click.option("--context", type=FILE, multiple=True, metavar="FILE",

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from gentraffic.cli.options import COMMON, report, with_options
+from gentraffic.cli.options import COMMON, Command, report, with_options
 
 FILE = click.Path(path_type=Path)
 SERVICE = click.option("--service", metavar="NAME", help="The traffic variable, where the file has several.")
 TITLE = click.option("--title", default="", metavar="TEXT", help="The title. [default: what it is, and of which place]")
 
 
-@click.command("map", short_help="A traffic file as a map in one page that needs no network.")
+@click.command("map", cls=Command, short_help="A traffic file as a map in one page that needs no network.")
 @click.argument("traffic", type=FILE)
 @click.option("-o", "--out", type=FILE, required=True, metavar="OUT", help="The page: .html.")
 @SERVICE
@@ -41,7 +41,7 @@ def map_(traffic: Path, out: Path, service: str | None, title: str, as_json: boo
     report(values, [f"{out}: {ds.sizes['cell']:,} cells x {ds.sizes['time']:,} steps"], as_json=as_json, quiet=quiet)
 
 
-@click.command(short_help="A traffic file as a picture: total, three cells, hours, levels.")
+@click.command(cls=Command, short_help="A traffic file as a picture: total, three cells, hours, levels.")
 @click.argument("traffic", type=FILE)
 @click.option("-o", "--out", type=FILE, required=True, metavar="OUT", help="The picture: .png.")
 @SERVICE

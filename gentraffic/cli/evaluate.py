@@ -10,12 +10,12 @@ from pathlib import Path
 import click
 
 from gentraffic.api.language import speaks_options
-from gentraffic.cli.options import COMMON, COUNT, progress, report, with_options
+from gentraffic.cli.options import COMMON, COUNT, Command, progress, report, with_options
 
 FILE = click.Path(path_type=Path)
 
 
-@click.command(short_help="Score synthetic traffic against measured traffic, beside naive rows.")
+@click.command(cls=Command, short_help="Score synthetic traffic against measured traffic, beside naive rows.")
 @click.option("--real", type=FILE, required=True, metavar="FILE", help="Measured traffic: .nc .zarr .parquet .csv.")
 @click.option("--synthetic", type=FILE, required=True, metavar="FILE", help="Drawn traffic of the same cells.")
 @click.option("--train", type=FILE, metavar="FILE", help="Measured traffic that the naive rows may copy.")

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from gentraffic.cli.options import COMMON, report, with_options
+from gentraffic.cli.options import COMMON, Command, report, with_options
 from gentraffic.errors import WrongUse
 
 FILE = click.Path(path_type=Path)
@@ -129,7 +129,7 @@ def _command(name: str) -> click.Command:
                      "or a quantile, whose sums mean nothing."),
     )  # fmt: skip
     decorated = with_options(shared, own, others, COMMON)(write)
-    return click.command(name, short_help=about)(decorated)
+    return click.command(name, Command, short_help=about)(decorated)
 
 
 for _name in FORMATS:

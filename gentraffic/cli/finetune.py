@@ -14,6 +14,7 @@ from gentraffic.cli.options import (
     NOT_NEGATIVE,
     POSITIVE,
     THREADS,
+    Command,
     command_line,
     held_out_line,
     progress,
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
 FILE = click.Path(path_type=Path)
 
 
-@click.command("finetune", short_help="Align a pre-trained FoMo with a city, from all or a few of its locations.")
+@click.command(
+    "finetune", cls=Command, short_help="Align a pre-trained FoMo with a city, from all or a few of its locations."
+)
 @click.argument("name", metavar="fomo", type=click.Choice(["fomo"]))
 @click.option("--model", required=True, metavar="NAME|DIR", help="The pre-trained FoMo.")
 @click.option("--traffic", type=FILE, multiple=True, required=True, metavar="FILE", help="Measured traffic; repeat it.")

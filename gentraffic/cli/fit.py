@@ -9,14 +9,24 @@ import click
 
 from gentraffic.api.models import SAMPLERS
 from gentraffic.cli.dp_options import DP_OPTIONS
-from gentraffic.cli.options import COMMON, COUNT, THREADS, command_line, held_out_line, progress, report, with_options
+from gentraffic.cli.options import (
+    COMMON,
+    COUNT,
+    THREADS,
+    Command,
+    command_line,
+    held_out_line,
+    progress,
+    report,
+    with_options,
+)
 from gentraffic.places.find import bundled_cities
 
 FILE = click.Path(path_type=Path)
 LEVELS = ("model", "network")
 
 
-@click.command("fit", short_help="Train a model on measured traffic (resumable).")
+@click.command("fit", cls=Command, short_help="Train a model on measured traffic (resumable).")
 @click.argument("name", metavar="SAMPLER", type=click.Choice(SAMPLERS))
 @click.option("--traffic", type=FILE, multiple=True, required=True, metavar="FILE", help="Measured traffic; repeat it.")
 @click.option(
@@ -106,7 +116,7 @@ def fit_(
     report({"output": str(out), "networks": list(fitted.networks), **facts}, lines, as_json=as_json, quiet=quiet)
 
 
-@click.command(short_help="What is bundled, and what each model was trained on.")
+@click.command(cls=Command, short_help="What is bundled, and what each model was trained on.")
 @with_options(COMMON)
 def models(as_json: bool, quiet: bool, debug: bool) -> None:
     """List the bundled models and cities.

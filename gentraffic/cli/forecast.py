@@ -15,6 +15,7 @@ from gentraffic.cli.options import (
     COUNT,
     POSITIVE,
     THREADS,
+    Command,
     command_line,
     progress,
     report,
@@ -38,7 +39,7 @@ def forecast() -> None:
     """
 
 
-@forecast.command(short_help="Train a forecaster on traffic (resumable).")
+@forecast.command(cls=Command, short_help="Train a forecaster on traffic (resumable).")
 @click.argument("name")
 @click.option("--traffic", type=FILE, multiple=True, required=True, metavar="FILE", help="Traffic; repeat it.")
 @SERVICE
@@ -84,7 +85,7 @@ def fit(
     report(values | {"warnings": list(found.warnings)}, lines, as_json=as_json, quiet=quiet)
 
 
-@forecast.command(short_help="Continue a series.")
+@forecast.command(cls=Command, short_help="Continue a series.")
 @MODEL
 @click.option("--history", type=FILE, required=True, metavar="FILE", help="Traffic up to now: .nc .zarr .parquet .csv.")
 @SERVICE
@@ -127,7 +128,7 @@ def run(
     report(values | {"cells": cells, "warnings": warnings}, lines, as_json=as_json, quiet=quiet)
 
 
-@forecast.command(short_help="Score a forecaster beside the naive ones.")
+@forecast.command(cls=Command, short_help="Score a forecaster beside the naive ones.")
 @MODEL
 @click.option("--traffic", type=FILE, required=True, metavar="FILE", help="Measured traffic: .nc .zarr .parquet .csv.")
 @SERVICE

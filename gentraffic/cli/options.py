@@ -9,7 +9,6 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,14 +81,9 @@ THREADS = click.option("--threads", type=COUNT, default=0, help="Threads of torc
 
 
 def with_options(*groups: tuple[Callable[..., Any], ...]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """A decorator that adds groups of options in the order in which they are written.
-
-    A command, which is what takes COMMON, is refused before any work where an output is one of its inputs.
-    """
+    """A decorator that adds groups of options in the order in which they are written."""
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        if COMMON in groups:
-            function = _checked(function)
         for option in reversed([option for group in groups for option in group]):
             function = option(function)
         return function
@@ -97,13 +91,14 @@ def with_options(*groups: tuple[Callable[..., Any], ...]) -> Callable[[Callable[
     return decorate
 
 
-def _checked(function: Callable[..., Any]) -> Callable[..., Any]:
-    @wraps(function)
-    def command(*args: Any, **options: Any) -> Any:
-        check_outputs(options, outputs_of(click.get_current_context().command.name))
-        return function(*args, **options)
+class Command(click.Command):
+    """A command that is refused before any work where an output is one of its inputs."""
 
-    return command
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click's. Raises WrongUse."""
+        rest = super().parse_args(ctx, args)
+        check_outputs(ctx.params, outputs_of(self.name))
+        return rest
 
 
 # Parameters that name what a command writes; every other one that names a file or a folder is an input.

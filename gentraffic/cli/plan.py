@@ -15,6 +15,7 @@ from gentraffic.cli.options import (
     FINITE,
     NOT_NEGATIVE,
     POSITIVE,
+    Command,
     command_line,
     progress,
     report,
@@ -44,7 +45,7 @@ def plan() -> None:
     """
 
 
-@plan.command(short_help="Awake radio units per cell and hour (energy).")
+@plan.command(cls=Command, short_help="Awake radio units per cell and hour (energy).")
 @click.argument("traffic", type=FILE)
 @click.option("-o", "--out", type=FILE, required=True, metavar="OUT",
               help="Units per cell and hour: .nc .zarr .parquet .csv; or .geojson, a summary per cell.")  # fmt: skip
@@ -90,7 +91,7 @@ def sleep(traffic: Path, out: Path, as_json: bool, quiet: bool, debug: bool, **o
     _report(found, out, as_json, quiet)
 
 
-@plan.command(short_help="Resource blocks per cell and slot (backlog and delay).")
+@plan.command(cls=Command, short_help="Resource blocks per cell and slot (backlog and delay).")
 @click.argument("traffic", type=FILE)
 @click.option("-o", "--out", type=FILE, required=True, metavar="OUT",
               help="Blocks per cell and slot: .nc .zarr .parquet .csv; or .geojson, a summary per cell.")  # fmt: skip
@@ -132,7 +133,7 @@ def prb(traffic: Path, out: Path, as_json: bool, quiet: bool, debug: bool, **opt
     _report(found, out, as_json, quiet)
 
 
-@plan.command(short_help="Where to put new sites (coverage of demand by hour).")
+@plan.command(cls=Command, short_help="Where to put new sites (coverage of demand by hour).")
 @click.argument("traffic", type=FILE)
 @click.option("-o", "--out", type=FILE, required=True, metavar="OUT", help="The sites: .geojson or .parquet.")
 @click.option("--sites", type=AT_LEAST_1, metavar="N", help="New sites. One of --sites and --budget is needed.")

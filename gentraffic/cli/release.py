@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from gentraffic.cli.options import COMMON, COUNT, POSITIVE, progress, report, with_options
+from gentraffic.cli.options import COMMON, COUNT, POSITIVE, Command, progress, report, with_options
 
 FILE = click.Path(path_type=Path)
 
 
-@click.command("release", short_help="Put synthetic traffic or a model into a folder to publish.")
+@click.command("release", cls=Command, short_help="Put synthetic traffic or a model into a folder to publish.")
 @click.argument("what", type=FILE, metavar="TRAFFIC|MODEL")
 @click.option("-o", "--out", type=FILE, required=True, metavar="DIR", help="The folder; it must not exist.")
 @click.option("--ledger", type=FILE, required=True, metavar="FILE.json",

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from gentraffic.cli.options import COMMON, report, with_options
+from gentraffic.cli.options import COMMON, Command, report, with_options
 
 FILE = click.Path(path_type=Path)
 
 
-@click.command("report", short_help="One page about a traffic file, for a colleague who was not there.")
+@click.command("report", cls=Command, short_help="One page about a traffic file, for a colleague who was not there.")
 @click.argument("traffic", type=FILE)
 @click.option("-o", "--out", type=FILE, required=True, metavar="OUT", help="The page: .html.")
 @click.option("--service", metavar="NAME", help="The traffic variable, where the file has several.")

@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-from gentraffic.cli.options import COMMON, COUNT, report, with_options
+from gentraffic.cli.options import COMMON, COUNT, Command, report, with_options
 from gentraffic.errors import WrongUse
 
 FILE = click.Path(path_type=Path)
 
 
-@click.command(short_help="Split a traffic file into training and test.")
+@click.command(cls=Command, short_help="Split a traffic file into training and test.")
 @click.argument("traffic", type=FILE)
 @click.option("--test", metavar="SHARE", help="What the test holds, e.g. 20% or 0.2.")
 @click.option("--model", metavar="DIR", help="Instead of --test: the test holds the cells that this model held out.")

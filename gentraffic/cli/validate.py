@@ -9,12 +9,12 @@ from typing import Any
 import click
 
 from gentraffic.api.language import speaks_options
-from gentraffic.cli.options import COMMON, COUNT, THREADS, progress, report, with_options
+from gentraffic.cli.options import COMMON, COUNT, THREADS, Command, progress, report, with_options
 
 FILE = click.Path(path_type=Path)
 
 
-@click.command(short_help="Train forecasters on synthetic traffic, test them on measured traffic.")
+@click.command(cls=Command, short_help="Train forecasters on synthetic traffic, test them on measured traffic.")
 @click.option("--synthetic", type=FILE, required=True, metavar="FILE", help="Drawn traffic: .nc .zarr .parquet .csv.")
 @click.option("--real", type=FILE, required=True, metavar="FILE", help="Measured traffic of the same cadence.")
 @click.option(
