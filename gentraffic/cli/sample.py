@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gentraffic.api.outputs import check_outputs
 from gentraffic.cli.options import (
     AT_LEAST_1,
     COMMON,
     COUNT,
     NOT_NEGATIVE,
     PLACE,
-    Command,
     command_line,
     peak_rss_mb,
     place_of,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 FILE = click.Path(path_type=Path)
 
 
-@click.command(cls=Command, short_help="Draw a week (or any period) of traffic for a place.")
+@click.command(short_help="Draw a week (or any period) of traffic for a place.")
 @with_options(PLACE)
 @click.option("--context", type=FILE, metavar="FILE", help="A context file that `gentraffic fetch` wrote.")
 @click.option("--model", metavar="NAME|DIR", help="A bundled model or a folder. [default: stouter-fast; stouter-base"
@@ -111,6 +111,7 @@ def sample(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -
     from gentraffic.generators.observed import context_of
     from gentraffic.places.find import find_context
 
+    check_outputs({"out": out, **options})
     model = options["model"] or default_model(options["steps"], options["solver"], options["guidance"])
     given = {name: options[name] for name in Request.__dataclass_fields__}
     request = Request(**{**given, "seed": options["seed"] or 0, "select": read_select(options["select"])})
