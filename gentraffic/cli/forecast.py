@@ -73,7 +73,8 @@ def fit(name: str, traffic: tuple[Path, ...], out: Path, **options: Any) -> Prin
     found = call(forecaster.fit, name, traffic, bar="training", out=out, **options)
     facts, learned = found.training, f"{name}, nothing to learn"
     if facts:
-        learned = f"{facts['parameters']} weights, {facts['windows']} windows, {facts['steps']} steps"
+        learned = f"{facts['parameters']} weights, {facts['windows']} windows, {facts['steps']} "
+        learned += "trees" if "trees" in facts else "steps"
         learned += f" in {facts['minutes']} min"
     values = {"output": str(out), "forecaster": name, "services": found.services, **facts, **found.scores}
     lines = [*warned(found.warnings), found.provenance["tables"]["held_out"], f"{out}: {learned}"]
@@ -92,6 +93,8 @@ def fit(name: str, traffic: tuple[Path, ...], out: Path, **options: Any) -> Prin
     show_default=True,
     help="Mean and spread of each cell: of the history given, or of the training part (for short histories).",
 )
+@click.option("--members", type=AT_LEAST_1, default=1, help="Forecasts that hold the doubt; 20 or more give a range.")
+@SEED
 @DEVICE
 @out_option("Traffic: .nc .zarr .parquet .csv .tif.")
 @prints
@@ -101,6 +104,7 @@ def run(model: Path, history: Path, out: Path, **options: Any) -> Printed:
     \b
     gentraffic forecast run --model my-forecaster --history measured.nc -o next.nc
     gentraffic forecast run --model my-forecaster --history measured.nc --horizon 36 -o evening.nc
+    gentraffic forecast run --model my-forecaster --history measured.nc --horizon 6 --members 50 -o range.nc
 
     The history may be of cells that the forecaster never saw; it must have the cadence that it was fitted on.
     """
@@ -139,7 +143,7 @@ def score(model: Path, traffic: Path, html: Path | None, **options: Any) -> Prin
     The scaler of each cell sees the steps of the training part only, also for a city that the forecaster never saw.
     """
     from gentraffic.api import forecast as forecaster
-    from gentraffic.forecasting.score import table
+    from gentraffic.forecasting.score import coverage_line, table
 
     found = call(forecaster.score, model, traffic, html=html, **options)
     scored, page = found.scored, {} if html is None else {"html": str(html)}
@@ -147,6 +151,10 @@ def score(model: Path, traffic: Path, html: Path | None, **options: Any) -> Prin
     values |= {"traffic": str(traffic), **found.to_json(), "warnings": list(found.warnings), **page}
     lines = warned(found.warnings)
     for s, (name, units) in enumerate(zip(found.services, found.units, strict=True)):
-        lines += [f"{name}, {units}, {len(scored.starts)} starts x {scored.real.shape[1]} cells", table(scored, s)]
+        lines += [
+            f"{name}, {units}, {len(scored.starts)} starts x {scored.real.shape[1]} cells",
+            table(scored, s),
+            *coverage_line(scored, s),
+        ]
     lines += [f"no row {name}: {why}" for name, why in scored.missing.items()]
     return values, [*lines, *page.values()]
