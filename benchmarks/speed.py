@@ -197,11 +197,11 @@ def measure(model: str, context: str, device: str) -> dict[str, Any]:
     """Draw a week of every cell of a context, REPEATS times, and watch the network."""
     import torch
 
-    from gentraffic.cli.options import peak_rss_mb
     from gentraffic.generate.request import Request
     from gentraffic.generate.run import run
     from gentraffic.generators.loading import load_model
     from gentraffic.io.files import read_context
+    from gentraffic.io.process import peak_rss_mb
 
     bundle: Any = load_model(model)
     network: nn.Module | None = getattr(bundle, "model", None)

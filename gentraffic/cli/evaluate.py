@@ -19,10 +19,10 @@ from gentraffic.cli.options import COUNT, FILE, HTML, SEED, SERVICE, THREADS, Pr
 @click.option("--train", type=FILE, metavar="FILE", help="Measured traffic that the naive rows may copy.")
 @click.option("--context", type=FILE, metavar="FILE", help="The POIs of all cells of --train and --real: .nc .zarr.")
 @SERVICE
-@click.option("--scale", default="auto", show_default=True, metavar="auto|none|mean",
+@click.option("--scale", default="auto", metavar="auto|none|mean",
               help="auto: nothing is scaled where units agree; relative traffic is multiplied by the mean of --train,"
                    " else so that its mean is that of --real.")  # fmt: skip
-@click.option("--seed", type=COUNT, default=0, show_default=True, help="Of the intervals and of the naive rows.")
+@click.option("--seed", type=COUNT, default=0, help="Of the intervals and of the naive rows.")
 @HTML
 @prints
 def evaluate(real: Path, synthetic: Path, html: Path | None, seed: int, **options: Any) -> Printed:
@@ -50,7 +50,7 @@ def evaluate(real: Path, synthetic: Path, html: Path | None, seed: int, **option
 @click.command(short_help="Train forecasters on synthetic traffic, test them on measured traffic.")
 @click.option("--synthetic", type=FILE, required=True, metavar="FILE", help="Drawn traffic: .nc .zarr .parquet .csv.")
 @click.option("--real", type=FILE, required=True, metavar="FILE", help="Measured traffic of the same cadence.")
-@click.option("--forecaster", multiple=True, metavar="NAME", default=("lstm",), show_default=True,
+@click.option("--forecaster", multiple=True, metavar="NAME", default=("lstm",),
               help="What to train; repeat it.")  # fmt: skip
 @click.option(
     "--service",
@@ -65,14 +65,13 @@ def evaluate(real: Path, synthetic: Path, html: Path | None, seed: int, **option
     metavar="PERCENT",
     help="Use only this share of the real training cells, other ones with every seed.",
 )
-@click.option("--seeds", default=3, show_default=True, help="Trainings of each kind; the intervals are over them.")
+@click.option("--seeds", default=3, help="Trainings of each kind; the intervals are over them.")
 @click.option(
     "--holdout",
     default=0.2,
-    show_default=True,
     help="Share of real locations tested on and never trained on: those of `fit` with the same --seed.",
 )
-@click.option("--horizon", default=1, show_default=True, help="Steps ahead, each fed back into the next.")
+@click.option("--horizon", default=1, help="Steps ahead, each fed back into the next.")
 @click.option("--steps", type=int, help="Training steps at most. [default: 800]")
 @SEED
 @THREADS

@@ -22,7 +22,7 @@ from gentraffic.cli.options import (
 )
 
 MODEL = click.option("--model", type=FILE, required=True, metavar="DIR", help="A folder of `gentraffic forecast fit`.")
-DEVICE = click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
+DEVICE = click.option("--device", default="cpu", help="cpu or cuda.")
 
 
 @click.group(short_help="Forecast traffic: fit, run, score.")
@@ -41,15 +41,13 @@ def forecast() -> None:
 @click.option("--traffic", type=FILE, multiple=True, required=True, metavar="FILE", help="Traffic; repeat it.")
 @SERVICES
 @out_option("The folder of the forecaster.", "DIR")
-@click.option("--train", default=0.70, show_default=True, help="Share of the steps that train, from the first on.")
-@click.option(
-    "--validation", default=0.15, show_default=True, help="Share that follows and chooses the weights; the rest tests."
-)
+@click.option("--train", default=0.70, help="Share of the steps that train, from the first on.")
+@click.option("--validation", default=0.15, help="Share that follows and chooses the weights; the rest tests.")
 @click.option("--steps", type=AT_LEAST_1, help="Training batches at most. [default: five epochs, 500 to 20,000]")
 @click.option("--batch", type=AT_LEAST_1, help="Windows per batch. [default: 128]")
 @click.option("--learning-rate", type=POSITIVE, help="Of Adam. [default: 0.001]")
 @click.option("--stride", type=AT_LEAST_1, help="Steps between training windows of a cell. [default: 6]")
-@click.option("--backend", default="fast", show_default=True, help="Of the sLSTM: fast (ours), vanilla, cuda (xlstm).")
+@click.option("--backend", default="fast", help="Of the sLSTM: fast (ours), vanilla, cuda (xlstm).")
 @DEVICE
 @SEED
 @THREADS
@@ -81,12 +79,11 @@ def fit(name: str, traffic: tuple[Path, ...], out: Path, **options: Any) -> Prin
 @MODEL
 @click.option("--history", type=FILE, required=True, metavar="FILE", help="Traffic up to now: .nc .zarr .parquet .csv.")
 @SERVICES
-@click.option("--horizon", default=1, show_default=True, help="Steps to forecast; beyond the first by feeding back.")
+@click.option("--horizon", default=1, help="Steps to forecast; beyond the first by feeding back.")
 @click.option(
     "--scaler",
     type=click.Choice(["history", "model"]),
     default="history",
-    show_default=True,
     help="Mean and spread of each cell: of the history given, or of the training part (for short histories).",
 )
 @DEVICE
@@ -120,7 +117,7 @@ def run(model: Path, history: Path, out: Path, **options: Any) -> Printed:
 @MODEL
 @click.option("--traffic", type=FILE, required=True, metavar="FILE", help="Measured traffic: .nc .zarr .parquet .csv.")
 @SERVICES
-@click.option("--horizon", default=1, show_default=True, help="Steps ahead, each with its own scores.")
+@click.option("--horizon", default=1, help="Steps ahead, each with its own scores.")
 @click.option("--starts", type=int, metavar="N", help="Forecast from N first steps, evenly spread. [default: all]")
 @DEVICE
 @click.option("--html", type=FILE, metavar="FILE.html", help="A page with maps and curves that needs no network.")

@@ -17,13 +17,13 @@ from gentraffic.cli.options import (
     PLACE,
     command_line,
     find_context,
-    peak_rss_mb,
     place_of,
     progress,
     report,
     with_options,
 )
 from gentraffic.errors import WrongUse
+from gentraffic.io.process import peak_rss_mb
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -88,7 +88,7 @@ def workers(count: int | None, scheduler: str | None, folder: Path) -> Iterator[
         except KeyboardInterrupt:  # what is to be kept is on the disk: nobody is asked to finish
             for nanny in cluster.workers.values():
                 with suppress(OSError, TypeError):  # gone already, or not there yet
-                    os.kill(nanny.pid, signal.SIGKILL)
+                    os.kill(nanny.pid, getattr(signal, "SIGKILL", signal.SIGTERM))  # Windows ends it by either
             raise
         except BaseException:
             _close(client, cluster)

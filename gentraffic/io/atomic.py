@@ -140,6 +140,8 @@ def _plain(name: str) -> str:
 
 def _exchange(one: Path, other: Path) -> bool:
     """Exchange two names in one step: renameat2 of Linux, renamex_np of macOS. False where the system cannot."""
+    if os.name != "posix":
+        return False
     libc = ctypes.CDLL(None, use_errno=True)
     names = os.fsencode(one), os.fsencode(other)
     if sys.platform == "linux" and hasattr(libc, "renameat2"):
@@ -220,7 +222,12 @@ def sync(path: Path) -> None:
 
 def sync_one(path: Path) -> None:
     """Bring a file, or the names in a folder, through to the disk."""
-    handle = os.open(path, os.O_RDONLY | NOFOLLOW)
+    if os.name == "nt":  # folders cannot be opened there, and a file must be writable
+        if path.is_dir():
+            return
+        handle = os.open(path, os.O_RDWR)
+    else:
+        handle = os.open(path, os.O_RDONLY | NOFOLLOW)
     try:
         os.fsync(handle)
     finally:
