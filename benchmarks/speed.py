@@ -199,7 +199,7 @@ def measure(model: str, context: str, device: str) -> dict[str, Any]:
 
     from gentraffic.generate.request import Request
     from gentraffic.generate.run import run
-    from gentraffic.generators.loading import load_model
+    from gentraffic.generators.base import load_model
     from gentraffic.io.files import read_context
     from gentraffic.io.process import peak_rss_mb
 

@@ -55,11 +55,11 @@ class Bundled(Shown):
 @speaks_python
 def bundled() -> Bundled:
     """The models and cities that come with the package, and what each model was trained on."""
-    from gentraffic.generators.registry import MODELS, names
+    from gentraffic.generators.model_folder import MODELS, bundled_models
     from gentraffic.places.find import bundled_cities
 
     models = []
-    for name in names():
+    for name in bundled_models():
         known = json.loads((MODELS / name / "provenance.json").read_text(encoding="utf-8"))
         levels = json.loads((MODELS / name / "level.json").read_text(encoding="utf-8"))
         data = known.get("data", [])
