@@ -90,11 +90,11 @@ class Rows:
         if path.exists():
             self.done |= json.loads(path.read_text(encoding="utf-8"))
 
-    def add(self, protocol: str, key: str, scores: Any, told: dict[str, Any] | None = None) -> None:
+    def add(self, protocol: str, key: str, scores: Any, metadata: dict[str, Any] | None = None) -> None:
         """Keep one row and write the file."""
         self.done[protocol][key] = scores
-        if told is not None:
-            self.done["told"][f"{protocol}|{key}"] = told
+        if metadata is not None:
+            self.done["told"][f"{protocol}|{key}"] = metadata
         with replacing(self.path, (".json",)) as temporary:
             temporary.write_text(json.dumps(self.done), encoding="utf-8")
         print(f"{protocol}: {key} done", flush=True)
@@ -112,9 +112,9 @@ def fit(design: Design, train: list[Source], args: argparse.Namespace) -> tuple[
     steps = 20 if args.quick else max(20, round(plan.steps * args.minutes / PLAN_MINUTES))
     plan = replace(plan, steps=steps, warmup=min(plan.warmup, steps // 10), seed=args.seed)
     began = time.process_time()
-    bundle, told = fit_sampler(train, design=design, plan=plan)
+    bundle, metadata = fit_sampler(train, design=design, plan=plan)
     minutes = round((time.process_time() - began) / 60, 2)
-    return bundle, {"core_minutes": minutes, "steps": told["steps"], "weights": told["parameters"]}
+    return bundle, {"core_minutes": minutes, "steps": metadata["steps"], "weights": metadata["parameters"]}
 
 
 def run_p1(rows: Rows, args: argparse.Namespace) -> None:
@@ -133,9 +133,9 @@ def run_p1(rows: Rows, args: argparse.Namespace) -> None:
                 for row, members in p1.holdout_rows(parts, args.seed * 100 + fold).items():
                     rows.add("p1", row + key, p1.score(members, parts))
                 continue
-            bundle, told = fit(Design(**(SAMPLERS | VARIANTS)[name]), train, args)
+            bundle, metadata = fit(Design(**(SAMPLERS | VARIANTS)[name]), train, args)
             members = p1.model_row(bundle, contexts, parts, args.seed, None, members=2 if args.quick else p1.MEMBERS)
-            rows.add("p1", name + key, p1.score(members, parts), told)
+            rows.add("p1", name + key, p1.score(members, parts), metadata)
             if args.keep is not None:
                 keep(args.keep, name, fold, members, parts)
             if args.many and name in SAMPLERS | HYBRIDS:
@@ -159,10 +159,10 @@ def run_p2(rows: Rows, args: argparse.Namespace) -> None:
                     rows.add("p2", row + key, {n: p2.score(drawn[n][row], later[n]) for n in later})
             elif name in SAMPLERS:
                 design = Design(sampler=name, use_profile=True)  # a past tells the level
-                bundle, told = fit(design, train, args)
+                bundle, metadata = fit(design, train, args)
                 count = 2 if args.quick else P2_MEMBERS
                 members = {n: p2.model_row(bundle, part, args.seed, count) for n, part in later.items()}
-                rows.add("p2", name + key, {n: p2.score(members[n], later[n]) for n in later}, told)
+                rows.add("p2", name + key, {n: p2.score(members[n], later[n]) for n in later}, metadata)
 
 
 def keep(folder: Path, row: str, fold: int, members: p1.Members, parts: p1.Parts) -> None:
@@ -201,9 +201,9 @@ def brief(rows: dict[str, list[Any]]) -> str:
             for city in CITIES
         ]
         lines.append(f"| {name} | {len(folds)} | " + " | ".join(texts) + " |")
-    for name, told in load_bundle("stouter-base").provenance["metrics"].items():
+    for name, metadata in load_bundle("stouter-base").provenance["metrics"].items():
         if name not in rows:
-            texts = [" / ".join(f"{told[city][m]:.5f}" for m in metrics) for city in CITIES]
+            texts = [" / ".join(f"{metadata[city][m]:.5f}" for m in metrics) for city in CITIES]
             lines.append(f"| {name} (provenance of stouter-base) | 5 | " + " | ".join(texts) + " |")
     return "\n".join(lines)
 
@@ -212,9 +212,9 @@ def merged(folds: list[Any]) -> dict[str, Any]:
     """The scores of all folds of one row of P2, cells after cells."""
     out: dict[str, Any] = {}
     for fold in folds:
-        for network, told in fold.items():
+        for network, metadata in fold.items():
             mine = out.setdefault(network, {})
-            for key, value in told.items():
+            for key, value in metadata.items():
                 mine[key] = mine.get(key, []) + value if isinstance(value, list) else value
     return out
 
@@ -243,16 +243,16 @@ def leads(done: dict[str, Any], metrics: tuple[str, ...], of: str = "stouter") -
                 apart = np.concatenate([np.subtract(a[metric], b[metric]) for a, b in both])
                 low, high = bootstrap_interval(apart, place)
                 texts.append(f"{apart.mean():+.4f} ({low:+.4f} to {high:+.4f})")
-            told = str(count) if count > 1 else f"1: by its {len(np.unique(place))} cells"
-            lines.append(f"| {name} | {network} | {told} | " + " | ".join(texts) + " |")
+            folds_text = str(count) if count > 1 else f"1: by its {len(np.unique(place))} cells"
+            lines.append(f"| {name} | {network} | {folds_text} | " + " | ".join(texts) + " |")
     return "\n".join(lines)
 
 
 def budget(rows: Rows) -> str:
     """What each fit took, per row: core-minutes, steps, weights."""
     lines = ["| fit | core-minutes | steps | weights |", "|---|---|---|---|"]
-    for key, told in rows.done["told"].items():
-        lines.append(f"| {key} | {told['core_minutes']} | {told['steps']} | {told['weights']} |")
+    for key, folds_text in rows.done["told"].items():
+        lines.append(f"| {key} | {folds_text['core_minutes']} | {folds_text['steps']} | {folds_text['weights']} |")
     return "\n".join(lines)
 
 

@@ -128,8 +128,8 @@ def main() -> None:
                 continue
             lesson = STUDENTS[name]
             less = replace(DISTIL_PLAN, steps=40 if args.quick else args.train_steps or DISTIL_PLAN.steps)
-            student, told = distil(teacher, [read_places(c) for c in contexts.values()], lesson=lesson, plan=less)
-            print(f"{name}: distilled in {told['distil_minutes']} min, {told['likeness']}", flush=True)
+            student, metadata = distil(teacher, [read_places(c) for c in contexts.values()], lesson=lesson, plan=less)
+            print(f"{name}: distilled in {metadata['distil_minutes']} min, {metadata['likeness']}", flush=True)
             put(f"{name}|{fold}", student, lesson.steps, SOLVER, MEMBERS)
         for solver, n, members in wanted:
             put(f"{row_name(solver, n, members)}|{fold}", teacher, n, solver, members)

@@ -16,6 +16,4 @@ print(f"{int((over > 0.5).sum())} of {len(over)} cells are more likely than not 
 worst = cells.isel(cell=int(over.argmax()))
 print(f"cell {int(worst.cell_id)}: peak {float(worst.peak_p05):.3f} to {float(worst.peak_p95):.3f} TB in an hour (90%)")
 
-gentraffic.export(
-    traffic, "geopackage", out / "monaco.gpkg", capacity="20Mbit/s"
-)  # for QGIS: cells, p_above
+gentraffic.export(traffic, "geopackage", out / "monaco.gpkg", capacity="20Mbit/s")  # for QGIS: cells, p_above

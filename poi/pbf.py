@@ -164,9 +164,7 @@ def _check_group(block: bytes, group: Span, strings: int, scale: dict[int, int],
     return count, boxes
 
 
-def _check_dense(
-    block: bytes, span: Span, strings: int, scale: dict[int, int], name: str, boxes: list[Extent]
-) -> int:
+def _check_dense(block: bytes, span: Span, strings: int, scale: dict[int, int], name: str, boxes: list[Extent]) -> int:
     fields = _message(block, span)
     ids, lat, lon = (_varints(_packed(block, fields, n)) for n in (1, 8, 9))
     _alike("nodes", len(ids), len(lat), len(lon))

@@ -66,10 +66,10 @@ class TCNGAN(Sampler):
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # diffusers has types in part
         self.cadences = tuple(cadences)
-        told = (place_dim, time_dim, networks, width, cadences, dropout, use_time, use_place, use_profile)
+        sizes = (place_dim, time_dim, networks, width, cadences, dropout, use_time, use_place, use_profile)
         self.generator = nn.ModuleDict(
             {
-                "surroundings": Surroundings(*told),
+                "surroundings": Surroundings(*sizes),
                 "enter": nn.Linear(NOISE + SHARED + width, channels),
                 "tcn": _TCN(channels, blocks),
                 "leave": HourLeave(channels, cadences, zero=True),
@@ -77,7 +77,7 @@ class TCNGAN(Sampler):
         )
         self.critic = nn.ModuleDict(
             {
-                "surroundings": Surroundings(*told),
+                "surroundings": Surroundings(*sizes),
                 "enter": HourEnter(1, channels, cadences),
                 "guide": nn.Linear(width, channels),
                 "tcn": _TCN(channels, blocks),

@@ -148,16 +148,16 @@ def fit(
         known, _, test = parts[0]
         scored = score_beside_naive(fitted, test, 6, starts_within(test, 6))
     files = [source.ds if source.path is None else source.path for source in sources]
-    told = provenance_of(files, fitted, chosen, plan, command, known.network.per_day, (train, validation))
+    metadata = provenance_of(files, fitted, chosen, plan, command, known.network.per_day, (train, validation))
     units = [str(sources[0].ds[s].attrs["units"]) for s in chosen]
-    told |= {"scores": scored.to_json(chosen, units), "tables": {"held_out": table(scored)}}
-    told["held_out_time"] = _ends(sources[0].ds, test)  # of the first file; no cell is held out
+    metadata |= {"scores": scored.to_json(chosen, units), "tables": {"held_out": table(scored)}}
+    metadata["held_out_time"] = _ends(sources[0].ds, test)  # of the first file; no cell is held out
     ids = tuple(str(cell) for cell in sources[0].ds["cell_id"].values.tolist())
     found = FittedForecaster(
-        Fitted(name, fitted.model, told),
-        told,
+        Fitted(name, fitted.model, metadata),
+        metadata,
         TrainingScaler(ids, fit_scaler(known.network.values[:, : known.known])),
-        training=fitted.told,
+        training=fitted.metadata,
         warnings=tuple(warnings_of(len(ids))),
     )
     if out is None or checkpoint is None:
@@ -344,7 +344,7 @@ def _loaded(model: str | Path | FittedForecaster, device: str) -> FittedForecast
         return model
     check_device(device)
     fitted, sha256 = load_fitted(model, device)
-    return FittedForecaster(fitted, fitted.told, stored_scaler(Path(model)), Path(model), sha256)
+    return FittedForecaster(fitted, fitted.metadata, stored_scaler(Path(model)), Path(model), sha256)
 
 
 def _ends(ds: xr.Dataset, part: Part) -> list[str]:

@@ -98,8 +98,8 @@ class ValidationResult(Shown, Validation):
         What was trained on and tested on: counts, services, units, notes.
     horizon : int
         Steps ahead.
-    told : dict
-        What sim-mstnet tells of its weights.
+    weighing : dict
+        The weights that sim-mstnet gave to the variants.
     """
 
     title = "Forecasters trained on synthetic traffic, tested on measured traffic"

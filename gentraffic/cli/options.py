@@ -195,8 +195,8 @@ def command_line() -> str:
     import shlex
 
     context = click.get_current_context(silent=True)
-    told = context.find_root().obj if context is not None else None
-    words = told if isinstance(told, tuple) else sys.argv[1:]
+    typed = context.find_root().obj if context is not None else None
+    words = typed if isinstance(typed, tuple) else sys.argv[1:]
     # What the system could not decode is no text that a file can hold.
     plain = [word.encode("utf-8", "backslashreplace").decode() for word in map(_from_here, words)]
     return shlex.join(["gentraffic", *plain])

@@ -100,13 +100,13 @@ def table(scored: Scored, service: int = 0, steps: Sequence[int] | None = None) 
     return "\n".join(lines)
 
 
-def score_rows(told: dict[str, Any]) -> list[tuple[str, ...]]:
+def score_rows(payload: dict[str, Any]) -> list[tuple[str, ...]]:
     """What `Scored.to_json` gives as rows of text, their head first: service, row, step and the metrics at the first
     and the last step ahead."""
     rows: list[tuple[str, ...]] = [("service", "forecaster", "step", *METRICS)]
-    for service in told["units"]:
-        for name, scores in told["scores"].items():
-            for step in dict.fromkeys((1, told["horizon"])):
+    for service in payload["units"]:
+        for name, scores in payload["scores"].items():
+            for step in dict.fromkeys((1, payload["horizon"])):
                 values = (scores[service][metric][step - 1] for metric in METRICS)
                 rows.append((service, name, str(step), *("–" if v is None else f"{v:.4g}" for v in values)))
     return rows

@@ -58,7 +58,7 @@ class Validation:
     scores: dict[str, dict[str, list[Scores]]]
     naive: dict[str, Scores | None]
     horizon: int
-    told: dict[str, Any] = field(default_factory=dict)
+    weighing: dict[str, Any] = field(default_factory=dict)
 
 
 def prepare(
@@ -159,7 +159,7 @@ def validate(  # noqa: PLR0913  # the whole of one command
     learned = [name for name in forecasters if name not in NAIVE]
     scores: dict[str, dict[str, list[Scores]]] = {n: {t: [] for t in TRAININGS} for n in learned}
     done, of = 0, len(learned) * len(TRAININGS) * seeds
-    told: dict[str, Any] = {}
+    weighing: dict[str, Any] = {}
     for k in range(seeds):
         material = prepare(
             real_ds, synthetic_ds, services=services, holdout=holdout, few=few, seed=seed, pick=k,
@@ -170,10 +170,10 @@ def validate(  # noqa: PLR0913  # the whole of one command
                 if on_fit is not None:
                     on_fit(done, of)
                 scores[name][training].append(
-                    one_score(name, training, material, plan_for(name, steps, seed + k), horizon, told)
+                    one_score(name, training, material, plan_for(name, steps, seed + k), horizon, weighing)
                 )
                 done += 1
-    return Validation(material, scores, naive_scores(material, horizon), horizon, told)
+    return Validation(material, scores, naive_scores(material, horizon), horizon, weighing)
 
 
 def plan_for(name: str, steps: int | None = None, seed: int = 0) -> Plan:
@@ -184,9 +184,9 @@ def plan_for(name: str, steps: int | None = None, seed: int = 0) -> Plan:
 
 
 def one_score(
-    name: str, training: str, material: Material, plan: Plan, horizon: int = 1, told: dict[str, Any] | None = None
+    name: str, training: str, material: Material, plan: Plan, horizon: int = 1, weighing: dict[str, Any] | None = None
 ) -> Scores:
-    """Train `name` one way and score it on the test part. told: takes what is worth telling of sim-mstnet's weights."""
+    """Train `name` one way and score it on the test part. weighing: takes the weights of sim-mstnet."""
     from gentraffic.forecasting.fit import fit_forecaster, forecasts, score
 
     (real, real_later), (drawn, drawn_later) = material.real, material.synthetic
@@ -199,8 +199,8 @@ def one_score(
             "aug": (real, real_later, material.variants),
         }
         fitted = fit_weighted(*on[training], plan)
-        if told is not None and training == "aug":
-            told.setdefault("weights", []).append(fitted.told["weights"])
+        if weighing is not None and training == "aug":
+            weighing.setdefault("weights", []).append(fitted.metadata["weights"])
     elif training == "aug":
         half = [1.0 / len(real)] * len(real) + [1.0 / len(drawn)] * len(drawn)
         fitted = fit_forecaster(name, [*real, *drawn], real_later, plan, shares=half)

@@ -199,8 +199,8 @@ def version_here() -> str:
 
 
 def _check_versions(client: Client) -> None:
-    told: dict[str, Any] = client.run(version_here, on_error="return")
-    for worker, version in told.items():
+    versions: dict[str, Any] = client.run(version_here, on_error="return")
+    for worker, version in versions.items():
         if version != __version__:
             has = f"gentraffic {version}" if isinstance(version, str) else f"no gentraffic ({version})"
             raise WrongUse(

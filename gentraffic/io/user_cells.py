@@ -298,7 +298,7 @@ def _check_polygons(shapes: gpd.GeoSeries, ids: NDArray[Any], path: str | Path) 
     for wrong, said in (
         (missing, "has no geometry: fill it or drop the row"),
         (~missing & ~np.isin(shapely.get_type_id(areas), (3, 6)), "is no polygon: for points use --stations"),
-        (~missing & ~shapely.is_valid(areas), "crosses itself: mend it, e.g. with shapely.make_valid"),
+        (~missing & ~shapely.is_valid(areas), "crosses itself: fix it, e.g. with shapely.make_valid"),
     ):
         if wrong.any():
             first = int(np.argmax(wrong))

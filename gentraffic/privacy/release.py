@@ -81,8 +81,8 @@ def read_ledger(path: Path, source: str) -> Ledger:
     if not path.exists():
         return Ledger(source)
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        found = Ledger(str(told["source"]), tuple(Entry(**entry) for entry in told["releases"]))
+        payload = json.loads(path.read_text(encoding="utf-8"))
+        found = Ledger(str(payload["source"]), tuple(Entry(**entry) for entry in payload["releases"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadInput(f"{path}: not a ledger of releases ({type(error).__name__}); give another --ledger") from None
     if found.source != source:

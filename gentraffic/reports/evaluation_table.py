@@ -126,7 +126,7 @@ def text(found: Evaluation, *, width: int = 100, colour: bool = False) -> str:
     for note in found.notes:
         say(f"note: {note}")
     say("")
-    console.print(_scores(found, told=size >= TOLD_WIDTH))
+    console.print(_scores(found, explained=size >= TOLD_WIDTH))
     columns = {SYNTHETIC: found.scores, **found.naive}
     for names in _fitting(columns, size) if found.naive else []:
         say("")
@@ -141,12 +141,12 @@ def text(found: Evaluation, *, width: int = 100, colour: bool = False) -> str:
     return stream.getvalue().strip()
 
 
-def _scores(found: Evaluation, *, told: bool) -> Table:
-    table = _table("Synthetic against real", "metric", "value", "95% interval", "best", *([""] if told else []))
+def _scores(found: Evaluation, *, explained: bool) -> Table:
+    table = _table("Synthetic against real", "metric", "value", "95% interval", "best", *([""] if explained else []))
     for metric in METRICS:
         score = found.scores[metric.name]
         row = [metric.label, value_text(metric, score), interval_text(metric, score), f"{metric.best:g}"]
-        table.add_row(*row, *([metric.about] if told else []), style="dim" if score.value is None else None)
+        table.add_row(*row, *([metric.about] if explained else []), style="dim" if score.value is None else None)
     return table
 
 

@@ -48,7 +48,7 @@ def to_json(found: Validation) -> dict[str, Any]:
         forecaster: None if scores is None else _nested([(name, h, _plain(scores, s, h)) for s, name, h in steps])
         for forecaster, scores in found.naive.items()
     }
-    return out | found.told
+    return out | found.weighing
 
 
 def text(found: Validation) -> list[str]:

@@ -101,8 +101,8 @@ def counted_attempt(checkpoint: Path) -> Iterator[Attempts]:
 
 def _read(path: Path) -> dict[str, int]:
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        return {"begun": int(told["begun"]), "ended": int(told["ended"])}
+        payload = json.loads(path.read_text(encoding="utf-8"))
+        return {"begun": int(payload["begun"]), "ended": int(payload["ended"])}
     except FileNotFoundError:
         return {"begun": 0, "ended": 0}
     except (OSError, ValueError, KeyError, TypeError):
