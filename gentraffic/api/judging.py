@@ -72,13 +72,13 @@ class EvaluationResult(Shown, Evaluation):
     def with_words(self, say: Callable[[str], str]) -> Self:
         """The same evaluation, its sentences in other words."""
 
-        def said(scores: dict[str, Score]) -> dict[str, Score]:
+        def in_words(scores: dict[str, Score]) -> dict[str, Score]:
             return {name: replace(score, reason=say(score.reason)) for name, score in scores.items()}
 
         return replace(
             self,
-            scores=said(self.scores),
-            naive={name: said(scores) for name, scores in self.naive.items()},
+            scores=in_words(self.scores),
+            naive={name: in_words(scores) for name, scores in self.naive.items()},
             missing={name: say(why) for name, why in self.missing.items()},
             notes=tuple(map(say, self.notes)),
         )

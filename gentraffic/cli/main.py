@@ -111,8 +111,8 @@ def run(arguments: list[str]) -> int:
     except click.ClickException as error:
         return _say(error.format_message(), 5)
     except (click.Abort, KeyboardInterrupt) as stop:
-        said = str(stop.__cause__ or stop)  # click wraps what it catches
-        return _say(said or "interrupted; no output was written", INTERRUPTED)
+        message = str(stop.__cause__ or stop)  # click wraps what it catches
+        return _say(message or "interrupted; no output was written", INTERRUPTED)
     except (GentrafficError, PoiError) as error:
         if debug:
             raise
@@ -129,8 +129,8 @@ def run(arguments: list[str]) -> int:
             raise
         if _is_of_an_input(error):
             reason = " ".join(str(error).split())[:300]
-            said = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
-            return _say(f"an input cannot be read, or an output not written ({said}); --debug shows where", 5)
+            detail = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
+            return _say(f"an input cannot be read, or an output not written ({detail}); --debug shows where", 5)
         return _say(f"internal error, please report it: {type(error).__name__}: {error} (--debug shows where)", 1)
 
 

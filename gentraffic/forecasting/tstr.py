@@ -94,8 +94,8 @@ def prepare(
     if "member" in real_ds.dims:
         raise WrongUse("--real has members: it must be measured, one series per cell")
     notes: list[str] = []
-    real_ds, said = _measured(real_ds, real_names, cadences[0])
-    notes += said
+    real_ds, remarks = _measured(real_ds, real_names, cadences[0])
+    notes += remarks
     keep, held = _held_out(real_ds, holdout, seed)
     if not len(held):
         notes.append("no locations held out: training and test differ in time alone")

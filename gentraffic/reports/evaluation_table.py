@@ -85,18 +85,18 @@ def verdict(found: Evaluation) -> list[str]:
     if not contests:
         return []
     won = sum(SYNTHETIC in names for names in contests.values())
-    said = [f"synthetic is as near to real as any naive row, or nearer, in {won} of {len(contests)} metrics"]
+    sentences = [f"synthetic is as near to real as any naive row, or nearer, in {won} of {len(contests)} metrics"]
     leading = next((metric for metric in contests if metric.name == "crps"), next(iter(contests)))
     rivals = winners(leading, {name: scores for name, scores in columns.items() if name != SYNTHETIC})
     rivals = rivals or [name for name in found.naive if found.naive[name][leading.name].value is not None][:1]
     own, best = (value_text(leading, columns[name][leading.name]) for name in (SYNTHETIC, rivals[0]))
     beats = "beats" if SYNTHETIC in contests[leading] else "does not beat"
-    said.append(f"{leading.name}: {own} {beats} the best naive row, {rivals[0]} with {best}")
+    sentences.append(f"{leading.name}: {own} {beats} the best naive row, {rivals[0]} with {best}")
     if len(found.pair.synthetic) > 1 and found.pair.paired:
-        said.append("of a naive row that is one series, not an ensemble, crps is the absolute error")
+        sentences.append("of a naive row that is one series, not an ensemble, crps is the absolute error")
     if any(name in found.naive for name in ALL_KNOWING):
-        said.append("b*users knows how many users each cell has, which no generator is told: it takes no part")
-    return said
+        sentences.append("b*users knows how many users each cell has, which no generator is told: it takes no part")
+    return sentences
 
 
 def rows(found: Evaluation) -> list[tuple[str, ...]]:
