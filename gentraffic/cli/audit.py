@@ -48,7 +48,7 @@ def audit_(train: Path, holdout: Path, synthetic: Path, html: Path | None, seed:
     from gentraffic.api.privacy import audit
 
     began = time.perf_counter()
-    found = call(audit, train, holdout, synthetic, bar="auditing", html=html, seed=seed, **options)
-    values = found.to_json() | {"seed": seed, "seconds": round(time.perf_counter() - began, 3)}
+    result = call(audit, train, holdout, synthetic, bar="auditing", html=html, seed=seed, **options)
+    values = result.to_json() | {"seed": seed, "seconds": round(time.perf_counter() - began, 3)}
     page = {} if html is None else {"html": str(html)}
-    return values | page, [*found.text(shutil.get_terminal_size((110, 24)).columns), *page.values()]
+    return values | page, [*result.text(shutil.get_terminal_size((110, 24)).columns), *page.values()]

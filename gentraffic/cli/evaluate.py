@@ -40,11 +40,11 @@ def evaluate(real: Path, synthetic: Path, html: Path | None, seed: int, **option
     from gentraffic.api import judging
 
     began = time.perf_counter()
-    found = call(judging.evaluate, real, synthetic, bar="scoring rows", html=html, seed=seed, **options)
+    result = call(judging.evaluate, real, synthetic, bar="scoring rows", html=html, seed=seed, **options)
     page = {} if html is None else {"html": str(html)}
-    values = found.to_json() | {"seed": seed, "seconds": round(time.perf_counter() - began, 3)} | page
+    values = result.to_json() | {"seed": seed, "seconds": round(time.perf_counter() - began, 3)} | page
     width = shutil.get_terminal_size((110, 24)).columns
-    return values, [*found.text(width=width, colour=sys.stdout.isatty()), *page.values()]
+    return values, [*result.text(width=width, colour=sys.stdout.isatty()), *page.values()]
 
 
 @click.command(short_help="Train forecasters on synthetic traffic, test them on measured traffic.")
@@ -94,9 +94,9 @@ def validate(real: Path, synthetic: Path, few: float, seeds: int, seed: int, **o
     from gentraffic.reports.validation_table import text
 
     began = time.perf_counter()
-    found = call(
+    result = call(
         judging.validate, real, synthetic, bar="training forecasters", few=few, seeds=seeds, seed=seed, **options
     )
-    values = {"real": str(real), "synthetic": str(synthetic)} | found.to_json()
+    values = {"real": str(real), "synthetic": str(synthetic)} | result.to_json()
     values |= {"few_percent": few, "seeds": seeds, "seed": seed, "seconds": round(time.perf_counter() - began, 1)}
-    return values, text(found)
+    return values, text(result)

@@ -200,9 +200,9 @@ def models() -> Printed:
     """
     from gentraffic.api.bundled import bundled
 
-    found = call(bundled)
+    result = call(bundled)
     lines = []
-    for model in found.models:
+    for model in result.models:
         lines += [f"{model.name}: {model.parameters} weights, trained on", *(f"    {t}" for t in model.trained_on)]
         lines.append(f"    rhythms that --rhythm can name: {', '.join(model.habits)}")
-    return found.to_json(), [*lines, *found.sentences()]
+    return result.to_json(), [*lines, *result.sentences()]

@@ -68,14 +68,14 @@ def fit(name: str, traffic: tuple[Path, ...], out: Path, **options: Any) -> Prin
     """
     from gentraffic.api import forecast as forecaster
 
-    found = call(forecaster.fit, name, traffic, bar="training", out=out, **options)
-    facts, learned = found.training, f"{name}, nothing to learn"
+    result = call(forecaster.fit, name, traffic, bar="training", out=out, **options)
+    facts, learned = result.training, f"{name}, nothing to learn"
     if facts:
         learned = f"{facts['parameters']} weights, {facts['windows']} windows, {facts['steps']} steps"
         learned += f" in {facts['minutes']} min"
-    values = {"output": str(out), "forecaster": name, "services": found.services, **facts, **found.scores}
-    lines = [*warned(found.warnings), found.provenance["tables"]["held_out"], f"{out}: {learned}"]
-    return values | {"warnings": list(found.warnings)}, lines
+    values = {"output": str(out), "forecaster": name, "services": result.services, **facts, **result.scores}
+    lines = [*warned(result.warnings), result.provenance["tables"]["held_out"], f"{out}: {learned}"]
+    return values | {"warnings": list(result.warnings)}, lines
 
 
 @forecast.command(short_help="Continue a series.")
@@ -138,12 +138,12 @@ def score(model: Path, traffic: Path, html: Path | None, **options: Any) -> Prin
     from gentraffic.api import forecast as forecaster
     from gentraffic.forecasting.score import table
 
-    found = call(forecaster.score, model, traffic, html=html, **options)
-    scored, page = found.scored, {} if html is None else {"html": str(html)}
-    values: dict[str, Any] = {"model": str(model), "model_sha256": found.sha256, "forecaster": found.forecaster}
-    values |= {"traffic": str(traffic), **found.to_json(), "warnings": list(found.warnings), **page}
-    lines = warned(found.warnings)
-    for s, (name, units) in enumerate(zip(found.services, found.units, strict=True)):
+    result = call(forecaster.score, model, traffic, html=html, **options)
+    scored, page = result.scored, {} if html is None else {"html": str(html)}
+    values: dict[str, Any] = {"model": str(model), "model_sha256": result.sha256, "forecaster": result.forecaster}
+    values |= {"traffic": str(traffic), **result.to_json(), "warnings": list(result.warnings), **page}
+    lines = warned(result.warnings)
+    for s, (name, units) in enumerate(zip(result.services, result.units, strict=True)):
         lines += [f"{name}, {units}, {len(scored.starts)} starts x {scored.real.shape[1]} cells", table(scored, s)]
     lines += [f"no row {name}: {why}" for name, why in scored.missing.items()]
     return values, [*lines, *page.values()]

@@ -136,10 +136,10 @@ def deploy(traffic: Path, out: Path, **options: Any) -> Printed:
     return _printed(call(planner.deploy, traffic, bar="planning", out=out, **options), out)
 
 
-def _printed(found: Plan[Any, Any], out: Path) -> Printed:
+def _printed(result: Plan[Any, Any], out: Path) -> Printed:
     """The plan beside the same decision made from other data."""
     from gentraffic.planning.load import table_text
 
-    best = "the optimum" if found.gap < 1e-6 else f"within {found.gap:.2%} of the optimum"
-    lines = [*table_text(found.rows()), *found.notes, f"{out}: {best} for this file"]
-    return {"output": str(out)} | found.to_json(), lines
+    best = "the optimum" if result.gap < 1e-6 else f"within {result.gap:.2%} of the optimum"
+    lines = [*table_text(result.rows()), *result.notes, f"{out}: {best} for this file"]
+    return {"output": str(out)} | result.to_json(), lines

@@ -216,12 +216,12 @@ def naive_scores(material: Material, horizon: int) -> dict[str, Scores | None]:
     from forecasters import NAIVE
     from gentraffic.forecasting.fit import fit_forecaster, forecasts, score
 
-    found: dict[str, Scores | None] = {}
+    result: dict[str, Scores | None] = {}
     for name in NAIVE:
         fitted = fit_forecaster(name, [material.test])
         short = fitted.model.context > material.test.first
-        found[name] = None if short else score(forecasts(fitted, material.test, horizon), material.test)
-    return found
+        result[name] = None if short else score(forecasts(fitted, material.test, horizon), material.test)
+    return result
 
 
 def _services(real: xr.Dataset, drawn: xr.Dataset, wanted: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -296,8 +296,8 @@ def _variants(drawn: xr.Dataset, names: list[str], count: int, seed: int) -> lis
     from gentraffic.forecasting.randomise import randomise
 
     members = [drawn.isel(member=m) for m in range(drawn.sizes["member"])] if "member" in drawn.dims else [drawn]
-    found = [randomise(members[v % len(members)], v if v >= len(members) else 0, seed=seed) for v in range(count)]
-    return [split(network, *SYNTHETIC)[0] for ds in found for network in networks_of(ds, names)]
+    result = [randomise(members[v % len(members)], v if v >= len(members) else 0, seed=seed) for v in range(count)]
+    return [split(network, *SYNTHETIC)[0] for ds in result for network in networks_of(ds, names)]
 
 
 def _few(real: xr.Dataset, keep: NDArray[np.intp], few: float, key: tuple[int, ...]) -> NDArray[np.intp]:
