@@ -135,20 +135,18 @@ def coverage_line(scored: Scored, service: int = 0) -> list[str]:
     """How often real values lay within the 90% range of the forecaster, in words; nothing where that is not known."""
     if scored.covered is None:
         return []
-    steps = dict.fromkeys((0, scored.real.shape[2] - 1))
-    found = [
-        f"{scored.covered[service, h]:.0%} at step {h + 1}" for h in steps if np.isfinite(scored.covered[service, h])
-    ]
+    shares = {h + 1: scored.covered[service, h] for h in (0, scored.real.shape[2] - 1)}
+    found = [f"{share:.0%} at step {step}" for step, share in shares.items() if np.isfinite(share)]
     return [f"within its 90% range (`forecast run --members`): {', '.join(found)}"] if found else []
 
 
-def score_rows(told: dict[str, Any]) -> list[tuple[str, ...]]:
+def score_rows(payload: dict[str, Any]) -> list[tuple[str, ...]]:
     """What `Scored.to_json` gives as rows of text, their head first: service, row, step and the metrics at the first
     and the last step ahead."""
     rows: list[tuple[str, ...]] = [("service", "forecaster", "step", *METRICS)]
-    for service in told["units"]:
-        for name, scores in told["scores"].items():
-            for step in dict.fromkeys((1, told["horizon"])):
+    for service in payload["units"]:
+        for name, scores in payload["scores"].items():
+            for step in dict.fromkeys((1, payload["horizon"])):
                 values = (scores[service][metric][step - 1] for metric in METRICS)
                 rows.append((service, name, str(step), *("–" if v is None else f"{v:.4g}" for v in values)))
     return rows
