@@ -448,3 +448,24 @@ def test_series_without_positions_are_whole_citizens(tmp_path: Path, capsys: pyt
         assert "has no positions: import it again with --cells FILE" in err
     assert run(["import", "table", "real.csv", "-o", "x.nc"]) == 5
     assert "--timezone" in capsys.readouterr().err
+
+
+def test_a_sheet_that_declares_entities_is_refused(tmp_path: Path) -> None:
+    """Excel declares none; unfolded they would fill the memory or read another file."""
+    import zipfile
+
+    from openpyxl import Workbook
+
+    book = Workbook()
+    for row in (("cell", "time", "value"), ("A", "2026-01-05T00:00", 1)):
+        book.active.append(row)
+    book.save(tmp_path / "whole.xlsx")
+    assert read_source(tmp_path / "whole.xlsx").rows == 1
+    with zipfile.ZipFile(tmp_path / "whole.xlsx") as old, zipfile.ZipFile(tmp_path / "bomb.xlsx", "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            if name == "xl/worksheets/sheet1.xml":
+                content = b'<!DOCTYPE x [<!ENTITY a "aaaa">]>' + content
+            new.writestr(name, content)
+    with pytest.raises(BadInput, match=r"sheet1\.xml declares XML entities"):
+        read_source(tmp_path / "bomb.xlsx")
