@@ -16,6 +16,7 @@ from gentraffic.cli.main import run
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.io.importers.table import read_table
 from gentraffic.io.source_columns import make_reading
+from gentraffic.io.source_table import read_source
 from gentraffic.io.user_cells import places_from_cells, read_cells, read_stations
 
 ROWS = [(cell, hour, value + hour) for cell, value in (("A1", 1000.5), ("B2", 2000.25)) for hour in range(3)]
