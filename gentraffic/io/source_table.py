@@ -275,7 +275,11 @@ def _header(content: bytes) -> tuple[int, str, str]:
 
 
 def _fields(header: str, separator: str) -> list[str]:
-    return [name.strip().strip("\ufeff") for name in next(csv.reader([header], delimiter=separator), [])]
+    """The names in a header; none where a separator would leave its quotes within a name."""
+    try:
+        return [name.strip().strip("\ufeff") for name in next(csv.reader([header], delimiter=separator), [])]
+    except csv.Error:
+        return []
 
 
 # --- Excel ------------------------------------------------------------------------------------------------------------
