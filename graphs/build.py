@@ -97,7 +97,7 @@ def station_graph(xy_m: ArrayLike, features: ArrayLike, radius_m: float = RADIUS
     if xy.ndim != 2 or xy.shape[1] != 2 or x.ndim != 2 or len(x) != len(xy):
         raise ValueError(f"xy_m has shape {xy.shape} and features {x.shape}: give (n, 2) and (n, C) with one n")
     if not np.isfinite(xy).all() or not np.isfinite(x).all():
-        raise ValueError("xy_m and features must be finite: drop or mend the stations without a place or counts")
+        raise ValueError("xy_m and features must be finite: drop or fix the stations without a place or counts")
     if not 0 < radius_m < np.inf:
         raise ValueError(f"radius_m is {radius_m}: give a positive number of metres")
     n = len(xy)

@@ -259,9 +259,9 @@ class FoMo(Network):
 
     def _told(self, embed: nn.Linear, series: Tensor, exists: Tensor) -> Tensor:
         """A series (B, H, W, T) that may be told in part, tokenised like traffic (eq. 12): (B, H' W' T', C)."""
-        told = ~series.isnan() & exists
-        values = self._tokens(torch.where(told, series, 0.0))
-        out: Tensor = embed(torch.cat([values, self._tokens(told.to(values.dtype))], -1))
+        present = ~series.isnan() & exists
+        values = self._tokens(torch.where(present, series, 0.0))
+        out: Tensor = embed(torch.cat([values, self._tokens(present.to(values.dtype))], -1))
         return out
 
     def _untokens(self, tokens: Tensor, h: int, w: int, steps: int) -> Tensor:
@@ -279,9 +279,9 @@ class FoMo(Network):
 
     def _poi(self, scene: FoMoCondition, waves: Tensor) -> Tensor:
         """Dynamic POI features (eq. 12, 13), zero where no POIs are told: (B, H' W' T', C)."""
-        told = ~scene.poi.isnan().any(-1, keepdim=True)  # (B, H, W, 1)
-        static = torch.sigmoid(self.of_poi(torch.where(told, scene.poi, 0.0)))
-        pooled, share = self._pool(static * told), self._pool(told.to(static.dtype))
+        present = ~scene.poi.isnan().any(-1, keepdim=True)  # (B, H, W, 1)
+        static = torch.sigmoid(self.of_poi(torch.where(present, scene.poi, 0.0)))
+        pooled, share = self._pool(static * present), self._pool(present.to(static.dtype))
         clock = self.poi_time(waves)  # (B, T', hidden)
         places, times = pooled.shape[1], clock.shape[1]
         both = torch.cat(

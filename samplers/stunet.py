@@ -293,9 +293,9 @@ class STUNet(Sampler):
             if condition.known is not None:
                 x = torch.where(condition.known.isnan(), x, condition.known)
             mean, spread, hours = self.centre(condition.profile, condition.network, x.shape[1] // WEEK)
-            told = hours.any(1).nonzero().squeeze(1)
+            rows = hours.any(1).nonzero().squeeze(1)
             other = torch.arange(len(x), device=x.device)
-            other[told] = told[torch.randperm(len(told), generator=generator).to(x.device)]
+            other[rows] = rows[torch.randperm(len(rows), generator=generator).to(x.device)]
             moved = mean + spread * ((x - mean) / spread)[other]
             x = torch.where(hours & hours[other], moved, x)
             if condition.known is not None:

@@ -65,10 +65,10 @@ class TCNGAN(Sampler):
     ) -> None:
         super().__init__()
         self.cadences = tuple(cadences)
-        told = (place_dim, time_dim, networks, width, cadences, dropout, use_time, use_place, use_profile)
+        sizes = (place_dim, time_dim, networks, width, cadences, dropout, use_time, use_place, use_profile)
         self.generator = nn.ModuleDict(
             {
-                "surroundings": Surroundings(*told),
+                "surroundings": Surroundings(*sizes),
                 "enter": nn.Linear(NOISE + SHARED + width, channels),
                 "tcn": _TCN(channels, blocks),
                 "leave": HourLeave(channels, cadences, zero=True),
@@ -76,7 +76,7 @@ class TCNGAN(Sampler):
         )
         self.critic = nn.ModuleDict(
             {
-                "surroundings": Surroundings(*told),
+                "surroundings": Surroundings(*sizes),
                 "enter": HourEnter(1, channels, cadences),
                 "guide": nn.Linear(width, channels),
                 "tcn": _TCN(channels, blocks),

@@ -16,13 +16,13 @@ from gentraffic.cli.options import (
     NOT_NEGATIVE,
     PLACE,
     command_line,
-    peak_rss_mb,
     place_of,
     progress,
     report,
     with_options,
 )
 from gentraffic.errors import WrongUse
+from gentraffic.io.process import peak_rss_mb
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -443,8 +443,8 @@ def has_positions(ds: xr.Dataset) -> bool:
 def need_positions(ds: xr.Dataset, what: str) -> None:
     """Raise WrongUse, in one line, where `what` is asked of cells whose positions nobody told."""
     if not has_positions(ds):
-        said = "needs to know where the cells lie, and this file has no positions"
-        raise WrongUse(f"{what} {said}: import it again with --cells FILE, or with columns lon, lat")
+        reason = "needs to know where the cells lie, and this file has no positions"
+        raise WrongUse(f"{what} {reason}: import it again with --cells FILE, or with columns lon, lat")
 
 
 def credits_of(texts: Iterable[str]) -> str:

@@ -40,10 +40,10 @@ def provenance_of(
         "minutes_per_step": 1440 / per_day,
         "split": list(split),
         "seed": plan.seed,
-        "plan": fitted.told.get("plan", asdict(plan)),
+        "plan": fitted.metadata.get("plan", asdict(plan)),
         "command": command,
         "machine": machine(),
-        **{key: value for key, value in fitted.told.items() if key != "plan"},
+        **{key: value for key, value in fitted.metadata.items() if key != "plan"},
     }
 
 

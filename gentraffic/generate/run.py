@@ -252,7 +252,6 @@ def provenance(
     """The attributes that say where drawn traffic comes from."""
     import torch
 
-
     carried = ("osm_source", "osm_snapshot", "osm_sha256", "warnings", "positions")
     credit = credits_of((str(context.attrs.get("attribution", "")), str(info.provenance.get("attribution", ""))))
     source = "drawn by a generative model; not measured"

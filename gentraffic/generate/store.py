@@ -28,6 +28,7 @@ from gentraffic.generate.totals import Factors, fit_totals
 from gentraffic.generators.base import ModelInfo, Tell
 from gentraffic.io.atomic import check_own, open_own, own_folder, recover
 from gentraffic.io.files import cells_per_chunk, open_traffic
+from gentraffic.io.process import lock_alone
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -237,11 +238,9 @@ def _mean_in(out: Path, spec: StoreSpec) -> float:
 @contextmanager
 def _alone(folder: Path, out: Path) -> Iterator[None]:
     """Raise WrongUse while another command writes the same output. The lock goes with the process that holds it."""
-    import fcntl
-
     with os.fdopen(open_own(folder / "lock", os.O_RDWR | os.O_CREAT), "r+") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_alone(lock.fileno())
         except OSError as error:
             raise WrongUse(f"{out} is being written by another command: wait for it, or give another -o") from error
         yield

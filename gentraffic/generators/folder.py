@@ -63,8 +63,8 @@ class Bundle:
     def info(self) -> ModelInfo:
         """What it is and can do."""
         layers = self.station.config["layers"]
-        told = _info(self.sampler, self.provenance, self.networks, self.model.config, layers, self)
-        return replace(told, measured=self.weeks.measured)
+        described = _info(self.sampler, self.provenance, self.networks, self.model.config, layers, self)
+        return replace(described, measured=self.weeks.measured)
 
     def prepare(
         self, context: xr.Dataset, calendar: Calendar, settings: Settings, *, cells: Sequence[int] | None = None,
@@ -146,8 +146,8 @@ def describe(folder: ModelFolder) -> ModelInfo:
     with folder.understanding():
         config = folder.json(f"{FOLDERS.get(sampler, 'network')}/config.json")
         layers = folder.json("station_graph/config.json")["layers"]
-        told = _info(sampler, folder.provenance, folder.json("level.json")["order"], config, layers, folder)
-        return replace(told, measured=_weeks(folder).measured)
+        info = _info(sampler, folder.provenance, folder.json("level.json")["order"], config, layers, folder)
+        return replace(info, measured=_weeks(folder).measured)
 
 
 def _info(
@@ -204,9 +204,9 @@ def _weeks(folder: ModelFolder) -> ExpectedWeeks:
 
 
 def _scaler(folder: ModelFolder) -> Scaler:
-    told = folder.json("scaler.json")
-    usual = told.pop("usual", None)
-    return fields_of(Scaler, told, usual=None if usual is None else fields_of(WeeklyProfile, usual))
+    payload = folder.json("scaler.json")
+    usual = payload.pop("usual", None)
+    return fields_of(Scaler, payload, usual=None if usual is None else fields_of(WeeklyProfile, usual))
 
 
 class Weekly(Family):

@@ -79,7 +79,7 @@ def draw_traffic(
     bundle: WeeklyModel,
     context: xr.Dataset,
     calendar: Calendar,
-    recipe: Settings,
+    settings: Settings,
     *,
     cells: Sequence[int] | None = None,
     history: History | None = None,
@@ -93,10 +93,10 @@ def draw_traffic(
     by default one per core; no bit depends on it. on_tile(done, of) is told progress.
     Raises WrongUse where the model cannot draw the calendar's cadence or the device is not there.
     """
-    drawn = WeeklyDraw(*prepare_inputs(bundle, context, calendar, recipe, cells=cells, history=history))
+    drawn = WeeklyDraw(*prepare_inputs(bundle, context, calendar, settings, cells=cells, history=history))
     count, tile = len(drawn.region.ids), drawn.block
-    out = np.empty((recipe.members, count, len(calendar.utc)), dtype=np.float32)
-    blocks = [Block(m, at, min(at + tile, count)) for m in range(recipe.members) for at in range(0, count, tile)]
+    out = np.empty((settings.members, count, len(calendar.utc)), dtype=np.float32)
+    blocks = [Block(m, at, min(at + tile, count)) for m in range(settings.members) for at in range(0, count, tile)]
     for block, values in drawn.blocks(blocks, tiles_at_once, on_tile):
         out[block.member, block.first : block.end] = values
     return out
@@ -128,8 +128,8 @@ class Region:
         if self.past is None or self.past_days is None:
             return None
         has = ~np.isnan(self.past[rows, 0, 0])
-        told = as_profile(np.nan_to_num(self.past[rows], nan=1.0), self.past_days, weekday, per_hour, scaler)
-        return torch.from_numpy(told * has[:, None, None].astype(np.float32))
+        expected = as_profile(np.nan_to_num(self.past[rows], nan=1.0), self.past_days, weekday, per_hour, scaler)
+        return torch.from_numpy(expected * has[:, None, None].astype(np.float32))
 
 
 @dataclass(frozen=True)
@@ -142,15 +142,15 @@ class SharedInputs:
     time: torch.Tensor
     networks: tuple[str, ...]
     calendar: Calendar
-    recipe: Settings
+    settings: Settings
     weeks: ExpectedWeeks = field(default_factory=ExpectedWeeks)
 
     def on_device(self) -> SharedInputs:
         """The same, with a copy of the network where it is to draw elsewhere than on the CPU."""
-        if self.recipe.device == "cpu":
+        if self.settings.device == "cpu":
             return self
         moved: Any = copy.deepcopy(self.model)
-        return replace(self, model=moved.to(self.recipe.device))
+        return replace(self, model=moved.to(self.settings.device))
 
     def number(self, rhythm: str) -> int:
         """The index of a network in the sampler; 0: none of those that were measured."""
@@ -158,14 +158,14 @@ class SharedInputs:
 
 
 def prepare_inputs(
-    bundle: WeeklyModel, context: xr.Dataset, calendar: Calendar, recipe: Settings, *,
+    bundle: WeeklyModel, context: xr.Dataset, calendar: Calendar, settings: Settings, *,
     cells: Sequence[int] | None = None, history: History | None = None, embeddings: Path | None = None,
 ) -> tuple[Region, SharedInputs]:  # fmt: skip
     """All that drawing needs of a place and of a model: features and levels come from the whole context.
 
     embeddings: a .npy file to hold `Region.place` in, instead of memory. Raises as `draw_traffic`.
     """
-    check_recipe(bundle, calendar, recipe)
+    check_settings(bundle, calendar, settings)
     if history is not None and not bundle.model.config.get("use_profile"):
         raise WrongUse("--history: this model takes no past; train one with `gentraffic fit ... --profile`")
     context, rows = _by_id(context, cells)
@@ -179,12 +179,12 @@ def prepare_inputs(
     unit = 1.0 if history is None else history.unit(bundle.levels, places, ids)
     usual = bundle.scaler.usual
     recent = np.ones(1) if history is None else history.now(usual.memory if usual is not None else 0.0)
-    angle = level_angle(recipe.seed, ids, places.xy_m) if recipe.members > 1 else np.zeros(len(ids))
+    angle = level_angle(settings.seed, ids, places.xy_m) if settings.members > 1 else np.zeros(len(ids))
     measured = bundle.weeks.measured
-    rhythms = rhythms_of(bundle.networks, measured, context.attrs, recipe.habits, recipe.members, recipe.seed)
-    log_level = np.empty((recipe.members, count))
-    level = np.empty((recipe.members, count), dtype=np.float32)
-    for m in range(recipe.members):
+    rhythms = rhythms_of(bundle.networks, measured, context.attrs, settings.habits, settings.members, settings.seed)
+    log_level = np.empty((settings.members, count))
+    level = np.empty((settings.members, count), dtype=np.float32)
+    for m in range(settings.members):
         if bundle.scaler.own_level:  # nothing is told of it, and nothing multiplied in
             log_level[m], level[m] = 0.0, 0.0
             continue
@@ -205,7 +205,7 @@ def prepare_inputs(
             week = profile_week(week, history.days, usual, rhythms[0]).astype(np.float32)
         past = np.where((known < 0)[:, None, None], np.float32(np.nan), week)
         region = replace(region, past=past, past_days=history.days)
-    return region, SharedInputs(bundle.model, bundle.scaler, time, bundle.networks, calendar, recipe, bundle.weeks)
+    return region, SharedInputs(bundle.model, bundle.scaler, time, bundle.networks, calendar, settings, bundle.weeks)
 
 
 @dataclass(frozen=True)
@@ -294,51 +294,51 @@ def _by_id(context: xr.Dataset, cells: Sequence[int] | None) -> tuple[xr.Dataset
     return context if sorted_already else context.compute().isel(cell=order), rows
 
 
-def generate_tile(region: Region, brush: SharedInputs, tile: Block) -> NDArray[np.float32]:
+def generate_tile(region: Region, shared: SharedInputs, tile: Block) -> NDArray[np.float32]:
     """One tile of cells, from noise to traffic: (cells, steps). Called from several threads."""
-    calendar, recipe, k = brush.calendar, brush.recipe, brush.calendar.per_hour
-    count, size = tile.end - tile.first, brush.model.series_at_once
+    calendar, settings, k = shared.calendar, shared.settings, shared.calendar.per_hour
+    count, size = tile.end - tile.first, shared.model.series_at_once
     padded = tile.first + np.concatenate([np.arange(count), np.zeros(size - count, dtype=np.int64)])
     log_level = region.log_level[tile.member, padded]
-    told = np.full(size, not brush.scaler.own_level, dtype=np.float32)
-    level = np.stack([region.level[tile.member, padded], told], axis=1)
+    level_known = np.full(size, not shared.scaler.own_level, dtype=np.float32)
+    level = np.stack([region.level[tile.member, padded], level_known], axis=1)
     ids = region.ids[padded].tolist()
     rhythm = region.rhythms[tile.member]
     expected = np.zeros((size, WEEK), dtype=np.float32)
     if region.around is not None:
-        around, mean, spread = region.around[padded].astype(np.float64), brush.scaler.mean, brush.scaler.spread
-        expected = brush.weeks.scaled(rhythm, around, region.source, mean, spread)
+        around, mean, spread = region.around[padded].astype(np.float64), shared.scaler.mean, shared.scaler.spread
+        expected = shared.weeks.scaled(rhythm, around, region.source, mean, spread)
     sheet = np.empty((size, _sheet_days(calendar.days) * HOURS * k), dtype=np.float32)
-    network: Any = brush.model  # a Denoiser or a OneShot
+    network: Any = shared.model  # a Denoiser or a OneShot
     known = None
     for window, first in enumerate(window_starts(calendar.days)):
         weekday = (calendar.weekday + first) % DAYS
-        profile = region.profile(padded, weekday, k, brush.scaler)
+        profile = region.profile(padded, weekday, k, shared.scaler)
         condition = Condition(
             place=torch.from_numpy(region.place[padded]),
-            time=time_of_windows(brush.time, torch.tensor([weekday]), k),
+            time=time_of_windows(shared.time, torch.tensor([weekday]), k),
             level=torch.from_numpy(level),
-            network=torch.full((size,), brush.number(rhythm)),
+            network=torch.full((size,), shared.number(rhythm)),
             known=known,
             profile=profile,
-        ).to(recipe.device)
+        ).to(settings.device)
         x = draw(
             network,
             condition,
-            seeds=shape_seeds(recipe.seed, ids, (tile.member + 1) // 2, window),
+            seeds=shape_seeds(settings.seed, ids, (tile.member + 1) // 2, window),
             mirrored=tile.member > 0 and tile.member % 2 == 0,  # members 1 and 2, 3 and 4, ... are antithetic pairs
-            steps=recipe.steps,
-            solver=recipe.solver,
-            guidance=recipe.guidance,
+            steps=settings.steps,
+            solver=settings.solver,
+            guidance=settings.guidance,
         ).cpu()
         known = torch.full_like(x, torch.nan)
-        shared = OVERLAP_DAYS * HOURS * k
-        known[:, :shared] = x[:, -shared:]
+        overlap = OVERLAP_DAYS * HOURS * k
+        known[:, :overlap] = x[:, -overlap:]
         at = first * HOURS * k
-        ratio = brush.scaler.inverse(x.numpy() + from_monday(expected, np.full(size, weekday), k), level[:, 0])
+        ratio = shared.scaler.inverse(x.numpy() + from_monday(expected, np.full(size, weekday), k), level[:, 0])
         if window == 0:  # the level is the mean of the first whole week; later weeks may differ from it
             mean = np.maximum(ratio.mean(axis=1, keepdims=True), np.float32(1e-6))  # a silent week stays silent
-            mean = np.ones_like(mean) if brush.scaler.own_level else mean
+            mean = np.ones_like(mean) if shared.scaler.own_level else mean
         sheet[:, at : at + WEEK * k] = ratio / mean
     sheet *= np.exp(log_level).astype(np.float32)[:, None]
     return calendar.read(sheet[:count])
@@ -365,18 +365,18 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def check_recipe(bundle: WeeklyModel, calendar: Calendar, recipe: Settings) -> None:
+def check_settings(bundle: WeeklyModel, calendar: Calendar, settings: Settings) -> None:
     """Raise WrongUse where the model cannot draw so, or the device is not there."""
     check_minutes(60 / calendar.per_hour, [60 // k for k in bundle.model.cadences])
-    if recipe.members < 1:
-        raise WrongUse(f"--members {recipe.members}: give 1 or more")
-    if recipe.habits not in ("", AUTO, *bundle.networks):
+    if settings.members < 1:
+        raise WrongUse(f"--members {settings.members}: give 1 or more")
+    if settings.habits not in ("", AUTO, *bundle.networks):
         known = ", ".join(bundle.networks)
-        raise WrongUse(f"--rhythm {recipe.habits}: give auto, or a network that this model knows: {known}")
+        raise WrongUse(f"--rhythm {settings.habits}: give auto, or a network that this model knows: {known}")
     try:
-        torch.empty(0, device=recipe.device)
+        torch.empty(0, device=settings.device)
     except (RuntimeError, AssertionError) as error:
-        raise WrongUse(f"--device {recipe.device}: not on this machine ({str(error).splitlines()[0]})") from error
+        raise WrongUse(f"--device {settings.device}: not on this machine ({str(error).splitlines()[0]})") from error
 
 
 def time_of_windows(time: Tensor, weekday: Tensor, per_hour: int) -> Tensor:

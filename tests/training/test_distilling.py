@@ -12,7 +12,7 @@ from bundle_examples import sources, tiny_bundle
 
 from gentraffic.cli.main import run
 from gentraffic.errors import WrongUse
-from gentraffic.evaluation.solver_steps import score_steps, steps_table
+from gentraffic.evaluation.solver_steps import steps_table
 from gentraffic.generators.folder import Bundle, load_bundle, save_bundle
 from gentraffic.modelling.features import Places
 from gentraffic.training.distilling import DISTIL_PLAN, SOLVER, DistillingTask, Lesson, distil, pupil
@@ -145,6 +145,7 @@ def test_the_command_writes_a_model_that_loads(
 
 def test_rows_of_steps() -> None:
     """A perfect ensemble scores 0, and the table carries its figures."""
+    from benchmarks.steps import score_steps
     from gentraffic.evaluation.holdout import week_of
     from gentraffic.training.fitting import split_source
 

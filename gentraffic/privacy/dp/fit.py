@@ -188,7 +188,7 @@ def fit_private_stouter(  # noqa: PLR0913  # the whole of one command
         trainer.save()  # the secret first: what is run again must not draw other noise for the same data
     trainer.train(on_step)
     trainer.finish()
-    told = {
+    metadata = {
         "machine": machine(),
         "threads": torch.get_num_threads(),
         "steps": trainer.step,
@@ -212,7 +212,7 @@ def fit_private_stouter(  # noqa: PLR0913  # the whole of one command
             "start": {"networks": list(before), "sha256": start.sha256} if start else None,
         },
     }
-    return Bundle(task.finished(), temporal, station, scaler, levels, everywhere, weeks=weeks), told
+    return Bundle(task.finished(), temporal, station, scaler, levels, everywhere, weeks=weeks), metadata
 
 
 def levels_of(s: PrivateSource) -> PrivateLevels:
