@@ -14,12 +14,11 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 from torch.nn import functional
 
 from samplers.diffusion import Noise, diffusion_target, standard_normal
+from samplers.sampler import Network, register_to_config
 
 HOURS_A_WEEK = 168
 SIZES: dict[str, dict[str, Any]] = {  # name -> width, depth, heads; the names give the weights, about
@@ -93,7 +92,7 @@ def nearby(values: Tensor, observed: Tensor, minutes: Tensor) -> Tensor:
     return out
 
 
-class FoMo(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree about config_name
+class FoMo(Network):
     """Predicts the noise in the unobserved traffic of B blocks of places.
 
     width, depth, heads: of the transformer (`SIZES` names usual ones). token: (h0, w0, t0) values per token (eq. 4).
@@ -101,7 +100,7 @@ class FoMo(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree abou
     minutes that the model was trained on. prediction_type: epsilon, sample or v_prediction.
     """
 
-    @register_to_config  # type: ignore[untyped-decorator]
+    @register_to_config
     def __init__(
         self,
         width: int = 128,
@@ -115,11 +114,10 @@ class FoMo(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree abou
         num_train_timesteps: int = 1000,
         prediction_type: str = "v_prediction",
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # diffusers has types in part
+        super().__init__()
         self.token = (int(token[0]), int(token[1]), int(token[2]))
         self.cadences = tuple(cadences)
         self.noise = Noise(num_train_timesteps=num_train_timesteps, prediction_type=prediction_type)
-        self.schedule = self.noise.scheduler()
         values = math.prod(self.token)
         hidden = min(width, 64)
         self.enter = nn.Linear(2 * values, width)  # x or the observed value, and whether it is observed
@@ -193,7 +191,7 @@ class FoMo(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree abou
 
         A block in which nothing is to be drawn scores 0.
         """
-        x_t, target = diffusion_target(self.schedule, x.nan_to_num(), eps, t)
+        x_t, target = diffusion_target(self.noise, x.nan_to_num(), eps, t)
         hidden = (scene.known.isnan() & scene.exists & ~x.isnan()).to(x.dtype)
         # a NaN target would survive the product with 0
         error = (self(x_t, t, scene) - target).square() * hidden

@@ -113,7 +113,7 @@ def fit(
     from gentraffic.forecasting.folder import TrainingScaler
     from gentraffic.forecasting.provenance import provenance_of
     from gentraffic.forecasting.registry import recipe_of
-    from gentraffic.forecasting.score import score_beside_naive, starts_within, table
+    from gentraffic.forecasting.score import error_paths, score_beside_naive, starts_within, table
     from gentraffic.forecasting.task import Plan
     from gentraffic.training.checkpoint import checkpoint_beside
 
@@ -145,7 +145,8 @@ def fit(
             device=device,
             on_step=None if progress is None else lambda step, of, loss: progress(step, of),
         )
-        known, _, test = parts[0]
+        known, later, test = parts[0]
+        fitted = replace(fitted, errors=error_paths(fitted, later, seed))
         scored = score_beside_naive(fitted, test, 6, starts_within(test, 6))
     files = [source.ds if source.path is None else source.path for source in sources]
     metadata = provenance_of(files, fitted, chosen, plan, command, known.network.per_day, (train, validation))
@@ -154,7 +155,7 @@ def fit(
     metadata["held_out_time"] = _ends(sources[0].ds, test)  # of the first file; no cell is held out
     ids = tuple(str(cell) for cell in sources[0].ds["cell_id"].values.tolist())
     forecaster = FittedForecaster(
-        Fitted(name, fitted.model, metadata),
+        Fitted(name, fitted.model, metadata, fitted.errors),
         metadata,
         TrainingScaler(ids, fit_scaler(known.network.values[:, : known.known])),
         training=fitted.metadata,
@@ -191,6 +192,8 @@ def run(
     horizon: int = 1,
     service: str | Sequence[str] = (),
     scaler: str = "history",
+    members: int = 1,
+    seed: int = 0,
     device: str = "cpu",
     out: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -210,6 +213,11 @@ def run(
         The variables to forecast; by default those that it was fitted on, or the only one.
     scaler : {"history", "model"}
         Mean and spread of each cell: of the history, which must be a day or longer, or of the training part.
+    members : int
+        More than 1: so many forecasts that hold its doubt, each with errors as the forecaster made them on its
+        validation part, at the same time of day. The median and the 5% and 95% quantiles of 20 or more are a range.
+    seed : int
+        Of the errors drawn.
     device : {"cpu", "cuda"}
         Where to forecast; a FittedForecaster stays where it is.
     out : path, optional
@@ -234,11 +242,13 @@ def run(
         For a folder that is missing, changed or of another kind.
     """
     from gentraffic.forecasting.choices import services_for
-    from gentraffic.forecasting.continuation import continuation, forecasts_after
+    from gentraffic.forecasting.continuation import check_members, continuation, forecasts_after, members_after
     from gentraffic.io.files import check_writable, write_traffic
 
     if horizon < 1:
         raise WrongUse(f"--horizon {horizon}: give 1 or more steps")
+    check_whole(1, members=members)
+    check_whole(0, seed=seed)
     if scaler not in SCALERS:
         raise WrongUse(f"--scaler {scaler}: give one of {', '.join(SCALERS)}")
     if out is not None:
@@ -247,7 +257,12 @@ def run(
     source = traffic_source(history, "history")
     chosen = services_for(forecaster.services, source.ds, names_given(service))
     known = forecaster.scaler if scaler == "model" else None
-    ahead = forecasts_after(forecaster.fitted, source.ds, chosen, horizon, name=source.name, known=known, tell=progress)
+    fitted = forecaster.fitted
+    if members > 1:
+        check_members(fitted, source.ds, horizon, source.name)
+    ahead = forecasts_after(fitted, source.ds, chosen, horizon, name=source.name, known=known, tell=progress)
+    if members > 1:
+        ahead = members_after(fitted, source.ds, ahead, chosen, known=known, members=members, seed=seed)
     place = str(source.ds.attrs.get("place", source.ds.attrs.get("title", "")))
     attrs = {
         "title": f"Forecast traffic, {place}".rstrip(", "),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import samplers
 from gentraffic.api.fitted import Files, FitResult
 from gentraffic.api.language import speaks_python
 from gentraffic.api.private import PRIVATE, check_private, fit_private
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from gentraffic.modelling.measured import Source
 
 Tell = Callable[[int, int], None]
-TRAINED = ("stouter", "vae", "tcn-gan", "diffwave")  # keys of samplers.SAMPLERS; importing that takes seconds
+TRAINED = tuple(samplers.SAMPLERS)
 NAIVE = ("bootstrap", "knn", "climatology")  # gentraffic.generators.naive.NAIVE
 SAMPLERS = (*TRAINED, "fomo", *NAIVE)
 HOLDOUT = 0.2

@@ -71,7 +71,8 @@ def fit(name: str, traffic: tuple[Path, ...], out: Path, **options: Any) -> Prin
     result = call(forecaster.fit, name, traffic, bar="training", out=out, **options)
     facts, learned = result.training, f"{name}, nothing to learn"
     if facts:
-        learned = f"{facts['parameters']} weights, {facts['windows']} windows, {facts['steps']} steps"
+        learned = f"{facts['parameters']} weights, {facts['windows']} windows, {facts['steps']} "
+        learned += "trees" if "trees" in facts else "steps"
         learned += f" in {facts['minutes']} min"
     values = {"output": str(out), "forecaster": name, "services": result.services, **facts, **result.scores}
     lines = [*warned(result.warnings), result.provenance["tables"]["held_out"], f"{out}: {learned}"]
@@ -89,6 +90,8 @@ def fit(name: str, traffic: tuple[Path, ...], out: Path, **options: Any) -> Prin
     default="history",
     help="Mean and spread of each cell: of the history given, or of the training part (for short histories).",
 )
+@click.option("--members", type=AT_LEAST_1, default=1, help="Forecasts that hold the doubt; 20 or more give a range.")
+@SEED
 @DEVICE
 @out_option("Traffic: .nc .zarr .parquet .csv .tif.")
 @prints
@@ -98,6 +101,7 @@ def run(model: Path, history: Path, out: Path, **options: Any) -> Printed:
     \b
     gentraffic forecast run --model my-forecaster --history measured.nc -o next.nc
     gentraffic forecast run --model my-forecaster --history measured.nc --horizon 36 -o evening.nc
+    gentraffic forecast run --model my-forecaster --history measured.nc --horizon 6 --members 50 -o range.nc
 
     The history may be of cells that the forecaster never saw; it must have the cadence that it was fitted on.
     """
@@ -136,7 +140,7 @@ def score(model: Path, traffic: Path, html: Path | None, **options: Any) -> Prin
     The scaler of each cell sees the steps of the training part only, also for a city that the forecaster never saw.
     """
     from gentraffic.api import forecast as forecaster
-    from gentraffic.forecasting.score import table
+    from gentraffic.forecasting.score import coverage_line, table
 
     result = call(forecaster.score, model, traffic, html=html, **options)
     scored, page = result.scored, {} if html is None else {"html": str(html)}
@@ -145,5 +149,6 @@ def score(model: Path, traffic: Path, html: Path | None, **options: Any) -> Prin
     lines = warned(result.warnings)
     for s, (name, units) in enumerate(zip(result.services, result.units, strict=True)):
         lines += [f"{name}, {units}, {len(scored.starts)} starts x {scored.real.shape[1]} cells", table(scored, s)]
+        lines += coverage_line(scored, s)
     lines += [f"no row {name}: {why}" for name, why in scored.missing.items()]
     return values, [*lines, *page.values()]

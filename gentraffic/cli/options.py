@@ -135,14 +135,6 @@ def place_of(options: dict[str, Any]) -> PlaceQuery:
     return PlaceQuery(**{**known, "bbox": parse_box(options.get("bbox"))})
 
 
-def find_context(query: PlaceQuery, *, quiet: bool, command: str, held: bool = True) -> xr.Dataset:
-    """As `gentraffic.places.find.find_context`, with a progress bar."""
-    from gentraffic.places.find import find_context as find
-
-    with progress("Overpass", quiet=quiet) as tell:
-        return find(query, command=command, held=held, progress=tell)
-
-
 @contextmanager
 def progress(what: str, *, quiet: bool) -> Iterator[Tell]:
     """A progress bar on a terminal, nothing elsewhere: yields tell(done, of)."""

@@ -16,6 +16,7 @@ from torch import Tensor
 from forecasters import NAIVE, CellScaler, Windows, crop, fit_scaler, patches_of_frames, windows_to
 from gentraffic.errors import BadInput
 from gentraffic.forecasting.data import Network, Part
+from gentraffic.forecasting.ranges import ErrorPaths
 from gentraffic.forecasting.registry import recipe_of
 from gentraffic.forecasting.task import ForecastTask, Plan, fingerprint, trainer_of
 from gentraffic.training.trainer import OnStep
@@ -25,11 +26,15 @@ CHUNK = 1024  # neighbourhoods forecast at once: their activations fit into the 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A forecaster ready to use: model is a `forecasters.Forecaster`; metadata: facts of its training."""
+    """A forecaster ready to use: model is a `forecasters.Forecaster`; metadata: facts of its training.
+
+    errors: those of the validation part, from which ranges are drawn; None where none are known.
+    """
 
     name: str
     model: Any
     metadata: dict[str, Any] = field(default_factory=dict)
+    errors: ErrorPaths | None = None
 
 
 def fit_forecaster(  # noqa: PLR0913  # the whole of one command

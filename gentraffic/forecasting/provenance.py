@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gentraffic import __version__
+from gentraffic.dataset.schema import credits_of
 from gentraffic.forecasting.fit import Fitted
 from gentraffic.forecasting.task import Plan
-from gentraffic.generators.cards import credits_of, facts_of, origin
+from gentraffic.generators.cards import facts_of, origin
 from gentraffic.training.fitting import machine
 
 if TYPE_CHECKING:

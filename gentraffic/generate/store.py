@@ -107,7 +107,7 @@ class Store:
             folder = part_of(out).with_suffix(f".{secrets.token_hex(4)}.part")
             check_disk(spec, folder.parent, 0)
             try:
-                begin(folder, spec, template, job.draw)
+                begin(folder, spec, template, job.prepare(job.context))
                 began = time.perf_counter()
                 fill(folder, spec, *engine.local(folder), fit, tell)
                 mean = mean_of(folder, spec)
@@ -128,7 +128,7 @@ class Store:
             kept = 0 if read_spec(folder) is None else tasks - len(missing(folder, spec, "done"))
             check_disk(spec, folder.parent, kept)
             try:
-                begin(folder, spec, template, job.draw)
+                begin(folder, spec, template, job.prepare(job.context))
                 began = time.perf_counter()
                 with engine.workers(self.workers, self.scheduler, folder) as client:
                     fill(folder, spec, *engine.remote(client, folder), fit, tell)

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import chain, repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -23,20 +25,21 @@ from gentraffic.dataset.calendar import Calendar
 from gentraffic.errors import WrongUse
 from gentraffic.generators.base import Block, Tell, check_minutes
 from gentraffic.generators.base import Settings as Settings
-from gentraffic.generators.observed import Observations
+from gentraffic.io.memmap import rows_of_file, trim_heap
 from gentraffic.modelling.expected_week import AUTO, ExpectedWeeks, from_monday, rhythms_of, week_features
-from gentraffic.modelling.features import Floats, Places, read_places
-from gentraffic.modelling.history import History, as_profile, read_history
+from gentraffic.modelling.features import Floats, Places, Scale, read_places
+from gentraffic.modelling.history import History, as_profile
 from gentraffic.modelling.levels import LevelModel
 from gentraffic.modelling.random_streams import level_angle, shape_seeds, turned
 from gentraffic.modelling.transform import Scaler
 from gentraffic.modelling.weekly_profile import profile_week
+from graphs.build import embedded_squares, interpolate_hours, temporal_graph
+from graphs.graphmae import GraphMAE
 from samplers import DAYS, HOURS, WEEK, Condition, Sampler, draw
 
 if TYPE_CHECKING:
     import xarray as xr
 
-Job = TypeVar("Job")
 HIGHEST_LEVEL = 3.0  # spreads from a network's mean: no training cell told more, and a past may hold anything
 OVERLAP_DAYS = 1  # of each further window are given by the window before it, so that no seam shows
 
@@ -67,8 +70,9 @@ class WeeklyModel(Protocol):
     def time(self) -> torch.Tensor:
         """The time embedding of the hours of the week: (168, Q)."""
 
-    def place(self, places: Places, path: Path | None = None) -> NDArray[np.float32]:
-        """The station embedding of every cell: (cells, P); in the .npy file `path` where one is given."""
+    @property
+    def station(self) -> GraphMAE:
+        """What embeds cells, see `place_embedding`."""
 
 
 def draw_traffic(
@@ -89,15 +93,12 @@ def draw_traffic(
     by default one per core; no bit depends on it. on_tile(done, of) is told progress.
     Raises WrongUse where the model cannot draw the calendar's cadence or the device is not there.
     """
-    region, shared = prepare_inputs(bundle, context, calendar, settings, cells=cells, history=history)
-    count = len(region.ids)
+    drawn = WeeklyDraw(*prepare_inputs(bundle, context, calendar, settings, cells=cells, history=history))
+    count, tile = len(drawn.region.ids), drawn.block
     out = np.empty((settings.members, count, len(calendar.utc)), dtype=np.float32)
-    tile = shared.model.series_at_once
     blocks = [Block(m, at, min(at + tile, count)) for m in range(settings.members) for at in range(0, count, tile)]
-    for done, (block, values) in enumerate(draw_blocks(region, shared, blocks, tiles_at_once), start=1):
+    for block, values in drawn.blocks(blocks, tiles_at_once, on_tile):
         out[block.member, block.first : block.end] = values
-        if on_tile is not None:
-            on_tile(done, len(blocks))
     return out
 
 
@@ -144,6 +145,13 @@ class SharedInputs:
     settings: Settings
     weeks: ExpectedWeeks = field(default_factory=ExpectedWeeks)
 
+    def on_device(self) -> SharedInputs:
+        """The same, with a copy of the network where it is to draw elsewhere than on the CPU."""
+        if self.settings.device == "cpu":
+            return self
+        moved: Any = copy.deepcopy(self.model)
+        return replace(self, model=moved.to(self.settings.device))
+
     def number(self, rhythm: str) -> int:
         """The index of a network in the sampler; 0: none of those that were measured."""
         return self.networks.index(rhythm) + 1 if rhythm in self.networks else 0
@@ -164,7 +172,7 @@ def prepare_inputs(
     ids = context["cell_id"].values
     with one_thread():
         places = read_places(context)
-        f_s = bundle.place(places, embeddings)[rows]
+        f_s = place_embedding(bundle.station, places, bundle.levels, embeddings)[rows]
         time = bundle.time()
     count = len(f_s)
     known = np.full(count, -1) if history is None else history.rows(ids)[rows]
@@ -222,11 +230,36 @@ class WeeklyDraw:
     def blocks(
         self, spans: Sequence[Block], threads: int | None = None, tell: Tell | None = None
     ) -> Iterator[tuple[Block, NDArray[np.float32]]]:
-        """The traffic of each span, in their order: (span, (cells, steps)), float32."""
-        for done, (span, values) in enumerate(draw_blocks(self.region, self.shared, spans, threads), start=1):
-            yield span, values if self.scale == 1.0 else self.scale * values
-            if tell is not None:
-                tell(done, len(spans))
+        """The traffic of each span, in their order: (span, (cells, steps)), float32.
+
+        Each thread draws a tile; by default there is one thread per core. Holds one span and a few tiles.
+        """
+        threads = threads or max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+        shared, size = self.shared.on_device(), self.shared.model.series_at_once
+        jobs = ((s, Block(s.member, at, min(at + size, s.end))) for s in spans for at in range(s.first, s.end, size))
+        done, whole = 0, np.empty((0, 0), dtype=np.float32)
+        ahead: deque[tuple[Block, Block, Future[NDArray[np.float32]]]] = deque()  # under way, or waiting to be taken
+        # MKL asks each thread anew how many it may use
+        with one_thread(), ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            try:
+                for job in chain(jobs, repeat(None, 2 * threads)):  # in the end, as many as are ahead are taken
+                    if job is not None:
+                        ahead.append((*job, pool.submit(generate_tile, self.region, shared, job[1])))
+                    if len(ahead) <= (0 if job is None else 2 * threads):
+                        continue
+                    span, tile, future = ahead.popleft()
+                    values = future.result()
+                    if tile.first == span.first:
+                        whole = np.empty((span.end - span.first, values.shape[1]), dtype=np.float32)
+                    whole[tile.first - span.first : tile.end - span.first] = values
+                    if tile.end == span.end:
+                        yield span, whole if self.scale == 1.0 else self.scale * whole
+                        done += 1
+                        if tell is not None:
+                            tell(done, len(spans))
+            finally:
+                for _, _, future in ahead:
+                    future.cancel()
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All that a worker needs beside the network: the rows of `Region`, the time embedding, and a few numbers."""
@@ -249,27 +282,6 @@ class WeeklyDraw:
         return out
 
 
-def prepare(
-    bundle: WeeklyModel, context: xr.Dataset, calendar: Calendar, settings: Settings, *,
-    cells: Sequence[int] | None = None, observed: Observations | None = None, scratch: Path | None = None,
-) -> WeeklyDraw:  # fmt: skip
-    """What `Bundle.prepare` does; see `gentraffic.generators.base.Generator`."""
-    history, scale, units = None, 1.0, "1"
-    if observed is not None and observed.history is not None:
-        from gentraffic.dataset.schema import check_traffic
-
-        check_traffic(observed.history)
-        history = read_history(observed.history, observed.service)
-        scale = history.unit(bundle.levels, read_places(context), context["cell_id"].values)
-        scale *= history.step_factor(calendar.per_hour)
-        units = history.units
-    embeddings = None if scratch is None else scratch / "embeddings.npy"
-    region, shared = prepare_inputs(
-        bundle, context, calendar, settings, cells=cells, history=history, embeddings=embeddings
-    )
-    return WeeklyDraw(region, shared, units, scale)
-
-
 def _by_id(context: xr.Dataset, cells: Sequence[int] | None) -> tuple[xr.Dataset, Any]:
     """The context in the order of its ids, and where `cells` are there: sums over cells must not depend on order."""
     order = np.argsort(context["cell_id"].values, kind="stable")
@@ -280,36 +292,6 @@ def _by_id(context: xr.Dataset, cells: Sequence[int] | None) -> tuple[xr.Dataset
     at[order] = np.arange(len(order))
     rows = at if cells is None else at[np.asarray(cells, dtype=np.int64)]
     return context if sorted_already else context.compute().isel(cell=order), rows
-
-
-def draw_blocks(
-    region: Region, shared: SharedInputs, blocks: Sequence[Block], tiles_at_once: int | None = None
-) -> Iterator[tuple[Block, NDArray[np.float32]]]:
-    """The traffic of blocks of any size, one after the other: (block, (cells, steps)). Draws tile by tile.
-
-    tiles_at_once: threads, by default one per core. Holds one block and a few tiles.
-    """
-    if shared.settings.device != "cpu":
-        moved: Any = copy.deepcopy(shared.model)
-        shared = replace(shared, model=moved.to(shared.settings.device))
-    threads = tiles_at_once or max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
-    size = shared.model.series_at_once
-    jobs = (
-        (block, at, Block(block.member, at, min(at + size, block.end)))
-        for block in blocks
-        for at in range(block.first, block.end, size)
-    )
-    whole = np.empty((0, 0), dtype=np.float32)
-    # MKL asks each thread anew how many it may use
-    with one_thread(), ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        for (block, at, tile), values in _in_order(
-            pool, lambda job: generate_tile(region, shared, job[2]), jobs, threads
-        ):
-            if at == block.first:
-                whole = np.empty((block.end - block.first, values.shape[1]), dtype=np.float32)
-            whole[at - block.first : tile.end - block.first] = values
-            if tile.end == block.end:
-                yield block, whole
 
 
 def generate_tile(region: Region, shared: SharedInputs, tile: Block) -> NDArray[np.float32]:
@@ -327,6 +309,7 @@ def generate_tile(region: Region, shared: SharedInputs, tile: Block) -> NDArray[
         around, mean, spread = region.around[padded].astype(np.float64), shared.scaler.mean, shared.scaler.spread
         expected = shared.weeks.scaled(rhythm, around, region.source, mean, spread)
     sheet = np.empty((size, _sheet_days(calendar.days) * HOURS * k), dtype=np.float32)
+    network: Any = shared.model  # a Denoiser or a OneShot
     known = None
     for window, first in enumerate(window_starts(calendar.days)):
         weekday = (calendar.weekday + first) % DAYS
@@ -340,7 +323,7 @@ def generate_tile(region: Region, shared: SharedInputs, tile: Block) -> NDArray[
             profile=profile,
         ).to(settings.device)
         x = draw(
-            shared.model,
+            network,
             condition,
             seeds=shape_seeds(settings.seed, ids, (tile.member + 1) // 2, window),
             mirrored=tile.member > 0 and tile.member % 2 == 0,  # members 1 and 2, 3 and 4, ... are antithetic pairs
@@ -371,27 +354,6 @@ def _sheet_days(days: int) -> int:
     return window_starts(days)[-1] + DAYS
 
 
-def _in_order(
-    pool: ThreadPoolExecutor, work: Callable[[Job], NDArray[np.float32]], jobs: Iterable[Job], threads: int
-) -> Iterator[tuple[Job, NDArray[np.float32]]]:
-    """Results in the order of the jobs, with only a few of them under way or waiting at any time."""
-    from collections import deque
-
-    waiting: deque[tuple[Job, Future[NDArray[np.float32]]]] = deque()
-    try:
-        for job in jobs:
-            waiting.append((job, pool.submit(work, job)))
-            if len(waiting) > 2 * threads:
-                first, future = waiting.popleft()
-                yield first, future.result()
-        while waiting:
-            first, future = waiting.popleft()
-            yield first, future.result()
-    finally:
-        for _, future in waiting:
-            future.cancel()
-
-
 @contextmanager
 def one_thread() -> Iterator[None]:
     """One thread inside torch: tiles run side by side instead, so that no sum depends on the number of cores."""
@@ -419,9 +381,46 @@ def check_settings(bundle: WeeklyModel, calendar: Calendar, settings: Settings) 
 
 def time_of_windows(time: Tensor, weekday: Tensor, per_hour: int) -> Tensor:
     """The time embedding of weeks that start on the given days: time (168, Q), weekday (B,) -> (B, 168 k, Q)."""
-    from graphs.build import interpolate_hours
-
     hours = torch.arange(WEEK * per_hour) / per_hour
     fine = interpolate_hours(time, hours.numpy()) if per_hour > 1 else time
     steps = torch.arange(WEEK * per_hour)[None, :]
     return fine[(steps + weekday[:, None] * 24 * per_hour) % (WEEK * per_hour)]
+
+
+def time_embedding(temporal: GraphMAE) -> torch.Tensor:
+    """F_t (168, Q), standardised per dimension."""
+    graph = temporal_graph()
+    embedding = temporal.embed(graph.x, graph.edge_index)
+    return (embedding - embedding.mean(0)) / embedding.std(0).clamp(min=1e-6)
+
+
+def station_scale(places: Places, levels: LevelModel | None) -> Scale:
+    """How log POI counts are standardised for the station graph: `LevelModel.scale`, of the counts alone."""
+    scale = (levels or LevelModel({})).scale(places)
+    categories = places.poi_count.shape[1]
+    return Scale(scale.mean[:categories], scale.spread[:categories])
+
+
+def station_features(places: Places, scale: Scale, rows: Any = slice(None)) -> NDArray[np.float32]:
+    """Node features of the station graph: standardised log POI counts, of all cells or of some rows: (rows, 8)."""
+    return scale(np.log1p(places.poi_count[rows], dtype=np.float64)).astype(np.float32)
+
+
+def place_embedding(
+    station: GraphMAE, places: Places, levels: LevelModel | None, path: Path | None = None
+) -> NDArray[np.float32]:
+    """F_s (cells, P) of a whole context. Where `path` is given, that .npy file, which holds them, mapped."""
+    scale = station_scale(places, levels)
+    shape = len(places.xy_m), int(station.config["hidden_channels"])
+    squares = embedded_squares(station, places.xy_m, lambda rows: station_features(places, scale, rows))
+    if path is None:
+        out = np.empty(shape, dtype=np.float32)
+        for rows, values in squares:
+            out[rows] = values
+        return out
+    trim_heap()
+    with rows_of_file(path, shape) as file:
+        for rows, values in squares:
+            file[rows] = values
+    mapped: NDArray[np.float32] = np.load(path, "r", allow_pickle=False)
+    return mapped

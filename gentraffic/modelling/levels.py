@@ -68,6 +68,12 @@ def activity(places: Places) -> Floats:
     return out
 
 
+def log_mean(logs: Floats) -> float:
+    """The log of the mean of what `logs` (cells,) are the logs of."""
+    top = logs.max()
+    return float(top + np.log(np.mean(np.exp(logs - top))))
+
+
 @dataclass(frozen=True)
 class Law:
     """What holds where nobody measured. slope: factor on the prior elasticities, learned over networks. noise: spread
@@ -77,11 +83,6 @@ class Law:
     noise: float = LAW_NOISE
     lowest: float = MEASURED_RANGE[0]
     highest: float = MEASURED_RANGE[1]
-
-    def expected(self, places: Places) -> Floats:
-        """Log traffic per km2, up to the network's effect: (cells,)."""
-        out: Floats = self.slope * activity(places)
-        return out
 
     def doubt(self, expected: Floats) -> Floats:
         """Standard deviation of log traffic per km2 about `expected` (cells,): more beyond what was measured."""
@@ -166,16 +167,14 @@ class LevelModel:
 
         It depends on nothing but what stands around the cell, and on its area.
         """
-        expected = self.law.expected(places) if self.places else np.zeros(len(places.xy_m))
+        expected = self.law.slope * activity(places) if self.places else np.zeros(len(places.xy_m))
         out: Floats = expected + np.log(places.area_km2)
         return out
 
     def unit(self, places: Places) -> float:
         """Log of the traffic that relative traffic 1 stands for, up to the network's effect: of the mean cell, before
         a change."""
-        usual = self.absolute(places.before or places)
-        top = usual.max()
-        return float(top + np.log(np.mean(np.exp(usual - top))))
+        return log_mean(self.absolute(places.before or places))
 
     def relative(self, places: Places) -> tuple[Floats, Floats]:
         """Centre of the log relative level (traffic / traffic of the mean cell) and the scale of its uncertainty.
@@ -191,7 +190,8 @@ class LevelModel:
             noise = np.full(cells, self.spread)
             if self.places:
                 noise = self.law.doubt(absolute - np.log(places.area_km2))
-            return absolute - self.unit(places), self.inflate * noise
+            usual = absolute if places.before is None else self.absolute(places.before)
+            return absolute - log_mean(usual), self.inflate * noise
         centre = np.full(cells, model.mean - np.log(model.mean_traffic))
         if self.places:
             centre = centre + model.centre(places)
@@ -203,10 +203,10 @@ class LevelModel:
         model = self.networks.get(places.network)
         if model is None:
             return centre + noise * z - np.where(z == 0, 0.0, noise**2 / 2)  # whose exponential has the control's mean
-        from scipy.stats import norm
+        from scipy.special import ndtr
 
         share = np.linspace(0.0, 1.0, len(model.residual))
-        residual = np.interp(norm.cdf(z), share, model.residual)
+        residual = np.interp(ndtr(z), share, model.residual)
         doubt = model.doubt(centre - (model.mean - np.log(model.mean_traffic))) if self.places else 1.0
         apart = self.inflate * doubt * residual
         log: Floats = np.minimum(centre + apart, model.highest - np.log(model.mean_traffic))

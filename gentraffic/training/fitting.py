@@ -19,7 +19,8 @@ from torch import Tensor
 
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.generators.base import PROFILE_STEPS
-from gentraffic.generators.folder import Bundle, place_embedding, station_features, station_scale, time_embedding
+from gentraffic.generators.folder import Bundle
+from gentraffic.generators.weekly import place_embedding, station_features, station_scale, time_embedding
 from gentraffic.modelling.expected_week import ExpectedWeeks, expected_of, fit_weeks, from_monday
 from gentraffic.modelling.features import Places
 from gentraffic.modelling.levels import LevelModel, Measured, activity, fit_levels
@@ -42,7 +43,7 @@ from gentraffic.training.sampler_task import (
 from gentraffic.training.trainer import OnStep
 from graphs.build import station_graph, temporal_graph
 from graphs.graphmae import GraphMAE, pretrain
-from samplers import SAMPLERS, Denoiser, Sampler
+from samplers import SAMPLERS, Denoiser, Sampler, sampler_class
 from samplers.stunet import SPREAD_KNOTS, hat_basis
 
 PLACE_DIM = TIME_DIM = 32
@@ -103,7 +104,7 @@ def fit_sampler(
     design = design or Design()
     if design.own_level and design.use_profile:
         raise WrongUse("own_level does not go with use_profile: a past tells the level, so leave one of them out")
-    if group.size > 1 and hasattr(SAMPLERS.get(design.sampler), "noise_size"):
+    if group.size > 1 and design.sampler in SAMPLERS and hasattr(sampler_class(design.sampler), "noise_size"):
         raise WrongUse(f"{design.sampler} is trained by one process: start it without `accelerate launch`")
     plan = plan or plan_for(design)
     plan = replace(plan, profile_keep=plan.profile_keep or PROFILE_KEEP) if design.use_profile else plan
@@ -258,7 +259,7 @@ def build(
                "spectrum": spectrum if by_spectrum else None,
                "prediction_type": design.prediction_type,
                "profile_spread": departures[0], "profile_shift": departures[1]}  # fmt: skip
-    make: Any = SAMPLERS[design.sampler]
+    make: Any = sampler_class(design.sampler)
     model: Sampler = make(
         place_dim=PLACE_DIM,
         time_dim=TIME_DIM,

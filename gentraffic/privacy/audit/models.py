@@ -114,7 +114,6 @@ def cell_losses(bundle: Bundle, source: Source, seed: int = 0) -> Floats:
         own = from_monday(expected[source.network], np.full(cells, source.weekday), 1)
         whole = whole - np.repeat(own, weeks, axis=0)
     x = torch.from_numpy(whole)
-    chain = model.noise.scheduler()
     top = model.noise.num_train_timesteps
     noise = torch.from_numpy(np.random.default_rng((seed, 2)).standard_normal((NOISE_STEPS, WEEK), dtype=np.float32))
     total = torch.zeros(len(x), dtype=torch.float64)
@@ -125,7 +124,7 @@ def cell_losses(bundle: Bundle, source: Source, seed: int = 0) -> Floats:
                 some = slice(at, at + AT_ONCE)
                 clean = x[some]
                 t, eps = step.expand(len(clean)), noise[k].expand_as(clean)
-                x_t, target = diffusion_target(chain, clean, eps, t)
+                x_t, target = diffusion_target(model.noise, clean, eps, t)
                 error = (model(x_t, t, condition.rows(some)) - target) ** 2
                 total[some] += error.mean(dim=1).double()
     losses: Floats = (total / NOISE_STEPS).reshape(cells, weeks).mean(dim=1).numpy()

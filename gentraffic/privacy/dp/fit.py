@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from gentraffic.dataset.panel import read_panel
 from gentraffic.errors import WrongUse
-from gentraffic.generators.folder import Bundle, place_embedding, time_embedding
+from gentraffic.generators.folder import Bundle
+from gentraffic.generators.weekly import place_embedding, time_embedding
 from gentraffic.modelling.expected_week import ExpectedWeeks, expected_of
 from gentraffic.modelling.features import Places
 from gentraffic.modelling.levels import Law, LevelModel
