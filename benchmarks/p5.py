@@ -38,7 +38,7 @@ from gentraffic.io.importers.public_sets import (
     read_milan_5x5,
     read_milan_week,
 )
-from gentraffic.io.importers.telecom_italia import read_uomo
+from gentraffic.io.importers.uomo import read_uomo
 from gentraffic.modelling.features import VARIABLES, Floats, log_densities, read_places
 from gentraffic.modelling.levels import REFERENCE, activity, elasticities
 from gentraffic.modelling.measured import Source, read_source
