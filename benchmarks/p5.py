@@ -33,7 +33,7 @@ from scipy.stats import spearmanr
 from gentraffic.dataset.calendar import make_calendar
 from gentraffic.evaluation.metrics import rhythm
 from gentraffic.evaluation.metrics import summary as m
-from gentraffic.generators.settings import Settings
+from gentraffic.generators.base import Settings
 from gentraffic.generators.weekly import draw_traffic
 from gentraffic.io.files import read_context
 from gentraffic.io.importers.public_sets import (
@@ -117,7 +117,7 @@ def milan_parts(data: Path) -> Iterator[tuple[str, Source, Source]]:
 
 
 def regions(data: Path) -> Iterator[tuple[str, Source, Source]]:
-    """(name, training cells, region) of eleven parts of Milan: the block, the 25 cells, and nine squares of the scattered."""
+    """(name, training cells, region) of eleven parts of Milan: the block, the 25 cells, and nine squares of cells."""
     for name, train, held in milan_parts(data):
         yield name, train, held
     context = read_context(CONTEXTS / "milan.nc")

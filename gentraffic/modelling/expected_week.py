@@ -9,6 +9,13 @@ rhythm. Offices empty at weekends, homes fill in the evening; a network that is 
 noisy windows of a few hundred cells learns the noise first. What a component is told is shrunk by how well it was told
 of locations that were left out, so that a map that says nothing changes nothing. Busy cells count more: their weeks are
 less noisy, and errors are weighed by traffic.
+
+Whose rhythm a place follows that nobody measured: a measured network's, nearest first, drawn per member.
+
+Day, week, roughness and how places differ are a network's: people eat at other hours in another country. Networks of
+the same time zone come first, and alone where there are any; else those of the same continent count NEARER times as
+often as others. Each counts with the root of the locations it was measured at. Where there is a doubt, the members of
+an ensemble hold it.
 """
 
 from __future__ import annotations
@@ -36,8 +43,8 @@ COLUMNS = 1 + 2 * CATEGORIES  # radio cells, shares near, shares far
 LEAST = 1e-6
 ROWS = 256  # cells that are worked on at a time
 # Variances over that of a cell of mean weight about its expected week, chosen over parts of Milan left out
-# (benchmarks/p5.py --expected): of what is linear in columns and of what is not, per spread of radio cells, of shares near and
-# of shares far; and of what a place shares with others near it, which falls by e over REACH_KM, up to ALONE_KM.
+# (benchmarks/p5.py --expected): of what is linear in columns and of what is not, per spread of radio cells, of shares
+# near and of shares far; and of what a place shares with others near it, which falls by e over REACH_KM, to ALONE_KM.
 LINEAR = np.repeat([0.3, 0.3 / CATEGORIES, 0.03 / CATEGORIES], [1, CATEGORIES, CATEGORIES])
 BENT, BENDS = 0.3, np.repeat([1.0, 0.5 / CATEGORIES, 0.2 / CATEGORIES], [1, CATEGORIES, CATEGORIES])
 NEIGHBOURS, REACH_KM, ALONE_KM = 0.3, 0.5, 5.0
@@ -298,7 +305,8 @@ def principal_components(apart: Floats, weight: Floats) -> Floats:
     largest = np.take_along_axis(found, np.abs(found).argmax(axis=1)[:, None], axis=1)
     out = np.zeros((COMPONENTS, apart.shape[1]))
     out[: len(found)] = found * np.sign(largest)
-    return out.round(5)
+    rounded: Floats = out.round(5)
+    return rounded
 
 
 def from_monday(week: NDArray[np.float32], weekday: NDArray[np.int64], per_hour: int) -> NDArray[np.float32]:
@@ -315,14 +323,15 @@ def from_monday(week: NDArray[np.float32], weekday: NDArray[np.int64], per_hour:
 
 def _positions(places: Places, rows: Any) -> Floats:
     """(cells, 2) degrees, nan where the context says none."""
-    if places.lon_lat is not None:
-        return places.lon_lat[rows]
-    return np.full((len(places.xy_m[rows]), 2), np.nan)
+    if places.lon_lat is None:
+        return np.full((len(places.xy_m[rows]), 2), np.nan)
+    out: Floats = places.lon_lat[rows]
+    return out
 
 
 def _scale(columns: Floats, weight: Floats) -> tuple[Floats, Floats]:
     centre: Floats = np.asarray(np.average(columns, axis=0, weights=weight), dtype=np.float64)
-    spread: Floats = np.sqrt(np.average((columns - centre) ** 2, axis=0, weights=weight)) + LEAST
+    spread: Floats = np.asarray(np.sqrt(np.average((columns - centre) ** 2, axis=0, weights=weight)) + LEAST)
     return centre, spread
 
 
@@ -362,3 +371,54 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list):
         return [_plain(part) for part in value]
     return None if isinstance(value, float) and value != value else value
+
+
+AUTO = "auto"
+NEARER = 8.0
+STREAM = 7_331  # of the random numbers that choose
+Measured = Mapping[str, tuple[str, int]]  # network -> the IANA name of its time zone, and locations measured
+
+
+def rhythm_weights(timezone: str, networks: Sequence[str], measured: Measured) -> list[float]:
+    """How often each network is followed at a place in `timezone` (an IANA name), of sum 1; [] without networks."""
+    told = [measured.get(name, ("", 1)) for name in networks]
+    root = np.sqrt([float(locations) for _, locations in told])
+    same = np.array([zone not in ("", "UTC") and zone == timezone for zone, _ in told], dtype=bool)
+    continent = timezone.split("/")[0]
+    near = np.array([zone != "" and zone.split("/")[0] == continent for zone, _ in told], dtype=bool)
+    weight = root * (same if same.any() else np.where(near, NEARER, 1.0))
+    return [float(w) for w in weight / weight.sum()] if len(told) else []
+
+
+def choose_rhythms(timezone: str, networks: Sequence[str], measured: Measured, members: int, seed: int) -> list[str]:
+    """The network that each member follows: the most likely one for the control, member 0; then drawn, two members
+    at a time, which are an antithetic pair. "" where no network is known."""
+    weight = rhythm_weights(timezone, networks, measured)
+    if not weight:
+        return [""] * members
+    chosen = [networks[int(np.argmax(weight))]]
+    for pair in range(1, members // 2 + 1):
+        rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, STREAM, pair))))
+        chosen += [networks[int(rng.choice(len(networks), p=weight))]] * 2
+    return chosen[:members]
+
+
+def rhythms_of(
+    networks: Sequence[str], measured: Measured, attrs: Mapping[Any, Any], asked: str, members: int, seed: int
+) -> tuple[str, ...]:
+    """The network whose rhythm each member follows: as asked, as a context of these attributes says (`habits`), its own
+    `network`, or the nearest. measured: {} for a model of before rhythms were chosen: "" then stands for none."""
+    named = ("" if asked == AUTO else asked) or str(attrs.get("habits", "")) or str(attrs.get("network", ""))
+    if named in networks:
+        return (named,) * members
+    known = networks if measured else ()
+    return tuple(choose_rhythms(str(attrs.get("timezone", "")), known, measured, members, seed))
+
+
+def in_words(rhythms: Sequence[str]) -> str:
+    """Networks that members follow, the most frequent first: "milan (7 members), uomo-sd (1 member)"."""
+    count = {name: rhythms.count(name) for name in dict.fromkeys(rhythms)}
+    if len(count) == 1:
+        return next(iter(count)) or "of no network in particular"
+    order = sorted(count, key=lambda name: -count[name])
+    return ", ".join(f"{name} ({count[name]} member{'s' if count[name] > 1 else ''})" for name in order)
