@@ -188,19 +188,25 @@ def week_features(places: Places, rows: Any = slice(None)) -> Floats:
 
 
 def standard(columns: Floats, centre: Floats, spread: Floats) -> Floats:
-    """Columns (cells, 17) in spreads from their centre, held within FARTHEST."""
+    """Columns (cells, 17) in spreads from their centre, held within FARTHEST. centre, spread: (17,)."""
     return np.clip((columns - centre) / spread, -FARTHEST, FARTHEST)
 
 
 def likeness(a: Floats, b: Floats, first: int = SITES) -> Floats:
-    """Covariances of places (m, 17) and places (n, 17) for what stands around them: (m, n). first: of the columns."""
+    """Covariances of places for what stands around them: (m, n).
+
+    a, b: (m, 17) and (n, 17), standardised. first: of the columns that count.
+    """
     line = np.sqrt(LINEAR[first:])
     out: Floats = bent(a, b, first) + (a[:, first:] * line) @ (b[:, first:] * line).T
     return out
 
 
 def bent(a: Floats, b: Floats, first: int = SITES) -> Floats:
-    """The part of `likeness` that is not linear: (m, n). What two places share depends on no others, to the bit."""
+    """The part of `likeness` that is not linear: (m, n). What two places share depends on no others, to the bit.
+
+    a, b: (m, 17) and (n, 17), standardised. first: of the columns that count.
+    """
     scale = np.sqrt(BENDS[first:])
     x, y = a[:, first:] * scale, b[:, first:] * scale
     out: Floats = np.einsum("cf,fn->cn", x, np.ascontiguousarray(y.T))  # no BLAS: the same bits in any company
@@ -212,7 +218,7 @@ def bent(a: Floats, b: Floats, first: int = SITES) -> Floats:
 
 
 def neighbours(a: Floats, b: Floats) -> Floats:
-    """Covariances of places (m, 2) and places (n, 2), in degrees, for lying near one another: (m, n)."""
+    """Covariances of places for lying near one another: (m, n). a, b: (m, 2) and (n, 2), lon and lat in degrees."""
     out = np.zeros((len(a), len(b)))
     if not out.size:
         return out
@@ -261,6 +267,7 @@ def fit_week(source: Source) -> tuple[ExpectedWeek, Floats]:
         pulls[first] = (_pull(points, where, scores, weight, heard, first) * trust).round(4)
         if first == min(pulls):
             left_out = mean + np.einsum("ck,kt->ct", usual + trust * told, basis)
+            left_out += np.average(log - left_out, axis=0, weights=weight)  # without a large one, all others lean away
     regression = Regression(centre, spread, points, where[heard], pulls.get(SITES), pulls[SITES + 1])
     by, zone = source.places.source, source.timezone
     return ExpectedWeek(mean, basis, regression, by, len(groups), zone), left_out
@@ -299,8 +306,10 @@ def expected_of(
 
 
 def principal_components(apart: Floats, weight: Floats) -> Floats:
-    """The first of weighted log weeks (cells, 168) about their mean: (COMPONENTS, 168) orthonormal, zeros beyond the
-    number of cells. weight: (cells,). Their largest number is positive."""
+    """The first principal components: (COMPONENTS, 168) orthonormal, zeros beyond the number of cells.
+
+    apart: (cells, 168) log weeks about their mean. weight: (cells,). The largest number of each is positive.
+    """
     found = np.linalg.svd(apart * np.sqrt(weight)[:, None], full_matrices=False)[2][:COMPONENTS]
     largest = np.take_along_axis(found, np.abs(found).argmax(axis=1)[:, None], axis=1)
     out = np.zeros((COMPONENTS, apart.shape[1]))
@@ -331,15 +340,15 @@ def _positions(places: Places, rows: Any) -> Floats:
 
 def _scale(columns: Floats, weight: Floats) -> tuple[Floats, Floats]:
     centre: Floats = np.asarray(np.average(columns, axis=0, weights=weight), dtype=np.float64)
-    spread: Floats = np.asarray(np.sqrt(np.average((columns - centre) ** 2, axis=0, weights=weight)) + LEAST)
-    return centre, spread
+    variance = np.asarray(np.average((columns - centre) ** 2, axis=0, weights=weight), dtype=np.float64)
+    return centre, np.sqrt(variance) + LEAST
 
 
 def _pull(points: Floats, where: Floats, scores: Floats, weight: Floats, kept: NDArray[np.int64], first: int) -> Floats:
     """What each of some measured cells says, (kept, COMPONENTS): (covariances + noise) pull = scores."""
     alike = likeness(points, points, first) + neighbours(where[kept], where[kept])
     own = weight[kept] / weight[kept].mean()
-    out: Floats = np.linalg.solve(alike + np.diag(1 / own), scores[kept])
+    out: Floats = np.asarray(np.linalg.solve(alike + np.diag(1 / own), scores[kept]), dtype=np.float64)
     return out
 
 
