@@ -184,13 +184,13 @@ def networks(data: Path) -> list[tuple[Source, xr.Dataset | None]]:
 
 def held_out(log: Floats, expected: Floats, block: NDArray[np.int64]) -> str:
     """Rank correlation and log error of the law, its factor and constant fitted on the other blocks."""
-    told = np.empty_like(log)
+    ordered = np.empty_like(log)
     for one in np.unique(block):
         test = block == one
         slope, constant = np.polyfit(expected[~test], log[~test], 1)
-        told[test] = constant + slope * expected[test]
-    apart = told - log
-    rank = spearmanr(told, log).statistic
+        ordered[test] = constant + slope * expected[test]
+    apart = ordered - log
+    rank = spearmanr(ordered, log).statistic
     return f"{rank:.3f} | {np.abs(apart - np.median(apart)).mean():.3f} | {apart.std():.3f}"
 
 
