@@ -11,7 +11,7 @@ whole week, level and all, of a random training cell, and of a random cell of th
 over that of `bootstrap`.
 --expected: what map and measured cells tell of weeks, over eleven regions of Milan that are left out in turn with all
 that lies within APART_M: members are the expected week and the rest of a random training cell's, told without its
-location, in the network's place. It is quick enough to choose kernels by, and says how far a network can come: `told`
+location, in the network's place. It is quick enough to choose kernels by, and says how far a network can come: `by map`
 beside `mean week`, which looks at no map, and `bootstrap within`, the weeks of the region itself.
 --levels: Spearman and log error of the law over the 10,000 cells of Milan and the cells of Helsinki, in blocks of 20 x
 20 cells and of 4 km; the law's elasticities are constants, and only its factor is fitted on the other blocks.
@@ -51,6 +51,7 @@ from gentraffic.modelling.measured import Source, read_source
 from gentraffic.modelling.transform import FLOOR
 from gentraffic.places.find import CONTEXTS
 from gentraffic.training.fitting import Design, fit_sampler, plan_for
+from gentraffic.training.sampler_task import by_location
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -134,7 +135,7 @@ def regions(data: Path) -> Iterator[tuple[str, Source, Source]]:
         yield f"row {part // 3}, column {part % 3} of the north-east", whole.only(np.flatnonzero(apart)), held
 
 
-def told(train: Source, held: Source, seed: int, *, blind: bool = False) -> Floats:
+def by_map(train: Source, held: Source, seed: int, *, blind: bool = False) -> Floats:
     """Members (MEMBERS, cells, 168): expected weeks, and what remained of random training cells told without theirs.
 
     blind: nobody looks at the map.
@@ -142,7 +143,9 @@ def told(train: Source, held: Source, seed: int, *, blind: bool = False) -> Floa
     assert held.places is not None
     week, left_out = fit_week(replace(train, places=None) if blind else train)
     log = np.log(monday_weeks(train) / train.level[:, None] + FLOOR)
-    rest = (log - left_out)[np.random.default_rng(seed).integers(len(log), size=(MEMBERS, len(held.rows)))]
+    chances = np.diff(by_location(train.location), prepend=0.0)
+    chosen = np.random.default_rng(seed).choice(len(log), size=(MEMBERS, len(held.rows)), p=chances)
+    rest = (log - left_out)[chosen]
     expected = week.log(week.scores(held.places, held.rows))
     return np.maximum(np.exp(expected + rest) - FLOOR, 0.0)
 
@@ -153,7 +156,7 @@ def expected(data: Path) -> None:
     for name, train, held in regions(data):
         real, pool = monday_weeks(held), monday_weeks(train)
         level = real.mean(axis=1)[None, :, None]  # known: only the week is in question here
-        rows = {"told": told(train, held, 2), "mean week": told(train, held, 2, blind=True)}
+        rows = {"by map": by_map(train, held, 2), "mean week": by_map(train, held, 2, blind=True)}
         rows |= {"bootstrap": weeks_of(pool, len(real), 0), "bootstrap within": weeks_of(real, len(real), 1)}
         for row, scores in show(name, real, {k: v / v.mean(axis=2, keepdims=True) * level for k, v in rows.items()}):
             every.setdefault(row, []).append(scores)

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gentraffic.modelling.features import KM_PER_DEGREE, Floats, Places
+from gentraffic.modelling.features import BLOCK, KM_PER_DEGREE, Floats, Places
 from gentraffic.modelling.transform import FLOOR, Scaler
 from gentraffic.modelling.weekly_profile import cell_weeks
 
@@ -102,10 +102,13 @@ class ExpectedWeek:
 
     def scores(self, places: Places, rows: Any = slice(None)) -> NDArray[np.float32]:
         """Those of some cells, (cells, COMPONENTS): zeros where another source's categories hold other things."""
-        columns = week_features(places, rows)
-        if self.places is None or places.source != self.source:
-            return np.zeros((len(columns), COMPONENTS), dtype=np.float32)
-        return self.places(columns, _positions(places, rows)).astype(np.float32)
+        at = np.arange(len(places.xy_m))[rows]
+        out = np.zeros((len(at), COMPONENTS), dtype=np.float32)
+        if self.places is not None and places.source == self.source:
+            for first in range(0, len(at), BLOCK):  # a country has millions of rows
+                some = at[first : first + BLOCK]
+                out[first : first + BLOCK] = self.places(week_features(places, some), _positions(places, some))
+        return out
 
     def log(self, scores: NDArray[Any]) -> Floats:
         """Log weeks, (cells, 168), of cells with these scores (cells, COMPONENTS)."""
