@@ -69,6 +69,7 @@ def draw(
     solver: str = "gaussian",
     guidance: float = 1.0,
     mirrored: bool = False,
+    noise: Tensor | None = None,
 ) -> Tensor:
     """Draw one window of traffic per seed: (B, T), on the scale that the denoiser was trained on.
 
@@ -78,6 +79,7 @@ def draw(
     (Ho and Salimans 2022: unconditional + guidance x (conditional - unconditional)).
     mirrored: start from the negative of the seeds' noise: with its twin, a pair of antithetic variates (Hammersley and
     Morton 1956), whose mean errs less than that of two independent draws; each of the two is distributed alike.
+    noise: (B, T) standard normal, what a denoiser starts from in place of the noise of its seeds.
     Raises ValueError for an unknown solver or an impossible number of steps.
     """
     length, device = condition.time.shape[1], condition.time.device
@@ -88,7 +90,7 @@ def draw(
             without = network(z, condition.without_place())
             x = without + guidance * (x - without)
         return x if condition.known is None else torch.where(condition.known.isnan(), x, condition.known)
-    x = starting_noise(seeds, length).to(device) * (-1.0 if mirrored else 1.0)
+    x = (starting_noise(seeds, length) if noise is None else noise).to(device) * (-1.0 if mirrored else 1.0)
     # stochastic solvers draw from one torch stream per series, keyed like the starting noise; twins have one each, or
     # the noise that both are given on the way would make them alike
     extra: dict[str, Any] = {}

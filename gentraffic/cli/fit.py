@@ -29,7 +29,8 @@ LEVELS = ("model", "network")
 @click.option("-o", "--out", type=FILE, required=True, metavar="DIR", help="The model folder.")
 @click.option("--service", metavar="NAME", help="The traffic variable to learn, where a file has several.")
 @click.option(
-    "--holdout", type=float,
+    "--holdout",
+    type=float,
     help="Share of locations held out to stop in time and score; with --dp-epsilon none unless given. [default: 0.2]",
 )
 @click.option(
@@ -38,9 +39,7 @@ LEVELS = ("model", "network")
 @click.option("--batch", type=int, help="Windows, with --dp-epsilon expected cells, per step. [default: 64; 128]")
 @click.option("--seed", type=COUNT, default=0, show_default=True)
 @THREADS
-@click.option(
-    "--fusion", help="stouter: concat, weighted, gated, cross-attention, decoupled. [default: concat]"
-)
+@click.option("--fusion", help="stouter: concat, weighted, gated, cross-attention, decoupled. [default: concat]")
 @click.option("--temporal-layer", help="gin, gcn, gat or sage. [default: gin]")
 @click.option("--station-layer", help="gcn, gin, gat or sage. [default: gcn]")
 @click.option("--size", help="fomo: 0.3m, 1m, 5m, 35m, 100m, 150m or 200m weights. [default: 1m]")

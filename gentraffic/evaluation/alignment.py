@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from gentraffic.dataset.amounts import RELATIVE, combine_steps, how_combined
 from gentraffic.dataset.panel import DAY_S, MONDAY_S, WEEK_S, Panel, read_panel
 from gentraffic.dataset.positions import has_positions
+from gentraffic.dataset.services import with_sum
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.evaluation.metrics.paired import Floats, live_cells
 
@@ -60,6 +61,7 @@ def read_series(ds: xr.Dataset, name: str, service: str | None) -> Panel:
 
     `name` is what messages call the file. Raises WrongUse where several could be meant.
     """
+    ds = with_sum(ds, service)
     have = [str(v) for v in ds.data_vars]
     single = [v for v in have if v != "users"] or have
     if service in have:

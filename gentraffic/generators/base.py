@@ -37,6 +37,7 @@ CAPABILITIES = (
     "known",  # measured traffic with gaps, kept as it is
     "users",  # active users at the steps to be drawn
     "change",  # before and after a change of the map, with the same noise
+    "services",  # several, of which a request names some
     "rhythm",  # the daily and weekly rhythm of a measured network that is named
     "steps",  # steps of the solver
     "solver",
@@ -59,9 +60,10 @@ class ModelInfo:
     """What is known of a generator without drawing.
 
     location: what loads it again, a bundled name or a whole path; "" for a model that was never saved. family: key of
-    its class among `gentraffic.generators`. networks: measured networks that it learned from. services: variables
-    that it draws. cadences: minutes a step may have. supports: of CAPABILITIES. fixed: values of capabilities that it
-    does not support but has, such as the one step of a distilled model: asking for exactly these is no mistake.
+    its class among `gentraffic.generators`. networks: measured networks that it learned from. services: what it draws,
+    the main one first; amounts: what the mean cell carries of each beside that, in a model of several. cadences: of
+    steps, in minutes. supports: of CAPABILITIES. fixed: values of capabilities that it does not support but has, such
+    as the one step of a distilled model: asking for exactly these is no mistake.
     recommended: steps, solver, guidance and the like where none are asked for. continues_history: a history ends
     where the draw begins, instead of lying anywhere before it. graph_layers: over how many neighbourhoods a change of
     the map is felt. sha256: of its files. measured: network -> its time zone and how many locations it was measured at,
@@ -72,6 +74,7 @@ class ModelInfo:
     location: str = ""
     networks: tuple[str, ...] = ()
     services: tuple[str, ...] = ("traffic",)
+    amounts: Mapping[str, float] = field(default_factory=dict)
     cadences: tuple[int, ...] = (60, 30, 15, 10)
     supports: frozenset[str] = frozenset()
     fixed: Mapping[str, Any] = field(default_factory=dict)

@@ -4,6 +4,7 @@ stunet/            config.json, diffusion_pytorch_model.safetensors; `network/` 
 temporal_graph/    GraphMAE over the hours of the week      station_graph/   GraphMAE over cells or stations
 scheduler/         scheduler_config.json (diffusers), where the sampler draws by diffusion
 scaler.json        traffic scaling      level.json   the level model (gentraffic/modelling/levels.py)
+week.json          the expected weeks of each network      services.json    further services, in a model of several
 provenance.json    sampler (a key of `samplers.SAMPLERS`), data, licences, hashes of every file, code version, seed,
                    metrics beside the naive rows
 README.md          the model card
@@ -27,6 +28,7 @@ from gentraffic.io.memmap import rows_of_file, trim_heap
 from gentraffic.modelling.expected_week import ExpectedWeeks
 from gentraffic.modelling.features import Places, Scale
 from gentraffic.modelling.levels import LevelModel
+from gentraffic.modelling.services import Services
 from gentraffic.modelling.transform import Scaler, WeeklyProfile
 
 if TYPE_CHECKING:
@@ -60,13 +62,14 @@ class Bundle:
     sampler: str = "stouter"
     location: str = ""
     weeks: ExpectedWeeks = field(default_factory=ExpectedWeeks)
+    services: Services = field(default_factory=Services)
 
     @property
     def info(self) -> ModelInfo:
         """What it is and can do."""
         layers = self.station.config["layers"]
         told = _info(self.sampler, self.provenance, self.networks, self.model.config, layers, self)
-        return replace(told, measured=self.weeks.measured)
+        return _with_services(replace(told, measured=self.weeks.measured), self.services)
 
     def prepare(
         self, context: xr.Dataset, calendar: Calendar, settings: Settings, *, cells: Sequence[int] | None = None,
@@ -145,6 +148,8 @@ def save_bundle(bundle: Bundle, folder: Path, card: str) -> None:
         write_json(temporary / "level.json", {"order": list(bundle.networks), "levels": bundle.levels.to_json()})
         if bundle.weeks.networks:
             write_json(temporary / "week.json", bundle.weeks.to_json())
+        if bundle.services.further:
+            write_json(temporary / "services.json", bundle.services.to_json())
 
 
 def load_bundle(name: str | Path) -> Bundle:
@@ -174,6 +179,7 @@ def bundle_of(folder: ModelFolder) -> Bundle:
             sampler=sampler,
             location=folder.location,
             weeks=_weeks(folder),
+            services=_services(folder),
         )
 
 
@@ -190,7 +196,7 @@ def describe(folder: ModelFolder) -> ModelInfo:
         config = folder.json(f"{FOLDERS.get(sampler, 'network')}/config.json")
         layers = folder.json("station_graph/config.json")["layers"]
         told = _info(sampler, folder.provenance, folder.json("level.json")["order"], config, layers, folder)
-        return replace(told, measured=_weeks(folder).measured)
+        return _with_services(replace(told, measured=_weeks(folder).measured), _services(folder))
 
 
 def _info(
@@ -229,6 +235,14 @@ def _info(
     )
 
 
+def _with_services(info: ModelInfo, services: Services) -> ModelInfo:
+    """The same, of a model of several services."""
+    if not services.further:
+        return info
+    supports = info.supports | {"services"}
+    return replace(info, services=services.names, amounts=services.amounts, supports=supports)
+
+
 def _sampler(folder: ModelFolder) -> str:
     from samplers import SAMPLERS
 
@@ -250,6 +264,13 @@ def _weeks(folder: ModelFolder) -> ExpectedWeeks:
     if not (folder.path / "week.json").is_file():
         return ExpectedWeeks()
     return ExpectedWeeks.from_json(folder.json("week.json"))
+
+
+def _services(folder: ModelFolder) -> Services:
+    """Those beside the main one: none in most folders."""
+    if "services.json" not in folder.files:
+        return Services()
+    return Services.from_json(folder.json("services.json"))
 
 
 def _scaler(folder: ModelFolder) -> Scaler:
@@ -286,8 +307,10 @@ class Weekly(Family):
         rows |= {"rhythms": tuple(arrays["rhythms"].tolist()), "source": str(arrays["source"])}
         time = torch.from_numpy(np.array(arrays["time"]))
         with folder.understanding():
-            networks, weeks = tuple(folder.json("level.json")["order"]), _weeks(folder)
-        shared = SharedInputs(network, scaler, time, networks, calendar, settings, weeks)
+            networks, weeks, services = tuple(folder.json("level.json")["order"]), _weeks(folder), _services(folder)
+        part = settings.service
+        scaler, weeks = services.scalers.get(part, scaler), services.weeks.get(part, weeks)
+        shared = SharedInputs(network, scaler, time, networks, calendar, settings, weeks, services)
         return WeeklyDraw(Region(**rows), shared, str(arrays["units"]), float(arrays["scale"]))
 
 

@@ -11,7 +11,7 @@ class Settings:
 
     habits: the measured network whose daily and weekly habits the cells follow, such as the nearest one; levels still
     come from the place. By default what the context names (`habits`, else its own `network`), else those of no network
-    in particular.
+    in particular. service: which of the model's services is drawn; "": the main one.
     """
 
     seed: int = 0
@@ -21,6 +21,7 @@ class Settings:
     guidance: float = 1.0
     device: str = "cpu"
     habits: str = ""
+    service: str = ""
 
 
 FOMO = Settings(steps=8, solver="dpm++")  # of a FoMo, whose figures were made so

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -29,10 +29,12 @@ from gentraffic.modelling.history import History, as_profile, read_history
 from gentraffic.modelling.levels import LevelModel
 from gentraffic.modelling.random_streams import level_angle, shape_seeds, turned
 from gentraffic.modelling.rhythm import AUTO, rhythms_of
+from gentraffic.modelling.services import ServiceDraw, Services, mix_noise
 from gentraffic.modelling.time_embedding import time_of_windows
 from gentraffic.modelling.transform import Scaler
 from gentraffic.modelling.weekly_profile import profile_week
 from samplers import DAYS, HOURS, WEEK, Condition, Sampler, draw
+from samplers.draw import starting_noise
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -64,6 +66,10 @@ class WeeklyModel(Protocol):
     @property
     def weeks(self) -> ExpectedWeeks:
         """From which what the network draws departs."""
+
+    @property
+    def services(self) -> Services:
+        """The further services, beside the main one."""
 
     def time(self) -> torch.Tensor:
         """The time embedding of the hours of the week: (168, Q)."""
@@ -135,7 +141,7 @@ class Region:
 @dataclass(frozen=True)
 class SharedInputs:
     """What all cells share: the network, its scaling, the time embedding (168, Q), the names of measured networks, and
-    the weeks from which what it draws departs."""
+    the weeks from which what it draws departs; scaling and weeks are those of the service that is drawn."""
 
     model: Sampler
     scaler: Scaler
@@ -144,10 +150,30 @@ class SharedInputs:
     calendar: Calendar
     recipe: Settings
     weeks: ExpectedWeeks = field(default_factory=ExpectedWeeks)
+    services: Services = field(default_factory=Services)
+
+    @classmethod
+    def of(cls, bundle: WeeklyModel, time: torch.Tensor, calendar: Calendar, recipe: Settings) -> SharedInputs:
+        """Those of a model, for the service that the recipe names."""
+        part = bundle.services
+        scaler, weeks = (part.scalers.get(recipe.service, bundle.scaler), part.weeks.get(recipe.service, bundle.weeks))
+        return cls(bundle.model, scaler, time, bundle.networks, calendar, recipe, weeks, part)
 
     def number(self, rhythm: str) -> int:
         """The index of a network in the sampler; 0: none of those that were measured."""
-        return self.networks.index(rhythm) + 1 if rhythm in self.networks else 0
+        return self.services.numbers(self.recipe.service, self.networks).get(rhythm, 0)
+
+    def noise(self, rhythm: str, ids: Sequence[Any], pair: int, window: int, steps: int) -> torch.Tensor | None:
+        """The starting noise of a further service, (cells, steps), which shares what happens with those before it."""
+        service = self.services.index(self.recipe.service)
+        if not service:
+            return None
+        part = self.services.networks[rhythm]
+        own = [
+            starting_noise(shape_seeds(self.recipe.seed, ids, pair, window, self.services.index(name)), steps).numpy()
+            for name in (self.services.main, *list(part.ratios)[: part.position(self.recipe.service) + 1])
+        ]
+        return torch.from_numpy(mix_noise(own, part.mixing, len(own) - 1))
 
 
 def prepare_inputs(
@@ -189,6 +215,9 @@ def prepare_inputs(
             log_level[m] = np.where(known < 0, log_level[m], now)
         level[m] = bundle.levels.standard(places, log_level[m], rhythms[m], rows)
         level[m, known >= 0] = np.clip(level[m, known >= 0], -HIGHEST_LEVEL, HIGHEST_LEVEL)
+    if recipe.service:
+        rhythms = service_rhythms(bundle.services, recipe, rhythms, context.attrs, measured)
+        log_level, level = _service_levels(bundle, recipe, places, ids, rows, log_level, rhythms)
     region = Region(ids[rows], f_s, log_level, level, rhythms=rhythms, source=places.source)
     if bundle.weeks.networks:
         region = replace(region, around=week_features(places, rows))
@@ -198,7 +227,41 @@ def prepare_inputs(
             week = profile_week(week, history.days, usual, rhythms[0]).astype(np.float32)
         past = np.where((known < 0)[:, None, None], np.float32(np.nan), week)
         region = replace(region, past=past, past_days=history.days)
-    return region, SharedInputs(bundle.model, bundle.scaler, time, bundle.networks, calendar, recipe, bundle.weeks)
+    return region, SharedInputs.of(bundle, time, calendar, recipe)
+
+
+def _service_levels(
+    bundle: WeeklyModel, recipe: Settings, places: Places, ids: NDArray[Any], rows: Any, log_main: Floats,
+    rhythms: Sequence[str],
+) -> tuple[Floats, NDArray[np.float32]]:  # fmt: skip
+    """The levels of a further service, given those of the main one: (members, cells) twice, as `Region` has them."""
+    parts = [bundle.services.networks[rhythm] for rhythm in rhythms]
+    names = list(dict.fromkeys(name for part in parts for name in part.ratios))
+    count = len(ids) if recipe.members > 1 else 0
+    angle = {
+        name: level_angle(recipe.seed, ids[:count], places.xy_m[:count], bundle.services.index(name)) for name in names
+    }
+    served = ServiceDraw(bundle.services, recipe.service, bundle.levels, places)
+    log_level, level = np.empty_like(log_main), np.empty(log_main.shape, dtype=np.float32)
+    for m, (rhythm, part) in enumerate(zip(rhythms, parts, strict=True)):
+        surprise = None
+        if m:
+            turns = [turned(angle[name], m, bundle.services.index(name))[rows] for name in part.ratios]
+            surprise = np.stack(turns)
+        log_level[m], level[m] = served.draw(log_main[m], rhythm, surprise, rows)
+    return log_level, level
+
+
+def service_rhythms(
+    services: Services, recipe: Settings, main: Sequence[str], attrs: Mapping[Any, Any],
+    measured: Mapping[str, tuple[str, int]],
+) -> tuple[str, ...]:  # fmt: skip
+    """Whose rhythm of a further service each member follows: the network that its main service follows, where the
+    service was measured there; else one where it was, chosen in the same way."""
+    have = tuple(name for name, part in services.networks.items() if recipe.service in part.ratios)
+    told = {name: measured[name] for name in have if name in measured} or {have[0]: ("", 1)}
+    other = rhythms_of(have, told, attrs, recipe.habits, recipe.members, recipe.seed)
+    return tuple(name if name in have else instead for name, instead in zip(main, other, strict=True))
 
 
 @dataclass(frozen=True)
@@ -339,11 +402,14 @@ def generate_tile(region: Region, brush: SharedInputs, tile: Block) -> NDArray[n
             network=torch.full((size,), brush.number(rhythm)),
             known=known,
             profile=profile,
+            service=torch.full((size,), brush.services.index(recipe.service)) if brush.services.further else None,
         ).to(recipe.device)
+        pair = (tile.member + 1) // 2
         x = draw(
             brush.model,
             condition,
-            seeds=shape_seeds(recipe.seed, ids, (tile.member + 1) // 2, window),
+            seeds=shape_seeds(recipe.seed, ids, pair, window, brush.services.index(recipe.service)),
+            noise=brush.noise(rhythm, ids, pair, window, WEEK * k),
             mirrored=tile.member > 0 and tile.member % 2 == 0,  # members 1 and 2, 3 and 4, ... are antithetic pairs
             steps=recipe.steps,
             solver=recipe.solver,
@@ -412,6 +478,8 @@ def check_recipe(bundle: WeeklyModel, calendar: Calendar, recipe: Settings) -> N
     if recipe.habits not in ("", AUTO, *bundle.networks):
         known = ", ".join(bundle.networks)
         raise WrongUse(f"--rhythm {recipe.habits}: give auto, or a network that this model knows: {known}")
+    if recipe.service and recipe.service not in bundle.services.further:
+        raise WrongUse(f"--service {recipe.service}: this model draws {', '.join(bundle.services.names)}")
     try:
         torch.empty(0, device=recipe.device)
     except (RuntimeError, AssertionError) as error:
