@@ -83,8 +83,8 @@ class STUNet(Sampler):
     """Predicts the noise in a week of traffic of B places, guided by station and time embeddings.
 
     place_dim, time_dim: widths of `Condition.place` and `Condition.time`. networks: how many measured networks have an
-    index of their own (index 0 is "none of them"). services: how many it draws. hours_per_token: hours that enter as one
-    position of the sheet.
+    index of their own (index 0 is "none of them"). services: how many it draws. hours_per_token: hours that enter as
+    one position of the sheet.
     channels: one width per level; each level halves the positions of a day.
     cadences: the steps per hour that the model can draw. fusion: a key of `samplers.fusion.FUSIONS`. use_time and
     use_place switch the two graphs off (the paper's ablations w/o TG, w/o BSG, w/o ST). use_profile: the model also

@@ -54,7 +54,9 @@ def import_uomo(path: str | Path) -> tuple[xr.Dataset, xr.Dataset]:
 
 
 @speaks_python
-def import_telecom_italia(paths: str | Path | Sequence[str | Path], *, cells: str | Path | None = None) -> xr.Dataset:
+def import_telecom_italia(
+    paths: str | Path | Sequence[str | Path], *, cells: str | Path | None = None
+) -> xr.Dataset:
     """Raw days of the Telecom Italia Big Data Challenge: (cell, time), five services, every 10 minutes.
 
     cells: the grid of the cells, Milan's unless given. Raises BadInput.

@@ -20,7 +20,8 @@ FILE = click.Path(path_type=Path)
 @click.option("--synthetic", type=FILE, required=True, metavar="FILE", help="Drawn traffic of the same cells.")
 @click.option("--train", type=FILE, metavar="FILE", help="Measured traffic that the naive rows may copy.")
 @click.option("--context", type=FILE, metavar="FILE", help="The POIs of all cells of --train and --real: .nc .zarr.")
-@click.option("--service", metavar="NAME", help="The traffic variable, where a file has several.")
+@click.option("--service", metavar="NAME", help="What is compared, where a file has several:"
+              " internet,call_in, or calls, sms for the sums of in and out. [default: all that both have]")  # fmt: skip
 @click.option("--scale", default="auto", show_default=True, metavar="auto|none|mean",
               help="auto: nothing is scaled where units agree; relative traffic is multiplied by the mean of --train,"
                    " else so that its mean is that of --real.")  # fmt: skip
@@ -47,16 +48,19 @@ def evaluate(
 
     began = time.perf_counter()
     with progress("scoring rows", quiet=quiet) as tell:
-        found = speaks_options(judging.evaluate)(
+        results = speaks_options(judging.evaluate_services)(
             real, synthetic, train=train, context=context, service=service, scale=scale, seed=seed, html=html,
             progress=tell,
         )  # fmt: skip
+    found = next(iter(results.values()))
     names = {"real": real, "synthetic": synthetic, "train": train, "context": context}
     files = {name: str(path) for name, path in names.items() if path is not None}
     page = {} if html is None else {"html": str(html)}
-    values = files | found.to_json() | {"seed": seed, "seconds": round(time.perf_counter() - began, 3)} | page
+    several = {"by_service": {name: part.to_json() for name, part in results.items()}} if len(results) > 1 else {}
+    values = files | found.to_json() | several | {"seed": seed, "seconds": round(time.perf_counter() - began, 3)} | page
     lines = []
     if not as_json and not quiet:
         lines = [f"{name:<10} {path}" for name, path in files.items()]
-        lines.append(text(found, width=shutil.get_terminal_size((110, 24)).columns, colour=sys.stdout.isatty()))
+        width, colour = shutil.get_terminal_size((110, 24)).columns, sys.stdout.isatty()
+        lines += [text(part, width=width, colour=colour) for part in results.values()]
     report(values, [*lines, *page.values()], as_json=as_json, quiet=quiet)

@@ -27,10 +27,11 @@ LEVELS = ("model", "network")
     help="The POIs of the same cells; repeat it. Contexts of other places teach the station graph alone.",
 )
 @click.option("-o", "--out", type=FILE, required=True, metavar="DIR", help="The model folder.")
-@click.option("--service", metavar="NAME", help="The traffic variable to learn, where a file has several.")
+@click.option("--service", metavar="NAMES", help="What is learned, where a file has several; stouter learns several,"
+                                                 " internet,call_in: the first is the main one."
+                                                 " [default: stouter: all of Internet, calls and SMS; else the main one]")  # fmt: skip
 @click.option(
-    "--holdout",
-    type=float,
+    "--holdout", type=float,
     help="Share of locations held out to stop in time and score; with --dp-epsilon none unless given. [default: 0.2]",
 )
 @click.option(
@@ -39,7 +40,9 @@ LEVELS = ("model", "network")
 @click.option("--batch", type=int, help="Windows, with --dp-epsilon expected cells, per step. [default: 64; 128]")
 @click.option("--seed", type=COUNT, default=0, show_default=True)
 @THREADS
-@click.option("--fusion", help="stouter: concat, weighted, gated, cross-attention, decoupled. [default: concat]")
+@click.option(
+    "--fusion", help="stouter: concat, weighted, gated, cross-attention, decoupled. [default: concat]"
+)
 @click.option("--temporal-layer", help="gin, gcn, gat or sage. [default: gin]")
 @click.option("--station-layer", help="gcn, gin, gat or sage. [default: gcn]")
 @click.option("--size", help="fomo: 0.3m, 1m, 5m, 35m, 100m, 150m or 200m weights. [default: 1m]")
@@ -75,6 +78,12 @@ def fit_(
     gentraffic fit stouter --traffic sd.nc --context sd-context.nc -o my-model
     gentraffic sample --city milan --model my-model -o milan.nc
     gentraffic fit fomo --traffic sd.nc --context sd-context.nc -o my-fomo
+
+    \b
+    gentraffic import telecom-italia sms-call-internet-mi-*.txt -o five.nc
+    gentraffic fit stouter --traffic five.nc --context milan.nc -o five-services
+    gentraffic sample --city milan --model five-services --service internet,calls,sms -o milan-five.nc
+    gentraffic evaluate --real five.nc --synthetic milan-five.nc
 
     \b
     gentraffic fit stouter --traffic mine.nc --context mine-context.nc --start stouter-base

@@ -43,6 +43,19 @@ def known_services(names: Sequence[str]) -> tuple[str, ...]:
     return (*main, *(name for name in DIRECTIONS if name in names))
 
 
+def main_of(names: Sequence[str]) -> str | None:
+    """The main one of several services that are all known ones, which is meant where none is named; else None."""
+    known = known_services(names)
+    return known[0] if len(known) > 1 and set(names) <= set(known) else None
+
+
+def shared_services(names: Sequence[str], others: Sequence[str]) -> tuple[str, ...]:
+    """Known services that both have, also as the sum of two, the main one first."""
+    both = [[*have, *(name for name in SUMS if parts_of(name, have))] for have in (names, others)]
+    listed = [name for name in (*known_services(both[0]), *SUMS) if name in names or name in others]
+    return tuple(name for name in listed if name in both[0] and name in both[1])
+
+
 def parts_of(name: str, have: Sequence[str]) -> tuple[str, ...]:
     """The services that a sum is made of, where `have` holds them all and not the sum itself; else ()."""
     parts = SUMS.get(name, ())

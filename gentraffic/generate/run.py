@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from gentraffic import __version__
 from gentraffic.dataset.calendar import Calendar
 from gentraffic.dataset.schema import traffic_dataset
+from gentraffic.dataset.services import MEAN_CELL, parts_of
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.generate.request import Request
 from gentraffic.generate.totals import Total, districts, fit_totals
@@ -26,6 +27,7 @@ from gentraffic.generators.base import Block, Draw, Generator, ModelInfo, Tell
 from gentraffic.generators.observed import Observations
 from gentraffic.generators.settings import Settings
 from gentraffic.modelling.rhythm import in_words, rhythms_of
+from gentraffic.modelling.services import follow
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -38,7 +40,7 @@ class Job:
     """A request, a generator and a place, checked against each other: all that a sink needs.
 
     rows: of the context that are drawn, None for all; place: those of its cells. sets: (totals, cells) which cells each
-    total speaks of.
+    total speaks of. services: names of the variables.
     """
 
     request: Request
@@ -51,8 +53,17 @@ class Job:
     observed: Observations | None
     totals: tuple[Total, ...]
     sets: NDArray[np.bool_] | None
-    service: str
+    services: tuple[str, ...]
     attrs: Mapping[str, Any]
+
+    @property
+    def parts(self) -> dict[str, tuple[str, ...]]:
+        """Variable -> the services of the model that it is, or is the sum of."""
+        return {name: parts_of(name, self.generator.info.services) or (name,) for name in self.services}
+
+    def own_totals(self, service: str) -> list[int]:
+        """Positions of the totals that speak of a service."""
+        return [k for k, total in enumerate(self.totals) if total.service == service]
 
     @property
     def timezone(self) -> str:
@@ -69,19 +80,25 @@ class Job:
         """(members, cells, steps) of one service."""
         return self.settings.members, self.cells, len(self.calendar.utc)
 
-    def draw(self, context: xr.Dataset | None = None, scratch: Path | None = None) -> Draw:
-        """The draw of the place, or of a changed context of the same cells."""
+    def of_service(self, part: str) -> Settings:
+        """The settings of one of the model's services."""
+        return replace(self.settings, service=part if part in self.generator.info.services[1:] else "")
+
+    def draw(self, context: xr.Dataset | None = None, scratch: Path | None = None, part: str = "") -> Draw:
+        """The draw of the place, or of a changed context of the same cells. part: a service of the model, "" for that
+        which the job names."""
         try:
             return self.generator.prepare(
-                self.context if context is None else context, self.calendar, self.settings, cells=self.rows,
-                observed=self.observed, scratch=scratch,
+                self.context if context is None else context, self.calendar, self.of_service(part or self.services[0]),
+                cells=self.rows, observed=self.observed, scratch=scratch,
             )  # fmt: skip
         except ValueError as error:
             raise WrongUse(str(error)) from error
 
-    def dataset(self, values: NDArray[np.float32], service: str, units: str) -> xr.Dataset:
-        """Traffic values (members, cells, steps) as a checked Dataset with its provenance."""
-        return traffic_dataset(
+    def dataset(self, values: NDArray[np.float32], service: str, units: str, mean_cell: float | None) -> xr.Dataset:
+        """Traffic values (members, cells, steps) as a checked Dataset with its provenance. mean_cell: what 1 is beside
+        the other services, None where there are none, or units say it."""
+        out = traffic_dataset(
             values if self.settings.members > 1 else values[0],
             cells=self.place,
             time=self.calendar.utc,
@@ -90,6 +107,9 @@ class Job:
             timezone=self.timezone,
             attrs=dict(self.attrs),
         )
+        if mean_cell is not None and units == "1":
+            out[service].attrs[MEAN_CELL] = round(mean_cell, 6)
+        return out
 
 
 @dataclass(frozen=True)
@@ -145,13 +165,15 @@ class File:
         """Raise WrongUse or BadInput where it cannot be written."""
         from gentraffic.io.files import check_writable
 
-        check_writable(self.path, kind=kind or "", members=request.members, services=1 if request.change is None else 2)
+        services = max(1, len(request.named())) * (1 if request.change is None else 2)
+        check_writable(self.path, kind=kind or "", members=request.members, services=services)
 
     def write(self, job: Job, tell: Tell) -> Drawn:
         """Draw everything, then write the file whole or not at all. Raises as `run`, BadInput for memory and disk."""
         from gentraffic.io.files import write_traffic
 
-        check_fits(int(np.prod(job.shape)) * (1 if job.request.change is None else 2), self.path)
+        parts = len({part for parts in job.parts.values() for part in parts})
+        check_fits(int(np.prod(job.shape)) * parts * (1 if job.request.change is None else 2), self.path)
         drawn = Memory().write(job, tell)
         write_traffic(drawn.traffic, self.path)
         return drawn
@@ -186,8 +208,9 @@ def prepare(
     if rows is not None:
         context = context.compute()  # picking cells from a file is slow
     place = context if rows is None else context.isel(cell=rows)
-    settings = request.settings(info)
+    settings, services = request.settings(info), request.services(info, observed)
     attrs = provenance(info, context, settings, command, observed)
+    attrs |= service_attrs(info, context, settings, services)
     if totals:
         attrs["totals"] = "; ".join(total.text for total in totals)
     return Job(
@@ -201,38 +224,65 @@ def prepare(
         observed=observed,
         totals=totals,
         sets=districts(totals, place) if totals else None,
-        service=request.named(observed),
+        services=services,
         attrs=attrs,
     )
 
 
 def draw_all(job: Job, tell: Tell) -> tuple[xr.Dataset, float]:
-    """The traffic of a job in memory, and the clock when its preparation was done."""
-    change, service = job.request.change, job.service
-    parts = 1 if change is None else 2
-    draw = job.draw()
-    prepared = time.perf_counter()
-    drawn = {service: values_of(draw, job, lambda done, of: tell(done, parts * of))}
+    """The traffic of a job in memory, and the clock when its first preparation was done."""
+    change, contexts = job.request.change, {"": job.context}
+    changed = None
     if change is not None:
         from gentraffic.places.scenario import DARK, about, apply_changes
 
         changed = apply_changes(job.context, change)
-        after = values_of(job.draw(changed.context), job, lambda done, of: tell(done + of, parts * of))
-        dark = changed.context[DARK].values
-        after[:, dark if job.rows is None else dark[job.rows]] = 0.0
-        drawn = {f"{service}_before": drawn[service], f"{service}_after": after}
+        contexts = {"_before": job.context, "_after": changed.context}
         layers = job.generator.info.graph_layers
         job = replace(job, attrs={**job.attrs, **about(changed, change, layers)})
-    units = draw.units
-    if job.sets is not None:
-        factors = fit_totals(next(iter(drawn.values())), job.totals, job.sets, job.calendar, job.timezone)
-        drawn = {name: factors.apply(values) for name, values in drawn.items()}
-        units = job.totals[0].unit
-    services = [job.dataset(values, name, units) for name, values in drawn.items()]
-    out = services[0]
-    for more in services[1:]:
-        out = out.assign({str(name): variable for name, variable in more.data_vars.items()})
-    return out, prepared
+    parts = list(dict.fromkeys(part for own in job.parts.values() for part in own))
+    jobs, done, prepared, units = len(parts) * len(contexts), 0, 0.0, ""
+    drawn: dict[tuple[str, str], NDArray[np.float32]] = {}
+    for part in parts:
+        for when, context in contexts.items():
+            draw = job.draw(context, part=part)
+            prepared, units = prepared or time.perf_counter(), draw.units
+            drawn[part, when] = values_of(draw, job, _part_of(tell, done, jobs))
+            done += 1
+            if when == "_after" and changed is not None:
+                dark = changed.context[DARK].values
+                drawn[part, when][:, dark if job.rows is None else dark[job.rows]] = 0.0
+    out: list[xr.Dataset] = []
+    amounts = job.generator.info.amounts
+    for name, own in job.parts.items():
+        weights = [amounts.get(part, 1.0) for part in own]
+        values = {when: _sum_of([drawn[part, when] for part in own], weights) for when in contexts}
+        unit, told = units, job.own_totals(name)
+        if job.sets is not None and told:
+            totals = [job.totals[k] for k in told]
+            factors = fit_totals(next(iter(values.values())), totals, job.sets[told], job.calendar, job.timezone)
+            values, unit = {when: factors.apply(v) for when, v in values.items()}, totals[0].unit
+        mean_cell = sum(weights) if amounts else None
+        out += [job.dataset(v, f"{name}{when}", unit, mean_cell) for when, v in values.items()]
+    whole = out[0]
+    for more in out[1:]:
+        whole = whole.assign({str(name): variable for name, variable in more.data_vars.items()})
+    return whole, prepared
+
+
+def _part_of(tell: Tell, done: int, jobs: int) -> Tell:
+    """Progress of one draw of several, of which some are done."""
+    return lambda at, of: tell(done * of + at, jobs * of)
+
+
+def _sum_of(parts: list[NDArray[np.float32]], weights: list[float]) -> NDArray[np.float32]:
+    """The sum of relative services, (members, cells, steps) each, relative again; one alone as it is."""
+    if len(parts) == 1:
+        return parts[0]
+    out = np.zeros(parts[0].shape)
+    for values, weight in zip(parts, weights, strict=True):
+        out += weight / sum(weights) * values
+    return out.astype(np.float32)
 
 
 def values_of(draw: Draw, job: Job, tell: Tell) -> NDArray[np.float32]:
@@ -291,6 +341,24 @@ def rhythm_attrs(info: ModelInfo, context: xr.Dataset, settings: Settings) -> di
     named = {settings.habits, *(str(context.attrs.get(k, "")) for k in ("habits", "network"))}
     reason = "as asked, or as the place says" if set(chosen) <= named else "the nearest that was measured"
     return {"rhythm": in_words(chosen), "rhythm_reason": reason}
+
+
+def service_attrs(
+    info: ModelInfo, context: xr.Dataset, settings: Settings, services: Sequence[str]
+) -> dict[str, str]:
+    """Whose rhythm services follow that were not measured in the network that the main service follows."""
+    if not info.measured:
+        return {}
+    main = rhythms_of(info.networks, info.measured, context.attrs, settings.habits, settings.members, settings.seed)
+    other = []
+    for name in dict.fromkeys(part for asked in services for part in parts_of(asked, info.services) or (asked,)):
+        have = info.service_networks.get(name)
+        if have is None:
+            continue
+        own = follow(main, have, info.measured, context.attrs, settings.habits, settings.seed)
+        if own != main:
+            other.append(f"{name}: {in_words(own)}")
+    return {"rhythm_services": "; ".join(other)} if other else {}
 
 
 def privacy_attrs(spent: Mapping[str, Any] | None) -> dict[str, str | float]:

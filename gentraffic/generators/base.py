@@ -67,7 +67,8 @@ class ModelInfo:
     recommended: steps, solver, guidance and the like where none are asked for. continues_history: a history ends
     where the draw begins, instead of lying anywhere before it. graph_layers: over how many neighbourhoods a change of
     the map is felt. sha256: of its files. measured: network -> its time zone and how many locations it was measured at,
-    where the model chooses whose rhythm a place follows (`gentraffic.modelling.rhythm`).
+    where the model chooses whose rhythm a place follows (`gentraffic.modelling.rhythm`). service_networks: service ->
+    the networks that it was measured in, for those beside the main one.
     """
 
     family: str
@@ -83,6 +84,7 @@ class ModelInfo:
     graph_layers: int = 0
     sha256: str = ""
     measured: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    service_networks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -95,7 +97,8 @@ class ModelInfo:
         if capability in self.supports or (capability in self.fixed and value == self.fixed[capability]):
             return
         this = f"{self.name} ({self.family})"
-        option = f"--{capability}" + (f" {value}" if isinstance(value, str | int | float) else "")
+        option = "--service" if capability == "services" else f"--{capability}"
+        option += f" {value}" if isinstance(value, str | int | float) else ""
         if "distilled_from" in self.provenance and capability in self.fixed:
             only = self.fixed[capability]
             message = f"{option}: {self.name} was distilled for {only} alone; give --model stouter-base, or its teacher"
@@ -105,6 +108,8 @@ class ModelInfo:
             message = f"{option} needs a FoMo, and {this} is none: give --model fomo-base"
         elif capability == "history":
             message = f"{option}: {this} takes no past; give one of `gentraffic fit ... --profile`, or a FoMo"
+        elif capability == "services":
+            message = f"{option}: {this} draws one service; give one, or a model of several (`gentraffic fit stouter`)"
         elif capability == "change":
             message = f"{option}: {this} has no such option; give --model stouter-base"
         else:

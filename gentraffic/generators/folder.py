@@ -240,7 +240,13 @@ def _with_services(info: ModelInfo, services: Services) -> ModelInfo:
     if not services.further:
         return info
     supports = info.supports | {"services"}
-    return replace(info, services=services.names, amounts=services.amounts, supports=supports)
+    return replace(
+        info,
+        services=services.names,
+        amounts=services.amounts,
+        supports=supports,
+        service_networks={name: services.measured_in(name) for name in services.further},
+    )
 
 
 def _sampler(folder: ModelFolder) -> str:

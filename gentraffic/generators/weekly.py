@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -29,7 +29,7 @@ from gentraffic.modelling.history import History, as_profile, read_history
 from gentraffic.modelling.levels import LevelModel
 from gentraffic.modelling.random_streams import level_angle, shape_seeds, turned
 from gentraffic.modelling.rhythm import AUTO, rhythms_of
-from gentraffic.modelling.services import ServiceDraw, Services, mix_noise
+from gentraffic.modelling.services import ServiceDraw, Services, follow, mix_noise
 from gentraffic.modelling.time_embedding import time_of_windows
 from gentraffic.modelling.transform import Scaler
 from gentraffic.modelling.weekly_profile import profile_week
@@ -216,7 +216,8 @@ def prepare_inputs(
         level[m] = bundle.levels.standard(places, log_level[m], rhythms[m], rows)
         level[m, known >= 0] = np.clip(level[m, known >= 0], -HIGHEST_LEVEL, HIGHEST_LEVEL)
     if recipe.service:
-        rhythms = service_rhythms(bundle.services, recipe, rhythms, context.attrs, measured)
+        have = bundle.services.measured_in(recipe.service)
+        rhythms = follow(rhythms, have, measured, context.attrs, recipe.habits, recipe.seed)
         log_level, level = _service_levels(bundle, recipe, places, ids, rows, log_level, rhythms)
     region = Region(ids[rows], f_s, log_level, level, rhythms=rhythms, source=places.source)
     if bundle.weeks.networks:
@@ -250,18 +251,6 @@ def _service_levels(
             surprise = np.stack(turns)
         log_level[m], level[m] = served.draw(log_main[m], rhythm, surprise, rows)
     return log_level, level
-
-
-def service_rhythms(
-    services: Services, recipe: Settings, main: Sequence[str], attrs: Mapping[Any, Any],
-    measured: Mapping[str, tuple[str, int]],
-) -> tuple[str, ...]:  # fmt: skip
-    """Whose rhythm of a further service each member follows: the network that its main service follows, where the
-    service was measured there; else one where it was, chosen in the same way."""
-    have = tuple(name for name, part in services.networks.items() if recipe.service in part.ratios)
-    told = {name: measured[name] for name in have if name in measured} or {have[0]: ("", 1)}
-    other = rhythms_of(have, told, attrs, recipe.habits, recipe.members, recipe.seed)
-    return tuple(name if name in have else instead for name, instead in zip(main, other, strict=True))
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from gentraffic.modelling.expected_week import ExpectedWeeks
 from gentraffic.modelling.features import BLOCK, Floats, Places
+from gentraffic.modelling.rhythm import rhythms_of
 from gentraffic.modelling.transform import Scaler, WeeklyProfile
 
 if TYPE_CHECKING:
@@ -123,6 +124,10 @@ class Services:
             out[name] = float(np.exp(np.mean(told))) if told else 1.0
         return out
 
+    def measured_in(self, service: str) -> tuple[str, ...]:
+        """The networks that a further service was measured in."""
+        return tuple(name for name, part in self.networks.items() if service in part.ratios)
+
     def index(self, service: str) -> int:
         """The number of a service in the sampler's network; 0: the main one."""
         return self.further.index(service) + 1 if service in self.scalers else 0
@@ -176,6 +181,17 @@ class Services:
                 for name, part in values["networks"].items()
             },
         )
+
+
+def follow(
+    main: Sequence[str], have: Sequence[str], measured: Mapping[str, tuple[str, int]], attrs: Mapping[Any, Any],
+    asked: str, seed: int,
+) -> tuple[str, ...]:  # fmt: skip
+    """Whose rhythm of a further service each member follows: the network that its main service follows (`main`), where
+    the service was measured there (`have`); else one where it was, chosen in the same way (`rhythm.rhythms_of`)."""
+    told = {name: measured.get(name, ("", 1)) for name in have}
+    other = rhythms_of(tuple(have), told, attrs, asked, len(main), seed)
+    return tuple(name if name in have else instead for name, instead in zip(main, other, strict=True))
 
 
 @dataclass(frozen=True)
