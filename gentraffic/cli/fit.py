@@ -28,8 +28,8 @@ LEVELS = ("model", "network")
 )
 @click.option("-o", "--out", type=FILE, required=True, metavar="DIR", help="The model folder.")
 @click.option("--service", metavar="NAMES", help="What is learned, where a file has several; stouter learns several,"
-                                                 " internet,call_in: the first is the main one."
-                                                 " [default: stouter: all of Internet, calls and SMS; else the main one]")  # fmt: skip
+              " internet,call_in: the first is the main one. [default: the main one; stouter: all of Internet, calls,"
+              " SMS]")  # fmt: skip
 @click.option(
     "--holdout", type=float,
     help="Share of locations held out to stop in time and score; with --dp-epsilon none unless given. [default: 0.2]",

@@ -156,8 +156,8 @@ def sample(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -
     values |= {
         "solver_steps": drawn.traffic.attrs["steps"],
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
-        "services": services, "peak_rss_mb": peak_rss_mb(), "units": service.attrs["units"], "mean": drawn.mean, "model": model,
-        "warnings": warnings, **pictures,
+        "services": services, "peak_rss_mb": peak_rss_mb(), "units": service.attrs["units"], "mean": drawn.mean,
+        "model": model, "warnings": warnings, **pictures,
     }  # fmt: skip
     if drawn.tasks:
         values |= {"tasks": drawn.tasks, "tasks_kept": drawn.kept}
