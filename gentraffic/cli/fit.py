@@ -125,10 +125,10 @@ def models(as_json: bool, quiet: bool, debug: bool) -> None:
     """
     import json
 
-    from gentraffic.generators.registry import MODELS, names
+    from gentraffic.generators.model_folder import MODELS, bundled_models
 
     found = []
-    for name in names():
+    for name in bundled_models():
         known = json.loads((MODELS / name / "provenance.json").read_text(encoding="utf-8"))
         found.append(
             {

@@ -32,7 +32,7 @@ def forecast() -> None:
     """Forecasters of measured or synthetic traffic.
 
     \b
-    gentraffic forecast fit stn-slstm-day --traffic measured.nc -o my-forecaster
+    gentraffic forecast fit lightgbm --traffic measured.nc -o my-forecaster
     gentraffic forecast run --model my-forecaster --history measured.nc --horizon 6 -o next-hour.nc
     gentraffic forecast score --model my-forecaster --traffic measured.nc --horizon 6 --html page.html
     """
@@ -47,7 +47,9 @@ def forecast() -> None:
 @click.option(
     "--validation", default=0.15, show_default=True, help="Share that follows and chooses the weights; the rest tests."
 )
-@click.option("--steps", type=AT_LEAST_1, help="Training batches at most. [default: five epochs, 500 to 20,000]")
+@click.option(
+    "--steps", type=AT_LEAST_1, help="Batches, or trees, at most. [default: five epochs, 500 to 20,000; 600 trees]"
+)
 @click.option("--batch", type=AT_LEAST_1, help="Windows per batch. [default: 128]")
 @click.option("--learning-rate", type=POSITIVE, help="Of Adam. [default: 0.001]")
 @click.option("--stride", type=AT_LEAST_1, help="Steps between training windows of a cell. [default: 6]")
@@ -59,11 +61,12 @@ def forecast() -> None:
 def fit(
     name: str, traffic: tuple[Path, ...], out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any
 ) -> None:
-    """Train the forecaster NAME: last, yesterday, last-week (nothing to learn), lstm, xlstm, stn, stn-tf, stn-slstm,
-    stn-slstm-tf (Ali et al.), sim-mstnet (Ma et al., for several services at once), or stn-slstm-day (ours).
+    """Train the forecaster NAME: lightgbm (boosted trees, ready in seconds: begin with it), lightgbm-day (without last
+    week), last, yesterday, last-week (nothing to learn), lstm, xlstm, stn, stn-tf, stn-slstm, stn-slstm-tf (Ali et
+    al.), sim-mstnet (Ma et al., for several services at once), or stn-slstm-day (ours).
 
     \b
-    gentraffic forecast fit stn-slstm-day --traffic measured.nc -o my-forecaster
+    gentraffic forecast fit lightgbm --traffic measured.nc -o my-forecaster
     gentraffic forecast fit stn-slstm-tf --traffic milan.nc --seed 3 -o stn-slstm-tf-milan
 
     Steps are split in time order; scalers see the training part only. To resume after an interruption, run the same

@@ -111,9 +111,9 @@ def sample(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -
     """
     from gentraffic.generate.request import Request, read_select
     from gentraffic.generate.run import prepare
-    from gentraffic.generators.loading import describe, load_model
+    from gentraffic.generators.base import describe, load_model
+    from gentraffic.generators.model_folder import default_model
     from gentraffic.generators.observed import context_of
-    from gentraffic.generators.registry import default_model
 
     model = options["model"] or default_model(options["steps"], options["solver"], options["guidance"])
     names = [name for name in Request.__dataclass_fields__ if name != "select"]

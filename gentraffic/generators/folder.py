@@ -21,9 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic.errors import BadModel, WrongUse
-from gentraffic.generators.base import Family, ModelInfo
+from gentraffic.generators.base import Family, ModelInfo, Settings
 from gentraffic.generators.model_folder import ModelFolder, fields_of, read_folder, write_json, writing_folder
-from gentraffic.generators.settings import Settings
 from gentraffic.io.memmap import rows_of_file, trim_heap
 from gentraffic.modelling.expected_week import ExpectedWeeks
 from gentraffic.modelling.features import Places, Scale
@@ -94,7 +93,7 @@ class Bundle:
 
 def time_embedding(temporal: GraphMAE) -> torch.Tensor:
     """F_t (168, Q), standardised per dimension."""
-    from graphs.temporal import temporal_graph
+    from graphs.build import temporal_graph
 
     graph = temporal_graph()
     embedding = temporal.embed(graph.x, graph.edge_index)
@@ -117,7 +116,7 @@ def place_embedding(
     station: GraphMAE, places: Places, levels: LevelModel | None, path: Path | None = None
 ) -> NDArray[np.float32]:
     """F_s (cells, P) of a whole context. Where `path` is given, that .npy file, which holds them, mapped."""
-    from graphs.tiles import embed_stations, embedded_squares
+    from graphs.build import embed_stations, embedded_squares
 
     scale = station_scale(places, levels)
     if path is None:

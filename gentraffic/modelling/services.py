@@ -19,9 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gentraffic.modelling.expected_week import ExpectedWeeks
+from gentraffic.modelling.expected_week import ExpectedWeeks, rhythms_of
 from gentraffic.modelling.features import BLOCK, Floats, Places
-from gentraffic.modelling.rhythm import rhythms_of
 from gentraffic.modelling.transform import Scaler, WeeklyProfile
 
 if TYPE_CHECKING:
@@ -188,7 +187,7 @@ def follow(
     asked: str, seed: int,
 ) -> tuple[str, ...]:  # fmt: skip
     """Whose rhythm of a further service each member follows: the network that its main service follows (`main`), where
-    the service was measured there (`have`); else one where it was, chosen in the same way (`rhythm.rhythms_of`)."""
+    the service was measured there (`have`); else one where it was, chosen as `expected_week.rhythms_of` does."""
     told = {name: measured.get(name, ("", 1)) for name in have}
     other = rhythms_of(tuple(have), told, attrs, asked, len(main), seed)
     return tuple(name if name in have else instead for name, instead in zip(main, other, strict=True))

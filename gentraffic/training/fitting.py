@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gentraffic.errors import BadInput, WrongUse
+from gentraffic.generators.base import PROFILE_STEPS
 from gentraffic.generators.folder import Bundle, place_embedding, station_features, station_scale, time_embedding
-from gentraffic.generators.settings import PROFILE_STEPS
 from gentraffic.modelling.expected_week import ExpectedWeeks, expected_of, fit_weeks, from_monday
 from gentraffic.modelling.features import Places
 from gentraffic.modelling.levels import LevelModel, Measured, activity, fit_levels
@@ -42,9 +42,8 @@ from gentraffic.training.sampler_task import (
     trainer_of,
 )
 from gentraffic.training.trainer import OnStep
+from graphs.build import station_graph, temporal_graph
 from graphs.graphmae import GraphMAE, pretrain
-from graphs.station import station_graph
-from graphs.temporal import temporal_graph
 from samplers import SAMPLERS, Denoiser, Sampler
 from samplers.stunet import SPREAD_KNOTS, hat_basis
 

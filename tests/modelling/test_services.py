@@ -29,7 +29,7 @@ from gentraffic.modelling.services import (
     surroundings,
 )
 from gentraffic.training.fitting import fit_sampler
-from samplers.draw import starting_noise
+from samplers.diffusion import starting_noise
 
 CELLS = 400
 NOISE = np.array([[0.3, 0.0], [0.12, 0.16]])  # root of the residuals' covariance

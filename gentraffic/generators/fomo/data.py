@@ -101,7 +101,7 @@ def read_region(
 
     `users` is read where the file has such a variable. Raises as `read_source`, and BadInput for users with NaN.
     """
-    from gentraffic.dataset.positions import need_positions
+    from gentraffic.dataset.schema import need_positions
 
     need_positions(traffic, "a FoMo, which sees the cells around a cell,")
     source, live = read_source(traffic, contexts, service), read_live(traffic, service)

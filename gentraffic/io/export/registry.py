@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gentraffic.dataset.positions import need_positions
-from gentraffic.dataset.schema import check_traffic, one_service
+from gentraffic.dataset.schema import check_traffic, need_positions, one_service
 from gentraffic.dataset.summary import one_member
 from gentraffic.errors import WrongUse
 from gentraffic.io import atomic
