@@ -47,7 +47,7 @@ def with_services(main: Source, ratios: NDArray[np.float64], names: tuple[str, .
 
 def world(seed: int = 0) -> tuple[list[Source], NDArray[np.float64]]:
     """400 cells with two further services: ratios fall with the level, the second also follows the POIs."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed + 100)  # other numbers than those of the world itself
     main = source("alpha", CELLS, 7, seed=seed)
     assert main.places is not None
     log = np.log(main.level)
