@@ -104,13 +104,17 @@ def fit(
     dp_clip, dp_level_range, dp_suppress_below and start, stouter is fitted with differential privacy.
     Raises WrongUse, naming an option that the sampler does not take, BadInput.
     """
+    from gentraffic.dataset.services import split_names
+
     private = {name: options.pop(name, None) for name in PRIVATE}
-    asked = FitOptions(**options)
+    asked = FitOptions(**{**options, "service": ",".join(split_names(options.get("service"))) or None})
     files = Files(_paths(traffic), _paths(context))
     tell = progress or (lambda done, of: None)
     if check_private(sampler, {**private, "evidence": asked.evidence}):
         return _fit_private(files, Path(out), asked, private, command, tell)
     asked.check(sampler)
+    if asked.service is not None and "," in asked.service and sampler != "stouter":
+        raise WrongUse(f"--service {asked.service}: {sampler} learns one service; name one, or fit stouter")
     if sampler in NAIVE:
         return _fit_naive(sampler, files, Path(out), asked, command)
     _set_threads(asked.threads)
@@ -144,7 +148,8 @@ def _fit_naive(sampler: str, files: Files, out: Path, options: FitOptions, comma
         raise WrongUse(f"{sampler} is trained by one process: start it without `accelerate launch`")
     sources = files.sources(files.contexts(), options.service)
     origins = origins_of((*files.traffic, *files.context))
-    told = origins | {"command": command, "services": ["traffic"], "sampler": sampler, "held_out_cells": {}}
+    services = [main_service(files, options.service, several=False)]
+    told = origins | {"command": command, "services": services, "sampler": sampler, "held_out_cells": {}}
     save_naive(replace(fit_naive(sampler, sources), provenance=told), out, card(out.name, told))
     networks = tuple(sorted(s.network for s in sources))
     return FitResult(out, networks, {"cells": sum(len(s.level) for s in sources)}, title=f"{sampler}, {out.name}")
@@ -262,6 +267,7 @@ def _fit_fomo(sampler: str, files: Files, out: Path, options: FitOptions, comman
     held_out = {network: held[0].cell_id.tolist() for network, (_, held) in parts.items()}
     told |= {"command": command, "seed": plan.seed, "held_out": options.share, "validation": told["loss"]}
     told |= {"metrics_p3": fomo_tasks.means(rows), "held_out_cells": held_out}
+    told["services"] = [main_service(files, options.service, several=False)]
     judged = fomo_tasks.table(rows) if rows else ""
     evidence = "" if options.evidence is None else options.evidence.read_text(encoding="utf-8")
     provenance = provenance_of(files.traffic, files.context, told, {}) | {

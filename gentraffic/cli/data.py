@@ -120,20 +120,23 @@ def uomo(src: Path, context: Path | None, out: Path, as_json: bool, quiet: bool,
 @import_.command("telecom-italia", short_help="Telecom Italia's raw TSV files.")
 @click.argument("src", type=FILE, nargs=-1, required=True)
 @click.option("--cells", type=FILE, metavar="FILE", help="The grid of the cells. [default: Milan's]")
+@click.option("--service", metavar="NAMES", help="Which of internet,call_in,call_out,sms_in,sms_out. [default: all]")
 @_output
 def telecom_italia(
-    src: tuple[Path, ...], cells: Path | None, out: Path, as_json: bool, quiet: bool, debug: bool
+    src: tuple[Path, ...], cells: Path | None, service: str | None, out: Path, as_json: bool, quiet: bool, debug: bool
 ) -> None:
     """Read raw days of the Telecom Italia Big Data Challenge: five services, 10 minutes, local time Europe/Rome.
 
     \b
     gentraffic import telecom-italia sms-call-internet-mi-2013-11-*.txt -o milan.zarr
     """
+    from gentraffic.dataset.services import split_names
     from gentraffic.io.files import check_writable
-    from gentraffic.io.importers.telecom_italia import read_telecom_italia
+    from gentraffic.io.importers.telecom_italia import TELECOM_SERVICES, read_telecom_italia
 
     check_writable(out)
-    _finish(read_telecom_italia(list(src), cells=cells), out, as_json, quiet, {})
+    services = split_names(service) or TELECOM_SERVICES
+    _finish(read_telecom_italia(list(src), cells=cells, services=services), out, as_json, quiet, {})
 
 
 @import_.command(short_help="A table: CSV, Excel or Parquet with cell, time and a value per service.")

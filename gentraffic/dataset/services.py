@@ -22,10 +22,13 @@ SUMS = {"calls": ("call_in", "call_out"), "sms": ("sms_in", "sms_out")}
 MEAN_CELL = "mean_cell"  # attribute of a relative service: what 1 of it is, beside the other services of its file
 
 
-def split_names(text: str | None) -> tuple[str, ...]:
-    """Names with commas between, each once: "internet,call_in". Raises WrongUse where one is empty or named twice."""
+def split_names(text: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Names with commas between, or in a sequence, each once: "internet,call_in". () for None.
+
+    Raises WrongUse where one is empty or named twice."""
     if text is None:
         return ()
+    text = text if isinstance(text, str) else ",".join(text)
     names = tuple(name.strip() for name in text.split(","))
     if "" in names:
         raise WrongUse(f"--service {text!r}: give names with commas between, such as internet,call_in")

@@ -227,6 +227,9 @@ def fit_services(
             networks[main.network] = NetworkServices(ratios, root, np.empty(0))
     told = Services(networks=networks)
     scalers = {name: fit_scaler(of[name], levels, services=told) for name in names}
+    for name, own in scalers.items():  # at a cadence that a service was not measured at, it moves as the main one does
+        detail, fade = ({**getattr(scaler, part), **getattr(own, part)} for part in ("detail", "fade"))
+        scalers[name] = replace(own, detail=detail, fade=fade)
     weeks: dict[str, ExpectedWeeks] = {name: ExpectedWeeks() for name in names}
     out: dict[str, NDArray[np.float32]] = {}
     for name in names if expects else ():
