@@ -50,6 +50,7 @@ def sample(
     history: str | Path | xr.Dataset | None = None,
     known: str | Path | xr.Dataset | None = None,
     users: str | Path | xr.Dataset | None = None,
+    holidays: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> xr.Dataset:
     """Draw synthetic traffic for every cell or base station of a place: dimensions ([member,] cell, time), float32.
@@ -96,7 +97,7 @@ def sample(
         start=start, days=days, freq=freq, members=members, seed=seed, steps=steps, solver=solver, guidance=guidance,
         rhythm=rhythm, device=device, service=service, total=(total,) if isinstance(total, str) else tuple(total),
         select=None if select is None else tuple(map(str, select)), change=None if change is None else Path(change),
-        history=history, known=known, users=users,
+        history=history, known=known, users=users, holidays=holidays,
     )  # fmt: skip
     request.totals()
     if model is None:

@@ -60,6 +60,9 @@ FILE = click.Path(path_type=Path)
     metavar="auto|NETWORK",
     help="Whose day and week the cells follow: a measured network; auto draws it per member, nearest first.",
 )
+@click.option("--holidays", metavar="auto|none|IT|FILE",
+              help="Public holidays, drawn as a kind of day: of the place's country, none, of a country, or dates of a"
+                   " file, one a line. [default: auto; none for the usual week]")  # fmt: skip
 @click.option("--device", help="A torch device, e.g. cuda. [default: cpu]")
 @click.option("--service", metavar="NAMES", help="What is drawn, one variable each: internet,call_in; calls and sms are"
                                                  " the sums of in and out. Of a model of one service, what its variable"
@@ -172,6 +175,10 @@ def sample(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -
     if other := drawn.traffic.attrs.get("rhythm_services"):
         values["rhythm_services"] = other
         lines.append(f"rhythm of other services: {other}")
+    for name in ("holidays", "not_drawn"):
+        if told := drawn.traffic.attrs.get(name):
+            values[name] = told
+            lines.append(f"{name.replace('_', ' ')}: {told}")
     lines += [line, *pictures.values()]
     report(values, lines, as_json=as_json, quiet=quiet)
 

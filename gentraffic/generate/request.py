@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gentraffic.dataset.calendar import FIRST_DAY, FREQUENCIES, Calendar, calendar_of, make_calendar
+from gentraffic.dataset.public_holidays import NONE, Holidays, find_holidays
 from gentraffic.dataset.schema import check_name
 from gentraffic.dataset.services import DIRECTIONS, MAIN, SUMS, parts_of, split_names
 from gentraffic.errors import BadInput, WrongUse
@@ -35,7 +36,8 @@ class Request:
     commas between, one variable each; of a model of one service, the name of its variable.
     total: one text per total (`gentraffic.generate.totals`). select: ids of the cells to draw. change: a file of
     changes (`gentraffic.places.scenario`). history, known, users: measured traffic, as files or Datasets
-    (`gentraffic.generators.observed`); the units are then its own.
+    (`gentraffic.generators.observed`); the units are then its own. holidays: auto, none, a country or a file
+    (`gentraffic.dataset.public_holidays`); by default auto for a period that is given or longer than a week.
     """
 
     start: str | None = None
@@ -55,6 +57,7 @@ class Request:
     history: Path | xr.Dataset | None = None
     known: Path | xr.Dataset | None = None
     users: Path | xr.Dataset | None = None
+    holidays: str | None = None
 
     def totals(self) -> tuple[Total, ...]:
         """The parsed totals. Raises WrongUse, also where traffic cannot be called as they or `service` say."""
@@ -127,6 +130,8 @@ class Request:
             "guidance": None if self.guidance == 1.0 else self.guidance,
             "device": None if self.device in (None, "cpu") else self.device,
         }  # fmt: skip
+        if self.holidays not in (None, AUTO, NONE):
+            info.check("holidays", self.holidays)
         if self.history is None and self.known is None:
             self.services(info)
         for capability, value in asked.items():
@@ -167,6 +172,17 @@ class Request:
             return calendar_of(main["time"].values, timezone)
         named = next(name for name, k in FREQUENCIES.items() if 60 // k == own)
         return make_calendar(self.start or first_day(main, timezone), days, named, timezone)
+
+    def public_holidays(self, info: ModelInfo, calendar: Calendar, timezone: str) -> Holidays | None:
+        """The public holidays of the period; None where none are drawn as such. Raises WrongUse, BadInput.
+
+        The usual week, which nobody asked to be that of a date, is one without them.
+        """
+        usual = self.start is None and calendar.days <= DAYS
+        asked = self.holidays or (NONE if usual else AUTO)
+        if "holidays" not in info.supports:
+            return None
+        return find_holidays(asked, timezone, calendar.first, calendar.days)
 
     def settings(self, info: ModelInfo) -> Settings:
         """How the model draws it: what is asked, else what it recommends."""

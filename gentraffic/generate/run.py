@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from gentraffic import __version__
 from gentraffic.dataset.calendar import Calendar
+from gentraffic.dataset.public_holidays import LONG_DAYS, Holidays
 from gentraffic.dataset.schema import traffic_dataset
 from gentraffic.dataset.services import MEAN_CELL, parts_of
 from gentraffic.errors import BadInput, WrongUse
@@ -54,6 +55,7 @@ class Job:
     sets: NDArray[np.bool_] | None
     services: tuple[str, ...]
     attrs: Mapping[str, Any]
+    holidays: Holidays | None = None
 
     @property
     def parts(self) -> dict[str, tuple[str, ...]]:
@@ -81,7 +83,9 @@ class Job:
 
     def of_service(self, part: str) -> Settings:
         """The settings of one of the model's services."""
-        return replace(self.settings, service=part if part in self.generator.info.services[1:] else "")
+        service = part if part in self.generator.info.services[1:] else ""
+        levels = () if self.holidays is None else self.holidays.levels(service)
+        return replace(self.settings, service=service, holidays=levels)
 
     def draw(self, context: xr.Dataset | None = None, scratch: Path | None = None, part: str = "") -> Draw:
         """The draw of the place, or of a changed context of the same cells. part: a service of the model, "" for that
@@ -210,6 +214,8 @@ def prepare(
     settings, services = request.settings(info), request.services(info, observed)
     attrs = provenance(info, context, settings, command, observed)
     attrs |= service_attrs(info, context, settings, services)
+    holidays = request.public_holidays(info, calendar, str(context.attrs["timezone"]))
+    attrs |= period_attrs(info, calendar, holidays)
     if totals:
         attrs["totals"] = "; ".join(total.text for total in totals)
     return Job(
@@ -225,6 +231,7 @@ def prepare(
         sets=districts(totals, place) if totals else None,
         services=services,
         attrs=attrs,
+        holidays=holidays,
     )
 
 
@@ -358,6 +365,15 @@ def service_attrs(
         if own != main:
             other.append(f"{name}: {in_words(own)}")
     return {"rhythm_services": "; ".join(other)} if other else {}
+
+
+def period_attrs(info: ModelInfo, calendar: Calendar, holidays: Holidays | None) -> dict[str, str]:
+    """Which days were drawn as public holidays, and what of a long period nobody drew."""
+    told = {} if holidays is None else {"holidays": holidays.text}
+    if calendar.days > LONG_DAYS:
+        told["not_drawn"] = f"{calendar.days} days: every week is a usual one; growth, seasons and events are not drawn"
+        told["not_drawn"] += "" if holidays is not None else ", and public holidays are days like others"
+    return told
 
 
 def privacy_attrs(spent: Mapping[str, Any] | None) -> dict[str, str | float]:

@@ -39,6 +39,7 @@ class Settings:
     habits: the measured network whose daily and weekly habits the cells follow, such as the nearest one; levels still
     come from the place. By default what the context names (`habits`, else its own `network`), else those of no network
     in particular. service: which of the model's services is drawn; "": the main one.
+    holidays: day numbers, from 0 on, of public holidays, each with its level over that of a Sunday.
     """
 
     seed: int = 0
@@ -49,6 +50,7 @@ class Settings:
     device: str = "cpu"
     habits: str = ""
     service: str = ""
+    holidays: tuple[tuple[int, float], ...] = ()
 
 
 FOMO = Settings(steps=8, solver="dpm++")  # of a FoMo, whose figures were made so
@@ -64,6 +66,7 @@ CAPABILITIES = (
     "users",  # active users at the steps to be drawn
     "change",  # before and after a change of the map, with the same noise
     "services",  # several, of which a request names some
+    "holidays",  # public holidays, a kind of day
     "rhythm",  # the daily and weekly rhythm of a measured network that is named
     "steps",  # steps of the solver
     "solver",

@@ -209,8 +209,7 @@ def _info(
     )
     supports = {"change", "rhythm", "device", "workers", "guidance"}
     fixed: dict[str, Any] = {}
-    if config.get("use_profile"):
-        supports.add("history")
+    supports.add("history" if config.get("use_profile") else "holidays")
     if "distilled_from" in provenance:
         supports.discard("guidance")
         fixed = {"steps": recommended.steps, "solver": recommended.solver, "guidance": 1.0}

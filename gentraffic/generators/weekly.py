@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 Job = TypeVar("Job")
 HIGHEST_LEVEL = 3.0  # spreads from a network's mean: no training cell told more, and a past may hold anything
+SUNDAY, WORKDAYS = 6, 5
 OVERLAP_DAYS = 1  # of each further window are given by the window before it, so that no seam shows
 
 
@@ -382,10 +383,11 @@ def generate_tile(region: Region, brush: SharedInputs, tile: Block) -> NDArray[n
     known = None
     for window, first in enumerate(window_starts(calendar.days)):
         weekday = (calendar.weekday + first) % DAYS
+        rows = _rows_of_days(weekday, [int(day) - first for day, _ in recipe.holidays], k)
         profile = region.profile(padded, weekday, k, brush.scaler)
         condition = Condition(
             place=torch.from_numpy(region.place[padded]),
-            time=time_of_windows(brush.time, torch.tensor([weekday]), k),
+            time=time_of_windows(brush.time, torch.tensor([0]), k)[:, rows],
             level=torch.from_numpy(level),
             network=torch.full((size,), brush.number(rhythm)),
             known=known,
@@ -407,13 +409,44 @@ def generate_tile(region: Region, brush: SharedInputs, tile: Block) -> NDArray[n
         shared = OVERLAP_DAYS * HOURS * k
         known[:, :shared] = x[:, -shared:]
         at = first * HOURS * k
-        ratio = brush.scaler.inverse(x.numpy() + from_monday(expected, np.full(size, weekday), k), level[:, 0])
+        of_week = from_monday(expected, np.zeros(size, dtype=np.int64), k)[:, rows]
+        ratio = brush.scaler.inverse(x.numpy() + of_week, level[:, 0])
         if window == 0:  # the level is the mean of the first whole week; later weeks may differ from it
-            mean = np.maximum(ratio.mean(axis=1, keepdims=True), np.float32(1e-6))  # a silent week stays silent
-            mean = np.ones_like(mean) if brush.scaler.own_level else mean
-        sheet[:, at : at + WEEK * k] = ratio / mean
+            usual = _usual_mean(ratio, weekday, [int(day) for day, _ in recipe.holidays])
+            usual = np.maximum(usual, np.float32(1e-6))  # a silent week stays silent
+            usual = np.ones_like(usual) if brush.scaler.own_level else usual
+        sheet[:, at : at + WEEK * k] = ratio / usual
     sheet *= np.exp(log_level).astype(np.float32)[:, None]
+    for day, times in recipe.holidays:
+        at = int(day) * HOURS * k
+        sheet[:, at : at + HOURS * k] *= np.float32(times)
     return calendar.read(sheet[:count])
+
+
+def _rows_of_days(weekday: int, holidays: Sequence[int], per_hour: int) -> Any:
+    """Which steps of a week from Monday on the steps of a window are: (168 k,).
+
+    The window begins on `weekday`; its days whose numbers stand in `holidays` are Sundays."""
+    days = [SUNDAY if day in holidays else (weekday + day) % DAYS for day in range(DAYS)]
+    steps = HOURS * per_hour
+    return (np.array(days)[:, None] * steps + np.arange(steps)).ravel()
+
+
+def _usual_mean(ratio: NDArray[np.float32], weekday: int, holidays: Sequence[int]) -> NDArray[np.float32]:
+    """The mean of a week, (cells, 1), in which each holiday counts as the mean of the other days of its kind, working
+    days or weekends. ratio: (cells, 168 k)."""
+    found = [day for day in range(DAYS) if day in holidays]
+    if not found:
+        usual: NDArray[np.float32] = ratio.mean(axis=1, keepdims=True)
+        return usual
+    daily = ratio.reshape(len(ratio), DAYS, -1).mean(axis=2)
+    rest = [(weekday + day) % DAYS >= WORKDAYS for day in range(DAYS)]
+    for day in found:
+        alike = [d for d in range(DAYS) if d not in found and rest[d] == rest[day]]
+        if alike:
+            daily[:, day] = daily[:, alike].mean(axis=1)
+    out: NDArray[np.float32] = daily.mean(axis=1, keepdims=True)
+    return out
 
 
 def window_starts(days: int) -> list[int]:
