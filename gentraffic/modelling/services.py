@@ -322,7 +322,7 @@ def mix_noise(noises: Sequence[NDArray[np.float32]], mixing: Floats, service: in
     """The starting noise of a service: (B, 168 k), standard normal again.
 
     noises: own of each service up to this one, the main one first, (B, 168 k) each, k numbers per hour of which the
-    first is the hour's mean. mixing: as `fit_mixing` gives it. service: its number.
+    first is the hour's mean. mixing: (bands, services, services) as `fit_mixing` gives it. service: its number.
     """
     own = noises[service]
     k = own.shape[1] // WEEK

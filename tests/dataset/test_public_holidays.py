@@ -51,8 +51,11 @@ def test_holidays_of_a_file_and_of_a_country_that_is_named(tmp_path: Path) -> No
         find_holidays("XX", "UTC", date(2026, 1, 5), 7)
 
 
-@pytest.mark.parametrize(("start", "zone"), [("2026-01-05", "Asia/Shanghai"), ("2026-07-01", "America/Los_Angeles"),
-                                             ("2026-03-29", "Europe/Rome"), ("2026-02-01", "Pacific/Kiritimati")])  # fmt: skip
+STARTS = [("2026-01-05", "Asia/Shanghai"), ("2026-07-01", "America/Los_Angeles"), ("2026-03-29", "Europe/Rome"),
+          ("2026-02-01", "Pacific/Kiritimati")]  # fmt: skip
+
+
+@pytest.mark.parametrize(("start", "zone"), STARTS)
 def test_the_first_day_of_a_calendar_is_the_local_one(start: str, zone: str) -> None:
     assert make_calendar(start, 9, "1h", zone).first == date.fromisoformat(start)
 
