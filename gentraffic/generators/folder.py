@@ -300,7 +300,10 @@ class Weekly(Family):
     def reopen(
         cls, folder: ModelFolder, arrays: Mapping[str, NDArray[Any]], calendar: Calendar, settings: Settings
     ) -> WeeklyDraw:
-        """The draw of `WeeklyDraw.arrays`: loads what draws, and nothing of what embeds places."""
+        """The draw of `WeeklyDraw.arrays`: loads what draws, and nothing of what embeds places.
+
+        arrays: by name (any shape), as that function gives them.
+        """
         import torch
 
         from gentraffic.generators.weekly import Region, SharedInputs, WeeklyDraw

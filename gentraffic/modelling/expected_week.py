@@ -90,9 +90,10 @@ class ExpectedWeeks:
     networks: dict[str, ExpectedWeek] = field(default_factory=dict)
 
     def scaled(self, network: str, features: Floats, source: str, mean: float, spread: float) -> NDArray[np.float32]:
-        """What is taken from scaled log weeks: (cells, 168). mean, spread: of `transform.Scaler`.
+        """What is taken from scaled log weeks: (cells, 168), without unit.
 
-        A network without a week of its own: the mean of the others.
+        features: (cells, 18) of `week_features`. source: where their POIs are from. mean, spread: of
+        `transform.Scaler`. A network without a week of its own: the mean of the others.
         """
         if not self.networks:
             return np.zeros((len(features), WEEK), dtype=np.float32)

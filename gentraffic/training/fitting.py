@@ -281,6 +281,7 @@ def profile_departures(
     on a logarithmic scale quiet hours depart several times further than busy ones, and networks differ by a factor of
     three. A spread taken too wide lets the network invent departures, and a handful of cells may depart together: means
     and the log of the mean square are shrunk towards those of all, as if FEW_CELLS of its cells had been like all.
+    time: (168, Q) time embedding of the hours of a week, Monday first.
     """
     sums = np.zeros((3, 1 + len(prepared), len(SPREAD_KNOTS)))  # of weights, departures, and their squares
     cells = np.array([0, *(len(p.source.ratio) for p in prepared)], dtype=np.float64)
@@ -317,7 +318,8 @@ def fit_spectrum(
 ) -> tuple[float, ...]:
     """The power of the frequencies of a scaled week of hours (85,), each source weighing as in training.
 
-    expected: network -> what is taken from its weeks (`Prepared.expected`). scalers: those of further services.
+    expected: network -> (cells, 168) what is taken from its scaled weeks (`Prepared.expected`). scalers: those of
+    further services.
     """
     powers = []
     for source in sources:
