@@ -154,7 +154,7 @@ class SharedInputs:
 
     @classmethod
     def of(cls, bundle: WeeklyModel, time: torch.Tensor, calendar: Calendar, recipe: Settings) -> SharedInputs:
-        """Those of a model, for the service that the recipe names."""
+        """Those of a model, for the service that the recipe names. time: (168, Q)."""
         part = bundle.services
         scaler, weeks = (part.scalers.get(recipe.service, bundle.scaler), part.weeks.get(recipe.service, bundle.weeks))
         return cls(bundle.model, scaler, time, bundle.networks, calendar, recipe, weeks, part)

@@ -214,8 +214,8 @@ def fit_services(
 ) -> tuple[Services, dict[str, NDArray[np.float32]]]:
     """The further services of some sources, and what is taken from their scaled weeks: network -> (cells, 168).
 
-    sources: all, the main service of each network before its others. scaler, expected: of the main service.
-    expects: whether weeks are expected at all.
+    sources: all, the main service of each network before its others. scaler: of the main service. expected: network ->
+    (cells, 168) of the main service. expects: whether weeks are expected at all.
     """
     names = list(dict.fromkeys(s.service for s in sources if s.service))
     of = {name: [s for s in sources if s.service == name] for name in names}
