@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from bundle_examples import DESIGN, PLAN, context, source
 from numpy.typing import NDArray
 
@@ -28,7 +29,10 @@ from gentraffic.modelling.services import (
     mix_noise,
     surroundings,
 )
+from gentraffic.privacy.dp.fit import network_of
+from gentraffic.training.distilling import DISTIL_PLAN, DistillingTask, Lesson, distil
 from gentraffic.training.fitting import fit_sampler
+from samplers import Condition
 from samplers.diffusion import starting_noise
 
 CELLS = 400
@@ -176,6 +180,33 @@ def test_the_main_service_has_the_same_bits_whatever_else_is_drawn_and_saving_ch
 def test_a_network_without_the_service_lends_its_levels_and_another_the_rhythm(bundle: Bundle) -> None:
     beta = draw_traffic(bundle, context(16, "beta", 1), MONDAY, Settings(service="call_in"))
     assert beta[..., np.arange(168) % 24 == 4].mean() < 0.15 * beta.mean()
+
+
+def test_a_student_learns_every_service_of_its_teacher(bundle: Bundle) -> None:
+    plan = replace(DISTIL_PLAN, steps=3, batch=32, warmup=1)
+    places = [read_places(context(32, "alpha"))]
+    student, _ = distil(bundle, places, lesson=Lesson(steps=1, teacher_steps=2), plan=plan)
+    task = DistillingTask(bundle, bundle.place(places[0]), Lesson(steps=1, teacher_steps=2), plan)
+    _, condition, _ = task.batch(0)
+    assert condition.service is not None
+    pairs = set(zip(condition.network.tolist(), condition.service.tolist(), strict=True))
+    assert pairs <= {(0, 0), (1, 0), (2, 0), (3, 1), (4, 2)}  # alpha, beta; alpha's calls, alpha's SMS
+    assert {(3, 1), (4, 2)} < pairs
+    drawn = draw_traffic(student, context(16), MONDAY, Settings(steps=1, service="sms_in"))
+    assert np.isfinite(drawn).all()
+
+
+def test_a_private_model_starts_as_the_main_service_of_its_start(bundle: Bundle) -> None:
+    private = network_of(bundle, DESIGN, 3, 0).eval()
+    start = bundle.model.eval()  # type: ignore[attr-defined]
+    x, t = torch.randn(2, 168), torch.tensor([500, 20])
+    time = bundle.time().repeat(1, 1, 1)
+    condition = Condition(torch.randn(2, 32), time, torch.ones(2, 2), torch.tensor([1, 2]))
+    with torch.no_grad():
+        torch.testing.assert_close(private(x, t, condition), start(x, t, condition))
+        new = replace(condition, network=torch.tensor([3, 3]))
+        none = replace(condition, network=torch.tensor([0, 0]))
+        torch.testing.assert_close(private(x, t, new), start(x, t, none))
 
 
 def test_designs_that_learn_one_service_say_so() -> None:
