@@ -28,9 +28,9 @@ def raw_rows() -> str:
             internet = base * day * np.exp(rng.normal(0, 0.1))
             calls = 0.1 * base * day * (0.01 if 1 <= hour % 24 < 6 else 1.0) * np.exp(rng.normal(0, 0.2))
             values = [0.2 * internet, 0.1 * internet, calls, 2 * calls, internet]  # SMS and calls in, out; Internet
-            for part in range(6):
+            for part, share in enumerate(rng.dirichlet(np.full(6, 50.0))):
                 time = MONDAY_MS + (6 * hour + part) * 600_000
-                rows.append(f"{cell}\t{time}\t39\t" + "\t".join(f"{v / 6:.6f}" for v in values))
+                rows.append(f"{cell}\t{time}\t39\t" + "\t".join(f"{v * share:.6f}" for v in values))
     return "\n".join(rows) + "\n"
 
 
@@ -61,7 +61,7 @@ def test_from_a_raw_file_to_scores_of_every_service(folder: Path, capsys: pytest
     assert float(traffic["calls"].sum()) == pytest.approx(7 * 500, rel=1e-5)
     assert traffic["call_out"].attrs["mean_cell"] == pytest.approx(2 * traffic["call_in"].attrs["mean_cell"], rel=0.1)
     capsys.readouterr()
-    assert run(["evaluate", "--real", five, "--synthetic", drawn, "--json"]) == 0
+    assert run(["evaluate", "--real", five, "--synthetic", drawn, "--scale", "mean", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert set(found["by_service"]) == set(every.split(","))
     assert found["metrics"] == found["by_service"]["internet"]["metrics"]
