@@ -1,7 +1,7 @@
-"""OpenStreetMap XML, as the database, Overpass (`out center`, `out geom`) and JOSM write it, in one pass of expat.
+"""OpenStreetMap XML, as the database, Overpass (`out center`, `bb`, `geom`) and JOSM write it, in one pass of expat.
 
-What JOSM has marked as deleted is left out. A way may hold its own corners (<nd ref lat lon>) or its centre (<center>),
-and so may the members of a relation. Nodes take 16 bytes each. Touches no file.
+What JOSM has marked as deleted is left out. A way may hold its own corners (<nd ref lat lon>), its centre (<center>) or
+its box, and so may the members of a relation. Nodes take 16 bytes each. Touches no file.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from poi.categories import categorise
 from poi.elements import AREA_RELATIONS, Ints, Nodes, Tagged
 from poi.errors import BadFile
-from poi.points import Floats
+from poi.points import Floats, middle_of_box
 
 MAX_TEXT = 1 << 20  # bytes of one tag or attribute; OpenStreetMap allows 255 characters
 MAX_PARTS = 1_000_000  # nodes of a way, members of a relation
@@ -63,9 +63,12 @@ class _Reader:
                 raise ValueError(f"a relation with more than {MAX_PARTS} members")
         elif element == "center" and self._kind:
             self._centre = _lonlat(attrs)
-        elif element == "bounds" and not self._kind:
-            box = tuple(float(attrs[f"m{side}"]) for side in ("inlon", "inlat", "axlon", "axlat"))
-            self._box(*box)
+        elif element == "bounds":
+            box = tuple(float(attrs[side]) for side in ("minlon", "minlat", "maxlon", "maxlat"))
+            if not self._kind:
+                self._box(*box)
+            elif self._centre is None:
+                self._centre = middle_of_box(*box)
         elif element == "bound" and not self._kind and "box" in attrs:
             south, west, north, east = (float(degrees) for degrees in attrs["box"].split(","))
             self._box(west, south, east, north)
@@ -147,8 +150,8 @@ def read_xml(pieces: Iterable[bytes], name: str) -> tuple[Tagged, dict[int, Ints
     except KeyError as error:
         raise BadFile(f"{name}, line {parser.CurrentLineNumber}: an element has no attribute {error}") from error
     except (ValueError, OverflowError) as error:
-        said = " ".join(str(error).split())[:150]
-        raise BadFile(f"{name}, line {parser.CurrentLineNumber}: {said}: correct it in the source") from error
+        reason = " ".join(str(error).split())[:150]
+        raise BadFile(f"{name}, line {parser.CurrentLineNumber}: {reason}: correct it in the source") from error
     ids = np.frombuffer(reader.ids, dtype=np.int64)
     xy = np.stack([np.frombuffer(reader.lon, dtype=np.int32), np.frombuffer(reader.lat, dtype=np.int32)], axis=-1)
     order = np.argsort(ids, kind="stable")

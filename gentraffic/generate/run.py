@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from gentraffic import __version__
 from gentraffic.dataset.calendar import Calendar
 from gentraffic.dataset.public_holidays import LONG_DAYS, Holidays
-from gentraffic.dataset.schema import traffic_dataset
+from gentraffic.dataset.schema import credits_of, traffic_dataset
 from gentraffic.dataset.services import MEAN_CELL, parts_of
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.generate.request import Request
@@ -87,16 +88,14 @@ class Job:
         levels = () if self.holidays is None else self.holidays.levels(service)
         return replace(self.settings, service=service, holidays=levels)
 
-    def draw(self, context: xr.Dataset | None = None, scratch: Path | None = None, part: str = "") -> Draw:
-        """The draw of the place, or of a changed context of the same cells. part: a service of the model, "" for that
-        which the job names."""
-        try:
-            return self.generator.prepare(
-                self.context if context is None else context, self.calendar, self.of_service(part or self.services[0]),
-                cells=self.rows, observed=self.observed, scratch=scratch,
-            )  # fmt: skip
-        except ValueError as error:
-            raise WrongUse(str(error)) from error
+    def prepare(self, context: xr.Dataset, part: str = "") -> Callable[..., Draw]:
+        """What prepares the draw of the place, or of a changed context of the same cells; it takes `scratch`.
+
+        part: a service of the model, "" for the first that the job names."""
+        settings = self.of_service(part or self.services[0])
+        return partial(
+            self.generator.prepare, context, self.calendar, settings, cells=self.rows, observed=self.observed
+        )
 
     def dataset(self, values: NDArray[np.float32], service: str, units: str, mean_cell: float | None) -> xr.Dataset:
         """Traffic values (members, cells, steps) as a checked Dataset with its provenance. mean_cell: what 1 is beside
@@ -147,11 +146,7 @@ class Memory:
 
     def write(self, job: Job, tell: Tell) -> Drawn:
         """Draw everything. Raises as `run`."""
-        began = time.perf_counter()
-        traffic, prepared = draw_all(job, tell)
-        last = traffic[str(list(traffic.data_vars)[-1])].values
-        mean = float(np.mean(last, dtype=np.float64))
-        return Drawn(traffic, mean, prepared - began, time.perf_counter() - prepared)
+        return draw_all(job, tell)
 
 
 @dataclass(frozen=True)
@@ -177,7 +172,7 @@ class File:
 
         parts = len({part for parts in job.parts.values() for part in parts})
         check_fits(int(np.prod(job.shape)) * parts * (1 if job.request.change is None else 2), self.path)
-        drawn = Memory().write(job, tell)
+        drawn = draw_all(job, tell)
         write_traffic(drawn.traffic, self.path)
         return drawn
 
@@ -235,8 +230,9 @@ def prepare(
     )
 
 
-def draw_all(job: Job, tell: Tell) -> tuple[xr.Dataset, float]:
-    """The traffic of a job in memory, and the clock when its first preparation was done."""
+def draw_all(job: Job, tell: Tell) -> Drawn:
+    """The traffic of a job in memory. Raises as `run`."""
+    began = time.perf_counter()
     change, contexts = job.request.change, {"": job.context}
     changed = None
     if change is not None:
@@ -247,38 +243,41 @@ def draw_all(job: Job, tell: Tell) -> tuple[xr.Dataset, float]:
         layers = job.generator.info.graph_layers
         job = replace(job, attrs={**job.attrs, **about(changed, change, layers)})
     parts = list(dict.fromkeys(part for own in job.parts.values() for part in own))
-    jobs, done, prepared, units = len(parts) * len(contexts), 0, 0.0, ""
+    jobs = [(part, when) for part in parts for when in contexts]
     drawn: dict[tuple[str, str], NDArray[np.float32]] = {}
-    for part in parts:
-        for when, context in contexts.items():
-            draw = job.draw(context, part=part)
-            prepared, units = prepared or time.perf_counter(), draw.units
-            drawn[part, when] = values_of(draw, job, _part_of(tell, done, jobs))
-            done += 1
+    prepared_s, units = 0.0, "1"
+    try:
+        for number, (part, when) in enumerate(jobs):
+            asked = time.perf_counter()
+            draw = job.prepare(contexts[when], part)()
+            prepared_s, units = prepared_s + time.perf_counter() - asked, draw.units
+            values = np.empty(job.shape, dtype=np.float32)
+            progress = partial(_part_done, tell, number, len(jobs))
+            for span, block in draw.blocks(spans(job, draw.block), tell=progress):
+                values[span.member, span.first : span.end] = block
             if when == "_after" and changed is not None:
                 dark = changed.context[DARK].values
-                drawn[part, when][:, dark if job.rows is None else dark[job.rows]] = 0.0
+                values[:, dark if job.rows is None else dark[job.rows]] = 0.0
+            drawn[part, when] = values
+    except ValueError as error:
+        raise WrongUse(str(error)) from error
     out: list[xr.Dataset] = []
     amounts = job.generator.info.amounts
     for name, own in job.parts.items():
         weights = [amounts.get(part, 1.0) for part in own]
-        values = {when: _sum_of([drawn[part, when] for part in own], weights) for when in contexts}
+        found = {when: _sum_of([drawn[part, when] for part in own], weights) for when in contexts}
         unit, told = units, job.own_totals(name)
         if job.sets is not None and told:
             totals = [job.totals[k] for k in told]
-            factors = fit_totals(next(iter(values.values())), totals, job.sets[told], job.calendar, job.timezone)
-            values, unit = {when: factors.apply(v) for when, v in values.items()}, totals[0].unit
+            factors = fit_totals(next(iter(found.values())), totals, job.sets[told], job.calendar, job.timezone)
+            found, unit = {when: factors.apply(v) for when, v in found.items()}, totals[0].unit
         mean_cell = sum(weights) if amounts else None
-        out += [job.dataset(v, f"{name}{when}", unit, mean_cell) for when, v in values.items()]
+        out += [job.dataset(v, f"{name}{when}", unit, mean_cell) for when, v in found.items()]
     whole = out[0]
     for more in out[1:]:
         whole = whole.assign({str(name): variable for name, variable in more.data_vars.items()})
-    return whole, prepared
-
-
-def _part_of(tell: Tell, done: int, jobs: int) -> Tell:
-    """Progress of one draw of several, of which some are done."""
-    return lambda at, of: tell(done * of + at, jobs * of)
+    mean = float(np.mean(whole[str(list(whole.data_vars)[-1])].values, dtype=np.float64))
+    return Drawn(whole, mean, prepared_s, time.perf_counter() - began - prepared_s)
 
 
 def _sum_of(parts: list[NDArray[np.float32]], weights: list[float]) -> NDArray[np.float32]:
@@ -291,17 +290,16 @@ def _sum_of(parts: list[NDArray[np.float32]], weights: list[float]) -> NDArray[n
     return out.astype(np.float32)
 
 
-def values_of(draw: Draw, job: Job, tell: Tell) -> NDArray[np.float32]:
-    """All values of a draw: (members, cells, steps)."""
+
+
+def spans(job: Job, size: int) -> list[Block]:
+    """All of a draw, a block of `size` cells at a time."""
     members, cells, _ = job.shape
-    out = np.empty(job.shape, dtype=np.float32)
-    spans = [Block(m, at, min(at + draw.block, cells)) for m in range(members) for at in range(0, cells, draw.block)]
-    try:
-        for span, values in draw.blocks(spans, tell=tell):
-            out[span.member, span.first : span.end] = values
-    except ValueError as error:
-        raise WrongUse(str(error)) from error
-    return out
+    return [Block(m, at, min(at + size, cells)) for m in range(members) for at in range(0, cells, size)]
+
+
+def _part_done(tell: Tell, part: int, parts: int, done: int, of: int) -> None:
+    tell(part * of + done, parts * of)
 
 
 def provenance(
@@ -309,8 +307,6 @@ def provenance(
 ) -> dict[str, str | int | float]:
     """The attributes that say where drawn traffic comes from."""
     import torch
-
-    from gentraffic.generators.cards import credits_of
 
     carried = ("osm_source", "osm_snapshot", "osm_sha256", "warnings", "positions")
     credit = credits_of((str(context.attrs.get("attribution", "")), str(info.provenance.get("attribution", ""))))

@@ -20,19 +20,22 @@ from gentraffic.io.source_table import SourceTable
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_ENDINGS = ("id", "", "name", "ref", "code", "number", "no")
+_CELLS = ("cell", "localcell", "eutrancell", "eutrancellfdd", "eutrancelltdd", "utrancell", "gerancell", "nrcell",
+          "nrcelldu", "nrcellcu", "lncel", "wcel")  # fmt: skip
+_SITES = ("station", "basestation", "bs", "bts", "enodeb", "enb", "gnodeb", "gnb", "nodeb", "ne", "site")
 # Small letters and digits alone; in the order in which they are taken: what names a cell before what names a site.
 ID_NAMES = (
-    "cellid", "cell", "cellname", "cellref", "id", "sectorid", "sector", "sectorname", "eci", "ecgi", "cgi", "nci",
-    "ncgi", "eutrancellfdd", "nrcelldu", "nrcellcu", "localcellid", "ci", "cid", "station", "stationid",
-    "stationname", "basestation", "basestationid", "bs", "bsid", "bts", "btsid", "enodeb", "enodebid", "enodebname",
-    "enb", "enbid", "gnodeb", "gnodebid", "gnodebname", "gnb", "gnbid", "nodeb", "nodebid", "site", "siteid",
-    "sitename", "sitecode",
+    *(cell + ending for cell in _CELLS for ending in _ENDINGS), "id", *("sector" + ending for ending in _ENDINGS),
+    "eci", "ecgi", "cgi", "nci", "ncgi", "ci", "cid", *(site + ending for site in _SITES for ending in _ENDINGS),
     "squareid", "gridid", "tileid", "hexid", "zoneid", "nodeid",
 )  # fmt: skip
 LON_NAMES = ("lon", "longitude", "lng", "long", "londeg", "lonwgs84", "longitudewgs84")
 LAT_NAMES = ("lat", "latitude", "latdeg", "latwgs84", "latitudewgs84")
 TIME_NAMES = ("time", "timeutc", "timestamp", "timestamputc", "datetime", "datetimeutc", "utctime", "starttime",
-              "begintime", "periodstart", "periodstarttime", "intervalstart", "date")  # fmt: skip
+              "begintime", "periodstart", "periodstarttime", "intervalstart", "resulttime", "utc", "date", "day",
+              "timelocal", "localtime")  # fmt: skip
+DATE_NAMES, CLOCK_NAMES = ("date", "day"), ("hour", "hourofday", "time", "timeofday", "starttime", "clock")
 SECTOR_COLUMNS = ("azimuth", "height", "band")  # of a planner's table, kept beside the cell
 GLOBAL_ID = (("radio", "rat", "technology"), ("mcc",), ("net", "mnc"), ("area", "lac", "tac"),
              ("cell", "cid", "ci", "cellid", "eci", "nci"))  # fmt: skip
@@ -101,14 +104,14 @@ def plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def find_column(table: SourceTable, names: Sequence[str], said: str | None = None) -> str | None:
-    """The column called `said`, else the first known name that the table has. Raises BadInput where `said` lacks."""
-    if said is not None:
-        if said in table.names:
-            return said
-        alike = [name for name in table.names if plain(name) == plain(said)]
+def find_column(table: SourceTable, names: Sequence[str], asked: str | None = None) -> str | None:
+    """The column called `asked`, else the first known name that the table has. Raises BadInput where `asked` lacks."""
+    if asked is not None:
+        if asked in table.names:
+            return asked
+        alike = [name for name in table.names if plain(name) == plain(asked)]
         if not alike:
-            raise BadInput(f"{table.path} has no column {said!r}: it has {some(table.names)}")
+            raise BadInput(f"{table.path} has no column {asked!r}: it has {some(table.names)}")
         return alike[0]
     have: dict[str, str] = {}
     for name in table.names:
@@ -125,11 +128,11 @@ def global_id(table: SourceTable) -> list[str]:
     return [name for name in found if name] if all(found[1:]) else []
 
 
-def id_columns(table: SourceTable, said: str | None = None) -> list[str]:
+def id_columns(table: SourceTable, asked: str | None = None) -> list[str]:
     """The columns that name a cell, several where only together they do; empty where none is known."""
-    if said is None and (together := global_id(table)):
+    if asked is None and (together := global_id(table)):
         return together
-    found = find_column(table, ID_NAMES, said)
+    found = find_column(table, ID_NAMES, asked)
     return [] if found is None else [found]
 
 
@@ -198,52 +201,59 @@ def place_notation(table: SourceTable, columns: Sequence[str]) -> Notation:
     return notation(table, [], columns, Reading())
 
 
-def notation(table: SourceTable, columns: Sequence[str], places: Sequence[str], reading: Reading) -> Notation:  # noqa: C901  # one case after the other
+def _read_marks(
+    table: SourceTable, name: str, placed: bool, proof: dict[str, str], doubt: dict[str, tuple[str, str]]
+) -> None:
+    """Add what the numbers of a column show to `proof`, and what may be either to `doubt`. placed: it holds degrees."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    values = table.column(name)
+    if not pa.types.is_string(values.type):
+        return
+    values = _clean(values)
+    marked = values.filter(pc.match_substring_regex(values, r"[0-9][., '][0-9]|^[+-]?[.,][0-9]|[0-9][.,]$"))
+    if not len(marked):
+        return
+    big = pc.any(pc.match_substring_regex(values, r"^[+-]?[0-9]{4,}([.,][0-9]+)?$")).as_py()
+    for mark, other, group in ((".", ",", _DOT_GROUP), (",", ".", _COMMA_GROUP)):
+        here = pc.match_substring(marked, mark)
+        if not pc.any(here).as_py():
+            continue
+        only = marked.filter(here)
+        both = only.filter(pc.match_substring(only, other))
+        if len(both):  # 1.234,5 or 1,234.5: the last is the decimal
+            value = both[0].as_py()
+            last = mark if value.rfind(mark) > value.rfind(other) else other
+            proof.setdefault("decimal" + last, value)
+            proof.setdefault("thousands" + (other if last == mark else mark), value)
+            continue
+        grouped = pc.match_substring_regex(only, group)
+        twice = only.filter(pc.match_substring_regex(only, "^[^" + mark + "]*[" + mark + "].*[" + mark + "]"))
+        if len(twice):  # 1.234.567
+            proof.setdefault("thousands" + mark, twice[0].as_py())
+        elif placed or not pc.all(grouped).as_py() or big:
+            single = only if placed or big else only.filter(pc.invert(grouped))
+            proof.setdefault("decimal" + mark, single[0].as_py())
+        else:
+            doubt.setdefault(mark, (only[0].as_py(), name))
+    for mark in (" ", "'"):
+        apart = marked.filter(pc.match_substring(marked, mark))
+        if len(apart):
+            proof.setdefault("thousands" + mark, apart[0].as_py())
+
+
+def notation(table: SourceTable, columns: Sequence[str], places: Sequence[str], reading: Reading) -> Notation:
     """The marks that the numbers in `columns` show, or those in `places`, which have decimals but no thousands.
 
     Coordinates prove nothing of amounts: programs write the ones, offices the others. Raises BadInput where marks may
     be decimal or of thousands, naming a value and the options that say it.
     """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     decimal, thousands = reading.decimal, reading.thousands
     proof: dict[str, str] = {}  # "decimal" or "thousands" + mark -> a value that shows it
     doubt: dict[str, tuple[str, str]] = {}  # mark -> a value that may be either, and its column
     for name in (*columns, *places):
-        values = table.column(name)
-        if not pa.types.is_string(values.type):
-            continue
-        values = _clean(values)
-        marked = values.filter(pc.match_substring_regex(values, r"[0-9][., '][0-9]|^[+-]?[.,][0-9]|[0-9][.,]$"))
-        if not len(marked):
-            continue
-        big = pc.any(pc.match_substring_regex(values, r"^[+-]?[0-9]{4,}([.,][0-9]+)?$")).as_py()
-        for mark, other, group in ((".", ",", _DOT_GROUP), (",", ".", _COMMA_GROUP)):
-            here = pc.match_substring(marked, mark)
-            if not pc.any(here).as_py():
-                continue
-            only = marked.filter(here)
-            both = only.filter(pc.match_substring(only, other))
-            if len(both):  # 1.234,5 or 1,234.5: the last is the decimal
-                value = both[0].as_py()
-                last = mark if value.rfind(mark) > value.rfind(other) else other
-                proof.setdefault("decimal" + last, value)
-                proof.setdefault("thousands" + (other if last == mark else mark), value)
-                continue
-            grouped = pc.match_substring_regex(only, group)
-            twice = only.filter(pc.match_substring_regex(only, "^[^" + mark + "]*[" + mark + "].*[" + mark + "]"))
-            if len(twice):  # 1.234.567
-                proof.setdefault("thousands" + mark, twice[0].as_py())
-            elif name in places or not pc.all(grouped).as_py() or big:
-                single = only if name in places or big else only.filter(pc.invert(grouped))
-                proof.setdefault("decimal" + mark, single[0].as_py())
-            else:
-                doubt.setdefault(mark, (only[0].as_py(), name))
-        for mark in (" ", "'"):
-            apart = marked.filter(pc.match_substring(marked, mark))
-            if len(apart):
-                proof.setdefault("thousands" + mark, apart[0].as_py())
+        _read_marks(table, name, name in places, proof, doubt)
     if decimal is None:
         shown = [mark for mark in ".," if "decimal" + mark in proof]
         if len(shown) > 1 and thousands not in shown:

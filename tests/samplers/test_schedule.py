@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from gaussian_denoiser import Gaussian, ar1, condition, seeds
 
 from samplers import SOLVERS, Noise, draw
@@ -20,7 +21,7 @@ def alpha_bar(steps: int) -> Any:
 
 @pytest.mark.parametrize("steps", [600, 1000])
 def test_noisy_series_are_those_of_the_paper(steps: int) -> None:
-    noise = Noise(num_train_timesteps=steps).scheduler()
+    noise = Noise(num_train_timesteps=steps)
     np.testing.assert_allclose(noise.alphas_cumprod.numpy(), alpha_bar(steps), rtol=1e-4)
     g = torch.Generator().manual_seed(0)
     x, eps = torch.randn(4, 9, generator=g), torch.randn(4, 9, generator=g)
@@ -31,13 +32,46 @@ def test_noisy_series_are_those_of_the_paper(steps: int) -> None:
     assert alpha_bar(steps)[-1] < 0.003  # the last step is noise and nothing else
 
 
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
+def test_noisy_series_and_targets_have_the_bits_of_diffusers(kind: str) -> None:
+    noise = Noise(prediction_type=kind)
+    theirs: Any = noise.scheduler()
+    assert torch.equal(noise.alphas_cumprod, theirs.alphas_cumprod)
+    x, eps = torch.randn(2, 40, 9, generator=torch.Generator().manual_seed(2))
+    t = torch.arange(40) * 25
+    x_t, target = diffusion_target(noise, x, eps, t)
+    assert torch.equal(x_t, theirs.add_noise(x, eps, t))
+    assert torch.equal(target, eps if kind == "epsilon" else theirs.get_velocity(x, eps, t))
+
+
+@pytest.mark.parametrize("kind", PREDICTIONS)
+@pytest.mark.parametrize("steps", [1, 2, 3, 8, 61])
+def test_solvers_of_our_own_have_the_bits_of_diffusers(kind: str, steps: int) -> None:
+    noise = Noise(prediction_type=kind)
+    theirs: dict[str, Any] = {
+        "dpm++": DPMSolverMultistepScheduler(**noise.config(), algorithm_type="dpmsolver++", use_lu_lambdas=True),
+        "ddim": DPMSolverMultistepScheduler(**noise.config(), algorithm_type="dpmsolver++", solver_order=1),
+    }
+    theirs["dpm++"].set_timesteps(steps)
+    theirs["ddim"].set_timesteps(timesteps=[round(1000 * (steps - i) / steps) - 1 for i in range(steps)])
+    for name, solver in theirs.items():
+        solver.set_begin_index(0)
+        own = make_solver(name, noise, steps)
+        assert own.timesteps.tolist() == solver.timesteps.tolist()
+        x = other = torch.randn(5, 33, generator=torch.Generator().manual_seed(steps))
+        for t in own.timesteps:
+            x = own.step(torch.sin(3 * x), t, x).prev_sample
+            other = solver.step(torch.sin(3 * other), t, other).prev_sample
+            assert torch.equal(x, other)
+
+
 @pytest.mark.parametrize("kind", PREDICTIONS)
 def test_every_target_tells_the_clean_series(kind: str) -> None:
     noise = Noise(prediction_type=kind)
     g = torch.Generator().manual_seed(1)
     x, eps = torch.randn(5, 9, generator=g), torch.randn(5, 9, generator=g)
     t = torch.tensor([0, 10, 300, 600, 900])
-    x_t, target = diffusion_target(noise.scheduler(), x, eps, t)
+    x_t, target = diffusion_target(noise, x, eps, t)
     a = torch.from_numpy(alpha_bar(1000)).float()[t][:, None]
     clean = {
         "epsilon": (x_t - (1 - a).sqrt() * target) / a.sqrt(),

@@ -22,8 +22,10 @@ from numpy.typing import NDArray
 from gentraffic.dataset.build import Places, measured_traffic, places_from_lonlat, unplaced
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.io.guard import reads
-from gentraffic.io.importers.times import clock_note, distinct_times, to_utc
+from gentraffic.io.importers.times import clock_note, distinct_times, joined_clock, to_utc
 from gentraffic.io.source_columns import (
+    CLOCK_NAMES,
+    DATE_NAMES,
     ID_NAMES,
     LAT_NAMES,
     LON_NAMES,
@@ -146,6 +148,7 @@ class _Rows:
 
 def _rows(table: SourceTable, service: str | None, reading: Reading) -> _Rows:
     path = table.path
+    table = _with_one_time(table, reading)
     time = find_column(table, TIME_NAMES, reading.named("time"))
     if time is None:
         raise BadInput(f"{path}: no column 'time' (found: {some(table.names)}); name the columns cell, time, value, or "
@@ -157,9 +160,9 @@ def _rows(table: SourceTable, service: str | None, reading: Reading) -> _Rows:
     if not columns:
         return _wide(table, time, service or "traffic", place, reading)
     taken = {time, *columns, *place.values()}
-    said = {ours: theirs for ours, theirs in reading.columns.items() if ours not in OURS}
-    if said:
-        found = {ours: str(find_column(table, (), theirs)) for ours, theirs in said.items()}
+    by_user = {ours: theirs for ours, theirs in reading.columns.items() if ours not in OURS}
+    if by_user:
+        found = {ours: str(find_column(table, (), theirs)) for ours, theirs in by_user.items()}
     else:
         skip = {*ID_NAMES, *TIME_NAMES, *_LOCAL_TIMES, "radio", "mcc", "mnc", "net", "area", "lac", "tac"}
         left = [name for name in table.names if name not in taken and plain(name) not in skip]
@@ -172,14 +175,27 @@ def _rows(table: SourceTable, service: str | None, reading: Reading) -> _Rows:
         raise BadInput(f"{path}: no rows")
     marks = notation(table, list(found.values()), [], reading)
     notes = [f"column {theirs!r} is the service {ours}" for ours, theirs in found.items()
-             if theirs != ours and plain(theirs) != "value" and not said]  # fmt: skip
+             if theirs != ours and plain(theirs) != "value" and not by_user]  # fmt: skip
     for ours, theirs in list(found.items()):
-        if len(found) > 1 and not said and not np.isfinite(numbers(table.column(theirs), marks)).any():
+        if len(found) > 1 and not by_user and not np.isfinite(numbers(table.column(theirs), marks)).any():
             del found[ours]
             notes.append(f"column {theirs!r} holds no numbers and was left out")
     cell, ids = _sorted_ids(*id_text(table, columns), path)
     values = {ours: (theirs, table.column(theirs)) for ours, theirs in found.items()}
     return _Rows(table, cell, ids, time, table.column(time), values, place, marks, tuple(notes))
+
+
+def _with_one_time(table: SourceTable, reading: Reading) -> SourceTable:
+    """A table whose columns of the date and of the hour are one, `time`, where it has both and no other is said."""
+    date, clock = find_column(table, DATE_NAMES), find_column(table, CLOCK_NAMES)
+    if date is None or clock is None or reading.named("time") is not None or not table.rows:
+        return table
+    joined = joined_clock(table.column(date), table.column(clock), table.path)
+    if joined is None:
+        return table
+    left = [(name, values) for name, values in table.columns if name not in (date, clock)]
+    note = f"time is columns {date!r} and {clock!r}"
+    return replace(table, columns=(("time", joined), *left), notes=(*table.notes, note))
 
 
 def _place_columns(table: SourceTable, reading: Reading) -> dict[str, str]:
@@ -248,7 +264,7 @@ def _values(rows: _Rows, name: str, path: Path) -> NDArray[np.float64]:
     """One service's column as numbers, finite and not negative."""
     column = rows.values[name][1]
     number = numbers(column, rows.marks)
-    wrong = ~(np.isfinite(number) & (number >= 0))
+    wrong = ~((number >= 0) & (number <= np.finfo(np.float32).max))
     if wrong.any():
         i = int(np.argmax(wrong))
         value = column[i].as_py()
@@ -264,13 +280,13 @@ def _units(unit: str | None, services: list[str]) -> dict[str, str]:
     """The unit of each service. Raises WrongUse for a service that the table lacks."""
     units = {name: "1" if name == "users" else "unknown" for name in services}
     for part in (unit or "").split(","):
-        name, equals, said = (p.strip() for p in part.partition("="))
+        name, equals, value_unit = (p.strip() for p in part.partition("="))
         if equals and name not in units:
             raise WrongUse(f"--unit {unit}: there is no service {name!r}, only {some(services)}")
-        if re.fullmatch(r"\s*[0-9.]+\s*[A-Za-z].*", said or name):
+        if re.fullmatch(r"\s*[0-9.]+\s*[A-Za-z].*", value_unit or name):
             raise WrongUse(f"--unit {unit}: give the unit alone, such as GB or Mbit/s, in which the values are")
         if equals:
-            units[name] = said
+            units[name] = value_unit
         elif name:
             units |= {service: name for service in services if service != "users"}
     return units

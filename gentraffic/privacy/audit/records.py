@@ -101,13 +101,15 @@ def read_material(
         raise WrongUse(f"--service {service} is in none of the files: --train holds {known.service!r}")
     files = {"--train": (train_ds, known), "--holdout": (holdout_ds, unseen), "--synthetic": (synthetic_ds, drawn)}
     notes = several_notes(files, service) + _same_service(known, unseen, drawn)
+    (unseen, said), (drawn, also) = unseen.in_units(known.units), drawn.in_units(known.units)
+    notes += said + also
     for real in (known, unseen):
         if len(real.values) > 1:
             raise WrongUse(f"{real.name} holds {len(real.values)} members: it must be measured, one series a cell")
     _same_units(known, unseen, drawn)
     _no_shared_cells(train_ds, holdout_ds, known, unseen)
-    series, steps, told = _cut(known, unseen, drawn)
-    notes += told
+    series, steps, remarks = _cut(known, unseen, drawn)
+    notes += remarks
     parts = [_windows(s, steps) for s in series]
     live = [windows.max(axis=(0, 2, 3)) > 0 for windows in parts]
     counts = {
