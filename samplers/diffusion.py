@@ -49,13 +49,16 @@ class GaussianPath:
 
     init_noise_sigma = 1.0
 
-    def __init__(self, noise: Noise, steps: int, power: Tensor | None = None) -> None:
+    def __init__(
+        self, noise: Noise, steps: int, power: Tensor | None = None, device: torch.device | None = None
+    ) -> None:
+        """device: of the series, where `power` does not tell it."""
         self.prediction, self.alphas_cumprod = noise.prediction_type, noise.alphas_cumprod
         self.timesteps = torch.tensor(_times(self.alphas_cumprod, steps))
         a = torch.cat([self.alphas_cumprod.double()[self.timesteps], torch.ones(1, dtype=torch.float64)])
         self.at = 0
         self.waves = None if power is None else _Part(a, power)
-        self.within = _Part(a, torch.ones((1, 1)) if power is None else power.new_ones((1, 1)))
+        self.within = _Part(a, torch.ones((1, 1), device=device) if power is None else power.new_ones((1, 1)))
 
     def step(self, model_output: Tensor, timestep: Any, sample: Tensor) -> Stepped:
         """The prediction at `timestep` and x_t -> x at the next of `timesteps`, or the clean series after the last."""
@@ -248,7 +251,7 @@ def _unipc(noise: Noise, steps: int, _: Tensor | None) -> Any:
 
 def _gaussian(noise: Noise, steps: int, network: Tensor | None) -> Any:
     if noise.rest is None:
-        return GaussianPath(noise, steps)
+        return GaussianPath(noise, steps, device=None if network is None else network.device)
     which = torch.zeros(1, dtype=torch.long) if network is None else network
     if (which == which[0]).all():
         which = which[:1]
