@@ -50,21 +50,21 @@ def read_pbf(path: Path) -> MapElements:
         how = f"signal {-code}" if code < 0 else f"exit {code}"
         raise BadFile(f"{path} cannot be read: the library that reads PBF broke off ({how}); the file is damaged")
     (length,) = struct.unpack("<q", answer[:8])
-    said: dict[str, Any] = json.loads(answer[8 : 8 + length])
-    if "error" in said:
-        raise BadFile(str(said["error"]).replace("\0", str(path)))
-    count = len(said["kind"])
+    payload: dict[str, Any] = json.loads(answer[8 : 8 + length])
+    if "error" in payload:
+        raise BadFile(str(payload["error"]).replace("\0", str(path)))
+    count = len(payload["kind"])
     numbers = np.frombuffer(answer, dtype="<f8", offset=8 + length).reshape(count, 2)
-    tags = [said["tags"][i] for i in said["tag"]]
+    tags = [payload["tags"][i] for i in payload["tag"]]
     return MapElements(
-        kind=np.asarray(list(said["kind"]), dtype=np.str_),
+        kind=np.asarray(list(payload["kind"]), dtype=np.str_),
         key=tuple(key for key, _ in tags),
         value=tuple(value for _, value in tags),
         xy=numbers.astype(np.float64),
-        snapshot=said["snapshot"],
-        box=tuple(said["box"]) if said["box"] else None,
-        reach=tuple(said["reach"]) if said["reach"] else None,
-        notes=tuple(said["notes"]),
+        snapshot=payload["snapshot"],
+        box=tuple(payload["box"]) if payload["box"] else None,
+        reach=tuple(payload["reach"]) if payload["reach"] else None,
+        notes=tuple(payload["notes"]),
     )
 
 
@@ -82,7 +82,7 @@ def child() -> None:
     try:
         found = _places(path)
         distinct = {tag: i for i, tag in enumerate(dict.fromkeys(zip(found.key, found.value, strict=True)))}
-        said = {
+        payload = {
             "kind": "".join(found.kind.tolist()),
             "tag": [distinct[tag] for tag in zip(found.key, found.value, strict=True)],
             "tags": list(distinct),
@@ -93,12 +93,12 @@ def child() -> None:
         }
         content = found.xy.astype("<f8").tobytes()
     except MemoryError:
-        said = {"error": "\0 does not fit into memory: cut the extract to the place"}
+        payload = {"error": "\0 does not fit into memory: cut the extract to the place"}
     except Exception as error:
         line = " ".join(str(error).split())[:300]
         known = isinstance(error, BadFile)
-        said = {"error": line if known else f"\0 is damaged or not what its name says ({line})"}
-    text = json.dumps(said).encode()
+        payload = {"error": line if known else f"\0 is damaged or not what its name says ({line})"}
+    text = json.dumps(payload).encode()
     text += b" " * (-len(text) % 8)
     out = sys.stdout.buffer
     out.write(struct.pack("<q", len(text)) + text + content)

@@ -9,7 +9,13 @@ import click
 
 from gentraffic.cli.options import FILE, SERVICE, TRAFFIC, Printed, call, out_option, prints
 
-TITLE = click.option("--title", default="", metavar="TEXT", help="The title. [default: what it is, and of which place]")
+TITLE = click.option(
+    "--title",
+    default="",
+    show_default=False,
+    metavar="TEXT",
+    help="The title. [default: what it is, and of which place]",
+)
 
 
 @click.command("map", short_help="A traffic file as a map in one page that needs no network.")
