@@ -161,3 +161,32 @@ def test_the_command_is_callable_in_python(tmp_path: Path) -> None:
     done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, env=env, check=False)
     assert done.returncode == 0, done.stderr
     assert "stouter-fast" in done.stdout
+
+
+SWALLOWED = """
+import os, signal
+from importlib import import_module
+m = import_module("gentraffic.cli.main")
+import click
+@click.command("broken")
+def broken():
+    try:
+        os.kill(os.getpid(), signal.{name})
+        import time; time.sleep(5)
+    except KeyboardInterrupt:  # as Cython's locks do
+        raise SystemError("returned a result with an exception set")
+m.cli.add_command(broken)
+import sys
+sys.argv = ["gentraffic", "broken"]
+m.main()
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_an_interrupt_that_a_library_turns_into_an_error_is_one(name: str, tmp_path: Path) -> None:
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    done = subprocess.run(
+        [sys.executable, "-c", SWALLOWED.format(name=name)], capture_output=True, text=True, cwd=tmp_path, env=env,
+        check=False, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (130, "gentraffic: interrupted; no output was written\n")
