@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import NoReturn
 
 import click
@@ -194,3 +194,13 @@ def _linger(code: int) -> None:
 def _interrupt(number: int, frame: FrameType | None) -> None:
     _heard.append(number)
     raise KeyboardInterrupt
+
+
+class _Command(ModuleType):
+    """This module, which is called as its function is: `from gentraffic.cli import main; main()`."""
+
+    def __call__(self) -> NoReturn:
+        main()
+
+
+sys.modules[__name__].__class__ = _Command
