@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from poi.points import Floats, first_of_each, relation_point, way_points
+
+if TYPE_CHECKING:
+    from poi.basemap import BaseMap
 
 Ints = npt.NDArray[np.int64]
 Extent = tuple[float, float, float, float]  # west, south, east, north
@@ -77,6 +81,14 @@ class Nodes:
         found[hit] = self.xy[at[hit]]
         return found / 1e7 if self.xy.dtype == np.int32 else found
 
+    def joined(self, other: Nodes) -> Nodes:
+        """These nodes in degrees, and those of `other` that are not among them or not known here."""
+        mine = ~np.isnan(self.xy.astype(np.float64)).any(axis=1)
+        ids = np.concatenate([self.ids[mine], other.ids])
+        at = [nodes / 1e7 if nodes.dtype == np.int32 else nodes for nodes in (self.xy[mine], other.xy)]
+        ids, first = np.unique(ids, return_index=True)
+        return Nodes(ids, np.concatenate(at)[first])
+
 
 @dataclass(frozen=True)
 class MapElements:
@@ -90,6 +102,7 @@ class MapElements:
     box: Extent | None  # what the file says that it covers
     reach: Extent | None  # the box of all its nodes
     notes: tuple[str, ...] = ()
+    basemap: BaseMap | None = None  # where it was asked for
 
 
 def element_points(tagged: Tagged, outlines: Mapping[int, Ints | Floats], nodes: Nodes) -> Floats:

@@ -19,8 +19,9 @@ from pyproj import Transformer
 from shapely.geometry import Polygon
 from shapely.geometry.base import BaseGeometry
 
+from poi.basemap import BaseMap, Drawn, build
 from poi.categories import categorise, osm_tags
-from poi.elements import AREA_RELATIONS
+from poi.elements import AREA_RELATIONS, Nodes
 from poi.errors import BadFile, PoiError
 from poi.grid import crosses_180, to_metres, utm_crs
 from poi.points import Floats, first_of_each, relation_point, way_points
@@ -135,6 +136,27 @@ def _places(answer: Mapping[str, Any]) -> Found:
         snapshot=(answer.get("osm3s") or {}).get("timestamp_osm_base"),
         extent=_bounds(corners) if len(corners) else None,
     )
+
+
+def basemap_of(answer: Mapping[str, Any]) -> BaseMap | None:
+    """What a map shows of an answer that `places` has read; None for nothing."""
+    elements: list[Mapping[str, Any]] = answer["elements"]
+    nodes = {int(e["id"]): _lonlat(e) for e in elements if e["type"] == "node"}
+    ways = {int(e["id"]): _way(e, nodes) for e in elements if e["type"] == "way"}
+    drawn, seen = Drawn(), set[tuple[str, int]]()
+    for e in elements:
+        one = (str(e["type"]), int(e["id"]))
+        if not e.get("tags") or one in seen:
+            continue
+        seen.add(one)
+        tags = {str(key): str(value) for key, value in e["tags"].items()}
+        if one[0] == "node":
+            drawn.add("n", tags, lambda number=one[1]: nodes[number])
+        elif one[0] == "way":
+            drawn.add("w", tags, lambda number=one[1]: ways[number])
+        elif one[0] == "relation":
+            drawn.add("r", tags, lambda relation=e: list(_members(relation, ways)))
+    return build(drawn, {}, Nodes(np.empty(0, dtype=np.int64), np.empty((0, 2))))
 
 
 def _bounds(corners: Floats) -> tuple[float, float, float, float]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gentraffic.dataset.basemap import basemap_coords
 from gentraffic.dataset.build import Places, measured_context, middle, places_from_xy
 from gentraffic.dataset.geometry import footprint_text
 from gentraffic.dataset.schema import check_timezone
@@ -39,6 +40,7 @@ LICENSE = "ODbL-1.0"
 UNFOLDED_ENV = "GENTRAFFIC_MAX_UNFOLDED_GB"  # for who trusts a file that unfolds beyond the caps of poi.safety
 _MARGIN_M = 200.0  # beyond the cells, so that an echo across the edge is known (poi.categories.ECHO_M)
 _MOST_MARGIN = 4_000_000  # cells of the box around a grid: more are too many to look at
+_AROUND_M, _AROUND = (300.0, 3000.0), 0.08  # the map beneath reaches so far beyond the cells: metres, share of the extent
 _EMPTY = 0.95  # share of cells without a place from which a file's area is doubted
 _UNCOVERED = 0.02  # share of cells outside the file's extent from which the Context carries a warning
 Progress = Callable[[int, int], None]
@@ -100,7 +102,7 @@ def read_place(  # noqa: PLR0913  # the whole of one command
         area = _stations_area(stations, reading, RADIUS_M if radius_m is None else radius_m)
     else:
         if osm is not None and not any(value is not None for value in given.values()):
-            pois = read_pois(osm, limits=_limits())
+            pois = read_pois(osm, limits=_limits(), basemap=True)
         cell_m = CELL_M if cell_size is None else cell_size
         if pois is not None:
             area = _grid_area(str(pois.attrs["source"]), area_of_places(pois, cell_m), cell_m)
@@ -108,7 +110,7 @@ def read_place(  # noqa: PLR0913  # the whole of one command
             area = _grid_area(*_boundary(city, bbox, polygon, offline, layer), cell_m)
     if pois is None and osm is not None:
         around = MARGIN_M if area.grid is not None else _MARGIN_M
-        pois = read_pois(osm, box_around(area.boundary, area.reach_m + around), limits=_limits())
+        pois = read_pois(osm, box_around(area.boundary, area.reach_m + around), limits=_limits(), basemap=True)
         _check_overlap(area, pois, Path(osm))
     elif pois is None:
         from gentraffic.places.osm_online import fetch_pois
@@ -127,6 +129,7 @@ def read_place(  # noqa: PLR0913  # the whole of one command
     if not any(value is not None for value in given.values()) and empty > _EMPTY * len(counts):
         warnings.append(f"{empty} of {len(counts)} cells are empty: is this the area? give --bbox or --polygon")
     found = _dataset(places, counts, pois, timezone, attrs, warnings)
+    found = found.assign_coords(_basemap(places, pois))
     return found if margin is None else found.assign(margin)
 
 
@@ -330,6 +333,24 @@ def _margin(area: _Area, pois: gpd.GeoDataFrame) -> dict[str, Any] | None:
         "margin_x": ("margin", x[known], {"units": "m"}),
         "margin_y": ("margin", y[known], {"units": "m"}),
     }
+
+
+def _basemap(places: Places, pois: gpd.GeoDataFrame) -> dict[str, Any]:
+    """The coordinates of the map beneath the cells and a little around them; none where the source has none."""
+    from poi.basemap import cut
+
+    base = pois.attrs.get("basemap")
+    lon, lat = places.lon, places.lat
+    if base is None or np.ptp(lon) > 180.0:
+        return {}
+    up = (_AROUND_M[0] + (places.cell_m or 0.0)) / 110_000.0 + min(
+        _AROUND_M[1] / 110_000.0, _AROUND * float(max(np.ptp(lat), np.ptp(lon)))
+    )
+    across = up / max(0.01, math.cos(math.radians(float(np.abs(lat).max()))))
+    box = float(lon.min()) - across, float(lat.min()) - up, float(lon.max()) + across, float(lat.max()) + up
+    if (extent := pois.attrs["extent"]) is not None:
+        box = max(box[0], extent[0]), max(box[1], extent[1]), min(box[2], extent[2]), min(box[3], extent[3])
+    return basemap_coords(cut(base, box)) if box[0] < box[2] and box[1] < box[3] else {}
 
 
 def _grid_places(grid: Grid, ids: NDArray[np.int64]) -> Places:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gentraffic.dataset.basemap import basemap_of
 from gentraffic.dataset.geometry import cell_shapes
 from gentraffic.dataset.schema import check_traffic, local_time, member_band, one_service, units_words
 from gentraffic.dataset.units import readable
@@ -70,6 +71,7 @@ def page(ds: xr.Dataset, *, service: str | None = None, markers: Sequence[Marker
     pair = change_pair(ds, service)
     chosen = pair[1] if pair else one_service(ds, service)
     data = map_data(ds, chosen) | {"markers": [[m.lat, m.lon, m.text, m.kind, m.radius_m] for m in markers]}
+    data["base"] = _basemap(ds)
     data["layers"] = [layer.to_json() for layer in map_layers(ds, chosen, change_of(ds, pair) if pair else None)]
     if pair:
         data["title"] += ": what a change does"
@@ -216,6 +218,24 @@ def _outlines(ds: xr.Dataset) -> dict[str, Any]:
         "pointsPerRing": _runs(points_per_ring),
         "origin": origin,
         "points": _pack(np.concatenate(steps), 4),
+    }
+
+
+def _basemap(ds: xr.Dataset) -> dict[str, Any] | None:
+    """The map beneath: sizes of its shapes class by class, points as in `_outlines` in units of 1e-5 degrees, names."""
+    from poi.basemap import CLASSES, NAMES
+
+    base = basemap_of(ds)
+    if base is None:
+        return None
+    steps = np.diff(base.at, axis=0, prepend=base.at[:1]).astype(np.int32)
+    order = sorted(range(len(base.name)), key=lambda i: (int(base.name_kind[i]), i))  # the largest places first
+    return {
+        "classes": [[CLASSES[k], int((base.kind == k).sum())] for k in np.unique(base.kind).tolist()],
+        "sizes": _pack(base.size[np.argsort(base.kind, kind="stable")].astype(np.int32), 4),
+        "origin": base.at[0].tolist() if len(base.at) else [0, 0],
+        "points": _pack(np.concatenate([steps[:, 0], steps[:, 1]]), 4),
+        "names": [[base.name[i], NAMES[base.name_kind[i]], *base.name_at[i].round(5).tolist()] for i in order],
     }
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gentraffic.dataset.basemap import without_basemap
 from gentraffic.dataset.positions import need_positions
 from gentraffic.dataset.schema import check_traffic, one_service
 from gentraffic.dataset.summary import one_member
@@ -107,6 +108,7 @@ def export(  # noqa: PLR0913  # the whole of one command
     check_export(form, path)
     chosen = FORMATS[form]
     check_traffic(ds)
+    ds = without_basemap(ds)
     if form not in ("3gpp", "simu5g", "influx"):
         need_positions(ds, f"export {form}")
     told = {
