@@ -7,7 +7,7 @@ file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -100,18 +100,13 @@ class Drawn:
     place: list[Place] = field(default_factory=list)
     names: list[tuple[str, str, float, float]] = field(default_factory=list)  # text, class, lon, lat
 
-    def add(self, kind: str, tags: Mapping[str, str], place: Callable[[], Place]) -> None:
-        """Keep an element if a map shows it. place: called only then; see `poi.elements.Tagged.add`."""
-        found = map_class(kind, tags)
-        if found is None:
-            return
-        if kind == "n":
-            lon, lat = place()
-            if np.isfinite(float(lon)):
-                self.names.append((" ".join(tags["name"].split())[:_LONGEST], found, float(lon), float(lat)))
-            return
-        self.kind.append(found)
-        self.place.append(place())
+    def add(self, found: str, tags: Mapping[str, str], place: Place) -> None:
+        """Keep an element. found: what `map_class` says of it. place: see `poi.elements.Tagged.add`."""
+        if found not in NAMES:
+            self.kind.append(found)
+            self.place.append(place)
+        elif isinstance(place, tuple) and np.isfinite(place[0]):
+            self.names.append((" ".join(tags["name"].split())[:_LONGEST], found, *place))
 
     def keep(self, nodes: Nodes, first: int = 0) -> None:
         """Drop the ways from `first` on, given by ids of nodes, of which no node is known: they lie elsewhere."""
@@ -122,8 +117,8 @@ class Drawn:
         of = np.repeat(np.arange(len(ways)), [len(np.asarray(self.place[i])) for i in ways])
         near = np.bincount(of[_known(nodes, ids)], minlength=len(ways)) > 0
         drop = {way for way, kept in zip(ways, near, strict=True) if not kept}
-        for column in (self.kind, self.place):
-            column[first:] = [column[i] for i in range(first, len(column)) if i not in drop]
+        kept = [i for i in range(first, len(self.kind)) if i not in drop]
+        self.kind[first:], self.place[first:] = [self.kind[i] for i in kept], [self.place[i] for i in kept]
 
     def members(self) -> set[int]:
         """Ids of the ways that outline the areas given as relations."""
@@ -208,7 +203,7 @@ def build(drawn: Drawn, outlines: Mapping[int, Ints | Floats], nodes: Nodes) -> 
         parts = place if isinstance(place, list) else [place]
         corners = [nodes.corners(np.asarray(c)) for part in parts if (c := _outline(part, outlines)) is not None]
         areas.setdefault(kind, []).extend(_areas(corners, isinstance(place, list)))
-    geometries = {kind: shapely.MultiLineString([shapely.LineString(run) for run in runs])
+    geometries: dict[str, Any] = {kind: shapely.MultiLineString([shapely.LineString(run) for run in runs])
                   for kind, runs in lines.items() if runs}  # fmt: skip
     geometries |= {kind: shapely.MultiPolygon(found) for kind, found in areas.items() if found}
     if not geometries and not drawn.names:
@@ -300,6 +295,7 @@ def _areas(corners: Sequence[Floats], relation: bool) -> list[Any]:
     lines = [line for line in lines if len(line) > 1]
     if not lines:
         return []
+    area: Any
     if not relation:
         area = shapely.Polygon(lines[0]) if len(lines[0]) > 3 else None
     else:
@@ -394,8 +390,8 @@ def _sea(coast: Any, box: Any, tolerance: float, streets: Floats) -> Any:
     A line that ends within the box, where an extract cuts it off, goes straight on. None where the lines do not tell,
     and where streets lie in what they call the sea. streets: (n, 2) corners of them, metres."""
     lines = [part for part in _flat(coast) if part.geom_type == "LineString"]
-    joined = shapely.line_merge(shapely.MultiLineString(lines), directed=True)
-    joined = _flat(shapely.simplify(joined, tolerance))
+    merged = shapely.line_merge(shapely.MultiLineString(lines), directed=True)
+    joined = _flat(shapely.simplify(merged, tolerance))
     pieces = [part for part in _flat(shapely.intersection(joined, box)) if part.geom_type == "LineString"]
     if not pieces:
         return None

@@ -85,9 +85,9 @@ class Nodes:
         """These nodes in degrees, and those of `other` that are not among them or not known here."""
         mine = ~np.isnan(self.xy.astype(np.float64)).any(axis=1)
         ids = np.concatenate([self.ids[mine], other.ids])
-        at = [nodes / 1e7 if nodes.dtype == np.int32 else nodes for nodes in (self.xy[mine], other.xy)]
+        at = np.concatenate([nodes / 1e7 if nodes.dtype == np.int32 else nodes for nodes in (self.xy[mine], other.xy)])
         ids, first = np.unique(ids, return_index=True)
-        return Nodes(ids, np.concatenate(at)[first])
+        return Nodes(ids, at[first].astype(np.float64))
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from poi.basemap import TAGS, BaseMap, Drawn, NodesWithin, build
+from poi.basemap import TAGS, BaseMap, Drawn, NodesWithin, build, map_class
 from poi.categories import KEYS, categorise
 from poi.elements import AREA_RELATIONS, Extent, Ints, MapElements, Nodes, Tagged, element_points
 from poi.errors import BadFile
@@ -91,7 +91,9 @@ def _map_from(said: dict[str, Any] | None, answer: bytes, at: int) -> BaseMap | 
 
 
 def child() -> None:
-    """Read the PBF that the last argument names (the one before: what of it a map wants); write what it holds, or one line of error, to standard output."""
+    """Read the PBF that the last argument names; write what it holds, or one line of error, to standard output.
+
+    The argument before says of which box a map is wanted: see `read_pbf`, as JSON."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with suppress(ImportError, ValueError, OSError):
         import resource
@@ -101,7 +103,7 @@ def child() -> None:
     try:
         found = _places(path, json.loads(sys.argv[-2]))
         distinct = {tag: i for i, tag in enumerate(dict.fromkeys(zip(found.key, found.value, strict=True)))}
-        said = {
+        said: dict[str, Any] = {
             "kind": "".join(found.kind.tolist()),
             "tag": [distinct[tag] for tag in zip(found.key, found.value, strict=True)],
             "tags": list(distinct),
@@ -148,9 +150,7 @@ def _places(path: Path, basemap: Extent | bool) -> MapElements:
         return _read(path, name, reach, within)
 
 
-def _checked(
-    stream: BinaryIO, name: str, aside: Path, within: NodesWithin | None = None
-) -> tuple[Extent | None, bool]:
+def _checked(stream: BinaryIO, name: str, aside: Path, within: NodesWithin | None = None) -> tuple[Extent | None, bool]:
     """The box of all nodes, and whether libosmium can unfold the blobs; else they are packed anew in the file `aside`.
 
     Raises BadFile where a blob is not as the format says."""
@@ -273,12 +273,15 @@ def _drawn(file: Any, within: NodesWithin | None) -> tuple[Nodes, Drawn]:
         if element.deleted:
             continue
         tags = {tag.k: tag.v for tag in element.tags}
+        found = map_class(kind, tags)
+        if found is None:
+            continue
         if kind == "n":
-            drawn.add(kind, tags, lambda e=element: lonlat(e.location))
+            drawn.add(found, tags, lonlat(element.location))
         elif kind == "w":
-            drawn.add(kind, tags, lambda e=element: _way_place(e))
+            drawn.add(found, tags, _way_place(element))
         else:
-            drawn.add(kind, tags, lambda e=element: [member.ref for member in e.members if member.type == "w"])
+            drawn.add(found, tags, [member.ref for member in element.members if member.type == "w"])
         if len(drawn.kind) - looked_at >= _BATCH:
             drawn.keep(around, looked_at)
             looked_at = len(drawn.kind)

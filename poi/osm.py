@@ -114,9 +114,7 @@ def _parsing(path: Path) -> Iterator[None]:
 # --- extracts ---------------------------------------------------------------------------------------------------------
 
 
-def _from_extract(
-    path: Path, examined: Examined, boundary: BaseGeometry | None, basemap: bool
-) -> gpd.GeoDataFrame:
+def _from_extract(path: Path, examined: Examined, boundary: BaseGeometry | None, basemap: bool) -> gpd.GeoDataFrame:
     found = _elements(path, examined, boundary.bounds if basemap and boundary is not None else basemap)
     known = ~np.isnan(found.xy).any(axis=1)
     lost = int((~known).sum())
@@ -170,9 +168,7 @@ def _with_map(pois: gpd.GeoDataFrame, base: BaseMap | None) -> gpd.GeoDataFrame:
 # --- saved answers and tables -----------------------------------------------------------------------------------------
 
 
-def _from_answer(
-    path: Path, examined: Examined, boundary: BaseGeometry | None, basemap: bool
-) -> gpd.GeoDataFrame:
+def _from_answer(path: Path, examined: Examined, boundary: BaseGeometry | None, basemap: bool) -> gpd.GeoDataFrame:
     with _parsing(path):
         answer = json.loads(path.read_text(encoding="utf-8-sig"))
         found = places(answer, str(path))

@@ -14,7 +14,7 @@ from xml.parsers import expat
 
 import numpy as np
 
-from poi.basemap import Drawn
+from poi.basemap import Drawn, map_class
 from poi.categories import categorise
 from poi.elements import AREA_RELATIONS, Ints, Nodes, Tagged
 from poi.errors import BadFile
@@ -123,8 +123,8 @@ class _Reader:
             self.ways.setdefault(number, place)
         else:
             place = self._members
-        if self._tags:
-            self.drawn.add(kind, self._tags, lambda: place)
+        if self._tags and (found := map_class(kind, self._tags)) is not None:
+            self.drawn.add(found, self._tags, place)
         hit = categorise(self._tags) if self._tags else None
         if hit is None or (kind == "r" and self._tags.get("type") not in AREA_RELATIONS):
             return

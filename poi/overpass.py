@@ -19,9 +19,9 @@ from pyproj import Transformer
 from shapely.geometry import Polygon
 from shapely.geometry.base import BaseGeometry
 
-from poi.basemap import BaseMap, Drawn, build
+from poi.basemap import BaseMap, Drawn, build, map_class
 from poi.categories import categorise, osm_tags
-from poi.elements import AREA_RELATIONS, Nodes
+from poi.elements import AREA_RELATIONS, Nodes, Place
 from poi.errors import BadFile, PoiError
 from poi.grid import crosses_180, to_metres, utm_crs
 from poi.points import Floats, first_of_each, relation_point, way_points
@@ -150,12 +150,11 @@ def basemap_of(answer: Mapping[str, Any]) -> BaseMap | None:
             continue
         seen.add(one)
         tags = {str(key): str(value) for key, value in e["tags"].items()}
-        if one[0] == "node":
-            drawn.add("n", tags, lambda number=one[1]: nodes[number])
-        elif one[0] == "way":
-            drawn.add("w", tags, lambda number=one[1]: ways[number])
-        elif one[0] == "relation":
-            drawn.add("r", tags, lambda relation=e: list(_members(relation, ways)))
+        found = map_class(one[0][:1], tags)
+        if found is None:
+            continue
+        place: Place = nodes[one[1]] if one[0] == "node" else ways.get(one[1], np.empty((0, 2)))
+        drawn.add(found, tags, list(_members(e, ways)) if one[0] == "relation" else place)
     return build(drawn, {}, Nodes(np.empty(0, dtype=np.int64), np.empty((0, 2))))
 
 

@@ -3,8 +3,8 @@
 Traffic: dimensions `([member,] cell, time)`, one float32 variable per service with a `units` attribute, finite and not
 negative. Context: dimensions `(cell, category)` with `poi_count`, over the same cells. Both carry per cell `cell_id`,
 `lon`, `lat` (degrees), `x`, `y` (metres in the attribute `crs_wkt`), for grids `row`, `col`, and `footprint` (WKT
-polygon in lon/lat) where a cell is not a square of the grid; perhaps the map beneath (`dataset.basemap`). Times are UTC and evenly spaced; the attribute `timezone`
-says where they are local. The layout is CF discrete sampling geometry, `featureType = "timeSeries"`.
+polygon in lon/lat) where a cell is not a square of the grid; perhaps the map beneath (`dataset.basemap`). Times are UTC
+and evenly spaced; the attribute `timezone` says where they are local. The layout is CF discrete sampling geometry, `featureType = "timeSeries"`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 CONVENTIONS = "CF-1.12"
 KINDS = ("grid", "cells", "stations", "unplaced")  # the last: series whose positions nobody told
 PER_CELL = ("cell_id", "lon", "lat", "x", "y", "row", "col", "footprint")
-RESERVED = frozenset({*PER_CELL, "cell", "time", "member", "category", "geometry", "poi_count", "crs", *basemap.DIMS, *basemap.VARIABLES})
+RESERVED = frozenset(
+    {*PER_CELL, "cell", "time", "member", "category", "geometry", "poi_count", "crs", *basemap.DIMS, *basemap.VARIABLES}
+)
 # Attributes of the place that traffic takes over from its context.
 PLACE_ATTRS = ("place", "kind", "cell_m", "radius_m", "crs_wkt", "timezone", "network", "osm_source", "osm_snapshot",
                "osm_sha256", "attribution", "license", "warnings")  # fmt: skip

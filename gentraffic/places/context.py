@@ -40,7 +40,10 @@ LICENSE = "ODbL-1.0"
 UNFOLDED_ENV = "GENTRAFFIC_MAX_UNFOLDED_GB"  # for who trusts a file that unfolds beyond the caps of poi.safety
 _MARGIN_M = 200.0  # beyond the cells, so that an echo across the edge is known (poi.categories.ECHO_M)
 _MOST_MARGIN = 4_000_000  # cells of the box around a grid: more are too many to look at
-_AROUND_M, _AROUND = (300.0, 3000.0), 0.08  # the map beneath reaches so far beyond the cells: metres, share of the extent
+_AROUND_M, _AROUND = (
+    (300.0, 3000.0),
+    0.08,
+)  # the map beneath reaches so far beyond the cells: metres, share of the extent
 _EMPTY = 0.95  # share of cells without a place from which a file's area is doubted
 _UNCOVERED = 0.02  # share of cells outside the file's extent from which the Context carries a warning
 Progress = Callable[[int, int], None]
