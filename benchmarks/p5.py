@@ -28,7 +28,7 @@ from scipy.stats import spearmanr
 from gentraffic.dataset.calendar import make_calendar
 from gentraffic.evaluation.metrics import rhythm
 from gentraffic.evaluation.metrics import summary as m
-from gentraffic.generators.settings import Settings
+from gentraffic.generators.base import Settings
 from gentraffic.generators.weekly import draw_traffic
 from gentraffic.io.files import read_context
 from gentraffic.io.importers.public_sets import (

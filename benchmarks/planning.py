@@ -32,11 +32,11 @@ from gentraffic.dataset.calendar import make_calendar
 from gentraffic.dataset.schema import local_time
 from gentraffic.evaluation.holdout import model_row, week_of
 from gentraffic.evaluation.public_cities import CITIES, read_cities, read_regions
+from gentraffic.generators.base import FOMO, Settings
 from gentraffic.generators.fomo.drawing import draw_field
 from gentraffic.generators.fomo.folder import FoMoBundle
 from gentraffic.generators.fomo.observations import HISTORY_HOURS, FoMoTask, field_of
 from gentraffic.generators.observed import Observations, context_of
-from gentraffic.generators.settings import FOMO, Settings
 from gentraffic.io.importers.public_sets import read_milan_5x5
 from gentraffic.planning.deploy import Ground, coverage, plan_deploy
 from gentraffic.planning.resource_blocks import Radio, plan_prb, prb_outcome

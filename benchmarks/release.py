@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from gentraffic.generators.registry import MODELS
+from gentraffic.generators.model_folder import MODELS
 from gentraffic.io.files import write_traffic
 from gentraffic.io.importers.public_sets import read_beijing, read_milan_5x5, read_milan_week
 from gentraffic.places.find import CONTEXTS

@@ -200,7 +200,7 @@ def measure(model: str, context: str, device: str) -> dict[str, Any]:
     from gentraffic.cli.options import peak_rss_mb
     from gentraffic.generate.request import Request
     from gentraffic.generate.run import run
-    from gentraffic.generators.loading import load_model
+    from gentraffic.generators.base import load_model
     from gentraffic.io.files import read_context
 
     bundle: Any = load_model(model)

@@ -20,6 +20,10 @@ class Forecaster(Protocol):
     paper. context: the oldest of them, so how many steps of history it needs. side: cells along the neighbourhood, odd.
     horizon: steps that one call gives; further steps come by feeding forecasts back. per_day: steps of a day it was
     built for. services: how many are forecast together.
+
+    A forecaster whose attribute `clock` is True is also told the time: `model(past, when)` and `model.loss(past,
+    future, when)`, when (batch,) the step of the week of the first step ahead, from Monday at midnight on the clock of
+    the place (at 10 minutes, 7 * 144 is the next Monday).
     """
 
     lags: tuple[int, ...]

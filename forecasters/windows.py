@@ -22,7 +22,8 @@ class Windows:
 
     values: (steps, cells, services) scaled traffic. patches: (cells, side * side) which cells stand around each cell.
     lags: past frames in steps before the target, oldest first. horizon: target steps. stride: steps between samples.
-    targets: (n,) the cells that are forecast, None for all; the others are neighbours only.
+    targets: (n,) the cells that are forecast, None for all; the others are neighbours only. week: the step of the week
+    of step 0, counted from Monday at midnight on the clock of the place.
     """
 
     values: Tensor
@@ -33,6 +34,7 @@ class Windows:
     last: int
     stride: int = 1
     targets: Tensor | None = None
+    week: int = 0
 
     @property
     def starts(self) -> range:
@@ -56,6 +58,12 @@ class Windows:
         past = flat[frame[:, :, None] + self.patches[cell][:, None, :]]  # (batch, lags, side * side, services)
         step = (start[:, None] + torch.arange(self.horizon, device=device)) * cells + cell[:, None]
         return past.view(len(index), len(self.lags), side, side, -1), flat[step]
+
+    def when(self, index: Tensor) -> Tensor:
+        """The step of the week of the first target of samples, not wrapped: index (batch,) -> (batch,)."""
+        some = self.values.shape[1] if self.targets is None else len(self.targets)
+        index = index.to(self.values.device)
+        return self.week + self.starts.start + self.stride * (index // some)
 
 
 def windows_to(windows: Windows, device: str) -> Windows:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gentraffic.api import forecast as forecast
     from gentraffic.api import plan as plan
+    from gentraffic.api.bundled import bundled as bundled
     from gentraffic.api.files import (
         export as export,
     )
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 _WHERE = {  # public name -> module of `api`
     "audit": "privacy",
+    "bundled": "bundled",
     "distil": "models",
     "draw_map": "pictures",
     "draw_plot": "pictures",
@@ -75,8 +77,6 @@ __all__ = sorted([*_WHERE, *_MODULES])
 def __getattr__(name: str) -> Any:
     if name in _WHERE:
         return getattr(import_module(f"gentraffic.api.{_WHERE[name]}"), name)
-    if name in _MODULES:
-        return import_module(f"gentraffic.api.{name}")
     if name in _MODULES:
         return import_module(f"gentraffic.api.{name}")
     raise AttributeError(f"module 'gentraffic' has no attribute {name!r}")

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from poi.elements import Extent, Ints, Nodes, Place
+from poi.elements import BaseMap, Extent, Ints, Nodes, Place
 from poi.points import Floats
 
 # In the order in which they are drawn: areas, then lines.
@@ -52,29 +52,6 @@ _BRIDGES = 0.03  # share of the streets' corners that may lie in the sea
 _LONGEST = 60  # letters of a name
 
 
-@dataclass(frozen=True, eq=False)
-class BaseMap:
-    """Shapes and names. kind: (shapes,) index into CLASSES; size: (shapes,) how many points each has; at: (points, 2)
-    lon, lat in whole UNIT degrees. A hole is a ring of its own that runs against its outer ring (nonzero rule).
-    name, name_kind (index into NAMES), name_at (names, 2) degrees."""
-
-    kind: npt.NDArray[np.int8]
-    size: npt.NDArray[np.int32]
-    at: npt.NDArray[np.int32]
-    name: tuple[str, ...] = ()
-    name_kind: npt.NDArray[np.int8] = field(default_factory=lambda: np.empty(0, dtype=np.int8))
-    name_at: Floats = field(default_factory=lambda: np.empty((0, 2)))
-
-    def __deepcopy__(self, memo: object) -> BaseMap:
-        """Itself: tables copy their attributes at every step, and this one is never changed."""
-        return self
-
-    @property
-    def empty(self) -> bool:
-        """Whether there is nothing to show."""
-        return not len(self.kind) and not self.name
-
-
 def map_class(kind: str, tags: Mapping[str, str]) -> str | None:
     """The class of an element for a map, a member of CLASSES or NAMES, or None. kind: n, w or r."""
     if kind == "n":
@@ -101,7 +78,9 @@ class Drawn:
     names: list[tuple[str, str, float, float]] = field(default_factory=list)  # text, class, lon, lat
 
     def add(self, found: str, tags: Mapping[str, str], place: Place) -> None:
-        """Keep an element. found: what `map_class` says of it. place: see `poi.elements.Tagged.add`."""
+        """Keep an element. found: what `map_class` says of it.
+
+        place: lon, lat; or of a way (m, 2) degrees or (m,) ids of nodes; or a list of these for a relation."""
         if found not in NAMES:
             self.kind.append(found)
             self.place.append(place)
@@ -125,7 +104,9 @@ class Drawn:
         return {part for place in self.place if isinstance(place, list) for part in place if isinstance(part, int)}
 
     def lacking(self, outlines: Mapping[int, Ints | Floats], nodes: Nodes) -> Ints:
-        """Ids of nodes of areas that reach beyond what `nodes` knows: an area is drawn whole, and cut later."""
+        """Ids of nodes of areas that reach beyond what `nodes` knows: an area is drawn whole, and cut later.
+
+        outlines: id of a way -> (m,) ids of nodes, or (m, 2) degrees."""
         wanted: list[Ints] = []
         for kind, place in zip(self.kind, self.place, strict=True):
             parts = [place] if not isinstance(place, list) else [outlines.get(p) if isinstance(p, int) else p
@@ -166,7 +147,7 @@ class NodesWithin:
         return self.count > MAX_NODES
 
     def add(self, ids: Ints, lon: Floats, lat: Floats) -> None:
-        """Nodes with their places in degrees, each (n,)."""
+        """Nodes with their places. ids: (n,). lon, lat: (n,) degrees."""
         if self.too_many:
             return
         if self.box is not None:
@@ -192,7 +173,7 @@ class NodesWithin:
 def build(drawn: Drawn, outlines: Mapping[int, Ints | Floats], nodes: Nodes) -> BaseMap | None:
     """The map of what was found; None for nothing, and for what lies on both sides of the 180th meridian.
 
-    outlines: id of a way -> its place, for areas given as relations."""
+    outlines: id of a way -> (m,) ids of nodes or (m, 2) degrees, for areas given as relations."""
     lines: dict[str, list[Floats]] = {}
     areas: dict[str, list[Any]] = {}
     for kind, place in zip(drawn.kind, drawn.place, strict=True):

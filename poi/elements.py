@@ -8,15 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from poi.points import Floats, first_of_each, relation_point, way_points
-
-if TYPE_CHECKING:
-    from poi.basemap import BaseMap
 
 Ints = npt.NDArray[np.int64]
 Extent = tuple[float, float, float, float]  # west, south, east, north
@@ -88,6 +84,26 @@ class Nodes:
         at = np.concatenate([nodes / 1e7 if nodes.dtype == np.int32 else nodes for nodes in (self.xy[mine], other.xy)])
         ids, first = np.unique(ids, return_index=True)
         return Nodes(ids, at[first].astype(np.float64))
+
+
+@dataclass(frozen=True, eq=False)
+class BaseMap:
+    """Shapes and names of a map.
+
+    kind: (shapes,) position in `poi.basemap.CLASSES`. size: (shapes,) how many points each has. at: (points, 2) lon, lat
+    in whole `poi.basemap.UNIT` degrees. A hole is a ring of its own that runs against its outer ring (nonzero rule).
+    name, name_kind (names,) position in `poi.basemap.NAMES`, name_at (names, 2) degrees."""
+
+    kind: npt.NDArray[np.int8]
+    size: npt.NDArray[np.int32]
+    at: npt.NDArray[np.int32]
+    name: tuple[str, ...] = ()
+    name_kind: npt.NDArray[np.int8] = field(default_factory=lambda: np.empty(0, dtype=np.int8))
+    name_at: Floats = field(default_factory=lambda: np.empty((0, 2)))
+
+    def __deepcopy__(self, memo: object) -> BaseMap:
+        """Itself: tables copy their attributes at every step, and this one is never changed."""
+        return self
 
 
 @dataclass(frozen=True)

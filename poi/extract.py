@@ -24,9 +24,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from poi.basemap import TAGS, BaseMap, Drawn, NodesWithin, build, map_class
+from poi.basemap import TAGS, Drawn, NodesWithin, build, map_class
 from poi.categories import KEYS, categorise
-from poi.elements import AREA_RELATIONS, Extent, Ints, MapElements, Nodes, Tagged, element_points
+from poi.elements import AREA_RELATIONS, BaseMap, Extent, Ints, MapElements, Nodes, Tagged, element_points
 from poi.errors import BadFile
 from poi.pbf import READ_BY_LIBOSMIUM, blob_data, check_block
 from poi.points import Floats

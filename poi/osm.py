@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from poi.basemap import MAX_NODES, BaseMap, build
-from poi.elements import Extent, Ints, MapElements, element_points
+from poi.basemap import MAX_NODES, build
+from poi.elements import BaseMap, Extent, Ints, MapElements, element_points
 from poi.errors import BadFile, PoiError
 from poi.extract import read_pbf
 from poi.osm_xml import read_xml

@@ -19,9 +19,9 @@ from pyproj import Transformer
 from shapely.geometry import Polygon
 from shapely.geometry.base import BaseGeometry
 
-from poi.basemap import BaseMap, Drawn, build, map_class
+from poi.basemap import Drawn, build, map_class
 from poi.categories import categorise, osm_tags
-from poi.elements import AREA_RELATIONS, Nodes, Place
+from poi.elements import AREA_RELATIONS, BaseMap, Nodes, Place
 from poi.errors import BadFile, PoiError
 from poi.grid import crosses_180, to_metres, utm_crs
 from poi.points import Floats, first_of_each, relation_point, way_points

@@ -1,10 +1,8 @@
 """Noise to traffic: denoisers, baselines, the drawing loop."""
 
-from samplers.condition import DAYS, HOURS, WEEK, Condition
+from samplers.diffusion import SOLVERS, Denoiser, Noise, OneShot, draw
 from samplers.diffwave import DiffWave
-from samplers.draw import Denoiser, OneShot, draw
-from samplers.sampler import Sampler, Turn
-from samplers.schedule import SOLVERS, Noise
+from samplers.sampler import DAYS, HOURS, WEEK, Condition, Sampler, Turn
 from samplers.stunet import STUNet
 from samplers.tcn_gan import TCNGAN
 from samplers.vae import VAE

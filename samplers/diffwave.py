@@ -15,12 +15,10 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional
 
-from samplers.condition import Condition
-from samplers.fusion import StepEmbedding
+from samplers.diffusion import Noise, Rest, denoising_loss, read_rest
 from samplers.hours import Dilated, HourEnter, HourLeave, Surroundings
-from samplers.sampler import Sampler
-from samplers.schedule import Noise, Rest, denoising_loss, read_rest
-from samplers.week import per_hour
+from samplers.layers import StepEmbedding, per_hour
+from samplers.sampler import Condition, Sampler
 
 
 class _Layer(nn.Module):

@@ -19,7 +19,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 from torch.nn import functional
 
-from samplers.schedule import Noise, diffusion_target, standard_normal
+from samplers.diffusion import Noise, diffusion_target, standard_normal
 
 HOURS_A_WEEK = 168
 SIZES: dict[str, dict[str, Any]] = {  # name -> width, depth, heads; the names give the weights, about

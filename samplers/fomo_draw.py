@@ -12,8 +12,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from samplers.diffusion import Noise, make_solver
 from samplers.fomo import FoMo, FoMoCondition
-from samplers.schedule import Noise, make_solver
 
 # all chance lies in the starting noise, which belongs to cell and step
 DETERMINISTIC = ("dpm++", "ddim", "unipc")

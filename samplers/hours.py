@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from samplers.condition import WEEK, Condition
-from samplers.week import pool_hours
+from samplers.layers import pool_hours
+from samplers.sampler import WEEK, Condition
 
 
 class HourEnter(nn.Module):

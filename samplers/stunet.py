@@ -8,8 +8,16 @@ its own, so a week at 10 minutes costs little more than one at 1 hour.
 
 Beside the paper: an answer is, per hour, a number plus a gate times what the network sees there. How much of a noisy
 hour is noise depends on how busy the hour and the cell are, which takes few channels to say; the noise itself, which
-would take many, passes through the gate. With that, and the linear part of denoising taken off (`samplers.spectrum`), 6
+would take many, passes through the gate. With that, and the linear part of denoising taken off (`Spectral`), 6
 hours fit one position. Where numbers in the paper contradict each other, see PAPERS.
+
+The linear part of denoising a week, frequency by frequency, which a network need not learn.
+
+A week whose frequency f has the power S_f is, for all that second moments tell, Gaussian, and of a Gaussian the best
+guess of v from x_t is known in closed form. STUNet sees x_t whitened, and its answer is scaled and added to that guess:
+so what is nearly white in traffic, how one hour departs from the next, passes beside the network, whose few channels
+could not hold it. This is the preconditioning of Karras et al. 2022 (table 1) for v, in the Fourier basis of the week
+instead of one variance for all.
 """
 
 from __future__ import annotations
@@ -20,13 +28,57 @@ import torch
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
-from samplers.attention import LinearAttention, SoftmaxAttention
-from samplers.condition import DAYS, HOURS, WEEK, Condition
-from samplers.fusion import STFFM, StepEmbedding
-from samplers.sampler import Sampler
-from samplers.schedule import Noise, Rest, denoising_loss, read_rest
-from samplers.spectrum import Spectral
-from samplers.week import HourMerge, HourSplit, per_hour, pool_hours
+from samplers.diffusion import LEAST_POWER, Noise, Rest, denoising_loss, read_rest
+from samplers.layers import (
+    STFFM,
+    HourMerge,
+    HourSplit,
+    LinearAttention,
+    SoftmaxAttention,
+    StepEmbedding,
+    per_hour,
+    pool_hours,
+)
+from samplers.sampler import DAYS, HOURS, WEEK, Condition, Sampler
+
+FREQUENCIES = WEEK // 2 + 1  # 0 to 84 periods a week
+
+
+class Spectral(nn.Module):
+    """The linear part for the hours of a week of known spectrum.
+
+    power: (85,) mean squares of the frequencies in the orthonormal basis, 1 for white noise of unit variance.
+    """
+
+    white: Tensor
+    skip: Tensor
+    gain: Tensor
+
+    def __init__(self, noise: Noise, power: tuple[float, ...]) -> None:
+        super().__init__()
+        if len(power) != FREQUENCIES:
+            raise ValueError(f"a spectrum of {len(power)} numbers: a week of hours has {FREQUENCIES} frequencies")
+        s = torch.tensor(power, dtype=torch.float64).clamp(min=LEAST_POWER)
+        a = noise.scheduler().alphas_cumprod.double()[:, None]
+        n = a * s + 1 - a
+        tables = {"white": n.rsqrt(), "skip": (a * (1 - a)).sqrt() * (1 - s) / n, "gain": (s / n).sqrt()}
+        for name, values in tables.items():
+            self.register_buffer(name, values.float(), persistent=False)
+
+    def before(self, hours: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Hours of x_t (B, 168) -> them as the network sees them, of unit variance, and the guess, as waves (B, 85).
+
+        hours: (B, 168). t: (B,) diffusion steps.
+        """
+        waves = torch.fft.rfft(hours, norm="ortho")
+        return torch.fft.irfft(waves * self.white[t], WEEK, norm="ortho"), waves * self.skip[t]
+
+    def after(self, answer: Tensor, guess: Tensor, t: Tensor) -> Tensor:
+        """The network's answer (B, 168), the guess (B, 85), the diffusion steps t (B,) -> the v predicted (B, 168)."""
+        waves = guess + self.gain[t] * torch.fft.rfft(answer, norm="ortho")
+        out: Tensor = torch.fft.irfft(waves, WEEK, norm="ortho")
+        return out
+
 
 SPREAD_KNOTS = (
     -4.0,
@@ -85,7 +137,7 @@ class STUNet(Sampler):
     place_dim, time_dim: widths of `Condition.place` and `Condition.time`. networks: how many measured networks have an
     index of their own (index 0 is "none of them"). hours_per_token: hours that enter as one position of the sheet.
     channels: one width per level; each level halves the positions of a day.
-    cadences: the steps per hour that the model can draw. fusion: a key of `samplers.fusion.FUSIONS`. use_time and
+    cadences: the steps per hour that the model can draw. fusion: a key of `samplers.layers.FUSIONS`. use_time and
     use_place switch the two graphs off (the paper's ablations w/o TG, w/o BSG, w/o ST). use_profile: the model also
     takes `Condition.profile`, the past of the place itself, and learns how weeks depart from it (`follow`, `loss`).
     profile_spread: (networks + 1) x `len(SPREAD_KNOTS)` standard deviations of that departure, of no network and of
@@ -93,7 +145,7 @@ class STUNet(Sampler):
     profile_shift: of the same shape, the mean departures, 0 by default: the mean of a week lies above the week of means
     of its logarithms.
     spectrum: (85,) power of the hours' frequencies, where the network is to learn only what that does not tell
-    (`samplers.spectrum`). rest: `Noise.rest`, once it is trained.
+    (`Spectral`). rest: `Noise.rest`, once it is trained.
     """
 
     spread: Tensor

@@ -15,11 +15,10 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional
 
-from samplers.condition import WEEK, Condition
+from samplers.diffusion import masked_mean, standard_normal
 from samplers.hours import Dilated, HourEnter, HourLeave, Surroundings
-from samplers.sampler import Sampler, Turn
-from samplers.schedule import masked_mean, standard_normal
-from samplers.week import per_hour
+from samplers.layers import per_hour
+from samplers.sampler import WEEK, Condition, Sampler, Turn
 
 PENALTY = 10.0  # lambda of Gulrajani et al., section 4
 NOISE, SHARED = 4, 8  # numbers per hour, and per series: a week has surprises of both kinds

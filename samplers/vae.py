@@ -14,11 +14,10 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional
 
-from samplers.condition import WEEK, Condition
+from samplers.diffusion import standard_normal
 from samplers.hours import HourEnter, HourLeave, Surroundings
-from samplers.sampler import Sampler
-from samplers.schedule import standard_normal
-from samplers.week import per_hour
+from samplers.layers import per_hour
+from samplers.sampler import WEEK, Condition, Sampler
 
 HALVINGS = 3  # 168 -> 84 -> 42 -> 21 positions
 SHORTEST = WEEK >> HALVINGS

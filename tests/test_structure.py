@@ -150,7 +150,7 @@ def test_the_search_for_circles_finds_one() -> None:
     assert circle({"a": {"b"}, "b": {"c", "d"}, "c": set(), "d": {"b"}}) == ["b", "d", "b"]
     graph = own_graph(at_import=False)
     assert "gentraffic.generators.weekly" in graph["gentraffic.generators.folder"]
-    assert "samplers.week" in graph["samplers.fusion"]
+    assert "samplers.sampler" in graph["samplers.layers"]
     assert "graphs.graphmae" in graph["gentraffic.generators.folder"]  # imported inside a function
     assert "graphs.graphmae" not in own_graph(at_import=True)["gentraffic.generators.folder"]
 

@@ -2,14 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gentraffic.api.language import speaks_python
+from gentraffic.api.result import Shown
+from gentraffic.errors import WrongUse
 
 if TYPE_CHECKING:
     import xarray as xr
+
+
+@dataclass(frozen=True)
+class Exported(Shown):
+    """A file or folder in the format of another tool. cells, steps: of the traffic. facts: what its writer counted."""
+
+    path: Path
+    format: str
+    cells: int
+    steps: int
+    facts: Mapping[str, Any]
+
+    @property
+    def title(self) -> str:  # type: ignore[override]
+        """The format and the file."""
+        return f"{self.format}, {self.path}"
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Name and value of each fact but the note."""
+        facts = {"cells": self.cells, "steps": self.steps, **self.facts}
+        return [("", "value"), *((name, short_text(value)) for name, value in facts.items() if name != "note")]
+
+    def sentences(self) -> Sequence[str]:
+        """What a reader must know of the numbers."""
+        return [str(self.facts["note"])] if "note" in self.facts else []
+
+
+def short_text(value: object) -> str:
+    """A count, a sum or several of them in a few words: 1,000; internet=3 voice=4; 24 x 3."""
+    if isinstance(value, dict):
+        return " ".join(f"{key}={short_text(part)}" for key, part in value.items())
+    if isinstance(value, list):
+        return " x ".join(map(str, value)) if all(isinstance(v, int) for v in value) else ", ".join(map(str, value))
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 @speaks_python
@@ -46,25 +84,39 @@ def context_of(given: str | Path | xr.Dataset) -> xr.Dataset:
 
 
 @speaks_python
-def import_uomo(path: str | Path) -> tuple[xr.Dataset, xr.Dataset]:
-    """Traffic (cell, time) and context of a file of UoMo patches (.npz, or the upstream JSON). Raises BadInput."""
+def import_uomo(
+    path: str | Path, *, out: str | Path | None = None, context_out: str | Path | None = None
+) -> tuple[xr.Dataset, xr.Dataset]:
+    """Traffic (cell, time) and context of a file of UoMo patches (.npz, or the upstream JSON).
+
+    out, context_out: where they are written, if anywhere. Raises WrongUse, BadInput.
+    """
+    from gentraffic.io.files import CONTEXT_FORMATS, check_writable, write_context
     from gentraffic.io.importers.uomo import read_uomo
 
-    return read_uomo(path)
+    if context_out is not None:
+        check_writable(context_out, CONTEXT_FORMATS)
+    with _written(out) as keep:
+        traffic, context = read_uomo(path)
+        if context_out is not None:
+            write_context(context, context_out)
+        return keep(traffic), context
 
 
 @speaks_python
 def import_telecom_italia(
-    paths: str | Path | Sequence[str | Path], *, cells: str | Path | None = None
+    paths: str | Path | Sequence[str | Path], *, cells: str | Path | None = None, out: str | Path | None = None
 ) -> xr.Dataset:
     """Raw days of the Telecom Italia Big Data Challenge: (cell, time), five services, every 10 minutes.
 
-    cells: the grid of the cells, Milan's unless given. Raises BadInput.
+    cells: the grid of the cells, Milan's unless given. out: where it is written, if anywhere. Raises BadInput.
     """
     from gentraffic.io.importers.telecom_italia import read_telecom_italia
 
     several = [paths] if isinstance(paths, str | Path) else list(paths)
-    return read_telecom_italia([Path(path) for path in several], cells=None if cells is None else Path(cells))
+    with _written(out) as keep:
+        days = [Path(path) for path in several]
+        return keep(read_telecom_italia(days, cells=None if cells is None else Path(cells)))
 
 
 @speaks_python
@@ -79,45 +131,105 @@ def import_table(
     id_column: str | None = None,
     decimal: str | None = None,
     thousands: str | None = None,
+    out: str | Path | None = None,
 ) -> xr.Dataset:
     """Traffic (cell, time) from a table: CSV, Excel or Parquet with cell, time and a value per service.
 
     timezone: of times without one. service: what the column `value` holds. unit: "GB", "Mbit/s", or of each service,
     "internet=GB,users=1". cells: where the table has no lon and lat, polygons or a table of stations; without both the
     series have no positions. columns: "id=CELL_NAME,internet=DL_GB". decimal, thousands: "point" or "comma", where
-    numbers leave a doubt. Raises WrongUse, BadInput.
+    numbers leave a doubt. out: where it is written, if anywhere. Raises WrongUse, BadInput.
     """
     from gentraffic.io.importers.table import read_table
     from gentraffic.io.source_columns import make_reading
 
-    reading = make_reading(columns, id_column, decimal, thousands)
-    where = None if cells is None else Path(cells)
-    return read_table(path, timezone=timezone, service=service, cells=where, unit=unit, reading=reading)
+    with _written(out) as keep:
+        reading = make_reading(columns, id_column, decimal, thousands)
+        where = None if cells is None else Path(cells)
+        return keep(read_table(path, timezone=timezone, service=service, cells=where, unit=unit, reading=reading))
 
 
 @speaks_python
 def split(
-    traffic: str | Path | xr.Dataset, *, test: str | float, by: str = "cell", seed: int = 0
+    traffic: str | Path | xr.Dataset,
+    *,
+    test: str | float | None = None,
+    model: str | Path | None = None,
+    by: str = "cell",
+    seed: int = 0,
+    out: str | Path | None = None,
+    rest: str | Path | None = None,
 ) -> tuple[xr.Dataset, xr.Dataset]:
     """(train, test): two Datasets without a common cell or day whose union is the traffic, bit for bit.
 
-    test: share of the cells, locations or whole local days, "20%" or 0.2. by: "cell" or "location", chosen by seed;
-    "time" takes the last local days. Raises WrongUse, BadInput.
+    test: share of the cells, locations or whole local days, "20%" or 0.2. model: a folder, instead of it: the test
+    holds the cells that this model held out. by: "cell" or "location", chosen by seed; "time" takes the last local
+    days. out, rest: where training and test are written, if anywhere. Raises WrongUse, BadInput, BadModel.
     """
-    from gentraffic.dataset.splits import split_traffic
+    from gentraffic.dataset.splits import split_like_model, split_traffic
+    from gentraffic.generators.model_folder import read_folder
 
-    return split_traffic(traffic_of(traffic), test=test, by=by, seed=seed)
+    if (test is None) == (model is None):
+        raise WrongUse("give --test SHARE, or --model DIR for the cells that a model held out")
+    with _written(out) as keep_train, _written(rest) as keep_test:
+        whole = traffic_of(traffic)
+        if model is not None:
+            parts = split_like_model(whole, read_folder(model).provenance)
+        else:
+            parts = split_traffic(whole, test=str(test), by=by, seed=seed)
+        return keep_train(parts[0]), keep_test(parts[1])
 
 
 @speaks_python
-def export(traffic: str | Path | xr.Dataset, form: str, path: str | Path, **options: Any) -> dict[str, Any]:
+def export(
+    traffic: str | Path | xr.Dataset,
+    format: str,
+    out: str | Path,
+    *,
+    service: str | None = None,
+    member: str | int | None = None,
+    unit: str | None = None,
+    counter: str | None = None,
+    capacity: str | None = None,
+    form: str | None = None,
+    release: str | None = None,
+    decimal: str | None = None,
+    statistic: str | None = None,
+) -> Exported:
     """Write traffic ([member,] cell, time) in the format of another tool; returns what was written, counts and sums.
 
-    form: a key of `gentraffic.io.export.registry.FORMATS`, as `gentraffic export --help` lists them. options: service,
-    member, unit, counter, capacity and the like, see `gentraffic.io.export.registry.export`.
-    Raises WrongUse for what does not go together, BadInput where the file cannot be written.
+    format: as `gentraffic export --help` lists them. service: only this variable. member: one series per cell of an
+    ensemble: a number, "mean", or a quantile such as "p95", whose sums mean nothing. unit: what 1 is in a step,
+    "3.2GB", where units are 1 (3gpp, simu5g). counter: the measurement (3gpp). form: the specification, "32.435" or
+    "28.532" (3gpp). release: "1.4" or "1.3" (simu5g). capacity: also how often, and how probably, it is exceeded
+    (geotiff, geopackage). decimal: "point" or "comma" (office). statistic: one map of it, "mean", "peak" or "busy_mean"
+    (planning). Raises WrongUse for what does not go together, BadInput where the file cannot be written.
     """
     from gentraffic.io.export import registry
+    from gentraffic.io.export.formats import ExportOptions
 
-    registry.check_export(form, Path(path))
-    return registry.export(traffic_of(traffic), form, path, **options)
+    registry.check_export(format, Path(out))
+    ds = traffic_of(traffic)
+    own = ExportOptions(unit, counter, capacity, form, release, decimal, statistic)
+    which = None if member is None else str(member)
+    facts = registry.export(ds, format, out, own, service=service, member=which)
+    return Exported(Path(out), format, ds.sizes["cell"], ds.sizes["time"], facts)
+
+
+@contextmanager
+def _written(out: str | Path | None) -> Iterator[Callable[[xr.Dataset], xr.Dataset]]:
+    """A function that writes Traffic ([member,] cell, time) where it is wanted, and returns it.
+
+    That the file can be written is checked before the work. Raises WrongUse, BadInput.
+    """
+    from gentraffic.io.files import check_writable, write_traffic
+
+    if out is not None:
+        check_writable(out)
+
+    def keep(traffic: xr.Dataset) -> xr.Dataset:
+        if out is not None:
+            write_traffic(traffic, out)
+        return traffic
+
+    yield keep

@@ -63,3 +63,13 @@ class FitResult(Shown):
         count = sum(len(ids) for ids in self.held_out.values())
         facts = {"folder": self.path, "networks": ", ".join(self.networks), **self.facts, "cells held out": count}
         return [("", "value"), *((name, str(value)) for name, value in facts.items())]
+
+    @property
+    def held_out_note(self) -> tuple[str, ...]:
+        """What is said of the cells that were not learned from; nothing where there are none."""
+        count = sum(len(ids) for ids in self.held_out.values())
+        return (f"{count} cells were held out: `gentraffic split --model` finds them in a file again",) if count else ()
+
+    def sentences(self) -> Sequence[str]:
+        """Where the held-out cells are found, and the notes."""
+        return (*self.held_out_note, *self.notes)

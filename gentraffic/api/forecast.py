@@ -54,7 +54,8 @@ def fit(
     Parameters
     ----------
     name : str
-        last, yesterday, last-week (nothing to learn), lstm, xlstm, stn, stn-tf, stn-slstm, stn-slstm-tf (Ali et al.),
+        lightgbm (boosted trees, the best here and ready in seconds), lightgbm-day (without last week), last,
+        yesterday, last-week (nothing to learn), lstm, xlstm, stn, stn-tf, stn-slstm, stn-slstm-tf (Ali et al.),
         sim-mstnet (Ma et al., for several services at once), stn-slstm-day (ours), or one that a package registers.
     traffic : path or Dataset ([member,] cell, time), or several
         What to learn from, all of one cadence, in any unit.
@@ -63,7 +64,8 @@ def fit(
     train, validation : float
         Shares of the steps that train, from the first on, and that follow and choose the weights; the rest tests.
     steps, batch : int, optional
-        Training batches at most (five epochs by default, 500 to 20,000), and windows per batch (128).
+        Training batches at most (five epochs by default, 500 to 20,000), and windows per batch (128). For lightgbm:
+        trees for each step ahead at most (600).
     learning_rate : float, optional
         Of Adam; 0.001 by default.
     stride : int, optional
@@ -98,7 +100,14 @@ def fit(
     """
     from forecasters import fit_scaler
     from gentraffic.dataset.schema import services as names_of
-    from gentraffic.forecasting.choices import check_device, check_shares, design_of, torch_threads, warnings_of
+    from gentraffic.forecasting.choices import (
+        check_device,
+        check_shares,
+        check_training,
+        design_of,
+        torch_threads,
+        warnings_of,
+    )
     from gentraffic.forecasting.data import networks_of, split
     from gentraffic.forecasting.fit import Fitted, fit_forecaster
     from gentraffic.forecasting.folder import TrainingScaler
@@ -108,7 +117,7 @@ def fit(
     from gentraffic.forecasting.task import Plan
     from gentraffic.training.checkpoint import checkpoint_beside
 
-    recipe_of(name)
+    recipe = recipe_of(name)
     out = path_given(out)
     checkpoint = None if out is None else checkpoint_beside(out)
     check_shares(train, validation)
@@ -117,13 +126,14 @@ def fit(
     check_positive(learning_rate=learning_rate)
     check_device(device)
     design = design_of(name, backend, device)
+    given = {"steps": steps, "batch": batch, "learning_rate": learning_rate, "stride": stride}
+    check_training(name, recipe, given)
     sources = traffic_sources(traffic, "traffic")
     asked = names_given(service)
     chosen = asked or names_of(sources[0].ds)
     networks = [networks_of(source.ds, chosen if asked else None) for source in sources]
     parts = [split(member, train, validation) for members in networks for member in members]
-    given = {"steps": steps, "batch": batch, "learning_rate": learning_rate, "stride": stride, "seed": seed}
-    plan = Plan(**{key: value for key, value in given.items() if value is not None})  # type: ignore[arg-type]
+    plan = Plan(**{key: value for key, value in given.items() if value is not None}, seed=seed)  # type: ignore[arg-type]
     with torch_threads(threads):
         fitted = fit_forecaster(
             name,

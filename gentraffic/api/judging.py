@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -39,10 +39,23 @@ class EvaluationResult(Shown, Evaluation):
         What the intervals are drawn over, such as "26 locations".
     notes : tuple of str
         What a reader must know.
+    files : dict of str to str
+        Role (real, synthetic, train, context) -> what the file is called.
     """
 
+    files: dict[str, str] = field(default_factory=dict)
     title = "Synthetic traffic against measured traffic"
     __repr__ = Shown.__str__
+
+    def to_json(self) -> dict[str, Any]:
+        """What `--json` prints: the files and every figure."""
+        return {**self.files, **super().to_json()}
+
+    def text(self, *, width: int = 100, colour: bool = False) -> list[str]:
+        """Lines for a terminal: the files, and the whole report, about `width` characters wide."""
+        from gentraffic.reports.evaluation_table import text
+
+        return [*(f"{role:<10} {name}" for role, name in self.files.items()), text(self, width=width, colour=colour)]
 
     def rows(self) -> list[tuple[str, ...]]:
         """A row per metric: its value, 95% interval, that of a perfect copy, and those of the naive rows."""
@@ -183,13 +196,13 @@ def evaluate(
         seed=seed,
         progress=progress,
     )
+    named = {"real": measured, "synthetic": drawn, "train": training, "context": places}
+    files = {role: source.name for role, source in named.items() if source is not None}
     if html is not None:
         from gentraffic.reports.evaluation import write_page
 
-        named = {"real": measured, "synthetic": drawn, "train": training, "context": places}
-        files = {role: source.name for role, source in named.items() if source is not None}
         write_page(found, measured.ds, html, files=files, attributions=[measured.ds, drawn.ds])
-    return EvaluationResult(**vars(found))
+    return EvaluationResult(**vars(found), files=files)
 
 
 @speaks_python

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar, cast
 
+from gentraffic.api.outputs import check_outputs
 from gentraffic.api.result import Shown
 from gentraffic.errors import GentrafficError
 from poi.errors import PoiError
@@ -18,6 +19,7 @@ _VALUE = re.compile(  # an option and its value, before a colon; numbers also be
     r"--([a-z][a-z0-9-]*) (-?[\w.%@+][\w.%@+/=-]*(?=:)|-?\d[\w.]*(?=,? --))"
 )
 _NAME = re.compile(r"--([a-z][a-z0-9-]*)")
+_NAMES = {"map": "map_file", "plot": "plot_file"}  # options whose arguments have another name
 _OUT = re.compile(r"(?<![\w-])-o\b")
 
 
@@ -28,16 +30,27 @@ def in_python(message: str) -> str:
 
 
 def _argument(option: str) -> str:
-    return option.replace("-", "_")
+    return _NAMES.get(option, option.replace("-", "_"))
 
 
 def speaks_python(function: Callable[P, T]) -> Callable[P, T]:
-    """A function of the public interface, whose errors and results name its arguments as Python writes them."""
+    """A function of the public interface: no output is an input, and errors and results name arguments as Python does.
+
+    `speaks_options` is the same function for the command line.
+    """
+    signature = inspect.signature(function)
+    files = {name for name, parameter in signature.parameters.items() if "Path" in str(parameter.annotation)}
 
     @wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> T:
+        given = dict(signature.bind(*args, **kwargs).arguments)
+        check_outputs({**given, **given.get("options", {})}, files)
+        return function(*args, **kwargs)
+
+    @wraps(checked)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            result = function(*args, **kwargs)
+            result = checked(*args, **kwargs)
         except (GentrafficError, PoiError) as error:
             if error.args and isinstance(error.args[0], str):
                 error.args = (in_python(error.args[0]), *error.args[1:])
@@ -49,4 +62,4 @@ def speaks_python(function: Callable[P, T]) -> Callable[P, T]:
 
 def speaks_options(function: Callable[P, T]) -> Callable[P, T]:
     """A function of the public interface as the command line calls it: errors and results name options."""
-    return cast(Callable[P, T], inspect.unwrap(function))
+    return cast(Callable[P, T], getattr(function, "__wrapped__", function))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,10 +20,14 @@ HEIGHT_PX = 640  # of a page inside a notebook
 
 @dataclass(frozen=True)
 class Page:
-    """A page in one piece, which needs no network; a notebook shows it. sections: titles, where it has some."""
+    """A page in one piece, which needs no network; a notebook shows it.
+
+    sections: titles, where it has some. sizes: dimension -> length, of the traffic that it shows.
+    """
 
     html: str
     sections: tuple[str, ...] = ()
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
     def save(self, path: str | Path) -> None:
         """Write the page. Raises WrongUse for another suffix than .html, BadInput where it cannot be written."""
@@ -35,43 +40,72 @@ class Page:
         return frame + escape(self.html, quote=True) + '"></iframe>'
 
 
+@dataclass(frozen=True)
+class Picture:
+    """A picture, which a notebook shows. figure: of matplotlib. sizes: dimension -> length, of the traffic it shows."""
+
+    figure: Figure
+    sizes: Mapping[str, int] = field(default_factory=dict)
+
+    def save(self, path: str | Path) -> None:
+        """Write the picture. Raises WrongUse for another suffix than .png, BadInput where it cannot be written."""
+        from gentraffic.reports.plot import save
+
+        save(self.figure, path)
+
+    def _repr_html_(self) -> str:
+        from base64 import b64encode
+        from io import BytesIO
+
+        png = BytesIO()
+        self.figure.savefig(png, format="png", metadata={"Software": None})
+        source = b64encode(png.getvalue()).decode()
+        return f'<img alt="traffic" style="max-width:100%" src="data:image/png;base64,{source}">'
+
+
 @speaks_python
 def draw_map(
-    traffic: str | Path | xr.Dataset, path: str | Path | None = None, *, service: str | None = None, title: str = ""
+    traffic: str | Path | xr.Dataset, out: str | Path | None = None, *, service: str | None = None, title: str = ""
 ) -> Page:
     """A map that plays hour by hour, with layers, of one service of a traffic file or Dataset ([member,] cell, time).
 
-    path: where the page is written (.html), if anywhere. service: which variable, the first unless named. title: of the
+    out: where the page is written (.html), if anywhere. service: which variable, the first unless named. title: of the
     page, by default that of the place. Raises WrongUse for an unknown service or suffix, BadInput.
     """
     from gentraffic.reports.webmap import page
 
-    drawn = Page(page(traffic_of(traffic), service=service, title=title))
-    if path is not None:
-        drawn.save(path)
+    _check_page(out)
+    ds = traffic_of(traffic)
+    drawn = Page(page(ds, service=service, title=title), sizes=_sizes(ds))
+    if out is not None:
+        drawn.save(out)
     return drawn
 
 
 @speaks_python
 def draw_plot(
-    traffic: str | Path | xr.Dataset, path: str | Path | None = None, *, service: str | None = None, title: str = ""
-) -> Figure:
+    traffic: str | Path | xr.Dataset, out: str | Path | None = None, *, service: str | None = None, title: str = ""
+) -> Picture:
     """The total over time, three cells, the hours of the days, and levels, of one service of ([member,] cell, time).
 
-    path: where the picture is written (.png), if anywhere. Raises as `draw_map`.
+    out: where the picture is written (.png), if anywhere. Raises as `draw_map`.
     """
-    from gentraffic.reports.plot import draw, write_plot
+    from gentraffic.io import atomic
+    from gentraffic.reports.plot import SUFFIXES, draw
 
+    if out is not None:
+        atomic.check_writable(out, SUFFIXES)
     ds = traffic_of(traffic)
-    if path is not None:
-        write_plot(ds, path, service=service, title=title)
-    return draw(ds, service=service, title=title)
+    drawn = Picture(draw(ds, service=service, title=title), _sizes(ds))
+    if out is not None:
+        drawn.save(out)
+    return drawn
 
 
 @speaks_python
 def report(
     traffic: str | Path | xr.Dataset,
-    path: str | Path | None = None,
+    out: str | Path | None = None,
     *,
     service: str | None = None,
     capacity: str | None = None,
@@ -80,15 +114,31 @@ def report(
 ) -> Page:
     """One page about a traffic file or Dataset ([member,] cell, time), for a colleague who was not there.
 
-    path: where it is written (.html), if anywhere. capacity: also where, and how probably, this is exceeded, such as
+    out: where it is written (.html), if anywhere. capacity: also where, and how probably, this is exceeded, such as
     "40Mbit/s". real: measured traffic of the same cells, to see whether the ensemble's ranges hold. model: folder of
     the model that drew it, where that is not bundled. Raises WrongUse, BadInput, BadModel.
     """
     from gentraffic.reports.traffic import page
 
+    _check_page(out)
+    ds = traffic_of(traffic)
     measured = None if real is None else traffic_of(real)
-    html, sections = page(traffic_of(traffic), service=service, capacity=capacity, model=model, real=measured)
-    drawn = Page(html, tuple(sections))
-    if path is not None:
-        drawn.save(path)
+    html, sections = page(ds, service=service, capacity=capacity, model=model, real=measured)
+    drawn = Page(html, tuple(sections), _sizes(ds))
+    if out is not None:
+        drawn.save(out)
     return drawn
+
+
+def _check_page(out: str | Path | None) -> None:
+    """Raise, before any work, where a page cannot be written."""
+    from gentraffic.io import atomic
+    from gentraffic.reports.page import SUFFIXES
+
+    if out is not None:
+        atomic.check_writable(out, SUFFIXES)
+
+
+def _sizes(ds: xr.Dataset) -> dict[str, int]:
+    """Dimension -> length, of traffic ([member,] cell, time)."""
+    return {str(name): length for name, length in ds.sizes.items()}

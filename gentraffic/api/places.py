@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gentraffic.api.language import speaks_python
-from gentraffic.places.find import PlaceQuery
+from gentraffic.places.find import PlaceQuery, parse_box
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -15,14 +15,17 @@ if TYPE_CHECKING:
 FILES = ("polygon", "cells", "stations", "osm")  # fields of PlaceQuery that are paths
 
 
-def query_of(place: str | Path | None, bbox: Sequence[float] | None = None, **fields: Any) -> PlaceQuery:
-    """A place as the arguments of `fetch` and `sample` name it: paths may be text; None is what is not given."""
+def query_of(place: str | Path | None, bbox: str | Sequence[float] | None = None, **fields: Any) -> PlaceQuery:
+    """A place as the arguments of `fetch` and `sample` name it: paths may be text; None is what is not given.
+
+    bbox: four degrees, west, south, east, north, or such a text. Raises WrongUse for a box that is none.
+    """
     files = {name: Path(fields.pop(name)) for name in FILES if fields.get(name) is not None}
     known = {name: value for name, value in fields.items() if value is not None}
     if place is not None:
         is_file = Path(place).suffix.lower() in (".nc", ".zarr")
         known |= {"context": Path(place)} if is_file else {"city": str(place)}
-    box = None if bbox is None else tuple(float(degrees) for degrees in bbox)
+    box = parse_box(bbox) if isinstance(bbox, str) or bbox is None else tuple(float(degrees) for degrees in bbox)
     return PlaceQuery(bbox=box, **files, **known)  # type: ignore[arg-type]
 
 
@@ -47,7 +50,7 @@ def with_names(
 def fetch(
     place: str | Path | None = None,
     *,
-    bbox: Sequence[float] | None = None,
+    bbox: str | Sequence[float] | None = None,
     polygon: str | Path | None = None,
     cells: str | Path | None = None,
     stations: str | Path | None = None,
@@ -68,14 +71,16 @@ def fetch(
     rhythm: str | None = None,
     out: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
+    command: str = "gentraffic.fetch",
 ) -> xr.Dataset:
     """The context of a place: points of interest around every cell or station, `poi_count` (cell, category).
 
     place: a bundled city, a name in OpenStreetMap, or a context file; or nothing, where bbox (west, south, east, north
-    in degrees), polygon, cells, stations or osm name it. cell_size, radius: metres. id_column, columns, decimal,
-    thousands: how tables are read. layer: of a vector file with several. sites: known base stations (lon, lat[,
-    n_cells]). name: what the place is called. network: the measured network that the cells belong to. rhythm: the one
-    whose daily rhythm they follow. out: where it is written (.nc, .zarr), if anywhere. progress is told (done, of).
+    in degrees, numbers or "W,S,E,N"), polygon, cells, stations or osm name it. cell_size, radius: metres. id_column,
+    columns, decimal, thousands: how tables are read. layer: of a vector file with several. sites: known base stations
+    (lon, lat[, n_cells]). name: what the place is called. network: the measured network that the cells belong to.
+    rhythm: the one whose daily rhythm they follow. out: where it is written (.nc, .zarr), if anywhere. progress
+    is told (done, of). command: what the attribute `command` says.
 
     Raises WrongUse, NoData, BadInput (`gentraffic.errors`) or NetworkFailed (`poi.errors`).
     """
@@ -89,7 +94,7 @@ def fetch(
         id_column=id_column, columns=columns, decimal=decimal, thousands=thousands, layer=layer, timezone=timezone,
         offline=offline,
     )  # fmt: skip
-    found = find_context(query, command="gentraffic.fetch", progress=progress)
+    found = find_context(query, command=command, progress=progress)
     context = with_names(
         found, name=name, network=network, habits=rhythm, sites=None if sites is None else Path(sites),
         sites_credit=sites_credit,

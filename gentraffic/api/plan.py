@@ -297,7 +297,7 @@ def deploy(
     """
     import numpy as np
 
-    from gentraffic.dataset.positions import need_positions
+    from gentraffic.dataset.schema import need_positions
     from gentraffic.planning.deploy import Ground
     from gentraffic.planning.load import write_frame
     from gentraffic.planning.sites import points_of, weights_of

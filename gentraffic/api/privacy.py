@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gentraffic.api.files import traffic_of
+from gentraffic.api.inputs import traffic_source
 from gentraffic.api.language import speaks_python
 from gentraffic.api.result import Shown
 from gentraffic.errors import WrongUse
@@ -19,14 +19,19 @@ if TYPE_CHECKING:
     from gentraffic.privacy.audit.run import Audit, Target
 
 Tell = Callable[[int, int], None]
+PAGES = (".html", ".htm")
 
 
 @dataclass(frozen=True)
 class AuditResult(Shown):
-    """What attacks found: `audit` has every figure, `verdict` one sentence. sources: the audited Datasets."""
+    """What attacks found: `audit` has every figure, `verdict` one sentence.
+
+    sources: the audited Datasets. files: what they and the model are called, by role.
+    """
 
     audit: Audit
     sources: tuple[xr.Dataset, ...]
+    files: Mapping[str, str]
 
     @property
     def verdict(self) -> str:
@@ -45,11 +50,21 @@ class AuditResult(Shown):
         head, rows = attack_rows(self.audit)
         return [tuple(map(str, head)), *(tuple(map(str, row)) for row in rows)]
 
-    def save(self, path: str | Path, files: Mapping[str, str] | None = None) -> None:
-        """Write the page (.html). files: what to call the files, by role. Raises WrongUse, BadInput."""
+    def to_json(self) -> dict[str, Any]:
+        """What `--json` prints: the files and every figure."""
+        return {**self.files, **self.audit.to_json()}
+
+    def text(self, width: int = 100) -> list[str]:
+        """Lines for a terminal: the files, the verdict and every table."""
+        from gentraffic.reports.audit_table import text
+
+        return [*(f"{role:<10} {name}" for role, name in self.files.items()), "", *text(self.audit, width)]
+
+    def save(self, path: str | Path) -> None:
+        """Write the page (.html). Raises WrongUse, BadInput."""
         from gentraffic.reports.audit import write_page
 
-        write_page(self.audit, path, files=files or {}, attributions=self.sources)
+        write_page(self.audit, path, files=self.files, attributions=self.sources)
 
 
 @speaks_python
@@ -66,6 +81,7 @@ def audit(
     plants: int = 20,
     service: str | None = None,
     seed: int = 0,
+    html: str | Path | None = None,
     progress: Tell | None = None,
 ) -> AuditResult:
     """Attack synthetic traffic ([member,] cell, time), as somebody would who wants to know what it was made from.
@@ -73,18 +89,29 @@ def audit(
     train: what the generator was made from. holdout: cells of the same network and period that it never saw. synthetic:
     what is to be published. model, context: the model that drew it, whose loss is attacked as well. shadows: shadow
     models for LiRA, 16 or more; shadow_steps: of each training; shadow_dir: where their scores are kept. plants: copies
-    of every kind that are planted, one at a time, to say what share would be found. Raises WrongUse, BadInput.
+    of every kind that are planted, one at a time, to say what share would be found. html: where a page with plots is
+    written, if anywhere. Raises WrongUse, BadInput.
     """
+    from gentraffic.io import atomic
     from gentraffic.privacy.audit.run import audit as run_audit
+
+    if html is not None:
+        atomic.check_writable(html, PAGES)
 
     target = _target(
         None if model is None else str(model), None if context is None else Path(context), shadows, shadow_steps,
         None if shadow_dir is None else Path(shadow_dir),
     )  # fmt: skip
-    known, unseen, drawn = traffic_of(train), traffic_of(holdout), traffic_of(synthetic)
+    given = {"train": train, "holdout": holdout, "synthetic": synthetic}
+    sources = {role: traffic_source(one, role) for role, one in given.items()}
+    known, unseen, drawn = (source.ds for source in sources.values())
     tell = progress or (lambda done, of: None)
     found = run_audit(known, unseen, drawn, target=target, service=service, seed=seed, plants=plants, progress=tell)
-    return AuditResult(found, (known, unseen, drawn))
+    files = {role: source.name for role, source in sources.items()} | ({"model": str(model)} if model else {})
+    result = AuditResult(found, (known, unseen, drawn), files)
+    if html is not None:
+        result.save(html)
+    return result
 
 
 def _target(model: str | None, context: Path | None, shadows: int, steps: int, folder: Path | None) -> Target | None:
@@ -158,7 +185,7 @@ def release(
     if out.exists():
         raise WrongUse(f"{out} exists: a release is written once; give another -o")
     if (train is None) != (holdout is None):
-        raise WrongUse("--train and --holdout go together: an judged needs both")
+        raise WrongUse("--train and --holdout go together: an audit needs both")
     if coarsen is not None and no_positions:
         raise WrongUse("--coarsen and --no-positions exclude each other: give one")
     check_writable(ledger, (".json",))

@@ -67,8 +67,8 @@ def sample(
 
     from gentraffic.generate.request import Request
     from gentraffic.generate.run import run
+    from gentraffic.generators.model_folder import default_model
     from gentraffic.generators.observed import context_of, read_observations
-    from gentraffic.generators.registry import default_model
     from gentraffic.places.find import find_context
 
     history, known, users = (Path(x) if isinstance(x, str) else x for x in (history, known, users))
@@ -108,6 +108,6 @@ def load_model(name: str | Path = "stouter-fast") -> Generator:
 
     Raises BadModel.
     """
-    from gentraffic.generators.loading import load_model as load
+    from gentraffic.generators.base import load_model as load
 
     return load(name)

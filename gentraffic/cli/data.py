@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from gentraffic.cli.options import COMMON, PLACE, TABLE, command_line, find_context, place_of, report, with_options
+from gentraffic.cli.options import (
+    FILE,
+    PLACE,
+    TABLE,
+    Printed,
+    call,
+    out_option,
+    prints,
+    warned,
+    warnings_in,
+    with_options,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
-
-FILE = click.Path(path_type=Path)
 
 
 @click.command(short_help="POIs, cells and stations of a place, once, into a context file.")
@@ -22,12 +30,12 @@ FILE = click.Path(path_type=Path)
     "--sites", type=FILE, metavar="FILE", help="Known base-station sites (CSV or Parquet: lon, lat[, n_cells])."
 )
 @click.option("--sites-credit", metavar="TEXT", help="Who made the sites, for the attribution.")
-@click.option("--place", metavar="NAME", help="What the place is called. [default: from its source]")
-@click.option("--habits", metavar="NETWORK", help="Whose daily rhythm the place follows, e.g. milan.")
+@click.option("--place", "name", metavar="NAME", help="What the place is called. [default: from its source]")
+@click.option("--habits", "rhythm", metavar="NETWORK", help="Whose daily rhythm the place follows, e.g. milan.")
 @click.option("--network", metavar="NAME", help="The measured network that the cells belong to, if any.")
-@click.option("-o", "--out", type=FILE, required=True, metavar="OUT", help="Context: .nc or .zarr.")
-@with_options(COMMON)
-def fetch(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -> None:
+@out_option("Context: .nc or .zarr.")
+@prints
+def fetch(city: str | None, out: Path, **options: Any) -> Printed:
     """Count the points of interest around every cell or station of a place and write them to a context file.
 
     \b
@@ -37,30 +45,14 @@ def fetch(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) ->
 
     With --sites the model also knows where base stations stand already: traffic follows them closely.
     """
-    from gentraffic.api.places import with_names
-    from gentraffic.io.files import CONTEXT_FORMATS, check_writable, write_context
+    from gentraffic.api.places import fetch as fetch_place
 
-    check_writable(out, CONTEXT_FORMATS)
-    found = find_context(place_of(options), quiet=quiet, command=command_line())
-    context = with_names(
-        found, name=options["place"], network=options["network"], habits=options["habits"], sites=options["sites"],
-        sites_credit=options["sites_credit"],
-    )  # fmt: skip
-    write_context(context, out)
-    pois = int(context["poi_count"].sum())
-    warnings = [w for w in str(context.attrs.get("warnings", "")).splitlines() if w]
-    values = {
-        "output": str(out),
-        "place": context.attrs.get("place", ""),
-        "cells": context.sizes["cell"],
-        "pois": pois,
-        "timezone": context.attrs["timezone"],
-        "osm_snapshot": context.attrs.get("osm_snapshot", ""),
-        "warnings": warnings,
-    }
-    lines = [f"warning: {w}" for w in warnings]
-    lines.append(f"{out}: {values['cells']} cells of {values['place']}, {pois} POIs, {values['timezone']}")
-    report(values, lines, as_json=as_json, quiet=quiet)
+    context = call(fetch_place, city, bar="Overpass", out=out, **options)
+    about, warnings = context.attrs, warnings_in(context)
+    place, cells, pois = about.get("place", ""), context.sizes["cell"], int(context["poi_count"].sum())
+    values = {"output": str(out), "place": place, "cells": cells, "pois": pois, "timezone": about["timezone"]}
+    values |= {"osm_snapshot": about.get("osm_snapshot", ""), "warnings": warnings}
+    return values, [*warned(warnings), f"{out}: {cells} cells of {place}, {pois} POIs, {about['timezone']}"]
 
 
 @click.group("import", short_help="Operators' and public measurements into a traffic file.")
@@ -68,72 +60,48 @@ def import_() -> None:
     """Read measured traffic into the format that every other command takes."""
 
 
-def _output(function: Callable[..., Any]) -> Callable[..., Any]:
-    out = click.option("-o", "--out", type=FILE, required=True, metavar="OUT", help="Traffic: .nc .zarr .parquet .csv.")
-    return out(with_options(COMMON)(function))
+TRAFFIC_OUT = out_option("Traffic: .nc .zarr .parquet .csv.")
 
 
-def _finish(traffic: xr.Dataset, out: Path, as_json: bool, quiet: bool, more: dict[str, Any]) -> None:
-    from gentraffic.dataset.schema import services
-    from gentraffic.io.files import write_traffic
-
-    write_traffic(traffic, out)
-    warnings = [w for w in str(traffic.attrs.get("warnings", "")).splitlines() if w]
-    for warning in [] if quiet else warnings:
-        click.echo(f"warning: {warning}", err=True)
-    values = {
-        "output": str(out),
-        "cells": traffic.sizes["cell"],
-        "steps": traffic.sizes["time"],
-        "services": services(traffic),
-        "timezone": traffic.attrs["timezone"],
-        "warnings": warnings,
-        **more,
-    }
-    names = ", ".join(values["services"])
-    line = f"{out}: {values['cells']} cells x {values['steps']} steps of {names}, {values['timezone']}"
-    report(values, [line, *(f"{v}" for v in more.values())], as_json=as_json, quiet=quiet)
+def _imported(traffic: xr.Dataset, out: Path, **more: str) -> Printed:
+    cells, steps, names = traffic.sizes["cell"], traffic.sizes["time"], [str(name) for name in traffic.data_vars]
+    timezone, warnings = traffic.attrs["timezone"], warnings_in(traffic)
+    values = {"output": str(out), "cells": cells, "steps": steps, "services": names, "timezone": timezone}
+    line = f"{out}: {cells} cells x {steps} steps of {', '.join(names)}, {timezone}"
+    return values | {"warnings": warnings} | more, [*warned(warnings), line, *more.values()]
 
 
 @import_.command(short_help="UoMo patches (.npz, or the upstream JSON).")
 @click.argument("src", type=FILE)
 @click.option("--context", type=FILE, metavar="FILE", help="Also write the context: the POIs of the same cells.")
-@_output
-def uomo(src: Path, context: Path | None, out: Path, as_json: bool, quiet: bool, debug: bool) -> None:
+@TRAFFIC_OUT
+@prints
+def uomo(src: Path, context: Path | None, out: Path) -> Printed:
     """Read a UoMo file: 4x4-cell patches with traffic, users and POIs.
 
     \b
     gentraffic import uomo uomo_sd.npz -o traffic.nc --context context.nc
     """
-    from gentraffic.io.files import CONTEXT_FORMATS, check_writable, write_context
-    from gentraffic.io.importers.uomo import read_uomo
+    from gentraffic.api.files import import_uomo
 
-    check_writable(out)
-    if context is not None:
-        check_writable(context, CONTEXT_FORMATS)
-    traffic, places = read_uomo(src)
-    if context is not None:
-        write_context(places, context)
-    _finish(traffic, out, as_json, quiet, {} if context is None else {"context": str(context)})
+    traffic, _ = call(import_uomo, src, out=out, context_out=context)
+    return _imported(traffic, out, **({} if context is None else {"context": str(context)}))
 
 
 @import_.command("telecom-italia", short_help="Telecom Italia's raw TSV files.")
 @click.argument("src", type=FILE, nargs=-1, required=True)
 @click.option("--cells", type=FILE, metavar="FILE", help="The grid of the cells. [default: Milan's]")
-@_output
-def telecom_italia(
-    src: tuple[Path, ...], cells: Path | None, out: Path, as_json: bool, quiet: bool, debug: bool
-) -> None:
+@TRAFFIC_OUT
+@prints
+def telecom_italia(src: tuple[Path, ...], cells: Path | None, out: Path) -> Printed:
     """Read raw days of the Telecom Italia Big Data Challenge: five services, 10 minutes, local time Europe/Rome.
 
     \b
     gentraffic import telecom-italia sms-call-internet-mi-2013-11-*.txt -o milan.zarr
     """
-    from gentraffic.io.files import check_writable
-    from gentraffic.io.importers.telecom_italia import read_telecom_italia
+    from gentraffic.api.files import import_telecom_italia
 
-    check_writable(out)
-    _finish(read_telecom_italia(list(src), cells=cells), out, as_json, quiet, {})
+    return _imported(call(import_telecom_italia, src, cells=cells, out=out), out)
 
 
 @import_.command(short_help="A table: CSV, Excel or Parquet with cell, time and a value per service.")
@@ -142,20 +110,13 @@ def telecom_italia(
 @click.option("--service", metavar="NAME", help="What the column `value` holds. [default: traffic]")
 @click.option("--unit", metavar="UNIT", help="Of the values: GB, Mbit/s, ...; or internet=GB,users=1. Volumes (GB) are"
               " amounts per step and add up, rates are averaged. [default: unknown]")  # fmt: skip
-@click.option(
-    "--cells",
-    type=FILE,
-    metavar="FILE",
-    help="Where the table has no lon and lat: polygons of the cells, or a table of stations (lon, lat, id).",
-)
+@click.option("--cells", type=FILE, metavar="FILE", help="Where the table has no lon and lat: polygons of the cells, or"
+              " a table of stations (lon, lat, id).")  # fmt: skip
 @with_options(TABLE)
 @click.option("--id-column", metavar="NAME", help="The column of the cells' ids. [default: by its usual name]")
-@_output
-def table(
-    src: Path, timezone: str | None, service: str | None, unit: str | None, cells: Path | None, columns: str | None,
-    decimal: str | None, thousands: str | None, id_column: str | None, out: Path, as_json: bool, quiet: bool,
-    debug: bool,
-) -> None:  # fmt: skip
+@TRAFFIC_OUT
+@prints
+def table(src: Path, out: Path, **options: Any) -> Printed:
     """Read a table with columns cell, time, one per service (or `value`), and lon, lat (or --cells; without both the
     series have no positions). Ids are text. CSV in any usual encoding, packed or not, .xlsx and Parquet.
 
@@ -163,11 +124,6 @@ def table(
     gentraffic import table measured.csv --timezone Europe/Rome --unit GB -o traffic.nc
     gentraffic import table counters.xlsx --cells sites.csv --columns id=CELL_NAME,internet=DL_GB -o traffic.nc
     """
-    from gentraffic.io.files import check_writable
-    from gentraffic.io.importers.table import read_table
-    from gentraffic.io.source_columns import make_reading
+    from gentraffic.api.files import import_table
 
-    check_writable(out)
-    reading = make_reading(columns, id_column, decimal, thousands)
-    traffic = read_table(src, timezone=timezone, service=service, cells=cells, unit=unit, reading=reading)
-    _finish(traffic, out, as_json, quiet, {})
+    return _imported(call(import_table, src, out=out, **options), out)

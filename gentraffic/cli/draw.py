@@ -1,25 +1,24 @@
-"""`gentraffic map` and `gentraffic plot`: pictures of traffic files that exist."""
+"""`gentraffic map`, `plot` and `report`: pictures and pages of traffic files that exist."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from gentraffic.cli.options import COMMON, report, with_options
+from gentraffic.cli.options import FILE, SERVICE, TRAFFIC, Printed, call, out_option, prints
 
-FILE = click.Path(path_type=Path)
-SERVICE = click.option("--service", metavar="NAME", help="The traffic variable, where the file has several.")
 TITLE = click.option("--title", default="", metavar="TEXT", help="The title. [default: what it is, and of which place]")
 
 
 @click.command("map", short_help="A traffic file as a map in one page that needs no network.")
-@click.argument("traffic", type=FILE)
-@click.option("-o", "--out", type=FILE, required=True, metavar="OUT", help="The page: .html.")
+@TRAFFIC
+@out_option("The page: .html.")
 @SERVICE
 @TITLE
-@with_options(COMMON)
-def map_(traffic: Path, out: Path, service: str | None, title: str, as_json: bool, quiet: bool, debug: bool) -> None:
+@prints
+def map_(traffic: Path, out: Path, **options: Any) -> Printed:
     """Write a page with a map that plays hour by hour, and with layers.
 
     The layers: mean, busy hour, the members' range; of a what-if the difference, before and after. A cell is found by
@@ -29,36 +28,54 @@ def map_(traffic: Path, out: Path, service: str | None, title: str, as_json: boo
     gentraffic map milan.nc -o milan.html
     gentraffic map what-if.nc -o change.html
     """
-    from gentraffic.io import atomic
-    from gentraffic.io.files import read_traffic
-    from gentraffic.reports.page import SUFFIXES
-    from gentraffic.reports.webmap import write_map
+    from gentraffic.api.pictures import draw_map
 
-    atomic.check_writable(out, SUFFIXES)
-    ds = read_traffic(traffic)
-    write_map(ds, out, service=service, title=title)
-    values = {"output": str(out), "cells": ds.sizes["cell"], "steps": ds.sizes["time"]}
-    report(values, [f"{out}: {ds.sizes['cell']:,} cells x {ds.sizes['time']:,} steps"], as_json=as_json, quiet=quiet)
+    sizes = call(draw_map, traffic, out, **options).sizes
+    values = {"output": str(out), "cells": sizes["cell"], "steps": sizes["time"]}
+    return values, [f"{out}: {sizes['cell']:,} cells x {sizes['time']:,} steps"]
 
 
 @click.command(short_help="A traffic file as a picture: total, three cells, hours, levels.")
-@click.argument("traffic", type=FILE)
-@click.option("-o", "--out", type=FILE, required=True, metavar="OUT", help="The picture: .png.")
+@TRAFFIC
+@out_option("The picture: .png.")
 @SERVICE
 @TITLE
-@with_options(COMMON)
-def plot(traffic: Path, out: Path, service: str | None, title: str, as_json: bool, quiet: bool, debug: bool) -> None:
+@prints
+def plot(traffic: Path, out: Path, **options: Any) -> Printed:
     """Draw the region's traffic over time, a quiet, a median and the busiest cell, the hours of the days, and levels.
 
     \b
     gentraffic plot milan.nc -o milan.png
     """
-    from gentraffic.io import atomic
-    from gentraffic.io.files import read_traffic
-    from gentraffic.reports.plot import SUFFIXES, write_plot
+    from gentraffic.api.pictures import draw_plot
 
-    atomic.check_writable(out, SUFFIXES)
-    ds = read_traffic(traffic)
-    write_plot(ds, out, service=service, title=title)
-    values = {"output": str(out), "cells": ds.sizes["cell"], "steps": ds.sizes["time"]}
-    report(values, [f"{out}: {ds.sizes['cell']:,} cells x {ds.sizes['time']:,} steps"], as_json=as_json, quiet=quiet)
+    sizes = call(draw_plot, traffic, out, **options).sizes
+    values = {"output": str(out), "cells": sizes["cell"], "steps": sizes["time"]}
+    return values, [f"{out}: {sizes['cell']:,} cells x {sizes['time']:,} steps"]
+
+
+@click.command("report", short_help="One page about a traffic file, for a colleague who was not there.")
+@TRAFFIC
+@out_option("The page: .html.")
+@SERVICE
+@click.option("--capacity", metavar="AMOUNT", help="Also show where, and how probably, this is exceeded: 40Mbit/s, 18GB"
+              " per step, or a bare number in the file's units.")  # fmt: skip
+@click.option("--real", type=FILE, metavar="FILE", help="Measured traffic of the same cells: do the ranges hold?")
+@click.option("--model", metavar="DIR", help="The folder of the model that drew it. [default: the bundled one]")
+@prints
+def report_(traffic: Path, out: Path, **options: Any) -> Printed:
+    """Write a page that needs no network and prints: what, where, which model and data, maps, typical weeks, busy
+    hours, uncertainty, what to trust and what not, attribution.
+
+    \b
+    gentraffic report milan.nc -o milan.html
+    gentraffic report ensemble.nc -o report.html --capacity 40Mbit/s
+    gentraffic report ensemble.nc -o report.html --real measured.nc
+    gentraffic report what-if.nc -o change.html
+    """
+    from gentraffic.api.pictures import report
+
+    page = call(report, traffic, out, **options)
+    sizes, titles = page.sizes, list(page.sections)
+    values = {"output": str(out), "sections": titles, "cells": sizes["cell"], "members": sizes.get("member", 1)}
+    return values, [f"{out}: {', '.join(title.lower() for title in titles)}"]

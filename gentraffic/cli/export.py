@@ -8,41 +8,17 @@ from typing import Any
 
 import click
 
-from gentraffic.cli.options import COMMON, report, with_options
+from gentraffic.cli.options import TRAFFIC, Printed, call, out_option, prints, with_options
 from gentraffic.errors import WrongUse
+from gentraffic.io.export.formats import FORMATS
 
-FILE = click.Path(path_type=Path)
-# What a format holds, its examples, and the options that only some formats have. The list stands here and not only in
-# `gentraffic.io.export.registry`, which loads what --help need not wait for; a test compares the two.
-FORMATS = {
-    "3gpp": (".xml: 3GPP TS 32.435 or TS 28.532 measurement XML, whole Mbit; or a folder, a file per period", [
-        "export 3gpp milan.nc -o milan.xml --unit 3.2GB",
-        "export 3gpp ensemble.nc -o measurements --member p95",
-        "export 3gpp milan.nc -o milan.xml --form 28.532"], ("unit", "counter", "form")),
-    "simu5g": (".ini: Simu5G 1.4.3 and later (OMNeT++), one UE per cell, run k = step k", [
-        "export simu5g sites.nc -o traffic.ini --member 0",
-        "export simu5g sites.nc -o traffic.ini --release 1.3"], ("unit", "release")),
-    "sionna": (".npz: tensor (batch, cell, service, time) and positions", ["export sionna milan.nc -o milan.npz"], ()),
-    "matlab": (".mat: one file; or a folder with a CSV per cell", ["export matlab milan.nc -o milan.mat"], ()),
-    "gridded": (".nc: NetCDF (time, y, x) for cdo, GDAL and QGIS's time slider", [
-        "export gridded milan.nc -o maps.nc", "export gridded ensemble.nc -o maps.nc --member mean"], ()),
-    "geotiff": (".tif: a COG with a band per step; of an ensemble its maps: mean, peak, quantiles, probabilities", [
-        "export geotiff ensemble.nc -o maps.tif --capacity 40Mbit/s"], ("capacity",)),
-    "geopackage": (".gpkg: cells with statistics, and the series with geometry and time, for QGIS", [
-        "export geopackage ensemble.nc -o milan.gpkg --capacity 18GB"], ("capacity",)),
-    "planning": ("folder: traffic.bil and traffic.grd, rasters of planning tools", [
-        "export planning milan.nc -o rasters --statistic busy_mean"], ("statistic",)),
-    "kepler": (".csv: Kepler.gl", ["export kepler milan.nc -o milan.csv"], ()),
-    "office": (".csv or .xlsx: for spreadsheet programs", [
-        "export office milan.nc -o milan.csv --decimal comma", "export office milan.nc -o milan.xlsx"], ("decimal",)),
-    "influx": (".lp: InfluxDB line protocol", ["export influx milan.nc -o milan.lp"], ()),
-    "parquet": ("folder: Parquet partitioned by local day", ["export parquet milan.nc -o milan"], ()),
-    "maveric": ("folder: the tables of Maveric's RADP: topology, config, ue_data, traffic", [
-        "export maveric milan.nc -o maveric"], ()),
-    "frictionless": ("folder: Frictionless data package (datapackage.json)", [
-        "export frictionless milan.nc -o package"], ()),
-    "croissant": ("folder: Croissant card (croissant.json) for ML tools", ["export croissant milan.nc -o card"], ()),
-}  # fmt: skip
+SHARED = (
+    TRAFFIC,
+    out_option("What to write; see above."),
+    click.option("--service", metavar="NAME", help="Only this variable. [default: all that the format holds]"),
+    click.option("--member", metavar="N|mean|p95", help="One series per cell of an ensemble: a member, their mean, "
+                 "or a quantile, whose sums mean nothing."),
+)  # fmt: skip
 ONLY_SOME: dict[str, Callable[..., Any]] = {
     "unit": click.option("--unit", metavar="AMOUNT", help="What 1 is in a step, e.g. 3.2GB, where units are 1."),
     "counter": click.option("--counter", metavar="NAME", help="The measurement. [default: DRB.PdcpSduVolumeDL]"),
@@ -98,47 +74,26 @@ def export() -> None:
 
 
 def _command(name: str) -> click.Command:
-    about, examples, takes = FORMATS[name]
+    form = FORMATS[name]
 
-    def write(
-        traffic: Path, out: Path, service: str | None, member: str | None, as_json: bool, quiet: bool, debug: bool,
-        **more: str | None,
-    ) -> None:  # fmt: skip
-        from gentraffic.io.export import registry as formats
-        from gentraffic.io.files import read_traffic
+    def write(traffic: Path, out: Path, **options: Any) -> Printed:
+        from gentraffic.api.files import export as export_file
+        from gentraffic.api.files import short_text
 
-        formats.check_export(name, out)
-        ds = read_traffic(traffic)
-        more["form_of"] = more.pop("form", None)
-        found = formats.export(ds, name, out, service=service, member=member, **more)
-        values = {"output": str(out), "format": name, "cells": ds.sizes["cell"], "steps": ds.sizes["time"], **found}
-        said = ", ".join(f"{key} {_short(value)}" for key, value in found.items() if key != "note")
-        lines = [f"{out}: {name}, {values['cells']} cells x {values['steps']} steps; {said}"]
-        lines += [f"note: {found['note']}"] if "note" in found else []
-        report(values, lines, as_json=as_json, quiet=quiet)
+        made = call(export_file, traffic, name, out, **options)
+        facts = made.facts
+        said = ", ".join(f"{key} {short_text(value)}" for key, value in facts.items() if key != "note")
+        lines = [f"{out}: {name}, {made.cells} cells x {made.steps} steps; {said}"]
+        lines += [f"note: {note}" for note in made.sentences()]
+        return {"output": str(out), "format": name, "cells": made.cells, "steps": made.steps, **facts}, lines
 
-    write.__doc__ = f"{about}.\n\n    \b\n" + "\n".join(f"    gentraffic {example}" for example in examples)
-    own = tuple(ONLY_SOME[option] for option in takes)
+    examples = "\n".join(f"    gentraffic {example}" for example in form.examples)
+    write.__doc__ = f"{form.about}.\n\n    \b\n{examples}"
+    own = tuple(ONLY_SOME[option] for option in form.takes)
     # Of other formats, too, so that one line says whose an option is; --help does not list them.
-    others = tuple(click.option(f"--{option}", hidden=True) for option in ONLY_SOME if option not in takes)
-    shared = (
-        click.argument("traffic", type=FILE),
-        click.option("-o", "--out", type=FILE, required=True, metavar="OUT", help="What to write; see above."),
-        click.option("--service", metavar="NAME", help="Only this variable. [default: all that the format holds]"),
-        click.option("--member", metavar="N|mean|p95", help="One series per cell of an ensemble: a member, their mean, "
-                     "or a quantile, whose sums mean nothing."),
-    )  # fmt: skip
-    decorated = with_options(shared, own, others, COMMON)(write)
-    return click.command(name, short_help=about)(decorated)
+    others = tuple(click.option(f"--{option}", hidden=True) for option in ONLY_SOME if option not in form.takes)
+    return click.command(name, short_help=form.about)(with_options(SHARED, own, others)(prints(write)))
 
 
 for _name in FORMATS:
     export.add_command(_command(_name))
-
-
-def _short(value: object) -> str:
-    if isinstance(value, dict):
-        return " ".join(f"{key}={_short(part)}" for key, part in value.items())
-    if isinstance(value, list):
-        return " x ".join(map(str, value)) if all(isinstance(v, int) for v in value) else ", ".join(map(str, value))
-    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,4 +1,4 @@
-"""`gentraffic fit` and `gentraffic models`."""
+"""`gentraffic fit`, `finetune`, `distil`: models are made; `gentraffic models`: which there are."""
 
 from __future__ import annotations
 
@@ -8,39 +8,64 @@ from typing import Any
 import click
 
 from gentraffic.api.models import SAMPLERS
-from gentraffic.cli.dp_options import DP_OPTIONS
-from gentraffic.cli.options import COMMON, COUNT, THREADS, command_line, held_out_line, progress, report, with_options
-from gentraffic.places.find import bundled_cities
+from gentraffic.cli.options import (
+    AT_LEAST_1,
+    FILE,
+    NOT_NEGATIVE,
+    POSITIVE,
+    SEED,
+    THREADS,
+    Printed,
+    call,
+    out_option,
+    prints,
+    with_options,
+)
 
-FILE = click.Path(path_type=Path)
-LEVELS = ("model", "network")
+DP_OPTIONS = (
+    click.option("--dp-epsilon", type=float, metavar="E", help="Fit with differential privacy: at most this epsilon."),
+    click.option("--dp-delta", type=float, metavar="D", help="Its delta: below 1 / cells, such as 1e-5."),
+    click.option("--dp-clip", type=float, metavar="C", help="L2 norm that no cell's gradient exceeds. [default: 0.5]"),
+    click.option(
+        "--dp-level-range",
+        type=(float, float),
+        metavar="LOW HIGH",
+        help="Mean traffic per cell and step, in the file's unit, known to hold for all cells. [default: 1e-6 1e15]",
+    ),
+    click.option(
+        "--dp-suppress-below",
+        type=float,
+        metavar="TRAFFIC",
+        help="Cells with less mean traffic per step count as silent; decided for each cell alone.",
+    ),
+    click.option("--start", metavar="NAME|DIR", help="With --dp-epsilon: a public model to start from."),
+)
+TRAFFIC = click.option(
+    "--traffic", type=FILE, multiple=True, required=True, metavar="FILE", help="Measured traffic; repeat it."
+)
+LEARNED = click.option("--service", metavar="NAME", help="The traffic variable to learn, where a file has several.")
 
 
 @click.command("fit", short_help="Train a model on measured traffic (resumable).")
 @click.argument("name", metavar="SAMPLER", type=click.Choice(SAMPLERS))
-@click.option("--traffic", type=FILE, multiple=True, required=True, metavar="FILE", help="Measured traffic; repeat it.")
+@TRAFFIC
+@click.option("--context", type=FILE, multiple=True, metavar="FILE",
+              help="The POIs of the same cells; repeat it. Contexts of other places teach the station graph alone."
+)  # fmt: skip
+@out_option("The model folder.", "DIR")
+@LEARNED
 @click.option(
-    "--context",
-    type=FILE,
-    multiple=True,
-    metavar="FILE",
-    help="The POIs of the same cells; repeat it. Contexts of other places teach the station graph alone.",
-)
-@click.option("-o", "--out", type=FILE, required=True, metavar="DIR", help="The model folder.")
-@click.option("--service", metavar="NAME", help="The traffic variable to learn, where a file has several.")
-@click.option(
-    "--holdout", type=float,
+    "--holdout",
+    type=float,
     help="Share of locations held out to stop in time and score; with --dp-epsilon none unless given. [default: 0.2]",
 )
 @click.option(
     "--steps", type=int, help="Training steps at most. [default: 3200, or what takes as long; 60 with --dp-epsilon]"
 )
 @click.option("--batch", type=int, help="Windows, with --dp-epsilon expected cells, per step. [default: 64; 128]")
-@click.option("--seed", type=COUNT, default=0, show_default=True)
+@SEED
 @THREADS
-@click.option(
-    "--fusion", help="stouter: concat, weighted, gated, cross-attention, decoupled. [default: concat]"
-)
+@click.option("--fusion", help="stouter: concat, weighted, gated, cross-attention, decoupled. [default: concat]")
 @click.option("--temporal-layer", help="gin, gcn, gat or sage. [default: gin]")
 @click.option("--station-layer", help="gcn, gin, gat or sage. [default: gcn]")
 @click.option("--size", help="fomo: 0.3m, 1m, 5m, 35m, 100m, 150m or 200m weights. [default: 1m]")
@@ -50,7 +75,7 @@ LEVELS = ("model", "network")
 @click.option("--profile", is_flag=True, help="Learn to follow a cell's own past too (`sample --history`).")
 @click.option(
     "--level",
-    type=click.Choice(LEVELS),
+    type=click.Choice(("model", "network")),
     help="What says how much traffic a cell carries in all: the level model of stouter, or the sampler's own network. "
     "[default: network for vae, tcn-gan and diffwave, as published; model for stouter, and with --profile]",
 )
@@ -61,11 +86,8 @@ LEVELS = ("model", "network")
     help="For the card: finished rows of benchmarks/fidelity.py; fomo: Markdown.",
 )
 @with_options(DP_OPTIONS)
-@with_options(COMMON)  # fmt: skip
-def fit_(
-    name: str, traffic: tuple[Path, ...], context: tuple[Path, ...], out: Path, as_json: bool, quiet: bool,
-    debug: bool, **options: Any,
-) -> None:  # fmt: skip
+@prints
+def fit_(name: str, traffic: tuple[Path, ...], context: tuple[Path, ...], out: Path, **options: Any) -> Printed | None:
     """Train a sampler on traffic files and the contexts of their cells, and write a model folder.
 
     stouter, or a baseline: vae, tcn-gan, diffwave; bootstrap, knn and climatology only remember. The baselines draw a
@@ -88,54 +110,105 @@ def fit_(
     \b
     accelerate launch --multi_gpu --num_processes 4 -m gentraffic fit stouter --traffic ... -o DIR
     """
-    from gentraffic.api.language import speaks_options
     from gentraffic.api.models import fit
-    from gentraffic.training.processes import join
 
-    group = join()
-    with progress("training", quiet=quiet or not group.first) as tell:
-        fitted = speaks_options(fit)(name, traffic, context, out=out, command=command_line(), progress=tell, **options)
+    fitted = call(fit, name, traffic, context, bar="training", out=out, **options)
     if fitted is None:
-        return
+        return None
     facts = fitted.facts
-    lines = [*([fitted.table] if fitted.table else []), *held_out_line(fitted.held_out), *fitted.notes]
+    lines = [*([fitted.table] if fitted.table else []), *fitted.held_out_note, *fitted.notes]
     if "minutes" in facts:
         lines.append(f"{out}: {facts['parameters']} weights, {facts['steps']} steps in {facts['minutes']} min")
     elif "cells" in facts:
         lines.append(f"{out}: {name} of {facts['cells']} cells")
-    report({"output": str(out), "networks": list(fitted.networks), **facts}, lines, as_json=as_json, quiet=quiet)
+    return {"output": str(out), "networks": list(fitted.networks), **facts}, lines
+
+
+@click.command("finetune", short_help="Align a pre-trained FoMo with a city, from all or a few of its locations.")
+@click.argument("name", metavar="fomo", type=click.Choice(["fomo"]))
+@click.option("--model", required=True, metavar="NAME|DIR", help="The pre-trained FoMo.")
+@TRAFFIC
+@click.option("--context", type=FILE, multiple=True, metavar="FILE", help="The POIs of the same cells; repeat it.")
+@out_option("The model folder to write.", "DIR")
+@click.option("--few", metavar="SHARE", help="Train on this share of the locations only, e.g. 5%.")
+@LEARNED
+@click.option("--steps", type=AT_LEAST_1, default=200, show_default=True, help="Training steps.")
+@click.option("--learning-rate", type=POSITIVE, default=3e-4, show_default=True)
+@click.option(
+    "--contrast",
+    type=NOT_NEGATIVE,
+    default=0.05,
+    show_default=True,
+    help="Weight of the negatives (FoMo eq. 16); 0 is none.",
+)
+@click.option("--all-weights", is_flag=True, help="Train everything, not only adaLN, context and decoder.")
+@SEED
+@THREADS
+@prints
+def finetune_(
+    name: str, model: str, traffic: tuple[Path, ...], context: tuple[Path, ...], out: Path, **options: Any
+) -> Printed:
+    """Align a pre-trained FoMo with the users and POIs of a city (contrastive, most weights frozen).
+
+    \b
+    gentraffic finetune fomo --model fomo-base --traffic city.nc --context city-context.nc -o my-fomo
+    gentraffic finetune fomo --model fomo-base --traffic city.nc --context city-context.nc --few 5% -o my-fomo
+
+    To resume after an interruption, run the same command again.
+    """
+    from gentraffic.api.models import finetune
+
+    tuned = call(finetune, model, traffic, context, bar="fine-tuning", out=out, **options)
+    facts = tuned.facts
+    line = f"{out}: {facts['trained_parameters']} of {facts['parameters']} weights trained on {facts['cells']} cells, "
+    line += f"{facts['steps']} steps in {facts['minutes']} min"
+    return {"output": str(out), **facts}, [*tuned.held_out_note, line]
+
+
+@click.command("distil", short_help="Teach a model to draw in one or two steps (resumable).")
+@click.option("--model", default="stouter-base", show_default=True, metavar="NAME|DIR", help="The teacher.")
+@out_option("The student's model folder.", "DIR")
+@click.option("--context", type=FILE, multiple=True, metavar="FILE",
+              help="Places to practise on; repeat it. [default: the bundled cities]")  # fmt: skip
+@click.option("--steps", default=1, show_default=True, help="Solver steps of the student.")
+@click.option("--teacher-steps", default=16, show_default=True, help="Solver steps of the teacher.")
+@click.option("--train-steps", type=AT_LEAST_1, help="Training steps. [default: 3000]")
+@click.option("--batch", type=AT_LEAST_1, help="Windows per training step. [default: 64]")
+@SEED
+@THREADS
+@click.option("--evidence", type=FILE, metavar="FILE.json", help="For the card: finished rows of benchmarks/steps.py.")
+@prints
+def distil_(model: str, context: tuple[Path, ...], out: Path, steps: int, **options: Any) -> Printed:
+    """Train a student that gives, from the same noise, the week that its teacher gives in many steps.
+
+    \b
+    gentraffic distil -o stouter-fast
+    gentraffic distil --model my-model --context my-context.nc -o my-fast-model
+    gentraffic sample --city porto --model stouter-fast -o porto.nc
+
+    No traffic is needed. To resume after an interruption, run the same command again.
+    """
+    from gentraffic.api.models import distil
+
+    student = call(distil, model, context, bar="distilling", out=out, steps=steps, **options)
+    line = f"{out}: draws in {steps} steps, distilled in {student.facts['minutes']} min"
+    return {"output": str(out), **student.facts}, [line]
 
 
 @click.command(short_help="What is bundled, and what each model was trained on.")
-@with_options(COMMON)
-def models(as_json: bool, quiet: bool, debug: bool) -> None:
+@prints
+def models() -> Printed:
     """List the bundled models and cities.
 
     \b
     gentraffic models
     gentraffic models --json
     """
-    import json
+    from gentraffic.api.bundled import bundled
 
-    from gentraffic.generators.registry import MODELS, names
-
-    found = []
-    for name in names():
-        known = json.loads((MODELS / name / "provenance.json").read_text(encoding="utf-8"))
-        found.append(
-            {
-                "name": name,
-                "trained_on": list(dict.fromkeys(part["title"] for part in known.get("data", []))),
-                "habits": json.loads((MODELS / name / "level.json").read_text(encoding="utf-8"))["order"],
-                "licenses": sorted({part["license"] for part in known.get("data", [])}),
-                "parameters": known.get("parameters"),
-                "card": str(MODELS / name / "README.md"),
-            }
-        )
+    found = call(bundled)
     lines = []
-    for model in found:
-        lines.append(f"{model['name']}: {model['parameters']} weights, trained on")
-        lines += [f"    {title}" for title in model["trained_on"]]
-        lines.append("    rhythms that --rhythm can name: " + ", ".join(model["habits"]))
-    lines.append("cities: " + ", ".join(bundled_cities()))
-    report({"models": found, "cities": bundled_cities()}, lines, as_json=as_json, quiet=quiet)
+    for model in found.models:
+        lines += [f"{model.name}: {model.parameters} weights, trained on", *(f"    {t}" for t in model.trained_on)]
+        lines.append(f"    rhythms that --rhythm can name: {', '.join(model.habits)}")
+    return found.to_json(), [*lines, *found.sentences()]

@@ -24,19 +24,15 @@ import click
 from gentraffic import __version__
 from gentraffic.cli.audit import audit_
 from gentraffic.cli.data import fetch, import_
-from gentraffic.cli.distil import distil_
-from gentraffic.cli.draw import map_, plot
-from gentraffic.cli.evaluate import evaluate
+from gentraffic.cli.draw import map_, plot, report_
+from gentraffic.cli.evaluate import evaluate, validate
 from gentraffic.cli.export import export
-from gentraffic.cli.finetune import finetune_
-from gentraffic.cli.fit import fit_, models
+from gentraffic.cli.fit import distil_, finetune_, fit_, models
 from gentraffic.cli.forecast import forecast
 from gentraffic.cli.plan import plan
 from gentraffic.cli.release import release_
-from gentraffic.cli.report import report_
 from gentraffic.cli.sample import sample
 from gentraffic.cli.split import split
-from gentraffic.cli.validate import validate
 from gentraffic.errors import GentrafficError
 from poi.errors import PoiError
 
@@ -67,26 +63,11 @@ def cli() -> None:
     """
 
 
-for command in (
-    sample,
-    fetch,
-    import_,
-    fit_,
-    finetune_,
-    distil_,
-    models,
-    evaluate,
-    audit_,
-    plan,
-    export,
-    split,
-    release_,
-    forecast,
-    report_,
-    map_,
-    plot,
-    validate,
-):
+COMMANDS = (
+    sample, fetch, import_, fit_, finetune_, distil_, models, evaluate, audit_, plan, export, split, release_, forecast,
+    report_, map_, plot, validate,
+)  # fmt: skip
+for command in COMMANDS:
     cli.add_command(command)
 
 

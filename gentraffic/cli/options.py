@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from gentraffic.api.inputs import check_number
+from gentraffic.api.language import speaks_options
 from gentraffic.errors import WrongUse
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from gentraffic.places.find import PlaceQuery
 
 Tell = Callable[[int, int], None]
+Printed = tuple[dict[str, Any], list[str]]  # what --json prints, and the lines for a person
+T = TypeVar("T")
 
 
 class Number(click.ParamType):  # type: ignore[type-arg]  # generic in recent versions of click only
@@ -44,10 +48,7 @@ class Number(click.ParamType):  # type: ignore[type-arg]  # generic in recent ve
         return number
 
 
-def _file(**kwargs: Any) -> click.Path:
-    return click.Path(path_type=Path, **kwargs)
-
-
+FILE = click.Path(path_type=Path)
 TABLE = (
     click.option("--columns", metavar="OURS=THEIRS,...", help="Names of columns in a table: id=CELL_NAME,lon=X,lat=Y."),
     click.option("--decimal", metavar="MARK", help="Decimal mark of its numbers: point or comma."),
@@ -56,10 +57,10 @@ TABLE = (
 PLACE = (
     click.option("--city", metavar="NAME", help="A bundled city (`gentraffic models`), else a name in OpenStreetMap."),
     click.option("--bbox", metavar="W,S,E,N", help="A box in degrees, e.g. 11.09,46.05,11.15,46.09."),
-    click.option("--polygon", type=_file(), metavar="FILE", help="The area of a vector file (GeoJSON, GeoPackage...)."),
-    click.option("--cells", type=_file(), metavar="FILE", help="Your own cells: polygons with an id column."),
-    click.option("--stations", type=_file(), metavar="FILE", help="Base stations: a table with lon, lat[, id]."),
-    click.option("--osm", type=_file(), metavar="FILE",
+    click.option("--polygon", type=FILE, metavar="FILE", help="The area of a vector file (GeoJSON, GeoPackage...)."),
+    click.option("--cells", type=FILE, metavar="FILE", help="Your own cells: polygons with an id column."),
+    click.option("--stations", type=FILE, metavar="FILE", help="Base stations: a table with lon, lat[, id]."),
+    click.option("--osm", type=FILE, metavar="FILE",
                  help="Offline OpenStreetMap extract (.osm[.gz|.bz2], .osm.pbf, saved Overpass answer) or a table"
                       " of POIs (lon, lat, key, value); alone: the area of the file."),
     click.option("--cell-size", type=float, metavar="METRES", help="Side of the square cells. [default: 250]"),
@@ -78,18 +79,18 @@ COMMON = (
 )
 COUNT, AT_LEAST_1 = Number(int, 0), Number(int, 1)
 NOT_NEGATIVE, POSITIVE, FINITE = Number(float, 0), Number(float, 0, above=True), Number(float, -math.inf)
+SERVICE = click.option("--service", metavar="NAME", help="The traffic variable, where a file has several.")
+SERVICES = click.option("--service", multiple=True, metavar="NAME", help="The traffic variable; repeat it for several.")
+SEED = click.option("--seed", type=COUNT, default=0, show_default=True)
+TRAFFIC = click.argument("traffic", type=FILE)
+HTML = click.option("--html", type=FILE, metavar="FILE.html", help="A page with plots that needs no network.")
 THREADS = click.option("--threads", type=COUNT, default=0, help="Threads of torch. [default: all cores]")
 
 
 def with_options(*groups: tuple[Callable[..., Any], ...]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """A decorator that adds groups of options in the order in which they are written.
-
-    A command, which is what takes COMMON, is refused before any work where an output is one of its inputs.
-    """
+    """A decorator that adds groups of options in the order in which they are written."""
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        if COMMON in groups:
-            function = _checked(function)
         for option in reversed([option for group in groups for option in group]):
             function = option(function)
         return function
@@ -97,71 +98,30 @@ def with_options(*groups: tuple[Callable[..., Any], ...]) -> Callable[[Callable[
     return decorate
 
 
-def _checked(function: Callable[..., Any]) -> Callable[..., Any]:
+def prints(function: Callable[..., Printed | None]) -> Callable[..., None]:
+    """A command that prints what its function returns, and takes COMMON: values as JSON, or lines for a person."""
+
     @wraps(function)
-    def command(*args: Any, **options: Any) -> Any:
-        check_outputs(options, outputs_of(click.get_current_context().command.name))
-        return function(*args, **options)
+    def command(*, as_json: bool, quiet: bool, debug: bool, **options: Any) -> None:
+        printed = function(**options)
+        if printed is not None:  # None: of several processes that fit, the first prints
+            report(*printed, as_json=as_json, quiet=quiet)
 
-    return command
-
-
-# Parameters that name what a command writes; every other one that names a file or a folder is an input.
-OUTPUTS = {"out": "-o", "map_file": "--map", "plot_file": "--plot", "html": "--html", "rest": "--rest"}
-MODELS = ("model", "source")  # text that may be a bundled model or a folder
+    return with_options(COMMON)(command)
 
 
-def outputs_of(command: str | None) -> dict[str, str]:
-    """The parameters of a command that name its outputs -> how they are typed."""
-    return OUTPUTS | ({"context": "--context"} if command == "uomo" else {})
+def call(function: Callable[..., T], *args: Any, bar: str = "", **options: Any) -> T:
+    """The result of a public function: errors name options; `bar` names the progress bar, where there is to be one.
 
-
-def check_outputs(options: Mapping[str, Any], outputs: Mapping[str, str]) -> None:
-    """Raise WrongUse where an output is, holds or lies in one of the inputs, by whatever name, or two are the same.
-
-    options: the values of all parameters of a command. Files are told apart by device and inode, so links count.
+    The command as it was typed is given to a function that records it.
     """
-    written = [(typed, value) for name, typed in outputs.items() if isinstance(value := options.get(name), Path)]
-    for i, (typed, path) in enumerate(written):
-        for other, another in written[:i]:
-            if os.path.realpath(path) == os.path.realpath(another) or _same(path, another):
-                raise WrongUse(f"{other} and {typed} are the same file, {path}: give one of them another name")
-    read = [(name, path) for name, value in options.items() if name not in outputs for path in _paths(name, value)]
-    for typed, path in written:
-        for name, source in read:
-            what = (
-                f"the input {source}" if name in ("traffic", "src", "real") else f"--{name.replace('_', '-')} {source}"
-            )
-            if _same(path, source):
-                raise WrongUse(f"{typed} {path} is {what}, which it would replace: give another {typed}")
-            if path.is_dir() and Path(os.path.realpath(source)).is_relative_to(os.path.realpath(path)):
-                raise WrongUse(f"{typed} {path} holds {what}, which it would replace: give another {typed}")
-            if source.is_dir() and Path(os.path.realpath(path)).is_relative_to(os.path.realpath(source)):
-                raise WrongUse(f"{typed} {path} lies in {what}, which it would change: give another {typed}")
-
-
-def _paths(name: str, value: Any) -> list[Path]:
-    """The files and folders that are there and that the value of an input names; `@FILE#PART` names one, too."""
-    if isinstance(value, tuple | list):
-        return [path for part in value for path in _paths(name, part)]
-    if isinstance(value, str):
-        _, at, file = value.partition("@")
-        if name in MODELS:
-            value = Path(value)
-        elif at and file:
-            value = Path(file.partition("#")[0])
-    if not isinstance(value, Path):
-        return []
-    beside = value.with_name(f"{value.name}-metadata.json") if value.suffix.lower() == ".csv" else value
-    return [path for path in dict.fromkeys((value, beside)) if path.name and path.exists()]
-
-
-def _same(path: Path, other: Path) -> bool:
-    """Whether two names are of one file or folder, also through links; what is not there is no file."""
-    try:
-        return os.path.samefile(path, other)
-    except OSError:
-        return False
+    if "command" in inspect.signature(function).parameters:
+        options["command"] = command_line()
+    if not bar:
+        return speaks_options(function)(*args, **options)
+    quiet = bool(click.get_current_context().params.get("quiet"))
+    with progress(bar, quiet=quiet or os.environ.get("RANK", "0") != "0") as tell:  # of several processes, the first
+        return speaks_options(function)(*args, progress=tell, **options)
 
 
 def place_of(options: dict[str, Any]) -> PlaceQuery:
@@ -204,10 +164,19 @@ def report(values: dict[str, Any], lines: list[str], *, as_json: bool, quiet: bo
             click.echo(line)
 
 
-def held_out_line(cells: Mapping[str, Sequence[Any]]) -> list[str]:
-    """What is said of the cells, by network, that a fit did not learn from; nothing where there are none."""
-    count = sum(len(ids) for ids in cells.values())
-    return [f"{count} cells were held out: `gentraffic split --model` finds them in a file again"] if count else []
+def out_option(about: str, metavar: str = "OUT") -> Callable[..., Any]:
+    """The option -o: what a command writes."""
+    return click.option("-o", "--out", type=FILE, required=True, metavar=metavar, help=about)
+
+
+def warnings_in(ds: xr.Dataset) -> list[str]:
+    """What a user should know of a Dataset."""
+    return [line for line in str(ds.attrs.get("warnings", "")).splitlines() if line]
+
+
+def warned(warnings: Sequence[str]) -> list[str]:
+    """Warnings as lines for a person."""
+    return [f"warning: {warning}" for warning in warnings]
 
 
 def command_line() -> str:

@@ -7,26 +7,27 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gentraffic.api.language import speaks_options
 from gentraffic.cli.options import (
     AT_LEAST_1,
-    COMMON,
     COUNT,
+    FILE,
     FINITE,
     NOT_NEGATIVE,
     POSITIVE,
-    command_line,
-    progress,
-    report,
+    SERVICE,
+    TRAFFIC,
+    Printed,
+    call,
+    out_option,
+    prints,
     with_options,
 )
 
 if TYPE_CHECKING:
     from gentraffic.api.plan_result import Plan
 
-FILE = click.Path(path_type=Path)
 JUDGES = (
-    click.option("--service", metavar="NAME", help="The traffic variable, where a file has several."),
+    SERVICE,
     click.option("--real", type=FILE, metavar="FILE",
                  help="Measured traffic of the same cells: every plan is judged by it, and planned from it, too."),
     click.option("--history", type=FILE, metavar="FILE", help="Earlier traffic: the same decision from its mean week."),
@@ -45,9 +46,8 @@ def plan() -> None:
 
 
 @plan.command(short_help="Awake radio units per cell and hour (energy).")
-@click.argument("traffic", type=FILE)
-@click.option("-o", "--out", type=FILE, required=True, metavar="OUT",
-              help="Units per cell and hour: .nc .zarr .parquet .csv; or .geojson, a summary per cell.")  # fmt: skip
+@TRAFFIC
+@out_option("Units per cell and hour: .nc .zarr .parquet .csv; or .geojson, a summary per cell.")
 @click.option("--units", type=AT_LEAST_1, default=4, show_default=True, help="Radio units per cell.")
 @click.option("--capacity", type=POSITIVE, metavar="LOAD",
               help="What one unit serves in a step, in the traffic's unit."
@@ -75,8 +75,8 @@ def plan() -> None:
 )
 @click.option("--pool", type=COUNT, metavar="N", help="Units awake at once over all cells, at most.")
 @with_options(JUDGES)
-@with_options(COMMON)
-def sleep(traffic: Path, out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -> None:
+@prints
+def sleep(traffic: Path, out: Path, **options: Any) -> Printed:
     """Which radio units sleep when (FoMo eq. 17): quality, wear and energy, the least in sum.
 
     \b
@@ -85,15 +85,12 @@ def sleep(traffic: Path, out: Path, as_json: bool, quiet: bool, debug: bool, **o
     """
     from gentraffic.api import plan as planner
 
-    with progress("planning", quiet=quiet) as tell:
-        found = speaks_options(planner.sleep)(traffic, out=out, progress=tell, command=command_line(), **options)
-    _report(found, out, as_json, quiet)
+    return _printed(call(planner.sleep, traffic, bar="planning", out=out, **options), out)
 
 
 @plan.command(short_help="Resource blocks per cell and slot (backlog and delay).")
-@click.argument("traffic", type=FILE)
-@click.option("-o", "--out", type=FILE, required=True, metavar="OUT",
-              help="Blocks per cell and slot: .nc .zarr .parquet .csv; or .geojson, a summary per cell.")  # fmt: skip
+@TRAFFIC
+@out_option("Blocks per cell and slot: .nc .zarr .parquet .csv; or .geojson, a summary per cell.")
 @click.option(
     "--prbs", type=AT_LEAST_1, default=100, show_default=True, help="Physical resource blocks to share in a slot."
 )
@@ -118,8 +115,8 @@ def sleep(traffic: Path, out: Path, as_json: bool, quiet: bool, debug: bool, **o
 @click.option("--slots", type=AT_LEAST_1, default=16, show_default=True, help="Steps to plan.")
 @click.option("--select", metavar="IDS|@FILE", help="Plan only these cells.")
 @with_options(JUDGES)
-@with_options(COMMON)
-def prb(traffic: Path, out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -> None:
+@prints
+def prb(traffic: Path, out: Path, **options: Any) -> Printed:
     """How a server shares its resource blocks among cells (FoMo eq. 18): least backlog and delay.
 
     \b
@@ -127,14 +124,12 @@ def prb(traffic: Path, out: Path, as_json: bool, quiet: bool, debug: bool, **opt
     """
     from gentraffic.api import plan as planner
 
-    with progress("planning", quiet=quiet) as tell:
-        found = speaks_options(planner.prb)(traffic, out=out, progress=tell, command=command_line(), **options)
-    _report(found, out, as_json, quiet)
+    return _printed(call(planner.prb, traffic, bar="planning", out=out, **options), out)
 
 
 @plan.command(short_help="Where to put new sites (coverage of demand by hour).")
-@click.argument("traffic", type=FILE)
-@click.option("-o", "--out", type=FILE, required=True, metavar="OUT", help="The sites: .geojson or .parquet.")
+@TRAFFIC
+@out_option("The sites: .geojson or .parquet.")
 @click.option("--sites", type=AT_LEAST_1, metavar="N", help="New sites. One of --sites and --budget is needed.")
 @click.option(
     "--budget", type=POSITIVE, metavar="COST", help="What may be spent, with a column `cost` in --candidates."
@@ -153,8 +148,8 @@ def prb(traffic: Path, out: Path, as_json: bool, quiet: bool, debug: bool, **opt
 @click.option("--goal", default="mean", show_default=True, help="Coverage over all hours (mean), or in the worst-hour.")
 @click.option("--context", type=FILE, metavar="FILE", help="Also plan from its POIs, and population, alone.")
 @with_options(JUDGES)
-@with_options(COMMON)
-def deploy(traffic: Path, out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -> None:
+@prints
+def deploy(traffic: Path, out: Path, **options: Any) -> Printed:
     """Where N new sites cover the most demand, by hour of the day (FoMo section 5.3).
 
     \b
@@ -164,15 +159,13 @@ def deploy(traffic: Path, out: Path, as_json: bool, quiet: bool, debug: bool, **
     """
     from gentraffic.api import plan as planner
 
-    with progress("planning", quiet=quiet) as tell:
-        found = speaks_options(planner.deploy)(traffic, out=out, progress=tell, **options)
-    _report(found, out, as_json, quiet)
+    return _printed(call(planner.deploy, traffic, bar="planning", out=out, **options), out)
 
 
-def _report(found: Plan[Any, Any], out: Path, as_json: bool, quiet: bool) -> None:
+def _printed(found: Plan[Any, Any], out: Path) -> Printed:
     """The plan beside the same decision made from other data."""
     from gentraffic.planning.load import table_text
 
     best = "the optimum" if found.gap < 1e-6 else f"within {found.gap:.2%} of the optimum"
     lines = [*table_text(found.rows()), *found.notes, f"{out}: {best} for this file"]
-    report({"output": str(out)} | found.to_json(), lines, as_json=as_json, quiet=quiet)
+    return {"output": str(out)} | found.to_json(), lines

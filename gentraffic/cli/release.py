@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from gentraffic.cli.options import COMMON, COUNT, POSITIVE, progress, report, with_options
-
-FILE = click.Path(path_type=Path)
+from gentraffic.cli.options import COUNT, FILE, POSITIVE, Printed, call, out_option, prints
 
 
 @click.command("release", short_help="Put synthetic traffic or a model into a folder to publish.")
 @click.argument("what", type=FILE, metavar="TRAFFIC|MODEL")
-@click.option("-o", "--out", type=FILE, required=True, metavar="DIR", help="The folder; it must not exist.")
+@out_option("The folder; it must not exist.", "DIR")
 @click.option("--ledger", type=FILE, required=True, metavar="FILE.json",
               help="All releases from the same private source; begun where it does not exist. Keep it.")  # fmt: skip
 @click.option("--source", required=True, metavar="NAME", help="What the private source is called in the ledger.")
@@ -23,11 +22,8 @@ FILE = click.Path(path_type=Path)
 @click.option("--no-positions", is_flag=True, help="Leave positions out.")
 @click.option("--leak", is_flag=True, help="Release although the audit found a leak.")
 @click.option("--seed", type=COUNT, default=0, show_default=True, help="Of the audit.")
-@with_options(COMMON)
-def release_(
-    what: Path, out: Path, ledger: Path, source: str, train: Path | None, holdout: Path | None, coarsen: float | None,
-    no_positions: bool, leak: bool, seed: int, as_json: bool, quiet: bool, debug: bool,
-) -> None:  # fmt: skip
+@prints
+def release_(what: Path, out: Path, **options: Any) -> Printed:
     """Put synthetic traffic, or a model, into a folder to publish: data, card, audit, ledger, checklist, Croissant.
 
     \b
@@ -37,14 +33,9 @@ def release_(
     The ledger counts every release from one private source; epsilon adds up, but all that is drawn from one private
     model counts once. Nothing is written where the audit found a leak, but with --leak.
     """
-    from gentraffic.api.language import speaks_options
     from gentraffic.api.privacy import release
 
-    with progress("auditing", quiet=quiet) as tell:
-        made = speaks_options(release)(
-            what, out, ledger=ledger, source=source, train=train, holdout=holdout, coarsen=coarsen,
-            no_positions=no_positions, leak=leak, seed=seed, progress=tell,
-        )  # fmt: skip
+    made = call(release, what, out, bar="auditing", **options)
     first, *lines = made.lines
     values = {"output": str(out), "ledger": made.ledger, "audit": made.audit, "files": list(made.files)}
-    report(values, [f"{out}: {first}", *lines], as_json=as_json, quiet=quiet)
+    return values, [f"{out}: {first}", *lines]

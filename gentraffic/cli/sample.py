@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gentraffic.api.outputs import check_outputs
 from gentraffic.cli.options import (
     AT_LEAST_1,
     COMMON,
@@ -108,10 +109,11 @@ def sample(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -
     """
     from gentraffic.generate.request import Request, read_select
     from gentraffic.generate.run import prepare
-    from gentraffic.generators.loading import describe, load_model
+    from gentraffic.generators.base import describe, load_model
+    from gentraffic.generators.model_folder import default_model
     from gentraffic.generators.observed import context_of
-    from gentraffic.generators.registry import default_model
 
+    check_outputs({"out": out, **options})
     model = options["model"] or default_model(options["steps"], options["solver"], options["guidance"])
     names = [name for name in Request.__dataclass_fields__ if name != "select"]
     request = Request(**{name: options[name] for name in names}, select=read_select(options["select"]))

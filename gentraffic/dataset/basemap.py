@@ -20,7 +20,7 @@ from gentraffic.errors import BadInput
 if TYPE_CHECKING:
     import xarray as xr
 
-    from poi.basemap import BaseMap
+    from poi.elements import BaseMap
 
 SHAPES, POINTS, LABELS = "map_shape", "map_point", "map_label"
 DIMS = (SHAPES, POINTS, LABELS)
@@ -62,7 +62,7 @@ def basemap_coords(base: BaseMap | None) -> dict[str, Any]:
 
 def basemap_of(ds: xr.Dataset) -> BaseMap | None:
     """The map that a checked Context or Traffic Dataset carries, None where it has none."""
-    from poi.basemap import BaseMap
+    from poi.elements import BaseMap
 
     if not has_basemap(ds):
         return None

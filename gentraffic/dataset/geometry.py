@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gentraffic.dataset.positions import need_positions
+from gentraffic.dataset.schema import need_positions
 from gentraffic.errors import BadInput
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gentraffic.dataset.positions import has_positions
-from gentraffic.dataset.schema import one_service
+from gentraffic.dataset.schema import has_positions, one_service
 from gentraffic.errors import BadInput, WrongUse
 
 if TYPE_CHECKING:

@@ -4,7 +4,12 @@ Traffic: dimensions `([member,] cell, time)`, one float32 variable per service w
 negative. Context: dimensions `(cell, category)` with `poi_count`, over the same cells. Both carry per cell `cell_id`,
 `lon`, `lat` (degrees), `x`, `y` (metres in the attribute `crs_wkt`), for grids `row`, `col`, and `footprint` (WKT
 polygon in lon/lat) where a cell is not a square of the grid; perhaps the map beneath (`dataset.basemap`). Times are UTC
-and evenly spaced; the attribute `timezone` says where they are local. The layout is CF discrete sampling geometry, `featureType = "timeSeries"`.
+and evenly spaced; the attribute `timezone` says where they are local. The layout is CF discrete sampling geometry,
+`featureType = "timeSeries"`.
+
+A context may have a margin, the cells around its own: `margin_poi_count` (margin, category), `margin_x`, `margin_y`
+(margin). They are there where the file that a place was counted in reaches further than the place, so that a cell has
+the same surroundings whatever area is drawn around it.
 """
 
 from __future__ import annotations
@@ -18,8 +23,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gentraffic.dataset import basemap
-from gentraffic.dataset.margin import check_margin
-from gentraffic.dataset.positions import has_positions
 from gentraffic.errors import BadInput, WrongUse
 
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ RESERVED = frozenset(
 # Attributes of the place that traffic takes over from its context.
 PLACE_ATTRS = ("place", "kind", "cell_m", "radius_m", "crs_wkt", "timezone", "network", "osm_source", "osm_snapshot",
                "osm_sha256", "attribution", "license", "warnings")  # fmt: skip
+MARGIN = {"margin_poi_count": ("margin", "category"), "margin_x": ("margin",), "margin_y": ("margin",)}
 COORD_ATTRS: dict[str, dict[str, str]] = {
     "cell_id": {"cf_role": "timeseries_id", "long_name": "identifier of the cell or station"},
     "lon": {"standard_name": "longitude", "units": "degrees_east", "long_name": "longitude of the centre"},
@@ -424,3 +428,27 @@ def cell_blocks(ds: xr.Dataset) -> Iterator[slice]:
     size = max(1, BLOCK_VALUES // per_cell)
     for start in range(0, ds.sizes["cell"], size):
         yield slice(start, min(start + size, ds.sizes["cell"]))
+
+
+def check_margin(ds: xr.Dataset) -> None:
+    """Raise BadInput where a context has cells around it without places or counts."""
+    for name, dims in MARGIN.items() if "margin" in ds.dims else ():
+        if name not in ds or ds[name].dims != dims:
+            raise BadInput(
+                f"{name} ({', '.join(dims)}) is missing: the dimension margin is of the cells around a place"
+            )
+        values = ds[name].values
+        if not np.isfinite(values).all() or (name == "margin_poi_count" and (values < 0).any()):
+            raise BadInput(f"{name} holds negative or missing values")
+
+
+def has_positions(ds: xr.Dataset) -> bool:
+    """Whether it is known where the cells lie."""
+    return str(ds.attrs.get("kind")) != "unplaced"
+
+
+def need_positions(ds: xr.Dataset, what: str) -> None:
+    """Raise WrongUse, in one line, where `what` is asked of cells whose positions nobody told."""
+    if not has_positions(ds):
+        said = "needs to know where the cells lie, and this file has no positions"
+        raise WrongUse(f"{what} {said}: import it again with --cells FILE, or with columns lon, lat")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from gentraffic.dataset.amounts import RELATIVE, combine_steps, how_combined
 from gentraffic.dataset.panel import DAY_S, MONDAY_S, WEEK_S, Panel, read_panel
-from gentraffic.dataset.positions import has_positions
+from gentraffic.dataset.schema import has_positions
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.evaluation.metrics.paired import Floats, live_cells
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gentraffic.dataset.positions import has_positions
+from gentraffic.dataset.schema import has_positions
 from gentraffic.errors import WrongUse
 from gentraffic.evaluation.alignment import Pair, align, rescale
 from gentraffic.evaluation.baselines import ALL_KNOWING, NAMES, Training, naive_rows, read_training

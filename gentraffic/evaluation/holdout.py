@@ -24,7 +24,7 @@ from gentraffic.evaluation.metrics.summary import (
     level_spearman,
     p9999,
 )
-from gentraffic.generators.settings import Settings
+from gentraffic.generators.base import Settings
 from gentraffic.modelling.features import Floats
 from gentraffic.modelling.measured import Source
 

@@ -130,7 +130,7 @@ def model_row(
     bundle: Bundle, later: Later, seed: int, members: int, *, steps: int | None = None, guidance: float = 1.0
 ) -> NDArray[Any]:
     """Members that a model draws for the later week, in the unit of the past: (members, cells, 168)."""
-    from gentraffic.generators.settings import PROFILE_STEPS, Settings
+    from gentraffic.generators.base import PROFILE_STEPS, Settings
     from gentraffic.generators.weekly import draw_traffic
     from gentraffic.modelling.features import read_places
 

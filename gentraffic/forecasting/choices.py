@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,8 @@ from gentraffic.errors import WrongUse
 
 if TYPE_CHECKING:
     import xarray as xr
+
+    from forecasters import Recipe
 
 
 def check_device(device: str) -> None:
@@ -26,6 +28,21 @@ def check_shares(train: float, validation: float) -> None:
     """Raise WrongUse unless the two shares of the steps leave a test part."""
     if not (0 < train < 1 and 0 <= validation < 1 and train + validation < 1):
         raise WrongUse(f"--train {train} --validation {validation}: positive shares that leave some steps for the test")
+
+
+def check_training(name: str, recipe: Recipe, given: Mapping[str, Any]) -> None:
+    """Raise WrongUse for a setting of the training that a forecaster has not. given: option -> value or None.
+
+    Naive forecasters learn nothing; what is not trained by the descent of a gradient has no batches and learning rate.
+    """
+    from forecasters import NAIVE
+
+    without = ("steps", "batch", "learning_rate", "stride") if name in NAIVE else ("batch", "learning_rate", "stride")
+    if recipe.fit is None and name not in NAIVE:
+        return
+    for option in without:
+        if given.get(option) is not None:
+            raise WrongUse(f"--{option.replace('_', '-')} {given[option]:g}: {name} has no such setting; leave it out")
 
 
 def design_of(name: str, backend: str, device: str) -> dict[str, Any]:

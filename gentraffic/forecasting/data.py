@@ -22,13 +22,15 @@ class Network:
     """Traffic of a network: values (cells, steps, services), per_day steps a day.
 
     patches: (cells, 121) the cells of the 11 x 11 neighbourhood of each cell. frame: (rows, cols) the cell at each
-    place of the grid, None where the cells do not fill a rectangle.
+    place of the grid, None where the cells do not fill a rectangle. week: the step of the week of the first step, from
+    Monday at midnight on the clock of the place; a change of that clock within the series is not followed.
     """
 
     values: NDArray[np.float32]
     patches: NDArray[np.int64]
     per_day: int
     frame: NDArray[np.int64] | None = None
+    week: int = 0
 
     @property
     def steps(self) -> int:
@@ -72,7 +74,8 @@ def few(part: Part, share: float) -> Part:
     """The last `share` (0 to 1) of a training part, at least one step: what an operator has measured so far."""
     steps = max(1, round((part.last - part.first) * share))
     values = part.network.values[:, part.last - steps : part.last]
-    return Part(replace(part.network, values=values), 0, steps, steps)
+    week = (part.network.week + part.last - steps) % (7 * part.network.per_day)
+    return Part(replace(part.network, values=values, week=week), 0, steps, steps)
 
 
 def networks_of(traffic: xr.Dataset, services: list[str] | None = None) -> list[Network]:
@@ -102,7 +105,8 @@ def networks_of(traffic: xr.Dataset, services: list[str] | None = None) -> list[
             f"{str(traffic['time'].values[step])[:16]}Z: fill the gaps or cut the series there"
         )
     patches, frame = neighbourhoods(panels[0])
-    return [Network(np.ascontiguousarray(member), patches, per_day, frame) for member in values]
+    week = int(panels[0].hour[0] * per_day // 24)
+    return [Network(np.ascontiguousarray(member), patches, per_day, frame, week) for member in values]
 
 
 def neighbourhoods(panel: Panel) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:

@@ -62,7 +62,8 @@ def fit_forecaster(  # noqa: PLR0913  # the whole of one command
     if name in NAIVE:
         return Fitted(name, model.eval().to(device))
     began = clock.monotonic()
-    windows = [windows_of(model, part, plan.stride) for part in train]
+    stride = plan.stride if recipe.fit is None else 1  # what is not trained in batches thins its windows itself
+    windows = [windows_of(model, part, stride) for part in train]
     for part, found in zip(train, windows, strict=True):
         if not len(found):
             raise BadInput(
@@ -71,6 +72,11 @@ def fit_forecaster(  # noqa: PLR0913  # the whole of one command
             )
     checked = [w for w in (windows_of(model, part, 1) for part in validation) if len(w)]
     mark = fingerprint(name, [*windows, *checked], dict(design or {}), shares)
+    if recipe.fit is not None:
+        grown = recipe.fit(model, windows, checked, trees=plan.steps, seed=plan.seed, shares=shares, on_step=on_step)
+        counted = {"parameters": sum(b.numel() for b in model.buffers()), "minutes": _minutes(began)}
+        told = grown | counted | {"plan": {"trees": plan.steps, "seed": plan.seed}}
+        return Fitted(name, model.eval().to(device), told)
     windows, checked = ([windows_to(w, device) for w in some] for some in (windows, checked))
     task = ForecastTask(model.to(device), windows, checked, plan, shares)
     trainer = trainer_of(task, checkpoint, mark)
@@ -81,7 +87,7 @@ def fit_forecaster(  # noqa: PLR0913  # the whole of one command
         "windows": int(task.sizes.sum()),
         "steps": trainer.step,
         "best_step": trainer.best_step,
-        "minutes": round((clock.monotonic() - began) / 60, 2),
+        "minutes": _minutes(began),
         "threads": torch.get_num_threads(),
         "plan": asdict(plan),
         "validation": trainer.scores,
@@ -89,12 +95,18 @@ def fit_forecaster(  # noqa: PLR0913  # the whole of one command
     return Fitted(name, model, told)
 
 
+def _minutes(began: float) -> float:
+    """Minutes since a moment of the monotonic clock."""
+    return round((clock.monotonic() - began) / 60, 2)
+
+
 def windows_of(model: Any, part: Part, stride: int) -> Windows:
     """The scaled windows of a part as `model` (a Forecaster) wants them; dead cells are neighbours, not targets."""
     values, _ = scaled(part)
     patches = torch.from_numpy(crop(part.network.patches, model.side))
     live = torch.from_numpy(np.flatnonzero(part.network.values[:, : part.known].max(axis=(1, 2)) > 0))
-    return Windows(values, patches, model.lags, model.horizon, part.first, part.last, stride, live)
+    week = part.network.week
+    return Windows(values, patches, model.lags, model.horizon, part.first, part.last, stride, live, week)
 
 
 def scaled(part: Part, scaler: CellScaler | None = None) -> tuple[Tensor, CellScaler]:
@@ -147,9 +159,10 @@ def forecasts(
     frames_bytes = values.shape[1] * values.shape[2] * (len(model.lags) + horizon)
     at_once = max(1, 20_000_000 // frames_bytes)
     for some in range(0, len(starts), at_once):
-        ahead = _roll(model, values, patches, torch.from_numpy(starts[some : some + at_once]).to(device), horizon)
-        for i, steps in enumerate(ahead.cpu().numpy(), start=some):
-            out[i] = scaler.inverse(steps)
+        steps = torch.from_numpy(starts[some : some + at_once]).to(device)
+        ahead = _roll(model, values, patches, steps, horizon, network.week)
+        for i, scaled_steps in enumerate(ahead.cpu().numpy(), start=some):
+            out[i] = scaler.inverse(scaled_steps)
     return out
 
 
@@ -171,9 +184,21 @@ def check_fits(fitted: Fitted, network: Network) -> None:
         raise BadInput(f"{fitted.name} forecasts {model.services} services, the traffic has {network.values.shape[2]}")
 
 
+def called(model: Any, past: Tensor, when: Tensor) -> Tensor:
+    """A forecaster on neighbourhoods, told the time where it wants it: (batch, horizon, services).
+
+    past: (batch, lags, side, side, services). when: (batch,) as in forecasters.Forecaster.
+    """
+    found: Tensor = model(past, when) if getattr(model, "clock", False) else model(past)
+    return found
+
+
 @torch.inference_mode()
-def _roll(model: Any, values: Tensor, patches: Tensor, starts: Tensor, horizon: int) -> Tensor:
-    """(starts, cells, horizon, services) scaled forecasts; frames not yet known are those that were forecast."""
+def _roll(model: Any, values: Tensor, patches: Tensor, starts: Tensor, horizon: int, week: int) -> Tensor:
+    """(starts, cells, horizon, services) scaled forecasts; frames not yet known are those that were forecast.
+
+    week: the step of the week of step 0.
+    """
     cells = values.shape[1]
     ahead = torch.empty(len(starts), cells, horizon, values.shape[2], device=values.device)
     for h in range(0, horizon, model.horizon):
@@ -184,7 +209,9 @@ def _roll(model: Any, values: Tensor, patches: Tensor, starts: Tensor, horizon: 
         for i in range(0, len(starts), rows):
             for j in range(0, cells, CHUNK):
                 some = frames[i : i + rows]
-                found = model(patches_of_frames(some, patches[j : j + CHUNK]))[:, :steps]
+                past = patches_of_frames(some, patches[j : j + CHUNK])
+                when = (week + h + starts[i : i + rows]).repeat_interleave(len(past) // len(some))
+                found = called(model, past, when)[:, :steps]
                 ahead[i : i + rows, j : j + CHUNK, h : h + steps] = found.view(len(some), -1, *found.shape[1:])
     return ahead
 

@@ -39,7 +39,7 @@ def provenance_of(
         "minutes_per_step": 1440 / per_day,
         "split": list(split),
         "seed": plan.seed,
-        "plan": asdict(plan),
+        "plan": fitted.told.get("plan", asdict(plan)),
         "command": command,
         "machine": machine(),
         **{key: value for key, value in fitted.told.items() if key != "plan"},

@@ -66,8 +66,11 @@ class ForecastTask:
         """The weights, and the statistics of batches, as far as the network gathers them."""
         return list(self.model.state_dict().values())
 
-    def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """The windows of one step: past (batch, lags, side, side, services), future (batch, horizon, services)."""
+    def batch(self, step: int) -> tuple[Tensor, ...]:
+        """The windows of one step: past (batch, lags, side, side, services), future (batch, horizon, services).
+
+        And when (batch,) for a forecaster with a clock, as its loss takes them.
+        """
         size = self.plan.batch
         if self.shares is None:
             index = self._shuffled(step * size, size)
@@ -78,9 +81,13 @@ class ForecastTask:
             source = np.sort(rng.choice(len(self.train), size, p=self.shares))
             within = rng.integers(self.sizes[source])
         used = [int(i) for i in np.unique(source)]
-        pieces = [self.train[i].gather(torch.from_numpy(within[source == i])) for i in used]
-        past, future = zip(*pieces, strict=True)
-        return torch.cat(past), torch.cat(future)
+        pieces = [self._windows(self.train[i], torch.from_numpy(within[source == i])) for i in used]
+        return tuple(torch.cat(part) for part in zip(*pieces, strict=True))
+
+    def _windows(self, windows: Windows, index: Tensor) -> tuple[Tensor, ...]:
+        """What the loss takes of some windows."""
+        found = windows.gather(index)
+        return (*found, windows.when(index)) if getattr(self.model, "clock", False) else found
 
     def _shuffled(self, start: int, size: int) -> NDArray[np.int64]:
         """Positions start .. start + size of an endless sequence of epochs, each in an order of its own."""
@@ -93,7 +100,7 @@ class ForecastTask:
             out[inside] = self._order[1][position[inside] % total]
         return out
 
-    def turns(self) -> list[Turn[tuple[Tensor, Tensor]]]:
+    def turns(self) -> list[Turn[tuple[Tensor, ...]]]:
         """One, of all weights."""
         return [Turn(lambda batch: cast("Tensor", self.model.loss(*batch)), self.weights)]
 
@@ -104,7 +111,7 @@ class ForecastTask:
             n = min(len(windows), max(1, MOST_CHECKED // len(self.validation)))
             index = torch.from_numpy(np.linspace(0, len(windows) - 1, n).astype(np.int64))
             for some in torch.split(index, 1024):
-                total += float(self.model.loss(*windows.gather(some))) * len(some)
+                total += float(self.model.loss(*self._windows(windows, some))) * len(some)
                 count += len(some)
         return total / count if count else None
 

@@ -13,10 +13,9 @@ from gentraffic.dataset.calendar import FIRST_DAY, FREQUENCIES, Calendar, calend
 from gentraffic.dataset.schema import check_name
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.generate.totals import Total, parse_totals
-from gentraffic.generators.base import ModelInfo, check_minutes
+from gentraffic.generators.base import ModelInfo, Settings, check_minutes
 from gentraffic.generators.observed import Observations, minutes_of, read_observations
-from gentraffic.generators.settings import Settings
-from gentraffic.modelling.rhythm import AUTO
+from gentraffic.modelling.expected_week import AUTO
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -22,10 +22,9 @@ from gentraffic.dataset.schema import traffic_dataset
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.generate.request import Request
 from gentraffic.generate.totals import Total, districts, fit_totals
-from gentraffic.generators.base import Block, Draw, Generator, ModelInfo, Tell
+from gentraffic.generators.base import Block, Draw, Generator, ModelInfo, Settings, Tell
 from gentraffic.generators.observed import Observations
-from gentraffic.generators.settings import Settings
-from gentraffic.modelling.rhythm import in_words, rhythms_of
+from gentraffic.modelling.expected_week import in_words, rhythms_of
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -26,7 +26,7 @@ import numpy as np
 
 from gentraffic import __version__
 from gentraffic.errors import BadInput, WrongUse
-from gentraffic.generators.settings import Settings
+from gentraffic.generators.base import Settings
 from gentraffic.io.atomic import replacing
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def open_draw(folder: Path, spec: StoreSpec) -> tuple[Draw, list[NDArray[Any]]]:
     """
     from gentraffic.dataset.calendar import calendar_of
     from gentraffic.errors import BadModel
-    from gentraffic.generators.loading import find
+    from gentraffic.generators.base import find
 
     model, family = find(spec.model)
     if model is None or model.sha256 != spec.model_sha256:

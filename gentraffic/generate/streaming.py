@@ -35,9 +35,8 @@ from gentraffic.generate.spec import (
     save_job,
     write_marker,
 )
-from gentraffic.io.atomic import cannot_write, swap_folder, sync, sync_one
+from gentraffic.io.atomic import cannot_write, list_store, swap_folder, sync, sync_one
 from gentraffic.io.cf import indexed
-from gentraffic.io.checksum import list_store
 from gentraffic.io.files import UNFINISHED, check_chunks, encoding_of
 from gentraffic.io.memmap import release_pages, trim_heap
 

@@ -14,11 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gentraffic.errors import WrongUse
-from gentraffic.generators.settings import Settings
+from gentraffic.errors import BadModel, WrongUse
+from gentraffic.generators.model_folder import ModelFolder, read_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,6 +30,29 @@ if TYPE_CHECKING:
     from gentraffic.dataset.calendar import Calendar
     from gentraffic.generators.model_folder import ModelFolder
     from gentraffic.generators.observed import Observations
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a draw is made; together with the model, the context and the calendar it fixes every bit.
+
+    habits: the measured network whose daily and weekly habits the cells follow, such as the nearest one; levels still
+    come from the place. By default what the context names (`habits`, else its own `network`), else those of no network
+    in particular.
+    """
+
+    seed: int = 0
+    members: int = 1
+    steps: int = 3
+    solver: str = "gaussian"
+    guidance: float = 1.0
+    device: str = "cpu"
+    habits: str = ""
+
+
+FOMO = Settings(steps=8, solver="dpm++")  # of a FoMo, whose figures were made so
+PROFILE_STEPS = 8  # of a model that follows a profile: the mean of what it draws is a forecast, which few steps blur
+
 
 Tell = Callable[[int, int], None]
 
@@ -65,7 +90,7 @@ class ModelInfo:
     recommended: steps, solver, guidance and the like where none are asked for. continues_history: a history ends
     where the draw begins, instead of lying anywhere before it. graph_layers: over how many neighbourhoods a change of
     the map is felt. sha256: of its files. measured: network -> its time zone and how many locations it was measured at,
-    where the model chooses whose rhythm a place follows (`gentraffic.modelling.rhythm`).
+    where the model chooses whose rhythm a place follows (`gentraffic.modelling.expected_week`).
     """
 
     family: str
@@ -204,3 +229,53 @@ class Family:
         arrays: name -> array (any shape).
         """
         raise Unsupported("workers", f"--workers: {folder.path.name} cannot be drawn in other processes")
+
+
+ENTRY_POINTS = "gentraffic.generators"
+FAMILIES = {  # a key of provenance.json's `sampler` -> the subclass of Family that loads it
+    "stouter": "gentraffic.generators.folder:Weekly",
+    "vae": "gentraffic.generators.folder:Weekly",
+    "tcn-gan": "gentraffic.generators.folder:Weekly",
+    "diffwave": "gentraffic.generators.folder:Weekly",
+    "fomo": "gentraffic.generators.fomo.generator:FoMoFamily",
+    "bootstrap": "gentraffic.generators.naive:Naive",
+    "knn": "gentraffic.generators.naive:Naive",
+    "climatology": "gentraffic.generators.naive:Naive",
+}
+
+
+def load_model(name: str | Path) -> Generator:
+    """The generator of a bundled name, a model folder, or a family that another package registers.
+
+    Raises BadModel.
+    """
+    folder, family = find(name)
+    return family.load(folder)
+
+
+def describe(name: str | Path) -> ModelInfo:
+    """What the model of a name or folder is and can do, without loading its networks where its family can tell so."""
+    folder, family = find(name)
+    return family.describe(folder)
+
+
+def find(name: str | Path) -> tuple[ModelFolder | None, type[Family]]:
+    """The checked folder of a model, and what loads it; no folder where `name` is a family of another package."""
+    plugged = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+    if isinstance(name, str) and name in plugged and not (Path(name) / "provenance.json").is_file():
+        return None, plugged[name].load()
+    folder = read_folder(name)
+    return folder, family_of(folder)
+
+
+def family_of(folder: ModelFolder) -> type[Family]:
+    """What loads a model folder. Raises BadModel for a family that nobody has registered."""
+    kind = str(folder.provenance.get("forecaster") or folder.provenance.get("sampler", "stouter"))
+    if "forecaster" not in folder.provenance:
+        if kind in FAMILIES:
+            module, _, cls = FAMILIES[kind].partition(":")
+            found: Any = getattr(import_module(module), cls)
+            return found  # type: ignore[no-any-return]
+        for point in entry_points(group=ENTRY_POINTS, name=kind):
+            return point.load()  # type: ignore[no-any-return]
+    raise BadModel(f"{folder.path} holds the model {kind!r}: give one of {', '.join(FAMILIES)}")

@@ -20,9 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic.errors import BadModel, WrongUse
-from gentraffic.generators.base import Family, ModelInfo
+from gentraffic.generators.base import Family, ModelInfo, Settings
 from gentraffic.generators.model_folder import ModelFolder, fields_of, read_folder, write_json, writing_folder
-from gentraffic.generators.settings import Settings
 from gentraffic.io.memmap import rows_of_file, trim_heap
 from gentraffic.modelling.expected_week import ExpectedWeeks
 from gentraffic.modelling.features import Places, Scale
@@ -91,7 +90,7 @@ class Bundle:
 
 def time_embedding(temporal: GraphMAE) -> torch.Tensor:
     """F_t (168, Q), standardised per dimension."""
-    from graphs.temporal import temporal_graph
+    from graphs.build import temporal_graph
 
     graph = temporal_graph()
     embedding = temporal.embed(graph.x, graph.edge_index)
@@ -114,7 +113,7 @@ def place_embedding(
     station: GraphMAE, places: Places, levels: LevelModel | None, path: Path | None = None
 ) -> NDArray[np.float32]:
     """F_s (cells, P) of a whole context. Where `path` is given, that .npy file, which holds them, mapped."""
-    from graphs.tiles import embed_stations, embedded_squares
+    from graphs.build import embed_stations, embedded_squares
 
     scale = station_scale(places, levels)
     if path is None:
@@ -275,7 +274,10 @@ class Weekly(Family):
     def reopen(
         cls, folder: ModelFolder, arrays: Mapping[str, NDArray[Any]], calendar: Calendar, settings: Settings
     ) -> WeeklyDraw:
-        """The draw of `WeeklyDraw.arrays`: loads what draws, and nothing of what embeds places."""
+        """The draw of `WeeklyDraw.arrays`: loads what draws, and nothing of what embeds places.
+
+        arrays: by name (any shape), as that function gives them.
+        """
         import torch
 
         from gentraffic.generators.weekly import Region, SharedInputs, WeeklyDraw

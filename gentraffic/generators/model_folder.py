@@ -17,8 +17,19 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gentraffic.errors import BadInput, BadModel
-from gentraffic.generators.registry import MODELS
-from gentraffic.generators.registry import names as bundled_models
+
+MODELS = Path(__file__).parents[1] / "assets" / "models"
+
+
+def bundled_models() -> list[str]:
+    """Names of the models that come with the package."""
+    return sorted(p.parent.name for p in MODELS.glob("*/provenance.json"))
+
+
+def default_model(steps: int | None, solver: str | None, guidance: float | None) -> str:
+    """The quick student, or its teacher where something is asked for that a student never learned."""
+    return "stouter-fast" if steps is None and solver is None and guidance in (None, 1.0) else "stouter-base"
+
 
 FORMAT_VERSION = 2  # of what is written; folders of earlier versions are upgraded when they are read
 T = TypeVar("T")

@@ -20,12 +20,11 @@ from numpy.typing import NDArray
 
 from gentraffic.dataset.calendar import Calendar
 from gentraffic.errors import WrongUse
-from gentraffic.generators.base import Block, Family, ModelInfo, Tell, check_minutes
+from gentraffic.generators.base import Block, Family, ModelInfo, Settings, Tell, check_minutes
 from gentraffic.generators.model_folder import ModelFolder, writing_folder
-from gentraffic.generators.settings import Settings
 from gentraffic.modelling.features import Floats, fit_scale, read_places
 from gentraffic.modelling.history import mean_week
-from gentraffic.modelling.levels import both
+from gentraffic.modelling.levels import stack_features
 from gentraffic.modelling.measured import CADENCES
 from gentraffic.modelling.random_streams import shape_seeds
 
@@ -116,7 +115,7 @@ def fit_naive(sampler: str, sources: Sequence[Source]) -> NaiveModel:
     for s in sources:
         features = None
         if s.places is not None:
-            own = both(s.places.counts, s.places.around)
+            own = stack_features(s.places.counts, s.places.around)
             features = fit_scale(own[s.rows])(own[s.rows])
         traffic = s.ratio * (s.level / s.level.mean()).astype(np.float32)[:, None, None]
         kept.append(Series(s.network, traffic, s.weekday, s.cell_id, features))
@@ -232,7 +231,7 @@ def _knn(series: Sequence[Series], context: xr.Dataset, rows: NDArray[np.int64],
     from scipy.spatial import cKDTree
 
     places = read_places(context)
-    own = both(places.counts, places.around)
+    own = stack_features(places.counts, places.around)
     wanted = fit_scale(own)(own)[rows]
     known = np.concatenate([part.features for part in series if part.features is not None])
     k = min(NEIGHBOURS, len(known))

@@ -17,19 +17,18 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from gentraffic.dataset.calendar import Calendar
 from gentraffic.errors import WrongUse
 from gentraffic.generators.base import Block, Tell, check_minutes
+from gentraffic.generators.base import Settings as Settings
 from gentraffic.generators.observed import Observations
-from gentraffic.generators.settings import Settings as Settings
-from gentraffic.modelling.expected_week import ExpectedWeeks, from_monday, week_features
+from gentraffic.modelling.expected_week import AUTO, ExpectedWeeks, from_monday, rhythms_of, week_features
 from gentraffic.modelling.features import Floats, Places, read_places
 from gentraffic.modelling.history import History, as_profile, read_history
 from gentraffic.modelling.levels import LevelModel
 from gentraffic.modelling.random_streams import level_angle, shape_seeds, turned
-from gentraffic.modelling.rhythm import AUTO, rhythms_of
-from gentraffic.modelling.time_embedding import time_of_windows
 from gentraffic.modelling.transform import Scaler
 from gentraffic.modelling.weekly_profile import profile_week
 from samplers import DAYS, HOURS, WEEK, Condition, Sampler, draw
@@ -416,3 +415,13 @@ def check_recipe(bundle: WeeklyModel, calendar: Calendar, recipe: Settings) -> N
         torch.empty(0, device=recipe.device)
     except (RuntimeError, AssertionError) as error:
         raise WrongUse(f"--device {recipe.device}: not on this machine ({str(error).splitlines()[0]})") from error
+
+
+def time_of_windows(time: Tensor, weekday: Tensor, per_hour: int) -> Tensor:
+    """The time embedding of weeks that start on the given days: time (168, Q), weekday (B,) -> (B, 168 k, Q)."""
+    from graphs.build import interpolate_hours
+
+    hours = torch.arange(WEEK * per_hour) / per_hour
+    fine = interpolate_hours(time, hours.numpy()) if per_hour > 1 else time
+    steps = torch.arange(WEEK * per_hour)[None, :]
+    return fine[(steps + weekday[:, None] * 24 * per_hour) % (WEEK * per_hour)]

@@ -21,7 +21,7 @@ import numpy as np
 from gentraffic.dataset.schema import check_context, check_traffic, services
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.io import atomic, cf
-from gentraffic.io.checksum import LISTED, check_seal, check_store, list_store, put_seal
+from gentraffic.io.atomic import LISTED, check_seal, check_store, list_store, put_seal
 from gentraffic.io.guard import check_arrays, check_regular, reads
 
 if TYPE_CHECKING:

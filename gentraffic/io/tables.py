@@ -21,11 +21,9 @@ from numpy.typing import NDArray
 from gentraffic.dataset.basemap import MAX_POINTS
 from gentraffic.dataset.basemap import VARIABLES as OF_MAP
 from gentraffic.dataset.geometry import cell_shapes, footprint_text
-from gentraffic.dataset.positions import has_positions
-from gentraffic.dataset.schema import services
+from gentraffic.dataset.schema import has_positions, services
 from gentraffic.errors import BadInput
-from gentraffic.io.atomic import replacing
-from gentraffic.io.checksum import seal_of
+from gentraffic.io.atomic import replacing, seal_of
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -69,7 +69,10 @@ class Scale:
 
 
 def fit_scale(columns: Floats) -> Scale:
-    """The mean and spread of a region; the spread of few cells is shrunk towards 0.5 with the weight of 16 cells."""
+    """The mean and spread of each of the columns of a region (cells, columns), logs of densities.
+
+    The spread of few cells is shrunk towards 0.5 with the weight of 16 cells.
+    """
     n = len(columns)
     variance = np.array([column.var() if n else 0.0 for column in columns.T])
     mean = columns.mean(axis=0) if n else np.zeros(columns.shape[1])
@@ -207,8 +210,9 @@ def log_densities(
 ) -> list[NDArray[np.float32]]:
     """Log of `values` (cells, columns) per km2 around, `floor` added: for each set of radii the mean, (cells, columns).
 
-    The sum of the values around over the area of the cells around: an edge is not a desert. margin: values (m, columns)
-    of the cells around, and where these are.
+    The sum of the values around over the area of the cells around: an edge is not a desert. xy_m: (cells, 2) centres
+    in metres. area_km2: (cells,). radii_m: sets of radii in metres. floor: in values per km2. margin: values
+    (m, columns) of the cells around, and where these are.
     """
     cells, columns = values.shape
     out = [np.zeros((cells, columns), dtype=np.float32) for _ in radii_m]
@@ -248,7 +252,8 @@ def reach_m() -> float:
 def smooth_density(values: Floats, xy_m: Floats, radius_m: float) -> Floats:
     """Gaussian mean of `values`, (cells,) or (cells, columns), over the cells around each cell: the same shape.
 
-    The sum of the values around over the equally smoothed number of cells: an edge is not a desert.
+    The sum of the values around over the equally smoothed number of cells: an edge is not a desert. xy_m: (cells, 2)
+    centres in metres. radius_m: the spread of the Gaussian, in metres.
     """
     smooth = _Smoother(xy_m, radius_m)
     cells = smooth(np.ones(len(xy_m)))

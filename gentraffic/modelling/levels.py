@@ -120,16 +120,19 @@ class NetworkLevel:
     timezone: str = ""
 
     def doubt(self, centre: Floats) -> Floats:
-        """How far the level of a cell of that expected level over the network's mean may be off: a factor, (cells,)."""
+        """How far the levels of cells may be off, beside those of others in the network: a factor, (cells,).
+
+        centre: (cells,) expected log levels over the network's mean, as `centre` gives them.
+        """
         out: Floats = np.exp(self.slope * np.clip(centre, self.lowest_centre, self.highest_centre))
         return out
 
     def centre(self, places: Places) -> Floats:
         """Expected log level over the network's mean: (cells,)."""
-        x = self.scale(both(places.counts, places.around))
+        x = self.scale(stack_features(places.counts, places.around))
         out = x[:, :8] @ self.weights
         for at in range(0, len(x), 4096):  # a country at once would not fit
-            out[at : at + 4096] += SMOOTH * near(x[at : at + 4096], self.points) @ self.pull
+            out[at : at + 4096] += SMOOTH * rbf_kernel(x[at : at + 4096], self.points) @ self.pull
         return out
 
 
@@ -217,10 +220,11 @@ class LevelModel:
         return model.doubt(model.centre(places))
 
     def standard(self, places: Places, log_relative: Floats, like: str = "", rows: Any = slice(None)) -> Floats:
-        """Log relative levels of all cells, or of some rows, as STUNet takes them: standardised, same shape.
+        """Log levels relative to the mean cell as STUNet takes them: standardised, the same shape.
 
-        Elsewhere: how far a cell's traffic per km2 lies above that of the cells of the network `like` (of all, ""), by
-        the law, so that a village is no city centre, whatever is drawn around it.
+        log_relative: (cells,) of all cells, or of `rows`, an index of some of them. Elsewhere: how far a cell's traffic
+        per km2 lies above that of the cells of the network `like` (of all, ""), by the law, so that a village is no
+        city centre, whatever is drawn around it.
         """
         model = self.networks.get(places.network)
         if model is None:
@@ -276,7 +280,7 @@ class Measured:
 
 def fit_levels(measured: Sequence[Measured], *, inflate: float = 1.0, places: bool = True) -> LevelModel:
     """Fit the level models of all networks together. Cells must be live (level > 0)."""
-    features = [both(m.counts, m.around) for m in measured]
+    features = [stack_features(m.counts, m.around) for m in measured]
     scales = [fit_scale(f) for f in features]
     x = np.concatenate([s(f) for s, f in zip(scales, features, strict=True)]).round(4)
     p = x[:, :8]
@@ -289,7 +293,7 @@ def fit_levels(measured: Sequence[Measured], *, inflate: float = 1.0, places: bo
     _, group = np.unique(np.stack([net, location]), axis=1, return_inverse=True)
     group = group.ravel()
     same = net[:, None] == net[None, :]
-    kernel = p @ p.T / 8 * (SHARED + OWN * same) + SMOOTH * near(x, x) * same
+    kernel = p @ p.T / 8 * (SHARED + OWN * same) + SMOOTH * rbf_kernel(x, x) * same
     together = group[:, None] == group[None, :]
     factor, slopes = np.ones(len(y)), np.zeros(len(measured))
     for _ in range(ROUNDS):
@@ -382,7 +386,8 @@ def left_out(inverse: Floats, alpha: Floats, group: NDArray[np.int64]) -> Floats
 def fit_slope(centre: Floats, residual: Floats, locations: int) -> float:
     """The most likely b where residuals (n,) are normal with spread s exp(b centre), for any s, and b is N(0, SLOPE^2).
 
-    The likelihood counts locations, not cells. Convex: a log of a sum of exponentials, a line and a parabola.
+    centre: (n,) expected log levels over the network's mean; residuals are of log levels, too. The likelihood counts
+    locations, not cells. Convex: a log of a sum of exponentials, a line and a parabola.
     """
     from scipy.optimize import minimize_scalar
 
@@ -396,13 +401,16 @@ def fit_slope(centre: Floats, residual: Floats, locations: int) -> float:
     return float(minimize_scalar(cost, bounds=(-2.0, 2.0), method="bounded").x)
 
 
-def both(counts: Floats, around: Floats) -> Floats:
-    """The two sets of log counts side by side: (cells, 16)."""
+def stack_features(counts: Floats, around: Floats) -> Floats:
+    """The log counts of POIs in cells, (cells, 8), and of those around, (cells, 8), side by side: (cells, 16)."""
     return np.concatenate([counts, around], axis=1)
 
 
-def near(a: Floats, b: Floats) -> Floats:
-    """Squared-exponential similarity of standardised features (n, 16) and (m, 16): (n, m), 1 for equals."""
+def rbf_kernel(a: Floats, b: Floats) -> Floats:
+    """Squared-exponential similarity (radial basis functions) of standardised features: (n, m), 1 for equals.
+
+    a: (n, 16), b: (m, 16), of which the last eight, those around, weigh AROUND times.
+    """
     a, b = (np.concatenate([v[:, :8], AROUND * v[:, 8:]], axis=1) for v in (a, b))
     squared = (a**2).sum(1)[:, None] + (b**2).sum(1)[None, :] - 2 * a @ b.T
     similar: Floats = np.exp(-np.maximum(squared, 0.0) / (2 * a.shape[1] * REACH**2))

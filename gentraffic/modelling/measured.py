@@ -84,7 +84,7 @@ def read_source(
     WrongUse when several services or contexts could be meant, BadInput for a series shorter than a week, a cadence that
     does not divide the hour, or no live cell.
     """
-    from gentraffic.dataset.positions import need_positions
+    from gentraffic.dataset.schema import need_positions
 
     if len(contexts):
         need_positions(traffic, "fitting to the POIs of a context")

@@ -76,7 +76,10 @@ class Scaler:
         return coefficients.reshape(len(logs), WEEK * k).astype(np.float32)
 
     def inverse(self, x: NDArray[np.float32], level: NDArray[Any] | None = None) -> NDArray[np.float32]:
-        """The mirror of `forward`; nothing comes out negative, and nothing above HIGHEST times the cell's mean."""
+        """What the networks see, x: (B, 168 k), back to ratios to the cell's mean (B, 168 k): the mirror of `forward`.
+
+        level: (B,) as there. Nothing comes out negative, and nothing above HIGHEST times the cell's mean.
+        """
         k = x.shape[-1] // WEEK
         logs = x.astype(np.float64)
         if k > 1:
@@ -101,7 +104,7 @@ def faded(level: NDArray[Any], log: NDArray[np.float64]) -> tuple[NDArray[np.flo
 
 
 def cosines(hours: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(..., k) -> their mean and the k - 1 further orthonormal DCT-II coefficients, (..., k)."""
+    """The k values of each of the hours (..., k) as their mean and k - 1 orthonormal DCT-II coefficients, (..., k)."""
     from scipy.fft import dct
 
     out: NDArray[np.float64] = dct(hours, norm="ortho", axis=-1)
@@ -110,7 +113,7 @@ def cosines(hours: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def from_cosines(coefficients: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The mirror of `cosines`."""
+    """The mirror of `cosines`: coefficients (..., k) back to the values within each hour (..., k)."""
     from scipy.fft import idct
 
     whole = coefficients.copy()

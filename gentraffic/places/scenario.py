@@ -106,7 +106,7 @@ def about(changed: Changed, path: Path, layers: int) -> dict[str, str]:
 def influence_m(context: xr.Dataset, layers: int) -> float:
     """How far, in metres along x or y, a change of one cell's counts reaches: features, then layers of the graph."""
     from gentraffic.modelling.features import reach_m
-    from graphs.station import RADIUS_M
+    from graphs.build import RADIUS_M
 
     return max(reach_m(), layers * RADIUS_M)
 

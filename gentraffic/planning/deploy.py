@@ -176,7 +176,10 @@ def greedy(demand: Floats, ground: Ground, budget: float) -> Ints:
 
 
 def covered(demand: Floats, ground: Ground, chosen: Ints, goal: str) -> float:
-    """What `goal` asks for: the share of all demand that is covered, or the share in the worst hour."""
+    """What `goal` asks for, 0 to 1: the share of all demand that is covered, or the share in the worst hour.
+
+    demand: (hours, cells) in any unit. chosen: (n,) rows of the candidates.
+    """
     share = coverage(demand, ground, chosen)
     return float(share.min()) if goal == "worst-hour" else float(share @ demand.sum(axis=1) / demand.sum())
 
@@ -197,7 +200,10 @@ def coverage(demand: Floats, ground: Ground, chosen: Ints) -> Floats:
 
 
 def deploy_outcome(demand: Floats, ground: Ground, chosen: Ints) -> DeployOutcome:
-    """Coverage of a mean day's demand (24, cells) by the standing and the chosen sites (rows of the candidates)."""
+    """Coverage of a mean day's demand, (24, cells) in any unit, by the standing and the chosen sites.
+
+    chosen: (n,) rows of the candidates.
+    """
     share = coverage(demand, ground, chosen)
     return DeployOutcome(
         coverage=float(share @ (demand.sum(axis=1) / demand.sum())),
@@ -210,7 +216,10 @@ def deploy_outcome(demand: Floats, ground: Ground, chosen: Ints) -> DeployOutcom
 
 
 def reached(sites_m: Floats, cells_m: Floats, radius_m: float) -> tuple[Ints, Ints]:
-    """Pairs (site, cell) within reach, two (pairs,) arrays."""
+    """Pairs (site, cell) within reach, two (pairs,) arrays of rows.
+
+    sites_m: (sites, 2), cells_m: (cells, 2), both in the place's CRS, in metres.
+    """
     from scipy.spatial import cKDTree
 
     if not len(sites_m):

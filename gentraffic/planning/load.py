@@ -149,7 +149,10 @@ def scaled(load: Load, other: Load) -> Load:
 def plan_dataset(
     load: Load, values: NDArray[Any], variable: str, units: str, title: str, attrs: dict[str, Any]
 ) -> xr.Dataset:
-    """A plan over cells and hours as a traffic Dataset, so that every format, map and reader serves it."""
+    """A plan over cells and hours as a traffic Dataset, so that every format, map and reader serves it.
+
+    values: (cells, steps) of the plan, in `units`. load: what was planned for, whose cells and times they are of.
+    """
     place = str(load.ds.attrs.get("place", ""))
     kept = ("attribution", "license", "model", "model_sha256", "seed", "osm_source", "osm_snapshot")
     carried = {name: load.ds.attrs[name] for name in kept if name in load.ds.attrs}

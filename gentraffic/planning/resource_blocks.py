@@ -76,7 +76,8 @@ class PrbOutcome:
 def prb_outcome(
     groups: Ints, arrivals: Floats, radio: Radio, backlog_weight: float = 1.0, delay_weight: float = 1.0
 ) -> PrbOutcome:
-    """Play a plan (cells, steps) against arrivals in Mbit, (members, cells, steps) or (cells, steps)."""
+    """Play a plan against arrivals. groups: (cells, steps) of resource blocks. arrivals: Mbit, (cells, steps) or
+    (members, cells, steps)."""
     arrivals = arrivals if arrivals.ndim == 3 else arrivals[None]
     mean = _mean(arrivals)
     moved = groups * radio.rate()
@@ -186,7 +187,7 @@ def faded_snr(snr_db: float, fading_db: float, shape: tuple[int, int], seed: int
 def mbit_for_load(radio: Radio, traffic: Floats, share: float = 0.7) -> float:
     """Mbit of one unit of traffic with which its mean is `share` of what all blocks move.
 
-    traffic: ([members,] cells, steps), in its own units. Raises NoData where it is 0 throughout.
+    traffic: (cells, steps) or (members, cells, steps), in its own units. Raises NoData where it is 0 throughout.
     """
     moved = share * radio.groups * float(radio.rate().mean())
     return moved / (int(traffic.shape[-2]) * _mean(traffic))
@@ -197,6 +198,7 @@ def plan_myopic(arrivals: Floats, radio: Radio, *, backlog_weight: float = 1.0, 
 
     The saving of a further group falls with every group, so this is the optimum of a slot (Fox, "Discrete optimization
     via marginal analysis", 1966); it does not look ahead. What `plan_prb` falls back on when its time is up.
+    arrivals: (cells, steps) in Mbit. Raises NoData where the cells outnumber the groups, or nothing arrives.
     """
     cells, steps = arrivals.shape
     if radio.groups < cells:

@@ -31,7 +31,7 @@ class Sites:
     cost: Floats
 
     def lonlat(self, rows: NDArray[np.int64]) -> list[Any]:
-        """Points in longitude and latitude."""
+        """The points of rows (k,) of the sites, in longitude and latitude."""
         import shapely
 
         return [shapely.Point(lon, lat) for lon, lat in zip(self.lon[rows], self.lat[rows], strict=True)]

@@ -124,7 +124,10 @@ def plan_sleep(
 
 
 def sleep_outcome(awake: Ints, load: Floats, costs: SleepCosts) -> SleepOutcome:
-    """Play a plan (cells, steps) against a load (members, cells, steps) or (cells, steps): means over the members."""
+    """Play a plan against a load: means over the members.
+
+    awake: (cells, steps) radio units. load: (members, cells, steps) or (cells, steps), in the unit of `unit_load`.
+    """
     load = load if load.ndim == 3 else load[None]
     scaled = load / costs.unit_load
     served = np.minimum(scaled, awake)

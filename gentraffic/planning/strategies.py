@@ -214,6 +214,9 @@ def cells_blocks(load: Load, blocks: Ints) -> gpd.GeoDataFrame:
 
 
 def sites_chosen(candidates: Sites, cost: Floats, chosen: Ints) -> gpd.GeoDataFrame:
-    """A row per new site: id, cost, rank (1, 2, ... in the order of the candidates) and its point."""
+    """A row per new site: id, cost, rank (1, 2, ... in the order of the candidates) and its point.
+
+    cost: (candidates,) in the unit of the budget. chosen: (n,) rows of the candidates.
+    """
     rows = [{"id": str(candidates.ids[i]), "cost": float(cost[i]), "rank": k + 1} for k, i in enumerate(chosen)]
     return frame_of(candidates.lonlat(chosen), rows)

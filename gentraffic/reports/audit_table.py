@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
-from gentraffic.privacy.audit.run import COPIES, MOST_COPIES, SHARE, Audit
+from gentraffic.privacy.audit.run import COPIES, LIMITS, MOST_COPIES, SHARE, UNIT, USERS, Audit
 from gentraffic.privacy.audit.searches import name_of_test
 from gentraffic.privacy.audit.statistics import FALSE_ALARMS, Attack
 
 Rows = list[list[str]]
+SHOWN_COPIES = 10  # on a terminal
 
 
 def facts(result: Audit) -> list[tuple[str, str]]:
@@ -86,6 +88,25 @@ def copy_rows(result: Audit) -> tuple[list[str], Rows]:
         for c in result.search.copies[:MOST_COPIES]
     ]  # fmt: skip
     return head, rows
+
+
+def text(result: Audit, width: int) -> list[str]:
+    """Lines for a person, sentences at most `width` characters wide: the verdict, what was compared, every table."""
+    lines = [*textwrap.wrap(result.verdict, width), "", f"unit of privacy: {UNIT}; {USERS}"]
+    lines += [f"{word}: {said}" for word, said in facts(result)]
+    lines += ["", *table(*attack_rows(result)), ""]
+    if result.search.copies:
+        head, rows = copy_rows(result)
+        lines += [*table(head, rows[:SHOWN_COPIES]), ""]
+        if len(result.search.copies) > SHOWN_COPIES:
+            lines.append(f"{len(result.search.copies) - SHOWN_COPIES:,} copies more; --json lists {MOST_COPIES}")
+    head, rows = power_rows(result)
+    if rows:
+        lines += [*table(head, rows), ""]
+    not_run = (f"not run: {name} ({why})" for name, why in result.missing.items())
+    for note in (*result.notes, *not_run, *LIMITS):
+        lines += textwrap.wrap(note, width, initial_indent="- ", subsequent_indent="  ")
+    return lines
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic.dataset.geometry import cell_shapes, lattice
-from gentraffic.dataset.positions import has_positions
-from gentraffic.dataset.schema import member_band
+from gentraffic.dataset.schema import has_positions, member_band
 from gentraffic.errors import BadInput
 from gentraffic.evaluation.evaluate import Evaluation
 from gentraffic.evaluation.intervals import interval, make_resample

@@ -65,7 +65,11 @@ def write_plot(ds: xr.Dataset, path: str | Path, *, service: str | None = None, 
     Amounts are drawn in a unit of which the busiest cell carries at least 1.
     Raises WrongUse for the suffix or an unknown service, BadInput where `ds` breaks the schema or cannot be written.
     """
-    figure = draw(ds, service=service, title=title)
+    save(draw(ds, service=service, title=title), path)
+
+
+def save(figure: Figure, path: str | Path) -> None:
+    """Write a figure that `draw` drew (.png). Raises as `write_plot`."""
     with replacing(path, SUFFIXES) as temporary, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # drawn as a box: the picture stands
         figure.savefig(temporary, format="png", metadata={"Software": None})

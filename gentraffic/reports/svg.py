@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from poi.basemap import BaseMap
+    from poi.elements import BaseMap
 
 
 LAND, WATER = "#f3f4f2", "#2c5f8a"

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gentraffic.dataset.amounts import RELATIVE
-from gentraffic.dataset.positions import has_positions
-from gentraffic.dataset.schema import check_traffic, one_service
+from gentraffic.dataset.schema import check_traffic, has_positions, one_service
 from gentraffic.dataset.summary import AGREED, FEW, summary
 from gentraffic.dataset.units import converted, readable
 from gentraffic.io.export.counters import capacity_in

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic.dataset.amounts import bits_per_unit, is_amount, step_seconds
-from gentraffic.dataset.positions import has_positions
-from gentraffic.dataset.schema import local_time
+from gentraffic.dataset.schema import has_positions, local_time
 from gentraffic.dataset.summary import AGREED, FEW, level_spread
 from gentraffic.dataset.units import AMOUNTS, LADDER
 from gentraffic.reports.evaluation_figures import axis_number

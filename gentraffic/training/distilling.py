@@ -25,17 +25,15 @@ from torch import Tensor
 
 from gentraffic.errors import WrongUse
 from gentraffic.generators.folder import Bundle
-from gentraffic.generators.weekly import OVERLAP_DAYS
+from gentraffic.generators.weekly import OVERLAP_DAYS, time_of_windows
 from gentraffic.modelling.features import Places
-from gentraffic.modelling.time_embedding import time_of_windows
 from gentraffic.training.fitting import machine
 from gentraffic.training.residual_spectrum import set_residual_spectrum
 from gentraffic.training.sampler_task import CADENCE_WEIGHT, GIVEN_SHARE, Plan, Windows, trainer_of
 from gentraffic.training.trainer import OnStep, Turn
 from samplers import Condition
-from samplers.condition import DAYS, HOURS, WEEK
-from samplers.draw import solve
-from samplers.schedule import masked_mean
+from samplers.diffusion import masked_mean, solve
+from samplers.sampler import DAYS, HOURS, WEEK
 
 PLACE_NOISE = 0.3  # on embeddings, so that the student serves places between those that it was shown
 UNNAMED = 0.1  # of the lessons are of no network in particular: places follow the nearest that was measured

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gentraffic.errors import BadInput, WrongUse
+from gentraffic.generators.base import PROFILE_STEPS
 from gentraffic.generators.folder import Bundle, place_embedding, station_features, station_scale, time_embedding
-from gentraffic.generators.settings import PROFILE_STEPS
 from gentraffic.modelling.expected_week import ExpectedWeeks, expected_of, fit_weeks, from_monday
 from gentraffic.modelling.features import Places
 from gentraffic.modelling.levels import LevelModel, Measured, activity, fit_levels
@@ -40,9 +40,8 @@ from gentraffic.training.sampler_task import (
     trainer_of,
 )
 from gentraffic.training.trainer import OnStep
+from graphs.build import station_graph, temporal_graph
 from graphs.graphmae import GraphMAE, pretrain
-from graphs.station import station_graph
-from graphs.temporal import temporal_graph
 from samplers import SAMPLERS, Denoiser, Sampler
 from samplers.stunet import SPREAD_KNOTS, hat_basis
 
@@ -190,6 +189,7 @@ def profile_departures(
     on a logarithmic scale quiet hours depart several times further than busy ones, and networks differ by a factor of
     three. A spread taken too wide lets the network invent departures, and a handful of cells may depart together: means
     and the log of the mean square are shrunk towards those of all, as if FEW_CELLS of its cells had been like all.
+    time: (168, Q) time embedding of the hours of a week, Monday first.
     """
     sums = np.zeros((3, 1 + len(prepared), len(SPREAD_KNOTS)))  # of weights, departures, and their squares
     cells = np.array([0, *(len(p.source.ratio) for p in prepared)], dtype=np.float64)
@@ -223,7 +223,7 @@ def fit_spectrum(
 ) -> tuple[float, ...]:
     """The power of the frequencies of a scaled week of hours (85,), each source weighing as in training.
 
-    expected: network -> what is taken from its weeks (`Prepared.expected`).
+    expected: network -> (cells, 168) what is taken from its scaled weeks (`Prepared.expected`).
     """
     powers = []
     for source in sources:

@@ -10,8 +10,8 @@ from gentraffic.errors import WrongUse
 from gentraffic.training.fitting import Design, plan_for
 from gentraffic.training.sampler_task import Plan
 from graphs.graphmae import LAYERS
-from samplers.fusion import FUSIONS
-from samplers.schedule import PREDICTIONS
+from samplers.diffusion import PREDICTIONS
+from samplers.layers import FUSIONS
 
 
 class Options(Protocol):
@@ -19,7 +19,7 @@ class Options(Protocol):
 
     @property
     def fusion(self) -> str | None:
-        """How STUNet joins what it is told: a key of `samplers.fusion.FUSIONS`."""
+        """How STUNet joins what it is told: a key of `samplers.layers.FUSIONS`."""
 
     @property
     def temporal_layer(self) -> str | None:
@@ -31,7 +31,7 @@ class Options(Protocol):
 
     @property
     def prediction(self) -> str | None:
-        """What the denoiser predicts: one of `samplers.schedule.PREDICTIONS`."""
+        """What the denoiser predicts: one of `samplers.diffusion.PREDICTIONS`."""
 
     @property
     def no_temporal_graph(self) -> bool:

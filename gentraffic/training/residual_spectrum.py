@@ -1,7 +1,7 @@
 """What a trained denoiser leaves open: the spectrum of weeks about the mean that their condition tells.
 
 From noise alone the best prediction is that mean, so what weeks are beside the network's first prediction is the rest,
-and the solver of `samplers.gaussian` follows the path of a Gaussian of its power.
+and the solver of `samplers.diffusion` follows the path of a Gaussian of its power.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 from gentraffic.modelling.transform import Scaler
 from gentraffic.training.sampler_task import Plan, Prepared, batch_of
 from samplers import WEEK, Denoiser
-from samplers.schedule import Rest, diffusion_target
+from samplers.diffusion import Rest, diffusion_target
 
 BATCHES = 8  # of each network
 

@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from gentraffic.generators.weekly import time_of_windows
 from gentraffic.modelling.expected_week import from_monday
 from gentraffic.modelling.features import Floats
 from gentraffic.modelling.levels import LevelModel
 from gentraffic.modelling.measured import Source
-from gentraffic.modelling.time_embedding import time_of_windows
 from gentraffic.modelling.transform import LEAST, Scaler, WeeklyProfile
 from gentraffic.modelling.weekly_profile import other_cells, profile_week
 from gentraffic.training.checkpoint import Checkpoint

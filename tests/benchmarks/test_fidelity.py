@@ -55,7 +55,7 @@ def test_its_rows_are_evidence_for_a_model_card(fidelity: ModuleType, tmp_path: 
 def test_every_sampler_and_variant_is_one_that_can_be_fitted(fidelity: ModuleType) -> None:
     from gentraffic.training.fitting import Design, build
     from samplers import SAMPLERS
-    from samplers.fusion import FUSIONS
+    from samplers.layers import FUSIONS
 
     assert set(fidelity.SAMPLERS) == set(SAMPLERS)
     for part in (fidelity.SAMPLERS | fidelity.VARIANTS).values():

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from fomo_examples import tiny_fomo, world
 
+from gentraffic.generators.base import FOMO
 from gentraffic.generators.fomo.drawing import draw_field
 from gentraffic.generators.fomo.observations import field_of
 from gentraffic.generators.observed import Observations
-from gentraffic.generators.settings import FOMO
 
 
 @pytest.fixture(scope="module")

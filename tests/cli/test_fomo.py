@@ -10,10 +10,10 @@ from fomo_examples import tiny_fomo, world
 
 from gentraffic.cli.main import run
 from gentraffic.errors import BadModel
+from gentraffic.generators.base import load_model
 from gentraffic.generators.cards import card
 from gentraffic.generators.folder import load_bundle
 from gentraffic.generators.fomo.folder import load_fomo, save_fomo
-from gentraffic.generators.loading import load_model
 from gentraffic.io.files import read_traffic, write_context, write_traffic
 
 

@@ -22,10 +22,9 @@ from gentraffic.errors import GentrafficError
 from gentraffic.generate.request import Request
 from gentraffic.generate.run import File, Memory, run
 from gentraffic.generate.store import Store
-from gentraffic.generators.base import CAPABILITIES, Unsupported
+from gentraffic.generators.base import CAPABILITIES, FAMILIES, Unsupported, describe, load_model
 from gentraffic.generators.folder import Bundle, save_bundle
 from gentraffic.generators.fomo.folder import save_fomo
-from gentraffic.generators.loading import FAMILIES, describe, load_model
 from gentraffic.generators.naive import NAIVE, fit_naive, save_naive
 from gentraffic.io.files import read_traffic, write_context, write_traffic
 from gentraffic.modelling.measured import read_source

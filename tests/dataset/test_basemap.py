@@ -13,7 +13,7 @@ from gentraffic.dataset.basemap import VARIABLES, basemap_coords, basemap_of, wi
 from gentraffic.dataset.schema import check_context, check_traffic
 from gentraffic.errors import BadInput
 from gentraffic.io.files import read_context, read_traffic, write_context, write_traffic
-from poi.basemap import BaseMap
+from poi.elements import BaseMap
 
 BASE = BaseMap(
     kind=np.array([1, 4], dtype=np.int8),

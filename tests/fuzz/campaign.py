@@ -298,7 +298,7 @@ def _write_context(path: Path) -> None:
 
 
 def _write_model(path: Path) -> None:
-    from gentraffic.generators.registry import MODELS
+    from gentraffic.generators.model_folder import MODELS
 
     smallest = min(MODELS.iterdir(), key=lambda folder: sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()))
     shutil.copytree(smallest, path)

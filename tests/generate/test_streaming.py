@@ -23,9 +23,8 @@ from gentraffic.generate.request import Request
 from gentraffic.generate.run import Drawn
 from gentraffic.generate.spec import StoreSpec, part_of, read_marker, read_spec, write_marker
 from gentraffic.generate.store import Store
+from gentraffic.generators.base import Settings, load_model
 from gentraffic.generators.folder import Bundle, save_bundle
-from gentraffic.generators.loading import load_model
-from gentraffic.generators.settings import Settings
 from gentraffic.io.files import open_traffic, read_context, read_traffic, write_context
 from gentraffic.places.find import CONTEXTS
 from gentraffic.reports.plot import write_plot

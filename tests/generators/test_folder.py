@@ -291,7 +291,7 @@ def test_a_file_that_provenance_does_not_list_is_refused(name: str, tmp_path: Pa
     """A sharded index beside the weights replaces every weight of a network, and changes no hash."""
     import shutil
 
-    from gentraffic.generators.registry import MODELS
+    from gentraffic.generators.model_folder import MODELS
 
     shutil.copytree(MODELS / "stouter-fast", tmp_path / "m")
     (tmp_path / "m" / "README.md").write_text("a card that a person has changed")

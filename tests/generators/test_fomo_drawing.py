@@ -9,12 +9,12 @@ from bundle_examples import context
 from fomo_examples import tiny_fomo, world
 
 from gentraffic.errors import WrongUse
+from gentraffic.generators.base import FOMO
 from gentraffic.generators.fomo.drawing import draw_field
 from gentraffic.generators.fomo.folder import FoMoBundle, load_fomo
 from gentraffic.generators.fomo.observations import FoMoTask
 from gentraffic.generators.fomo.tiles import PHASES, closure, fade, layings, starts
-from gentraffic.generators.registry import names
-from gentraffic.generators.settings import FOMO
+from gentraffic.generators.model_folder import bundled_models
 from gentraffic.modelling.features import fit_scale, read_places
 from gentraffic.modelling.kriging import conditional_levels, krige
 from gentraffic.modelling.levels import LOCATION, NOISE, LevelModel, NetworkLevel, both
@@ -217,7 +217,7 @@ def test_what_a_neighbour_tells_is_stretched_where_levels_are_in_doubt() -> None
 
 
 @pytest.mark.slow
-@pytest.mark.skipif("fomo-base" not in names(), reason="fomo-base is not bundled")
+@pytest.mark.skipif("fomo-base" not in bundled_models(), reason="fomo-base is not bundled")
 def test_seams_of_the_bundled_model_cannot_be_found() -> None:
     """Steps across borders of blocks and windows are like those inside; with blocks that stand still they are not."""
     base = load_fomo("fomo-base")

@@ -14,8 +14,8 @@ from gentraffic.api.models import TRAINED
 from gentraffic.cli.main import run
 from gentraffic.dataset.calendar import make_calendar
 from gentraffic.errors import BadModel, WrongUse
+from gentraffic.generators.base import load_model
 from gentraffic.generators.folder import load_bundle
-from gentraffic.generators.loading import load_model
 from gentraffic.generators.naive import NAIVE, NaiveModel, draw_naive, fit_naive, save_naive
 from gentraffic.generators.weekly import Settings
 from samplers import SAMPLERS

@@ -10,9 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch_geometric.data import Data
 
+from graphs.build import standardise_counts, station_graph, temporal_graph
 from graphs.graphmae import LAYERS, GraphMAE, pretrain, scaled_cosine_error
-from graphs.station import standardise_counts, station_graph
-from graphs.temporal import temporal_graph
 
 KINDS = sorted(LAYERS)
 EDGES = torch.tensor([[0, 1, 2, 2, 3, 5], [1, 2, 0, 3, 1, 4]])  # directed, six nodes; node 5 hears nobody

@@ -8,9 +8,9 @@ import pytest
 import torch
 from sklearn.neighbors import radius_neighbors_graph
 
-from graphs import station
+from graphs import build
+from graphs.build import standardise_counts, station_graph
 from graphs.graphmae import GraphMAE
-from graphs.station import standardise_counts, station_graph
 
 
 def brute_force(xy: np.ndarray, radius_m: float) -> list[tuple[int, int]]:
@@ -85,7 +85,7 @@ def test_bad_input_is_refused(xy: np.ndarray, features: np.ndarray, radius: floa
 
 
 def test_too_dense_a_graph_is_refused_before_it_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(station, "MAX_EDGES", 89)
+    monkeypatch.setattr(build, "MAX_EDGES", 89)
     with pytest.raises(ValueError, match="90 edges"):
         station_graph(np.zeros((10, 2)), np.zeros((10, 8)))
 

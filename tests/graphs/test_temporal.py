@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from graphs.temporal import interpolate_hours, temporal_graph
+from graphs.build import interpolate_hours, temporal_graph
 
 
 def test_edges_are_next_hour_and_same_hour_next_day() -> None:

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from graphs.build import embed_stations, squares, station_graph
 from graphs.graphmae import LAYERS, GraphMAE
-from graphs.station import station_graph
-from graphs.tiles import embed_stations, squares
 
 RADIUS_M = 1000.0
 

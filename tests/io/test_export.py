@@ -22,7 +22,8 @@ from gentraffic.cli.main import run
 from gentraffic.dataset.schema import local_time
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.io.export.counters import bits_per_unit, bits_per_value, capacity_in, whole_numbers
-from gentraffic.io.export.registry import FORMATS, check_export, export
+from gentraffic.io.export.formats import FORMATS, ExportOptions
+from gentraffic.io.export.registry import check_export, export
 from gentraffic.io.files import write_traffic
 
 SPRING, AUTUMN = "2026-03-28T23:00", "2026-10-24T22:00"  # local midnight of days of 23 and 25 hours, Europe/Rome
@@ -177,7 +178,7 @@ def test_3gpp_escapes_ids_and_names_a_counter_per_service(tmp_path: Path) -> Non
     ds = volumes("cells")  # ids such as «MI-000, «0»»
     ds = ds.assign(voice=ds.internet * np.float32(0.1))
     ds["voice"].attrs = {"units": "Mbit"}
-    export(ds, "3gpp", tmp_path / "t.xml", counter="VS.Volume")
+    export(ds, "3gpp", tmp_path / "t.xml", ExportOptions(counter="VS.Volume"))
     root = check_xml(tmp_path / "t.xml")
     names = {kind.text for kind in root.iter(f"{NAMESPACE}measType")}
     assert names == {"VS.Volume.internet", "VS.Volume.voice"}
@@ -276,7 +277,7 @@ def test_geotiff_of_steps_and_of_an_ensemble(tmp_path: Path) -> None:
         assert math.fsum(tif.read().ravel().tolist()) == math.fsum(ds.internet.values.ravel().tolist())
         assert [d[:13] for d in tif.descriptions] == [str(t)[:13] for t in ds.time.values]
     many = volumes(members=12)
-    export(many, "geotiff", tmp_path / "e.tif", capacity="18GB")
+    export(many, "geotiff", tmp_path / "e.tif", ExportOptions(capacity="18GB"))
     with rasterio.open(tmp_path / "e.tif") as tif:
         bands = dict(zip(tif.descriptions, tif.read(), strict=True))
         row, col = many.row.values, many.col.values
@@ -292,7 +293,7 @@ def test_geopackage_reads_back_by_geopandas(kind: str, tmp_path: Path) -> None:
     import pyogrio
 
     ds = volumes(kind, members=2)
-    export(ds, "geopackage", tmp_path / "t.gpkg", capacity="100Mbit/s")
+    export(ds, "geopackage", tmp_path / "t.gpkg", ExportOptions(capacity="100Mbit/s"))
     assert {name for name, _ in pyogrio.list_layers(tmp_path / "t.gpkg")} == {
         "cells", "series", "about", "traffic", "layer_styles",
     }  # fmt: skip
@@ -376,7 +377,7 @@ def test_members_and_services_must_be_chosen_where_a_format_holds_one(tmp_path: 
     with pytest.raises(WrongUse, match="--service"):
         export(two, "simu5g", tmp_path / "t.ini", member="0")
     with pytest.raises(WrongUse, match="--unit is of one service"):
-        export(two, "3gpp", tmp_path / "t.xml", member="0", unit="3MB")
+        export(two, "3gpp", tmp_path / "t.xml", ExportOptions(unit="3MB"), member="0")
     assert not list(tmp_path.glob("t.xml*"))
 
 
@@ -401,7 +402,7 @@ def test_wrong_formats_and_names(form: str, name: str, says: str, tmp_path: Path
 
 def test_an_option_of_another_format_is_refused(tmp_path: Path) -> None:
     with pytest.raises(WrongUse, match="--unit is for 3gpp, simu5g, not for kepler"):
-        export(volumes(), "kepler", tmp_path / "t.csv", unit="2GB")
+        export(volumes(), "kepler", tmp_path / "t.csv", ExportOptions(unit="2GB"))
 
 
 @pytest.mark.parametrize("form", sorted(FORMATS))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import json
 import math
 import re
@@ -20,12 +21,13 @@ import pytest
 import xarray as xr
 from traffic_examples import context, traffic
 
-from gentraffic.cli.export import FORMATS as ON_THE_LINE
 from gentraffic.cli.main import run
 from gentraffic.errors import BadInput, WrongUse
-from gentraffic.io.export.registry import FORMATS, OPTIONS, export
+from gentraffic.io.export.formats import FORMATS, ExportOptions
+from gentraffic.io.export.registry import WRITERS, export
 from gentraffic.io.files import write_traffic
 
+OPTIONS = tuple(ExportOptions.__dataclass_fields__)
 CHANGES = {"spring": ("2026-03-28T23:00", 23), "autumn": ("2026-10-24T22:00", 25)}
 
 
@@ -105,7 +107,7 @@ def test_geotiffs_are_cloud_optimised_and_say_their_capacity(tmp_path: Path) -> 
 
     ds = day()
     for name, capacity in (("t.tif", None), ("e.tif", "18GB")):
-        export(ds, "geotiff", tmp_path / name, capacity=capacity)
+        export(ds, "geotiff", tmp_path / name, ExportOptions(capacity=capacity))
         with rasterio.open(tmp_path / name) as tif:
             assert tif.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
             assert tif.tags().get("capacity") == (None if capacity is None else "18.0")
@@ -121,7 +123,7 @@ def test_a_geopackage_has_times_a_layer_for_a_slider_indices_and_styles(
     import geopandas as gpd
 
     ds = day(change, kind, members)
-    export(ds, "geopackage", tmp_path / "t.gpkg", capacity="18GB")
+    export(ds, "geopackage", tmp_path / "t.gpkg", ExportOptions(capacity="18GB"))
     base = sqlite3.connect(tmp_path / "t.gpkg")
     types = {row[1]: row[2] for row in base.execute("PRAGMA table_info(series)")}
     assert types["time_utc"] == types["time_local"] == "DATETIME"
@@ -173,12 +175,12 @@ def test_planning_rasters_are_read_by_gdal(tmp_path: Path) -> None:
     with (tmp_path / "p" / "bands.csv").open(encoding="utf-8") as stream:
         listed = list(csv.DictReader(stream))
     assert [row["what"] for row in listed[:25]] == [f"{t}Z" for t in np.datetime_as_string(ds.time.values, unit="s")]
-    export(ds, "planning", tmp_path / "p", statistic="peak")
+    export(ds, "planning", tmp_path / "p", ExportOptions(statistic="peak"))
     with rasterio.open(tmp_path / "p" / "traffic.bil") as raster:
         assert raster.count == 1
         np.testing.assert_allclose(raster.read(1, masked=True).max(), ds.internet.values.max())
     with pytest.raises(WrongUse, match="--statistic median: give one of mean"):
-        export(ds, "planning", tmp_path / "p", statistic="median")
+        export(ds, "planning", tmp_path / "p", ExportOptions(statistic="median"))
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------
@@ -188,7 +190,7 @@ def test_planning_rasters_are_read_by_gdal(tmp_path: Path) -> None:
 @pytest.mark.parametrize("decimal", ["point", "comma"])
 def test_an_office_table_has_the_mark_the_separators_and_both_times(change: str, decimal: str, tmp_path: Path) -> None:
     ds = day(change, "cells", 2)
-    export(ds, "office", tmp_path / "t.csv", decimal=decimal)
+    export(ds, "office", tmp_path / "t.csv", ExportOptions(decimal=decimal))
     raw = (tmp_path / "t.csv").read_bytes()
     assert raw.startswith(b"\xef\xbb\xbf")
     sign = "," if decimal == "comma" else "."
@@ -201,7 +203,7 @@ def test_an_office_table_has_the_mark_the_separators_and_both_times(change: str,
         assert utc.timestamp() == second
         assert local.timestamp() - second in (3600, 7200)
     with pytest.raises(WrongUse, match="--decimal semicolon"):
-        export(ds, "office", tmp_path / "t.csv", decimal="semicolon")
+        export(ds, "office", tmp_path / "t.csv", ExportOptions(decimal="semicolon"))
 
 
 def test_a_workbook_keeps_ids_as_text_numbers_as_numbers_and_dates_as_dates(tmp_path: Path) -> None:
@@ -315,12 +317,12 @@ def test_maveric_has_the_columns_of_radp(change: str, tmp_path: Path) -> None:
 def test_simu5g_is_written_for_a_release_that_the_file_names(
     release: str | None, has: list[str], has_not: list[str], tmp_path: Path
 ) -> None:
-    export(day(), "simu5g", tmp_path / "t.ini", release=release)
+    export(day(), "simu5g", tmp_path / "t.ini", ExportOptions(release=release))
     text = (tmp_path / "t.ini").read_text(encoding="utf-8")
     assert all(word in text for word in has)
     assert not any(word in text for word in has_not)
     with pytest.raises(WrongUse, match=r"--release 2\.0: give one of 1\.4, 1\.3"):
-        export(day(), "simu5g", tmp_path / "t.ini", release="2.0")
+        export(day(), "simu5g", tmp_path / "t.ini", ExportOptions(release="2.0"))
 
 
 @pytest.mark.parametrize(("form", "root", "entity"), [
@@ -332,7 +334,7 @@ def test_both_forms_of_3gpp_hold_the_same_megabits(
     form: str | None, root: str, entity: str, change: str, tmp_path: Path
 ) -> None:
     ds = day(change)
-    told = export(ds, "3gpp", tmp_path / "t.xml", form_of=form)
+    told = export(ds, "3gpp", tmp_path / "t.xml", ExportOptions(form=form))
     tree = ET.parse(tmp_path / "t.xml").getroot()
     space = tree.tag.removesuffix(root)
     assert f"{space}{root}" == tree.tag
@@ -361,11 +363,11 @@ def test_a_quantile_of_members_says_that_sums_mean_nothing(tmp_path: Path, capsy
 # --- the command ------------------------------------------------------------------------------------------------------
 
 
-def test_the_command_knows_the_formats_of_the_registry() -> None:
-    assert list(ON_THE_LINE) == list(FORMATS)
-    assert {name: set(takes) for name, (_, _, takes) in ON_THE_LINE.items()} == {
-        name: set(form.takes) for name, form in FORMATS.items()
-    }
+def test_every_format_has_a_writer_that_takes_its_options() -> None:
+    assert list(WRITERS) == list(FORMATS)
+    for name, form in FORMATS.items():
+        parameters = inspect.signature(WRITERS[name]).parameters
+        assert set(form.takes) == set(parameters) & set(OPTIONS), name
     assert {option for form in FORMATS.values() for option in form.takes} == set(OPTIONS)
 
 

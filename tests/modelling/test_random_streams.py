@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from gentraffic.modelling.random_streams import LATTICE_M, SHAPE, cell_key, level_noise, shape_seeds
-from samplers.draw import starting_noise
+from samplers.diffusion import starting_noise
 
 
 def pairs(apart_m: float, n: int = 3000) -> NDArray[Any]:

@@ -10,7 +10,8 @@ import pyproj
 import pytest
 import shapely
 
-from poi.basemap import CLASSES, NAMES, BaseMap, cut, map_class, unpacked
+from poi.basemap import CLASSES, NAMES, cut, map_class, unpacked
+from poi.elements import BaseMap
 from poi.osm import read_pois
 
 GEOD = pyproj.Geod(ellps="WGS84")

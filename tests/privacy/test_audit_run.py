@@ -257,7 +257,7 @@ def test_the_loss_is_the_models_own_and_each_cells_alone(tiny_bundle: Bundle) ->
     import torch
 
     from gentraffic.modelling.expected_week import expected_of
-    from samplers.schedule import diffusion_target
+    from samplers.diffusion import diffusion_target
 
     cells = audit_model.read_cells(read_material(TRAIN, HOLDOUT, INNOCENT), TRAIN, HOLDOUT, BOTH)
     losses = audit_model.cell_losses(tiny_bundle, cells.source)

@@ -18,7 +18,7 @@ from gentraffic.dataset.schema import local_time
 from gentraffic.dataset.summary import summary
 from gentraffic.dataset.units import readable
 from gentraffic.errors import BadModel, WrongUse
-from gentraffic.generators.registry import MODELS
+from gentraffic.generators.model_folder import MODELS
 from gentraffic.io.files import write_traffic
 from gentraffic.reports.change import change_pair
 from gentraffic.reports.model_summary import find_model

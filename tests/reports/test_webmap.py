@@ -363,7 +363,8 @@ def test_small_volumes_are_shown_in_a_smaller_unit() -> None:
 def _with_streets(kind: str = "grid") -> xr.Dataset:
     """Traffic near Milan with a main street across the cells, water beside it, and two names."""
     from gentraffic.dataset.basemap import basemap_coords
-    from poi.basemap import CLASSES, BaseMap
+    from poi.basemap import CLASSES
+    from poi.elements import BaseMap
 
     ds = traffic(context(kind))
     west, east, south, north = (round(float(f(ds[a])) * 1e5) for a in ("lon", "lat") for f in (np.min, np.max))

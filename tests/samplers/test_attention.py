@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from samplers.attention import LinearAttention, SoftmaxAttention
+from samplers.layers import LinearAttention, SoftmaxAttention
 
 
 def randn(*shape: int, seed: int = 0) -> Tensor:

@@ -11,7 +11,7 @@ from scipy import stats
 from torch import Tensor
 
 from samplers import SOLVERS, Condition, Noise, draw
-from samplers.draw import starting_noise
+from samplers.diffusion import starting_noise
 
 T = 10
 MEAN = np.linspace(-1, 1, T)

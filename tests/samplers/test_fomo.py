@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from samplers.diffusion import Noise
 from samplers.fomo import NEAR_HOURS, SIZES, FoMo, FoMoCondition, nearby
 from samplers.fomo_draw import draw_scenes, solve
-from samplers.schedule import Noise
 
 B, SIDE, T = 3, 4, 32
 

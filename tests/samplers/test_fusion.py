@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from samplers.fusion import (
+from samplers.layers import (
     FUSIONS,
     STFFM,
     ConcatFusion,

@@ -11,8 +11,7 @@ from gaussian_denoiser import Gaussian, condition, seeds
 from torch import Tensor
 
 from samplers import Condition, Noise, draw
-from samplers.draw import starting_noise
-from samplers.schedule import PREDICTIONS, make_solver
+from samplers.diffusion import PREDICTIONS, make_solver, starting_noise
 
 T = 12
 RNG = np.random.default_rng(0)

@@ -9,8 +9,7 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from gaussian_denoiser import Gaussian, ar1, condition, seeds
 
 from samplers import SOLVERS, Noise, draw
-from samplers.draw import starting_noise
-from samplers.schedule import PREDICTIONS, diffusion_target, make_solver, masked_mean, read_rest
+from samplers.diffusion import PREDICTIONS, diffusion_target, make_solver, masked_mean, read_rest, starting_noise
 
 ODE = ("ddim", "dpm++", "unipc", "gaussian")
 

@@ -9,8 +9,8 @@ from scipy.linalg import circulant
 from torch import Tensor
 
 from samplers import Condition, Noise, STUNet, draw
-from samplers.condition import WEEK
-from samplers.spectrum import FREQUENCIES, Spectral
+from samplers.sampler import WEEK
+from samplers.stunet import FREQUENCIES, Spectral
 
 POWER = tuple((4.0 / (1 + 0.3 * np.arange(FREQUENCIES)) + 3.0 * (np.arange(FREQUENCIES) == 7) + 0.05).tolist())
 

@@ -13,7 +13,7 @@ from gaussian_denoiser import seeds
 from torch import Tensor
 
 from samplers import SAMPLERS, WEEK, Condition, STUNet, draw
-from samplers.fusion import FUSIONS
+from samplers.layers import FUSIONS
 
 SMALL: dict[str, dict[str, Any]] = {
     "stouter": {"place_dim": 3, "time_dim": 4, "networks": 2, "width": 8, "channels": (8, 8), "dropout": 0.0},

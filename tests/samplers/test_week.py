@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from samplers.week import HourMerge, HourSplit, WeekConv, helix_index, pool_hours
+from samplers.layers import HourMerge, HourSplit, WeekConv, helix_index, pool_hours
 
 
 def randn(*shape: int, seed: int = 0) -> Tensor:

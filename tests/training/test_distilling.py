@@ -17,8 +17,8 @@ from gentraffic.generators.folder import Bundle, load_bundle, save_bundle
 from gentraffic.modelling.features import Places
 from gentraffic.training.distilling import DISTIL_PLAN, SOLVER, DistillingTask, Lesson, distil, pupil
 from samplers import Condition
+from samplers.diffusion import draw, solve, starting_noise
 from samplers.diffwave import DiffWave
-from samplers.draw import draw, solve, starting_noise
 
 PLAN = replace(DISTIL_PLAN, steps=60, batch=16, warmup=5, check_every=10, learning_rate=5e-3, ema=0.9)
 
@@ -34,7 +34,7 @@ def places() -> list[Places]:
 
 
 def test_solving_is_drawing(teacher: Bundle, places: list[Places]) -> None:
-    """`solve` gives the bits of `samplers.draw.draw`, with and without given values, and lets gradients through."""
+    """`solve` gives the bits of `draw`, with and without given values, and lets gradients through."""
     loop = DistillingTask(teacher, teacher.place(places[0]), Lesson(), PLAN)
     for step in range(6):
         _, condition, _ = loop.batch(step)

@@ -27,7 +27,7 @@ from gentraffic.generators.folder import load_bundle
 from gentraffic.training import processes as parallel
 from gentraffic.training.fitting import Design, fit_sampler
 from gentraffic.training.processes import ALONE, TOLERANCE, ProcessGroup
-from samplers.schedule import masked_mean
+from samplers.diffusion import masked_mean
 
 TESTS = Path(__file__).parents[1] / "support"
 

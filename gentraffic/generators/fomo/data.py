@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gentraffic.dataset.panel import read_panel
 from gentraffic.errors import BadInput
 from gentraffic.modelling.features import Floats, Places
-from gentraffic.modelling.levels import LevelModel, both
+from gentraffic.modelling.levels import LevelModel, stack_features
 from gentraffic.modelling.measured import Source, read_live, read_source
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def read_region(
 
     `users` is read where the file has such a variable. Raises as `read_source`, and BadInput for users with NaN.
     """
-    from gentraffic.dataset.positions import need_positions
+    from gentraffic.dataset.schema import need_positions
 
     need_positions(traffic, "a FoMo, which sees the cells around a cell,")
     source, live = read_source(traffic, contexts, service), read_live(traffic, service)
@@ -143,7 +143,7 @@ def placed(region: Region, source: Source, levels: LevelModel) -> Region:
 
 def poi_features(places: Places, levels: LevelModel) -> NDArray[np.float32]:
     """Log POI counts of and around every cell, standardised as `levels` says: (cells, 16)."""
-    return levels.scale(places)(both(places.counts, places.around)).astype(np.float32)
+    return levels.scale(places)(stack_features(places.counts, places.around)).astype(np.float32)
 
 
 def cadences_of(region: Region) -> list[Region]:

@@ -27,7 +27,7 @@ from gentraffic.modelling.features import Floats, Places, read_places
 from gentraffic.modelling.kriging import conditional_levels
 from gentraffic.modelling.levels import LevelModel
 from gentraffic.modelling.random_streams import shape_seeds
-from samplers.draw import starting_noise
+from samplers.diffusion import starting_noise
 from samplers.fomo import FoMo
 from samplers.fomo_draw import answer, solve
 

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gentraffic.errors import BadModel
-from gentraffic.generators.base import ModelInfo
+from gentraffic.generators.base import FOMO, ModelInfo, Settings
 from gentraffic.generators.fomo.scale import FoMoScale
 from gentraffic.generators.model_folder import ModelFolder, read_folder, write_json, writing_folder
-from gentraffic.generators.settings import FOMO, Settings
 from gentraffic.modelling.levels import LevelModel
 from samplers.fomo import FoMo
 

@@ -1,4 +1,4 @@
-"""How FoMo models are loaded, for `gentraffic.generators.registry`. Importing this loads no network."""
+"""How FoMo models are loaded, for `gentraffic.generators.model_folder`. Importing this loads no network."""
 
 from __future__ import annotations
 

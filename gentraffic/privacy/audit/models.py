@@ -19,17 +19,16 @@ from numpy.typing import NDArray
 
 from gentraffic.errors import BadInput, BadModel, WrongUse
 from gentraffic.generators.folder import Bundle
-from gentraffic.generators.weekly import one_thread
+from gentraffic.generators.weekly import one_thread, time_of_windows
 from gentraffic.io.atomic import replacing
 from gentraffic.modelling.expected_week import expected_of, from_monday
 from gentraffic.modelling.measured import Source, read_source
-from gentraffic.modelling.time_embedding import time_of_windows
 from gentraffic.privacy.audit.records import Material
 from gentraffic.privacy.audit.statistics import Attack, Floats, judge
 from gentraffic.training.fitting import Design, fingerprint, fit_sampler
 from gentraffic.training.sampler_task import PLANS, Plan
 from samplers import WEEK, Condition, Denoiser
-from samplers.schedule import diffusion_target
+from samplers.diffusion import diffusion_target
 
 if TYPE_CHECKING:
     import xarray as xr

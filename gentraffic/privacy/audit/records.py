@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gentraffic.dataset.amounts import RELATIVE
 from gentraffic.dataset.panel import DAY_S, MONDAY_S, WEEK_S, Panel
-from gentraffic.dataset.positions import has_positions
+from gentraffic.dataset.schema import has_positions
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.evaluation.alignment import APART_M, cadence_note, coarsen, read_series
 

@@ -19,7 +19,17 @@ from numpy.typing import NDArray
 
 from gentraffic.errors import WrongUse
 from gentraffic.modelling.features import Floats, Scale, fit_scale
-from gentraffic.modelling.levels import LOCATION, NOISE, OWN, QUANTILES, SHARED, SMOOTH, NetworkLevel, both, near
+from gentraffic.modelling.levels import (
+    LOCATION,
+    NOISE,
+    OWN,
+    QUANTILES,
+    SHARED,
+    SMOOTH,
+    NetworkLevel,
+    rbf_kernel,
+    stack_features,
+)
 from gentraffic.modelling.transform import FLOOR, Scaler
 from gentraffic.privacy.dp.accounting import Privacy, Secret
 
@@ -54,7 +64,7 @@ class PrivateLevels:
     @property
     def scale(self) -> Scale:
         """How the POIs of the listed cells are standardised: public."""
-        return fit_scale(both(self.counts, self.around))
+        return fit_scale(stack_features(self.counts, self.around))
 
 
 def fit_private_levels(
@@ -65,7 +75,7 @@ def fit_private_levels(
     noise: noise multipliers of the mechanisms "range" and "statistics".
     """
     windows = [window_of(n, i, privacy, noise, secret) for i, n in enumerate(networks)]
-    features = [Features(n.scale, both(n.counts, n.around)) for n in networks]
+    features = [Features(n.scale, stack_features(n.counts, n.around)) for n in networks]
     shares = [
         cell_vectors(n, f, window, scaler=scaler) for n, f, window in zip(networks, features, windows, strict=True)
     ]
@@ -142,7 +152,7 @@ class Features:
 
     def __init__(self, scale: Scale, listed: Floats, landmarks: int = LANDMARKS) -> None:
         self.landmarks = spread_out(scale(listed), landmarks)
-        values, vectors = np.linalg.eigh(near(self.landmarks, self.landmarks))
+        values, vectors = np.linalg.eigh(rbf_kernel(self.landmarks, self.landmarks))
         kept = values > 1e-9
         self.root = vectors[:, kept] / np.sqrt(values[kept])  # (m, r): K(Z, Z)^(-1/2) on what is not nil
         self.listed = self(scale(listed))
@@ -154,7 +164,7 @@ class Features:
     def __call__(self, x: Floats) -> Floats:
         """(n, 16) -> (n, 1 + 8 + r)."""
         linear = np.sqrt((SHARED + OWN) / 8) * x[:, :8]
-        smooth = np.sqrt(SMOOTH) * near(x, self.landmarks) @ self.root
+        smooth = np.sqrt(SMOOTH) * rbf_kernel(x, self.landmarks) @ self.root
         return np.concatenate([np.ones((len(x), 1)), linear, smooth], axis=1)
 
 

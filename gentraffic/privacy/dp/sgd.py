@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gentraffic.generators.weekly import time_of_windows
 from gentraffic.modelling.expected_week import from_monday
 from gentraffic.modelling.random_streams import cell_key
-from gentraffic.modelling.time_embedding import time_of_windows
 from gentraffic.modelling.transform import Scaler
 from gentraffic.privacy.dp.accounting import Mechanism, Privacy, Secret
 from gentraffic.training.checkpoint import PRIVATE, Checkpoint
@@ -33,7 +33,7 @@ from gentraffic.training.processes import ProcessGroup
 from gentraffic.training.sampler_task import GIVEN_SHARE, Prepared
 from gentraffic.training.trainer import Schedule, Trainer, Turn
 from samplers import WEEK, Condition, STUNet
-from samplers.schedule import diffusion_target
+from samplers.diffusion import diffusion_target
 
 ROWS = 128  # that go through the network at once
 CHECKPOINT_EVERY = 20  # steps

@@ -1,19 +1,121 @@
-"""The Spatio-Temporal Feature Fusion Module (STOUTER eq. 15-17) and its variants (Table 6).
+"""The layers of the samplers: convolutions over a week, the fusion of place and time (STFFM), attention.
+
+A week as a 7 x 24 sheet: days are rows, hours are columns, and midnight joins one row to the next.
+
+Hours and days are the natural axes of traffic: a 3 x 3 kernel sees the hours beside and the same hours of the days
+beside, so a week costs a few small convolutions. The sheet is a helix: the hour before midnight is the neighbour of
+the hour after it, one row further down; the last day is the neighbour of the first, as in the week itself.
+
+The Spatio-Temporal Feature Fusion Module (STOUTER eq. 15-17) and its variants (Table 6).
 
 A fusion takes the station embedding F_s (B, S), the time embedding F_t (1 or B, n, Q) and the diffusion-step embedding
 TS (B, C), and returns F_st (B, n, C). `concat` is the paper's own (eq. 16). The paper names the others and cites where
 they come from, without equations; each is built here from that idea and has about the same number of weights.
+
+The two attentions of STUNet (STOUTER eq. 13 and 14).
+
+On a CPU products of heads as narrow as 4 are slow, and so is e to the power of x: several times slower than 2 to the
+power of x, and slower again where numbers do not lie side by side. So heads are separated by masks inside full
+products, and powers are of 2.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from samplers.week import WeekConv
+from samplers.sampler import WEEK
+
+
+def per_hour(length: int, cadences: Sequence[int]) -> int:
+    """The steps an hour k of a week of `length` steps. Raises ValueError for a length that no cadence has."""
+    k, rest = divmod(length, WEEK)
+    if rest or k not in cadences:
+        raise ValueError(f"{length} steps a week: this model draws {[c * WEEK for c in cadences]}")
+    return k
+
+
+def helix_index(days: int, hours: int, reach: int = 1) -> Tensor:
+    """Where each place of the padded sheet takes its value: ((days + 2 reach) * (hours + 2 reach),) positions."""
+    day = torch.arange(-reach, days + reach)[:, None]
+    hour = torch.arange(-reach, hours + reach)[None, :]
+    return ((day * hours + hour) % (days * hours)).flatten()
+
+
+class WeekConv(nn.Module):
+    """A 3 x 3 convolution over the helix: (B, days * hours, C_in) -> (B, days * hours, C_out)."""
+
+    index: Tensor
+
+    def __init__(self, c_in: int, c_out: int, days: int, hours: int) -> None:
+        super().__init__()
+        self.days, self.hours = days, hours
+        self.conv = nn.Conv2d(c_in, c_out, 3)
+        self.register_buffer("index", helix_index(days, hours), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve; channels stay last in memory, which is where the CPU kernels are fastest.
+
+        x: (B, days * hours, C).
+        """
+        b, _, c = x.shape
+        padded = x.index_select(1, self.index).view(b, self.days + 2, self.hours + 2, c)
+        out: Tensor = self.conv(padded.permute(0, 3, 1, 2))  # a view: channels-last
+        return out.permute(0, 2, 3, 1).reshape(b, self.days * self.hours, -1)
+
+    def as_matrix(self) -> tuple[Tensor, Tensor]:
+        """The same as a product: (n C_in, n C_out) and the bias (n C_out,), where n is days * hours."""
+        n, weight, bias = self.days * self.hours, self.conv.weight, self.conv.bias
+        assert bias is not None  # nn.Conv2d's default
+        tap = torch.arange(-1, 2, device=weight.device)
+        place = torch.arange(n, device=weight.device)[:, None]
+        source = (place + (self.hours * tap[:, None] + tap).flatten()) % n  # (n, 9): where each tap of a place looks
+        out = weight.new_zeros(n * n, *weight.permute(1, 0, 2, 3).shape[:2])
+        taps = weight.permute(2, 3, 1, 0).flatten(0, 1)  # (9, C_in, C_out)
+        out.index_add_(0, (source * n + place).flatten(), taps.repeat(n, 1, 1))
+        return out.view(n, n, *taps.shape[1:]).transpose(1, 2).reshape(n * taps.shape[1], -1), bias.repeat(n)
+
+
+class HourMerge(nn.Module):
+    """Down-sampling convolution, two hours to one: (B, days * hours, C_in) -> (B, days * hours / 2, C_out)."""
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(2 * c_in, c_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """A convolution of width and stride 2 along the hours is a linear map of pairs.
+
+        x: (B, n, C), n even -> (B, n / 2, channels).
+        """
+        b, n, c = x.shape
+        out: Tensor = self.linear(x.reshape(b, n // 2, 2 * c))
+        return out
+
+
+class HourSplit(nn.Module):
+    """Up-sampling (transposed) convolution, one hour to two: (B, n, C_in) -> (B, 2 n, C_out)."""
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(c_in, 2 * c_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The mirror of `HourMerge`. x: (B, n, C) -> (B, 2 n, channels)."""
+        b, n, _ = x.shape
+        out: Tensor = self.linear(x)
+        return out.reshape(b, 2 * n, -1)
+
+
+def pool_hours(x: Tensor, factor: int) -> Tensor:
+    """Mean over groups of `factor` steps: x (B, n, C) -> (B, n / factor, C)."""
+    if factor == 1:
+        return x
+    return functional.avg_pool1d(x.transpose(1, 2), factor).transpose(1, 2)
 
 
 class StepEmbedding(nn.Module):
@@ -192,3 +294,76 @@ def _spread(station: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
     """(B, C) and (1 or B, n, C), both as (B, n, C)."""
     b, n = station.shape[0], time.shape[1]
     return station[:, None].expand(-1, n, -1), time.expand(b, -1, -1)
+
+
+LARGEST = 40.0  # of the exponents of 2: powers below 2^40 can be added up, so that no maximum need be taken off
+
+
+class SoftmaxAttention(nn.Module):
+    """Multi-head softmax attention over the sequence (STOUTER eq. 13), residual: (B, n, C) -> (B, n, C).
+
+    Each head's keys and values stand below those of the one before, zero outside the head's features, so that all heads
+    are two full products. Half the time, for `heads` times the multiplications.
+    """
+
+    own: Tensor
+
+    def __init__(self, channels: int, heads: int = 4) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.RMSNorm(channels, elementwise_affine=False)
+        self.qkv = nn.Linear(channels, 3 * channels, bias=False)
+        self.out = nn.Linear(channels, channels)
+        head = torch.arange(channels) // (channels // heads)
+        own = (head[None, :] == torch.arange(heads)[:, None]).float()[:, None]  # (heads, 1, C)
+        self.register_buffer("own", own, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """softmax(Q K^T / sqrt(d)) V, heads concatenated, W_O, added to the input. x: (B, n, C)."""
+        b, n, c = x.shape
+        q, k, v = self.qkv(self.norm(x)).chunk(3, -1)
+        scale = math.log2(math.e) * (c // self.heads) ** -0.5  # e^x = 2^(x log2 e)
+        keys = (k[:, None] * (self.own * scale)).reshape(b, self.heads * n, c)
+        values = (v[:, None] * self.own).reshape(b, self.heads * n, c)
+        weight = _exp2(q @ keys.transpose(1, 2))  # (B, n, heads n)
+        total = weight.view(b, n, self.heads, n).sum(-1, keepdim=True)
+        mixed = (weight @ values).view(b, n, self.heads, c // self.heads) / total
+        out: Tensor = x + self.out(mixed.view(b, n, c))
+        return out
+
+
+class LinearAttention(nn.Module):
+    """Multi-head linear attention (STOUTER eq. 14), residual: (B, n, C) -> (B, n, C) in O(n C^2).
+
+    Q is normalised over its features and K over the sequence, so that Q (K^T V) is a convex mixture of the rows of V.
+    K^T V is formed for all pairs of features, and a mask leaves those of one head. Softmax is to the base of 2, which
+    is one to the base of e of other weights.
+    """
+
+    same_head: Tensor
+
+    def __init__(self, channels: int, heads: int = 4) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.RMSNorm(channels, elementwise_affine=False)
+        self.qk = nn.Linear(channels, 2 * channels, bias=False)
+        self.v = nn.Linear(channels, channels, bias=False)
+        self.out = nn.Linear(channels, channels)
+        head = torch.arange(channels) // (channels // heads)
+        self.register_buffer("same_head", (head[:, None] == head[None, :]).float(), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """softmax_features(Q) (softmax_sequence(K)^T V), W_O, added to the input. x: (B, n, C)."""
+        normal = self.norm(x)
+        queries, keys = _exp2(self.qk(normal)).chunk(2, -1)
+        mixed = keys.transpose(1, 2) @ self.v(normal) * (self.same_head / keys.sum(1)[..., None])  # (B, C, C)
+        mean = (queries @ mixed) / (queries @ self.same_head)
+        out: Tensor = x + self.out(mean)  # by the module: Opacus takes a gradient per row only where it is called
+        return out
+
+
+def _exp2(x: Tensor) -> Tensor:
+    """2^x, in the memory of x where nobody will ask for x again: when drawing."""
+    if torch.is_grad_enabled():
+        return x.clamp(-LARGEST, LARGEST).exp2()
+    return x.clamp_(-LARGEST, LARGEST).exp2_()

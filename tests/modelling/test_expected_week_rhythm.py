@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gentraffic.modelling.rhythm import NEARER, choose_rhythms, in_words, rhythm_weights, rhythms_of
+from gentraffic.modelling.expected_week import NEARER, choose_rhythms, in_words, rhythm_weights, rhythms_of
 
 NETWORKS = ("sd", "milan", "block", "nc")
 MEASURED = {

@@ -1,0 +1,76 @@
+"""`gentraffic.bundled`: the models and cities that come with the package."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from gentraffic.api.language import speaks_python
+from gentraffic.api.result import Shown
+
+
+@dataclass(frozen=True)
+class BundledModel:
+    """A model that comes with the package.
+
+    trained_on, licenses: titles and licences of its data. habits: what `rhythm` can name. parameters: count of its
+    weights. card: path of its model card.
+    """
+
+    name: str
+    trained_on: Sequence[str]
+    habits: Sequence[str]
+    licenses: Sequence[str]
+    parameters: int | None
+    card: str
+
+
+@dataclass(frozen=True)
+class Bundled(Shown):
+    """The models and the cities that need no network."""
+
+    models: tuple[BundledModel, ...]
+    cities: tuple[str, ...]
+    title: str = "Models that come with the package"
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """A row per model: its weights, its data, and the rhythms that can be named."""
+        head = ("model", "weights", "trained on", "rhythms")
+        return [
+            head,
+            *((m.name, str(m.parameters or "none"), "; ".join(m.trained_on), ", ".join(m.habits)) for m in self.models),
+        ]
+
+    def sentences(self) -> Sequence[str]:
+        """The cities."""
+        return [f"cities: {', '.join(self.cities)}"]
+
+    def to_json(self) -> dict[str, Any]:
+        """What `--json` prints: models, cities."""
+        return {"models": [asdict(model) for model in self.models], "cities": list(self.cities)}
+
+
+@speaks_python
+def bundled() -> Bundled:
+    """The models and cities that come with the package, and what each model was trained on."""
+    from gentraffic.generators.model_folder import MODELS, bundled_models
+    from gentraffic.places.find import bundled_cities
+
+    models = []
+    for name in bundled_models():
+        known = json.loads((MODELS / name / "provenance.json").read_text(encoding="utf-8"))
+        levels = json.loads((MODELS / name / "level.json").read_text(encoding="utf-8"))
+        data = known.get("data", [])
+        models.append(
+            BundledModel(
+                name,
+                trained_on=list(dict.fromkeys(part["title"] for part in data)),
+                habits=levels["order"],
+                licenses=sorted({part["license"] for part in data}),
+                parameters=known.get("parameters"),
+                card=str(MODELS / name / "README.md"),
+            )
+        )
+    return Bundled(tuple(models), tuple(bundled_cities()))
