@@ -90,8 +90,8 @@ class Nodes:
 class BaseMap:
     """Shapes and names of a map.
 
-    kind: (shapes,) position in `poi.basemap.CLASSES`. size: (shapes,) how many points each has. at: (points, 2) lon, lat
-    in whole `poi.basemap.UNIT` degrees. A hole is a ring of its own that runs against its outer ring (nonzero rule).
+    kind: (shapes,) position in `poi.basemap.CLASSES`. size: (shapes,) how many points each has. at: (points, 2) lon,
+    lat in whole `poi.basemap.UNIT` degrees. A hole is a ring that runs against its outer ring (nonzero rule).
     name, name_kind (names,) position in `poi.basemap.NAMES`, name_at (names, 2) degrees."""
 
     kind: npt.NDArray[np.int8]
@@ -101,7 +101,7 @@ class BaseMap:
     name_kind: npt.NDArray[np.int8] = field(default_factory=lambda: np.empty(0, dtype=np.int8))
     name_at: Floats = field(default_factory=lambda: np.empty((0, 2)))
 
-    def __deepcopy__(self, memo: object) -> BaseMap:
+    def __deepcopy__(self, _: object) -> BaseMap:
         """Itself: tables copy their attributes at every step, and this one is never changed."""
         return self
 

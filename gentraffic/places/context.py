@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gentraffic.dataset.basemap import basemap_coords
 from gentraffic.dataset.build import Places, measured_context, middle, places_from_xy
 from gentraffic.dataset.geometry import footprint_text
 from gentraffic.dataset.schema import check_timezone
@@ -23,6 +22,7 @@ from gentraffic.errors import BadInput, NoData, WrongUse
 from gentraffic.io.source_columns import SECTOR_COLUMNS, Reading
 from gentraffic.modelling.features import MARGIN_M
 from gentraffic.places.misplaced import area_of_places, box_around
+from gentraffic.places.streets import map_around
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -40,10 +40,6 @@ LICENSE = "ODbL-1.0"
 UNFOLDED_ENV = "GENTRAFFIC_MAX_UNFOLDED_GB"  # for who trusts a file that unfolds beyond the caps of poi.safety
 _MARGIN_M = 200.0  # beyond the cells, so that an echo across the edge is known (poi.categories.ECHO_M)
 _MOST_MARGIN = 4_000_000  # cells of the box around a grid: more are too many to look at
-_AROUND_M, _AROUND = (
-    (300.0, 3000.0),
-    0.08,
-)  # the map beneath reaches so far beyond the cells: metres, share of the extent
 _EMPTY = 0.95  # share of cells without a place from which a file's area is doubted
 _UNCOVERED = 0.02  # share of cells outside the file's extent from which the Context carries a warning
 Progress = Callable[[int, int], None]
@@ -132,7 +128,7 @@ def read_place(  # noqa: PLR0913  # the whole of one command
     if not any(value is not None for value in given.values()) and empty > _EMPTY * len(counts):
         warnings.append(f"{empty} of {len(counts)} cells are empty: is this the area? give --bbox or --polygon")
     found = _dataset(places, counts, pois, timezone, attrs, warnings)
-    found = found.assign_coords(_basemap(places, pois))
+    found = found.assign_coords(map_around(places.lon, places.lat, places.cell_m or 0.0, pois))
     return found if margin is None else found.assign(margin)
 
 
@@ -336,24 +332,6 @@ def _margin(area: _Area, pois: gpd.GeoDataFrame) -> dict[str, Any] | None:
         "margin_x": ("margin", x[known], {"units": "m"}),
         "margin_y": ("margin", y[known], {"units": "m"}),
     }
-
-
-def _basemap(places: Places, pois: gpd.GeoDataFrame) -> dict[str, Any]:
-    """The coordinates of the map beneath the cells and a little around them; none where the source has none."""
-    from poi.basemap import cut
-
-    base = pois.attrs.get("basemap")
-    lon, lat = places.lon, places.lat
-    if base is None or np.ptp(lon) > 180.0:
-        return {}
-    up = (_AROUND_M[0] + (places.cell_m or 0.0)) / 110_000.0 + min(
-        _AROUND_M[1] / 110_000.0, _AROUND * float(max(np.ptp(lat), np.ptp(lon)))
-    )
-    across = up / max(0.01, math.cos(math.radians(float(np.abs(lat).max()))))
-    box = float(lon.min()) - across, float(lat.min()) - up, float(lon.max()) + across, float(lat.max()) + up
-    if (extent := pois.attrs["extent"]) is not None:
-        box = max(box[0], extent[0]), max(box[1], extent[1]), min(box[2], extent[2]), min(box[3], extent[3])
-    return basemap_coords(cut(base, box)) if box[0] < box[2] and box[1] < box[3] else {}
 
 
 def _grid_places(grid: Grid, ids: NDArray[np.int64]) -> Places:
