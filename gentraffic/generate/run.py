@@ -213,12 +213,14 @@ def draw_all(job: Job, tell: Tell) -> tuple[xr.Dataset, float]:
     prepared = time.perf_counter()
     drawn = {service: values_of(draw, job, lambda done, of: tell(done, parts * of))}
     if change is not None:
-        from gentraffic.places.scenario import DARK, about, apply_changes
+        import pandas as pd
+
+        from gentraffic.places.scenario import about, apply_changes
 
         changed = apply_changes(job.context, change)
         after = values_of(job.draw(changed.context), job, lambda done, of: tell(done + of, parts * of))
-        dark = changed.context[DARK].values
-        after[:, dark if job.rows is None else dark[job.rows]] = 0.0
+        local = pd.DatetimeIndex(job.calendar.utc).tz_localize("UTC").tz_convert(job.timezone)
+        after = changed.mixed(drawn[service], after, local, job.rows)
         drawn = {f"{service}_before": drawn[service], f"{service}_after": after}
         layers = job.generator.info.graph_layers
         job = replace(job, attrs={**job.attrs, **about(changed, change, layers)})

@@ -25,7 +25,7 @@ from gentraffic.dataset.geometry import cell_shapes
 from gentraffic.dataset.schema import check_traffic, local_time, member_band, one_service, units_words
 from gentraffic.dataset.units import readable
 from gentraffic.io.templates import asset, render
-from gentraffic.reports.change import change_of, change_pair
+from gentraffic.reports.change import change_of, change_pair, effect
 from gentraffic.reports.map_layers import COLOURS, map_layers
 from gentraffic.reports.page import badge_of, credit_line, privacy_line, title_of, traffic_words, write_html
 
@@ -72,7 +72,8 @@ def page(ds: xr.Dataset, *, service: str | None = None, markers: Sequence[Marker
     chosen = pair[1] if pair else one_service(ds, service)
     data = map_data(ds, chosen) | {"markers": [[m.lat, m.lon, m.text, m.kind, m.radius_m] for m in markers]}
     data["base"] = _basemap(ds)
-    data["layers"] = [layer.to_json() for layer in map_layers(ds, chosen, change_of(ds, pair) if pair else None)]
+    change = change_of(ds, pair) if pair else None
+    data["layers"] = [layer.to_json() for layer in map_layers(ds, chosen, change)]
     if pair:
         data["title"] += ": what a change does"
     if title:
@@ -80,6 +81,7 @@ def page(ds: xr.Dataset, *, service: str | None = None, markers: Sequence[Marker
     parts: dict[str, Any] = {
         "title": str(data["title"]),
         "privacy": privacy_line(ds),
+        "effect": effect(ds, change) if change else [],
         "badge": badge_of(ds),
         "data": _script_json(data),
         "leaflet_license": asset("vendor/leaflet/LICENSE"),
