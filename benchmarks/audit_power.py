@@ -123,7 +123,7 @@ def through_files(networks: list[Network], data: Path, population: str, ratio: i
     copied = drawn.copy()
     row = rng.integers(len(drawn))
     copied[row] = train[rng.integers(len(train))]
-    told: dict[str, Any] = {}
+    figures: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         parts = {"train": train, "holdout": holdout, "nothing copied": drawn, "one exact copy": copied}
         for number, (name, series) in enumerate(parts.items()):
@@ -139,8 +139,8 @@ def through_files(networks: list[Network], data: Path, population: str, ratio: i
                 code = run(words)
             if code:
                 raise SystemExit(f"gentraffic audit ended with {code}")
-            told[name] = json.loads(out.getvalue())["leak_found"]
-    return told
+            figures[name] = json.loads(out.getvalue())["leak_found"]
+    return figures
 
 
 def table(done: dict[str, Any]) -> str:

@@ -35,17 +35,17 @@ def score(folder: Path) -> None:
     """In SDMetrics' environment: print its scores of every case in the folder as JSON."""
     from sdmetrics.single_table import DCRBaselineProtection, DCROverfittingProtection, NewRowSynthesis
 
-    told = {}
+    scores = {}
     for case in sorted(folder.iterdir()):
         train, holdout, drawn = (pd.read_parquet(case / f"{name}.parquet") for name in ("train", "holdout", "drawn"))
         columns = {name: {"sdtype": "numerical"} for name in train.columns}
         meta = {"tables": {"t": {"columns": columns}}}
-        told[case.name] = {
+        scores[case.name] = {
             SCORES[0]: DCRBaselineProtection.compute_breakdown(train, drawn, meta, "t")["score"],
             SCORES[1]: DCROverfittingProtection.compute_breakdown(train, drawn, holdout, meta, "t")["score"],
             SCORES[2]: NewRowSynthesis.compute_breakdown(train, drawn, meta, "t")["score"],
         }
-    print(json.dumps(told))
+    print(json.dumps(scores))
 
 
 def main() -> None:
@@ -99,14 +99,14 @@ def main() -> None:
             stdout=subprocess.PIPE,
             text=True,
         )
-    told = json.loads(done.stdout.splitlines()[-1])
+    scores = json.loads(done.stdout.splitlines()[-1])
     print(f"{seeds} seeds; {cells} training, hold-out and synthetic cells each, {HOURS} hours;")
     print("mean (least to largest) over seeds.\n")
     print("| synthetic | audit: leak found | " + " | ".join(SCORES) + " |\n|---|---|" + "---|" * len(SCORES))
     for name, found in leaks.items():
         texts = []
         for metric in SCORES:
-            values = [told[f"{name}|{seed}"][metric] for seed in range(seeds)]
+            values = [scores[f"{name}|{seed}"][metric] for seed in range(seeds)]
             texts.append(f"{np.mean(values):.3f} ({min(values):.3f} to {max(values):.3f})")
         print(f"| {name} | {sum(found)} of {len(found)} | " + " | ".join(texts) + " |")
 

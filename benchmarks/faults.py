@@ -128,9 +128,9 @@ def kill_round(folder: Path, workers: int, kills: int, rng: random.Random) -> Co
 def finish(folder: Path, workers: int) -> None:
     """Run the command to its end."""
     process = start(folder, workers)
-    _, said = process.communicate()
+    _, output = process.communicate()
     if process.returncode != 0:
-        raise SystemExit(f"exit {process.returncode}: {said}")
+        raise SystemExit(f"exit {process.returncode}: {output}")
 
 
 def wait_for(folder: Path, process: subprocess.Popen[str], tasks: int) -> None:
@@ -150,10 +150,10 @@ def signal_round(folder: Path, number: signal.Signals) -> dict[str, Any]:
         process.send_signal(number)
     process.wait()
     took = time.monotonic() - began
-    said = process.stderr.read().strip() if process.stderr else ""
+    output = process.stderr.read().strip() if process.stderr else ""
     ok = process.returncode == 130 and took < 5 and done(folder) >= kept
     finish(folder, 2)
-    return {"ok": ok, "note": f"exit {process.returncode} after {took:.1f} s; {said.splitlines()[-1:]}"}
+    return {"ok": ok, "note": f"exit {process.returncode} after {took:.1f} s; {output.splitlines()[-1:]}"}
 
 
 @contextmanager
@@ -179,25 +179,25 @@ def full_disk(folder: Path) -> dict[str, Any]:
                 stream.write(b"\0" * 4096)
         except OSError:
             pass
-    _, said = process.communicate()
+    _, output = process.communicate()
     filler.unlink()
-    ok = process.returncode == 5 and not (folder / OUT).exists() and len(said.strip().splitlines()) == 1
+    ok = process.returncode == 5 and not (folder / OUT).exists() and len(output.strip().splitlines()) == 1
     finish(folder, 2)
-    return {"ok": ok, "note": f"exit {process.returncode}: {said.strip()}"}
+    return {"ok": ok, "note": f"exit {process.returncode}: {output.strip()}"}
 
 
 def too_small(folder: Path) -> dict[str, Any]:
     """Less room than the store may need: said before the work starts."""
     process = start(folder, 2, "--days", "3000")
-    _, said = process.communicate()
-    ok = process.returncode == 5 and "GiB" in said and not list(folder.iterdir())
+    _, output = process.communicate()
+    ok = process.returncode == 5 and "GiB" in output and not list(folder.iterdir())
     finish(folder, 2)
-    return {"ok": ok, "note": f"exit {process.returncode}: {said.strip()}"}
+    return {"ok": ok, "note": f"exit {process.returncode}: {output.strip()}"}
 
 
 def read_only(folder: Path) -> dict[str, Any]:
     """The disk is read-only when the command is given, and when it is resumed."""
-    said, codes = [], []
+    output, codes = [], []
     for begun in (False, True):
         if begun:
             process = start(folder, 2)
@@ -207,11 +207,11 @@ def read_only(folder: Path) -> dict[str, Any]:
             time.sleep(1)
         subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True, capture_output=True)
         process = start(folder, 2)
-        said.append(process.communicate()[1].strip())
+        output.append(process.communicate()[1].strip())
         codes.append(process.returncode)
         subprocess.run(["mount", "-o", "remount,rw", str(folder)], check=True, capture_output=True)
     finish(folder, 2)
-    return {"ok": codes == [5, 5], "note": f"exit {codes[0]}: {said[0]}"}
+    return {"ok": codes == [5, 5], "note": f"exit {codes[0]}: {output[0]}"}
 
 
 def on_disk(case: Callable[[Path], dict[str, Any]], folder: Path, want: str) -> dict[str, Any]:

@@ -20,23 +20,42 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import xarray as xr
+from numpy.typing import NDArray
 
+from gentraffic.dataset.calendar import make_calendar
+from gentraffic.dataset.splits import p1_folds
 from gentraffic.evaluation import holdout as p1
-from gentraffic.evaluation import later_week as p2
+from gentraffic.evaluation import naive_rows as naive
 from gentraffic.evaluation.intervals import bootstrap_interval
-from gentraffic.evaluation.metrics.summary import acf_error, jsd_hist
+from gentraffic.evaluation.metrics.summary import (
+    acf_error,
+    coverage_cells,
+    crps_cells,
+    jsd_hist,
+    jsd_softmax24_cells,
+    mae_minmax_cells,
+    mse_minmax_cells,
+    p9999,
+)
 from gentraffic.evaluation.public_cities import CITIES, read_cities, read_city
-from gentraffic.generators.folder import load_bundle
+from gentraffic.generators.base import PROFILE_STEPS, Settings
+from gentraffic.generators.folder import Bundle, load_bundle
+from gentraffic.generators.weekly import draw_traffic
 from gentraffic.io.atomic import replacing
 from gentraffic.io.files import read_context
 from gentraffic.io.importers.public_sets import MILAN_CELLS, read_milan_5x5
-from gentraffic.modelling.measured import Source
+from gentraffic.modelling.features import Floats, read_places
+from gentraffic.modelling.history import History, history_of
+from gentraffic.modelling.measured import Source, read_source
+from gentraffic.modelling.weekly_profile import fit_weekly_profile, profile_week
 from gentraffic.places.find import CONTEXTS
 from gentraffic.training.fitting import Design, fit_sampler, plan_for, split_source
 
@@ -63,20 +82,160 @@ P2_FOLDS, P2_MEMBERS = 2, 100
 MANY = 100  # members of one more row of each sampler: with so many, how they are spread no longer matters
 NEAR_M = 3000.0  # of Milan, what lies so near to the measured cells
 
+HOURS = 168
+POINT = ("mae_minmax", "rmse_minmax", "jsd_softmax24")  # of the ensemble mean
+SPREAD = ("crps", "coverage_90")
 
-def later_weeks(data: Path, fold: int) -> tuple[list[Source], dict[str, p2.Later]]:
+
+@dataclass(frozen=True)
+class Later:
+    """One network of P2: the earlier days of cells, and their later week.
+
+    past: the cells' earlier days. real: (cells, 168) their later week, in the same unit and order. weekday, start: of
+    its first day. context: holds the cells of `past`. ground: (cells,) for intervals.
+    """
+
+    past: Source
+    real: Floats
+    start: str
+    context: xr.Dataset
+    ground: NDArray[np.int64]
+
+    def history(self) -> History:
+        """What the models are told."""
+        return history_of(self.past)
+
+
+def last_week(traffic: xr.Dataset, context: xr.Dataset) -> tuple[Source, Later]:
+    """A network of several weeks: the training source, hourly, without the last seven days, and those days."""
+
+    whole = hourly(read_source(traffic, [context]))
+    days = whole.ratio.shape[1] - 7
+    past = replace(whole, ratio=whole.ratio[:, :days], clean=whole.clean[:, :days]).centred()
+    date = str(traffic["time"].values[0].astype("datetime64[h]") + np.timedelta64(12, "h"))[:10]
+    start = str(np.datetime64(date) + days)
+    return past, Later(past, whole.hourly()[:, days * 24 :], start, context, whole.location)
+
+
+def two_weeks(traffic: xr.Dataset, context: xr.Dataset, folds: int, fold: int) -> tuple[Source, Later]:
+    """A network whose coordinate `week` tells two weeks of the same ground apart: what trains, and what is drawn.
+
+    Cells of both weeks are paired by location and place within it; pairs that are dead in either week are left out.
+    What trains are both weeks, one after the other, of the locations outside the fold; what is drawn is week 1 of those
+    inside, whose week 0 is their past: nothing of their ground was trained on.
+    """
+
+    both = hourly(read_source(traffic, [context]))
+    row = {cell: i for i, cell in enumerate(traffic["cell_id"].values.tolist())}
+    at = np.array([row[cell] for cell in both.cell_id.tolist()])
+    week, location = traffic["week"].values, traffic["location"].values
+    place = np.zeros(len(week), dtype=np.int64)  # the place of a cell within its location and week
+    for ground, number in set(zip(location.tolist(), week.tolist(), strict=True)):
+        mine = np.flatnonzero((location == ground) & (week == number))
+        place[mine] = np.arange(len(mine))
+    keys = list(zip(location[at].tolist(), place[at].tolist(), strict=True))
+    second = {key: i for i, key in enumerate(keys) if week[at[i]] == 1}
+    pairs = np.array([(i, second[key]) for i, key in enumerate(keys) if week[at[i]] == 0 and key in second])
+    days = both.ratio[:, :7] * both.level[:, None, None]
+    joined = np.concatenate([days[pairs[:, 0]], days[pairs[:, 1]]], axis=1).astype(np.float32)
+    whole = replace(both.only(pairs[:, 0]), ratio=joined, clean=joined, level=np.ones(len(pairs)))
+    keep, held = p1_folds(whole.location, folds, 0)[fold]
+    past = replace(whole, ratio=joined[:, :7], clean=joined[:, :7]).only(held).centred()
+    start = f"2021-03-{1 + both.weekday:02d}"  # 1 March is a Monday
+    real = joined[held, 7:].reshape(len(held), HOURS).astype(np.float64)
+    return whole.only(keep).centred(), Later(past, real, start, context, past.location)
+
+
+def hourly(source: Source) -> Source:
+    """The same source at one step per hour."""
+    cells, days, _ = source.ratio.shape
+    means = {k: getattr(source, k).reshape(cells, days, 24, -1).mean(axis=3) for k in ("ratio", "clean")}
+    return replace(source, **means, per_hour=1)
+
+
+def later_week_rows(later: Later) -> dict[str, NDArray[Any]]:
+    """`climatology`, and each earlier week as a member: name -> (members, cells, 168)."""
+    past = later.past.hourly()
+    weekday = np.datetime64(later.start).astype("datetime64[D]").item().weekday()
+    hour = (weekday * 24 + np.arange(HOURS)) % HOURS
+    before = (later.past.weekday * 24 + np.arange(past.shape[1])) % HOURS
+    weeks = [np.flatnonzero(before == h) for h in hour]
+    number = min(len(w) for w in weeks)
+    members = np.stack([past[:, [w[i] for w in weeks]] for i in range(number)])
+    return {"climatology": naive.climatology(past, before, hour), "earlier weeks": members}
+
+
+def usual_row(train: Sequence[Source], later: Later) -> NDArray[Any]:
+    """`usual week`: what the models are told of the past, fitted on the training sources, alone: (1, cells, 168)."""
+
+    usual, history = fit_weekly_profile(train), later.history()
+    week = profile_week(history.week, history.days, usual, later.past.network)
+    weekday = np.datetime64(later.start).astype("datetime64[D]").item().weekday()
+    series = np.roll(week, -weekday, axis=1).reshape(len(week), HOURS)
+    level = history.now(usual.memory) / series.mean(axis=1)
+    return np.asarray((series * level[:, None])[None])
+
+
+def later_model_row(
+    bundle: Bundle, later: Later, seed: int, members: int, *, steps: int | None = None, guidance: float = 1.0
+) -> NDArray[Any]:
+    """Members that a model draws for the later week, in the unit of the past: (members, cells, 168)."""
+
+    history = later.history()
+    calendar = make_calendar(later.start, 7, "1h", str(later.context.attrs["timezone"]))
+    settings = Settings(seed=seed, members=members, steps=steps or PROFILE_STEPS, guidance=guidance)
+    rows = later.past.rows.tolist()
+    drawn = draw_traffic(bundle, later.context, calendar, settings, cells=rows, history=history)
+    unit = history.unit(bundle.levels, read_places(later.context), later.context["cell_id"].values)
+    return drawn.astype(np.float64) * unit
+
+
+def score_later(members: NDArray[Any], later: Later) -> dict[str, Any]:
+    """Lists over cells: the metrics of POINT of the ensemble mean (squares for rmse), SPREAD of the members.
+
+    members: (members, cells, 168) hourly, in the unit of `later.real`.
+    """
+    real, mean = later.real, members.mean(axis=0)
+    ensemble = np.repeat(members, 2, axis=0) if len(members) == 1 else members  # a single series: an ensemble of equals
+    cells = {
+        "mae_minmax": mae_minmax_cells(real, mean),
+        "rmse_minmax": mse_minmax_cells(real, mean),
+        "jsd_softmax24": jsd_softmax24_cells(real, mean) * 1e4,
+        "crps": crps_cells(real, ensemble) / p9999(later.past.hourly()),
+        "coverage_90": coverage_cells(real, ensemble, 0.9),
+    }
+    figures = {key: np.asarray(v).round(6).tolist() for key, v in cells.items()}
+    return figures | {"location": later.ground.tolist(), "members": len(members)}
+
+
+def table_later(rows: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    """Markdown of row -> network -> `score_later`: means over cells, for rmse the root of the mean; jsd x 1e4."""
+    lines = ["| row | network | cells | members | " + " | ".join(POINT + SPREAD) + " |"]
+    lines.append("|---|---|---|---|" + "---|" * len(POINT + SPREAD))
+    for row, networks in rows.items():
+        for network, figures in networks.items():
+            means = {key: float(np.mean(figures[key])) for key in POINT + SPREAD}
+            means["rmse_minmax"] = means["rmse_minmax"] ** 0.5
+            texts = [f"{means[key]:.2f}" if key == "coverage_90" else f"{means[key]:.4f}" for key in means]
+            lines.append(
+                f"| {row} | {network} | {len(figures['crps'])} | {figures['members']} | " + " | ".join(texts) + " |"
+            )
+    return "\n".join(lines)
+
+
+def later_weeks(data: Path, fold: int) -> tuple[list[Source], dict[str, Later]]:
     """P2: what trains and what is drawn in one fold; Milan is drawn in the first."""
     train, later = [], {}
     for city in CITIES[1:]:
         traffic, context = read_city(data, city)
-        source, later[city] = p2.two_weeks(traffic, context, P2_FOLDS, fold)
+        source, later[city] = two_weeks(traffic, context, P2_FOLDS, fold)
         train.append(source)
     milan = read_context(CONTEXTS / "milan.nc").assign_attrs(network="milan-5x5")
     x, y = (milan[axis].values for axis in "xy")
     centre = np.isin(milan["cell_id"].values, MILAN_CELLS)
     near = np.hypot(x - x[centre].mean(), y - y[centre].mean()) < NEAR_M
     traffic = read_milan_5x5(data / "traffic" / "milan_5x5_internet_10min.csv")
-    source, last = p2.last_week(traffic, milan.isel(cell=np.flatnonzero(near)))
+    source, last = last_week(traffic, milan.isel(cell=np.flatnonzero(near)))
     train.append(source)
     return train, later if fold else later | {"milan-5x5": last}
 
@@ -90,11 +249,11 @@ class Rows:
         if path.exists():
             self.done |= json.loads(path.read_text(encoding="utf-8"))
 
-    def add(self, protocol: str, key: str, scores: Any, told: dict[str, Any] | None = None) -> None:
+    def add(self, protocol: str, key: str, scores: Any, metadata: dict[str, Any] | None = None) -> None:
         """Keep one row and write the file."""
         self.done[protocol][key] = scores
-        if told is not None:
-            self.done["told"][f"{protocol}|{key}"] = told
+        if metadata is not None:
+            self.done["told"][f"{protocol}|{key}"] = metadata
         with replacing(self.path, (".json",)) as temporary:
             temporary.write_text(json.dumps(self.done), encoding="utf-8")
         print(f"{protocol}: {key} done", flush=True)
@@ -112,9 +271,9 @@ def fit(design: Design, train: list[Source], args: argparse.Namespace) -> tuple[
     steps = 20 if args.quick else max(20, round(plan.steps * args.minutes / PLAN_MINUTES))
     plan = replace(plan, steps=steps, warmup=min(plan.warmup, steps // 10), seed=args.seed)
     began = time.process_time()
-    bundle, told = fit_sampler(train, design=design, plan=plan)
+    bundle, metadata = fit_sampler(train, design=design, plan=plan)
     minutes = round((time.process_time() - began) / 60, 2)
-    return bundle, {"core_minutes": minutes, "steps": told["steps"], "weights": told["parameters"]}
+    return bundle, {"core_minutes": minutes, "steps": metadata["steps"], "weights": metadata["parameters"]}
 
 
 def run_p1(rows: Rows, args: argparse.Namespace) -> None:
@@ -133,9 +292,9 @@ def run_p1(rows: Rows, args: argparse.Namespace) -> None:
                 for row, members in p1.holdout_rows(parts, args.seed * 100 + fold).items():
                     rows.add("p1", row + key, p1.score(members, parts))
                 continue
-            bundle, told = fit(Design(**(SAMPLERS | VARIANTS)[name]), train, args)
+            bundle, metadata = fit(Design(**(SAMPLERS | VARIANTS)[name]), train, args)
             members = p1.model_row(bundle, contexts, parts, args.seed, None, members=2 if args.quick else p1.MEMBERS)
-            rows.add("p1", name + key, p1.score(members, parts), told)
+            rows.add("p1", name + key, p1.score(members, parts), metadata)
             if args.keep is not None:
                 keep(args.keep, name, fold, members, parts)
             if args.many and name in SAMPLERS | HYBRIDS:
@@ -152,17 +311,15 @@ def run_p2(rows: Rows, args: argparse.Namespace) -> None:
             if ("climatology" if name == "naive" else name) + key in rows.done["p2"]:
                 continue
             if name == "naive":
-                drawn = {
-                    n: p2.later_week_rows(part) | {"usual week": p2.usual_row(train, part)} for n, part in later.items()
-                }
+                drawn = {n: later_week_rows(part) | {"usual week": usual_row(train, part)} for n, part in later.items()}
                 for row in ("climatology", "earlier weeks", "usual week"):
-                    rows.add("p2", row + key, {n: p2.score(drawn[n][row], later[n]) for n in later})
+                    rows.add("p2", row + key, {n: score_later(drawn[n][row], later[n]) for n in later})
             elif name in SAMPLERS:
                 design = Design(sampler=name, use_profile=True)  # a past tells the level
-                bundle, told = fit(design, train, args)
+                bundle, metadata = fit(design, train, args)
                 count = 2 if args.quick else P2_MEMBERS
-                members = {n: p2.model_row(bundle, part, args.seed, count) for n, part in later.items()}
-                rows.add("p2", name + key, {n: p2.score(members[n], later[n]) for n in later}, told)
+                members = {n: later_model_row(bundle, part, args.seed, count) for n, part in later.items()}
+                rows.add("p2", name + key, {n: score_later(members[n], later[n]) for n in later}, metadata)
 
 
 def keep(folder: Path, row: str, fold: int, members: p1.Members, parts: p1.Parts) -> None:
@@ -201,9 +358,9 @@ def brief(rows: dict[str, list[Any]]) -> str:
             for city in CITIES
         ]
         lines.append(f"| {name} | {len(folds)} | " + " | ".join(texts) + " |")
-    for name, told in load_bundle("stouter-base").provenance["metrics"].items():
+    for name, metadata in load_bundle("stouter-base").provenance["metrics"].items():
         if name not in rows:
-            texts = [" / ".join(f"{told[city][m]:.5f}" for m in metrics) for city in CITIES]
+            texts = [" / ".join(f"{metadata[city][m]:.5f}" for m in metrics) for city in CITIES]
             lines.append(f"| {name} (provenance of stouter-base) | 5 | " + " | ".join(texts) + " |")
     return "\n".join(lines)
 
@@ -212,9 +369,9 @@ def merged(folds: list[Any]) -> dict[str, Any]:
     """The scores of all folds of one row of P2, cells after cells."""
     out: dict[str, Any] = {}
     for fold in folds:
-        for network, told in fold.items():
+        for network, metadata in fold.items():
             mine = out.setdefault(network, {})
-            for key, value in told.items():
+            for key, value in metadata.items():
                 mine[key] = mine.get(key, []) + value if isinstance(value, list) else value
     return out
 
@@ -243,16 +400,16 @@ def leads(done: dict[str, Any], metrics: tuple[str, ...], of: str = "stouter") -
                 apart = np.concatenate([np.subtract(a[metric], b[metric]) for a, b in both])
                 low, high = bootstrap_interval(apart, place)
                 texts.append(f"{apart.mean():+.4f} ({low:+.4f} to {high:+.4f})")
-            told = str(count) if count > 1 else f"1: by its {len(np.unique(place))} cells"
-            lines.append(f"| {name} | {network} | {told} | " + " | ".join(texts) + " |")
+            folds_text = str(count) if count > 1 else f"1: by its {len(np.unique(place))} cells"
+            lines.append(f"| {name} | {network} | {folds_text} | " + " | ".join(texts) + " |")
     return "\n".join(lines)
 
 
 def budget(rows: Rows) -> str:
     """What each fit took, per row: core-minutes, steps, weights."""
     lines = ["| fit | core-minutes | steps | weights |", "|---|---|---|---|"]
-    for key, told in rows.done["told"].items():
-        lines.append(f"| {key} | {told['core_minutes']} | {told['steps']} | {told['weights']} |")
+    for key, folds_text in rows.done["told"].items():
+        lines.append(f"| {key} | {folds_text['core_minutes']} | {folds_text['steps']} | {folds_text['weights']} |")
     return "\n".join(lines)
 
 
@@ -292,7 +449,7 @@ def main() -> None:
             print(pooled(args.keep))
     if args.only != "p1":
         print("\nP2, mae_minmax, rmse_minmax and jsd_softmax24 x 1e4 of the ensemble mean:\n")
-        print(p2.table({name: merged(folds) for name, folds in rows.of("p2").items()}))
+        print(table_later({name: merged(folds) for name, folds in rows.of("p2").items()}))
         print("\nWhich differences are real:\n")
         print(leads(rows.done["p2"], ("mae_minmax", "jsd_softmax24", "crps")))
     print("\nBudget:\n")

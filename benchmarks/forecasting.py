@@ -36,6 +36,7 @@ from gentraffic.io.atomic import replacing
 
 PAPER = ("lstm", "xlstm", "stn", "stn-tf", "stn-slstm", "stn-slstm-tf")
 OURS = "stn-slstm-day"
+FACTS = ("parameters", "windows", "steps", "best_step")  # of a training, that are kept
 TREES = ("lightgbm", "lightgbm-day")
 ABLATIONS: dict[str, dict[str, Any]] = {  # what made the difference
     f"{OURS}, without yesterday": {"days": False},
@@ -122,13 +123,13 @@ def run(args: argparse.Namespace, done: dict[str, Any]) -> None:
                 except BadInput as error:  # a week of history is needed, and the network has no more
                     done[f"{where}|{name}|{seed}"] = {"missing": str(error), "planned": batches}
                     continue
-                told = {k: fitted.told[k] for k in ("parameters", "windows", "steps", "best_step") if k in fitted.told}
-                told["planned"] = batches
-                told["fit_cpu_s"] = round(time.process_time() - began, 1)
+                metadata = {k: fitted.metadata[k] for k in FACTS if k in fitted.metadata}
+                metadata["planned"] = batches
+                metadata["fit_cpu_s"] = round(time.process_time() - began, 1)
                 for key, part in {where: test, **others}.items():
-                    done[f"{key}|{name}|{seed}"] = row(fitted, part, HORIZON) | (told if key == where else {})
+                    done[f"{key}|{name}|{seed}"] = row(fitted, part, HORIZON) | (metadata if key == where else {})
                 keep(args.out, done)
-                print(f"{where}: {name}, seed {seed}: {told}", flush=True)
+                print(f"{where}: {name}, seed {seed}: {metadata}", flush=True)
         keep(args.out, done)
 
 
@@ -180,8 +181,8 @@ def training_time(quick: bool) -> dict[str, Any]:
     train, validation = Part(network, 0, steps, steps), Part(network, steps, steps + 144, steps)
     began = time.perf_counter()
     fitted = fit_forecaster("stn-slstm-tf", [train], [validation], Plan(patience=10**6))
-    told = {key: fitted.told[key] for key in ("windows", "steps")}
-    return told | {"seconds": round(time.perf_counter() - began, 1), "threads": torch.get_num_threads()}
+    metadata = {key: fitted.metadata[key] for key in ("windows", "steps")}
+    return metadata | {"seconds": round(time.perf_counter() - began, 1), "threads": torch.get_num_threads()}
 
 
 def interval(rows: list[dict[str, Any]], step: str, what: str, other: list[dict[str, Any]] | None = None) -> str:
@@ -229,8 +230,8 @@ def report(done: dict[str, Any]) -> str:
     if "speed" in done:
         lines += ["\n| | weights | MACs, millions | one cell, ms | 10,000 cells, s |", "|---|---|---|---|---|"]
         for name, s in done["speed"].items():
-            told = f"{s['parameters']:,} | {s['mmacs']:.2f} | {s['cell_ms']:.2f} | {s['grid_s']:.2f}"
-            lines.append(f"| {name} | {told} |")
+            shown = f"{s['parameters']:,} | {s['mmacs']:.2f} | {s['cell_ms']:.2f} | {s['grid_s']:.2f}"
+            lines.append(f"| {name} | {shown} |")
         lines.append(f"\nstn-slstm-tf: {done['training']}")
     return "\n".join(lines)
 
@@ -250,8 +251,8 @@ def compared(groups: dict[str, list[dict[str, Any]]]) -> list[str]:
     lines = []
     for a, b in pairs:
         if a in groups and b in groups:
-            told = (f"step {h} {interval(groups[a], h, 'mae', groups[b])}" for h in ("1", str(HORIZON)))
-            lines.append(f"mae of {a} minus {b}: {'; '.join(told)}  ")
+            shown = (f"step {h} {interval(groups[a], h, 'mae', groups[b])}" for h in ("1", str(HORIZON)))
+            lines.append(f"mae of {a} minus {b}: {'; '.join(shown)}  ")
     return lines
 
 

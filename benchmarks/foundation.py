@@ -65,11 +65,11 @@ class Table:
         """Whether a fold of a part is finished."""
         return f"{part}|{fold}" in self.rows.get("finished", [])
 
-    def put(self, part: str, fold: str, rows: dict[str, list[dict[str, Any]]], told: Any = None) -> None:
+    def put(self, part: str, fold: str, rows: dict[str, list[dict[str, Any]]], metadata: Any = None) -> None:
         """Keep the rows of a fold, and on disk."""
         for key, (scores,) in rows.items():
             self.rows[f"{part}|{fold}|{key}"] = scores
-        self.rows.setdefault("told", {})[f"{part}|{fold}"] = told
+        self.rows.setdefault("told", {})[f"{part}|{fold}"] = metadata
         self.rows["finished"] = [*self.rows.get("finished", []), f"{part}|{fold}"]
         self.path.write_text(json.dumps(self.rows))
         print(f"{part} {fold} done", flush=True)
@@ -88,8 +88,8 @@ def run_p3(table: Table, data: Sequence[Pair], folds: Sequence[int], count: int,
     for fold in folds:
         if not table.done("p3", str(fold)):
             train, parts = parts_of(data, count, fold)
-            bundle, told = fit_fomo(train, plan=plan)
-            table.put("p3", str(fold), p3.rows_of(bundle, parts, members=members), told)
+            bundle, metadata = fit_fomo(train, plan=plan)
+            table.put("p3", str(fold), p3.rows_of(bundle, parts, members=members), metadata)
 
 
 def run_stouter(table: Table, data: Sequence[Pair], folder: Path, folds: Sequence[int], count: int, plan: Plan) -> None:
@@ -98,13 +98,13 @@ def run_stouter(table: Table, data: Sequence[Pair], folder: Path, folds: Sequenc
     for fold in folds:
         if not table.done("stouter", str(fold)):
             train, parts = parts_of(data, count, fold)
-            bundle, told = fit_sampler([source for source, _ in train], plan=plan)
+            bundle, metadata = fit_sampler([source for source, _ in train], plan=plan)
             rows = {}
             for name, pairs in parts.items():
                 part = p3.held_out(*((source, placed(region, source, bundle.levels)) for source, region in pairs))
                 members = p3.week_members(bundle, part, contexts[name])
                 rows[f"{name}|generation|stouter"] = [p3.scores(part, "generation", members)]
-            table.put("stouter", str(fold), rows, {key: told[key] for key in ("minutes", "steps")})
+            table.put("stouter", str(fold), rows, {key: metadata[key] for key in ("minutes", "steps")})
 
 
 def run_seen(table: Table, data: Sequence[Pair], bundle: FoMoBundle) -> None:
@@ -123,7 +123,7 @@ def run_unseen(table: Table, data: Sequence[Pair], plan: FoMoPlan, tune: FoMoPla
         rest = [pair for pair in data if pair[1].network != name]
         here = next(pair for pair in data if pair[1].network == name)
         train, held = split(here, 2, 0, 0)  # half of the locations are the test, the other half may be learned from
-        bundle, told = fit_fomo(rest, plan=plan)
+        bundle, metadata = fit_fomo(rest, plan=plan)
         mean = float(here[0].level.mean())
         parts = {name: (train, held)}
         rows = p3.rows_of(bundle, parts, members=members, label="zero-shot", city_mean=mean)
@@ -131,7 +131,7 @@ def run_unseen(table: Table, data: Sequence[Pair], plan: FoMoPlan, tune: FoMoPla
         for share in (0.05, 0.10):  # of the city's locations, one at least
             tuned, _ = finetune_fomo(bundle, [few(train, share * whole, 0)], plan=tune)
             rows |= p3.rows_of(tuned, parts, members=members, label=f"{share:.0%} few-shot", naive_too=False)
-        table.put("unseen", city, rows, told)
+        table.put("unseen", city, rows, metadata)
 
 
 def variants(plan: FoMoPlan) -> Iterator[tuple[str, str, FoMoDesign, FoMoPlan]]:
@@ -152,12 +152,12 @@ def run_variants(table: Table, data: Sequence[Pair], parts: Sequence[str], plan:
     for part, name, design, own in variants(plan):
         if part not in parts or table.done(part, name):
             continue
-        bundle, told = fit_fomo(train, design=design, plan=own)
-        table.put(part, name, p3.rows_of(bundle, held, members=members, label=name, naive_too=False), told)
+        bundle, metadata = fit_fomo(train, design=design, plan=own)
+        table.put(part, name, p3.rows_of(bundle, held, members=members, label=name, naive_too=False), metadata)
         if (part, name) == ("scaling", "1m"):  # the plan of the ablations' full model: the same weights, aligned or not
-            tuned, told = finetune_fomo(bundle, train, plan=replace(ALIGN, steps=min(ALIGN.steps, plan.steps)))
+            tuned, metadata = finetune_fomo(bundle, train, plan=replace(ALIGN, steps=min(ALIGN.steps, plan.steps)))
             aligned = p3.rows_of(tuned, held, members=members, label="contrastive fine-tuning", naive_too=False)
-            table.put("ablations", "contrastive fine-tuning", aligned, told)
+            table.put("ablations", "contrastive fine-tuning", aligned, metadata)
 
 
 def seen_table(rows: dict[str, list[dict[str, Any]]]) -> str:

@@ -84,9 +84,9 @@ def score(real: Floats, members: Floats) -> dict[str, float]:
 def show(name: str, real: Floats, rows: dict[str, Floats]) -> None:
     """Print rows name -> members, with `ratio` to the one called bootstrap."""
     scores = {row: score(real, members) for row, members in rows.items()}
-    for row, told in scores.items():
-        told["ratio"] = told["crps_shape"] / scores["bootstrap"]["crps_shape"]
-        print(f"| {name} | {row} | {len(real)} | " + " | ".join(f"{told[k]:.3f}" for k in ROWS) + " |", flush=True)
+    for row, ordered in scores.items():
+        ordered["ratio"] = ordered["crps_shape"] / scores["bootstrap"]["crps_shape"]
+        print(f"| {name} | {row} | {len(real)} | " + " | ".join(f"{ordered[k]:.3f}" for k in ROWS) + " |", flush=True)
 
 
 def weeks_of(pool: Floats, cells: int, seed: int) -> Floats:
@@ -131,13 +131,13 @@ def networks(data: Path) -> list[tuple[Source, xr.Dataset | None]]:
 
 def held_out(log: Floats, expected: Floats, block: NDArray[np.int64]) -> str:
     """Rank correlation and log error of the law, its factor and constant fitted on the other blocks."""
-    told = np.empty_like(log)
+    ordered = np.empty_like(log)
     for one in np.unique(block):
         test = block == one
         slope, constant = np.polyfit(expected[~test], log[~test], 1)
-        told[test] = constant + slope * expected[test]
-    apart = told - log
-    rank = spearmanr(told, log).statistic
+        ordered[test] = constant + slope * expected[test]
+    apart = ordered - log
+    rank = spearmanr(ordered, log).statistic
     return f"{rank:.3f} | {np.abs(apart - np.median(apart)).mean():.3f} | {apart.std():.3f}"
 
 

@@ -68,9 +68,9 @@ def keep(done: Rows, key: str, fold: int, row: dict[str, Any]) -> None:
         rows.append({"fold": fold, **row})
 
 
-def finished(done: Rows, key: str, fold: int, **told: Any) -> bool:
+def finished(done: Rows, key: str, fold: int, **marks: Any) -> bool:
     """Whether a fold has such a row, with these entries."""
-    return any(row["fold"] == fold and told.items() <= row.items() for row in done.get(key, []))
+    return any(row["fold"] == fold and marks.items() <= row.items() for row in done.get(key, []))
 
 
 def by_hour(past: Floats, first: int, hours: int) -> Floats:
@@ -312,12 +312,12 @@ def main() -> None:
             write(done, args.out, f"fold {fold}, stouter")
         if "fomo" in args.only and not finished(done, "fomo", fold, steps=steps):
             train = [split(pair, 5, fold, args.seed)[0] for pair in pairs]
-            fomo, told = fit_fomo(train, design=FoMoDesign(size="0.3m"), plan=fomo_plan)
+            fomo, metadata = fit_fomo(train, design=FoMoDesign(size="0.3m"), plan=fomo_plan)
             for city, (_, held) in parts.items():
                 fomo_rows(fomo, settings, contexts[city], held, users[city](held.cell_id), done, fold, limit_s)
             if fold == args.folds[0]:
                 fomo_milan_rows(fomo, settings, milan, done, limit_s)
-            keep(done, "fomo", fold, {"steps": steps, "loss": told["loss"], "minutes": told["minutes"]})
+            keep(done, "fomo", fold, {"steps": steps, "loss": metadata["loss"], "minutes": metadata["minutes"]})
             write(done, args.out, f"fold {fold}, fomo")
     print(text(done))
 

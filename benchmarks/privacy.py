@@ -57,8 +57,8 @@ def public_model(data: Path, folder: Path, steps: int) -> Bundle:
             read_source(read_beijing(data / "traffic" / "beijing_stations_168h.npz"), []),
         ]
         extra = [read_places(read_context(CONTEXTS / f"{name}.nc")) for name in ("monaco", "porto", "helsinki")]
-        bundle, told = fit_sampler(sources, extra_places=extra, plan=replace(Plan(), steps=steps))
-        save_bundle(replace(bundle, provenance=told), folder, "# Public start of benchmarks/privacy.py\n")
+        bundle, metadata = fit_sampler(sources, extra_places=extra, plan=replace(Plan(), steps=steps))
+        save_bundle(replace(bundle, provenance=metadata), folder, "# Public start of benchmarks/privacy.py\n")
     return load_bundle(folder)
 
 
@@ -169,8 +169,8 @@ def main() -> None:
         whole[name], private[name] = read_source(traffic, [context]), read_private(traffic, [context])
         contexts[name] = context
 
-    def add(row: str, fold: int, members: Members, parts: Parts, told: dict[str, Any]) -> None:
-        done[f"{row}|{fold}"] = {"scores": scored(members, parts), **told}
+    def add(row: str, fold: int, members: Members, parts: Parts, metadata: dict[str, Any]) -> None:
+        done[f"{row}|{fold}"] = {"scores": scored(members, parts), **metadata}
         args.out.write_text(json.dumps(done))
         print(f"fold {fold}: {row} done", flush=True)
 
@@ -187,8 +187,8 @@ def main() -> None:
                 continue
             privacy = replace(Privacy(epsilon, DELTA, level_range=LEVEL_RANGE), **json.loads(args.privacy))
             sources = [split_private(private[name], parts[name][0]) for name in parts]
-            bundle, told = fit_private_stouter(sources, privacy, start=start, plan=plan)
-            add(row, fold, model_row(bundle, contexts, parts, 0, None), parts, {"privacy": told["privacy"]})
+            bundle, metadata = fit_private_stouter(sources, privacy, start=start, plan=plan)
+            add(row, fold, model_row(bundle, contexts, parts, 0, None), parts, {"privacy": metadata["privacy"]})
     print(table(done))
 
 

@@ -140,8 +140,8 @@ def start_up(folder: Path, repeats: int) -> dict[str, Any]:
     took, processor = [], []
     for _ in range(repeats):
         began, before = time.perf_counter(), os.times()
-        said = json.loads(gentraffic("sample", "--city", "monaco", "-o", folder / "monaco.nc", "--json"))
-        took.append(time.perf_counter() - began - said["seconds"]["sample"])
+        report = json.loads(gentraffic("sample", "--city", "monaco", "-o", folder / "monaco.nc", "--json"))
+        took.append(time.perf_counter() - began - report["seconds"]["sample"])
         processor.append(sum(os.times()[2:4]) - sum(before[2:4]))
     return {"seconds": min(took), "processor_seconds": min(processor), "all_seconds": [round(t, 2) for t in took]}
 
@@ -151,12 +151,12 @@ def store_row(folder: Path, cells: int) -> dict[str, Any]:
     out = folder / f"{cells}.zarr"
     words = ("sample", "--context", context_of(folder, cells), "--model", STORE_MODEL, "-o", out, "--json")
     began, before = time.perf_counter(), os.times()
-    said = json.loads(gentraffic(*words))
+    report = json.loads(gentraffic(*words))
     whole, processor = time.perf_counter() - began, sum(os.times()[2:4]) - sum(before[2:4])
     size = sum(p.stat().st_size for p in out.rglob("*") if p.is_file())
-    values = {"cells": cells, "seconds": said["seconds"]["sample"], "whole_seconds": whole}
+    values = {"cells": cells, "seconds": report["seconds"]["sample"], "whole_seconds": whole}
     values["processor_seconds"] = processor
-    return values | {"peak_rss_mb": said["peak_rss_mb"], "mb_on_disk": size / 2**20}
+    return values | {"peak_rss_mb": report["peak_rss_mb"], "mb_on_disk": size / 2**20}
 
 
 # --- in a process of their own ----------------------------------------------------------------------------------------
@@ -197,11 +197,11 @@ def measure(model: str, context: str, device: str) -> dict[str, Any]:
     """Draw a week of every cell of a context, REPEATS times, and watch the network."""
     import torch
 
-    from gentraffic.cli.options import peak_rss_mb
     from gentraffic.generate.request import Request
     from gentraffic.generate.run import run
     from gentraffic.generators.base import load_model
     from gentraffic.io.files import read_context
+    from gentraffic.io.process import peak_rss_mb
 
     bundle: Any = load_model(model)
     network: nn.Module | None = getattr(bundle, "model", None)

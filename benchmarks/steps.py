@@ -20,9 +20,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from gentraffic.evaluation.holdout import Members, Parts, model_row
+from gentraffic.evaluation.holdout import Members, Parts, model_row, week_of
+from gentraffic.evaluation.metrics.summary import (
+    acf_error,
+    coverage_cells,
+    crps_cells,
+    crps_shape_cells,
+    diversity,
+    jsd_hist,
+    p9999,
+)
 from gentraffic.evaluation.public_cities import CITIES, read_cities
-from gentraffic.evaluation.solver_steps import read_steps, score_steps, steps_table
+from gentraffic.evaluation.solver_steps import read_steps, steps_table
 from gentraffic.generators.folder import Bundle
 from gentraffic.modelling.features import read_places
 from gentraffic.training.distilling import DISTIL_PLAN, SOLVER, Lesson, distil
@@ -47,6 +56,30 @@ def row_name(solver: str, steps: int, members: int) -> str:
 def drawn(bundle: Bundle, contexts: dict[str, Any], parts: Parts, steps: int, solver: str, members: int) -> Members:
     """Members of the held-out cells with one solver."""
     return model_row(bundle, contexts, parts, 0, steps, members=members, solver=solver)
+
+
+def score_steps(members: Members, parts: Parts) -> dict[str, Any]:
+    """Per network: crps of each held-out cell and its location, and the pooled figures.
+
+    diversity: against the spread of the real weeks of different cells, so that 1 means as different as cells are.
+    members: per network (members, cells, 168) hourly, in the unit of its source.
+    """
+    out: dict[str, Any] = {}
+    for name, drawn in members.items():
+        train, held = parts[name]
+        real, scale = week_of(held), p9999(week_of(train))
+        rng = np.random.default_rng(0)
+        others = np.stack([real[rng.permutation(len(real))] for _ in range(8)])
+        out[name] = {
+            "crps": (crps_cells(real, drawn) / scale).round(6).tolist(),
+            "crps_shape": (crps_shape_cells(real, drawn) / scale).round(6).tolist(),
+            "coverage_90": coverage_cells(real, drawn, 0.90).round(6).tolist(),
+            "location": held.location.tolist(),
+            "jsd_hist": jsd_hist(real, drawn),
+            "acf_error": acf_error(real, drawn),
+            "diversity": diversity(drawn, others),
+        }
+    return out
 
 
 def picture(rows: dict[str, list[dict[str, Any]]], path: Path) -> None:
@@ -128,8 +161,8 @@ def main() -> None:
                 continue
             lesson = STUDENTS[name]
             less = replace(DISTIL_PLAN, steps=40 if args.quick else args.train_steps or DISTIL_PLAN.steps)
-            student, told = distil(teacher, [read_places(c) for c in contexts.values()], lesson=lesson, plan=less)
-            print(f"{name}: distilled in {told['distil_minutes']} min, {told['likeness']}", flush=True)
+            student, metadata = distil(teacher, [read_places(c) for c in contexts.values()], lesson=lesson, plan=less)
+            print(f"{name}: distilled in {metadata['distil_minutes']} min, {metadata['likeness']}", flush=True)
             put(f"{name}|{fold}", student, lesson.steps, SOLVER, MEMBERS)
         for solver, n, members in wanted:
             put(f"{row_name(solver, n, members)}|{fold}", teacher, n, solver, members)

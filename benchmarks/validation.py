@@ -155,7 +155,7 @@ def main() -> None:
         else:
             fitted = train(task["arm"], material, plan)
             found = score(forecasts(fitted, material.test), material.test)
-            done[f"weights|{key}"] = fitted.told["weights"]
+            done[f"weights|{key}"] = fitted.metadata["weights"]
         done[key] = {name: values[:, 0].tolist() for name, values in found.items()}
         done[f"counts|{city}|{few}"] = material.counts
         for name, naive in naive_scores(material, 1).items() if kind == "sim" else ():
@@ -177,7 +177,7 @@ def pairs(done: dict[str, Any], ours: list[str], theirs: list[str]) -> list[list
     return found
 
 
-def told(values: list[float]) -> str:
+def mean_text(values: list[float]) -> str:
     """A mean with its interval."""
     value = interval(values)
     if value["mean"] is None:
@@ -193,7 +193,7 @@ def tstr_table(done: dict[str, Any]) -> list[str]:
     rows = sorted({(k.split("|")[3], k.split("|")[2]) for k in done if k.startswith("tstr|") and "trtr" not in k})
     for what, few in rows:
         trtr = f"{what.split(', ')[0]}, trtr"
-        cells = [told([v[0] for v in pairs(done, ["tstr", c, few, what], ["tstr", c, few, trtr])]) for c in CITIES]
+        cells = [mean_text([v[0] for v in pairs(done, ["tstr", c, few, what], ["tstr", c, few, trtr])]) for c in CITIES]
         lines.append(f"| {what} | {few}% | " + " | ".join(cells) + " |")
     return lines
 
@@ -218,7 +218,7 @@ def sim_table(done: dict[str, Any]) -> list[str]:
 def sim_row(name: str, ratio: list[list[float]]) -> str:
     """One row of the table: ratio (seeds, services)."""
     columns = [*zip(*ratio, strict=True), [sum(r) / len(r) for r in ratio]]
-    return f"| {name} | " + " | ".join(told(list(c)) for c in columns) + " |"
+    return f"| {name} | " + " | ".join(mean_text(list(c)) for c in columns) + " |"
 
 
 if __name__ == "__main__":

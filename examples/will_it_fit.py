@@ -5,7 +5,6 @@ from pathlib import Path
 
 import gentraffic
 from gentraffic.dataset.summary import summary
-from gentraffic.io.export.registry import export
 
 out = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
 traffic = gentraffic.sample("monaco", days=2, members=10, total="traffic=12TB/day")
@@ -17,4 +16,4 @@ print(f"{int((over > 0.5).sum())} of {len(over)} cells are more likely than not 
 worst = cells.isel(cell=int(over.argmax()))
 print(f"cell {int(worst.cell_id)}: peak {float(worst.peak_p05):.3f} to {float(worst.peak_p95):.3f} TB in an hour (90%)")
 
-export(traffic, "geopackage", out / "monaco.gpkg", capacity="20Mbit/s")  # open in QGIS: layer cells, column p_above
+gentraffic.export(traffic, "geopackage", out / "monaco.gpkg", capacity="20Mbit/s")  # for QGIS: cells, p_above

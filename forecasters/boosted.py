@@ -143,7 +143,7 @@ def fit_lightgbm(
         "num_threads": torch.get_num_threads(),
     }  # fmt: skip
     columns: list[list[NDArray[Any]]] = []
-    told: dict[str, Any] = {"windows": len(past), "steps": 0, "trees": []}
+    facts: dict[str, Any] = {"windows": len(past), "steps": 0, "trees": []}
     for step in range(model.horizon):
         x = model.features(past, when, step).numpy()
         y = None if checked is None else model.features(checked[0], checked[2], step).numpy()
@@ -156,14 +156,14 @@ def fit_lightgbm(
                 stop = [lightgbm.early_stopping(PATIENCE, verbose=False)]
             booster = lightgbm.train(settings, data, most, valid_sets=valid, callbacks=stop)
             kept = booster.best_iteration or most
-            told["trees"].append(kept)
-            told["steps"] += kept
+            facts["trees"].append(kept)
+            facts["steps"] += kept
             columns.append(_nodes(booster.dump_model(num_iteration=kept)["tree_info"], step * model.services + service))
             if on_step is not None:
                 error = booster.best_score["valid_0"]["l1"] if valid else float("nan")
                 on_step(len(columns), model.horizon * model.services, error)
     _keep(model, columns)
-    return told
+    return facts
 
 
 def _gathered(windows: Sequence[Windows], most: int, thinned: bool) -> tuple[Tensor, Tensor, Tensor]:

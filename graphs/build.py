@@ -29,15 +29,14 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import coo_array
 from scipy.spatial import cKDTree
 from torch import Tensor
-from torch_geometric.data import Data
 
-from graphs.graphmae import GraphMAE
+from graphs.graphmae import Graph, GraphMAE
 
 HOURS_PER_DAY = 24
 HOURS_PER_WEEK = 168
 
 
-def temporal_graph() -> Data:
+def temporal_graph() -> Graph:
     """Return the temporal graph: `x` (168, 168) one-hot float32, `edge_index` (2, 336) int64, source above target.
 
     Node `day * 24 + hour`, day 0 being whichever day the caller's weeks begin with (Monday in gentraffic): the graph is
@@ -47,7 +46,7 @@ def temporal_graph() -> Data:
     source = hour.repeat_interleave(2)  # (336,)
     target = torch.stack([hour + 1, hour + HOURS_PER_DAY], dim=1).remainder(HOURS_PER_WEEK)  # (168, 2)
     edge_index = torch.stack([source, target.sort(dim=1).values.reshape(-1)])
-    return Data(x=torch.eye(HOURS_PER_WEEK), edge_index=edge_index)
+    return Graph(x=torch.eye(HOURS_PER_WEEK), edge_index=edge_index)
 
 
 def interpolate_hours(embedding: Tensor, hour_of_week: ArrayLike) -> Tensor:
@@ -81,7 +80,7 @@ PRIOR_CELLS = 16  # how many cells' worth of evidence the prior weighs
 CLIP = 5.0
 
 
-def station_graph(xy_m: ArrayLike, features: ArrayLike, radius_m: float = RADIUS_M) -> Data:
+def station_graph(xy_m: ArrayLike, features: ArrayLike, radius_m: float = RADIUS_M) -> Graph:
     """Return the graph that joins stations nearer than `radius_m`: `x` (n, C) float32, `edge_index` (2, E) int64.
 
     `xy_m` (n, 2) holds metres in one metric CRS; `features` (n, C), as from `standardise_counts`. The distance must be
@@ -98,17 +97,17 @@ def station_graph(xy_m: ArrayLike, features: ArrayLike, radius_m: float = RADIUS
     if xy.ndim != 2 or xy.shape[1] != 2 or x.ndim != 2 or len(x) != len(xy):
         raise ValueError(f"xy_m has shape {xy.shape} and features {x.shape}: give (n, 2) and (n, C) with one n")
     if not np.isfinite(xy).all() or not np.isfinite(x).all():
-        raise ValueError("xy_m and features must be finite: drop or mend the stations without a place or counts")
+        raise ValueError("xy_m and features must be finite: drop or fix the stations without a place or counts")
     if not 0 < radius_m < np.inf:
         raise ValueError(f"radius_m is {radius_m}: give a positive number of metres")
     n = len(xy)
     if n == 0:
-        return Data(x=torch.from_numpy(x), edge_index=torch.empty((2, 0), dtype=torch.int64))
+        return Graph(x=torch.from_numpy(x), edge_index=torch.empty((2, 0), dtype=torch.int64))
     tree = cKDTree(xy)
     edges = int(tree.count_neighbors(tree, radius_m)) - n  # ordered pairs, each node with itself left out
     if edges > MAX_EDGES:
         raise ValueError(f"{n} stations within {radius_m:g} m make {edges} edges: use larger cells or a shorter radius")
-    return Data(x=torch.from_numpy(x), edge_index=torch.from_numpy(_edges(tree, xy, radius_m)))
+    return Graph(x=torch.from_numpy(x), edge_index=torch.from_numpy(_edges(tree, xy, radius_m)))
 
 
 def standardise_counts(counts: ArrayLike) -> NDArray[np.float32]:

@@ -14,22 +14,30 @@ outermost of them have) and on nothing else in view: layers are normalised over 
 batch or a graph, if at all. So an encoder trained on some cities embeds another.
 """
 
+from __future__ import annotations
+
+import copy
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any, Self
 
 import numpy as np
 import torch
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
+from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from torch import Tensor, nn
 from torch.nn import functional
-from torch_geometric.data import Data
-from torch_geometric.nn import GATConv, GCNConv, GINConv, SAGEConv
-from torch_geometric.nn.conv.gcn_conv import gcn_norm
+
+
+@dataclass(frozen=True)
+class Graph:
+    """x: (n, C) float32 features of the nodes. edge_index: (2, E) int64, the source of each edge above its target."""
+
+    x: Tensor
+    edge_index: Tensor
 
 
 @dataclass(frozen=True)
@@ -40,13 +48,16 @@ class Layer:
     edges: Callable[[Tensor, int], Tensor]  # (edge_index (2, E), nodes) -> what the layer's forward takes
 
 
-def _csr(edge_index: Tensor, nodes: int, weight: Tensor | None = None) -> Tensor:
+def _csr(edge_index: Tensor, nodes: int) -> Tensor:
     """Return the transposed adjacency (target, source) in CSR form: one sparse product, no (E, channels) messages.
 
     With 100,000 stations and 6 million edges it is ten times faster than gathering and scattering.
     """
+    return _sparse(edge_index, np.ones(edge_index.shape[1], dtype=np.float32), nodes)
+
+
+def _sparse(edge_index: Tensor, given: NDArray[np.float32], nodes: int) -> Tensor:
     source, target = edge_index.cpu().numpy()
-    given = np.ones(len(source), dtype=np.float32) if weight is None else weight.cpu().numpy()
     csr = coo_array((given, (target, source)), shape=(nodes, nodes)).tocsr()  # counts, where torch_geometric sorts
     csr.sort_indices()
     rows, columns, values = (torch.from_numpy(p).to(edge_index.device) for p in (csr.indptr, csr.indices, csr.data))
@@ -57,31 +68,72 @@ def _csr(edge_index: Tensor, nodes: int, weight: Tensor | None = None) -> Tensor
 
 def _csr_normalised(edge_index: Tensor, nodes: int) -> Tensor:
     """Return D^-1/2 (A + I) D^-1/2 in CSR form, the matrix of a GCN layer, computed once for all layers."""
-    with_loops, weight = gcn_norm(edge_index, num_nodes=nodes)
-    return _csr(with_loops, nodes, weight)
+    loop = torch.arange(nodes, device=edge_index.device).expand(2, -1)
+    whole = torch.cat([edge_index[:, edge_index[0] != edge_index[1]], loop], 1)
+    root = torch.bincount(whole[1], minlength=nodes).float().pow_(-0.5)  # one edge at least ends in every node
+    return _sparse(whole, (root[whole[0]] * root[whole[1]]).cpu().numpy(), nodes)
 
 
-def _gin(inputs: int, outputs: int) -> nn.Module:
-    perceptron = nn.Sequential(nn.Linear(inputs, outputs), nn.PReLU(), nn.Linear(outputs, outputs))
-    layer: nn.Module = GINConv(perceptron, train_eps=True)
+class GIN(nn.Module):
+    """x -> MLP(A x + (1 + eps) x) (Xu et al. 2019): (n, inputs) -> (n, outputs). Weights named as torch_geometric does.
+
+    That package is not imported for the two layers that the bundled models are of: it takes two seconds.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.eps = nn.Parameter(torch.zeros(1))
+        self.nn = nn.Sequential(nn.Linear(inputs, outputs), nn.PReLU(), nn.Linear(outputs, outputs))
+        for layer in self.nn:  # drawn anew, as torch_geometric does: the same seed gives the same weights
+            layer.reset_parameters()  # type: ignore[operator]
+
+    def forward(self, x: Tensor, edges: Tensor) -> Tensor:
+        """x: (n, inputs). edges: sparse (n, n), the target above."""
+        out: Tensor = self.nn(torch.sparse.mm(edges, x) + (1 + self.eps) * x)
+        return out
+
+
+class GCN(nn.Module):
+    """x -> A x W + b, A normalised (Kipf and Welling 2017): (n, inputs) -> (n, outputs). Weights named as in `GIN`."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.lin = nn.Linear(inputs, outputs, bias=False, device="meta").to_empty(device="cpu")
+        reach = math.sqrt(6 / (inputs + outputs))
+        for _ in range(2):  # drawn twice, as in `GIN`
+            nn.init.uniform_(self.lin.weight, -reach, reach)
+
+    def forward(self, x: Tensor, edges: Tensor) -> Tensor:
+        """x: (n, inputs). edges: sparse (n, n), normalised, the target above."""
+        out: Tensor = torch.sparse.mm(edges, self.lin(x)) + self.bias
+        return out
+
+
+def _sage(inputs: int, outputs: int) -> nn.Module:
+    from torch_geometric.nn import SAGEConv
+
+    layer: nn.Module = SAGEConv(inputs, outputs)
     return layer
 
 
 def _gat(inputs: int, outputs: int) -> nn.Module:
+    from torch_geometric.nn import GATConv
+
     heads = math.gcd(4, outputs)  # GraphMAE's four heads, side by side; fewer where the width does not divide
     layer: nn.Module = GATConv(inputs, outputs // heads, heads=heads)
     return layer
 
 
 LAYERS = {  # STOUTER Table 5; GIN for the hours, GCN for the stations in the paper's best model
-    "gin": Layer(_gin, _csr),
-    "gcn": Layer(lambda inputs, outputs: GCNConv(inputs, outputs, normalize=False), _csr_normalised),
+    "gin": Layer(GIN, _csr),
+    "gcn": Layer(GCN, _csr_normalised),
     "gat": Layer(_gat, lambda edge_index, nodes: edge_index),
-    "sage": Layer(SAGEConv, _csr),
+    "sage": Layer(_sage, _csr),
 }
 
 
-class GraphMAE(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree about config_name
+class GraphMAE(nn.Module):
     """A masked graph autoencoder; `save_pretrained` writes safetensors + config.json, `from_pretrained` reads them.
 
     `in_channels` features per node; `hidden_channels` the width of the embedding; `layers` of the encoder, so how many
@@ -99,7 +151,6 @@ class GraphMAE(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree 
     Weights are drawn from torch's global generator: call `torch.manual_seed` first for the same model twice.
     """
 
-    @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
         self,
         in_channels: int,
@@ -112,7 +163,12 @@ class GraphMAE(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree 
         residual: bool = False,
         normalise: bool = True,
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # diffusers has types in part
+        super().__init__()
+        self._internal_dict: dict[str, Any] = {
+            "in_channels": in_channels, "hidden_channels": hidden_channels, "layers": layers,
+            "encoder_layer": encoder_layer, "decoder_layer": decoder_layer, "mask_ratio": mask_ratio, "gamma": gamma,
+            "residual": residual, "normalise": normalise,
+        }  # fmt: skip
         for name, kind in (("encoder_layer", encoder_layer), ("decoder_layer", decoder_layer)):
             if kind not in LAYERS:
                 raise ValueError(f"{name} is {kind!r}: choose one of {', '.join(LAYERS)}")
@@ -144,7 +200,9 @@ class GraphMAE(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree 
         """
         if masked is not None:
             x = torch.where(masked[:, None], self.mask_token, x)
-        hidden = self._encode(x, edge_index)  # (n, hidden)
+        hidden, edges = x, self._encoder_edges(edge_index, len(x))
+        for block in self.encoder:
+            hidden = block(hidden, edges)  # (n, hidden)
         code = self.bridge(hidden)
         if masked is not None:
             code = torch.where(masked[:, None], self.decoder_mask_token, code)
@@ -178,13 +236,37 @@ class GraphMAE(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree 
 
         x: (n, in_channels). edge_index: (2, E).
         """
-        return self._encode(x, edge_index)
-
-    def _encode(self, x: Tensor, edge_index: Tensor) -> Tensor:
         edges = self._encoder_edges(edge_index, len(x))
         for block in self.encoder:
             x = block(x, edges)
         return x
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The arguments of the constructor by name; not to be changed."""
+        return self._internal_dict  # the name that diffusers looks for
+
+    def save_pretrained(self, folder: Any, **options: Any) -> None:
+        """Write config.json and safetensors into a folder, as diffusers does, which is only imported for it."""
+        twin: Any = copy.copy(self)
+        twin.__class__, twin._internal_dict = _of_diffusers(), dict(self.config)
+        twin.save_pretrained(folder, **options)
+
+    @classmethod
+    def from_pretrained(cls, folder: Any, **options: Any) -> Self:
+        """Read what `save_pretrained` wrote, as diffusers does."""
+        found: Any = _of_diffusers().from_pretrained(folder, **options)
+        found.__class__ = cls
+        return found  # type: ignore[no-any-return]
+
+
+def _of_diffusers() -> Any:
+    """GraphMAE as one of diffusers' models, too."""
+    from diffusers.configuration_utils import ConfigMixin
+    from diffusers.models.modeling_utils import ModelMixin
+
+    own = {"__init__": GraphMAE.__init__, "config_name": "config.json"}
+    return type("GraphMAE", (ModelMixin, GraphMAE, ConfigMixin), own)
 
 
 class _Block(nn.Module):
@@ -216,7 +298,7 @@ def scaled_cosine_error(rebuilt: Tensor, target: Tensor, gamma: float) -> Tensor
 
 
 def pretrain(
-    model: GraphMAE, graphs: Sequence[Data], *, steps: int, learning_rate: float, seed: int
+    model: GraphMAE, graphs: Sequence[Graph], *, steps: int, learning_rate: float, seed: int
 ) -> Iterator[float]:
     """Train in place, yielding the loss after each of `steps` steps: `for loss in pretrain(...)`.
 
@@ -229,7 +311,7 @@ def pretrain(
     if not graphs:
         raise ValueError("graphs is empty: give at least one")
     for index, graph in enumerate(graphs):
-        if graph.num_nodes < 2 or graph.x.shape[1] != model.in_channels:
+        if len(graph.x) < 2 or graph.x.shape[1] != model.in_channels:
             raise ValueError(
                 f"graphs[{index}] has x of shape {tuple(graph.x.shape)}: give 2 nodes or more with "
                 f"{model.in_channels} features each"
@@ -238,7 +320,7 @@ def pretrain(
 
 
 def _train(
-    model: GraphMAE, graphs: Sequence[Data], steps: int, learning_rate: float, generator: torch.Generator
+    model: GraphMAE, graphs: Sequence[Graph], steps: int, learning_rate: float, generator: torch.Generator
 ) -> Iterator[float]:
     optimiser = torch.optim.Adam(model.parameters(), lr=learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=max(steps, 1))

@@ -54,37 +54,37 @@ def read_pbf(path: Path, basemap: Extent | bool = False) -> MapElements:
         how = f"signal {-code}" if code < 0 else f"exit {code}"
         raise BadFile(f"{path} cannot be read: the library that reads PBF broke off ({how}); the file is damaged")
     (length,) = struct.unpack("<q", answer[:8])
-    said: dict[str, Any] = json.loads(answer[8 : 8 + length])
-    if "error" in said:
-        raise BadFile(str(said["error"]).replace("\0", str(path)))
-    count = len(said["kind"])
+    payload: dict[str, Any] = json.loads(answer[8 : 8 + length])
+    if "error" in payload:
+        raise BadFile(str(payload["error"]).replace("\0", str(path)))
+    count = len(payload["kind"])
     numbers = np.frombuffer(answer, dtype="<f8", offset=8 + length, count=2 * count).reshape(count, 2)
-    tags = [said["tags"][i] for i in said["tag"]]
+    tags = [payload["tags"][i] for i in payload["tag"]]
     return MapElements(
-        kind=np.asarray(list(said["kind"]), dtype=np.str_),
+        kind=np.asarray(list(payload["kind"]), dtype=np.str_),
         key=tuple(key for key, _ in tags),
         value=tuple(value for _, value in tags),
         xy=numbers.astype(np.float64),
-        snapshot=said["snapshot"],
-        box=tuple(said["box"]) if said["box"] else None,
-        reach=tuple(said["reach"]) if said["reach"] else None,
-        notes=tuple(said["notes"]),
-        basemap=_map_from(said["basemap"], answer, 8 + length + 16 * count),
+        snapshot=payload["snapshot"],
+        box=tuple(payload["box"]) if payload["box"] else None,
+        reach=tuple(payload["reach"]) if payload["reach"] else None,
+        notes=tuple(payload["notes"]),
+        basemap=_map_from(payload["basemap"], answer, 8 + length + 16 * count),
     )
 
 
-def _map_from(said: dict[str, Any] | None, answer: bytes, at: int) -> BaseMap | None:
-    """The map in an answer, from byte `at` on."""
-    if said is None:
+def _map_from(sizes: dict[str, Any] | None, answer: bytes, at: int) -> BaseMap | None:
+    """The map in an answer, from byte `at` on. sizes: what the answer says of it."""
+    if sizes is None:
         return None
-    shapes, points, names = said["shapes"], said["points"], said["names"]
+    shapes, points, names = sizes["shapes"], sizes["points"], sizes["names"]
     parts = []
     for dtype, size in (("<i4", 2 * points), ("<i4", shapes), ("<f8", 2 * len(names)), ("i1", shapes)):
         parts.append(np.frombuffer(answer, dtype=dtype, offset=at, count=size))
         at += parts[-1].nbytes
-    corners, sizes, where, kinds = parts
-    of = np.array(said["name_kind"], dtype=np.int8)
-    return BaseMap(kinds, sizes, corners.reshape(-1, 2), tuple(names), of, where.reshape(-1, 2))
+    corners, lengths, where, kinds = parts
+    of = np.array(sizes["name_kind"], dtype=np.int8)
+    return BaseMap(kinds, lengths, corners.reshape(-1, 2), tuple(names), of, where.reshape(-1, 2))
 
 
 # --- in the child -----------------------------------------------------------------------------------------------------
@@ -103,7 +103,7 @@ def child() -> None:
     try:
         found = _places(path, json.loads(sys.argv[-2]))
         distinct = {tag: i for i, tag in enumerate(dict.fromkeys(zip(found.key, found.value, strict=True)))}
-        said: dict[str, Any] = {
+        payload: dict[str, Any] = {
             "kind": "".join(found.kind.tolist()),
             "tag": [distinct[tag] for tag in zip(found.key, found.value, strict=True)],
             "tags": list(distinct),
@@ -115,17 +115,17 @@ def child() -> None:
         }
         content = found.xy.astype("<f8").tobytes()
         if (base := found.basemap) is not None:
-            said["basemap"] = {"shapes": len(base.kind), "points": len(base.at), "names": base.name,
+            payload["basemap"] = {"shapes": len(base.kind), "points": len(base.at), "names": base.name,
                                "name_kind": base.name_kind.tolist()}  # fmt: skip
             arrays = (base.at.astype("<i4"), base.size.astype("<i4"), base.name_at.astype("<f8"), base.kind)
             content += b"".join(array.tobytes() for array in arrays)
     except MemoryError:
-        said = {"error": "\0 does not fit into memory: cut the extract to the place"}
+        payload = {"error": "\0 does not fit into memory: cut the extract to the place"}
     except Exception as error:
         line = " ".join(str(error).split())[:300]
         known = isinstance(error, BadFile)
-        said = {"error": line if known else f"\0 is damaged or not what its name says ({line})"}
-    text = json.dumps(said).encode()
+        payload = {"error": line if known else f"\0 is damaged or not what its name says ({line})"}
+    text = json.dumps(payload).encode()
     text += b" " * (-len(text) % 8)
     out = sys.stdout.buffer
     out.write(struct.pack("<q", len(text)) + text + content)

@@ -107,8 +107,8 @@ def _parsing(path: Path) -> Iterator[None]:
     except (PoiError, MemoryError):
         raise
     except Exception as error:  # whatever a library raises on an input is the input's
-        said = " ".join(str(error).split())[:200] or type(error).__name__
-        raise BadFile(f"{path} is damaged or not what its name says ({said})") from error
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise BadFile(f"{path} is damaged or not what its name says ({reason})") from error
 
 
 # --- extracts ---------------------------------------------------------------------------------------------------------

@@ -151,8 +151,8 @@ def read_xml(pieces: Iterable[bytes], name: str) -> tuple[Tagged, dict[int, Ints
     except KeyError as error:
         raise BadFile(f"{name}, line {parser.CurrentLineNumber}: an element has no attribute {error}") from error
     except (ValueError, OverflowError) as error:
-        said = " ".join(str(error).split())[:150]
-        raise BadFile(f"{name}, line {parser.CurrentLineNumber}: {said}: correct it in the source") from error
+        reason = " ".join(str(error).split())[:150]
+        raise BadFile(f"{name}, line {parser.CurrentLineNumber}: {reason}: correct it in the source") from error
     ids = np.frombuffer(reader.ids, dtype=np.int64)
     xy = np.stack([np.frombuffer(reader.lon, dtype=np.int32), np.frombuffer(reader.lat, dtype=np.int32)], axis=-1)
     order = np.argsort(ids, kind="stable")

@@ -40,8 +40,8 @@ def blob_data(blob: dict[int, int | bytes], name: str) -> tuple[bytes, int]:
     codec = next((number for number in CODECS if isinstance(blob.get(number), bytes)), 0)
     packed, size = blob.get(codec), blob.get(2, 0)
     if not isinstance(packed, bytes) or codec == 5:
-        said = "with bzip2, which the format has given up" if codec == 5 else "in a way that is not known"
-        raise BadFile(f"{name} has blobs that are packed {said}: convert it with `osmium cat -f pbf`")
+        reason = "with bzip2, which the format has given up" if codec == 5 else "in a way that is not known"
+        raise BadFile(f"{name} has blobs that are packed {reason}: convert it with `osmium cat -f pbf`")
     if codec == 1:
         return packed, codec
     if not isinstance(size, int) or not 0 < size <= BLOB_BYTES:
@@ -49,8 +49,8 @@ def blob_data(blob: dict[int, int | bytes], name: str) -> tuple[bytes, int]:
     try:
         return _unpacked(codec, packed, size), codec
     except (zlib.error, lzma.LZMAError, OSError, ValueError, EOFError) as error:
-        said = f"{CODECS[codec]}: {error}"
-        raise BadFile(f"{name} is damaged: a blob does not unfold ({said}); fetch it again") from error
+        reason = f"{CODECS[codec]}: {error}"
+        raise BadFile(f"{name} is damaged: a blob does not unfold ({reason}); fetch it again") from error
 
 
 def _unpacked(codec: int, packed: bytes, size: int) -> bytes:

@@ -1,18 +1,38 @@
-"""Noise to traffic: denoisers, baselines, the drawing loop."""
+"""Noise to traffic: denoisers, baselines, the drawing loop. Importing this loads no network and no torch."""
 
-from samplers.diffusion import SOLVERS, Denoiser, Noise, OneShot, draw
-from samplers.diffwave import DiffWave
-from samplers.sampler import DAYS, HOURS, WEEK, Condition, Sampler, Turn
-from samplers.stunet import STUNet
-from samplers.tcn_gan import TCNGAN
-from samplers.vae import VAE
+from __future__ import annotations
 
-SAMPLERS: dict[str, type[Sampler]] = {
-    "stouter": STUNet,
-    "vae": VAE,
-    "tcn-gan": TCNGAN,
-    "diffwave": DiffWave,
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from samplers.diffusion import SOLVERS, Denoiser, Noise, OneShot, draw
+    from samplers.diffwave import DiffWave
+    from samplers.sampler import DAYS, HOURS, WEEK, Condition, Sampler, Turn, sampler_class
+    from samplers.stunet import STUNet
+    from samplers.tcn_gan import TCNGAN
+    from samplers.vae import VAE
+
+SAMPLERS = {  # what a model folder and the command line call a sampler -> its class, see `sampler_class`
+    "stouter": "samplers.stunet:STUNet",
+    "vae": "samplers.vae:VAE",
+    "tcn-gan": "samplers.tcn_gan:TCNGAN",
+    "diffwave": "samplers.diffwave:DiffWave",
+}
+_WHERE = {  # public name -> the module that is loaded when it is asked for
+    **dict.fromkeys(("SOLVERS", "Denoiser", "Noise", "OneShot", "draw"), "diffusion"),
+    **dict.fromkeys(("DAYS", "HOURS", "WEEK", "Condition", "Sampler", "Turn", "sampler_class"), "sampler"),
+    "DiffWave": "diffwave",
+    "STUNet": "stunet",
+    "TCNGAN": "tcn_gan",
+    "VAE": "vae",
 }
 
 __all__ = ["DAYS", "HOURS", "SAMPLERS", "SOLVERS", "TCNGAN", "VAE", "WEEK", "Condition", "Denoiser", "DiffWave",
-           "Noise", "OneShot", "STUNet", "Sampler", "Turn", "draw"]  # fmt: skip
+           "Noise", "OneShot", "STUNet", "Sampler", "Turn", "draw", "sampler_class"]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'samplers' has no attribute {name!r}")
+    return getattr(import_module(f"samplers.{_WHERE[name]}"), name)

@@ -1,6 +1,6 @@
 """Diffusion: noise schedules, solvers, the drawing loop.
 
-Noise schedules and solvers: all of them diffusers schedulers, made from one small description.
+Noise schedules and solvers, made from one small description: diffusers' schedulers, and one of our own, by default.
 
 The forward process is STOUTER eq. 4-7: betas rise linearly from 1e-4 to 0.02 over T steps. What the network predicts
 (epsilon as in eq. 19, the clean series, or v = sqrt(a) epsilon - sqrt(1 - a) x) is a parameter.
@@ -13,46 +13,56 @@ series are drawn beside it. Values that are given are put back after every step 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, fields
-from typing import Any, Protocol, runtime_checkable
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from diffusers.schedulers.scheduling_ddpm import DDPMScheduler, DDPMSchedulerOutput
-from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
-from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from samplers.sampler import Condition
 
+if TYPE_CHECKING:
+    from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+
 LEAST_POWER = 1e-3
 LAST_TIME, BEND = 600, 0.5  # of 1000, over the steps: where the last one starts; below 1, early steps are longer
 
 
-class GaussianPath(DDPMScheduler):
+class Stepped(NamedTuple):
+    """What a step of a solver gives, under diffusers' name: (B, T)."""
+
+    prev_sample: Tensor
+
+
+class GaussianPath:
     """Goes from x_t (B, T) to the next; `step` is to be called once for each of `timesteps`, in order.
 
     power: (B or 1, F) of the frequencies of 2 (F - 1) hours, in the orthonormal basis. A series holds k numbers an
     hour, the hour's mean first; the others, and all where `power` is None, count as independent, of unit variance.
     """
 
-    def __init__(self, config: dict[str, Any], steps: int, power: Tensor | None = None) -> None:
-        super().__init__(**config, clip_sample=False)
+    init_noise_sigma = 1.0
+
+    def __init__(self, noise: Noise, steps: int, power: Tensor | None = None) -> None:
+        self.prediction, self.alphas_cumprod = noise.prediction_type, noise.alphas_cumprod
         self.timesteps = torch.tensor(_times(self.alphas_cumprod, steps))
         a = torch.cat([self.alphas_cumprod.double()[self.timesteps], torch.ones(1, dtype=torch.float64)])
         self.at = 0
         self.waves = None if power is None else _Part(a, power)
         self.within = _Part(a, torch.ones((1, 1)) if power is None else power.new_ones((1, 1)))
 
-    def step(self, model_output: Any, timestep: Any, sample: Any, *more: Any, **named: Any) -> Any:
+    def step(self, model_output: Tensor, timestep: Any, sample: Tensor) -> Stepped:
         """The prediction at `timestep` and x_t -> x at the next of `timesteps`, or the clean series after the last."""
         i, self.at = self.at, self.at + 1
         clean = self._clean(model_output, sample, self.alphas_cumprod[int(timestep)].to(sample))
         if self.waves is None:
-            return DDPMSchedulerOutput(prev_sample=self.within.move(i, sample, clean))
+            return Stepped(prev_sample=self.within.move(i, sample, clean))
         hours = 2 * (self.waves.frequencies - 1)
         x, week = (series.view(len(sample), hours, -1) for series in (sample, clean))
         waves = (torch.fft.rfft(sheet[..., 0], norm="ortho") for sheet in (x, week))
@@ -60,10 +70,10 @@ class GaussianPath(DDPMScheduler):
         if x.shape[2] > 1:
             within = self.within.move(i, x[..., 1:].flatten(1), week[..., 1:].flatten(1))
             mean = torch.cat([mean, within.view(len(x), hours, -1)], -1)
-        return DDPMSchedulerOutput(prev_sample=mean.flatten(1))
+        return Stepped(prev_sample=mean.flatten(1))
 
     def _clean(self, answer: Tensor, x: Tensor, a: Tensor) -> Tensor:
-        kind = self.config["prediction_type"]
+        kind = self.prediction
         if kind == "v_prediction":
             return a.sqrt() * x - (1 - a).sqrt() * answer
         return answer if kind == "sample" else (x - (1 - a).sqrt() * answer) / a.sqrt()
@@ -123,12 +133,22 @@ class Noise:
     prediction_type: str = "v_prediction"
     rest: Rest | None = None
 
+    @cached_property
+    def alphas_cumprod(self) -> Tensor:
+        """The share of the signal in the variance at every diffusion step: (num_train_timesteps,) float32."""
+        if self.beta_schedule != "linear":
+            raise ValueError(f"beta_schedule {self.beta_schedule!r}: linear is the only one here")
+        betas = torch.linspace(self.beta_start, self.beta_end, self.num_train_timesteps, dtype=torch.float32)
+        return torch.cumprod(1.0 - betas, dim=0)
+
     def config(self) -> dict[str, Any]:
         """What diffusers' schedulers are made from."""
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "rest"}
 
     def scheduler(self) -> DDPMScheduler:
-        """The schedule as diffusers' DDPM, which adds noise in training and draws with the paper's own chain."""
+        """The schedule as diffusers' DDPM, which draws with the paper's own chain."""
+        from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+
         chain: DDPMScheduler = DDPMScheduler(**self.config(), clip_sample=False)
         return chain
 
@@ -154,6 +174,8 @@ def _ddpm(noise: Noise, steps: int, _: Tensor | None) -> Any:
 def _ddim(noise: Noise, steps: int, _: Tensor | None) -> Any:
     # DDIM is the first-order DPM-Solver (Lu et al. 2022, section 4.1). diffusers' DDIMScheduler steps from t to
     # t - T // steps whatever comes next in its list, and is wrong wherever `steps` does not divide T
+    from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+
     solver = DPMSolverMultistepScheduler(**noise.config(), algorithm_type="dpmsolver++", solver_order=1)
     solver.set_timesteps(timesteps=_trailing(noise.num_train_timesteps, steps))
     return solver
@@ -162,12 +184,16 @@ def _ddim(noise: Noise, steps: int, _: Tensor | None) -> Any:
 def _dpm(noise: Noise, steps: int, _: Tensor | None) -> Any:
     # even steps of the log signal-to-noise ratio: on a Gaussian with the spectrum of traffic, 8 of them err by 0.03
     # standard deviations; Karras' spacing errs by 0.14 and makes the variance a third too large, even time steps 0.12
+    from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+
     solver = DPMSolverMultistepScheduler(**noise.config(), algorithm_type="dpmsolver++", use_lu_lambdas=True)
     solver.set_timesteps(steps)
     return solver
 
 
 def _unipc(noise: Noise, steps: int, _: Tensor | None) -> Any:
+    from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
+
     # the same spacing under another name
     solver = UniPCMultistepScheduler(**noise.config(), use_exponential_sigmas=True)
     solver.set_timesteps(steps)
@@ -179,11 +205,11 @@ def _unipc(noise: Noise, steps: int, _: Tensor | None) -> Any:
 
 def _gaussian(noise: Noise, steps: int, network: Tensor | None) -> Any:
     if noise.rest is None:
-        return GaussianPath(noise.config(), steps)
+        return GaussianPath(noise, steps)
     which = torch.zeros(1, dtype=torch.long) if network is None else network
     if (which == which[0]).all():
         which = which[:1]
-    return GaussianPath(noise.config(), steps, torch.tensor(noise.rest).to(which.device)[which])
+    return GaussianPath(noise, steps, torch.tensor(noise.rest).to(which.device)[which])
 
 
 SOLVERS: dict[str, Callable[[Noise, int, Tensor | None], Any]] = {
@@ -196,7 +222,7 @@ SOLVERS: dict[str, Callable[[Noise, int, Tensor | None], Any]] = {
 
 
 def make_solver(name: str, noise: Noise, steps: int, network: Tensor | None = None) -> Any:
-    """A diffusers scheduler set to `steps` steps, for series of `network` (B,), as in `Condition`.
+    """A scheduler as diffusers' are, set to `steps` steps, for series of `network` (B,), as in `Condition`.
 
     Raises ValueError for a solver or a number that does not exist.
     """
@@ -218,13 +244,14 @@ def _trailing(train_steps: int, steps: int) -> list[int]:
     return [round(train_steps * (steps - i) / steps) - 1 for i in range(steps)]
 
 
-def diffusion_target(noise: DDPMScheduler, x: Tensor, eps: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+def diffusion_target(noise: Noise, x: Tensor, eps: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     """The noisy series x_t (STOUTER eq. 7) and what the network should answer: x, eps (B, T), t (B,) -> two (B, T)."""
-    x_t = noise.add_noise(x, eps, t)  # type: ignore[arg-type]  # diffusers asks for an IntTensor and takes any
-    kind = noise.config["prediction_type"]
-    if kind == "v_prediction":
-        return x_t, noise.get_velocity(x, eps, t)  # type: ignore[arg-type]
-    return x_t, eps if kind == "epsilon" else x
+    a = noise.alphas_cumprod.to(x)[t.to(x.device)].view(-1, *[1] * (x.ndim - 1))
+    signal, rest = a**0.5, (1 - a) ** 0.5
+    x_t = signal * x + rest * eps
+    if noise.prediction_type == "v_prediction":
+        return x_t, signal * eps - rest * x
+    return x_t, eps if noise.prediction_type == "epsilon" else x
 
 
 def masked_mean(error: Tensor, where: Tensor) -> Tensor:
@@ -243,7 +270,7 @@ def standard_normal(shape: tuple[int, ...], generator: torch.Generator, like: Te
 
 def denoising_loss(
     network: Callable[[Tensor, Tensor, Condition], Tensor],
-    noise: DDPMScheduler,
+    noise: Noise,
     x: Tensor,
     condition: Condition,
     generator: torch.Generator,
@@ -306,16 +333,16 @@ def starting_noise(keys: NDArray[np.uint64], steps: int) -> Tensor:
     return torch.from_numpy(out)
 
 
-@torch.inference_mode()
 def draw(
     network: Denoiser | OneShot,
     condition: Condition,
     *,
-    seeds: NDArray[np.uint64],
+    seeds: NDArray[np.uint64] | None = None,
     steps: int,
     solver: str = "gaussian",
     guidance: float = 1.0,
     mirrored: bool = False,
+    noise: Tensor | None = None,
 ) -> Tensor:
     """Draw one window of traffic per seed: (B, T), on the scale that the denoiser was trained on.
 
@@ -325,56 +352,58 @@ def draw(
     (Ho and Salimans 2022: unconditional + guidance x (conditional - unconditional)).
     mirrored: start from the negative of the seeds' noise: with its twin, a pair of antithetic variates (Hammersley and
     Morton 1956), whose mean errs less than that of two independent draws; each of the two is distributed alike.
-    Raises ValueError for an unknown solver or an impossible number of steps.
-    """
-    length, device = condition.time.shape[1], condition.time.device
-    if isinstance(network, OneShot):
-        z = starting_noise(seeds, network.noise_size(length)).to(device) * (-1.0 if mirrored else 1.0)
-        x = network(z, condition)
-        if guidance != 1.0:
-            without = network(z, condition.without_place())
-            x = without + guidance * (x - without)
-        return x if condition.known is None else torch.where(condition.known.isnan(), x, condition.known)
-    x = starting_noise(seeds, length).to(device) * (-1.0 if mirrored else 1.0)
-    # stochastic solvers draw from one torch stream per series, keyed like the starting noise; twins have one each, or
-    # the noise that both are given on the way would make them alike
-    extra: dict[str, Any] = {}
-    if solver == "ddpm":
-        keys = (seeds[:, int(mirrored)] >> np.uint64(1)).tolist()
-        extra["generator"] = [torch.Generator().manual_seed(key) for key in keys]
-    return solve(network, condition, x, steps=steps, solver=solver, guidance=guidance, extra=extra)
-
-
-def solve(
-    network: Denoiser,
-    condition: Condition,
-    x: Tensor,
-    *,
-    steps: int,
-    solver: str,
-    guidance: float = 1.0,
-    extra: Mapping[str, Any] | None = None,
-) -> Tensor:
-    """`draw` from standard normal noise x (B, T); gradients pass. extra: what the solver's steps also take.
+    noise: (B, T) standard normal numbers to start from instead of seeds; gradients then pass.
 
     Given values enter the network clean. The solver is shown them as their mean sqrt(a) x at its noise, with an answer
     that predicts them: a solver that mixes hours needs hours that move as the others do.
+    Raises ValueError for an unknown solver, an impossible number of steps, or neither seeds nor noise.
     """
-    given = None if condition.known is None else ~condition.known.isnan()
-    values = x if condition.known is None else condition.known.nan_to_num()
-    plain = condition.without_place()
-    scheduler = make_solver(solver, network.noise, steps, condition.network)
-    x = x * float(scheduler.init_noise_sigma)
-    for t in scheduler.timesteps:
-        seen = x if given is None else torch.where(given, values, x)
-        step = torch.full((x.shape[0],), int(t), dtype=torch.long, device=x.device)
-        answer = network(seen, step, condition)
-        if guidance != 1.0:
-            without = network(seen, step, plain)
-            answer = without + guidance * (answer - without)
-        if given is not None:
-            a = float(scheduler.alphas_cumprod[int(t)])
-            x = torch.where(given, a**0.5 * values, x)
-            answer = torch.where(given, PERFECT[network.noise.prediction_type](a) * values, answer)
-        x = scheduler.step(answer, t, x, **(extra or {})).prev_sample
-    return x if given is None else torch.where(given, values, x)
+    with torch.inference_mode() if noise is None else nullcontext():
+        if isinstance(network, OneShot):
+            return _draw_at_once(network, condition, seeds, guidance, mirrored)
+        x = _start(condition, seeds, mirrored) if noise is None else noise
+        extra = {"generator": _streams(seeds, mirrored)} if solver == "ddpm" and seeds is not None else {}
+        given = None if condition.known is None else ~condition.known.isnan()
+        values = x if condition.known is None else condition.known.nan_to_num()
+        plain = condition.without_place()
+        scheduler = make_solver(solver, network.noise, steps, condition.network)
+        x = x * float(scheduler.init_noise_sigma)
+        for t in scheduler.timesteps:
+            seen = x if given is None else torch.where(given, values, x)
+            step = torch.full((x.shape[0],), int(t), dtype=torch.long, device=x.device)
+            answer = network(seen, step, condition)
+            if guidance != 1.0:
+                without = network(seen, step, plain)
+                answer = without + guidance * (answer - without)
+            if given is not None:
+                a = float(scheduler.alphas_cumprod[int(t)])
+                x = torch.where(given, a**0.5 * values, x)
+                answer = torch.where(given, PERFECT[network.noise.prediction_type](a) * values, answer)
+            x = scheduler.step(answer, t, x, **extra).prev_sample
+        return x if given is None else torch.where(given, values, x)
+
+
+def _draw_at_once(
+    network: OneShot, condition: Condition, seeds: NDArray[np.uint64] | None, guidance: float, mirrored: bool
+) -> Tensor:
+    z = _start(condition, seeds, mirrored, network.noise_size(condition.time.shape[1]))
+    x = network(z, condition)
+    if guidance != 1.0:
+        without = network(z, condition.without_place())
+        x = without + guidance * (x - without)
+    return x if condition.known is None else torch.where(condition.known.isnan(), x, condition.known)
+
+
+def _start(
+    condition: Condition, seeds: NDArray[np.uint64] | None, mirrored: bool, numbers: int | None = None
+) -> Tensor:
+    if seeds is None:
+        raise ValueError("neither seeds nor noise are given: give one to draw from")
+    length = condition.time.shape[1] if numbers is None else numbers
+    return starting_noise(seeds, length).to(condition.time.device) * (-1.0 if mirrored else 1.0)
+
+
+def _streams(seeds: NDArray[np.uint64], mirrored: bool) -> list[torch.Generator]:
+    """What a stochastic solver draws from: a stream per series, keyed like the starting noise. Twins have one each, or
+    the noise that both are given on the way would make them alike."""
+    return [torch.Generator().manual_seed(key) for key in (seeds[:, int(mirrored)] >> np.uint64(1)).tolist()]

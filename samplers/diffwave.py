@@ -11,14 +11,13 @@ from __future__ import annotations
 import math
 
 import torch
-from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional
 
 from samplers.diffusion import Noise, Rest, denoising_loss, read_rest
 from samplers.hours import Dilated, HourEnter, HourLeave, Surroundings
 from samplers.layers import StepEmbedding, per_hour
-from samplers.sampler import Condition, Sampler
+from samplers.sampler import Condition, Sampler, register_to_config
 
 
 class _Layer(nn.Module):
@@ -43,7 +42,7 @@ class DiffWave(Sampler):
     of the residual layers; the dilation doubles from 1 to 2^(cycle - 1) and begins again.
     """
 
-    @register_to_config  # type: ignore[untyped-decorator]
+    @register_to_config
     def __init__(
         self,
         place_dim: int = 32,
@@ -63,12 +62,11 @@ class DiffWave(Sampler):
         prediction_type: str = "v_prediction",
         loss_type: str = "mse",
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # diffusers has types in part
+        super().__init__()
         self.loss_type = loss_type
         self.noise = Noise(
             num_train_timesteps=num_train_timesteps, prediction_type=prediction_type, rest=read_rest(rest, networks)
         )
-        self.schedule = self.noise.scheduler()
         self.cadences = tuple(cadences)
         self.surroundings = Surroundings(
             place_dim, time_dim, networks, width, cadences, dropout, use_time, use_place, use_profile
@@ -99,4 +97,4 @@ class DiffWave(Sampler):
 
     def loss(self, x: Tensor, condition: Condition, generator: torch.Generator) -> Tensor:
         """Mean error of the prediction over the steps that are not given, scalar. x: (B, 168 k), nan = not measured."""
-        return denoising_loss(self, self.schedule, x, condition, generator, self.loss_type)
+        return denoising_loss(self, self.noise, x, condition, generator, self.loss_type)

@@ -14,12 +14,11 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 from torch.nn import functional
 
 from samplers.diffusion import Noise, diffusion_target, standard_normal
+from samplers.sampler import Network, register_to_config
 
 HOURS_A_WEEK = 168
 SIZES: dict[str, dict[str, Any]] = {  # name -> width, depth, heads; the names give the weights, about
@@ -93,7 +92,7 @@ def nearby(values: Tensor, observed: Tensor, minutes: Tensor) -> Tensor:
     return out
 
 
-class FoMo(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree about config_name
+class FoMo(Network):
     """Predicts the noise in the unobserved traffic of B blocks of places.
 
     width, depth, heads: of the transformer (`SIZES` names usual ones). token: (h0, w0, t0) values per token (eq. 4).
@@ -101,7 +100,7 @@ class FoMo(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree abou
     minutes that the model was trained on. prediction_type: epsilon, sample or v_prediction.
     """
 
-    @register_to_config  # type: ignore[untyped-decorator]
+    @register_to_config
     def __init__(
         self,
         width: int = 128,
@@ -115,11 +114,10 @@ class FoMo(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree abou
         num_train_timesteps: int = 1000,
         prediction_type: str = "v_prediction",
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # diffusers has types in part
+        super().__init__()
         self.token = (int(token[0]), int(token[1]), int(token[2]))
         self.cadences = tuple(cadences)
         self.noise = Noise(num_train_timesteps=num_train_timesteps, prediction_type=prediction_type)
-        self.schedule = self.noise.scheduler()
         values = math.prod(self.token)
         hidden = min(width, 64)
         self.enter = nn.Linear(2 * values, width)  # x or the observed value, and whether it is observed
@@ -193,7 +191,7 @@ class FoMo(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree abou
 
         A block in which nothing is to be drawn scores 0.
         """
-        x_t, target = diffusion_target(self.schedule, x.nan_to_num(), eps, t)
+        x_t, target = diffusion_target(self.noise, x.nan_to_num(), eps, t)
         hidden = (scene.known.isnan() & scene.exists & ~x.isnan()).to(x.dtype)
         # a NaN target would survive the product with 0
         error = (self(x_t, t, scene) - target).square() * hidden
@@ -261,9 +259,9 @@ class FoMo(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree abou
 
     def _told(self, embed: nn.Linear, series: Tensor, exists: Tensor) -> Tensor:
         """A series (B, H, W, T) that may be told in part, tokenised like traffic (eq. 12): (B, H' W' T', C)."""
-        told = ~series.isnan() & exists
-        values = self._tokens(torch.where(told, series, 0.0))
-        out: Tensor = embed(torch.cat([values, self._tokens(told.to(values.dtype))], -1))
+        present = ~series.isnan() & exists
+        values = self._tokens(torch.where(present, series, 0.0))
+        out: Tensor = embed(torch.cat([values, self._tokens(present.to(values.dtype))], -1))
         return out
 
     def _untokens(self, tokens: Tensor, h: int, w: int, steps: int) -> Tensor:
@@ -281,9 +279,9 @@ class FoMo(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree abou
 
     def _poi(self, scene: FoMoCondition, waves: Tensor) -> Tensor:
         """Dynamic POI features (eq. 12, 13), zero where no POIs are told: (B, H' W' T', C)."""
-        told = ~scene.poi.isnan().any(-1, keepdim=True)  # (B, H, W, 1)
-        static = torch.sigmoid(self.of_poi(torch.where(told, scene.poi, 0.0)))
-        pooled, share = self._pool(static * told), self._pool(told.to(static.dtype))
+        present = ~scene.poi.isnan().any(-1, keepdim=True)  # (B, H, W, 1)
+        static = torch.sigmoid(self.of_poi(torch.where(present, scene.poi, 0.0)))
+        pooled, share = self._pool(static * present), self._pool(present.to(static.dtype))
         clock = self.poi_time(waves)  # (B, T', hidden)
         places, times = pooled.shape[1], clock.shape[1]
         both = torch.cat(

@@ -253,8 +253,7 @@ class STFFM(nn.Module):
         self.fusion = FUSIONS[fusion](station, time, c_out)
         self.step = nn.Linear(station, c_out)
         self.second = WeekConv(c_out, c_out, days, hours)
-        self._folded: tuple[object, Folded] | None = None
-        self._of: list[Tensor] = []
+        self._folded: tuple[object, Folded, list[Tensor]] | None = None
 
     def forward(self, x: Tensor, f_s: Tensor, f_t: Tensor, step: Tensor) -> Tensor:
         """x (B, n, C_in), f_s (B, S), f_t (1 or B, n, Q), step (B, S) -> (B, n, C_out)."""
@@ -265,23 +264,28 @@ class STFFM(nn.Module):
         if self.first.hours > NARROW:
             inner = self.first(x)
             return _elu(self.second(f_st.add_(inner)).add_(inner))
-        straight, second, bias = self.folded()
+        folded, now = self._folded, self._versions()
+        if folded is None or folded[0] != now:  # formed anew when a weight has changed since
+            held = [w.detach() for w in self.parameters()]  # so that no other tensor can have their addresses
+            folded = self._folded = now, fold(self.first.as_matrix(), self.second.as_matrix()), held
+        straight, second, bias = folded[1]
         out = torch.addmm(bias, x.flatten(1), straight).addmm_(f_st.flatten(1), second)
         return _elu(out).view(*x.shape[:2], -1)
 
-    def folded(self) -> Folded:
-        """C1 (I + C2), C2 and the bias: eq. 17 as x C1 (I + C2) + F_st C2 + bias, for drawing.
-
-        A small sheet is one row of a matrix, and the two convolutions of x are one product. Formed anew when a weight
-        has changed since.
-        """
+    def _versions(self) -> list[tuple[int, int]]:
+        """Addresses and versions of the weights of both convolutions: others where one has changed."""
         weights = (*self.first.parameters(), *self.second.parameters())
-        now = [(w.data_ptr(), 0 if w.is_inference() else w._version) for w in weights]
-        if self._folded is None or self._folded[0] != now:
-            (c1, b1), (c2, b2) = self.first.as_matrix(), self.second.as_matrix()
-            self._folded = now, (torch.addmm(c1, c1, c2), c2, torch.addmv(b1 + b2, c2.T, b1))
-            self._of = [w.detach() for w in weights]  # while they are held, no other tensor has their addresses
-        return self._folded[1]
+        return [(w.data_ptr(), 0 if w.is_inference() else w._version) for w in weights]
+
+
+def fold(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> Folded:
+    """C1 (I + C2), C2 and the bias: eq. 17 as x C1 (I + C2) + F_st C2 + bias, for drawing.
+
+    A small sheet is one row of a matrix, and the two convolutions of x are one product.
+    first, second: the convolutions as `WeekConv.as_matrix`.
+    """
+    (c1, b1), (c2, b2) = first, second
+    return torch.addmm(c1, c1, c2), c2, torch.addmv(b1 + b2, c2.T, b1)
 
 
 def _elu(x: Tensor) -> Tensor:

@@ -1,15 +1,24 @@
-"""What a sampler is told, and what it is to the training loop, to a model folder and to the drawing loop."""
+"""What a sampler is told, and what it is to the training loop, to a model folder and to the drawing loop.
+
+A network keeps the arguments that it was made with in `config`, under the names that diffusers gives all this, and
+diffusers writes and reads it; but diffusers takes a second to import, so that it is only loaded for that.
+"""
 
 from __future__ import annotations
 
+import copy
+import functools
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from importlib import import_module
+from typing import Any, Self
 
 import torch
-from diffusers.configuration_utils import ConfigMixin
-from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
+
+from samplers import SAMPLERS
 
 DAYS = 7
 HOURS = 24
@@ -71,8 +80,63 @@ class Turn:
     parameters: list[nn.Parameter]
 
 
-class Sampler(ModelMixin, ConfigMixin, ABC):  # type: ignore[misc]  # they disagree about config_name
-    """A trainable sampler of weeks; a subclass draws in many steps (`draw.Denoiser`) or at once (`draw.OneShot`).
+def register_to_config(init: Callable[..., None]) -> Callable[..., None]:
+    """Decorator of the constructor of a `Network`: its arguments, defaults included, are kept in `config`.
+
+    Arguments with a leading underscore are notes in a config file of whoever wrote it, and left out.
+    """
+    signature = inspect.signature(init)
+
+    @functools.wraps(init)
+    def kept(self: Network, *args: Any, **kwargs: Any) -> None:
+        bound = signature.bind(self, *args, **{name: kwargs[name] for name in kwargs if not name.startswith("_")})
+        given = dict(bound.arguments)
+        bound.apply_defaults()
+        self.register_to_config(**dict(list(bound.arguments.items())[1:]))
+        init(**given)
+
+    return kept
+
+
+class Network(nn.Module):
+    """A network that keeps the arguments it was made with, see `register_to_config`."""
+
+    _internal_dict: dict[str, Any]  # the name that diffusers looks for
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The arguments of the constructor by name; not to be changed but by `register_to_config`."""
+        return self._internal_dict
+
+    def register_to_config(self, **arguments: Any) -> None:
+        """Keep further or other arguments."""
+        self._internal_dict = {**self.__dict__.get("_internal_dict", {}), **arguments}
+
+    def save_pretrained(self, folder: Any, **options: Any) -> None:
+        """Write config.json and safetensors into a folder, as diffusers does."""
+        twin: Any = copy.copy(self)
+        twin.__class__, twin._internal_dict = of_diffusers(type(self)), dict(self.config)
+        twin.save_pretrained(folder, **options)
+
+    @classmethod
+    def from_pretrained(cls, folder: Any, **options: Any) -> Self:
+        """Read what `save_pretrained` wrote, as diffusers does."""
+        found: Any = of_diffusers(cls).from_pretrained(folder, **options)
+        found.__class__ = cls
+        return found  # type: ignore[no-any-return]
+
+
+def of_diffusers(kind: type[nn.Module]) -> Any:
+    """A subclass of a kind of network that is one of diffusers' models, too."""
+    from diffusers.configuration_utils import ConfigMixin
+    from diffusers.models.modeling_utils import ModelMixin
+
+    own = {"__init__": kind.__init__, "config_name": "config.json"}
+    return type(kind.__name__, (ModelMixin, kind, ConfigMixin), own)
+
+
+class Sampler(Network, ABC):
+    """A trainable sampler of weeks; it draws in many steps (`diffusion.Denoiser`) or at once (`diffusion.OneShot`).
 
     cadences: the steps per hour k that it can draw. series_at_once: how many series one call is best given: with fewer,
     threads wait for the interpreter; with more, activations leave the processor's cache.
@@ -95,3 +159,9 @@ class Sampler(ModelMixin, ConfigMixin, ABC):  # type: ignore[misc]  # they disag
         x: (B, 168 k) clean series, nan where nothing was measured.
         """
         return self.loss(x, condition, generator)
+
+
+def sampler_class(name: str) -> type[Sampler]:
+    """The class of a key of `samplers.SAMPLERS`, loaded now. Raises KeyError."""
+    module, _, kind = SAMPLERS[name].partition(":")
+    return getattr(import_module(module), kind)  # type: ignore[no-any-return]

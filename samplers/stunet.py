@@ -22,10 +22,9 @@ instead of one variance for all.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
 from samplers.diffusion import LEAST_POWER, Noise, Rest, denoising_loss, read_rest
@@ -39,7 +38,7 @@ from samplers.layers import (
     per_hour,
     pool_hours,
 )
-from samplers.sampler import DAYS, HOURS, WEEK, Condition, Sampler
+from samplers.sampler import DAYS, HOURS, WEEK, Condition, Sampler, register_to_config
 
 FREQUENCIES = WEEK // 2 + 1  # 0 to 84 periods a week
 
@@ -59,7 +58,7 @@ class Spectral(nn.Module):
         if len(power) != FREQUENCIES:
             raise ValueError(f"a spectrum of {len(power)} numbers: a week of hours has {FREQUENCIES} frequencies")
         s = torch.tensor(power, dtype=torch.float64).clamp(min=LEAST_POWER)
-        a = noise.scheduler().alphas_cumprod.double()[:, None]
+        a = noise.alphas_cumprod.double()[:, None]
         n = a * s + 1 - a
         tables = {"white": n.rsqrt(), "skip": (a * (1 - a)).sqrt() * (1 - s) / n, "gain": (s / n).sqrt()}
         for name, values in tables.items():
@@ -151,7 +150,7 @@ class STUNet(Sampler):
     spread: Tensor
     shift: Tensor
 
-    @register_to_config  # type: ignore[untyped-decorator]
+    @register_to_config
     def __init__(
         self,
         place_dim: int = 32,
@@ -174,12 +173,11 @@ class STUNet(Sampler):
         prediction_type: str = "v_prediction",
         loss_type: str = "mse",
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # diffusers has types in part
+        super().__init__()
         self.use_time, self.use_place = use_time, use_place
         self.noise = Noise(
             num_train_timesteps=num_train_timesteps, prediction_type=prediction_type, rest=read_rest(rest, networks)
         )
-        self.schedule = self.noise.scheduler()
         self.loss_type = loss_type
         self.cadences = tuple(cadences)
         tokens = DAYS * HOURS // hours_per_token
@@ -224,10 +222,10 @@ class STUNet(Sampler):
         for weight in (*self.leave.parameters(), *self.leave_detail.parameters()):
             nn.init.zeros_(weight)
 
-    def __call__(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        """x_t (B, 168 k), t (B,) diffusion steps -> the prediction, like x_t."""
-        out: Tensor = super().__call__(x_t, t, condition)
-        return out
+    if TYPE_CHECKING:
+
+        def __call__(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
+            """x_t (B, 168 k), t (B,) diffusion steps -> the prediction, like x_t."""
 
     def forward(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """x_t (B, 168 k), t (B,) diffusion steps -> the prediction, like x_t. Raises ValueError for another length."""
@@ -244,7 +242,7 @@ class STUNet(Sampler):
         given = torch.zeros_like(x_t) if condition.known is None else (~condition.known.isnan()).to(x_t.dtype)
         if self.use_profile:
             profile = condition.profile if condition.profile is not None else x_t.new_zeros(b, 2, steps)
-            a = self.schedule.alphas_cumprod.to(x_t)[t][:, None]
+            a = self.noise.alphas_cumprod.to(x_t)[t][:, None]
             mean, spread, _ = self.centre(profile, condition.network, k)
             trust = profile[:, 1]
             x_t, skip_answer, gain = follow(x_t, a, mean, spread, given)
@@ -255,7 +253,7 @@ class STUNet(Sampler):
         if self.spectral is not None:
             noisy = hours
             if condition.known is not None:  # given values are clean: as their mean is
-                a = self.schedule.alphas_cumprod.to(x_t)[t][:, None, None]
+                a = self.noise.alphas_cumprod.to(x_t)[t][:, None, None]
                 noisy = torch.where(known_hours > 0, a.sqrt() * hours, hours)
             white, guess = self.spectral.before(noisy[..., 0], t)
             seen.append(white[..., None])
@@ -295,14 +293,14 @@ class STUNet(Sampler):
             if condition.known is not None:
                 x = torch.where(condition.known.isnan(), x, condition.known)
             mean, spread, hours = self.centre(condition.profile, condition.network, x.shape[1] // WEEK)
-            told = hours.any(1).nonzero().squeeze(1)
+            rows = hours.any(1).nonzero().squeeze(1)
             other = torch.arange(len(x), device=x.device)
-            other[told] = told[torch.randperm(len(told), generator=generator).to(x.device)]
+            other[rows] = rows[torch.randperm(len(rows), generator=generator).to(x.device)]
             moved = mean + spread * ((x - mean) / spread)[other]
             x = torch.where(hours & hours[other], moved, x)
             if condition.known is not None:
                 condition = condition.with_known(torch.where(condition.known.isnan(), condition.known, x))
-        return denoising_loss(self, self.schedule, x, condition, generator, self.loss_type)
+        return denoising_loss(self, self.noise, x, condition, generator, self.loss_type)
 
     def centre(self, profile: Tensor, network: Tensor, per_hour: int) -> tuple[Tensor, Tensor, Tensor]:
         """Where weeks that follow their profile are expected, how far they depart, and which numbers do follow.

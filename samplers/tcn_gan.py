@@ -11,14 +11,13 @@ from __future__ import annotations
 import math
 
 import torch
-from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional
 
 from samplers.diffusion import masked_mean, standard_normal
 from samplers.hours import Dilated, HourEnter, HourLeave, Surroundings
 from samplers.layers import per_hour
-from samplers.sampler import WEEK, Condition, Sampler, Turn
+from samplers.sampler import WEEK, Condition, Sampler, Turn, register_to_config
 
 PENALTY = 10.0  # lambda of Gulrajani et al., section 4
 NOISE, SHARED = 4, 8  # numbers per hour, and per series: a week has surprises of both kinds
@@ -49,7 +48,7 @@ class TCNGAN(Sampler):
     the dilation doubles from 1 with every block.
     """
 
-    @register_to_config  # type: ignore[untyped-decorator]
+    @register_to_config
     def __init__(
         self,
         place_dim: int = 32,
@@ -64,12 +63,12 @@ class TCNGAN(Sampler):
         use_place: bool = True,
         use_profile: bool = False,
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # diffusers has types in part
+        super().__init__()
         self.cadences = tuple(cadences)
-        told = (place_dim, time_dim, networks, width, cadences, dropout, use_time, use_place, use_profile)
+        sizes = (place_dim, time_dim, networks, width, cadences, dropout, use_time, use_place, use_profile)
         self.generator = nn.ModuleDict(
             {
-                "surroundings": Surroundings(*told),
+                "surroundings": Surroundings(*sizes),
                 "enter": nn.Linear(NOISE + SHARED + width, channels),
                 "tcn": _TCN(channels, blocks),
                 "leave": HourLeave(channels, cadences, zero=True),
@@ -77,7 +76,7 @@ class TCNGAN(Sampler):
         )
         self.critic = nn.ModuleDict(
             {
-                "surroundings": Surroundings(*told),
+                "surroundings": Surroundings(*sizes),
                 "enter": HourEnter(1, channels, cadences),
                 "guide": nn.Linear(width, channels),
                 "tcn": _TCN(channels, blocks),

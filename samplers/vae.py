@@ -10,14 +10,13 @@ from __future__ import annotations
 import math
 
 import torch
-from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional
 
 from samplers.diffusion import standard_normal
 from samplers.hours import HourEnter, HourLeave, Surroundings
 from samplers.layers import per_hour
-from samplers.sampler import WEEK, Condition, Sampler
+from samplers.sampler import WEEK, Condition, Sampler, register_to_config
 
 HALVINGS = 3  # 168 -> 84 -> 42 -> 21 positions
 SHORTEST = WEEK >> HALVINGS
@@ -55,7 +54,7 @@ class VAE(Sampler):
     place_dim, time_dim, networks, width, cadences, use_time, use_place: as in `STUNet`. channels: of the convolutions.
     """
 
-    @register_to_config  # type: ignore[untyped-decorator]
+    @register_to_config
     def __init__(
         self,
         place_dim: int = 32,
@@ -70,7 +69,7 @@ class VAE(Sampler):
         use_place: bool = True,
         use_profile: bool = False,
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # diffusers has types in part
+        super().__init__()
         self.latent = latent
         self.cadences = tuple(cadences)
         self.surroundings = Surroundings(

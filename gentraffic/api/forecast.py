@@ -113,7 +113,7 @@ def fit(
     from gentraffic.forecasting.folder import TrainingScaler
     from gentraffic.forecasting.provenance import provenance_of
     from gentraffic.forecasting.registry import recipe_of
-    from gentraffic.forecasting.score import score_beside_naive, starts_within, table
+    from gentraffic.forecasting.score import error_paths, score_beside_naive, starts_within, table
     from gentraffic.forecasting.task import Plan
     from gentraffic.training.checkpoint import checkpoint_beside
 
@@ -145,28 +145,29 @@ def fit(
             device=device,
             on_step=None if progress is None else lambda step, of, loss: progress(step, of),
         )
-        known, _, test = parts[0]
+        known, later, test = parts[0]
+        fitted = replace(fitted, errors=error_paths(fitted, later, seed))
         scored = score_beside_naive(fitted, test, 6, starts_within(test, 6))
     files = [source.ds if source.path is None else source.path for source in sources]
-    told = provenance_of(files, fitted, chosen, plan, command, known.network.per_day, (train, validation))
+    metadata = provenance_of(files, fitted, chosen, plan, command, known.network.per_day, (train, validation))
     units = [str(sources[0].ds[s].attrs["units"]) for s in chosen]
-    told |= {"scores": scored.to_json(chosen, units), "tables": {"held_out": table(scored)}}
-    told["held_out_time"] = _ends(sources[0].ds, test)  # of the first file; no cell is held out
+    metadata |= {"scores": scored.to_json(chosen, units), "tables": {"held_out": table(scored)}}
+    metadata["held_out_time"] = _ends(sources[0].ds, test)  # of the first file; no cell is held out
     ids = tuple(str(cell) for cell in sources[0].ds["cell_id"].values.tolist())
-    found = FittedForecaster(
-        Fitted(name, fitted.model, told),
-        told,
+    forecaster = FittedForecaster(
+        Fitted(name, fitted.model, metadata, fitted.errors),
+        metadata,
         TrainingScaler(ids, fit_scaler(known.network.values[:, : known.known])),
-        training=fitted.told,
+        training=fitted.metadata,
         warnings=tuple(warnings_of(len(ids))),
     )
     if out is None or checkpoint is None:
-        return found
+        return forecaster
     if design and name != "xlstm":  # the weights are the same: the folder works where that backend does not
         fitted.model.register_to_config(backend="fast")
-    sha256 = _save(found, out)
+    sha256 = _save(forecaster, out)
     checkpoint.unlink(missing_ok=True)
-    return replace(found, folder=out, sha256=sha256)
+    return replace(forecaster, folder=out, sha256=sha256)
 
 
 @speaks_python
@@ -191,6 +192,8 @@ def run(
     horizon: int = 1,
     service: str | Sequence[str] = (),
     scaler: str = "history",
+    members: int = 1,
+    seed: int = 0,
     device: str = "cpu",
     out: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -210,6 +213,11 @@ def run(
         The variables to forecast; by default those that it was fitted on, or the only one.
     scaler : {"history", "model"}
         Mean and spread of each cell: of the history, which must be a day or longer, or of the training part.
+    members : int
+        More than 1: so many forecasts that hold its doubt, each with errors as the forecaster made them on its
+        validation part, at the same time of day. The median and the 5% and 95% quantiles of 20 or more are a range.
+    seed : int
+        Of the errors drawn.
     device : {"cpu", "cuda"}
         Where to forecast; a FittedForecaster stays where it is.
     out : path, optional
@@ -234,26 +242,33 @@ def run(
         For a folder that is missing, changed or of another kind.
     """
     from gentraffic.forecasting.choices import services_for
-    from gentraffic.forecasting.continuation import continuation, forecasts_after
+    from gentraffic.forecasting.continuation import check_members, continuation, forecasts_after, members_after
     from gentraffic.io.files import check_writable, write_traffic
 
     if horizon < 1:
         raise WrongUse(f"--horizon {horizon}: give 1 or more steps")
+    check_whole(1, members=members)
+    check_whole(0, seed=seed)
     if scaler not in SCALERS:
         raise WrongUse(f"--scaler {scaler}: give one of {', '.join(SCALERS)}")
     if out is not None:
         check_writable(out)
-    found = _loaded(model, device)
+    forecaster = _loaded(model, device)
     source = traffic_source(history, "history")
-    chosen = services_for(found.services, source.ds, names_given(service))
-    known = found.scaler if scaler == "model" else None
-    ahead = forecasts_after(found.fitted, source.ds, chosen, horizon, name=source.name, known=known, tell=progress)
+    chosen = services_for(forecaster.services, source.ds, names_given(service))
+    known = forecaster.scaler if scaler == "model" else None
+    fitted = forecaster.fitted
+    if members > 1:
+        check_members(fitted, source.ds, horizon, source.name)
+    ahead = forecasts_after(fitted, source.ds, chosen, horizon, name=source.name, known=known, tell=progress)
+    if members > 1:
+        ahead = members_after(fitted, source.ds, ahead, chosen, known=known, members=members, seed=seed)
     place = str(source.ds.attrs.get("place", source.ds.attrs.get("title", "")))
     attrs = {
         "title": f"Forecast traffic, {place}".rstrip(", "),
         "source": "forecast; not measured",
-        "model": f"{found.name} ({found.folder.name})" if found.folder else found.name,
-        **({"model_sha256": found.sha256} if found.sha256 else {}),
+        "model": f"{forecaster.name} ({forecaster.folder.name})" if forecaster.folder else forecaster.name,
+        **({"model_sha256": forecaster.sha256} if forecaster.sha256 else {}),
         "command": command,
     }
     result = continuation(source.ds, ahead, chosen, attrs)
@@ -317,22 +332,24 @@ def score(
         raise WrongUse(f"--horizon {horizon}, --starts {starts}: give 1 or more")
     if html is not None:
         atomic.check_writable(html, (".html", ".htm"))
-    found = _loaded(model, device)
+    forecaster = _loaded(model, device)
     source = traffic_source(traffic, "traffic")
     ds = source.ds
-    chosen = services_for(found.services, ds, names_given(service))
+    chosen = services_for(forecaster.services, ds, names_given(service))
     networks = networks_of(ds, chosen)
     if len(networks) > 1:
         raise WrongUse(f"{source.name} has {len(networks)} members: score on measured traffic, (cell, time)")
-    test = split(networks[0], *found.provenance["split"])[2]
-    scored = score_beside_naive(found.fitted, test, horizon, starts)
+    test = split(networks[0], *forecaster.provenance["split"])[2]
+    scored = score_beside_naive(forecaster.fitted, test, horizon, starts)
     if html is not None:
         from gentraffic.reports.forecast import write_page
 
-        folder = found.folder.name if found.folder else found.name
-        write_page(scored, found.name, ds, chosen, html, traffic=Path(source.name).name, model=folder)
+        folder = forecaster.folder.name if forecaster.folder else forecaster.name
+        write_page(scored, forecaster.name, ds, chosen, html, traffic=Path(source.name).name, model=folder)
     units = tuple(str(ds[s].attrs["units"]) for s in chosen)
-    return ForecastScores(scored, found.name, tuple(chosen), units, found.sha256, tuple(warnings_of(ds.sizes["cell"])))
+    return ForecastScores(
+        scored, forecaster.name, tuple(chosen), units, forecaster.sha256, tuple(warnings_of(ds.sizes["cell"]))
+    )
 
 
 def _loaded(model: str | Path | FittedForecaster, device: str) -> FittedForecaster:
@@ -344,7 +361,7 @@ def _loaded(model: str | Path | FittedForecaster, device: str) -> FittedForecast
         return model
     check_device(device)
     fitted, sha256 = load_fitted(model, device)
-    return FittedForecaster(fitted, fitted.told, stored_scaler(Path(model)), Path(model), sha256)
+    return FittedForecaster(fitted, fitted.metadata, stored_scaler(Path(model)), Path(model), sha256)
 
 
 def _ends(ds: xr.Dataset, part: Part) -> list[str]:
@@ -355,12 +372,12 @@ def _ends(ds: xr.Dataset, part: Part) -> list[str]:
     return [f"{end}Z" for end in np.datetime_as_string(ends, unit="m").tolist()]
 
 
-def _save(found: FittedForecaster, out: Path) -> str:
+def _save(forecaster: FittedForecaster, out: Path) -> str:
     """Write the folder of a forecaster; the SHA-256 of its files."""
     from gentraffic.forecasting.folder import save_fitted
     from gentraffic.generators.cards import card
     from gentraffic.generators.model_folder import read_folder
 
-    text = card(out.name, found.provenance)
-    save_fitted(found.fitted, out, scaler=found.scaler, provenance=found.provenance, card=text)
+    text = card(out.name, forecaster.provenance)
+    save_fitted(forecaster.fitted, out, scaler=forecaster.scaler, provenance=forecaster.provenance, card=text)
     return str(read_folder(out).sha256)

@@ -117,8 +117,8 @@ class ForecastScores(Shown):
     def sentences(self) -> list[str]:
         """What was scored on, and which rows are missing."""
         starts, cells = self.scored.real.shape[:2]
-        told = f"{starts:,} first steps of {cells:,} cells."
-        return [told, *(f"No row {name}: {why}." for name, why in self.scored.missing.items()), *self.warnings]
+        counted = f"{starts:,} first steps of {cells:,} cells."
+        return [counted, *(f"No row {name}: {why}." for name, why in self.scored.missing.items()), *self.warnings]
 
     def with_words(self, say: Callable[[str], str]) -> Self:
         """The same scores, the reasons for missing rows in other words."""

@@ -72,13 +72,13 @@ class EvaluationResult(Shown, Evaluation):
     def with_words(self, say: Callable[[str], str]) -> Self:
         """The same evaluation, its sentences in other words."""
 
-        def said(scores: dict[str, Score]) -> dict[str, Score]:
+        def in_words(scores: dict[str, Score]) -> dict[str, Score]:
             return {name: replace(score, reason=say(score.reason)) for name, score in scores.items()}
 
         return replace(
             self,
-            scores=said(self.scores),
-            naive={name: said(scores) for name, scores in self.naive.items()},
+            scores=in_words(self.scores),
+            naive={name: in_words(scores) for name, scores in self.naive.items()},
             missing={name: say(why) for name, why in self.missing.items()},
             notes=tuple(map(say, self.notes)),
         )
@@ -98,8 +98,8 @@ class ValidationResult(Shown, Validation):
         What was trained on and tested on: counts, services, units, notes.
     horizon : int
         Steps ahead.
-    told : dict
-        What sim-mstnet tells of its weights.
+    weighing : dict
+        The weights that sim-mstnet gave to the variants.
     """
 
     title = "Forecasters trained on synthetic traffic, tested on measured traffic"
@@ -186,7 +186,7 @@ def evaluate(
     measured, drawn = traffic_source(real, "real"), traffic_source(synthetic, "synthetic")
     training = None if train is None else traffic_source(train, "train")
     places = None if context is None else context_source(context, "context")
-    found = score_rows(
+    scored = score_rows(
         measured.ds,
         drawn.ds,
         train=None if training is None else training.ds,
@@ -201,8 +201,8 @@ def evaluate(
     if html is not None:
         from gentraffic.reports.evaluation import write_page
 
-        write_page(found, measured.ds, html, files=files, attributions=[measured.ds, drawn.ds])
-    return EvaluationResult(**vars(found), files=files)
+        write_page(scored, measured.ds, html, files=files, attributions=[measured.ds, drawn.ds])
+    return EvaluationResult(**vars(scored), files=files)
 
 
 @speaks_python
@@ -271,7 +271,7 @@ def validate(
     check_whole(0, seed=seed, threads=threads)
     measured, drawn = traffic_source(real, "real"), traffic_source(synthetic, "synthetic")
     with torch_threads(threads):
-        found = tstr.validate(
+        scored = tstr.validate(
             measured.ds,
             drawn.ds,
             list(dict.fromkeys(names_given(forecaster))),
@@ -284,4 +284,4 @@ def validate(
             steps=steps,
             on_fit=progress,
         )
-    return ValidationResult(**vars(found))
+    return ValidationResult(**vars(scored))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import samplers
 from gentraffic.api.fitted import Files, FitResult
 from gentraffic.api.language import speaks_python
 from gentraffic.api.private import PRIVATE, check_private, fit_private
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from gentraffic.modelling.measured import Source
 
 Tell = Callable[[int, int], None]
-TRAINED = ("stouter", "vae", "tcn-gan", "diffwave")  # keys of samplers.SAMPLERS; importing that takes seconds
+TRAINED = tuple(samplers.SAMPLERS)
 NAIVE = ("bootstrap", "knn", "climatology")  # gentraffic.generators.naive.NAIVE
 SAMPLERS = (*TRAINED, "fomo", *NAIVE)
 HOLDOUT = 0.2
@@ -142,8 +143,8 @@ def _fit_naive(sampler: str, files: Files, out: Path, options: FitOptions, comma
         raise WrongUse(f"{sampler} is trained by one process: start it without `accelerate launch`")
     sources = files.sources(files.contexts(), options.service)
     origins = origins_of((*files.traffic, *files.context))
-    told = origins | {"command": command, "services": ["traffic"], "sampler": sampler, "held_out_cells": {}}
-    save_naive(replace(fit_naive(sampler, sources), provenance=told), out, card(out.name, told))
+    metadata = origins | {"command": command, "services": ["traffic"], "sampler": sampler, "held_out_cells": {}}
+    save_naive(replace(fit_naive(sampler, sources), provenance=metadata), out, card(out.name, metadata))
     networks = tuple(sorted(s.network for s in sources))
     return FitResult(out, networks, {"cells": sum(len(s.level) for s in sources)}, title=f"{sampler}, {out.name}")
 
@@ -175,7 +176,7 @@ def _fit_weekly(
     cells = {cell for s in sources for cell in s.cell_id.tolist()}
     spare = [read_places(c) for c in contexts if not cells & set(c["cell_id"].values.tolist())]
     parts = _hold_out(sources, options.share, plan.seed) if options.share else {}
-    bundle, told = fit_sampler(
+    bundle, metadata = fit_sampler(
         [parts[s.network][0] if s.network in parts else s for s in sources],
         extra_places=spare,
         held_out=[held for _, held in parts.values()],
@@ -183,20 +184,20 @@ def _fit_weekly(
         plan=plan,
         checkpoint=checkpoint,
         on_step=lambda step, of, loss: tell(step, of),
-        crew=group,
+        group=group,
     )
     if not group.first:
         return None
     scores = _score(sampler, bundle, parts, contexts, plan.seed) if parts else {}
     judged = table(scores) if scores else ""
     held_out = {network: held.cell_id.tolist() for network, (_, held) in parts.items()}
-    told |= {"command": command, "seed": plan.seed, "held_out": options.share, "held_out_cells": held_out}
-    provenance = provenance_of(files.traffic, files.context, told, {**evidence, **scores})
+    metadata |= {"command": command, "seed": plan.seed, "held_out": options.share, "held_out_cells": held_out}
+    provenance = provenance_of(files.traffic, files.context, metadata, {**evidence, **scores})
     tables = {"held_out": judged, "evidence": table(evidence) if evidence else ""}
     provenance |= {"sampler": bundle.sampler, "tables": tables}
     save_bundle(replace(bundle, provenance=provenance), out, card(out.name, provenance))
     checkpoint.unlink(missing_ok=True)
-    facts = {name: told[name] for name in ("minutes", "steps", "best_step", "parameters")}
+    facts = {name: metadata[name] for name in ("minutes", "steps", "best_step", "parameters")}
     return FitResult(out, tuple(sorted(used)), facts, held_out, judged, f"{sampler}, {out.name}")
 
 
@@ -223,7 +224,7 @@ def _fit_fomo(sampler: str, files: Files, out: Path, options: FitOptions, comman
             parts[region.network] = split((source, region), folds, 0, plan.seed)
     if folds and not parts:
         raise WrongUse(f"no network has {folds} locations, so none can be held out: give --holdout 0 or more data")
-    bundle, told = fit_fomo(
+    bundle, metadata = fit_fomo(
         [parts[r.network][0] if r.network in parts else (s, r) for s, r in data],
         design=FoMoDesign(size=options.size or "1m", prediction_type=prediction),
         plan=plan,
@@ -235,17 +236,17 @@ def _fit_fomo(sampler: str, files: Files, out: Path, options: FitOptions, comman
         return None
     rows = fomo_tasks.rows_of(bundle, parts, members=6) if parts else {}
     held_out = {network: held[0].cell_id.tolist() for network, (_, held) in parts.items()}
-    told |= {"command": command, "seed": plan.seed, "held_out": options.share, "validation": told["loss"]}
-    told |= {"metrics_p3": fomo_tasks.means(rows), "held_out_cells": held_out}
+    metadata |= {"command": command, "seed": plan.seed, "held_out": options.share, "validation": metadata["loss"]}
+    metadata |= {"metrics_p3": fomo_tasks.means(rows), "held_out_cells": held_out}
     judged = fomo_tasks.table(rows) if rows else ""
     evidence = "" if options.evidence is None else options.evidence.read_text(encoding="utf-8")
-    provenance = provenance_of(files.traffic, files.context, told, {}) | {
+    provenance = provenance_of(files.traffic, files.context, metadata, {}) | {
         "recommended_steps": fomo_tasks.STEPS, "sampler": sampler,
         "tables": {"held_out": judged, "evidence": evidence},
     }  # fmt: skip
     save_fomo(replace(bundle, provenance=provenance), out, card(out.name, provenance))
     checkpoint.unlink(missing_ok=True)
-    facts = {name: told[name] for name in ("minutes", "steps", "parameters")}
+    facts = {name: metadata[name] for name in ("minutes", "steps", "parameters")}
     return FitResult(out, tuple(bundle.networks), facts, held_out, judged, f"fomo, {out.name}")
 
 
@@ -296,13 +297,13 @@ def finetune(
         ema=0.98, seed=seed,
     )  # fmt: skip
     tell = progress or (lambda done, of: None)
-    tuned, told = finetune_fomo(
+    tuned, metadata = finetune_fomo(
         bundle, data, plan=plan, checkpoint=checkpoint, on_step=lambda step, of, loss: tell(step, of)
     )
     held_out = _never_seen(bundle, every, data)
-    told |= {"command": command, "seed": plan.seed, "held_out": 0, "validation": told["loss"]}
-    told |= {"design": bundle.provenance.get("design", {}), "few": share or 1.0, "held_out_cells": held_out}
-    fresh = provenance_of(files.traffic, files.context, told, {})
+    metadata |= {"command": command, "seed": plan.seed, "held_out": 0, "validation": metadata["loss"]}
+    metadata |= {"design": bundle.provenance.get("design", {}), "few": share or 1.0, "held_out_cells": held_out}
+    fresh = provenance_of(files.traffic, files.context, metadata, {})
     before = {key: value for key, value in bundle.provenance.items() if key != "files"}
     provenance = {
         **fresh,
@@ -314,7 +315,7 @@ def finetune(
     save_fomo(replace(tuned, provenance=provenance), out, card(out.name, provenance))
     checkpoint.unlink(missing_ok=True)
     facts = {"cells": sum(len(region.values) for _, region in data)}
-    facts |= {key: told[key] for key in ("minutes", "steps", "parameters", "trained_parameters", "few")}
+    facts |= {key: metadata[key] for key in ("minutes", "steps", "parameters", "trained_parameters", "few")}
     return FitResult(out, tuple(tuned.networks), facts, held_out, "", f"fomo, fine-tuned, {out.name}")
 
 
@@ -359,17 +360,17 @@ def distil(
     places = [read_places(read_context(path)) for path in paths]
     plan = replace(DISTIL_PLAN, seed=seed, steps=train_steps or DISTIL_PLAN.steps, batch=batch or DISTIL_PLAN.batch)
     tell = progress or (lambda done, of: None)
-    student, told = teach(
+    student, metadata = teach(
         teacher, places, lesson=Lesson(steps=steps, teacher_steps=teacher_steps), plan=plan, checkpoint=checkpoint,
         on_step=lambda step, of, loss: tell(step, of),
     )  # fmt: skip
-    told |= {"command": command, "teacher": Path(model).name}
-    told |= {"teacher_command": student.provenance.get("command", "")}
+    metadata |= {"command": command, "teacher": Path(model).name}
+    metadata |= {"teacher_command": student.provenance.get("command", "")}
     tables = {**student.provenance.get("tables", {}), "distilled": table}
-    provenance = {**student.provenance, **told, "tables": tables, "sampler": student.sampler}
+    provenance = {**student.provenance, **metadata, "tables": tables, "sampler": student.sampler}
     save_bundle(replace(student, provenance=provenance), out, card(out.name, provenance))
     checkpoint.unlink(missing_ok=True)
-    facts = {"teacher": str(model), "steps": steps, "minutes": told["distil_minutes"]}
+    facts = {"teacher": str(model), "steps": steps, "minutes": metadata["distil_minutes"]}
     return FitResult(out, tuple(student.networks), facts, title=f"A student of {Path(model).name}, {out.name}")
 
 

@@ -94,9 +94,9 @@ def fetch(
         id_column=id_column, columns=columns, decimal=decimal, thousands=thousands, layer=layer, timezone=timezone,
         offline=offline,
     )  # fmt: skip
-    found = find_context(query, command=command, progress=progress)
+    result = find_context(query, command=command, progress=progress)
     context = with_names(
-        found, name=name, network=network, habits=rhythm, sites=None if sites is None else Path(sites),
+        result, name=name, network=network, habits=rhythm, sites=None if sites is None else Path(sites),
         sites_credit=sites_credit,
     )  # fmt: skip
     if out is not None:

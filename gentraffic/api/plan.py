@@ -131,12 +131,12 @@ def sleep(
     inputs, judged_by = _inputs(traffic, real, history, service=service)
     unit_load = unit_load_of(inputs.judge, units) if capacity is None else capacity
     costs = SleepCosts(units, unit_load, quality, wear, load_power, unit_power, serve)
-    found = sleep_strategies(inputs, costs, pool=pool, time_limit_s=time_limit, tell=progress)
-    awake = found.plans[OWN]
-    attrs = {"command": command, "unit_load": unit_load, "gap": found.gap}
+    result = sleep_strategies(inputs, costs, pool=pool, time_limit_s=time_limit, tell=progress)
+    awake = result.plans[OWN]
+    attrs = {"command": command, "unit_load": unit_load, "gap": result.gap}
     decision = plan_dataset(inputs.load, awake, "awake", "radio units", "Awake radio units", attrs)
     _write(decision, lambda: cells_awake(inputs.load, awake), out, map_file)
-    return Plan(decision, found.outcomes, found.gap, judged_by, inputs.notes, "Awake radio units")
+    return Plan(decision, result.outcomes, result.gap, judged_by, inputs.notes, "Awake radio units")
 
 
 @speaks_python
@@ -223,12 +223,12 @@ def prb(
     if mbit is None:
         mbit = mbit_for_load(radio, inputs.judge.values)
         notes += (f"1 unit of traffic is taken as {mbit:.4g} Mbit, a load of 70%: give --mbit",)
-    found = prb_strategies(inputs, radio, mbit, time_limit_s=time_limit, tell=progress)
-    blocks = found.plans[OWN] * group
-    attrs = {"command": command, "mbit_per_unit": mbit, "gap": found.gap}
+    result = prb_strategies(inputs, radio, mbit, time_limit_s=time_limit, tell=progress)
+    blocks = result.plans[OWN] * group
+    attrs = {"command": command, "mbit_per_unit": mbit, "gap": result.gap}
     decision = plan_dataset(load, blocks, "blocks", "PRB", "Resource blocks", attrs)
     _write(decision, lambda: cells_blocks(load, blocks), out, map_file)
-    return Plan(decision, found.outcomes, found.gap, judged_by, notes, "Resource blocks")
+    return Plan(decision, result.outcomes, result.gap, judged_by, notes, "Resource blocks")
 
 
 @speaks_python
@@ -323,8 +323,10 @@ def deploy(
     )
     weights = {} if context is None else weights_of(context_source(context, "context").ds, load)
     spent = float(sites or 0) if budget is None else budget
-    found = deploy_strategies(inputs, ground, spent, weights=weights, goal=goal, time_limit_s=time_limit, tell=progress)
-    chosen = found.plans[OWN]
+    result = deploy_strategies(
+        inputs, ground, spent, weights=weights, goal=goal, time_limit_s=time_limit, tell=progress
+    )
+    chosen = result.plans[OWN]
     decision = sites_chosen(allowed, ground.cost, chosen)
     if out is not None:
         write_frame(decision, Path(out))
@@ -332,7 +334,7 @@ def deploy(
         from gentraffic.reports.sites_map import write_sites_map
 
         write_sites_map(load, allowed, chosen, Path(map_file), existing=standing, radius_m=radius)
-    return Plan(decision, found.outcomes, found.gap, judged_by, inputs.notes, "New sites")
+    return Plan(decision, result.outcomes, result.gap, judged_by, inputs.notes, "New sites")
 
 
 def _check_outputs(out: str | Path | None, map_file: str | Path | None, formats: tuple[str, ...]) -> None:

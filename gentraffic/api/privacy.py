@@ -106,9 +106,9 @@ def audit(
     sources = {role: traffic_source(one, role) for role, one in given.items()}
     known, unseen, drawn = (source.ds for source in sources.values())
     tell = progress or (lambda done, of: None)
-    found = run_audit(known, unseen, drawn, target=target, service=service, seed=seed, plants=plants, progress=tell)
+    findings = run_audit(known, unseen, drawn, target=target, service=service, seed=seed, plants=plants, progress=tell)
     files = {role: source.name for role, source in sources.items()} | ({"model": str(model)} if model else {})
-    result = AuditResult(found, (known, unseen, drawn), files)
+    result = AuditResult(findings, (known, unseen, drawn), files)
     if html is not None:
         result.save(html)
     return result
@@ -236,7 +236,7 @@ def _traffic(
     from gentraffic.privacy.release import blurred, privacy_of
 
     ds = read_traffic(what)
-    found = None
+    findings = None
     if train is not None and holdout is not None:
         from gentraffic.privacy.audit.run import audit as run_audit
         from gentraffic.reports.audit import write_page
@@ -245,13 +245,13 @@ def _traffic(
         result = run_audit(known, unseen, ds, seed=seed, progress=tell)
         if result.leak and not allowed:
             raise WrongUse(f"nothing was written: {result.verdict} Look at `gentraffic audit`, or give --leak")
-        found = result.to_json()
+        findings = result.to_json()
         files = {"train": train.name, "holdout": holdout.name, "synthetic": what.name}
         write_page(result, folder / "audit.html", files=files, attributions=[known, unseen, ds])
-        (folder / "audit.json").write_text(json.dumps(found, indent=1, default=str), encoding="utf-8")
+        (folder / "audit.json").write_text(json.dumps(findings, indent=1, default=str), encoding="utf-8")
     if coarsen is not None or no_positions:
         ds = blurred(ds, coarsen)
     write_traffic(ds, folder / "traffic.nc")
     write_croissant(ds, folder / "croissant")
     moved = str(ds.attrs["positions"]) if coarsen is not None or no_positions else ""
-    return found, privacy_of(ds), str(ds.attrs.get("model_sha256", "")), moved
+    return findings, privacy_of(ds), str(ds.attrs.get("model_sha256", "")), moved

@@ -87,7 +87,7 @@ def fit_private(
     if holdout:
         sources, held = _hold_out(sources, round(1 / holdout), plan.seed)
     with counted_attempt(checkpoint) as attempts:
-        bundle, told = fit_private_stouter(
+        bundle, metadata = fit_private_stouter(
             sources,
             privacy,
             start=start,
@@ -98,7 +98,7 @@ def fit_private(
             on_step=lambda step, of, _: tell(step, of),
         )
     scores, judged = _scores(bundle, sources, held, contexts, plan.seed) if held else ({}, "")
-    spent = told["privacy"]
+    spent = metadata["privacy"]
     spent["attempts"] = attempts.counts | {"ended": attempts.counts["ended"] + 1}  # this one too: it is being written
     if options["dp_suppress_below"] is not None:
         spent["suppressed_below"] = options["dp_suppress_below"]
@@ -106,9 +106,9 @@ def fit_private(
     spent["warning"] = weakness(spent["epsilon"])
     if declared:
         spent["start"]["declared"] = declared
-    told |= {"command": command, "seed": plan.seed, "held_out": holdout}
-    told |= {"held_out_cells": {network: s.cell_id.tolist() for network, s in held.items()}}
-    provenance = provenance_of(traffic, context, told, {})
+    metadata |= {"command": command, "seed": plan.seed, "held_out": holdout}
+    metadata |= {"held_out_cells": {network: s.cell_id.tolist() for network, s in held.items()}}
+    provenance = provenance_of(traffic, context, metadata, {})
     public = [
         {k: v for k, v in part.items() if k not in ("sha256", "marks")} for part in provenance["data"][: len(traffic)]
     ]
@@ -119,14 +119,15 @@ def fit_private(
     if judged:
         notes.append(f"{write_scores(out, judged)}: these scores, which epsilon does not cover; keep them to yourself")
     notes.append(
-        f"{out}: epsilon {spent['epsilon']:.3f} at delta {spent['delta']:g} for {spent['unit']}; {told['steps']} steps"
+        f"{out}: epsilon {spent['epsilon']:.3f} at delta {spent['delta']:g} for {spent['unit']}; "
+        f"{metadata['steps']} steps"
     )
     notes += [f"attempts: {spent['attempts']['text']}"] if attempts.counts["begun"] > 1 else []
     notes += [text for text in (declared, spent["warning"], *attempts.notes) if text]
-    facts = {"steps": told["steps"], "privacy": spent, "parameters": told["parameters"]}
+    facts = {"steps": metadata["steps"], "privacy": spent, "parameters": metadata["parameters"]}
     facts |= {"scores": scores} if scores else {}
     networks, title = tuple(sorted(bundle.networks)), f"stouter, private, {out.name}"
-    return FitResult(out, networks, facts, told["held_out_cells"], judged, title, tuple(notes))
+    return FitResult(out, networks, facts, metadata["held_out_cells"], judged, title, tuple(notes))
 
 
 def _privacy(options: Mapping[str, Any]) -> Privacy:

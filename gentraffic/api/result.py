@@ -37,8 +37,8 @@ class Shown:
         return self
 
     def _repr_html_(self) -> str:
-        told = "<br>".join(escape(sentence) for sentence in self.sentences())
-        return html_table(self.rows(), self.title) + (f"\n<p>{told}</p>" if told else "")
+        below = "<br>".join(escape(sentence) for sentence in self.sentences())
+        return html_table(self.rows(), self.title) + (f"\n<p>{below}</p>" if below else "")
 
     def __str__(self) -> str:
         rows = self.rows()

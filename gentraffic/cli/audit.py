@@ -19,15 +19,15 @@ from gentraffic.cli.options import COUNT, FILE, HTML, SERVICE, Printed, call, pr
 @click.option("--synthetic", type=FILE, required=True, metavar="FILE", help="What is to be published.")
 @click.option("--model", metavar="DIR", help="The model that drew it: its loss is attacked as well. Needs --context.")
 @click.option("--context", type=FILE, metavar="FILE", help="The POIs of all cells of --train and --holdout.")
-@click.option("--shadows", type=int, default=0, metavar="N",
+@click.option("--shadows", type=int, default=0, show_default=False, metavar="N",
               help="Shadow models for LiRA, 16 or more; minutes each. [default: no LiRA]")  # fmt: skip
-@click.option("--shadow-steps", type=int, default=300, show_default=True, help="Training steps of a shadow model.")
+@click.option("--shadow-steps", type=int, default=300, help="Training steps of a shadow model.")
 @click.option("--shadow-dir", type=FILE, metavar="DIR",
               help="Where their scores are kept, to go on from. [default: MODEL.shadows, here]")  # fmt: skip
-@click.option("--plants", type=COUNT, default=20, show_default=True, metavar="N",
+@click.option("--plants", type=COUNT, default=20, metavar="N",
               help="Copies of every kind planted, one at a time, to say what is found; 0: not measured.")  # fmt: skip
 @SERVICE
-@click.option("--seed", type=COUNT, default=0, show_default=True, help="Of halves, subsets and shadow models.")
+@click.option("--seed", type=COUNT, default=0, help="Of halves, subsets and shadow models.")
 @HTML
 @prints
 def audit_(train: Path, holdout: Path, synthetic: Path, html: Path | None, seed: int, **options: Any) -> Printed:
@@ -48,7 +48,7 @@ def audit_(train: Path, holdout: Path, synthetic: Path, html: Path | None, seed:
     from gentraffic.api.privacy import audit
 
     began = time.perf_counter()
-    found = call(audit, train, holdout, synthetic, bar="auditing", html=html, seed=seed, **options)
-    values = found.to_json() | {"seed": seed, "seconds": round(time.perf_counter() - began, 3)}
+    result = call(audit, train, holdout, synthetic, bar="auditing", html=html, seed=seed, **options)
+    values = result.to_json() | {"seed": seed, "seconds": round(time.perf_counter() - began, 3)}
     page = {} if html is None else {"html": str(html)}
-    return values | page, [*found.text(shutil.get_terminal_size((110, 24)).columns), *page.values()]
+    return values | page, [*result.text(shutil.get_terminal_size((110, 24)).columns), *page.values()]

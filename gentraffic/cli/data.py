@@ -13,6 +13,7 @@ from gentraffic.cli.options import (
     TABLE,
     Printed,
     call,
+    is_quiet,
     out_option,
     prints,
     warned,
@@ -68,7 +69,9 @@ def _imported(traffic: xr.Dataset, out: Path, **more: str) -> Printed:
     timezone, warnings = traffic.attrs["timezone"], warnings_in(traffic)
     values = {"output": str(out), "cells": cells, "steps": steps, "services": names, "timezone": timezone}
     line = f"{out}: {cells} cells x {steps} steps of {', '.join(names)}, {timezone}"
-    return values | {"warnings": warnings} | more, [*warned(warnings), line, *more.values()]
+    if not is_quiet():
+        click.echo("".join(f"{line}\n" for line in warned(warnings)), err=True, nl=False)
+    return values | {"warnings": warnings} | more, [line, *more.values()]
 
 
 @import_.command(short_help="UoMo patches (.npz, or the upstream JSON).")

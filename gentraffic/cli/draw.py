@@ -9,7 +9,13 @@ import click
 
 from gentraffic.cli.options import FILE, SERVICE, TRAFFIC, Printed, call, out_option, prints
 
-TITLE = click.option("--title", default="", metavar="TEXT", help="The title. [default: what it is, and of which place]")
+TITLE = click.option(
+    "--title",
+    default="",
+    show_default=False,
+    metavar="TEXT",
+    help="The title. [default: what it is, and of which place]",
+)
 
 STREETS = click.option("--streets", type=FILE, metavar="FILE", help="Where the streets and names of the map come from,"
                        " if the traffic has none: an OpenStreetMap extract or a context file.")  # fmt: skip

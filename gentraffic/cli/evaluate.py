@@ -19,10 +19,10 @@ from gentraffic.cli.options import COUNT, FILE, HTML, SEED, SERVICE, THREADS, Pr
 @click.option("--train", type=FILE, metavar="FILE", help="Measured traffic that the naive rows may copy.")
 @click.option("--context", type=FILE, metavar="FILE", help="The POIs of all cells of --train and --real: .nc .zarr.")
 @SERVICE
-@click.option("--scale", default="auto", show_default=True, metavar="auto|none|mean",
+@click.option("--scale", default="auto", metavar="auto|none|mean",
               help="auto: nothing is scaled where units agree; relative traffic is multiplied by the mean of --train,"
                    " else so that its mean is that of --real.")  # fmt: skip
-@click.option("--seed", type=COUNT, default=0, show_default=True, help="Of the intervals and of the naive rows.")
+@click.option("--seed", type=COUNT, default=0, help="Of the intervals and of the naive rows.")
 @HTML
 @prints
 def evaluate(real: Path, synthetic: Path, html: Path | None, seed: int, **options: Any) -> Printed:
@@ -40,17 +40,17 @@ def evaluate(real: Path, synthetic: Path, html: Path | None, seed: int, **option
     from gentraffic.api import judging
 
     began = time.perf_counter()
-    found = call(judging.evaluate, real, synthetic, bar="scoring rows", html=html, seed=seed, **options)
+    result = call(judging.evaluate, real, synthetic, bar="scoring rows", html=html, seed=seed, **options)
     page = {} if html is None else {"html": str(html)}
-    values = found.to_json() | {"seed": seed, "seconds": round(time.perf_counter() - began, 3)} | page
+    values = result.to_json() | {"seed": seed, "seconds": round(time.perf_counter() - began, 3)} | page
     width = shutil.get_terminal_size((110, 24)).columns
-    return values, [*found.text(width=width, colour=sys.stdout.isatty()), *page.values()]
+    return values, [*result.text(width=width, colour=sys.stdout.isatty()), *page.values()]
 
 
 @click.command(short_help="Train forecasters on synthetic traffic, test them on measured traffic.")
 @click.option("--synthetic", type=FILE, required=True, metavar="FILE", help="Drawn traffic: .nc .zarr .parquet .csv.")
 @click.option("--real", type=FILE, required=True, metavar="FILE", help="Measured traffic of the same cadence.")
-@click.option("--forecaster", multiple=True, metavar="NAME", default=("lstm",), show_default=True,
+@click.option("--forecaster", multiple=True, metavar="NAME", default=("lstm",),
               help="What to train; repeat it.")  # fmt: skip
 @click.option(
     "--service",
@@ -65,14 +65,13 @@ def evaluate(real: Path, synthetic: Path, html: Path | None, seed: int, **option
     metavar="PERCENT",
     help="Use only this share of the real training cells, other ones with every seed.",
 )
-@click.option("--seeds", default=3, show_default=True, help="Trainings of each kind; the intervals are over them.")
+@click.option("--seeds", default=3, help="Trainings of each kind; the intervals are over them.")
 @click.option(
     "--holdout",
     default=0.2,
-    show_default=True,
     help="Share of real locations tested on and never trained on: those of `fit` with the same --seed.",
 )
-@click.option("--horizon", default=1, show_default=True, help="Steps ahead, each fed back into the next.")
+@click.option("--horizon", default=1, help="Steps ahead, each fed back into the next.")
 @click.option("--steps", type=int, help="Training steps at most. [default: 800]")
 @SEED
 @THREADS
@@ -95,9 +94,9 @@ def validate(real: Path, synthetic: Path, few: float, seeds: int, seed: int, **o
     from gentraffic.reports.validation_table import text
 
     began = time.perf_counter()
-    found = call(
+    result = call(
         judging.validate, real, synthetic, bar="training forecasters", few=few, seeds=seeds, seed=seed, **options
     )
-    values = {"real": str(real), "synthetic": str(synthetic)} | found.to_json()
+    values = {"real": str(real), "synthetic": str(synthetic)} | result.to_json()
     values |= {"few_percent": few, "seeds": seeds, "seed": seed, "seconds": round(time.perf_counter() - began, 1)}
-    return values, text(found)
+    return values, text(result)

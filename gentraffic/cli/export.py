@@ -82,8 +82,8 @@ def _command(name: str) -> click.Command:
 
         made = call(export_file, traffic, name, out, **options)
         facts = made.facts
-        said = ", ".join(f"{key} {short_text(value)}" for key, value in facts.items() if key != "note")
-        lines = [f"{out}: {name}, {made.cells} cells x {made.steps} steps; {said}"]
+        text = ", ".join(f"{key} {short_text(value)}" for key, value in facts.items() if key != "note")
+        lines = [f"{out}: {name}, {made.cells} cells x {made.steps} steps; {text}"]
         lines += [f"note: {note}" for note in made.sentences()]
         return {"output": str(out), "format": name, "cells": made.cells, "steps": made.steps, **facts}, lines
 

@@ -132,15 +132,9 @@ def fit_(name: str, traffic: tuple[Path, ...], context: tuple[Path, ...], out: P
 @out_option("The model folder to write.", "DIR")
 @click.option("--few", metavar="SHARE", help="Train on this share of the locations only, e.g. 5%.")
 @LEARNED
-@click.option("--steps", type=AT_LEAST_1, default=200, show_default=True, help="Training steps.")
-@click.option("--learning-rate", type=POSITIVE, default=3e-4, show_default=True)
-@click.option(
-    "--contrast",
-    type=NOT_NEGATIVE,
-    default=0.05,
-    show_default=True,
-    help="Weight of the negatives (FoMo eq. 16); 0 is none.",
-)
+@click.option("--steps", type=AT_LEAST_1, default=200, help="Training steps.")
+@click.option("--learning-rate", type=POSITIVE, default=3e-4)
+@click.option("--contrast", type=NOT_NEGATIVE, default=0.05, help="Weight of the negatives (FoMo eq. 16); 0 is none.")
 @click.option("--all-weights", is_flag=True, help="Train everything, not only adaLN, context and decoder.")
 @SEED
 @THREADS
@@ -166,12 +160,12 @@ def finetune_(
 
 
 @click.command("distil", short_help="Teach a model to draw in one or two steps (resumable).")
-@click.option("--model", default="stouter-base", show_default=True, metavar="NAME|DIR", help="The teacher.")
+@click.option("--model", default="stouter-base", metavar="NAME|DIR", help="The teacher.")
 @out_option("The student's model folder.", "DIR")
 @click.option("--context", type=FILE, multiple=True, metavar="FILE",
               help="Places to practise on; repeat it. [default: the bundled cities]")  # fmt: skip
-@click.option("--steps", default=1, show_default=True, help="Solver steps of the student.")
-@click.option("--teacher-steps", default=16, show_default=True, help="Solver steps of the teacher.")
+@click.option("--steps", default=1, help="Solver steps of the student.")
+@click.option("--teacher-steps", default=16, help="Solver steps of the teacher.")
 @click.option("--train-steps", type=AT_LEAST_1, help="Training steps. [default: 3000]")
 @click.option("--batch", type=AT_LEAST_1, help="Windows per training step. [default: 64]")
 @SEED
@@ -206,9 +200,9 @@ def models() -> Printed:
     """
     from gentraffic.api.bundled import bundled
 
-    found = call(bundled)
+    result = call(bundled)
     lines = []
-    for model in found.models:
+    for model in result.models:
         lines += [f"{model.name}: {model.parameters} weights, trained on", *(f"    {t}" for t in model.trained_on)]
         lines.append(f"    rhythms that --rhythm can name: {', '.join(model.habits)}")
-    return found.to_json(), [*lines, *found.sentences()]
+    return result.to_json(), [*lines, *result.sentences()]

@@ -22,7 +22,7 @@ from gentraffic.cli.options import (
 )
 
 MODEL = click.option("--model", type=FILE, required=True, metavar="DIR", help="A folder of `gentraffic forecast fit`.")
-DEVICE = click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
+DEVICE = click.option("--device", default="cpu", help="cpu or cuda.")
 
 
 @click.group(short_help="Forecast traffic: fit, run, score.")
@@ -41,17 +41,15 @@ def forecast() -> None:
 @click.option("--traffic", type=FILE, multiple=True, required=True, metavar="FILE", help="Traffic; repeat it.")
 @SERVICES
 @out_option("The folder of the forecaster.", "DIR")
-@click.option("--train", default=0.70, show_default=True, help="Share of the steps that train, from the first on.")
-@click.option(
-    "--validation", default=0.15, show_default=True, help="Share that follows and chooses the weights; the rest tests."
-)
+@click.option("--train", default=0.70, help="Share of the steps that train, from the first on.")
+@click.option("--validation", default=0.15, help="Share that follows and chooses the weights; the rest tests.")
 @click.option(
     "--steps", type=AT_LEAST_1, help="Batches, or trees, at most. [default: five epochs, 500 to 20,000; 600 trees]"
 )
 @click.option("--batch", type=AT_LEAST_1, help="Windows per batch. [default: 128]")
 @click.option("--learning-rate", type=POSITIVE, help="Of Adam. [default: 0.001]")
 @click.option("--stride", type=AT_LEAST_1, help="Steps between training windows of a cell. [default: 6]")
-@click.option("--backend", default="fast", show_default=True, help="Of the sLSTM: fast (ours), vanilla, cuda (xlstm).")
+@click.option("--backend", default="fast", help="Of the sLSTM: fast (ours), vanilla, cuda (xlstm).")
 @DEVICE
 @SEED
 @THREADS
@@ -70,28 +68,30 @@ def fit(name: str, traffic: tuple[Path, ...], out: Path, **options: Any) -> Prin
     """
     from gentraffic.api import forecast as forecaster
 
-    found = call(forecaster.fit, name, traffic, bar="training", out=out, **options)
-    facts, learned = found.training, f"{name}, nothing to learn"
+    result = call(forecaster.fit, name, traffic, bar="training", out=out, **options)
+    facts, learned = result.training, f"{name}, nothing to learn"
     if facts:
-        learned = f"{facts['parameters']} weights, {facts['windows']} windows, {facts['steps']} steps"
+        learned = f"{facts['parameters']} weights, {facts['windows']} windows, {facts['steps']} "
+        learned += "trees" if "trees" in facts else "steps"
         learned += f" in {facts['minutes']} min"
-    values = {"output": str(out), "forecaster": name, "services": found.services, **facts, **found.scores}
-    lines = [*warned(found.warnings), found.provenance["tables"]["held_out"], f"{out}: {learned}"]
-    return values | {"warnings": list(found.warnings)}, lines
+    values = {"output": str(out), "forecaster": name, "services": result.services, **facts, **result.scores}
+    lines = [*warned(result.warnings), result.provenance["tables"]["held_out"], f"{out}: {learned}"]
+    return values | {"warnings": list(result.warnings)}, lines
 
 
 @forecast.command(short_help="Continue a series.")
 @MODEL
 @click.option("--history", type=FILE, required=True, metavar="FILE", help="Traffic up to now: .nc .zarr .parquet .csv.")
 @SERVICES
-@click.option("--horizon", default=1, show_default=True, help="Steps to forecast; beyond the first by feeding back.")
+@click.option("--horizon", default=1, help="Steps to forecast; beyond the first by feeding back.")
 @click.option(
     "--scaler",
     type=click.Choice(["history", "model"]),
     default="history",
-    show_default=True,
     help="Mean and spread of each cell: of the history given, or of the training part (for short histories).",
 )
+@click.option("--members", type=AT_LEAST_1, default=1, help="Forecasts that hold the doubt; 20 or more give a range.")
+@SEED
 @DEVICE
 @out_option("Traffic: .nc .zarr .parquet .csv .tif.")
 @prints
@@ -101,6 +101,7 @@ def run(model: Path, history: Path, out: Path, **options: Any) -> Printed:
     \b
     gentraffic forecast run --model my-forecaster --history measured.nc -o next.nc
     gentraffic forecast run --model my-forecaster --history measured.nc --horizon 36 -o evening.nc
+    gentraffic forecast run --model my-forecaster --history measured.nc --horizon 6 --members 50 -o range.nc
 
     The history may be of cells that the forecaster never saw; it must have the cadence that it was fitted on.
     """
@@ -123,7 +124,7 @@ def run(model: Path, history: Path, out: Path, **options: Any) -> Printed:
 @MODEL
 @click.option("--traffic", type=FILE, required=True, metavar="FILE", help="Measured traffic: .nc .zarr .parquet .csv.")
 @SERVICES
-@click.option("--horizon", default=1, show_default=True, help="Steps ahead, each with its own scores.")
+@click.option("--horizon", default=1, help="Steps ahead, each with its own scores.")
 @click.option("--starts", type=int, metavar="N", help="Forecast from N first steps, evenly spread. [default: all]")
 @DEVICE
 @click.option("--html", type=FILE, metavar="FILE.html", help="A page with maps and curves that needs no network.")
@@ -139,14 +140,15 @@ def score(model: Path, traffic: Path, html: Path | None, **options: Any) -> Prin
     The scaler of each cell sees the steps of the training part only, also for a city that the forecaster never saw.
     """
     from gentraffic.api import forecast as forecaster
-    from gentraffic.forecasting.score import table
+    from gentraffic.forecasting.score import coverage_line, table
 
-    found = call(forecaster.score, model, traffic, html=html, **options)
-    scored, page = found.scored, {} if html is None else {"html": str(html)}
-    values: dict[str, Any] = {"model": str(model), "model_sha256": found.sha256, "forecaster": found.forecaster}
-    values |= {"traffic": str(traffic), **found.to_json(), "warnings": list(found.warnings), **page}
-    lines = warned(found.warnings)
-    for s, (name, units) in enumerate(zip(found.services, found.units, strict=True)):
+    result = call(forecaster.score, model, traffic, html=html, **options)
+    scored, page = result.scored, {} if html is None else {"html": str(html)}
+    values: dict[str, Any] = {"model": str(model), "model_sha256": result.sha256, "forecaster": result.forecaster}
+    values |= {"traffic": str(traffic), **result.to_json(), "warnings": list(result.warnings), **page}
+    lines = warned(result.warnings)
+    for s, (name, units) in enumerate(zip(result.services, result.units, strict=True)):
         lines += [f"{name}, {units}, {len(scored.starts)} starts x {scored.real.shape[1]} cells", table(scored, s)]
+        lines += coverage_line(scored, s)
     lines += [f"no row {name}: {why}" for name, why in scored.missing.items()]
     return values, [*lines, *page.values()]

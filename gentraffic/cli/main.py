@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import errno
 import gc
-import io
 import os
 import signal
 import sys
@@ -17,7 +16,7 @@ import threading
 import time
 from contextlib import suppress
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import click
 
@@ -34,6 +33,7 @@ from gentraffic.cli.release import release_
 from gentraffic.cli.sample import sample
 from gentraffic.cli.split import split
 from gentraffic.errors import GentrafficError
+from gentraffic.io.process import end_in_time, open_standard_streams
 from poi.errors import PoiError
 
 INTERRUPTED = 130
@@ -48,7 +48,10 @@ LIBRARIES = frozenset((
 ))  # fmt: skip
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True}
+
+
+@click.group(context_settings=SETTINGS)
 @click.version_option(__version__, prog_name="gentraffic")
 def cli() -> None:
     """Synthetic cellular traffic for any place, drawn by diffusion models trained on public measurements.
@@ -77,9 +80,9 @@ def main() -> NoReturn:
     The libraries make a million objects when they are imported: they are not searched for garbage all the time, and not
     taken down one by one in the end, which takes two of the seven seconds of a week of Milan.
     """
-    out = _open_standard_streams()
+    out = open_standard_streams()
     signal.signal(signal.SIGTERM, _interrupt)
-    _end_in_time()
+    end_in_time(GRACE_S, INTERRUPTED, b"gentraffic: interrupted; no output was written\n")
     gc.set_threshold(1_000_000, 20, 20)
     code = run(sys.argv[1:])
     if code != INTERRUPTED:  # else at once: what is to be kept is on the disk, and threads at work are not waited for
@@ -108,8 +111,8 @@ def run(arguments: list[str]) -> int:
     except click.ClickException as error:
         return _say(error.format_message(), 5)
     except (click.Abort, KeyboardInterrupt) as stop:
-        said = str(stop.__cause__ or stop)  # click wraps what it catches
-        return _say(said or "interrupted; no output was written", INTERRUPTED)
+        message = str(stop.__cause__ or stop)  # click wraps what it catches
+        return _say(message or "interrupted; no output was written", INTERRUPTED)
     except (GentrafficError, PoiError) as error:
         if debug:
             raise
@@ -126,8 +129,8 @@ def run(arguments: list[str]) -> int:
             raise
         if _is_of_an_input(error):
             reason = " ".join(str(error).split())[:300]
-            said = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
-            return _say(f"an input cannot be read, or an output not written ({said}); --debug shows where", 5)
+            detail = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
+            return _say(f"an input cannot be read, or an output not written ({detail}); --debug shows where", 5)
         return _say(f"internal error, please report it: {type(error).__name__}: {error} (--debug shows where)", 1)
 
 
@@ -164,64 +167,12 @@ def _is_of_an_input(error: BaseException) -> bool:
     return False
 
 
-class _Out(io.FileIO):
-    """A standard stream that never fails: what it cannot take goes nowhere, and `failed` says why."""
-
-    failed: OSError | None = None
-
-    def write(self, data: Any) -> int:
-        """Write what can be written."""
-        try:
-            return super().write(data) if self.failed is None else len(data)
-        except OSError as error:
-            self.failed = error
-            return len(data)
-
-
-def _open_standard_streams() -> _Out:
-    """Standard output and error that end no work, whatever becomes of them; returns the output.
-
-    Streams that were closed (`>&-`) become empty ones: else the next file that is opened would take their number. A
-    name of a file may hold bytes that are no text: they are printed escaped."""
-    for number in (0, 1, 2):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
-    raw = {}
-    for number, name in ((1, "stdout"), (2, "stderr")):
-        raw[name] = _Out(number, "w", closefd=False)
-        encoding = getattr(getattr(sys, name), "encoding", None) or "utf-8"
-        buffer = io.BufferedWriter(raw[name])
-        lines = name == "stderr" or raw[name].isatty()
-        stream = io.TextIOWrapper(buffer, encoding, "backslashreplace", line_buffering=lines)
-        setattr(sys, name, stream)
-    return raw["stdout"]
-
-
 def _not_printed(failed: OSError) -> int:
     """The exit code where standard output took not all; a line, unless whoever read has read enough."""
     if failed.errno == errno.EPIPE:
         return CLOSED_PIPE
     reason = failed.strerror or failed
     return _say(f"standard output cannot be written: {reason}; files that the command was to write are whole", 5)
-
-
-def _end_in_time() -> None:
-    """End the process GRACE_S after SIGINT or SIGTERM, where a library is deep in work and does not look up."""
-    heard, told = os.pipe()
-    os.set_blocking(told, False)
-    signal.set_wakeup_fd(told, warn_on_full_buffer=False)
-
-    def wait() -> None:
-        while not {signal.SIGINT, signal.SIGTERM} & set(os.read(heard, 64)):
-            pass
-        time.sleep(GRACE_S)
-        with suppress(OSError):
-            os.write(2, b"gentraffic: interrupted; no output was written\n")
-        os._exit(INTERRUPTED)
-
-    threading.Thread(target=wait, daemon=True, name="end-in-time").start()
 
 
 def _linger(code: int) -> None:

@@ -81,10 +81,12 @@ COUNT, AT_LEAST_1 = Number(int, 0), Number(int, 1)
 NOT_NEGATIVE, POSITIVE, FINITE = Number(float, 0), Number(float, 0, above=True), Number(float, -math.inf)
 SERVICE = click.option("--service", metavar="NAME", help="The traffic variable, where a file has several.")
 SERVICES = click.option("--service", multiple=True, metavar="NAME", help="The traffic variable; repeat it for several.")
-SEED = click.option("--seed", type=COUNT, default=0, show_default=True)
+SEED = click.option("--seed", type=COUNT, default=0)
 TRAFFIC = click.argument("traffic", type=FILE)
 HTML = click.option("--html", type=FILE, metavar="FILE.html", help="A page with plots that needs no network.")
-THREADS = click.option("--threads", type=COUNT, default=0, help="Threads of torch. [default: all cores]")
+THREADS = click.option(
+    "--threads", type=COUNT, default=0, show_default=False, help="Threads of torch. [default: all cores]"
+)
 
 
 def with_options(*groups: tuple[Callable[..., Any], ...]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -119,8 +121,9 @@ def call(function: Callable[..., T], *args: Any, bar: str = "", **options: Any) 
         options["command"] = command_line()
     if not bar:
         return speaks_options(function)(*args, **options)
-    quiet = bool(click.get_current_context().params.get("quiet"))
-    with progress(bar, quiet=quiet or os.environ.get("RANK", "0") != "0") as tell:  # of several processes, the first
+    with progress(
+        bar, quiet=is_quiet() or os.environ.get("RANK", "0") != "0"
+    ) as tell:  # of several processes, the first
         return speaks_options(function)(*args, progress=tell, **options)
 
 
@@ -130,14 +133,6 @@ def place_of(options: dict[str, Any]) -> PlaceQuery:
 
     known = {name: options[name] for name in PlaceQuery.__dataclass_fields__ if options.get(name) is not None}
     return PlaceQuery(**{**known, "bbox": parse_box(options.get("bbox"))})
-
-
-def find_context(query: PlaceQuery, *, quiet: bool, command: str, held: bool = True) -> xr.Dataset:
-    """As `gentraffic.places.find.find_context`, with a progress bar."""
-    from gentraffic.places.find import find_context as find
-
-    with progress("Overpass", quiet=quiet) as tell:
-        return find(query, command=command, held=held, progress=tell)
 
 
 @contextmanager
@@ -164,6 +159,11 @@ def report(values: dict[str, Any], lines: list[str], *, as_json: bool, quiet: bo
             click.echo(line)
 
 
+def is_quiet() -> bool:
+    """Whether the command was given --quiet."""
+    return bool(click.get_current_context().params.get("quiet"))
+
+
 def out_option(about: str, metavar: str = "OUT") -> Callable[..., Any]:
     """The option -o: what a command writes."""
     return click.option("-o", "--out", type=FILE, required=True, metavar=metavar, help=about)
@@ -187,8 +187,8 @@ def command_line() -> str:
     import shlex
 
     context = click.get_current_context(silent=True)
-    told = context.find_root().obj if context is not None else None
-    words = told if isinstance(told, tuple) else sys.argv[1:]
+    typed = context.find_root().obj if context is not None else None
+    words = typed if isinstance(typed, tuple) else sys.argv[1:]
     # What the system could not decode is no text that a file can hold.
     plain = [word.encode("utf-8", "backslashreplace").decode() for word in map(_from_here, words)]
     return shlex.join(["gentraffic", *plain])
@@ -197,11 +197,3 @@ def command_line() -> str:
 def _from_here(word: str) -> str:
     """A word of the command line, without the path of the current folder where that begins a path."""
     return re.sub(rf"(^|[=@,]){re.escape(os.getcwd() + os.sep)}(?=.)", r"\1", word)
-
-
-def peak_rss_mb() -> float:
-    """The most memory that this process has held, in MiB."""
-    import resource
-
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return float(round(used / (2**20 if sys.platform == "darwin" else 2**10), 1))

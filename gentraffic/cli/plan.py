@@ -31,7 +31,7 @@ JUDGES = (
     click.option("--real", type=FILE, metavar="FILE",
                  help="Measured traffic of the same cells: every plan is judged by it, and planned from it, too."),
     click.option("--history", type=FILE, metavar="FILE", help="Earlier traffic: the same decision from its mean week."),
-    click.option("--time-limit", type=POSITIVE, default=60.0, show_default=True, metavar="SECONDS",
+    click.option("--time-limit", type=POSITIVE, default=60.0, metavar="SECONDS",
                  help="Of the solver."),
     click.option("--map", "map_file", type=FILE, metavar="FILE.html", help="A map of the plan."),
 )  # fmt: skip
@@ -48,31 +48,15 @@ def plan() -> None:
 @plan.command(short_help="Awake radio units per cell and hour (energy).")
 @TRAFFIC
 @out_option("Units per cell and hour: .nc .zarr .parquet .csv; or .geojson, a summary per cell.")
-@click.option("--units", type=AT_LEAST_1, default=4, show_default=True, help="Radio units per cell.")
+@click.option("--units", type=AT_LEAST_1, default=4, help="Radio units per cell.")
 @click.option("--capacity", type=POSITIVE, metavar="LOAD",
               help="What one unit serves in a step, in the traffic's unit."
                    " [default: the units of a cell carry the 99th percentile of the load]")  # fmt: skip
-@click.option(
-    "--quality",
-    type=NOT_NEGATIVE,
-    default=1.0,
-    show_default=True,
-    help="Cost of a cell and step in which nothing is served.",
-)
-@click.option("--wear", type=NOT_NEGATIVE, default=0.2, show_default=True, help="Cost of one switch of one unit.")
-@click.option(
-    "--unit-power", type=NOT_NEGATIVE, default=0.1, show_default=True, help="Cost of one unit awake for a step."
-)
-@click.option(
-    "--load-power", type=NOT_NEGATIVE, default=0.05, show_default=True, help="Cost of serving what fills one unit."
-)
-@click.option(
-    "--serve",
-    type=NOT_NEGATIVE,
-    default=0.0,
-    show_default=True,
-    help="Share of the load that must be served in every step.",
-)
+@click.option("--quality", type=NOT_NEGATIVE, default=1.0, help="Cost of a cell and step in which nothing is served.")
+@click.option("--wear", type=NOT_NEGATIVE, default=0.2, help="Cost of one switch of one unit.")
+@click.option("--unit-power", type=NOT_NEGATIVE, default=0.1, help="Cost of one unit awake for a step.")
+@click.option("--load-power", type=NOT_NEGATIVE, default=0.05, help="Cost of serving what fills one unit.")
+@click.option("--serve", type=NOT_NEGATIVE, default=0.0, help="Share of the load that must be served in every step.")
 @click.option("--pool", type=COUNT, metavar="N", help="Units awake at once over all cells, at most.")
 @with_options(JUDGES)
 @prints
@@ -91,20 +75,12 @@ def sleep(traffic: Path, out: Path, **options: Any) -> Printed:
 @plan.command(short_help="Resource blocks per cell and slot (backlog and delay).")
 @TRAFFIC
 @out_option("Blocks per cell and slot: .nc .zarr .parquet .csv; or .geojson, a summary per cell.")
-@click.option(
-    "--prbs", type=AT_LEAST_1, default=100, show_default=True, help="Physical resource blocks to share in a slot."
-)
-@click.option("--group", type=AT_LEAST_1, default=2, show_default=True, help="Blocks that are given together.")
-@click.option("--bandwidth", type=POSITIVE, default=180e3, show_default=True, metavar="HZ", help="Of one block.")
-@click.option("--snr-db", type=FINITE, default=10.0, show_default=True, help="Mean signal to noise.")
-@click.option(
-    "--fading-db",
-    type=NOT_NEGATIVE,
-    default=0.0,
-    show_default=True,
-    help="Spread of the channel from cell to cell and slot.",
-)
-@click.option("--seed", type=COUNT, default=0, show_default=True, help="Of the fading.")
+@click.option("--prbs", type=AT_LEAST_1, default=100, help="Physical resource blocks to share in a slot.")
+@click.option("--group", type=AT_LEAST_1, default=2, help="Blocks that are given together.")
+@click.option("--bandwidth", type=POSITIVE, default=180e3, metavar="HZ", help="Of one block.")
+@click.option("--snr-db", type=FINITE, default=10.0, help="Mean signal to noise.")
+@click.option("--fading-db", type=NOT_NEGATIVE, default=0.0, help="Spread of the channel from cell to cell and slot.")
+@click.option("--seed", type=COUNT, default=0, help="Of the fading.")
 @click.option(
     "--mbit",
     type=POSITIVE,
@@ -112,7 +88,7 @@ def sleep(traffic: Path, out: Path, **options: Any) -> Printed:
     help="What 1 unit of traffic is. [default: so that the offered load is 70% of what all blocks move]",
 )
 @click.option("--start", metavar="TIME", help="First local time, e.g. 2026-01-05T18:00. [default: the file's first]")
-@click.option("--slots", type=AT_LEAST_1, default=16, show_default=True, help="Steps to plan.")
+@click.option("--slots", type=AT_LEAST_1, default=16, help="Steps to plan.")
 @click.option("--select", metavar="IDS|@FILE", help="Plan only these cells.")
 @with_options(JUDGES)
 @prints
@@ -141,11 +117,9 @@ def prb(traffic: Path, out: Path, **options: Any) -> Printed:
     help="Where sites may go: CSV or Parquet with lon, lat[, id][, cost]. [default: the cells' centres]",
 )
 @click.option("--existing", type=FILE, metavar="FILE", help="Sites that stand: CSV or Parquet with lon, lat.")
-@click.option(
-    "--radius", type=POSITIVE, default=500.0, show_default=True, metavar="METRES", help="How far a site covers."
-)
+@click.option("--radius", type=POSITIVE, default=500.0, metavar="METRES", help="How far a site covers.")
 @click.option("--capacity", type=POSITIVE, metavar="LOAD", help="What a site carries in an hour. [default: no limit]")
-@click.option("--goal", default="mean", show_default=True, help="Coverage over all hours (mean), or in the worst-hour.")
+@click.option("--goal", default="mean", help="Coverage over all hours (mean), or in the worst-hour.")
 @click.option("--context", type=FILE, metavar="FILE", help="Also plan from its POIs, and population, alone.")
 @with_options(JUDGES)
 @prints
@@ -162,10 +136,10 @@ def deploy(traffic: Path, out: Path, **options: Any) -> Printed:
     return _printed(call(planner.deploy, traffic, bar="planning", out=out, **options), out)
 
 
-def _printed(found: Plan[Any, Any], out: Path) -> Printed:
+def _printed(result: Plan[Any, Any], out: Path) -> Printed:
     """The plan beside the same decision made from other data."""
     from gentraffic.planning.load import table_text
 
-    best = "the optimum" if found.gap < 1e-6 else f"within {found.gap:.2%} of the optimum"
-    lines = [*table_text(found.rows()), *found.notes, f"{out}: {best} for this file"]
-    return {"output": str(out)} | found.to_json(), lines
+    best = "the optimum" if result.gap < 1e-6 else f"within {result.gap:.2%} of the optimum"
+    lines = [*table_text(result.rows()), *result.notes, f"{out}: {best} for this file"]
+    return {"output": str(out)} | result.to_json(), lines

@@ -21,7 +21,7 @@ from gentraffic.cli.options import COUNT, FILE, POSITIVE, Printed, call, out_opt
 @click.option("--coarsen", type=POSITIVE, metavar="METRES", help="Move positions to the middle of such squares.")
 @click.option("--no-positions", is_flag=True, help="Leave positions out.")
 @click.option("--leak", is_flag=True, help="Release although the audit found a leak.")
-@click.option("--seed", type=COUNT, default=0, show_default=True, help="Of the audit.")
+@click.option("--seed", type=COUNT, default=0, help="Of the audit.")
 @prints
 def release_(what: Path, out: Path, **options: Any) -> Printed:
     """Put synthetic traffic, or a model, into a folder to publish: data, card, audit, ledger, checklist, Croissant.

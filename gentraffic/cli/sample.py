@@ -16,14 +16,13 @@ from gentraffic.cli.options import (
     NOT_NEGATIVE,
     PLACE,
     command_line,
-    find_context,
-    peak_rss_mb,
     place_of,
     progress,
     report,
     with_options,
 )
 from gentraffic.errors import WrongUse
+from gentraffic.io.process import peak_rss_mb
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -44,9 +43,7 @@ FILE = click.Path(path_type=Path)
 @click.option("--days", type=int, help="Local days. [default: 7, or those of --known]")
 @click.option("--freq", help="Cadence: 1h, 30min, 15min or 10min. [default: 1h, or that of --history or --known]")
 @click.option("--members", default=1, show_default=True, help="Ensemble members; the first has the most likely levels.")
-@click.option(
-    "--seed", type=COUNT, default=0, show_default=True, help="The same seed, model and place give the same bits."
-)
+@click.option("--seed", type=COUNT, help="The same seed, model and place give the same bits. [default: 0]")
 @click.option("--steps", type=AT_LEAST_1, help="Solver steps. [default: what the model's card recommends]")
 @click.option(
     "--solver", help="ddpm, ddim, dpm++, unipc or gaussian. [default: gaussian, or what the model's card recommends]"
@@ -116,15 +113,18 @@ def sample(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -
     """
     from gentraffic.generate.request import Request, read_select
     from gentraffic.generate.run import prepare
-    from gentraffic.generators.base import describe, load_model
+    from gentraffic.generators.base import find
     from gentraffic.generators.model_folder import default_model
     from gentraffic.generators.observed import context_of
+    from gentraffic.places.find import find_context
 
     check_outputs({"out": out, **options})
     model = options["model"] or default_model(options["steps"], options["solver"], options["guidance"])
-    names = [name for name in Request.__dataclass_fields__ if name != "select"]
-    request = Request(**{name: options[name] for name in names}, select=read_select(options["select"]))
-    began, info = time.perf_counter(), describe(model)
+    given = {name: options[name] for name in Request.__dataclass_fields__}
+    request = Request(**{**given, "seed": options["seed"] or 0, "select": read_select(options["select"])})
+    began = time.perf_counter()
+    folder, family = find(model)
+    info = family.describe(folder)
     sink = _sink(out, options)
     request.check(info)
     request.totals()
@@ -134,7 +134,8 @@ def sample(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -
     query = place_of(options)
     if observed is None or not query.is_empty:
         held = options["dry_run"] or not sink.streams(info, request)
-        context = find_context(query, quiet=quiet, command=command_line(), held=held)
+        with progress("Overpass", quiet=quiet) as tell:
+            context = find_context(query, command=command_line(), held=held, progress=tell)
     else:
         context = context_of(observed)
     calendar, rows = request.calendar(info, observed, str(context.attrs["timezone"])), request.rows(context)
@@ -149,7 +150,7 @@ def sample(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -
         line = f"would draw {cells} cells x {steps} steps x {request.members} members ({size:.1f} MiB)"
         report({**values, "dry_run": True, "mib": round(size, 1)}, [line], as_json=as_json, quiet=quiet)
         return
-    job = prepare(request, load_model(model), context, observed, command_line())
+    job = prepare(request, family.load(folder), context, observed, command_line())
     loaded = time.perf_counter()
     with progress("drawing", quiet=quiet) as tell:
         drawn = sink.write(job, tell)
@@ -186,13 +187,14 @@ def sample(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -
 def _sink(out: Path, options: dict[str, Any]) -> Store | File:
     """Where the traffic goes. Raises WrongUse for options of the streaming engine with another format than .zarr."""
     from gentraffic.generate.run import File
-    from gentraffic.generate.store import Store
 
-    store = Store(out, options["chunk_cells"], options["workers"], options["scheduler"])
     if out.suffix.lower() == ".zarr":
-        return store
-    if store.asked:
-        raise WrongUse(f"{store.asked[0]} goes with -o NAME.zarr, not with {out}")
+        from gentraffic.generate.store import Store
+
+        return Store(out, options["chunk_cells"], options["workers"], options["scheduler"])
+    for name in ("workers", "scheduler", "chunk_cells"):
+        if options[name] is not None:
+            raise WrongUse(f"--{name.replace('_', '-')} goes with -o NAME.zarr, not with {out}")
     return File(out)
 
 

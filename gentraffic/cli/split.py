@@ -14,8 +14,8 @@ from gentraffic.cli.options import COUNT, FILE, TRAFFIC, Printed, call, out_opti
 @TRAFFIC
 @click.option("--test", metavar="SHARE", help="What the test holds, e.g. 20% or 0.2.")
 @click.option("--model", metavar="DIR", help="Instead of --test: the test holds the cells that this model held out.")
-@click.option("--by", type=click.Choice(("cell", "location", "time")), default="cell", show_default=True)
-@click.option("--seed", type=COUNT, default=0, show_default=True, help="Which cells or locations.")
+@click.option("--by", type=click.Choice(("cell", "location", "time")), default="cell")
+@click.option("--seed", type=COUNT, default=0, help="Which cells or locations.")
 @out_option("The training part.", "FILE")
 @click.option("--rest", type=FILE, required=True, metavar="FILE", help="The test part.")
 @prints

@@ -44,8 +44,8 @@ def series_marks(ds: xr.Dataset, service: str) -> NDArray[Any]:
     hours = values[:, : values.shape[1] // per_hour * per_hour].astype(np.float64)
     hours = hours.reshape(len(values), -1, per_hour).mean(axis=2)[:, :WEEK_H]
     rises = np.diff(hours, axis=1) > 1e-6 * np.abs(hours).max(axis=1, keepdims=True)
-    told = [_mark(np.packbits(row).tobytes()) if 0.1 < row.mean() < 0.9 else "" for row in rises]
-    return np.array(told, dtype="<U8")
+    marks = [_mark(np.packbits(row).tobytes()) if 0.1 < row.mean() < 0.9 else "" for row in rises]
+    return np.array(marks, dtype="<U8")
 
 
 def marks_of(ds: xr.Dataset) -> dict[str, list[str]]:

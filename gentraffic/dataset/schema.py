@@ -15,7 +15,7 @@ the same surroundings whatever area is drawn around it.
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -450,5 +450,11 @@ def has_positions(ds: xr.Dataset) -> bool:
 def need_positions(ds: xr.Dataset, what: str) -> None:
     """Raise WrongUse, in one line, where `what` is asked of cells whose positions nobody told."""
     if not has_positions(ds):
-        said = "needs to know where the cells lie, and this file has no positions"
-        raise WrongUse(f"{what} {said}: import it again with --cells FILE, or with columns lon, lat")
+        reason = "needs to know where the cells lie, and this file has no positions"
+        raise WrongUse(f"{what} {reason}: import it again with --cells FILE, or with columns lon, lat")
+
+
+def credits_of(texts: Iterable[str]) -> str:
+    """Attributions joined, each part once."""
+    parts = [part.strip() for text in texts for part in text.split(";")]
+    return "; ".join(dict.fromkeys(part for part in parts if part))

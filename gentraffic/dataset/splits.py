@@ -85,9 +85,9 @@ def split_traffic(
         raise WrongUse(f"test {test} of {len(names)} {what} leaves one side empty: give another share, or more {what}")
     chosen = names[-count:] if by == "time" else np.random.default_rng(seed).permutation(names)[:count]
     held = np.isin(group, chosen)
-    told = {"split_by": by, "split_seed": int(seed), "split_test_share": share}
-    train = ds.isel({dim: np.flatnonzero(~held)}).assign_attrs(split="train", **told)
-    return train, ds.isel({dim: np.flatnonzero(held)}).assign_attrs(split="test", **told)
+    marks = {"split_by": by, "split_seed": int(seed), "split_test_share": share}
+    train = ds.isel({dim: np.flatnonzero(~held)}).assign_attrs(split="train", **marks)
+    return train, ds.isel({dim: np.flatnonzero(held)}).assign_attrs(split="test", **marks)
 
 
 def split_like_model(ds: xr.Dataset, provenance: Mapping[str, Any]) -> tuple[xr.Dataset, xr.Dataset]:

@@ -57,7 +57,7 @@ def summary(ds: xr.Dataset, service: str, capacity: float | None = None) -> xr.D
         agreement[at] = (np.minimum(apart, 24 - apart) <= 1).mean(axis=0)
         if capacity is not None:
             above[:, at] = (part > capacity).mean(axis=2)
-    found: dict[str, tuple[NDArray[Any], str, str]] = {
+    result: dict[str, tuple[NDArray[Any], str, str]] = {
         "mean": (means.mean(axis=0), units, "mean over the period"),
         "busy_hour": (busy, "h", "local hour in which the average day is highest"),
         "busy_mean": (busy_mean, units, "mean value in that hour"),
@@ -65,27 +65,27 @@ def summary(ds: xr.Dataset, service: str, capacity: float | None = None) -> xr.D
     }
     if len(members) > 1:
         about = "share of members whose busiest hour is within one hour of busy_hour"
-        found["busy_agreement"] = (agreement, "1", about)
+        result["busy_agreement"] = (agreement, "1", about)
         for name, per_member in (("mean", means), ("peak", peaks)):
             for word, share in QUANTILES.items():
                 spread = np.quantile(per_member, share, axis=0)
-                found[f"{name}_{word}"] = (spread, units, f"{share:.0%} quantile of the {name} over the members")
+                result[f"{name}_{word}"] = (spread, units, f"{share:.0%} quantile of the {name} over the members")
     if capacity is not None:
-        found["time_above"] = (above.mean(axis=0), "1", f"share of steps above {capacity:g} {units}")
+        result["time_above"] = (above.mean(axis=0), "1", f"share of steps above {capacity:g} {units}")
         if len(members) > 1:
             share = (above > 0).mean(axis=0)
-            found["p_above"] = (share, "1", f"share of members that exceed {capacity:g} {units} at any step")
+            result["p_above"] = (share, "1", f"share of members that exceed {capacity:g} {units} at any step")
     coords = {name: ds[name] for name in PER_CELL if name in ds.coords}
     return xr.Dataset(
-        {name: ("cell", v, {"units": unit, "long_name": about}) for name, (v, unit, about) in found.items()},
+        {name: ("cell", v, {"units": unit, "long_name": about}) for name, (v, unit, about) in result.items()},
         coords=coords,
         attrs=dict(ds.attrs),
     )
 
 
-def level_spread(found: xr.Dataset) -> NDArray[np.float64]:
+def level_spread(result: xr.Dataset) -> NDArray[np.float64]:
     """(cells,) 95% over 5% quantile of each cell's mean level over the members, of a `summary`; 1 where both are 0."""
-    low, high = found["mean_p05"].values, found["mean_p95"].values
+    low, high = result["mean_p05"].values, result["mean_p95"].values
     floor = max(float(high.max()) * 1e-9, 1e-300)
     return np.asarray((high + floor) / (low + floor))
 

@@ -10,47 +10,13 @@ from typing import Any
 import numpy as np
 
 from gentraffic.errors import BadInput
-from gentraffic.evaluation.holdout import Members, Parts, week_of
 from gentraffic.evaluation.intervals import bootstrap_interval
-from gentraffic.evaluation.metrics.summary import (
-    acf_error,
-    coverage_cells,
-    crps_cells,
-    crps_shape_cells,
-    diversity,
-    jsd_hist,
-    p9999,
-)
 
 POOLED = ("jsd_hist", "acf_error", "diversity")
 
 
-def score_steps(members: Members, parts: Parts) -> dict[str, Any]:
-    """Per network: crps of each held-out cell and its location, and the pooled figures.
-
-    diversity: against the spread of the real weeks of different cells, so that 1 means as different as cells are.
-    members: per network (members, cells, 168) hourly, in the unit of its source.
-    """
-    out: dict[str, Any] = {}
-    for name, drawn in members.items():
-        train, held = parts[name]
-        real, scale = week_of(held), p9999(week_of(train))
-        rng = np.random.default_rng(0)
-        others = np.stack([real[rng.permutation(len(real))] for _ in range(8)])
-        out[name] = {
-            "crps": (crps_cells(real, drawn) / scale).round(6).tolist(),
-            "crps_shape": (crps_shape_cells(real, drawn) / scale).round(6).tolist(),
-            "coverage_90": coverage_cells(real, drawn, 0.90).round(6).tolist(),
-            "location": held.location.tolist(),
-            "jsd_hist": jsd_hist(real, drawn),
-            "acf_error": acf_error(real, drawn),
-            "diversity": diversity(drawn, others),
-        }
-    return out
-
-
 def read_steps(path: Path) -> dict[str, list[dict[str, Any]]]:
-    """Finished rows of benchmarks/steps.py: row -> one `score_steps` per fold. Raises BadInput for another file."""
+    """Finished rows of benchmarks/steps.py: row -> one score per fold. Raises BadInput for another file."""
     try:
         done = json.loads(path.read_text(encoding="utf-8"))
         out: dict[str, list[dict[str, Any]]] = {}

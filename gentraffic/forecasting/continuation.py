@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from gentraffic.errors import BadInput
+from forecasters import fit_scaler
+from gentraffic.errors import BadInput, WrongUse
 from gentraffic.forecasting.data import networks_of
 from gentraffic.forecasting.fit import Fitted, check_fits, forecast
+from gentraffic.forecasting.ranges import members_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -52,6 +54,38 @@ def forecasts_after(
     return np.stack(ahead)
 
 
+def check_members(fitted: Fitted, ds: xr.Dataset, horizon: int, name: str) -> None:
+    """Raise WrongUse for a history that has members, BadInput where errors of so many steps ahead are not known."""
+    if "member" in ds.dims:
+        raise WrongUse(f"--members: {name} has {ds.sizes['member']} members already; leave the option out")
+    if fitted.errors is None:
+        raise BadInput(
+            "--members: the errors of this forecaster are not known (too short a validation part, or fitted with "
+            "version 0.1); fit it again"
+        )
+    fitted.errors.check(horizon)
+
+
+def members_after(
+    fitted: Fitted,
+    ds: xr.Dataset,
+    ahead: NDArray[np.float32],
+    services: list[str],
+    *,
+    known: TrainingScaler | None,
+    members: int,
+    seed: int,
+) -> NDArray[np.float32]:
+    """Forecasts that hold their doubt, (members, cells, horizon, services), for a history that `check_members` passed.
+
+    ahead: (1, cells, horizon, services) what `forecasts_after` gave with the same services and `known`.
+    """
+    assert fitted.errors is not None
+    [network] = networks_of(ds, services)
+    scaler = fit_scaler(network.values) if known is None else known.of(ds["cell_id"].values)
+    return members_of(fitted.errors, ahead[0], scaler.spread, network.week + network.steps, members, seed)
+
+
 def continuation(
     ds: xr.Dataset, ahead: NDArray[np.float32], services: Sequence[str], attrs: dict[str, str]
 ) -> xr.Dataset:
@@ -60,12 +94,16 @@ def continuation(
 
     from gentraffic.dataset.schema import COORD_ATTRS, check_traffic
 
+    many = "member" in ds.dims or len(ahead) > 1
+
     times = ds["time"].values
     ends = times[-1] + (times[1] - times[0]) * np.arange(1, ahead.shape[2] + 1)
     out = ds.drop_vars(["time", *ds.data_vars]).assign_coords(time=(("time",), ends, COORD_ATTRS["time"]))
+    if many and "member" not in ds.dims:
+        out = out.assign_coords(member=(("member",), np.arange(len(ahead), dtype=np.int32), COORD_ATTRS["member"]))
     for s, name in enumerate(services):
-        dims = ("member", "cell", "time") if "member" in ds.dims else ("cell", "time")
-        table = ahead[..., s] if "member" in ds.dims else ahead[0, ..., s]
+        dims = ("member", "cell", "time") if many else ("cell", "time")
+        table = ahead[..., s] if many else ahead[0, ..., s]
         out[name] = xr.DataArray(np.ascontiguousarray(table), dims=dims, attrs=dict(ds[name].attrs))
     out.attrs = {**ds.attrs, **attrs}
     check_traffic(out)

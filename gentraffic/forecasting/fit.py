@@ -16,6 +16,7 @@ from torch import Tensor
 from forecasters import NAIVE, CellScaler, Windows, crop, fit_scaler, patches_of_frames, windows_to
 from gentraffic.errors import BadInput
 from gentraffic.forecasting.data import Network, Part
+from gentraffic.forecasting.ranges import ErrorPaths
 from gentraffic.forecasting.registry import recipe_of
 from gentraffic.forecasting.task import ForecastTask, Plan, fingerprint, trainer_of
 from gentraffic.training.trainer import OnStep
@@ -25,11 +26,15 @@ CHUNK = 1024  # neighbourhoods forecast at once: their activations fit into the 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A forecaster ready to use: model is a `forecasters.Forecaster`; told: what is worth telling of its training."""
+    """A forecaster ready to use: model is a `forecasters.Forecaster`; metadata: facts of its training.
+
+    errors: those of the validation part, from which ranges are drawn; None where none are known.
+    """
 
     name: str
     model: Any
-    told: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
+    errors: ErrorPaths | None = None
 
 
 def fit_forecaster(  # noqa: PLR0913  # the whole of one command
@@ -75,14 +80,14 @@ def fit_forecaster(  # noqa: PLR0913  # the whole of one command
     if recipe.fit is not None:
         grown = recipe.fit(model, windows, checked, trees=plan.steps, seed=plan.seed, shares=shares, on_step=on_step)
         counted = {"parameters": sum(b.numel() for b in model.buffers()), "minutes": _minutes(began)}
-        told = grown | counted | {"plan": {"trees": plan.steps, "seed": plan.seed}}
-        return Fitted(name, model.eval().to(device), told)
+        metadata = grown | counted | {"plan": {"trees": plan.steps, "seed": plan.seed}}
+        return Fitted(name, model.eval().to(device), metadata)
     windows, checked = ([windows_to(w, device) for w in some] for some in (windows, checked))
     task = ForecastTask(model.to(device), windows, checked, plan, shares)
     trainer = trainer_of(task, checkpoint, mark)
     trainer.train(on_step)
     trainer.finish()
-    told = {
+    metadata = {
         "parameters": sum(p.numel() for p in model.parameters()),
         "windows": int(task.sizes.sum()),
         "steps": trainer.step,
@@ -92,7 +97,7 @@ def fit_forecaster(  # noqa: PLR0913  # the whole of one command
         "plan": asdict(plan),
         "validation": trainer.scores,
     }
-    return Fitted(name, model, told)
+    return Fitted(name, model, metadata)
 
 
 def _minutes(began: float) -> float:

@@ -2,6 +2,7 @@
 
 forecaster/        config.json, diffusion_pytorch_model.safetensors
 scaler.json        mean and spread of every training cell, by cell id and service
+errors.safetensors errors of the validation part, from which ranges are drawn; not in folders of 0.1
 provenance.json    forecaster, services, data, licences, hashes of every file, plan, seed, scores beside the naive rows
 README.md          the card
 """
@@ -16,12 +17,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.numpy import load, save_file
 
 from forecasters import CellScaler
 from gentraffic.errors import BadInput, BadModel
 from gentraffic.forecasting.fit import Fitted
+from gentraffic.forecasting.ranges import ErrorPaths
 from gentraffic.forecasting.registry import forecaster_names, recipe_of
 from gentraffic.generators.model_folder import read_folder, write_json, writing_folder
+
+ERRORS = "errors.safetensors"
 
 
 def save_fitted(
@@ -38,6 +43,8 @@ def save_fitted(
         known = scaler.scaler
         table = {"cell_id": list(scaler.cell_id), "mean": known.mean.tolist(), "spread": known.spread.tolist()}
         write_json(temporary / "scaler.json", table)
+        if fitted.errors is not None:
+            _save_errors(fitted.errors, temporary / ERRORS)
 
 
 def load_fitted(folder: str | Path, device: str = "cpu") -> tuple[Fitted, str]:
@@ -56,7 +63,21 @@ def load_fitted(folder: str | Path, device: str = "cpu") -> tuple[Fitted, str]:
         )
     with read.understanding():
         model = read.network(recipe_of(str(name)).network, "forecaster").to(device)
-    return Fitted(str(name), model, dict(read.provenance)), read.sha256
+        errors = _read_errors(read.files[ERRORS]) if ERRORS in read.files else None
+    return Fitted(str(name), model, dict(read.provenance), errors), read.sha256
+
+
+def _save_errors(paths: ErrorPaths, file: Path) -> None:
+    """Write the errors of the validation part."""
+    save_file({"errors": paths.errors, "step_of_day": paths.step_of_day, "per_day": np.array([paths.per_day])}, file)
+
+
+def _read_errors(content: bytes) -> ErrorPaths:
+    """What `_save_errors` wrote. Raises KeyError and ValueError."""
+    table = load(content)
+    if table["errors"].ndim != 4 or table["step_of_day"].shape != table["errors"].shape[:1]:
+        raise ValueError(f"{ERRORS}: errors and step_of_day do not go together")
+    return ErrorPaths(table["errors"], table["step_of_day"], int(table["per_day"][0]))
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gentraffic import __version__
+from gentraffic.dataset.schema import credits_of
 from gentraffic.forecasting.fit import Fitted
 from gentraffic.forecasting.task import Plan
-from gentraffic.generators.cards import credits_of, facts_of, origin
+from gentraffic.generators.cards import facts_of, origin
 from gentraffic.training.fitting import machine
 
 if TYPE_CHECKING:
@@ -39,10 +40,10 @@ def provenance_of(
         "minutes_per_step": 1440 / per_day,
         "split": list(split),
         "seed": plan.seed,
-        "plan": fitted.told.get("plan", asdict(plan)),
+        "plan": fitted.metadata.get("plan", asdict(plan)),
         "command": command,
         "machine": machine(),
-        **{key: value for key, value in fitted.told.items() if key != "plan"},
+        **{key: value for key, value in fitted.metadata.items() if key != "plan"},
     }
 
 

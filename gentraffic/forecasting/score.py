@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from forecasters import NAIVE
 from gentraffic.errors import BadInput
 from gentraffic.forecasting.data import Part
-from gentraffic.forecasting.fit import Fitted, forecasts, origins, real_of, score, ssim_window
+from gentraffic.forecasting.fit import Fitted, forecasts, origins, real_of, scaled, score, ssim_window
+from gentraffic.forecasting.ranges import CELLS, PURPOSE, STARTS, STEPS, ErrorPaths, coverage
 from gentraffic.forecasting.registry import recipe_of
 
 METRICS = ("mae", "rmse", "r2", "ssim")
@@ -23,7 +24,8 @@ LOWER = ("mae", "rmse")  # better when smaller
 class Scored:
     """rows: name -> metric -> (services, horizon). predicted: name -> (starts, cells, horizon, services), in units.
 
-    real: the same shape. missing: naive row -> why it is not there.
+    real: the same shape. missing: naive row -> why it is not there. covered: (services, horizon) the share of real
+    values within the 90% range of the forecaster, None where its errors are not known.
     """
 
     rows: dict[str, dict[str, NDArray[np.float64]]]
@@ -32,6 +34,7 @@ class Scored:
     starts: NDArray[np.int64]
     part: Part
     missing: dict[str, str] = field(default_factory=dict)
+    covered: NDArray[np.float64] | None = None
 
     def to_json(self, services: Sequence[str], units: Sequence[str]) -> dict[str, Any]:
         """What `--json` prints of the scores: None where one is not defined."""
@@ -53,6 +56,9 @@ class Scored:
             "ssim_window": ssim_window(self.part.network) or None,
             "scores": table,
             "missing": self.missing,
+            "coverage_90": None
+            if self.covered is None
+            else {service: [_plain(v) for v in self.covered[s]] for s, service in enumerate(services)},
         }
 
 
@@ -73,7 +79,32 @@ def score_beside_naive(fitted: Fitted, part: Part, horizon: int, most: int | Non
             except BadInput as error:
                 missing[name] = str(error)
     rows = {name: score(values, part, starts) for name, values in predicted.items()}
-    return Scored(rows, real_of(part, starts, horizon), predicted, starts, part, missing)
+    real, covered = real_of(part, starts, horizon), None
+    if fitted.errors is not None:
+        times = (part.network.week + starts) % part.network.per_day
+        covered = coverage(fitted.errors, predicted[fitted.name], real, scaled(part)[1].spread, times)
+    return Scored(rows, real, predicted, starts, part, missing, covered)
+
+
+def error_paths(fitted: Fitted, part: Part, seed: int = 0) -> ErrorPaths | None:
+    """The errors of a forecaster on the validation part of a network; None where that is too short for one path."""
+    network = part.network
+    steps = min(STEPS, network.per_day + network.per_day // 2, (part.last - part.first) // 2)
+    starts = origins(part, max(steps, 1))
+    starts = starts[starts >= fitted.model.context]
+    if steps < 1 or not len(starts):
+        return None
+    rng = np.random.default_rng((seed, PURPOSE))
+    starts = starts[np.unique(np.linspace(0, len(starts) - 1, STARTS).round().astype(np.int64))]
+    live = np.flatnonzero(network.values[:, : part.known].max(axis=(1, 2)) > 0)
+    if not len(live):
+        return None
+    cells = np.sort(rng.permutation(live)[:CELLS])
+    spread = scaled(part)[1].spread[cells]  # (cells, services)
+    away = real_of(part, starts, steps)[:, cells] - forecasts(fitted, part, steps, starts)[:, cells]
+    # safetensors writes memory as it lies, so it must lie in order
+    errors = np.ascontiguousarray(away / spread[None, :, None], dtype=np.float32)
+    return ErrorPaths(errors, (network.week + starts) % network.per_day, network.per_day)
 
 
 def starts_within(part: Part, horizon: int, most: int = 50_000) -> int:
@@ -100,13 +131,22 @@ def table(scored: Scored, service: int = 0, steps: Sequence[int] | None = None) 
     return "\n".join(lines)
 
 
-def score_rows(told: dict[str, Any]) -> list[tuple[str, ...]]:
+def coverage_line(scored: Scored, service: int = 0) -> list[str]:
+    """How often real values lay within the 90% range of the forecaster, in words; nothing where that is not known."""
+    if scored.covered is None:
+        return []
+    shares = {h + 1: scored.covered[service, h] for h in (0, scored.real.shape[2] - 1)}
+    found = [f"{share:.0%} at step {step}" for step, share in shares.items() if np.isfinite(share)]
+    return [f"within its 90% range (`forecast run --members`): {', '.join(found)}"] if found else []
+
+
+def score_rows(payload: dict[str, Any]) -> list[tuple[str, ...]]:
     """What `Scored.to_json` gives as rows of text, their head first: service, row, step and the metrics at the first
     and the last step ahead."""
     rows: list[tuple[str, ...]] = [("service", "forecaster", "step", *METRICS)]
-    for service in told["units"]:
-        for name, scores in told["scores"].items():
-            for step in dict.fromkeys((1, told["horizon"])):
+    for service in payload["units"]:
+        for name, scores in payload["scores"].items():
+            for step in dict.fromkeys((1, payload["horizon"])):
                 values = (scores[service][metric][step - 1] for metric in METRICS)
                 rows.append((service, name, str(step), *("–" if v is None else f"{v:.4g}" for v in values)))
     return rows

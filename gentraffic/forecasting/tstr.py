@@ -58,7 +58,7 @@ class Validation:
     scores: dict[str, dict[str, list[Scores]]]
     naive: dict[str, Scores | None]
     horizon: int
-    told: dict[str, Any] = field(default_factory=dict)
+    weighing: dict[str, Any] = field(default_factory=dict)
 
 
 def prepare(
@@ -94,8 +94,8 @@ def prepare(
     if "member" in real_ds.dims:
         raise WrongUse("--real has members: it must be measured, one series per cell")
     notes: list[str] = []
-    real_ds, said = _measured(real_ds, real_names, cadences[0])
-    notes += said
+    real_ds, remarks = _measured(real_ds, real_names, cadences[0])
+    notes += remarks
     keep, held = _held_out(real_ds, holdout, seed)
     if not len(held):
         notes.append("no locations held out: training and test differ in time alone")
@@ -159,7 +159,7 @@ def validate(  # noqa: PLR0913  # the whole of one command
     learned = [name for name in forecasters if name not in NAIVE]
     scores: dict[str, dict[str, list[Scores]]] = {n: {t: [] for t in TRAININGS} for n in learned}
     done, of = 0, len(learned) * len(TRAININGS) * seeds
-    told: dict[str, Any] = {}
+    weighing: dict[str, Any] = {}
     for k in range(seeds):
         material = prepare(
             real_ds, synthetic_ds, services=services, holdout=holdout, few=few, seed=seed, pick=k,
@@ -170,10 +170,10 @@ def validate(  # noqa: PLR0913  # the whole of one command
                 if on_fit is not None:
                     on_fit(done, of)
                 scores[name][training].append(
-                    one_score(name, training, material, plan_for(name, steps, seed + k), horizon, told)
+                    one_score(name, training, material, plan_for(name, steps, seed + k), horizon, weighing)
                 )
                 done += 1
-    return Validation(material, scores, naive_scores(material, horizon), horizon, told)
+    return Validation(material, scores, naive_scores(material, horizon), horizon, weighing)
 
 
 def plan_for(name: str, steps: int | None = None, seed: int = 0) -> Plan:
@@ -184,9 +184,9 @@ def plan_for(name: str, steps: int | None = None, seed: int = 0) -> Plan:
 
 
 def one_score(
-    name: str, training: str, material: Material, plan: Plan, horizon: int = 1, told: dict[str, Any] | None = None
+    name: str, training: str, material: Material, plan: Plan, horizon: int = 1, weighing: dict[str, Any] | None = None
 ) -> Scores:
-    """Train `name` one way and score it on the test part. told: takes what is worth telling of sim-mstnet's weights."""
+    """Train `name` one way and score it on the test part. weighing: takes the weights of sim-mstnet."""
     from gentraffic.forecasting.fit import fit_forecaster, forecasts, score
 
     (real, real_later), (drawn, drawn_later) = material.real, material.synthetic
@@ -199,8 +199,8 @@ def one_score(
             "aug": (real, real_later, material.variants),
         }
         fitted = fit_weighted(*on[training], plan)
-        if told is not None and training == "aug":
-            told.setdefault("weights", []).append(fitted.told["weights"])
+        if weighing is not None and training == "aug":
+            weighing.setdefault("weights", []).append(fitted.metadata["weights"])
     elif training == "aug":
         half = [1.0 / len(real)] * len(real) + [1.0 / len(drawn)] * len(drawn)
         fitted = fit_forecaster(name, [*real, *drawn], real_later, plan, shares=half)
@@ -216,12 +216,12 @@ def naive_scores(material: Material, horizon: int) -> dict[str, Scores | None]:
     from forecasters import NAIVE
     from gentraffic.forecasting.fit import fit_forecaster, forecasts, score
 
-    found: dict[str, Scores | None] = {}
+    result: dict[str, Scores | None] = {}
     for name in NAIVE:
         fitted = fit_forecaster(name, [material.test])
         short = fitted.model.context > material.test.first
-        found[name] = None if short else score(forecasts(fitted, material.test, horizon), material.test)
-    return found
+        result[name] = None if short else score(forecasts(fitted, material.test, horizon), material.test)
+    return result
 
 
 def _services(real: xr.Dataset, drawn: xr.Dataset, wanted: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -296,8 +296,8 @@ def _variants(drawn: xr.Dataset, names: list[str], count: int, seed: int) -> lis
     from gentraffic.forecasting.randomise import randomise
 
     members = [drawn.isel(member=m) for m in range(drawn.sizes["member"])] if "member" in drawn.dims else [drawn]
-    found = [randomise(members[v % len(members)], v if v >= len(members) else 0, seed=seed) for v in range(count)]
-    return [split(network, *SYNTHETIC)[0] for ds in found for network in networks_of(ds, names)]
+    result = [randomise(members[v % len(members)], v if v >= len(members) else 0, seed=seed) for v in range(count)]
+    return [split(network, *SYNTHETIC)[0] for ds in result for network in networks_of(ds, names)]
 
 
 def _few(real: xr.Dataset, keep: NDArray[np.intp], few: float, key: tuple[int, ...]) -> NDArray[np.intp]:

@@ -138,8 +138,8 @@ def fit_weighted(
             variants = np.mean([choose_variants(head, 1 - weigh.real, weigh) for head in heads], axis=0)
             synthetic = (1 - weigh.real) * (1 - (k + 1) / (weigh.rounds - 1))
             of_group = np.append(1 - synthetic, synthetic * (weigh.keep / len(drawn) + (1 - weigh.keep) * variants))
-    told = {"weights": chosen, "batches": batches, "outer": history, "plan": asdict(plan), "weigh": asdict(weigh)}
-    return Fitted(SIM_MSTNET, model.eval(), told)
+    metadata = {"weights": chosen, "batches": batches, "outer": history, "plan": asdict(plan), "weigh": asdict(weigh)}
+    return Fitted(SIM_MSTNET, model.eval(), metadata)
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ class Request:
 
     def totals(self) -> tuple[Total, ...]:
         """The parsed totals. Raises WrongUse, also where traffic cannot be called as they or `service` say."""
-        totals = parse_totals(self.total, self.service)
+        totals = parse_totals(self.total, self.service) if self.total else ()
         try:
             check_name(self.service or (totals[0].service if totals else "traffic"))
         except BadInput as error:
@@ -64,6 +64,8 @@ class Request:
 
     def observed(self) -> Observations | None:
         """The measured files, read; None where there is none. Raises WrongUse and BadInput."""
+        if self.history is None and self.known is None and self.users is None:
+            return None
         return read_observations(self.history, self.known, self.users, self.service)
 
     def named(self, observed: Observations | None = None) -> str:

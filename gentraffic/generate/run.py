@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from gentraffic import __version__
 from gentraffic.dataset.calendar import Calendar
-from gentraffic.dataset.schema import traffic_dataset
+from gentraffic.dataset.schema import credits_of, traffic_dataset
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.generate.request import Request
 from gentraffic.generate.totals import Total, districts, fit_totals
@@ -68,15 +69,11 @@ class Job:
         """(members, cells, steps) of one service."""
         return self.settings.members, self.cells, len(self.calendar.utc)
 
-    def draw(self, context: xr.Dataset | None = None, scratch: Path | None = None) -> Draw:
-        """The draw of the place, or of a changed context of the same cells."""
-        try:
-            return self.generator.prepare(
-                self.context if context is None else context, self.calendar, self.settings, cells=self.rows,
-                observed=self.observed, scratch=scratch,
-            )  # fmt: skip
-        except ValueError as error:
-            raise WrongUse(str(error)) from error
+    def prepare(self, context: xr.Dataset) -> Callable[..., Draw]:
+        """What prepares the draw of the place, or of a changed context of the same cells; it takes `scratch`."""
+        return partial(
+            self.generator.prepare, context, self.calendar, self.settings, cells=self.rows, observed=self.observed
+        )
 
     def dataset(self, values: NDArray[np.float32], service: str, units: str) -> xr.Dataset:
         """Traffic values (members, cells, steps) as a checked Dataset with its provenance."""
@@ -123,11 +120,7 @@ class Memory:
 
     def write(self, job: Job, tell: Tell) -> Drawn:
         """Draw everything. Raises as `run`."""
-        began = time.perf_counter()
-        traffic, prepared = draw_all(job, tell)
-        last = traffic[str(list(traffic.data_vars)[-1])].values
-        mean = float(np.mean(last, dtype=np.float64))
-        return Drawn(traffic, mean, prepared - began, time.perf_counter() - prepared)
+        return draw_all(job, tell)
 
 
 @dataclass(frozen=True)
@@ -151,7 +144,7 @@ class File:
         from gentraffic.io.files import write_traffic
 
         check_fits(int(np.prod(job.shape)) * (1 if job.request.change is None else 2), self.path)
-        drawn = Memory().write(job, tell)
+        drawn = draw_all(job, tell)
         write_traffic(drawn.traffic, self.path)
         return drawn
 
@@ -205,48 +198,54 @@ def prepare(
     )
 
 
-def draw_all(job: Job, tell: Tell) -> tuple[xr.Dataset, float]:
-    """The traffic of a job in memory, and the clock when its preparation was done."""
-    change, service = job.request.change, job.service
-    parts = 1 if change is None else 2
-    draw = job.draw()
-    prepared = time.perf_counter()
-    drawn = {service: values_of(draw, job, lambda done, of: tell(done, parts * of))}
+def draw_all(job: Job, tell: Tell) -> Drawn:
+    """The traffic of a job in memory. Raises as `run`."""
+    began = time.perf_counter()
+    change, places, names = job.request.change, [job.context], [job.service]
     if change is not None:
         import pandas as pd
 
         from gentraffic.places.scenario import about, apply_changes
 
         changed = apply_changes(job.context, change)
-        after = values_of(job.draw(changed.context), job, lambda done, of: tell(done + of, parts * of))
+        places, names = [job.context, changed.context], [f"{job.service}_before", f"{job.service}_after"]
+        job = replace(job, attrs={**job.attrs, **about(changed, change, job.generator.info.graph_layers)})
+    drawn, prepared_s, units = [], 0.0, "1"
+    try:
+        for part, place in enumerate(places):
+            asked = time.perf_counter()
+            draw = job.prepare(place)()
+            prepared_s += time.perf_counter() - asked
+            values = np.empty(job.shape, dtype=np.float32)
+            progress = partial(_part_done, tell, part, len(places))
+            for span, block in draw.blocks(spans(job, draw.block), tell=progress):
+                values[span.member, span.first : span.end] = block
+            drawn.append(values)
+            units = draw.units
+    except ValueError as error:
+        raise WrongUse(str(error)) from error
+    if change is not None:
         local = pd.DatetimeIndex(job.calendar.utc).tz_localize("UTC").tz_convert(job.timezone)
-        after = changed.mixed(drawn[service], after, local, job.rows)
-        drawn = {f"{service}_before": drawn[service], f"{service}_after": after}
-        layers = job.generator.info.graph_layers
-        job = replace(job, attrs={**job.attrs, **about(changed, change, layers)})
-    units = draw.units
+        drawn[1] = changed.mixed(drawn[0], drawn[1], local, job.rows)
     if job.sets is not None:
-        factors = fit_totals(next(iter(drawn.values())), job.totals, job.sets, job.calendar, job.timezone)
-        drawn = {name: factors.apply(values) for name, values in drawn.items()}
-        units = job.totals[0].unit
-    services = [job.dataset(values, name, units) for name, values in drawn.items()]
+        factors = fit_totals(drawn[0], job.totals, job.sets, job.calendar, job.timezone)
+        drawn, units = [factors.apply(values) for values in drawn], job.totals[0].unit
+    services = [job.dataset(values, name, units) for name, values in zip(names, drawn, strict=True)]
     out = services[0]
     for more in services[1:]:
         out = out.assign({str(name): variable for name, variable in more.data_vars.items()})
-    return out, prepared
+    mean = float(np.mean(drawn[-1], dtype=np.float64))
+    return Drawn(out, mean, prepared_s, time.perf_counter() - began - prepared_s)
 
 
-def values_of(draw: Draw, job: Job, tell: Tell) -> NDArray[np.float32]:
-    """All values of a draw: (members, cells, steps)."""
+def spans(job: Job, size: int) -> list[Block]:
+    """All of a draw, a block of `size` cells at a time."""
     members, cells, _ = job.shape
-    out = np.empty(job.shape, dtype=np.float32)
-    spans = [Block(m, at, min(at + draw.block, cells)) for m in range(members) for at in range(0, cells, draw.block)]
-    try:
-        for span, values in draw.blocks(spans, tell=tell):
-            out[span.member, span.first : span.end] = values
-    except ValueError as error:
-        raise WrongUse(str(error)) from error
-    return out
+    return [Block(m, at, min(at + size, cells)) for m in range(members) for at in range(0, cells, size)]
+
+
+def _part_done(tell: Tell, part: int, parts: int, done: int, of: int) -> None:
+    tell(part * of + done, parts * of)
 
 
 def provenance(
@@ -254,8 +253,6 @@ def provenance(
 ) -> dict[str, str | int | float]:
     """The attributes that say where drawn traffic comes from."""
     import torch
-
-    from gentraffic.generators.cards import credits_of
 
     carried = ("osm_source", "osm_snapshot", "osm_sha256", "warnings", "positions")
     credit = credits_of((str(context.attrs.get("attribution", "")), str(info.provenance.get("attribution", ""))))

@@ -28,6 +28,7 @@ from gentraffic.generate.totals import Factors, fit_totals
 from gentraffic.generators.base import ModelInfo, Tell
 from gentraffic.io.atomic import check_own, open_own, own_folder, recover
 from gentraffic.io.files import cells_per_chunk, open_traffic
+from gentraffic.io.process import lock_alone
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -106,7 +107,7 @@ class Store:
             folder = part_of(out).with_suffix(f".{secrets.token_hex(4)}.part")
             check_disk(spec, folder.parent, 0)
             try:
-                begin(folder, spec, template, job.draw)
+                begin(folder, spec, template, job.prepare(job.context))
                 began = time.perf_counter()
                 fill(folder, spec, *engine.local(folder), fit, tell)
                 mean = mean_of(folder, spec)
@@ -127,7 +128,7 @@ class Store:
             kept = 0 if read_spec(folder) is None else tasks - len(missing(folder, spec, "done"))
             check_disk(spec, folder.parent, kept)
             try:
-                begin(folder, spec, template, job.draw)
+                begin(folder, spec, template, job.prepare(job.context))
                 began = time.perf_counter()
                 with engine.workers(self.workers, self.scheduler, folder) as client:
                     fill(folder, spec, *engine.remote(client, folder), fit, tell)
@@ -237,11 +238,9 @@ def _mean_in(out: Path, spec: StoreSpec) -> float:
 @contextmanager
 def _alone(folder: Path, out: Path) -> Iterator[None]:
     """Raise WrongUse while another command writes the same output. The lock goes with the process that holds it."""
-    import fcntl
-
     with os.fdopen(open_own(folder / "lock", os.O_RDWR | os.O_CREAT), "r+") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_alone(lock.fileno())
         except OSError as error:
             raise WrongUse(f"{out} is being written by another command: wait for it, or give another -o") from error
         yield

@@ -88,7 +88,7 @@ def workers(count: int | None, scheduler: str | None, folder: Path) -> Iterator[
         except KeyboardInterrupt:  # what is to be kept is on the disk: nobody is asked to finish
             for nanny in cluster.workers.values():
                 with suppress(OSError, TypeError):  # gone already, or not there yet
-                    os.kill(nanny.pid, signal.SIGKILL)
+                    os.kill(nanny.pid, getattr(signal, "SIGKILL", signal.SIGTERM))  # Windows ends it by either
             raise
         except BaseException:
             _close(client, cluster)
@@ -199,8 +199,8 @@ def version_here() -> str:
 
 
 def _check_versions(client: Client) -> None:
-    told: dict[str, Any] = client.run(version_here, on_error="return")
-    for worker, version in told.items():
+    versions: dict[str, Any] = client.run(version_here, on_error="return")
+    for worker, version in versions.items():
         if version != __version__:
             has = f"gentraffic {version}" if isinstance(version, str) else f"no gentraffic ({version})"
             raise WrongUse(

@@ -7,13 +7,14 @@ speaks of data that the model did not see. Reports read the same provenance, nev
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gentraffic import __version__
+from gentraffic.dataset.schema import credits_of
 from gentraffic.io.templates import render
 
 if TYPE_CHECKING:
@@ -186,12 +187,6 @@ def origins_of(files: Sequence[Path]) -> dict[str, Any]:
         "data": data,
         "attribution": credits_of(part["attribution"] for part in data),
     }
-
-
-def credits_of(texts: Iterable[str]) -> str:
-    """Attributions joined, each part once."""
-    parts = [part.strip() for text in texts for part in text.split(";")]
-    return "; ".join(dict.fromkeys(part for part in parts if part))
 
 
 def origin(path: Path) -> dict[str, Any]:

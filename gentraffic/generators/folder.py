@@ -22,9 +22,7 @@ from numpy.typing import NDArray
 from gentraffic.errors import BadModel, WrongUse
 from gentraffic.generators.base import Family, ModelInfo, Settings
 from gentraffic.generators.model_folder import ModelFolder, fields_of, read_folder, write_json, writing_folder
-from gentraffic.io.memmap import rows_of_file, trim_heap
 from gentraffic.modelling.expected_week import ExpectedWeeks
-from gentraffic.modelling.features import Places, Scale
 from gentraffic.modelling.levels import LevelModel
 from gentraffic.modelling.transform import Scaler, WeeklyProfile
 
@@ -35,6 +33,7 @@ if TYPE_CHECKING:
     from gentraffic.dataset.calendar import Calendar
     from gentraffic.generators.observed import Observations
     from gentraffic.generators.weekly import WeeklyDraw
+    from gentraffic.modelling.features import Places
     from graphs.graphmae import GraphMAE
     from samplers import Sampler
 
@@ -64,20 +63,35 @@ class Bundle:
     def info(self) -> ModelInfo:
         """What it is and can do."""
         layers = self.station.config["layers"]
-        told = _info(self.sampler, self.provenance, self.networks, self.model.config, layers, self)
-        return replace(told, measured=self.weeks.measured)
+        described = _info(self.sampler, self.provenance, self.networks, self.model.config, layers, self)
+        return replace(described, measured=self.weeks.measured)
 
     def prepare(
         self, context: xr.Dataset, calendar: Calendar, settings: Settings, *, cells: Sequence[int] | None = None,
         observed: Observations | None = None, scratch: Path | None = None,
     ) -> WeeklyDraw:  # fmt: skip
         """As `gentraffic.generators.base.Generator`. observed: its history, where the model follows a past."""
-        from gentraffic.generators.weekly import prepare
+        from gentraffic.generators.weekly import WeeklyDraw, prepare_inputs
 
-        return prepare(self, context, calendar, settings, cells=cells, observed=observed, scratch=scratch)
+        history, scale, units = None, 1.0, "1"
+        if observed is not None and observed.history is not None:
+            from gentraffic.dataset.schema import check_traffic
+            from gentraffic.modelling.features import read_places
+            from gentraffic.modelling.history import read_history
+
+            check_traffic(observed.history)
+            history = read_history(observed.history, observed.service)
+            scale = history.unit(self.levels, read_places(context), context["cell_id"].values)
+            scale *= history.step_factor(calendar.per_hour)
+            units = history.units
+        embeddings = None if scratch is None else scratch / "embeddings.npy"
+        inputs = prepare_inputs(self, context, calendar, settings, cells=cells, history=history, embeddings=embeddings)
+        return WeeklyDraw(*inputs, units, scale)
 
     def time(self) -> torch.Tensor:
         """The time embedding F_t of the 168 hours of the week (STOUTER eq. 1): (168, Q)."""
+        from gentraffic.generators.weekly import time_embedding
+
         return time_embedding(self.temporal)
 
     def place(self, places: Places, path: Path | None = None) -> NDArray[np.float32]:
@@ -85,46 +99,9 @@ class Bundle:
 
         path: a .npy file to write them to, which is then mapped: a country's are not held in memory.
         """
+        from gentraffic.generators.weekly import place_embedding
+
         return place_embedding(self.station, places, self.levels, path)
-
-
-def time_embedding(temporal: GraphMAE) -> torch.Tensor:
-    """F_t (168, Q), standardised per dimension."""
-    from graphs.build import temporal_graph
-
-    graph = temporal_graph()
-    embedding = temporal.embed(graph.x, graph.edge_index)
-    return (embedding - embedding.mean(0)) / embedding.std(0).clamp(min=1e-6)
-
-
-def station_scale(places: Places, levels: LevelModel | None) -> Scale:
-    """How log POI counts are standardised for the station graph: `LevelModel.scale`, of the counts alone."""
-    scale = (levels or LevelModel({})).scale(places)
-    categories = places.poi_count.shape[1]
-    return Scale(scale.mean[:categories], scale.spread[:categories])
-
-
-def station_features(places: Places, scale: Scale, rows: Any = slice(None)) -> NDArray[np.float32]:
-    """Node features of the station graph: standardised log POI counts, of all cells or of some rows: (rows, 8)."""
-    return scale(np.log1p(places.poi_count[rows], dtype=np.float64)).astype(np.float32)
-
-
-def place_embedding(
-    station: GraphMAE, places: Places, levels: LevelModel | None, path: Path | None = None
-) -> NDArray[np.float32]:
-    """F_s (cells, P) of a whole context. Where `path` is given, that .npy file, which holds them, mapped."""
-    from graphs.build import embed_stations, embedded_squares
-
-    scale = station_scale(places, levels)
-    if path is None:
-        return embed_stations(station, places.xy_m, station_features(places, scale))
-    trim_heap()
-    with rows_of_file(path, (len(places.xy_m), int(station.config["hidden_channels"]))) as file:
-        squares = embedded_squares(station, places.xy_m, lambda rows: station_features(places, scale, rows))
-        for rows, values in squares:
-            file[rows] = values
-    mapped: NDArray[np.float32] = np.load(path, "r", allow_pickle=False)
-    return mapped
 
 
 def save_bundle(bundle: Bundle, folder: Path, card: str) -> None:
@@ -151,35 +128,16 @@ def load_bundle(name: str | Path) -> Bundle:
 
     Raises BadModel for a name or folder that does not exist, a missing or changed file, or a folder of another make.
     """
-    return bundle_of(read_folder(name))
-
-
-def bundle_of(folder: ModelFolder) -> Bundle:
-    """The model in a folder that is read. Raises BadModel."""
-    from graphs.graphmae import GraphMAE
-
-    sampler = _sampler(folder)
-    with folder.understanding():
-        level = folder.json("level.json")
-        return Bundle(
-            model=_network(folder, sampler),
-            temporal=folder.network(GraphMAE, "temporal_graph"),
-            station=folder.network(GraphMAE, "station_graph"),
-            scaler=_scaler(folder),
-            levels=LevelModel.from_json(level["levels"]),
-            networks=tuple(level["order"]),
-            provenance=dict(folder.provenance),
-            sha256=folder.sha256,
-            sampler=sampler,
-            location=folder.location,
-            weeks=_weeks(folder),
-        )
+    return Weekly.load(read_folder(name))
 
 
 def network_of(folder: ModelFolder) -> tuple[Sampler, Scaler]:
     """What draws, without what embeds places: the network and its scaling. Raises BadModel."""
+    from samplers.sampler import sampler_class
+
+    sampler = _sampler(folder)
     with folder.understanding():
-        return _network(folder, _sampler(folder)), _scaler(folder)
+        return folder.network(sampler_class(sampler), FOLDERS.get(sampler, "network")), _scaler(folder)
 
 
 def describe(folder: ModelFolder) -> ModelInfo:
@@ -188,8 +146,8 @@ def describe(folder: ModelFolder) -> ModelInfo:
     with folder.understanding():
         config = folder.json(f"{FOLDERS.get(sampler, 'network')}/config.json")
         layers = folder.json("station_graph/config.json")["layers"]
-        told = _info(sampler, folder.provenance, folder.json("level.json")["order"], config, layers, folder)
-        return replace(told, measured=_weeks(folder).measured)
+        info = _info(sampler, folder.provenance, folder.json("level.json")["order"], config, layers, folder)
+        return replace(info, measured=_weeks(folder).measured)
 
 
 def _info(
@@ -238,12 +196,6 @@ def _sampler(folder: ModelFolder) -> str:
     return sampler
 
 
-def _network(folder: ModelFolder, sampler: str) -> Any:
-    from samplers import SAMPLERS
-
-    return folder.network(SAMPLERS[sampler], FOLDERS.get(sampler, "network"))
-
-
 def _weeks(folder: ModelFolder) -> ExpectedWeeks:
     """None in a folder of before there were any, or of another sampler: its network draws whole weeks."""
     if not (folder.path / "week.json").is_file():
@@ -252,9 +204,9 @@ def _weeks(folder: ModelFolder) -> ExpectedWeeks:
 
 
 def _scaler(folder: ModelFolder) -> Scaler:
-    told = folder.json("scaler.json")
-    usual = told.pop("usual", None)
-    return fields_of(Scaler, told, usual=None if usual is None else fields_of(WeeklyProfile, usual))
+    payload = folder.json("scaler.json")
+    usual = payload.pop("usual", None)
+    return fields_of(Scaler, payload, usual=None if usual is None else fields_of(WeeklyProfile, usual))
 
 
 class Weekly(Family):
@@ -263,7 +215,26 @@ class Weekly(Family):
     @staticmethod
     def load(folder: ModelFolder | None) -> Bundle:
         """The model in a folder. Raises BadModel."""
-        return bundle_of(_needed(folder))
+        from graphs.graphmae import GraphMAE
+        from samplers.sampler import sampler_class
+
+        folder = _needed(folder)
+        sampler = _sampler(folder)
+        with folder.understanding():
+            level = folder.json("level.json")
+            return Bundle(
+                model=folder.network(sampler_class(sampler), FOLDERS.get(sampler, "network")),
+                temporal=folder.network(GraphMAE, "temporal_graph"),
+                station=folder.network(GraphMAE, "station_graph"),
+                scaler=_scaler(folder),
+                levels=LevelModel.from_json(level["levels"]),
+                networks=tuple(level["order"]),
+                provenance=dict(folder.provenance),
+                sha256=folder.sha256,
+                sampler=sampler,
+                location=folder.location,
+                weeks=_weeks(folder),
+            )
 
     @classmethod
     def describe(cls, folder: ModelFolder | None) -> ModelInfo:

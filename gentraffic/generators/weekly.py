@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import chain, repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -23,20 +25,21 @@ from gentraffic.dataset.calendar import Calendar
 from gentraffic.errors import WrongUse
 from gentraffic.generators.base import Block, Tell, check_minutes
 from gentraffic.generators.base import Settings as Settings
-from gentraffic.generators.observed import Observations
+from gentraffic.io.memmap import rows_of_file, trim_heap
 from gentraffic.modelling.expected_week import AUTO, ExpectedWeeks, from_monday, rhythms_of, week_features
-from gentraffic.modelling.features import Floats, Places, read_places
-from gentraffic.modelling.history import History, as_profile, read_history
+from gentraffic.modelling.features import Floats, Places, Scale, read_places
+from gentraffic.modelling.history import History, as_profile
 from gentraffic.modelling.levels import LevelModel
 from gentraffic.modelling.random_streams import level_angle, shape_seeds, turned
 from gentraffic.modelling.transform import Scaler
 from gentraffic.modelling.weekly_profile import profile_week
+from graphs.build import embedded_squares, interpolate_hours, temporal_graph
+from graphs.graphmae import GraphMAE
 from samplers import DAYS, HOURS, WEEK, Condition, Sampler, draw
 
 if TYPE_CHECKING:
     import xarray as xr
 
-Job = TypeVar("Job")
 HIGHEST_LEVEL = 3.0  # spreads from a network's mean: no training cell told more, and a past may hold anything
 OVERLAP_DAYS = 1  # of each further window are given by the window before it, so that no seam shows
 
@@ -67,15 +70,16 @@ class WeeklyModel(Protocol):
     def time(self) -> torch.Tensor:
         """The time embedding of the hours of the week: (168, Q)."""
 
-    def place(self, places: Places, path: Path | None = None) -> NDArray[np.float32]:
-        """The station embedding of every cell: (cells, P); in the .npy file `path` where one is given."""
+    @property
+    def station(self) -> GraphMAE:
+        """What embeds cells, see `place_embedding`."""
 
 
 def draw_traffic(
     bundle: WeeklyModel,
     context: xr.Dataset,
     calendar: Calendar,
-    recipe: Settings,
+    settings: Settings,
     *,
     cells: Sequence[int] | None = None,
     history: History | None = None,
@@ -89,15 +93,12 @@ def draw_traffic(
     by default one per core; no bit depends on it. on_tile(done, of) is told progress.
     Raises WrongUse where the model cannot draw the calendar's cadence or the device is not there.
     """
-    region, brush = prepare_inputs(bundle, context, calendar, recipe, cells=cells, history=history)
-    count = len(region.ids)
-    out = np.empty((recipe.members, count, len(calendar.utc)), dtype=np.float32)
-    tile = brush.model.series_at_once
-    blocks = [Block(m, at, min(at + tile, count)) for m in range(recipe.members) for at in range(0, count, tile)]
-    for done, (block, values) in enumerate(draw_blocks(region, brush, blocks, tiles_at_once), start=1):
+    drawn = WeeklyDraw(*prepare_inputs(bundle, context, calendar, settings, cells=cells, history=history))
+    count, tile = len(drawn.region.ids), drawn.block
+    out = np.empty((settings.members, count, len(calendar.utc)), dtype=np.float32)
+    blocks = [Block(m, at, min(at + tile, count)) for m in range(settings.members) for at in range(0, count, tile)]
+    for block, values in drawn.blocks(blocks, tiles_at_once, on_tile):
         out[block.member, block.first : block.end] = values
-        if on_tile is not None:
-            on_tile(done, len(blocks))
     return out
 
 
@@ -127,8 +128,8 @@ class Region:
         if self.past is None or self.past_days is None:
             return None
         has = ~np.isnan(self.past[rows, 0, 0])
-        told = as_profile(np.nan_to_num(self.past[rows], nan=1.0), self.past_days, weekday, per_hour, scaler)
-        return torch.from_numpy(told * has[:, None, None].astype(np.float32))
+        expected = as_profile(np.nan_to_num(self.past[rows], nan=1.0), self.past_days, weekday, per_hour, scaler)
+        return torch.from_numpy(expected * has[:, None, None].astype(np.float32))
 
 
 @dataclass(frozen=True)
@@ -141,8 +142,15 @@ class SharedInputs:
     time: torch.Tensor
     networks: tuple[str, ...]
     calendar: Calendar
-    recipe: Settings
+    settings: Settings
     weeks: ExpectedWeeks = field(default_factory=ExpectedWeeks)
+
+    def on_device(self) -> SharedInputs:
+        """The same, with a copy of the network where it is to draw elsewhere than on the CPU."""
+        if self.settings.device == "cpu":
+            return self
+        moved: Any = copy.deepcopy(self.model)
+        return replace(self, model=moved.to(self.settings.device))
 
     def number(self, rhythm: str) -> int:
         """The index of a network in the sampler; 0: none of those that were measured."""
@@ -150,33 +158,33 @@ class SharedInputs:
 
 
 def prepare_inputs(
-    bundle: WeeklyModel, context: xr.Dataset, calendar: Calendar, recipe: Settings, *,
+    bundle: WeeklyModel, context: xr.Dataset, calendar: Calendar, settings: Settings, *,
     cells: Sequence[int] | None = None, history: History | None = None, embeddings: Path | None = None,
 ) -> tuple[Region, SharedInputs]:  # fmt: skip
     """All that drawing needs of a place and of a model: features and levels come from the whole context.
 
     embeddings: a .npy file to hold `Region.place` in, instead of memory. Raises as `draw_traffic`.
     """
-    check_recipe(bundle, calendar, recipe)
+    check_settings(bundle, calendar, settings)
     if history is not None and not bundle.model.config.get("use_profile"):
         raise WrongUse("--history: this model takes no past; train one with `gentraffic fit ... --profile`")
     context, rows = _by_id(context, cells)
     ids = context["cell_id"].values
     with one_thread():
         places = read_places(context)
-        f_s = bundle.place(places, embeddings)[rows]
+        f_s = place_embedding(bundle.station, places, bundle.levels, embeddings)[rows]
         time = bundle.time()
     count = len(f_s)
     known = np.full(count, -1) if history is None else history.rows(ids)[rows]
     unit = 1.0 if history is None else history.unit(bundle.levels, places, ids)
     usual = bundle.scaler.usual
     recent = np.ones(1) if history is None else history.now(usual.memory if usual is not None else 0.0)
-    angle = level_angle(recipe.seed, ids, places.xy_m) if recipe.members > 1 else np.zeros(len(ids))
+    angle = level_angle(settings.seed, ids, places.xy_m) if settings.members > 1 else np.zeros(len(ids))
     measured = bundle.weeks.measured
-    rhythms = rhythms_of(bundle.networks, measured, context.attrs, recipe.habits, recipe.members, recipe.seed)
-    log_level = np.empty((recipe.members, count))
-    level = np.empty((recipe.members, count), dtype=np.float32)
-    for m in range(recipe.members):
+    rhythms = rhythms_of(bundle.networks, measured, context.attrs, settings.habits, settings.members, settings.seed)
+    log_level = np.empty((settings.members, count))
+    level = np.empty((settings.members, count), dtype=np.float32)
+    for m in range(settings.members):
         if bundle.scaler.own_level:  # nothing is told of it, and nothing multiplied in
             log_level[m], level[m] = 0.0, 0.0
             continue
@@ -197,7 +205,7 @@ def prepare_inputs(
             week = profile_week(week, history.days, usual, rhythms[0]).astype(np.float32)
         past = np.where((known < 0)[:, None, None], np.float32(np.nan), week)
         region = replace(region, past=past, past_days=history.days)
-    return region, SharedInputs(bundle.model, bundle.scaler, time, bundle.networks, calendar, recipe, bundle.weeks)
+    return region, SharedInputs(bundle.model, bundle.scaler, time, bundle.networks, calendar, settings, bundle.weeks)
 
 
 @dataclass(frozen=True)
@@ -222,11 +230,36 @@ class WeeklyDraw:
     def blocks(
         self, spans: Sequence[Block], threads: int | None = None, tell: Tell | None = None
     ) -> Iterator[tuple[Block, NDArray[np.float32]]]:
-        """The traffic of each span, in their order: (span, (cells, steps)), float32."""
-        for done, (span, values) in enumerate(draw_blocks(self.region, self.shared, spans, threads), start=1):
-            yield span, values if self.scale == 1.0 else self.scale * values
-            if tell is not None:
-                tell(done, len(spans))
+        """The traffic of each span, in their order: (span, (cells, steps)), float32.
+
+        Each thread draws a tile; by default there is one thread per core. Holds one span and a few tiles.
+        """
+        threads = threads or max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+        shared, size = self.shared.on_device(), self.shared.model.series_at_once
+        jobs = ((s, Block(s.member, at, min(at + size, s.end))) for s in spans for at in range(s.first, s.end, size))
+        done, whole = 0, np.empty((0, 0), dtype=np.float32)
+        ahead: deque[tuple[Block, Block, Future[NDArray[np.float32]]]] = deque()  # under way, or waiting to be taken
+        # MKL asks each thread anew how many it may use
+        with one_thread(), ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            try:
+                for job in chain(jobs, repeat(None, 2 * threads)):  # in the end, as many as are ahead are taken
+                    if job is not None:
+                        ahead.append((*job, pool.submit(generate_tile, self.region, shared, job[1])))
+                    if len(ahead) <= (0 if job is None else 2 * threads):
+                        continue
+                    span, tile, future = ahead.popleft()
+                    values = future.result()
+                    if tile.first == span.first:
+                        whole = np.empty((span.end - span.first, values.shape[1]), dtype=np.float32)
+                    whole[tile.first - span.first : tile.end - span.first] = values
+                    if tile.end == span.end:
+                        yield span, whole if self.scale == 1.0 else self.scale * whole
+                        done += 1
+                        if tell is not None:
+                            tell(done, len(spans))
+            finally:
+                for _, _, future in ahead:
+                    future.cancel()
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All that a worker needs beside the network: the rows of `Region`, the time embedding, and a few numbers."""
@@ -249,27 +282,6 @@ class WeeklyDraw:
         return out
 
 
-def prepare(
-    bundle: WeeklyModel, context: xr.Dataset, calendar: Calendar, settings: Settings, *,
-    cells: Sequence[int] | None = None, observed: Observations | None = None, scratch: Path | None = None,
-) -> WeeklyDraw:  # fmt: skip
-    """What `Bundle.prepare` does; see `gentraffic.generators.base.Generator`."""
-    history, scale, units = None, 1.0, "1"
-    if observed is not None and observed.history is not None:
-        from gentraffic.dataset.schema import check_traffic
-
-        check_traffic(observed.history)
-        history = read_history(observed.history, observed.service)
-        scale = history.unit(bundle.levels, read_places(context), context["cell_id"].values)
-        scale *= history.step_factor(calendar.per_hour)
-        units = history.units
-    embeddings = None if scratch is None else scratch / "embeddings.npy"
-    region, shared = prepare_inputs(
-        bundle, context, calendar, settings, cells=cells, history=history, embeddings=embeddings
-    )
-    return WeeklyDraw(region, shared, units, scale)
-
-
 def _by_id(context: xr.Dataset, cells: Sequence[int] | None) -> tuple[xr.Dataset, Any]:
     """The context in the order of its ids, and where `cells` are there: sums over cells must not depend on order."""
     order = np.argsort(context["cell_id"].values, kind="stable")
@@ -282,80 +294,51 @@ def _by_id(context: xr.Dataset, cells: Sequence[int] | None) -> tuple[xr.Dataset
     return context if sorted_already else context.compute().isel(cell=order), rows
 
 
-def draw_blocks(
-    region: Region, brush: SharedInputs, blocks: Sequence[Block], tiles_at_once: int | None = None
-) -> Iterator[tuple[Block, NDArray[np.float32]]]:
-    """The traffic of blocks of any size, one after the other: (block, (cells, steps)). Draws tile by tile.
-
-    tiles_at_once: threads, by default one per core. Holds one block and a few tiles.
-    """
-    if brush.recipe.device != "cpu":
-        moved: Any = copy.deepcopy(brush.model)
-        brush = replace(brush, model=moved.to(brush.recipe.device))
-    threads = tiles_at_once or max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
-    size = brush.model.series_at_once
-    jobs = (
-        (block, at, Block(block.member, at, min(at + size, block.end)))
-        for block in blocks
-        for at in range(block.first, block.end, size)
-    )
-    whole = np.empty((0, 0), dtype=np.float32)
-    # MKL asks each thread anew how many it may use
-    with one_thread(), ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        for (block, at, tile), values in _in_order(
-            pool, lambda job: generate_tile(region, brush, job[2]), jobs, threads
-        ):
-            if at == block.first:
-                whole = np.empty((block.end - block.first, values.shape[1]), dtype=np.float32)
-            whole[at - block.first : tile.end - block.first] = values
-            if tile.end == block.end:
-                yield block, whole
-
-
-def generate_tile(region: Region, brush: SharedInputs, tile: Block) -> NDArray[np.float32]:
+def generate_tile(region: Region, shared: SharedInputs, tile: Block) -> NDArray[np.float32]:
     """One tile of cells, from noise to traffic: (cells, steps). Called from several threads."""
-    calendar, recipe, k = brush.calendar, brush.recipe, brush.calendar.per_hour
-    count, size = tile.end - tile.first, brush.model.series_at_once
+    calendar, settings, k = shared.calendar, shared.settings, shared.calendar.per_hour
+    count, size = tile.end - tile.first, shared.model.series_at_once
     padded = tile.first + np.concatenate([np.arange(count), np.zeros(size - count, dtype=np.int64)])
     log_level = region.log_level[tile.member, padded]
-    told = np.full(size, not brush.scaler.own_level, dtype=np.float32)
-    level = np.stack([region.level[tile.member, padded], told], axis=1)
+    level_known = np.full(size, not shared.scaler.own_level, dtype=np.float32)
+    level = np.stack([region.level[tile.member, padded], level_known], axis=1)
     ids = region.ids[padded].tolist()
     rhythm = region.rhythms[tile.member]
     expected = np.zeros((size, WEEK), dtype=np.float32)
     if region.around is not None:
-        around, mean, spread = region.around[padded].astype(np.float64), brush.scaler.mean, brush.scaler.spread
-        expected = brush.weeks.scaled(rhythm, around, region.source, mean, spread)
+        around, mean, spread = region.around[padded].astype(np.float64), shared.scaler.mean, shared.scaler.spread
+        expected = shared.weeks.scaled(rhythm, around, region.source, mean, spread)
     sheet = np.empty((size, _sheet_days(calendar.days) * HOURS * k), dtype=np.float32)
+    network: Any = shared.model  # a Denoiser or a OneShot
     known = None
     for window, first in enumerate(window_starts(calendar.days)):
         weekday = (calendar.weekday + first) % DAYS
-        profile = region.profile(padded, weekday, k, brush.scaler)
+        profile = region.profile(padded, weekday, k, shared.scaler)
         condition = Condition(
             place=torch.from_numpy(region.place[padded]),
-            time=time_of_windows(brush.time, torch.tensor([weekday]), k),
+            time=time_of_windows(shared.time, torch.tensor([weekday]), k),
             level=torch.from_numpy(level),
-            network=torch.full((size,), brush.number(rhythm)),
+            network=torch.full((size,), shared.number(rhythm)),
             known=known,
             profile=profile,
-        ).to(recipe.device)
+        ).to(settings.device)
         x = draw(
-            brush.model,
+            network,
             condition,
-            seeds=shape_seeds(recipe.seed, ids, (tile.member + 1) // 2, window),
+            seeds=shape_seeds(settings.seed, ids, (tile.member + 1) // 2, window),
             mirrored=tile.member > 0 and tile.member % 2 == 0,  # members 1 and 2, 3 and 4, ... are antithetic pairs
-            steps=recipe.steps,
-            solver=recipe.solver,
-            guidance=recipe.guidance,
+            steps=settings.steps,
+            solver=settings.solver,
+            guidance=settings.guidance,
         ).cpu()
         known = torch.full_like(x, torch.nan)
-        shared = OVERLAP_DAYS * HOURS * k
-        known[:, :shared] = x[:, -shared:]
+        overlap = OVERLAP_DAYS * HOURS * k
+        known[:, :overlap] = x[:, -overlap:]
         at = first * HOURS * k
-        ratio = brush.scaler.inverse(x.numpy() + from_monday(expected, np.full(size, weekday), k), level[:, 0])
+        ratio = shared.scaler.inverse(x.numpy() + from_monday(expected, np.full(size, weekday), k), level[:, 0])
         if window == 0:  # the level is the mean of the first whole week; later weeks may differ from it
             mean = np.maximum(ratio.mean(axis=1, keepdims=True), np.float32(1e-6))  # a silent week stays silent
-            mean = np.ones_like(mean) if brush.scaler.own_level else mean
+            mean = np.ones_like(mean) if shared.scaler.own_level else mean
         sheet[:, at : at + WEEK * k] = ratio / mean
     sheet *= np.exp(log_level).astype(np.float32)[:, None]
     return calendar.read(sheet[:count])
@@ -371,27 +354,6 @@ def _sheet_days(days: int) -> int:
     return window_starts(days)[-1] + DAYS
 
 
-def _in_order(
-    pool: ThreadPoolExecutor, work: Callable[[Job], NDArray[np.float32]], jobs: Iterable[Job], threads: int
-) -> Iterator[tuple[Job, NDArray[np.float32]]]:
-    """Results in the order of the jobs, with only a few of them under way or waiting at any time."""
-    from collections import deque
-
-    waiting: deque[tuple[Job, Future[NDArray[np.float32]]]] = deque()
-    try:
-        for job in jobs:
-            waiting.append((job, pool.submit(work, job)))
-            if len(waiting) > 2 * threads:
-                first, future = waiting.popleft()
-                yield first, future.result()
-        while waiting:
-            first, future = waiting.popleft()
-            yield first, future.result()
-    finally:
-        for _, future in waiting:
-            future.cancel()
-
-
 @contextmanager
 def one_thread() -> Iterator[None]:
     """One thread inside torch: tiles run side by side instead, so that no sum depends on the number of cores."""
@@ -403,25 +365,62 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def check_recipe(bundle: WeeklyModel, calendar: Calendar, recipe: Settings) -> None:
+def check_settings(bundle: WeeklyModel, calendar: Calendar, settings: Settings) -> None:
     """Raise WrongUse where the model cannot draw so, or the device is not there."""
     check_minutes(60 / calendar.per_hour, [60 // k for k in bundle.model.cadences])
-    if recipe.members < 1:
-        raise WrongUse(f"--members {recipe.members}: give 1 or more")
-    if recipe.habits not in ("", AUTO, *bundle.networks):
+    if settings.members < 1:
+        raise WrongUse(f"--members {settings.members}: give 1 or more")
+    if settings.habits not in ("", AUTO, *bundle.networks):
         known = ", ".join(bundle.networks)
-        raise WrongUse(f"--rhythm {recipe.habits}: give auto, or a network that this model knows: {known}")
+        raise WrongUse(f"--rhythm {settings.habits}: give auto, or a network that this model knows: {known}")
     try:
-        torch.empty(0, device=recipe.device)
+        torch.empty(0, device=settings.device)
     except (RuntimeError, AssertionError) as error:
-        raise WrongUse(f"--device {recipe.device}: not on this machine ({str(error).splitlines()[0]})") from error
+        raise WrongUse(f"--device {settings.device}: not on this machine ({str(error).splitlines()[0]})") from error
 
 
 def time_of_windows(time: Tensor, weekday: Tensor, per_hour: int) -> Tensor:
     """The time embedding of weeks that start on the given days: time (168, Q), weekday (B,) -> (B, 168 k, Q)."""
-    from graphs.build import interpolate_hours
-
     hours = torch.arange(WEEK * per_hour) / per_hour
     fine = interpolate_hours(time, hours.numpy()) if per_hour > 1 else time
     steps = torch.arange(WEEK * per_hour)[None, :]
     return fine[(steps + weekday[:, None] * 24 * per_hour) % (WEEK * per_hour)]
+
+
+def time_embedding(temporal: GraphMAE) -> torch.Tensor:
+    """F_t (168, Q), standardised per dimension."""
+    graph = temporal_graph()
+    embedding = temporal.embed(graph.x, graph.edge_index)
+    return (embedding - embedding.mean(0)) / embedding.std(0).clamp(min=1e-6)
+
+
+def station_scale(places: Places, levels: LevelModel | None) -> Scale:
+    """How log POI counts are standardised for the station graph: `LevelModel.scale`, of the counts alone."""
+    scale = (levels or LevelModel({})).scale(places)
+    categories = places.poi_count.shape[1]
+    return Scale(scale.mean[:categories], scale.spread[:categories])
+
+
+def station_features(places: Places, scale: Scale, rows: Any = slice(None)) -> NDArray[np.float32]:
+    """Node features of the station graph: standardised log POI counts, of all cells or of some rows: (rows, 8)."""
+    return scale(np.log1p(places.poi_count[rows], dtype=np.float64)).astype(np.float32)
+
+
+def place_embedding(
+    station: GraphMAE, places: Places, levels: LevelModel | None, path: Path | None = None
+) -> NDArray[np.float32]:
+    """F_s (cells, P) of a whole context. Where `path` is given, that .npy file, which holds them, mapped."""
+    scale = station_scale(places, levels)
+    shape = len(places.xy_m), int(station.config["hidden_channels"])
+    squares = embedded_squares(station, places.xy_m, lambda rows: station_features(places, scale, rows))
+    if path is None:
+        out = np.empty(shape, dtype=np.float32)
+        for rows, values in squares:
+            out[rows] = values
+        return out
+    trim_heap()
+    with rows_of_file(path, shape) as file:
+        for rows, values in squares:
+            file[rows] = values
+    mapped: NDArray[np.float32] = np.load(path, "r", allow_pickle=False)
+    return mapped

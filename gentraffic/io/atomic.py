@@ -153,6 +153,8 @@ def _plain(name: str) -> str:
 
 def _exchange(one: Path, other: Path) -> bool:
     """Exchange two names in one step: renameat2 of Linux, renamex_np of macOS. False where the system cannot."""
+    if os.name != "posix":
+        return False
     libc = ctypes.CDLL(None, use_errno=True)
     names = os.fsencode(one), os.fsencode(other)
     if sys.platform == "linux" and hasattr(libc, "renameat2"):
@@ -233,7 +235,12 @@ def sync(path: Path) -> None:
 
 def sync_one(path: Path) -> None:
     """Bring a file, or the names in a folder, through to the disk."""
-    handle = os.open(path, os.O_RDONLY | NOFOLLOW)
+    if os.name == "nt":  # folders cannot be opened there, and a file must be writable
+        if path.is_dir():
+            return
+        handle = os.open(path, os.O_RDWR)
+    else:
+        handle = os.open(path, os.O_RDONLY | NOFOLLOW)
     try:
         os.fsync(handle)
     finally:
@@ -344,16 +351,16 @@ def check_store(store: Path, *, chunks: bool = True) -> None:
     try:
         text = path.read_text(encoding="utf-8") if path.is_file() else ""
         whole = json.loads(text) if text else {}
-        told = whole.get(LIST)
+        listed = whole.get(LIST)
     except (OSError, ValueError, AttributeError) as error:
         raise BadInput(f"damaged: {_CONSOLIDATED} is not readable ({error}); copy the store again") from error
-    if told is None:
+    if listed is None:
         if not whole and _says_listed(store):
             raise BadInput(f"incomplete: {_CONSOLIDATED} is missing; copy the store again")
         return
-    if not isinstance(told, dict) or told.get("sha256") != seal_of([whole.get("metadata"), told.get("files")]):
+    if not isinstance(listed, dict) or listed.get("sha256") != seal_of([whole.get("metadata"), listed.get("files")]):
         raise BadInput(f"damaged: {_CONSOLIDATED} does not have its own SHA-256; copy the store again")
-    files: dict[str, list[Any]] = told["files"]
+    files: dict[str, list[Any]] = listed["files"]
     there = _files(store)
     missing = [name for name in files if name not in there]
     if missing:

@@ -11,8 +11,8 @@ Each is written under a temporary name and renamed, so that a file under its own
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from gentraffic.dataset.schema import check_context, check_traffic, services
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.io import atomic, cf
 from gentraffic.io.atomic import LISTED, check_seal, check_store, list_store, put_seal
-from gentraffic.io.guard import check_arrays, check_regular, reads
+from gentraffic.io.guard import check_arrays, check_regular, reading, reads
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -88,12 +88,10 @@ def read_traffic(path: str | Path) -> xr.Dataset:
     Raises WrongUse for the suffix, BadInput, naming the file and what is wrong with it, for all else.
     """
     suffix = _existing(path, READABLE)
-    if suffix in (".nc", ".zarr"):
-        return _checked(path, lambda: _read_arrays(path), check_traffic)
-    from gentraffic.io import tables
-
-    read = tables.read_parquet if suffix == ".parquet" else tables.read_csv
-    return _checked(path, lambda: read(path, MAX_VALUES), check_traffic)
+    with _whole(path):
+        ds = _read_arrays(path) if suffix in (".nc", ".zarr") else _read_table(path, suffix)
+        check_traffic(ds)
+    return ds
 
 
 @reads
@@ -132,12 +130,10 @@ def check_chunks(path: Path, service: str) -> bool:
 def read_traffic_with_gaps(path: str | Path) -> xr.Dataset:
     """As `read_traffic`, but NaN may stand for what nobody measured; some value there must be."""
     suffix = _existing(path, READABLE)
-    if suffix in (".nc", ".zarr"):
-        return _checked(path, lambda: _read_arrays(path), check_traffic_with_gaps)
-    from gentraffic.io import tables
-
-    read = tables.read_parquet if suffix == ".parquet" else tables.read_csv
-    return _checked(path, lambda: read(path, MAX_VALUES), check_traffic_with_gaps)
+    with _whole(path):
+        ds = _read_arrays(path) if suffix in (".nc", ".zarr") else _read_table(path, suffix)
+        check_traffic_with_gaps(ds)
+    return ds
 
 
 def check_traffic_with_gaps(ds: xr.Dataset) -> None:
@@ -156,14 +152,17 @@ def write_context(ds: xr.Dataset, path: str | Path) -> None:
     _write_arrays(ds, path)
 
 
-@reads
 def read_context(path: str | Path, *, held: bool = True) -> xr.Dataset:
     """The context Dataset in `path` (.nc, .zarr), loaded and checked. Raises as `read_traffic`.
 
     held: False leaves the numbers of a large region in the file, from which each use reads them again.
     """
-    _existing(path, CONTEXT_FORMATS)
-    return _checked(path, lambda: _read_arrays(path, held=held), check_context)
+    with reading(path):
+        _existing(path, CONTEXT_FORMATS)
+        with _whole(path):
+            ds = _read_arrays(path, held=held)
+            check_context(ds)
+    return ds
 
 
 def cells_per_chunk(steps: int, suffix: str = ".zarr") -> int:
@@ -191,10 +190,11 @@ def _existing(path: str | Path, formats: tuple[str, ...]) -> str:
     return suffix
 
 
-def _checked(path: str | Path, read: Callable[[], xr.Dataset], check: Callable[[xr.Dataset], None]) -> xr.Dataset:
+@contextmanager
+def _whole(path: str | Path) -> Iterator[None]:
+    """What reading and checking raise, as BadInput that names the file."""
     try:
-        ds = read()
-        check(ds)
+        yield
     except BadInput as error:
         raise BadInput(f"{path}: {error}") from None
     except MemoryError:
@@ -202,7 +202,12 @@ def _checked(path: str | Path, read: Callable[[], xr.Dataset], check: Callable[[
     except TORN as error:
         reason = (str(error).splitlines() or [""])[0][:200] or type(error).__name__
         raise BadInput(f"{path}: torn, altered or not of this format ({reason})") from error
-    return ds
+
+
+def _read_table(path: str | Path, suffix: str) -> xr.Dataset:
+    from gentraffic.io import tables
+
+    return (tables.read_parquet if suffix == ".parquet" else tables.read_csv)(path, MAX_VALUES)
 
 
 def _write_arrays(ds: xr.Dataset, path: str | Path) -> None:
@@ -223,10 +228,10 @@ def _write_arrays(ds: xr.Dataset, path: str | Path) -> None:
 
 def encoding_of(ds: xr.Dataset, suffix: str, chunk: int | None = None) -> dict[Any, dict[str, Any]]:
     """How each variable is packed in .nc or .zarr; chunk: cells per chunk where not the usual."""
-    import numcodecs
-
     pack: dict[str, Any] = {"zlib": True, "complevel": 1, "shuffle": True, "fletcher32": True}
     if suffix == ".zarr":
+        import numcodecs
+
         pack = {"compressors": [numcodecs.Zstd(level=1, checksum=True)]}
     cells = min(chunk or cells_per_chunk(ds.sizes.get("time", 1), suffix), ds.sizes["cell"])
     encoding: dict[Any, dict[str, Any]] = {}

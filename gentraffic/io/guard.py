@@ -11,6 +11,7 @@ import json
 import os
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -36,24 +37,30 @@ MAX_RATIO = 2000  # and how many times what is stored it may be beyond: deflate 
 
 
 def reads(function: Callable[P, T]) -> Callable[P, T]:
-    """Decorator for what reads the input that its first argument names: whatever a library raises becomes BadInput."""
+    """Decorator for what reads the input that its first argument names, see `reading`."""
 
     @functools.wraps(function)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
-        first = args[0] if args else next(iter(kwargs.values()), None)
-        for path in first if isinstance(first, list | tuple) else [first]:
-            if isinstance(path, str | Path):
-                check_regular(path)
-        try:
+        with reading(args[0] if args else next(iter(kwargs.values()), None)):
             return function(*args, **kwargs)
-        except (GentrafficError, PoiError, MemoryError):
-            raise
-        except Exception as error:
-            reason = " ".join(str(error).split())[:200]
-            kind = type(error).__name__
-            raise BadInput(f"{first}: cannot be read ({f'{kind}: {reason}' if reason else kind})") from error
 
     return guarded
+
+
+@contextmanager
+def reading(given: Any) -> Iterator[None]:
+    """Whatever a library raises on an input, a path or several, becomes BadInput."""
+    for path in given if isinstance(given, list | tuple) else [given]:
+        if isinstance(path, str | Path):
+            check_regular(path)
+    try:
+        yield
+    except (GentrafficError, PoiError, MemoryError):
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        kind = type(error).__name__
+        raise BadInput(f"{given}: cannot be read ({f'{kind}: {reason}' if reason else kind})") from error
 
 
 def check_regular(path: str | Path) -> None:

@@ -101,14 +101,14 @@ def plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def find_column(table: SourceTable, names: Sequence[str], said: str | None = None) -> str | None:
-    """The column called `said`, else the first known name that the table has. Raises BadInput where `said` lacks."""
-    if said is not None:
-        if said in table.names:
-            return said
-        alike = [name for name in table.names if plain(name) == plain(said)]
+def find_column(table: SourceTable, names: Sequence[str], asked: str | None = None) -> str | None:
+    """The column called `asked`, else the first known name that the table has. Raises BadInput where `asked` lacks."""
+    if asked is not None:
+        if asked in table.names:
+            return asked
+        alike = [name for name in table.names if plain(name) == plain(asked)]
         if not alike:
-            raise BadInput(f"{table.path} has no column {said!r}: it has {some(table.names)}")
+            raise BadInput(f"{table.path} has no column {asked!r}: it has {some(table.names)}")
         return alike[0]
     have: dict[str, str] = {}
     for name in table.names:
@@ -125,11 +125,11 @@ def global_id(table: SourceTable) -> list[str]:
     return [name for name in found if name] if all(found[1:]) else []
 
 
-def id_columns(table: SourceTable, said: str | None = None) -> list[str]:
+def id_columns(table: SourceTable, asked: str | None = None) -> list[str]:
     """The columns that name a cell, several where only together they do; empty where none is known."""
-    if said is None and (together := global_id(table)):
+    if asked is None and (together := global_id(table)):
         return together
-    found = find_column(table, ID_NAMES, said)
+    found = find_column(table, ID_NAMES, asked)
     return [] if found is None else [found]
 
 

@@ -94,9 +94,9 @@ def read_source(path: str | Path) -> SourceTable:
         raise BadInput(f"{path}: does not fit into memory; split it by time") from None
     except (ValueError, OSError, EOFError, KeyError, IndexError, TypeError, AttributeError, zipfile.BadZipFile,
             lzma.LZMAError, _arrow_error()) as error:  # fmt: skip
-        said = (str(error).strip() or type(error).__name__).splitlines()[-1][:200]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[-1][:200]
         kind = "Parquet" if start[:4] == b"PAR1" else "Excel" if path.suffix.lower() == ".xlsx" else "CSV"
-        raise BadInput(f"{path}: not a whole {kind} table ({said})") from error
+        raise BadInput(f"{path}: not a whole {kind} table ({reason})") from error
 
 
 def _arrow_error() -> type[Exception]:
@@ -200,11 +200,11 @@ def _csv(path: Path, content: bytes) -> SourceTable:
             ),
         )
     except pa.ArrowInvalid as error:
-        said = str(error).splitlines()[0][:160]
-        if "Empty CSV file" in said:
+        reason = str(error).splitlines()[0][:160]
+        if "Empty CSV file" in reason:
             raise BadInput(f"{path}: no rows") from None
         hint = "; a number with a decimal comma, or a name with a comma, needs quotes" if separator == "," else ""
-        raise BadInput(f"{path}: not a whole CSV table ({said}){hint}") from error
+        raise BadInput(f"{path}: not a whole CSV table ({reason}){hint}") from error
     import pyarrow.compute as pcc
 
     columns = []

@@ -137,8 +137,8 @@ def read_stations(
         named = np.asarray([str(i) for i in found], dtype=object)[code]
         if (named == "").any():
             raise BadInput(f"{path}, row {int(np.argmax(named == '')) + 1}: the id is missing; fill it or drop the row")
-        keep, named, said = _one_row_each(named, lon, lat, extra, Path(path))
-        notes += said
+        keep, named, remarks = _one_row_each(named, lon, lat, extra, Path(path))
+        notes += remarks
         ids = as_ids(named[keep])
     else:
         keep, ids = np.arange(len(lon)), np.arange(len(lon), dtype=np.int64)
@@ -269,8 +269,8 @@ def in_degrees(shapes: gpd.GeoSeries, path: str | Path) -> gpd.GeoSeries:
 
     crs = shapes.crs
     if crs.is_projected and (np.abs(shapes.total_bounds) <= [180, 90, 180, 90]).all():
-        said = crs.to_string()[:60]
-        raise BadInput(f"{path} says {said}, in metres, but its numbers look like degrees: state the CRS EPSG:4326")
+        name = crs.to_string()[:60]
+        raise BadInput(f"{path} says {name}, in metres, but its numbers look like degrees: state the CRS EPSG:4326")
     if GRID_FILE.search(crs.to_wkt()):
         raise BadInput(f"{path}: its CRS asks for a file of a grid shift: state one with an EPSG code")
     try:
@@ -295,15 +295,15 @@ def _check_polygons(shapes: gpd.GeoSeries, ids: NDArray[Any], path: str | Path) 
 
     areas = shapes.to_numpy()
     missing = shapely.is_missing(areas) | shapely.is_empty(areas)
-    for wrong, said in (
+    for wrong, fault in (
         (missing, "has no geometry: fill it or drop the row"),
         (~missing & ~np.isin(shapely.get_type_id(areas), (3, 6)), "is no polygon: for points use --stations"),
-        (~missing & ~shapely.is_valid(areas), "crosses itself: mend it, e.g. with shapely.make_valid"),
+        (~missing & ~shapely.is_valid(areas), "crosses itself: fix it, e.g. with shapely.make_valid"),
     ):
         if wrong.any():
             first = int(np.argmax(wrong))
             more = f" ({int(wrong.sum())} such)" if wrong.sum() > 1 else ""
-            raise BadInput(f"{path}: shape {ids[first]} {said}{more}")
+            raise BadInput(f"{path}: shape {ids[first]} {fault}{more}")
 
 
 def _id_column(frame: gpd.GeoDataFrame, path: str | Path, wanted: str | None, match: NDArray[Any] | None) -> str:

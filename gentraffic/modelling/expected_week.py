@@ -227,8 +227,8 @@ def _ridge(features: Floats, log: Floats, weight: Floats) -> tuple[Floats, Regre
     mean = np.average(log, axis=0, weights=weight)
     gram = x.T @ (x * weight[:, None]) + PENALTY * np.eye(x.shape[1])
     weights: Floats = np.asarray(np.linalg.solve(gram, x.T @ ((log - mean) * weight[:, None])), dtype=np.float64)
-    told: Floats = weights.round(5)
-    return mean, Regression(centre.round(4), spread.round(6), told)
+    weights_kept: Floats = weights.round(5)
+    return mean, Regression(centre.round(4), spread.round(6), weights_kept)
 
 
 def _plain(value: Any) -> Any:
@@ -247,13 +247,13 @@ Measured = Mapping[str, tuple[str, int]]  # network -> the IANA name of its time
 
 def rhythm_weights(timezone: str, networks: Sequence[str], measured: Measured) -> list[float]:
     """How often each network is followed at a place in `timezone` (an IANA name), of sum 1; [] without networks."""
-    told = [measured.get(name, ("", 1)) for name in networks]
-    root = np.sqrt([float(locations) for _, locations in told])
-    same = np.array([zone not in ("", "UTC") and zone == timezone for zone, _ in told], dtype=bool)
+    origins = [measured.get(name, ("", 1)) for name in networks]
+    root = np.sqrt([float(locations) for _, locations in origins])
+    same = np.array([zone not in ("", "UTC") and zone == timezone for zone, _ in origins], dtype=bool)
     continent = timezone.split("/")[0]
-    near = np.array([zone != "" and zone.split("/")[0] == continent for zone, _ in told], dtype=bool)
+    near = np.array([zone != "" and zone.split("/")[0] == continent for zone, _ in origins], dtype=bool)
     weight = root * (same if same.any() else np.where(near, NEARER, 1.0))
-    return [float(w) for w in weight / weight.sum()] if len(told) else []
+    return [float(w) for w in weight / weight.sum()] if len(origins) else []
 
 
 def choose_rhythms(timezone: str, networks: Sequence[str], measured: Measured, members: int, seed: int) -> list[str]:

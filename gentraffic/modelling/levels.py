@@ -54,18 +54,24 @@ def elasticities(known: Iterable[str]) -> dict[str, float]:
     The regression of activity on the variables of LOADINGS, in the model of one factor (Bartholomew and Knott 1999,
     section 3.4): loading / variance of the rest, over 1 / ACTIVITY plus the sum of loading^2 / variance of the rest.
     """
-    told = {name: LOADINGS[name] for name in known}
-    total = 1 / ACTIVITY + sum(loading**2 / rest for loading, rest in told.values())
-    return {name: loading / rest / total for name, (loading, rest) in told.items()}
+    known_loadings = {name: LOADINGS[name] for name in known}
+    total = 1 / ACTIVITY + sum(loading**2 / rest for loading, rest in known_loadings.values())
+    return {name: loading / rest / total for name, (loading, rest) in known_loadings.items()}
 
 
 def activity(places: Places) -> Floats:
     """Log traffic per km2 that the prior law expects, over that of a cell at REFERENCE: (cells,)."""
-    told = {"pois": places.pois, **{k: v for k, v in places.known.items() if k in LOADINGS}}
+    known_loadings = {"pois": places.pois, **{k: v for k, v in places.known.items() if k in LOADINGS}}
     out = np.zeros(len(places.xy_m))
-    for name, weight in elasticities(told).items():
-        out += weight * (told[name] - REFERENCE[name])
+    for name, weight in elasticities(known_loadings).items():
+        out += weight * (known_loadings[name] - REFERENCE[name])
     return out
+
+
+def log_mean(logs: Floats) -> float:
+    """The log of the mean of what `logs` (cells,) are the logs of."""
+    top = logs.max()
+    return float(top + np.log(np.mean(np.exp(logs - top))))
 
 
 @dataclass(frozen=True)
@@ -77,11 +83,6 @@ class Law:
     noise: float = LAW_NOISE
     lowest: float = MEASURED_RANGE[0]
     highest: float = MEASURED_RANGE[1]
-
-    def expected(self, places: Places) -> Floats:
-        """Log traffic per km2, up to the network's effect: (cells,)."""
-        out: Floats = self.slope * activity(places)
-        return out
 
     def doubt(self, expected: Floats) -> Floats:
         """Standard deviation of log traffic per km2 about `expected` (cells,): more beyond what was measured."""
@@ -155,10 +156,10 @@ class LevelModel:
         """How the log POI counts of and around cells (16 columns) are standardised: as in their network, or as in the
         mean network: never by the area itself, whose extent must not matter."""
         known = self.networks.get(places.network)
-        told = [n.scale for n in ([known] if known is not None else self.networks.values())]
-        if not told:
+        scales = [n.scale for n in ([known] if known is not None else self.networks.values())]
+        if not scales:
             return Scale(np.full(16, NOWHERE[0]), np.full(16, NOWHERE[1]))
-        mean, spread = (np.mean([getattr(s, part) for s in told], axis=0) for part in ("mean", "spread"))
+        mean, spread = (np.mean([getattr(s, part) for s in scales], axis=0) for part in ("mean", "spread"))
         return Scale(mean, spread)
 
     def absolute(self, places: Places) -> Floats:
@@ -166,16 +167,14 @@ class LevelModel:
 
         It depends on nothing but what stands around the cell, and on its area.
         """
-        expected = self.law.expected(places) if self.places else np.zeros(len(places.xy_m))
+        expected = self.law.slope * activity(places) if self.places else np.zeros(len(places.xy_m))
         out: Floats = expected + np.log(places.area_km2)
         return out
 
     def unit(self, places: Places) -> float:
         """Log of the traffic that relative traffic 1 stands for, up to the network's effect: of the mean cell, before
         a change."""
-        usual = self.absolute(places.before or places)
-        top = usual.max()
-        return float(top + np.log(np.mean(np.exp(usual - top))))
+        return log_mean(self.absolute(places.before or places))
 
     def relative(self, places: Places) -> tuple[Floats, Floats]:
         """Centre of the log relative level (traffic / traffic of the mean cell) and the scale of its uncertainty.
@@ -191,7 +190,8 @@ class LevelModel:
             noise = np.full(cells, self.spread)
             if self.places:
                 noise = self.law.doubt(absolute - np.log(places.area_km2))
-            return absolute - self.unit(places), self.inflate * noise
+            usual = absolute if places.before is None else self.absolute(places.before)
+            return absolute - log_mean(usual), self.inflate * noise
         centre = np.full(cells, model.mean - np.log(model.mean_traffic))
         if self.places:
             centre = centre + model.centre(places)
@@ -203,10 +203,10 @@ class LevelModel:
         model = self.networks.get(places.network)
         if model is None:
             return centre + noise * z - np.where(z == 0, 0.0, noise**2 / 2)  # whose exponential has the control's mean
-        from scipy.stats import norm
+        from scipy.special import ndtr
 
         share = np.linspace(0.0, 1.0, len(model.residual))
-        residual = np.interp(norm.cdf(z), share, model.residual)
+        residual = np.interp(ndtr(z), share, model.residual)
         doubt = model.doubt(centre - (model.mean - np.log(model.mean_traffic))) if self.places else 1.0
         apart = self.inflate * doubt * residual
         log: Floats = np.minimum(centre + apart, model.highest - np.log(model.mean_traffic))
@@ -228,9 +228,9 @@ class LevelModel:
         """
         model = self.networks.get(places.network)
         if model is None:
-            told = [self.networks[like]] if like in self.networks else list(self.networks.values())
-            mean = float(np.mean([n.law_mean for n in told])) if told else 0.0
-            spread = float(np.mean([n.spread for n in told])) if told else self.spread
+            chosen = [self.networks[like]] if like in self.networks else list(self.networks.values())
+            mean = float(np.mean([n.law_mean for n in chosen])) if chosen else 0.0
+            spread = float(np.mean([n.spread for n in chosen])) if chosen else self.spread
             apart = log_relative + self.unit(places) - np.log(places.area_km2[rows]) - mean
             unmeasured: Floats = np.clip(apart / spread, -FARTHEST, FARTHEST)
             return unmeasured
@@ -343,10 +343,10 @@ def fit_law(measured: Sequence[Measured]) -> Law:
     cells; slopes are normal about that of all networks, which is normal about 1, both by SLOPES_APART. Places that
     nobody measured are counted by OpenStreetMap: networks of another source count only where there is none of it.
     """
-    told = [(m, m.activity, m.area_km2) for m in measured if m.activity is not None and m.area_km2 is not None]
-    told = [part for part in told if part[0].source == ""] or told
+    usable = [(m, m.activity, m.area_km2) for m in measured if m.activity is not None and m.area_km2 is not None]
+    usable = [part for part in usable if part[0].source == ""] or usable
     weight, pull = 1 / SLOPES_APART**2, 1 / SLOPES_APART**2
-    for m, expected, area in told:
+    for m, expected, area in usable:
         x, y = expected - expected.mean(), np.log(m.level) - np.log(area)
         y, places = y - y.mean(), len(np.unique(m.location))
         across = float(x @ x)
@@ -358,11 +358,11 @@ def fit_law(measured: Sequence[Measured]) -> Law:
         pull += slope / (variance + SLOPES_APART**2)
     slope = pull / weight
     squares, count = LAW_PRIOR * LAW_NOISE**2, float(LAW_PRIOR)
-    for m, expected, area in told:
+    for m, expected, area in usable:
         left = np.log(m.level) - np.log(area) - slope * expected
         places = len(np.unique(m.location))
         squares, count = squares + (places - 1) * float(left.var()), count + places - 1
-    lows, highs = ([f(x) for _, x, _ in told] for f in (np.min, np.max))
+    lows, highs = ([f(x) for _, x, _ in usable] for f in (np.min, np.max))
     return Law(
         slope=round(float(slope), 4),
         noise=round(float(np.sqrt(squares / count)), 4),

@@ -93,11 +93,11 @@ def fit_weekly_profile(sources: Sequence[Source]) -> WeeklyProfile:
         elsewhere = usual.elsewhere(s.network)
         own = other_cells(s)
         sums[s.network] = (_normal(s, own), _normal(s, own if elsewhere is None else elsewhere), len(s.ratio))
-    told = [(foreign, cells) for _, foreign, cells in sums.values() if foreign is not None]
+    foreign_sums = [(foreign, cells) for _, foreign, cells in sums.values() if foreign is not None]
     weights = dict.fromkeys(("", *weeks), CLIMATOLOGY)
-    if told:
-        total = sum(cells for _, cells in told)
-        gram, target = (sum(cells * part[i] for part, cells in told) for i in (0, 1))
+    if foreign_sums:
+        total = sum(cells for _, cells in foreign_sums)
+        gram, target = (sum(cells * part[i] for part, cells in foreign_sums) for i in (0, 1))
         mean: Floats = np.asarray(gram) / total
         hold = FEW_CELLS * mean + FIRM * np.trace(mean) * np.eye(len(mean))
         all_ = np.linalg.solve(gram + hold, target + hold @ CLIMATOLOGY.ravel())

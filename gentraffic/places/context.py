@@ -326,9 +326,9 @@ def _margin(area: _Area, pois: gpd.GeoDataFrame) -> dict[str, Any] | None:
         return None
     ids = grid.ids(at_row[known], at_col[known])
     counts = count_in_grid(pois, grid.crs, grid.cell_m, ids).astype(np.int32)
-    told = {"units": "1", "long_name": "points of interest of the cells around"}
+    about = {"units": "1", "long_name": "points of interest of the cells around"}
     return {
-        "margin_poi_count": (("margin", "category"), counts, told),
+        "margin_poi_count": (("margin", "category"), counts, about),
         "margin_x": ("margin", x[known], {"units": "m"}),
         "margin_y": ("margin", y[known], {"units": "m"}),
     }

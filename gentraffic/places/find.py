@@ -60,9 +60,7 @@ class PlaceQuery:
         return not self.named and self.osm is None
 
 
-def find_context(
-    query: PlaceQuery, *, command: str, held: bool = True, progress: Progress | None = None
-) -> xr.Dataset:
+def find_context(query: PlaceQuery, *, command: str, held: bool = True, progress: Progress | None = None) -> xr.Dataset:
     """The context of a place: read, bundled, or made from files or the network.
 
     held: False leaves the numbers of a large context in its file, see `gentraffic.io.files.read_context`.

@@ -74,7 +74,7 @@ def sites_of(table: pd.DataFrame, crs_wkt: str) -> Sites:
     lon, lat = (table[name].to_numpy(dtype=np.float64) for name in ("lon", "lat"))
     cost = table["cost"].to_numpy(dtype=np.float64) if "cost" in table else np.ones(len(table))
     if not (np.isfinite(lon).all() and np.isfinite(lat).all() and np.isfinite(cost).all() and (cost >= 0).all()):
-        raise BadInput("the table of sites has a lon, lat or cost that is missing or below 0: mend or drop the row")
+        raise BadInput("the table of sites has a lon, lat or cost that is missing or below 0: correct or drop the row")
     to_metres = pyproj.Transformer.from_crs("EPSG:4326", crs_wkt, always_xy=True)
     ids = [str(name) for name in (table["id"] if "id" in table else range(1, len(table) + 1))]
     return Sites(np.stack(to_metres.transform(lon, lat), axis=1), lon, lat, ids, cost)

@@ -108,10 +108,10 @@ def unit_load_of(judge: Load, units: int) -> float:
 
     Raises WrongUse where that is 0.
     """
-    found = float(np.quantile(judge.values, 0.99)) / units
-    if not found > 0:
+    result = float(np.quantile(judge.values, 0.99)) / units
+    if not result > 0:
         raise WrongUse("the 99th percentile of the load is 0: give --capacity")
-    return found
+    return result
 
 
 def sleep_strategies(

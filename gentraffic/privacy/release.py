@@ -81,8 +81,8 @@ def read_ledger(path: Path, source: str) -> Ledger:
     if not path.exists():
         return Ledger(source)
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        found = Ledger(str(told["source"]), tuple(Entry(**entry) for entry in told["releases"]))
+        payload = json.loads(path.read_text(encoding="utf-8"))
+        found = Ledger(str(payload["source"]), tuple(Entry(**entry) for entry in payload["releases"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadInput(f"{path}: not a ledger of releases ({type(error).__name__}); give another --ledger") from None
     if found.source != source:
@@ -124,11 +124,11 @@ def blurred(ds: xr.Dataset, metres: float | None) -> xr.Dataset:
         side = int(np.ceil(np.sqrt(n)))
         step = min(SPACING_M, WIDTH_M / side)
         x, y = 500_000.0 + step * (np.arange(n) % side), 100_000.0 + step * (np.arange(n) // side)
-        crs, said = pyproj.CRS.from_epsg(32631), "synthetic: left out of the release"
+        crs, how = pyproj.CRS.from_epsg(32631), "synthetic: left out of the release"
         ds = ds.assign_coords(cell_id=("cell", np.arange(1, n + 1), ds["cell_id"].attrs))
     else:
         x, y = ((np.floor(ds[axis].values / metres) + 0.5) * metres for axis in ("x", "y"))
-        crs, said = pyproj.CRS.from_wkt(str(ds.attrs["crs_wkt"])), f"moved to the middle of squares of {metres:g} m"
+        crs, how = pyproj.CRS.from_wkt(str(ds.attrs["crs_wkt"])), f"moved to the middle of squares of {metres:g} m"
     lon, lat = pyproj.Transformer.from_crs(crs, "EPSG:4326", always_xy=True).transform(x, y)
     moved = {
         name: ("cell", np.asarray(values, dtype=ds[name].dtype), ds[name].attrs)
@@ -136,9 +136,7 @@ def blurred(ds: xr.Dataset, metres: float | None) -> xr.Dataset:
     }
     attrs = {k: v for k, v in ds.attrs.items() if k not in ("cell_width_m", "kind")} | {"kind": "stations"}
     return (
-        ds.assign_coords(moved)
-        .drop_attrs(deep=False)
-        .assign_attrs(attrs | {"crs_wkt": crs.to_wkt(), "positions": said})
+        ds.assign_coords(moved).drop_attrs(deep=False).assign_attrs(attrs | {"crs_wkt": crs.to_wkt(), "positions": how})
     )
 
 
@@ -185,12 +183,12 @@ def bound_text(entry: Entry) -> str:
 def release_card(entry: Entry, ledger: Ledger, audit: Mapping[str, Any] | None, files: Sequence[str]) -> str:
     """README.md of a release: what is in it, what protects whom, what is known to be wrong."""
     weak = weakness(entry.epsilon) if entry.epsilon is not None else ""
-    said = "Not audited." if audit is None else str(audit["verdict"])
+    verdict = "Not audited." if audit is None else str(audit["verdict"])
     shares = ((audit or {}).get("power") or {}).get("share_found", {})
     lines = [
         f"# {entry.name}", "", f"Released {entry.date}. SHA-256 of the data: `{entry.digest}`.", "",
         "## What protects whom", "", f"- {bound_text(entry)}.", f"- {ledger.sentence}.",
-        *([f"- {weak}."] if weak else []), "- Users: not guaranteed.", "", "## Audit", "", said, "",
+        *([f"- {weak}."] if weak else []), "- Users: not guaranteed.", "", "## Audit", "", verdict, "",
     ]  # fmt: skip
     if shares:
         lines += ["| one copy alone | found | 95% | |", "|---|---|---|---|"]

@@ -42,11 +42,11 @@ def write_page(
 
 def page(result: Audit, *, files: Mapping[str, str], attributions: Sequence[xr.Dataset] = ()) -> str:
     """The page that `write_page` writes."""
-    said = [("unit of privacy", f"{UNIT}; {USERS}"), *facts(result)]
+    terms = [("unit of privacy", f"{UNIT}; {USERS}"), *facts(result)]
     notes = [*result.notes, *(f"not run: {name} ({why})" for name, why in result.missing.items())]
     first: list[Block] = [
         Text(result.verdict, f"banner {'leak' if result.leak else 'calm'}"),
-        Terms(said),
+        Terms(terms),
         Bullets(notes, "notes"),
     ]
     place = next((str(ds.attrs["place"]) for ds in attributions if ds.attrs.get("place")), "")

@@ -93,7 +93,7 @@ def copy_rows(result: Audit) -> tuple[list[str], Rows]:
 def text(result: Audit, width: int) -> list[str]:
     """Lines for a person, sentences at most `width` characters wide: the verdict, what was compared, every table."""
     lines = [*textwrap.wrap(result.verdict, width), "", f"unit of privacy: {UNIT}; {USERS}"]
-    lines += [f"{word}: {said}" for word, said in facts(result)]
+    lines += [f"{word}: {sentence}" for word, sentence in facts(result)]
     lines += ["", *table(*attack_rows(result)), ""]
     if result.search.copies:
         head, rows = copy_rows(result)

@@ -121,15 +121,15 @@ def _cell(metric: Metric, score: Score, name: str, best: bool) -> Cell:
 
 
 def _table_caption(result: Evaluation) -> str:
-    said = ""
+    text = ""
     if len(result.pair.synthetic) > 1:
-        said = (
+        text = (
             "Errors of single values and levels are those of the ensemble's mean; crps, coverage, histograms, tails "
             "and autocorrelations take the members."
         )
     if any(name in result.naive for name in ALL_KNOWING):
-        said += " b*users knows the users of the cells compared and takes no part."
-    return said
+        text += " b*users knows the users of the cells compared and takes no part."
+    return text
 
 
 def _reasons(result: Evaluation) -> list[Text]:

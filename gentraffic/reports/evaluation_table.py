@@ -39,9 +39,9 @@ def interval_text(metric: Metric, score: Score) -> str:
     return f"{number(score.low * metric.shown)} – {number(score.high * metric.shown)}"
 
 
-def facts(found: Evaluation) -> list[tuple[str, str]]:
+def facts(evaluation: Evaluation) -> list[tuple[str, str]]:
     """(word, sentence): what was compared with what, and what was left out."""
-    pair, counts = found.pair, found.pair.counts
+    pair, counts = evaluation.pair, evaluation.pair.counts
     ends = pair.clock[[0, -1]].astype("datetime64[s]")
     first, last = (str(np.datetime_as_string(end, unit="m")).replace("T", " ") for end in ends)
     services = " and ".join(dict.fromkeys(pair.services))
@@ -53,64 +53,66 @@ def facts(found: Evaluation) -> list[tuple[str, str]]:
                   f"{counts['steps_only_real']:,} only in real, {counts['steps_only_synthetic']:,} only in synthetic"),
         ("values", f"{services}, {members}, units {pair.units!r}; scaling: {pair.scaling}"
                    + (f" (x {pair.factor:.6g})" if pair.factor != 1 else "")),
-        ("_p9999", f"divided by {number(found.p9999[0])}, the 99.99% quantile of {found.p9999[1]}"),
-        ("intervals", f"95%, bootstrap over {found.resampled}; none for spatial_acf_error, a score of pairs"),
+        ("_p9999", f"divided by {number(evaluation.p9999[0])}, the 99.99% quantile of {evaluation.p9999[1]}"),
+        ("intervals", f"95%, bootstrap over {evaluation.resampled}; none for spatial_acf_error, a score of pairs"),
     ]  # fmt: skip
 
 
-def reasons(found: Evaluation) -> dict[str, list[str]]:
+def reasons(evaluation: Evaluation) -> dict[str, list[str]]:
     """Reason -> the metrics of the synthetic row that have no value because of it."""
     grouped: dict[str, list[str]] = {}
-    for name, score in found.scores.items():
+    for name, score in evaluation.scores.items():
         if score.value is None:
             grouped.setdefault(score.reason, []).append(name)
     return grouped
 
 
-def missing(found: Evaluation) -> dict[str, list[str]]:
+def missing(evaluation: Evaluation) -> dict[str, list[str]]:
     """Reason -> the naive rows that are missing because of it."""
     grouped: dict[str, list[str]] = {}
-    for name, reason in found.missing.items():
+    for name, reason in evaluation.missing.items():
         grouped.setdefault(reason, []).append(name)
     return grouped
 
 
-def verdict(found: Evaluation) -> list[str]:
+def verdict(evaluation: Evaluation) -> list[str]:
     """Sentences on how the synthetic row fares against the naive ones; none where there are none."""
-    if not found.naive:
+    if not evaluation.naive:
         return []
-    columns = {SYNTHETIC: found.scores, **found.naive}
-    contests = {metric: winners(metric, columns) for metric in METRICS if found.scores[metric.name].value is not None}
+    columns = {SYNTHETIC: evaluation.scores, **evaluation.naive}
+    contests = {
+        metric: winners(metric, columns) for metric in METRICS if evaluation.scores[metric.name].value is not None
+    }
     contests = {metric: names for metric, names in contests.items() if names}
     if not contests:
         return []
     won = sum(SYNTHETIC in names for names in contests.values())
-    said = [f"synthetic is as near to real as any naive row, or nearer, in {won} of {len(contests)} metrics"]
+    sentences = [f"synthetic is as near to real as any naive row, or nearer, in {won} of {len(contests)} metrics"]
     leading = next((metric for metric in contests if metric.name == "crps"), next(iter(contests)))
     rivals = winners(leading, {name: scores for name, scores in columns.items() if name != SYNTHETIC})
-    rivals = rivals or [name for name in found.naive if found.naive[name][leading.name].value is not None][:1]
+    rivals = rivals or [name for name in evaluation.naive if evaluation.naive[name][leading.name].value is not None][:1]
     own, best = (value_text(leading, columns[name][leading.name]) for name in (SYNTHETIC, rivals[0]))
     beats = "beats" if SYNTHETIC in contests[leading] else "does not beat"
-    said.append(f"{leading.name}: {own} {beats} the best naive row, {rivals[0]} with {best}")
-    if len(found.pair.synthetic) > 1 and found.pair.paired:
-        said.append("of a naive row that is one series, not an ensemble, crps is the absolute error")
-    if any(name in found.naive for name in ALL_KNOWING):
-        said.append("b*users knows how many users each cell has, which no generator is told: it takes no part")
-    return said
+    sentences.append(f"{leading.name}: {own} {beats} the best naive row, {rivals[0]} with {best}")
+    if len(evaluation.pair.synthetic) > 1 and evaluation.pair.paired:
+        sentences.append("of a naive row that is one series, not an ensemble, crps is the absolute error")
+    if any(name in evaluation.naive for name in ALL_KNOWING):
+        sentences.append("b*users knows how many users each cell has, which no generator is told: it takes no part")
+    return sentences
 
 
-def rows(found: Evaluation) -> list[tuple[str, ...]]:
+def rows(evaluation: Evaluation) -> list[tuple[str, ...]]:
     """Rows of text, their head first: metric, value, 95% interval, that of a perfect copy, the naive rows' values."""
-    out: list[tuple[str, ...]] = [("metric", "value", "95% interval", "perfect", *found.naive)]
+    out: list[tuple[str, ...]] = [("metric", "value", "95% interval", "perfect", *evaluation.naive)]
     for metric in METRICS:
-        score = found.scores[metric.name]
-        naive = (value_text(metric, scores[metric.name]) for scores in found.naive.values())
+        score = evaluation.scores[metric.name]
+        naive = (value_text(metric, scores[metric.name]) for scores in evaluation.naive.values())
         shown = (metric.label, value_text(metric, score), interval_text(metric, score), f"{metric.best:g}")
         out.append((*shown, *naive))
     return out
 
 
-def text(found: Evaluation, *, width: int = 100, colour: bool = False) -> str:
+def text(evaluation: Evaluation, *, width: int = 100, colour: bool = False) -> str:
     """The whole report, at most `width` characters wide where the widest column allows."""
     from rich.console import Console
 
@@ -121,32 +123,32 @@ def text(found: Evaluation, *, width: int = 100, colour: bool = False) -> str:
     def say(sentence: str) -> None:
         console.print(sentence, markup=False, soft_wrap=True)
 
-    for word, sentence in facts(found):
+    for word, sentence in facts(evaluation):
         say(f"{word:<10} {sentence}")
-    for note in found.notes:
+    for note in evaluation.notes:
         say(f"note: {note}")
     say("")
-    console.print(_scores(found, told=size >= TOLD_WIDTH))
-    columns = {SYNTHETIC: found.scores, **found.naive}
-    for names in _fitting(columns, size) if found.naive else []:
+    console.print(_scores(evaluation, explained=size >= TOLD_WIDTH))
+    columns = {SYNTHETIC: evaluation.scores, **evaluation.naive}
+    for names in _fitting(columns, size) if evaluation.naive else []:
         say("")
         console.print(_beside(columns, names))
-    for sentence in verdict(found):
+    for sentence in verdict(evaluation):
         say(sentence)
     say("")
-    for reason, names in reasons(found).items():
+    for reason, names in reasons(evaluation).items():
         say(f"no value for {', '.join(names)}: {reason}")
-    for reason, names in missing(found).items():
+    for reason, names in missing(evaluation).items():
         say(f"no naive row {', '.join(names)}: {reason}")
     return stream.getvalue().strip()
 
 
-def _scores(found: Evaluation, *, told: bool) -> Table:
-    table = _table("Synthetic against real", "metric", "value", "95% interval", "best", *([""] if told else []))
+def _scores(evaluation: Evaluation, *, explained: bool) -> Table:
+    table = _table("Synthetic against real", "metric", "value", "95% interval", "best", *([""] if explained else []))
     for metric in METRICS:
-        score = found.scores[metric.name]
+        score = evaluation.scores[metric.name]
         row = [metric.label, value_text(metric, score), interval_text(metric, score), f"{metric.best:g}"]
-        table.add_row(*row, *([metric.about] if told else []), style="dim" if score.value is None else None)
+        table.add_row(*row, *([metric.about] if explained else []), style="dim" if score.value is None else None)
     return table
 
 

@@ -104,9 +104,9 @@ def _table(scored: Scored, s: int) -> Table:
 
 def _caption(scored: Scored, units: str) -> str:
     window = ssim_window(scored.part.network)
-    said = f"In {units}. " if units not in ("1", "unknown") else ""
-    said += f"ssim has a window of {window} x {window}." if window else "ssim needs cells that fill a rectangle."
-    return said + "".join(f" No row {row}: {why}." for row, why in scored.missing.items())
+    units_text = f"In {units}. " if units not in ("1", "unknown") else ""
+    units_text += f"ssim has a window of {window} x {window}." if window else "ssim needs cells that fill a rectangle."
+    return units_text + "".join(f" No row {row}: {why}." for row, why in scored.missing.items())
 
 
 def _facts(scored: Scored, ds: xr.Dataset) -> list[tuple[str, str]]:

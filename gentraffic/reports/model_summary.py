@@ -39,21 +39,21 @@ def find_model(ds: xr.Dataset, model: str | Path | None = None) -> ModelSummary 
     """
     from gentraffic.generators.model_folder import read_folder
 
-    said = str(ds.attrs.get("model", ""))
-    if not said and model is None:
+    named = str(ds.attrs.get("model", ""))
+    if not named and model is None:
         return None
     try:
-        read = read_folder(model if model is not None else said)
+        read = read_folder(model if model is not None else named)
     except BadModel:
         if model is not None:
             raise
-        return ModelSummary(said, note=f"the folder of {said} is not on this machine: name it with --model")
+        return ModelSummary(named, note=f"the folder of {named} is not on this machine: name it with --model")
     held = str(ds.attrs.get("model_sha256", read.sha256))
     if held != read.sha256:
         if model is not None:
             raise BadModel(f"{model} is not the model that drew this traffic: its SHA-256 differs from model_sha256")
-        return ModelSummary(said, note=f"the {said} of this machine is not the version that drew this traffic")
-    return summary_of(said or read.path.name, read.provenance)
+        return ModelSummary(named, note=f"the {named} of this machine is not the version that drew this traffic")
+    return summary_of(named or read.path.name, read.provenance)
 
 
 def summary_of(name: str, provenance: Mapping[str, Any]) -> ModelSummary:

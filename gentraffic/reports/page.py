@@ -169,12 +169,12 @@ def privacy_line(ds: xr.Dataset) -> str:
     attrs = ds.attrs
     if "privacy_epsilon" not in attrs:
         return ""
-    said = "Drawn from a model that was fitted with differential privacy: "
-    said += f"epsilon {float(attrs['privacy_epsilon']):.3g}"
-    said += f", delta {float(attrs['privacy_delta']):g}" if "privacy_delta" in attrs else ""
-    said += f"; protected unit: {attrs['privacy_unit']}" if attrs.get("privacy_unit") else ""
-    said += f"; adjacency: {attrs['privacy_adjacency']}" if attrs.get("privacy_adjacency") else ""
-    return f"{said}."
+    text = "Drawn from a model that was fitted with differential privacy: "
+    text += f"epsilon {float(attrs['privacy_epsilon']):.3g}"
+    text += f", delta {float(attrs['privacy_delta']):g}" if "privacy_delta" in attrs else ""
+    text += f"; protected unit: {attrs['privacy_unit']}" if attrs.get("privacy_unit") else ""
+    text += f"; adjacency: {attrs['privacy_adjacency']}" if attrs.get("privacy_adjacency") else ""
+    return f"{text}."
 
 
 def is_drawn(ds: xr.Dataset) -> bool:
@@ -190,8 +190,8 @@ def badge_of(ds: xr.Dataset) -> tuple[str, str]:
 def traffic_words(ds: xr.Dataset, service: str) -> str:
     """What the traffic of a service is called in a title: "Synthetic traffic", "Call in traffic"."""
     name = service.replace("_", " ")
-    said = name if name == "traffic" else f"{name} traffic"
-    return f"synthetic {said}".capitalize() if is_drawn(ds) else said.capitalize()
+    label = name if name == "traffic" else f"{name} traffic"
+    return f"synthetic {label}".capitalize() if is_drawn(ds) else label.capitalize()
 
 
 def title_of(ds: xr.Dataset, words: str = "Cellular traffic") -> str:

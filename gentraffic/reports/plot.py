@@ -160,18 +160,18 @@ def _number(value: float, _: object = None) -> str:
 def _head(figure: Figure, ds: xr.Dataset, service: str, members: int, title: str) -> None:
     times = local_time(ds)
     first, last = (f"{when:%a} {when.day} {when:%b %Y}" for when in (times[0], times[-1]))
-    said = [f"{service}", f"{first} to {last}, {ds.attrs['timezone']} time"]
+    parts = [f"{service}", f"{first} to {last}, {ds.attrs['timezone']} time"]
     if members > 1:
-        said.append(f"line: mean, band: {member_band(members)[1]}")
+        parts.append(f"line: mean, band: {member_band(members)[1]}")
     if "model" in ds.attrs:
-        said.append(f"model {ds.attrs['model']}")
+        parts.append(f"model {ds.attrs['model']}")
     figure.text(0.03, 0.96, _plain(_short(title, 90)), fontsize=15, fontweight="bold", va="center")
-    figure.text(0.03, 0.93, _plain(_short("  ·  ".join(said), 170)), fontsize=9.5, color=SOFT, va="center")
+    figure.text(0.03, 0.93, _plain(_short("  ·  ".join(parts), 170)), fontsize=9.5, color=SOFT, va="center")
 
 
 def _foot(ds: xr.Dataset) -> list[str]:
     """What is promised of a private model, attribution and licence, in lines that fit."""
-    return [line for said in (privacy_line(ds), credit_line(ds)) for line in textwrap.wrap(said, FOOT_WIDTH)]
+    return [line for text in (privacy_line(ds), credit_line(ds)) for line in textwrap.wrap(text, FOOT_WIDTH)]
 
 
 def _series(axes: Axes, times: pd.DatetimeIndex, members: NDArray[Any]) -> None:

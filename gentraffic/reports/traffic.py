@@ -134,30 +134,34 @@ def _maps(ds: xr.Dataset, result: xr.Dataset, units: str, capacity: str | None) 
     panels = figures.level_panels(result, units, capacity)
     if ds.sizes["cell"] < 2 or not has_positions(ds):
         return []
-    said = "Mean traffic: over the whole period. Busy hour: when the average day is highest"
+    sentences = "Mean traffic: over the whole period. Busy hour: when the average day is highest"
     if "busy_agreement" in result:
         noun, unsure = text.noun_of(ds), int((result["busy_agreement"].values < AGREED).sum())
-        said += (
+        sentences += (
             f"; grey where fewer than half of the members agree on it within an hour ({unsure:,} of "
             f"{ds.sizes['cell']:,} {noun}s)"
         )
-    said += "."
+    sentences += "."
     if "mean_p95" in result:
-        said += f" Uncertainty: high end over low end of the mean ({figures.band_words(ds)}); 2 means twice."
+        sentences += f" Uncertainty: high end over low end of the mean ({figures.band_words(ds)}); 2 means twice."
     if figures.layout(ds).closed:
-        said += " The cells are scattered: empty land between them is left out."
-    return [figure(lambda: figures.maps(ds, panels, "Maps of mean traffic, busy hour and uncertainty"), said)]
+        sentences += " The cells are scattered: empty land between them is left out."
+    return [figure(lambda: figures.maps(ds, panels, "Maps of mean traffic, busy hour and uncertainty"), sentences)]
 
 
 def _busy(ds: xr.Dataset, service: str, result: xr.Dataset, units: str) -> list[Block]:
     head, rows = text.busy_table(ds, result, units)
-    said = f"The busiest {text.noun_of(ds)}s by their mean"
-    said += f"; ranges are the {figures.band_words(ds)}" if "mean_p95" in result else ""
+    sentences = f"The busiest {text.noun_of(ds)}s by their mean"
+    sentences += f"; ranges are the {figures.band_words(ds)}" if "mean_p95" in result else ""
     unsure = "busy_agreement" in result and bool((result["busy_agreement"].values < AGREED).any())
-    said += "; ?: fewer than half of the members agree on the busy hour within an hour" if unsure else ""
-    said += ". gentraffic export geopackage writes all of them."
+    sentences += "; ?: fewer than half of the members agree on the busy hour within an hour" if unsure else ""
+    sentences += ". gentraffic export geopackage writes all of them."
     caption = "The course of the mean day, and when each one is busiest."
-    return [figure(lambda: figures.days(ds, service, result), caption), Text(said, "after"), Table(head, rows, said)]
+    return [
+        figure(lambda: figures.days(ds, service, result), caption),
+        Text(sentences, "after"),
+        Table(head, rows, sentences),
+    ]
 
 
 def _uncertainty(
@@ -169,25 +173,25 @@ def _uncertainty(
     if "member" not in ds.dims:
         return [Text("One member was drawn, and so there is no range to show: draw an ensemble with gentraffic sample "
                      "--members 20.", "empty")]  # fmt: skip
-    said = f"Every {noun} in the order of its level, with the {figures.band_words(ds)}."
+    sentences = f"Every {noun} in the order of its level, with the {figures.band_words(ds)}."
     if ds.sizes["member"] < FEW:
-        said += " Few members show less than the whole uncertainty: draw 20."
+        sentences += " Few members show less than the whole uncertainty: draw 20."
     if limit is not None:
         likely, sure = (int((result["p_above"].values > p).sum()) for p in (0.5, 0.95))
         some = int((result["p_above"].values > 0.05).sum())
-        said += (
+        sentences += (
             f" Capacity {capacity}: {sure} {noun}s exceed it almost surely (more than 95% of the members) in at "
             f"least one step of the period, {likely} more likely than not, {some} with a probability above 5%; "
             f"{result['time_above'].values.mean():.2%} of all {noun}s' time is above it."
         )
-    blocks: list[Block] = [figure(lambda: figures.uncertainty(ds, result, units, limit), said)]
+    blocks: list[Block] = [figure(lambda: figures.uncertainty(ds, result, units, limit), sentences)]
     if ds.sizes["cell"] < 2:
         return blocks
-    said = (
+    sentences = (
         f"Quantile maps of the mean level: what each {noun} carries at the low end, in the middle and at the high end."
     )
     label = "Maps of the low end, the median and the high end of the mean level"
-    return [*blocks, figure(lambda: figures.maps(ds, figures.quantile_panels(result, units), label), said)]
+    return [*blocks, figure(lambda: figures.maps(ds, figures.quantile_panels(result, units), label), sentences)]
 
 
 def _calibration(ds: xr.Dataset, service: str, drew: ModelSummary | None, real: xr.Dataset | None) -> list[Block]:
@@ -204,13 +208,16 @@ def _calibration(ds: xr.Dataset, service: str, drew: ModelSummary | None, real: 
     if not drew.rows:
         note = drew.note or "the provenance of this model holds no scores"
         return [Text(f"{note[0].upper()}{note[1:]}.", "empty")]
-    said = (
+    sentences = (
         "On places that the model's training never saw: the share of measured values inside the central 90% of the "
         "members (90% would be perfect), and the error of the whole ensemble (crps; lower is better) beside two naive "
         "rows. This place may be harder than those: with measurements of it, give --real."
     )
     rows = [[name, network, f"{cover:.0%}", f"{crps:.4f}"] for name, network, cover, crps in drew.rows]
-    return [Text(said), Table(["Row", "Network", "Inside 90%", "crps"], rows, "Scores of the model on other places")]
+    return [
+        Text(sentences),
+        Table(["Row", "Network", "Inside 90%", "crps"], rows, "Scores of the model on other places"),
+    ]
 
 
 def _against(result: Evaluation, real: xr.Dataset) -> list[Block]:
@@ -227,7 +234,7 @@ def _against(result: Evaluation, real: xr.Dataset) -> list[Block]:
         for name in CHECKED
         if (score := result.scores[name]).value is not None
     ]  # fmt: skip
-    said = (
+    sentences = (
         f"Against measurements of {len(pair.ids):,} of the {text.noun_of(real)}s: on the dashed line, ranges are as "
         "wide as they should be; above it too wide, below it too sure."
     )
@@ -236,13 +243,13 @@ def _against(result: Evaluation, real: xr.Dataset) -> list[Block]:
     reason = NO_TIME if not pair.paired else ONE_MEMBER if len(pair.synthetic) < 2 else ""
     shown: Block = Text(f"Not shown: {reason}.", "empty") if reason else figure(lambda: coverage(result, groups))
     table = Table(["Score", "Value", "95% interval", "Perfect"], rows, "Scores against measurements")
-    return [Text(said), Bullets(notes, "notes"), shown, table]
+    return [Text(sentences), Bullets(notes, "notes"), shown, table]
 
 
 def _in_words(note: str) -> str:
     """A note of `gentraffic evaluate`, without the names of its options."""
-    said = note.replace("--synthetic", "the drawn traffic").replace("--real", "the measurements")
-    return said.split("; give --")[0].replace("the measurements's", "that of the measurements")
+    sentences = note.replace("--synthetic", "the drawn traffic").replace("--real", "the measurements")
+    return sentences.split("; give --")[0].replace("the measurements's", "that of the measurements")
 
 
 def _change(ds: xr.Dataset, change: Change, units: str) -> list[Block]:
@@ -251,7 +258,7 @@ def _change(ds: xr.Dataset, change: Change, units: str) -> list[Block]:
     order = np.argsort(-np.abs(apart), kind="stable")
     rows = [int(i) for i in order[:2] if apart[i] != 0]
     summary_lines = str(ds.attrs.get("change_summary", "")).splitlines()
-    said = [
+    sentences = [
         *summary_lines,
         f"The region carries {change.total:+.2%}; {int((apart != 0).sum()):,} of {len(apart):,} {text.noun_of(ds)}s "
         f"change, {change.large:,} of them by more than 5%.",
@@ -259,11 +266,11 @@ def _change(ds: xr.Dataset, change: Change, units: str) -> list[Block]:
         f"{ds.attrs.get('change_reach', '')}.",
     ]
     if any("radio cell" in line or " off" in line for line in summary_lines):
-        said.append("Sites are known to the model as a sign of demand: it does not move their load to neighbours.")
+        sentences.append("Sites are known to the model as a sign of demand: it does not move their load to neighbours.")
     panels = figures.change_panels(before, after, units)
     label = "Maps of the difference, of before and of after"
     drawn = figure(lambda: figures.maps(ds, panels, label), "After minus before, and both.")
-    blocks: list[Block] = [Bullets(said), drawn]
+    blocks: list[Block] = [Bullets(sentences), drawn]
     if rows:
         blocks.append(figure(lambda: figures.change_weeks(ds, change.names, rows), "Typical weeks."))
     head = [text.noun_of(ds).capitalize(), "Where", "Before", "After", "Difference", "Share"]

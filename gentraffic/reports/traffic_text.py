@@ -74,21 +74,21 @@ def cards(ds: xr.Dataset, service: str, result: xr.Dataset) -> list[Card]:
         relative = Card("Traffic is", "relative", (f"1 = what the mean {noun} carries in a mean hour",))
         out.append(relative if units == "1" else Card(f"The mean {noun} carries", mean, (unit_words(units),)))
     share = f"{course.max() / course.sum():.1%} of the day; " if len(present) == 24 and course.sum() else ""
-    said = f"{share}quietest {quiet}h, local time"
+    detail = f"{share}quietest {quiet}h, local time"
     hours = sorted({int(present[i]) for i in of_member.argmax(axis=1)})
     apart = (f"by member: {', '.join(f'{h}h' for h in hours)}",) if len(hours) > 1 else ()
-    out.append(Card("Busiest hour", f"{busy}h to {(busy + 1) % 24}h", (said, *apart)))
+    out.append(Card("Busiest hour", f"{busy}h to {(busy + 1) % 24}h", (detail, *apart)))
     level = result["mean"].values
     first = int(level.argmax())
     if len(level) >= 20:
         top = np.sort(level)[::-1][: max(1, round(len(level) / 10))].sum() / max(level.sum(), 1e-300)
         out.append(Card(f"The busiest tenth of the {noun}s", f"{top:.0%}", ("of all traffic",)))
     busy = int(result["busy_hour"].values[first])
-    said = f"{number(float(level[first]))} {unit_words(units)} in the mean, busy at {busy}h"
-    out.append(Card(f"Busiest {noun}", str(ds["cell_id"].values[first]), (said,)))
+    detail = f"{number(float(level[first]))} {unit_words(units)} in the mean, busy at {busy}h"
+    out.append(Card(f"Busiest {noun}", str(ds["cell_id"].values[first]), (detail,)))
     if "mean_p95" in result:
-        said = f"between the low and the high end of its mean, typically ({band_words(ds)})"
-        out.append(Card(f"Level of a {noun}", f"× {number(float(np.median(level_spread(result))))}", (said,)))
+        detail = f"between the low and the high end of its mean, typically ({band_words(ds)})"
+        out.append(Card(f"Level of a {noun}", f"× {number(float(np.median(level_spread(result))))}", (detail,)))
     return out
 
 
@@ -130,8 +130,8 @@ def facts(
     ]
     if members > 1:
         few = "" if members >= FEW else f". {members} are few, and ranges only rough: draw 20"
-        said = "plausible draws, the first with the most likely levels; where they differ, nothing better is known"
-        out.append(("Members", f"{members} {said}{few}"))
+        detail = "plausible draws, the first with the most likely levels; where they differ, nothing better is known"
+        out.append(("Members", f"{members} {detail}{few}"))
     elif is_drawn(ds):
         out.append(("Members", "1: the most likely levels, without a range (draw --members 20 for one)"))
     if drew is not None:
@@ -153,22 +153,22 @@ def rhythm_words(ds: xr.Dataset, drew: ModelSummary | None, result: xr.Dataset) 
     asked = str(ds.attrs.get("rhythm") or ds.attrs.get("habits") or "")
     own = str(ds.attrs.get("network", ""))
     if asked in known or (asked and asked != "none" and not known):
-        said = f"that of {known.get(asked, asked)}" + ("" if asked == own else ", another place")
+        detail = f"that of {known.get(asked, asked)}" + ("" if asked == own else ", another place")
     elif any(name in asked for name in known):  # of several, each with its members: networks by what they are called
         named = re.sub("|".join(sorted(map(re.escape, known), key=len, reverse=True)), lambda m: known[m[0]], asked)
-        said = f"those of {named}"
+        detail = f"those of {named}"
     elif own in known:
-        said = f"that of {known[own]}, measured here"
+        detail = f"that of {known[own]}, measured here"
     elif not known:
-        said = "not recorded in this file"
+        detail = "not recorded in this file"
     else:
-        said = "the mean of the networks that the model knows: nobody measured this place, its busy hours are a guess"
+        detail = "the mean of the networks that the model knows: nobody measured this place, its busy hours are a guess"
     why = str(ds.attrs.get("rhythm_reason", ""))
-    said += f" ({why})" if why else ""
+    detail += f" ({why})" if why else ""
     if "busy_agreement" in result:
         agreed = float((result["busy_agreement"].values >= AGREED).mean())
-        said += f"; at least half of the members agree on the busy hour in {agreed:.0%} of the {noun_of(ds)}s"
-    return said
+        detail += f"; at least half of the members agree on the busy hour in {agreed:.0%} of the {noun_of(ds)}s"
+    return detail
 
 
 def made_by(ds: xr.Dataset) -> list[tuple[str, str]]:

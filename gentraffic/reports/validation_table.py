@@ -32,28 +32,28 @@ def gap_percent(ours: list[float], theirs: list[float]) -> Interval:
     return interval([100 * (a / b - 1) if b else float("nan") for a, b in zip(ours, theirs, strict=True)])
 
 
-def to_json(found: Validation) -> dict[str, Any]:
+def to_json(validation: Validation) -> dict[str, Any]:
     """forecasters -> service -> step -> `trtr_mae` ... `gap_percent`, `aug_gap_percent`; naive too; counts."""
-    m = found.material
+    m = validation.material
     out: dict[str, Any] = {
-        **m.counts, "services": dict(zip(m.services, m.units, strict=True)), "horizon": found.horizon,
+        **m.counts, "services": dict(zip(m.services, m.units, strict=True)), "horizon": validation.horizon,
         "normalisation": "per cell: mean and spread of the steps before the validation part", "notes": list(m.notes),
     }  # fmt: skip
-    steps = [(s, name, h) for s, name in enumerate(m.services) for h in range(found.horizon)]
+    steps = [(s, name, h) for s, name in enumerate(m.services) for h in range(validation.horizon)]
     out["forecasters"] = {
         forecaster: _nested([(name, h, _row(trainings, s, h)) for s, name, h in steps])
-        for forecaster, trainings in found.scores.items()
+        for forecaster, trainings in validation.scores.items()
     }
     out["naive"] = {
         forecaster: None if scores is None else _nested([(name, h, _plain(scores, s, h)) for s, name, h in steps])
-        for forecaster, scores in found.naive.items()
+        for forecaster, scores in validation.naive.items()
     }
-    return out | found.told
+    return out | validation.weighing
 
 
-def text(found: Validation) -> list[str]:
+def text(validation: Validation) -> list[str]:
     """Lines for a person: what was done, then a table per service and horizon step, the naive rows last."""
-    m, c = found.material, found.material.counts
+    m, c = validation.material, validation.material.counts
     few = "" if c["cells_train"] == c["cells_train_all"] else f" (of {c['cells_train_all']})"
     lines = [
         f"real       {c['cells_train']}{few} cells x {c['steps_train']} steps of {c['minutes']} min to train on",
@@ -63,24 +63,24 @@ def text(found: Validation) -> list[str]:
         *(f"note       {note}" for note in m.notes),
     ]
     for s, (service, units) in enumerate(zip(m.services, m.units, strict=True)):
-        for h in range(found.horizon):
+        for h in range(validation.horizon):
             lines += ["", f"{service} ({units}), {h + 1} step{'s' if h else ''} ahead"]
-            lines += _table(found, s, h)
+            lines += _table(validation, s, h)
     return lines
 
 
-def rows(found: Validation) -> list[tuple[str, ...]]:
+def rows(validation: Validation) -> list[tuple[str, ...]]:
     """Rows of text, their head first: service, step, forecaster, training, mae, rmse, gap in mae; naive rows too."""
     out: list[tuple[str, ...]] = [("service", "step", "forecaster", "trained on", "mae", "rmse", "gap in mae")]
-    for s, service in enumerate(found.material.services):
-        for h in range(found.horizon):
+    for s, service in enumerate(validation.material.services):
+        for h in range(validation.horizon):
             where = service, str(h + 1)
-            for forecaster, trainings in found.scores.items():
+            for forecaster, trainings in validation.scores.items():
                 row = _row(trainings, s, h)
                 for training, words in (("trtr", "real"), ("tstr", "synthetic"), ("aug", "both")):
                     shown = (_told(row[f"{training}_{metric}"]) for metric in ("mae", "rmse"))
                     out.append((*where, forecaster, words, *shown, _percent(_gap(row, training))))
-            for forecaster, scores in found.naive.items():
+            for forecaster, scores in validation.naive.items():
                 plain = {} if scores is None else _plain(scores, s, h)
                 shown = ("–" if (v := plain.get(m)) is None else number(v) for m in ("mae", "rmse"))
                 out.append((*where, forecaster, "nothing", *shown, ""))
@@ -91,14 +91,14 @@ def _gap(row: dict[str, Interval], training: str) -> Interval | None:
     return {"trtr": None, "tstr": row["gap_percent"], "aug": row["aug_gap_percent"]}[training]
 
 
-def _table(found: Validation, s: int, h: int) -> list[str]:
+def _table(validation: Validation, s: int, h: int) -> list[str]:
     lines = [f"{'':<18}{'mae':>24}{'rmse':>24}  gap in mae"]
-    for forecaster, trainings in found.scores.items():
+    for forecaster, trainings in validation.scores.items():
         row = _row(trainings, s, h)
         for training in TRAININGS:
             cells = "".join(f"{_told(row[f'{training}_{metric}']):>24}" for metric in ("mae", "rmse"))
             lines.append(f"{f'{forecaster} {training}':<18}{cells}  {_percent(_gap(row, training))}".rstrip())
-    for forecaster, scores in found.naive.items():
+    for forecaster, scores in validation.naive.items():
         if scores is None:
             lines.append(f"{forecaster:<18}{'–':>24}{'–':>24}  the history before the test part is too short for it")
         else:

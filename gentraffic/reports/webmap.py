@@ -265,9 +265,9 @@ def _subtitle(ds: xr.Dataset, members: int, stride: int) -> str:
 
 
 def _credit(ds: xr.Dataset) -> str:
-    said = [line] if (line := credit_line(ds)) else []
-    said += [f"model: {ds.attrs['model']}"] if ds.attrs.get("model") else []
-    return " · ".join([*said, "map: Leaflet"])
+    credits = [line] if (line := credit_line(ds)) else []
+    credits += [f"model: {ds.attrs['model']}"] if ds.attrs.get("model") else []
+    return " · ".join([*credits, "map: Leaflet"])
 
 
 def _script_json(data: dict[str, Any]) -> str:

@@ -32,7 +32,7 @@ from gentraffic.training.residual_spectrum import set_residual_spectrum
 from gentraffic.training.sampler_task import CADENCE_WEIGHT, GIVEN_SHARE, Plan, Windows, trainer_of
 from gentraffic.training.trainer import OnStep, Turn
 from samplers import Condition
-from samplers.diffusion import masked_mean, solve
+from samplers.diffusion import draw, masked_mean
 from samplers.sampler import DAYS, HOURS, WEEK
 
 PLACE_NOISE = 0.3  # on embeddings, so that the student serves places between those that it was shown
@@ -208,7 +208,7 @@ class DistillingTask:
 
     def _drawn(self, network: Any, condition: Condition, generator: torch.Generator, steps: int) -> Tensor:
         noise = torch.randn((len(condition.level), condition.time.shape[1]), generator=generator)
-        return solve(network, condition, noise, steps=steps, solver=SOLVER)
+        return draw(network, condition, noise=noise, steps=steps, solver=SOLVER)
 
     def _error(self, batch: Windows) -> Tensor:
         """Mean squared difference of student and teacher, for the same noise, where nothing is given."""

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.generators.base import PROFILE_STEPS
-from gentraffic.generators.folder import Bundle, place_embedding, station_features, station_scale, time_embedding
+from gentraffic.generators.folder import Bundle
+from gentraffic.generators.weekly import place_embedding, station_features, station_scale, time_embedding
 from gentraffic.modelling.expected_week import ExpectedWeeks, expected_of, fit_weeks, from_monday
 from gentraffic.modelling.features import Places
 from gentraffic.modelling.levels import LevelModel, Measured, activity, fit_levels
@@ -42,7 +43,7 @@ from gentraffic.training.sampler_task import (
 from gentraffic.training.trainer import OnStep
 from graphs.build import station_graph, temporal_graph
 from graphs.graphmae import GraphMAE, pretrain
-from samplers import SAMPLERS, Denoiser, Sampler
+from samplers import SAMPLERS, Denoiser, Sampler, sampler_class
 from samplers.stunet import SPREAD_KNOTS, hat_basis
 
 PLACE_DIM = TIME_DIM = 32
@@ -91,19 +92,19 @@ def fit_sampler(
     plan: Plan | None = None,
     checkpoint: Path | None = None,
     on_step: OnStep | None = None,
-    crew: ProcessGroup = ALONE,
+    group: ProcessGroup = ALONE,
 ) -> tuple[Bundle, dict[str, Any]]:
     """Fit everything and return the bundle (without provenance) and what is worth telling of the run.
 
     sources: training cells. extra_places: contexts without traffic that the station graph also learns from. held_out:
-    sources of locations that decide when to stop. crew: the processes that train together; each gets the whole result.
+    sources of locations that decide when to stop. group: the processes that train together; each gets the whole result.
     Raises WrongUse when no source has a context, several processes are to train what draws at once, or the design
     asks for what excludes itself.
     """
     design = design or Design()
     if design.own_level and design.use_profile:
         raise WrongUse("own_level does not go with use_profile: a past tells the level, so leave one of them out")
-    if crew.size > 1 and hasattr(SAMPLERS.get(design.sampler), "noise_size"):
+    if group.size > 1 and design.sampler in SAMPLERS and hasattr(sampler_class(design.sampler), "noise_size"):
         raise WrongUse(f"{design.sampler} is trained by one process: start it without `accelerate launch`")
     plan = plan or plan_for(design)
     plan = replace(plan, profile_keep=plan.profile_keep or PROFILE_KEEP) if design.use_profile else plan
@@ -149,13 +150,13 @@ def fit_sampler(
     of_held = expected_of(held_out, weeks, scaler)
     validation = prepare(held_out, embed, told_of, networks, PLACE_DIM, of_held) if held_out else []
     task = SamplerTask(model, prepared, validation, time_embedding(temporal), scaler, plan)
-    trainer = trainer_of(task, plan, checkpoint, fingerprint(sources, design), crew)
+    trainer = trainer_of(task, plan, checkpoint, fingerprint(sources, design), group)
     trainer.train(on_step)
     trainer.finish()
     if isinstance(model, Denoiser):
         set_residual_spectrum(model, fit_residual_spectrum(model, prepared, time_embedding(temporal), scaler, plan))
-    told = {
-        "processes": crew.size,
+    metadata = {
+        "processes": group.size,
         "machine": machine(),
         "threads": torch.get_num_threads(),
         "minutes": round((clock.monotonic() - began) / 60, 2),
@@ -167,7 +168,7 @@ def fit_sampler(
         "parameters": sum(p.numel() for p in model.parameters()),
         **({"recommended_steps": PROFILE_STEPS} if design.use_profile and isinstance(model, Denoiser) else {}),
     }
-    return Bundle(model, temporal, station, scaler, levels, networks, sampler=design.sampler, weeks=weeks), told
+    return Bundle(model, temporal, station, scaler, levels, networks, sampler=design.sampler, weeks=weeks), metadata
 
 
 def expects_week(design: Design) -> bool:
@@ -258,7 +259,7 @@ def build(
                "spectrum": spectrum if by_spectrum else None,
                "prediction_type": design.prediction_type,
                "profile_spread": departures[0], "profile_shift": departures[1]}  # fmt: skip
-    make: Any = SAMPLERS[design.sampler]
+    make: Any = sampler_class(design.sampler)
     model: Sampler = make(
         place_dim=PLACE_DIM,
         time_dim=TIME_DIM,

@@ -32,7 +32,7 @@ def fit_residual_spectrum(
     as in training. Windows with gaps are left out; a network that has no other counts as all do.
     time: (168, Q) time embedding of the hours of a week, Monday first.
     """
-    chain, last = model.noise.scheduler(), model.noise.num_train_timesteps - 1
+    chain, last = model.noise, model.noise.num_train_timesteps - 1
     a = float(chain.alphas_cumprod[last])
 
     def power(p: Prepared, named: bool) -> Tensor:

@@ -89,7 +89,7 @@ class Prepared:
     others: Floats | None = None
     expected: NDArray[np.float32] | None = None
 
-    def told(self, cell: int, usual: WeeklyProfile | None, *, named: bool) -> tuple[str, Floats | None]:
+    def network_and_others(self, cell: int, usual: WeeklyProfile | None, *, named: bool) -> tuple[str, Floats | None]:
         """The network of a cell and the mean week of others, (7, 24), as `profile_week` takes them in training.
 
         Where the network is not named, "" and the mean week of the other networks, if there are any."""
@@ -133,13 +133,13 @@ def batch_of(
         series = days_of[day : day + 7].reshape(-1)
         mean = own = 1.0
         if plan.profile_keep:
-            told_of = p.told(cell, scaler.usual, named=named)
-            told, mean = past_of(
-                days_of, p.source.weekday, day, k, scaler, plan.profile_keep, rng if noisy else None, told_of
+            known = p.network_and_others(cell, scaler.usual, named=named)
+            past, mean = past_of(
+                days_of, p.source.weekday, day, k, scaler, plan.profile_keep, rng if noisy else None, known
             )
-            if told[1].any():  # how a week's level drifts is not for the network to learn: see `fitting.fit_drift`
+            if past[1].any():  # how a week's level drifts is not for the network to learn: see `fitting.fit_drift`
                 own = max(float(series.mean()), LEAST)
-            profile.append(told)
+            profile.append(past)
         rows.append(series.reshape(WEEK * k, -1).mean(axis=1) / own)
         place.append(p.place[cell])
         level.append(p.level[cell] + np.log(mean) / p.spread)
@@ -183,30 +183,31 @@ def past_of(
     scaler: Scaler,
     keep: float,
     rng: np.random.Generator | None,
-    told_of: tuple[str, Floats | None] = ("", None),
+    known: tuple[str, Floats | None] = ("", None),
 ) -> tuple[NDArray[np.float32], float]:
     """What a window from `day` on is told of the cell's other days (D, 24 j), and their mean: (2, 168 k), scalar.
 
     Without `rng` all other days are told; with it, those of one, two or three weeks, in the share `keep` of cases.
-    Zeros, and 1, where nothing is told. told_of: a network and the mean week of others (7, 24), see `Prepared.told`.
+    Zeros, and 1, where nothing is told. known: a network and the mean week of
+    others (7, 24), see `Prepared.network_and_others`.
     """
     from gentraffic.modelling.history import as_profile, mean_week
 
     other = np.ones(len(days), dtype=bool)
     other[day : day + 7] = False
     if rng is not None:
-        told, most = rng.random() < keep, int(rng.integers(1, 4))
+        kept, most = rng.random() < keep, int(rng.integers(1, 4))
         at = rng.permutation(np.flatnonzero(other))
         rank = np.array([np.sum((at[:i] - at[i]) % 7 == 0) for i in range(len(at))], dtype=np.int64)
         other[at[rank >= most]] = False
-        other &= told
+        other &= kept
     mean = float(days[other].mean()) if other.any() else 0.0
     if mean < LEAST:
         return np.zeros((2, WEEK * per_hour), dtype=np.float32), 1.0
     week, count = mean_week(days, weekday, other)
     week = week[None] / mean
     if scaler.usual is not None:
-        week = profile_week(week, count, scaler.usual, *told_of)
+        week = profile_week(week, count, scaler.usual, *known)
     return as_profile(week, count, (weekday + day) % 7, per_hour, scaler)[0], mean
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks import fidelity as p2
 from gentraffic.evaluation import holdout as p1
-from gentraffic.evaluation import later_week as p2
 from gentraffic.evaluation.intervals import bootstrap_interval
 
 
@@ -39,7 +39,7 @@ def test_rows_are_kept_and_folds_joined(fidelity: ModuleType, tmp_path: Path) ->
     assert again.done == rows.done
     joined = fidelity.merged(again.of("p2")["vae"])
     assert joined["uomo-nc"]["crps"] == [0.1, 0.3, 1.1, 1.3]
-    line = p2.table({"vae": joined}).splitlines()[-1]
+    line = p2.table_later({"vae": joined}).splitlines()[-1]
     mean = np.mean([0.1, 0.3, 1.1, 1.3])
     assert line == f"| vae | uomo-nc | 4 | 20 | {mean:.4f} | {mean**0.5:.4f} | {mean:.4f} | {mean:.4f} | {mean:.2f} |"
     assert "| p2|vae|0|1 | 2.0 | 9 | 7 |" in fidelity.budget(again)

@@ -31,8 +31,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_folder_says_all_about_itself(files: Path) -> None:
     names = sorted(str(p.relative_to(files / "m")) for p in (files / "m").rglob("*") if p.is_file())
     assert names == [
-        "README.md", "forecaster/config.json", "forecaster/diffusion_pytorch_model.safetensors", "provenance.json",
-        "scaler.json",
+        "README.md", "errors.safetensors", "forecaster/config.json", "forecaster/diffusion_pytorch_model.safetensors",
+        "provenance.json", "scaler.json",
     ]  # fmt: skip
     known = json.loads((files / "m" / "provenance.json").read_text())
     assert known["forecaster"] == "stn-slstm-day"
@@ -44,6 +44,38 @@ def test_a_folder_says_all_about_itself(files: Path) -> None:
     np.testing.assert_allclose(np.array(scaler["mean"])[:, 0], values.mean(axis=1), rtol=1e-5)
     assert "| last |" in (files / "m" / "README.md").read_text()
     assert not list(files.glob("m.checkpoint*"))
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "message"),
+    [
+        ("lightgbm", ["--batch", "64"], "--batch 64: lightgbm has no such setting"),
+        ("lightgbm", ["--learning-rate", "0.1"], "--learning-rate 0.1: lightgbm has no such setting"),
+        ("last", ["--steps", "5"], "--steps 5: last has no such setting"),
+        ("lightgbm-day", ["--backend", "vanilla"], "lightgbm-day has no sLSTM"),
+    ],
+)
+def test_settings_that_a_forecaster_has_not_are_refused(
+    files: Path, capsys: pytest.CaptureFixture[str], name: str, option: list[str], message: str
+) -> None:
+    assert run(["forecast", "fit", name, "--traffic", f"{files}/t.nc", "-o", f"{files}/no", *option]) == 2
+    assert message in capsys.readouterr().err
+    assert not (files / "no").exists()
+
+
+def test_trees_are_fitted_kept_and_give_ranges(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["forecast", "fit", "lightgbm-day", "--traffic", f"{files}/t.nc", "--steps", "120", "-o", f"{files}/trees"]
+    assert run([*words, "--json"]) == 0
+    known = json.loads(capsys.readouterr().out)
+    assert known["steps"] == sum(known["trees"])
+    words = ["forecast", "run", "--model", f"{files}/trees", "--history", f"{files}/t.nc", "--members", "3"]
+    assert run([*words, "-o", f"{files}/range.nc"]) == 0
+    assert read_traffic(files / "range.nc").sizes["member"] == 3
+    capsys.readouterr()
+    assert run(["forecast", "score", "--model", f"{files}/trees", "--traffic", f"{files}/t.nc", "--json"]) == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert 0.5 < scores["coverage_90"]["internet"][0] <= 1
+    assert scores["scores"]["lightgbm-day"]["internet"]["mae"][0] < scores["scores"]["last"]["internet"]["mae"][0]
 
 
 def test_run_continues_a_series_after_its_end(files: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,7 +28,7 @@ from gentraffic.generators.fomo.folder import save_fomo
 from gentraffic.generators.naive import NAIVE, fit_naive, save_naive
 from gentraffic.io.files import read_traffic, write_context, write_traffic
 from gentraffic.modelling.measured import read_source
-from samplers import SAMPLERS
+from samplers import sampler_class
 
 ROOT = Path(__file__).parents[2]
 SMALL: dict[str, dict[str, Any]] = {
@@ -93,9 +93,9 @@ def models(installed: Path, tiny_bundle: Bundle, tmp_path_factory: pytest.TempPa
     known["networks"] = len(tiny_bundle.networks)
     save_bundle(tiny_bundle, folder / "stouter", "card")
     for name, design in SMALL.items():
-        kind: Any = SAMPLERS[name]
+        kind: Any = sampler_class(name)
         save_bundle(replace(tiny_bundle, model=moved(kind(**known, **design)), sampler=name), folder / name, "card")
-    stunet: Any = SAMPLERS["stouter"]
+    stunet: Any = sampler_class("stouter")
     follower = moved(stunet(**known, channels=(8, 8), use_profile=True))
     save_bundle(replace(tiny_bundle, model=follower), folder / "follower", "card")
     told = {"distilled_from": "0", "recommended_steps": 1, "recommended_solver": "gaussian"}

@@ -96,7 +96,7 @@ def forecaster(name: str, shares: tuple[float, float] | None = None, *, judged: 
     parts = [split(net) for net in nets]
     later = [part[1] for part in parts] if judged else ()
     fitted = fit_forecaster(name, [part[0] for part in parts], later, plan, shares=shares)
-    return fitted.model, fitted.told
+    return fitted.model, fitted.metadata
 
 
 def weighted() -> Found:
@@ -104,7 +104,7 @@ def weighted() -> Found:
     train, later, _ = split(forecast_examples.network(cols=2))
     drawn = [whole(forecast_examples.network(cols=2, seed=seed)) for seed in (1, 2)]
     fitted = fit_weighted([train], [later], drawn, replace(plan_for("sim-mstnet", 6), batch=16))
-    return fitted.model, fitted.told
+    return fitted.model, fitted.metadata
 
 
 def student() -> Found:

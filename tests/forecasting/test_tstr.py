@@ -133,7 +133,7 @@ def test_sim_mstnet_trains_in_the_same_rounds_on_whatever_it_gets(real: xr.Datas
     told: dict[str, Any] = {}
     moved = replace(few, real=([replace(p, network=few.test.network) for p in few.real[0]], few.real[1]))
     for training in ("trtr", "tstr", "aug"):
-        found = [one_score("sim-mstnet", training, m, plan, told=told)["mae"] for m in (few, moved)]
+        found = [one_score("sim-mstnet", training, m, plan, weighing=told)["mae"] for m in (few, moved)]
         assert np.array_equal(*found) == (training == "tstr"), training
     assert np.shape(told["weights"]) == (2, 4, 1, 4), "runs, before and after three rounds, services, groups"
 

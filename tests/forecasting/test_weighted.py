@@ -50,7 +50,7 @@ def parts() -> tuple[list[Part], list[Part], list[Part]]:
 def test_every_round_lowers_the_outer_loss_from_where_it_started(
     parts: tuple[list[Part], list[Part], list[Part]],
 ) -> None:
-    told = fit_weighted(*parts, PLAN).told
+    told = fit_weighted(*parts, PLAN).metadata
     weights, outer = np.array(told["weights"]), np.array(told["outer"])
     assert weights.shape == (4, 2, 3), "before and after each of three rounds, two services, three groups"
     np.testing.assert_array_equal(weights[0], [[0.5, 0.25, 0.25]] * 2)
@@ -132,7 +132,7 @@ def test_a_toll_that_no_gain_pays_leaves_real_samples_alone() -> None:
 def test_the_same_seed_gives_the_same_bits(parts: tuple[list[Part], list[Part], list[Part]]) -> None:
     plan = replace(PLAN, steps=6)
     runs = [fit_weighted(*parts, plan) for _ in range(2)]
-    assert runs[0].told["weights"] == runs[1].told["weights"]
+    assert runs[0].metadata["weights"] == runs[1].metadata["weights"]
     for name, value in runs[0].model.state_dict().items():
         torch.testing.assert_close(value, runs[1].model.state_dict()[name], rtol=0, atol=0)
     other = fit_weighted(*parts, replace(plan, seed=1))
@@ -143,7 +143,7 @@ def test_without_the_outer_problem_every_window_weighs_the_same(
     parts: tuple[list[Part], list[Part], list[Part]],
 ) -> None:
     [real], _, drawn = parts
-    told = fit_weighted(*parts, replace(PLAN, steps=3), Weigh(choose=False)).told
+    told = fit_weighted(*parts, replace(PLAN, steps=3), Weigh(choose=False)).metadata
     windows = [3 * (real.last - 25), *(8 * (part.last - 25) for part in drawn)]
     np.testing.assert_allclose(told["weights"], np.broadcast_to(np.array(windows) / sum(windows), (4, 2, 3)))
 

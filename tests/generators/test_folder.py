@@ -17,15 +17,14 @@ from bundle_examples import context, sources
 
 from gentraffic.dataset.calendar import make_calendar
 from gentraffic.errors import BadInput, BadModel
-from gentraffic.generators.folder import (
-    Bundle,
-    load_bundle,
+from gentraffic.generators.folder import Bundle, load_bundle, save_bundle
+from gentraffic.generators.weekly import (
+    Settings,
+    draw_traffic,
     place_embedding,
-    save_bundle,
     station_features,
     station_scale,
 )
-from gentraffic.generators.weekly import Settings, draw_traffic
 from gentraffic.modelling.features import read_places
 
 CARD = "# tiny\n"

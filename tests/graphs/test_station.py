@@ -64,7 +64,7 @@ def test_features_pass_through_and_no_station_is_a_graph() -> None:
     counts = np.arange(24.0).reshape(3, 8)
     graph = station_graph(np.array([[0.0, 0], [10, 0], [5000, 0]]), counts)
     assert torch.equal(graph.x, torch.from_numpy(counts).float())
-    assert station_graph(np.empty((0, 2)), np.empty((0, 8))).num_nodes == 0
+    assert station_graph(np.empty((0, 2)), np.empty((0, 8))).x.shape == (0, 8)
     assert station_graph(np.zeros((1, 2)), np.zeros((1, 8))).edge_index.shape == (2, 0)
 
 

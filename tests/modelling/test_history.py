@@ -271,7 +271,7 @@ def test_sample_follows_a_file(follower: Bundle, tmp_path: Path, capsys: pytest.
 
 
 def test_two_weeks_of_the_same_ground_are_paired_and_kept_apart(shared_data: Path) -> None:
-    from gentraffic.evaluation import later_week as p2
+    from benchmarks import fidelity as p2
     from gentraffic.io.importers.uomo import read_uomo
 
     traffic, places = read_uomo(shared_data / "traffic" / "uomo_nc.npz")
@@ -286,7 +286,7 @@ def test_two_weeks_of_the_same_ground_are_paired_and_kept_apart(shared_data: Pat
         assert np.mean(own) > 0.55
         level = np.corrcoef(np.log(past.mean(axis=1)), np.log(later.real.mean(axis=1)))[0, 1]
         assert level > 0.85  # pairs are the same ground: shuffled they would not agree
-        perfect = p2.score(later.real[None], later)
+        perfect = p2.score_later(later.real[None], later)
         assert all(np.allclose(perfect[key], 0.0) for key in p2.POINT)
         rows = p2.later_week_rows(later)
         np.testing.assert_allclose(rows["climatology"], rows["earlier weeks"][:1], rtol=1e-6)  # one week: the same

@@ -27,6 +27,7 @@ from gentraffic.modelling.levels import (
     Law,
     LevelModel,
     Measured,
+    activity,
     both,
     elasticities,
     fit_law,
@@ -286,7 +287,7 @@ def test_a_network_that_nobody_measured_follows_the_law() -> None:
     where = places_of(measured[0].counts, measured[0].around, "")
     z = np.random.default_rng(6).normal(size=(4000, len(measured[0].level)))
     draws = model.draw(where, z)
-    expected = model.law.expected(where)
+    expected = model.law.slope * activity(where)
     assert np.corrcoef(draws.mean(0), expected)[0, 1] > 0.99
     np.testing.assert_allclose(draws.std(0), model.law.doubt(expected), rtol=0.06)
     # half the area, half the traffic: density is what the law tells
@@ -350,7 +351,7 @@ def test_levels_as_the_network_takes_them() -> None:
     where = places_of(np.zeros((48, 8)), np.zeros((48, 8)), "")
     control = model.draw(where, np.zeros((1, 48)))[0]
     told = model.standard(where, control, "n1")
-    want = (model.law.expected(where) - model.networks["n1"].law_mean) / model.networks["n1"].spread
+    want = (model.law.slope * activity(where) - model.networks["n1"].law_mean) / model.networks["n1"].spread
     np.testing.assert_allclose(told, np.clip(want, -FARTHEST, FARTHEST), atol=1e-9)
     some = replace(where, **{k: getattr(where, k)[:7] for k in ("poi_count", "near", "far", "area_km2", "xy_m")})
     part = model.standard(some, model.draw(some, np.zeros((1, 7)))[0], "n1")

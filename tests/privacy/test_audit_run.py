@@ -278,7 +278,7 @@ def test_the_loss_is_the_models_own_and_each_cells_alone(tiny_bundle: Bundle) ->
             x = torch.from_numpy((scaled - expected).astype(np.float32))
             for k in range(audit_model.NOISE_STEPS):
                 t = torch.tensor([int((k + 0.5) / audit_model.NOISE_STEPS * 1000)])
-                x_t, target = diffusion_target(model.noise.scheduler(), x, torch.from_numpy(noise[k : k + 1]), t)
+                x_t, target = diffusion_target(model.noise, x, torch.from_numpy(noise[k : k + 1]), t)
                 total.append(float(((model(x_t, t, condition) - target) ** 2).mean()))
     assert losses[3] == pytest.approx(np.mean(total), rel=1e-4)
     shuffled = replace(one, ratio=np.random.default_rng(0).permuted(one.ratio, axis=2))

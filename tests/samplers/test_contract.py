@@ -11,7 +11,7 @@ import torch
 from gaussian_denoiser import seeds
 from torch import Tensor
 
-from samplers import SAMPLERS, WEEK, Condition, Denoiser, OneShot, Sampler, draw
+from samplers import SAMPLERS, WEEK, Condition, Denoiser, OneShot, Sampler, draw, sampler_class
 
 SMALL: dict[str, dict[str, Any]] = {
     "stouter": {"channels": (8, 8)},
@@ -25,7 +25,7 @@ NAMES = sorted(SAMPLERS)
 def make(name: str, **changes: Any) -> Sampler:
     """A small sampler whose last layers are not zero, as after some training."""
     torch.manual_seed(0)
-    kind: Any = SAMPLERS[name]
+    kind: Any = sampler_class(name)
     model: Sampler = kind(place_dim=3, time_dim=4, networks=2, width=8, dropout=0.0, **SMALL[name], **changes).eval()
     with torch.no_grad():
         for p in model.parameters():
@@ -172,7 +172,7 @@ def test_one_shot_draws_follow_the_place_with_the_right_spread(name: str) -> Non
     """A town where places of sign +1 are busy by night and those of sign -1 by day, with noise."""
     steps, rate, more = STEPS[name]
     torch.manual_seed(0)
-    kind: Any = SAMPLERS[name]
+    kind: Any = sampler_class(name)
     model = kind(place_dim=3, time_dim=4, networks=2, width=8, channels=8, dropout=0.0, **more)
     g = torch.Generator().manual_seed(0)
     optimiser = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.0, 0.9))

@@ -20,7 +20,7 @@ def alpha_bar(steps: int) -> Any:
 
 @pytest.mark.parametrize("steps", [600, 1000])
 def test_noisy_series_are_those_of_the_paper(steps: int) -> None:
-    noise = Noise(num_train_timesteps=steps).scheduler()
+    noise = Noise(num_train_timesteps=steps)
     np.testing.assert_allclose(noise.alphas_cumprod.numpy(), alpha_bar(steps), rtol=1e-4)
     g = torch.Generator().manual_seed(0)
     x, eps = torch.randn(4, 9, generator=g), torch.randn(4, 9, generator=g)
@@ -31,13 +31,25 @@ def test_noisy_series_are_those_of_the_paper(steps: int) -> None:
     assert alpha_bar(steps)[-1] < 0.003  # the last step is noise and nothing else
 
 
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
+def test_noisy_series_and_targets_have_the_bits_of_diffusers(kind: str) -> None:
+    noise = Noise(prediction_type=kind)
+    theirs: Any = noise.scheduler()
+    assert torch.equal(noise.alphas_cumprod, theirs.alphas_cumprod)
+    x, eps = torch.randn(2, 40, 9, generator=torch.Generator().manual_seed(2))
+    t = torch.arange(40) * 25
+    x_t, target = diffusion_target(noise, x, eps, t)
+    assert torch.equal(x_t, theirs.add_noise(x, eps, t))
+    assert torch.equal(target, eps if kind == "epsilon" else theirs.get_velocity(x, eps, t))
+
+
 @pytest.mark.parametrize("kind", PREDICTIONS)
 def test_every_target_tells_the_clean_series(kind: str) -> None:
     noise = Noise(prediction_type=kind)
     g = torch.Generator().manual_seed(1)
     x, eps = torch.randn(5, 9, generator=g), torch.randn(5, 9, generator=g)
     t = torch.tensor([0, 10, 300, 600, 900])
-    x_t, target = diffusion_target(noise.scheduler(), x, eps, t)
+    x_t, target = diffusion_target(noise, x, eps, t)
     a = torch.from_numpy(alpha_bar(1000)).float()[t][:, None]
     clean = {
         "epsilon": (x_t - (1 - a).sqrt() * target) / a.sqrt(),

@@ -47,7 +47,7 @@ def train(name: str, group: ProcessGroup, checkpoint: Path | None = None, stop: 
         held = [bundle_examples.source("alpha", 8, 7, seed=9)]
         made, _ = fit_sampler(
             bundle_examples.sources(), held_out=held, design=design_of, plan=few,
-            checkpoint=checkpoint, crew=group, on_step=heard,
+            checkpoint=checkpoint, group=group, on_step=heard,
         )  # fmt: skip
         model = made.model
     return {**{key: value.detach().clone() for key, value in model.state_dict().items()}, "loss": torch.tensor(losses)}

@@ -53,9 +53,7 @@ def way(
     return message(2, message(3, body))
 
 
-def relation(
-    ident: int, keys: Sequence[int], values: Sequence[int], members: Sequence[tuple[int, int, int]]
-) -> bytes:
+def relation(ident: int, keys: Sequence[int], values: Sequence[int], members: Sequence[tuple[int, int, int]]) -> bytes:
     """A group of one relation. members: (index of the role, id, 0 node, 1 way, 2 relation)."""
     body = number(1, ident) + packed(2, keys) + packed(3, values)
     roles, ids, kinds = zip(*members, strict=True)

@@ -12,12 +12,12 @@ from bundle_examples import sources, tiny_bundle
 
 from gentraffic.cli.main import run
 from gentraffic.errors import WrongUse
-from gentraffic.evaluation.solver_steps import score_steps, steps_table
+from gentraffic.evaluation.solver_steps import steps_table
 from gentraffic.generators.folder import Bundle, load_bundle, save_bundle
 from gentraffic.modelling.features import Places
 from gentraffic.training.distilling import DISTIL_PLAN, SOLVER, DistillingTask, Lesson, distil, pupil
 from samplers import Condition
-from samplers.diffusion import draw, solve, starting_noise
+from samplers.diffusion import draw, starting_noise
 from samplers.diffwave import DiffWave
 
 PLAN = replace(DISTIL_PLAN, steps=60, batch=16, warmup=5, check_every=10, learning_rate=5e-3, ema=0.9)
@@ -34,7 +34,7 @@ def places() -> list[Places]:
 
 
 def test_solving_is_drawing(teacher: Bundle, places: list[Places]) -> None:
-    """`solve` gives the bits of `draw`, with and without given values, and lets gradients through."""
+    """A draw from noise has the bits of one from seeds, with and without given values, and lets gradients through."""
     loop = DistillingTask(teacher, teacher.place(places[0]), Lesson(), PLAN)
     for step in range(6):
         _, condition, _ = loop.batch(step)
@@ -43,8 +43,8 @@ def test_solving_is_drawing(teacher: Bundle, places: list[Places]) -> None:
         with torch.no_grad():
             for solver in ("ddim", SOLVER):
                 drawn = draw(loop.master, condition, seeds=seeds, steps=4, solver=solver)
-                assert torch.equal(solve(loop.master, condition, noise, steps=4, solver=solver), drawn)
-    out = solve(loop.model, condition, noise, steps=2, solver=SOLVER)
+                assert torch.equal(draw(loop.master, condition, noise=noise, steps=4, solver=solver), drawn)
+    out = draw(loop.model, condition, noise=noise, steps=2, solver=SOLVER)
     assert all(g.isfinite().all() for g in torch.autograd.grad(out.sum(), [loop.model.enter.weight]))
     given = [loop.batch(step)[1].known is not None for step in range(12)]
     assert any(given)
@@ -58,7 +58,7 @@ def error(loop: DistillingTask, network: torch.nn.Module) -> float:
         x, condition, generator = loop.batch(step)
         noise = torch.randn(x.shape, generator=generator)
         with torch.no_grad():
-            answer = solve(network, condition, noise, steps=loop.lesson.steps, solver=SOLVER)  # type: ignore[arg-type]
+            answer = draw(network, condition, noise=noise, steps=loop.lesson.steps, solver=SOLVER)  # type: ignore[arg-type]
             total += float(((answer - x) ** 2).mean())
     return total / 4
 
@@ -85,7 +85,7 @@ def test_a_student_starts_as_what_its_teacher_expects_and_noise_of_the_whole_spe
         last = student.noise.num_train_timesteps - 1
         a = float(student.noise.scheduler().alphas_cumprod[last])
         with torch.no_grad():
-            drawn = solve(student, condition, noise, steps=1, solver=SOLVER).view(5, 168, k)
+            drawn = draw(student, condition, noise=noise, steps=1, solver=SOLVER).view(5, 168, k)
             answer = teacher.model(noise, torch.full((5,), last), condition)
         expected = (a**0.5 * noise - (1 - a) ** 0.5 * answer).view(5, 168, k)
         waves = torch.fft.rfft(noise.view(5, 168, k)[..., 0], norm="ortho") * power.clamp(min=1e-3).sqrt()
@@ -145,6 +145,7 @@ def test_the_command_writes_a_model_that_loads(
 
 def test_rows_of_steps() -> None:
     """A perfect ensemble scores 0, and the table carries its figures."""
+    from benchmarks.steps import score_steps
     from gentraffic.evaluation.holdout import week_of
     from gentraffic.training.fitting import split_source
 

@@ -132,7 +132,7 @@ def test_what_does_not_go_together_is_refused(joined: Any) -> None:
 
     joined(other_data, 2)
     with pytest.raises(WrongUse, match="vae is trained by one process"):
-        fit_sampler(bundle_examples.sources(), design=Design(sampler="vae"), crew=ProcessGroup(0, 2))
+        fit_sampler(bundle_examples.sources(), design=Design(sampler="vae"), group=ProcessGroup(0, 2))
 
 
 def test_alone_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -214,18 +214,18 @@ class _Member:
         field, scale = self.field, self.bundle.scale
         result = np.full(field.values.shape, np.nan, dtype=np.float32)
         for i, (first, last) in enumerate(chunks):
-            told = field.values[:, first:last].copy()
+            fixed = field.values[:, first:last].copy()
             drawn = result[:, first:last]
-            told = np.where(np.isnan(told), drawn, told)  # what the chunk before has drawn is given to this one
+            fixed = np.where(np.isnan(fixed), drawn, fixed)  # what the chunk before has drawn is given to this one
             length = max(last - first, WINDOW)
             hour = self._hours(first, length)
             users, echo = _pad(field.users[:, first:last], length), self._echo(hour, first)
-            x = self._solve(_Chunk(_pad(told, length), users, echo, hour), first, partial(tell, i))
+            x = self._solve(_Chunk(_pad(fixed, length), users, echo, hour), first, partial(tell, i))
             usual = scale.usual(np.array([self.number]), hour[None])
             values = (scale.inverse(x, usual) * self.reference[:, None]).astype(np.float32)[:, : last - first]
             if i == 0:
                 values = self._level(values)
-            result[:, first:last] = np.where(np.isnan(told), values, told)
+            result[:, first:last] = np.where(np.isnan(fixed), values, fixed)
         return result
 
     def _level(self, values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -195,29 +195,30 @@ def echo_of(values: NDArray[Any], usual: NDArray[np.float64], per_day: int) -> N
     return out.astype(np.float32)
 
 
-def condition_of(told: FoMoContext, scale: FoMoScale) -> FoMoCondition:
-    """The scene that the network sees."""
-    seen = ~np.isnan(told.values) & told.exists
-    reference = np.maximum(np.nan_to_num(told.reference, nan=1.0), 1e-9)[..., None]
-    some = np.asarray(told.exists.any(-1))[..., None]  # (B, H, W, 1)
-    middle = np.where(some, told.xy_m, 0.0).sum((1, 2), keepdims=True) / np.maximum(some.sum((1, 2), keepdims=True), 1)
-    shown = ~np.isnan(told.users) & ~np.isnan(told.per_user)[..., None]
-    usual = scale.usual(told.network, told.hour)[:, None, None]  # (B, 1, 1, T)
-    crowd = np.where(shown, told.users * np.nan_to_num(told.per_user)[..., None], 0.0)
+def condition_of(context: FoMoContext, scale: FoMoScale) -> FoMoCondition:
+    """What the network sees of a task."""
+    seen = ~np.isnan(context.values) & context.exists
+    reference = np.maximum(np.nan_to_num(context.reference, nan=1.0), 1e-9)[..., None]
+    some = np.asarray(context.exists.any(-1))[..., None]  # (B, H, W, 1)
+    count = np.maximum(some.sum((1, 2), keepdims=True), 1)
+    middle = np.where(some, context.xy_m, 0.0).sum((1, 2), keepdims=True) / count
+    shown = ~np.isnan(context.users) & ~np.isnan(context.per_user)[..., None]
+    usual = scale.usual(context.network, context.hour)[:, None, None]  # (B, 1, 1, T)
+    crowd = np.where(shown, context.users * np.nan_to_num(context.per_user)[..., None], 0.0)
     users = scale.forward(crowd / reference, usual)
-    values = scale.forward(np.where(seen, told.values, 0.0) / reference, usual)
-    echo = scale.forward(np.nan_to_num(told.echo) / reference, usual)
+    values = scale.forward(np.where(seen, context.values, 0.0) / reference, usual)
+    echo = scale.forward(np.nan_to_num(context.echo) / reference, usual)
     return FoMoCondition(
         known=_tensor(np.where(seen, values, np.nan)),
-        exists=torch.from_numpy(told.exists.copy()),
-        hour=_tensor(told.hour),
-        minutes=torch.from_numpy(told.minutes.astype(np.int64)),
-        xy=_tensor(np.clip(np.where(some, (told.xy_m - middle) / CELL_M, 0.0), -FAR, FAR)),
-        poi=_tensor(told.poi),
+        exists=torch.from_numpy(context.exists.copy()),
+        hour=_tensor(context.hour),
+        minutes=torch.from_numpy(context.minutes.astype(np.int64)),
+        xy=_tensor(np.clip(np.where(some, (context.xy_m - middle) / CELL_M, 0.0), -FAR, FAR)),
+        poi=_tensor(context.poi),
         users=_tensor(np.where(shown, users, np.nan)),
-        echo=_tensor(np.where(np.isnan(told.echo) | ~told.exists, np.nan, echo)),
-        level=_tensor(told.z),
-        network=torch.from_numpy(told.network.astype(np.int64)),
+        echo=_tensor(np.where(np.isnan(context.echo) | ~context.exists, np.nan, echo)),
+        level=_tensor(context.z),
+        network=torch.from_numpy(context.network.astype(np.int64)),
     )
 
 

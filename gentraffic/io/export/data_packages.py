@@ -182,8 +182,9 @@ def _units(ds: xr.Dataset, name: str) -> str:
 def _description(ds: xr.Dataset) -> str:
     first, last = (np.datetime_as_string(ds["time"].values[i], unit="m") for i in (0, -1))
     where = f"{ds.sizes['cell']} cells of {ds.attrs.get('place', 'a place')}"
-    said = f"{ds.attrs.get('source', 'cellular traffic')}; {where}"
-    return f"{said[0].upper()}{said[1:]}, {first}Z to {last}Z, time zone {ds.attrs['timezone']}; written by gentraffic."
+    what = f"{ds.attrs.get('source', 'cellular traffic')}; {where}"
+    when = f"{first}Z to {last}Z, time zone {ds.attrs['timezone']}"
+    return f"{what[0].upper()}{what[1:]}, {when}; written by gentraffic."
 
 
 def _credits(ds: xr.Dataset) -> list[str]:

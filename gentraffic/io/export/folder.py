@@ -30,8 +30,8 @@ def folder(path: str | Path, ds: xr.Dataset, made: str, *, mark: str = MARK) -> 
     with replacing(path, ("",), folder=True) as temporary:
         yield temporary
         about = {"format": made, "gentraffic": __version__, "timezone": ds.attrs["timezone"]}
-        said = ("title", "source", "model", "member", "attribution", "license")
-        about |= {name: str(ds.attrs[name]) for name in said if name in ds.attrs}
+        kept = ("title", "source", "model", "member", "attribution", "license")
+        about |= {name: str(ds.attrs[name]) for name in kept if name in ds.attrs}
         about["units"] = {str(name): str(ds[name].attrs["units"]) for name in ds.data_vars}
         (temporary / mark).write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 

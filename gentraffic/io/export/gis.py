@@ -62,8 +62,8 @@ def write_geopackage(ds: xr.Dataset, path: str | Path, *, capacity: float | None
         columns |= {f"{prefix}{key}": v.values for key, v in summary(ds, name, capacity).data_vars.items()}
     cells = gpd.GeoDataFrame(columns, geometry=cell_shapes(ds), crs="EPSG:4326")
     threshold = {} if capacity is None else {"capacity": capacity, "capacity_units": ds[names[0]].attrs["units"]}
-    said = ds.attrs | threshold | {f"units of {name}": ds[name].attrs["units"] for name in names}
-    about = pd.DataFrame({"name": list(said), "value": [str(value) for value in said.values()]})
+    metadata = ds.attrs | threshold | {f"units of {name}": ds[name].attrs["units"] for name in names}
+    about = pd.DataFrame({"name": list(metadata), "value": [str(value) for value in metadata.values()]})
     with replacing(path, (".gpkg",)) as temporary:
         hidden = temporary.with_name(temporary.name + ".gpkg")  # GDAL wants the suffix
         try:
@@ -149,9 +149,9 @@ def write_kepler(ds: xr.Dataset, path: str | Path) -> dict[str, Any]:
             if writer is not None:
                 writer.close()
         units = {name: str(ds[name].attrs["units"]) for name in services(ds)}
-        said = {str(k): str(ds.attrs[k]) for k in ("title", "place", "timezone", "model", "attribution", "license")
+        metadata = {str(k): str(ds.attrs[k]) for k in ("title", "place", "timezone", "model", "attribution", "license")
                 if k in ds.attrs}  # fmt: skip
         with replacing(path.with_name(path.name + "-metadata.json"), (".json",)) as beside:
-            text = {"@context": "http://www.w3.org/ns/csvw", "url": path.name, "notes": [said | {"units": units}]}
+            text = {"@context": "http://www.w3.org/ns/csvw", "url": path.name, "notes": [metadata | {"units": units}]}
             beside.write_text(json.dumps(text, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return {"rows": rows}

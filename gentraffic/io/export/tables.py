@@ -102,9 +102,9 @@ def _office_text(value: Any, decimal: str) -> str:
 
 def _about(ds: xr.Dataset) -> str:
     """What a reader should know of the table, a line each."""
-    said = {f"units of {name}": ds[name].attrs["units"] for name in services(ds)}
-    said |= {str(key): value for key, value in ds.attrs.items() if key != "crs_wkt"}
-    return "\n".join(f"{key}: {value}" for key, value in said.items())
+    metadata = {f"units of {name}": ds[name].attrs["units"] for name in services(ds)}
+    metadata |= {str(key): value for key, value in ds.attrs.items() if key != "crs_wkt"}
+    return "\n".join(f"{key}: {value}" for key, value in metadata.items())
 
 
 def _write_xlsx(path: Path, head: list[str], rows: Iterator[Row], title: str, about: str) -> None:

@@ -157,9 +157,9 @@ def _rows(table: SourceTable, service: str | None, reading: Reading) -> _Rows:
     if not columns:
         return _wide(table, time, service or "traffic", place, reading)
     taken = {time, *columns, *place.values()}
-    said = {ours: theirs for ours, theirs in reading.columns.items() if ours not in OURS}
-    if said:
-        found = {ours: str(find_column(table, (), theirs)) for ours, theirs in said.items()}
+    by_user = {ours: theirs for ours, theirs in reading.columns.items() if ours not in OURS}
+    if by_user:
+        found = {ours: str(find_column(table, (), theirs)) for ours, theirs in by_user.items()}
     else:
         skip = {*ID_NAMES, *TIME_NAMES, *_LOCAL_TIMES, "radio", "mcc", "mnc", "net", "area", "lac", "tac"}
         left = [name for name in table.names if name not in taken and plain(name) not in skip]
@@ -172,9 +172,9 @@ def _rows(table: SourceTable, service: str | None, reading: Reading) -> _Rows:
         raise BadInput(f"{path}: no rows")
     marks = notation(table, list(found.values()), [], reading)
     notes = [f"column {theirs!r} is the service {ours}" for ours, theirs in found.items()
-             if theirs != ours and plain(theirs) != "value" and not said]  # fmt: skip
+             if theirs != ours and plain(theirs) != "value" and not by_user]  # fmt: skip
     for ours, theirs in list(found.items()):
-        if len(found) > 1 and not said and not np.isfinite(numbers(table.column(theirs), marks)).any():
+        if len(found) > 1 and not by_user and not np.isfinite(numbers(table.column(theirs), marks)).any():
             del found[ours]
             notes.append(f"column {theirs!r} holds no numbers and was left out")
     cell, ids = _sorted_ids(*id_text(table, columns), path)
@@ -264,13 +264,13 @@ def _units(unit: str | None, services: list[str]) -> dict[str, str]:
     """The unit of each service. Raises WrongUse for a service that the table lacks."""
     units = {name: "1" if name == "users" else "unknown" for name in services}
     for part in (unit or "").split(","):
-        name, equals, said = (p.strip() for p in part.partition("="))
+        name, equals, value_unit = (p.strip() for p in part.partition("="))
         if equals and name not in units:
             raise WrongUse(f"--unit {unit}: there is no service {name!r}, only {some(services)}")
-        if re.fullmatch(r"\s*[0-9.]+\s*[A-Za-z].*", said or name):
+        if re.fullmatch(r"\s*[0-9.]+\s*[A-Za-z].*", value_unit or name):
             raise WrongUse(f"--unit {unit}: give the unit alone, such as GB or Mbit/s, in which the values are")
         if equals:
-            units[name] = said
+            units[name] = value_unit
         elif name:
             units |= {service: name for service in services if service != "users"}
     return units

@@ -71,7 +71,7 @@ def _parsed(texts: Sequence[str], path: Path) -> tuple[Times, bool]:
     offset = [_OFFSET.search(text) is not None for text in texts]
     if any(offset) and not all(offset):
         a, b = texts[offset.index(True)], texts[offset.index(False)]
-        _from_text([text for text, said in zip(texts, offset, strict=True) if not said], False, path)
+        _from_text([text for text, reason in zip(texts, offset, strict=True) if not reason], False, path)
         raise BadInput(
             f"{path}: some times have an offset ({a}), others none ({b}): give all of them one, or split the file"
         )

@@ -114,7 +114,6 @@ def cell_losses(bundle: Bundle, source: Source, seed: int = 0) -> Floats:
         own = from_monday(expected[source.network], np.full(cells, source.weekday), 1)
         whole = whole - np.repeat(own, weeks, axis=0)
     x = torch.from_numpy(whole)
-    chain = model.noise.scheduler()
     top = model.noise.num_train_timesteps
     noise = torch.from_numpy(np.random.default_rng((seed, 2)).standard_normal((NOISE_STEPS, WEEK), dtype=np.float32))
     total = torch.zeros(len(x), dtype=torch.float64)
@@ -125,7 +124,7 @@ def cell_losses(bundle: Bundle, source: Source, seed: int = 0) -> Floats:
                 some = slice(at, at + AT_ONCE)
                 clean = x[some]
                 t, eps = step.expand(len(clean)), noise[k].expand_as(clean)
-                x_t, target = diffusion_target(chain, clean, eps, t)
+                x_t, target = diffusion_target(model.noise, clean, eps, t)
                 error = (model(x_t, t, condition.rows(some)) - target) ** 2
                 total[some] += error.mean(dim=1).double()
     losses: Floats = (total / NOISE_STEPS).reshape(cells, weeks).mean(dim=1).numpy()
@@ -196,8 +195,8 @@ def shadow_scores(
 ) -> tuple[NDArray[np.bool_], Floats]:
     """(which cells each shadow model saw, minus log its loss on every cell), (shadows, source cells) each."""
     source, tell = cells.source, progress or (lambda done, of: None)
-    told = json.dumps([fingerprint([source], design), asdict(plan), seed])
-    mark = hashlib.sha256(told.encode()).hexdigest()
+    identity = json.dumps([fingerprint([source], design), asdict(plan), seed])
+    mark = hashlib.sha256(identity.encode()).hexdigest()
     if folder.exists() and not folder.is_dir():
         raise BadInput(f"{folder} is not a folder: give another --shadow-dir")
     folder.mkdir(parents=True, exist_ok=True)
@@ -241,10 +240,10 @@ def _read_shadow(path: Path, mark: str) -> tuple[NDArray[np.bool_], Floats]:
 
 def _design(bundle: Bundle) -> Design:
     """The target's own design, as its provenance tells it; else the usual one."""
-    told = bundle.provenance.get("design")
-    if not isinstance(told, dict):
+    design = bundle.provenance.get("design")
+    if not isinstance(design, dict):
         return Design(sampler=bundle.sampler, use_expected_week=bool(bundle.weeks.networks))
-    known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in told.items()}
+    known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in design.items()}
     usual = Design(use_expected_week=bool(bundle.weeks.networks))
     return replace(usual, **{k: v for k, v in known.items() if k in Design.__dataclass_fields__})
 
@@ -254,8 +253,8 @@ def _plan(bundle: Bundle, steps: int, seed: int) -> Plan:
 
     A shadow that was held back from learning by heart says little of a target that was not.
     """
-    told = bundle.provenance.get("plan")
-    known = {} if not isinstance(told, dict) or "privacy" in bundle.provenance else told
+    stored = bundle.provenance.get("plan")
+    known = {} if not isinstance(stored, dict) or "privacy" in bundle.provenance else stored
     plan = replace(PLANS[bundle.sampler], **{k: v for k, v in known.items() if k in Plan.__dataclass_fields__})
     return replace(plan, steps=steps, warmup=min(200, max(1, steps // 5)), check_every=max(1, steps), seed=seed)
 

@@ -105,8 +105,8 @@ def read_material(
             raise WrongUse(f"{real.name} holds {len(real.values)} members: it must be measured, one series a cell")
     _same_units(known, unseen, drawn)
     _no_shared_cells(train_ds, holdout_ds, known, unseen)
-    series, steps, told = _cut(known, unseen, drawn)
-    notes += told
+    series, steps, remarks = _cut(known, unseen, drawn)
+    notes += remarks
     parts = [_windows(s, steps) for s in series]
     live = [windows.max(axis=(0, 2, 3)) > 0 for windows in parts]
     counts = {

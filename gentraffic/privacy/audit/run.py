@@ -116,9 +116,11 @@ class Audit:
         reasons = []
         if COPIES in self.found or set(map(name_of_test, ABOUT)) & set(self.found):
             n, of = len(self.search.copies), len(self.search.train)
-            said = "is a copy of a training series" if n == 1 else "are copies of training series, or of parts of them"
+            predicate = (
+                "is a copy of a training series" if n == 1 else "are copies of training series, or of parts of them"
+            )
             reasons.append(
-                f"{n:,} of {of:,} synthetic records {said}"
+                f"{n:,} of {of:,} synthetic records {predicate}"
                 if n
                 else "synthetic records are more alike to training series, shifted or rescaled, than chance allows"
             )
@@ -299,13 +301,13 @@ def _copies(m: Material, likeness: dict[str, Likeness], level: float) -> tuple[a
         m.train, m.holdout, m.synthetic, whole.match, audit_copies.Match(of_holdout, nothing, nothing), level
     )
     named = {copy.row: (0.0, copy) for copy in base.copies}
-    said = []
+    sentences = []
     for name, found in likeness.items():
         tail = tail_of(found)
         values = found.train
         expected = tail.expected(values, n)
         real = float(max(found.usual.max(), found.usual_holdout.max()))
-        said.append(
+        sentences.append(
             Found(
                 name,
                 unstretched(tail.reached_by(level, n)),
@@ -321,7 +323,7 @@ def _copies(m: Material, likeness: dict[str, Likeness], level: float) -> tuple[a
                 copy = audit_copies.copy_of(m.train, m.synthetic, found.match, int(row), name)
                 named[int(row)] = (float(expected[row]), copy)
     copies = sorted((copy for _, copy in named.values()), key=lambda copy: (-round(copy.likeness, 6), copy.row))
-    return replace(base, copies=tuple(copies)), tuple(said)
+    return replace(base, copies=tuple(copies)), tuple(sentences)
 
 
 def _notes(drift: float, likeness: dict[str, Likeness], search: audit_copies.Search) -> list[str]:

@@ -50,8 +50,8 @@ class Attempts:
 def attempts_text(counts: Mapping[str, int]) -> str:
     """How many private fits were begun under this name, and how many of them never ended."""
     aborted = counts["begun"] - counts["ended"]
-    said = f"{counts['begun']} begun, {aborted} of them aborted"
-    return said if not aborted else f"{said}; what anyone saw of those spends an epsilon of its own for each"
+    text = f"{counts['begun']} begun, {aborted} of them aborted"
+    return text if not aborted else f"{text}; what anyone saw of those spends an epsilon of its own for each"
 
 
 def counts_beside(checkpoint: Path) -> Path:
@@ -101,8 +101,8 @@ def counted_attempt(checkpoint: Path) -> Iterator[Attempts]:
 
 def _read(path: Path) -> dict[str, int]:
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        return {"begun": int(told["begun"]), "ended": int(told["ended"])}
+        payload = json.loads(path.read_text(encoding="utf-8"))
+        return {"begun": int(payload["begun"]), "ended": int(payload["ended"])}
     except FileNotFoundError:
         return {"begun": 0, "ended": 0}
     except (OSError, ValueError, KeyError, TypeError):

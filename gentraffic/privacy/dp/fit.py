@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from gentraffic.dataset.panel import read_panel
 from gentraffic.errors import WrongUse
-from gentraffic.generators.folder import Bundle, place_embedding, time_embedding
+from gentraffic.generators.folder import Bundle
+from gentraffic.generators.weekly import place_embedding, time_embedding
 from gentraffic.modelling.expected_week import ExpectedWeeks, expected_of
 from gentraffic.modelling.features import Places
 from gentraffic.modelling.levels import Law, LevelModel
@@ -187,7 +188,7 @@ def fit_private_stouter(  # noqa: PLR0913  # the whole of one command
         trainer.save()  # the secret first: what is run again must not draw other noise for the same data
     trainer.train(on_step)
     trainer.finish()
-    told = {
+    metadata = {
         "machine": machine(),
         "threads": torch.get_num_threads(),
         "steps": trainer.step,
@@ -211,7 +212,7 @@ def fit_private_stouter(  # noqa: PLR0913  # the whole of one command
             "start": {"networks": list(before), "sha256": start.sha256} if start else None,
         },
     }
-    return Bundle(task.finished(), temporal, station, scaler, levels, everywhere, weeks=weeks), told
+    return Bundle(task.finished(), temporal, station, scaler, levels, everywhere, weeks=weeks), metadata
 
 
 def levels_of(s: PrivateSource) -> PrivateLevels:

@@ -120,7 +120,7 @@ def row_losses(model: STUNet, rows: Rows) -> Tensor:
     known = rows.condition.known
     assert known is not None
     given = ~known.isnan()
-    x_t, target = diffusion_target(model.schedule, rows.x, rows.eps, rows.t)
+    x_t, target = diffusion_target(model.noise, rows.x, rows.eps, rows.t)
     answer = model(torch.where(given, known.nan_to_num(), x_t), rows.t, rows.condition)
     error = functional.mse_loss(answer, target, reduction="none") * ~given
     return error.sum(dim=1) / (~given).sum(dim=1)

@@ -1,0 +1,94 @@
+"""What a program asks of its process: standard streams that end no work, an end in time, the memory that it took."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+import threading
+import time
+from contextlib import suppress
+from typing import Any
+
+
+class Output(io.FileIO):
+    """A standard stream that never fails: what it cannot take goes nowhere, and `failed` says why."""
+
+    failed: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Write what can be written."""
+        try:
+            return super().write(data) if self.failed is None else len(data)
+        except OSError as error:
+            self.failed = error
+            return len(data)
+
+
+def open_standard_streams() -> Output:
+    """Standard output and error that end no work, whatever becomes of them; returns the output.
+
+    Streams that were closed (`>&-`) become empty ones: else the next file that is opened would take their number. A
+    name of a file may hold bytes that are no text: they are printed escaped."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
+    raw = {}
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        raw[name] = Output(number, "w", closefd=False)
+        encoding = getattr(getattr(sys, name), "encoding", None) or "utf-8"
+        buffer = io.BufferedWriter(raw[name])
+        lines = name == "stderr" or raw[name].isatty()
+        stream = io.TextIOWrapper(buffer, encoding, "backslashreplace", line_buffering=lines)
+        setattr(sys, name, stream)
+    return raw["stdout"]
+
+
+def end_in_time(grace_s: float, code: int, words: bytes) -> None:
+    """End the process `grace_s` after SIGINT or SIGTERM, where a library is deep in work and does not look up.
+
+    code: its exit code. words: what it says on standard error. Where a signal cannot wake a pipe (Windows), nothing.
+    """
+    if os.name != "posix":
+        return
+    heard, rung = os.pipe()
+    os.set_blocking(rung, False)
+    signal.set_wakeup_fd(rung, warn_on_full_buffer=False)
+
+    def wait() -> None:
+        while not {signal.SIGINT, signal.SIGTERM} & set(os.read(heard, 64)):
+            pass
+        time.sleep(grace_s)
+        with suppress(OSError):
+            os.write(2, words)
+        os._exit(code)
+
+    threading.Thread(target=wait, daemon=True, name="end-in-time").start()
+
+
+def lock_alone(handle: int) -> None:
+    """Lock an open file until the process ends. Raises OSError where another process has it."""
+    if os.name == "nt":
+        import msvcrt
+
+        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        return
+    import fcntl
+
+    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def peak_rss_mb() -> float:
+    """The most memory that this process has held, in MiB."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        import psutil  # type: ignore[import-untyped]
+
+        used = psutil.Process().memory_info()
+        return float(round(getattr(used, "peak_wset", used.rss) / 2**20, 1))
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(round(used / (2**20 if sys.platform == "darwin" else 2**10), 1))
