@@ -27,7 +27,9 @@ from gentraffic.dataset.units import readable
 from gentraffic.io.templates import asset, render
 from gentraffic.reports.change import change_of, change_pair, effect
 from gentraffic.reports.map_layers import COLOURS, map_layers
+from gentraffic.reports.model_summary import find_model
 from gentraffic.reports.page import badge_of, credit_line, privacy_line, title_of, traffic_words, write_html
+from gentraffic.reports.traffic_text import rhythm_words
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -267,6 +269,7 @@ def _subtitle(ds: xr.Dataset, members: int, stride: int) -> str:
 def _credit(ds: xr.Dataset) -> str:
     credits = [line] if (line := credit_line(ds)) else []
     credits += [f"model: {ds.attrs['model']}"] if ds.attrs.get("model") else []
+    credits += [f"rhythm: {rhythm_words(ds, find_model(ds))}"] if ds.attrs.get("rhythm") else []
     return " · ".join([*credits, "map: Leaflet"])
 
 
