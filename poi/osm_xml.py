@@ -1,7 +1,7 @@
-"""OpenStreetMap XML, as the database, Overpass (`out center`, `out geom`) and JOSM write it, in one pass of expat.
+"""OpenStreetMap XML, as the database, Overpass (`out center`, `bb`, `geom`) and JOSM write it, in one pass of expat.
 
-What JOSM has marked as deleted is left out. A way may hold its own corners (<nd ref lat lon>) or its centre (<center>),
-and so may the members of a relation. Nodes take 16 bytes each. Touches no file.
+What JOSM has marked as deleted is left out. A way may hold its own corners (<nd ref lat lon>), its centre (<center>) or
+its box, and so may the members of a relation. Nodes take 16 bytes each. Touches no file.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from poi.basemap import Drawn, map_class
 from poi.categories import categorise
 from poi.elements import AREA_RELATIONS, Ints, Nodes, Tagged
 from poi.errors import BadFile
-from poi.points import Floats
+from poi.points import Floats, middle_of_box
 
 MAX_TEXT = 1 << 20  # bytes of one tag or attribute; OpenStreetMap allows 255 characters
 MAX_PARTS = 1_000_000  # nodes of a way, members of a relation
@@ -65,9 +65,12 @@ class _Reader:
                 raise ValueError(f"a relation with more than {MAX_PARTS} members")
         elif element == "center" and self._kind:
             self._centre = _lonlat(attrs)
-        elif element == "bounds" and not self._kind:
-            box = tuple(float(attrs[f"m{side}"]) for side in ("inlon", "inlat", "axlon", "axlat"))
-            self._box(*box)
+        elif element == "bounds":
+            box = tuple(float(attrs[side]) for side in ("minlon", "minlat", "maxlon", "maxlat"))
+            if not self._kind:
+                self._box(*box)
+            elif self._centre is None:
+                self._centre = middle_of_box(*box)
         elif element == "bound" and not self._kind and "box" in attrs:
             south, west, north, east = (float(degrees) for degrees in attrs["box"].split(","))
             self._box(west, south, east, north)

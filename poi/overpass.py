@@ -24,7 +24,7 @@ from poi.categories import categorise, osm_tags
 from poi.elements import AREA_RELATIONS, BaseMap, Nodes, Place
 from poi.errors import BadFile, PoiError
 from poi.grid import crosses_180, to_metres, utm_crs
-from poi.points import Floats, first_of_each, relation_point, way_points
+from poi.points import Floats, first_of_each, middle_of_box, relation_point, way_points
 
 MAX_PARTS = 100
 MAX_ELEMENTS = 10_000_000  # of an answer, which is held whole
@@ -123,6 +123,8 @@ def _places(answer: Mapping[str, Any]) -> Found:
             points[i] = relation_point(list(_members(e, ways)))
         if np.isnan(points[i]).any() and "center" in e:
             points[i] = _lonlat(e["center"])
+        elif np.isnan(points[i]).any() and "bounds" in e:  # what Overpass calls the centre is the middle of its box
+            points[i] = middle_of_box(*(float(e["bounds"][side]) for side in ("minlon", "minlat", "maxlon", "maxlat")))
     known = ~np.isnan(points).any(axis=1)
     placed = [hits[i] for i in np.flatnonzero(known)]
     corners = np.concatenate([points[known], *([list(nodes.values())] if nodes else [])])

@@ -203,3 +203,14 @@ def _split(corners: Floats, lengths: Sequence[int]) -> list[Floats]:
 def _mean(corners: Floats) -> Floats:
     known = corners[~np.isnan(corners).any(axis=1)]
     return known.mean(axis=0) if len(known) else np.full(2, np.nan)
+
+
+def middle_of_box(west: float, south: float, east: float, north: float) -> tuple[float, float]:
+    """(lon, lat) of the middle of a box in degrees; west of east where it crosses the 180th meridian.
+
+    Raises ValueError for a box that is not on earth.
+    """
+    if not (-180 <= west <= 180 and -180 <= east <= 180 and -90 <= south <= north <= 90):
+        raise ValueError(f"bounds of {west:g}, {south:g}, {east:g}, {north:g} are not on earth")
+    lon = (west + east) / 2 if west <= east else (west + east) / 2 + (180.0 if west + east < 0 else -180.0)
+    return round(lon, 7), round((south + north) / 2, 7)

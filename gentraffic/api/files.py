@@ -62,12 +62,17 @@ def read_traffic(path: str | Path) -> xr.Dataset:
 
 
 def traffic_of(given: str | Path | xr.Dataset) -> xr.Dataset:
-    """A traffic Dataset that is handed over, or the file of a path, checked. Raises WrongUse, BadInput."""
+    """A traffic Dataset, from memory or as xarray opens a file, or the file of a path, checked.
+
+    Raises WrongUse, BadInput.
+    """
     from gentraffic.dataset.schema import check_traffic
+    from gentraffic.io.files import as_in_memory
     from gentraffic.io.files import read_traffic as read
 
     if isinstance(given, str | Path):
         return read(given)
+    given = as_in_memory(given)
     check_traffic(given)
     return given
 
@@ -78,12 +83,11 @@ def context_of(given: str | Path | xr.Dataset) -> xr.Dataset:
     Raises WrongUse, BadInput.
     """
     from gentraffic.dataset.schema import check_context
-    from gentraffic.io.cf import from_cf
-    from gentraffic.io.files import read_context
+    from gentraffic.io.files import as_in_memory, read_context
 
     if isinstance(given, str | Path):
         return read_context(given)
-    given = from_cf(given)
+    given = as_in_memory(given)
     check_context(given)
     return given
 

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gentraffic.dataset.amounts import conversion
 from gentraffic.dataset.schema import has_positions, one_service
 from gentraffic.errors import BadInput, WrongUse
 
 if TYPE_CHECKING:
     import xarray as xr
 
-DAY_S, WEEK_S = 86_400, 604_800
+HOUR_S, DAY_S, WEEK_S = 3600, 86_400, 604_800
 MONDAY_S = 4 * DAY_S  # 5 January 1970 was the first Monday
 
 
@@ -88,6 +89,14 @@ class Panel:
         if DAY_S % self.step_s:
             raise BadInput(f"steps of {self.step_s / 60:g} min do not divide the day: resample the traffic first")
         return DAY_S // self.step_s
+
+    def in_units(self, units: str) -> tuple[Panel, list[str]]:
+        """(the panel in `units`, a note) where both are volumes or rates of data; (itself, no note) else."""
+        factor = conversion(self.units, units, self.step_s or HOUR_S)
+        if self.units == units or factor is None:
+            return self, []
+        values = (self.values * np.float64(factor)).astype(np.float32)
+        return replace(self, values=values, units=units), [f"{self.name} was converted from {self.units} to {units}"]
 
     def cut(self, first: int, steps: int) -> Panel:
         """`steps` steps from the position `first` on."""

@@ -82,7 +82,7 @@ def align(real_ds: xr.Dataset, synthetic_ds: xr.Dataset, *, service: str | None 
     if service is not None and service not in (real.service, synthetic.service):
         raise WrongUse(f"--service {service} is in neither file: there are {real.service!r} and {synthetic.service!r}")
     real.check_measured()
-    notes = []
+    synthetic, notes = synthetic.in_units(real.units)
     if real.service != synthetic.service:
         notes.append(f"service {real.service!r} of --real is compared with {synthetic.service!r} of --synthetic")
     kept_real, kept_synthetic = _common_cells(real, synthetic)

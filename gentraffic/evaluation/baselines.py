@@ -61,11 +61,10 @@ def read_training(train: xr.Dataset, real: xr.Dataset, pair: Pair) -> Training:
     and those that share a `location` of the same network with them, are left out. Raises WrongUse where nothing
     remains, or for other units, members or cadences.
     """
-    every = _measured(train, pair, pair.services[0])
+    every, notes = _measured(train, pair, pair.services[0], pair.units)
     if every.units != pair.units:
         raise WrongUse(f"--train is in {every.units!r}, --real in {pair.units!r}: convert one of them")
-    users = _measured(train, pair, "users") if "users" in train and every.service != "users" else None
-    notes: list[str] = []
+    users = _measured(train, pair, "users")[0] if "users" in train and every.service != "users" else None
     if every.service != pair.services[0]:
         notes.append(f"--train has no {pair.services[0]!r}: its {every.service!r} was taken")
     known = _known(every.ids, train, real, pair)
@@ -141,11 +140,12 @@ def naive_rows(
             yield name, makers[name](like, np.random.default_rng([seed, k]))
 
 
-def _measured(ds: xr.Dataset, pair: Pair, service: str) -> Panel:
-    """One service of the training file at the cadence compared."""
+def _measured(ds: xr.Dataset, pair: Pair, service: str, units: str | None = None) -> tuple[Panel, list[str]]:
+    """(one service of the training file at the cadence compared, notes), in `units` where these are known."""
     series = read_series(ds, "--train", service)
     series.check_measured()
-    return coarsen(series, pair.step_s, int(pair.utc[0]))
+    series, notes = series.in_units(units or series.units)
+    return coarsen(series, pair.step_s, int(pair.utc[0])), notes
 
 
 def _known(ids: NDArray[Any], train: xr.Dataset, real: xr.Dataset, pair: Pair) -> NDArray[np.bool_]:

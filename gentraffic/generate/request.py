@@ -162,21 +162,28 @@ def checked_freq(freq: str) -> str:
 
 
 def read_select(text: str | None) -> tuple[str, ...] | None:
-    """The ids of `--select`: with commas, or in a file of one per line (@FILE). Raises WrongUse."""
+    """The ids of `--select`: with commas, or in a file of one per line (@FILE), where they may hold spaces and commas.
+
+    Raises WrongUse, and BadInput for a pipe or a device.
+    """
     if text is None:
         return None
     if not text.startswith("@"):
         return tuple(name.strip() for name in text.split(",") if name.strip())
+    from gentraffic.io.guard import check_regular
+
+    check_regular(text[1:])
     try:
-        return tuple(Path(text[1:]).read_text(encoding="utf-8").split())
-    except OSError as error:
-        raise WrongUse(f"--select {text}: {error.strerror or error}") from error
+        lines = Path(text[1:]).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text"
+        raise WrongUse(f"--select {text}: {reason}") from error
+    return tuple(line.strip() for line in lines if line.strip())
 
 
 def select_rows(ds: xr.Dataset, names: tuple[str, ...]) -> list[int]:
     """Rows of the cells with these ids, in that order. Raises WrongUse."""
     rows = {str(cell): row for row, cell in enumerate(ds["cell_id"].values.tolist())}
-    names = tuple(name if name in rows else name.removesuffix(".0") for name in names)  # whole numbers read as floats
     missing = [name for name in names if name not in rows]
     if missing or not names:
         raise WrongUse(f"--select: no cell {missing[0]!r} in this place" if missing else "--select names no cell")

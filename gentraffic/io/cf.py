@@ -77,9 +77,7 @@ def to_cf(ds: xr.Dataset) -> xr.Dataset:  # noqa: C901  # one case after the oth
     for name in ("cell_id", *(str(n) for n in out.variables if n != "cell_id")):
         if out[name].dtype.kind not in "iu":
             continue
-        narrow = _narrow(out[name].values)
-        if name == "cell_id" and not _exact(narrow):
-            narrow = narrow.astype(str).astype(object)
+        narrow = _whole_or_text(out[name].values) if name == "cell_id" else _narrow(out[name].values)
         if narrow.dtype != out[name].dtype:
             add(name, **{GIVEN_TYPE: str(out[name].dtype)})
             out[name] = (out[name].dims, narrow, out[name].attrs)
@@ -127,7 +125,7 @@ def from_cf(ds: xr.Dataset) -> xr.Dataset:
     if ADDED not in ds.attrs:
         return ds
     added: dict[str, list[str]] = json.loads(str(ds.attrs[ADDED]))
-    out = ds.drop_vars([name for name in (INDEX, CRS, BOUNDS) if name in ds.variables])
+    out = ds.drop_vars([name for name in (INDEX, CRS, BOUNDS) if name in ds.variables]).copy()
     for name in map(str, out.variables):
         attrs = out[name].attrs
         given, units = attrs.get(GIVEN_TYPE), attrs.get(GIVEN_UNITS)
@@ -174,13 +172,18 @@ def _history(ds: xr.Dataset) -> str:
 
 
 def _index(ds: xr.Dataset) -> NDArray[Any]:
-    """The ids as a coordinate of CF, (cells,): numbers where they rise or fall, else text."""
+    """The ids as a coordinate of CF, (cells,): whole numbers where they rise or fall, else text."""
     ids: NDArray[Any] = ds["cell_id"].values
     if ids.dtype.kind not in "iu":
         return ids.astype(object)
-    narrow, steps = _narrow(ids), np.sign(np.diff(ids.astype(np.float64)))
-    rising = len(ids) < 2 or (steps[0] != 0 and bool((steps == steps[0]).all()))
-    return narrow if rising and _exact(ids) else ids.astype(str).astype(object)
+    rising = bool((ids[1:] > ids[:-1]).all() or (ids[1:] < ids[:-1]).all())
+    return _whole_or_text(ids) if rising else ids.astype(str).astype(object)
+
+
+def _whole_or_text(ids: NDArray[Any]) -> NDArray[Any]:
+    """Whole-number ids, (cells,), as 32 bits where all fit, else as text: never as numbers with a fraction."""
+    narrow = _narrow(ids)
+    return narrow if narrow.dtype.kind in "iu" and narrow.dtype.itemsize <= 4 else ids.astype(str).astype(object)
 
 
 def _exact(values: NDArray[Any]) -> bool:

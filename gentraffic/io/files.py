@@ -108,7 +108,7 @@ def open_traffic(path: str | Path) -> xr.Dataset:
         check_store(Path(path), chunks=False)
     except BadInput as error:
         raise BadInput(f"{path}: {error}") from None
-    return _tidy(xr.open_dataset(path, engine="zarr", chunks=None, backend_kwargs={"consolidated": True}))
+    return as_in_memory(xr.open_dataset(path, engine="zarr", chunks=None, backend_kwargs={"consolidated": True}))
 
 
 def check_chunks(path: Path, service: str) -> bool:
@@ -270,15 +270,16 @@ def _read_arrays(path: str | Path, *, held: bool = True) -> xr.Dataset:
         if UNFINISHED in opened.attrs:
             raise BadInput(f"unfinished: {opened.attrs[UNFINISHED]}")
         if held or values < LARGE_VALUES:
-            return _tidy(opened.load())
+            return as_in_memory(opened.load())
         for variable in opened.variables.values():
             variable.to_numpy()  # what is torn is said here, not in the middle of the work
         stack.pop_all()  # the file stays open for as long as the Dataset is there
-        return _tidy(opened)
+        return as_in_memory(opened)
 
 
-def _tidy(ds: xr.Dataset) -> xr.Dataset:
-    ds = cf.from_cf(ds)
+def as_in_memory(ds: xr.Dataset) -> xr.Dataset:
+    """What a file of ours holds, as `xarray.open_dataset` gives it, without what CF adds to it; others as they are."""
+    ds = cf.from_cf(ds).copy()
     if LISTED in ds.attrs:
         ds = ds.drop_vars(cf.INDEX, errors="ignore")
         ds.attrs = {name: value for name, value in ds.attrs.items() if name != LISTED}

@@ -20,19 +20,22 @@ from gentraffic.io.source_table import SourceTable
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_ENDINGS = ("id", "", "name", "ref", "code", "number", "no")
+_CELLS = ("cell", "localcell", "eutrancell", "eutrancellfdd", "eutrancelltdd", "utrancell", "gerancell", "nrcell",
+          "nrcelldu", "nrcellcu", "lncel", "wcel")  # fmt: skip
+_SITES = ("station", "basestation", "bs", "bts", "enodeb", "enb", "gnodeb", "gnb", "nodeb", "ne", "site")
 # Small letters and digits alone; in the order in which they are taken: what names a cell before what names a site.
 ID_NAMES = (
-    "cellid", "cell", "cellname", "cellref", "id", "sectorid", "sector", "sectorname", "eci", "ecgi", "cgi", "nci",
-    "ncgi", "eutrancellfdd", "nrcelldu", "nrcellcu", "localcellid", "ci", "cid", "station", "stationid",
-    "stationname", "basestation", "basestationid", "bs", "bsid", "bts", "btsid", "enodeb", "enodebid", "enodebname",
-    "enb", "enbid", "gnodeb", "gnodebid", "gnodebname", "gnb", "gnbid", "nodeb", "nodebid", "site", "siteid",
-    "sitename", "sitecode",
+    *(cell + ending for cell in _CELLS for ending in _ENDINGS), "id", *("sector" + ending for ending in _ENDINGS),
+    "eci", "ecgi", "cgi", "nci", "ncgi", "ci", "cid", *(site + ending for site in _SITES for ending in _ENDINGS),
     "squareid", "gridid", "tileid", "hexid", "zoneid", "nodeid",
 )  # fmt: skip
 LON_NAMES = ("lon", "longitude", "lng", "long", "londeg", "lonwgs84", "longitudewgs84")
 LAT_NAMES = ("lat", "latitude", "latdeg", "latwgs84", "latitudewgs84")
 TIME_NAMES = ("time", "timeutc", "timestamp", "timestamputc", "datetime", "datetimeutc", "utctime", "starttime",
-              "begintime", "periodstart", "periodstarttime", "intervalstart", "date")  # fmt: skip
+              "begintime", "periodstart", "periodstarttime", "intervalstart", "resulttime", "utc", "date", "day",
+              "timelocal", "localtime")  # fmt: skip
+DATE_NAMES, CLOCK_NAMES = ("date", "day"), ("hour", "hourofday", "time", "timeofday", "starttime", "clock")
 SECTOR_COLUMNS = ("azimuth", "height", "band")  # of a planner's table, kept beside the cell
 GLOBAL_ID = (("radio", "rat", "technology"), ("mcc",), ("net", "mnc"), ("area", "lac", "tac"),
              ("cell", "cid", "ci", "cellid", "eci", "nci"))  # fmt: skip

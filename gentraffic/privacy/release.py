@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -82,7 +83,7 @@ def read_ledger(path: Path, source: str) -> Ledger:
         return Ledger(source)
     try:
         payload = json.loads(path.read_text(encoding="utf-8"))
-        found = Ledger(str(payload["source"]), tuple(Entry(**entry) for entry in payload["releases"]))
+        found = Ledger(str(payload["source"]), tuple(_entry(entry) for entry in payload["releases"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadInput(f"{path}: not a ledger of releases ({type(error).__name__}); give another --ledger") from None
     if found.source != source:
@@ -90,6 +91,19 @@ def read_ledger(path: Path, source: str) -> Ledger:
             f"{path} is the ledger of {found.source!r}, not of {source!r}: give another --ledger or --source"
         )
     return found
+
+
+def _entry(told: dict[str, Any]) -> Entry:
+    """An entry as JSON holds it. Raises ValueError, TypeError for numbers that bound nothing and text that is none."""
+    for key in ("epsilon", "delta"):
+        value = told[key]
+        if value is not None and not (type(value) in (int, float) and 0 <= value < math.inf):
+            raise ValueError(f"{key} is {value!r}")
+    entry = Entry(**told)
+    words = (entry.name, entry.date, entry.digest, entry.model, entry.unit, entry.adjacency)
+    if not all(isinstance(word, str) for word in words):
+        raise TypeError("an entry holds what is no text")
+    return entry
 
 
 def entry_of(name: str, date: str, digest: str, privacy: Mapping[str, Any], model: str) -> Entry:

@@ -13,6 +13,7 @@ from notebook_html import cells_of
 from traffic_examples import context, traffic
 
 import gentraffic
+from gentraffic.api.files import context_of, traffic_of
 from gentraffic.cli.main import run
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.evaluation.scores import METRICS
@@ -149,3 +150,21 @@ def test_errors_are_in_the_words_of_python(call: Any, error: type[Exception], sa
     assert says in message
     assert "--" not in message
     assert "\n" not in message
+
+
+def test_what_xarray_opens_is_taken_as_it_is(tmp_path: Path) -> None:
+    """The file has what CF adds, and ids of 15 digits as text: they meet those of memory."""
+    ds = traffic(context().assign_coords(cell_id=("cell", 320_019_369_001_487 + np.arange(36))), days=8)
+    write_traffic(ds, tmp_path / "t.nc")
+    write_context(context(), tmp_path / "c.nc")
+    with xr.open_dataset(tmp_path / "t.nc", engine="h5netcdf") as opened:
+        raw = opened.load()
+    before = raw.copy(deep=True)
+    assert "time_bnds" in raw
+    assert raw["cell_id"].dtype == object
+    found = gentraffic.evaluate(ds, raw)
+    assert found.scores["mae"].value == 0
+    xr.testing.assert_identical(traffic_of(raw), ds)
+    xr.testing.assert_identical(raw, before)
+    with xr.open_dataset(tmp_path / "c.nc", engine="h5netcdf") as opened:
+        xr.testing.assert_identical(context_of(opened.load()), context())

@@ -134,10 +134,10 @@ def test_scaling() -> None:
     assert by_mean.scaling == "mean of real"
     assert by_mean.synthetic.mean(dtype=np.float64) == pytest.approx(by_mean.real.mean(), rel=1e-6)
     assert rescale(raw, "none").factor == 1.0
-    other = align(REAL, traffic(days=15, units="GB", seed=6))
-    with pytest.raises(WrongUse, match="'MB', --synthetic in 'GB'"):
+    other = align(REAL, traffic(days=15, units="erlang", seed=6))
+    with pytest.raises(WrongUse, match="'MB', --synthetic in 'erlang'"):
         rescale(other)
-    assert rescale(other, "mean", train).scaling == "mean of real"  # gigabytes are no share of a mean cell
+    assert rescale(other, "mean", train).scaling == "mean of real"  # erlangs are no share of a mean cell
     assert any("compared as they are" in note for note in rescale(other, "none").notes)
     assert any("unknown" in note for note in paired(traffic(units="unknown"), traffic(units="unknown")).notes)
     with pytest.raises(WrongUse, match="--scale half"):
@@ -161,3 +161,19 @@ def test_whole_weeks_of_the_real_file_are_kept_for_the_diversity() -> None:
     live = [i for i in range(36) if i != 3]
     assert pair.weeks.shape == (2, 35, 168)
     np.testing.assert_array_equal(pair.weeks[1], REAL["internet"].values[live, 168:336])
+
+
+@pytest.mark.parametrize(
+    ("units", "factor"), [("TB", 1e-6), ("kB", 1e3), ("Mbit", 8.0), ("Mbit/s", 8 / 3600), ("MiB", 1e6 / 2**20)]
+)
+def test_other_units_of_volume_are_converted(units: str, factor: float) -> None:
+    """The same traffic in another unit is the same traffic; what is no volume is asked for."""
+    other = REAL.copy(deep=True)
+    other["internet"] = (REAL["internet"].astype(np.float64) * factor).astype(np.float32).assign_attrs(units=units)
+    pair = paired(REAL, other)
+    np.testing.assert_allclose(pair.synthetic[0], pair.real, rtol=1e-6)
+    assert pair.factor == 1.0
+    assert f"--synthetic was converted from {units} to MB" in pair.notes
+    other["internet"].attrs["units"] = "erlang"
+    with pytest.raises(WrongUse, match="convert one of them"):
+        paired(REAL, other)

@@ -11,7 +11,9 @@ byte by byte, and read in a forked child. What comes of it:
     internal  any other exception
     crash, hang, memory   the child ended by a signal, took LIMIT_S, or held more than LIMIT_MB above its start
 
-Prints a table by reader, and the seed of every case that must not be; exits 1 where there is one.
+Prints a table by reader, and the seed of every case that must not be, whose input it keeps (--keep); exits 1 where
+there is one. What was found once lies mended against in tests/fuzz/corpus, a folder a reader, and is read again by
+every campaign and by the tests: each file there must be refused.
 """
 
 from __future__ import annotations
@@ -40,6 +42,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 LIMIT_S, LIMIT_MB = 10.0, 1024
+CORPUS = Path(__file__).with_name("corpus")
 BAD = ("internal", "crash", "hang", "memory", "changed")
 KINDS = ("same", "other", "refused", "boundary", *BAD)
 NUMBERS = ("0", "-1", "1e999", "nan", "inf", "-0", "9" * 30, "1e-320", "0x10", "", "٣", "1,5", "2**63", "true", "null")
@@ -161,6 +164,38 @@ def pbf(rng: random.Random, data: bytes) -> bytes:
     return b"".join(blob(kind, content) for kind, content in parts)
 
 
+def zipped(rng: random.Random, data: bytes) -> bytes:
+    """A file within an archive changed as text, and packed again; or any bytes."""
+    import io
+    import zipfile
+
+    if rng.random() < 0.3:
+        return any_bytes(rng, data)
+    out = io.BytesIO()
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as new:
+            names = old.namelist()
+            chosen = rng.choice(names)
+            for name in names:
+                content = old.read(name)
+                new.writestr(name, text(rng, content) if name == chosen else content)
+    except Exception:  # an earlier change has torn it
+        return any_bytes(rng, data)
+    return out.getvalue()
+
+
+def gzipped(rng: random.Random, data: bytes) -> bytes:
+    """The text within a gzip changed, and packed again; or any bytes."""
+    import gzip
+
+    if rng.random() < 0.3:
+        return any_bytes(rng, data)
+    try:
+        return gzip.compress(text(rng, gzip.decompress(data)), 1, mtime=0)
+    except Exception:
+        return any_bytes(rng, data)
+
+
 # --- readers ----------------------------------------------------------------------------------------------------------
 
 
@@ -222,6 +257,42 @@ def _model(path: Path) -> bytes:
     return repr(sorted((n, hashlib.sha256(c).hexdigest()) for n, c in folder.files.items())).encode()
 
 
+def _uomo(path: Path) -> bytes:
+    from gentraffic.io.importers.uomo import read_uomo
+
+    return b"".join(map(_dataset, read_uomo(path)))
+
+
+def _changes(path: Path) -> bytes:
+    from traffic_examples import context
+
+    from gentraffic.places.scenario import apply_changes
+
+    changed = apply_changes(context(n=3), path)
+    return repr((changed.lines, changed.context["poi_count"].values.tolist())).encode()
+
+
+def _checkpoint(path: Path) -> bytes:
+    from gentraffic.training.checkpoint import resume
+
+    note, tensors = resume(path, {"plan": 1})
+    return repr((note, sorted((name, tensor.tolist()) for name, tensor in tensors.items()))).encode()
+
+
+def _forecaster(path: Path) -> bytes:
+    from gentraffic.forecasting.folder import load_fitted, stored_scaler
+
+    fitted, sha256 = load_fitted(path)
+    scaler = stored_scaler(path)
+    return repr((fitted.name, sha256, scaler.cell_id, scaler.scaler.mean.tolist())).encode()
+
+
+def _ledger(path: Path) -> bytes:
+    from gentraffic.privacy.release import read_ledger
+
+    return json.dumps(read_ledger(path, "network").to_json()).encode()
+
+
 def _write_map(path: Path) -> None:
     import osmium
     from osmium.osm.mutable import Node, Relation, Way
@@ -273,12 +344,94 @@ def _write_telecom(path: Path) -> None:
     ))  # fmt: skip
 
 
+def _write_packed_series(path: Path) -> None:
+    import gzip
+
+    plain = path.with_name("plain.csv")
+    _write_series(plain)
+    path.write_bytes(gzip.compress(plain.read_bytes(), mtime=0))
+    plain.unlink()
+
+
+def _write_series_as(kind: str) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        import pandas as pd
+
+        plain = path.with_name("plain.csv")
+        _write_series(plain)
+        frame = pd.read_csv(plain)
+        plain.unlink()
+        if kind == "wide":
+            frame.pivot(index="time", columns="cell", values="value").to_csv(path)
+        else:
+            getattr(frame, f"to_{kind}")(path, index=False)
+
+    return write
+
+
+def _write_overture(path: Path) -> None:
+    import geopandas as gpd
+    import pandas as pd
+    from shapely.geometry import Point
+
+    kinds = [{"primary": "restaurant", "alternate": None}, {"primary": "school", "alternate": None}]
+    table = pd.DataFrame({"id": [str(i) for i in range(8)], "categories": [kinds[i % 2] for i in range(8)]})
+    points = [Point(9 + i / 100, 45 + i / 100) for i in range(8)]
+    gpd.GeoDataFrame(table, geometry=points, crs=4326).to_parquet(path)
+
+
+def _write_uomo(path: Path) -> None:
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    stamps = np.stack(np.divmod(np.arange(48), 24), axis=1)
+    numbers = {name: rng.random((2, 48, 4, 4)).astype(np.float32) for name in ("traffic", "users")}
+    poi, classes = rng.integers(0, 9, (2, 3, 4, 4)).astype(np.int32), np.array(["shopping", "medical", "events"])
+    ids = {"location": np.arange(2, dtype=np.int32), "week": np.zeros(2, dtype=np.int32)}
+    np.savez(path, **numbers, poi=poi, poi_classes=classes, **ids, dow_tod=stamps, steps_per_day=np.int32(24))
+
+
+def _write_changes(path: Path) -> None:
+    from traffic_examples import context
+
+    cells = context(n=3)
+    points = [[float(cells["lon"][i]), float(cells["lat"][i])] for i in range(3)]
+    said = ({"change": "add", "category": "Shop", "count": 3}, {"change": "add", "counts": {"Food": 2}, "name": "x"},
+            {"change": "add", "key": "amenity", "value": "school"})  # fmt: skip
+    features = [{"type": "Feature", "properties": properties, "geometry": {"type": "Point", "coordinates": point}}
+                for properties, point in zip(said, points, strict=True)]  # fmt: skip
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+
+
+def _write_checkpoint(path: Path) -> None:
+    import torch
+
+    from gentraffic.training.checkpoint import save_checkpoint
+
+    save_checkpoint(path, {"plan": 1, "step": 7}, {"weight": torch.arange(12.0).reshape(3, 4)})
+
+
+def _write_forecaster(path: Path) -> None:
+    from traffic_examples import context, traffic
+
+    import gentraffic
+
+    gentraffic.forecast.fit("last", traffic(context(n=3), days=21), out=path)
+
+
+def _write_ledger(path: Path) -> None:
+    entry = {"name": "a", "date": "2026-01-01", "digest": "0" * 64, "model": "m", "epsilon": 4.0, "delta": 1e-5,
+             "unit": "cell", "adjacency": "replace"}  # fmt: skip
+    path.write_text(json.dumps({"source": "network", "releases": [entry]}))
+
+
 def _write_cells(path: Path) -> None:
     import geopandas as gpd
     from shapely.geometry import box
 
     shapes = [box(9 + i / 100, 45, 9 + (i + 1) / 100, 45.01) for i in range(6)]
-    gpd.GeoDataFrame({"cell_id": [f"Z{i}" for i in range(6)]}, geometry=shapes, crs=4326).to_file(path)
+    frame = gpd.GeoDataFrame({"cell_id": [f"Z{i}" for i in range(6)]}, geometry=shapes, crs=4326)
+    (frame.to_parquet if path.suffix == ".parquet" else frame.to_file)(path)
 
 
 def _write_traffic(path: Path) -> None:
@@ -287,6 +440,22 @@ def _write_traffic(path: Path) -> None:
     from gentraffic.io.files import write_traffic
 
     write_traffic(traffic(context(n=3)), path)
+
+
+def _write_unsealed(path: Path) -> None:
+    """As another program writes it: without what says that it is whole."""
+    from gentraffic.io import checksum
+
+    _write_traffic(path)
+    if path.is_dir():
+        metadata = json.loads((path / ".zmetadata").read_text())
+        (path / ".zmetadata").write_text(json.dumps({k: v for k, v in metadata.items() if k != checksum.LIST}))
+        for file in (path / ".zattrs", path / ".zmetadata"):
+            document = json.loads(file.read_text())
+            document.get("metadata", {}).get(".zattrs", document).pop(checksum.LISTED, None)
+            file.write_text(json.dumps(document))
+    else:
+        path.write_bytes(path.read_bytes()[: -checksum._LENGTH])
 
 
 def _write_context(path: Path) -> None:
@@ -308,6 +477,8 @@ READERS = {
     "pbf": Reader(".osm.pbf", _write_map, _points, pbf),
     "osm xml": Reader(".osm", _write_map, _points, text),
     "osm gz": Reader(".osm.gz", _write_map, _points, any_bytes),
+    "osm bz2": Reader(".osm.bz2", _write_map, _points, any_bytes),
+    "overture": Reader(".parquet", _write_overture, _points, any_bytes),
     "overpass": Reader(".json", _write_overpass, _points, json_value),
     "poi table": Reader(".csv", _write_table, _points, text),
     "stations": Reader(".csv", _write_stations, _frame("read_stations"), text),
@@ -316,13 +487,26 @@ READERS = {
     "shapefile": Reader(".shp", _write_cells, _frame("read_cells"), any_bytes),
     "flatgeobuf": Reader(".fgb", _write_cells, _frame("read_cells"), any_bytes),
     "table": Reader(".csv", _write_series, _import, text),
+    "geoparquet": Reader(".parquet", _write_cells, _frame("read_cells"), any_bytes),
+    "table wide": Reader(".csv", _write_series_as("wide"), _import, text),
+    "table gz": Reader(".csv.gz", _write_packed_series, _import, gzipped),
+    "table xlsx": Reader(".xlsx", _write_series_as("excel"), _import, zipped),
+    "table pq": Reader(".parquet", _write_series_as("parquet"), _import, any_bytes),
     "telecom": Reader(".txt", _write_telecom, _telecom, text),
+    "uomo": Reader(".npz", _write_uomo, _uomo, zipped),
+    "changes": Reader(".geojson", _write_changes, _changes, json_value),
+    "other nc": Reader(".nc", _write_unsealed, _traffic, any_bytes),
+    "other zarr": Reader(".zarr", _write_unsealed, _traffic, json_value),
     "netcdf": Reader(".nc", _write_traffic, _traffic, any_bytes, ours=True),
     "context": Reader(".nc", _write_context, _context, any_bytes, ours=True),
     "zarr": Reader(".zarr", _write_traffic, _traffic, json_value, ours=True),
     "parquet": Reader(".parquet", _write_traffic, _traffic, any_bytes, ours=True),
     "csv": Reader(".csv", _write_traffic, _traffic, text, ours=True),
+    "zarr ctx": Reader(".zarr", _write_context, _context, json_value, ours=True),
     "model": Reader("", _write_model, _model, json_value, ours=True),
+    "forecaster": Reader("", _write_forecaster, _forecaster, json_value, ours=True),
+    "checkpoint": Reader(".safetensors", _write_checkpoint, _checkpoint, any_bytes, ours=True),
+    "ledger": Reader(".json", _write_ledger, _ledger, json_value),
 }
 
 
@@ -371,7 +555,28 @@ def _verdict(reader: Reader, seed: Path, before: bytes, rng: random.Random, fold
     return ("changed" if reader.ours else "other"), ""
 
 
-def _child(tasks: list[tuple[str, int]], seeds: dict[str, Path], before: dict[str, bytes], out: int) -> None:
+def kept_inputs() -> list[tuple[str, Path]]:
+    """(reader, input) of the corpus."""
+    return [(folder.name, path) for folder in sorted(CORPUS.iterdir()) for path in sorted(folder.iterdir())]
+
+
+def read_again(name: str, path: Path) -> str:
+    """Nothing where an input of the corpus is refused in one line, else what became of it."""
+    from gentraffic.errors import GentrafficError
+    from poi.errors import PoiError
+
+    try:
+        READERS[name].read(path)
+    except (GentrafficError, PoiError) as error:
+        return "" if "\n" not in str(error) else f"{path}: a message of several lines"
+    except Exception as error:
+        return f"{path}: internal: {type(error).__name__}: {error}"
+    return f"{path}: read"
+
+
+def _child(
+    tasks: list[tuple[str, int]], seeds: dict[str, Path], before: dict[str, bytes], out: int, keep: Path | None
+) -> None:
     """In the fork: one line a case, as soon as it is known."""
     faulthandler.disable()  # its report of a crash would be a page each
     folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
@@ -385,6 +590,8 @@ def _child(tasks: list[tuple[str, int]], seeds: dict[str, Path], before: dict[st
             now = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             if now - held > LIMIT_MB << 10:
                 kind, said, held = "memory", f"{(now - held) >> 10} MB", now
+            if kind in BAD and keep is not None:
+                shutil.copytree(folder / "case", keep / name.replace(" ", "_") / str(number), dirs_exist_ok=True)
             os.write(out, json.dumps([kind, said[:400]]).encode() + b"\n")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -392,7 +599,7 @@ def _child(tasks: list[tuple[str, int]], seeds: dict[str, Path], before: dict[st
 
 
 def campaign(
-    cases: int, seed: int, names: list[str] | None = None, batch: int = 200
+    cases: int, seed: int, names: list[str] | None = None, batch: int = 200, keep: Path | None = None
 ) -> tuple[dict[str, Counter[str]], list[str]]:
     """Counts of each kind by reader, and a line for each case that must not be."""
     folder = Path(tempfile.mkdtemp(prefix="fuzz-seeds-"))
@@ -413,7 +620,7 @@ def campaign(
         child = os.fork()
         if child == 0:
             os.close(heard)
-            _child(part, seeds, before, told)
+            _child(part, seeds, before, told, keep)
         os.close(told)
         kind, pending = "", b""
         while done < len(part):
@@ -458,6 +665,7 @@ def main() -> int:
     parser.add_argument("--cases", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--readers", nargs="*", choices=list(READERS))
+    parser.add_argument("--keep", type=Path, default=ROOT / "build" / "fuzz", help="folder of inputs that must not be")
     parser.add_argument("--one", type=int, help="the number of one case: show what becomes of it, with its traceback")
     words = parser.parse_args()
     if words.one is not None:
@@ -472,7 +680,9 @@ def main() -> int:
         print(reader.read(folder / "case" / seed.name)[:500])
         return 0
     start = time.perf_counter()
-    counts, lines = campaign(words.cases, words.seed, words.readers)
+    again = [wrong for name, path in kept_inputs() if (wrong := read_again(name, path))]
+    counts, lines = campaign(words.cases, words.seed, words.readers, keep=words.keep)
+    lines = again + lines
     print("\n".join(lines))
     print(table(counts))
     took = time.perf_counter() - start

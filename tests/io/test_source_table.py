@@ -16,6 +16,7 @@ from gentraffic.cli.main import run
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.io.importers.table import read_table
 from gentraffic.io.source_columns import make_reading
+from gentraffic.io.source_table import read_source
 from gentraffic.io.user_cells import places_from_cells, read_cells, read_stations
 
 ROWS = [(cell, hour, value + hour) for cell, value in (("A1", 1000.5), ("B2", 2000.25)) for hour in range(3)]
@@ -448,3 +449,76 @@ def test_series_without_positions_are_whole_citizens(tmp_path: Path, capsys: pyt
         assert "has no positions: import it again with --cells FILE" in err
     assert run(["import", "table", "real.csv", "-o", "x.nc"]) == 5
     assert "--timezone" in capsys.readouterr().err
+
+
+def test_a_sheet_that_declares_entities_is_refused(tmp_path: Path) -> None:
+    """Excel declares none; unfolded they would fill the memory or read another file."""
+    import zipfile
+
+    from openpyxl import Workbook
+
+    book = Workbook()
+    for row in (("cell", "time", "value"), ("A", "2026-01-05T00:00", 1)):
+        book.active.append(row)
+    book.save(tmp_path / "whole.xlsx")
+    assert read_source(tmp_path / "whole.xlsx").rows == 1
+    with zipfile.ZipFile(tmp_path / "whole.xlsx") as old, zipfile.ZipFile(tmp_path / "bomb.xlsx", "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            if name == "xl/worksheets/sheet1.xml":
+                content = b'<!DOCTYPE x [<!ENTITY a "aaaa">]>' + content
+            new.writestr(name, content)
+    with pytest.raises(BadInput, match=r"sheet1\.xml declares XML entities"):
+        read_source(tmp_path / "bomb.xlsx")
+
+
+@pytest.mark.parametrize(
+    ("header", "rows"),
+    [
+        ("cell,date,hour,value", ["A,2013-07-01,22,1", "A,2013-07-01,23,2", "A,2013-07-02,0,3"]),
+        ("cell,Date,Time,value", ["A,01.07.2013,22:00,1", "A,01.07.2013,23:00,2", "A,02.07.2013,0:00,3"]),
+        ("cell,day,hour,value", ["A,20130701,22,1", "A,20130701,23,2", "A,20130702,00,3"]),
+        ("cell,time_local,value", ["A,2013-07-01T22:00,1", "A,2013-07-01T23:00,2", "A,2013-07-02T00:00,3"]),
+        (
+            "cell,date,time,value",
+            [f"A,{t[:10]},{t},{i + 1}" for i, t in enumerate(("2013-07-01T22", "2013-07-01T23", "2013-07-02T00"))],
+        ),
+        ("cell,UTC,value", ["A,2013-07-01T20:00,1", "A,2013-07-01T21:00,2", "A,2013-07-01T22:00,3"]),
+    ],
+)  # fmt: skip
+def test_dates_and_hours_in_two_columns_are_one_time(header: str, rows: list[str], tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("\n".join([header, *rows]) + "\n")
+    ds = read_table(tmp_path / "t.csv", timezone="Europe/Rome")
+    assert [str(t)[:16] for t in ds["time"].values] == ["2013-07-01T20:00", "2013-07-01T21:00", "2013-07-01T22:00"]
+    assert ds["traffic"].values.tolist() == [[1, 2, 3]]
+    assert list(ds.data_vars) == ["traffic"]
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "said"),
+    [
+        ("cell,date,hour,value", ["A,2013-07-01,1,1", "A,2013-07-01,24,2"], "hours reach 24"),
+        ("cell,time,value", ["A,2400-07-01T00:00,1", "A,2400-07-01T01:00,2"], "of no year from 1970 to 2199"),
+        ("cell,time,value", ["A,1899-12-31T00:00,1", "A,1899-12-31T01:00,2"], "of no year from 1970 to 2199"),
+        ("cell,time,value", ["A,2013-07-01T00:00,1e39", "A,2013-07-01T01:00,2"], "value = 1e39"),
+    ],
+)
+def test_what_no_series_holds_is_refused(header: str, rows: list[str], said: str, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("\n".join([header, *rows]) + "\n")
+    with pytest.raises(BadInput, match=said):
+        read_table(tmp_path / "t.csv", timezone="Europe/Rome")
+
+
+def test_a_name_may_hold_a_line_end(tmp_path: Path) -> None:
+    rows = "".join(f'"A ""x"", y",2026-01-05T0{h}:00Z,{h}\n' for h in range(3))
+    (tmp_path / "t.csv").write_text('"cell","time","va\nlue, GB"\n' + rows)
+    ds = read_table(tmp_path / "t.csv", timezone="Europe/Rome")
+    assert ds["cell_id"].values.tolist() == ['A "x", y']
+    assert ds["va_lue_GB"].values.tolist() == [[0, 1, 2]]
+
+
+@pytest.mark.parametrize("header", ["BTS Name", "NE Name", "UtranCell", "eNB Name", "Cell No", "NodeB Code"])
+def test_usual_names_of_cells_and_sites_are_known(header: str, tmp_path: Path) -> None:
+    rows = "".join(f"{i},2026-01-05T0{h}:00Z,{h}\n" for i in ("0041", "1E2") for h in range(3))
+    (tmp_path / "t.csv").write_text(f"{header},time,value\n{rows}")
+    assert read_table(tmp_path / "t.csv", timezone="Europe/Rome")["cell_id"].values.tolist() == ["0041", "1E2"]

@@ -1,5 +1,6 @@
 """poi.osm_xml: XML as Overpass and JOSM write it, and maps on both sides of the 180th meridian."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -119,3 +120,25 @@ def test_several_bounds_are_one_box(tmp_path: Path) -> None:
     body += '<bounds minlat="44" minlon="9.5" maxlat="45" maxlon="11"/>'
     path = osm(tmp_path / "a.osm", body + '<node id="1" lat="0" lon="0"/>')
     assert extent_of(path) == (9, 44, 11, 46)
+
+
+def test_out_bb_gives_the_middle_of_the_box(tmp_path: Path) -> None:
+    """In XML and JSON; a box across the 180th meridian has its middle there."""
+    boxes = [
+        (9.0, 45.0, 9.02, 45.01, 9.01),
+        (179.99, -17.0, -179.97, -16.99, -179.99),
+        (179.97, -17.0, -179.99, -16.99, 179.99),
+    ]
+    sides = ("minlon", "minlat", "maxlon", "maxlat")
+    body, elements = "", []
+    for number, box in enumerate(boxes, start=1):
+        said = dict(zip(sides, box[:4], strict=True))
+        inside = "".join(f' {side}="{degrees}"' for side, degrees in said.items())
+        body += f'<way id="{number}"><bounds{inside}/><nd ref="77"/><nd ref="78"/>{SCHOOL}</way>'
+        elements.append({"type": "way", "id": number, "bounds": said, "nodes": [77, 78], "tags": {"amenity": "school"}})
+    (tmp_path / "a.json").write_text(json.dumps({"elements": elements}))
+    wanted = sorted(("Education", box[4], round((box[1] + box[3]) / 2, 6)) for box in boxes)
+    assert points(osm(tmp_path / "a.osm", body)) == wanted
+    assert points(tmp_path / "a.json") == wanted
+    with pytest.raises(BadFile, match="not on earth"):
+        read_pois(osm(tmp_path / "b.osm", body.replace('"45.01"', '"145.01"')))

@@ -12,8 +12,9 @@ import xarray as xr
 from audit_examples import both_places, place, series, traffic
 
 from gentraffic.cli.main import run
+from gentraffic.errors import BadInput
 from gentraffic.io.files import read_traffic, write_traffic
-from gentraffic.privacy.release import Entry, Ledger, blurred
+from gentraffic.privacy.release import Entry, Ledger, blurred, read_ledger
 
 KNOWN, UNSEEN, OTHER = series(24, 0, 7), series(40, 7, 7), series(30, 9, 7)
 A, B, _ = both_places()
@@ -132,3 +133,14 @@ def test_bad_use_is_answered_in_one_line(case: str, here: Path, capsys: pytest.C
     assert err.count("\n") == 1
     told: list[Any] = list(here.glob("r*"))
     assert told == []
+
+
+@pytest.mark.parametrize("epsilon", ['"4"', "NaN", "-1", "1e999", "true", "[4]"])
+def test_a_ledger_with_an_epsilon_that_bounds_nothing_is_refused(tmp_path: Path, epsilon: str) -> None:
+    entry = {"name": "a", "date": "2026-01-01", "digest": "0", "model": "m", "epsilon": 4.5, "delta": 1e-5}
+    text = json.dumps({"source": "ours", "releases": [entry]})
+    (tmp_path / "ledger.json").write_text(text)
+    assert read_ledger(tmp_path / "ledger.json", "ours").spent == (4.5, 1e-5)
+    (tmp_path / "ledger.json").write_text(text.replace("4.5", epsilon))
+    with pytest.raises(BadInput, match="not a ledger of releases"):
+        read_ledger(tmp_path / "ledger.json", "ours")

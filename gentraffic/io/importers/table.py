@@ -22,8 +22,10 @@ from numpy.typing import NDArray
 from gentraffic.dataset.build import Places, measured_traffic, places_from_lonlat, unplaced
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.io.guard import reads
-from gentraffic.io.importers.times import clock_note, distinct_times, to_utc
+from gentraffic.io.importers.times import clock_note, distinct_times, joined_clock, to_utc
 from gentraffic.io.source_columns import (
+    CLOCK_NAMES,
+    DATE_NAMES,
     ID_NAMES,
     LAT_NAMES,
     LON_NAMES,
@@ -146,6 +148,7 @@ class _Rows:
 
 def _rows(table: SourceTable, service: str | None, reading: Reading) -> _Rows:
     path = table.path
+    table = _with_one_time(table, reading)
     time = find_column(table, TIME_NAMES, reading.named("time"))
     if time is None:
         raise BadInput(f"{path}: no column 'time' (found: {some(table.names)}); name the columns cell, time, value, or "
@@ -180,6 +183,19 @@ def _rows(table: SourceTable, service: str | None, reading: Reading) -> _Rows:
     cell, ids = _sorted_ids(*id_text(table, columns), path)
     values = {ours: (theirs, table.column(theirs)) for ours, theirs in found.items()}
     return _Rows(table, cell, ids, time, table.column(time), values, place, marks, tuple(notes))
+
+
+def _with_one_time(table: SourceTable, reading: Reading) -> SourceTable:
+    """A table whose columns of the date and of the hour are one, `time`, where it has both and no other is said."""
+    date, clock = find_column(table, DATE_NAMES), find_column(table, CLOCK_NAMES)
+    if date is None or clock is None or reading.named("time") is not None or not table.rows:
+        return table
+    joined = joined_clock(table.column(date), table.column(clock), table.path)
+    if joined is None:
+        return table
+    left = [(name, values) for name, values in table.columns if name not in (date, clock)]
+    note = f"time is columns {date!r} and {clock!r}"
+    return replace(table, columns=(("time", joined), *left), notes=(*table.notes, note))
 
 
 def _place_columns(table: SourceTable, reading: Reading) -> dict[str, str]:
@@ -248,7 +264,7 @@ def _values(rows: _Rows, name: str, path: Path) -> NDArray[np.float64]:
     """One service's column as numbers, finite and not negative."""
     column = rows.values[name][1]
     number = numbers(column, rows.marks)
-    wrong = ~(np.isfinite(number) & (number >= 0))
+    wrong = ~((number >= 0) & (number <= np.finfo(np.float32).max))
     if wrong.any():
         i = int(np.argmax(wrong))
         value = column[i].as_py()

@@ -25,7 +25,34 @@ Times = NDArray[np.datetime64]
 _OFFSET = re.compile(r"(?<=[\d.])\s*(Z|z|UTC|GMT|[+-]\d{2}:?\d{2}|(?<=:\d\d)[+-]\d{2}|(?<=T\d\d)[+-]\d{2})$")
 _COMPACT = {8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 _EPOCH = (("s", 1e8, 1e11, 10**9), ("ms", 1e11, 1e14, 10**6), ("us", 1e14, 1e17, 10**3), ("ns", 1e17, 1e20, 1))
+_YEARS = (1970, 2199)  # of measured traffic; nanoseconds reach from 1677 to 2262
+_CLOCK = re.compile(r"(\d{1,2})(?::(\d{2})(?::(\d{2}))?)?")
 _FORMS = "ISO 8601 such as 2026-01-05T18:00, 20260105, 2026010518, or s, ms, us, ns since 1970"
+
+
+def joined_clock(dates: pa.ChunkedArray, clocks: pa.ChunkedArray, path: Path) -> pa.ChunkedArray | None:
+    """Dates and hours of two columns, (rows,) each, as one of text; None where the second holds no times of day.
+
+    An hour is 0 to 23, alone or with minutes and seconds. Raises BadInput for hours from 1 to 24.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    def text(values: pa.ChunkedArray) -> list[str]:
+        if pa.types.is_floating(values.type):
+            values = values.cast(pa.int64(), safe=False)
+        return [str(v).strip() for v in values.to_pylist()]
+
+    known = {clock: _CLOCK.fullmatch(clock) for clock in set(text(clocks))}
+    if any(m is not None and int(m[1]) == 24 for m in known.values()):
+        raise BadInput(f"{path}: hours reach 24, so that they may end or begin at their number: write 0 to 23")
+    if not all(m is not None and int(m[1]) < 24 for m in known.values()):
+        return None
+    if pa.types.is_temporal(dates.type):
+        dates = pc.strftime(dates, format="%Y-%m-%d")
+    short = {clock: f"{int(m[1]):02d}:{m[2] or '00'}:{m[3] or '00'}" for clock, m in known.items() if m is not None}
+    days = [f"{d[:4]}-{d[4:6]}-{d[6:]}" if re.fullmatch(r"\d{8}", d) else d for d in text(dates)]
+    return pa.chunked_array([pa.array([f"{d} {short[c]}" for d, c in zip(days, text(clocks), strict=True)])])
 
 
 def distinct_times(values: pa.ChunkedArray, name: str, path: Path) -> tuple[NDArray[np.int64], Times, bool]:
@@ -117,6 +144,9 @@ def _from_text(texts: Sequence[str], aware: bool, path: Path) -> tuple[Times, bo
         raise BadInput(
             f"{path}: time {bad} is none of ISO 8601, such as 2026-01-05T18:00, or {_FORMS.split(', ', 1)[1]}"
         )
+    odd = ~found.dt.year.between(*_YEARS)
+    if odd.any():
+        raise BadInput(f"{path}: time {texts[int(np.argmax(odd))]} is of no year from {_YEARS[0]} to {_YEARS[1]}")
     if aware:
         found = found.dt.tz_convert("UTC").dt.tz_localize(None)
     return found.to_numpy(dtype="datetime64[ns]"), aware

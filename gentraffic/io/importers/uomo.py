@@ -142,8 +142,10 @@ def _from_npz(path: Path) -> Patches:
             if missing:
                 raise BadInput(f"{path}: no array {missing[0]!r} (found: {', '.join(archive.files)}); not a UoMo .npz")
             arrays = {key: archive[key] for key in keys}
-    except (zipfile.BadZipFile, OSError, ValueError, EOFError, KeyError) as error:
-        raise BadInput(f"{path}: not a whole .npz ({error}); copy it again") from error
+    except (BadInput, MemoryError):
+        raise
+    except Exception as error:  # whatever a library raises on an input is the input's
+        raise BadInput(f"{path}: not a whole .npz ({' '.join(str(error).split())}); copy it again") from error
     try:
         return Patches(
             traffic=arrays["traffic"].astype(np.float32),
@@ -155,7 +157,7 @@ def _from_npz(path: Path) -> Patches:
             day_slot=arrays["dow_tod"].astype(np.int64),
             steps_per_day=int(arrays["steps_per_day"]),
         )
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise BadInput(f"{path}: an array has the wrong type ({error}); not a UoMo .npz") from error
 
 

@@ -100,6 +100,8 @@ def read_material(
     if service is not None and service not in (known.service, unseen.service, drawn.service):
         raise WrongUse(f"--service {service} is in none of the files: --train holds {known.service!r}")
     notes = _same_service(known, unseen, drawn)
+    (unseen, said), (drawn, also) = unseen.in_units(known.units), drawn.in_units(known.units)
+    notes += said + also
     for real in (known, unseen):
         if len(real.values) > 1:
             raise WrongUse(f"{real.name} holds {len(real.values)} members: it must be measured, one series a cell")
