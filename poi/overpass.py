@@ -19,7 +19,7 @@ from pyproj import Transformer
 from shapely.geometry import Polygon
 from shapely.geometry.base import BaseGeometry
 
-from poi.basemap import Drawn, build, map_class
+from poi.basemap import TAGS, Drawn, build, map_class
 from poi.categories import categorise, osm_tags
 from poi.elements import AREA_RELATIONS, BaseMap, Nodes, Place
 from poi.errors import BadFile, PoiError
@@ -55,6 +55,20 @@ def query(polygon: Polygon, timeout_s: int) -> str:
     for key, values in osm_tags().items():
         wanted = f'"{key}"' if isinstance(values, bool) else f'"{key}"~"^({"|".join(values)})$"'
         clauses.append(f'nwr[{wanted}](poly:"{corners}");')
+    return f"[out:json][timeout:{timeout_s}];({''.join(clauses)});out geom qt;"
+
+
+def map_query(polygon: Polygon, timeout_s: int, *, streets: bool = True) -> str:
+    """Overpass QL for what a map shows of a polygon (degrees): see `poi.basemap`. streets: the small ones, too."""
+    corners = " ".join(f"{lat:.6f} {lon:.6f}" for lon, lat in polygon.exterior.coords)
+    wanted: dict[str, list[str]] = {}
+    for key, value in TAGS:
+        small = key == "highway" and map_class("w", {key: value}) == "street"
+        if streets or not small:
+            wanted.setdefault(key, []).append(value)
+    kinds = {"place": "node", "highway": "way", "railway": "way"}
+    clauses = [f'{kinds.get(key, "wr")}["{key}"~"^({"|".join(values)})$"](poly:"{corners}");'
+               for key, values in wanted.items()]  # fmt: skip
     return f"[out:json][timeout:{timeout_s}];({''.join(clauses)});out geom qt;"
 
 

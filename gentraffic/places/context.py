@@ -22,7 +22,7 @@ from gentraffic.errors import BadInput, NoData, WrongUse
 from gentraffic.io.source_columns import SECTOR_COLUMNS, Reading
 from gentraffic.modelling.features import MARGIN_M
 from gentraffic.places.misplaced import area_of_places, box_around
-from gentraffic.places.streets import map_around
+from gentraffic.places.streets import AROUND_M, map_around
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -120,10 +120,15 @@ def read_place(  # noqa: PLR0913  # the whole of one command
     places, counts = _count(area, pois)
     if not counts.any():
         raise NoData(f"{area.name} has no points of interest in {pois.attrs['source']}: give another place or extract")
+    no_map = _ask_for_map(area, pois, offline) if osm is None else []
     attrs: dict[str, Any] = {"title": f"Points of interest of {area.name}", "place": area.name, "command": command}
     if places.kind == "stations":
         attrs["radius_m"] = area.reach_m
-    warnings = [*(area.cells.attrs.get("warnings", ()) if area.cells is not None else ()), *_gaps(places, pois)]
+    warnings = [
+        *(area.cells.attrs.get("warnings", ()) if area.cells is not None else ()),
+        *_gaps(places, pois),
+        *no_map,
+    ]
     empty = int((counts.sum(axis=1) == 0).sum())
     if not any(value is not None for value in given.values()) and empty > _EMPTY * len(counts):
         warnings.append(f"{empty} of {len(counts)} cells are empty: is this the area? give --bbox or --polygon")
@@ -285,6 +290,20 @@ def _check_overlap(area: _Area, pois: gpd.GeoDataFrame, path: Path) -> None:
         raise BadInput(f"lon and lat look swapped in {area.name} or in {path.name}: exchanged, they fit together")
     at, of = (",".join(f"{degrees:.3f}" for degrees in bounds) for bounds in (wanted.bounds, extent))
     raise BadInput(f"{path} covers {of}, and {area.name} lies at {at}: give an extract that covers the place")
+
+
+def _ask_for_map(area: _Area, pois: gpd.GeoDataFrame, offline: bool) -> list[str]:
+    """Put the map beneath, asked of Overpass, beside the points; a warning where it cannot be had."""
+    from gentraffic.places.osm_online import fetch_basemap
+    from poi.errors import NetworkFailed, PoiError
+
+    try:
+        base = fetch_basemap(area.boundary, margin_m=area.reach_m + AROUND_M[0], offline=offline)
+    except (NetworkFailed, PoiError) as error:
+        return [] if offline else [f"maps are without streets: {error}"]
+    if base is not None:
+        pois.attrs["basemap"] = base
+    return []
 
 
 def _count(area: _Area, pois: gpd.GeoDataFrame) -> tuple[Places, NDArray[np.int64]]:
