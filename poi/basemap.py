@@ -48,7 +48,7 @@ TAGS = (
     *(("place", name) for name in _PLACES),
 )  # fmt: skip
 _MOST_FACES = 500
-_BRIDGES = 0.03  # share of the streets' corners that may lie in the sea
+_BRIDGES = 0.01  # share of the streets' corners that may lie in the sea
 _LONGEST = 60  # letters of a name
 
 

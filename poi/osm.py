@@ -34,15 +34,19 @@ _NAMES = {"lon": ("lon", "longitude", "lng"), "lat": ("lat", "latitude")}
 
 
 def read_pois(
-    source: str | Path, boundary: BaseGeometry | None = None, *, limits: Limits | None = None, basemap: bool = False
+    source: str | Path,
+    boundary: BaseGeometry | None = None,
+    *,
+    limits: Limits | None = None,
+    basemap: Extent | bool = False,
 ) -> gpd.GeoDataFrame:
     """POIs of a file inside a boundary in degrees, or all: points in EPSG:4326 with `category`, `key`, `value`.
 
     source: .osm, .osm.gz, .osm.bz2, .osm.pbf, a saved Overpass answer (JSON), places of Overture Maps (GeoParquet), or
     a table (CSV, TSV, Parquet) with the columns lon, lat, key, value and perhaps snapshot.
     Nodes, ways and multipolygons are one point each: see poi.points.
-    `.attrs`: source, snapshot, sha256, extent (west, south, east, north), warnings (lines); with `basemap` also
-    basemap, a `poi.basemap.BaseMap` of the box around the boundary, or None where the source has no streets.
+    `.attrs`: source, snapshot, sha256, extent (west, south, east, north), warnings (lines); with `basemap`
+    (a box in degrees; True: that of the boundary, or all) also basemap, a `poi.elements.BaseMap`, if it has streets.
     Raises BadFile, in one line, for a file that is missing, empty, cut, damaged, over the limits or of another kind."""
     path = Path(source)
     limits = limits or Limits()
@@ -114,8 +118,10 @@ def _parsing(path: Path) -> Iterator[None]:
 # --- extracts ---------------------------------------------------------------------------------------------------------
 
 
-def _from_extract(path: Path, examined: Examined, boundary: BaseGeometry | None, basemap: bool) -> gpd.GeoDataFrame:
-    found = _elements(path, examined, boundary.bounds if basemap and boundary is not None else basemap)
+def _from_extract(
+    path: Path, examined: Examined, boundary: BaseGeometry | None, basemap: Extent | bool
+) -> gpd.GeoDataFrame:
+    found = _elements(path, examined, boundary.bounds if basemap is True and boundary is not None else basemap)
     known = ~np.isnan(found.xy).any(axis=1)
     lost = int((~known).sum())
     warnings = [f"{path.name}: {lost} places have no coordinates in the file and are left out"] if lost else []
@@ -168,7 +174,9 @@ def _with_map(pois: gpd.GeoDataFrame, base: BaseMap | None) -> gpd.GeoDataFrame:
 # --- saved answers and tables -----------------------------------------------------------------------------------------
 
 
-def _from_answer(path: Path, examined: Examined, boundary: BaseGeometry | None, basemap: bool) -> gpd.GeoDataFrame:
+def _from_answer(
+    path: Path, examined: Examined, boundary: BaseGeometry | None, basemap: Extent | bool
+) -> gpd.GeoDataFrame:
     with _parsing(path):
         answer = json.loads(path.read_text(encoding="utf-8-sig"))
         found = places(answer, str(path))

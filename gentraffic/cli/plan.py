@@ -26,6 +26,7 @@ from gentraffic.cli.options import (
 if TYPE_CHECKING:
     from gentraffic.api.plan_result import Plan
 
+FAR = 0.2  # gap from which a plan is not called near the optimum
 JUDGES = (
     SERVICE,
     click.option("--real", type=FILE, metavar="FILE",
@@ -144,5 +145,10 @@ def _printed(result: Plan[Any, Any], out: Path) -> Printed:
     from gentraffic.planning.load import table_text
 
     best = "the optimum" if result.gap < 1e-6 else f"within {result.gap:.2%} of the optimum"
+    if result.gap > FAR:
+        best = (
+            f"not proven good: the optimum may be {result.gap:.0%} better; give a larger --time-limit, or fewer cells, "
+            "candidates or steps"
+        )
     lines = [*table_text(result.rows()), *result.notes, f"{out}: {best} for this file"]
     return {"output": str(out)} | result.to_json(), lines

@@ -22,7 +22,7 @@ from gentraffic.errors import BadInput, NoData, WrongUse
 from gentraffic.io.source_columns import SECTOR_COLUMNS, Reading
 from gentraffic.modelling.features import MARGIN_M
 from gentraffic.places.misplaced import area_of_places, box_around
-from gentraffic.places.streets import AROUND_M, map_around
+from gentraffic.places.streets import AROUND_M, READ_M, map_around
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -109,7 +109,8 @@ def read_place(  # noqa: PLR0913  # the whole of one command
             area = _grid_area(*_boundary(city, bbox, polygon, offline, layer), cell_m)
     if pois is None and osm is not None:
         around = MARGIN_M if area.grid is not None else _MARGIN_M
-        pois = read_pois(osm, box_around(area.boundary, area.reach_m + around), limits=_limits(), basemap=True)
+        wide = box_around(area.boundary, area.reach_m + READ_M).bounds
+        pois = read_pois(osm, box_around(area.boundary, area.reach_m + around), limits=_limits(), basemap=wide)
         _check_overlap(area, pois, Path(osm))
     elif pois is None:
         from gentraffic.places.osm_online import fetch_pois

@@ -10,6 +10,7 @@ import numpy as np
 
 from gentraffic.dataset.basemap import basemap_coords, carried, has_basemap, without_basemap
 from gentraffic.errors import NoData
+from gentraffic.places.misplaced import box_around
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 AROUND_M = (300.0, 3000.0)  # the map reaches at least, and at most, so far beyond the cells
+READ_M = 6000.0  # lines are read so far beyond, so that they leave the map and do not end within it
 AROUND = 0.08  # of their extent, between the two
 _DEGREE_M = 110_000.0
 
@@ -54,7 +56,8 @@ def with_streets(ds: xr.Dataset, path: str | Path) -> xr.Dataset:
         found = carried(with_map) if has_basemap(with_map) else {}
     elif "lon" in ds.coords:
         lon, lat, cell_m = ds["lon"].values, ds["lat"].values, float(ds.attrs.get("cell_m", 0.0))
-        found = map_around(lon, lat, cell_m, read_pois(path, shapely.box(*_box(lon, lat, cell_m)), basemap=True))
+        area = shapely.box(*_box(lon, lat, cell_m))
+        found = map_around(lon, lat, cell_m, read_pois(path, area, basemap=box_around(area, READ_M).bounds))
     if not found:
         raise NoData(f"{path} has no streets where the cells lie: give an OpenStreetMap extract of the place")
     return without_basemap(ds).assign_coords(found)

@@ -677,13 +677,14 @@ async function start() {
   }
   layer = new CellLayer(shape, "overlayPane").addTo(map);
   const sites = L.svg();                     // above the canvas of the cells
+  const many = D.markers.length > 60;        // small and thin, so that the map is seen between them
   for (const [lat, lon, , kind, radius] of D.markers) {
     const colour = kind === "new" ? "#0b63ce" : "#5b6472";
     const ring = (color, weight) => L.circle([lat, lon], { radius, renderer: sites, color, weight, fill: false, interactive: false }).addTo(map);
-    if (radius > 0) { ring("#fff", 4); ring(colour, 2); }
+    if (radius > 0) { ring("#fff", many ? 2 : 4); ring(colour, many ? 1 : 2); }
   }
   for (const [lat, lon, text, kind] of D.markers)
-    L.circleMarker([lat, lon], { radius: kind === "new" ? 7 : 5, renderer: sites, color: "#fff", weight: 2,
+    L.circleMarker([lat, lon], { radius: kind === "new" ? 7 : many ? 3 : 5, renderer: sites, color: "#fff", weight: many ? 1 : 2,
       fillColor: kind === "new" ? "#0b63ce" : "#5b6472", fillOpacity: 1 }).bindTooltip(document.createTextNode(text)).addTo(map);
   for (const kind of ["new", "existing"]) {
     const some = D.markers.filter((marker) => marker[3] === kind), row = $(`sites-${kind}`);
