@@ -3,11 +3,16 @@
     python benchmarks/p5.py --data ../shared/data                     # fits on 248 cells of Milan: minutes of a core
     python benchmarks/p5.py --data ../shared/data --networks          # and once without each network: much longer
     python benchmarks/p5.py --data ../shared/data --levels            # the law alone: seconds
+    python benchmarks/p5.py --data ../shared/data --expected          # weeks without a network: a minute
 
 Parts of Milan that lie apart from the training cells: the block of 100 cells in the east, and the 25 cells in the
 south-west; training cells within APART_M of them are left out. Their total is known. Beside the model, `bootstrap`: a
 whole week, level and all, of a random training cell, and of a random cell of the region itself. `ratio`: `crps_shape`
 over that of `bootstrap`.
+--expected: what map and measured cells tell of weeks, over eleven regions of Milan that are left out in turn with all
+that lies within APART_M: members are the expected week and the rest of a random training cell's, told without its
+location, in the network's place. It is quick enough to choose kernels by, and says how far a network can come: `by map`
+beside `mean week`, which looks at no map, and `bootstrap within`, the weeks of the region itself.
 --levels: Spearman and log error of the law over the 10,000 cells of Milan and the cells of Helsinki, in blocks of 20 x
 20 cells and of 4 km; the law's elasticities are constants, and only its factor is fitted on the other blocks.
 """
@@ -38,12 +43,15 @@ from gentraffic.io.importers.public_sets import (
     read_milan_5x5,
     read_milan_week,
 )
-from gentraffic.io.importers.telecom_italia import read_uomo
+from gentraffic.io.importers.uomo import read_uomo
+from gentraffic.modelling.expected_week import fit_week
 from gentraffic.modelling.features import VARIABLES, Floats, log_densities, read_places
 from gentraffic.modelling.levels import REFERENCE, activity, elasticities
 from gentraffic.modelling.measured import Source, read_source
+from gentraffic.modelling.transform import FLOOR
 from gentraffic.places.find import CONTEXTS
 from gentraffic.training.fitting import Design, fit_sampler, plan_for
+from gentraffic.training.sampler_task import by_location
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -81,12 +89,13 @@ def score(real: Floats, members: Floats) -> dict[str, float]:
     }
 
 
-def show(name: str, real: Floats, rows: dict[str, Floats]) -> None:
-    """Print rows name -> members, with `ratio` to the one called bootstrap."""
+def show(name: str, real: Floats, rows: dict[str, Floats]) -> list[tuple[str, dict[str, float]]]:
+    """Print rows name -> members, with `ratio` to the one called bootstrap; (name, scores) of each."""
     scores = {row: score(real, members) for row, members in rows.items()}
-    for row, ordered in scores.items():
-        ordered["ratio"] = ordered["crps_shape"] / scores["bootstrap"]["crps_shape"]
-        print(f"| {name} | {row} | {len(real)} | " + " | ".join(f"{ordered[k]:.3f}" for k in ROWS) + " |", flush=True)
+    for row, found in scores.items():
+        found["ratio"] = found["crps_shape"] / scores["bootstrap"]["crps_shape"]
+        print(f"| {name} | {row} | {len(real)} | " + " | ".join(f"{found[k]:.3f}" for k in ROWS) + " |", flush=True)
+    return list(scores.items())
 
 
 def weeks_of(pool: Floats, cells: int, seed: int) -> Floats:
@@ -106,6 +115,53 @@ def milan_parts(data: Path) -> Iterator[tuple[str, Source, Source]]:
         xy = held.places.xy_m
         apart = [np.hypot(*(xy[held.rows] - xy[row]).T).min() > APART_M for row in train.rows]
         yield name, train.only(np.flatnonzero(apart)), held
+
+
+def regions(data: Path) -> Iterator[tuple[str, Source, Source]]:
+    """(name, training cells, region) of eleven parts of Milan: the block, the 25 cells, and nine squares of cells."""
+    for name, train, held in milan_parts(data):
+        yield name, train, held
+    context = read_context(CONTEXTS / "milan.nc")
+    whole = read_source(read_milan_week(data / "telecom-italia"), [context])
+    scattered = read_source(read_milan_week(data / "telecom-italia", (SCATTERED,)), [context])
+    assert whole.places is not None
+    xy = whole.places.xy_m
+    row, col = np.divmod(scattered.cell_id - 1, 100)
+    east = (row >= 50) & (col >= 50)
+    block = np.where(east, (row - 50) // 17 * 3 + (col - 50) // 17, -1)
+    for part in range(9):
+        held = scattered.only(np.flatnonzero(block == part))
+        apart = [np.hypot(*(xy[held.rows] - xy[one]).T).min() > APART_M for one in whole.rows]
+        yield f"row {part // 3}, column {part % 3} of the north-east", whole.only(np.flatnonzero(apart)), held
+
+
+def by_map(train: Source, held: Source, seed: int, *, blind: bool = False) -> Floats:
+    """Members (MEMBERS, cells, 168): expected weeks, and what remained of random training cells told without theirs.
+
+    blind: nobody looks at the map.
+    """
+    assert held.places is not None
+    week, left_out = fit_week(replace(train, places=None) if blind else train)
+    log = np.log(monday_weeks(train) / train.level[:, None] + FLOOR)
+    chances = np.diff(by_location(train.location), prepend=0.0)
+    chosen = np.random.default_rng(seed).choice(len(log), size=(MEMBERS, len(held.rows)), p=chances)
+    rest = (log - left_out)[chosen]
+    expected = week.log(week.scores(held.places, held.rows))
+    return np.maximum(np.exp(expected + rest) - FLOOR, 0.0)
+
+
+def expected(data: Path) -> None:
+    """What map and measured cells tell of weeks, region by region, and the mean over regions."""
+    every: dict[str, list[dict[str, float]]] = {}
+    for name, train, held in regions(data):
+        real, pool = monday_weeks(held), monday_weeks(train)
+        level = real.mean(axis=1)[None, :, None]  # known: only the week is in question here
+        rows = {"by map": by_map(train, held, 2), "mean week": by_map(train, held, 2, blind=True)}
+        rows |= {"bootstrap": weeks_of(pool, len(real), 0), "bootstrap within": weeks_of(real, len(real), 1)}
+        for row, scores in show(name, real, {k: v / v.mean(axis=2, keepdims=True) * level for k, v in rows.items()}):
+            every.setdefault(row, []).append(scores)
+    for row, scored in every.items():
+        print(f"| mean | {row} | | " + " | ".join(f"{np.mean([s[k] for s in scored]):.3f}" for k in ROWS) + " |")
 
 
 def draw_region(train: list[Source], held: Source, context: xr.Dataset, steps: int | None) -> Floats:
@@ -179,6 +235,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--levels", action="store_true", help="the law alone")
+    parser.add_argument("--expected", action="store_true", help="what map and measured cells tell of weeks, alone")
     parser.add_argument("--networks", action="store_true", help="each network left out once, too")
     parser.add_argument("--steps", type=int, help="training steps, for a trial")
     args = parser.parse_args()
@@ -187,6 +244,9 @@ def main() -> None:
         levels(args.data)
         return
     print("| region | row | cells | " + " | ".join(ROWS) + " |\n|---|---|---|" + "---|" * len(ROWS))
+    if args.expected:
+        expected(args.data)
+        return
     context = read_context(CONTEXTS / "milan.nc")
     for name, train, held in milan_parts(args.data):
         real, pool = monday_weeks(held), monday_weeks(train)

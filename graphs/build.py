@@ -189,9 +189,10 @@ def embedded_squares(
 
     xy_m: (n, 2) metres.
     """
+    device = next(model.parameters()).device
     for inner, rows in squares(xy_m, radius_m, model.config["layers"] + 1, most_edges):
         graph = station_graph(xy_m[rows], features(rows), radius_m)
-        yield rows[inner], model.embed(graph.x, graph.edge_index).numpy()[inner]
+        yield rows[inner], model.embed(graph.x.to(device), graph.edge_index.to(device)).cpu().numpy()[inner]
         del graph
 
 

@@ -99,7 +99,8 @@ class GCN(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(outputs))
-        self.lin = nn.Linear(inputs, outputs, bias=False, device="meta").to_empty(device="cpu")
+        with torch.random.fork_rng(devices=()):
+            self.lin = nn.Linear(inputs, outputs, bias=False)
         reach = math.sqrt(6 / (inputs + outputs))
         for _ in range(2):  # drawn twice, as in `GIN`
             nn.init.uniform_(self.lin.weight, -reach, reach)

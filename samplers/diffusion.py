@@ -49,13 +49,16 @@ class GaussianPath:
 
     init_noise_sigma = 1.0
 
-    def __init__(self, noise: Noise, steps: int, power: Tensor | None = None) -> None:
+    def __init__(
+        self, noise: Noise, steps: int, power: Tensor | None = None, device: torch.device | None = None
+    ) -> None:
+        """device: of the series, where `power` does not tell it."""
         self.prediction, self.alphas_cumprod = noise.prediction_type, noise.alphas_cumprod
         self.timesteps = torch.tensor(_times(self.alphas_cumprod, steps))
         a = torch.cat([self.alphas_cumprod.double()[self.timesteps], torch.ones(1, dtype=torch.float64)])
         self.at = 0
         self.waves = None if power is None else _Part(a, power)
-        self.within = _Part(a, torch.ones((1, 1)) if power is None else power.new_ones((1, 1)))
+        self.within = _Part(a, torch.ones((1, 1), device=device) if power is None else power.new_ones((1, 1)))
 
     def step(self, model_output: Tensor, timestep: Any, sample: Tensor) -> Stepped:
         """The prediction at `timestep` and x_t -> x at the next of `timesteps`, or the clean series after the last."""
@@ -77,6 +80,46 @@ class GaussianPath:
         if kind == "v_prediction":
             return a.sqrt() * x - (1 - a).sqrt() * answer
         return answer if kind == "sample" else (x - (1 - a).sqrt() * answer) / a.sqrt()
+
+
+class Multistep:
+    """DPM-Solver++ (Lu et al. 2022b), multistep, of the first or second order: the bits of diffusers' solver, which
+    takes a second to import.
+
+    times: (steps,) whole diffusion steps. sigmas: (steps,) noise over signal there; the last step ends at 0.
+    """
+
+    init_noise_sigma = 1.0
+
+    def __init__(self, noise: Noise, times: NDArray[Any], sigmas: NDArray[np.float64], order: int) -> None:
+        self.prediction, self.alphas_cumprod, self.order = noise.prediction_type, noise.alphas_cumprod, order
+        self.timesteps = torch.from_numpy(times.astype(np.int64))
+        self.sigmas = torch.from_numpy(np.append(sigmas, 0.0).astype(np.float32))
+        self.at = 0
+        self.before: Tensor | None = None
+
+    def step(self, model_output: Tensor, timestep: Any, sample: Tensor) -> Stepped:
+        """The prediction at `timestep` and x_t -> x at the next of `timesteps`, or the clean series after the last."""
+        i, self.at = self.at, self.at + 1
+        (alpha, sigma, now), (alpha_next, sigma_next, then) = self._noise(i), self._noise(i + 1)
+        clean = model_output
+        if self.prediction == "v_prediction":
+            clean = alpha * sample - sigma * model_output
+        elif self.prediction == "epsilon":
+            clean = (sample - sigma * model_output) / alpha
+        h, before, self.before = then - now, self.before, clean
+        gain = alpha_next * (torch.exp(-h) - 1.0)
+        x = (sigma_next / sigma) * sample - gain * clean
+        if self.order > 1 and before is not None and self.at < len(self.timesteps):
+            ratio = (now - self._noise(i - 1)[2]) / h
+            x = x - 0.5 * gain * ((1.0 / ratio) * (clean - before))
+        return Stepped(x)
+
+    def _noise(self, i: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Signal, noise and the log of their ratio at step i."""
+        alpha = 1 / ((self.sigmas[i] ** 2 + 1) ** 0.5)
+        sigma = self.sigmas[i] * alpha
+        return alpha, sigma, torch.log(alpha) - torch.log(sigma)
 
 
 class _Part:
@@ -141,6 +184,10 @@ class Noise:
         betas = torch.linspace(self.beta_start, self.beta_end, self.num_train_timesteps, dtype=torch.float32)
         return torch.cumprod(1.0 - betas, dim=0)
 
+    def sigmas(self) -> NDArray[np.float32]:
+        """Noise over signal at every diffusion step: (num_train_timesteps,)."""
+        return (((1 - self.alphas_cumprod) / self.alphas_cumprod) ** 0.5).numpy()
+
     def config(self) -> dict[str, Any]:
         """What diffusers' schedulers are made from."""
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "rest"}
@@ -174,21 +221,20 @@ def _ddpm(noise: Noise, steps: int, _: Tensor | None) -> Any:
 def _ddim(noise: Noise, steps: int, _: Tensor | None) -> Any:
     # DDIM is the first-order DPM-Solver (Lu et al. 2022, section 4.1). diffusers' DDIMScheduler steps from t to
     # t - T // steps whatever comes next in its list, and is wrong wherever `steps` does not divide T
-    from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
-
-    solver = DPMSolverMultistepScheduler(**noise.config(), algorithm_type="dpmsolver++", solver_order=1)
-    solver.set_timesteps(timesteps=_trailing(noise.num_train_timesteps, steps))
-    return solver
+    times = np.array(_trailing(noise.num_train_timesteps, steps))
+    return Multistep(noise, times, np.interp(times, np.arange(noise.num_train_timesteps), noise.sigmas()), order=1)
 
 
 def _dpm(noise: Noise, steps: int, _: Tensor | None) -> Any:
     # even steps of the log signal-to-noise ratio: on a Gaussian with the spectrum of traffic, 8 of them err by 0.03
     # standard deviations; Karras' spacing errs by 0.14 and makes the variance a third too large, even time steps 0.12
-    from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
-
-    solver = DPMSolverMultistepScheduler(**noise.config(), algorithm_type="dpmsolver++", use_lu_lambdas=True)
-    solver.set_timesteps(steps)
-    return solver
+    logs = np.log(noise.sigmas())
+    first, last = logs[-1].item(), logs[0].item()
+    sigmas = np.exp(first + np.linspace(0, 1, steps) * (last - first))
+    at = np.log(np.maximum(sigmas, 1e-10))[:, None]
+    low = np.cumsum(at >= logs, axis=1).argmax(axis=1).clip(max=len(logs) - 2)
+    share = np.clip((logs[low] - at[:, 0]) / (logs[low] - logs[low + 1]), 0, 1)
+    return Multistep(noise, ((1 - share) * low + share * (low + 1)).round(), sigmas, order=2)
 
 
 def _unipc(noise: Noise, steps: int, _: Tensor | None) -> Any:
@@ -205,7 +251,7 @@ def _unipc(noise: Noise, steps: int, _: Tensor | None) -> Any:
 
 def _gaussian(noise: Noise, steps: int, network: Tensor | None) -> Any:
     if noise.rest is None:
-        return GaussianPath(noise, steps)
+        return GaussianPath(noise, steps, device=None if network is None else network.device)
     which = torch.zeros(1, dtype=torch.long) if network is None else network
     if (which == which[0]).all():
         which = which[:1]

@@ -229,6 +229,7 @@ class FoMo(Network):
         x: (B, H, W, T) clean values, nan where unmeasured.
         """
         t, eps = self.random_step(x, generator)
+        other = other.to(x.device)
         positive = self.errors(x, t, eps, scene)
         total = torch.zeros_like(positive)
         for column in other.T:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import subprocess
 import sys
@@ -215,6 +216,52 @@ def test_help_loads_nothing_heavy_and_answers_at_once() -> None:
         ended = os.times()
         took.append(sum(ended[2:4]) - sum(began[2:4]))  # the children's, user and system
     assert min(took) < 0.5, took
+
+
+NOT_FOR_A_DRAW = ("torch._dynamo", "scipy.stats", "diffusers", "torch_geometric", "dask", "zarr", "geopandas", "sympy")
+WITHOUT_TORCH = (  # what each command is given, beside a drawn week in m.nc
+    "sample --city monaco -o n.nc --dry-run",
+    "fetch --city monaco -o context.nc",
+    "export office m.nc -o office.csv",
+    "map m.nc -o map.html",
+    "plan sleep m.nc -o sleep.csv",
+    "report m.nc -o report.html",
+)
+
+
+def loaded_by(lines: list[str], folder: Path) -> set[str]:
+    """The modules that a process has loaded which runs command lines as `gentraffic` does, in a folder."""
+    program = (
+        "import json, os, sys\n"
+        "from gentraffic.cli import main\n"
+        f"*lines, last = {[line.split() for line in lines]}\n"
+        "def end(code):\n"
+        "    assert code == 0, code\n"
+        "    os.write(1, b'LOADED' + json.dumps([k for k, v in sys.modules.items() if v is not None]).encode())\n"
+        "    leave(0)\n"
+        "leave, os._exit = os._exit, end\n"
+        "for line in lines: assert main.run(line) == 0, line\n"
+        "sys.argv[1:] = last\n"
+        "main.main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=folder, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stdout.partition("LOADED")[2]))
+
+
+def test_commands_load_what_they_need_alone(tmp_path: Path) -> None:
+    """A draw from a bundled model needs none of the slow libraries, and what draws nothing needs no torch."""
+    loaded = loaded_by(["sample --city monaco -o m.nc"], tmp_path)
+    assert {"torch", "xarray", "samplers.stunet"} <= loaded
+    assert {name for name in NOT_FOR_A_DRAW if name in loaded} == set()
+    loaded = loaded_by(list(WITHOUT_TORCH), tmp_path)
+    assert {"xarray", "gentraffic.planning.sleep", "gentraffic.reports.traffic"} <= loaded
+    assert "torch" not in loaded
+    written = {path.name for path in tmp_path.iterdir()}
+    assert {"context.nc", "office.csv", "map.html", "sleep.csv", "report.html"} <= written
 
 
 def test_importing_does_nothing() -> None:

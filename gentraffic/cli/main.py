@@ -37,6 +37,7 @@ from gentraffic.io.process import end_in_time, open_standard_streams
 from poi.errors import PoiError
 
 INTERRUPTED = 130
+DASK = ("--workers", "--scheduler")  # options of what needs Dask, beside names of .zarr
 CLOSED_PIPE = 141  # what a shell says of a program whose reader has gone: 128 + SIGPIPE
 LINGER_S = 5.0
 GRACE_S = 1.5  # for what is at work when a signal comes
@@ -84,6 +85,9 @@ def main() -> NoReturn:
     signal.signal(signal.SIGTERM, _interrupt)
     end_in_time(GRACE_S, INTERRUPTED, b"gentraffic: interrupted; no output was written\n")
     gc.set_threshold(1_000_000, 20, 20)
+    if not any(word.endswith(".zarr") or word.startswith(DASK) for word in sys.argv[1:]):
+        # xarray asks of every array whether it is one of Dask's, and for that imports Dask and half of SciPy: a second
+        sys.modules.setdefault("dask", None)  # type: ignore[arg-type]  # None: it is not there for who imports it
     code = run(sys.argv[1:])
     if code != INTERRUPTED:  # else at once: what is to be kept is on the disk, and threads at work are not waited for
         threading._shutdown()  # type: ignore[attr-defined]  # what the interpreter does in its end, but for taking down

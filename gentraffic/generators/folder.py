@@ -254,9 +254,9 @@ class Weekly(Family):
         from gentraffic.generators.weekly import Region, SharedInputs, WeeklyDraw
 
         network, scaler = network_of(folder)
-        names = ("ids", "place", "log_level", "level", "past", "past_days", "around")
+        names = ("ids", "place", "log_level", "level", "past", "past_days", "kinds")
         rows: dict[str, Any] = {name: arrays.get(name) for name in names}
-        rows |= {"rhythms": tuple(arrays["rhythms"].tolist()), "source": str(arrays["source"])}
+        rows["rhythms"] = tuple(arrays["rhythms"].tolist())
         time = torch.from_numpy(np.array(arrays["time"]))
         with folder.understanding():
             networks, weeks = tuple(folder.json("level.json")["order"]), _weeks(folder)

@@ -26,7 +26,7 @@ from gentraffic.errors import WrongUse
 from gentraffic.generators.base import Block, Tell, check_minutes
 from gentraffic.generators.base import Settings as Settings
 from gentraffic.io.memmap import rows_of_file, trim_heap
-from gentraffic.modelling.expected_week import AUTO, ExpectedWeeks, from_monday, rhythms_of, week_features
+from gentraffic.modelling.expected_week import AUTO, ExpectedWeeks, from_monday, rhythms_of
 from gentraffic.modelling.features import Floats, Places, Scale, read_places
 from gentraffic.modelling.history import History, as_profile
 from gentraffic.modelling.levels import LevelModel
@@ -109,8 +109,8 @@ class Region:
     ids: (cells,). place: (cells, P) the station embedding. log_level: (members, cells) log relative level. level:
     (members, cells) the same as the network takes it, standardised. past: (cells, 7, 24 j) the usual weeks of a
     history, nan for cells without one, and past_days: (7,); None where no cell has one. rhythms: the measured network
-    that each member follows, "" for none. around: (cells, 18) what the expected week is told by
-    (`expected_week.week_features`), counted by `source`; None where the network draws whole weeks.
+    that each member follows, "" for none. kinds: (distinct rhythms, cells, K) what is told of the expected week of
+    each cell with each rhythm (`ExpectedWeeks.scores`); None where the network draws whole weeks.
     """
 
     ids: NDArray[Any]
@@ -120,8 +120,7 @@ class Region:
     past: NDArray[np.float32] | None = None
     past_days: NDArray[np.int64] | None = None
     rhythms: tuple[str, ...] = ()
-    around: NDArray[np.float32] | None = None
-    source: str = ""
+    kinds: NDArray[np.float32] | None = None
 
     def profile(self, rows: NDArray[np.int64], weekday: int, per_hour: int, scaler: Scaler) -> torch.Tensor | None:
         """What a sampler is told of the past of some rows: (rows, 2, 168 k), zeros for those without; or None."""
@@ -196,9 +195,10 @@ def prepare_inputs(
             log_level[m] = np.where(known < 0, log_level[m], now)
         level[m] = bundle.levels.standard(places, log_level[m], rhythms[m], rows)
         level[m, known >= 0] = np.clip(level[m, known >= 0], -HIGHEST_LEVEL, HIGHEST_LEVEL)
-    region = Region(ids[rows], f_s, log_level, level, rhythms=rhythms, source=places.source)
+    region = Region(ids[rows], f_s, log_level, level, rhythms=rhythms)
     if bundle.weeks.networks:
-        region = replace(region, around=week_features(places, rows))
+        kinds = [bundle.weeks.scores(rhythm, places, count, rows) for rhythm in dict.fromkeys(rhythms)]
+        region = replace(region, kinds=np.stack(kinds))
     if history is not None:
         week = history.week[known]
         if usual is not None:
@@ -271,14 +271,13 @@ class WeeklyDraw:
             "level": region.level,
             "time": self.shared.time.numpy(),
             "rhythms": np.array(region.rhythms, dtype=str),
-            "source": np.array(region.source),
             "scale": np.array(self.scale),
             "units": np.array(self.units),
         }
         if region.past is not None and region.past_days is not None:
             out |= {"past": region.past, "past_days": region.past_days}
-        if region.around is not None:
-            out["around"] = region.around
+        if region.kinds is not None:
+            out["kinds"] = region.kinds
         return out
 
 
@@ -305,9 +304,9 @@ def generate_tile(region: Region, shared: SharedInputs, tile: Block) -> NDArray[
     ids = region.ids[padded].tolist()
     rhythm = region.rhythms[tile.member]
     expected = np.zeros((size, WEEK), dtype=np.float32)
-    if region.around is not None:
-        around, mean, spread = region.around[padded].astype(np.float64), shared.scaler.mean, shared.scaler.spread
-        expected = shared.weeks.scaled(rhythm, around, region.source, mean, spread)
+    if region.kinds is not None:
+        scores = region.kinds[list(dict.fromkeys(region.rhythms)).index(rhythm), padded]
+        expected = shared.weeks.scaled(rhythm, scores, shared.scaler.mean, shared.scaler.spread)
     sheet = np.empty((size, _sheet_days(calendar.days) * HOURS * k), dtype=np.float32)
     network: Any = shared.model  # a Denoiser or a OneShot
     known = None

@@ -54,70 +54,91 @@ def indexed(ds: xr.Dataset) -> xr.Dataset:
     return ds.assign_coords({INDEX: xr.Variable(("cell",), ids, about)})
 
 
-def to_cf(ds: xr.Dataset) -> xr.Dataset:  # noqa: C901  # one case after the other
+class _Annotated:
+    """A copy of a Dataset, and what was added to it: variable ("" for the Dataset) -> attributes."""
+
+    def __init__(self, ds: xr.Dataset) -> None:
+        self.ds = ds.drop_encoding().copy()
+        self.added: dict[str, list[str]] = {}
+
+    def add(self, name: str, **attrs: Any) -> None:
+        """Attributes of a variable that has not got them."""
+        new = {key: value for key, value in attrs.items() if key not in self.ds[name].attrs}
+        self.ds[name].attrs.update(new)
+        if new:
+            self.added.setdefault(name, []).extend(new)
+
+
+def to_cf(ds: xr.Dataset) -> xr.Dataset:
     """What the NetCDF file of a checked traffic or context Dataset holds; `from_cf` gives `ds` back."""
     import xarray as xr
 
-    out = ds.drop_encoding().copy()
-    added: dict[str, list[str]] = {}
-
-    def add(name: str, **attrs: Any) -> None:
-        """Attributes of a variable that has not got them."""
-        new = {key: value for key, value in attrs.items() if key not in out[name].attrs}
-        out[name].attrs.update(new)
-        if new:
-            added.setdefault(name, []).extend(new)
-
+    out = _Annotated(ds)
     more = {"title": str(ds.attrs.get("place", "")) or "cellular traffic", "history": _history(ds)}
     more = {key: value for key, value in more.items() if key not in ds.attrs}
     if ds.attrs.get("Conventions", "") != CONVENTIONS:
         more |= {"Conventions": CONVENTIONS, GIVEN_CONVENTIONS: ds.attrs.get("Conventions", "")}
-    out = out.assign_attrs(more)
-    added[""] = [ADDED, *more]
-    for name in ("cell_id", *(str(n) for n in out.variables if n != "cell_id")):
-        if out[name].dtype.kind not in "iu":
-            continue
-        narrow = _whole_or_text(out[name].values) if name == "cell_id" else _narrow(out[name].values)
-        if narrow.dtype != out[name].dtype:
-            add(name, **{GIVEN_TYPE: str(out[name].dtype)})
-            out[name] = (out[name].dims, narrow, out[name].attrs)
-    for name in [name for name in COORD_ATTRS if name in out.coords]:
-        add(name, **COORD_ATTRS[name])
-    if "poi_count" in out:
-        add("poi_count", long_name="points of interest by category")
-    for name in [axis for axis in ("x", "y") if axis in out.coords]:  # none of cells without positions
-        add(name, standard_name=f"projection_{name}_coordinate")
-    for name in ("member", "row", "col", "cell_id"):
-        if name in out.coords and out[name].dtype.kind in "iuf":
-            add(name, units="1")
+    out.ds = out.ds.assign_attrs(more)
+    out.added[""] = [ADDED, *more]
+    _narrow_integers(out)
+    _describe_coordinates(out)
     crs = _grid_mapping(ds)
-    for name in map(str, out.data_vars):
-        if "cell" not in out[name].dims:
-            continue
-        per_cell = [str(n) for n in out.coords if out[n].dims == ("cell",) and n != INDEX]
-        out[name].attrs["coordinates"] = " ".join(per_cell)  # xarray takes it off when it reads
-        if crs is not None:
-            add(name, grid_mapping=CRS)
-        if "units" in out[name].attrs:
-            given = str(out[name].attrs["units"])
-            if "time" in out[name].dims:
-                add(name, cell_methods=f"time: {'sum' if given.strip() in _VOLUMES else 'mean'}")
-            if udunits(given) != given:
-                add(name, **{GIVEN_UNITS: given})
-                out[name].attrs["units"] = udunits(given)
+    _describe_values(out, crs is not None)
     ids = _index(ds)
     about = {"long_name": "identifier of the cell or station, to select by"}
     about |= {"units": "1"} if ids.dtype.kind in "if" else {}
-    out = out.assign_coords({INDEX: xr.Variable(("cell",), ids, about)})
+    out.ds = out.ds.assign_coords({INDEX: xr.Variable(("cell",), ids, about)})
     if crs is not None:
-        out = out.assign_coords({CRS: xr.Variable((), np.int32(0), crs)})
-    if "time" in out.coords:
-        add("time", bounds=BOUNDS, units_metadata="leap_seconds: none")
+        out.ds = out.ds.assign_coords({CRS: xr.Variable((), np.int32(0), crs)})
+    if "time" in out.ds.coords:
+        out.add("time", bounds=BOUNDS, units_metadata="leap_seconds: none")
         begins = ds["time"].values
         step = begins[1] - begins[0] if len(begins) > 1 else np.timedelta64(STEP_S, "s")
-        out = out.assign_coords({BOUNDS: (("time", "bnds"), np.stack([begins, begins + step], axis=1))})
-    attrs = {key: _narrow_number(value) for key, value in out.attrs.items()}
-    return out.assign_attrs(attrs | {ADDED: json.dumps(added)})
+        out.ds = out.ds.assign_coords({BOUNDS: (("time", "bnds"), np.stack([begins, begins + step], axis=1))})
+    attrs = {key: _narrow_number(value) for key, value in out.ds.attrs.items()}
+    return out.ds.assign_attrs(attrs | {ADDED: json.dumps(out.added)})
+
+
+def _narrow_integers(out: _Annotated) -> None:
+    """Whole numbers as CF has them, 32 bits at most; ids that do not fit exactly become text."""
+    for name in ("cell_id", *(str(n) for n in out.ds.variables if n != "cell_id")):
+        if out.ds[name].dtype.kind not in "iu":
+            continue
+        narrow = _whole_or_text(out.ds[name].values) if name == "cell_id" else _narrow(out.ds[name].values)
+        if narrow.dtype != out.ds[name].dtype:
+            out.add(name, **{GIVEN_TYPE: str(out.ds[name].dtype)})
+            out.ds[name] = (out.ds[name].dims, narrow, out.ds[name].attrs)
+
+
+def _describe_coordinates(out: _Annotated) -> None:
+    """Names and units of the coordinates and of the POI counts."""
+    for name in [name for name in COORD_ATTRS if name in out.ds.coords]:
+        out.add(name, **COORD_ATTRS[name])
+    if "poi_count" in out.ds:
+        out.add("poi_count", long_name="points of interest by category")
+    for name in [axis for axis in ("x", "y") if axis in out.ds.coords]:  # none of cells without positions
+        out.add(name, standard_name=f"projection_{name}_coordinate")
+    for name in ("member", "row", "col", "cell_id"):
+        if name in out.ds.coords and out.ds[name].dtype.kind in "iuf":
+            out.add(name, units="1")
+
+
+def _describe_values(out: _Annotated, mapped: bool) -> None:
+    """Coordinates, units and cell methods of the variables. mapped: there is a grid mapping."""
+    for name in map(str, out.ds.data_vars):
+        if "cell" not in out.ds[name].dims:
+            continue
+        per_cell = [str(n) for n in out.ds.coords if out.ds[n].dims == ("cell",) and n != INDEX]
+        out.ds[name].attrs["coordinates"] = " ".join(per_cell)  # xarray takes it off when it reads
+        if mapped:
+            out.add(name, grid_mapping=CRS)
+        if "units" in out.ds[name].attrs:
+            given = str(out.ds[name].attrs["units"])
+            if "time" in out.ds[name].dims:
+                out.add(name, cell_methods=f"time: {'sum' if given.strip() in _VOLUMES else 'mean'}")
+            if udunits(given) != given:
+                out.add(name, **{GIVEN_UNITS: given})
+                out.ds[name].attrs["units"] = udunits(given)
 
 
 def from_cf(ds: xr.Dataset) -> xr.Dataset:

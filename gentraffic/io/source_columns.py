@@ -201,52 +201,59 @@ def place_notation(table: SourceTable, columns: Sequence[str]) -> Notation:
     return notation(table, [], columns, Reading())
 
 
-def notation(table: SourceTable, columns: Sequence[str], places: Sequence[str], reading: Reading) -> Notation:  # noqa: C901  # one case after the other
+def _read_marks(
+    table: SourceTable, name: str, placed: bool, proof: dict[str, str], doubt: dict[str, tuple[str, str]]
+) -> None:
+    """Add what the numbers of a column show to `proof`, and what may be either to `doubt`. placed: it holds degrees."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    values = table.column(name)
+    if not pa.types.is_string(values.type):
+        return
+    values = _clean(values)
+    marked = values.filter(pc.match_substring_regex(values, r"[0-9][., '][0-9]|^[+-]?[.,][0-9]|[0-9][.,]$"))
+    if not len(marked):
+        return
+    big = pc.any(pc.match_substring_regex(values, r"^[+-]?[0-9]{4,}([.,][0-9]+)?$")).as_py()
+    for mark, other, group in ((".", ",", _DOT_GROUP), (",", ".", _COMMA_GROUP)):
+        here = pc.match_substring(marked, mark)
+        if not pc.any(here).as_py():
+            continue
+        only = marked.filter(here)
+        both = only.filter(pc.match_substring(only, other))
+        if len(both):  # 1.234,5 or 1,234.5: the last is the decimal
+            value = both[0].as_py()
+            last = mark if value.rfind(mark) > value.rfind(other) else other
+            proof.setdefault("decimal" + last, value)
+            proof.setdefault("thousands" + (other if last == mark else mark), value)
+            continue
+        grouped = pc.match_substring_regex(only, group)
+        twice = only.filter(pc.match_substring_regex(only, "^[^" + mark + "]*[" + mark + "].*[" + mark + "]"))
+        if len(twice):  # 1.234.567
+            proof.setdefault("thousands" + mark, twice[0].as_py())
+        elif placed or not pc.all(grouped).as_py() or big:
+            single = only if placed or big else only.filter(pc.invert(grouped))
+            proof.setdefault("decimal" + mark, single[0].as_py())
+        else:
+            doubt.setdefault(mark, (only[0].as_py(), name))
+    for mark in (" ", "'"):
+        apart = marked.filter(pc.match_substring(marked, mark))
+        if len(apart):
+            proof.setdefault("thousands" + mark, apart[0].as_py())
+
+
+def notation(table: SourceTable, columns: Sequence[str], places: Sequence[str], reading: Reading) -> Notation:
     """The marks that the numbers in `columns` show, or those in `places`, which have decimals but no thousands.
 
     Coordinates prove nothing of amounts: programs write the ones, offices the others. Raises BadInput where marks may
     be decimal or of thousands, naming a value and the options that say it.
     """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     decimal, thousands = reading.decimal, reading.thousands
     proof: dict[str, str] = {}  # "decimal" or "thousands" + mark -> a value that shows it
     doubt: dict[str, tuple[str, str]] = {}  # mark -> a value that may be either, and its column
     for name in (*columns, *places):
-        values = table.column(name)
-        if not pa.types.is_string(values.type):
-            continue
-        values = _clean(values)
-        marked = values.filter(pc.match_substring_regex(values, r"[0-9][., '][0-9]|^[+-]?[.,][0-9]|[0-9][.,]$"))
-        if not len(marked):
-            continue
-        big = pc.any(pc.match_substring_regex(values, r"^[+-]?[0-9]{4,}([.,][0-9]+)?$")).as_py()
-        for mark, other, group in ((".", ",", _DOT_GROUP), (",", ".", _COMMA_GROUP)):
-            here = pc.match_substring(marked, mark)
-            if not pc.any(here).as_py():
-                continue
-            only = marked.filter(here)
-            both = only.filter(pc.match_substring(only, other))
-            if len(both):  # 1.234,5 or 1,234.5: the last is the decimal
-                value = both[0].as_py()
-                last = mark if value.rfind(mark) > value.rfind(other) else other
-                proof.setdefault("decimal" + last, value)
-                proof.setdefault("thousands" + (other if last == mark else mark), value)
-                continue
-            grouped = pc.match_substring_regex(only, group)
-            twice = only.filter(pc.match_substring_regex(only, "^[^" + mark + "]*[" + mark + "].*[" + mark + "]"))
-            if len(twice):  # 1.234.567
-                proof.setdefault("thousands" + mark, twice[0].as_py())
-            elif name in places or not pc.all(grouped).as_py() or big:
-                single = only if name in places or big else only.filter(pc.invert(grouped))
-                proof.setdefault("decimal" + mark, single[0].as_py())
-            else:
-                doubt.setdefault(mark, (only[0].as_py(), name))
-        for mark in (" ", "'"):
-            apart = marked.filter(pc.match_substring(marked, mark))
-            if len(apart):
-                proof.setdefault("thousands" + mark, apart[0].as_py())
+        _read_marks(table, name, name in places, proof, doubt)
     if decimal is None:
         shown = [mark for mark in ".," if "decimal" + mark in proof]
         if len(shown) > 1 and thousands not in shown:

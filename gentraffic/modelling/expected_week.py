@@ -1,10 +1,14 @@
 """The week that a place's surroundings tell: what a sampler's network draws is how the cell's own week departs from it.
 
-A ridge regression of the logarithm of the week of hours, over the cell's mean, on what stands around: how dense points
-of interest and known radio cells are, and which share of them each category has, near and far. Each measured network
-has a regression of its own, with its mean week: its rhythm. Offices empty at weekends, homes fill in the evening; a
-network that is to tell kinds of place from thousands of noisy windows of a few hundred cells learns the noise first, a
-ridge with one penalty does not. Busy cells count more: their weeks are less noisy, and errors are weighed by traffic.
+Kinds of place differ in few ways: by day and night, by weekend, by the hour of the peak. So the logarithms of the weeks
+of a network, each over its mean, become scores of their first COMPONENTS principal components, and every score is a
+Gaussian-process regression (Rasmussen and Williams 2006, section 2.2; kriging, in geography) on which share of the
+points of interest each category has, near and far, on how dense known radio cells are, and on where the measured cells
+lie: a cell among them hears its neighbours. Each measured network has a regression of its own about its mean week, its
+rhythm. Offices empty at weekends, homes fill in the evening; a network that is to tell kinds of place from thousands of
+noisy windows of a few hundred cells learns the noise first. What a component is told is shrunk by how well it was told
+of locations that were left out, so that a map that says nothing changes nothing. Busy cells count more: their weeks are
+less noisy, and errors are weighed by traffic.
 
 Whose rhythm a place follows that nobody measured: a measured network's, nearest first, drawn per member.
 
@@ -23,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gentraffic.modelling.features import BLOCK, Floats, Places
+from gentraffic.modelling.features import BLOCK, KM_PER_DEGREE, Floats, Places
 from gentraffic.modelling.transform import FLOOR, Scaler
 from gentraffic.modelling.weekly_profile import cell_weeks
 
@@ -31,27 +35,53 @@ if TYPE_CHECKING:
     from gentraffic.modelling.measured import Source
 
 WEEK = 168
-PENALTY = (
-    100.0  # of the ridge, in cells, on standardised columns; chosen over parts of Milan left out (benchmarks/p5.py)
-)
+COMPONENTS = 6
 WEIGHT = 0.5  # power of a cell's level that it counts with
 FARTHEST = 3.0  # spreads from the measured mean of a column that a place may be taken to lie
-SITES, COLUMNS = 1, 18  # the column of radio cells, and how many there are
+SITES, CATEGORIES = 0, 8
+COLUMNS = 1 + 2 * CATEGORIES  # radio cells, shares near, shares far
 LEAST = 1e-6
+ROWS = 256  # cells that are worked on at a time
+# Variances over that of a cell of mean weight about its expected week, chosen over parts of Milan left out
+# (benchmarks/p5.py --expected): of what is linear in columns and of what is not, per spread of radio cells, of shares
+# near and of shares far; and of what a place shares with others near it, which falls by e over REACH_KM, to ALONE_KM.
+LINEAR = np.repeat([0.3, 0.3 / CATEGORIES, 0.03 / CATEGORIES], [1, CATEGORIES, CATEGORIES])
+BENT, BENDS = 0.3, np.repeat([1.0, 0.5 / CATEGORIES, 0.2 / CATEGORIES], [1, CATEGORIES, CATEGORIES])
+NEIGHBOURS, REACH_KM, ALONE_KM = 0.3, 0.5, 5.0
+MOST_CELLS, MOST_PARTS = 600, 25  # that a regression hears, and refits without some locations: both cost their cubes
+FEW_LOCATIONS = 2.0  # by which what few locations say of themselves is shrunk
 
 
 @dataclass(frozen=True)
 class Regression:
-    """centre, spread: (columns,) of the features. weights: (columns, 168) per spread."""
+    """Scores of places from those of the measured cells.
+
+    centre, spread: (17,) of the columns. points: (n, 17) those of the measured cells, standardised. lon_lat: (n, 2) in
+    degrees. full, blind: (n, COMPONENTS) what each of them says, with and without the column of radio cells; full is
+    None where they are not known.
+    """
 
     centre: Floats
     spread: Floats
-    weights: Floats
+    points: Floats
+    lon_lat: Floats
+    full: Floats | None
+    blind: Floats
 
-    def __call__(self, features: Floats) -> Floats:
-        """(cells, columns) -> what is added to the mean week, (cells, 168)."""
-        x = np.clip((features - self.centre) / self.spread, -FARTHEST, FARTHEST)
-        out: Floats = np.einsum("cf,ft->ct", x, self.weights)  # no BLAS: each cell has the same bits in any company
+    def __call__(self, columns: Floats, lon_lat: Floats) -> Floats:
+        """Columns (cells, 17) and positions (cells, 2) of places -> their scores, (cells, COMPONENTS)."""
+        x = standard(columns, self.centre, self.spread)
+        out = np.empty((len(x), self.blind.shape[1]))
+        for at in range(0, len(x), ROWS):
+            some = slice(at, at + ROWS)
+            near = neighbours(lon_lat[some], self.lon_lat)
+            known = ~np.isnan(x[some, SITES]) & (self.full is not None)
+            for rows, pull, first in ((known, self.full, SITES), (~known, self.blind, SITES + 1)):
+                if pull is not None and rows.any():
+                    alike = bent(x[some][rows], self.points, first) + near[rows]
+                    line = LINEAR[first:, None] * (self.points[:, first:].T @ pull)
+                    told = np.einsum("cn,nk->ck", alike, pull) + np.einsum("cf,fk->ck", x[some][rows, first:], line)
+                    out[some][rows] = told
         return out
 
 
@@ -59,27 +89,30 @@ class Regression:
 class ExpectedWeek:
     """The rhythm of one measured network. mean: (168,) log of the week over its mean, plus FLOOR, Monday first.
 
-    full, blind: with and without the column of radio cells; None where nobody knows what stands around. source: who
-    counted the POIs. locations: how many places it was measured at. timezone: where.
+    basis: (COMPONENTS, 168) the ways in which places differ. places: what tells their scores; None where nobody knows
+    what stands around. source: who counted the POIs. locations: how many places it was measured at. timezone: where.
     """
 
     mean: Floats
-    full: Regression | None = None
-    blind: Regression | None = None
+    basis: Floats = field(default_factory=lambda: np.zeros((COMPONENTS, WEEK)))
+    places: Regression | None = None
     source: str = ""
     locations: int = 1
     timezone: str = ""
 
-    def __call__(self, features: Floats, source: str = "") -> Floats:
-        """Log weeks of cells with these features (`week_features`), counted by `source`: (cells, 168)."""
-        out = np.broadcast_to(self.mean, (len(features), WEEK)).copy()
-        if self.full is None or self.blind is None or source != self.source:
-            return out  # another source's categories hold other things
-        known = ~np.isnan(features[:, SITES]) & ~np.isnan(self.full.centre[SITES])
-        if known.any():
-            out[known] += self.full(features[known])
-        if not known.all():
-            out[~known] += self.blind(np.delete(features[~known], SITES, axis=1))
+    def scores(self, places: Places, rows: Any = slice(None)) -> NDArray[np.float32]:
+        """Those of some cells, (cells, COMPONENTS): zeros where another source's categories hold other things."""
+        at = np.arange(len(places.xy_m))[rows]
+        out = np.zeros((len(at), COMPONENTS), dtype=np.float32)
+        if self.places is not None and places.source == self.source:
+            for first in range(0, len(at), BLOCK):  # a country has millions of rows
+                some = at[first : first + BLOCK]
+                out[first : first + BLOCK] = self.places(week_features(places, some), _positions(places, some))
+        return out
+
+    def log(self, scores: NDArray[Any]) -> Floats:
+        """Log weeks, (cells, 168), of cells with these scores (cells, COMPONENTS)."""
+        out: Floats = self.mean + np.einsum("ck,kt->ct", scores.astype(np.float64), self.basis)
         return out
 
 
@@ -89,19 +122,25 @@ class ExpectedWeeks:
 
     networks: dict[str, ExpectedWeek] = field(default_factory=dict)
 
-    def scaled(self, network: str, features: Floats, source: str, mean: float, spread: float) -> NDArray[np.float32]:
-        """What is taken from scaled log weeks: (cells, 168), without unit.
+    def scores(self, network: str, places: Places | None, cells: int, rows: Any = slice(None)) -> NDArray[np.float32]:
+        """What the regression of a network says of some cells, (cells, COMPONENTS); zeros where it says nothing."""
+        own = self.networks.get(network)
+        if own is None or places is None:
+            return np.zeros((cells, COMPONENTS), dtype=np.float32)
+        return own.scores(places, rows)
 
-        features: (cells, 18) of `week_features`. source: where their POIs are from. mean, spread: of
-        `transform.Scaler`. A network without a week of its own: the mean of the others.
+    def scaled(self, network: str, scores: NDArray[np.float32], mean: float, spread: float) -> NDArray[np.float32]:
+        """What is taken from scaled log weeks: (cells, 168). mean, spread: of `transform.Scaler`.
+
+        scores: (cells, COMPONENTS). A network without a week of its own: the mean of the others.
         """
         if not self.networks:
-            return np.zeros((len(features), WEEK), dtype=np.float32)
+            return np.zeros((len(scores), WEEK), dtype=np.float32)
         own = self.networks.get(network)
         if own is None:
-            log = np.broadcast_to(np.mean([w.mean for w in self.networks.values()], axis=0), (len(features), WEEK))
+            log = np.broadcast_to(np.mean([w.mean for w in self.networks.values()], axis=0), (len(scores), WEEK))
         else:
-            log = own(features, source)
+            log = own.log(scores)
         out: NDArray[np.float32] = ((log - mean) / spread).astype(np.float32)
         return out
 
@@ -118,15 +157,18 @@ class ExpectedWeeks:
     def from_json(cls, values: Mapping[str, Any]) -> ExpectedWeeks:
         """The mirror of `to_json`. Raises KeyError or TypeError for something else."""
 
+        def array(part: Any) -> Any:
+            return None if part is None else np.array(part, dtype=np.float64)
+
         def regression(part: Mapping[str, Any] | None) -> Regression | None:
-            return None if part is None else Regression(**{k: np.array(v, dtype=np.float64) for k, v in part.items()})
+            return None if part is None else Regression(**{key: array(value) for key, value in part.items()})
 
         return cls(
             {
                 name: ExpectedWeek(
-                    np.array(week["mean"], dtype=np.float64),
-                    regression(week["full"]),
-                    regression(week["blind"]),
+                    array(week["mean"]),
+                    array(week["basis"]),
+                    regression(week["places"]),
                     str(week["source"]),
                     int(week["locations"]),
                     str(week["timezone"]),
@@ -136,18 +178,60 @@ class ExpectedWeeks:
         )
 
 
-def week_features(places: Places, rows: Any = slice(None)) -> NDArray[np.float32]:
-    """(cells, 18): the log density of POIs; of radio cells, nan where unknown; shares of categories near, and far."""
+def week_features(places: Places, rows: Any = slice(None)) -> Floats:
+    """(cells, 17): the log density of radio cells, nan where unknown; log shares of categories near, and far."""
     near, far = places.near[rows], places.far[rows]
-    count = near.shape[1]
-    out = np.empty((len(near), 2 + 2 * count), dtype=np.float32)
-    out[:, 0] = places.pois[rows]
+    out = np.empty((len(near), COLUMNS))
     sites = places.known.get("stations")
     out[:, SITES] = np.nan if sites is None else sites[rows]
-    for at in range(0, len(out), BLOCK):  # a country has millions of rows
-        some = slice(at, at + BLOCK)
-        for part, first in ((near[some], 2), (far[some], 2 + count)):
-            out[some, first : first + count] = part - part.mean(axis=1, keepdims=True)
+    for part, first in ((near, 1), (far, 1 + CATEGORIES)):
+        out[:, first : first + CATEGORIES] = part
+        out[:, first : first + CATEGORIES] -= part.mean(axis=1, keepdims=True)
+    return out
+
+
+def standard(columns: Floats, centre: Floats, spread: Floats) -> Floats:
+    """Columns (cells, 17) in spreads from their centre, held within FARTHEST. centre, spread: (17,)."""
+    return np.clip((columns - centre) / spread, -FARTHEST, FARTHEST)
+
+
+def likeness(a: Floats, b: Floats, first: int = SITES) -> Floats:
+    """Covariances of places for what stands around them: (m, n).
+
+    a, b: (m, 17) and (n, 17), standardised. first: of the columns that count.
+    """
+    line = np.sqrt(LINEAR[first:])
+    out: Floats = bent(a, b, first) + (a[:, first:] * line) @ (b[:, first:] * line).T
+    return out
+
+
+def bent(a: Floats, b: Floats, first: int = SITES) -> Floats:
+    """The part of `likeness` that is not linear: (m, n). What two places share depends on no others, to the bit.
+
+    a, b: (m, 17) and (n, 17), standardised. first: of the columns that count.
+    """
+    scale = np.sqrt(BENDS[first:])
+    x, y = a[:, first:] * scale, b[:, first:] * scale
+    out: Floats = np.einsum("cf,fn->cn", x, np.ascontiguousarray(y.T))  # no BLAS: the same bits in any company
+    out -= (x * x).sum(axis=1)[:, None] / 2
+    out -= (y * y).sum(axis=1)[None, :] / 2
+    np.exp(out, out=out)
+    out *= BENT
+    return out
+
+
+def neighbours(a: Floats, b: Floats) -> Floats:
+    """Covariances of places for lying near one another: (m, n). a, b: (m, 2) and (n, 2), lon and lat in degrees."""
+    out = np.zeros((len(a), len(b)))
+    if not out.size:
+        return out
+    km = KM_PER_DEGREE * np.array([np.cos(np.radians(b[0, 1])), 1.0])  # of the first: one number for a network
+    east, north = (a[:, None, i] * km[i] - b[None, :, i] * km[i] for i in (0, 1))
+    east *= east
+    north *= north
+    east += north
+    some = east < ALONE_KM**2
+    out[some] = NEIGHBOURS * np.exp(-np.sqrt(east[some]) / REACH_KM)
     return out
 
 
@@ -160,25 +244,44 @@ def fit_week(source: Source) -> tuple[ExpectedWeek, Floats]:
     weight = source.level**WEIGHT
     weight = weight / weight.mean()
     groups = np.unique(source.location)
+    mean = np.average(log, axis=0, weights=weight).round(4)
     if source.places is None or len(groups) < 3:
-        mean = np.average(log, axis=0, weights=weight)
         count = 1 if source.places is None else len(groups)  # of stations somewhere, no place is known to be like any
-        week = ExpectedWeek(mean.round(4), locations=count, timezone=source.timezone)
-        return week, np.broadcast_to(mean, log.shape).copy()
-    features = week_features(source.places, source.rows).astype(np.float64)
-    if np.isnan(features[:, SITES]).any():
-        features[:, SITES] = np.nan
-    columns = [np.arange(features.shape[1]), np.delete(np.arange(features.shape[1]), SITES)]
-    whole = [_ridge(features[:, c], log, weight) for c in columns]
-    best = columns[1] if np.isnan(features[:, SITES]).any() else columns[0]
-    left_out = np.empty_like(log)
-    for group in groups:
-        held = source.location == group
-        mean, part = _ridge(features[~held][:, best], log[~held], weight[~held])
-        left_out[held] = mean + part(features[held][:, best])
-    full, blind = (part for _, part in whole)
+        return ExpectedWeek(mean, locations=count, timezone=source.timezone), np.broadcast_to(mean, log.shape).copy()
+    basis = principal_components(log - mean, weight)
+    scores = np.einsum("ct,kt->ck", log - mean, basis)
+    columns = week_features(source.places, source.rows)
+    if np.isnan(columns[:, SITES]).any():
+        columns[:, SITES] = np.nan
+    where = _positions(source.places, source.rows).round(5)
+    heard = np.sort(np.random.default_rng(0).permutation(len(log))[:MOST_CELLS])
+    centre, spread = (part.round(6) for part in _scale(columns, weight))
+    points = np.nan_to_num(standard(columns[heard], centre, spread)).round(3)
+    part_of = _parts(source.location)
+    pulls: dict[int, Floats] = {}
+    for first in (SITES, SITES + 1):
+        if np.isnan(columns[:, first]).any():
+            continue
+        told, usual = np.empty_like(scores), np.empty_like(scores)
+        for part in range(part_of.max() + 1):
+            held, kept = np.flatnonzero(part_of == part), heard[part_of[heard] != part]
+            told[held], usual[held] = _left_out(columns, where, scores, weight, kept, held, first)
+        trust = _trust(told, scores - usual, weight) * len(groups) / (len(groups) + FEW_LOCATIONS)
+        pulls[first] = (_pull(points, where, scores, weight, heard, first) * trust).round(4)
+        if first == min(pulls):
+            left_out = mean + np.einsum("ck,kt->ct", usual + trust * told, basis)
+            left_out += np.average(log - left_out, axis=0, weights=weight)  # without a large one, all others lean away
+    regression = Regression(centre, spread, points, where[heard], pulls.get(SITES), pulls[SITES + 1])
     by, zone = source.places.source, source.timezone
-    return ExpectedWeek(whole[0][0].round(4), full, blind, by, len(groups), zone), left_out
+    return ExpectedWeek(mean, basis, regression, by, len(groups), zone), left_out
+
+
+def _parts(location: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The part that each cell is left out with, (cells,): its location, or one of MOST_PARTS where there are more."""
+    number = np.unique(location, return_inverse=True)[1].ravel()
+    count = int(number.max()) + 1
+    out: NDArray[np.int64] = (np.random.default_rng(1).permutation(count) % MOST_PARTS)[number]
+    return out
 
 
 def fit_weeks(sources: Sequence[Source]) -> tuple[ExpectedWeeks, dict[str, Floats]]:
@@ -200,11 +303,22 @@ def expected_of(
         return None
     out = {}
     for s in sources:
-        features, by = np.full((len(s.ratio), COLUMNS), np.nan), "nobody"
-        if s.places is not None:
-            features, by = week_features(s.places, s.rows).astype(np.float64), s.places.source
-        out[s.network] = weeks.scaled(s.network, features, by, scaler.mean, scaler.spread)
+        scores = weeks.scores(s.network, s.places, len(s.ratio), s.rows)
+        out[s.network] = weeks.scaled(s.network, scores, scaler.mean, scaler.spread)
     return out
+
+
+def principal_components(apart: Floats, weight: Floats) -> Floats:
+    """The first principal components: (COMPONENTS, 168) orthonormal, zeros beyond the number of cells.
+
+    apart: (cells, 168) log weeks about their mean. weight: (cells,). The largest number of each is positive.
+    """
+    found = np.linalg.svd(apart * np.sqrt(weight)[:, None], full_matrices=False)[2][:COMPONENTS]
+    largest = np.take_along_axis(found, np.abs(found).argmax(axis=1)[:, None], axis=1)
+    out = np.zeros((COMPONENTS, apart.shape[1]))
+    out[: len(found)] = found * np.sign(largest)
+    rounded: Floats = out.round(5)
+    return rounded
 
 
 def from_monday(week: NDArray[np.float32], weekday: NDArray[np.int64], per_hour: int) -> NDArray[np.float32]:
@@ -219,24 +333,56 @@ def from_monday(week: NDArray[np.float32], weekday: NDArray[np.int64], per_hour:
     return out.reshape(len(week), -1)
 
 
-def _ridge(features: Floats, log: Floats, weight: Floats) -> tuple[Floats, Regression]:
-    """Weighted ridge of log weeks (cells, 168) on standardised features; unknown columns weigh nothing."""
-    centre: Floats = np.asarray(np.average(features, axis=0, weights=weight), dtype=np.float64)
-    spread: Floats = np.sqrt(np.average((features - centre) ** 2, axis=0, weights=weight)) + LEAST
-    x = np.nan_to_num((features - centre) / spread)
-    mean = np.average(log, axis=0, weights=weight)
-    gram = x.T @ (x * weight[:, None]) + PENALTY * np.eye(x.shape[1])
-    weights: Floats = np.asarray(np.linalg.solve(gram, x.T @ ((log - mean) * weight[:, None])), dtype=np.float64)
-    weights_kept: Floats = weights.round(5)
-    return mean, Regression(centre.round(4), spread.round(6), weights_kept)
+def _positions(places: Places, rows: Any) -> Floats:
+    """(cells, 2) degrees, nan where the context says none."""
+    if places.lon_lat is None:
+        return np.full((len(places.xy_m[rows]), 2), np.nan)
+    out: Floats = places.lon_lat[rows]
+    return out
+
+
+def _scale(columns: Floats, weight: Floats) -> tuple[Floats, Floats]:
+    centre: Floats = np.asarray(np.average(columns, axis=0, weights=weight), dtype=np.float64)
+    variance = np.asarray(np.average((columns - centre) ** 2, axis=0, weights=weight), dtype=np.float64)
+    return centre, np.sqrt(variance) + LEAST
+
+
+def _pull(points: Floats, where: Floats, scores: Floats, weight: Floats, kept: NDArray[np.int64], first: int) -> Floats:
+    """What each of some measured cells says, (kept, COMPONENTS): (covariances + noise) pull = scores."""
+    alike = likeness(points, points, first) + neighbours(where[kept], where[kept])
+    own = weight[kept] / weight[kept].mean()
+    out: Floats = np.asarray(np.linalg.solve(alike + np.diag(1 / own), scores[kept]), dtype=np.float64)
+    return out
+
+
+def _left_out(
+    columns: Floats, where: Floats, scores: Floats, weight: Floats, kept: NDArray[np.int64],
+    held: NDArray[np.int64], first: int,
+) -> tuple[Floats, Floats]:  # fmt: skip
+    """What kept cells say of the scores of those held, (held, COMPONENTS), and the mean of theirs, (COMPONENTS,)."""
+    centre, spread = _scale(columns[kept], weight[kept])
+    points, others = (np.nan_to_num(standard(columns[rows], centre, spread)) for rows in (kept, held))
+    mean = np.average(scores[kept], axis=0, weights=weight[kept])
+    pull = _pull(points, where, scores - mean, weight, kept, first)
+    alike = likeness(others, points, first) + neighbours(where[held], where[kept])
+    return np.asarray(alike @ pull), np.asarray(mean)
+
+
+def _trust(told: Floats, real: Floats, weight: Floats) -> Floats:
+    """The factor in 0 to 1 by which what is told, (cells, COMPONENTS), comes nearest to what is: (COMPONENTS,)."""
+    both, own = ((weight[:, None] * told * other).sum(axis=0) for other in (real, told))
+    out: Floats = np.clip(both / np.maximum(own, LEAST), 0.0, 1.0)
+    return out
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(part) for key, part in value.items()}
     if isinstance(value, np.ndarray):
-        return [None if v != v else v for v in value.tolist()] if value.ndim == 1 else value.tolist()
-    return value
+        return _plain(value.tolist())
+    if isinstance(value, list):
+        return [_plain(part) for part in value]
+    return None if isinstance(value, float) and value != value else value
 
 
 AUTO = "auto"

@@ -102,7 +102,7 @@ class Places:
     the context knows (VARIABLES), mean over its radii. area_km2: (cells,). xy_m: (cells, 2) metres. network: the
     measured network that the cells belong to, "" if none. margin: what lies around. before: what-if: the same cells
     before a change, whose mean cell is what relative traffic 1 stands for. timezone: of the context. source: of its
-    POIs, a key of SOURCES.
+    POIs, a key of SOURCES. lon_lat: (cells, 2) degrees, None if not said.
     """
 
     poi_count: NDArray[Any]
@@ -116,6 +116,7 @@ class Places:
     before: Places | None = None
     timezone: str = ""
     source: str = ""
+    lon_lat: Floats | None = None
 
     @cached_property
     def counts(self) -> Floats:
@@ -181,6 +182,9 @@ def read_places(context: xr.Dataset) -> Places:
         before=before,
         timezone=str(context.attrs.get("timezone", "")),
         source="AMap" if "UoMo" in str(context.attrs.get("attribution", "")) else "",
+        lon_lat=np.stack([context["lon"].values, context["lat"].values], axis=1).astype(np.float64, copy=False)
+        if "lon" in context and "lat" in context
+        else None,
     )
 
 

@@ -66,7 +66,7 @@ def find_context(query: PlaceQuery, *, command: str, held: bool = True, progress
     held: False leaves the numbers of a large context in its file, see `gentraffic.io.files.read_context`.
     Raises WrongUse for no place or two of them.
     """
-    from gentraffic.io.files import read_context
+    from gentraffic.io.files import read_context, read_own_context
 
     given = query.named
     if len(given) > 1:
@@ -84,7 +84,7 @@ def find_context(query: PlaceQuery, *, command: str, held: bool = True, progress
         return _zone(read_context(query.context, held=held), query.timezone)
     bundled = (query.city or "").strip().lower()
     if not shaping and bundled in bundled_cities():
-        return _zone(read_context(CONTEXTS / f"{bundled}.nc"), query.timezone)
+        return _zone(read_own_context(CONTEXTS / f"{bundled}.nc"), query.timezone)
     from gentraffic.io.source_columns import make_reading
     from gentraffic.places.context import read_place
 

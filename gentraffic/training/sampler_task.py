@@ -78,6 +78,7 @@ class Prepared:
 
     spread: of the log levels, by which they were standardised. others: (cells, 7, 24) `usual.other_cells`.
     expected: (cells, 168) what is taken from scaled weeks, Monday first (`modelling.expected_week`); None: nothing.
+    up_to: (cells,) how often a window is of a cell or of one before it; None: of each alike.
     """
 
     source: Source
@@ -88,6 +89,14 @@ class Prepared:
     spread: float = 1.0
     others: Floats | None = None
     expected: NDArray[np.float32] | None = None
+    up_to: Floats | None = None
+
+    def one(self, rng: np.random.Generator) -> int:
+        """A random cell."""
+        cells = len(self.source.ratio)
+        if self.up_to is None:
+            return int(rng.integers(cells))
+        return min(int(np.searchsorted(self.up_to, rng.random(), side="right")), cells - 1)
 
     def network_and_others(self, cell: int, usual: WeeklyProfile | None, *, named: bool) -> tuple[str, Floats | None]:
         """The network of a cell and the mean week of others, (7, 24), as `profile_week` takes them in training.
@@ -127,8 +136,8 @@ def batch_of(
     for which in chosen:
         p = usable[which]
         named = not noisy or rng.random() < plan.network_keep
-        cells, days, _ = p.source.ratio.shape
-        cell, day = int(rng.integers(cells)), int(rng.integers(days - 6))
+        days = p.source.ratio.shape[1]
+        cell, day = p.one(rng), int(rng.integers(days - 6))
         days_of = (p.source.ratio if named else p.source.clean)[cell]
         series = days_of[day : day + 7].reshape(-1)
         mean = own = 1.0
@@ -296,5 +305,14 @@ def prepare(
         number = networks.index(source.network) + 1
         out.append(Prepared(source, place, level, number, float(weight), spread, other_cells(source)))
         if expected is not None:
-            out[-1] = replace(out[-1], expected=expected[source.network])
+            out[-1] = replace(out[-1], expected=expected[source.network], up_to=by_location(source.location))
+    return out
+
+
+def by_location(location: NDArray[np.int64]) -> Floats:
+    """How often a window is of a cell or of one before it: (cells,), the last 1. A location counts with the root of its
+    cells: a block of a hundred is a part of a town, not most of it. location: (cells,)."""
+    number = np.unique(location, return_inverse=True)[1].ravel()
+    share = 1 / np.sqrt(np.bincount(number)[number])
+    out: Floats = np.cumsum(share / share.sum())
     return out

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+from benchmark_scripts import script
 
-from benchmarks import fidelity as p2
 from gentraffic.evaluation import holdout as p1
 from gentraffic.evaluation.intervals import bootstrap_interval
 
 
 @pytest.fixture(scope="module")
 def fidelity() -> ModuleType:
-    path = Path(__file__).parents[2] / "benchmarks" / "fidelity.py"
-    spec = importlib.util.spec_from_file_location("fidelity", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("fidelity")
 
 
 def later(fold: int) -> dict[str, Any]:
-    told: dict[str, Any] = {key: [0.1 + fold, 0.3 + fold] for key in p2.POINT + p2.SPREAD}
+    told: dict[str, Any] = {
+        key: [0.1 + fold, 0.3 + fold] for key in script("fidelity").POINT + script("fidelity").SPREAD
+    }
     return {"uomo-nc": told | {"location": [1, 2], "members": 20}}
 
 
@@ -39,7 +34,7 @@ def test_rows_are_kept_and_folds_joined(fidelity: ModuleType, tmp_path: Path) ->
     assert again.done == rows.done
     joined = fidelity.merged(again.of("p2")["vae"])
     assert joined["uomo-nc"]["crps"] == [0.1, 0.3, 1.1, 1.3]
-    line = p2.table_later({"vae": joined}).splitlines()[-1]
+    line = fidelity.table_later({"vae": joined}).splitlines()[-1]
     mean = np.mean([0.1, 0.3, 1.1, 1.3])
     assert line == f"| vae | uomo-nc | 4 | 20 | {mean:.4f} | {mean**0.5:.4f} | {mean:.4f} | {mean:.4f} | {mean:.2f} |"
     assert "| p2|vae|0|1 | 2.0 | 9 | 7 |" in fidelity.budget(again)

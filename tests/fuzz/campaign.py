@@ -444,18 +444,18 @@ def _write_traffic(path: Path) -> None:
 
 def _write_unsealed(path: Path) -> None:
     """As another program writes it: without what says that it is whole."""
-    from gentraffic.io import checksum
+    from gentraffic.io import atomic
 
     _write_traffic(path)
     if path.is_dir():
         metadata = json.loads((path / ".zmetadata").read_text())
-        (path / ".zmetadata").write_text(json.dumps({k: v for k, v in metadata.items() if k != checksum.LIST}))
+        (path / ".zmetadata").write_text(json.dumps({k: v for k, v in metadata.items() if k != atomic.LIST}))
         for file in (path / ".zattrs", path / ".zmetadata"):
             document = json.loads(file.read_text())
-            document.get("metadata", {}).get(".zattrs", document).pop(checksum.LISTED, None)
+            document.get("metadata", {}).get(".zattrs", document).pop(atomic.LISTED, None)
             file.write_text(json.dumps(document))
     else:
-        path.write_bytes(path.read_bytes()[: -checksum._LENGTH])
+        path.write_bytes(path.read_bytes()[: -atomic._LENGTH])
 
 
 def _write_context(path: Path) -> None:

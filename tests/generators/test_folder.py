@@ -18,6 +18,7 @@ from bundle_examples import context, sources
 from gentraffic.dataset.calendar import make_calendar
 from gentraffic.errors import BadInput, BadModel
 from gentraffic.generators.folder import Bundle, load_bundle, save_bundle
+from gentraffic.generators.model_folder import MODELS
 from gentraffic.generators.weekly import (
     Settings,
     draw_traffic,
@@ -26,6 +27,8 @@ from gentraffic.generators.weekly import (
     station_scale,
 )
 from gentraffic.modelling.features import read_places
+from graphs.graphmae import GraphMAE
+from samplers import STUNet
 
 CARD = "# tiny\n"
 
@@ -326,3 +329,17 @@ def test_a_later_version_and_unknown_fields_are_told(copy: Path) -> None:
             load_bundle(copy)
         assert "\n" not in str(caught.value)
         (copy / name).write_text(good)
+
+
+@pytest.mark.parametrize(
+    ("kind", "part"), [(STUNet, "stunet"), (GraphMAE, "station_graph"), (GraphMAE, "temporal_graph")]
+)
+def test_parts_of_a_bundled_model_are_models_of_diffusers(kind: Any, part: str) -> None:
+    bundle = load_bundle("stouter-fast")
+    own = {"stunet": bundle.model, "station_graph": bundle.station, "temporal_graph": bundle.temporal}[part]
+    theirs = kind.from_pretrained(MODELS / "stouter-fast" / part, local_files_only=True)
+    assert isinstance(theirs, kind)
+    assert {k: theirs.config[k] for k in own.config} == {k: list(v) if isinstance(v, tuple) else v
+                                                         for k, v in own.config.items()}  # fmt: skip
+    weights = own.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in theirs.state_dict().items())

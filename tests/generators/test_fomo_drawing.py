@@ -17,7 +17,7 @@ from gentraffic.generators.fomo.tiles import PHASES, closure, fade, layings, sta
 from gentraffic.generators.model_folder import bundled_models
 from gentraffic.modelling.features import fit_scale, read_places
 from gentraffic.modelling.kriging import conditional_levels, krige
-from gentraffic.modelling.levels import LOCATION, NOISE, LevelModel, NetworkLevel, both
+from gentraffic.modelling.levels import LOCATION, NOISE, LevelModel, NetworkLevel, stack_features
 from gentraffic.modelling.random_streams import LATTICE_M
 
 NAN = np.float32(np.nan)
@@ -189,7 +189,7 @@ def test_what_a_neighbour_tells_is_stretched_where_levels_are_in_doubt() -> None
     part = NetworkLevel(
         mean=1.0,
         spread=1.0,
-        scale=fit_scale(both(places.counts, places.around)),
+        scale=fit_scale(stack_features(places.counts, places.around)),
         weights=np.linspace(-0.3, 0.4, 8),
         points=np.zeros((1, 16)),
         pull=np.zeros(1),

@@ -61,10 +61,10 @@ def test_knn_draws_the_nearest_places_nearest_first() -> None:
     monday = (0 - SOURCE.weekday) % 7
     known = RELATIVE[:, (monday + np.arange(7)) % 14].reshape(len(RELATIVE), 168)
     from gentraffic.modelling.features import fit_scale, read_places
-    from gentraffic.modelling.levels import both
+    from gentraffic.modelling.levels import stack_features
 
     places = read_places(own)
-    wanted = fit_scale(both(places.counts, places.around))(both(places.counts, places.around))
+    wanted = fit_scale(stack_features(places.counts, places.around))(stack_features(places.counts, places.around))
     apart = ((wanted[:, None] - features[None]) ** 2).sum(axis=2)
     for member in range(3):
         nearest = np.sort(apart, axis=1)[:, member]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from benchmark_scripts import script
 from bundle_examples import DESIGN, PLAN, context, source
 
 from gentraffic.cli.main import run
@@ -271,9 +272,9 @@ def test_sample_follows_a_file(follower: Bundle, tmp_path: Path, capsys: pytest.
 
 
 def test_two_weeks_of_the_same_ground_are_paired_and_kept_apart(shared_data: Path) -> None:
-    from benchmarks import fidelity as p2
     from gentraffic.io.importers.uomo import read_uomo
 
+    p2 = script("fidelity")
     traffic, places = read_uomo(shared_data / "traffic" / "uomo_nc.npz")
     drawn = []
     for fold in (0, 1):

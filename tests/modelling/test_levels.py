@@ -28,12 +28,12 @@ from gentraffic.modelling.levels import (
     LevelModel,
     Measured,
     activity,
-    both,
     elasticities,
     fit_law,
     fit_levels,
     fit_slope,
-    near,
+    rbf_kernel,
+    stack_features,
 )
 
 GRID = np.linspace(-2, 2, 2001)  # of slopes
@@ -84,14 +84,14 @@ def refits(measured: list[Measured], model: LevelModel) -> Refit:
     blocks, logs = [], []
     for m in measured:
         part = model.networks[m.network]
-        blocks.append(part.scale(both(m.counts, m.around)).round(4))
+        blocks.append(part.scale(stack_features(m.counts, m.around)).round(4))
         logs.append(np.log(m.level) - part.mean)
     x, y = np.concatenate(blocks), np.concatenate(logs)
     net = np.repeat(np.arange(len(measured)), [len(b) for b in blocks])
     first = np.cumsum([0] + [int(m.location.max()) + 1 for m in measured[:-1]])
     group = np.concatenate([m.location + f for m, f in zip(measured, first, strict=True)])
     own = [np.where((net == i)[:, None], x[:, :8], 0.0) * np.sqrt(OWN / 8) for i in range(len(measured))]
-    kernel = near(x, x) * (net[:, None] == net[None, :]) + 1e-10 * np.eye(len(x))
+    kernel = rbf_kernel(x, x) * (net[:, None] == net[None, :]) + 1e-10 * np.eye(len(x))
     known = np.concatenate([x[:, :8] * np.sqrt(SHARED / 8), *own, np.sqrt(SMOOTH) * np.linalg.cholesky(kernel)], 1)
     effects = np.eye(group.max() + 1)[group] * np.sqrt(LOCATION)
     doubt, slopes = np.ones(len(y)), np.zeros(len(measured))
@@ -163,12 +163,12 @@ def test_the_slope_of_a_known_spread_is_found_and_a_few_locations_are_not_believ
 def test_near_is_one_for_equals_and_falls_with_distance() -> None:
     rng = np.random.default_rng(1)
     a, b = rng.normal(size=(5, 16)), rng.normal(size=(7, 16))
-    got = near(a, b)
+    got = rbf_kernel(a, b)
     for i in range(5):
         for j in range(7):
             gap = np.concatenate([a[i, :8] - b[j, :8], 0.5 * (a[i, 8:] - b[j, 8:])])
             assert got[i, j] == pytest.approx(np.exp(-(gap @ gap) / (2 * 16 * 0.8**2)))
-    np.testing.assert_allclose(np.diag(near(a, a)), 1.0)
+    np.testing.assert_allclose(np.diag(rbf_kernel(a, a)), 1.0)
 
 
 def test_levels_of_more_cells_than_fit_at_once_are_those_of_each() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmark_scripts import script
 from bundle_examples import source
 from numpy.typing import NDArray
 
@@ -208,9 +209,9 @@ def test_the_usual_week_is_kept_with_the_model(tmp_path: Path) -> None:
 
 def test_on_a_later_week_it_beats_climatology(shared_data: Path) -> None:
     """Nanchang, cells of other locations: an eighth less error, two fifths less divergence."""
-    from benchmarks import fidelity as p2
     from gentraffic.io.importers.uomo import read_uomo
 
+    p2 = script("fidelity")
     traffic, places = read_uomo(shared_data / "traffic" / "uomo_nc.npz")
     for fold in (0, 1):
         train, later = p2.two_weeks(traffic, places, 2, fold)

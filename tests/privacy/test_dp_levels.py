@@ -10,7 +10,7 @@ from bundle_examples import context
 
 from gentraffic.errors import WrongUse
 from gentraffic.modelling.features import Floats, read_places
-from gentraffic.modelling.levels import LOCATION, NOISE, OWN, SHARED, SMOOTH, near
+from gentraffic.modelling.levels import LOCATION, NOISE, OWN, SHARED, SMOOTH, rbf_kernel
 from gentraffic.privacy.dp.accounting import Privacy, Secret
 from gentraffic.privacy.dp.levels import (
     Features,
@@ -89,7 +89,7 @@ def test_without_noise_it_is_the_gaussian_process() -> None:
     wide = replace(PRIVACY, level_range=(np.exp(given.middle - 3.0), np.exp(given.middle + 3.0)))
     f = Features(of.scale, np.concatenate([of.counts, of.around], axis=1), landmarks=80)
     x = of.scale(np.concatenate([of.counts, of.around], axis=1))
-    kernel = (SHARED + OWN) / 8 * x[:, :8] @ x[:, :8].T + SMOOTH * near(x, x)
+    kernel = (SHARED + OWN) / 8 * x[:, :8] @ x[:, :8].T + SMOOTH * rbf_kernel(x, x)
     inner = f.listed[:, 1:] @ f.listed[:, 1:].T
     np.testing.assert_allclose(inner, kernel, atol=1e-6)  # the features' inner product is the prior
     found = _fit_with(f, of, wide)

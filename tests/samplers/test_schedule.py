@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from gaussian_denoiser import Gaussian, ar1, condition, seeds
 
 from samplers import SOLVERS, Noise, draw
@@ -41,6 +42,27 @@ def test_noisy_series_and_targets_have_the_bits_of_diffusers(kind: str) -> None:
     x_t, target = diffusion_target(noise, x, eps, t)
     assert torch.equal(x_t, theirs.add_noise(x, eps, t))
     assert torch.equal(target, eps if kind == "epsilon" else theirs.get_velocity(x, eps, t))
+
+
+@pytest.mark.parametrize("kind", PREDICTIONS)
+@pytest.mark.parametrize("steps", [1, 2, 3, 8, 61])
+def test_solvers_of_our_own_have_the_bits_of_diffusers(kind: str, steps: int) -> None:
+    noise = Noise(prediction_type=kind)
+    theirs: dict[str, Any] = {
+        "dpm++": DPMSolverMultistepScheduler(**noise.config(), algorithm_type="dpmsolver++", use_lu_lambdas=True),
+        "ddim": DPMSolverMultistepScheduler(**noise.config(), algorithm_type="dpmsolver++", solver_order=1),
+    }
+    theirs["dpm++"].set_timesteps(steps)
+    theirs["ddim"].set_timesteps(timesteps=[round(1000 * (steps - i) / steps) - 1 for i in range(steps)])
+    for name, solver in theirs.items():
+        solver.set_begin_index(0)
+        own = make_solver(name, noise, steps)
+        assert own.timesteps.tolist() == solver.timesteps.tolist()
+        x = other = torch.randn(5, 33, generator=torch.Generator().manual_seed(steps))
+        for t in own.timesteps:
+            x = own.step(torch.sin(3 * x), t, x).prev_sample
+            other = solver.step(torch.sin(3 * other), t, other).prev_sample
+            assert torch.equal(x, other)
 
 
 @pytest.mark.parametrize("kind", PREDICTIONS)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from benchmark_scripts import script
 from bundle_examples import sources, tiny_bundle
 
 from gentraffic.cli.main import run
@@ -145,14 +146,13 @@ def test_the_command_writes_a_model_that_loads(
 
 def test_rows_of_steps() -> None:
     """A perfect ensemble scores 0, and the table carries its figures."""
-    from benchmarks.steps import score_steps
     from gentraffic.evaluation.holdout import week_of
     from gentraffic.training.fitting import split_source
 
     source = sources()[0]
     parts = {source.network: split_source(source, 4, 0, 0)}
     real = week_of(parts[source.network][1])
-    row = score_steps({source.network: np.stack([real, real])}, parts)
+    row = script("steps").score_steps({source.network: np.stack([real, real])}, parts)
     assert np.allclose(row[source.network]["crps"], 0)
     assert row[source.network]["diversity"] == 0
     assert row[source.network]["jsd_hist"] == pytest.approx(0, abs=1e-9)

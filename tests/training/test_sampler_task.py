@@ -12,7 +12,9 @@ from prepared_examples import PREPARED, SCALER, SHORT, TIME, prepared
 
 from gentraffic.training.sampler_task import (
     GIVEN_SHARE,
+    Prepared,
     batch_of,
+    by_location,
     source_weights,
     time_of_windows,
 )
@@ -129,3 +131,22 @@ def test_sources_weigh_by_the_root_of_their_locations() -> None:
     blind = replace(source("c", 400), places=None)  # many, but nothing is known of them: half the median of the others
     np.testing.assert_allclose(source_weights([*placed, blind]), np.array([4, 2, 1.5]) / 7.5)
     np.testing.assert_allclose(source_weights([blind]), [1.0])
+
+
+def test_a_location_counts_with_the_root_of_its_cells() -> None:
+    """One cell of one location and four of another: 1 to 2, in the chances and in what is drawn."""
+    np.testing.assert_allclose(by_location(np.array([7, 3, 3, 3, 3])), np.cumsum([2, 1, 1, 1, 1]) / 6)
+    data = source("alpha", 5, 7)
+    part = Prepared(
+        data,
+        np.zeros((5, 2), dtype=np.float32),
+        np.zeros(5, dtype=np.float32),
+        1,
+        1.0,
+        up_to=by_location(np.array([7, 3, 3, 3, 3])),
+    )
+    rng = np.random.default_rng(0)
+    count = np.bincount([part.one(rng) for _ in range(6000)], minlength=5)
+    np.testing.assert_allclose(count, [2000, 1000, 1000, 1000, 1000], atol=5 * np.sqrt(6000 * 2 / 9))
+    plain = replace(part, up_to=None)
+    assert np.bincount([plain.one(rng) for _ in range(6000)]).min() > 1000

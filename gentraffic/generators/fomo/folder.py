@@ -59,11 +59,6 @@ class FoMoBundle:
         return self.scale.networks
 
 
-def is_fomo(provenance: Mapping[str, Any]) -> bool:
-    """Whether a model folder's provenance names a FoMo."""
-    return provenance.get("sampler") == SAMPLER
-
-
 def save_fomo(bundle: FoMoBundle, folder: Path, card: str) -> None:
     """Write the folder whole. Raises BadInput where another folder stands there, or it cannot be written."""
     with writing_folder(folder, {**bundle.provenance, "sampler": SAMPLER}, card) as temporary:

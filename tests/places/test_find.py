@@ -1,0 +1,28 @@
+"""The places that come with the package, which are read without the questions that are asked of a stranger's file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import xarray as xr
+
+from gentraffic.errors import BadInput
+from gentraffic.io.files import read_context, read_own_context
+from gentraffic.places.find import CONTEXTS, bundled_cities
+
+
+@pytest.mark.parametrize("name", bundled_cities())
+def test_bundled_contexts_are_sealed_and_keep_the_schema(name: str) -> None:
+    path = CONTEXTS / f"{name}.nc"
+    assert b"\ngentraffic sha256 " in path.read_bytes()[-100:]
+    xr.testing.assert_identical(read_own_context(path), read_context(path))
+
+
+def test_an_altered_bundled_context_is_refused(tmp_path: Path) -> None:
+    content = bytearray((CONTEXTS / "monaco.nc").read_bytes())
+    content[len(content) // 2] ^= 1
+    path = tmp_path / "monaco.nc"
+    path.write_bytes(content)
+    with pytest.raises(BadInput, match="SHA-256"):
+        read_own_context(path)
