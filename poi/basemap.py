@@ -171,9 +171,17 @@ class NodesWithin:
 
 
 def build(drawn: Drawn, outlines: Mapping[int, Ints | Floats], nodes: Nodes) -> BaseMap | None:
-    """The map of what was found; None for nothing, and for what lies on both sides of the 180th meridian.
+    """The map of what was found; None for nothing, for what lies on both sides of the 180th meridian, and where shapes
+    are so torn that no geometry comes of them: a source is read for its points of interest, and not refused for that.
 
     outlines: id of a way -> (m,) ids of nodes or (m, 2) degrees, for areas given as relations."""
+    try:
+        return _build(drawn, outlines, nodes)
+    except (shapely.errors.ShapelyError, ValueError):
+        return None
+
+
+def _build(drawn: Drawn, outlines: Mapping[int, Ints | Floats], nodes: Nodes) -> BaseMap | None:
     lines: dict[str, list[Floats]] = {}
     areas: dict[str, list[Any]] = {}
     for kind, place in zip(drawn.kind, drawn.place, strict=True):
@@ -200,6 +208,13 @@ def cut(base: BaseMap, box: Extent, most: int = MAX_POINTS) -> BaseMap | None:
 
     The sea is what lies to the right of the coast's lines. Where no tolerance is coarse enough, streets are left out
     first, then parks, then main roads and rivers."""
+    try:
+        return _cut(base, box, most)
+    except (shapely.errors.ShapelyError, ValueError):
+        return None
+
+
+def _cut(base: BaseMap, box: Extent, most: int) -> BaseMap | None:
     geometries = unpacked(base)
     rectangle = shapely.box(*box)
     inside: dict[str, Any] = {}

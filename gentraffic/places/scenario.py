@@ -229,7 +229,7 @@ class _Change:
             people = word.attends * size
             of, basis = residents(self.context, self.properties.get("area_residents"), self.where)
             visit = Visit(self.where, self.rows, people, of, spans_of(self.properties["times"], self.where))
-            said += f"; {people:,.0f} people {visit.times} ({basis})"
+            said += f"{f'; {people:,.0f} people' if people != size else ''} {visit.times} ({basis})"
         cells = f"{len(self.rows)} cell{'s' * (len(self.rows) != 1)}"
         total = sum(wanted.values())
         places = f": +{total} points of interest in {cells}" if total else f" in {cells}"

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from gentraffic.dataset.amounts import step_seconds
 from gentraffic.dataset.schema import local_time, services, units_words
+from gentraffic.dataset.units import readable
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -98,6 +99,7 @@ def effect_lines(ds: xr.Dataset) -> list[str]:
     pair = change_pair(ds, None)
     if pair is None:
         return []
+    ds = readable(ds)
     told = [f"{what}: {number}, {remark}" for what, number, remark in effect(ds, change_of(ds, pair))]
     return [*str(ds.attrs.get("change_summary", "")).splitlines(), *told]
 

@@ -133,7 +133,7 @@ def test_visitors_use_what_residents_use_in_those_hours(tmp_path: Path) -> None:
     share = 5000 / (PEOPLE_PER_POI * float(place["poi_count"].sum()))
     assert added[0, 7, 144] == pytest.approx(share * before[0, :, 144].sum(), rel=1e-3)  # Sunday 0h
     assert np.flatnonzero(added[0, 7]).tolist() == [142, 143, 144, 145]
-    assert "5,000 people 2026-01-10 23:00-1:00 (of " in changed.lines[0]
+    assert "event, 5,000 visitors 2026-01-10 23:00-1:00 (of " in changed.lines[0]
     with pytest.raises(BadInput, match="lie outside of the period"):
         changed.mixed(before, before, LOCAL + pd.Timedelta(days=30))
     assert spans_of("Sat 18-20, sunday 9:30 to 11:00", "here") == (("sat", 18.0, 20.0), ("sun", 9.5, 11.0))

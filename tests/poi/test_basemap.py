@@ -153,3 +153,24 @@ def test_a_map_is_thinned_to_its_budget(shared_data: Path) -> None:
 def test_a_table_of_pois_has_no_map(tmp_path: Path) -> None:
     (tmp_path / "pois.csv").write_text("lon,lat,key,value\n9.19,45.46,shop,mall\n")
     assert "basemap" not in read_pois(tmp_path / "pois.csv", basemap=True).attrs
+
+
+def test_torn_shapes_cost_the_map_and_not_the_file(tmp_path: Path) -> None:
+    """Random rings, crossed, doubled, with one point or unknown nodes, as ways and as members of relations."""
+    rng = np.random.default_rng(0)
+    points = {i: (9.0 + 0.01 * rng.random(), 45.0 + 0.01 * rng.random()) for i in range(1, 60)}
+    tags = (PARK, COAST, '<tag k="natural" v="water"/>', '<tag k="highway" v="primary"/>', "")
+    body = '<node id="99" lat="45.005" lon="9.005"><tag k="amenity" v="school"/></node>'
+    for number in range(1, 200):
+        refs = rng.integers(1, 70, rng.integers(1, 9)).tolist()
+        body += _way(number, refs + refs[:1] * int(rng.integers(0, 3)), str(rng.choice(tags)))
+    for number in range(1, 60):
+        members = "".join(f'<member type="way" ref="{r}" role="outer"/>' for r in rng.integers(1, 220, 4))
+        body += f'<relation id="{number}">{members}<tag k="type" v="multipolygon"/>{rng.choice(tags[:3])}</relation>'
+    pois = read_pois(_osm(tmp_path / "a.osm", points, body), basemap=True)
+    assert "Education" in set(pois["category"])
+    base = pois.attrs["basemap"]
+    assert base.size.sum() == len(base.at)
+    part = cut(base, (9.002, 45.002, 9.008, 45.008))
+    assert part is not None
+    assert part.at.min(axis=0).tolist() >= [900_199, 4_500_199]
