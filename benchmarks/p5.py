@@ -117,10 +117,11 @@ def milan_parts(data: Path) -> Iterator[tuple[str, Source, Source]]:
         yield name, train.only(np.flatnonzero(apart)), held
 
 
-def regions(data: Path) -> Iterator[tuple[str, Source, Source]]:
-    """(name, training cells, region) of eleven parts of Milan: the block, the 25 cells, and nine squares of cells."""
+def regions(data: Path) -> Iterator[tuple[str, Source, Source, Source]]:
+    """Eleven parts of Milan: the block, the 25 cells, and nine squares. (name, training cells, those of them that are
+    scattered, the region)."""
     for name, train, held in milan_parts(data):
-        yield name, train, held
+        yield name, train, train, held
     context = read_context(CONTEXTS / "milan.nc")
     whole = read_source(read_milan_week(data / "telecom-italia"), [context])
     scattered = read_source(read_milan_week(data / "telecom-italia", (SCATTERED,)), [context])
@@ -132,7 +133,9 @@ def regions(data: Path) -> Iterator[tuple[str, Source, Source]]:
     for part in range(9):
         held = scattered.only(np.flatnonzero(block == part))
         apart = [np.hypot(*(xy[held.rows] - xy[one]).T).min() > APART_M for one in whole.rows]
-        yield f"row {part // 3}, column {part % 3} of the north-east", whole.only(np.flatnonzero(apart)), held
+        train = whole.only(np.flatnonzero(apart))
+        some = train.only(np.flatnonzero(np.isin(train.cell_id, scattered.cell_id)))
+        yield f"row {part // 3}, column {part % 3} of the north-east", train, some, held
 
 
 def by_map(train: Source, held: Source, seed: int, *, blind: bool = False) -> Floats:
@@ -153,10 +156,11 @@ def by_map(train: Source, held: Source, seed: int, *, blind: bool = False) -> Fl
 def expected(data: Path) -> None:
     """What map and measured cells tell of weeks, region by region, and the mean over regions."""
     every: dict[str, list[dict[str, float]]] = {}
-    for name, train, held in regions(data):
-        real, pool = monday_weeks(held), monday_weeks(train)
+    for name, train, some, held in regions(data):
+        real, pool = monday_weeks(held), monday_weeks(some)
         level = real.mean(axis=1)[None, :, None]  # known: only the week is in question here
-        rows = {"by map": by_map(train, held, 2), "mean week": by_map(train, held, 2, blind=True)}
+        rows = {"by map": by_map(train, held, 2), "by map, of scattered cells": by_map(some, held, 2)}
+        rows |= {"mean week": by_map(some, held, 2, blind=True)}
         rows |= {"bootstrap": weeks_of(pool, len(real), 0), "bootstrap within": weeks_of(real, len(real), 1)}
         for row, scores in show(name, real, {k: v / v.mean(axis=2, keepdims=True) * level for k, v in rows.items()}):
             every.setdefault(row, []).append(scores)

@@ -36,6 +36,7 @@ class Condition:
     known: (B, T) values that are given already (same scale as x), nan where they are to be drawn; None: all unknown.
     profile: (B, 2, T) the usual week of the place, by its own past, at the steps of this window (same scale as x), and
     how far to trust it, n / (n + 1) for a past of n weeks; 0, 0 where it holds no such step. None: no past anywhere.
+    service: (B,) which of the services of a model it is, 0 = the main one; None: all are.
     """
 
     place: Tensor
@@ -44,6 +45,7 @@ class Condition:
     network: Tensor
     known: Tensor | None = None
     profile: Tensor | None = None
+    service: Tensor | None = None
 
     def rows(self, index: Tensor | slice) -> Condition:
         """The same condition for some of the series. index: (n,) positions, or a slice."""
@@ -69,6 +71,7 @@ class Condition:
             network=change(self.network),
             known=None if self.known is None else change(self.known),
             profile=None if self.profile is None else change(self.profile),
+            service=None if self.service is None else change(self.service),
         )
 
 

@@ -134,7 +134,8 @@ class STUNet(Sampler):
     """Predicts the noise in a week of traffic of B places, guided by station and time embeddings.
 
     place_dim, time_dim: widths of `Condition.place` and `Condition.time`. networks: how many measured networks have an
-    index of their own (index 0 is "none of them"). hours_per_token: hours that enter as one position of the sheet.
+    index of their own (index 0 is "none of them"). services: how many it draws. hours_per_token: hours that enter as
+    one position of the sheet.
     channels: one width per level; each level halves the positions of a day.
     cadences: the steps per hour that the model can draw. fusion: a key of `samplers.layers.FUSIONS`. use_time and
     use_place switch the two graphs off (the paper's ablations w/o TG, w/o BSG, w/o ST). use_profile: the model also
@@ -172,6 +173,7 @@ class STUNet(Sampler):
         num_train_timesteps: int = 1000,
         prediction_type: str = "v_prediction",
         loss_type: str = "mse",
+        services: int = 1,
     ) -> None:
         super().__init__()
         self.use_time, self.use_place = use_time, use_place
@@ -187,6 +189,7 @@ class STUNet(Sampler):
         self.of_place = nn.Linear(place_dim, width)
         self.of_level = nn.Linear(2, width)
         self.of_network = nn.Embedding(networks + 1, width)
+        self.of_service = nn.Embedding(services, width) if services > 1 else None
         self.place_mlp = nn.Sequential(nn.SiLU(), nn.Dropout(dropout), nn.Linear(width, width))
         self.of_time = nn.Sequential(nn.Linear(time_dim, width), nn.SiLU(), nn.Linear(width, width))
         self.step = StepEmbedding(width)
@@ -219,6 +222,8 @@ class STUNet(Sampler):
         self.register_buffer("spread", spread, persistent=False)
         self.register_buffer("shift", torch.zeros_like(spread) + torch.tensor(profile_shift), persistent=False)
         nn.init.normal_(self.of_network.weight, std=0.3)
+        if self.of_service is not None:
+            nn.init.zeros_(self.of_service.weight)
         for weight in (*self.leave.parameters(), *self.leave_detail.parameters()):
             nn.init.zeros_(weight)
 
@@ -232,6 +237,9 @@ class STUNet(Sampler):
         b, steps = x_t.shape
         k = per_hour(steps, self.cadences)
         place = self.of_level(condition.level) + self.of_network(condition.network)
+        if self.of_service is not None:
+            place = place + self.of_service(torch.zeros_like(condition.network) if condition.service is None
+                                            else condition.service)  # fmt: skip
         if self.use_place:
             place = place + self.of_place(condition.place)
         f_s = self.place_mlp(place)  # (B, width)

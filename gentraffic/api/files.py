@@ -114,18 +114,24 @@ def import_uomo(
 
 @speaks_python
 def import_telecom_italia(
-    paths: str | Path | Sequence[str | Path], *, cells: str | Path | None = None, out: str | Path | None = None
+    paths: str | Path | Sequence[str | Path],
+    *,
+    cells: str | Path | None = None,
+    service: str | Sequence[str] | None = None,
+    out: str | Path | None = None,
 ) -> xr.Dataset:
     """Raw days of the Telecom Italia Big Data Challenge: (cell, time), five services, every 10 minutes.
 
-    cells: the grid of the cells, Milan's unless given. out: where it is written, if anywhere. Raises BadInput.
+    cells: the grid of the cells, Milan's unless given. service: which of the five, all unless given. out: where it is
+    written, if anywhere. Raises BadInput, WrongUse.
     """
-    from gentraffic.io.importers.telecom_italia import read_telecom_italia
+    from gentraffic.dataset.services import split_names
+    from gentraffic.io.importers.telecom_italia import TELECOM_SERVICES, read_telecom_italia
 
-    several = [paths] if isinstance(paths, str | Path) else list(paths)
+    days = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
+    names = split_names(service) or TELECOM_SERVICES
     with _written(out) as keep:
-        days = [Path(path) for path in several]
-        return keep(read_telecom_italia(days, cells=None if cells is None else Path(cells)))
+        return keep(read_telecom_italia(days, cells=None if cells is None else Path(cells), services=names))
 
 
 @speaks_python

@@ -35,6 +35,16 @@ class Files:
 
         return [read_source(read_traffic(path), contexts, service) for path in self.traffic]
 
+    def every_service(self, contexts: Sequence[xr.Dataset], service: str | None) -> list[Source]:
+        """The traffic of all services that `service` names, with commas between, or, for None, that a file is known to
+        hold: the main one of each file first. Raises BadInput, WrongUse."""
+        from gentraffic.dataset.services import split_names
+        from gentraffic.io.files import read_traffic
+        from gentraffic.modelling.measured import read_sources
+
+        names = split_names(service) or None
+        return [source for path in self.traffic for source in read_sources(read_traffic(path), contexts, names)]
+
     def pairs(self, service: str | None) -> list[Any]:
         """Sources and regions, as FoMo takes them. Raises BadInput, WrongUse."""
         from gentraffic.generators.fomo.data import read_region

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from gentraffic.api.inputs import check_whole, context_source, names_given, traffic_source
-from gentraffic.api.language import speaks_python
+from gentraffic.api.language import speaks_options, speaks_python
 from gentraffic.api.result import Shown
 from gentraffic.evaluation.evaluate import Evaluation
 from gentraffic.forecasting.tstr import Validation
@@ -203,6 +203,29 @@ def evaluate(
 
         write_page(scored, measured.ds, html, files=files, attributions=[measured.ds, drawn.ds])
     return EvaluationResult(**vars(scored), files=files)
+
+
+def evaluate_services(
+    real: str | Path, synthetic: str | Path, *, service: str | None = None, html: str | Path | None = None, **more: Any
+) -> dict[str, EvaluationResult]:
+    """`evaluate` of each service that is named, with commas between, or, for None, that both files are known to hold.
+
+    Service -> result, the main one first; one entry "" where files hold one service each. html: the page of the first;
+    those of others have their service in the name. more: the other arguments of `evaluate`, which it raises as.
+    """
+    from gentraffic.dataset.services import shared_services, split_names
+
+    names = split_names(service)
+    if service is None:
+        files = [traffic_source(real, "real"), traffic_source(synthetic, "synthetic")]
+        shared = shared_services(*([str(v) for v in file.ds.data_vars] for file in files))
+        names = shared if len(shared) > 1 else ()
+    out: dict[str, EvaluationResult] = {}
+    page = None if html is None else Path(html)
+    for name in names or (None,):
+        own = page if page is None or not out else page.with_stem(f"{page.stem}-{name}")
+        out[name or ""] = speaks_options(evaluate)(real, synthetic, service=name, html=own, **more)
+    return out
 
 
 @speaks_python

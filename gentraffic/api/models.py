@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gentraffic.generators.folder import Bundle
     from gentraffic.generators.fomo.folder import FoMoBundle
     from gentraffic.modelling.measured import Source
+    from gentraffic.training.fitting import Design
 
 Tell = Callable[[int, int], None]
 TRAINED = tuple(samplers.SAMPLERS)
@@ -95,7 +96,8 @@ def fit(
     sampler: stouter, fomo; the baselines vae, tcn-gan, diffwave; or bootstrap, knn, climatology, which only remember.
     options: the fields of `FitOptions`. holdout: share of locations that stop the training in time and score it, 0.2.
     steps, batch: of the training, by default what the sampler's plan says. seed, threads: of torch. service: variable
-    to learn. fusion, temporal_layer, station_layer, prediction, no_temporal_graph, no_station_graph, profile, level:
+    to learn; stouter learns several, with commas between, by default all of Internet, calls and SMS that files hold.
+    fusion, temporal_layer, station_layer, prediction, no_temporal_graph, no_station_graph, profile, level:
     the design (stouter and the baselines). size, prediction: of fomo. evidence: finished rows for the card.
 
     To resume after an interruption, call it again: the result is the same to the last bit. Under `accelerate launch`
@@ -103,13 +105,17 @@ def fit(
     dp_clip, dp_level_range, dp_suppress_below and start, stouter is fitted with differential privacy.
     Raises WrongUse, naming an option that the sampler does not take, BadInput.
     """
+    from gentraffic.dataset.services import split_names
+
     private = {name: options.pop(name, None) for name in PRIVATE}
-    asked = FitOptions(**options)
+    asked = FitOptions(**{**options, "service": ",".join(split_names(options.get("service"))) or None})
     files = Files(_paths(traffic), _paths(context))
     tell = progress or (lambda done, of: None)
     if check_private(sampler, {**private, "evidence": asked.evidence}):
         return _fit_private(files, Path(out), asked, private, command, tell)
     asked.check(sampler)
+    if asked.service is not None and "," in asked.service and sampler != "stouter":
+        raise WrongUse(f"--service {asked.service}: {sampler} learns one service; name one, or fit stouter")
     if sampler in NAIVE:
         return _fit_naive(sampler, files, Path(out), asked, command)
     _set_threads(asked.threads)
@@ -143,7 +149,8 @@ def _fit_naive(sampler: str, files: Files, out: Path, options: FitOptions, comma
         raise WrongUse(f"{sampler} is trained by one process: start it without `accelerate launch`")
     sources = files.sources(files.contexts(), options.service)
     origins = origins_of((*files.traffic, *files.context))
-    metadata = origins | {"command": command, "services": ["traffic"], "sampler": sampler, "held_out_cells": {}}
+    services = [main_service(files, options.service, several=False)]
+    metadata = origins | {"command": command, "services": services, "sampler": sampler, "held_out_cells": {}}
     save_naive(replace(fit_naive(sampler, sources), provenance=metadata), out, card(out.name, metadata))
     networks = tuple(sorted(s.network for s in sources))
     return FitResult(out, networks, {"cells": sum(len(s.level) for s in sources)}, title=f"{sampler}, {out.name}")
@@ -165,14 +172,16 @@ def _fit_weekly(
     checkpoint, group = checkpoint_beside(out), join()
     evidence = read_rows(options.evidence) if options.evidence else {}
     contexts = files.contexts()
-    sources = files.sources(contexts, options.service)
     design = design_of(sampler, options)
     plan = plan_of(design, options)
+    several = takes_services(design) or options.service is not None
+    sources = files.every_service(contexts, options.service) if several else files.sources(contexts, None)
     used = {s.network for s in sources if s.places is not None}
     if not used:
         raise WrongUse(
             f"no context holds the cells of {files.traffic[0]}: give the --context that belongs to the traffic"
         )
+    main = main_service(files, options.service, several=any(s.service for s in sources))
     cells = {cell for s in sources for cell in s.cell_id.tolist()}
     spare = [read_places(c) for c in contexts if not cells & set(c["cell_id"].values.tolist())]
     parts = _hold_out(sources, options.share, plan.seed) if options.share else {}
@@ -188,9 +197,11 @@ def _fit_weekly(
     )
     if not group.first:
         return None
+    bundle = replace(bundle, services=replace(bundle.services, main=main))
+    metadata["services"] = list(bundle.services.names)
     scores = _score(sampler, bundle, parts, contexts, plan.seed) if parts else {}
     judged = table(scores) if scores else ""
-    held_out = {network: held.cell_id.tolist() for network, (_, held) in parts.items()}
+    held_out = {network: held.cell_id.tolist() for network, (_, held) in parts.items() if not held.service}
     metadata |= {"command": command, "seed": plan.seed, "held_out": options.share, "held_out_cells": held_out}
     provenance = provenance_of(files.traffic, files.context, metadata, {**evidence, **scores})
     tables = {"held_out": judged, "evidence": table(evidence) if evidence else ""}
@@ -198,7 +209,26 @@ def _fit_weekly(
     save_bundle(replace(bundle, provenance=provenance), out, card(out.name, provenance))
     checkpoint.unlink(missing_ok=True)
     facts = {name: metadata[name] for name in ("minutes", "steps", "best_step", "parameters")}
+    facts |= {"services": metadata["services"]} if bundle.services.further else {}
     return FitResult(out, tuple(sorted(used)), facts, held_out, judged, f"{sampler}, {out.name}")
+
+
+def main_service(files: Files, service: str | None, *, several: bool) -> str:
+    """The name of the main service of a model: that of the files, or `traffic` where they call it differently.
+
+    several: whether the model has others. Raises WrongUse where files have different ones that are known apart.
+    """
+    from gentraffic.dataset.schema import one_service
+    from gentraffic.dataset.services import DIRECTIONS, MAIN, split_names
+    from gentraffic.io.files import read_traffic
+
+    named = split_names(service)
+    names = {named[0] if named else one_service(read_traffic(path), None) for path in files.traffic}
+    if len(names) > 1 and names & set(DIRECTIONS):
+        raise WrongUse(f"the traffic files hold {', '.join(sorted(names))}: these are different services; name one")
+    if len(names) == 1 and (several or names & set(DIRECTIONS)):
+        return names.pop()
+    return MAIN[0]
 
 
 def _fit_fomo(sampler: str, files: Files, out: Path, options: FitOptions, command: str, tell: Tell) -> FitResult | None:
@@ -238,6 +268,7 @@ def _fit_fomo(sampler: str, files: Files, out: Path, options: FitOptions, comman
     held_out = {network: held[0].cell_id.tolist() for network, (_, held) in parts.items()}
     metadata |= {"command": command, "seed": plan.seed, "held_out": options.share, "validation": metadata["loss"]}
     metadata |= {"metrics_p3": fomo_tasks.means(rows), "held_out_cells": held_out}
+    metadata["services"] = [main_service(files, options.service, several=False)]
     judged = fomo_tasks.table(rows) if rows else ""
     evidence = "" if options.evidence is None else options.evidence.read_text(encoding="utf-8")
     provenance = provenance_of(files.traffic, files.context, metadata, {}) | {
@@ -374,6 +405,11 @@ def distil(
     return FitResult(out, tuple(student.networks), facts, title=f"A student of {Path(model).name}, {out.name}")
 
 
+def takes_services(design: Design) -> bool:
+    """Whether a sampler of this design learns several services."""
+    return design.sampler == "stouter" and not design.use_profile and not design.own_level
+
+
 def _paths(given: str | Path | Sequence[str | Path]) -> tuple[Path, ...]:
     return (Path(given),) if isinstance(given, str | Path) else tuple(Path(path) for path in given)
 
@@ -387,13 +423,20 @@ def _set_threads(threads: int) -> None:
 
 def _hold_out(sources: list[Source], share: float, seed: int) -> dict[str, tuple[Source, Source]]:
     """network -> (training, held-out), of those that have locations enough. Raises WrongUse where none has."""
+    import numpy as np
+
     from gentraffic.training.fitting import split_source
 
     folds = round(1 / share)
     able = [s for s in sources if s.places is not None and len(set(s.location.tolist())) >= folds]
     if not able:
         raise WrongUse(f"no network has {folds} locations, so none can be held out: give --holdout 0 or more data")
-    return {s.network: split_source(s, folds, 0, seed) for s in able}
+    parts = {s.network: split_source(s, folds, 0, seed) for s in able if not s.service}
+    for s in able:  # further services: the same cells as of the main one
+        if s.service and s.place_network in parts:
+            held = np.isin(s.cell_id, parts[s.place_network][1].cell_id)
+            parts[s.network] = (s.only(np.flatnonzero(~held)), s.only(np.flatnonzero(held)))
+    return parts
 
 
 def _score(

@@ -22,12 +22,14 @@ HEIGHT_PX = 640  # of a page inside a notebook
 class Page:
     """A page in one piece, which needs no network; a notebook shows it.
 
-    sections: titles, where it has some. sizes: dimension -> length, of the traffic that it shows.
+    sections: titles, where it has some. sizes: dimension -> length, of the traffic that it shows. shown: which of
+    several services, where none was named.
     """
 
     html: str
     sections: tuple[str, ...] = ()
     sizes: Mapping[str, int] = field(default_factory=dict)
+    shown: str = ""
 
     def save(self, path: str | Path) -> None:
         """Write the page. Raises WrongUse for another suffix than .html, BadInput where it cannot be written."""
@@ -42,10 +44,12 @@ class Page:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture, which a notebook shows. figure: of matplotlib. sizes: dimension -> length, of the traffic it shows."""
+    """A picture, which a notebook shows. figure: of matplotlib. sizes: dimension -> length, of the traffic it shows.
+    shown: which of several services, where none was named."""
 
     figure: Figure
     sizes: Mapping[str, int] = field(default_factory=dict)
+    shown: str = ""
 
     def save(self, path: str | Path) -> None:
         """Write the picture. Raises WrongUse for another suffix than .png, BadInput where it cannot be written."""
@@ -82,7 +86,7 @@ def draw_map(
 
     _check_page(out)
     ds = _with_streets(traffic_of(traffic), streets)
-    drawn = Page(page(ds, service=service, title=title), sizes=_sizes(ds))
+    drawn = Page(page(ds, service=service, title=title), sizes=_sizes(ds), shown=_shown(ds, service))
     if out is not None:
         drawn.save(out)
     return drawn
@@ -102,7 +106,7 @@ def draw_plot(
     if out is not None:
         atomic.check_writable(out, SUFFIXES)
     ds = traffic_of(traffic)
-    drawn = Picture(draw(ds, service=service, title=title), _sizes(ds))
+    drawn = Picture(draw(ds, service=service, title=title), _sizes(ds), _shown(ds, service))
     if out is not None:
         drawn.save(out)
     return drawn
@@ -132,7 +136,7 @@ def report(
     ds = _with_streets(traffic_of(traffic), streets)
     measured = None if real is None else traffic_of(real)
     html, sections = page(ds, service=service, capacity=capacity, model=model, real=measured)
-    drawn = Page(html, tuple(sections), _sizes(ds))
+    drawn = Page(html, tuple(sections), _sizes(ds), _shown(ds, service))
     if out is not None:
         drawn.save(out)
     return drawn
@@ -152,6 +156,13 @@ def _check_page(out: str | Path | None) -> None:
 
     if out is not None:
         atomic.check_writable(out, SUFFIXES)
+
+
+def _shown(ds: xr.Dataset, service: str | None) -> str:
+    """The service that is meant where none is named and there are several known ones; else ""."""
+    from gentraffic.dataset.services import main_of
+
+    return (service is None and main_of([str(name) for name in ds.data_vars])) or ""
 
 
 def _sizes(ds: xr.Dataset) -> dict[str, int]:

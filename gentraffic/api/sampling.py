@@ -44,13 +44,14 @@ def sample(
     guidance: float | None = None,
     rhythm: str | None = None,
     device: str | None = None,
-    service: str | None = None,
+    service: str | Sequence[str] | None = None,
     total: str | Sequence[str] = (),
     select: Sequence[object] | None = None,
     change: str | Path | None = None,
     history: str | Path | xr.Dataset | None = None,
     known: str | Path | xr.Dataset | None = None,
     users: str | Path | xr.Dataset | None = None,
+    holidays: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> xr.Dataset:
     """Draw synthetic traffic for every cell or base station of a place: dimensions ([member,] cell, time), float32.
@@ -60,12 +61,13 @@ def sample(
     of `history` or `known`. The other arguments are those of `gentraffic sample`; None is what the command does without
     the option. model: a name, a folder, or what `load_model` returned. total: "traffic=5TB/day", or several. select:
     cell ids. change: draws SERVICE_before and SERVICE_after. history, known, users: files or Datasets. progress is told
-    (done, of).
+    (done, of). service: "internet,call_in" or a sequence of names, of what the model draws (`model.info.services`).
 
     Raises WrongUse, NoData, BadInput, BadModel (`gentraffic.errors`) or NetworkFailed (`poi.errors`).
     """
     import xarray as xr
 
+    from gentraffic.dataset.services import split_names
     from gentraffic.generate.request import Request
     from gentraffic.generate.run import run
     from gentraffic.generators.model_folder import default_model
@@ -73,7 +75,9 @@ def sample(
     from gentraffic.places.find import find_context
 
     history, known, users = (Path(x) if isinstance(x, str) else x for x in (history, known, users))
-    observed = read_observations(history, known, users, service)
+    names = split_names(service)
+    service = ",".join(names) or None
+    observed = read_observations(history, known, users, names[0] if len(names) == 1 else None)
     query = query_of(
         None if isinstance(place, xr.Dataset) else place, bbox, polygon=polygon, cells=cells, stations=stations,
         osm=osm, cell_size=cell_size, radius=radius, id_column=id_column, columns=columns, layer=layer,
@@ -92,7 +96,7 @@ def sample(
         start=start, days=days, freq=freq, members=members, seed=seed, steps=steps, solver=solver, guidance=guidance,
         rhythm=rhythm, device=device, service=service, total=(total,) if isinstance(total, str) else tuple(total),
         select=None if select is None else tuple(map(str, select)), change=None if change is None else Path(change),
-        history=history, known=known, users=users,
+        history=history, known=known, users=users, holidays=holidays,
     )  # fmt: skip
     request.totals()
     if model is None:

@@ -94,9 +94,10 @@ def uomo(src: Path, context: Path | None, out: Path) -> Printed:
 @import_.command("telecom-italia", short_help="Telecom Italia's raw TSV files.")
 @click.argument("src", type=FILE, nargs=-1, required=True)
 @click.option("--cells", type=FILE, metavar="FILE", help="The grid of the cells. [default: Milan's]")
+@click.option("--service", metavar="NAMES", help="Which of internet,call_in,call_out,sms_in,sms_out. [default: all]")
 @TRAFFIC_OUT
 @prints
-def telecom_italia(src: tuple[Path, ...], cells: Path | None, out: Path) -> Printed:
+def telecom_italia(src: tuple[Path, ...], cells: Path | None, service: str | None, out: Path) -> Printed:
     """Read raw days of the Telecom Italia Big Data Challenge: five services, 10 minutes, local time Europe/Rome.
 
     \b
@@ -104,7 +105,7 @@ def telecom_italia(src: tuple[Path, ...], cells: Path | None, out: Path) -> Prin
     """
     from gentraffic.api.files import import_telecom_italia
 
-    return _imported(call(import_telecom_italia, src, cells=cells, out=out), out)
+    return _imported(call(import_telecom_italia, src, cells=cells, service=service, out=out), out)
 
 
 @import_.command(short_help="A table: CSV, Excel or Parquet with cell, time and a value per service.")

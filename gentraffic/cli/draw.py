@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from gentraffic.cli.options import FILE, SERVICE, TRAFFIC, Printed, call, out_option, prints
+
+if TYPE_CHECKING:
+    from gentraffic.api.pictures import Page, Picture
 
 TITLE = click.option(
     "--title",
@@ -41,9 +44,7 @@ def map_(traffic: Path, out: Path, **options: Any) -> Printed:
     """
     from gentraffic.api.pictures import draw_map
 
-    sizes = call(draw_map, traffic, out, **options).sizes
-    values = {"output": str(out), "cells": sizes["cell"], "steps": sizes["time"]}
-    return values, [f"{out}: {sizes['cell']:,} cells x {sizes['time']:,} steps"]
+    return _drawn(call(draw_map, traffic, out, **options), out)
 
 
 @click.command(short_help="A traffic file as a picture: total, three cells, hours, levels.")
@@ -60,9 +61,15 @@ def plot(traffic: Path, out: Path, **options: Any) -> Printed:
     """
     from gentraffic.api.pictures import draw_plot
 
-    sizes = call(draw_plot, traffic, out, **options).sizes
-    values = {"output": str(out), "cells": sizes["cell"], "steps": sizes["time"]}
-    return values, [f"{out}: {sizes['cell']:,} cells x {sizes['time']:,} steps"]
+    return _drawn(call(draw_plot, traffic, out, **options), out)
+
+
+def _drawn(shown: Page | Picture, out: Path) -> Printed:
+    """What is printed of a picture: its file, how much it shows, and which of several services."""
+    sizes = shown.sizes
+    line = f"{out}: {sizes['cell']:,} cells x {sizes['time']:,} steps"
+    line += f" of {shown.shown}; --service names another" if shown.shown else ""
+    return {"output": str(out), "cells": sizes["cell"], "steps": sizes["time"]}, [line]
 
 
 @click.command("report", short_help="One page about a traffic file, for a colleague who was not there.")
@@ -90,4 +97,5 @@ def report_(traffic: Path, out: Path, **options: Any) -> Printed:
     page = call(report, traffic, out, **options)
     sizes, titles = page.sizes, list(page.sections)
     values = {"output": str(out), "sections": titles, "cells": sizes["cell"], "members": sizes.get("member", 1)}
-    return values, [f"{out}: {', '.join(title.lower() for title in titles)}"]
+    which = f" ({page.shown}; --service names another)" if page.shown else ""
+    return values, [f"{out}: {', '.join(title.lower() for title in titles)}{which}"]

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from gentraffic.cli.options import COUNT, FILE, HTML, SEED, SERVICE, THREADS, Printed, call, prints
+from gentraffic.cli.options import COUNT, FILE, HTML, SEED, THREADS, Printed, call, prints
 
 
 @click.command(short_help="Score synthetic traffic against measured traffic, beside naive rows.")
@@ -18,7 +18,8 @@ from gentraffic.cli.options import COUNT, FILE, HTML, SEED, SERVICE, THREADS, Pr
 @click.option("--synthetic", type=FILE, required=True, metavar="FILE", help="Drawn traffic of the same cells.")
 @click.option("--train", type=FILE, metavar="FILE", help="Measured traffic that the naive rows may copy.")
 @click.option("--context", type=FILE, metavar="FILE", help="The POIs of all cells of --train and --real: .nc .zarr.")
-@SERVICE
+@click.option("--service", metavar="NAMES", help="What is compared, where a file has several: internet,call_in, or"
+              " calls, sms for the sums of in and out. [default: all that both have]")  # fmt: skip
 @click.option("--scale", default="auto", metavar="auto|none|mean",
               help="auto: nothing is scaled where units agree; relative traffic is multiplied by the mean of --train,"
                    " else so that its mean is that of --real.")  # fmt: skip
@@ -40,11 +41,14 @@ def evaluate(real: Path, synthetic: Path, html: Path | None, seed: int, **option
     from gentraffic.api import judging
 
     began = time.perf_counter()
-    result = call(judging.evaluate, real, synthetic, bar="scoring rows", html=html, seed=seed, **options)
+    found = call(judging.evaluate_services, real, synthetic, bar="scoring rows", html=html, seed=seed, **options)
     page = {} if html is None else {"html": str(html)}
-    values = result.to_json() | {"seed": seed, "seconds": round(time.perf_counter() - began, 3)} | page
-    width = shutil.get_terminal_size((110, 24)).columns
-    return values, [*result.text(width=width, colour=sys.stdout.isatty()), *page.values()]
+    several = {"by_service": {name: part.to_json() for name, part in found.items()}} if len(found) > 1 else {}
+    values = next(iter(found.values())).to_json() | several | page
+    values |= {"seed": seed, "seconds": round(time.perf_counter() - began, 3)}
+    width, colour = shutil.get_terminal_size((110, 24)).columns, sys.stdout.isatty()
+    tables = [line for part in found.values() for line in part.text(width=width, colour=colour)]
+    return values, [*tables, *page.values()]
 
 
 @click.command(short_help="Train forecasters on synthetic traffic, test them on measured traffic.")

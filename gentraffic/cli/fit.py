@@ -53,7 +53,9 @@ LEARNED = click.option("--service", metavar="NAME", help="The traffic variable t
               help="The POIs of the same cells; repeat it. Contexts of other places teach the station graph alone."
 )  # fmt: skip
 @out_option("The model folder.", "DIR")
-@LEARNED
+@click.option("--service", metavar="NAMES", help="What is learned, where a file has several; stouter learns several,"
+              " internet,call_in: the first is the main one. [default: the main one; stouter: all of Internet, calls,"
+              " SMS]")  # fmt: skip
 @click.option(
     "--holdout",
     type=float,
@@ -98,6 +100,12 @@ def fit_(name: str, traffic: tuple[Path, ...], context: tuple[Path, ...], out: P
     gentraffic fit stouter --traffic sd.nc --context sd-context.nc -o my-model
     gentraffic sample --city milan --model my-model -o milan.nc
     gentraffic fit fomo --traffic sd.nc --context sd-context.nc -o my-fomo
+
+    \b
+    gentraffic import telecom-italia sms-call-internet-mi-*.txt -o five.nc
+    gentraffic fit stouter --traffic five.nc --context milan.nc -o five-services
+    gentraffic sample --city milan --model five-services --service internet,calls,sms -o milan-five.nc
+    gentraffic evaluate --real five.nc --synthetic milan-five.nc
 
     \b
     gentraffic fit stouter --traffic mine.nc --context mine-context.nc --start stouter-base

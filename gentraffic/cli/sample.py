@@ -58,8 +58,13 @@ FILE = click.Path(path_type=Path)
     metavar="auto|NETWORK",
     help="Whose day and week the cells follow: a measured network; auto draws it per member, nearest first.",
 )
+@click.option("--holidays", metavar="auto|none|IT|FILE",
+              help="Public holidays, drawn as a kind of day: of the place's country, none, of a country, or dates of a"
+                   " file, one a line. [default: auto; none for the usual week]")  # fmt: skip
 @click.option("--device", help="A torch device, e.g. cuda. [default: cpu]")
-@click.option("--service", metavar="NAME", help="Name of the traffic variable. [default: that of --total, or traffic]")
+@click.option("--service", metavar="NAMES", help="What is drawn, one variable each: internet,call_in; calls and sms are"
+                                                 " the sums of in and out. Of a model of one service, what its variable"
+                                                 " is called. [default: that of --total, or the main one]")  # fmt: skip
 @click.option("--total", multiple=True, metavar="SERVICE=AMOUNT/day",
               help="Scale so that the region carries exactly this in a mean day, e.g. traffic=5TB/day; /busyhour or"
                    " /18h for an hour, @FILE[#NAME] for a district. Several hold together.")  # fmt: skip
@@ -97,6 +102,7 @@ def sample(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -
     gentraffic sample --stations sites.csv --osm city.osm.pbf --members 20 -o sites.parquet
     gentraffic sample --city milan --total traffic=40TB/day --total traffic=3TB/busyhour@centre.geojson -o milan.nc
     gentraffic sample --osm country.osm.pbf -o country.zarr --workers 16
+    gentraffic sample --city milan --model my-model --service internet,calls,sms -o milan.nc
     gentraffic sample --city milan --change mall.geojson -o what-if.nc --map difference.html
     gentraffic sample --model fomo-base --history measured.nc --days 2 -o next.nc
     gentraffic sample --model fomo-base --known gaps.nc --context city.nc -o filled.nc
@@ -155,15 +161,16 @@ def sample(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -
     with progress("drawing", quiet=quiet) as tell:
         drawn = sink.write(job, tell)
     pictures = _draw_pictures(drawn.traffic, options, model)
-    service = drawn.traffic[_last(drawn.traffic)]
+    services = [str(name) for name in drawn.traffic.data_vars]
+    service = drawn.traffic[_last(drawn.traffic) if request.change is not None else services[0]]
     seconds = {"load": loaded - began + drawn.prepared_s, "sample": drawn.drawn_s}
     seconds["write"] = time.perf_counter() - began - sum(seconds.values())
     warnings = [w for w in str(context.attrs.get("warnings", "")).splitlines() if w]
     values |= {
         "solver_steps": drawn.traffic.attrs["steps"],
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
-        "peak_rss_mb": peak_rss_mb(), "units": service.attrs["units"], "mean": drawn.mean, "model": model,
-        "warnings": warnings, **pictures,
+        "services": services, "peak_rss_mb": peak_rss_mb(), "units": service.attrs["units"], "mean": drawn.mean,
+        "model": model, "warnings": warnings, **pictures,
     }  # fmt: skip
     if drawn.tasks:
         values |= {"tasks": drawn.tasks, "tasks_kept": drawn.kept}
@@ -175,6 +182,13 @@ def sample(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -
     if rhythm := drawn.traffic.attrs.get("rhythm"):
         values["rhythm"] = rhythm
         lines.append(f"rhythm: {rhythm}")
+    if other := drawn.traffic.attrs.get("rhythm_services"):
+        values["rhythm_services"] = other
+        lines.append(f"rhythm of other services: {other}")
+    for name in ("holidays", "not_drawn"):
+        if told := drawn.traffic.attrs.get(name):
+            values[name] = told
+            lines.append(f"{name.replace('_', ' ')}: {told}")
     if request.change is not None:
         from gentraffic.reports.change import effect_lines
 
@@ -220,7 +234,8 @@ def _draw_pictures(traffic: xr.Dataset, options: dict[str, Any], model: str) -> 
     if options["plot_file"] is not None:
         from gentraffic.reports.plot import write_plot
 
-        write_plot(traffic, options["plot_file"], service=_last(traffic))
+        service = _last(traffic) if options["change"] is not None else None
+        write_plot(traffic, options["plot_file"], service=service)
     return {name: str(options[f"{name}_file"]) for name in ("map", "plot") if options[f"{name}_file"] is not None}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,6 +34,13 @@ class Calendar:
     weekday: int
     days: int
     per_hour: int
+
+    @property
+    def first(self) -> date:
+        """The local date of day 0."""
+        usual = date.fromisoformat(str(np.datetime_as_string(self.utc[0], unit="D")))
+        near = (usual + timedelta(days=shift) for shift in (-1, 0, 1))  # local days begin within a day of those of UTC
+        return next(day for day in near if day.weekday() == self.weekday)
 
     def read(self, sheet: NDArray[np.float32]) -> NDArray[np.float32]:
         """Values of the local sheet (..., days * 24 k) at the steps: (..., steps).

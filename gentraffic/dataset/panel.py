@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from gentraffic.dataset.amounts import conversion
 from gentraffic.dataset.schema import has_positions, one_service
+from gentraffic.dataset.services import with_sum
 from gentraffic.errors import BadInput, WrongUse
 
 if TYPE_CHECKING:
@@ -129,7 +130,10 @@ def _centres(ds: xr.Dataset) -> NDArray[np.float64]:
 
 
 def read_panel(ds: xr.Dataset, service: str | None = None, *, name: str = "the traffic") -> Panel:
-    """One service of a traffic Dataset, None for the first. Raises WrongUse for a service that it does not have."""
+    """One service of a traffic Dataset, or a sum of two (`services.SUMS`); None for the main one.
+
+    Raises WrongUse for a service that it does not have."""
+    ds = with_sum(ds, service)
     service = one_service(ds, service)
     values = ds[service].values
     times = ds["time"].values.astype("datetime64[s]").astype(np.int64)

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gentraffic.dataset import basemap
+from gentraffic.dataset.services import MAIN
 from gentraffic.errors import BadInput, WrongUse
 
 if TYPE_CHECKING:
@@ -64,11 +65,11 @@ def services(ds: xr.Dataset) -> list[str]:
 
 
 def one_service(ds: xr.Dataset, name: str | None) -> str:
-    """`name` if `ds` has such a service, the first one for None. Raises WrongUse otherwise."""
+    """`name` if `ds` has such a service; for None the main one (`services.MAIN`), else the first. Raises WrongUse."""
     have = services(ds)
     if name is not None and name not in have:
         raise WrongUse(f"no service {name!r} here, only {', '.join(have)}")
-    return name or have[0]
+    return name or next((main for main in MAIN if main in have), have[0])
 
 
 def units_words(ds: xr.Dataset, service: str) -> str:

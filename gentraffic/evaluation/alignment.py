@@ -7,6 +7,7 @@ slot of the local week on (`paired` is False then).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from gentraffic.dataset.amounts import RELATIVE, combine_steps, how_combined
 from gentraffic.dataset.panel import DAY_S, MONDAY_S, WEEK_S, Panel, read_panel
 from gentraffic.dataset.schema import has_positions
+from gentraffic.dataset.services import main_of, with_sum
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.evaluation.metrics.paired import Floats, live_cells
 
@@ -56,20 +58,33 @@ class Pair:
 
 
 def read_series(ds: xr.Dataset, name: str, service: str | None) -> Panel:
-    """One service of a traffic Dataset: `service` where it has one of that name, else the only one beside `users`.
+    """One service of a traffic Dataset: `service` where it has one of that name, or the sum of two that is called so;
+    else the only one beside `users`, or the main one of Internet, calls and SMS.
 
     `name` is what messages call the file. Raises WrongUse where several could be meant.
     """
+    ds = with_sum(ds, service)
     have = [str(v) for v in ds.data_vars]
     single = [v for v in have if v != "users"] or have
     if service in have:
         chosen = str(service)
     elif len(single) == 1:
         chosen = single[0]
+    elif service is None and (main := main_of(single)):
+        chosen = main
     else:
         named = f"none of {service!r}, but" if service else "several services:"
         raise WrongUse(f"{name} holds {named} {', '.join(have)}: name one that is there with --service")
     return read_panel(ds, chosen, name=name)
+
+
+def several_notes(files: Mapping[str, tuple[xr.Dataset, Panel]], service: str | None) -> list[str]:
+    """A sentence on the files that hold several services of which none was named. files: what they are called ->
+    Dataset, and what was read of it."""
+    told = {name: panel.service for name, (ds, panel) in files.items() if main_of([str(v) for v in ds.data_vars])}
+    if service is not None or not told:
+        return []
+    return [f"{' and '.join(told)}: of several services {next(iter(told.values()))} was taken; --service names another"]
 
 
 def align(real_ds: xr.Dataset, synthetic_ds: xr.Dataset, *, service: str | None = None) -> Pair:
@@ -83,6 +98,7 @@ def align(real_ds: xr.Dataset, synthetic_ds: xr.Dataset, *, service: str | None 
         raise WrongUse(f"--service {service} is in neither file: there are {real.service!r} and {synthetic.service!r}")
     real.check_measured()
     synthetic, notes = synthetic.in_units(real.units)
+    notes += several_notes({"--real": (real_ds, real), "--synthetic": (synthetic_ds, synthetic)}, service)
     if real.service != synthetic.service:
         notes.append(f"service {real.service!r} of --real is compared with {synthetic.service!r} of --synthetic")
     kept_real, kept_synthetic = _common_cells(real, synthetic)

@@ -96,9 +96,13 @@ def model_row(
     out: Members = {}
     for name, (_, held) in parts.items():
         calendar = make_calendar(f"2021-03-{1 + held.weekday:02d}", 7, "1h", "Asia/Shanghai")  # 1 March is a Monday
-        settings = Settings(seed=seed, members=members, steps=steps or Settings().steps, solver=solver)
+        service = held.service
+        settings = Settings(seed, members, steps or Settings().steps, solver, service=service)
         relative = draw_traffic(bundle, contexts[name], calendar, settings, cells=held.rows.tolist())
-        out[name] = relative.astype(np.float64) * bundle.levels.networks[name].mean_traffic
+        mean = bundle.levels.networks[held.place_network].mean_traffic
+        if service:
+            mean = bundle.services.networks[held.place_network].ratios[service].mean_traffic
+        out[name] = relative.astype(np.float64) * mean
     return out
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,10 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gentraffic.dataset.calendar import FIRST_DAY, FREQUENCIES, Calendar, calendar_of, make_calendar
+from gentraffic.dataset.public_holidays import NONE, Holidays, find_holidays
 from gentraffic.dataset.schema import check_name
+from gentraffic.dataset.services import DIRECTIONS, MAIN, SUMS, parts_of, split_names
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.generate.totals import Total, parse_totals
-from gentraffic.generators.base import ModelInfo, Settings, check_minutes
+from gentraffic.generators.base import ModelInfo, Settings, Unsupported, check_minutes
 from gentraffic.generators.observed import Observations, minutes_of, read_observations
 from gentraffic.modelling.expected_week import AUTO
 
@@ -29,10 +32,12 @@ class Request:
 
     None stands for what was not asked. start, days, freq: the period, by default a week from FIRST_DAY in hours, or
     that of the measured traffic. steps, solver, guidance: of the drawing loop, by default what the model recommends.
-    rhythm: the measured network whose daily and weekly rhythm the cells follow. service: name of the traffic variable.
+    rhythm: the measured network whose daily and weekly rhythm the cells follow. service: what is drawn, names with
+    commas between, one variable each; of a model of one service, the name of its variable.
     total: one text per total (`gentraffic.generate.totals`). select: ids of the cells to draw. change: a file of
     changes (`gentraffic.places.scenario`). history, known, users: measured traffic, as files or Datasets
-    (`gentraffic.generators.observed`); the units are then its own.
+    (`gentraffic.generators.observed`); the units are then its own. holidays: auto, none, a country or a file
+    (`gentraffic.dataset.public_holidays`); by default auto for a period that is given or longer than a week.
     """
 
     start: str | None = None
@@ -52,27 +57,60 @@ class Request:
     history: Path | xr.Dataset | None = None
     known: Path | xr.Dataset | None = None
     users: Path | xr.Dataset | None = None
+    holidays: str | None = None
 
     def totals(self) -> tuple[Total, ...]:
         """The parsed totals. Raises WrongUse, also where traffic cannot be called as they or `service` say."""
-        totals = parse_totals(self.total, self.service) if self.total else ()
+        totals = parse_totals(self.total, split_names(self.service)) if self.total else ()
         try:
-            check_name(self.service or (totals[0].service if totals else "traffic"))
+            for name in self.named(totals):
+                check_name(name)
         except BadInput as error:
             raise WrongUse(f"{'--service' if self.service else '--total'}: {error}") from None
         return totals
+
+    def named(self, totals: Sequence[Total] | None = None) -> tuple[str, ...]:
+        """The services that `service` or the totals name."""
+        totals = parse_totals(self.total, split_names(self.service)) if totals is None else totals
+        return split_names(self.service) or tuple(dict.fromkeys(total.service for total in totals))
 
     def observed(self) -> Observations | None:
         """The measured files, read; None where there is none. Raises WrongUse and BadInput."""
         if self.history is None and self.known is None and self.users is None:
             return None
-        return read_observations(self.history, self.known, self.users, self.service)
+        names = split_names(self.service)
+        return read_observations(self.history, self.known, self.users, names[0] if len(names) == 1 else None)
 
-    def named(self, observed: Observations | None = None) -> str:
-        """The name of the traffic variable: as asked, as of a total, as of what is measured, or `traffic`."""
-        totals = self.totals()
-        measured = observed.service if observed is not None else None
-        return self.service or (totals[0].service if totals else measured or "traffic")
+    @property
+    def is_joint(self) -> bool:
+        """Whether several services are drawn, or the sum of two."""
+        names = self.named()
+        return len(names) > 1 or any(name in SUMS for name in names)
+
+    def services(self, info: ModelInfo, observed: Observations | None = None) -> tuple[str, ...]:
+        """The names of the variables: as asked, as of the totals, as of what is measured, else the main service.
+
+        Raises Unsupported, naming what the model draws, for a service that it does not have.
+        """
+        names = self.named()
+        if not names:
+            measured = observed.service if observed is not None else None
+            return (measured or info.services[0],)
+        have = info.services
+        if "services" in info.supports:
+            known = (*have, *(MAIN if have[0] in MAIN else ()), *(name for name in SUMS if parts_of(name, have)))
+        else:
+            if len(names) > 1:
+                info.check("services", ",".join(names))
+            if observed is not None or names[0] not in (*DIRECTIONS, *SUMS):
+                return names  # the only service of a model may be called anything but what it is not
+            known = have
+        for name in names:
+            if name not in known:
+                option = "service" if self.service else "total"
+                listed = ", ".join(dict.fromkeys((*have, *known)))
+                raise Unsupported("services", f"--{option} {name}: {info.name} draws {listed}")
+        return names
 
     def rows(self, context: xr.Dataset) -> list[int] | None:
         """Rows of the context for the ids of `select`, in that order; None for all. Raises WrongUse."""
@@ -94,6 +132,10 @@ class Request:
             "guidance": None if self.guidance == 1.0 else self.guidance,
             "device": None if self.device in (None, "cpu") else self.device,
         }  # fmt: skip
+        if self.holidays not in (None, AUTO, NONE):
+            info.check("holidays", self.holidays)
+        if self.history is None and self.known is None:
+            self.services(info)
         for capability, value in asked.items():
             if value is not None:
                 info.check(capability, value)
@@ -132,6 +174,17 @@ class Request:
             return calendar_of(main["time"].values, timezone)
         named = next(name for name, k in FREQUENCIES.items() if 60 // k == own)
         return make_calendar(self.start or first_day(main, timezone), days, named, timezone)
+
+    def public_holidays(self, info: ModelInfo, calendar: Calendar, timezone: str) -> Holidays | None:
+        """The public holidays of the period; None where none are drawn as such. Raises WrongUse, BadInput.
+
+        The usual week, which nobody asked to be that of a date, is one without them.
+        """
+        usual = self.start is None and calendar.days <= DAYS
+        asked = self.holidays or (NONE if usual else AUTO)
+        if "holidays" not in info.supports:
+            return None
+        return find_holidays(asked, timezone, calendar.first, calendar.days)
 
     def settings(self, info: ModelInfo) -> Settings:
         """How the model draws it: what is asked, else what it recommends."""

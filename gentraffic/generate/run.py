@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,13 +19,16 @@ from numpy.typing import NDArray
 
 from gentraffic import __version__
 from gentraffic.dataset.calendar import Calendar
+from gentraffic.dataset.public_holidays import LONG_DAYS, Holidays
 from gentraffic.dataset.schema import credits_of, traffic_dataset
+from gentraffic.dataset.services import MEAN_CELL, parts_of
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.generate.request import Request
 from gentraffic.generate.totals import Total, districts, fit_totals
 from gentraffic.generators.base import Block, Draw, Generator, ModelInfo, Settings, Tell
 from gentraffic.generators.observed import Observations
 from gentraffic.modelling.expected_week import in_words, rhythms_of
+from gentraffic.modelling.services import follow
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -38,7 +41,7 @@ class Job:
     """A request, a generator and a place, checked against each other: all that a sink needs.
 
     rows: of the context that are drawn, None for all; place: those of its cells. sets: (totals, cells) which cells each
-    total speaks of.
+    total speaks of. services: names of the variables.
     """
 
     request: Request
@@ -51,8 +54,18 @@ class Job:
     observed: Observations | None
     totals: tuple[Total, ...]
     sets: NDArray[np.bool_] | None
-    service: str
+    services: tuple[str, ...]
     attrs: Mapping[str, Any]
+    holidays: Holidays | None = None
+
+    @property
+    def parts(self) -> dict[str, tuple[str, ...]]:
+        """Variable -> the services of the model that it is, or is the sum of."""
+        return {name: parts_of(name, self.generator.info.services) or (name,) for name in self.services}
+
+    def own_totals(self, service: str) -> list[int]:
+        """Positions of the totals that speak of a service."""
+        return [k for k, total in enumerate(self.totals) if total.service == service]
 
     @property
     def timezone(self) -> str:
@@ -69,15 +82,25 @@ class Job:
         """(members, cells, steps) of one service."""
         return self.settings.members, self.cells, len(self.calendar.utc)
 
-    def prepare(self, context: xr.Dataset) -> Callable[..., Draw]:
-        """What prepares the draw of the place, or of a changed context of the same cells; it takes `scratch`."""
+    def of_service(self, part: str) -> Settings:
+        """The settings of one of the model's services."""
+        service = part if part in self.generator.info.services[1:] else ""
+        levels = () if self.holidays is None else self.holidays.levels(service)
+        return replace(self.settings, service=service, holidays=levels)
+
+    def prepare(self, context: xr.Dataset, part: str = "") -> Callable[..., Draw]:
+        """What prepares the draw of the place, or of a changed context of the same cells; it takes `scratch`.
+
+        part: a service of the model, "" for the first that the job names."""
+        settings = self.of_service(part or self.services[0])
         return partial(
-            self.generator.prepare, context, self.calendar, self.settings, cells=self.rows, observed=self.observed
+            self.generator.prepare, context, self.calendar, settings, cells=self.rows, observed=self.observed
         )
 
-    def dataset(self, values: NDArray[np.float32], service: str, units: str) -> xr.Dataset:
-        """Traffic values (members, cells, steps) as a checked Dataset with its provenance."""
-        return traffic_dataset(
+    def dataset(self, values: NDArray[np.float32], service: str, units: str, mean_cell: float | None) -> xr.Dataset:
+        """Traffic values (members, cells, steps) as a checked Dataset with its provenance. mean_cell: what 1 is beside
+        the other services, None where there are none, or units say it."""
+        out = traffic_dataset(
             values if self.settings.members > 1 else values[0],
             cells=self.place,
             time=self.calendar.utc,
@@ -86,6 +109,9 @@ class Job:
             timezone=self.timezone,
             attrs=dict(self.attrs),
         )
+        if mean_cell is not None and units == "1":
+            out[service].attrs[MEAN_CELL] = round(mean_cell, 6)
+        return out
 
 
 @dataclass(frozen=True)
@@ -137,13 +163,15 @@ class File:
         """Raise WrongUse or BadInput where it cannot be written."""
         from gentraffic.io.files import check_writable
 
-        check_writable(self.path, kind=kind or "", members=request.members, services=1 if request.change is None else 2)
+        services = max(1, len(request.named())) * (1 if request.change is None else 2)
+        check_writable(self.path, kind=kind or "", members=request.members, services=services)
 
     def write(self, job: Job, tell: Tell) -> Drawn:
         """Draw everything, then write the file whole or not at all. Raises as `run`, BadInput for memory and disk."""
         from gentraffic.io.files import write_traffic
 
-        check_fits(int(np.prod(job.shape)) * (1 if job.request.change is None else 2), self.path)
+        parts = len({part for parts in job.parts.values() for part in parts})
+        check_fits(int(np.prod(job.shape)) * parts * (1 if job.request.change is None else 2), self.path)
         drawn = draw_all(job, tell)
         write_traffic(drawn.traffic, self.path)
         return drawn
@@ -178,8 +206,11 @@ def prepare(
     if rows is not None:
         context = context.compute()  # picking cells from a file is slow
     place = context if rows is None else context.isel(cell=rows)
-    settings = request.settings(info)
+    settings, services = request.settings(info), request.services(info, observed)
     attrs = provenance(info, context, settings, command, observed)
+    attrs |= service_attrs(info, context, settings, services)
+    holidays = request.public_holidays(info, calendar, str(context.attrs["timezone"]))
+    attrs |= period_attrs(info, calendar, holidays)
     if totals:
         attrs["totals"] = "; ".join(total.text for total in totals)
     return Job(
@@ -193,49 +224,74 @@ def prepare(
         observed=observed,
         totals=totals,
         sets=districts(totals, place) if totals else None,
-        service=request.named(observed),
+        services=services,
         attrs=attrs,
+        holidays=holidays,
     )
 
 
 def draw_all(job: Job, tell: Tell) -> Drawn:
     """The traffic of a job in memory. Raises as `run`."""
-    began = time.perf_counter()
-    change, places, names = job.request.change, [job.context], [job.service]
-    if change is not None:
-        import pandas as pd
+    import pandas as pd
 
+    began = time.perf_counter()
+    change, contexts = job.request.change, {"": job.context}
+    changed = None
+    if change is not None:
         from gentraffic.places.scenario import about, apply_changes
 
         changed = apply_changes(job.context, change)
-        places, names = [job.context, changed.context], [f"{job.service}_before", f"{job.service}_after"]
-        job = replace(job, attrs={**job.attrs, **about(changed, change, job.generator.info.graph_layers)})
-    drawn, prepared_s, units = [], 0.0, "1"
+        contexts = {"_before": job.context, "_after": changed.context}
+        layers = job.generator.info.graph_layers
+        job = replace(job, attrs={**job.attrs, **about(changed, change, layers)})
+    parts = list(dict.fromkeys(part for own in job.parts.values() for part in own))
+    jobs = [(part, when) for part in parts for when in contexts]
+    drawn: dict[tuple[str, str], NDArray[np.float32]] = {}
+    prepared_s, units = 0.0, "1"
     try:
-        for part, place in enumerate(places):
+        for number, (part, when) in enumerate(jobs):
             asked = time.perf_counter()
-            draw = job.prepare(place)()
-            prepared_s += time.perf_counter() - asked
+            draw = job.prepare(contexts[when], part)()
+            prepared_s, units = prepared_s + time.perf_counter() - asked, draw.units
             values = np.empty(job.shape, dtype=np.float32)
-            progress = partial(_part_done, tell, part, len(places))
+            progress = partial(_part_done, tell, number, len(jobs))
             for span, block in draw.blocks(spans(job, draw.block), tell=progress):
                 values[span.member, span.first : span.end] = block
-            drawn.append(values)
-            units = draw.units
+            if when == "_after" and changed is not None:
+                local = pd.DatetimeIndex(job.calendar.utc).tz_localize("UTC").tz_convert(job.timezone)
+                values = changed.mixed(drawn[part, "_before"], values, local, job.rows)
+            drawn[part, when] = values
     except ValueError as error:
         raise WrongUse(str(error)) from error
-    if change is not None:
-        local = pd.DatetimeIndex(job.calendar.utc).tz_localize("UTC").tz_convert(job.timezone)
-        drawn[1] = changed.mixed(drawn[0], drawn[1], local, job.rows)
-    if job.sets is not None:
-        factors = fit_totals(drawn[0], job.totals, job.sets, job.calendar, job.timezone)
-        drawn, units = [factors.apply(values) for values in drawn], job.totals[0].unit
-    services = [job.dataset(values, name, units) for name, values in zip(names, drawn, strict=True)]
-    out = services[0]
-    for more in services[1:]:
-        out = out.assign({str(name): variable for name, variable in more.data_vars.items()})
-    mean = float(np.mean(drawn[-1], dtype=np.float64))
-    return Drawn(out, mean, prepared_s, time.perf_counter() - began - prepared_s)
+    out: list[xr.Dataset] = []
+    amounts = job.generator.info.amounts
+    for name, own in job.parts.items():
+        weights = [amounts.get(part, 1.0) for part in own]
+        found = {when: _sum_of([drawn[part, when] for part in own], weights) for when in contexts}
+        unit, told = units, job.own_totals(name)
+        if job.sets is not None and told:
+            totals = [job.totals[k] for k in told]
+            factors = fit_totals(next(iter(found.values())), totals, job.sets[told], job.calendar, job.timezone)
+            found, unit = {when: factors.apply(v) for when, v in found.items()}, totals[0].unit
+        mean_cell = sum(weights) if amounts else None
+        out += [job.dataset(v, f"{name}{when}", unit, mean_cell) for when, v in found.items()]
+    whole = out[0]
+    for more in out[1:]:
+        whole = whole.assign({str(name): variable for name, variable in more.data_vars.items()})
+    mean = float(np.mean(whole[str(list(whole.data_vars)[-1])].values, dtype=np.float64))
+    return Drawn(whole, mean, prepared_s, time.perf_counter() - began - prepared_s)
+
+
+def _sum_of(parts: list[NDArray[np.float32]], weights: list[float]) -> NDArray[np.float32]:
+    """The sum of relative services, (members, cells, steps) each, relative again; one alone as it is."""
+    if len(parts) == 1:
+        return parts[0]
+    out = np.zeros(parts[0].shape)
+    for values, weight in zip(parts, weights, strict=True):
+        out += weight / sum(weights) * values
+    return out.astype(np.float32)
+
+
 
 
 def spans(job: Job, size: int) -> list[Block]:
@@ -289,6 +345,33 @@ def rhythm_attrs(info: ModelInfo, context: xr.Dataset, settings: Settings) -> di
     named = {settings.habits, *(str(context.attrs.get(k, "")) for k in ("habits", "network"))}
     reason = "as asked, or as the place says" if set(chosen) <= named else "the nearest that was measured"
     return {"rhythm": in_words(chosen), "rhythm_reason": reason}
+
+
+def service_attrs(
+    info: ModelInfo, context: xr.Dataset, settings: Settings, services: Sequence[str]
+) -> dict[str, str]:
+    """Whose rhythm services follow that were not measured in the network that the main service follows."""
+    if not info.measured:
+        return {}
+    main = rhythms_of(info.networks, info.measured, context.attrs, settings.habits, settings.members, settings.seed)
+    other = []
+    for name in dict.fromkeys(part for asked in services for part in parts_of(asked, info.services) or (asked,)):
+        have = info.service_networks.get(name)
+        if have is None:
+            continue
+        own = follow(main, have, info.measured, context.attrs, settings.habits, settings.seed)
+        if own != main:
+            other.append(f"{name}: {in_words(own)}")
+    return {"rhythm_services": "; ".join(other)} if other else {}
+
+
+def period_attrs(info: ModelInfo, calendar: Calendar, holidays: Holidays | None) -> dict[str, str]:
+    """Which days were drawn as public holidays, and what of a long period nobody drew."""
+    told = {} if holidays is None else {"holidays": holidays.text}
+    if calendar.days > LONG_DAYS:
+        told["not_drawn"] = f"{calendar.days} days: every week is a usual one; growth, seasons and events are not drawn"
+        told["not_drawn"] += "" if holidays is not None else ", and public holidays are days like others"
+    return told
 
 
 def privacy_attrs(spent: Mapping[str, Any] | None) -> dict[str, str | float]:

@@ -142,7 +142,9 @@ def read_spec(folder: Path) -> StoreSpec | None:
     if any(file_sha256(folder / name) != digest for name, digest in said["files"].items()):
         return None
     spec = said["spec"]
-    return StoreSpec(**{**spec, "settings": Settings(**spec["settings"]), "totals": tuple(spec["totals"])})
+    holidays = tuple((int(day), float(times)) for day, times in spec["settings"].get("holidays", ()))
+    settings = Settings(**{**spec["settings"], "holidays": holidays})
+    return StoreSpec(**{**spec, "settings": settings, "totals": tuple(spec["totals"])})
 
 
 def check_same(spec: StoreSpec, begun: StoreSpec, where: Path) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic.dataset.schema import traffic_dataset
+from gentraffic.dataset.services import MEAN_CELL
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.generate.request import Request
 from gentraffic.generate.run import GIB, Drawn, File, Job, free_memory
@@ -66,7 +67,8 @@ class Store:
 
     def streams(self, info: ModelInfo, request: Request) -> bool:
         """Whether traffic is written as it is drawn."""
-        return "workers" in info.supports and bool(info.location) and request.change is None
+        alone = request.change is None and not request.is_joint
+        return "workers" in info.supports and bool(info.location) and alone
 
     def check(self, info: ModelInfo, request: Request, kind: str | None = None) -> None:
         """Raise WrongUse for options that do not go together, Unsupported where the generator cannot stream."""
@@ -77,6 +79,9 @@ class Store:
             raise WrongUse("--workers starts workers here, --scheduler joins those of a cluster: give one")
         if self.asked and request.change is not None:
             raise WrongUse(f"--change draws before and after at once: leave {' and '.join(self.asked)} out")
+        if self.asked and request.is_joint:
+            named = ",".join(request.named())
+            raise WrongUse(f"--service {named} draws several at once: leave {' and '.join(self.asked)} out")
         if self.asked and "workers" not in info.supports:
             info.check("workers")
         if self.asked and not info.location:
@@ -153,10 +158,10 @@ def spec_of(job: Job, chunk_cells: int | None) -> StoreSpec:
     return StoreSpec(
         model=info.location,
         model_sha256=info.sha256,
-        settings=job.settings,
+        settings=job.of_service(job.services[0]),
         utc=hashlib.sha256(job.calendar.utc.tobytes()).hexdigest(),
         timezone=job.timezone,
-        service=job.service,
+        service=job.services[0],
         totals=tuple(f"{total.text} {_district_sha256(total.district)}".strip() for total in job.totals),
         units="",
         cells=cells,
@@ -171,15 +176,20 @@ def spec_of(job: Job, chunk_cells: int | None) -> StoreSpec:
 def template_of(job: Job, spec: StoreSpec, units: str) -> xr.Dataset:
     """The Dataset of the store, all zeros that take no memory."""
     shape = job.shape if job.settings.members > 1 else job.shape[1:]
-    return traffic_dataset(
+    units = job.totals[0].unit if job.totals else units
+    out = traffic_dataset(
         np.broadcast_to(np.float32(0), shape),
         cells=job.place,
         time=job.calendar.utc,
         service=spec.service,
-        units=job.totals[0].unit if job.totals else units,
+        units=units,
         timezone=job.timezone,
         attrs=dict(job.attrs),
     )
+    amount = job.generator.info.amounts.get(spec.service)
+    if amount is not None and units == "1":
+        out[spec.service].attrs[MEAN_CELL] = round(amount, 6)
+    return out
 
 
 def factors_of(job: Job, drawn: NDArray[np.float32]) -> Factors:

@@ -53,8 +53,11 @@ class Total:
     district: str = ""
 
 
-def parse_totals(texts: Sequence[str], service: str | None = None) -> tuple[Total, ...]:
-    """The totals that `--total` names, amounts in the unit of the first. Raises WrongUse for what makes no sense."""
+def parse_totals(texts: Sequence[str], services: Sequence[str] = ()) -> tuple[Total, ...]:
+    """The totals that `--total` names, amounts in the unit of the first of their service.
+
+    services: those that are drawn, none for those that the totals name. Raises WrongUse for what makes no sense.
+    """
     totals: list[Total] = []
     for text in texts:
         match = _TEXT.fullmatch(text.strip())
@@ -63,20 +66,22 @@ def parse_totals(texts: Sequence[str], service: str | None = None) -> tuple[Tota
         except ValueError:
             amount = math.nan
         if match is None or not (math.isfinite(amount) and amount > 0):
-            raise WrongUse(f"--total {text}: give {_WAYS.format(service or 'traffic')}; the amount above 0")
+            usual = services[0] if services else "traffic"
+            raise WrongUse(f"--total {text}: give {_WAYS.format(usual)}; the amount above 0")
         if match[4].endswith("h") and int(match[4][:-1]) > 23:
             raise WrongUse(f"--total {text}: a day has the hours 0h to 23h")
-        if service is not None and match[1] != service:
-            raise WrongUse(f"--total names the service {match[1]!r}, --service names {service!r}: name one")
+        if services and match[1] not in services:
+            named = ", ".join(map(repr, services))
+            raise WrongUse(f"--total names the service {match[1]!r}, --service names {named}: name one")
         totals.append(Total(text.strip(), match[1], amount, match[3] or "unit", match[4], match[5] or ""))
-    return tuple(_in_unit(total, totals[0]) for total in totals)
+    firsts = {total.service: total for total in reversed(totals)}
+    if not services and len(firsts) > 1:
+        one, other = list(dict.fromkeys(total.service for total in totals))[:2]
+        raise WrongUse(f"--total names two services, {one!r} and {other!r}: name both with --service {one},{other}")
+    return tuple(_in_unit(total, firsts[total.service]) for total in totals)
 
 
 def _in_unit(total: Total, first: Total) -> Total:
-    if total.service != first.service:
-        raise WrongUse(
-            f"--total names two services, {first.service!r} and {total.service!r}: one is drawn at a time, run twice"
-        )
     if total.unit == first.unit:
         return total
     sizes = [bits_per_unit(t.unit, 1) for t in (total, first)]
@@ -111,8 +116,10 @@ def districts(totals: Sequence[Total], cells: xr.Dataset) -> NDArray[np.bool_]:
     cannot hold together whatever is drawn.
     """
     rows = np.stack([_district(total, cells) for total in totals])
-    whole = [k for k, total in enumerate(totals) if total.hours == DAY]
-    if len(whole) > 1:
+    for service in dict.fromkeys(total.service for total in totals):
+        whole = [k for k, total in enumerate(totals) if total.hours == DAY and total.service == service]
+        if len(whole) < 2:
+            continue
         of, sets = _classes(rows[whole])
         mass = np.bincount(of).astype(np.float64)[:, None]
         _check_together(mass, sets[:, None, :], np.array([totals[k].amount for k in whole]), [totals[k] for k in whole])

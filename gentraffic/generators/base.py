@@ -38,7 +38,8 @@ class Settings:
 
     habits: the measured network whose daily and weekly habits the cells follow, such as the nearest one; levels still
     come from the place. By default what the context names (`habits`, else its own `network`), else those of no network
-    in particular.
+    in particular. service: which of the model's services is drawn; "": the main one.
+    holidays: day numbers, from 0 on, of public holidays, each with its level over that of a Sunday.
     """
 
     seed: int = 0
@@ -48,6 +49,8 @@ class Settings:
     guidance: float = 1.0
     device: str = "cpu"
     habits: str = ""
+    service: str = ""
+    holidays: tuple[tuple[int, float], ...] = ()
 
 
 FOMO = Settings(steps=8, solver="dpm++")  # of a FoMo, whose figures were made so
@@ -62,6 +65,8 @@ CAPABILITIES = (
     "known",  # measured traffic with gaps, kept as it is
     "users",  # active users at the steps to be drawn
     "change",  # before and after a change of the map, with the same noise
+    "services",  # several, of which a request names some
+    "holidays",  # public holidays, a kind of day
     "rhythm",  # the daily and weekly rhythm of a measured network that is named
     "steps",  # steps of the solver
     "solver",
@@ -84,19 +89,22 @@ class ModelInfo:
     """What is known of a generator without drawing.
 
     location: what loads it again, a bundled name or a whole path; "" for a model that was never saved. family: key of
-    its class among `gentraffic.generators`. networks: measured networks that it learned from. services: variables
-    that it draws. cadences: minutes a step may have. supports: of CAPABILITIES. fixed: values of capabilities that it
-    does not support but has, such as the one step of a distilled model: asking for exactly these is no mistake.
+    its class among `gentraffic.generators`. networks: measured networks that it learned from. services: what it draws,
+    the main one first; amounts: what the mean cell carries of each beside that, in a model of several. cadences: of
+    steps, in minutes. supports: of CAPABILITIES. fixed: values of capabilities that it does not support but has, such
+    as the one step of a distilled model: asking for exactly these is no mistake.
     recommended: steps, solver, guidance and the like where none are asked for. continues_history: a history ends
     where the draw begins, instead of lying anywhere before it. graph_layers: over how many neighbourhoods a change of
     the map is felt. sha256: of its files. measured: network -> its time zone and how many locations it was measured at,
-    where the model chooses whose rhythm a place follows (`gentraffic.modelling.expected_week`).
+    where the model chooses whose rhythm a place follows (`gentraffic.modelling.expected_week`). service_networks:
+    service -> the networks that it was measured in, for those beside the main one.
     """
 
     family: str
     location: str = ""
     networks: tuple[str, ...] = ()
     services: tuple[str, ...] = ("traffic",)
+    amounts: Mapping[str, float] = field(default_factory=dict)
     cadences: tuple[int, ...] = (60, 30, 15, 10)
     supports: frozenset[str] = frozenset()
     fixed: Mapping[str, Any] = field(default_factory=dict)
@@ -105,6 +113,7 @@ class ModelInfo:
     graph_layers: int = 0
     sha256: str = ""
     measured: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    service_networks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -117,7 +126,8 @@ class ModelInfo:
         if capability in self.supports or (capability in self.fixed and value == self.fixed[capability]):
             return
         this = f"{self.name} ({self.family})"
-        option = f"--{capability}" + (f" {value}" if isinstance(value, str | int | float) else "")
+        option = "--service" if capability == "services" else f"--{capability}"
+        option += f" {value}" if isinstance(value, str | int | float) else ""
         if "distilled_from" in self.provenance and capability in self.fixed:
             only = self.fixed[capability]
             message = f"{option}: {self.name} was distilled for {only} alone; give --model stouter-base, or its teacher"
@@ -127,6 +137,8 @@ class ModelInfo:
             message = f"{option} needs a FoMo, and {this} is none: give --model fomo-base"
         elif capability == "history":
             message = f"{option}: {this} takes no past; give one of `gentraffic fit ... --profile`, or a FoMo"
+        elif capability == "services":
+            message = f"{option}: {this} draws one service; give one, or a model of several (`gentraffic fit stouter`)"
         elif capability == "change":
             message = f"{option}: {this} has no such option; give --model stouter-base"
         else:

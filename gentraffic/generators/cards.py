@@ -119,7 +119,8 @@ def limits_of(provenance: Mapping[str, Any]) -> tuple[str, ...]:
     if family == "fomo":
         return (*FOMO, *_seen(provenance), *_lone_cadences(provenance), UNMODELLED, NOT_PRIVATE)
     own = provenance.get("design", {}).get("own_level")
-    weekly = (*(WEEKLY_OWN_LEVELS if own else WEEKLY_LEVELS), *_seen(provenance), UNMODELLED)
+    levels = (*(WEEKLY_OWN_LEVELS if own else WEEKLY_LEVELS), *_services(provenance))
+    weekly = (*levels, *_seen(provenance), UNMODELLED)
     return (*weekly, *PRIVATE) if "privacy" in provenance else (*weekly, NOT_PRIVATE)
 
 
@@ -276,6 +277,18 @@ def _lone_cadences(provenance: Mapping[str, Any]) -> tuple[str, ...]:
     having = {m: [network_words(part) for part in parts if m % part["minutes"] == 0] for m in FOMO_MINUTES}
     lone = {minutes: names[0] for minutes, names in having.items() if len(names) == 1 < len(parts)}
     return tuple(f"Steps of {minutes} min were learned from {name} alone." for minutes, name in lone.items())
+
+
+def _services(provenance: Mapping[str, Any]) -> tuple[str, ...]:
+    """A sentence on the services of a model that draws several."""
+    names = list(provenance.get("services", ()))
+    if len(names) < 2:
+        return ()
+    return (
+        f"It draws {', '.join(names)}. The levels of {names[0]} are drawn first, those of the others by their ratio to "
+        "it; 1 is the mean cell of each service. What the services of a cell share was measured where all were: "
+        f"elsewhere the ratios and rhythms of {', '.join(names[1:])} are those of that network.",
+    )
 
 
 def _listed(words: Sequence[str]) -> str:

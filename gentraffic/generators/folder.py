@@ -4,6 +4,7 @@ stunet/            config.json, diffusion_pytorch_model.safetensors; `network/` 
 temporal_graph/    GraphMAE over the hours of the week      station_graph/   GraphMAE over cells or stations
 scheduler/         scheduler_config.json (diffusers), where the sampler draws by diffusion
 scaler.json        traffic scaling      level.json   the level model (gentraffic/modelling/levels.py)
+week.json          the expected weeks of each network      services.json    further services, in a model of several
 provenance.json    sampler (a key of `samplers.SAMPLERS`), data, licences, hashes of every file, code version, seed,
                    metrics beside the naive rows
 README.md          the model card
@@ -24,6 +25,7 @@ from gentraffic.generators.base import Family, ModelInfo, Settings
 from gentraffic.generators.model_folder import ModelFolder, fields_of, read_folder, write_json, writing_folder
 from gentraffic.modelling.expected_week import ExpectedWeeks
 from gentraffic.modelling.levels import LevelModel
+from gentraffic.modelling.services import Services
 from gentraffic.modelling.transform import Scaler, WeeklyProfile
 
 if TYPE_CHECKING:
@@ -58,13 +60,14 @@ class Bundle:
     sampler: str = "stouter"
     location: str = ""
     weeks: ExpectedWeeks = field(default_factory=ExpectedWeeks)
+    services: Services = field(default_factory=Services)
 
     @property
     def info(self) -> ModelInfo:
         """What it is and can do."""
         layers = self.station.config["layers"]
         described = _info(self.sampler, self.provenance, self.networks, self.model.config, layers, self)
-        return replace(described, measured=self.weeks.measured)
+        return _with_services(replace(described, measured=self.weeks.measured), self.services)
 
     def prepare(
         self, context: xr.Dataset, calendar: Calendar, settings: Settings, *, cells: Sequence[int] | None = None,
@@ -121,6 +124,8 @@ def save_bundle(bundle: Bundle, folder: Path, card: str) -> None:
         write_json(temporary / "level.json", {"order": list(bundle.networks), "levels": bundle.levels.to_json()})
         if bundle.weeks.networks:
             write_json(temporary / "week.json", bundle.weeks.to_json())
+        if bundle.services.further:
+            write_json(temporary / "services.json", bundle.services.to_json())
 
 
 def load_bundle(name: str | Path) -> Bundle:
@@ -147,7 +152,7 @@ def describe(folder: ModelFolder) -> ModelInfo:
         config = folder.json(f"{FOLDERS.get(sampler, 'network')}/config.json")
         layers = folder.json("station_graph/config.json")["layers"]
         info = _info(sampler, folder.provenance, folder.json("level.json")["order"], config, layers, folder)
-        return replace(info, measured=_weeks(folder).measured)
+        return _with_services(replace(info, measured=_weeks(folder).measured), _services(folder))
 
 
 def _info(
@@ -161,8 +166,7 @@ def _info(
     )
     supports = {"change", "rhythm", "device", "workers", "guidance"}
     fixed: dict[str, Any] = {}
-    if config.get("use_profile"):
-        supports.add("history")
+    supports.add("history" if config.get("use_profile") else "holidays")
     if "distilled_from" in provenance:
         supports.discard("guidance")
         fixed = {"steps": recommended.steps, "solver": recommended.solver, "guidance": 1.0}
@@ -186,6 +190,20 @@ def _info(
     )
 
 
+def _with_services(info: ModelInfo, services: Services) -> ModelInfo:
+    """The same, of a model of several services."""
+    if not services.further:
+        return info
+    supports = info.supports | {"services"}
+    return replace(
+        info,
+        services=services.names,
+        amounts=services.amounts,
+        supports=supports,
+        service_networks={name: services.measured_in(name) for name in services.further},
+    )
+
+
 def _sampler(folder: ModelFolder) -> str:
     from samplers import SAMPLERS
 
@@ -201,6 +219,13 @@ def _weeks(folder: ModelFolder) -> ExpectedWeeks:
     if not (folder.path / "week.json").is_file():
         return ExpectedWeeks()
     return ExpectedWeeks.from_json(folder.json("week.json"))
+
+
+def _services(folder: ModelFolder) -> Services:
+    """Those beside the main one: none in most folders."""
+    if "services.json" not in folder.files:
+        return Services()
+    return Services.from_json(folder.json("services.json"))
 
 
 def _scaler(folder: ModelFolder) -> Scaler:
@@ -234,6 +259,7 @@ class Weekly(Family):
                 sampler=sampler,
                 location=folder.location,
                 weeks=_weeks(folder),
+                services=_services(folder),
             )
 
     @classmethod
@@ -259,8 +285,10 @@ class Weekly(Family):
         rows["rhythms"] = tuple(arrays["rhythms"].tolist())
         time = torch.from_numpy(np.array(arrays["time"]))
         with folder.understanding():
-            networks, weeks = tuple(folder.json("level.json")["order"]), _weeks(folder)
-        shared = SharedInputs(network, scaler, time, networks, calendar, settings, weeks)
+            networks, weeks, services = tuple(folder.json("level.json")["order"]), _weeks(folder), _services(folder)
+        part = settings.service
+        scaler, weeks = services.scalers.get(part, scaler), services.weeks.get(part, weeks)
+        shared = SharedInputs(network, scaler, time, networks, calendar, settings, weeks, services)
         return WeeklyDraw(Region(**rows), shared, str(arrays["units"]), float(arrays["scale"]))
 
 

@@ -31,16 +31,19 @@ from gentraffic.modelling.features import Floats, Places, Scale, read_places
 from gentraffic.modelling.history import History, as_profile
 from gentraffic.modelling.levels import LevelModel
 from gentraffic.modelling.random_streams import level_angle, shape_seeds, turned
+from gentraffic.modelling.services import ServiceDraw, Services, follow, mix_noise
 from gentraffic.modelling.transform import Scaler
 from gentraffic.modelling.weekly_profile import profile_week
 from graphs.build import embedded_squares, interpolate_hours, temporal_graph
 from graphs.graphmae import GraphMAE
 from samplers import DAYS, HOURS, WEEK, Condition, Sampler, draw
+from samplers.diffusion import starting_noise
 
 if TYPE_CHECKING:
     import xarray as xr
 
 HIGHEST_LEVEL = 3.0  # spreads from a network's mean: no training cell told more, and a past may hold anything
+SUNDAY, WORKDAYS = 6, 5
 OVERLAP_DAYS = 1  # of each further window are given by the window before it, so that no seam shows
 
 
@@ -66,6 +69,10 @@ class WeeklyModel(Protocol):
     @property
     def weeks(self) -> ExpectedWeeks:
         """From which what the network draws departs."""
+
+    @property
+    def services(self) -> Services:
+        """The further services, beside the main one."""
 
     def time(self) -> torch.Tensor:
         """The time embedding of the hours of the week: (168, Q)."""
@@ -134,7 +141,7 @@ class Region:
 @dataclass(frozen=True)
 class SharedInputs:
     """What all cells share: the network, its scaling, the time embedding (168, Q), the names of measured networks, and
-    the weeks from which what it draws departs."""
+    the weeks from which what it draws departs; scaling and weeks are those of the service that is drawn."""
 
     model: Sampler
     scaler: Scaler
@@ -143,6 +150,14 @@ class SharedInputs:
     calendar: Calendar
     settings: Settings
     weeks: ExpectedWeeks = field(default_factory=ExpectedWeeks)
+    services: Services = field(default_factory=Services)
+
+    @classmethod
+    def of(cls, bundle: WeeklyModel, time: torch.Tensor, calendar: Calendar, settings: Settings) -> SharedInputs:
+        """Those of a model, for the service that the settings name. time: (168, Q)."""
+        part, name = bundle.services, settings.service
+        scaler, weeks = part.scalers.get(name, bundle.scaler), part.weeks.get(name, bundle.weeks)
+        return cls(bundle.model, scaler, time, bundle.networks, calendar, settings, weeks, part)
 
     def on_device(self) -> SharedInputs:
         """The same, with a copy of the network where it is to draw elsewhere than on the CPU."""
@@ -153,7 +168,22 @@ class SharedInputs:
 
     def number(self, rhythm: str) -> int:
         """The index of a network in the sampler; 0: none of those that were measured."""
-        return self.networks.index(rhythm) + 1 if rhythm in self.networks else 0
+        return self.services.numbers(self.settings.service, self.networks).get(rhythm, 0)
+
+    def noise(
+        self, rhythm: str, ids: Sequence[Any], pair: int, window: int, steps: int, mirrored: bool
+    ) -> torch.Tensor | None:
+        """The starting noise of a further service, (cells, steps), which shares what happens with those before it."""
+        name, settings = self.settings.service, self.settings
+        if not self.services.index(name):
+            return None
+        part = self.services.networks[rhythm]
+        own = [
+            starting_noise(shape_seeds(settings.seed, ids, pair, window, self.services.index(each)), steps).numpy()
+            for each in (self.services.main, *list(part.ratios)[: part.position(name) + 1])
+        ]
+        mixed = torch.from_numpy(mix_noise(own, part.mixing, len(own) - 1)) * (-1.0 if mirrored else 1.0)
+        return mixed.to(settings.device)
 
 
 def prepare_inputs(
@@ -195,9 +225,14 @@ def prepare_inputs(
             log_level[m] = np.where(known < 0, log_level[m], now)
         level[m] = bundle.levels.standard(places, log_level[m], rhythms[m], rows)
         level[m, known >= 0] = np.clip(level[m, known >= 0], -HIGHEST_LEVEL, HIGHEST_LEVEL)
+    if settings.service:
+        have = bundle.services.measured_in(settings.service)
+        rhythms = follow(rhythms, have, measured, context.attrs, settings.habits, settings.seed)
+        log_level, level = _service_levels(bundle, settings, places, ids, rows, log_level, rhythms)
     region = Region(ids[rows], f_s, log_level, level, rhythms=rhythms)
-    if bundle.weeks.networks:
-        kinds = [bundle.weeks.scores(rhythm, places, count, rows) for rhythm in dict.fromkeys(rhythms)]
+    weeks = bundle.services.weeks.get(settings.service, bundle.weeks)
+    if weeks.networks:
+        kinds = [weeks.scores(rhythm, places, count, rows) for rhythm in dict.fromkeys(rhythms)]
         region = replace(region, kinds=np.stack(kinds))
     if history is not None:
         week = history.week[known]
@@ -205,7 +240,28 @@ def prepare_inputs(
             week = profile_week(week, history.days, usual, rhythms[0]).astype(np.float32)
         past = np.where((known < 0)[:, None, None], np.float32(np.nan), week)
         region = replace(region, past=past, past_days=history.days)
-    return region, SharedInputs(bundle.model, bundle.scaler, time, bundle.networks, calendar, settings, bundle.weeks)
+    return region, SharedInputs.of(bundle, time, calendar, settings)
+
+
+def _service_levels(
+    bundle: WeeklyModel, settings: Settings, places: Places, ids: NDArray[Any], rows: Any, log_main: Floats,
+    rhythms: Sequence[str],
+) -> tuple[Floats, NDArray[np.float32]]:  # fmt: skip
+    """The levels of a further service, given those of the main one: (members, cells) twice, as `Region` has them."""
+    parts = [bundle.services.networks[rhythm] for rhythm in rhythms]
+    names = list(dict.fromkeys(name for part in parts for name in part.ratios))
+    count = len(ids) if settings.members > 1 else 0
+    number = bundle.services.index
+    angle = {name: level_angle(settings.seed, ids[:count], places.xy_m[:count], number(name)) for name in names}
+    served = ServiceDraw(bundle.services, settings.service, bundle.levels, places)
+    log_level, level = np.empty_like(log_main), np.empty(log_main.shape, dtype=np.float32)
+    for m, (rhythm, part) in enumerate(zip(rhythms, parts, strict=True)):
+        surprise = None
+        if m:
+            turns = [turned(angle[name], m, number(name))[rows] for name in part.ratios]
+            surprise = np.stack(turns)
+        log_level[m], level[m] = served.draw(log_main[m], rhythm, surprise, rows)
+    return log_level, level
 
 
 @dataclass(frozen=True)
@@ -309,38 +365,75 @@ def generate_tile(region: Region, shared: SharedInputs, tile: Block) -> NDArray[
         expected = shared.weeks.scaled(rhythm, scores, shared.scaler.mean, shared.scaler.spread)
     sheet = np.empty((size, _sheet_days(calendar.days) * HOURS * k), dtype=np.float32)
     network: Any = shared.model  # a Denoiser or a OneShot
+    service = shared.services.index(settings.service)
     known = None
     for window, first in enumerate(window_starts(calendar.days)):
         weekday = (calendar.weekday + first) % DAYS
+        rows = _rows_of_days(weekday, [int(day) - first for day, _ in settings.holidays], k)
         profile = region.profile(padded, weekday, k, shared.scaler)
         condition = Condition(
             place=torch.from_numpy(region.place[padded]),
-            time=time_of_windows(shared.time, torch.tensor([weekday]), k),
+            time=time_of_windows(shared.time, torch.tensor([0]), k)[:, rows],
             level=torch.from_numpy(level),
             network=torch.full((size,), shared.number(rhythm)),
             known=known,
             profile=profile,
+            service=torch.full((size,), service) if shared.services.further else None,
         ).to(settings.device)
-        x = draw(
-            network,
-            condition,
-            seeds=shape_seeds(settings.seed, ids, (tile.member + 1) // 2, window),
-            mirrored=tile.member > 0 and tile.member % 2 == 0,  # members 1 and 2, 3 and 4, ... are antithetic pairs
-            steps=settings.steps,
-            solver=settings.solver,
-            guidance=settings.guidance,
-        ).cpu()
+        pair, mirrored = (tile.member + 1) // 2, tile.member > 0 and tile.member % 2 == 0
+        with torch.inference_mode():
+            x = draw(
+                network,
+                condition,
+                seeds=shape_seeds(settings.seed, ids, pair, window, service),
+                noise=shared.noise(rhythm, ids, pair, window, WEEK * k, mirrored),
+                mirrored=mirrored,  # members 1 and 2, 3 and 4, ... are antithetic pairs
+                steps=settings.steps,
+                solver=settings.solver,
+                guidance=settings.guidance,
+            ).cpu()
         known = torch.full_like(x, torch.nan)
         overlap = OVERLAP_DAYS * HOURS * k
         known[:, :overlap] = x[:, -overlap:]
         at = first * HOURS * k
-        ratio = shared.scaler.inverse(x.numpy() + from_monday(expected, np.full(size, weekday), k), level[:, 0])
+        of_week = from_monday(expected, np.zeros(size, dtype=np.int64), k)[:, rows]
+        ratio = shared.scaler.inverse(x.numpy() + of_week, level[:, 0])
         if window == 0:  # the level is the mean of the first whole week; later weeks may differ from it
-            mean = np.maximum(ratio.mean(axis=1, keepdims=True), np.float32(1e-6))  # a silent week stays silent
-            mean = np.ones_like(mean) if shared.scaler.own_level else mean
-        sheet[:, at : at + WEEK * k] = ratio / mean
+            usual = _usual_mean(ratio, weekday, [int(day) for day, _ in settings.holidays])
+            usual = np.maximum(usual, np.float32(1e-6))  # a silent week stays silent
+            usual = np.ones_like(usual) if shared.scaler.own_level else usual
+        sheet[:, at : at + WEEK * k] = ratio / usual
     sheet *= np.exp(log_level).astype(np.float32)[:, None]
+    for day, times in settings.holidays:
+        at = int(day) * HOURS * k
+        sheet[:, at : at + HOURS * k] *= np.float32(times)
     return calendar.read(sheet[:count])
+
+
+def _rows_of_days(weekday: int, holidays: Sequence[int], per_hour: int) -> Any:
+    """Which steps of a week from Monday on the steps of a window are: (168 k,).
+
+    The window begins on `weekday`; its days whose numbers stand in `holidays` are Sundays."""
+    days = [SUNDAY if day in holidays else (weekday + day) % DAYS for day in range(DAYS)]
+    steps = HOURS * per_hour
+    return (np.array(days)[:, None] * steps + np.arange(steps)).ravel()
+
+
+def _usual_mean(ratio: NDArray[np.float32], weekday: int, holidays: Sequence[int]) -> NDArray[np.float32]:
+    """The mean of a week, (cells, 1), in which each holiday counts as the mean of the other days of its kind, working
+    days or weekends. ratio: (cells, 168 k)."""
+    found = [day for day in range(DAYS) if day in holidays]
+    if not found:
+        usual: NDArray[np.float32] = ratio.mean(axis=1, keepdims=True)
+        return usual
+    daily = ratio.reshape(len(ratio), DAYS, -1).mean(axis=2)
+    rest = [(weekday + day) % DAYS >= WORKDAYS for day in range(DAYS)]
+    for day in found:
+        alike = [d for d in range(DAYS) if d not in found and rest[d] == rest[day]]
+        if alike:
+            daily[:, day] = daily[:, alike].mean(axis=1)
+    out: NDArray[np.float32] = daily.mean(axis=1, keepdims=True)
+    return out
 
 
 def window_starts(days: int) -> list[int]:
@@ -372,6 +465,8 @@ def check_settings(bundle: WeeklyModel, calendar: Calendar, settings: Settings) 
     if settings.habits not in ("", AUTO, *bundle.networks):
         known = ", ".join(bundle.networks)
         raise WrongUse(f"--rhythm {settings.habits}: give auto, or a network that this model knows: {known}")
+    if settings.service and settings.service not in bundle.services.further:
+        raise WrongUse(f"--service {settings.service}: this model draws {', '.join(bundle.services.names)}")
     try:
         torch.empty(0, device=settings.device)
     except (RuntimeError, AssertionError) as error:

@@ -88,7 +88,7 @@ def read_history(traffic: xr.Dataset, service: str | None = None) -> History:
     from gentraffic.dataset.schema import one_service
     from gentraffic.modelling.measured import read_source
 
-    name = one_service(traffic, service or ("traffic" if "traffic" in traffic else None))
+    name = one_service(traffic, service)
     return history_of(read_source(traffic, [], name), str(traffic[name].attrs["units"]))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic.dataset.panel import DAY_S, Panel, read_panel
+from gentraffic.dataset.services import known_services
 from gentraffic.dataset.splits import block_locations
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.modelling.features import Floats, Places, read_places
@@ -29,6 +30,7 @@ class Source:
     what ratios are over. per_hour: k. weekday: of day 0, Monday 0.
     places: features of the whole context and rows: (cells,) where each cell stands in it; None without a context.
     location: (cells,) cells with the same number share their ground.
+    service: "" for the main service, or the only one; else its name, and network is then NETWORK:SERVICE.
     """
 
     network: str
@@ -42,6 +44,12 @@ class Source:
     location: NDArray[np.int64]
     cell_id: NDArray[Any]
     timezone: str = ""
+    service: str = ""
+
+    @property
+    def place_network(self) -> str:
+        """The measured network that the cells belong to, whatever the service."""
+        return self.network.removesuffix(f":{self.service}") if self.service else self.network
 
     @property
     def cadences(self) -> tuple[int, ...]:
@@ -89,15 +97,43 @@ def read_source(
     if len(contexts):
         need_positions(traffic, "fitting to the POIs of a context")
     live = read_live(traffic, service, alone=alone)
+    context, rows = match(live.cell_id, contexts)
+    named = "" if context is None else context.attrs.get("network")
+    network = str(traffic.attrs.get("network") or named or live.service)
+    return _source(live, network, None if context is None else read_places(context), rows, alone=alone)
+
+
+def read_sources(
+    traffic: xr.Dataset, contexts: Sequence[xr.Dataset], services: Sequence[str] | None = None
+) -> list[Source]:
+    """The sources of several services of a file, the main one first. Raises as `read_source`.
+
+    services: their names, the main one first; None for all that are known (`services.known_services`), or the one that
+    `read_source` takes where there are not several. A cell that is silent in one service is left out of that alone.
+    """
+    names = list(known_services([str(v) for v in traffic.data_vars]) if services is None else services)
+    if len(names) < 2:
+        return [read_source(traffic, contexts, names[0] if services else None)]
+    main = read_source(traffic, contexts, names[0])
+    out = [main]
+    for name in names[1:]:
+        live = read_live(traffic, name)
+        _, rows = match(live.cell_id, contexts)
+        out.append(_source(live, f"{main.network}:{name}", main.places, rows, service=name))
+    return out
+
+
+def _source(
+    live: Panel, network: str, places: Places | None, rows: NDArray[np.int64], *, alone: bool = False, service: str = ""
+) -> Source:
+    """The source of live cells."""
     per_hour = live.per_day // 24
     values = live.values[0]
     level = values.mean(axis=1, dtype=np.float64)
     ratio = (values / level[:, None]).astype(np.float32).reshape(len(values), -1, 24 * per_hour)
-    context, rows = match(live.cell_id, contexts)
-    named = "" if context is None else context.attrs.get("network")
     assert live.location is not None
     return Source(
-        network=str(traffic.attrs.get("network") or named or live.service),
+        network=network,
         ratio=ratio,
         clean=np.concatenate([fill_recurring_gaps(r[None], per_hour) for r in ratio])
         if alone
@@ -105,20 +141,21 @@ def read_source(
         level=level,
         per_hour=per_hour,
         weekday=int(live.weekday[0]),
-        places=None if context is None else read_places(context),
+        places=places,
         rows=rows,
         location=live.location,
         cell_id=live.cell_id,
         timezone=live.timezone,
+        service=service,
     )
 
 
 def read_live(traffic: xr.Dataset, service: str | None = None, *, alone: bool = False) -> Panel:
     """The live cells of measured traffic over whole days from the first local midnight on, `location` filled in.
 
-    service: None for `traffic`, else the first. alone: as in `read_source`, whose errors it raises.
+    service: None for the main one, else the first. alone: as in `read_source`, whose errors it raises.
     """
-    panel = read_panel(traffic, service or ("traffic" if "traffic" in traffic else None))
+    panel = read_panel(traffic, service)
     if "member" in traffic.dims:
         raise WrongUse("the traffic to fit on has members: give measured traffic, (cell, time)")
     minutes = panel.step_s // 60

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from gentraffic.modelling.features import Floats
 
-SHAPE, LEVEL, LATTICE = 1, 2, 3  # purposes
+SHAPE, LEVEL, LATTICE, SERVICE = 1, 2, 3, 4  # purposes
 GOLDEN = (5**0.5 - 1) / 2
+ROOTS = (2, 3, 7, 11, 13, 17, 19, 23)  # of the steps of services: rationally independent of each other and of GOLDEN
 LATTICE_M = 1000.0  # neighbours within about this distance share part of their level's surprise
 SHARED = 0.675  # share of the field in a cell's angle: surprises of one place then correlate by 0.3, which is
 # LOCATION / (LOCATION + NOISE) of gentraffic.modelling.levels
@@ -28,12 +29,14 @@ def cell_key(cell_id: Any) -> int:
     return int.from_bytes(hashlib.blake2b(str(cell_id).encode(), digest_size=8).digest(), "little")
 
 
-def shape_seeds(seed: int, cell_ids: Sequence[Any], pair: int, window: int) -> NDArray[np.uint64]:
+def shape_seeds(seed: int, cell_ids: Sequence[Any], pair: int, window: int, service: int = 0) -> NDArray[np.uint64]:
     """The streams of the weeks of some cells, for one pair of antithetic members (0 is the control, alone).
 
-    (cells, 2): the key that numpy's Philox takes of SeedSequence((seed, SHAPE, cell's key, pair, window)).
+    (cells, 2): the key that numpy's Philox takes of SeedSequence((seed, SHAPE, cell's key, pair, window)); of a further
+    service (its number, from 1 on) of SeedSequence((seed, SERVICE, number, cell's key, pair, window)).
     """
-    before, after = _words(seed) + _words(SHAPE), _words(pair) + _words(window)
+    purpose = _words(SERVICE) + _words(service) if service else _words(SHAPE)
+    before, after = _words(seed) + purpose, _words(pair) + _words(window)
     cell = np.array([cell_key(c) for c in cell_ids], dtype=np.uint64)
     low, high = (cell & 0xFFFF_FFFF).astype(np.uint32), (cell >> np.uint64(32)).astype(np.uint32)
     out = np.empty((len(cell), 2), dtype=np.uint64)
@@ -56,12 +59,14 @@ def level_noise(seed: int, cell_ids: Sequence[Any], xy_m: Floats, member: int) -
     return turned(level_angle(seed, cell_ids, xy_m) if member else np.zeros(len(cell_ids)), member)
 
 
-def level_angle(seed: int, cell_ids: Sequence[Any] | NDArray[Any], xy_m: Floats) -> Floats:
+def level_angle(seed: int, cell_ids: Sequence[Any] | NDArray[Any], xy_m: Floats, service: int = 0) -> Floats:
     """The angle of `level_noise` before a member turns it, in turns: (cells,) within -0.5 .. 0.5.
 
-    cell_ids: (cells,). xy_m: (cells, 2) metres.
+    cell_ids: (cells,). xy_m: (cells, 2) metres. service: the number of a further service, from 1 on, whose surprise
+    beside the main one this is.
     """
-    own = np.fromiter((_normal((seed, LEVEL, cell_key(c))) for c in cell_ids), np.complex128, len(cell_ids))
+    apart = (SERVICE, service) if service else ()
+    own = np.fromiter((_normal((seed, LEVEL, cell_key(c), *apart)) for c in cell_ids), np.complex128, len(cell_ids))
     place = xy_m / LATTICE_M
     low = np.floor(place).astype(np.int64)
     part = place - low
@@ -69,28 +74,31 @@ def level_angle(seed: int, cell_ids: Sequence[Any] | NDArray[Any], xy_m: Floats)
     for di in (0, 1):
         for dj in (0, 1):
             weight = np.abs(1 - di - part[:, 0]) * np.abs(1 - dj - part[:, 1])
-            field += weight * _lattice(seed, low + np.array([di, dj]))
+            field += weight * _lattice(seed, low + np.array([di, dj]), apart)
             norm += weight**2
     mixed = np.sqrt(SHARED) * field / np.sqrt(norm) + np.sqrt(1 - SHARED) * own
     out: Floats = np.angle(mixed) / (2 * np.pi)
     return out
 
 
-def turned(angle: Floats, member: int) -> Floats:
-    """The surprise of one member from each `angle` (cells,), in turns; zeros for member 0."""
+def turned(angle: Floats, member: int, service: int = 0) -> Floats:
+    """The surprise of one member from each `angle` (cells,), in turns; zeros for member 0.
+
+    service: as in `level_angle`; each turns by a step of its own, or the members would repeat one pair of surprises."""
     if member == 0:
         return np.zeros(len(angle))
     from scipy.special import ndtri
 
-    quantile = (angle + member * GOLDEN) % 1.0
+    step = ROOTS[(service - 1) % len(ROOTS)] ** 0.5 if service else GOLDEN
+    quantile = (angle + member * step) % 1.0
     out: Floats = ndtri(np.clip(quantile, 1e-6, 1 - 1e-6))
     return out
 
 
-def _lattice(seed: int, points: NDArray[np.int64]) -> NDArray[np.complex128]:
+def _lattice(seed: int, points: NDArray[np.int64], apart: tuple[int, ...] = ()) -> NDArray[np.complex128]:
     unique, where = np.unique(points, axis=0, return_inverse=True)
     keys = unique.astype(np.uint64)
-    drawn = np.array([_normal((seed, LATTICE, int(i), int(j))) for i, j in keys])
+    drawn = np.array([_normal((seed, LATTICE, int(i), int(j), *apart)) for i, j in keys])
     out: NDArray[np.complex128] = drawn[where.ravel()]
     return out
 

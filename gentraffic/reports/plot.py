@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from gentraffic.dataset.amounts import per_hour, step_seconds
 from gentraffic.dataset.schema import cell_blocks, check_traffic, local_time, member_band, one_service, units_words
+from gentraffic.dataset.services import with_sum
 from gentraffic.dataset.units import readable_unit
 from gentraffic.io.atomic import replacing
 from gentraffic.reports.map_layers import COLOURS
@@ -83,6 +84,7 @@ def draw(ds: xr.Dataset, *, service: str | None = None, title: str = "") -> Figu
     from matplotlib.font_manager import get_font_names
 
     check_traffic(ds)
+    ds = with_sum(ds, service)
     service = one_service(ds, service)
     members = ds[service] if "member" in ds.dims else ds[service].expand_dims("member")  # (members, cells, steps)
     times = local_time(ds)

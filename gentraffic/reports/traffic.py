@@ -12,6 +12,7 @@ import numpy as np
 
 from gentraffic.dataset.amounts import RELATIVE
 from gentraffic.dataset.schema import check_traffic, has_positions, one_service
+from gentraffic.dataset.services import with_sum
 from gentraffic.dataset.summary import AGREED, FEW, summary
 from gentraffic.dataset.units import converted, readable
 from gentraffic.io.export.counters import capacity_in
@@ -75,7 +76,7 @@ def page(
 ) -> tuple[str, list[str]]:
     """The page that `write_report` writes, and the titles of its sections."""
     check_traffic(ds)
-    ds = readable(ds)
+    ds = readable(with_sum(ds, service))
     pair = change_pair(ds, service)
     change = None if pair is None else change_of(ds, pair)
     service = pair[1] if pair else one_service(ds, service)

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from gentraffic.dataset.basemap import basemap_of
 from gentraffic.dataset.geometry import cell_shapes
 from gentraffic.dataset.schema import check_traffic, local_time, member_band, one_service, units_words
+from gentraffic.dataset.services import with_sum
 from gentraffic.dataset.units import readable
 from gentraffic.io.templates import asset, render
 from gentraffic.reports.change import change_of, change_pair, effect
@@ -69,7 +70,7 @@ def write_map(
 def page(ds: xr.Dataset, *, service: str | None = None, markers: Sequence[Marker] = (), title: str = "") -> str:
     """The page that `write_map` writes."""
     check_traffic(ds)
-    ds = readable(ds)
+    ds = readable(with_sum(ds, service))
     pair = change_pair(ds, service)
     chosen = pair[1] if pair else one_service(ds, service)
     data = map_data(ds, chosen) | {"markers": [[m.lat, m.lon, m.text, m.kind, m.radius_m] for m in markers]}

@@ -109,6 +109,7 @@ class Drawn:
     weekday: Tensor
     known: Tensor | None
     seed: int
+    service: Tensor | None = None
 
 
 class DistillingTask:
@@ -152,7 +153,7 @@ class DistillingTask:
 
     def _asked(self, drawn: Drawn) -> Windows:
         time = time_of_windows(self.time, drawn.weekday, drawn.x.shape[1] // WEEK)
-        condition = Condition(drawn.place, time, drawn.level, drawn.network, drawn.known)
+        condition = Condition(drawn.place, time, drawn.level, drawn.network, drawn.known, service=drawn.service)
         return drawn.x, condition, torch.Generator().manual_seed(drawn.seed)
 
     def _lesson_of(self, number: int) -> Drawn:
@@ -168,7 +169,8 @@ class DistillingTask:
         f_s = self.embeddings[rng.integers(len(self.embeddings), size=b)]
         f_s = f_s + PLACE_NOISE * rng.standard_normal(f_s.shape, dtype=np.float32)
         level = np.stack([LEVEL_SPREAD * rng.standard_normal(b), np.ones(b)], axis=1).astype(np.float32)
-        networks = len(self.teacher.networks)
+        service_of = self.teacher.services.of_numbers(len(self.teacher.networks))
+        networks = len(service_of) - 1
         network = np.where(rng.random(b) < UNNAMED, 0, rng.integers(0, networks + 1, b))
         weekday = rng.integers(7, size=b)
         seeds = [int(seed) for seed in rng.integers(2**62, size=2)]
@@ -176,7 +178,8 @@ class DistillingTask:
         def draw(days_on: int, known: Tensor | None, seed: int) -> Drawn:
             asked = (torch.from_numpy(f_s), torch.from_numpy(level), torch.from_numpy(network))
             days = torch.from_numpy((weekday + days_on) % DAYS)
-            none = Drawn(torch.empty(b, WEEK * k), *asked, days, known, seed)
+            service = torch.from_numpy(service_of[network]) if self.teacher.services.further else None
+            none = Drawn(torch.empty(b, WEEK * k), *asked, days, known, seed, service)
             _, condition, generator = self._asked(none)
             x = self._drawn(self.master, condition, generator, self.lesson.teacher_steps)
             return replace(none, x=x)

@@ -25,6 +25,7 @@ from gentraffic.modelling.expected_week import ExpectedWeeks, expected_of, fit_w
 from gentraffic.modelling.features import Places
 from gentraffic.modelling.levels import LevelModel, Measured, activity, fit_levels
 from gentraffic.modelling.measured import CADENCES, Source
+from gentraffic.modelling.services import NetworkServices, Services, fit_mixing, fit_ratios
 from gentraffic.modelling.transform import FLOOR, Scaler, cosines, faded
 from gentraffic.modelling.weekly_profile import FEW_CELLS, ahead, fit_weekly_profile
 from gentraffic.training.processes import ALONE, ProcessGroup
@@ -36,6 +37,7 @@ from gentraffic.training.sampler_task import (
     Prepared,
     SamplerTask,
     batch_of,
+    level_scale,
     prepare,
     source_weights,
     trainer_of,
@@ -113,13 +115,16 @@ def fit_sampler(
         raise WrongUse("no context holds the cells of the traffic: give the --context that belongs to it")
     if len({s.network for s in placed}) < len(placed):
         raise WrongUse("two traffic files name the same network: join them first, or change their `network` attribute")
+    check_services(sources, design)
     began = clock.monotonic()
+    everything, sources = sources, [s for s in sources if not s.service]
     levels = fit_levels(
-        [_measured(s) for s in placed],
+        [_measured(s) for s in placed if not s.service],
         inflate=INFLATE,
         places=design.use_place,
     )
-    temporal, station = fit_graphs([*(s.places for s in placed if s.places is not None), *extra_places], levels, design)
+    known = [s.places for s in placed if s.places is not None and not s.service]
+    temporal, station = fit_graphs([*known, *extra_places], levels, design)
     if design.own_level:
         sources, held_out = (
             [s.over(levels.networks[s.network].mean_traffic if s.places else s.level.mean()) for s in side]
@@ -141,14 +146,25 @@ def fit_sampler(
     weeks, expected = ExpectedWeeks(), None
     if expects_week(design):
         weeks, logs = fit_weeks(sources)
-        expected = {name: ((log - scaler.mean) / scaler.spread).astype(np.float32) for name, log in logs.items()}
-    prepared = prepare(sources, embed, told_of, networks, PLACE_DIM, expected)
+        expected = {name: scaled_week(log, scaler) for name, log in logs.items()}
+    services = Services()
+    if len(everything) > len(sources):
+        services, further = fit_services(everything, levels, scaler, expected, expects_week(design))
+        expected = None if expected is None else expected | further
+        sources = [*sources, *(s for name in services.order for s in everything if s.network == name)]
+    entries = (*networks, *services.order)
+    prepared = prepare(sources, embed, told_of, entries, PLACE_DIM, expected, services)
     departures = profile_departures(prepared, time_embedding(temporal), scaler, plan)
     torch.manual_seed(plan.seed)
     cadences = tuple(k for k in CADENCES if any(k in s.cadences for s in sources))
-    model = build(design, len(networks), cadences, departures, fit_spectrum(sources, scaler, expected))
-    of_held = expected_of(held_out, weeks, scaler)
-    validation = prepare(held_out, embed, told_of, networks, PLACE_DIM, of_held) if held_out else []
+    spectrum = fit_spectrum(sources, scaler, expected, services.scalers)
+    model = build(design, len(entries), cadences, departures, spectrum, len(services.names))
+    of_held = expected_of([s for s in held_out if not s.service], weeks, scaler)
+    if of_held is not None:
+        for name in services.further:
+            mine = [s for s in held_out if s.service == name]
+            of_held |= _of_service(mine, services.weeks[name], services.scalers[name])
+    validation = prepare(held_out, embed, told_of, entries, PLACE_DIM, of_held, services) if held_out else []
     task = SamplerTask(model, prepared, validation, time_embedding(temporal), scaler, plan)
     trainer = trainer_of(task, plan, checkpoint, fingerprint(sources, design), group)
     trainer.train(on_step)
@@ -168,7 +184,83 @@ def fit_sampler(
         "parameters": sum(p.numel() for p in model.parameters()),
         **({"recommended_steps": PROFILE_STEPS} if design.use_profile and isinstance(model, Denoiser) else {}),
     }
-    return Bundle(model, temporal, station, scaler, levels, networks, sampler=design.sampler, weeks=weeks), metadata
+    bundle = Bundle(model, temporal, station, scaler, levels, networks, sampler=design.sampler, weeks=weeks)
+    return replace(bundle, services=services), metadata
+
+
+def check_services(sources: Sequence[Source], design: Design) -> None:
+    """Raise WrongUse where there are several services, and the design takes one, or no context holds their cells."""
+    further = [s for s in sources if s.service]
+    if further and (design.sampler != "stouter" or design.use_profile or design.own_level):
+        raise WrongUse(
+            f"--service: {design.sampler} of this design learns one service, and these are several: name one of them"
+        )
+    for source in further:
+        if source.places is None:
+            raise WrongUse(f"{source.network}: no context holds the cells of a file with several services: give it")
+
+
+def scaled_week(log: NDArray[np.float64], scaler: Scaler) -> NDArray[np.float32]:
+    """Expected log weeks (cells, 168) as they are taken from scaled ones."""
+    out: NDArray[np.float32] = ((log - scaler.mean) / scaler.spread).astype(np.float32)
+    return out
+
+
+def fit_services(
+    sources: Sequence[Source],
+    levels: LevelModel,
+    scaler: Scaler,
+    expected: Mapping[str, NDArray[np.float32]] | None,
+    expects: bool,
+) -> tuple[Services, dict[str, NDArray[np.float32]]]:
+    """The further services of some sources, and what is taken from their scaled weeks: network -> (cells, 168).
+
+    sources: all, the main service of each network before its others. scaler: of the main service. expected: network ->
+    (cells, 168) of the main service. expects: whether weeks are expected at all.
+    """
+    names = list(dict.fromkeys(s.service for s in sources if s.service))
+    of = {name: [s for s in sources if s.service == name] for name in names}
+    networks = {}
+    for main in [s for s in sources if not s.service]:
+        others = [s for s in sources if s.service and s.place_network == main.network]
+        if others:
+            ratios, root = fit_ratios(main, others, levels)
+            networks[main.network] = NetworkServices(ratios, root, np.empty(0))
+    told = Services(networks=networks)
+    scalers = {name: fit_scaler(of[name], levels, services=told) for name in names}
+    for name, own in scalers.items():  # at a cadence that a service was not measured at, it moves as the main one does
+        detail, fade = ({**getattr(scaler, part), **getattr(own, part)} for part in ("detail", "fade"))
+        scalers[name] = replace(own, detail=detail, fade=fade)
+    weeks: dict[str, ExpectedWeeks] = {name: ExpectedWeeks() for name in names}
+    out: dict[str, NDArray[np.float32]] = {}
+    for name in names if expects else ():
+        plain = [replace(s, network=s.place_network) for s in of[name]]
+        weeks[name], logs = fit_weeks(plain)
+        out |= {f"{network}:{name}": scaled_week(log, scalers[name]) for network, log in logs.items()}
+    whole = {**(expected or {}), **out}
+    for network, found in networks.items():
+        mine = [s for s in sources if s.place_network == network]  # the main one first, others in the order of ratios
+        parts = [(s.cell_id, departures_of(s, scalers.get(s.service, scaler), whole)) for s in mine]
+        networks[network] = replace(found, mixing=fit_mixing(parts))
+    order = tuple(s.network for name in names for s in of[name])
+    return Services("traffic", order, scalers, weeks, networks), out
+
+
+def departures_of(source: Source, scaler: Scaler, expected: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
+    """The first week of a source, scaled, less what is expected of it: (cells, 168)."""
+    hours = source.ratio.reshape(*source.ratio.shape[:2], 24, source.per_hour).mean(axis=3)[:, :7]
+    x = scaler.forward(hours.reshape(len(hours), -1))
+    own = expected.get(source.network)
+    usual = x.mean(axis=0) if own is None else from_monday(own, np.full(len(x), source.weekday), 1)
+    out: NDArray[np.float32] = x - usual
+    return out
+
+
+def _of_service(sources: Sequence[Source], weeks: ExpectedWeeks, scaler: Scaler) -> dict[str, NDArray[np.float32]]:
+    """`expected_of` for sources of one further service, under their own names."""
+    plain = [replace(s, network=s.place_network) for s in sources]
+    found = expected_of(plain, weeks, scaler) or {}
+    return {s.network: found[s.place_network] for s in sources}
 
 
 def expects_week(design: Design) -> bool:
@@ -220,17 +312,21 @@ def _table(values: NDArray[np.float64]) -> Table:
 
 
 def fit_spectrum(
-    sources: Sequence[Source], scaler: Scaler, expected: Mapping[str, NDArray[np.float32]] | None = None
+    sources: Sequence[Source],
+    scaler: Scaler,
+    expected: Mapping[str, NDArray[np.float32]] | None = None,
+    scalers: Mapping[str, Scaler] | None = None,
 ) -> tuple[float, ...]:
     """The power of the frequencies of a scaled week of hours (85,), each source weighing as in training.
 
-    expected: network -> (cells, 168) what is taken from its scaled weeks (`Prepared.expected`).
+    expected: network -> (cells, 168) what is taken from its scaled weeks (`Prepared.expected`). scalers: those of
+    further services.
     """
     powers = []
     for source in sources:
         hours = source.ratio.reshape(*source.ratio.shape[:2], 24, source.per_hour).mean(axis=3)
         weeks = [hours[:, day : day + 7].reshape(-1, 168) for day in range(hours.shape[1] - 6)]
-        x = scaler.forward(np.concatenate(weeks))
+        x = (scalers or {}).get(source.service, scaler).forward(np.concatenate(weeks))
         if expected is not None:
             first = (source.weekday + np.arange(len(weeks))) % 7
             own = expected[source.network]
@@ -246,8 +342,10 @@ def build(
     cadences: tuple[int, ...],
     departures: Any = (0.5, 0.0),
     spectrum: tuple[float, ...] | None = None,
+    services: int = 1,
 ) -> Sampler:
-    """The untrained network of a design; departures: `profile_departures`; spectrum: `fit_spectrum`.
+    """The untrained network of a design; departures: `profile_departures`; spectrum: `fit_spectrum`. services: how many
+    it draws, which is for stouter alone.
 
     Raises WrongUse for another sampler."""
     if design.sampler not in SAMPLERS:
@@ -258,7 +356,8 @@ def build(
         own = {"channels": design.channels, "hours_per_token": design.hours_per_token, "fusion": design.fusion,
                "spectrum": spectrum if by_spectrum else None,
                "prediction_type": design.prediction_type,
-               "profile_spread": departures[0], "profile_shift": departures[1]}  # fmt: skip
+               "profile_spread": departures[0], "profile_shift": departures[1],
+               **({"services": services} if services > 1 else {})}  # fmt: skip
     make: Any = sampler_class(design.sampler)
     model: Sampler = make(
         place_dim=PLACE_DIM,
@@ -307,9 +406,14 @@ def fit_graphs(
     return temporal.eval(), station.eval()
 
 
-def fit_scaler(sources: Sequence[Source], levels: LevelModel | None = None, own_level: bool = False) -> Scaler:
+def fit_scaler(
+    sources: Sequence[Source],
+    levels: LevelModel | None = None,
+    own_level: bool = False,
+    services: Services | None = None,
+) -> Scaler:
     """Mean and spread of log(ratio + FLOOR) at one hour, and of what moves within it, each source weighing as in
-    training. levels: the standard of each cell's level, where it is told."""
+    training. levels, services: the standard of each cell's level, where it is told."""
     means, squares = [], []
     for source in sources:
         hours = source.ratio.reshape(*source.ratio.shape[:2], 24, source.per_hour).mean(axis=3, dtype=np.float64)
@@ -319,7 +423,7 @@ def fit_scaler(sources: Sequence[Source], levels: LevelModel | None = None, own_
     weights = source_weights(sources)
     mean = float(np.dot(weights, means))
     spread = float(np.sqrt(np.dot(weights, squares) - mean**2))
-    detail, fade = _detail(sources, spread, levels)
+    detail, fade = _detail(sources, spread, levels, services)
     return Scaler(mean=mean, spread=spread, detail=detail, fade=fade, own_level=own_level)
 
 
@@ -344,7 +448,7 @@ def fit_drift(sources: Sequence[Source], memory: float = 0.0) -> dict[str, float
 
 
 def _detail(
-    sources: Sequence[Source], spread: float, levels: LevelModel | None
+    sources: Sequence[Source], spread: float, levels: LevelModel | None, services: Services | None
 ) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
     """`Scaler.detail` and `Scaler.fade`, over the sources that can tell.
 
@@ -360,7 +464,7 @@ def _detail(
         for weight, source in zip(share, able, strict=True):
             steps = source.ratio.reshape(len(source.ratio), -1, k, source.per_hour // k).mean(axis=3, dtype=np.float64)
             coefficients = cosines(np.log(steps + FLOOR))  # (cells, hours, k)
-            z, h = faded(standard_level(source, levels), coefficients[..., 0])
+            z, h = faded(standard_level(source, levels, services), coefficients[..., 0])
             squares = (coefficients[..., 1:] / spread) ** 2
             parts.append((z[:, None], h, squares))
             alike = (np.arange(len(z))[:, None] * 9 + np.floor(4 * h).astype(np.int64) + 6).ravel()  # quarters of a log
@@ -376,12 +480,12 @@ def _detail(
     return detail, fade
 
 
-def standard_level(source: Source, levels: LevelModel | None) -> NDArray[np.float64]:
+def standard_level(source: Source, levels: LevelModel | None, services: Services | None = None) -> NDArray[np.float64]:
     """The standardised log level of each cell, (cells,); zeros where none is told."""
     if source.places is None or levels is None:
         return np.zeros(len(source.ratio))
-    part = levels.networks[source.network]
-    return (np.log(source.level) - part.mean) / part.spread
+    mean, spread = level_scale(source, levels, services)
+    return (np.log(source.level) - mean) / spread
 
 
 def fingerprint(sources: Sequence[Source], design: Design) -> str:

@@ -18,6 +18,7 @@ from gentraffic.modelling.expected_week import from_monday
 from gentraffic.modelling.features import Floats
 from gentraffic.modelling.levels import LevelModel
 from gentraffic.modelling.measured import Source
+from gentraffic.modelling.services import Services
 from gentraffic.modelling.transform import LEAST, Scaler, WeeklyProfile
 from gentraffic.modelling.weekly_profile import other_cells, profile_week
 from gentraffic.training.checkpoint import Checkpoint
@@ -29,6 +30,7 @@ Windows = tuple[Tensor, Condition, torch.Generator]  # x (B, 168 k), what is kno
 Trained = TypeVar("Trained", bound=TrainingTask[Any])
 CHECK_BATCHES = 8
 GIVEN_SHARE = 0.35  # of the training windows start with days that are given, so that windows can follow each other
+SERVICE_SHARE = 0.5  # of the weight of its network's main service that a further service has
 CADENCE_WEIGHT = {1: 0.7, 2: 0.14, 4: 0.08, 6: 0.08}
 
 
@@ -79,6 +81,7 @@ class Prepared:
     spread: of the log levels, by which they were standardised. others: (cells, 7, 24) `usual.other_cells`.
     expected: (cells, 168) what is taken from scaled weeks, Monday first (`modelling.expected_week`); None: nothing.
     up_to: (cells,) how often a window is of a cell or of one before it; None: of each alike.
+    service, scaler: the number of a further service (0: the main one), and its scaling (None: that of the main one).
     """
 
     source: Source
@@ -90,6 +93,8 @@ class Prepared:
     others: Floats | None = None
     expected: NDArray[np.float32] | None = None
     up_to: Floats | None = None
+    service: int = 0
+    scaler: Scaler | None = None
 
     def one(self, rng: np.random.Generator) -> int:
         """A random cell."""
@@ -108,11 +113,13 @@ class Prepared:
 
 
 def source_weights(sources: Sequence[Source]) -> Floats:
-    """How often each source is drawn from: the root of its locations; without POIs, half the median of the others."""
+    """How often each source is drawn from: the root of its locations; without POIs, half the median of the others; a
+    further service SERVICE_SHARE of that."""
     root = np.array([np.sqrt(len(np.unique(s.location))) for s in sources], dtype=np.float64)
     placed = np.array([s.places is not None for s in sources])
     if placed.any():
         root[~placed] = np.median(root[placed]) / 2
+    root[[s.service != "" for s in sources]] *= SERVICE_SHARE
     weights: Floats = root / root.sum()
     return weights
 
@@ -132,7 +139,7 @@ def batch_of(
     share = np.array([p.weight for p in usable])
     chosen = rng.choice(len(usable), plan.batch, p=share / share.sum())
     rows: list[NDArray[np.float32]] = []
-    place, level, network, weekday, profile, expected = [], [], [], [], [], []
+    place, level, network, weekday, profile, expected, service = [], [], [], [], [], [], []
     for which in chosen:
         p = usable[which]
         named = not noisy or rng.random() < plan.network_keep
@@ -155,7 +162,9 @@ def batch_of(
         network.append(p.network if named else 0)
         weekday.append((p.source.weekday + day) % 7)
         expected.append(np.zeros(WEEK, dtype=np.float32) if p.expected is None else p.expected[cell])
-    whole = scaler.forward(np.stack(rows), np.array(level))
+        service.append(p.service)
+    scalers = {p.service: p.scaler or scaler for p in usable}
+    whole = _scaled(scalers, np.array(service), np.stack(rows), np.array(level))
     x = torch.from_numpy(whole - from_monday(np.stack(expected), np.array(weekday), k))
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     f_s = torch.from_numpy(np.stack(place))
@@ -180,8 +189,22 @@ def batch_of(
         network=torch.tensor(network),
         known=known,
         profile=torch.from_numpy(np.stack(profile)) if profile else None,
+        service=torch.tensor(service) if any(service) else None,
     )
     return x, condition, generator
+
+
+def _scaled(
+    scalers: Mapping[int, Scaler], service: NDArray[np.int64], rows: NDArray[np.float32], level: NDArray[Any]
+) -> NDArray[np.float32]:
+    """Ratios (B, 168 k) as the network sees them, each by the scaler of its service (B,). level: (B,)."""
+    if len(scalers) == 1:
+        return next(iter(scalers.values())).forward(rows, level)
+    out = np.empty_like(rows)
+    for number in np.unique(service):
+        mine = service == number
+        out[mine] = scalers[int(number)].forward(rows[mine], level[mine])
+    return out
 
 
 def past_of(
@@ -287,10 +310,12 @@ def prepare(
     networks: Sequence[str],
     place_dim: int,
     expected: Mapping[str, NDArray[np.float32]] | None = None,
+    services: Services | None = None,
 ) -> list[Prepared]:
     """Sources with their conditions: zeros and nan where a source has no context; levels None: no level is told.
 
-    expected: network -> (cells, 168) `Prepared.expected`.
+    networks: names of all that has an index in the network, further services behind the main one. expected: network ->
+    (cells, 168) `Prepared.expected`. services: the further ones.
     """
     out = []
     for source, weight in zip(sources, source_weights(sources), strict=True):
@@ -299,13 +324,15 @@ def prepare(
         level = np.full(cells, np.nan, dtype=np.float32)
         spread = 1.0
         if source.places is not None and levels is not None:
-            part = levels.networks[source.network]
-            level = ((np.log(source.level) - part.mean) / part.spread).astype(np.float32)
-            spread = part.spread
+            mean, spread = level_scale(source, levels, services)
+            level = ((np.log(source.level) - mean) / spread).astype(np.float32)
         number = networks.index(source.network) + 1
         out.append(Prepared(source, place, level, number, float(weight), spread, other_cells(source)))
         if expected is not None:
             out[-1] = replace(out[-1], expected=expected[source.network], up_to=by_location(source.location))
+        if source.service and services is not None:
+            service, scaler = services.index(source.service), services.scalers[source.service]
+            out[-1] = replace(out[-1], service=service, scaler=scaler)
     return out
 
 
@@ -316,3 +343,12 @@ def by_location(location: NDArray[np.int64]) -> Floats:
     share = 1 / np.sqrt(np.bincount(number)[number])
     out: Floats = np.cumsum(share / share.sum())
     return out
+
+
+def level_scale(source: Source, levels: LevelModel, services: Services | None) -> tuple[float, float]:
+    """Mean and spread of the log levels of a source, by which they are standardised."""
+    part = levels.networks[source.place_network]
+    if not source.service or services is None:
+        return part.mean, part.spread
+    ratio = services.networks[source.place_network].ratios[source.service]
+    return part.mean + ratio.mean, ratio.level_spread

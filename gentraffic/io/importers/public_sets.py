@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,33 +65,44 @@ def read_milan_5x5(path: str | Path, grid_path: str | Path | None = None) -> xr.
 
 
 @reads
-def read_milan_week(folder: str | Path, blocks: tuple[str, ...] = (SCATTERED, BLOCK)) -> xr.Dataset:
-    """Traffic `internet` (cells, 168 h from Monday 4 November 2013) of the cells of Milan's grid that are measured.
+def read_milan_week(
+    folder: str | Path, blocks: tuple[str, ...] = (SCATTERED, BLOCK), services: Sequence[str] = ("internet",)
+) -> xr.Dataset:
+    """Traffic (cells, 168 h from Monday 4 November 2013) of the cells of Milan's grid that are measured.
 
     folder: with the .npz files of `blocks`: 248 cells scattered over the grid, by hour, and a block of 100, by ten
-    minutes, whose activity is summed up by hour. Raises BadInput.
+    minutes, whose activity is summed up by hour. services: one variable each, of TELECOM_SERVICES. Raises BadInput.
     """
-    found: dict[int, NDArray[np.float32]] = {}
+    found: dict[int, list[NDArray[np.float32]]] = {}
     for name in blocks:
         path = Path(folder) / name
         try:
             with np.load(path, allow_pickle=False) as archive:
-                ids, values = archive["cell_id"].astype(np.int64), archive["internet"].astype(np.float64)
+                ids, each = archive["cell_id"].astype(np.int64), [archive[s].astype(np.float64) for s in services]
         except (OSError, ValueError, KeyError, EOFError) as error:
-            raise BadInput(f"{path}: not the .npz of cells of Milan with cell_id and internet ({error})") from error
-        if len(values) != len(ids) or values.shape[1] % WEEK_HOURS:
-            raise BadInput(f"{path}: traffic of shape {values.shape}, expected {len(ids)} cells x whole weeks of hours")
-        hourly = values.reshape(len(ids), WEEK_HOURS, -1).sum(axis=2).astype(np.float32)  # activity per step
-        for cell, series in zip(ids.tolist(), hourly, strict=True):
-            found.setdefault(cell, series)
+            named = ", ".join(services)
+            raise BadInput(f"{path}: not the .npz of cells of Milan with cell_id and {named} ({error})") from error
+        for values in each:
+            if len(values) != len(ids) or values.shape[1] % WEEK_HOURS:
+                raise BadInput(
+                    f"{path}: traffic of shape {values.shape}, expected {len(ids)} cells x whole weeks of hours"
+                )
+        # activity per step
+        hourly = [values.reshape(len(ids), WEEK_HOURS, -1).sum(axis=2).astype(np.float32) for values in each]
+        for row, cell in enumerate(ids.tolist()):
+            found.setdefault(cell, [values[row] for values in hourly])
     cells = np.array(sorted(found), dtype=np.int64)
     return measured_traffic(
         milan_places(cells),
         _times(MILAN_WEEK, WEEK_HOURS, 60),
-        {"internet": (np.stack([found[cell] for cell in cells.tolist()]), TELECOM_UNITS)},
+        {
+            name: (np.stack([found[cell][i] for cell in cells.tolist()]), TELECOM_UNITS)
+            for i, name in enumerate(services)
+        },
         timezone="Europe/Rome",
         attrs={
-            "title": f"Milan, {len(cells)} cells, Internet activity",
+            "title": f"Milan, {len(cells)} cells, {'Internet' if len(services) == 1 else 'Internet, calls and SMS'} "
+            "activity",
             "network": "milan",
             "attribution": TELECOM_ATTRIBUTION,
             "license": "ODbL-1.0",

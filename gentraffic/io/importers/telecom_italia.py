@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic.dataset.build import Places, measured_traffic, places_from_xy
-from gentraffic.errors import BadInput
+from gentraffic.errors import BadInput, WrongUse
 from gentraffic.io.guard import reads
 from gentraffic.io.user_cells import places_from_cells
 
@@ -66,9 +66,12 @@ def milan_places(ids: NDArray[np.int64]) -> Places:
 
 @reads
 def read_telecom_italia(
-    paths: str | Path | Sequence[str | Path], *, cells: str | Path | gpd.GeoDataFrame | None = None
+    paths: str | Path | Sequence[str | Path],
+    *,
+    cells: str | Path | gpd.GeoDataFrame | None = None,
+    services: Sequence[str] = TELECOM_SERVICES,
 ) -> xr.Dataset:
-    """Traffic (cells, 10-minute steps) of five services from the raw files `sms-call-internet-{mi,tn}-DATE.txt`.
+    """Traffic (cells, 10-minute steps) of five services, or of some, from the raw `sms-call-internet-{mi,tn}-DATE.txt`.
 
     Rows: cell, start of interval (ms since the epoch), country code, SMS in, SMS out, call in, call out, Internet; no
     header. Countries are summed. An empty field is 0, and so is a (cell, interval) without a row: the source writes no
@@ -79,6 +82,9 @@ def read_telecom_italia(
 
     Memory: 4 bytes x cells x steps x 5, plus about 150 MB while reading. Raises BadInput.
     """
+    unknown = [name for name in services if name not in TELECOM_SERVICES]
+    if unknown or not services:
+        raise WrongUse(f"--service {','.join(unknown)}: the files hold {', '.join(TELECOM_SERVICES)}")
     files = [Path(p) for p in ([paths] if isinstance(paths, str | Path) else paths)]
     if not files:
         raise BadInput("no files given: name the raw files, one per day")
@@ -113,23 +119,25 @@ def read_telecom_italia(
         ids = ids[known]
 
     steps = last - first + 1
-    services: dict[str, tuple[NDArray[np.float32], str]] = {}
-    for k, name in enumerate(TELECOM_SERVICES):
+    found: dict[str, tuple[NDArray[np.float32], str]] = {}
+    for name in [name for name in TELECOM_SERVICES if name in services]:
+        k = TELECOM_SERVICES.index(name)
         out = np.zeros((len(ids), steps), dtype=np.float32)
         for day, values in days.items():
             begin = day * STEPS_PER_CHUNK - first  # where this day's first step lies in the output
             lo, hi = max(0, -begin), min(STEPS_PER_CHUNK, steps - begin)
             inside = ids < values.shape[1]
             out[inside, begin + lo : begin + hi] = values[k, ids[inside], lo:hi]
-        services[name] = (out, TELECOM_UNITS)
+        found[name] = (out, TELECOM_UNITS)
     time = (np.arange(first, last + 1) * STEP_MS).astype("datetime64[ms]").astype("datetime64[ns]")
     return measured_traffic(
         places,
         time,
-        services,
+        found,
         timezone=TIMEZONE,
         attrs={
             "title": "Telecom Italia SMS, calls and Internet activity",
+            **({"network": "milan"} if cells is None else {}),
             "attribution": TELECOM_ATTRIBUTION,
             "license": "ODbL-1.0",
             "comment": "proportional to the number of call detail records; country codes summed; no row = 0",

@@ -269,7 +269,7 @@ def _condition(bundle: Bundle, source: Source, weeks: int) -> Condition:
         level = (np.log(source.level) - known.mean) / known.spread
     else:
         level = bundle.levels.standard(replace(source.places, network=""), np.log(source.level / source.level.mean()))
-    number = bundle.networks.index(source.network) + 1 if source.network in bundle.networks else 0
+    number = bundle.services.numbers("", bundle.networks).get(source.network, 0)
     given = torch.stack([torch.from_numpy(level.astype(np.float32)), torch.ones(cells)], dim=1)
     return Condition(
         place=place.repeat_interleave(weeks, dim=0),

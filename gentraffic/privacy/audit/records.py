@@ -16,7 +16,7 @@ from gentraffic.dataset.amounts import RELATIVE
 from gentraffic.dataset.panel import DAY_S, MONDAY_S, WEEK_S, Panel
 from gentraffic.dataset.schema import has_positions
 from gentraffic.errors import BadInput, WrongUse
-from gentraffic.evaluation.alignment import APART_M, cadence_note, coarsen, read_series
+from gentraffic.evaluation.alignment import APART_M, cadence_note, coarsen, read_series, several_notes
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -99,7 +99,8 @@ def read_material(
     drawn = read_series(synthetic_ds, "--synthetic", wanted)
     if service is not None and service not in (known.service, unseen.service, drawn.service):
         raise WrongUse(f"--service {service} is in none of the files: --train holds {known.service!r}")
-    notes = _same_service(known, unseen, drawn)
+    files = {"--train": (train_ds, known), "--holdout": (holdout_ds, unseen), "--synthetic": (synthetic_ds, drawn)}
+    notes = several_notes(files, service) + _same_service(known, unseen, drawn)
     (unseen, said), (drawn, also) = unseen.in_units(known.units), drawn.in_units(known.units)
     notes += said + also
     for real in (known, unseen):

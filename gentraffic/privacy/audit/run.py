@@ -223,6 +223,9 @@ def audit(
     else:
         from gentraffic.privacy.audit import models as audit_model
 
+        if material.service in target.bundle.services.further:
+            main = target.bundle.services.main
+            raise WrongUse(f"--model: its loss is attacked for its main service alone: give --service {main}")
         cells = audit_model.read_cells(material, train, holdout, target.context)
         attacks.append(audit_model.loss_attack(target.bundle, cells, _rng(seed, 7), seed))
         if target.shadows:

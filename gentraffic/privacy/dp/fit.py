@@ -230,12 +230,18 @@ def levels_of(s: PrivateSource) -> PrivateLevels:
 def network_of(start: Bundle | None, design: Design, networks: int, seed: int) -> STUNet:
     """The network as training finds it: new, or the public one's weights; a new network begins as "none of them"."""
     torch.manual_seed(seed)
-    like = start.model if start is not None else build(design, networks, (1,))
-    model = clone_untrained(like, networks=networks, dropout=0.0)
+    like: Any = start.model if start is not None else build(design, networks, (1,))
+    one = {}
+    if start is not None and start.services.further:  # a private model has one service: the main one of its start
+        rest = like.config["rest"]
+        one = {"services": 1, "rest": None if rest is None else tuple(rest)[: len(start.networks) + 1]}
+    model = clone_untrained(like, networks=networks, dropout=0.0, **one)
     if start is None:
         return model
     weights = dict(start.model.state_dict())
-    index = weights["of_network.weight"]
+    index = weights["of_network.weight"][: len(start.networks) + 1]
+    if one:
+        index = index + weights.pop("of_service.weight")[:1]
     weights["of_network.weight"] = torch.cat([index, index[:1].expand(networks + 1 - len(index), -1)])
     model.load_state_dict(weights)
     return model
