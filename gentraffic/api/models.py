@@ -236,12 +236,14 @@ def _fit_fomo(sampler: str, files: Files, out: Path, options: FitOptions, comman
     from gentraffic.evaluation import fomo_tasks
     from gentraffic.generators.cards import card, provenance_of
     from gentraffic.generators.fomo.folder import save_fomo
+    from gentraffic.io.guard import text_of
     from gentraffic.training.checkpoint import checkpoint_beside
     from gentraffic.training.fomo_fitting import FoMoDesign, fit_fomo, split
     from gentraffic.training.fomo_task import FoMoPlan
     from gentraffic.training.options import check_prediction
     from gentraffic.training.processes import join
 
+    evidence = "" if options.evidence is None else text_of(options.evidence)
     checkpoint, group = checkpoint_beside(out), join()
     given = {name: value for name in ("steps", "batch") if (value := getattr(options, name)) is not None}
     plan = replace(FoMoPlan(), seed=options.seed, **given)
@@ -270,7 +272,6 @@ def _fit_fomo(sampler: str, files: Files, out: Path, options: FitOptions, comman
     metadata |= {"metrics_p3": fomo_tasks.means(rows), "held_out_cells": held_out}
     metadata["services"] = [main_service(files, options.service, several=False)]
     judged = fomo_tasks.table(rows) if rows else ""
-    evidence = "" if options.evidence is None else options.evidence.read_text(encoding="utf-8")
     provenance = provenance_of(files.traffic, files.context, metadata, {}) | {
         "recommended_steps": fomo_tasks.STEPS, "sampler": sampler,
         "tables": {"held_out": judged, "evidence": evidence},

@@ -1,1 +1,3 @@
-"""The command line: each module parses, calls the library and prints; `main` joins them."""
+"""Parse, call `gentraffic.api`, print. `main` is the command; `from gentraffic.cli import main` runs it in Python."""
+
+from gentraffic.cli.main import main as main

@@ -170,9 +170,9 @@ class _Change:
 
     def word(self, key: str, allowed: tuple[str, ...], default: str | None = None) -> str:
         value = self.properties.get(key, default)
-        if value not in allowed:
+        if not isinstance(value, str) or value not in allowed:
             raise BadInput(f"{self.where}: {key} is {value!r}; give {' or '.join(repr(a) for a in allowed)}")
-        return str(value)
+        return value
 
     def whole(self, value: Any, key: str) -> int:
         try:
@@ -186,9 +186,9 @@ class _Change:
     def column(self, name: Any) -> int:
         from poi.categories import CATEGORIES
 
-        if name not in CATEGORIES:
+        if not isinstance(name, str) or name not in CATEGORIES:
             raise BadInput(f"{self.where}: no category {name!r}; give one of {CATEGORIES_HINT}, or key and value")
-        return CATEGORIES.index(str(name))
+        return CATEGORIES.index(name)
 
     def columns(self) -> list[int] | None:
         """The categories that the feature names; None where it names none."""

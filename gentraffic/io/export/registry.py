@@ -41,7 +41,7 @@ WRITERS: dict[str, Callable[..., dict[str, Any]]] = {  # of the formats in FORMA
     "frictionless": write_frictionless,
     "croissant": write_croissant,
 }
-WITHOUT_POSITIONS = ("3gpp", "simu5g", "influx")  # formats that do not say where the cells lie
+WITHOUT_POSITIONS = ("3gpp", "simu5g", "influx", "office", "parquet")  # formats that need not say where cells lie
 QUANTILE_NOTE = (
     "each value is the {which} of the members by itself: they do not add up; the sum over cells or hours is no {which}"
 )
