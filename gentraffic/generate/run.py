@@ -232,11 +232,13 @@ def prepare(
 
 def draw_all(job: Job, tell: Tell) -> Drawn:
     """The traffic of a job in memory. Raises as `run`."""
+    import pandas as pd
+
     began = time.perf_counter()
     change, contexts = job.request.change, {"": job.context}
     changed = None
     if change is not None:
-        from gentraffic.places.scenario import DARK, about, apply_changes
+        from gentraffic.places.scenario import about, apply_changes
 
         changed = apply_changes(job.context, change)
         contexts = {"_before": job.context, "_after": changed.context}
@@ -256,8 +258,8 @@ def draw_all(job: Job, tell: Tell) -> Drawn:
             for span, block in draw.blocks(spans(job, draw.block), tell=progress):
                 values[span.member, span.first : span.end] = block
             if when == "_after" and changed is not None:
-                dark = changed.context[DARK].values
-                values[:, dark if job.rows is None else dark[job.rows]] = 0.0
+                local = pd.DatetimeIndex(job.calendar.utc).tz_localize("UTC").tz_convert(job.timezone)
+                values = changed.mixed(drawn[part, "_before"], values, local, job.rows)
             drawn[part, when] = values
     except ValueError as error:
         raise WrongUse(str(error)) from error

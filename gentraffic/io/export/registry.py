@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gentraffic.dataset.basemap import without_basemap
 from gentraffic.dataset.schema import check_traffic, need_positions, one_service
 from gentraffic.dataset.summary import one_member
 from gentraffic.errors import WrongUse
@@ -80,6 +81,7 @@ def export(
     """
     check_export(form, path)
     check_traffic(ds)
+    ds = without_basemap(ds)
     if form not in WITHOUT_POSITIONS:
         need_positions(ds, f"export {form}")
     given: dict[str, Any] = dict(options.given())
