@@ -69,8 +69,11 @@ FILE = click.Path(path_type=Path)
               help="Scale so that the region carries exactly this in a mean day, e.g. traffic=5TB/day; /busyhour or"
                    " /18h for an hour, @FILE[#NAME] for a district. Several hold together.")  # fmt: skip
 @click.option(
-    "--change", type=FILE, metavar="FILE", help="What-if: a mall, stadium, quarter, offices, station or event"
-    " with a size, or POIs or sites added or removed; draws before and after."
+    "--change",
+    type=FILE,
+    metavar="FILE",
+    help="What-if: a mall, stadium, quarter, offices, station or event"
+    " with a size, or POIs or sites added or removed; draws before and after.",
 )
 @click.option(
     "--select", metavar="IDS|@FILE", help="Draw only these cells: ids with commas, or a file of one per line."
