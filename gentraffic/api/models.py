@@ -22,17 +22,20 @@ if TYPE_CHECKING:
     from gentraffic.training.fitting import Design
 
 Tell = Callable[[int, int], None]
-TRAINED = tuple(samplers.SAMPLERS)
 NAIVE = ("bootstrap", "knn", "climatology")  # gentraffic.generators.naive.NAIVE
-SAMPLERS = (*TRAINED, "fomo", *NAIVE)
 HOLDOUT = 0.2
 _GRAPHS = {"temporal_layer", "station_layer", "no_temporal_graph", "no_station_graph", "profile", "level"}
-TAKES = {  # which design options a sampler takes; the rest is refused by name
-    **{name: _GRAPHS | {"steps", "batch", "holdout", "evidence"} for name in TRAINED},
-    "stouter": _GRAPHS | {"steps", "batch", "holdout", "evidence", "fusion", "prediction"},
-    "fomo": {"steps", "batch", "holdout", "evidence", "size", "prediction"},
-    **{name: set[str]() for name in NAIVE},
-}
+_TRAINING = {"steps", "batch", "holdout", "evidence"}
+
+
+def can_be_fitted() -> dict[str, set[str]]:
+    """What `fit` fits, and which design options each takes; others are refused by name."""
+    return {
+        **dict.fromkeys(samplers.SAMPLERS, _GRAPHS | _TRAINING),
+        "stouter": _GRAPHS | _TRAINING | {"fusion", "prediction"},
+        "fomo": _TRAINING | {"size", "prediction"},
+        **{name: set[str]() for name in NAIVE},
+    }
 
 
 @dataclass(frozen=True)
@@ -58,11 +61,12 @@ class FitOptions:
 
     def check(self, sampler: str) -> None:
         """Raise WrongUse for an option that this sampler does not take, and for numbers out of range."""
-        if sampler not in TAKES:
-            raise WrongUse(f"no sampler {sampler!r}: give one of {', '.join(SAMPLERS)}")
-        for name in sorted(set().union(*TAKES.values())):
+        takes = can_be_fitted()
+        if sampler not in takes:
+            raise WrongUse(f"no sampler {sampler!r}: give one of {', '.join(takes)}")
+        for name in sorted(set().union(*takes.values())):
             value = getattr(self, name)
-            if value not in (None, False) and name not in TAKES[sampler]:
+            if value not in (None, False) and name not in takes[sampler]:
                 option = f"--{name.replace('_', '-')}" + (f" {value}" if not isinstance(value, bool) else "")
                 if sampler in NAIVE:
                     raise WrongUse(f"{option}: {sampler} is not trained; leave it out")

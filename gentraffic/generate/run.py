@@ -290,8 +290,6 @@ def _sum_of(parts: list[NDArray[np.float32]], weights: list[float]) -> NDArray[n
     return out.astype(np.float32)
 
 
-
-
 def spans(job: Job, size: int) -> list[Block]:
     """All of a draw, a block of `size` cells at a time."""
     members, cells, _ = job.shape
@@ -345,9 +343,7 @@ def rhythm_attrs(info: ModelInfo, context: xr.Dataset, settings: Settings) -> di
     return {"rhythm": in_words(chosen), "rhythm_reason": reason}
 
 
-def service_attrs(
-    info: ModelInfo, context: xr.Dataset, settings: Settings, services: Sequence[str]
-) -> dict[str, str]:
+def service_attrs(info: ModelInfo, context: xr.Dataset, settings: Settings, services: Sequence[str]) -> dict[str, str]:
     """Whose rhythm services follow that were not measured in the network that the main service follows."""
     if not info.measured:
         return {}

@@ -244,16 +244,19 @@ class Family:
 
 
 ENTRY_POINTS = "gentraffic.generators"
-FAMILIES = {  # a key of provenance.json's `sampler` -> the subclass of Family that loads it
-    "stouter": "gentraffic.generators.folder:Weekly",
-    "vae": "gentraffic.generators.folder:Weekly",
-    "tcn-gan": "gentraffic.generators.folder:Weekly",
-    "diffwave": "gentraffic.generators.folder:Weekly",
+OTHERS = {  # families beside the samplers of weeks: the subclass of Family that loads each
     "fomo": "gentraffic.generators.fomo.generator:FoMoFamily",
     "bootstrap": "gentraffic.generators.naive:Naive",
     "knn": "gentraffic.generators.naive:Naive",
     "climatology": "gentraffic.generators.naive:Naive",
 }
+
+
+def families() -> dict[str, str]:
+    """A key of provenance.json's `sampler` -> the subclass of Family that loads it, as module:class."""
+    from samplers import SAMPLERS
+
+    return dict.fromkeys(SAMPLERS, "gentraffic.generators.folder:Weekly") | OTHERS
 
 
 def load_model(name: str | Path) -> Generator:
@@ -284,10 +287,10 @@ def family_of(folder: ModelFolder) -> type[Family]:
     """What loads a model folder. Raises BadModel for a family that nobody has registered."""
     kind = str(folder.provenance.get("forecaster") or folder.provenance.get("sampler", "stouter"))
     if "forecaster" not in folder.provenance:
-        if kind in FAMILIES:
-            module, _, cls = FAMILIES[kind].partition(":")
+        if kind in families():
+            module, _, cls = families()[kind].partition(":")
             found: Any = getattr(import_module(module), cls)
             return found  # type: ignore[no-any-return]
         for point in entry_points(group=ENTRY_POINTS, name=kind):
             return point.load()  # type: ignore[no-any-return]
-    raise BadModel(f"{folder.path} holds the model {kind!r}: give one of {', '.join(FAMILIES)}")
+    raise BadModel(f"{folder.path} holds the model {kind!r}: give one of {', '.join(families())}")
