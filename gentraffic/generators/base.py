@@ -192,6 +192,31 @@ class Draw(Protocol):
         """All that `Family.reopen` needs beside the model's files, for draws in other processes. Raises Unsupported."""
 
 
+@dataclass
+class Expected:
+    """The spans that a draw is asked for, checked as blocks come. name: of the generator; steps: of the calendar."""
+
+    name: str
+    spans: Sequence[Block]
+    steps: int
+    given: int = 0
+
+    def check(self, span: Block, values: NDArray[np.float32]) -> None:
+        """Raise BadModel unless this is the span that is next, and values are (cells, steps)."""
+        wanted = self.spans[self.given] if self.given < len(self.spans) else "nothing more"
+        if span != wanted:
+            raise BadModel(f"the generator {self.name} gave {span}, not {wanted}: give each span once, in their order")
+        shape = (span.end - span.first, self.steps)
+        if values.shape != shape:
+            raise BadModel(f"the generator {self.name} gave an array of shape {values.shape} for {span}: give {shape}")
+        self.given += 1
+
+    def check_end(self) -> None:
+        """Raise BadModel where spans were not given."""
+        if self.given < len(self.spans):
+            raise BadModel(f"the generator {self.name} gave {self.given} of {len(self.spans)} spans: give each once")
+
+
 class Generator(Protocol):
     """A trained thing that draws."""
 
