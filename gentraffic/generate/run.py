@@ -325,6 +325,7 @@ def provenance(
         "source": source,
         "model": info.name,
         "model_sha256": info.sha256,
+        **({"model_networks": ", ".join(info.networks)} if info.networks else {}),
         "seed": int(settings.seed),
         **how_solved(info, settings),
         "command": command,

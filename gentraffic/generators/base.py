@@ -116,6 +116,12 @@ class ModelInfo:
     service_networks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for a capability that nobody asks for."""
+        for name in (*self.supports, *self.fixed):
+            if name not in CAPABILITIES:
+                raise ValueError(f"ModelInfo of {self.family}: no capability {name!r}: {', '.join(CAPABILITIES)}")
+
     @property
     def name(self) -> str:
         """What it is called in messages and attributes."""

@@ -90,6 +90,11 @@ def test_attributes_say_nothing_of_what_a_generator_does_not_have() -> None:
     assert (attrs["steps"], attrs["solver"], "guidance" in attrs) == (4, "ddim", False)
 
 
+def test_a_capability_that_nobody_asks_for_is_refused() -> None:
+    with pytest.raises(ValueError, match="ModelInfo of own: no capability 'chnage'"):
+        ModelInfo(family="own", supports=frozenset({"chnage"}))
+
+
 def test_members_that_are_all_alike_are_said() -> None:
     def same(spans: Sequence[Block], steps: int) -> Iterator[tuple[Block, Any]]:
         return whole([replace(span, member=0) for span in spans], steps)
