@@ -58,8 +58,9 @@ from gentraffic.modelling.measured import Source, read_source
 from gentraffic.modelling.weekly_profile import fit_weekly_profile, profile_week
 from gentraffic.places.find import CONTEXTS
 from gentraffic.training.fitting import Design, fit_sampler, plan_for, split_source
+from samplers import SAMPLERS as EVERY_SAMPLER
 
-RIVALS = ("vae", "tcn-gan", "diffwave")
+RIVALS = tuple(name for name in EVERY_SAMPLER if name != "stouter")
 SAMPLERS: dict[str, dict[str, Any]] = {  # as `gentraffic fit` makes them: rivals draw levels too, as published
     "stouter": {},
     **{name: {"sampler": name, "own_level": True} for name in RIVALS},

@@ -1,4 +1,4 @@
-"""Milan, zero-shot: does the drawn map put traffic where it is?
+"""Milan: does the drawn map put traffic where it is? (Models whose networks hold Milan learned from it.)
 
     python benchmarks/milan.py --data ../shared/data [--measured traffic.nc]
 

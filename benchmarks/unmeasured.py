@@ -68,7 +68,7 @@ def main() -> None:
     for name, places, rows, traffic, location in networks(args.data):
         real = np.log(traffic / traffic.mean())[:, None]
         texts = []
-        for model in (levels, replace(levels, trust=0.0)):
+        for model in (levels, replace(levels, places=False)):
             log = drawn_levels(model, places)[:, rows]
             log = (log - np.log(np.exp(log).mean(axis=1, keepdims=True)))[..., None]
             crps = crps_cells(real, log[1:])

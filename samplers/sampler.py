@@ -164,6 +164,28 @@ class Sampler(Network, ABC):
         return self.loss(x, condition, generator)
 
 
+TAKES = ("place_dim", "time_dim", "networks", "width", "cadences", "dropout", "use_time", "use_place", "use_profile")
+DENOISER_TAKES = ("rest", "num_train_timesteps", "prediction_type")  # what makes its `diffusion.Noise` again
+
+
+def draws_at_once(kind: type[nn.Module]) -> bool:
+    """Whether a class of samplers is of the kind `diffusion.OneShot`; else it is a `diffusion.Denoiser`."""
+    return hasattr(kind, "noise_size")
+
+
+def check_constructor(kind: type[Sampler]) -> None:
+    """Raise TypeError, naming an argument, where training, saving and loading need what a constructor does not take."""
+    taken = inspect.signature(kind).parameters
+    where = f"{kind.__module__}: {kind.__name__}.__init__"
+    wanted = TAKES if draws_at_once(kind) else TAKES + DENOISER_TAKES
+    missing = [name for name in wanted if name not in taken]
+    if missing:
+        purpose = "a sampler takes" if missing[0] in TAKES else "a denoiser is saved and loaded with"
+        raise TypeError(f"{where} lacks {', '.join(missing)}: {purpose} {', '.join(wanted)}")
+    if not hasattr(kind.__init__, "__wrapped__"):
+        raise TypeError(f"{where} lacks the decorator register_to_config: without it no model folder can be loaded")
+
+
 def sampler_class(name: str) -> type[Sampler]:
     """The class of a key of `samplers.SAMPLERS`, loaded now. Raises KeyError."""
     module, _, kind = SAMPLERS[name].partition(":")

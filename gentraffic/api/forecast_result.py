@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from gentraffic.forecasting.score import Scored
 
 
+def learned_in_words(facts: Mapping[str, Any]) -> str:
+    """What a forecaster learned, from what is told of its training: trees or weights, counted."""
+    if "trees" in facts:
+        return f"{facts['steps']:,} trees"
+    return f"{facts['parameters']:,} weights" if "parameters" in facts else "nothing to learn"
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class FittedForecaster(Shown):
     """A forecaster that `run` and `score` take, and how good it was on the steps that its training left for the test.
@@ -66,13 +73,13 @@ class FittedForecaster(Shown):
         """A row per service, forecaster and step ahead, the first and the last."""
         from gentraffic.forecasting.score import score_rows
 
-        return score_rows(self.scores)
+        scores = self.scores
+        rows = sorted(scores["scores"], key=lambda row: row != self.name)  # itself first, also where it was loaded
+        return score_rows({**scores, "scores": {row: scores["scores"][row] for row in rows}})
 
     def sentences(self) -> list[str]:
         """What it is, and what a user should know."""
-        learned = (
-            f"{self.provenance['parameters']:,} weights" if "parameters" in self.provenance else "nothing to learn"
-        )
+        learned = learned_in_words(self.provenance)
         where = f", {self.folder}" if self.folder else ""
         return [f"The forecaster {self.name} of {', '.join(self.services)}: {learned}{where}.", *self.warnings]
 
@@ -115,10 +122,21 @@ class ForecastScores(Shown):
         return score_rows(self.to_json())
 
     def sentences(self) -> list[str]:
-        """What was scored on, and which rows are missing."""
+        """What was scored on, how often the 90% range held, and which rows are missing."""
+        from gentraffic.forecasting.score import coverage_line
+
         starts, cells = self.scored.real.shape[:2]
+        covered = [
+            f"{service}: {line}" if len(self.services) > 1 else line
+            for s, service in enumerate(self.services) for line in coverage_line(self.scored, s)
+        ]  # fmt: skip
         counted = f"{starts:,} first steps of {cells:,} cells."
-        return [counted, *(f"No row {name}: {why}." for name, why in self.scored.missing.items()), *self.warnings]
+        return [
+            counted,
+            *covered,
+            *(f"No row {name}: {why}." for name, why in self.scored.missing.items()),
+            *self.warnings,
+        ]
 
     def with_words(self, say: Callable[[str], str]) -> Self:
         """The same scores, the reasons for missing rows in other words."""

@@ -51,6 +51,14 @@ def _source(given: str | Path | xr.Dataset, argument: str, ds: xr.Dataset) -> So
     return Source(ds, str(given), Path(given)) if isinstance(given, str | Path) else Source(ds, argument, None)
 
 
+def percent_given(argument: str, given: float | str) -> float:
+    """A percentage as a number or as text, 5 or "5%". Raises WrongUse."""
+    try:
+        return float(str(given).removesuffix("%"))
+    except ValueError:
+        raise WrongUse(f"{_option(argument)} {given}: give a percentage such as 5%") from None
+
+
 def names_given(names: str | Sequence[str] | None) -> list[str]:
     """One name, several or none as a list."""
     return [] if names is None else [names] if isinstance(names, str) else [str(name) for name in names]

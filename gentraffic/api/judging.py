@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from gentraffic.api.inputs import check_whole, context_source, names_given, traffic_source
+from gentraffic.api.inputs import check_whole, context_source, names_given, percent_given, traffic_source
 from gentraffic.api.language import speaks_options, speaks_python
 from gentraffic.api.result import Shown
 from gentraffic.evaluation.evaluate import Evaluation
@@ -64,10 +64,15 @@ class EvaluationResult(Shown, Evaluation):
         return rows(self)
 
     def sentences(self) -> list[str]:
-        """The notes, and which naive rows are missing."""
-        from gentraffic.reports.evaluation_table import missing
+        """The notes, and which metrics and which naive rows have no value."""
+        from gentraffic.reports.evaluation_table import missing, reasons
 
-        return [*self.notes, *(f"no naive row {', '.join(names)}: {why}" for why, names in missing(self).items())]
+        empty = [f"no value of {', '.join(names)}: {why}" for why, names in reasons(self).items()]
+        return [
+            *self.notes,
+            *empty,
+            *(f"no naive row {', '.join(names)}: {why}" for why, names in missing(self).items()),
+        ]
 
     def with_words(self, say: Callable[[str], str]) -> Self:
         """The same evaluation, its sentences in other words."""
@@ -235,7 +240,7 @@ def validate(
     *,
     forecaster: str | Sequence[str] = ("lstm",),
     service: str | Sequence[str] = (),
-    few: float = 100.0,
+    few: float | str = 100.0,
     seeds: int = 3,
     holdout: float = 0.2,
     horizon: int = 1,
@@ -259,8 +264,8 @@ def validate(
         What to train.
     service : str or sequence of str
         The variables to forecast, where the two share several.
-    few : float
-        Percent of the real training cells that may be used, other ones with every seed.
+    few : float or str
+        Percent, such as 5 or "5%", of the real training cells that may be used, other ones with every seed.
     seeds : int
         Trainings of each kind; the intervals are over them.
     holdout : float
@@ -292,6 +297,7 @@ def validate(
 
     check_whole(1, steps=steps)
     check_whole(0, seed=seed, threads=threads)
+    percent = percent_given("few", few)
     measured, drawn = traffic_source(real, "real"), traffic_source(synthetic, "synthetic")
     with torch_threads(threads):
         scored = tstr.validate(
@@ -299,7 +305,7 @@ def validate(
             drawn.ds,
             list(dict.fromkeys(names_given(forecaster))),
             services=names_given(service),
-            few=few,
+            few=percent,
             seeds=seeds,
             seed=seed,
             holdout=holdout,

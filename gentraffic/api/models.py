@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,17 +23,20 @@ if TYPE_CHECKING:
     from gentraffic.training.fitting import Design
 
 Tell = Callable[[int, int], None]
-TRAINED = tuple(samplers.SAMPLERS)
 NAIVE = ("bootstrap", "knn", "climatology")  # gentraffic.generators.naive.NAIVE
-SAMPLERS = (*TRAINED, "fomo", *NAIVE)
 HOLDOUT = 0.2
 _GRAPHS = {"temporal_layer", "station_layer", "no_temporal_graph", "no_station_graph", "profile", "level"}
-TAKES = {  # which design options a sampler takes; the rest is refused by name
-    **{name: _GRAPHS | {"steps", "batch", "holdout", "evidence"} for name in TRAINED},
-    "stouter": _GRAPHS | {"steps", "batch", "holdout", "evidence", "fusion", "prediction"},
-    "fomo": {"steps", "batch", "holdout", "evidence", "size", "prediction"},
-    **{name: set[str]() for name in NAIVE},
-}
+_TRAINING = {"steps", "batch", "holdout", "evidence"}
+
+
+def can_be_fitted() -> dict[str, set[str]]:
+    """What `fit` fits, and which design options each takes; others are refused by name."""
+    return {
+        **dict.fromkeys(samplers.SAMPLERS, _GRAPHS | _TRAINING),
+        "stouter": _GRAPHS | _TRAINING | {"fusion", "prediction"},
+        "fomo": _TRAINING | {"size", "prediction"},
+        **{name: set[str]() for name in NAIVE},
+    }
 
 
 @dataclass(frozen=True)
@@ -59,11 +63,12 @@ class FitOptions:
 
     def check(self, sampler: str) -> None:
         """Raise WrongUse for an option that this sampler does not take, and for numbers out of range."""
-        if sampler not in TAKES:
-            raise WrongUse(f"no sampler {sampler!r}: give one of {', '.join(SAMPLERS)}")
-        for name in sorted(set().union(*TAKES.values())):
+        takes = can_be_fitted()
+        if sampler not in takes:
+            raise WrongUse(f"no sampler {sampler!r}: give one of {', '.join(takes)}")
+        for name in sorted(set().union(*takes.values())):
             value = getattr(self, name)
-            if value not in (None, False) and name not in TAKES[sampler]:
+            if value not in (None, False) and name not in takes[sampler]:
                 option = f"--{name.replace('_', '-')}" + (f" {value}" if not isinstance(value, bool) else "")
                 if sampler in NAIVE:
                     raise WrongUse(f"{option}: {sampler} is not trained; leave it out")
@@ -110,8 +115,9 @@ def fit(
     from gentraffic.dataset.services import split_names
 
     private = {name: options.pop(name, None) for name in PRIVATE}
+    _check_options(options)
     asked = FitOptions(**{**options, "service": ",".join(split_names(options.get("service"))) or None})
-    files = Files(_paths(traffic), _paths(context))
+    files = Files(_paths("traffic", traffic), _paths("context", context))
     tell = progress or (lambda done, of: None)
     if check_private(sampler, {**private, "evidence": asked.evidence}):
         if asked.device != "cpu":
@@ -127,6 +133,17 @@ def fit(
     _set_threads(asked.threads)
     fitting = _fit_fomo if sampler == "fomo" else _fit_weekly
     return fitting(sampler, files, Path(out), asked, command, tell)
+
+
+def _check_options(given: Iterable[str]) -> None:
+    """Raise WrongUse for an option that no fit has, naming the most similar one."""
+    known = [*(field.name for field in fields(FitOptions)), *PRIVATE]
+    for name in given:
+        if name not in known:
+            similar = get_close_matches(name, known, 1)
+            raise WrongUse(
+                f"fit has no option {name}: " + (f"did you mean {similar[0]}?" if similar else ", ".join(known))
+            )
 
 
 def _fit_private(
@@ -309,9 +326,9 @@ def finetune(
 ) -> FitResult:
     """Align a pre-trained FoMo with the users and POIs of a city (contrastive, most weights frozen; FoMo eq. 16).
 
-    model: name or folder of the FoMo. few: share of the locations that are learned from, such as "5%". contrast: weight
-    of the negatives, 0 for none. all_weights: train everything, not only adaLN, context and decoder. device: cpu or
-    cuda, where it trains.
+    model: name or folder of the FoMo. few: share of the locations that are learned from, such as "5%" or 5.
+    contrast: weight of the negatives, 0 for none. all_weights: train everything, not only adaLN, context and decoder.
+    device: cpu or cuda, where it trains.
     Raises WrongUse, BadInput, BadModel.
     """
     from gentraffic.generators.cards import card, provenance_of
@@ -325,7 +342,7 @@ def finetune(
     for name, value, least in (("steps", steps, 1), ("learning-rate", learning_rate, 1e-12), ("contrast", contrast, 0)):
         if value < least:
             raise WrongUse(f"--{name} {value:g}: give {'more than 0' if least == 1e-12 else f'{least} or more'}")
-    out, files = Path(out), Files(_paths(traffic), _paths(context))
+    out, files = Path(out), Files(_paths("traffic", traffic), _paths("context", context))
     checkpoint, share = checkpoint_beside(out), None if few is None else parse_share(str(few))
     _set_threads(threads)
     check_device(device)
@@ -398,7 +415,7 @@ def distil(
     _set_threads(threads)
     table = steps_table(read_steps(Path(evidence))) if evidence else ""
     teacher = load_bundle(model)
-    paths = _paths(context) or tuple(CONTEXTS / f"{city}.nc" for city in bundled_cities())
+    paths = _paths("context", context) or tuple(CONTEXTS / f"{city}.nc" for city in bundled_cities())
     places = [read_places(read_context(path)) for path in paths]
     plan = replace(DISTIL_PLAN, seed=seed, steps=train_steps or DISTIL_PLAN.steps, batch=batch or DISTIL_PLAN.batch)
     tell = progress or (lambda done, of: None)
@@ -421,8 +438,16 @@ def takes_services(design: Design) -> bool:
     return design.sampler == "stouter" and not design.use_profile and not design.own_level
 
 
-def _paths(given: str | Path | Sequence[str | Path]) -> tuple[Path, ...]:
-    return (Path(given),) if isinstance(given, str | Path) else tuple(Path(path) for path in given)
+def _paths(name: str, given: str | Path | Sequence[str | Path]) -> tuple[Path, ...]:
+    several: tuple[Any, ...] = (given,)
+    if not isinstance(given, str | Path) and not hasattr(given, "data_vars"):
+        several = tuple(given)
+    if not all(isinstance(path, str | Path) for path in several):
+        raise WrongUse(
+            f"--{name}: models are fitted on files, whose hashes their provenance keeps: write the Dataset first, "
+            f'`ds.to_netcdf("{name}.nc")`, and give that'
+        )
+    return tuple(Path(path) for path in several)
 
 
 def _set_threads(threads: int) -> None:

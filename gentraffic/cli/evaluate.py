@@ -64,8 +64,7 @@ def evaluate(real: Path, synthetic: Path, html: Path | None, seed: int, **option
 )
 @click.option(
     "--few",
-    type=float,
-    default=100.0,
+    default="100",
     metavar="PERCENT",
     help="Use only this share of the real training cells, other ones with every seed.",
 )
@@ -80,7 +79,7 @@ def evaluate(real: Path, synthetic: Path, html: Path | None, seed: int, **option
 @SEED
 @THREADS
 @prints
-def validate(real: Path, synthetic: Path, few: float, seeds: int, seed: int, **options: Any) -> Printed:
+def validate(real: Path, synthetic: Path, few: str, seeds: int, seed: int, **options: Any) -> Printed:
     """Is synthetic traffic good enough to train on? Each forecaster is trained on real traffic (trtr), on synthetic
     (tstr) and on both (aug), and tested on the same real steps; the naive forecasters stand beside them.
 
@@ -102,5 +101,10 @@ def validate(real: Path, synthetic: Path, few: float, seeds: int, seed: int, **o
         judging.validate, real, synthetic, bar="training forecasters", few=few, seeds=seeds, seed=seed, **options
     )
     values = {"real": str(real), "synthetic": str(synthetic)} | result.to_json()
-    values |= {"few_percent": few, "seeds": seeds, "seed": seed, "seconds": round(time.perf_counter() - began, 1)}
+    values |= {
+        "few_percent": float(few.removesuffix("%")),
+        "seeds": seeds,
+        "seed": seed,
+        "seconds": round(time.perf_counter() - began, 1),
+    }
     return values, text(result)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from gentraffic.api.models import SAMPLERS
+from gentraffic.api.models import can_be_fitted
 from gentraffic.cli.options import (
     AT_LEAST_1,
     FILE,
@@ -48,7 +48,7 @@ LEARNED = click.option("--service", metavar="NAME", help="The traffic variable t
 
 
 @click.command("fit", short_help="Train a model on measured traffic (resumable).")
-@click.argument("name", metavar="SAMPLER", type=click.Choice(SAMPLERS))
+@click.argument("name", metavar="SAMPLER", type=click.Choice(tuple(can_be_fitted())))
 @TRAFFIC
 @click.option("--context", type=FILE, multiple=True, metavar="FILE",
               help="The POIs of the same cells; repeat it. Contexts of other places teach the station graph alone."

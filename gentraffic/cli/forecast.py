@@ -67,13 +67,13 @@ def fit(name: str, traffic: tuple[Path, ...], out: Path, **options: Any) -> Prin
     command again: the result is the same to the last bit.
     """
     from gentraffic.api import forecast as forecaster
+    from gentraffic.api.forecast_result import learned_in_words
 
     result = call(forecaster.fit, name, traffic, bar="training", out=out, **options)
     facts, learned = result.training, f"{name}, nothing to learn"
     if facts:
-        learned = f"{facts['parameters']} weights, {facts['windows']} windows, {facts['steps']} "
-        learned += "trees" if "trees" in facts else "steps"
-        learned += f" in {facts['minutes']} min"
+        steps = "" if "trees" in facts else f", {facts['steps']} steps"
+        learned = f"{learned_in_words(facts)}, {facts['windows']} windows{steps} in {facts['minutes']} min"
     values = {"output": str(out), "forecaster": name, "services": result.services, **facts, **result.scores}
     lines = [*warned(result.warnings), result.provenance["tables"]["held_out"], f"{out}: {learned}"]
     return values | {"warnings": list(result.warnings)}, lines

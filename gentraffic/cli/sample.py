@@ -168,9 +168,9 @@ def sample(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -
     service = drawn.traffic[_last(drawn.traffic) if request.change is not None else services[0]]
     seconds = {"load": loaded - began + drawn.prepared_s, "sample": drawn.drawn_s}
     seconds["write"] = time.perf_counter() - began - sum(seconds.values())
-    warnings = [w for w in str(context.attrs.get("warnings", "")).splitlines() if w]
+    warnings = [w for w in str(drawn.traffic.attrs.get("warnings", "")).splitlines() if w]
     values |= {
-        "solver_steps": drawn.traffic.attrs["steps"],
+        "solver_steps": drawn.traffic.attrs.get("steps"),
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "services": services, "peak_rss_mb": peak_rss_mb(), "units": service.attrs["units"], "mean": drawn.mean,
         "model": model, "warnings": warnings, **pictures,

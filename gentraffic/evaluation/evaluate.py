@@ -93,6 +93,7 @@ def evaluate(
     notes = [*pair.notes, *(training.notes if training else ())]
     if divisor[1] == "real":
         notes.append("the _p9999 scaling is that of --real's own 99.99% quantile: give --train for the training data's")
+    notes += seen_before(real, synthetic) + too_few(len(pair.synthetic))
     if not len(resample.times):
         notes.append("there are no intervals: one place says nothing about others")
     tell = progress or (lambda done, of: None)
@@ -123,6 +124,29 @@ def evaluate(
                 rows[name] = score(replace(frame, members=members), single=True)
             tell(done, of)
     return Evaluation(pair, scores, rows, missing, divisor, resampled, tuple(notes))
+
+
+FEWEST = 20  # members of which the central 90% is another range than the central 50%
+
+
+def seen_before(real: xr.Dataset, synthetic: xr.Dataset) -> list[str]:
+    """A note where the model that drew the traffic learned from the network of the measured file."""
+    network, model = str(real.attrs.get("network", "")), str(synthetic.attrs.get("model", "a model"))
+    if not network or network not in str(synthetic.attrs.get("model_networks", "")).split(", "):
+        return []
+    return [
+        f"{model} learned from {network}, the network of --real: these scores are no test, unless the cells compared "
+        "were held out from its training (`gentraffic split --model` finds them)"
+    ]
+
+
+def too_few(members: int) -> list[str]:
+    """A note where members are so few that ranges and spread of them say little."""
+    if not 2 <= members < FEWEST:
+        return []
+    return [
+        f"{members} members: coverage and diversity need {FEWEST} or more; of so few, 50% and 90% ranges are much alike"
+    ]
 
 
 def winners(metric: Metric, columns: dict[str, dict[str, Score]]) -> list[str]:

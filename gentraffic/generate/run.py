@@ -22,10 +22,10 @@ from gentraffic.dataset.calendar import Calendar
 from gentraffic.dataset.public_holidays import LONG_DAYS, Holidays
 from gentraffic.dataset.schema import credits_of, traffic_dataset
 from gentraffic.dataset.services import MEAN_CELL, parts_of
-from gentraffic.errors import BadInput, WrongUse
+from gentraffic.errors import BadInput
 from gentraffic.generate.request import Request
 from gentraffic.generate.totals import Total, districts, fit_totals
-from gentraffic.generators.base import Block, Draw, Generator, ModelInfo, Settings, Tell
+from gentraffic.generators.base import Block, Draw, Expected, Generator, ModelInfo, Settings, Tell
 from gentraffic.generators.observed import Observations
 from gentraffic.modelling.expected_week import in_words, rhythms_of
 from gentraffic.modelling.services import follow
@@ -236,35 +236,37 @@ def draw_all(job: Job, tell: Tell) -> Drawn:
 
     began = time.perf_counter()
     change, contexts = job.request.change, {"": job.context}
-    changed = None
+    changed, info = None, job.generator.info
     if change is not None:
         from gentraffic.places.scenario import about, apply_changes
 
         changed = apply_changes(job.context, change)
         contexts = {"_before": job.context, "_after": changed.context}
-        layers = job.generator.info.graph_layers
-        job = replace(job, attrs={**job.attrs, **about(changed, change, layers)})
+        job = replace(job, attrs={**job.attrs, **about(changed, change, info.graph_layers)})
     parts = list(dict.fromkeys(part for own in job.parts.values() for part in own))
     jobs = [(part, when) for part in parts for when in contexts]
     drawn: dict[tuple[str, str], NDArray[np.float32]] = {}
     prepared_s, units = 0.0, "1"
-    try:
-        for number, (part, when) in enumerate(jobs):
-            asked = time.perf_counter()
-            draw = job.prepare(contexts[when], part)()
-            prepared_s, units = prepared_s + time.perf_counter() - asked, draw.units
-            values = np.empty(job.shape, dtype=np.float32)
-            progress = partial(_part_done, tell, number, len(jobs))
-            for span, block in draw.blocks(spans(job, draw.block), tell=progress):
-                values[span.member, span.first : span.end] = block
-            if when == "_after" and changed is not None:
-                local = pd.DatetimeIndex(job.calendar.utc).tz_localize("UTC").tz_convert(job.timezone)
-                values = changed.mixed(drawn[part, "_before"], values, local, job.rows)
-            drawn[part, when] = values
-    except ValueError as error:
-        raise WrongUse(str(error)) from error
+    for number, (part, when) in enumerate(jobs):
+        asked = time.perf_counter()
+        draw = job.prepare(contexts[when], part)()
+        prepared_s, units = prepared_s + time.perf_counter() - asked, draw.units
+        values = np.empty(job.shape, dtype=np.float32)
+        progress = partial(_part_done, tell, number, len(jobs))
+        expected = Expected(info.name, spans(job, draw.block), job.shape[2])
+        for span, block in draw.blocks(expected.spans, tell=progress):
+            expected.check(span, block)
+            values[span.member, span.first : span.end] = block
+        expected.check_end()
+        if when == "_after" and changed is not None:
+            local = pd.DatetimeIndex(job.calendar.utc).tz_localize("UTC").tz_convert(job.timezone)
+            values = changed.mixed(drawn[part, "_before"], values, local, job.rows)
+        drawn[part, when] = values
+    if all(_alike(values) for values in drawn.values()):
+        warning = f"all {job.shape[0]} members are the same: {info.name} draws no spread"
+        job = replace(job, attrs={**job.attrs, "warnings": f"{job.attrs.get('warnings', '')}\n{warning}".strip()})
     out: list[xr.Dataset] = []
-    amounts = job.generator.info.amounts
+    amounts = info.amounts
     for name, own in job.parts.items():
         weights = [amounts.get(part, 1.0) for part in own]
         found = {when: _sum_of([drawn[part, when] for part in own], weights) for when in contexts}
@@ -280,6 +282,11 @@ def draw_all(job: Job, tell: Tell) -> Drawn:
         whole = whole.assign({str(name): variable for name, variable in more.data_vars.items()})
     mean = float(np.mean(whole[str(list(whole.data_vars)[-1])].values, dtype=np.float64))
     return Drawn(whole, mean, prepared_s, time.perf_counter() - began - prepared_s)
+
+
+def _alike(values: NDArray[np.float32]) -> bool:
+    """Whether there are several members and they do not differ. values: (members, cells, steps)."""
+    return len(values) > 1 and all(np.array_equal(values[0], member) for member in values[1:])
 
 
 def _sum_of(parts: list[NDArray[np.float32]], weights: list[float]) -> NDArray[np.float32]:
@@ -320,10 +327,9 @@ def provenance(
         "source": source,
         "model": info.name,
         "model_sha256": info.sha256,
+        **({"model_networks": ", ".join(info.networks)} if info.networks else {}),
         "seed": int(settings.seed),
-        **({"solver": settings.solver} if settings.solver else {}),
-        "steps": settings.steps,
-        "guidance": float(settings.guidance),
+        **how_solved(info, settings),
         "command": command,
         "gentraffic_version": __version__,
         "versions": f"python {platform.python_version()}, torch {torch.__version__}, numpy {np.__version__}",
@@ -333,6 +339,14 @@ def provenance(
         **privacy_attrs(info.provenance.get("privacy")),
         **{name: str(context.attrs[name]) for name in carried if context.attrs.get(name)},
     }
+
+
+def how_solved(info: ModelInfo, settings: Settings) -> dict[str, str | int | float]:
+    """Solver, steps and guidance, of what a generator has of these: as it was asked, or as it always is."""
+    asked: dict[str, str | int | float] = {"solver": settings.solver, "steps": settings.steps}
+    asked["guidance"] = float(settings.guidance)
+    asked = {name: value for name, value in asked.items() if name in info.supports and value != ""}
+    return asked | {name: info.fixed[name] for name in ("solver", "steps", "guidance") if name in info.fixed}
 
 
 def rhythm_attrs(info: ModelInfo, context: xr.Dataset, settings: Settings) -> dict[str, str]:

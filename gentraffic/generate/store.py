@@ -98,10 +98,7 @@ class Store:
             return File(self.path).write(job, tell)
         spec = spec_of(job, self.chunk_cells)
         check_memory(spec, self.workers or 1)
-        try:
-            return self._write(job, spec, tell)
-        except ValueError as error:
-            raise WrongUse(str(error)) from error
+        return self._write(job, spec, tell)
 
     def _write(self, job: Job, spec: StoreSpec, tell: Tell) -> Drawn:
         from gentraffic.generate import workers as engine

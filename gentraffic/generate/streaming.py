@@ -35,6 +35,7 @@ from gentraffic.generate.spec import (
     save_job,
     write_marker,
 )
+from gentraffic.generators.base import Expected
 from gentraffic.io.atomic import cannot_write, list_store, swap_folder, sync, sync_one
 from gentraffic.io.cf import indexed
 from gentraffic.io.files import UNFINISHED, check_chunks, encoding_of
@@ -111,8 +112,10 @@ def draw_tasks(folder: Path, numbers: Iterable[int], threads: int | None = None)
     numbers = list(numbers)
     owner = [(number, block) for number in numbers for block in blocks_of(spec, number)]
     kept: list[dict[str, Any]] = []
-    drawn = draw.blocks([block for _, block in owner], threads)
-    for (number, _), (block, values) in zip(owner, drawn, strict=True):
+    expected = Expected(spec.model, [block for _, block in owner], spec.steps)
+    for block, values in draw.blocks(expected.spans, threads):
+        expected.check(block, values)
+        number = owner[expected.given - 1][0]
         if not (values.min() >= 0 and values.max() < np.inf):
             raise BadInput(f"the model drew values that are not finite for rows {block.first} to {block.end}")
         with _writing(folder):
@@ -123,6 +126,7 @@ def draw_tasks(folder: Path, numbers: Iterable[int], threads: int | None = None)
                 write_marker(folder / _marks(spec) / f"{number}.json", {"blocks": kept})
                 kept = []
                 yield number
+    expected.check_end()
 
 
 def scale_tasks(folder: Path, numbers: Iterable[int]) -> Iterator[int]:

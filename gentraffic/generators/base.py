@@ -116,6 +116,12 @@ class ModelInfo:
     service_networks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for a capability that nobody asks for."""
+        for name in (*self.supports, *self.fixed):
+            if name not in CAPABILITIES:
+                raise ValueError(f"ModelInfo of {self.family}: no capability {name!r}: {', '.join(CAPABILITIES)}")
+
     @property
     def name(self) -> str:
         """What it is called in messages and attributes."""
@@ -192,6 +198,31 @@ class Draw(Protocol):
         """All that `Family.reopen` needs beside the model's files, for draws in other processes. Raises Unsupported."""
 
 
+@dataclass
+class Expected:
+    """The spans that a draw is asked for, checked as blocks come. name: of the generator; steps: of the calendar."""
+
+    name: str
+    spans: Sequence[Block]
+    steps: int
+    given: int = 0
+
+    def check(self, span: Block, values: NDArray[np.float32]) -> None:
+        """Raise BadModel unless this is the span that is next, and values are (cells, steps)."""
+        wanted = self.spans[self.given] if self.given < len(self.spans) else "nothing more"
+        if span != wanted:
+            raise BadModel(f"the generator {self.name} gave {span}, not {wanted}: give each span once, in their order")
+        shape = (span.end - span.first, self.steps)
+        if values.shape != shape:
+            raise BadModel(f"the generator {self.name} gave an array of shape {values.shape} for {span}: give {shape}")
+        self.given += 1
+
+    def check_end(self) -> None:
+        """Raise BadModel where spans were not given."""
+        if self.given < len(self.spans):
+            raise BadModel(f"the generator {self.name} gave {self.given} of {len(self.spans)} spans: give each once")
+
+
 class Generator(Protocol):
     """A trained thing that draws."""
 
@@ -244,16 +275,19 @@ class Family:
 
 
 ENTRY_POINTS = "gentraffic.generators"
-FAMILIES = {  # a key of provenance.json's `sampler` -> the subclass of Family that loads it
-    "stouter": "gentraffic.generators.folder:Weekly",
-    "vae": "gentraffic.generators.folder:Weekly",
-    "tcn-gan": "gentraffic.generators.folder:Weekly",
-    "diffwave": "gentraffic.generators.folder:Weekly",
+OTHERS = {  # families beside the samplers of weeks: the subclass of Family that loads each
     "fomo": "gentraffic.generators.fomo.generator:FoMoFamily",
     "bootstrap": "gentraffic.generators.naive:Naive",
     "knn": "gentraffic.generators.naive:Naive",
     "climatology": "gentraffic.generators.naive:Naive",
 }
+
+
+def families() -> dict[str, str]:
+    """A key of provenance.json's `sampler` -> the subclass of Family that loads it, as module:class."""
+    from samplers import SAMPLERS
+
+    return dict.fromkeys(SAMPLERS, "gentraffic.generators.folder:Weekly") | OTHERS
 
 
 def load_model(name: str | Path) -> Generator:
@@ -284,10 +318,10 @@ def family_of(folder: ModelFolder) -> type[Family]:
     """What loads a model folder. Raises BadModel for a family that nobody has registered."""
     kind = str(folder.provenance.get("forecaster") or folder.provenance.get("sampler", "stouter"))
     if "forecaster" not in folder.provenance:
-        if kind in FAMILIES:
-            module, _, cls = FAMILIES[kind].partition(":")
+        if kind in families():
+            module, _, cls = families()[kind].partition(":")
             found: Any = getattr(import_module(module), cls)
             return found  # type: ignore[no-any-return]
         for point in entry_points(group=ENTRY_POINTS, name=kind):
             return point.load()  # type: ignore[no-any-return]
-    raise BadModel(f"{folder.path} holds the model {kind!r}: give one of {', '.join(FAMILIES)}")
+    raise BadModel(f"{folder.path} holds the model {kind!r}: give one of {', '.join(families())}")

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from graphs.graphmae import GraphMAE
     from samplers import Sampler
 
+SCHEDULE = "scheduler/scheduler_config.json"
 FOLDERS = {"stouter": "stunet"}  # of the sampler's network; `network` where not named here
 
 
@@ -65,8 +66,10 @@ class Bundle:
     @property
     def info(self) -> ModelInfo:
         """What it is and can do."""
-        layers = self.station.config["layers"]
-        described = _info(self.sampler, self.provenance, self.networks, self.model.config, layers, self)
+        from samplers import Denoiser
+
+        layers, denoises = self.station.config["layers"], isinstance(self.model, Denoiser)
+        described = _info(self.sampler, self.provenance, self.networks, self.model.config, layers, self, denoises)
         return _with_services(replace(described, measured=self.weeks.measured), self.services)
 
     def prepare(
@@ -151,15 +154,16 @@ def describe(folder: ModelFolder) -> ModelInfo:
     with folder.understanding():
         config = folder.json(f"{FOLDERS.get(sampler, 'network')}/config.json")
         layers = folder.json("station_graph/config.json")["layers"]
-        info = _info(sampler, folder.provenance, folder.json("level.json")["order"], config, layers, folder)
+        denoises = SCHEDULE in folder.files  # which `save_bundle` writes for these alone
+        info = _info(sampler, folder.provenance, folder.json("level.json")["order"], config, layers, folder, denoises)
         return _with_services(replace(info, measured=_weeks(folder).measured), _services(folder))
 
 
 def _info(
     sampler: str, provenance: Mapping[str, Any], networks: Sequence[str], config: Mapping[str, Any], layers: int,
-    folder: ModelFolder | Bundle,
+    folder: ModelFolder | Bundle, denoises: bool,
 ) -> ModelInfo:  # fmt: skip
-    """`ModelInfo` of a sampler of `samplers.SAMPLERS` from its configuration."""
+    """`ModelInfo` of a sampler of `samplers.SAMPLERS` from its configuration. denoises: it draws in many steps."""
     recommended = Settings(
         steps=int(provenance.get("recommended_steps", Settings().steps)),
         solver=str(provenance.get("recommended_solver", Settings().solver)),
@@ -170,7 +174,7 @@ def _info(
     if "distilled_from" in provenance:
         supports.discard("guidance")
         fixed = {"steps": recommended.steps, "solver": recommended.solver, "guidance": 1.0}
-    elif "num_train_timesteps" not in config:  # no diffusion: one call of the network
+    elif not denoises:  # one call of the network
         fixed = {"steps": 1}
         recommended = replace(recommended, steps=1, solver="")
     else:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -37,7 +37,7 @@ from gentraffic.modelling.weekly_profile import profile_week
 from graphs.build import embedded_squares, interpolate_hours, temporal_graph
 from graphs.graphmae import GraphMAE
 from samplers import DAYS, HOURS, WEEK, Condition, Sampler, draw
-from samplers.diffusion import starting_noise
+from samplers.diffusion import SOLVERS, Noise, starting_noise
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -201,7 +201,10 @@ def prepare_inputs(
     ids = context["cell_id"].values
     with one_thread():
         places = read_places(context)
-        f_s = place_embedding(bundle.station, places, bundle.levels, embeddings)[rows]
+        try:
+            f_s = place_embedding(bundle.station, places, bundle.levels, embeddings)[rows]
+        except ValueError as error:  # so many stations in one place that their graph is too large
+            raise WrongUse(str(error)) from error
         time = bundle.time()
     count = len(f_s)
     known = np.full(count, -1) if history is None else history.rows(ids)[rows]
@@ -457,6 +460,14 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def check_solver(settings: Settings, noise: Noise, solvers: Collection[str] = SOLVERS) -> None:
+    """Raise WrongUse for a solver that does not exist, or more steps than a model was trained on."""
+    if settings.solver not in solvers:
+        raise WrongUse(f"--solver {settings.solver}: choose one of {', '.join(solvers)}")
+    if not 1 <= settings.steps <= noise.num_train_timesteps:
+        raise WrongUse(f"--steps {settings.steps}: give 1 to {noise.num_train_timesteps}")
+
+
 def check_settings(bundle: WeeklyModel, calendar: Calendar, settings: Settings) -> None:
     """Raise WrongUse where the model cannot draw so, or the device is not there."""
     check_minutes(60 / calendar.per_hour, [60 // k for k in bundle.model.cadences])
@@ -465,6 +476,9 @@ def check_settings(bundle: WeeklyModel, calendar: Calendar, settings: Settings) 
     if settings.habits not in ("", AUTO, *bundle.networks):
         known = ", ".join(bundle.networks)
         raise WrongUse(f"--rhythm {settings.habits}: give auto, or a network that this model knows: {known}")
+    noise = getattr(bundle.model, "noise", None)
+    if noise is not None:
+        check_solver(settings, noise)
     if settings.service and settings.service not in bundle.services.further:
         raise WrongUse(f"--service {settings.service}: this model draws {', '.join(bundle.services.names)}")
     try:

@@ -46,6 +46,7 @@ from gentraffic.training.trainer import OnStep
 from graphs.build import station_graph, temporal_graph
 from graphs.graphmae import GraphMAE, pretrain
 from samplers import SAMPLERS, Denoiser, Sampler, sampler_class
+from samplers.sampler import check_constructor, draws_at_once
 from samplers.stunet import SPREAD_KNOTS, hat_basis
 
 PLACE_DIM = TIME_DIM = 32
@@ -82,7 +83,7 @@ class Design:
 def plan_for(design: Design) -> Plan:
     """How a design is trained unless one says otherwise."""
     changes: dict[str, Any] = OWN_LEVEL.get(design.sampler, {}) if design.own_level else {}
-    return replace(PLANS[design.sampler], **changes)
+    return replace(PLANS.get(design.sampler, Plan()), **changes)
 
 
 def fit_sampler(
@@ -100,13 +101,14 @@ def fit_sampler(
 
     sources: training cells. extra_places: contexts without traffic that the station graph also learns from. held_out:
     sources of locations that decide when to stop. group: the processes that train together; each gets the whole result.
-    Raises WrongUse when no source has a context, several processes are to train what draws at once, or the design
-    asks for what excludes itself.
+    Raises WrongUse when no source has a context, several processes are to train what draws at once, the design asks
+    for what excludes itself, or the sampler is one that could not be saved and loaded.
     """
     design = design or Design()
     if design.own_level and design.use_profile:
         raise WrongUse("own_level does not go with use_profile: a past tells the level, so leave one of them out")
-    if group.size > 1 and design.sampler in SAMPLERS and hasattr(sampler_class(design.sampler), "noise_size"):
+    kind = _class_of(design)
+    if group.size > 1 and draws_at_once(kind):
         raise WrongUse(f"{design.sampler} is trained by one process: start it without `accelerate launch`")
     plan = plan or plan_for(design)
     plan = replace(plan, profile_keep=plan.profile_keep or PROFILE_KEEP) if design.use_profile else plan
@@ -336,6 +338,18 @@ def fit_spectrum(
     return tuple(np.average(powers, axis=0, weights=source_weights(sources)).round(5).tolist())
 
 
+def _class_of(design: Design) -> type[Sampler]:
+    """The class of a design's sampler, whose constructor takes what is needed. Raises WrongUse."""
+    if design.sampler not in SAMPLERS:
+        raise WrongUse(f"no sampler {design.sampler!r}: choose one of {', '.join(SAMPLERS)}")
+    kind = sampler_class(design.sampler)
+    try:
+        check_constructor(kind)
+    except TypeError as error:
+        raise WrongUse(str(error)) from error
+    return kind
+
+
 def build(
     design: Design,
     networks: int,
@@ -347,9 +361,8 @@ def build(
     """The untrained network of a design; departures: `profile_departures`; spectrum: `fit_spectrum`. services: how many
     it draws, which is for stouter alone.
 
-    Raises WrongUse for another sampler."""
-    if design.sampler not in SAMPLERS:
-        raise WrongUse(f"no sampler {design.sampler!r}: choose one of {', '.join(SAMPLERS)}")
+    Raises WrongUse for another sampler, or one that is neither a Denoiser nor a OneShot."""
+    make: Any = _class_of(design)
     own: dict[str, Any] = {}
     if design.sampler == "stouter":
         by_spectrum = design.use_spectrum and not design.use_profile and design.prediction_type == "v_prediction"
@@ -358,7 +371,6 @@ def build(
                "prediction_type": design.prediction_type,
                "profile_spread": departures[0], "profile_shift": departures[1],
                **({"services": services} if services > 1 else {})}  # fmt: skip
-    make: Any = sampler_class(design.sampler)
     model: Sampler = make(
         place_dim=PLACE_DIM,
         time_dim=TIME_DIM,
@@ -370,6 +382,8 @@ def build(
         use_profile=design.use_profile,
         **own,
     )
+    if not draws_at_once(type(model)) and not isinstance(model, Denoiser):
+        raise WrongUse(f"{type(model).__name__} has neither `noise_size` nor `noise`: a sampler has one of them")
     return model
 
 

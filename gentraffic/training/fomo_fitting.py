@@ -127,9 +127,10 @@ def fingerprint(regions: Sequence[Region], design: Any) -> str:
 
 
 def parse_share(text: str) -> float:
-    """`5%` or `0.05` as a number. Raises WrongUse."""
+    """`5%`, `5` or `0.05` as a share, 0.05: what is above 1 is percent. Raises WrongUse."""
     try:
-        return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+        share = float(text.removesuffix("%"))
+        return share / 100 if text.endswith("%") or share > 1 else share
     except ValueError:
         raise WrongUse(f"--few {text}: give a share such as 5%") from None
 

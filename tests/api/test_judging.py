@@ -57,6 +57,17 @@ def test_evaluate_gives_the_numbers_of_the_command(files: Path, capsys: pytest.C
     assert "<svg" in page
 
 
+def test_what_makes_scores_worth_little_is_said() -> None:
+    ours = DRAWN.assign_attrs(model="mine", model_networks="elsewhere, here")
+    found = gentraffic.evaluate(REAL.assign_attrs(network="here"), ours)
+    assert any(note.startswith("mine learned from here, the network of real") for note in found.notes)
+    assert any(note.startswith("3 members: coverage and diversity need 20 or more") for note in found.notes)
+    many = gentraffic.evaluate(REAL.assign_attrs(network="there"), traffic(days=9, members=20, seed=3))
+    assert not any("learned from" in note or "need 20" in note for note in many.notes)
+    one = gentraffic.evaluate(REAL, traffic(days=9, seed=3))
+    assert any("no value of " in text and "coverage_90" in text for text in one.sentences())
+
+
 def test_a_copy_is_perfect_and_three_times_as_much_is_three_times_as_much() -> None:
     copy = gentraffic.evaluate(REAL, REAL)
     assert copy.scores["mae"].value == pytest.approx(0.0, abs=1e-6)
@@ -137,6 +148,11 @@ def gappy(ds: xr.Dataset) -> xr.Dataset:
         (lambda: gentraffic.evaluate(gappy(REAL), DRAWN), BadInput, ""),
         (lambda: gentraffic.validate(REAL, DRAWN, steps=0), WrongUse, "steps=0: give 1 or more"),
         (lambda: gentraffic.validate(REAL, DRAWN, few=0), WrongUse, "few=0: give a percentage"),
+        (lambda: gentraffic.validate(REAL, DRAWN, few="all"), WrongUse, "few=all: give a percentage such as 5%"),
+        (lambda: gentraffic.validate(REAL, DRAWN, few="0%"), WrongUse, "give a percentage"),
+        (lambda: gentraffic.fit("vae", REAL, context(), out="m"), WrongUse, "traffic: models are fitted on files"),
+        (lambda: gentraffic.fit("vae", "t.nc", [context()], out="m"), WrongUse, "context: models are fitted on files"),
+        (lambda: gentraffic.fit("vae", "t.nc", out="m", stepz=3), WrongUse, "no option stepz: did you mean steps"),
         (lambda: gentraffic.validate(REAL, DRAWN, holdout=0.9), WrongUse, "holdout=0.9: give 0 (none) to 0.5"),
         (lambda: gentraffic.validate(REAL, DRAWN, forecaster="prophet"), WrongUse, "no forecaster 'prophet'"),
         (lambda: gentraffic.validate(DRAWN, DRAWN), WrongUse, "real has members"),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import replace
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+from benchmark_scripts import script
 from fomo_examples import tiny_fomo, world
 
 from gentraffic.generators.base import FOMO
@@ -20,15 +19,7 @@ from gentraffic.generators.observed import Observations
 
 @pytest.fixture(scope="module")
 def planning() -> ModuleType:
-    path = Path(__file__).parents[2] / "benchmarks" / "planning.py"
-    spec = importlib.util.spec_from_file_location("planning", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(path.parent)  # it takes its cities from the benchmarks beside it
-        spec.loader.exec_module(module)
-    return module
+    return script("planning")
 
 
 def test_forecasts_are_those_of_history_and_see_nothing_of_what_comes(planning: ModuleType) -> None:

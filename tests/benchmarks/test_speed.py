@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
+from benchmark_scripts import script
 from bundle_examples import context
 from torch import Tensor, nn
 
 
 @pytest.fixture(scope="module")
 def speed() -> ModuleType:
-    path = Path(__file__).parents[2] / "benchmarks" / "speed.py"
-    spec = importlib.util.spec_from_file_location("speed", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("speed")
 
 
 class Attention(nn.Module):

@@ -10,7 +10,7 @@ import pytest
 from bundle_examples import context, source
 
 from gentraffic.api.models import NAIVE as OFFERED
-from gentraffic.api.models import TRAINED
+from gentraffic.api.models import can_be_fitted
 from gentraffic.cli.main import run
 from gentraffic.dataset.calendar import make_calendar
 from gentraffic.errors import BadModel, WrongUse
@@ -27,7 +27,7 @@ RELATIVE = SOURCE.ratio * (SOURCE.level / SOURCE.level.mean())[:, None, None]
 
 def test_the_command_offers_what_there_is() -> None:
     assert OFFERED == NAIVE
-    assert set(TRAINED) == set(SAMPLERS)
+    assert set(can_be_fitted()) == {*SAMPLERS, *NAIVE, "fomo"}
 
 
 def test_bootstrap_draws_whole_series_of_single_cells() -> None:

@@ -334,7 +334,7 @@ def test_wrong_use_is_told(tiny_bundle: Bundle) -> None:
             draw_traffic(tiny_bundle, context(4), MONDAY, recipe)
         assert "\n" not in str(told.value)
     before = torch.get_num_threads()
-    with pytest.raises(ValueError, match="no solver"):
+    with pytest.raises(WrongUse, match="--solver magic: choose one of ddpm"):
         draw_traffic(tiny_bundle, context(4), MONDAY, Settings(solver="magic"))
     assert torch.get_num_threads() == before  # put back also after a failure
 

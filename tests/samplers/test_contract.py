@@ -13,7 +13,7 @@ from torch import Tensor
 
 from samplers import SAMPLERS, WEEK, Condition, Denoiser, OneShot, Sampler, draw, sampler_class
 
-SMALL: dict[str, dict[str, Any]] = {
+SMALL: dict[str, dict[str, Any]] = {  # arguments that make a sampler small, where its own are large
     "stouter": {"channels": (8, 8)},
     "vae": {"channels": 8, "latent": 4},
     "tcn-gan": {"channels": 8, "blocks": 2},
@@ -26,7 +26,8 @@ def make(name: str, **changes: Any) -> Sampler:
     """A small sampler whose last layers are not zero, as after some training."""
     torch.manual_seed(0)
     kind: Any = sampler_class(name)
-    model: Sampler = kind(place_dim=3, time_dim=4, networks=2, width=8, dropout=0.0, **SMALL[name], **changes).eval()
+    small: dict[str, Any] = {"place_dim": 3, "time_dim": 4, "networks": 2, "width": 8, "dropout": 0.0}
+    model: Sampler = kind(**small, **SMALL.get(name, {}), **changes).eval()
     with torch.no_grad():
         for p in model.parameters():
             p.add_(0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())))
@@ -56,7 +57,7 @@ def first_day(x: Tensor, k: int = 1) -> Tensor:
 
 
 def test_every_sampler_is_one_of_two_kinds() -> None:
-    assert set(SMALL) == set(SAMPLERS)
+    assert set(SMALL) <= set(SAMPLERS)
     for name in SAMPLERS:
         model = make(name)
         assert isinstance(model, Denoiser) is not isinstance(model, OneShot), name

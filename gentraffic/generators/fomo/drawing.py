@@ -22,14 +22,14 @@ from gentraffic.generators.fomo.observations import FoMoTask, field_of
 from gentraffic.generators.fomo.scale import FoMoContext, FoMoScale, condition_of, echo_of, refer
 from gentraffic.generators.fomo.tiles import PHASES, WINDOW, closure, fade, layings, starts
 from gentraffic.generators.observed import Observations
-from gentraffic.generators.weekly import Settings, one_thread
+from gentraffic.generators.weekly import Settings, check_solver, one_thread
 from gentraffic.modelling.features import Floats, Places, read_places
 from gentraffic.modelling.kriging import conditional_levels
 from gentraffic.modelling.levels import LevelModel
 from gentraffic.modelling.random_streams import shape_seeds
 from samplers.diffusion import starting_noise
 from samplers.fomo import FoMo
-from samplers.fomo_draw import answer, solve
+from samplers.fomo_draw import DETERMINISTIC, answer, solve
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -395,6 +395,7 @@ def _check(bundle: FoMoModel, field: FoMoTask, settings: Settings) -> None:
         raise WrongUse(f"--members {settings.members}: give 1 or more")
     if settings.habits and settings.habits not in bundle.networks:
         raise WrongUse(f"--habits {settings.habits}: this model knows {', '.join(bundle.networks)}")
+    check_solver(settings, bundle.model.noise, DETERMINISTIC)
     if not np.isnan(field.values[:, field.given :]).any():
         raise WrongUse("everything is measured already: there is nothing left to draw")
     try:

@@ -255,7 +255,8 @@ def _plan(bundle: Bundle, steps: int, seed: int) -> Plan:
     """
     stored = bundle.provenance.get("plan")
     known = {} if not isinstance(stored, dict) or "privacy" in bundle.provenance else stored
-    plan = replace(PLANS[bundle.sampler], **{k: v for k, v in known.items() if k in Plan.__dataclass_fields__})
+    plan = PLANS.get(bundle.sampler, Plan())
+    plan = replace(plan, **{k: v for k, v in known.items() if k in Plan.__dataclass_fields__})
     return replace(plan, steps=steps, warmup=min(200, max(1, steps // 5)), check_every=max(1, steps), seed=seed)
 
 
