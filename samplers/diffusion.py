@@ -61,7 +61,10 @@ class GaussianPath:
         self.within = _Part(a, torch.ones((1, 1), device=device) if power is None else power.new_ones((1, 1)))
 
     def step(self, model_output: Tensor, timestep: Any, sample: Tensor) -> Stepped:
-        """The prediction at `timestep` and x_t -> x at the next of `timesteps`, or the clean series after the last."""
+        """The prediction at `timestep` and x_t -> x at the next of `timesteps`, or the clean series after the last.
+
+        model_output, sample: (B, T).
+        """
         i, self.at = self.at, self.at + 1
         clean = self._clean(model_output, sample, self.alphas_cumprod[int(timestep)].to(sample))
         if self.waves is None:
@@ -99,7 +102,10 @@ class Multistep:
         self.before: Tensor | None = None
 
     def step(self, model_output: Tensor, timestep: Any, sample: Tensor) -> Stepped:
-        """The prediction at `timestep` and x_t -> x at the next of `timesteps`, or the clean series after the last."""
+        """The prediction at `timestep` and x_t -> x at the next of `timesteps`, or the clean series after the last.
+
+        model_output, sample: (B, T).
+        """
         i, self.at = self.at, self.at + 1
         (alpha, sigma, now), (alpha_next, sigma_next, then) = self._noise(i), self._noise(i + 1)
         clean = model_output

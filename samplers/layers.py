@@ -282,7 +282,7 @@ def fold(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> Folded:
     """C1 (I + C2), C2 and the bias: eq. 17 as x C1 (I + C2) + F_st C2 + bias, for drawing.
 
     A small sheet is one row of a matrix, and the two convolutions of x are one product.
-    first, second: the convolutions as `WeekConv.as_matrix`.
+    first, second: the convolutions as `WeekConv.as_matrix`: (n C_in, n C_out) and (n C_out,).
     """
     (c1, b1), (c2, b2) = first, second
     return torch.addmm(c1, c1, c2), c2, torch.addmv(b1 + b2, c2.T, b1)

@@ -71,7 +71,8 @@ class Request:
 
     def named(self, totals: Sequence[Total] | None = None) -> tuple[str, ...]:
         """The services that `service` or the totals name."""
-        totals = parse_totals(self.total, split_names(self.service)) if totals is None else totals
+        if totals is None:
+            totals = parse_totals(self.total, split_names(self.service)) if self.total else ()
         return split_names(self.service) or tuple(dict.fromkeys(total.service for total in totals))
 
     def observed(self) -> Observations | None:
@@ -182,7 +183,7 @@ class Request:
         """
         usual = self.start is None and calendar.days <= DAYS
         asked = self.holidays or (NONE if usual else AUTO)
-        if "holidays" not in info.supports:
+        if "holidays" not in info.supports or asked == NONE:
             return None
         return find_holidays(asked, timezone, calendar.first, calendar.days)
 

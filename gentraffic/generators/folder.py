@@ -66,7 +66,7 @@ class Bundle:
     @property
     def info(self) -> ModelInfo:
         """What it is and can do."""
-        from samplers import Denoiser
+        from samplers.diffusion import Denoiser
 
         layers, denoises = self.station.config["layers"], isinstance(self.model, Denoiser)
         described = _info(self.sampler, self.provenance, self.networks, self.model.config, layers, self, denoises)
@@ -115,7 +115,7 @@ def save_bundle(bundle: Bundle, folder: Path, card: str) -> None:
 
     Raises BadInput where another folder stands there, or it cannot be written.
     """
-    from samplers import Denoiser
+    from samplers.diffusion import Denoiser
 
     with writing_folder(folder, {**bundle.provenance, "sampler": bundle.sampler}, card) as temporary:
         bundle.model.save_pretrained(temporary / FOLDERS.get(bundle.sampler, "network"))

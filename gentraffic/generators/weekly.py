@@ -36,8 +36,8 @@ from gentraffic.modelling.transform import Scaler
 from gentraffic.modelling.weekly_profile import profile_week
 from graphs.build import embedded_squares, interpolate_hours, temporal_graph
 from graphs.graphmae import GraphMAE
-from samplers import DAYS, HOURS, WEEK, Condition, Sampler, draw
-from samplers.diffusion import SOLVERS, Noise, starting_noise
+from samplers.diffusion import SOLVERS, Noise, draw, starting_noise
+from samplers.sampler import DAYS, HOURS, WEEK, Condition, Sampler
 
 if TYPE_CHECKING:
     import xarray as xr
