@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test fuzz test-slow coverage lint deadcode wheel docs clean
+.PHONY: demo test fuzz test-slow coverage lint deadcode wheel docs models clean
 
 demo: $(STAMP)
 	$(BIN)/gentraffic sample --city milan --days 7 -o milan.nc --map milan.html --plot milan.png
@@ -47,6 +47,12 @@ wheel: $(STAMP)
 	mkdir "$$folder/elsewhere"; cd "$$folder/elsewhere"; \
 	"$$folder/venv/bin/gentraffic" sample --city monaco --days 7 -o m.nc; \
 	"$$folder/venv/bin/gentraffic" models
+
+# The bundled models anew, from the public data: Internet, calls and SMS of Milan in one model, Internet of the others.
+# An hour of one core.   make models DATA=../shared/data
+DATA ?= ../shared/data
+models: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/release.py --data $(DATA) --work build/release --only stouter fast
 
 # torch first and pinned: a resolver that meets an open range with no torch installed fetches gigabytes of CUDA.
 $(STAMP): pyproject.toml constraints.txt

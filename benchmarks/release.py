@@ -4,7 +4,9 @@
     python benchmarks/release.py --data ../shared/data --work /tmp/release --only fomo --fomo-evidence fomo.md
 
 Contexts are what `gentraffic fetch` writes; the models are what `gentraffic fit stouter` and `gentraffic fit fomo`
-write; this script only types the commands. `--steps` shortens training for a trial.
+write; this script only types the commands. Milan's file holds five services, so `stouter-base` and its student draw
+Internet (with the traffic of the other networks, the main service), calls and SMS (`make models`). `--steps` shortens
+training for a trial.
 """
 
 from __future__ import annotations

@@ -77,6 +77,34 @@ class Nodes:
         found[hit] = self.xy[at[hit]]
         return found / 1e7 if self.xy.dtype == np.int32 else found
 
+    def joined(self, other: Nodes) -> Nodes:
+        """These nodes in degrees, and those of `other` that are not among them or not known here."""
+        mine = ~np.isnan(self.xy.astype(np.float64)).any(axis=1)
+        ids = np.concatenate([self.ids[mine], other.ids])
+        at = np.concatenate([nodes / 1e7 if nodes.dtype == np.int32 else nodes for nodes in (self.xy[mine], other.xy)])
+        ids, first = np.unique(ids, return_index=True)
+        return Nodes(ids, at[first].astype(np.float64))
+
+
+@dataclass(frozen=True, eq=False)
+class BaseMap:
+    """Shapes and names of a map.
+
+    kind: (shapes,) position in `poi.basemap.CLASSES`. size: (shapes,) how many points each has. at: (points, 2) lon,
+    lat in whole `poi.basemap.UNIT` degrees. A hole is a ring that runs against its outer ring (nonzero rule).
+    name, name_kind (names,) position in `poi.basemap.NAMES`, name_at (names, 2) degrees."""
+
+    kind: npt.NDArray[np.int8]
+    size: npt.NDArray[np.int32]
+    at: npt.NDArray[np.int32]
+    name: tuple[str, ...] = ()
+    name_kind: npt.NDArray[np.int8] = field(default_factory=lambda: np.empty(0, dtype=np.int8))
+    name_at: Floats = field(default_factory=lambda: np.empty((0, 2)))
+
+    def __deepcopy__(self, _: object) -> BaseMap:
+        """Itself: tables copy their attributes at every step, and this one is never changed."""
+        return self
+
 
 @dataclass(frozen=True)
 class MapElements:
@@ -90,6 +118,7 @@ class MapElements:
     box: Extent | None  # what the file says that it covers
     reach: Extent | None  # the box of all its nodes
     notes: tuple[str, ...] = ()
+    basemap: BaseMap | None = None  # where it was asked for
 
 
 def element_points(tagged: Tagged, outlines: Mapping[int, Ints | Floats], nodes: Nodes) -> Floats:

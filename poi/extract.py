@@ -24,20 +24,24 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from poi.basemap import TAGS, Drawn, NodesWithin, build, map_class
 from poi.categories import KEYS, categorise
-from poi.elements import AREA_RELATIONS, Extent, Ints, MapElements, Nodes, Tagged, element_points
+from poi.elements import AREA_RELATIONS, BaseMap, Extent, Ints, MapElements, Nodes, Tagged, element_points
 from poi.errors import BadFile
 from poi.pbf import READ_BY_LIBOSMIUM, blob_data, check_block
 from poi.points import Floats
 from poi.safety import blobs, fields, pieces
 
+_BATCH = 50_000  # ways that are looked at together
 _CHILD = "import sys; sys.path[:] = {path!r}; from poi.extract import child; child()"
 
 
-def read_pbf(path: Path) -> MapElements:
-    """The places of a PBF. Raises BadFile where it is damaged or cannot be read, whatever its bytes."""
+def read_pbf(path: Path, basemap: Extent | bool = False) -> MapElements:
+    """The places of a PBF, and what a map shows: of a box in degrees, of the whole file (True) or nothing (False).
+
+    Raises BadFile where it is damaged or cannot be read, whatever its bytes."""
     program = _CHILD.format(path=[p or os.getcwd() for p in sys.path])
-    command = [sys.executable, "-c", program, os.fspath(path.absolute())]
+    command = [sys.executable, "-c", program, json.dumps(basemap), os.fspath(path.absolute())]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as reader:
         try:
             assert reader.stdout is not None
@@ -54,7 +58,7 @@ def read_pbf(path: Path) -> MapElements:
     if "error" in payload:
         raise BadFile(str(payload["error"]).replace("\0", str(path)))
     count = len(payload["kind"])
-    numbers = np.frombuffer(answer, dtype="<f8", offset=8 + length).reshape(count, 2)
+    numbers = np.frombuffer(answer, dtype="<f8", offset=8 + length, count=2 * count).reshape(count, 2)
     tags = [payload["tags"][i] for i in payload["tag"]]
     return MapElements(
         kind=np.asarray(list(payload["kind"]), dtype=np.str_),
@@ -65,14 +69,31 @@ def read_pbf(path: Path) -> MapElements:
         box=tuple(payload["box"]) if payload["box"] else None,
         reach=tuple(payload["reach"]) if payload["reach"] else None,
         notes=tuple(payload["notes"]),
+        basemap=_map_from(payload["basemap"], answer, 8 + length + 16 * count),
     )
+
+
+def _map_from(sizes: dict[str, Any] | None, answer: bytes, at: int) -> BaseMap | None:
+    """The map in an answer, from byte `at` on. sizes: what the answer says of it."""
+    if sizes is None:
+        return None
+    shapes, points, names = sizes["shapes"], sizes["points"], sizes["names"]
+    parts = []
+    for dtype, size in (("<i4", 2 * points), ("<i4", shapes), ("<f8", 2 * len(names)), ("i1", shapes)):
+        parts.append(np.frombuffer(answer, dtype=dtype, offset=at, count=size))
+        at += parts[-1].nbytes
+    corners, lengths, where, kinds = parts
+    of = np.array(sizes["name_kind"], dtype=np.int8)
+    return BaseMap(kinds, lengths, corners.reshape(-1, 2), tuple(names), of, where.reshape(-1, 2))
 
 
 # --- in the child -----------------------------------------------------------------------------------------------------
 
 
 def child() -> None:
-    """Read the PBF that the last argument names; write what it holds, or one line of error, to standard output."""
+    """Read the PBF that the last argument names; write what it holds, or one line of error, to standard output.
+
+    The argument before says of which box a map is wanted: see `read_pbf`, as JSON."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with suppress(ImportError, ValueError, OSError):
         import resource
@@ -80,9 +101,9 @@ def child() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     path, content = Path(sys.argv[-1]), b""
     try:
-        found = _places(path)
+        found = _places(path, json.loads(sys.argv[-2]))
         distinct = {tag: i for i, tag in enumerate(dict.fromkeys(zip(found.key, found.value, strict=True)))}
-        payload = {
+        payload: dict[str, Any] = {
             "kind": "".join(found.kind.tolist()),
             "tag": [distinct[tag] for tag in zip(found.key, found.value, strict=True)],
             "tags": list(distinct),
@@ -90,8 +111,14 @@ def child() -> None:
             "box": found.box,
             "reach": found.reach,
             "notes": found.notes,
+            "basemap": None,
         }
         content = found.xy.astype("<f8").tobytes()
+        if (base := found.basemap) is not None:
+            payload["basemap"] = {"shapes": len(base.kind), "points": len(base.at), "names": base.name,
+                               "name_kind": base.name_kind.tolist()}  # fmt: skip
+            arrays = (base.at.astype("<i4"), base.size.astype("<i4"), base.name_at.astype("<f8"), base.kind)
+            content += b"".join(array.tobytes() for array in arrays)
     except MemoryError:
         payload = {"error": "\0 does not fit into memory: cut the extract to the place"}
     except Exception as error:
@@ -112,17 +139,18 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _places(path: Path) -> MapElements:
+def _places(path: Path, basemap: Extent | bool) -> MapElements:
     name = "\0"  # the parent puts the path as it was given
     with tempfile.TemporaryDirectory(prefix="gentraffic-pbf-") as folder:
         with path.open("rb") as stream:
-            reach, whole = _checked(stream, name, Path(folder, "unfolded.osm.pbf"))
+            within = NodesWithin(None if isinstance(basemap, bool) else basemap) if basemap else None
+            reach, whole = _checked(stream, name, Path(folder, "unfolded.osm.pbf"), within)
         if not whole:
             path = Path(folder, "unfolded.osm.pbf")
-        return _read(path, name, reach)
+        return _read(path, name, reach, within)
 
 
-def _checked(stream: BinaryIO, name: str, aside: Path) -> tuple[Extent | None, bool]:
+def _checked(stream: BinaryIO, name: str, aside: Path, within: NodesWithin | None = None) -> tuple[Extent | None, bool]:
     """The box of all nodes, and whether libosmium can unfold the blobs; else they are packed anew in the file `aside`.
 
     Raises BadFile where a blob is not as the format says."""
@@ -132,7 +160,7 @@ def _checked(stream: BinaryIO, name: str, aside: Path) -> tuple[Extent | None, b
         data, codec = blob_data(fields(message, name), name)
         whole &= codec in READ_BY_LIBOSMIUM
         if kind == b"OSMData":
-            box = check_block(data, name)
+            box = check_block(data, name, within)
             reach += [box] if box is not None else []
     if not whole:
         stream.seek(0)
@@ -161,7 +189,7 @@ def _varint(number: int) -> bytes:
     return bytes(out)
 
 
-def _read(path: Path, name: str, reach: Extent | None) -> MapElements:
+def _read(path: Path, name: str, reach: Extent | None, within: NodesWithin | None) -> MapElements:
     import osmium
     from osmium.osm import ALL
 
@@ -174,10 +202,11 @@ def _read(path: Path, name: str, reach: Extent | None) -> MapElements:
     tagged = tagged_elements(file)
     if not tagged.place and not any(True for _ in osmium.FileProcessor(file, ALL)):
         raise BadFile(f"{name} holds no elements: give an extract that covers the place")
-    outlines = _outlines(file, tagged)
+    around, drawn = _drawn(file, within)
+    outlines = _outlines(file, tagged, drawn.members())
     ways = [p for k, p in zip(tagged.kind, tagged.place, strict=True) if k == "w"]
     wanted = [p for p in (*ways, *outlines.values()) if isinstance(p, np.ndarray) and p.ndim == 1]
-    ids = np.unique(np.concatenate([np.empty(0, dtype=np.int64), *wanted]))
+    ids = np.unique(np.concatenate([np.empty(0, dtype=np.int64), *wanted, drawn.lacking(outlines, around)]))
     with path.open("rb") as stream:
         nodes = Nodes(ids, locations(ids, file, "pbf", stream))
     xy = element_points(tagged, outlines, nodes)
@@ -186,10 +215,13 @@ def _read(path: Path, name: str, reach: Extent | None) -> MapElements:
     if box.valid() and box.size() > 0:
         stated = (box.bottom_left.lon, box.bottom_left.lat, box.top_right.lon, box.top_right.lat)
     snapshot = header.get("osmosis_replication_timestamp", "") or tagged.newest
+    base = None
+    if drawn.kind or drawn.names:
+        base = build(drawn, outlines, nodes.joined(around))
     # a PBF that ends after a whole blob does not look cut
     cut = ("holds nodes only: it is filtered, or cut off behind them",) if tagged.seen == {"n"} else ()
     kinds = np.asarray(tagged.kind, dtype=np.str_)
-    return MapElements(kinds, tuple(tagged.key), tuple(tagged.value), xy, snapshot, stated, reach, cut)
+    return MapElements(kinds, tuple(tagged.key), tuple(tagged.value), xy, snapshot, stated, reach, cut, base)
 
 
 def tagged_elements(file: Any) -> Tagged:
@@ -223,13 +255,47 @@ def tagged_elements(file: Any) -> Tagged:
     return found
 
 
-def _outlines(file: Any, tagged: Tagged) -> dict[int, Ints | Floats]:
-    """Second pass: way id -> its place, for the ways that outline areas."""
+def _drawn(file: Any, within: NodesWithin | None) -> tuple[Nodes, Drawn]:
+    """The nodes of the box, and the elements that a map shows of it; nothing where no map is wanted."""
+    import osmium
+    from osmium.filter import TagFilter
+    from osmium.osm import ALL
+
+    from poi.locations import lonlat
+
+    drawn, around = Drawn(), within.nodes() if within is not None else NodesWithin().nodes()
+    if within is None or within.too_many:
+        return around, drawn
+    looked_at = 0
+    stream: Iterator[Any] = iter(osmium.FileProcessor(file, ALL).with_filter(TagFilter(*TAGS)))
+    for element in stream:
+        kind = element.type_str()
+        if element.deleted:
+            continue
+        tags = {tag.k: tag.v for tag in element.tags}
+        found = map_class(kind, tags)
+        if found is None:
+            continue
+        if kind == "n":
+            drawn.add(found, tags, lonlat(element.location))
+        elif kind == "w":
+            drawn.add(found, tags, _way_place(element))
+        else:
+            drawn.add(found, tags, [member.ref for member in element.members if member.type == "w"])
+        if len(drawn.kind) - looked_at >= _BATCH:
+            drawn.keep(around, looked_at)
+            looked_at = len(drawn.kind)
+    drawn.keep(around, looked_at)
+    return around, drawn
+
+
+def _outlines(file: Any, tagged: Tagged, more: set[int]) -> dict[int, Ints | Floats]:
+    """Second pass: way id -> its place, for the ways that outline areas, and `more`."""
     import osmium
     from osmium.osm import WAY
 
     relations = [p for k, p in zip(tagged.kind, tagged.place, strict=True) if k == "r" and isinstance(p, list)]
-    wanted = {ref for place in relations for ref in place if isinstance(ref, int)}
+    wanted = more | {ref for place in relations for ref in place if isinstance(ref, int)}
     stream: Iterator[Any] = iter(osmium.FileProcessor(file, WAY) if wanted else ())
     return {way.id: _way_place(way) for way in stream if way.id in wanted}
 

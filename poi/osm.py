@@ -19,11 +19,12 @@ import pyarrow.parquet as pq
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from poi.elements import Extent, Ints, MapElements, element_points
+from poi.basemap import MAX_NODES, build
+from poi.elements import BaseMap, Extent, Ints, MapElements, element_points
 from poi.errors import BadFile, PoiError
 from poi.extract import read_pbf
 from poi.osm_xml import read_xml
-from poi.overpass import places
+from poi.overpass import basemap_of, places
 from poi.overture import classify, is_overture
 from poi.points import Floats, Origin, make_pois
 from poi.safety import Examined, Limits, examine, pieces, unfolded
@@ -33,25 +34,30 @@ _NAMES = {"lon": ("lon", "longitude", "lng"), "lat": ("lat", "latitude")}
 
 
 def read_pois(
-    source: str | Path, boundary: BaseGeometry | None = None, *, limits: Limits | None = None
+    source: str | Path,
+    boundary: BaseGeometry | None = None,
+    *,
+    limits: Limits | None = None,
+    basemap: Extent | bool = False,
 ) -> gpd.GeoDataFrame:
     """POIs of a file inside a boundary in degrees, or all: points in EPSG:4326 with `category`, `key`, `value`.
 
     source: .osm, .osm.gz, .osm.bz2, .osm.pbf, a saved Overpass answer (JSON), places of Overture Maps (GeoParquet), or
     a table (CSV, TSV, Parquet) with the columns lon, lat, key, value and perhaps snapshot.
     Nodes, ways and multipolygons are one point each: see poi.points.
-    `.attrs`: source, snapshot, sha256, extent (west, south, east, north), warnings (lines).
+    `.attrs`: source, snapshot, sha256, extent (west, south, east, north), warnings (lines); with `basemap`
+    (a box in degrees; True: that of the boundary, or all) also basemap, a `poi.elements.BaseMap`, if it has streets.
     Raises BadFile, in one line, for a file that is missing, empty, cut, damaged, over the limits or of another kind."""
     path = Path(source)
     limits = limits or Limits()
     examined = _examine(path, limits)
     if examined.kind == "json":
-        return _from_answer(path, examined, boundary)
+        return _from_answer(path, examined, boundary, basemap)
     if examined.kind == "parquet" and is_overture(_parquet_names(path)):
         return _from_overture(path, examined, boundary, limits)
     if examined.kind in ("text", "parquet"):
         return _from_table(path, examined, boundary, limits)
-    return _from_extract(path, examined, boundary)
+    return _from_extract(path, examined, boundary, basemap)
 
 
 def extent_of(source: str | Path, *, limits: Limits | None = None) -> Extent:
@@ -112,8 +118,10 @@ def _parsing(path: Path) -> Iterator[None]:
 # --- extracts ---------------------------------------------------------------------------------------------------------
 
 
-def _from_extract(path: Path, examined: Examined, boundary: BaseGeometry | None) -> gpd.GeoDataFrame:
-    found = _elements(path, examined)
+def _from_extract(
+    path: Path, examined: Examined, boundary: BaseGeometry | None, basemap: Extent | bool
+) -> gpd.GeoDataFrame:
+    found = _elements(path, examined, boundary.bounds if basemap is True and boundary is not None else basemap)
     known = ~np.isnan(found.xy).any(axis=1)
     lost = int((~known).sum())
     warnings = [f"{path.name}: {lost} places have no coordinates in the file and are left out"] if lost else []
@@ -122,14 +130,15 @@ def _from_extract(path: Path, examined: Examined, boundary: BaseGeometry | None)
     extent = found.box or found.reach
     origin = Origin(path.name, snapshot, examined.sha256, extent, found.box is not None, tuple(warnings))
     key, value = (np.asarray(column, dtype=object)[known].tolist() for column in (found.key, found.value))
-    return make_pois(found.xy[known, 0], found.xy[known, 1], key, value, origin, boundary)
+    pois = make_pois(found.xy[known, 0], found.xy[known, 1], key, value, origin, boundary)
+    return _with_map(pois, found.basemap)
 
 
-def _elements(path: Path, examined: Examined) -> MapElements:
+def _elements(path: Path, examined: Examined, basemap: Extent | bool = False) -> MapElements:
     """What a map file holds: PBF is read by a child process, XML by expat."""
     with _parsing(path):
         if examined.kind == "pbf":
-            return read_pbf(path)
+            return read_pbf(path, basemap)
         with path.open("rb") as stream:
             tagged, outlines, nodes, reader = read_xml(unfolded(pieces(stream), examined.kind, str(path)), str(path))
         if not tagged.place and not (len(nodes.ids) or outlines or reader.boxes):
@@ -150,18 +159,31 @@ def _elements(path: Path, examined: Examined) -> MapElements:
     notes = (f"marks {reader.deleted} elements as deleted, which are left out",) if reader.deleted else ()
     kinds = np.asarray(tagged.kind, dtype=np.str_)
     snapshot = examined.snapshot or tagged.newest
-    return MapElements(kinds, tuple(tagged.key), tuple(tagged.value), xy, snapshot, box, reach, notes)
+    base = None
+    if basemap and len(nodes.ids) <= MAX_NODES:
+        base = build(reader.drawn, outlines, nodes)
+    return MapElements(kinds, tuple(tagged.key), tuple(tagged.value), xy, snapshot, box, reach, notes, base)
+
+
+def _with_map(pois: gpd.GeoDataFrame, base: BaseMap | None) -> gpd.GeoDataFrame:
+    if base is not None:
+        pois.attrs["basemap"] = base
+    return pois
 
 
 # --- saved answers and tables -----------------------------------------------------------------------------------------
 
 
-def _from_answer(path: Path, examined: Examined, boundary: BaseGeometry | None) -> gpd.GeoDataFrame:
+def _from_answer(
+    path: Path, examined: Examined, boundary: BaseGeometry | None, basemap: Extent | bool
+) -> gpd.GeoDataFrame:
     with _parsing(path):
-        found = places(json.loads(path.read_text(encoding="utf-8-sig")), str(path))
+        answer = json.loads(path.read_text(encoding="utf-8-sig"))
+        found = places(answer, str(path))
+        base = basemap_of(answer) if basemap else None
     warnings = (f"{path.name}: {found.unplaced} places have no coordinates",) if found.unplaced else ()
     origin = Origin(path.name, found.snapshot or "unknown", examined.sha256, found.extent, warnings=warnings)
-    return make_pois(found.lon, found.lat, found.key, found.value, origin, boundary)
+    return _with_map(make_pois(found.lon, found.lat, found.key, found.value, origin, boundary), base)
 
 
 def _from_table(path: Path, examined: Examined, boundary: BaseGeometry | None, limits: Limits) -> gpd.GeoDataFrame:

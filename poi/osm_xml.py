@@ -14,6 +14,7 @@ from xml.parsers import expat
 
 import numpy as np
 
+from poi.basemap import Drawn, map_class
 from poi.categories import categorise
 from poi.elements import AREA_RELATIONS, Ints, Nodes, Tagged
 from poi.errors import BadFile
@@ -34,6 +35,7 @@ class _Reader:
         self.ids, self.lon, self.lat = array("q"), array("i"), array("i")
         self.ways: dict[int, Ints | Floats] = {}
         self.boxes: list[tuple[float, float, float, float]] = []
+        self.drawn = Drawn()
         self.depth = 0
         self.deleted = 0
         self._kind = ""
@@ -124,6 +126,8 @@ class _Reader:
             self.ways.setdefault(number, place)
         else:
             place = self._members
+        if self._tags and (found := map_class(kind, self._tags)) is not None:
+            self.drawn.add(found, self._tags, place)
         hit = categorise(self._tags) if self._tags else None
         if hit is None or (kind == "r" and self._tags.get("type") not in AREA_RELATIONS):
             return

@@ -19,8 +19,9 @@ from pyproj import Transformer
 from shapely.geometry import Polygon
 from shapely.geometry.base import BaseGeometry
 
+from poi.basemap import TAGS, Drawn, build, map_class
 from poi.categories import categorise, osm_tags
-from poi.elements import AREA_RELATIONS
+from poi.elements import AREA_RELATIONS, BaseMap, Nodes, Place
 from poi.errors import BadFile, PoiError
 from poi.grid import crosses_180, to_metres, utm_crs
 from poi.points import Floats, first_of_each, middle_of_box, relation_point, way_points
@@ -54,6 +55,20 @@ def query(polygon: Polygon, timeout_s: int) -> str:
     for key, values in osm_tags().items():
         wanted = f'"{key}"' if isinstance(values, bool) else f'"{key}"~"^({"|".join(values)})$"'
         clauses.append(f'nwr[{wanted}](poly:"{corners}");')
+    return f"[out:json][timeout:{timeout_s}];({''.join(clauses)});out geom qt;"
+
+
+def map_query(polygon: Polygon, timeout_s: int, *, streets: bool = True) -> str:
+    """Overpass QL for what a map shows of a polygon (degrees): see `poi.basemap`. streets: the small ones, too."""
+    corners = " ".join(f"{lat:.6f} {lon:.6f}" for lon, lat in polygon.exterior.coords)
+    wanted: dict[str, list[str]] = {}
+    for key, value in TAGS:
+        small = key == "highway" and map_class("w", {key: value}) == "street"
+        if streets or not small:
+            wanted.setdefault(key, []).append(value)
+    kinds = {"place": "node", "highway": "way", "railway": "way"}
+    clauses = [f'{kinds.get(key, "wr")}["{key}"~"^({"|".join(values)})$"](poly:"{corners}");'
+               for key, values in wanted.items()]  # fmt: skip
     return f"[out:json][timeout:{timeout_s}];({''.join(clauses)});out geom qt;"
 
 
@@ -137,6 +152,26 @@ def _places(answer: Mapping[str, Any]) -> Found:
         snapshot=(answer.get("osm3s") or {}).get("timestamp_osm_base"),
         extent=_bounds(corners) if len(corners) else None,
     )
+
+
+def basemap_of(answer: Mapping[str, Any]) -> BaseMap | None:
+    """What a map shows of an answer that `places` has read; None for nothing."""
+    elements: list[Mapping[str, Any]] = answer["elements"]
+    nodes = {int(e["id"]): _lonlat(e) for e in elements if e["type"] == "node"}
+    ways = {int(e["id"]): _way(e, nodes) for e in elements if e["type"] == "way"}
+    drawn, seen = Drawn(), set[tuple[str, int]]()
+    for e in elements:
+        one = (str(e["type"]), int(e["id"]))
+        if not e.get("tags") or one in seen:
+            continue
+        seen.add(one)
+        tags = {str(key): str(value) for key, value in e["tags"].items()}
+        found = map_class(one[0][:1], tags)
+        if found is None:
+            continue
+        place: Place = nodes[one[1]] if one[0] == "node" else ways.get(one[1], np.empty((0, 2)))
+        drawn.add(found, tags, list(_members(e, ways)) if one[0] == "relation" else place)
+    return build(drawn, {}, Nodes(np.empty(0, dtype=np.int64), np.empty((0, 2))))
 
 
 def _bounds(corners: Floats) -> tuple[float, float, float, float]:

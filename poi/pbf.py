@@ -11,12 +11,16 @@ from __future__ import annotations
 import lzma
 import zlib
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from poi.errors import BadFile
 from poi.safety import BLOB_BYTES
+
+if TYPE_CHECKING:
+    from poi.basemap import NodesWithin
 
 Ints = npt.NDArray[np.int64]
 Extent = tuple[float, float, float, float]
@@ -67,12 +71,12 @@ def _unpacked(codec: int, packed: bytes, size: int) -> bytes:
     return bytes(data)
 
 
-def check_block(block: bytes, name: str) -> Extent | None:
-    """The box of a block's nodes in degrees, if it has any: west, south, east, north.
+def check_block(block: bytes, name: str, keep: NodesWithin | None = None) -> Extent | None:
+    """The box of a block's nodes in degrees, if it has any: west, south, east, north. keep: is told the nodes.
 
     Raises BadFile unless the block is as the format says, its indices and coordinates within bounds."""
     try:
-        return _check_block(block, name)
+        return _check_block(block, name, keep)
     except _Torn as error:
         raise BadFile(f"{name} is damaged: {error}; fetch it again") from error
 
@@ -81,7 +85,7 @@ class _Torn(Exception):
     """The bytes break the format."""
 
 
-def _check_block(block: bytes, name: str) -> Extent | None:
+def _check_block(block: bytes, name: str, keep: NodesWithin | None) -> Extent | None:
     strings, groups = -1, list[Span]()
     scale = {17: 100, 18: 1000, 19: 0, 20: 0}  # granularity of places and dates; offsets of lat and lon
     for number, value in _walk(block, (0, len(block))):
@@ -100,7 +104,7 @@ def _check_block(block: bytes, name: str) -> Extent | None:
         raise BadFile(f"{name} has an offset of lon {lon:g}, lat {lat:g}, which is not on earth")
     elements, boxes = 0, []
     for group in groups:
-        count, found = _check_group(block, group, strings, scale, name)
+        count, found = _check_group(block, group, strings, scale, name, keep)
         elements += count
         boxes += found
         if elements > MAX_ELEMENTS:
@@ -126,7 +130,9 @@ def _count_strings(block: bytes, table: Span) -> int:
     return count
 
 
-def _check_group(block: bytes, group: Span, strings: int, scale: dict[int, int], name: str) -> tuple[int, list[Extent]]:
+def _check_group(
+    block: bytes, group: Span, strings: int, scale: dict[int, int], name: str, keep: NodesWithin | None
+) -> tuple[int, list[Extent]]:
     """Number of elements, and boxes that hold the nodes."""
     boxes: list[Extent] = []
     of: dict[int, list[Span]] = {1: [], 2: [], 3: [], 4: []}
@@ -135,11 +141,13 @@ def _check_group(block: bytes, group: Span, strings: int, scale: dict[int, int],
             of[number].append(value)
     count = sum(map(len, of.values()))
     for span in of[2]:
-        count += _check_dense(block, span, strings, scale, name, boxes)
+        count += _check_dense(block, span, strings, scale, name, boxes, keep)
     for span in of[1]:
         fields = _message(block, span)
         lat, lon = (_zigzag(np.array([_number(fields, n)], dtype=np.uint64)) for n in (8, 9))
         boxes += _on_earth(lat, lon, scale, name)
+        if keep is not None:
+            _tell(keep, _zigzag(np.array([_number(fields, 1)], dtype=np.uint64)), lat, lon, scale)
     index: list[bytes] = []
     for kind in (1, 3, 4):
         for span in of[kind]:
@@ -164,13 +172,19 @@ def _check_group(block: bytes, group: Span, strings: int, scale: dict[int, int],
     return count, boxes
 
 
-def _check_dense(block: bytes, span: Span, strings: int, scale: dict[int, int], name: str, boxes: list[Extent]) -> int:
+def _check_dense(
+    block: bytes, span: Span, strings: int, scale: dict[int, int], name: str, boxes: list[Extent],
+    keep: NodesWithin | None,
+) -> int:  # fmt: skip
     fields = _message(block, span)
     ids, lat, lon = (_varints(_packed(block, fields, n)) for n in (1, 8, 9))
     _alike("nodes", len(ids), len(lat), len(lon))
     tags = _varints(_packed(block, fields, 10))
     _check_index(tags, strings)
-    boxes += _on_earth(np.cumsum(_zigzag(lat)), np.cumsum(_zigzag(lon)), scale, name)
+    at_lat, at_lon = np.cumsum(_zigzag(lat)), np.cumsum(_zigzag(lon))
+    boxes += _on_earth(at_lat, at_lon, scale, name)
+    if keep is not None:
+        _tell(keep, np.cumsum(_zigzag(ids)), at_lat, at_lon, scale)
     if 5 in fields:
         info = _message(block, _span(fields, 5))
         users = np.cumsum(_zigzag(_varints(_packed(block, info, 5))))
@@ -180,6 +194,11 @@ def _check_dense(block: bytes, span: Span, strings: int, scale: dict[int, int], 
             if n in info:
                 _alike("dates of nodes", _length(_packed(block, info, n)), len(ids))
     return len(ids)
+
+
+def _tell(keep: NodesWithin, ids: Ints, lat: Ints, lon: Ints, scale: dict[int, int]) -> None:
+    """Nodes whose places were checked, as degrees."""
+    keep.add(ids, *((values * scale[17] + scale[offset]) / 1e9 for values, offset in ((lon, 20), (lat, 19))))
 
 
 def _check_way(block: bytes, fields: dict[int, int | Span], scale: dict[int, int], name: str) -> None:

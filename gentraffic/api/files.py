@@ -78,7 +78,10 @@ def traffic_of(given: str | Path | xr.Dataset) -> xr.Dataset:
 
 
 def context_of(given: str | Path | xr.Dataset) -> xr.Dataset:
-    """A context Dataset that is handed over, or the file of a path, checked. Raises WrongUse, BadInput."""
+    """A context Dataset that is handed over, also one that xarray opened itself, or the file of a path, checked.
+
+    Raises WrongUse, BadInput.
+    """
     from gentraffic.dataset.schema import check_context
     from gentraffic.io.files import as_in_memory, read_context
 

@@ -101,7 +101,6 @@ def fit(
     from forecasters import fit_scaler
     from gentraffic.dataset.schema import services as names_of
     from gentraffic.forecasting.choices import (
-        check_device,
         check_shares,
         check_training,
         design_of,
@@ -116,6 +115,7 @@ def fit(
     from gentraffic.forecasting.score import error_paths, score_beside_naive, starts_within, table
     from gentraffic.forecasting.task import Plan
     from gentraffic.training.checkpoint import checkpoint_beside
+    from gentraffic.training.processes import check_device
 
     recipe = recipe_of(name)
     out = path_given(out)
@@ -354,8 +354,8 @@ def score(
 
 def _loaded(model: str | Path | FittedForecaster, device: str) -> FittedForecaster:
     """A forecaster that was handed over, or that of a folder."""
-    from gentraffic.forecasting.choices import check_device
     from gentraffic.forecasting.folder import load_fitted, stored_scaler
+    from gentraffic.training.processes import check_device
 
     if isinstance(model, FittedForecaster):
         return model

@@ -48,6 +48,7 @@ class FitOptions:
     batch: int | None = None
     seed: int = 0
     threads: int = 0
+    device: str = "cpu"
     service: str | None = None
     fusion: str | None = None
     temporal_layer: str | None = None
@@ -100,7 +101,8 @@ def fit(
 
     sampler: stouter, fomo; the baselines vae, tcn-gan, diffwave; or bootstrap, knn, climatology, which only remember.
     options: the fields of `FitOptions`. holdout: share of locations that stop the training in time and score it, 0.2.
-    steps, batch: of the training, by default what the sampler's plan says. seed, threads: of torch. service: variable
+    steps, batch: of the training, by default what the sampler's plan says. seed, threads: of torch. device: cpu or
+    cuda, where it trains. service: variable
     to learn; stouter learns several, with commas between, by default all of Internet, calls and SMS that files hold.
     fusion, temporal_layer, station_layer, prediction, no_temporal_graph, no_station_graph, profile, level:
     the design (stouter and the baselines). size, prediction: of fomo. evidence: finished rows for the card.
@@ -118,11 +120,15 @@ def fit(
     files = Files(_paths("traffic", traffic), _paths("context", context))
     tell = progress or (lambda done, of: None)
     if check_private(sampler, {**private, "evidence": asked.evidence}):
+        if asked.device != "cpu":
+            raise WrongUse(f"--device {asked.device}: a private fit is computed on the CPU; leave it out")
         return _fit_private(files, Path(out), asked, private, command, tell)
     asked.check(sampler)
     if asked.service is not None and "," in asked.service and sampler != "stouter":
         raise WrongUse(f"--service {asked.service}: {sampler} learns one service; name one, or fit stouter")
     if sampler in NAIVE:
+        if asked.device != "cpu":
+            raise WrongUse(f"--device {asked.device}: {sampler} is not trained; leave it out")
         return _fit_naive(sampler, files, Path(out), asked, command)
     _set_threads(asked.threads)
     fitting = _fit_fomo if sampler == "fomo" else _fit_weekly
@@ -186,7 +192,7 @@ def _fit_weekly(
     from gentraffic.training.options import design_of, plan_of
     from gentraffic.training.processes import join
 
-    checkpoint, group = checkpoint_beside(out), join()
+    checkpoint, group = checkpoint_beside(out), join(options.device)
     evidence = read_rows(options.evidence) if options.evidence else {}
     contexts = files.contexts()
     design = design_of(sampler, options)
@@ -253,13 +259,15 @@ def _fit_fomo(sampler: str, files: Files, out: Path, options: FitOptions, comman
     from gentraffic.evaluation import fomo_tasks
     from gentraffic.generators.cards import card, provenance_of
     from gentraffic.generators.fomo.folder import save_fomo
+    from gentraffic.io.guard import text_of
     from gentraffic.training.checkpoint import checkpoint_beside
     from gentraffic.training.fomo_fitting import FoMoDesign, fit_fomo, split
     from gentraffic.training.fomo_task import FoMoPlan
     from gentraffic.training.options import check_prediction
     from gentraffic.training.processes import join
 
-    checkpoint, group = checkpoint_beside(out), join()
+    evidence = "" if options.evidence is None else text_of(options.evidence)
+    checkpoint, group = checkpoint_beside(out), join(options.device)
     given = {name: value for name in ("steps", "batch") if (value := getattr(options, name)) is not None}
     plan = replace(FoMoPlan(), seed=options.seed, **given)
     prediction = check_prediction(options.prediction)
@@ -287,7 +295,6 @@ def _fit_fomo(sampler: str, files: Files, out: Path, options: FitOptions, comman
     metadata |= {"metrics_p3": fomo_tasks.means(rows), "held_out_cells": held_out}
     metadata["services"] = [main_service(files, options.service, several=False)]
     judged = fomo_tasks.table(rows) if rows else ""
-    evidence = "" if options.evidence is None else options.evidence.read_text(encoding="utf-8")
     provenance = provenance_of(files.traffic, files.context, metadata, {}) | {
         "recommended_steps": fomo_tasks.STEPS, "sampler": sampler,
         "tables": {"held_out": judged, "evidence": evidence},
@@ -313,6 +320,7 @@ def finetune(
     all_weights: bool = False,
     seed: int = 0,
     threads: int = 0,
+    device: str = "cpu",
     command: str = "gentraffic.finetune",
     progress: Tell | None = None,
 ) -> FitResult:
@@ -320,6 +328,7 @@ def finetune(
 
     model: name or folder of the FoMo. few: share of the locations that are learned from, such as "5%" or 5.
     contrast: weight of the negatives, 0 for none. all_weights: train everything, not only adaLN, context and decoder.
+    device: cpu or cuda, where it trains.
     Raises WrongUse, BadInput, BadModel.
     """
     from gentraffic.generators.cards import card, provenance_of
@@ -328,6 +337,7 @@ def finetune(
     from gentraffic.training.fomo_fitting import few as some_of
     from gentraffic.training.fomo_fitting import finetune_fomo, parse_share
     from gentraffic.training.fomo_task import FoMoPlan
+    from gentraffic.training.processes import check_device
 
     for name, value, least in (("steps", steps, 1), ("learning-rate", learning_rate, 1e-12), ("contrast", contrast, 0)):
         if value < least:
@@ -335,6 +345,7 @@ def finetune(
     out, files = Path(out), Files(_paths("traffic", traffic), _paths("context", context))
     checkpoint, share = checkpoint_beside(out), None if few is None else parse_share(str(few))
     _set_threads(threads)
+    check_device(device)
     bundle = load_fomo(model)
     data = files.pairs(service)
     every = {source.network: source.cell_id.tolist() for source, _ in data}
@@ -346,7 +357,7 @@ def finetune(
     )  # fmt: skip
     tell = progress or (lambda done, of: None)
     tuned, metadata = finetune_fomo(
-        bundle, data, plan=plan, checkpoint=checkpoint, on_step=lambda step, of, loss: tell(step, of)
+        bundle, data, plan=plan, checkpoint=checkpoint, on_step=lambda step, of, loss: tell(step, of), device=device
     )
     held_out = _never_seen(bundle, every, data)
     metadata |= {"command": command, "seed": plan.seed, "held_out": 0, "validation": metadata["loss"]}

@@ -69,17 +69,23 @@ class Picture:
 
 @speaks_python
 def draw_map(
-    traffic: str | Path | xr.Dataset, out: str | Path | None = None, *, service: str | None = None, title: str = ""
+    traffic: str | Path | xr.Dataset,
+    out: str | Path | None = None,
+    *,
+    service: str | None = None,
+    title: str = "",
+    streets: str | Path | None = None,
 ) -> Page:
     """A map that plays hour by hour, with layers, of one service of a traffic file or Dataset ([member,] cell, time).
 
     out: where the page is written (.html), if anywhere. service: which variable, the first unless named. title: of the
-    page, by default that of the place. Raises WrongUse for an unknown service or suffix, BadInput.
+    page, by default that of the place. streets: an OpenStreetMap extract or a context from which streets and names
+    come, where the traffic has none. Raises WrongUse for an unknown service or suffix, NoData, BadInput.
     """
     from gentraffic.reports.webmap import page
 
     _check_page(out)
-    ds = traffic_of(traffic)
+    ds = _with_streets(traffic_of(traffic), streets)
     drawn = Page(page(ds, service=service, title=title), sizes=_sizes(ds), shown=_shown(ds, service))
     if out is not None:
         drawn.save(out)
@@ -115,23 +121,32 @@ def report(
     capacity: str | None = None,
     real: str | Path | xr.Dataset | None = None,
     model: str | Path | None = None,
+    streets: str | Path | None = None,
 ) -> Page:
     """One page about a traffic file or Dataset ([member,] cell, time), for a colleague who was not there.
 
     out: where it is written (.html), if anywhere. capacity: also where, and how probably, this is exceeded, such as
     "40Mbit/s". real: measured traffic of the same cells, to see whether the ensemble's ranges hold. model: folder of
-    the model that drew it, where that is not bundled. Raises WrongUse, BadInput, BadModel.
+    the model that drew it, where that is not bundled. streets: as of `draw_map`. Raises WrongUse, NoData, BadInput,
+    BadModel.
     """
     from gentraffic.reports.traffic import page
 
     _check_page(out)
-    ds = traffic_of(traffic)
+    ds = _with_streets(traffic_of(traffic), streets)
     measured = None if real is None else traffic_of(real)
     html, sections = page(ds, service=service, capacity=capacity, model=model, real=measured)
     drawn = Page(html, tuple(sections), _sizes(ds), _shown(ds, service))
     if out is not None:
         drawn.save(out)
     return drawn
+
+
+def _with_streets(ds: xr.Dataset, streets: str | Path | None) -> xr.Dataset:
+    """Traffic ([member,] cell, time) with the map of a file beneath it. Raises NoData, BadInput."""
+    from gentraffic.places.streets import with_streets
+
+    return ds if streets is None else with_streets(ds, streets)
 
 
 def _check_page(out: str | Path | None) -> None:
@@ -145,9 +160,11 @@ def _check_page(out: str | Path | None) -> None:
 
 def _shown(ds: xr.Dataset, service: str | None) -> str:
     """The service that is meant where none is named and there are several known ones; else ""."""
-    from gentraffic.dataset.services import main_of
+    from gentraffic.dataset.schema import one_service
+    from gentraffic.dataset.services import DIRECTIONS, MAIN, SUMS
 
-    return (service is None and main_of([str(name) for name in ds.data_vars])) or ""
+    known = {*MAIN, *DIRECTIONS, *SUMS} & {str(name) for name in ds.data_vars}
+    return one_service(ds, None) if service is None and len(known) > 1 else ""
 
 
 def _sizes(ds: xr.Dataset) -> dict[str, int]:

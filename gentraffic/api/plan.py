@@ -27,8 +27,10 @@ from gentraffic.api.inputs import (
 )
 from gentraffic.api.language import speaks_python
 from gentraffic.api.plan_result import Plan
+from gentraffic.dataset.amounts import bits_per_unit
 from gentraffic.errors import WrongUse
 from gentraffic.io import atomic
+from gentraffic.io.export.counters import capacity_in, parse_amount
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -52,7 +54,7 @@ def sleep(
     traffic: str | Path | xr.Dataset,
     *,
     units: int = 4,
-    capacity: float | None = None,
+    capacity: float | str | None = None,
     quality: float = 1.0,
     wear: float = 0.2,
     unit_power: float = 0.1,
@@ -76,9 +78,9 @@ def sleep(
         What to plan for, in any unit.
     units : int
         Radio units per cell.
-    capacity : float, optional
-        What one unit serves in a step, in the unit of the traffic. By default all units of a cell carry the 99th
-        percentile of the load that judges.
+    capacity : float or str, optional
+        What one unit serves in a step, in the unit of the traffic, or with a unit of its own, "40Mbit/s". By default
+        all units of a cell carry the 99th percentile of the load that judges.
     quality, wear, unit_power, load_power : float
         Costs: of a cell and step in which nothing is served, of one switch of one unit, of one unit awake for a step,
         of serving what fills one unit.
@@ -125,11 +127,12 @@ def sleep(
     check_whole(1, units=units)
     check_whole(0, pool=pool)
     check_finite(0, quality=quality, wear=wear, unit_power=unit_power, load_power=load_power, serve=serve)
-    check_positive(capacity=capacity, time_limit=time_limit)
+    check_positive(time_limit=time_limit)
     if serve > 1:
         raise WrongUse(f"--serve {serve:g}: give a share, 0 to 1")
     inputs, judged_by = _inputs(traffic, real, history, service=service)
-    unit_load = unit_load_of(inputs.judge, units) if capacity is None else capacity
+    given = _capacity(capacity, inputs.load)
+    unit_load = unit_load_of(inputs.judge, units) if given is None else given
     costs = SleepCosts(units, unit_load, quality, wear, load_power, unit_power, serve)
     result = sleep_strategies(inputs, costs, pool=pool, time_limit_s=time_limit, tell=progress)
     awake = result.plans[OWN]
@@ -179,7 +182,8 @@ def prb(
     seed : int
         Of the fading.
     mbit : float, optional
-        What one unit of traffic is, Mbit. By default the offered load is 70% of what all blocks move.
+        What one unit of traffic is, Mbit. By default what its unit says (GB, Mbit/s); of relative traffic, that with
+        which the offered load is 70% of what all blocks move.
     start : str, optional
         First local time, e.g. "2026-01-05T18:00"; the first of the file by default.
     slots : int
@@ -206,7 +210,7 @@ def prb(
         For a file that is missing or breaks its schema, or an output that cannot be written.
     """
     from gentraffic.planning.load import plan_dataset
-    from gentraffic.planning.resource_blocks import Radio, faded_snr, mbit_for_load
+    from gentraffic.planning.resource_blocks import Radio, faded_snr, mbit_for_load, share_offered
     from gentraffic.planning.strategies import OWN, cells_blocks, prb_strategies
 
     _check_outputs(out, map_file, CELL_FORMATS)
@@ -220,7 +224,16 @@ def prb(
     snr = faded_snr(snr_db, fading_db, load.values.shape[1:], seed)
     radio = Radio(prbs, group, bandwidth, load.step_s, snr)
     notes = inputs.notes
-    if mbit is None:
+    known = bits_per_unit(load.units, int(load.step_s))
+    if mbit is None and known is not None:
+        mbit = known / 1e6
+        offered = share_offered(radio, inputs.judge.values * mbit)
+        if offered > 1:
+            notes += (
+                f"the cells ask for {offered:,.1f} times what {prbs} blocks move: give more --prbs, fewer cells by "
+                "--select, or --mbit to scale the traffic",
+            )
+    elif mbit is None:
         mbit = mbit_for_load(radio, inputs.judge.values)
         notes += (f"1 unit of traffic is taken as {mbit:.4g} Mbit, a load of 70%: give --mbit",)
     result = prb_strategies(inputs, radio, mbit, time_limit_s=time_limit, tell=progress)
@@ -240,7 +253,7 @@ def deploy(
     candidates: str | Path | pd.DataFrame | None = None,
     existing: str | Path | pd.DataFrame | None = None,
     radius: float = 500.0,
-    capacity: float | None = None,
+    capacity: float | str | None = None,
     goal: str = "mean",
     context: str | Path | xr.Dataset | None = None,
     service: str | None = None,
@@ -268,8 +281,9 @@ def deploy(
         Sites that stand, as `candidates`.
     radius : float
         How far a site covers, metres.
-    capacity : float, optional
-        What a site carries in an hour, in the unit of the traffic; no limit by default.
+    capacity : float or str, optional
+        What a site carries in an hour, in the unit of the traffic, or with a unit of its own, "40Mbit/s"; no limit by
+        default.
     goal : {"mean", "worst-hour"}
         Coverage over all hours, or in the worst hour of the day.
     context : path or Dataset (cell), optional
@@ -307,7 +321,7 @@ def deploy(
     if (sites is None) == (budget is None):
         raise WrongUse("give one of --sites and --budget")
     check_whole(1, sites=sites)
-    check_positive(budget=budget, radius=radius, capacity=capacity, time_limit=time_limit)
+    check_positive(budget=budget, radius=radius, time_limit=time_limit)
     inputs, judged_by = _inputs(traffic, real, history, service=service)
     load = inputs.load
     need_positions(load.ds, "plan deploy")
@@ -319,7 +333,7 @@ def deploy(
         existing_m=np.empty((0, 2)) if standing is None else standing.xy_m,
         cost=np.ones(len(allowed.xy_m)) if budget is None else allowed.cost,
         radius_m=radius,
-        capacity=capacity,
+        capacity=_capacity(capacity, load, hourly=True),
     )
     weights = {} if context is None else weights_of(context_source(context, "context").ds, load)
     spent = float(sites or 0) if budget is None else budget
@@ -341,6 +355,18 @@ def _check_outputs(out: str | Path | None, map_file: str | Path | None, formats:
     for path, suffixes in ((out, formats), (map_file, MAP_FORMATS)):
         if path is not None:
             atomic.check_writable(path, suffixes)
+
+
+def _capacity(capacity: float | str | None, load: Load, *, hourly: bool = False) -> float | None:
+    """A capacity in the unit of the traffic, for a step or an hour. Raises WrongUse where its unit means nothing."""
+    if not isinstance(capacity, str):
+        check_positive(capacity=capacity)
+        return capacity
+    value, unit = parse_amount(capacity, "--capacity")
+    check_positive(capacity=value)
+    if unit:
+        value = capacity_in(capacity, load.ds, load.service) * (load.hour_factor if hourly else 1.0)
+    return value
 
 
 def _inputs(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gentraffic.api.files import context_of as as_context
 from gentraffic.api.language import speaks_python
 from gentraffic.api.places import query_of
 from gentraffic.errors import WrongUse
@@ -149,9 +150,7 @@ def sample(
     if isinstance(place, xr.Dataset):
         if not query.is_empty:
             raise WrongUse(f"two places given, a context and {[*query.named, 'osm'][0]}: give one")
-        from gentraffic.dataset.schema import check_context
-
-        check_context(place)
+        place = as_context(place)
         context = place if timezone is None else place.assign_attrs(timezone=timezone)
     elif observed is not None and query.is_empty:
         context = context_of(observed)

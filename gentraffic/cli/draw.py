@@ -20,22 +20,27 @@ TITLE = click.option(
     help="The title. [default: what it is, and of which place]",
 )
 
+STREETS = click.option("--streets", type=FILE, metavar="FILE", help="Where the streets and names of the map come from,"
+                       " if the traffic has none: an OpenStreetMap extract or a context file.")  # fmt: skip
+
 
 @click.command("map", short_help="A traffic file as a map in one page that needs no network.")
 @TRAFFIC
 @out_option("The page: .html.")
 @SERVICE
 @TITLE
+@STREETS
 @prints
 def map_(traffic: Path, out: Path, **options: Any) -> Printed:
     """Write a page with a map that plays hour by hour, and with layers.
 
     The layers: mean, busy hour, the members' range; of a what-if the difference, before and after. A cell is found by
-    its id or by its position.
+    its id or by its position. Streets, water and names are those of the extract that the place was read from.
 
     \b
     gentraffic map milan.nc -o milan.html
     gentraffic map what-if.nc -o change.html
+    gentraffic map measured.nc -o measured.html --streets city.osm.pbf
     """
     from gentraffic.api.pictures import draw_map
 
@@ -75,6 +80,7 @@ def _drawn(shown: Page | Picture, out: Path) -> Printed:
               " per step, or a bare number in the file's units.")  # fmt: skip
 @click.option("--real", type=FILE, metavar="FILE", help="Measured traffic of the same cells: do the ranges hold?")
 @click.option("--model", metavar="DIR", help="The folder of the model that drew it. [default: the bundled one]")
+@STREETS
 @prints
 def report_(traffic: Path, out: Path, **options: Any) -> Printed:
     """Write a page that needs no network and prints: what, where, which model and data, maps, typical weeks, busy

@@ -43,6 +43,7 @@ DP_OPTIONS = (
 TRAFFIC = click.option(
     "--traffic", type=FILE, multiple=True, required=True, metavar="FILE", help="Measured traffic; repeat it."
 )
+DEVICE = click.option("--device", default="cpu", help="Where to train: cpu or cuda.")
 LEARNED = click.option("--service", metavar="NAME", help="The traffic variable to learn, where a file has several.")
 
 
@@ -67,6 +68,7 @@ LEARNED = click.option("--service", metavar="NAME", help="The traffic variable t
 @click.option("--batch", type=int, help="Windows, with --dp-epsilon expected cells, per step. [default: 64; 128]")
 @SEED
 @THREADS
+@DEVICE
 @click.option("--fusion", help="stouter: concat, weighted, gated, cross-attention, decoupled. [default: concat]")
 @click.option("--temporal-layer", help="gin, gcn, gat or sage. [default: gin]")
 @click.option("--station-layer", help="gcn, gin, gat or sage. [default: gcn]")
@@ -146,6 +148,7 @@ def fit_(name: str, traffic: tuple[Path, ...], context: tuple[Path, ...], out: P
 @click.option("--all-weights", is_flag=True, help="Train everything, not only adaLN, context and decoder.")
 @SEED
 @THREADS
+@DEVICE
 @prints
 def finetune_(
     name: str, model: str, traffic: tuple[Path, ...], context: tuple[Path, ...], out: Path, **options: Any

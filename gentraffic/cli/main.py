@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import NoReturn
 
 import click
@@ -40,6 +40,7 @@ INTERRUPTED = 130
 DASK = ("--workers", "--scheduler")  # options of what needs Dask, beside names of .zarr
 CLOSED_PIPE = 141  # what a shell says of a program whose reader has gone: 128 + SIGPIPE
 LINGER_S = 5.0
+_heard: list[int] = []  # signals that ask to end
 GRACE_S = 1.5  # for what is at work when a signal comes
 # Libraries whose own exceptions on a file say that the file is not as they need it, not that the program is wrong.
 LIBRARIES = frozenset((
@@ -83,6 +84,8 @@ def main() -> NoReturn:
     """
     out = open_standard_streams()
     signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else whoever started it wants none
+        signal.signal(signal.SIGINT, _interrupt)
     end_in_time(GRACE_S, INTERRUPTED, b"gentraffic: interrupted; no output was written\n")
     gc.set_threshold(1_000_000, 20, 20)
     if not any(word.endswith(".zarr") or word.startswith(DASK) for word in sys.argv[1:]):
@@ -151,6 +154,8 @@ def _what_helps(context: click.Context | None, arguments: list[str]) -> str:
 
 
 def _say(message: str, code: int) -> int:
+    if _heard and code != INTERRUPTED:  # a library that was interrupted deep in its work made another error of it
+        message, code = "interrupted; no output was written", INTERRUPTED
     if os.environ.get("LOCAL_RANK", "0") != "0" and code != 1:  # of several processes that fit, the first says it
         _linger(code)
         return code
@@ -187,4 +192,15 @@ def _linger(code: int) -> None:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
+    _heard.append(number)
     raise KeyboardInterrupt
+
+
+class _Command(ModuleType):
+    """This module, which is called as its function is: `from gentraffic.cli import main; main()`."""
+
+    def __call__(self) -> NoReturn:
+        main()
+
+
+sys.modules[__name__].__class__ = _Command

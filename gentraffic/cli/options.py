@@ -135,6 +135,9 @@ def place_of(options: dict[str, Any]) -> PlaceQuery:
     return PlaceQuery(**{**known, "bbox": parse_box(options.get("bbox"))})
 
 
+WARNING = "warning: "  # begins a line that a person must see whatever becomes of the output
+
+
 @contextmanager
 def progress(what: str, *, quiet: bool) -> Iterator[Tell]:
     """A progress bar on a terminal, nothing elsewhere: yields tell(done, of)."""
@@ -151,12 +154,12 @@ def progress(what: str, *, quiet: bool) -> Iterator[Tell]:
 
 
 def report(values: dict[str, Any], lines: list[str], *, as_json: bool, quiet: bool) -> None:
-    """End a command: the values as JSON, or the lines for a person, or nothing."""
+    """End a command: the values as JSON, or the lines for a person, warnings on the error stream; or nothing."""
     if as_json:
         click.echo(json.dumps(values, indent=1, default=str))
     elif not quiet:
         for line in lines:
-            click.echo(line)
+            click.echo(line, err=line.startswith(WARNING))
 
 
 def is_quiet() -> bool:
@@ -176,7 +179,7 @@ def warnings_in(ds: xr.Dataset) -> list[str]:
 
 def warned(warnings: Sequence[str]) -> list[str]:
     """Warnings as lines for a person."""
-    return [f"warning: {warning}" for warning in warnings]
+    return [f"{WARNING}{warning}" for warning in warnings]
 
 
 def command_line() -> str:

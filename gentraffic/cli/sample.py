@@ -69,7 +69,11 @@ FILE = click.Path(path_type=Path)
               help="Scale so that the region carries exactly this in a mean day, e.g. traffic=5TB/day; /busyhour or"
                    " /18h for an hour, @FILE[#NAME] for a district. Several hold together.")  # fmt: skip
 @click.option(
-    "--change", type=FILE, metavar="FILE", help="What-if: POIs or sites added or removed; draws before and after."
+    "--change",
+    type=FILE,
+    metavar="FILE",
+    help="What-if: a mall, stadium, quarter, offices, station or event"
+    " with a size, or POIs or sites added or removed; draws before and after.",
 )
 @click.option(
     "--select", metavar="IDS|@FILE", help="Draw only these cells: ids with commas, or a file of one per line."
@@ -109,6 +113,12 @@ def sample(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -
     Traffic is relative (units "1": 1 is what the mean cell carries in a mean hour) unless --total gives it units.
     Member 0 is the control: its levels are the most likely ones; further members spread over what is possible.
     A .zarr is written as it is drawn, in little memory; other formats are drawn first.
+
+    
+    What `--change` knows, as "what" of a feature, and how large it is:
+      mall     floor_area (m2) or visitors a day       quarter  dwellings or residents; like: a place on the map
+      stadium  seats; times for a match                offices  jobs or floor_area
+      event    visitors and times, Sat 18:00-23:00     station  passengers a day
     """
     from gentraffic.generate.request import Request, read_select
     from gentraffic.generate.run import prepare
@@ -182,6 +192,11 @@ def sample(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -
         if told := drawn.traffic.attrs.get(name):
             values[name] = told
             lines.append(f"{name.replace('_', ' ')}: {told}")
+    if request.change is not None:
+        from gentraffic.reports.change import effect_lines
+
+        values["effect"] = effect_lines(drawn.traffic)
+        lines += values["effect"]
     lines += [line, *pictures.values()]
     report(values, lines, as_json=as_json, quiet=quiet)
 

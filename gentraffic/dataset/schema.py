@@ -3,8 +3,9 @@
 Traffic: dimensions `([member,] cell, time)`, one float32 variable per service with a `units` attribute, finite and not
 negative. Context: dimensions `(cell, category)` with `poi_count`, over the same cells. Both carry per cell `cell_id`,
 `lon`, `lat` (degrees), `x`, `y` (metres in the attribute `crs_wkt`), for grids `row`, `col`, and `footprint` (WKT
-polygon in lon/lat) where a cell is not a square of the grid. Times are UTC and evenly spaced; the attribute `timezone`
-says where they are local. The layout is CF discrete sampling geometry, `featureType = "timeSeries"`.
+polygon in lon/lat) where a cell is not a square of the grid; perhaps the map beneath (`dataset.basemap`). Times are UTC
+and evenly spaced; the attribute `timezone` says where they are local. The layout is CF discrete sampling geometry,
+`featureType = "timeSeries"`.
 
 A context may have a margin, the cells around its own: `margin_poi_count` (margin, category), `margin_x`, `margin_y`
 (margin). They are there where the file that a place was counted in reaches further than the place, so that a cell has
@@ -21,6 +22,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gentraffic.dataset import basemap
 from gentraffic.dataset.services import MAIN
 from gentraffic.errors import BadInput, WrongUse
 
@@ -31,7 +33,9 @@ if TYPE_CHECKING:
 CONVENTIONS = "CF-1.12"
 KINDS = ("grid", "cells", "stations", "unplaced")  # the last: series whose positions nobody told
 PER_CELL = ("cell_id", "lon", "lat", "x", "y", "row", "col", "footprint")
-RESERVED = frozenset({*PER_CELL, "cell", "time", "member", "category", "geometry", "poi_count", "crs"})
+RESERVED = frozenset(
+    {*PER_CELL, "cell", "time", "member", "category", "geometry", "poi_count", "crs", *basemap.DIMS, *basemap.VARIABLES}
+)
 # Attributes of the place that traffic takes over from its context.
 PLACE_ATTRS = ("place", "kind", "cell_m", "radius_m", "crs_wkt", "timezone", "network", "osm_source", "osm_snapshot",
                "osm_sha256", "attribution", "license", "warnings")  # fmt: skip
@@ -130,6 +134,7 @@ def traffic_dataset(
     coords: dict[Hashable, Any] = {
         name: (("cell",), cells[name].values, COORD_ATTRS[name]) for name in PER_CELL if name in cells.coords
     }
+    coords |= basemap.carried(cells)
     coords["time"] = (("time",), index.as_unit("ns").to_numpy(), COORD_ATTRS["time"])
     if array.ndim == 3:
         coords["member"] = (("member",), np.arange(len(array), dtype=np.int32), COORD_ATTRS["member"])
@@ -154,7 +159,8 @@ def check_traffic(ds: xr.Dataset) -> None:
     _check_attrs(ds)
     if not ds.data_vars:
         raise BadInput("there is no traffic variable: at least one of dimensions ([member,] cell, time) is needed")
-    _check_dims(ds, ("cell", "time"), allowed=("member", "cell", "time"))
+    _check_dims(ds, ("cell", "time"), allowed=("member", "cell", "time", *basemap.DIMS))
+    basemap.check_basemap(ds)
     check_timezone(ds.attrs.get("timezone"))
     _check_cells(ds)
     _check_times(ds)
@@ -169,7 +175,8 @@ def check_context(ds: xr.Dataset) -> None:
     from poi.categories import CATEGORIES  # which loads pandas
 
     _check_attrs(ds)
-    _check_dims(ds, ("cell", "category"), allowed=("cell", "category", "margin"))
+    _check_dims(ds, ("cell", "category"), allowed=("cell", "category", "margin", *basemap.DIMS))
+    basemap.check_basemap(ds)
     if not has_positions(ds):
         raise BadInput("a context needs the positions of its cells: kind must be grid, cells or stations")
     check_timezone(ds.attrs.get("timezone"))

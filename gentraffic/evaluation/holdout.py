@@ -25,6 +25,7 @@ from gentraffic.evaluation.metrics.summary import (
     p9999,
 )
 from gentraffic.generators.base import Settings
+from gentraffic.io.guard import text_of
 from gentraffic.modelling.features import Floats
 from gentraffic.modelling.measured import Source
 
@@ -136,7 +137,7 @@ def score(members: Members, parts: Parts) -> dict[str, Any]:
 def read_rows(path: Path) -> dict[str, list[dict[str, Any]]]:
     """Finished rows of benchmarks/fidelity.py, name -> one `score` per fold. Raises BadInput for another file."""
     try:
-        done = json.loads(path.read_text(encoding="utf-8"))
+        done = json.loads(text_of(path))
         done = done.get("p1", done)
         names = dict.fromkeys(key.split("|")[0] for key in done)
         return {name: [v for key, v in sorted(done.items()) if key.split("|")[0] == name] for name in names}

@@ -11,6 +11,7 @@ import numpy as np
 
 from gentraffic.errors import BadInput
 from gentraffic.evaluation.intervals import bootstrap_interval
+from gentraffic.io.guard import text_of
 
 POOLED = ("jsd_hist", "acf_error", "diversity")
 
@@ -18,7 +19,7 @@ POOLED = ("jsd_hist", "acf_error", "diversity")
 def read_steps(path: Path) -> dict[str, list[dict[str, Any]]]:
     """Finished rows of benchmarks/steps.py: row -> one score per fold. Raises BadInput for another file."""
     try:
-        done = json.loads(path.read_text(encoding="utf-8"))
+        done = json.loads(text_of(path))
         out: dict[str, list[dict[str, Any]]] = {}
         for key, value in done.items():
             row, _, _ = key.rpartition("|")

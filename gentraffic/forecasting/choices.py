@@ -16,14 +16,6 @@ if TYPE_CHECKING:
     from forecasters import Recipe
 
 
-def check_device(device: str) -> None:
-    """Raise WrongUse for a device that torch has not."""
-    if device not in ("cpu", "cuda"):
-        raise WrongUse(f"--device {device}: give cpu or cuda")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise WrongUse("--device cuda: torch sees no GPU here; leave it out")
-
-
 def check_shares(train: float, validation: float) -> None:
     """Raise WrongUse unless the two shares of the steps leave a test part."""
     if not (0 < train < 1 and 0 <= validation < 1 and train + validation < 1):

@@ -217,20 +217,18 @@ def checked_freq(freq: str) -> str:
 def read_select(text: str | None) -> tuple[str, ...] | None:
     """The ids of `--select`: with commas, or in a file of one per line (@FILE), where they may hold spaces and commas.
 
-    Raises WrongUse, and BadInput for a pipe or a device.
+    Raises WrongUse.
     """
     if text is None:
         return None
     if not text.startswith("@"):
         return tuple(name.strip() for name in text.split(",") if name.strip())
-    from gentraffic.io.guard import check_regular
+    from gentraffic.io.guard import text_of
 
-    check_regular(text[1:])
     try:
-        lines = Path(text[1:]).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text"
-        raise WrongUse(f"--select {text}: {reason}") from error
+        lines = text_of(text[1:]).splitlines()
+    except BadInput as error:
+        raise WrongUse(f"--select @{error}") from None
     return tuple(line.strip() for line in lines if line.strip())
 
 

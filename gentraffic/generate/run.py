@@ -232,11 +232,13 @@ def prepare(
 
 def draw_all(job: Job, tell: Tell) -> Drawn:
     """The traffic of a job in memory. Raises as `run`."""
+    import pandas as pd
+
     began = time.perf_counter()
     change, contexts = job.request.change, {"": job.context}
     changed, info = None, job.generator.info
     if change is not None:
-        from gentraffic.places.scenario import DARK, about, apply_changes
+        from gentraffic.places.scenario import about, apply_changes
 
         changed = apply_changes(job.context, change)
         contexts = {"_before": job.context, "_after": changed.context}
@@ -257,8 +259,8 @@ def draw_all(job: Job, tell: Tell) -> Drawn:
             values[span.member, span.first : span.end] = block
         expected.check_end()
         if when == "_after" and changed is not None:
-            dark = changed.context[DARK].values
-            values[:, dark if job.rows is None else dark[job.rows]] = 0.0
+            local = pd.DatetimeIndex(job.calendar.utc).tz_localize("UTC").tz_convert(job.timezone)
+            values = changed.mixed(drawn[part, "_before"], values, local, job.rows)
         drawn[part, when] = values
     if all(_alike(values) for values in drawn.values()):
         warning = f"all {job.shape[0]} members are the same: {info.name} draws no spread"

@@ -73,6 +73,19 @@ def check_regular(path: str | Path) -> None:
         raise BadInput(f"{path}: is a pipe or a device, not a file: save it to a file first")
 
 
+def text_of(path: str | Path) -> str:
+    """The text in a file of UTF-8. Raises BadInput for what is missing, no file, too large or no text."""
+    check_regular(path)
+    try:
+        if os.path.getsize(path) > MAX_METADATA:
+            raise BadInput(f"{path}: more than {MAX_METADATA >> 20} MiB of text")
+        return Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise BadInput(f"{path}: {error.strerror or error}") from None
+    except ValueError:
+        raise BadInput(f"{path}: is no text in UTF-8") from None
+
+
 def check_arrays(path: str | Path) -> None:
     """Raises BadInput unless a .zarr, or else an HDF5 file, holds all its data itself, packed in known ways."""
     check_regular(path)

@@ -72,8 +72,13 @@ class SourceTable:
 
 
 def read_source(path: str | Path) -> SourceTable:
-    """The table in a file. Raises BadInput, in one line, for what is missing, empty, cut, too large or no table."""
+    """The table in a file, or in the Parquet files of a folder.
+
+    Raises BadInput, in one line, for what is missing, empty, cut, too large or no table.
+    """
     path = Path(path)
+    if path.is_dir():
+        return _parquet_folder(path)
     if not path.is_file():
         raise BadInput(f"{path}: {'is no file' if path.exists() else 'no such file'}")
     size = path.stat().st_size
@@ -115,6 +120,30 @@ def _parquet(path: Path) -> SourceTable:
             values = values.cast(values.type.value_type)
         columns.append((name.strip(), values.cast(pa.string()) if pa.types.is_large_string(values.type) else values))
     return SourceTable(path, tuple(columns))
+
+
+def _parquet_folder(folder: Path) -> SourceTable:
+    """The rows of all Parquet files of a folder, in the order of their names, as one table."""
+    import pyarrow as pa
+
+    parts = sorted(part for part in folder.rglob("*.parquet") if part.is_file() and not part.is_symlink())
+    if not parts:
+        raise BadInput(f"{folder}: is a folder without Parquet files: give one table")
+    if sum(part.stat().st_size for part in parts) > MAX_BYTES:
+        raise BadInput(f"{folder}: more than {MAX_BYTES / 2**30:.0f} GiB; split it by time")
+    tables = [read_source(part) for part in parts]
+    for part in tables:
+        if part.names != tables[0].names:
+            raise BadInput(
+                f"{part.path}: has columns {', '.join(part.names)}, the first part {', '.join(tables[0].names)}"
+            )
+    columns = []
+    for i, name in enumerate(tables[0].names):
+        values = [part.columns[i][1] for part in tables]
+        if len({column.type for column in values}) > 1:
+            raise BadInput(f"{folder}: column {name!r} is of one type in some parts and of another in others")
+        columns.append((name, pa.chunked_array([chunk for column in values for chunk in column.chunks])))
+    return SourceTable(folder, tuple(columns))
 
 
 def _binary(kind: Any) -> bool:

@@ -6,8 +6,10 @@ run through the times of a cell, the cells of a member, the members; blocks of w
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
+import zlib
 from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -16,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gentraffic.dataset.basemap import MAX_POINTS
+from gentraffic.dataset.basemap import VARIABLES as OF_MAP
 from gentraffic.dataset.geometry import cell_shapes, footprint_text
 from gentraffic.dataset.schema import has_positions, services
 from gentraffic.errors import BadInput
@@ -173,7 +177,38 @@ def _notes(ds: xr.Dataset) -> dict[str, Any]:
         "attrs": plain(ds.attrs),
         "variables": {str(name): plain(variable.attrs) for name, variable in ds.variables.items()},
         "dtypes": {name: str(ds[name].dtype) for name in _per_cell(ds) if ds[name].dtype.kind in "iuf"},
+        **({"map": of_map} if (of_map := _packed_map(ds)) else {}),
     }
+
+
+def _packed_map(ds: xr.Dataset) -> dict[str, Any]:
+    """The map beneath (`dataset.basemap`): name -> dtype, and base64 of zlib of its bytes; names of places as text."""
+    found: dict[str, Any] = {}
+    for name in (name for name in OF_MAP if name in ds.coords):
+        values = ds[name].values
+        if values.dtype.kind in "iuf":
+            raw = zlib.compress(np.ascontiguousarray(values, values.dtype.newbyteorder("<")).tobytes())
+            found[name] = [values.dtype.newbyteorder("<").str, len(values), base64.b64encode(raw).decode()]
+        else:
+            found[name] = list(map(str, values))
+    return found
+
+
+def _unpacked_map(said: dict[str, Any]) -> dict[str, Any]:
+    """The coordinates that `_packed_map` was given. Raises BadInput where an array is not as long as it says."""
+    found: dict[str, Any] = {}
+    for name, dim in OF_MAP.items():
+        if name == "map_name" and name in said:
+            found[name] = (dim, np.asarray(list(map(str, said[name])), dtype=object))
+        elif name in said:
+            kind, count, text = said[name]
+            dtype = np.dtype(kind)
+            unfold = zlib.decompressobj()
+            raw = unfold.decompress(base64.b64decode(text), dtype.itemsize * min(int(count), MAX_POINTS) + 1)
+            if dtype.kind not in "iuf" or len(raw) != dtype.itemsize * count:
+                raise BadInput(f"{name} is not as long as it says: damaged or changed; write the file again")
+            found[name] = (dim, np.frombuffer(raw, dtype=dtype).astype(dtype.newbyteorder("=")))
+    return found
 
 
 def _parse_notes(text: str | bytes | None) -> dict[str, Any]:
@@ -315,6 +350,7 @@ def _codes(ids: pa.ChunkedArray) -> tuple[NDArray[np.int32], NDArray[Any]]:
 
 
 def _restore_attrs(ds: xr.Dataset, notes: dict[str, Any]) -> xr.Dataset:
+    ds = ds.assign_coords(_unpacked_map(notes.get("map", {})))
     ds.attrs = notes["attrs"]
     for name, attrs in notes["variables"].items():
         if name in ds.variables:

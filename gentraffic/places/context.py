@@ -22,6 +22,7 @@ from gentraffic.errors import BadInput, NoData, WrongUse
 from gentraffic.io.source_columns import SECTOR_COLUMNS, Reading
 from gentraffic.modelling.features import MARGIN_M
 from gentraffic.places.misplaced import area_of_places, box_around
+from gentraffic.places.streets import AROUND_M, READ_M, map_around
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -100,7 +101,7 @@ def read_place(  # noqa: PLR0913  # the whole of one command
         area = _stations_area(stations, reading, RADIUS_M if radius_m is None else radius_m)
     else:
         if osm is not None and not any(value is not None for value in given.values()):
-            pois = read_pois(osm, limits=_limits())
+            pois = read_pois(osm, limits=_limits(), basemap=True)
         cell_m = CELL_M if cell_size is None else cell_size
         if pois is not None:
             area = _grid_area(str(pois.attrs["source"]), area_of_places(pois, cell_m), cell_m)
@@ -108,7 +109,8 @@ def read_place(  # noqa: PLR0913  # the whole of one command
             area = _grid_area(*_boundary(city, bbox, polygon, offline, layer), cell_m)
     if pois is None and osm is not None:
         around = MARGIN_M if area.grid is not None else _MARGIN_M
-        pois = read_pois(osm, box_around(area.boundary, area.reach_m + around), limits=_limits())
+        wide = box_around(area.boundary, area.reach_m + READ_M).bounds
+        pois = read_pois(osm, box_around(area.boundary, area.reach_m + around), limits=_limits(), basemap=wide)
         _check_overlap(area, pois, Path(osm))
     elif pois is None:
         from gentraffic.places.osm_online import fetch_pois
@@ -119,14 +121,20 @@ def read_place(  # noqa: PLR0913  # the whole of one command
     places, counts = _count(area, pois)
     if not counts.any():
         raise NoData(f"{area.name} has no points of interest in {pois.attrs['source']}: give another place or extract")
+    no_map = _ask_for_map(area, pois, offline) if osm is None else []
     attrs: dict[str, Any] = {"title": f"Points of interest of {area.name}", "place": area.name, "command": command}
     if places.kind == "stations":
         attrs["radius_m"] = area.reach_m
-    warnings = [*(area.cells.attrs.get("warnings", ()) if area.cells is not None else ()), *_gaps(places, pois)]
+    warnings = [
+        *(area.cells.attrs.get("warnings", ()) if area.cells is not None else ()),
+        *_gaps(places, pois),
+        *no_map,
+    ]
     empty = int((counts.sum(axis=1) == 0).sum())
     if not any(value is not None for value in given.values()) and empty > _EMPTY * len(counts):
         warnings.append(f"{empty} of {len(counts)} cells are empty: is this the area? give --bbox or --polygon")
     found = _dataset(places, counts, pois, timezone, attrs, warnings)
+    found = found.assign_coords(map_around(places.lon, places.lat, places.cell_m or 0.0, pois))
     return found if margin is None else found.assign(margin)
 
 
@@ -283,6 +291,20 @@ def _check_overlap(area: _Area, pois: gpd.GeoDataFrame, path: Path) -> None:
         raise BadInput(f"lon and lat look swapped in {area.name} or in {path.name}: exchanged, they fit together")
     at, of = (",".join(f"{degrees:.3f}" for degrees in bounds) for bounds in (wanted.bounds, extent))
     raise BadInput(f"{path} covers {of}, and {area.name} lies at {at}: give an extract that covers the place")
+
+
+def _ask_for_map(area: _Area, pois: gpd.GeoDataFrame, offline: bool) -> list[str]:
+    """Put the map beneath, asked of Overpass, beside the points; a warning where it cannot be had."""
+    from gentraffic.places.osm_online import fetch_basemap
+    from poi.errors import NetworkFailed, PoiError
+
+    try:
+        base = fetch_basemap(area.boundary, margin_m=area.reach_m + AROUND_M[0], offline=offline)
+    except (NetworkFailed, PoiError) as error:
+        return [] if offline else [f"maps are without streets: {error}"]
+    if base is not None:
+        pois.attrs["basemap"] = base
+    return []
 
 
 def _count(area: _Area, pois: gpd.GeoDataFrame) -> tuple[Places, NDArray[np.int64]]:

@@ -25,7 +25,11 @@ if TYPE_CHECKING:
     import geopandas as gpd
     from shapely.geometry.base import BaseGeometry
 
+    from poi.elements import BaseMap
     from poi.overpass import Found
+
+STREETS_KM2 = 400.0  # of a larger area only main roads are asked for
+MOST_MAP_PARTS = 4  # questions: a map of a larger area is not asked for
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,35 @@ def fetch_pois(
     lon, lat = (np.concatenate([getattr(f, axis) for f in found])[once] for axis in ("lon", "lat"))
     key, value = ([tag for f in found for tag in getattr(f, name)] for name in ("key", "value"))
     return make_pois(lon, lat, [key[i] for i in once], [value[i] for i in once], origin)
+
+
+def fetch_basemap(boundary: BaseGeometry, *, margin_m: float = 300.0, offline: bool = False) -> BaseMap | None:
+    """What a map shows of a boundary (degrees) and `margin_m` around it; None for nothing, and for a large area.
+
+    Small streets are asked for up to STREETS_KM2. Raises NetworkFailed and PoiError as `fetch_pois` does."""
+    import osmnx
+
+    from poi.grid import to_metres, utm_crs
+    from poi.overpass import basemap_of, map_query, parts
+
+    base = os.environ.get("GENTRAFFIC_OVERPASS_URL") or osmnx.settings.overpass_url
+    polygons = parts(boundary, margin_m, float(osmnx.settings.max_query_area_size))
+    if len(polygons) > MOST_MAP_PARTS:
+        return None
+    streets = to_metres(boundary, utm_crs(boundary)).area < STREETS_KM2 * 1e6
+    elements: list[Any] = []
+    for polygon in polygons:
+        form = urllib.parse.urlencode({"data": map_query(polygon, int(_timeout_s()), streets=streets)})
+        question = Question(_endpoint(base, "interpreter"), form, "Overpass", _timeout_s())
+        elements += ask(question, _read_elements, offline=offline).content
+    return basemap_of({"elements": elements})
+
+
+def _read_elements(body: bytes) -> list[Any]:
+    """The elements of a whole answer. Raises InPart for a part of one, ValueError and BadFile for anything else."""
+    _read_places(body)
+    found: list[Any] = json.loads(body)["elements"]
+    return found
 
 
 def _read_results(body: bytes) -> list[_Result]:

@@ -4,22 +4,28 @@ The file is GeoJSON (or any vector file that says its CRS). Each feature changes
 base-station sites, of the cells that it touches: a point those that contain it (stations: whose coverage does), a
 line those that it crosses, a polygon those whose centre lies inside.
 
-    change    "add" or "remove"
-    what      "pois" (default) or "sites"
+    what      "pois" (default) or "sites"; or what a planner calls it: "mall", "stadium", "quarter", "offices",
+              "station", "event", with a size (`places.words`): floor_area, seats, dwellings, residents, jobs,
+              passengers, visitors; stadium and event also with times, "Sat 18:00-23:00"
+    change    "add" (default of the words) or "remove"
     category  one of the eight categories, or an OpenStreetMap tag as `key` and `value`; `remove` takes all without it
     count     how many (default: add 1, remove all); in a polygon the total, spread over its cells
     counts    {"Shop": 30, "Food": 12}: several categories at once, with `add`
-    like      id of a cell: with `add`, every cell of the polygon gets what this cell has, such as a new quarter
+    like      id of a cell, or name of a place on the map: with `add`, every cell of the polygon gets what is there; of
+              a quarter with a size, the mix of what is there
     name      what the change is called
 
-The context after holds the old counts too (`poi_count_before`): features are standardised as before the change, so that
-a local change stays local (`gentraffic.modelling.features.reach_m`).
+A change that no station covers goes to the nearest one. The effect of a word ends at its reach; that of `pois` and
+`sites` where the model's ends. The context after holds the old counts too (`poi_count_before`): features are
+standardised as before the change, so that a local change stays local (`gentraffic.modelling.features.reach_m`).
 """
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,23 +36,51 @@ from numpy.typing import NDArray
 from gentraffic.dataset.geometry import cell_shapes
 from gentraffic.errors import BadInput
 from gentraffic.modelling.features import BEFORE
+from gentraffic.places.words import WORDS, Visit, counts_of, residents, size_of, spans_of, visits_added
 
 if TYPE_CHECKING:
+    import pandas as pd
     import xarray as xr
 
 CATEGORIES_HINT = "Education, Medical, Public, Entertainment, Traffic, Food, Shop, Others"
 MOST = 1_000_000  # points of interest that one feature may add: a megacity has fewer
+LIKE_M = 500.0  # around a named place, whose cells `like` means
+FAR_M = 10_000.0  # from every station: such a change belongs to another place
 DARK = "dark"  # stations that a change switches off; their traffic is 0
 
 
 @dataclass(frozen=True)
 class Changed:
-    """A context after changes. touched: (cells,) whose own counts changed. lines: a line per change."""
+    """A context after changes. touched: (cells,) whose own counts changed. lines: a line per change.
+
+    weight: (cells,) how much of what the model makes of the change holds at a cell, 0 to 1. visits: people who come at
+    some hours."""
 
     context: xr.Dataset
     touched: NDArray[np.bool_]
     lines: tuple[str, ...]
     sha256: str
+    weight: NDArray[np.float64]
+    visits: tuple[Visit, ...] = ()
+
+    def mixed(
+        self, before: NDArray[np.float32], after: NDArray[np.float32], local: pd.DatetimeIndex,
+        rows: Sequence[int] | None = None,
+    ) -> NDArray[np.float32]:  # fmt: skip
+        """What holds after the change, (members, cells, steps): `before`, `after` where `weight` is 1, between the two
+        else; with the traffic of visitors, and none where a station is dark.
+
+        before, after: (members, cells, steps) as drawn. local: (steps,) times. rows: of the context that are drawn.
+        Raises BadInput where visitors come outside of the period, or some of the cells of visitors are not drawn."""
+        chosen = np.arange(self.context.sizes["cell"]) if rows is None else np.asarray(rows)
+        weight = self.weight[chosen].astype(np.float32)[:, None]
+        mixed = np.where(weight == 1, after, before + weight * (after - before))
+        if self.visits:
+            if rows is not None:
+                raise BadInput("visitors at some hours need the traffic of the whole area: leave --select out")
+            mixed = (mixed + visits_added(self.visits, before, local)).astype(np.float32)
+        mixed[:, self.context[DARK].values[chosen]] = 0.0
+        return np.asarray(mixed, dtype=np.float32)
 
 
 def apply_changes(context: xr.Dataset, path: str | Path) -> Changed:
@@ -69,18 +103,28 @@ def apply_changes(context: xr.Dataset, path: str | Path) -> Changed:
     counts = context["poi_count"].values.astype(np.int64).copy()
     sites = context["stations"].values.astype(np.float64).copy() if "stations" in context else None
     dark = np.zeros(context.sizes["cell"], dtype=bool)
-    lines = []
+    lines: list[str] = []
+    visits: list[Visit] = []
+    weight = np.zeros(len(counts))
     for number, (shape, row) in enumerate(features, start=1):
         properties = {str(key).lower(): value for key, value in row.items() if _given(value)}
-        change = _Change(
-            f"{path}, feature {number}{_named(properties)}", properties, context, _cells_of(shape, context)
-        )
-        if not len(change.rows):
-            raise BadInput(f"{change.where}: lies in no cell of {context.attrs.get('place', 'the place')}")
-        if change.word("what", ("pois", "sites"), "pois") == "sites":
-            lines.append(change.sites(sites, dark))
+        where = f"{path}, feature {number}{_named(properties)}"
+        rows, note = _cells_of(shape, context), ""
+        if not len(rows):
+            rows, note = _nearest_station(shape, context, where)
+        change = _Change(where, properties, context, rows)
+        what = change.word("what", ("pois", "sites", *WORDS), "pois")
+        before = counts.copy()
+        if what == "sites":
+            line = change.sites(sites, dark)
+        elif what == "pois":
+            line = change.pois(counts)
         else:
-            lines.append(change.pois(counts))
+            line, visit = change.named_thing(what, counts)
+            visits += [visit] if visit is not None else []
+        lines.append(f"{line}{note}")
+        changed = rows if what in ("sites", *WORDS) else np.flatnonzero((counts != before).any(axis=1))
+        weight = np.maximum(weight, _weight(context, changed, WORDS[what].reach_m if what in WORDS else None))
     after = context.assign({f"poi_count{BEFORE}": context["poi_count"]})
     after["poi_count"] = (("cell", "category"), counts.astype(np.int32), context["poi_count"].attrs)
     touched = (counts != context["poi_count"].values).any(axis=1) | dark
@@ -89,17 +133,21 @@ def apply_changes(context: xr.Dataset, path: str | Path) -> Changed:
         after["stations"] = ("cell", sites.astype(np.float32), context["stations"].attrs)
         touched |= sites != context["stations"].values
     after[DARK] = ("cell", dark)
-    return Changed(after, touched, tuple(lines), hashlib.sha256(Path(path).read_bytes()).hexdigest())
+    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    return Changed(after, touched, tuple(lines), digest, weight, tuple(visits))
 
 
 def about(changed: Changed, path: Path, layers: int) -> dict[str, str]:
     """The attributes that say what was changed, and how far it can reach. layers: of the station graph's encoder."""
     reach = influence_m(changed.context, layers) / 1000
+    words = (changed.weight < 1).any() and not np.isin(changed.weight, (0.0, 1.0)).all()
+    if words or (changed.visits and not changed.touched.any()):
+        reach = min(reach, _furthest_m(changed) / 1000)
     return {
         "change": path.name,
         "change_sha256": changed.sha256,
         "change_summary": "\n".join(changed.lines) or "nothing is changed",
-        "change_reach": f"nothing differs beyond {reach:g} km, east-west or north-south, of the cells changed",
+        "change_reach": f"nothing differs beyond {reach:.3g} km, east-west or north-south, of the cells changed",
     }
 
 
@@ -122,9 +170,9 @@ class _Change:
 
     def word(self, key: str, allowed: tuple[str, ...], default: str | None = None) -> str:
         value = self.properties.get(key, default)
-        if value not in allowed:
+        if not isinstance(value, str) or value not in allowed:
             raise BadInput(f"{self.where}: {key} is {value!r}; give {' or '.join(repr(a) for a in allowed)}")
-        return str(value)
+        return value
 
     def whole(self, value: Any, key: str) -> int:
         try:
@@ -138,9 +186,9 @@ class _Change:
     def column(self, name: Any) -> int:
         from poi.categories import CATEGORIES
 
-        if name not in CATEGORIES:
+        if not isinstance(name, str) or name not in CATEGORIES:
             raise BadInput(f"{self.where}: no category {name!r}; give one of {CATEGORIES_HINT}, or key and value")
-        return CATEGORIES.index(str(name))
+        return CATEGORIES.index(name)
 
     def columns(self) -> list[int] | None:
         """The categories that the feature names; None where it names none."""
@@ -155,6 +203,64 @@ class _Change:
                 raise BadInput(f"{self.where}: {tag} is no point of interest; give a category: {CATEGORIES_HINT}")
             return [self.column(found[0])]
         return None
+
+    def named_thing(self, what: str, counts: NDArray[np.int64]) -> tuple[str, Visit | None]:
+        """Change `counts` (cells, 8) by a mall or the like, in place; what was done, and who comes at stated times."""
+        word, name = WORDS[what], str(self.properties.get("name") or what)
+        for key in ("count", "category", "key", "value"):
+            if key in self.properties:
+                raise BadInput(
+                    f"{self.where}: {key} does not go with {what}; give {' or '.join(word.sizes)}, or counts"
+                )
+        size, said = size_of(what, self.properties, self.where)
+        adds = self.word("change", ("add", "remove"), "add") == "add"
+        wanted = self._counts() if "counts" in self.properties else self._of_word(what, size)
+        if not adds:
+            raise BadInput(f"{self.where}: to remove, give what is there as pois: category and count, or neither")
+        for column, count in wanted.items():
+            each = self.context.attrs["kind"] == "stations"
+            counts[self.rows, column] += count if each else _spread(count, np.ones(len(self.rows)))
+        visit = None
+        if "times" in self.properties or what == "event":
+            if not word.attends:
+                raise BadInput(f"{self.where}: times does not go with {what}; add an event with visitors and times")
+            if "times" not in self.properties:
+                raise BadInput(f"{self.where}: when is it? give times, such as Sat 18:00-23:00")
+            people = word.attends * size
+            of, basis = residents(self.context, self.properties.get("area_residents"), self.where)
+            visit = Visit(self.where, self.rows, people, of, spans_of(self.properties["times"], self.where))
+            said += f"{f'; {people:,.0f} people' if people != size else ''} {visit.times} ({basis})"
+        cells = f"{len(self.rows)} cell{'s' * (len(self.rows) != 1)}"
+        total = sum(wanted.values())
+        places = f": +{total} points of interest in {cells}" if total else f" in {cells}"
+        return f"{name}, {said}{places}", visit
+
+    def _of_word(self, what: str, size: float) -> dict[int, int]:
+        """Column -> points of interest of a word; with `like`, as many in the mix of what is there."""
+        wanted = {self.column(name): count for name, count in counts_of(what, size).items()}
+        if "like" not in self.properties or not wanted:
+            return wanted
+        mix = self._like().sum(axis=0).astype(np.float64)
+        if not mix.any():
+            raise BadInput(f"{self.where}: there is nothing at {self.properties['like']!r} to be like")
+        shared = _spread(sum(wanted.values()), mix)
+        return {column: int(count) for column, count in enumerate(shared) if count}
+
+    def _like(self) -> NDArray[np.int64]:
+        """(cells, 8) counts of the cell, or of the cells around the place, that `like` names."""
+        ids, counts = self.context["cell_id"].values.astype(str).tolist(), self.context["poi_count"].values
+        like = _plain_id(self.properties["like"])
+        if like in ids:
+            return np.asarray(counts[[ids.index(like)]], dtype=np.int64)
+        names = self.context["map_name"].values.astype(str).tolist() if "map_name" in self.context.coords else []
+        found = [i for i, name in enumerate(names) if name.casefold() == like.casefold()]
+        if not found:
+            near = difflib.get_close_matches(like, names, n=3, cutoff=0.5)
+            hint = f"; places on the map: {', '.join(near or names[:3])}" if names else ""
+            raise BadInput(f"{self.where}: like names {like!r}, which is no cell of this place{hint}")
+        at = (float(self.context[f"map_name_{axis}"].values[found[0]]) for axis in ("lon", "lat"))
+        away = _away_m(self.context, *at)
+        return np.asarray(counts[away <= max(LIKE_M, float(away.min()))], dtype=np.int64)
 
     def pois(self, counts: NDArray[np.int64]) -> str:
         """Change `counts` (cells, 8) in place; return what was done."""
@@ -172,11 +278,7 @@ class _Change:
 
     def _add(self, counts: NDArray[np.int64]) -> None:
         if "like" in self.properties:
-            ids = self.context["cell_id"].values.astype(str).tolist()
-            like = _plain_id(self.properties["like"])
-            if like not in ids:
-                raise BadInput(f"{self.where}: like names the cell {like!r}, which is not in this place")
-            counts[self.rows] += self.context["poi_count"].values[ids.index(like)]
+            counts[self.rows] += np.rint(self._like().mean(axis=0)).astype(np.int64)
             return
         wanted = self._counts()
         for column, count in wanted.items():
@@ -278,6 +380,57 @@ def _cells_of(shape: Any, context: xr.Dataset) -> NDArray[np.intp]:
         boxes = shapely.box(x[found] - half, y[found] - half, x[found] + half, y[found] + half)
         found = found[shapely.intersects(boxes, drawn)]
     return found[:1] if shape.geom_type == "Point" else found
+
+
+def _away_m(context: xr.Dataset, lon: float, lat: float) -> NDArray[np.float64]:
+    """(cells,) metres from a point in degrees."""
+    import pyproj
+
+    to_metres = pyproj.Transformer.from_crs("EPSG:4326", context.attrs["crs_wkt"], always_xy=True)
+    x, y = to_metres.transform(lon, lat)
+    return np.asarray(np.hypot(context["x"].values - x, context["y"].values - y))
+
+
+def _nearest_station(shape: Any, context: xr.Dataset, where: str) -> tuple[NDArray[np.intp], str]:
+    """The station nearest to a change that none covers, and a note. Raises BadInput for cells, and beyond FAR_M."""
+    place = context.attrs.get("place", "the place")
+    if context.attrs["kind"] != "stations" or shape is None or shape.is_empty:
+        raise BadInput(f"{where}: lies in no cell of {place}")
+    middle = shape.centroid
+    away = _away_m(context, float(middle.x), float(middle.y))
+    row = int(np.argmin(away))
+    if away[row] > FAR_M:
+        raise BadInput(f"{where}: lies {away[row] / 1000:.0f} km from the nearest station of {place}")
+    name = context["cell_id"].values[row]
+    note = f"; no station covers it: put to the nearest, {name}, {away[row]:,.0f} m away"
+    return np.array([row], dtype=np.intp), note
+
+
+def _weight(context: xr.Dataset, rows: NDArray[np.intp], reach_m: float | None) -> NDArray[np.float64]:
+    """(cells,) 1 at the cells `rows`, falling to 0 at `reach_m` beyond them; 1 everywhere for None."""
+    if reach_m is None:
+        return np.ones(context.sizes["cell"]) if len(rows) else np.zeros(context.sizes["cell"])
+    away = _beyond_m(context, rows)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        fall = 0.5 + 0.5 * np.cos(np.pi * np.clip(away / reach_m, 0.0, 1.0)) if reach_m else np.zeros(len(away))
+    fall[rows] = 1.0
+    return np.asarray(np.where(away <= 0, 1.0, fall) if reach_m else fall, dtype=np.float64)
+
+
+def _beyond_m(context: xr.Dataset, rows: NDArray[np.intp]) -> NDArray[np.float64]:
+    """(cells,) metres from a cell's middle to the nearest of `rows`, less half a side for the edge of that one."""
+    from scipy.spatial import cKDTree
+
+    xy = np.stack([context["x"].values, context["y"].values], axis=1)
+    if not len(rows):
+        return np.full(len(xy), np.inf)
+    away, _ = cKDTree(xy[rows]).query(xy)
+    return np.maximum(np.asarray(away) - float(context.attrs.get("cell_m", 0.0)) / 2, 0.0)
+
+
+def _furthest_m(changed: Changed) -> float:
+    """How far beyond the cells of the changes anything differs, in metres."""
+    return float(_beyond_m(changed.context, np.flatnonzero(changed.weight == 1))[changed.weight > 0].max(initial=0.0))
 
 
 def _is_empty(path: Path) -> bool:

@@ -193,6 +193,14 @@ def mbit_for_load(radio: Radio, traffic: Floats, share: float = 0.7) -> float:
     return moved / (int(traffic.shape[-2]) * _mean(traffic))
 
 
+def share_offered(radio: Radio, arrivals: Floats) -> float:
+    """Mean of the arrivals of all cells in a slot over what all blocks move: above 1, backlogs grow without end.
+
+    arrivals: (cells, steps) or (members, cells, steps), in Mbit.
+    """
+    return int(arrivals.shape[-2]) * _mean(arrivals) / (radio.groups * float(radio.rate().mean()))
+
+
 def plan_myopic(arrivals: Floats, radio: Radio, *, backlog_weight: float = 1.0, delay_weight: float = 1.0) -> Ints:
     """Groups (cells, steps) that are best for each slot by itself: one more group always goes where it saves most.
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -26,6 +25,9 @@ if TYPE_CHECKING:
 
 SPACING_M, WIDTH_M = 20_000.0, 380_000.0  # between cells whose positions were left out, and of their square
 RAI = "http://mlcommons.org/croissant/RAI/"
+
+
+MOST_EPSILON = 1e9  # far beyond what bounds anything
 
 
 @dataclass(frozen=True)
@@ -93,13 +95,13 @@ def read_ledger(path: Path, source: str) -> Ledger:
     return found
 
 
-def _entry(told: dict[str, Any]) -> Entry:
+def _entry(row: dict[str, Any]) -> Entry:
     """An entry as JSON holds it. Raises ValueError, TypeError for numbers that bound nothing and text that is none."""
     for key in ("epsilon", "delta"):
-        value = told[key]
-        if value is not None and not (type(value) in (int, float) and 0 <= value < math.inf):
+        value = row[key]
+        if value is not None and not (type(value) in (int, float) and 0 <= value <= MOST_EPSILON):
             raise ValueError(f"{key} is {value!r}")
-    entry = Entry(**told)
+    entry = Entry(**row)
     words = (entry.name, entry.date, entry.digest, entry.model, entry.unit, entry.adjacency)
     if not all(isinstance(word, str) for word in words):
         raise TypeError("an entry holds what is no text")

@@ -134,7 +134,7 @@ def _spaced(ticks: list[tuple[float, str]], room: float = 0.17) -> list[tuple[fl
 
 
 def _words(value: float) -> str:
-    return f"{value:,.0f}" if 1000 <= abs(value) < 1e7 else f"{value:.2g}"
+    return f"{value:,.0f}" if 100 <= abs(value) < 1e7 else f"{value:.2g}"
 
 
 def _pack(numbers: NDArray[Any]) -> str:

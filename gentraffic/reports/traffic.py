@@ -18,7 +18,7 @@ from gentraffic.dataset.units import converted, readable
 from gentraffic.io.export.counters import capacity_in
 from gentraffic.reports import traffic_figures as figures
 from gentraffic.reports import traffic_text as text
-from gentraffic.reports.change import Change, change_of, change_pair
+from gentraffic.reports.change import Change, change_of, change_pair, effect
 from gentraffic.reports.model_summary import ModelSummary, find_model
 from gentraffic.reports.page import (
     Block,
@@ -118,19 +118,8 @@ def page(
 
 
 def change_cards(ds: xr.Dataset, change: Change) -> list[Card]:
-    """The effect of a change in three numbers: of the region, how many cells, the cell that changes most."""
-    noun = text.noun_of(ds)
-    most = int(np.argmax(np.abs(change.apart)))
-    before, after = float(change.before[most]), float(change.after[most])
-    share = f" ({after / before - 1:+.0%})" if before else ""
-    unit = text.unit_words(figures.said_units(ds, change.names[0]))
-    return [
-        Card("Effect on the whole region", f"{change.total:+.2%}", ("of its mean traffic",)),
-        Card(f"{noun.capitalize()}s that change", f"{change.large:,}",
-             (f"by more than 5%, of {len(change.apart):,}",)),
-        Card(f"Changes most: {ds['cell_id'].values[most]}", f"{text.signed(after - before)} {unit}",
-             (f"in the mean: {text.number(before)} to {text.number(after)}{share}",)),
-    ]  # fmt: skip
+    """The effect of a change in three numbers: of the area, of the cell that changes most, and the busiest hour."""
+    return [Card(what, number, (remark,)) for what, number, remark in effect(ds, change)]
 
 
 def _lead(drawn: bool) -> str:

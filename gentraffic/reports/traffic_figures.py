@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic.dataset.amounts import per_hour, step_seconds
+from gentraffic.dataset.basemap import basemap_of
 from gentraffic.dataset.geometry import lattice
 from gentraffic.dataset.schema import local_time, member_band, units_words, utc_offset_s
 from gentraffic.dataset.summary import AGREED, level_spread
 from gentraffic.reports.evaluation_figures import Map, axis_number, cell_map, places, shortened, top_legend
 from gentraffic.reports.map_layers import COLOURS, TWOSIDED
 from gentraffic.reports.plot import ACCENT, INK, typical_cells
-from gentraffic.reports.svg import new_figure, page_style, plain_text, svg_text
+from gentraffic.reports.svg import Beneath, beneath, draw_beneath, new_figure, page_style, plain_text, svg_text
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -121,6 +122,7 @@ def maps(ds: xr.Dataset, panels: list[Panel], label: str) -> str:
         raise ValueError("one cell makes no map")
     place = layout(ds)
     across, upwards = (float(v) for v in np.ptp(place.at, axis=0) + (1 if place.squares else 100))
+    streets = _streets(ds, place, max(across, upwards))
     with page_style():
         columns = min(3 if len(panels) == 3 else 2 if across > 0.75 * upwards else 4, len(panels))
         rows = -(-len(panels) // columns)
@@ -128,6 +130,8 @@ def maps(ds: xr.Dataset, panels: list[Panel], label: str) -> str:
         figure, axes = new_figure(11.2, tall * rows, rows, columns)
         for ax, panel in zip(axes, panels, strict=False):
             image = cell_map(ax, place, panel.values, panel.colours, panel.norm)
+            if streets is not None:
+                draw_beneath(ax, streets)
             ax.set_title(plain_text(panel.title))
             bar = figure.colorbar(
                 image, ax=ax, orientation="horizontal", fraction=0.045, pad=0.03, extend=panel.extend, aspect=34
@@ -141,6 +145,21 @@ def maps(ds: xr.Dataset, panels: list[Panel], label: str) -> str:
         if not place.closed and not (place.squares and ds.attrs["kind"] == "stations"):  # whose rows may mean anything
             _scale_bar(axes[0], lattice(ds).side if place.squares else 1.0, across)
         return svg_text(figure, label)
+
+
+def _streets(ds: xr.Dataset, place: Map, extent: float) -> Beneath | None:
+    """The map that the file carries, in the units of the axes; None where it carries none, or axes are not true."""
+    import pyproj
+
+    base = basemap_of(ds)
+    if base is None or place.closed or (place.squares and ds.attrs["kind"] == "stations"):
+        return None
+    to_metres = pyproj.Transformer.from_crs("EPSG:4326", ds.attrs["crs_wkt"], always_xy=True)
+    corner, side = np.zeros(2), 1.0
+    if place.squares:
+        grid = lattice(ds)
+        corner, side = np.array([grid.west, grid.south]) + grid.side / 2, grid.side
+    return beneath(base, lambda at: (np.stack(to_metres.transform(*at.T), axis=1) - corner) / side, extent)
 
 
 def layout(ds: xr.Dataset) -> Map:

@@ -147,7 +147,7 @@ def facts(
     return out
 
 
-def rhythm_words(ds: xr.Dataset, drew: ModelSummary | None, result: xr.Dataset) -> str:
+def rhythm_words(ds: xr.Dataset, drew: ModelSummary | None, result: xr.Dataset | None = None) -> str:
     """Whose daily and weekly rhythm drawn traffic follows, and how sure the busy hours are."""
     known = drew.networks if drew is not None else {}
     asked = str(ds.attrs.get("rhythm") or ds.attrs.get("habits") or "")
@@ -165,7 +165,7 @@ def rhythm_words(ds: xr.Dataset, drew: ModelSummary | None, result: xr.Dataset) 
         detail = "the mean of the networks that the model knows: nobody measured this place, its busy hours are a guess"
     why = str(ds.attrs.get("rhythm_reason", ""))
     detail += f" ({why})" if why else ""
-    if "busy_agreement" in result:
+    if result is not None and "busy_agreement" in result:
         agreed = float((result["busy_agreement"].values >= AGREED).mean())
         detail += f"; at least half of the members agree on the busy hour in {agreed:.0%} of the {noun_of(ds)}s"
     return detail

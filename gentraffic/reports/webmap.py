@@ -20,14 +20,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gentraffic.dataset.basemap import basemap_of
 from gentraffic.dataset.geometry import cell_shapes
 from gentraffic.dataset.schema import check_traffic, local_time, member_band, one_service, units_words
 from gentraffic.dataset.services import with_sum
 from gentraffic.dataset.units import readable
 from gentraffic.io.templates import asset, render
-from gentraffic.reports.change import change_of, change_pair
+from gentraffic.reports.change import change_of, change_pair, effect
 from gentraffic.reports.map_layers import COLOURS, map_layers
+from gentraffic.reports.model_summary import find_model
 from gentraffic.reports.page import badge_of, credit_line, privacy_line, title_of, traffic_words, write_html
+from gentraffic.reports.traffic_text import rhythm_words
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -71,7 +74,9 @@ def page(ds: xr.Dataset, *, service: str | None = None, markers: Sequence[Marker
     pair = change_pair(ds, service)
     chosen = pair[1] if pair else one_service(ds, service)
     data = map_data(ds, chosen) | {"markers": [[m.lat, m.lon, m.text, m.kind, m.radius_m] for m in markers]}
-    data["layers"] = [layer.to_json() for layer in map_layers(ds, chosen, change_of(ds, pair) if pair else None)]
+    data["base"] = _basemap(ds)
+    change = change_of(ds, pair) if pair else None
+    data["layers"] = [layer.to_json() for layer in map_layers(ds, chosen, change)]
     if pair:
         data["title"] += ": what a change does"
     if title:
@@ -79,6 +84,7 @@ def page(ds: xr.Dataset, *, service: str | None = None, markers: Sequence[Marker
     parts: dict[str, Any] = {
         "title": str(data["title"]),
         "privacy": privacy_line(ds),
+        "effect": effect(ds, change) if change else [],
         "badge": badge_of(ds),
         "data": _script_json(data),
         "leaflet_license": asset("vendor/leaflet/LICENSE"),
@@ -220,6 +226,24 @@ def _outlines(ds: xr.Dataset) -> dict[str, Any]:
     }
 
 
+def _basemap(ds: xr.Dataset) -> dict[str, Any] | None:
+    """The map beneath: sizes of its shapes class by class, points as in `_outlines` in units of 1e-5 degrees, names."""
+    from poi.basemap import CLASSES, NAMES
+
+    base = basemap_of(ds)
+    if base is None:
+        return None
+    steps = np.diff(base.at, axis=0, prepend=base.at[:1]).astype(np.int32)
+    order = sorted(range(len(base.name)), key=lambda i: (int(base.name_kind[i]), i))  # the largest places first
+    return {
+        "classes": [[CLASSES[k], int((base.kind == k).sum())] for k in np.unique(base.kind).tolist()],
+        "sizes": _pack(base.size[np.argsort(base.kind, kind="stable")].astype(np.int32), 4),
+        "origin": base.at[0].tolist() if len(base.at) else [0, 0],
+        "points": _pack(np.concatenate([steps[:, 0], steps[:, 1]]), 4),
+        "names": [[base.name[i], NAMES[base.name_kind[i]], *base.name_at[i].round(5).tolist()] for i in order],
+    }
+
+
 def _runs(sizes: NDArray[np.int64]) -> list[list[int]]:
     """Run lengths as [size, how often]."""
     starts = np.flatnonzero(np.append(True, sizes[1:] != sizes[:-1]))
@@ -246,6 +270,7 @@ def _subtitle(ds: xr.Dataset, members: int, stride: int) -> str:
 def _credit(ds: xr.Dataset) -> str:
     credits = [line] if (line := credit_line(ds)) else []
     credits += [f"model: {ds.attrs['model']}"] if ds.attrs.get("model") else []
+    credits += [f"rhythm: {rhythm_words(ds, find_model(ds))}"] if ds.attrs.get("rhythm") else []
     return " · ".join([*credits, "map: Leaflet"])
 
 

@@ -160,7 +160,7 @@ def fit_sampler(
     torch.manual_seed(plan.seed)
     cadences = tuple(k for k in CADENCES if any(k in s.cadences for s in sources))
     spectrum = fit_spectrum(sources, scaler, expected, services.scalers)
-    model = build(design, len(entries), cadences, departures, spectrum, len(services.names))
+    model = build(design, len(entries), cadences, departures, spectrum, len(services.names)).to(group.device)
     of_held = expected_of([s for s in held_out if not s.service], weeks, scaler)
     if of_held is not None:
         for name in services.further:
@@ -170,7 +170,7 @@ def fit_sampler(
     task = SamplerTask(model, prepared, validation, time_embedding(temporal), scaler, plan)
     trainer = trainer_of(task, plan, checkpoint, fingerprint(sources, design), group)
     trainer.train(on_step)
-    trainer.finish()
+    trainer.finish().cpu()
     if isinstance(model, Denoiser):
         set_residual_spectrum(model, fit_residual_spectrum(model, prepared, time_embedding(temporal), scaler, plan))
     metadata = {

@@ -71,7 +71,7 @@ def fit_fomo(
         cadences=CADENCES,
         dropout=design.dropout,
         prediction_type=design.prediction_type,
-    )
+    ).to(group.device)
     task = FoMoTask(model, regions, scale, plan)
     trainer = trainer_of(task, checkpoint, fingerprint(regions, asdict(design)), group)
     metadata = {"design": asdict(design), **_run(trainer, on_step)}
@@ -85,17 +85,18 @@ def finetune_fomo(
     plan: FoMoPlan,
     checkpoint: Path | None = None,
     on_step: OnStep | None = None,
+    device: str = "cpu",
 ) -> tuple[FoMoBundle, dict[str, Any]]:
     """Align a pre-trained FoMo with the context of its own or of further regions (FoMo section 3.4).
 
     A region that the model does not know becomes a network of its own: an index that starts as that of no network, its
     usual week, its traffic per user and its level model. With plan.frozen only adaLN, the context modules and the
-    decoder are trained.
+    decoder are trained. device: of torch, where it trains.
     """
     new = [pair for pair in data if pair[1].network not in bundle.networks]
     bundle = _grown(bundle, new) if new else bundle
     regions = [placed(region, source, bundle.levels) for source, region in data]
-    task = FoMoTask(bundle.model, regions, bundle.scale, plan)
+    task = FoMoTask(bundle.model.to(device), regions, bundle.scale, plan)
     metadata = _run(trainer_of(task, checkpoint, fingerprint(regions, bundle.sha256)), on_step)
     return bundle, metadata
 
@@ -138,7 +139,7 @@ def _run(trainer: Trainer[FoMoTask], on_step: OnStep | None) -> dict[str, Any]:
     """Train the model of the task, ready to draw, and what is worth telling of it."""
     task, began = trainer.task, clock.monotonic()
     trainer.train(on_step)
-    trainer.finish().requires_grad_(True)
+    trainer.finish().requires_grad_(True).cpu()
     return {
         "processes": trainer.group.size,
         "machine": machine(),

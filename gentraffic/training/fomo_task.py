@@ -245,8 +245,10 @@ class FoMoTask:
         return self.weights
 
     def batch(self, step: int) -> FoMoWindows:
-        """See `batch_of`."""
-        return batch_of(self.ladders, self.scale, self.plan, step, self.model.token[2])
+        """See `batch_of`; on the device of the network."""
+        windows = batch_of(self.ladders, self.scale, self.plan, step, self.model.token[2])
+        device = self.weights[0].device
+        return replace(windows, x=windows.x.to(device), scene=windows.scene.to(device))
 
     def turns(self) -> list[Turn[FoMoWindows]]:
         """One, of all weights."""

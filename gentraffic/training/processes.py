@@ -2,7 +2,8 @@
 
     accelerate launch --multi_gpu --num_processes 4 -m gentraffic fit stouter --traffic ... -o DIR
 
-(`--multi_gpu` says that there are several processes, which compute on CPUs; `--cpu` would start one.) Every process
+(`--multi_gpu` says that there are several processes; they compute on CPUs unless `--device cuda` gives each a GPU;
+`--cpu` would start one.) Every process
 makes the whole batch of a step, its noise and its loss, from the same streams. Shared out are the rows that go through
 the network: each process computes its own, the answers are put together, and gradients are added up. Dropout is drawn
 for the whole batch too. So nothing but the order of sums differs from one process: see TOLERANCE.
@@ -29,10 +30,14 @@ TOLERANCE = 1e-4  # after 50 steps, |several - one| / |one| of each weight tenso
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """The processes of one run: the number of this one, and how many there are. With one, nothing is done here."""
+    """The processes of one run: the number of this one, and how many there are. With one, nothing is done here.
+
+    device: of torch, where this process computes.
+    """
 
     rank: int = 0
     size: int = 1
+    device: str = "cpu"
 
     @property
     def first(self) -> bool:
@@ -91,14 +96,26 @@ class ProcessGroup:
 ALONE = ProcessGroup()
 
 
-def join() -> ProcessGroup:
-    """The group that `accelerate launch` (or `torchrun`) has started, once all are there; else this process alone."""
+def join(device: str = "cpu") -> ProcessGroup:
+    """The group that `accelerate launch` (or `torchrun`) has started, once all are there; else this process alone.
+
+    device: cpu or cuda; with several processes each takes a GPU of its own. Raises WrongUse for one that torch has not.
+    """
+    check_device(device)
     if int(os.environ.get("WORLD_SIZE") or 1) == 1:
-        return ProcessGroup()
+        return ProcessGroup(device=device)
     from accelerate import PartialState
 
-    state = PartialState(cpu=True)
-    return ProcessGroup(state.process_index, state.num_processes)
+    state = PartialState(cpu=device == "cpu")
+    return ProcessGroup(state.process_index, state.num_processes, str(state.device))
+
+
+def check_device(device: str) -> None:
+    """Raise WrongUse for a device that torch has not."""
+    if device not in ("cpu", "cuda"):
+        raise WrongUse(f"--device {device}: give cpu or cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise WrongUse("--device cuda: torch sees no GPU here; leave it out")
 
 
 class _WholeDropout(TorchFunctionMode):

@@ -266,8 +266,14 @@ class SamplerTask:
         return self.weights
 
     def batch(self, step: int) -> Windows:
-        """See `batch_of`."""
-        return batch_of(self.prepared, self.time, self.scaler, self.plan, step)
+        """See `batch_of`; on the device of the network."""
+        return self._moved(batch_of(self.prepared, self.time, self.scaler, self.plan, step))
+
+    def _moved(self, windows: Windows) -> Windows:
+        """The same windows where the network is; their noise is drawn on the CPU, so it is the same everywhere."""
+        x, condition, generator = windows
+        device = self.weights[0].device
+        return x.to(device), condition.to(device), generator
 
     def turns(self) -> list[Turn[Windows]]:
         """Those of the sampler."""
@@ -279,7 +285,8 @@ class SamplerTask:
             return None
         total = 0.0
         for i in range(CHECK_BATCHES):
-            x, condition, generator = batch_of(self.validation, self.time, self.scaler, self.plan, i, noisy=False)
+            windows = batch_of(self.validation, self.time, self.scaler, self.plan, i, noisy=False)
+            x, condition, generator = self._moved(windows)
             total += float(self.model.score(x, condition, generator))
         return total / CHECK_BATCHES
 

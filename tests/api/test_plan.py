@@ -67,7 +67,9 @@ def test_units_that_cost_less_than_they_save_are_awake() -> None:
 
 def test_equal_cells_share_the_blocks_and_wait_seven_tenths_of_a_slot() -> None:
     """A constant load of 70%: no backlog, and every cell's delay is 0.7 of a slot."""
-    found = gentraffic.plan.prb(with_values(5.0 * np.ones((4, 8))), prbs=40, group=2, slots=8)
+    equal = with_values(5.0 * np.ones((4, 8)))
+    equal["internet"].attrs["units"] = "1"
+    found = gentraffic.plan.prb(equal, prbs=40, group=2, slots=8)
     np.testing.assert_array_equal(found.decision["blocks"], np.full((4, 8), 10))
     own = found.outcomes["this file"]
     assert own.delay == pytest.approx(0.7)
@@ -183,3 +185,28 @@ def test_errors_are_in_the_words_of_python(call: Any, error: type[Exception], sa
     assert says in message
     assert "--" not in message
     assert "\n" not in message
+
+
+def test_units_of_the_traffic_are_those_of_the_capacity_and_of_the_blocks() -> None:
+    load = np.random.default_rng(0).integers(1, 5, (4, 24)).astype(float)  # MB per hour
+    by_number = gentraffic.plan.sleep(with_values(load), units=4, capacity=0.9, wear=0.0)
+    by_unit = gentraffic.plan.sleep(with_values(load), units=4, capacity="0.9MB", wear=0.0)
+    by_rate = gentraffic.plan.sleep(with_values(load), units=4, capacity="2kbit/s", wear=0.0)  # 2 x 3600 / 8 = 900 kB
+    for found in (by_unit, by_rate):
+        assert found.decision.attrs["unit_load"] == pytest.approx(0.9)
+        np.testing.assert_array_equal(found.decision["awake"], by_number.decision["awake"])
+    with pytest.raises(WrongUse, match="capacity"):
+        gentraffic.plan.sleep(with_values(load), capacity="40 apples")
+    found = gentraffic.plan.prb(with_values(load), prbs=8, group=2, slots=4)
+    assert found.decision.attrs["mbit_per_unit"] == 8.0  # a megabyte
+    assert not [note for note in found.notes if "give" in note]
+    found = gentraffic.plan.prb(with_values(load * 1e6).isel(time=slice(0, 4)), prbs=8, group=2, slots=4)
+    # 8 blocks of 180 kHz at 10 dB move 180e3 * log2(11) * 8 bits a second
+    asked = load[:, :4].mean() * 4 * 8e12 / (8 * 180e3 * np.log2(11) * 3600)
+    assert f"the cells ask for {asked:,.1f} times what 8 blocks move" in found.notes[-1]
+    relative = with_values(load)
+    relative["internet"].attrs["units"] = "1"
+    assert "a load of 70%: give" in gentraffic.plan.prb(relative, prbs=8, group=2, slots=4).notes[-1]
+    one = gentraffic.plan.deploy(with_values(load), sites=1, radius=400.0, capacity=3.6)
+    same = gentraffic.plan.deploy(with_values(load), sites=1, radius=400.0, capacity="8kbit/s")
+    assert one.outcomes == same.outcomes

@@ -137,7 +137,7 @@ def test_a_fit_can_be_resumed_and_is_reproducible(files: Path) -> None:
 def test_one_cell_is_told_and_works(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["forecast", "run", "--model", f"{files}/m", "--history", f"{files}/one.nc", "-o", f"{files}/one-next.nc"]
     assert run(words) == 0
-    assert "warning: one cell: its neighbourhood is the cell itself, repeated" in capsys.readouterr().out
+    assert "warning: one cell: its neighbourhood is the cell itself, repeated" in capsys.readouterr().err
 
 
 WRONG = [

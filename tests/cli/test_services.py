@@ -76,7 +76,8 @@ def test_from_a_raw_file_to_scores_of_every_service(folder: Path, capsys: pytest
         ([*one, "x.zarr", "--service", "internet,sms", "--workers", "2"], 2, "draws several at once"),
         (["map", drawn, "-o", str(folder / "m.html")], 0, "of internet; --service names another"),
         (["plot", five, "-o", str(folder / "p.png"), "--service", "calls"], 0, "16 cells x 1,008 steps"),
-        (["split", five, "--test", "25%", "-o", str(folder / "a.nc"), "--rest", str(folder / "b.nc")], 0, "a.nc"),
+        (["split", five, "--test", "25%", "--by", "cell", "-o", str(folder / "a.nc"), "--rest", str(folder / "b.nc")],
+         0, "a.nc"),
     ):  # fmt: skip
         assert run(words) == code
         told = capsys.readouterr()

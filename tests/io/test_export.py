@@ -409,3 +409,25 @@ def test_an_option_of_another_format_is_refused(tmp_path: Path) -> None:
 def test_one_cell_and_one_step_can_be_exported(form: str, tmp_path: Path) -> None:
     ds = volumes().isel(cell=slice(0, 1), time=slice(0, 1))
     assert export(ds, form, tmp_path / f"t{FORMATS[form].suffixes[0]}")
+
+
+@pytest.mark.parametrize(
+    ("form", "name"), [("office", "t.csv"), ("office", "t.xlsx"), ("parquet", "days"), ("influx", "t.lp")]
+)
+def test_series_without_positions_are_written_and_read_back(form: str, name: str, tmp_path: Path) -> None:
+    from gentraffic.io.export.registry import export
+    from gentraffic.io.importers.table import read_table
+
+    rows = "".join(f"{c},2026-01-05T{h:02d}:00Z,{h + c}.5\n" for c in (1, 2) for h in range(24))
+    (tmp_path / "in.csv").write_text("cell,time,internet\n" + rows)
+    ds = read_table(tmp_path / "in.csv", timezone="Europe/Rome", unit="GB")
+    export(ds, form, tmp_path / name)
+    if form == "influx":
+        text = (tmp_path / name).read_text()
+        assert "lon=" not in text
+        assert text.splitlines()[0] == "traffic,cell=1 internet=1.5 1767571200000000000"
+    else:
+        back = read_table(tmp_path / name, timezone="Europe/Rome")
+        np.testing.assert_array_equal(back["internet"].values, ds["internet"].values)
+        np.testing.assert_array_equal(back["time"].values, ds["time"].values)
+        assert back["cell_id"].values.tolist() == [1, 2]

@@ -638,3 +638,16 @@ def test_attributes_are_characters(tmp_path: Path) -> None:
                 kinds.add(None if kind is None else kind.length is not None)
                 assert holder.attrs.get_id(key).dtype != np.int64, key
     assert kinds == {None, True}
+
+
+def test_counts_that_a_store_without_a_list_lacks_are_not_zero(tmp_path: Path) -> None:
+    """Another program has dropped the list of files; then a chunk is lost on the way."""
+    write_context(context(), tmp_path / "c.zarr")
+    path = tmp_path / "c.zarr" / ".zmetadata"
+    whole = json.loads(path.read_text())
+    del whole["gentraffic_files"]
+    path.write_text(json.dumps(whole))
+    xr.testing.assert_identical(read_context(tmp_path / "c.zarr"), context())
+    (tmp_path / "c.zarr" / "poi_count" / "0.0").unlink()
+    with pytest.raises(BadInput, match=r"incomplete: poi_count/0\.0 is missing of 1 chunks"):
+        read_context(tmp_path / "c.zarr")

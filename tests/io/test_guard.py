@@ -15,9 +15,10 @@ import pytest
 import zarr
 from traffic_examples import traffic
 
-from gentraffic.errors import BadInput
+from gentraffic.errors import BadInput, WrongUse
+from gentraffic.generate.request import read_select
 from gentraffic.io.files import open_traffic, read_traffic, write_traffic
-from gentraffic.io.guard import check_arrays, reads
+from gentraffic.io.guard import check_arrays, reads, text_of
 from gentraffic.io.importers.table import read_table
 from gentraffic.io.importers.telecom_italia import read_telecom_italia
 from gentraffic.io.user_cells import read_boundary, read_cells, read_stations
@@ -184,3 +185,24 @@ def test_what_a_library_raises_is_bad_input(tmp_path: Path) -> None:
 
     with pytest.raises(BadInput, match="OverflowError: cannot convert float infinity"):
         read(tmp_path / "a.csv")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_texts_beside_the_data_are_files_of_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ids of --select, the rows of --evidence: a pipe would be waited for until the end of days."""
+    from gentraffic.evaluation.holdout import read_rows
+    from gentraffic.evaluation.solver_steps import read_steps
+
+    (tmp_path / "ids").write_text("\ufeffMI 01\n\n a, b \n7\n", encoding="utf-8")
+    assert read_select(f"@{tmp_path / 'ids'}") == ("MI 01", "a, b", "7")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "bytes").write_bytes(b"\xff\xfe\x00a")
+    for name, reason in (("pipe", "is a pipe"), ("bytes", "no text in UTF-8"), ("none", "No such file")):
+        for read in (text_of, read_rows, read_steps):
+            with pytest.raises(BadInput, match=reason):
+                read(tmp_path / name)
+        with pytest.raises(WrongUse, match=reason):
+            read_select(f"@{tmp_path / name}")
+    monkeypatch.setattr("gentraffic.io.guard.MAX_METADATA", 3)
+    with pytest.raises(BadInput, match="MiB of text"):
+        text_of(tmp_path / "ids")

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from traffic_examples import context, traffic
 
 from gentraffic.cli.main import run
 from gentraffic.errors import BadInput, WrongUse
@@ -522,3 +523,29 @@ def test_usual_names_of_cells_and_sites_are_known(header: str, tmp_path: Path) -
     rows = "".join(f"{i},2026-01-05T0{h}:00Z,{h}\n" for i in ("0041", "1E2") for h in range(3))
     (tmp_path / "t.csv").write_text(f"{header},time,value\n{rows}")
     assert read_table(tmp_path / "t.csv", timezone="Europe/Rome")["cell_id"].values.tolist() == ["0041", "1E2"]
+
+
+def test_what_the_project_writes_is_a_table_too(tmp_path: Path) -> None:
+    """Its Parquet as it stands, saved as CSV, and a folder by day: the same hours and sums."""
+    import pyarrow.parquet as pq
+
+    import gentraffic
+    from gentraffic.io.files import write_traffic
+
+    ds = traffic(context(n=3), days=3, units="GB", start="2013-10-26T22:00")
+    write_traffic(ds, tmp_path / "t.parquet")
+    pq.read_table(tmp_path / "t.parquet").to_pandas().drop(columns="geometry").to_csv(tmp_path / "t.csv", index=False)
+    gentraffic.export(ds, "parquet", tmp_path / "days")
+    for name in ("t.parquet", "t.csv", "days"):
+        back = read_table(tmp_path / name, timezone="Europe/Rome")
+        assert list(back.data_vars) == ["internet"]
+        assert back["cell_id"].values.tolist() == ds["cell_id"].values.tolist()
+        np.testing.assert_array_equal(back["time"].values, ds["time"].values)
+        np.testing.assert_array_equal(back["internet"].values, ds["internet"].values)
+        np.testing.assert_allclose(back["lon"].values, ds["lon"].values, atol=1e-9)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BadInput, match="folder without Parquet files"):
+        read_table(tmp_path / "empty", timezone="Europe/Rome")
+    pd.DataFrame({"cell": [1], "other": [2.0]}).to_parquet(tmp_path / "days" / "z.parquet")
+    with pytest.raises(BadInput, match="has columns cell, other, the first part"):
+        read_table(tmp_path / "days", timezone="Europe/Rome")

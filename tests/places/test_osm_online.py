@@ -16,7 +16,7 @@ import shapely.geometry
 from osm_server import CITY, POINT, TRENTO, Server, answer, cafe, ok
 
 from gentraffic.places import http as web
-from gentraffic.places.osm_online import fetch_place, fetch_pois
+from gentraffic.places.osm_online import fetch_basemap, fetch_place, fetch_pois
 from poi.errors import NetworkFailed, PlaceNotFound, PoiError
 from poi.osm import read_pois
 from poi.overpass import MAX_PARTS, parts, query
@@ -325,3 +325,27 @@ def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", "/h")
     assert web.cache_folder() == Path("/h/.cache/gentraffic")
+
+
+def test_the_map_beneath_is_asked_for_and_is_what_the_answer_holds(server: Server) -> None:
+    def line(number: int, tags: dict[str, str], *corners: tuple[float, float]) -> dict[str, Any]:
+        return {"type": "way", "id": number, "tags": tags, "geometry": [{"lon": x, "lat": y} for x, y in corners]}
+
+    road = line(1, {"highway": "primary"}, (11.10, 46.06), (11.14, 46.08))
+    town = {"type": "node", "id": 2, "lon": 11.12, "lat": 46.07, "tags": {"place": "city", "name": "Trento"}}
+    server.usual = ok(answer(road, town, line(3, {"highway": "footway"}, (11.1, 46.07), (11.12, 46.07))))
+    base = fetch_basemap(TRENTO)
+    assert base is not None
+    assert base.at.tolist() in ([[1110000, 4606000], [1114000, 4608000]], [[1114000, 4608000], [1110000, 4606000]])
+    assert base.name == ("Trento",)
+    asked = urllib.parse.parse_qs(server.asked[0][1])["data"][0]
+    assert 'node["place"~"^(city|' in asked
+    assert "residential" in asked
+    fetch_basemap(shapely.box(11.0, 46.0, 11.4, 46.3))  # 1,000 km2
+    assert "residential" not in urllib.parse.parse_qs(server.asked[-1][1])["data"][0]
+    before = len(server.asked)
+    assert fetch_basemap(shapely.box(8.0, 45.0, 12.0, 47.0)) is None
+    assert len(server.asked) == before
+    server.usual = (504, b"", {})
+    with pytest.raises(NetworkFailed):
+        fetch_basemap(shapely.box(11.0, 46.0, 11.05, 46.05))

@@ -135,7 +135,7 @@ def test_bad_use_is_answered_in_one_line(case: str, here: Path, capsys: pytest.C
     assert told == []
 
 
-@pytest.mark.parametrize("epsilon", ['"4"', "NaN", "-1", "1e999", "true", "[4]"])
+@pytest.mark.parametrize("epsilon", ['"4"', "NaN", "-1", "1e999", "true", "[4]", "9" * 400])
 def test_a_ledger_with_an_epsilon_that_bounds_nothing_is_refused(tmp_path: Path, epsilon: str) -> None:
     entry = {"name": "a", "date": "2026-01-01", "digest": "0", "model": "m", "epsilon": 4.5, "delta": 1e-5}
     text = json.dumps({"source": "ours", "releases": [entry]})

@@ -240,9 +240,12 @@ def test_a_what_if_shows_the_difference() -> None:
     assert titles[0] == "What the change does"
     gain = float(ds.internet.values[5].sum(dtype=float) / ds.internet.values.sum(dtype=float))
     cards = words(text[text.index('class="cards"') : text.index("</ul>")])  # the first three numbers of the page
-    assert f"Effect on the whole region {gain:+.2%}" in cards
-    assert "Cells that change 1 by more than 5%, of 36" in cards
-    assert f"Changes most: {ds.cell_id.values[5]} +{number(float(ds.internet.values[5].mean(dtype=float)))} GB" in cards
+    assert f"The whole area {gain:+.2%}" in cards
+    mean = float(ds.internet.values[5].mean(dtype=float))
+    assert f"Changes most: cell {ds.cell_id.values[5]} +{number(mean)} GB" in cards
+    assert f"in the mean: {number(mean)} to {number(2 * mean)} GB, +100%" in cards
+    busiest = local_time(ds)[int(both.internet_after.values.sum(axis=0).argmax())]
+    assert f"Busiest hour of the area {busiest:%a %H:%M}" in cards
     assert "mall: +90" in seen
     assert "1 of 36 cells change, 1 of them by more than 5%" in seen
     level = float(ds.internet.values[5].mean(dtype=float))

@@ -358,3 +358,75 @@ def test_small_volumes_are_shown_in_a_smaller_unit() -> None:
     assert data["units"] == "MB"
     assert data["total"]["mean"][0] == pytest.approx(250 * ds.sizes["cell"], rel=1e-4)
     assert ds[name].attrs["units"] == "TB"  # the file is left alone
+
+
+def _with_streets(kind: str = "grid") -> xr.Dataset:
+    """Traffic near Milan with a main street across the cells, water beside it, and two names."""
+    from gentraffic.dataset.basemap import basemap_coords
+    from poi.basemap import CLASSES
+    from poi.elements import BaseMap
+
+    ds = traffic(context(kind))
+    west, east, south, north = (round(float(f(ds[a])) * 1e5) for a in ("lon", "lat") for f in (np.min, np.max))
+    pond = [[west, south], [west, north], [east, south], [west, south]]
+    base = BaseMap(
+        np.array([CLASSES.index("water"), CLASSES.index("main")], dtype=np.int8), np.array([4, 2], dtype=np.int32),
+        np.array([*pond, [west, south], [east, north]], dtype=np.int32), ("Quartiere", "Milano </script>"),
+        np.array([4, 0], dtype=np.int8), np.array([[west, south], [east, north]]) * 1e-5,
+    )  # fmt: skip
+    return ds.assign_coords(basemap_coords(base))
+
+
+def test_streets_decode_to_the_map_of_the_file() -> None:
+    from gentraffic.dataset.basemap import basemap_of
+
+    ds = _with_streets()
+    base, data = basemap_of(ds), _data(webmap.page(ds))["base"]
+    assert base is not None
+    assert data["classes"] == [["water", 1], ["main", 1]]
+    assert _unpack(data["sizes"], "<i4").tolist() == [4, 2]
+    points = np.array(data["origin"])[:, None] + np.cumsum(_unpack(data["points"], "<i4").reshape(2, -1), axis=1)
+    np.testing.assert_array_equal(points.T, base.at)
+    assert [name[:2] for name in data["names"]] == [["Milano </script>", "city"], ["Quartiere", "neighbourhood"]]
+    assert _data(webmap.page(traffic()))["base"] is None
+
+
+def test_a_browser_draws_streets_and_follows_the_keyboard(tmp_path: Path) -> None:
+    ds = _with_streets()
+    page = webmap.page(ds)
+    script = """
+    const inked = (canvas) => canvas ? canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data
+      .reduce((sum, v, i) => sum + (i % 4 === 3 && v > 0), 0) : -1;
+    const wait = setInterval(() => {
+      if (document.body.dataset.ready !== "yes") return;
+      clearInterval(wait);
+      const out = document.createElement("pre"), box = document.getElementById("map"), said = [];
+      const pane = (name) => document.querySelector(`.leaflet-${name}-pane canvas`);
+      const canvases = () => ["areas", "lines"].map((name) => inked(pane(name)));
+      const press = (key, shiftKey) =>
+        box.dispatchEvent(new KeyboardEvent("keydown", { key, shiftKey, bubbles: true }));
+      said.push(canvases().map((n) => n > 500).join());
+      document.getElementById("streets").click();
+      said.push(canvases().join());
+      press("Enter", false);
+      said.push(document.getElementById("cell-name").textContent);
+      press("ArrowUp", true);
+      said.push(document.getElementById("cell-name").textContent);
+      press("ArrowLeft", true);
+      said.push(document.getElementById("find-answer").textContent);
+      for (let i = 0; i < 9; i++) press("ArrowLeft", true);
+      said.push(document.getElementById("find-answer").textContent);
+      out.id = "answers";
+      out.textContent = said.join("\\n");
+      document.body.append(out);
+    }, 20);
+    """
+    page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)
+    (tmp_path / "asked.html").write_text(page.replace("</body>", f"<script>{script}</script></body>"), encoding="utf-8")
+    answers = _text(_browse(tmp_path / "asked.html", "", tmp_path / "profile"), "answers").splitlines()
+    assert answers[:2] == ["true,true", "-1,-1"]
+    middle, above = (int(answer.removeprefix("Cell ")) for answer in answers[2:4])
+    assert middle in (15, 16, 21, 22)  # of 6 x 6 cells, row by row from the south
+    assert above == middle + 6
+    assert answers[4].startswith(f"Cell {above - 1}: ")
+    assert answers[5] == "There is no cell further that way."

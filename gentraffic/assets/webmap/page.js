@@ -107,12 +107,13 @@ const WORLD = 256;
 const worldX = (lon) => WORLD * (lon / 360 + 0.5);
 const worldY = (lat) => WORLD * (0.5 - Math.log(Math.tan(Math.PI / 4 + (lat * Math.PI) / 360)) / (2 * Math.PI));
 
-const CellLayer = L.Layer.extend({
-  initialize(shape) { this.shape = shape; },
+const CanvasLayer = L.Layer.extend({         // a canvas over the view; project() and draw() are its own
+  initialize(shape, pane) { this.shape = shape; this.pane = pane; },
   onAdd(map) {
-    this.canvas = L.DomUtil.create("canvas", "leaflet-zoom-animated", map.getPanes().overlayPane);
+    this.canvas = L.DomUtil.create("canvas", "leaflet-zoom-animated", map.getPane(this.pane));
     this.reset();
   },
+  onRemove() { this.canvas.remove(); },
   getEvents() {
     return { viewreset: this.reset, moveend: this.reset, resize: this.reset, zoomanim: this.animate };
   },
@@ -135,15 +136,31 @@ const CellLayer = L.Layer.extend({
     L.DomUtil.setPosition(this.canvas, corner);
     this.ratio = ratio;
     const scale = 2 ** this.zoom, origin = map.getPixelOrigin().add(corner);
-    const { x, y, cellStart, pointStart } = this.shape;
+    const { x, y } = this.shape;
     this.px = new Float32Array(x.length);
     this.py = new Float32Array(x.length);
+    for (let i = 0; i < x.length; i++) { this.px[i] = x[i] * scale - origin.x; this.py[i] = y[i] * scale - origin.y; }
+    this.project(scale, origin);
+    this.draw();
+  },
+  project() {},
+  clear() {
+    const context = this.canvas.getContext("2d");
+    context.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
+    context.clearRect(0, 0, this.width, this.height);
+    return context;
+  },
+});
+
+const CellLayer = CanvasLayer.extend({
+  project() {
+    const { cellStart, pointStart } = this.shape, px = this.px, py = this.py;
     this.seen = new Uint8Array(N);
     for (let c = 0; c < N; c++) {
       const from = pointStart[cellStart[c]], to = pointStart[cellStart[c + 1]];
       let left = Infinity, right = -Infinity, top = Infinity, bottom = -Infinity;
       for (let i = from; i < to; i++) {
-        const sx = (this.px[i] = x[i] * scale - origin.x), sy = (this.py[i] = y[i] * scale - origin.y);
+        const sx = px[i], sy = py[i];
         if (sx < left) left = sx;
         if (sx > right) right = sx;
         if (sy < top) top = sy;
@@ -151,7 +168,6 @@ const CellLayer = L.Layer.extend({
       }
       this.seen[c] = right > -20 && left < this.width + 20 && bottom > -20 && top < this.height + 20;
     }
-    this.draw();
   },
   trace(context, c, radius) {
     const { cellStart, pointStart } = this.shape, px = this.px, py = this.py;
@@ -173,9 +189,8 @@ const CellLayer = L.Layer.extend({
     return room * Math.sqrt(5 + 45 * (bucket / 255));
   },
   draw() {
-    const context = this.canvas.getContext("2d"), points = O.shapes === "points";
-    context.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
-    context.clearRect(0, 0, this.width, this.height);
+    const context = this.clear(), points = O.shapes === "points", sheer = S.streets && !points;
+    this.canvas.style.opacity = sheer ? 0.86 : 1;
     const count = new Uint32Array(257), order = new Uint32Array(N);
     const colours = S.layer.colours, edge = NONE_EDGE();
     for (let c = 0; c < N; c++) if (this.seen[c]) count[shadeOf(c) + 1]++;
@@ -188,11 +203,13 @@ const CellLayer = L.Layer.extend({
       if (count[b] === count[b + 1]) continue;
       context.beginPath();
       for (let k = count[b]; k < count[b + 1]; k++) this.trace(context, order[k], this.radius(b));
+      context.globalAlpha = sheer && !b ? 0.25 : 1;          // what lies beneath shows where nothing is counted
       context.fillStyle = colours[b];
       context.fill();
       context.strokeStyle = !points ? colours[b] : b ? "rgba(255,255,255,0.85)" : edge;
-      context.stroke();                      // of polygons: closes the seams between neighbours
+      if (!sheer || b) context.stroke();     // of polygons: closes the seams between neighbours
     }
+    context.globalAlpha = 1;
     if (S.cell >= 0) {
       context.beginPath();
       this.trace(context, S.cell, this.radius(shadeOf(S.cell)) + 1.5);
@@ -227,6 +244,119 @@ const CellLayer = L.Layer.extend({
     return best;
   },
 });
+
+/* ---- the map beneath: areas under the cells, lines and names over them ---- */
+const BASE = {                               // class -> fill, or [ink, its width in pixels, from how many metres a pixel]
+  light: { sea: "#cfe0ec", water: "#b5d3e7", park: "#d5e6cd", ink: "34,42,56", halo: "255,255,255", rail: "90,70,60", blue: "40,100,150" },
+  dark: { sea: "#16324a", water: "#1d4465", park: "#22382b", ink: "226,232,240", halo: "12,16,22", rail: "200,180,160", blue: "110,170,220" },
+};
+const LINES = {                              // colour, width, opacity, shown below so many metres a pixel
+  waterway: ["blue", 1.4, 0.7, 200], street: ["ink", 0.8, 0.34, 14], main: ["ink", 1.3, 0.5, 70],
+  motorway: ["ink", 2.3, 0.62, 600], rail: ["rail", 1.2, 0.6, 120], coast: ["blue", 1.5, 0.95, 1000],
+};
+const SIZES = { city: [15, 700, 1e4], town: [13, 650, 160], suburb: [12, 600, 45], village: [12, 500, 60], neighbourhood: [11, 500, 11] };
+
+const BaseLayer = CanvasLayer.extend({
+  trace(context, first, last, closed) {
+    const { start } = this.shape, px = this.px, py = this.py;
+    context.beginPath();
+    for (let s = first; s < last; s++) {
+      context.moveTo(px[start[s]], py[start[s]]);
+      for (let i = start[s] + 1; i < start[s + 1]; i++) context.lineTo(px[i], py[i]);
+      if (closed) context.closePath();
+    }
+  },
+});
+const AreaLayer = BaseLayer.extend({
+  draw() {
+    const context = this.clear(), look = NIGHT.matches ? BASE.dark : BASE.light;
+    for (const [name, first, last] of this.shape.classes) {
+      if (LINES[name]) continue;
+      this.trace(context, first, last, true);
+      context.fillStyle = look[name];
+      context.fill();
+    }
+  },
+});
+const LineLayer = BaseLayer.extend({
+  draw() {
+    const context = this.clear(), look = NIGHT.matches ? BASE.dark : BASE.light;
+    const middle = this._map.getCenter(), metres = (40075017 * Math.cos((middle.lat * Math.PI) / 180)) / (256 * 2 ** this.zoom);
+    const grow = Math.min(2, Math.max(0.6, (12 / metres) ** 0.35));
+    context.lineCap = context.lineJoin = "round";
+    for (const [name, first, last] of this.shape.classes) {
+      if (name === "sea" || name === "water") {           // ruled, as on a chart: the colours of the cells stay
+        this.trace(context, first, last, true);
+        context.fillStyle = this.ruled(context, look);
+        context.fill();
+      }
+      if (!LINES[name]) continue;
+      const [colour, width, opacity, from] = LINES[name];
+      if (metres > from) continue;
+      this.trace(context, first, last, false);
+      if (name !== "waterway") {      // light beside dark: seen on pale cells and on full ones
+        context.lineWidth = width * grow + 1.4;
+        context.strokeStyle = `rgba(${look.halo},${0.35 + 0.4 * opacity})`;
+        context.stroke();
+      }
+      context.lineWidth = width * grow;
+      context.strokeStyle = `rgba(${look[colour]},${opacity})`;
+      if (name === "rail" && metres < 20) context.setLineDash([6, 3]);
+      context.stroke();
+      context.setLineDash([]);
+    }
+    this.names(context, look, metres);
+  },
+  ruled(context, look) {
+    const tile = document.createElement("canvas");
+    tile.width = tile.height = 7 * this.ratio;
+    const drawn = tile.getContext("2d");
+    drawn.fillStyle = `rgba(${look.halo},0.4)`;
+    drawn.fillRect(0, 0, tile.width, this.ratio);
+    drawn.fillStyle = `rgba(${look.blue},0.4)`;
+    drawn.fillRect(0, this.ratio, tile.width, this.ratio);
+    const pattern = context.createPattern(tile, "repeat");
+    pattern.setTransform(new DOMMatrix().scale(1 / this.ratio));
+    return pattern;
+  },
+  names(context, look, metres) {             // the largest first; one that would lie on another is left out
+    const taken = [], family = getComputedStyle(document.body).fontFamily;
+    context.textAlign = "center";
+    context.textBaseline = "middle";
+    const { x, y } = this.shape, at = x.length - D.base.names.length;
+    D.base.names.forEach(([text, kind], k) => {
+      const [size, weight, from] = SIZES[kind], left = this.px[at + k], top = this.py[at + k];
+      if (metres > from || left < 0 || top < 0 || left > this.width || top > this.height) return;
+      context.font = `${weight} ${size}px ${family}`;
+      const half = context.measureText(text).width / 2 + 4, tall = size * 0.75;
+      const box = [left - half, top - tall, left + half, top + tall];
+      if (taken.some((other) => box[0] < other[2] && box[2] > other[0] && box[1] < other[3] && box[3] > other[1])) return;
+      taken.push(box);
+      context.lineWidth = 3.5;
+      context.strokeStyle = `rgba(${look.halo},0.86)`;
+      context.strokeText(text, left, top);
+      context.fillStyle = `rgb(${look.ink})`;
+      context.fillText(text, left, top);
+    });
+  },
+});
+async function unpackBase() {                // shapes class by class, and the names as further points
+  const sizes = unshuffle(await unpack(D.base.sizes), 4), steps = unshuffle(await unpack(D.base.points), 4);
+  const n = steps.length / 2, names = D.base.names, total = n + names.length;
+  const x = new Float64Array(total), y = new Float64Array(total), start = new Uint32Array(sizes.length + 1);
+  let [lon, lat] = D.base.origin;
+  for (let i = 0; i < n; i++) {
+    lon += steps[i];
+    lat += steps[n + i];
+    x[i] = worldX(lon * 1e-5);
+    y[i] = worldY(lat * 1e-5);
+  }
+  names.forEach(([, , east, north], k) => { x[n + k] = worldX(east); y[n + k] = worldY(north); });
+  sizes.forEach((size, s) => { start[s + 1] = start[s] + size; });
+  let first = 0;
+  const classes = D.base.classes.map(([name, count]) => [name, first, (first += count)]);
+  return { x, y, start, classes };
+}
 
 /* ---- charts ---- */
 const SVG = "http://www.w3.org/2000/svg";
@@ -289,7 +419,7 @@ function chart(svg, series) {
 }
 
 /* ---- state and its pictures ---- */
-const S = { step: D.first, cell: -1, playing: false, values: null, low: null, high: null, layer: PLAYED };
+const S = { step: D.first, cell: -1, playing: false, values: null, low: null, high: null, layer: PLAYED, streets: !!D.base };
 const shadeOf = (c) => (S.layer === PLAYED ? BUCKET[S.values[c * T + S.step]] : S.layer.shade[c]);
 function layerText(c) {                      // what the layer that is shown says of a cell
   if (S.layer === PLAYED) return withUnits(valueAt(c, S.step));
@@ -309,7 +439,15 @@ function setLayer(name) {
   showStep();
   remember();
 }
-let layer = null, map = null;
+let layer = null, map = null, beneath = [];
+function setStreets(on) {
+  if (!D.base || on === S.streets) return;
+  S.streets = on;
+  $("streets").checked = on;
+  for (const one of beneath) if (on) one.addTo(map); else one.remove();
+  layer.draw();
+  remember();
+}
 
 function cellSeries(c) {
   const mean = S.values.subarray(c * T, (c + 1) * T);
@@ -354,6 +492,7 @@ function remember() {                        // the address keeps the state, at 
     const parts = [`step=${S.step}`];
     if (S.cell >= 0) parts.push(`cell=${encodeURIComponent(D.ids[S.cell])}`);
     if (S.layer !== PLAYED) parts.push(`layer=${S.layer.name}`);
+    if (D.base && !S.streets) parts.push("streets=0");
     if (S.playing) parts.push("play=1");
     waiting = 0;
     try { history.replaceState(null, "", "#" + parts.join("&")); } catch { /* some browsers refuse it for files */ }
@@ -412,7 +551,40 @@ function readAddress() {
   if (Number.isInteger(step) && step >= 0 && step < T) S.step = step;
   const named = asked.get("layer") || "time";
   if (named !== S.layer.name) setLayer(named); else showStep();
+  setStreets(asked.get("streets") !== "0");
   setPlaying(asked.get("play") === "1");
+}
+
+function neighbour(c, dx, dy) {              // the nearest cell that lies more in this direction than beside it
+  const narrow = Math.cos((D.lat[c] * Math.PI) / 180);
+  let best = -1, least = Infinity;
+  for (let i = 0; i < N; i++) {
+    const east = (D.lon[i] - D.lon[c]) * narrow, north = D.lat[i] - D.lat[c];
+    const along = east * dx + north * dy, beside = Math.abs(east * dy) + Math.abs(north * dx);
+    if (i === c || along <= 0 || beside > along) continue;
+    const d = along + 2 * beside;
+    if (d < least) { least = d; best = i; }
+  }
+  return best;
+}
+function mapKey(event) {                     // Enter: the cell in the middle; Shift and an arrow: the next one there
+  const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key];
+  let c = -1;
+  if (event.target !== map.getContainer() || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.key === "Enter" || (way && event.shiftKey && S.cell < 0)) {
+    const middle = map.getCenter(), narrow = Math.cos((middle.lat * Math.PI) / 180);
+    let least = Infinity;
+    for (let i = 0; i < N; i++) {
+      const d = (D.lat[i] - middle.lat) ** 2 + ((D.lon[i] - middle.lng) * narrow) ** 2;
+      if (d < least) { least = d; c = i; }
+    }
+  } else if (way && event.shiftKey) c = neighbour(S.cell, ...way);
+  else return;
+  event.preventDefault();
+  event.stopPropagation();
+  if (c < 0) { $("find-answer").textContent = `There is no ${WORD.toLowerCase()} further that way.`; return; }
+  go(c);
+  $("find-answer").textContent = `${WORD} ${D.ids[c]}: ${layerText(c)}.`;
 }
 
 function go(c) { setCell(c); map.panInside([D.lat[c], D.lon[c]], { padding: [60, 60] }); }
@@ -493,15 +665,26 @@ async function start() {
   map.fitBounds(bounds, { padding: [24, 24], maxZoom: 16 });
   shape.fitZoom = map.getZoom();
   L.control.scale({ imperial: false, maxWidth: 140 }).addTo(map);
-  layer = new CellLayer(shape).addTo(map);
+  if (D.base) {
+    const base = await unpackBase();
+    for (const [name, above] of [["areas", 300], ["lines", 450]]) {
+      map.createPane(name).style.zIndex = above;
+      map.getPane(name).style.pointerEvents = "none";
+    }
+    beneath = [new AreaLayer(base, "areas").addTo(map), new LineLayer(base, "lines").addTo(map)];
+    $("streets-row").hidden = false;
+    $("streets").addEventListener("change", (event) => setStreets(event.target.checked));
+  }
+  layer = new CellLayer(shape, "overlayPane").addTo(map);
   const sites = L.svg();                     // above the canvas of the cells
+  const many = D.markers.length > 60;        // small and thin, so that the map is seen between them
   for (const [lat, lon, , kind, radius] of D.markers) {
     const colour = kind === "new" ? "#0b63ce" : "#5b6472";
     const ring = (color, weight) => L.circle([lat, lon], { radius, renderer: sites, color, weight, fill: false, interactive: false }).addTo(map);
-    if (radius > 0) { ring("#fff", 4); ring(colour, 2); }
+    if (radius > 0) { ring("#fff", many ? 2 : 4); ring(colour, many ? 1 : 2); }
   }
   for (const [lat, lon, text, kind] of D.markers)
-    L.circleMarker([lat, lon], { radius: kind === "new" ? 7 : 5, renderer: sites, color: "#fff", weight: 2,
+    L.circleMarker([lat, lon], { radius: kind === "new" ? 7 : many ? 3 : 5, renderer: sites, color: "#fff", weight: many ? 1 : 2,
       fillColor: kind === "new" ? "#0b63ce" : "#5b6472", fillOpacity: 1 }).bindTooltip(document.createTextNode(text)).addTo(map);
   for (const kind of ["new", "existing"]) {
     const some = D.markers.filter((marker) => marker[3] === kind), row = $(`sites-${kind}`);
@@ -515,11 +698,12 @@ async function start() {
   $("notice").hidden = true;
 
   map.on("click", (event) => setCell(layer.find(event.containerPoint)));
+  map.getContainer().addEventListener("keydown", mapKey, true);
   map.on("mousemove", (event) => tip(event, layer.find(event.containerPoint)));
   map.on("mouseout movestart", () => tip(null, -1));
   $("slider").addEventListener("input", (event) => { setPlaying(false); setLayer("time"); setStep(Number(event.target.value)); });
   $("layer").addEventListener("change", (event) => setLayer(event.target.value));
-  NIGHT.addEventListener("change", () => { LAYERS.forEach(paint); drawLegend(); showStep(); });
+  NIGHT.addEventListener("change", () => { LAYERS.forEach(paint); drawLegend(); showStep(); if (S.streets) beneath.forEach((one) => one.draw()); });
   $("play").addEventListener("click", () => setPlaying(!S.playing));
   $("find").addEventListener("submit", (event) => {
     event.preventDefault();

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gentraffic.dataset.basemap import without_basemap
 from gentraffic.dataset.schema import check_traffic, need_positions, one_service
 from gentraffic.dataset.summary import one_member
 from gentraffic.errors import WrongUse
@@ -40,7 +41,7 @@ WRITERS: dict[str, Callable[..., dict[str, Any]]] = {  # of the formats in FORMA
     "frictionless": write_frictionless,
     "croissant": write_croissant,
 }
-WITHOUT_POSITIONS = ("3gpp", "simu5g", "influx")  # formats that do not say where the cells lie
+WITHOUT_POSITIONS = ("3gpp", "simu5g", "influx", "office", "parquet")  # formats that need not say where cells lie
 QUANTILE_NOTE = (
     "each value is the {which} of the members by itself: they do not add up; the sum over cells or hours is no {which}"
 )
@@ -80,6 +81,7 @@ def export(
     """
     check_export(form, path)
     check_traffic(ds)
+    ds = without_basemap(ds)
     if form not in WITHOUT_POSITIONS:
         need_positions(ds, f"export {form}")
     given: dict[str, Any] = dict(options.given())

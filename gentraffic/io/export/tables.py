@@ -38,23 +38,28 @@ def _number(value: np.floating[Any] | float) -> str:
     )
 
 
+def _places(ds: xr.Dataset) -> list[str]:
+    """The columns that say where a cell lies; none where the file does not."""
+    return [name for name in ("lon", "lat") if name in ds.coords]
+
+
 def _rows(ds: xr.Dataset) -> tuple[list[str], Iterator[Row]]:
-    """The heads and the rows of the long table: [member,] cell, lon, lat, the two times, the services."""
+    """The heads and the rows of the long table: [member,] cell, [lon, lat,] the two times, the services."""
     names = services(ds)
     times = local_time(ds)
     utc, local = times.tz_convert("UTC").tz_localize(None).to_pydatetime(), times.tz_localize(None).to_pydatetime()
     members = ds["member"].values.tolist() if "member" in ds.dims else [None]
-    head = [*(["member"] if "member" in ds.dims else []), "cell", "lon", "lat"]
+    head = [*(["member"] if "member" in ds.dims else []), "cell", *_places(ds)]
     head += ["time_utc", "time_local", *names]
 
     def rows() -> Iterator[Row]:
-        cells = [ds[name].values.tolist() for name in ("cell_id", "lon", "lat")]
+        cells = [ds[name].values.tolist() for name in ("cell_id", *_places(ds))]
         for m, member in enumerate(members):
-            for c, (cell, lon, lat) in enumerate(zip(*cells, strict=True)):
+            for c, cell in enumerate(zip(*cells, strict=True)):
                 series = [(v.values if member is None else v.values[m])[c] for v in (ds[name] for name in names)]
                 for t in range(len(times)):
                     values = [column[t] for column in series]
-                    where = [cell, lon, lat] if member is None else [member, cell, lon, lat]
+                    where = cell if member is None else (member, *cell)
                     yield [*where, utc[t], local[t], *values]
 
     return head, rows()
@@ -186,23 +191,25 @@ def _xlsx_cell(value: Any) -> str:
 def write_influx(ds: xr.Dataset, path: str | Path) -> dict[str, Any]:
     """Write line protocol of InfluxDB: measurement `traffic`, tags cell, [member,] place, a field per service.
 
-    Times are nanoseconds since 1970, so that no change of clocks touches them; lon and lat are fields of each line.
+    Times are nanoseconds since 1970, so that no change of clocks touches them; lon and lat, where known, are fields of
+    each line.
     """
     names = services(ds)
     place = str(ds.attrs.get("place", ""))
     nanoseconds = ds["time"].values.astype("datetime64[ns]").astype(np.int64).tolist()
     members = ds["member"].values.tolist() if "member" in ds.dims else [None]
-    cells = [ds[name].values.tolist() for name in ("cell_id", "lon", "lat")]
+    cells, where = ds["cell_id"].values.tolist(), [(name, ds[name].values.tolist()) for name in _places(ds)]
     rows = 0
     with replacing(path, (".lp", ".txt")) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as out:
         for m, member in enumerate(members):
-            for c, (cell, lon, lat) in enumerate(zip(*cells, strict=True)):
+            for c, cell in enumerate(cells):
+                at_place = "".join(f",{name}={degrees[c]!r}" for name, degrees in where)
                 tags = {"cell": str(cell), "member": "" if member is None else str(member), "place": place}
                 series = [(v.values if member is None else v.values[m])[c] for v in (ds[name] for name in names)]
                 key = "traffic" + "".join(f",{name}={_tag(v)}" for name, v in tags.items() if v.strip())
                 for t, at in enumerate(nanoseconds):
                     fields = ",".join(f"{name}={_number(series[i][t])}" for i, name in enumerate(names))
-                    out.write(f"{key} {fields},lon={lon!r},lat={lat!r} {at}\n")
+                    out.write(f"{key} {fields}{at_place} {at}\n")
                     rows += 1
     return {"lines": rows, "fields": names}
 
@@ -219,7 +226,7 @@ def _tag(text: str) -> str:
 def write_parquet_by_day(ds: xr.Dataset, path: str | Path) -> dict[str, Any]:
     """Write a folder of Parquet partitioned by the local day: day=2026-01-05/part-0.parquet, and so on (Hive's names).
 
-    Columns: [member,] cell, lon, lat, time (UTC), time_local (text with its offset), one per service.
+    Columns: [member,] cell, [lon, lat,] time (UTC), time_local (text with its offset), one per service.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -244,7 +251,7 @@ def write_parquet_by_day(ds: xr.Dataset, path: str | Path) -> dict[str, Any]:
                 of_cell = np.repeat(np.arange(cells), len(at))
                 columns: dict[str, Any] = {} if member is None else {"member": np.full(len(of_cell), member, np.int32)}
                 columns |= {"cell": ids.take(pa.array(of_cell))}
-                columns |= {name: ds[name].values[of_cell] for name in ("lon", "lat")}
+                columns |= {name: ds[name].values[of_cell] for name in _places(ds)}
                 moments = pa.array(np.tile(ds["time"].values[at].astype("datetime64[ms]"), cells))
                 columns |= {"time": moments.cast(pa.timestamp("ms", "UTC"))}
                 columns |= {"time_local": local.take(pa.array(np.tile(at, cells)))}

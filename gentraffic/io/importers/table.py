@@ -54,8 +54,22 @@ if TYPE_CHECKING:
     import xarray as xr
 
 PLACE_COLUMNS = ("lon", "lat", "row", "col")
+PLANE_COLUMNS = ("x", "y", "xm", "ym", "footprint", "geometry")  # of a cell, which lon, lat or --cells say better
 OURS = ("id", "time", *PLACE_COLUMNS, *SECTOR_COLUMNS)  # what --columns may name beside services
 _LOCAL_TIMES = ("timelocal", "localtime")  # stands beside time_utc, and says less
+_NO_SERVICES = {
+    *ID_NAMES,
+    *TIME_NAMES,
+    *_LOCAL_TIMES,
+    *PLANE_COLUMNS,
+    "radio",
+    "mcc",
+    "mnc",
+    "net",
+    "area",
+    "lac",
+    "tac",
+}
 
 
 @reads
@@ -164,8 +178,7 @@ def _rows(table: SourceTable, service: str | None, reading: Reading) -> _Rows:
     if by_user:
         found = {ours: str(find_column(table, (), theirs)) for ours, theirs in by_user.items()}
     else:
-        skip = {*ID_NAMES, *TIME_NAMES, *_LOCAL_TIMES, "radio", "mcc", "mnc", "net", "area", "lac", "tac"}
-        left = [name for name in table.names if name not in taken and plain(name) not in skip]
+        left = [name for name in table.names if name not in taken and plain(name) not in _NO_SERVICES]
         found = {service or "traffic" if plain(name) == "value" else _service_name(name): name for name in left}
         if len(found) < len(left):
             raise BadInput(f"{path}: two columns are one service: {some(left)}; say which with --columns SERVICE=NAME")
@@ -176,6 +189,8 @@ def _rows(table: SourceTable, service: str | None, reading: Reading) -> _Rows:
     marks = notation(table, list(found.values()), [], reading)
     notes = [f"column {theirs!r} is the service {ours}" for ours, theirs in found.items()
              if theirs != ours and plain(theirs) != "value" and not by_user]  # fmt: skip
+    if plane := [name for name in table.names if plain(name) in PLANE_COLUMNS and name not in found.values()]:
+        notes.append(f"{some(plane)}: positions on a plane were left out; --columns SERVICE=NAME takes such a column")
     for ours, theirs in list(found.items()):
         if len(found) > 1 and not by_user and not np.isfinite(numbers(table.column(theirs), marks)).any():
             del found[ours]
