@@ -1,4 +1,4 @@
-"""P5 of METRICS.md: a region that nobody measured, drawn with the rhythm of a network that was; and P6's law on levels.
+"""P5 of metrics.md: a region that nobody measured, drawn with the rhythm of a network that was; and P6's law on levels.
 
     python benchmarks/p5.py --data ../shared/data                     # fits on 248 cells of Milan: minutes of a core
     python benchmarks/p5.py --data ../shared/data --networks          # and once without each network: much longer

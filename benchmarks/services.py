@@ -1,4 +1,4 @@
-"""P7 of METRICS.md: P1 for each service of one model, and what the services share.
+"""P7 of metrics.md: P1 for each service of one model, and what the services share.
 
     python benchmarks/services.py --data ../shared/data --work /tmp/services          # trains: minutes of a core
     python benchmarks/services.py --data ../shared/data --work /tmp/services --steps 1600

@@ -6,6 +6,7 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,6 +72,7 @@ def test_errors_are_those_of_the_command_line() -> None:
 def test_import_is_light_and_dir_shows_what_there_is() -> None:
     program = (
         "import sys, gentraffic; assert {'sample', 'load_model', 'read_traffic'} <= set(dir(gentraffic));"
+        "assert dir(gentraffic) == gentraffic.__all__;"
         "print([m for m in ('numpy', 'torch', 'xarray', 'pandas', 'click') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True)
@@ -87,3 +89,15 @@ def test_examples_run(
     assert {"one_week.py": "12.00 TB a day", "what_if.py": "12 km", "will_it_fit.py": "20 Mbit/s"}[name] in said
     written = {"one_week.py": "monaco.html", "what_if.py": "changes.geojson", "will_it_fit.py": "monaco.gpkg"}[name]
     assert (tmp_path / written).is_file()
+
+
+def test_out_writes_what_is_returned_and_a_store_as_it_is_drawn(tmp_path: Path) -> None:
+    asked: dict[str, Any] = {"days": 1, "seed": 4}
+    asked["select"] = gentraffic.fetch("monaco")["cell_id"].values[:5].tolist()
+    plain = gentraffic.sample("monaco", **asked)
+    for name in ("m.nc", "m.zarr"):
+        drawn = gentraffic.sample("monaco", **asked, out=tmp_path / name)
+        for found in (drawn, gentraffic.read_traffic(tmp_path / name)):
+            np.testing.assert_array_equal(found["traffic"].values, plain["traffic"].values)
+    with pytest.raises(WrongUse, match=r"m\.nc is .*, which it would replace"):
+        gentraffic.sample(history=tmp_path / "m.nc", model="fomo-base", days=1, out=tmp_path / "m.nc")

@@ -14,6 +14,7 @@ from gentraffic.errors import WrongUse
 if TYPE_CHECKING:
     import xarray as xr
 
+    from gentraffic.generate.run import Sink
     from gentraffic.generators.base import Generator
 
 
@@ -52,18 +53,81 @@ def sample(
     known: str | Path | xr.Dataset | None = None,
     users: str | Path | xr.Dataset | None = None,
     holidays: str | None = None,
+    out: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> xr.Dataset:
     """Draw synthetic traffic for every cell or base station of a place: dimensions ([member,] cell, time), float32.
 
-    place: a bundled city or a name in OpenStreetMap; or a context, as a Dataset or a file (.nc, .zarr); or nothing,
-    where bbox (west, south, east, north in degrees), polygon, cells, stations or osm name it, or the measured traffic
-    of `history` or `known`. The other arguments are those of `gentraffic sample`; None is what the command does without
-    the option. model: a name, a folder, or what `load_model` returned. total: "traffic=5TB/day", or several. select:
-    cell ids. change: draws SERVICE_before and SERVICE_after. history, known, users: files or Datasets. progress is told
-    (done, of). service: "internet,call_in" or a sequence of names, of what the model draws (`model.info.services`).
+    Parameters
+    ----------
+    place : str, path or Dataset, optional
+        A bundled city or a name in OpenStreetMap; or a context, as a Dataset or a file (.nc, .zarr); or nothing, where
+        one of the next five names it, or the measured traffic of `history` or `known`.
+    bbox : sequence of float, optional
+        West, south, east, north in degrees.
+    polygon, cells, stations, osm : path, optional
+        The area of a vector file; polygons of your own cells; a table of base stations (lon, lat[, id]); an
+        OpenStreetMap extract, alone the area of the file.
+    cell_size : float, optional
+        Side of the square cells in metres; 250 by default.
+    radius : float, optional
+        What a station covers, in metres; 500 by default.
+    id_column, columns, layer : str, optional
+        The column with the ids; names of columns of a table, "id=CELL_NAME,lon=X"; the layer of a file with several.
+    timezone : str, optional
+        An IANA zone; by default that of the place.
+    offline : bool
+        Use no network: bundled places, files and the cache only.
+    model : str, path or Generator, optional
+        A bundled name, a model folder, or what `load_model` returned. By default stouter-fast; stouter-base where
+        steps, solver or guidance are given.
+    start : str, optional
+        The first local day, YYYY-MM-DD; by default 2026-01-05, or that of `known`.
+    days : int, optional
+        Local days; 7 by default, or those of `known`.
+    freq : {"1h", "30min", "15min", "10min"}, optional
+        The cadence; by default 1h, or that of `history` or `known`.
+    members : int
+        How many draws; the first has the most likely levels. With more than one there is a dimension `member`.
+    seed : int
+        The same seed, model and place give the same bits.
+    steps : int, optional
+        Steps of the solver, 1 to 1000 (network calls for each week); by default what the model recommends.
+    solver : {"ddpm", "ddim", "dpm++", "unipc", "gaussian"}, optional
+        By default what the model recommends.
+    guidance : float, optional
+        Classifier-free guidance; 1, the default, is none.
+    rhythm : str, optional
+        Whose day and week the cells follow: a measured network (`model.info.networks`), or auto, the nearest.
+    device : str, optional
+        A torch device; "cpu" by default.
+    service : str or sequence of str, optional
+        "internet,call_in" or names, of what the model draws (`model.info.services`).
+    total : str or sequence of str
+        What the region carries, "traffic=5TB/day", "traffic=0.3TB/busyhour", or several. Without it traffic is
+        relative: 1 is what the mean cell carries in a mean hour.
+    select : sequence, optional
+        Ids of the cells to draw.
+    change : path, optional
+        Points of interest or sites that are added or removed; SERVICE_before and SERVICE_after are drawn.
+    history, known, users : path or Dataset (cell, time), optional
+        Earlier weeks that the cells follow; measured traffic that is kept, its gaps filled; active users.
+    holidays : str, optional
+        auto, none, a country such as IT, or a file of dates.
+    out : path, optional
+        Where it is also written: .nc .zarr .parquet .csv .tif; a .zarr is written as it is drawn, in little memory.
+    progress : callable, optional
+        Is told (done, of).
 
-    Raises WrongUse, NoData, BadInput, BadModel (`gentraffic.errors`) or NetworkFailed (`poi.errors`).
+    Returns
+    -------
+    Dataset
+        A variable for each service, ([member,] cell, time) float32, and where and how it was drawn in `attrs`.
+
+    Raises
+    ------
+    WrongUse, NoData, BadInput, BadModel
+        Of `gentraffic.errors`; NetworkFailed of `poi.errors`.
     """
     import xarray as xr
 
@@ -102,7 +166,19 @@ def sample(
     if model is None:
         model = default_model(steps, solver, guidance)
     generator = load_model(model) if isinstance(model, str | Path) else model
-    return run(request, generator, context, observed=observed, command="gentraffic.sample", tell=progress).traffic
+    sink = None if out is None else _sink(Path(out))
+    return run(request, generator, context, sink, observed=observed, command="gentraffic.sample", tell=progress).traffic
+
+
+def _sink(out: Path) -> Sink:
+    """What writes traffic to a path."""
+    from gentraffic.generate.run import File
+
+    if out.suffix.lower() != ".zarr":
+        return File(out)
+    from gentraffic.generate.store import Store
+
+    return Store(out)
 
 
 @speaks_python

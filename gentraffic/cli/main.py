@@ -1,4 +1,4 @@
-"""The command line: one group, one line per error, the exit codes of DESIGN.md.
+"""The command line: one group, one line per error, the exit codes of `gentraffic.errors`.
 
 Nothing heavy is imported here: torch, geopandas and the like are imported inside the commands, so that
 `gentraffic --help` answers at once.

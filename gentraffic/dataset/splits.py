@@ -17,7 +17,7 @@ Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
 
 
 def p1_folds(context: xr.Dataset | ArrayLike, folds: int = 5, seed: int = 0) -> list[Fold]:
-    """`folds` pairs (training cells, held-out cells), indices into the cells, split by location (METRICS.md, P1).
+    """`folds` pairs (training cells, held-out cells), indices into the cells, split by location (metrics.md, P1).
 
     `context`: a Context or Traffic dataset with a coordinate `location` (cell), or the locations themselves (cells,).
     All cells and weeks of a location lie in one fold; every cell is held out exactly once. Locations are shuffled by

@@ -1,1 +1,1 @@
-"""How good synthetic traffic is: metrics, intervals, naive rows, and the protocols of METRICS.md."""
+"""How good synthetic traffic is: metrics, intervals, naive rows, and the protocols of metrics.md."""

@@ -1,4 +1,4 @@
-"""The naive rows of METRICS.md for an evaluation: what copying and averaging the training data would have given.
+"""The naive rows of metrics.md for an evaluation: what copying and averaging the training data would have given.
 
 Windows of the test never overlap training windows, in time or in place: what of `--train` does is left out, and said.
 Each row is what the function of `gentraffic.evaluation.naive_rows` returns for the cells and steps that are compared.

@@ -1,4 +1,4 @@
-"""How good synthetic traffic is: every fidelity metric of METRICS.md beside the naive rows, for two traffic files."""
+"""How good synthetic traffic is: every fidelity metric of metrics.md beside the naive rows, for two traffic files."""
 
 from __future__ import annotations
 

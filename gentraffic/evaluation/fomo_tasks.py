@@ -1,4 +1,4 @@
-"""P3 of METRICS.md: FoMo's three tasks on held-out locations, with and without users, beside the naive rows.
+"""P3 of metrics.md: FoMo's three tasks on held-out locations, with and without users, beside the naive rows.
 
 Windows of 64 steps that do not overlap: short 48 -> 16, long 16 -> 48, generation 0 -> 64. Scores are over the steps to
 be told only, per cell and window, `_p9999` scaling by the training cells of the network.

@@ -1,4 +1,4 @@
-"""P1 of METRICS.md: traffic for locations that a model never saw, from POIs alone, beside the naive rows."""
+"""P1 of metrics.md: traffic for locations that a model never saw, from POIs alone, beside the naive rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The naive generators: the rows that stand beside every model in every table (METRICS.md, "Naive rows").
+"""The naive generators: the rows that stand beside every model in every table (metrics.md, "Naive rows").
 
 Plain NumPy with an explicit random generator. `train` is (training cells, steps), live cells of one city in any units;
 results are (members, test cells, steps) in the same units and over the same steps. Features are what a planner knows of

@@ -1,4 +1,4 @@
-"""The public networks that the protocols of METRICS.md are run on, read from a folder with their files.
+"""The public networks that the protocols of metrics.md are run on, read from a folder with their files.
 
 Expected below `data`/traffic: uomo_sd.npz, uomo_nc.npz, uomo_nj.npz (UoMo), beijing_stations_168h.npz (STK-Diff),
 milan_5x5_internet_10min.csv (Telecom Italia).

@@ -1,4 +1,4 @@
-"""Every fidelity metric of METRICS.md for one synthetic row beside the real series, each with its interval or a reason.
+"""Every fidelity metric of metrics.md for one synthetic row beside the real series, each with its interval or a reason.
 
 Formulas live in `gentraffic.evaluation.metrics`; here is which of them take the ensemble's mean and which its
 members, what must be known for each, and how its interval is made.

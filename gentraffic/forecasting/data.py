@@ -14,7 +14,7 @@ from gentraffic.errors import BadInput, WrongUse
 if TYPE_CHECKING:
     import xarray as xr
 
-TRAIN, VALIDATION = 0.70, 0.15  # of the steps, in time order; what remains is the test (METRICS.md, P4)
+TRAIN, VALIDATION = 0.70, 0.15  # of the steps, in time order; what remains is the test (metrics.md, P4)
 
 
 @dataclass(frozen=True)

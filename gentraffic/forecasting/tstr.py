@@ -1,4 +1,4 @@
-"""Train on synthetic, test on real (METRICS.md, "Usefulness"): is a forecaster as good that saw only drawn traffic?
+"""Train on synthetic, test on real (metrics.md, "Usefulness"): is a forecaster as good that saw only drawn traffic?
 
 Three trainings of one network with one plan: `trtr` on real traffic, `tstr` on synthetic, `aug` on both; each is
 tested on the same real windows, which neither training nor choice of weights has seen: the last 15% of the real steps,

@@ -1,7 +1,7 @@
 """The naive generators as models: fitted to a folder and drawn from like STOUTER, so that both are judged alike.
 
 bootstrap: the series of a random training cell. knn: those of the NEIGHBOURS training cells nearest in standardised log
-POI counts, one per member. climatology: the mean week of the same cell. See METRICS.md, "Naive rows".
+POI counts, one per member. climatology: the mean week of the same cell. See metrics.md, "Naive rows".
 
 series.nc          one group per measured network: relative traffic of its cells, ids, standardised POI counts
 provenance.json    sampler, data, licences, hashes     README.md   the card

@@ -1,6 +1,6 @@
 """The past of cells that were measured: mean weeks, as a sampler is told them, and levels.
 
-Protocol P2 of METRICS.md: the same cells, a later week. A profile is the usual week that a model makes of the past
+Protocol P2 of metrics.md: the same cells, a later week. A profile is the usual week that a model makes of the past
 (`modelling.weekly_profile`), over its mean; beside it stands how far to trust it, n / (n + 1) for n days of a weekday.
 """
 

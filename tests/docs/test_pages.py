@@ -89,6 +89,37 @@ def test_every_script_on_a_page_is_there_and_has_its_options(page: Path) -> None
                 assert option == "--help" or f'"{option}"' in script, (line, option)
 
 
+SOURCES = [path for package in ("gentraffic", "poi", "graphs", "samplers", "forecasters", "benchmarks")
+           for path in sorted((ROOT / package).rglob("*.py"))]  # fmt: skip
+NAMED = re.compile(r"(?<![\w/.-])(?:[\w-]+/)+[\w-]+\.py\b|(?<![\w/.~-])(?:[\w-]+/)*[\w-]+\.md\b")
+OURS = ("gentraffic", "poi", "graphs", "samplers", "forecasters", "benchmarks", "tests", "docs", "examples")
+THEIRS = {"README.md", "DATASHEET.md", "CHECKLIST.md", "samplers/affine.py"}  # of what commands write; of a lesson
+
+
+def stale(text: str) -> list[str]:
+    """The files of this repository that a text names and that are not there. Markdown may be named by its last part."""
+    pages = {page.name for page in PAGES} | {Path(made).name for made in MADE}
+    found = []
+    for path in NAMED.findall(text):
+        is_page = path.endswith(".md") and ("/" not in path and path in pages)
+        is_ours = path.endswith(".md") or path.partition("/")[0] in OURS
+        theirs = path in THEIRS or path.startswith("my-") or "ROOM" in path
+        if is_ours and not is_page and not theirs and not (ROOT / path).exists():
+            found.append(path)
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_files_that_a_page_names_are_there(page: Path) -> None:
+    assert stale(re.sub(r"\]\([^)]*\)", "]", page.read_text(encoding="utf-8"))) == []
+
+
+def test_files_that_docstrings_and_comments_name_are_there() -> None:
+    found = {name(path): stale(path.read_text(encoding="utf-8")) for path in SOURCES}
+    assert {path: names for path, names in found.items() if names} == {}
+    assert stale("see METRICS.md, samplers/gaussian.py and samplers/vae.py") == ["METRICS.md", "samplers/gaussian.py"]
+
+
 def links(page: Path) -> Iterator[str]:
     text = FENCE.sub("", page.read_text(encoding="utf-8"))
     yield from re.findall(r"\]\(([^)\s]+)\)", text)

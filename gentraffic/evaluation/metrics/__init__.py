@@ -1,1 +1,1 @@
-"""The formulas of METRICS.md under their exact names."""
+"""The formulas of metrics.md under their exact names."""

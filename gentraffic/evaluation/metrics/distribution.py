@@ -1,4 +1,4 @@
-"""Metrics of distributions: nothing is paired in time. Formulas and names are those of METRICS.md.
+"""Metrics of distributions: nothing is paired in time. Formulas and names are those of metrics.md.
 
 `real` and `syn` are (cells, steps) in the same units, of the same cells in the same order; `syn` may be (members,
 cells, steps) where said. Cells that are all zero in `real` are dropped.

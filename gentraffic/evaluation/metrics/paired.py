@@ -1,4 +1,4 @@
-"""Metrics paired in time: the same cells at the same hours. Formulas and names are those of METRICS.md.
+"""Metrics paired in time: the same cells at the same hours. Formulas and names are those of metrics.md.
 
 `real` and `syn` are (cells, steps) in the same units; `members` is (members, cells, steps). Dead cells (all zero in
 `real`) are dropped by every function here; `dead_cells` counts them. Functions ending in `_cells` return one value per

@@ -1,4 +1,4 @@
-"""Metrics of the week's rhythm (METRICS.md): roughness, weekends, the hours of the week, and how places differ.
+"""Metrics of the week's rhythm (metrics.md): roughness, weekends, the hours of the week, and how places differ.
 
 Steps are hours. `real` and `drawn` are (cells, hours) of the same cells and hours; `drawn` may be (members, cells,
 hours) where said. `hour` is (hours,) the local hour of the week of each step, 0 to 167, 0 being Monday's first.

@@ -1,4 +1,4 @@
-"""Every metric of METRICS.md under its exact name, and intervals for them.
+"""Every metric of metrics.md under its exact name, and intervals for them.
 
 Paired metrics live in `metrics_paired`, those of distributions in `metrics_distribution`; this file adds the forecast
 scores `r2` and `ssim` (`mae` and `rmse` are the paired ones).
