@@ -54,7 +54,7 @@ def fit(
     Parameters
     ----------
     name : str
-        lightgbm (boosted trees, the best here and ready in seconds), lightgbm-day (without last week), last,
+        lightgbm (boosted trees, the best here), lightgbm-day (without last week), last,
         yesterday, last-week (nothing to learn), lstm, xlstm, stn, stn-tf, stn-slstm, stn-slstm-tf (Ali et al.),
         sim-mstnet (Ma et al., for several services at once), stn-slstm-day (ours), or one that a package registers.
     traffic : path or Dataset ([member,] cell, time), or several

@@ -74,7 +74,7 @@ class FittedForecaster(Shown):
         from gentraffic.forecasting.score import score_rows
 
         scores = self.scores
-        rows = sorted(scores["scores"], key=lambda row: row != self.name)  # itself first, also where it was loaded
+        rows = sorted(scores["scores"], key=lambda row: (row != self.name, row))  # alike where it was loaded
         return score_rows({**scores, "scores": {row: scores["scores"][row] for row in rows}})
 
     def sentences(self) -> list[str]:

@@ -55,7 +55,7 @@ def forecast() -> None:
 @THREADS
 @prints
 def fit(name: str, traffic: tuple[Path, ...], out: Path, **options: Any) -> Printed:
-    """Train the forecaster NAME: lightgbm (boosted trees, ready in seconds: begin with it), lightgbm-day (without last
+    """Train the forecaster NAME: lightgbm (boosted trees: begin with it), lightgbm-day (without last
     week), last, yesterday, last-week (nothing to learn), lstm, xlstm, stn, stn-tf, stn-slstm, stn-slstm-tf (Ali et
     al.), sim-mstnet (Ma et al., for several services at once), or stn-slstm-day (ours).
 

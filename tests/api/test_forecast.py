@@ -13,7 +13,7 @@ from forecast_examples import dataset
 from notebook_html import cells_of
 
 import gentraffic
-from gentraffic.api.forecast_result import FittedForecaster
+from gentraffic.api.forecast_result import FittedForecaster, learned_in_words
 from gentraffic.cli.main import run
 from gentraffic.errors import BadInput, BadModel, WrongUse
 from gentraffic.io.files import write_traffic
@@ -114,6 +114,20 @@ def test_score_gives_the_numbers_of_the_command(
     expected = np.abs(values[live][:, start - 1] - values[live][:, start]).mean()
     assert found.scored.starts.tolist() == start.tolist()
     assert found.to_json()["scores"]["last"]["internet"]["mae"][0] == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_loaded_forecaster_shows_itself_first_and_its_ranges(files: Path, fitted: FittedForecaster) -> None:
+    loaded = gentraffic.forecast.load(files / "m")
+    assert loaded.rows() == fitted.rows()
+    assert loaded.rows()[1][1] == "lstm"
+    scored = gentraffic.forecast.score(files / "m", OTHER)
+    assert any(text.startswith("within its 90% range") for text in scored.sentences())
+
+
+def test_trees_are_counted_as_trees() -> None:
+    assert learned_in_words({"trees": [40, 2], "steps": 1042, "parameters": 840_596}) == "1,042 trees"
+    assert learned_in_words({"parameters": 840_596}) == "840,596 weights"
+    assert learned_in_words({}) == "nothing to learn"
 
 
 def test_a_notebook_shows_the_scores(fitted: FittedForecaster) -> None:

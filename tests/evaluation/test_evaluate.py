@@ -39,7 +39,7 @@ FILES = {
     "drawn.nc": DRAWN,
     "one-member.nc": DRAWN.isel(member=0, drop=True),
     "relative.nc": traffic(days=15, members=2, seed=3),
-    "gigabytes.nc": traffic(days=15, seed=3, units="GB"),
+    "erlangs.nc": traffic(days=15, seed=3, units="erlang"),
     "one-cell.nc": REAL.isel(cell=[7]),
     "dead.nc": REAL.isel(cell=[3]),
     "one-step.nc": REAL.isel(time=[7]),
@@ -216,7 +216,7 @@ def test_silent_synthetic_cells_are_said() -> None:
 
 BAD = {
     "no common cells": (["real.nc", "stations.nc"], 2, "no cell_id is in both files"),
-    "other units": (["real.nc", "gigabytes.nc"], 2, "--scale"),
+    "other units": (["real.nc", "erlangs.nc"], 2, "--scale"),
     "all dead": (["dead.nc", "drawn.nc"], 5, "dead"),
     "NaN": (["nan.nc", "drawn.nc"], 5, "NaN"),
     "NaN drawn": (["real.nc", "nan.nc"], 5, "nan.nc"),
@@ -228,7 +228,7 @@ BAD = {
     "context alone": (["real.nc", "drawn.nc", "--context", "context.nc"], 2, "--train"),
     "traffic as context": (["real.nc", "drawn.nc", "--train", "real.nc", "--context", "real.nc"], 5, "real.nc"),
     "train is real": (["real.nc", "drawn.nc", "--train", "real.nc"], 2, "no live cell"),
-    "train of other units": (["real.nc", "drawn.nc", "--train", "gigabytes.nc"], 2, "--train is in 'GB'"),
+    "train of other units": (["real.nc", "drawn.nc", "--train", "erlangs.nc"], 2, "--train is in 'erlang'"),
     "no such service": (["real.nc", "drawn.nc", "--service", "calls"], 2, "in neither file"),
     "no such scale": (["real.nc", "drawn.nc", "--scale", "best"], 2, "--scale best"),
     "page without suffix": (["real.nc", "drawn.nc", "--html", "page"], 2, "suffix"),
