@@ -210,6 +210,7 @@ def evaluate(
     return EvaluationResult(**vars(scored), files=files)
 
 
+@speaks_python
 def evaluate_services(
     real: str | Path, synthetic: str | Path, *, service: str | None = None, html: str | Path | None = None, **more: Any
 ) -> dict[str, EvaluationResult]:

@@ -130,6 +130,7 @@ def sleep(
     check_positive(time_limit=time_limit)
     if serve > 1:
         raise WrongUse(f"--serve {serve:g}: give a share, 0 to 1")
+    _check_capacity(capacity)
     inputs, judged_by = _inputs(traffic, real, history, service=service)
     given = _capacity(capacity, inputs.load)
     unit_load = unit_load_of(inputs.judge, units) if given is None else given
@@ -322,6 +323,7 @@ def deploy(
         raise WrongUse("give one of --sites and --budget")
     check_whole(1, sites=sites)
     check_positive(budget=budget, radius=radius, time_limit=time_limit)
+    _check_capacity(capacity)
     inputs, judged_by = _inputs(traffic, real, history, service=service)
     load = inputs.load
     need_positions(load.ds, "plan deploy")
@@ -362,11 +364,17 @@ def _capacity(capacity: float | str | None, load: Load, *, hourly: bool = False)
     if not isinstance(capacity, str):
         check_positive(capacity=capacity)
         return capacity
-    value, unit = parse_amount(capacity, "--capacity")
-    check_positive(capacity=value)
+    value, unit = _check_capacity(capacity)
     if unit:
         value = capacity_in(capacity, load.ds, load.service) * (load.hour_factor if hourly else 1.0)
     return value
+
+
+def _check_capacity(capacity: float | str | None) -> tuple[float, str]:
+    """The number and the unit of a capacity. Raises WrongUse."""
+    value, unit = parse_amount(capacity, "--capacity") if isinstance(capacity, str) else (capacity, "")
+    check_positive(capacity=value)
+    return value or 0.0, unit
 
 
 def _inputs(

@@ -33,10 +33,10 @@ NUMBERS = [
     ([*SAMPLE, "--seed", "-1"], "--seed -1: give 0 or more"),
     ([*SAMPLE, "--steps", "0"], "--steps 0: give 1 or more"),
     ([*SAMPLE, "--guidance", "nan"], "--guidance nan: give a finite number"),
-    ([*SAMPLE, "--service", "lon"], "--service: 'lon' cannot name a service: letters, digits and _ only, and not the "
-     "name of a coordinate"),
-    ([*SAMPLE, "--total", "größe=5TB/day"], "--total: 'größe' cannot name a service: letters, digits and _ only, and "
-     "not the name of a coordinate"),
+    ([*SAMPLE, "--service", "lon"], "--service lon: stouter-fast draws traffic, call_in, call_out, sms_in, sms_out, "
+     "internet, calls, sms"),
+    ([*SAMPLE, "--total", "größe=5TB/day"], "--total größe: stouter-fast draws traffic, call_in, call_out, sms_in, "
+     "sms_out, internet, calls, sms"),
     ([*SAMPLE, "--cell-size", "nan", "--offline"], "--cell-size nan: give 10 to 100000 metres"),
     ([*SLEEP, "--quality", "inf"], "--quality inf: give a finite number"),
     ([*SLEEP, "--serve", "1.5"], "--serve 1.5: give a share, 0 to 1"),

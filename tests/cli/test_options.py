@@ -99,7 +99,7 @@ def test_other_files_beside_and_names_of_models_are_no_inputs(here: Path) -> Non
         ["--total", "traffic=4TB/day"],
         ["--total", "traffic=4TB/day", "--total", "traffic=300GB/busyhour"],
         ["--total", "traffic=300GB/18h@{here}/my district.geojson#A", "--seed", "3"],
-        ["--service", "tr", "--members", "2"],
+        ["--service", "internet", "--members", "2"],
     ],
 )
 def test_the_recorded_command_runs_again_to_the_same_file(words: list[str], here: Path) -> None:

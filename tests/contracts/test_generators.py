@@ -136,6 +136,10 @@ def asked(capability: str, inputs: dict[str, Path]) -> tuple[Request, list[str]]
         words = ["--days", "2", *(["--start", "2021-03-01"] if capability == "users" else [])]
         file = inputs[capability]
         return replace(request, **{capability: file}), [*words, f"--{capability}", str(file)]
+    if capability == "services":
+        return replace(PLAIN, service="internet,call_in"), ["--service", "internet,call_in"]
+    if capability == "holidays":  # with Christmas
+        return replace(PLAIN, holidays="IT", start="2026-12-21"), ["--holidays", "IT", "--start", "2026-12-21"]
     value: Any = {"rhythm": "beta", "steps": 2, "solver": "ddim", "guidance": 1.5, "device": "cpu:0"}[capability]
     return replace(PLAIN, **{capability: value}), [f"--{capability}", str(value)]
 
@@ -158,7 +162,9 @@ def test_a_capability_is_there_in_every_sink_or_refused_by_name(
     line = ["sample", "--context", str(inputs["context"]), "--model", models[name], "--seed", "3", "--members", "2"]
     if capability not in generator.info.supports:
         for sink in (Memory(), File(tmp_path / "x.nc"), Store(tmp_path / "x.zarr")):
-            with pytest.raises(Unsupported, match=f"--{capability}") as caught:
+            with pytest.raises(
+                Unsupported, match="--service" if capability == "services" else f"--{capability}"
+            ) as caught:
                 run(request, generator, place(), sink)
             assert caught.value.capability == capability
         assert command([*line, *words, "-o", str(tmp_path / "x.nc"), "--quiet"]) == 2
@@ -173,7 +179,8 @@ def test_a_capability_is_there_in_every_sink_or_refused_by_name(
         for variable in drawn.data_vars:
             np.testing.assert_array_equal(got[variable].values, drawn[variable].values)
             assert got[variable].attrs["units"] == drawn[variable].attrs["units"]
-    plain = replace(request, **{capability: None})
+    field = "service" if capability == "services" else capability
+    plain = replace(request, **{field: "none" if capability == "holidays" else None})
     if capability == "device":  # the CPU under another name
         other = run(plain, generator, place()).traffic
         np.testing.assert_array_equal(other["traffic"].values, drawn["traffic"].values)
