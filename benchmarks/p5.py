@@ -1,7 +1,7 @@
 """P5 of metrics.md: a region that nobody measured, drawn with the rhythm of a network that was; and P6's law on levels.
 
     python benchmarks/p5.py --data ../shared/data                     # fits on 248 cells of Milan: minutes of a core
-    python benchmarks/p5.py --data ../shared/data --networks          # and once without each network: much longer
+    python benchmarks/p5.py --data ../shared/data --networks          # without each network in turn: a fit for each
     python benchmarks/p5.py --data ../shared/data --levels            # the law alone: seconds
     python benchmarks/p5.py --data ../shared/data --expected          # weeks without a network: a minute
 
@@ -64,9 +64,12 @@ ROWS = ("ratio", "crps", "crps_shape", "coverage_90", "acf_error", "roughness_ra
 
 
 def monday_weeks(source: Source) -> Floats:
-    """The first whole week of each cell from a Monday on: (cells, 168), in the source's unit."""
-    first = (7 - source.weekday) % 7 * 24
-    return source.hourly()[:, first : first + 168]
+    """The first whole week of each cell from a Monday on, (cells, 168), in the source's unit; the first seven days in
+    the order of a week where there is none."""
+    hours, first = source.hourly(), (7 - source.weekday) % 7 * 24
+    if hours.shape[1] < first + 168:
+        return np.roll(hours[:, :168], 24 * source.weekday, axis=1)
+    return hours[:, first : first + 168]
 
 
 def score(real: Floats, members: Floats) -> dict[str, float]:
@@ -240,7 +243,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--levels", action="store_true", help="the law alone")
     parser.add_argument("--expected", action="store_true", help="what map and measured cells tell of weeks, alone")
-    parser.add_argument("--networks", action="store_true", help="each network left out once, too")
+    parser.add_argument("--networks", action="store_true", help="each network left out once, instead")
     parser.add_argument("--steps", type=int, help="training steps, for a trial")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -252,7 +255,7 @@ def main() -> None:
         expected(args.data)
         return
     context = read_context(CONTEXTS / "milan.nc")
-    for name, train, held in milan_parts(args.data):
+    for name, train, held in () if args.networks else milan_parts(args.data):
         real, pool = monday_weeks(held), monday_weeks(train)
         rows = {"stouter": draw_region([train], held, context, args.steps)}
         rows |= {"bootstrap": weeks_of(pool, len(real), 0), "bootstrap within": weeks_of(real, len(real), 1)}
