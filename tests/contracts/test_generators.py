@@ -281,7 +281,10 @@ def test_a_strangers_packages_serve_the_command_line(installed: Path, inputs: di
     gentraffic("sample", "--model", "flat", "--context", inputs["context"], "--days", "14", "-o", "flat.nc")
     drawn = read_traffic(tmp_path / "flat.nc")["traffic"].values
     pois = place()["poi_count"].values.sum(1) + 1.0
-    np.testing.assert_allclose(drawn.mean(1), pois / pois.mean(), rtol=1e-6)  # what its 30 lines say
+    day = 1 + np.cos(2 * np.pi * (np.arange(14 * 24) % 24 - 18) / 24)
+    np.testing.assert_allclose(drawn / drawn.mean(1, keepdims=True), day[None].repeat(CELLS, 0), atol=1e-5)
+    surprise = np.log(drawn.mean(1) / (pois / pois.mean()))  # what its lines say: normal, 0.3 wide
+    assert 0.1 < surprise.std() < 0.6
     gentraffic("forecast", "fit", "weighted-mean", "--traffic", inputs["history"], "-o", "m", "--steps", "50")
     gentraffic("forecast", "run", "--model", "m", "--history", inputs["history"], "-o", "next.nc")
     last = read_traffic(inputs["history"])["traffic"].values[:, -6:]

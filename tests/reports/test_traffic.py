@@ -106,7 +106,8 @@ def test_the_page_says_what_the_file_holds(kind: str) -> None:
         "Not a privacy mechanism", "second line, “quoted” & <tagged>", "Shandong, China", "pytest",
     ):  # fmt: skip
         assert part in seen, part
-    assert f"{model['metrics']['stouter']['uomo-sd']['coverage_90']:.0%}" in seen
+    scores = model["metrics"].get("stouter", {})  # none where no location was held out, and no evidence was given
+    assert all(f"{found['coverage_90']:.0%}" in seen for found in scores.values())
     assert not re.search(r"uomo-|milan-5x5", seen)  # code names of networks are for programs
     busiest = str(ds.cell_id.values[int(summary(ds, "internet")["mean"].values.argmax())])
     assert busiest in seen
