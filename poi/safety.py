@@ -269,6 +269,7 @@ class _Buffer:
 
 
 def pieces(stream: BinaryIO, digest: hashlib._Hash | None = None) -> Iterator[bytes]:
+    """What a stream holds, piece by piece; a digest is fed with it."""
     while piece := stream.read(_PIECE):
         if digest is not None:
             digest.update(piece)

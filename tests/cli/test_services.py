@@ -87,17 +87,28 @@ def test_from_a_raw_file_to_scores_of_every_service(folder: Path, capsys: pytest
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ("call_in", "--service call_in: stouter-fast draws traffic"),
-        ("internet,call_in", "--service internet,call_in: stouter-fast (stouter) draws one service"),
+        ("call_in", "--service call_in: fomo-base draws traffic"),
+        ("internet,call_in", "--service internet,call_in: fomo-base (fomo) draws one service"),
         ("a,,b", "give names with commas between"),
     ],
 )
 def test_a_model_of_one_service_refuses_others_by_name(
     names: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from gentraffic.generators.base import describe
-
-    if "services" in describe("stouter-fast").supports:
-        pytest.skip("the bundled model draws several services")
-    assert run(["sample", "--city", "milan", "--service", names, "-o", str(tmp_path / "x.nc")]) == 2
+    words = ["sample", "--city", "monaco", "--model", "fomo-base", "--service", names]
+    assert run([*words, "-o", str(tmp_path / "x.nc")]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_the_bundled_model_draws_the_services_that_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "x.nc"
+    assert run(["sample", "--city", "monaco", "--service", "internet,calls", "-o", str(out), "--quiet"]) == 0
+    ds = read_traffic(out)
+    internet, calls = (ds[name].values.reshape(len(ds["cell"]), 7, 24) for name in ("internet", "calls"))
+    assert np.corrcoef(np.log(internet.mean((1, 2))), np.log(calls.mean((1, 2))))[0, 1] > 0.8  # busy in both
+    night = [float(v[..., 2:5].mean() / v.mean()) for v in (internet, calls)]
+    assert night[1] < 0.5 * night[0]  # at night few call, and many are online
+    assert run(["sample", "--city", "monaco", "--service", "fax", "-o", str(tmp_path / "y.nc")]) == 2
+    assert "draws traffic, call_in, call_out, sms_in, sms_out, internet, calls, sms" in capsys.readouterr().err
