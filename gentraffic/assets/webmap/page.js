@@ -325,10 +325,12 @@ const LineLayer = BaseLayer.extend({
     context.textBaseline = "middle";
     const { x, y } = this.shape, at = x.length - D.base.names.length;
     D.base.names.forEach(([text, kind], k) => {
-      const [size, weight, from] = SIZES[kind], left = this.px[at + k], top = this.py[at + k];
-      if (metres > from || left < 0 || top < 0 || left > this.width || top > this.height) return;
+      const [size, weight, from] = SIZES[kind], there = this.px[at + k], top = this.py[at + k];
+      if (metres > from || there < 0 || top < 0 || there > this.width || top > this.height) return;
       context.font = `${weight} ${size}px ${family}`;
       const half = context.measureText(text).width / 2 + 4, tall = size * 0.75;
+      const edge = this.width / 6, seen = there >= edge && there <= this.width - edge;     // the canvas is half as wide again
+      const left = seen ? Math.min(Math.max(there, edge + half), this.width - edge - half) : there;
       const box = [left - half, top - tall, left + half, top + tall];
       if (taken.some((other) => box[0] < other[2] && box[2] > other[0] && box[1] < other[3] && box[3] > other[1])) return;
       taken.push(box);
