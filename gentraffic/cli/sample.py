@@ -88,7 +88,7 @@ FILE = click.Path(path_type=Path)
               help="FoMo: keep this measured traffic and draw what it lacks (NaN, absent cells or hours).")  # fmt: skip
 @click.option("--users", type=FILE, metavar="FILE", help="FoMo: active users of the cells at the steps to be drawn.")
 @click.option("--map", "map_file", type=FILE, metavar="FILE.html",
-              help="A map that needs no network; with --change, a page with the map of the difference.")  # fmt: skip
+              help="A map that needs no network; with --change of before, after and the difference.")  # fmt: skip
 @click.option("--plot", "plot_file", type=FILE, metavar="FILE.png", help="A picture of the region's traffic.")
 @click.option("--workers", type=int, metavar="N", help="Draw a .zarr on N processes; run the command again to resume.")
 @click.option("--scheduler", metavar="ADDRESS", help="Draw a .zarr on the Dask workers of tcp://HOST:PORT, likewise.")
@@ -162,7 +162,7 @@ def sample(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -
     loaded = time.perf_counter()
     with progress("drawing", quiet=quiet) as tell:
         drawn = sink.write(job, tell)
-    pictures = _draw_pictures(drawn.traffic, options, model)
+    pictures = _draw_pictures(drawn.traffic, options)
     services = [str(name) for name in drawn.traffic.data_vars]
     service = drawn.traffic[_last(drawn.traffic) if request.change is not None else services[0]]
     seconds = {"load": loaded - began + drawn.prepared_s, "sample": drawn.drawn_s}
@@ -223,13 +223,9 @@ def _check_pictures(options: dict[str, Any]) -> None:
             atomic.check_writable(extra, (suffix,))
 
 
-def _draw_pictures(traffic: xr.Dataset, options: dict[str, Any], model: str) -> dict[str, str]:
-    """The map, or the page of a change, and the plot, where they were asked for: their files."""
-    if options["map_file"] is not None and options["change"] is not None:
-        from gentraffic.reports.traffic import write_report
-
-        write_report(traffic, options["map_file"], model=model)
-    elif options["map_file"] is not None:
+def _draw_pictures(traffic: xr.Dataset, options: dict[str, Any]) -> dict[str, str]:
+    """The map and the plot, where they were asked for: their files."""
+    if options["map_file"] is not None:
         from gentraffic.reports.webmap import write_map
 
         write_map(traffic, options["map_file"])

@@ -46,7 +46,19 @@ CATEGORIES_HINT = "Education, Medical, Public, Entertainment, Traffic, Food, Sho
 MOST = 1_000_000  # points of interest that one feature may add: a megacity has fewer
 LIKE_M = 500.0  # around a named place, whose cells `like` means
 FAR_M = 10_000.0  # from every station: such a change belongs to another place
+LISTED = 2_000  # cells whose ids the attributes name: a file format may hold no more than 64 KiB of text
 DARK = "dark"  # stations that a change switches off; their traffic is 0
+
+
+@dataclass(frozen=True)
+class Part:
+    """One feature of a file of changes: what it is called, which word it is, the rows of the cells that it touches, and
+    when people come, "" for no such times."""
+
+    name: str
+    what: str
+    rows: NDArray[np.intp]
+    times: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,7 +66,7 @@ class Changed:
     """A context after changes. touched: (cells,) whose own counts changed. lines: a line per change.
 
     weight: (cells,) how much of what the model makes of the change holds at a cell, 0 to 1. visits: people who come at
-    some hours."""
+    some hours. parts: each feature, by its name, with the rows of the cells that it touches."""
 
     context: xr.Dataset
     touched: NDArray[np.bool_]
@@ -62,6 +74,7 @@ class Changed:
     sha256: str
     weight: NDArray[np.float64]
     visits: tuple[Visit, ...] = ()
+    parts: tuple[Part, ...] = ()
 
     def mixed(
         self, before: NDArray[np.float32], after: NDArray[np.float32], local: pd.DatetimeIndex,
@@ -105,6 +118,7 @@ def apply_changes(context: xr.Dataset, path: str | Path) -> Changed:
     dark = np.zeros(context.sizes["cell"], dtype=bool)
     lines: list[str] = []
     visits: list[Visit] = []
+    parts: list[Part] = []
     weight = np.zeros(len(counts))
     for number, (shape, row) in enumerate(features, start=1):
         properties = {str(key).lower(): value for key, value in row.items() if _given(value)}
@@ -114,7 +128,7 @@ def apply_changes(context: xr.Dataset, path: str | Path) -> Changed:
             rows, note = _nearest_station(shape, context, where)
         change = _Change(where, properties, context, rows)
         what = change.word("what", ("pois", "sites", *WORDS), "pois")
-        before = counts.copy()
+        before, times = counts.copy(), ""
         if what == "sites":
             line = change.sites(sites, dark)
         elif what == "pois":
@@ -122,7 +136,12 @@ def apply_changes(context: xr.Dataset, path: str | Path) -> Changed:
         else:
             line, visit = change.named_thing(what, counts)
             visits += [visit] if visit is not None else []
+            times = visit.times if visit is not None else ""
         lines.append(f"{line}{note}")
+        called = str(properties.get("name") or (what if what in WORDS else "change"))
+        if called in [part.name for part in parts] or called == "change":
+            called += f" {number}"  # its number in the file
+        parts.append(Part(called, what, rows, times))
         changed = rows if what in ("sites", *WORDS) else np.flatnonzero((counts != before).any(axis=1))
         weight = np.maximum(weight, _weight(context, changed, WORDS[what].reach_m if what in WORDS else None))
     after = context.assign({f"poi_count{BEFORE}": context["poi_count"]})
@@ -134,7 +153,7 @@ def apply_changes(context: xr.Dataset, path: str | Path) -> Changed:
         touched |= sites != context["stations"].values
     after[DARK] = ("cell", dark)
     digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    return Changed(after, touched, tuple(lines), digest, weight, tuple(visits))
+    return Changed(after, touched, tuple(lines), digest, weight, tuple(visits), tuple(parts))
 
 
 def about(changed: Changed, path: Path, layers: int) -> dict[str, str]:
@@ -147,8 +166,21 @@ def about(changed: Changed, path: Path, layers: int) -> dict[str, str]:
         "change": path.name,
         "change_sha256": changed.sha256,
         "change_summary": "\n".join(changed.lines) or "nothing is changed",
+        "change_parts": _parts_text(changed),
         "change_reach": f"nothing differs beyond {reach:.3g} km, east-west or north-south, of the cells changed",
     }
+
+
+def _parts_text(changed: Changed) -> str:
+    """JSON: name, word and cell ids of each feature, so that a report can tell them apart. Ids are left out of a
+    feature of many cells, beyond LISTED in all."""
+    ids, room = changed.context["cell_id"].values, LISTED
+    listed = []
+    for part in changed.parts:
+        room -= (own := len(part.rows) if len(part.rows) <= room else 0)
+        cells = [str(i) for i in ids[part.rows]] if own else []
+        listed.append({"name": part.name, "what": part.what, "times": part.times, "cells": cells})
+    return json.dumps(listed, ensure_ascii=False)
 
 
 def influence_m(context: xr.Dataset, layers: int) -> float:

@@ -19,10 +19,14 @@ from gentraffic.reports.plot import ACCENT, INK, typical_cells
 from gentraffic.reports.svg import Beneath, beneath, draw_beneath, new_figure, page_style, plain_text, svg_text
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import xarray as xr
 
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 WEEK_H = 168
+ABOVE = ("#f2a65a", "#d8452e", "#7a0f24")  # hours above a capacity
+NEVER = "#dfe2e6"
 UNSURE = "#b9bec6"  # where too few members agree
 LONG = 8  # times longer than wide: a true map would be a line
 
@@ -45,8 +49,12 @@ def said_units(ds: xr.Dataset, service: str) -> str:
     return "unit not stated" if units == "unknown" else units
 
 
-def level_panels(result: xr.Dataset, units: str, capacity: str | None) -> list[Panel]:
-    """Mean level, busy hour, and of an ensemble its uncertainty and the probability to exceed the capacity."""
+def level_panels(
+    result: xr.Dataset, units: str, capacity: str | None, above: NDArray[np.float64] | None = None
+) -> list[Panel]:
+    """Mean level, busy hour, and of an ensemble its uncertainty and the probability to exceed the capacity.
+
+    above: (cells,) hours above the capacity, shown of one member where there are any."""
     import matplotlib as mpl
     from matplotlib.colors import LinearSegmentedColormap, Normalize
 
@@ -63,13 +71,20 @@ def level_panels(result: xr.Dataset, units: str, capacity: str | None) -> list[P
     if "mean_p95" in result:
         wide = level_spread(result)
         panels.append(_log_panel("Uncertainty: high / low end", wide, mpl.colormaps["cividis"], log_norm(wide)))
-    for name, title in (("p_above", "Probability to exceed"), ("time_above", "Share of time above")):
-        if name in result and capacity:
-            panels.append(
-                Panel(f"{title} {capacity}", result[name].values, mpl.colormaps["YlOrRd"], Normalize(0, 1),
-                      ([0, 0.25, 0.5, 0.75, 1], ["0%", "25%", "50%", "75%", "100%"]))
-            )  # fmt: skip
-            break
+    if "p_above" in result and capacity:
+        panels.append(
+            Panel(f"Probability to exceed {capacity}", result["p_above"].values, mpl.colormaps["YlOrRd"],
+                  Normalize(0, 1), ([0, 0.25, 0.5, 0.75, 1], ["0%", "25%", "50%", "75%", "100%"]))
+        )  # fmt: skip
+    elif "time_above" in result and capacity and above is not None and above.any():
+        # A cell that exceeds in one hour alone must be seen: cells that never do are grey, all others are coloured.
+        most = float(above.max())
+        colours = LinearSegmentedColormap.from_list("above", list(ABOVE)).with_extremes(bad=NEVER)
+        ends = (0.0, most) if most > 1 else (0.0, 1.0)
+        panels.append(
+            Panel(f"Hours above {capacity}", np.where(above > 0, above, np.nan), colours, Normalize(*ends),
+                  ([0.0, ends[1]], ["0h", f"{ends[1]:.0f}h"]))
+        )  # fmt: skip
     return panels
 
 
@@ -353,17 +368,21 @@ def change_panels(before: NDArray[np.float64], after: NDArray[np.float64], units
     ]  # fmt: skip
 
 
-def change_weeks(ds: xr.Dataset, names: tuple[str, str], rows: list[int]) -> str:
-    """Typical weeks before and after, of all and of the cells that change most."""
+def change_weeks(ds: xr.Dataset, names: tuple[str, str], rows: Mapping[int, str]) -> str:
+    """Typical weeks before and after, of all and of the cells `rows`, each with what it is called."""
     hour, index = hour_of_week(ds), week_hours(ds)
     old, new = (_members(ds, name) for name in names)
     to_hour = per_hour(str(ds[names[0]].attrs["units"]), step_seconds(ds))
     panels: dict[str, tuple[Any, Any]] = {"All together": (old.sum(1, dtype=np.float64), new.sum(1, dtype=np.float64))}
-    for row in rows:
-        panels[f"Changed most: {shortened(ds['cell_id'].values[row])}"] = (old[:, row], new[:, row])
+    for row, word in rows.items():
+        title = f"{shortened(word, 20)}: {shortened(ds['cell_id'].values[row], 16)}"
+        panels[title] = (old[:, row], new[:, row])
     with page_style():
-        figure, axes = new_figure(11.2, 2.5, 1, len(panels))
-        for ax, (title, (a, b)) in zip(axes, panels.items(), strict=True):
+        columns = 2 if len(panels) in (2, 4) else 3
+        figure, axes = new_figure(11.2, 2.5 * -(-len(panels) // columns), -(-len(panels) // columns), columns)
+        for ax in axes[len(panels) :]:
+            ax.remove()
+        for ax, (title, (a, b)) in zip(axes, panels.items(), strict=False):
             for values, colour, word in ((a, INK, "before"), (b, ACCENT, "after")):
                 week = typical_week(values, hour, to_hour).mean(axis=0)[index]
                 ax.plot(week, color=colour, linewidth=1.3, label=word)
