@@ -80,7 +80,8 @@ def sleep(
         Radio units per cell.
     capacity : float or str, optional
         What one unit serves in a step, in the unit of the traffic, or with a unit of its own, "40Mbit/s". By default
-        all units of a cell carry the 99th percentile of the load that judges.
+        all units of a cell carry the 99th percentile of the load that judges; where `serve` asks for more, all are
+        awake, and a note says what is left over and with which capacity nothing is.
     quality, wear, unit_power, load_power : float
         Costs: of a cell and step in which nothing is served, of one switch of one unit, of one unit awake for a step,
         of serving what fills one unit.
@@ -115,13 +116,13 @@ def sleep(
     WrongUse
         For a number out of its bounds, an unknown service, files of other cells.
     NoData
-        Where no plan serves what `serve` asks for, or nothing is carried.
+        Where no plan serves what `serve` asks for with the `capacity` or `pool` given, or nothing is carried.
     BadInput
         For a file that is missing or breaks its schema, or an output that cannot be written.
     """
     from gentraffic.planning.load import plan_dataset
     from gentraffic.planning.sleep import SleepCosts
-    from gentraffic.planning.strategies import OWN, cells_awake, sleep_strategies, unit_load_of
+    from gentraffic.planning.strategies import OWN, beyond_units, cells_awake, sleep_strategies, unit_load_of
 
     _check_outputs(out, map_file, CELL_FORMATS)
     check_whole(1, units=units)
@@ -134,13 +135,23 @@ def sleep(
     inputs, judged_by = _inputs(traffic, real, history, service=service)
     given = _capacity(capacity, inputs.load)
     unit_load = unit_load_of(inputs.judge, units) if given is None else given
-    costs = SleepCosts(units, unit_load, quality, wear, load_power, unit_power, serve)
+    costs = SleepCosts(units, unit_load, quality, wear, load_power, unit_power, serve, full=given is None)
+    notes = inputs.notes
+    if given is None:
+        unit = "" if inputs.load.units in ("1", "unknown") else f" {inputs.load.units}"
+        notes += (
+            f"one unit is taken to carry {unit_load:.4g}{unit} in a step, so that the {units} of a cell carry the 99th "
+            "percentile of the load: give --capacity",
+        )
+        notes += tuple(filter(None, [beyond_units(inputs.load, costs)]))
     result = sleep_strategies(inputs, costs, pool=pool, time_limit_s=time_limit, tell=progress)
+    if (lost := result.outcomes[OWN].lost) > 0.001 and not serve:
+        notes += (f"the plan leaves {lost:.1%} of the load unserved, where energy costs more: --serve 0.95 serves more",)
     awake = result.plans[OWN]
     attrs = {"command": command, "unit_load": unit_load, "gap": result.gap}
     decision = plan_dataset(inputs.load, awake, "awake", "radio units", "Awake radio units", attrs)
     _write(decision, lambda: cells_awake(inputs.load, awake), out, map_file)
-    return Plan(decision, result.outcomes, result.gap, judged_by, inputs.notes, "Awake radio units")
+    return Plan(decision, result.outcomes, result.gap, judged_by, notes, "Awake radio units")
 
 
 @speaks_python

@@ -52,7 +52,7 @@ def plan() -> None:
 @click.option("--units", type=AT_LEAST_1, default=4, help="Radio units per cell.")
 @click.option("--capacity", metavar="LOAD",
               help="What one unit serves in a step, in the traffic's unit, or 40Mbit/s."
-                   " [default: the units of a cell carry the 99th percentile of the load]")  # fmt: skip
+                   " [default: the units of a cell carry the 99th percentile of the load; what does not fit is said]")  # fmt: skip
 @click.option("--quality", type=NOT_NEGATIVE, default=1.0, help="Cost of a cell and step in which nothing is served.")
 @click.option("--wear", type=NOT_NEGATIVE, default=0.2, help="Cost of one switch of one unit.")
 @click.option("--unit-power", type=NOT_NEGATIVE, default=0.1, help="Cost of one unit awake for a step.")
