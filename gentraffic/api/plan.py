@@ -146,7 +146,9 @@ def sleep(
         notes += tuple(filter(None, [beyond_units(inputs.load, costs)]))
     result = sleep_strategies(inputs, costs, pool=pool, time_limit_s=time_limit, tell=progress)
     if (lost := result.outcomes[OWN].lost) > 0.001 and not serve:
-        notes += (f"the plan leaves {lost:.1%} of the load unserved, where energy costs more: --serve 0.95 serves more",)
+        notes += (
+            f"the plan leaves {lost:.1%} of the load unserved, where energy costs more: --serve 0.95 serves more",
+        )
     awake = result.plans[OWN]
     attrs = {"command": command, "unit_load": unit_load, "gap": result.gap}
     decision = plan_dataset(inputs.load, awake, "awake", "radio units", "Awake radio units", attrs)
@@ -197,7 +199,7 @@ def prb(
         What one unit of traffic is, Mbit. By default what its unit says (GB, Mbit/s); of relative traffic, that with
         which the offered load is 70% of what all blocks move.
     start : str, optional
-        First local time, e.g. "2026-01-05T18:00"; the first of the file by default.
+        First local time, e.g. "2026-01-05T18:00"; by default the slots in a row that carry most traffic.
     slots : int
         Steps to plan.
     select : sequence of cell ids, optional
@@ -221,6 +223,7 @@ def prb(
     BadInput
         For a file that is missing or breaks its schema, or an output that cannot be written.
     """
+    from gentraffic.dataset.schema import is_usual_week, local_time
     from gentraffic.planning.load import plan_dataset
     from gentraffic.planning.resource_blocks import Radio, faded_snr, mbit_for_load, share_offered
     from gentraffic.planning.strategies import OWN, cells_blocks, prb_strategies
@@ -236,6 +239,10 @@ def prb(
     snr = faded_snr(snr_db, fading_db, load.values.shape[1:], seed)
     radio = Radio(prbs, group, bandwidth, load.step_s, snr)
     notes = inputs.notes
+    if start is None and load.cut:
+        clock = "%a %H:%M" if is_usual_week(load.ds) else "%a %d %b %H:%M"
+        first, last = (f"{when:{clock}}" for when in local_time(load.ds)[[0, -1]])
+        notes += (f"planned: the {slots} slots in a row with most traffic, {first} to {last} (others: --start)",)
     known = bits_per_unit(load.units, int(load.step_s))
     if mbit is None and known is not None:
         mbit = known / 1e6

@@ -52,7 +52,8 @@ def plan() -> None:
 @click.option("--units", type=AT_LEAST_1, default=4, help="Radio units per cell.")
 @click.option("--capacity", metavar="LOAD",
               help="What one unit serves in a step, in the traffic's unit, or 40Mbit/s."
-                   " [default: the units of a cell carry the 99th percentile of the load; what does not fit is said]")  # fmt: skip
+                   " [default: the units of a cell carry the 99th percentile of the load;"
+                   " what does not fit is said]")  # fmt: skip
 @click.option("--quality", type=NOT_NEGATIVE, default=1.0, help="Cost of a cell and step in which nothing is served.")
 @click.option("--wear", type=NOT_NEGATIVE, default=0.2, help="Cost of one switch of one unit.")
 @click.option("--unit-power", type=NOT_NEGATIVE, default=0.1, help="Cost of one unit awake for a step.")
@@ -89,13 +90,18 @@ def sleep(traffic: Path, out: Path, **options: Any) -> Printed:
     help="What 1 unit of traffic is. [default: what its unit says; of relative traffic, so that the offered load is"
     " 70% of what all blocks move]",
 )
-@click.option("--start", metavar="TIME", help="First local time, e.g. 2026-01-05T18:00. [default: the file's first]")
+@click.option(
+    "--start", metavar="TIME", help="First local time, e.g. 2026-01-05T18:00. [default: the slots with most traffic]"
+)
 @click.option("--slots", type=AT_LEAST_1, default=16, help="Steps to plan.")
 @click.option("--select", metavar="IDS|@FILE", help="Plan only these cells.")
 @with_options(JUDGES)
 @prints
 def prb(traffic: Path, out: Path, **options: Any) -> Printed:
     """How a server shares its resource blocks among cells (FoMo eq. 18): least backlog and delay.
+
+    A slot is a step of the file, mostly an hour. Backlog: what waits at the end of each slot, summed over cells and
+    slots, in units of what a cell asks for in a mean slot. Delay: in how many slots the work of a slot is done.
 
     \b
     gentraffic plan prb forecast.nc -o blocks.parquet --select 4560,4561,4660,4661 --real measured.nc

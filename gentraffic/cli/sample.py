@@ -39,7 +39,9 @@ FILE = click.Path(path_type=Path)
 @click.option("--model", metavar="NAME|DIR", help="A bundled model or a folder. [default: stouter-fast; stouter-base"
                                                   " where --steps, --solver or --guidance are given]")  # fmt: skip
 @click.option("-o", "--out", type=FILE, required=True, metavar="OUT", help="Traffic: .nc .zarr .parquet .csv .tif.")
-@click.option("--start", metavar="DATE", help="First local day. [default: 2026-01-05, or that of --known]")
+@click.option("--start", metavar="DATE",
+              help="First local day, e.g. 2026-01-05, with its public holidays. [default: a usual week, without;"
+                   " or that of --known]")  # fmt: skip
 @click.option("--days", type=int, help="Local days. [default: 7, or those of --known]")
 @click.option("--freq", help="Cadence: 1h, 30min, 15min or 10min. [default: 1h, or that of --history or --known]")
 @click.option("--members", default=1, show_default=True, help="Ensemble members; the first has the most likely levels.")
@@ -60,7 +62,7 @@ FILE = click.Path(path_type=Path)
 )
 @click.option("--holidays", metavar="auto|none|IT|FILE",
               help="Public holidays, drawn as a kind of day: of the place's country, none, of a country, or dates of a"
-                   " file, one a line. [default: auto; none for the usual week]")  # fmt: skip
+                   " file, one a line. [default: auto with --start or more than 7 --days, else none]")  # fmt: skip
 @click.option("--device", help="A torch device, e.g. cuda. [default: cpu]")
 @click.option("--service", metavar="NAMES", help="What is drawn, one variable each: internet,call_in; calls and sms are"
                                                  " the sums of in and out. Of a model of one service, what its variable"
@@ -187,7 +189,7 @@ def sample(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -
     if other := drawn.traffic.attrs.get("rhythm_services"):
         values["rhythm_services"] = other
         lines.append(f"rhythm of other services: {other}")
-    for name in ("holidays", "not_drawn"):
+    for name in ("usual_week", "holidays", "not_drawn"):
         if told := drawn.traffic.attrs.get(name):
             values[name] = told
             lines.append(f"{name.replace('_', ' ')}: {told}")

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 GIB = 2**30
 
 
+USUAL_WEEK = "the dates stand for days of the week; no public holidays (--start gives a period with its holidays)"
+
+
 @dataclass(frozen=True)
 class Job:
     """A request, a generator and a place, checked against each other: all that a sink needs.
@@ -212,6 +215,8 @@ def prepare(
     attrs |= service_attrs(info, context, settings, services)
     holidays = request.public_holidays(info, calendar, str(context.attrs["timezone"]))
     attrs |= period_attrs(info, calendar, holidays)
+    if request.is_usual_week(calendar, holidays):
+        attrs["usual_week"] = USUAL_WEEK
     if totals:
         attrs["totals"] = "; ".join(total.text for total in totals)
     return Job(

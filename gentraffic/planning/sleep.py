@@ -112,7 +112,8 @@ def plan_sleep(
         if (need > pool).any():
             at = int(np.argmax(need))  # the step that needs most
             raise NoData(
-                f"--pool {pool}: at step {at} --serve {costs.serve:g} needs {need[at]} units: raise --pool to {need[at]}"
+                f"--pool {pool}: at step {at} --serve {costs.serve:g} needs {need[at]} units: raise --pool to "
+                f"{need[at]}"
             )
     price = step_costs(load, costs)
     if pool is not None:

@@ -14,7 +14,7 @@ from gentraffic.dataset.geometry import lattice
 from gentraffic.dataset.schema import local_time, member_band, units_words, utc_offset_s
 from gentraffic.dataset.summary import AGREED, level_spread
 from gentraffic.reports.evaluation_figures import Map, axis_number, cell_map, places, shortened, top_legend
-from gentraffic.reports.map_layers import COLOURS, TWOSIDED
+from gentraffic.reports.map_layers import COLOURS, TWOSIDED, plain_number, round_ticks
 from gentraffic.reports.plot import ACCENT, INK, typical_cells
 from gentraffic.reports.svg import Beneath, beneath, draw_beneath, new_figure, page_style, plain_text, svg_text
 
@@ -102,17 +102,8 @@ def quantile_panels(result: xr.Dataset, units: str) -> list[Panel]:
 
 def _log_panel(title: str, values: NDArray[np.float64], colours: Any, norm: Any) -> Panel:
     """A panel on a logarithmic scale, with round ticks however narrow the scale is."""
-    from matplotlib.ticker import MaxNLocator
-
-    decade = 10.0 ** np.arange(np.floor(np.log10(norm.vmin)), np.ceil(np.log10(norm.vmax)) + 1)
-    ticks: list[float] = []
-    for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)):
-        ticks = [float(d * s) for d in decade for s in steps if norm.vmin <= d * s <= norm.vmax]
-        if len(ticks) >= 3:
-            break
-    if len(ticks) < 2:  # less than from one round number to the next
-        ticks = [float(t) for t in MaxNLocator(3).tick_values(norm.vmin, norm.vmax) if norm.vmin <= t <= norm.vmax]
-    return Panel(title, values, colours, norm, (ticks, [axis_number(tick) for tick in ticks]), "both")
+    ticks = round_ticks(norm.vmin, norm.vmax)
+    return Panel(title, values, colours, norm, (ticks, [plain_number(tick) for tick in ticks]), "both")
 
 
 def band_words(ds: xr.Dataset) -> str:
@@ -141,7 +132,7 @@ def maps(ds: xr.Dataset, panels: list[Panel], label: str) -> str:
     with page_style():
         columns = min(3 if len(panels) == 3 else 2 if across > 0.75 * upwards else 4, len(panels))
         rows = -(-len(panels) // columns)
-        tall = float(np.clip(11.2 / columns * 0.92 * upwards / across, 0.7, 5.6)) + 1.45
+        tall = float(np.clip(11.2 / columns * 0.92 * upwards / across, 0.7, 5.6)) + 1.0
         figure, axes = new_figure(11.2, tall * rows, rows, columns)
         for ax, panel in zip(axes, panels, strict=False):
             image = cell_map(ax, place, panel.values, panel.colours, panel.norm)
@@ -159,7 +150,7 @@ def maps(ds: xr.Dataset, panels: list[Panel], label: str) -> str:
             ax.remove()
         if not place.closed and not (place.squares and ds.attrs["kind"] == "stations"):  # whose rows may mean anything
             _scale_bar(axes[0], lattice(ds).side if place.squares else 1.0, across)
-        return svg_text(figure, label)
+        return svg_text(figure, label, cropped=True)
 
 
 def _streets(ds: xr.Dataset, place: Map, extent: float) -> Beneath | None:
@@ -341,7 +332,8 @@ def uncertainty(ds: xr.Dataset, result: xr.Dataset, units: str, capacity: float 
             if capacity is not None and name == "peak":
                 ax.axhline(capacity, color=INK, linewidth=1.1, linestyle=(0, (4, 2)), label="capacity")
             ax.set_yscale("log")
-            ax.yaxis.set_major_formatter(axis_number)
+            ticks = round_ticks(*ax.get_ylim())
+            ax.set_yticks(ticks, [axis_number(tick) for tick in ticks])
             ax.yaxis.set_minor_formatter("")
             ax.set_title(title)
             ax.legend(loc="lower right", ncols=3, frameon=False, fontsize=8.5)
@@ -359,10 +351,11 @@ def change_panels(before: NDArray[np.float64], after: NDArray[np.float64], units
     apart = after - before
     most = float(np.abs(apart).max()) or 1.0
     linear = most / 100
-    ticks = [-most, -most / 20, 0.0, most / 20, most]
+    near = float(f"{most / 20:.1g}")
+    ticks = [-most, -near, 0.0, near, most]
     return [
         Panel(f"After - before, {shortened(units)}", apart, twosided, SymLogNorm(linear, vmin=-most, vmax=most),
-              (ticks, [f"{t:+.2g}" if t else "0" for t in ticks])),
+              (ticks, [f"{'+' if t > 0 else ''}{plain_number(t)}" for t in ticks])),
         _log_panel(f"Before, {shortened(units)}", before, traffic, norm),
         _log_panel(f"After, {shortened(units)}", after, traffic, norm),
     ]  # fmt: skip

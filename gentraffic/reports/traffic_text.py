@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic.dataset.amounts import bits_per_unit, is_amount, step_seconds
-from gentraffic.dataset.schema import has_positions, local_time
+from gentraffic.dataset.schema import has_positions, is_usual_week, local_time
 from gentraffic.dataset.summary import AGREED, FEW, Highest, level_spread
 from gentraffic.dataset.units import AMOUNTS, LADDER
 from gentraffic.generators.cards import UNMODELLED
 from gentraffic.reports.change import has_event, step_word, when
 from gentraffic.reports.evaluation_figures import axis_number
 from gentraffic.reports.model_summary import ModelSummary
-from gentraffic.reports.page import Card, is_drawn
+from gentraffic.reports.page import Card, is_drawn, period_words
 from gentraffic.reports.traffic_figures import band_words, clock_changes, said_units
 
 if TYPE_CHECKING:
@@ -130,11 +130,13 @@ def facts(
     how = "synthetic, drawn by a model; not measured" if is_drawn(ds) else "measured"
     many = f"{ds.sizes['cell']:,} {noun}s" if ds.sizes["cell"] > 1 else f"one {noun}"
     first, last = (f"{when:%A} {when.day} {when:%B %Y}" for when in (local[0], local[-1]))
+    usual = "; the dates of the file stand for weekdays, and there are no public holidays" if is_usual_week(ds) else ""
+    period = period_words(ds) if usual else f"{first} to {last}"
     zone = f"{ds.attrs['timezone']} time{' (the clocks change within)' if clock_changes(ds) else ''}"
     out = [
         ("What", f"{how}: {called}, {meaning}"),
         ("Where", f"{ds.attrs.get('place') or 'the place'}: {many}{size}, {where}"),
-        ("When", f"{first} to {last}, every {every}, {zone}"),
+        ("When", f"{period}, every {every}, {zone}{usual}"),
     ]
     if members > 1:
         few = "" if members >= FEW else f". {members} are few, and ranges only rough: draw 20"

@@ -229,7 +229,7 @@ def test_the_advice_of_a_sleep_plan_works() -> None:
     # with more units of the same default the same holds: no chase after a unit that shrinks
     more = gentraffic.plan.sleep(with_values(load), units=9, serve=0.95)
     assert int(more.decision["awake"][2, 89]) == 9
-    with pytest.raises(NoData, match="give units 6 or capacity 1.425, or lower serve") as raised:
+    with pytest.raises(NoData, match=r"give units 6 or capacity 1\.425, or lower serve") as raised:
         gentraffic.plan.sleep(with_values(load), units=4, serve=0.95, capacity=1.0)
     assert "needs 6 units at step 89" in str(raised.value)
     for advice in ({"units": 6, "capacity": 1.0}, {"units": 4, "capacity": 1.425}):
@@ -239,3 +239,17 @@ def test_the_advice_of_a_sleep_plan_works() -> None:
 def test_what_a_sleep_plan_leaves_unserved_is_said() -> None:
     found = gentraffic.plan.sleep(with_values(7.0 * np.ones((2, 3))), units=9, capacity=1.0, wear=0.0)
     assert any("leaves 100.0% of the load unserved" in note for note in found.notes)
+
+
+def test_blocks_are_planned_for_the_busiest_slots_unless_a_start_is_given() -> None:
+    load = np.ones((4, 48))
+    load[:, 30:34] = 5.0
+    equal = with_values(load)
+    equal["internet"].attrs["units"] = "1"
+    found = gentraffic.plan.prb(equal, prbs=40, slots=4)
+    np.testing.assert_array_equal(found.decision["time"].values, equal["time"].values[30:34])
+    assert any(note.startswith("planned: the 4 slots in a row with most traffic") for note in found.notes)
+    first = str(equal["time"].values[0])[:16] + "+00:00"
+    given = gentraffic.plan.prb(equal, prbs=40, slots=4, start=first)
+    np.testing.assert_array_equal(given.decision["time"].values, equal["time"].values[:4])
+    assert not any("most traffic" in note for note in given.notes)
