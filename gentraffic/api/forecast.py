@@ -116,6 +116,7 @@ def fit(
     from gentraffic.forecasting.task import Plan
     from gentraffic.training.checkpoint import checkpoint_beside
     from gentraffic.training.processes import check_device
+    from gentraffic.training.trainer import Run
 
     recipe = recipe_of(name)
     out = path_given(out)
@@ -141,9 +142,7 @@ def fit(
             [part[1] for part in parts],
             plan,
             design=design,
-            checkpoint=checkpoint,
-            device=device,
-            on_step=None if progress is None else lambda step, of, loss: progress(step, of),
+            run=Run(checkpoint, None if progress is None else lambda step, of, loss: progress(step, of), device),
         )
         known, later, test = parts[0]
         fitted = replace(fitted, errors=error_paths(fitted, later, seed))

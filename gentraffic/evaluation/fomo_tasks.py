@@ -129,22 +129,20 @@ def window_rows(part: Held, task: str, seed: int) -> dict[str, Floats]:
     return {name: np.concatenate(parts, axis=1) for name, parts in rows.items()}
 
 
-def model_members(  # noqa: PLR0913  # the whole of one command
+def model_members(
     bundle: FoMoBundle,
     part: Held,
     task: str,
     *,
     users: bool,
-    poi: bool = True,
     members: int = MEMBERS,
-    steps: int = STEPS,
     seed: int = 0,
     city_mean: float | None = None,
 ) -> Floats:
     """Members (m, series, steps) in the source's unit; member 0 is the expectation (one step at the likeliest level).
 
     city_mean: traffic of the mean cell, where the level model does not know the network; over the mean cell's users it
-    is the traffic per user where nothing is observed, as in `sample`. poi: whether POIs are told.
+    is the traffic per user where nothing is observed, as in `sample`.
     """
     observed, levels = TASKS[task], bundle.levels
     places, scale = part.held_source.places, bundle.scale
@@ -165,10 +163,9 @@ def model_members(  # noqa: PLR0913  # the whole of one command
             z=levels.standard(places, log)[part.held.rows],
             spread=levels.spread if city_mean is not None else part.held.spread,
             users=part.held.users if users else None,
-            poi=part.held.poi if poi else None,
         )
         windows = stack([_task_window(region, scale, int(b), int(s), observed) for b, s in part.blocks])
-        out.append(_draw(bundle, windows, observed, member, 1 if member == 0 else steps, seed))
+        out.append(_draw(bundle, windows, observed, member, 1 if member == 0 else STEPS, seed))
     return np.stack(out)
 
 

@@ -207,17 +207,14 @@ def _whole_or_text(ids: NDArray[Any]) -> NDArray[Any]:
     return narrow if narrow.dtype.kind in "iu" and narrow.dtype.itemsize <= 4 else ids.astype(str).astype(object)
 
 
-def _exact(values: NDArray[Any]) -> bool:
-    return values.size == 0 or int(np.abs(values.astype(object)).max()) <= EXACT
-
-
 def _narrow(values: NDArray[Any]) -> NDArray[Any]:
     """Whole numbers in a type of the classic format, where one holds them: 32 bits, else double precision."""
     if values.dtype.kind not in "iu" or (values.dtype.kind == "i" and values.dtype.itemsize <= 4):
         return values
     if values.size == 0 or (values.min() >= -(2**31) and values.max() < 2**31):
         return values.astype(np.int32)
-    return values.astype(np.float64) if _exact(values) else values
+    exact = int(np.abs(values.astype(object)).max()) <= EXACT  # as objects: the least integer has no opposite
+    return values.astype(np.float64) if exact else values
 
 
 def _narrow_number(value: Any) -> Any:

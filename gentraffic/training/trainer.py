@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -23,6 +24,16 @@ from gentraffic.training.processes import ALONE, ProcessGroup
 
 Batch = TypeVar("Batch")
 OnStep = Callable[[int, int, float], None]  # the steps done, the steps in all, the loss
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a training is carried out, not what is learned: where it resumes from and saves to, who is told of its steps,
+    and the device of torch."""
+
+    checkpoint: Path | None = None
+    on_step: OnStep | None = None
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)
