@@ -330,7 +330,7 @@ def draw(
     `sample`, but errors name options, as the command line does. No output may be an input: callers check that.
     """
     from gentraffic.generate.run import draw_into, prepare
-    from gentraffic.generators.model_folder import default_model
+    from gentraffic.generators.base import default_model
     from gentraffic.generators.observed import context_of as context_of_measured
     from gentraffic.places.find import find_context
 
