@@ -72,20 +72,13 @@ def fit_(name: str, traffic: tuple[Path, ...], context: tuple[Path, ...], out: P
     gentraffic fit stouter --traffic sd.nc --context sd-context.nc -o my-model
     gentraffic sample --city milan --model my-model -o milan.nc
     gentraffic fit fomo --traffic sd.nc --context sd-context.nc -o my-fomo
-
-    \b
-    gentraffic import telecom-italia sms-call-internet-mi-*.txt -o five.nc
     gentraffic fit stouter --traffic five.nc --context milan.nc -o five-services
     gentraffic sample --city milan --model five-services --service internet,calls,sms -o milan-five.nc
-    gentraffic evaluate --real five.nc --synthetic milan-five.nc
-
-    \b
     gentraffic fit stouter --traffic mine.nc --context mine-context.nc --start stouter-base
         --dp-epsilon 8 --dp-delta 1e-5 -o my-private-model
 
     To resume after an interruption, run the same command again: the result is the same to the last bit. stouter,
-    diffwave and fomo can be trained by several processes, on one machine or many, with the result of one but for
-    rounding:
+    diffwave and fomo can be trained by several processes, with the result of one but for rounding:
 
     \b
     accelerate launch --multi_gpu --num_processes 4 -m gentraffic fit stouter --traffic ... -o DIR

@@ -55,15 +55,10 @@ def fit(name: str, traffic: tuple[Path, ...], out: Path, **options: Any) -> Prin
     command again: the result is the same to the last bit.
     """
     from gentraffic.api import forecast as forecaster
-    from gentraffic.api.forecast_result import learned_in_words
 
     result = call(forecaster.fit, name, traffic, bar="training", out=out, **options)
-    facts, learned = result.training, f"{name}, nothing to learn"
-    if facts:
-        steps = "" if "trees" in facts else f", {facts['steps']} steps"
-        learned = f"{learned_in_words(facts)}, {facts['windows']} windows{steps} in {facts['minutes']} min"
-    values = {"output": str(out), "forecaster": name, "services": result.services, **facts, **result.scores}
-    lines = [*warned(result.warnings), result.provenance["tables"]["held_out"], f"{out}: {learned}"]
+    values = {"output": str(out), "forecaster": name, "services": result.services, **result.training, **result.scores}
+    lines = [*warned(result.warnings), result.provenance["tables"]["held_out"], f"{out}: {result.learned}"]
     return values | {"warnings": list(result.warnings)}, lines
 
 
@@ -122,15 +117,9 @@ def score(model: Path, traffic: Path, html: Path | None, **options: Any) -> Prin
     The scaler of each cell sees the steps of the training part only, also for a city that the forecaster never saw.
     """
     from gentraffic.api import forecast as forecaster
-    from gentraffic.forecasting.score import coverage_line, table
 
     result = call(forecaster.score, model, traffic, html=html, **options)
-    scored, page = result.scored, {} if html is None else {"html": str(html)}
+    page = {} if html is None else {"html": str(html)}
     values: dict[str, Any] = {"model": str(model), "model_sha256": result.sha256, "forecaster": result.forecaster}
     values |= {"traffic": str(traffic), **result.to_json(), "warnings": list(result.warnings), **page}
-    lines = warned(result.warnings)
-    for s, (name, units) in enumerate(zip(result.services, result.units, strict=True)):
-        lines += [f"{name}, {units}, {len(scored.starts)} starts x {scored.real.shape[1]} cells", table(scored, s)]
-        lines += coverage_line(scored, s)
-    lines += [f"no row {name}: {why}" for name, why in scored.missing.items()]
-    return values, [*lines, *page.values()]
+    return values, [*warned(result.warnings), *result.text(), *page.values()]

@@ -13,7 +13,6 @@ from gentraffic.cli.options import AT_LEAST_1, NOT_NEGATIVE, POSITIVE, Printed, 
 if TYPE_CHECKING:
     from gentraffic.api.plan_result import Plan
 
-FAR = 0.2  # gap from which a plan is not called near the optimum
 JUDGES = shared.with_options((
     shared.SERVICE,
     file_option("--real", help="Measured traffic of the same cells: every plan is judged by it, and planned from it."),
@@ -117,11 +116,5 @@ def _printed(result: Plan[Any, Any], out: Path) -> Printed:
     """The plan beside the same decision made from other data."""
     from gentraffic.planning.load import table_text
 
-    best = "the optimum" if result.gap < 1e-6 else f"within {result.gap:.2%} of the optimum"
-    if result.gap > FAR:
-        best = (
-            f"not proven good: the optimum may be {result.gap:.0%} better; give a larger --time-limit, or fewer cells, "
-            "candidates or steps"
-        )
-    lines = [*table_text(result.rows()), *result.notes, f"{out}: {best} for this file"]
+    lines = [*table_text(result.rows()), *result.notes, f"{out}: {result.quality} for this file"]
     return {"output": str(out)} | result.to_json(), lines
