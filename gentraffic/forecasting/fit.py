@@ -66,8 +66,8 @@ def fit_forecaster(
     began = clock.monotonic()
     stride = plan.stride if recipe.fit is None else 1  # what is not trained in batches thins its windows itself
     windows = [windows_of(model, part, stride) for part in train]
-    for part, found in zip(train, windows, strict=True):
-        if not len(found):
+    for part, part_windows in zip(train, windows, strict=True):
+        if not len(part_windows):
             raise BadInput(
                 f"too short a series: {part.last - part.first} training steps, {name} needs more than "
                 f"{model.context + model.horizon} ({model.context} of the past, {model.horizon} ahead)"
@@ -193,8 +193,8 @@ def called(model: Any, past: Tensor, when: Tensor) -> Tensor:
 
     past: (batch, lags, side, side, services). when: (batch,) as in forecasters.Forecaster.
     """
-    found: Tensor = model(past, when) if getattr(model, "clock", False) else model(past)
-    return found
+    ahead: Tensor = model(past, when) if getattr(model, "clock", False) else model(past)
+    return ahead
 
 
 @torch.inference_mode()
@@ -215,8 +215,8 @@ def _roll(model: Any, values: Tensor, patches: Tensor, starts: Tensor, horizon: 
                 some = frames[i : i + rows]
                 past = patches_of_frames(some, patches[j : j + CHUNK])
                 when = (week + h + starts[i : i + rows]).repeat_interleave(len(past) // len(some))
-                found = called(model, past, when)[:, :steps]
-                ahead[i : i + rows, j : j + CHUNK, h : h + steps] = found.view(len(some), -1, *found.shape[1:])
+                predicted = called(model, past, when)[:, :steps]
+                ahead[i : i + rows, j : j + CHUNK, h : h + steps] = predicted.view(len(some), -1, *predicted.shape[1:])
     return ahead
 
 

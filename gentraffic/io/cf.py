@@ -173,7 +173,7 @@ def with_char_attributes(content: bytes | memoryview) -> bytes:
     memory = io.BytesIO(content)
     with h5py.File(memory, "r+") as file:
         holders = [file]
-        file.visititems(lambda _, found: holders.append(found))
+        file.visititems(lambda _, member: holders.append(member))
         for holder in holders:
             for key in list(holder.attrs):
                 kind = h5py.check_string_dtype(holder.attrs.get_id(key).dtype)
@@ -230,7 +230,7 @@ def _grid_mapping(ds: xr.Dataset) -> dict[str, Any] | None:
 
     if "crs_wkt" not in ds.attrs:  # cells without positions
         return None
-    found: dict[str, Any] = pyproj.CRS.from_wkt(str(ds.attrs["crs_wkt"])).to_cf()
-    if found.get("grid_mapping_name", "unknown") == "unknown":
+    mapping: dict[str, Any] = pyproj.CRS.from_wkt(str(ds.attrs["crs_wkt"])).to_cf()
+    if mapping.get("grid_mapping_name", "unknown") == "unknown":
         return None
-    return {key: _narrow_number(value) for key, value in found.items()}
+    return {key: _narrow_number(value) for key, value in mapping.items()}

@@ -36,7 +36,7 @@ def fit_residual_spectrum(
     a = float(chain.alphas_cumprod[last])
 
     def power(p: Prepared, named: bool) -> Tensor:
-        found = []
+        powers = []
         for i in range(BATCHES):
             x, condition, generator = batch_of([p], time, scaler, plan, i, noisy=False)
             network = condition.network if named else torch.zeros_like(condition.network)
@@ -50,8 +50,8 @@ def fit_residual_spectrum(
                 "epsilon": (x_t - (1 - a) ** 0.5 * answer) / a**0.5,
             }[model.noise.prediction_type]
             hours = (x.nan_to_num() - clean).view(len(x), WEEK, -1)[..., 0]
-            found.append(torch.fft.rfft(hours, norm="ortho").abs().square()[~x.isnan().any(1)])
-        return torch.cat(found).mean(0)  # nan where every window has gaps
+            powers.append(torch.fft.rfft(hours, norm="ortho").abs().square()[~x.isnan().any(1)])
+        return torch.cat(powers).mean(0)  # nan where every window has gaps
 
     weight = np.array([p.weight for p in prepared])
     each = torch.stack([power(p, True) for p in prepared])
