@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gentraffic.places.find import PlaceQuery
 
 Tell = Callable[[int, int], None]
-NOTES = {  # attribute of drawn traffic -> how it is said
+NOTES = {  # attribute of drawn traffic -> its name in a sentence
     "rhythm": "rhythm",
     "rhythm_services": "rhythm of other services",
     "holidays": "holidays",
@@ -336,7 +336,7 @@ def draw(
 
     began = time.perf_counter()
     model = default_model(request.steps, request.solver, request.guidance) if model is None else model
-    info, load = _found(model)
+    info, load = _model_of(model)
     sink = _sink(out, chunk_cells, workers, scheduler)
     request.check(info)
     request.totals()
@@ -351,7 +351,7 @@ def draw(
     calendar, rows = request.calendar(info, observed, str(context.attrs["timezone"])), request.rows(context)
     sink.check(info, request, str(context.attrs.get("kind", "")))
     sampling = Sampling(
-        str(model) if isinstance(model, str | Path) else info.name,
+        str(model) if isinstance(model, str | Path) else str(info.location or info.name),
         place=str(context.attrs.get("place", "")),
         timezone=str(context.attrs["timezone"]),
         cells=context.sizes["cell"] if rows is None else len(rows),
@@ -366,13 +366,14 @@ def draw(
     loaded = time.perf_counter()
     drawn = draw_into(sink, job, progress or (lambda done, of: None))
     sampling = replace(sampling, traffic=drawn.traffic, mean=drawn.mean, tasks=drawn.tasks, tasks_kept=drawn.kept)
-    pictures = _draw_pictures(sampling, map_file, plot_file)
+    folder = model if isinstance(model, str | Path) else info.location or None
+    pictures = _draw_pictures(sampling, map_file, plot_file, folder)
     seconds = {"load": loaded - began + drawn.prepared_s, "sample": drawn.drawn_s}
     seconds["write"] = time.perf_counter() - began - sum(seconds.values())
     return replace(sampling, pictures=pictures, seconds=seconds)
 
 
-def _found(model: str | Path | Generator) -> tuple[ModelInfo, Callable[[], Generator]]:
+def _model_of(model: str | Path | Generator) -> tuple[ModelInfo, Callable[[], Generator]]:
     """What a model is, and what loads it. Raises BadModel."""
     from gentraffic.generators.base import find
 
@@ -405,15 +406,17 @@ def _check_pictures(map_file: Path | None, plot_file: Path | None) -> None:
             atomic.check_writable(picture, (suffix,))
 
 
-def _draw_pictures(sampling: Sampling, map_file: Path | None, plot_file: Path | None) -> dict[str, Path]:
-    """The map, or the page of a change, and the plot, where they are asked for: their files."""
+def _draw_pictures(
+    sampling: Sampling, map_file: Path | None, plot_file: Path | None, folder: str | Path | None
+) -> dict[str, Path]:
+    """The map, or the page of a change, and the plot, where they are asked for: their files. folder: of the model."""
     pictures: dict[str, Path] = {}
     if map_file is not None:
         pictures["map"] = map_file
         if sampling.changes:
             from gentraffic.reports.traffic import write_report
 
-            write_report(sampling.drawn, map_file, model=sampling.model)
+            write_report(sampling.drawn, map_file, model=folder)
         else:
             from gentraffic.reports.webmap import write_map
 
