@@ -69,11 +69,17 @@ LEARNED = click.option("--service", metavar="NAME", help="The traffic variable t
 @SEED
 @THREADS
 @DEVICE
-@click.option("--fusion", help="stouter: concat, weighted, gated, cross-attention, decoupled. [default: concat]")
+@click.option("--paper", is_flag=True, help="stouter as published, to compare with; trains for hours.")
+@click.option("--channels", metavar="WIDTHS", help="stouter: one width per level. [default: 32,16; 64,128,256]")
+@click.option("--diffusion-steps", type=int, metavar="T", help="stouter: steps that add noise. [default: 1000]")
+@click.option("--loss", help="stouter: mse or l1. [default: mse]")
+@click.option("--fusion", help="stouter: concat, linear, weighted, gated, cross-attention, decoupled. [default: concat;"
+              " linear]")  # fmt: skip
 @click.option("--temporal-layer", help="gin, gcn, gat or sage. [default: gin]")
 @click.option("--station-layer", help="gcn, gin, gat or sage. [default: gcn]")
 @click.option("--size", help="fomo: 0.3m, 1m, 5m, 35m, 100m, 150m or 200m weights. [default: 1m]")
-@click.option("--prediction", help="stouter, fomo: epsilon, sample or v_prediction. [default: v_prediction]")
+@click.option("--prediction", help="stouter, fomo: epsilon, sample or v_prediction. [default: v_prediction;"
+              " epsilon]")  # fmt: skip
 @click.option("--no-temporal-graph", is_flag=True, help="Ablation: without the time embedding.")
 @click.option("--no-station-graph", is_flag=True, help="Ablation: without the station embedding and without POIs.")
 @click.option("--profile", is_flag=True, help="Learn to follow a cell's own past too (`sample --history`).")
@@ -110,8 +116,14 @@ def fit_(name: str, traffic: tuple[Path, ...], context: tuple[Path, ...], out: P
     gentraffic evaluate --real five.nc --synthetic milan-five.nc
 
     \b
+    gentraffic fit stouter --paper --traffic sd.nc --context sd-context.nc -o as-published
+
+    \b
     gentraffic fit stouter --traffic mine.nc --context mine-context.nc --start stouter-base
         --dp-epsilon 8 --dp-delta 1e-5 -o my-private-model
+
+    --paper: noise is predicted, an hour a position, graphs and attention as STOUTER's equations write them, one
+    service; the second defaults above are its own. It is drawn with the solver that suits it, which the folder keeps.
 
     To resume after an interruption, run the same command again: the result is the same to the last bit. stouter,
     diffwave and fomo can be trained by several processes, on one machine or many, with the result of one but for

@@ -40,7 +40,7 @@ from gentraffic.privacy.dp.accounting import (
 from gentraffic.privacy.dp.levels import PrivateLevels, fit_private_levels, needs_range
 from gentraffic.privacy.dp.sgd import PrivatePlan, PrivateTask, clone_untrained, trainer_of
 from gentraffic.training.checkpoint import PRIVATE, resume
-from gentraffic.training.fitting import INFLATE, Design, build, fingerprint, fit_graphs, machine
+from gentraffic.training.fitting import INFLATE, Design, build, fingerprint, fit_graphs, machine, recommended
 from gentraffic.training.sampler_task import Prepared
 from gentraffic.training.trainer import OnStep
 from samplers import STUNet
@@ -197,6 +197,7 @@ def fit_private_stouter(  # noqa: PLR0913  # the whole of one command
         "plan": asdict(plan),
         "parameters": sum(p.numel() for p in model.parameters()),
         **({} if model.noise.rest else {"recommended_steps": UNMEASURED_STEPS}),
+        **(recommended(design) if start is None else {}),
         "privacy": {
             "unit": UNIT,
             "adjacency": ADJACENCY,
