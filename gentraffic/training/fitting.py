@@ -158,7 +158,7 @@ def fit_sampler(  # noqa: PLR0913  # the whole of one command
     began = clock.monotonic()
     everything, sources = sources, [s for s in sources if not s.service]
     levels = fit_levels(
-        [_measured(s) for s in placed if not s.service],
+        [measured_cells(s) for s in placed if not s.service],
         inflate=INFLATE,
         places=design.use_place,
     )
@@ -576,7 +576,8 @@ def split_source(source: Source, folds: int, fold: int, seed: int) -> tuple[Sour
     return source.only(keep), source.only(held)
 
 
-def _measured(source: Source) -> Measured:
+def measured_cells(source: Source) -> Measured:
+    """The cells of a source with a context, as the level model takes them."""
     assert source.places is not None
     counts, around = source.places.counts[source.rows], source.places.around[source.rows]
     return Measured(

@@ -128,6 +128,8 @@ def fit_private_stouter(  # noqa: PLR0913  # the whole of one command
     design, plan = design or Design(), plan or PrivatePlan()
     if design.own_level or (start is not None and start.scaler.own_level):
         raise WrongUse("a model that draws levels itself has no private training: give --level model, also to --start")
+    if design.use_profile:
+        raise WrongUse("--profile: a private fit learns no past; leave it away")
     listed = sum(len(s.rows) for s in sources)
     check_privacy(privacy, listed)
     names = tuple(s.source.network for s in sources)
