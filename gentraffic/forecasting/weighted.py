@@ -16,7 +16,7 @@ joined. The head that is kept at last is the inner optimum on all real windows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -75,11 +75,13 @@ def fit_weighted(
     plan: Plan,
     weigh: Weigh | None = None,
     *,
+    design: Mapping[str, Any] | None = None,
     on_step: OnStep | None = None,
 ) -> Fitted:
     """Train `sim-mstnet` on real parts and on groups of synthetic ones (`drawn`, one group each), `plan.steps` in all.
 
-    real_later: real parts that choose the weights and the best step. `told` has weights (rounds + 1, services, G),
+    real_later: real parts that choose the weights and the best step. design: arguments of the network that differ from
+    the named ones. `told` has weights (rounds + 1, services, G),
     batches (rounds, G): the share of every group in a round's batches, and outer (rounds, services, 4): the outer loss
     before, after, the cuts' bound of it, and the ridge. Raises BadInput where a part gives no window.
     """
@@ -91,7 +93,9 @@ def fit_weighted(
     network = real[0].network
     torch.manual_seed(plan.seed)
     recipe = recipe_of(SIM_MSTNET)
-    model = recipe.network(per_day=network.per_day, services=network.values.shape[2], **recipe.design)
+    model = recipe.network(
+        per_day=network.per_day, services=network.values.shape[2], **{**recipe.design, **(design or {})}
+    )
     train = [windows_of(model, part, plan.stride) for part in (*real, *drawn)]
     later = [w for w in (windows_of(model, part, 1) for part in real_later) if len(w)]
     if not later or not all(len(w) for w in train):

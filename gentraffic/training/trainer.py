@@ -40,7 +40,8 @@ class Run:
 class Schedule:
     """How long a run is, and what changes from step to step.
 
-    The learning rate rises over `warmup` steps to `learning_rate`, and falls as half a cosine to zero. ema: the decay
+    The learning rate rises over `warmup` steps to `learning_rate`, and falls as half a cosine to zero, or, where
+    `constant`, is `learning_rate` throughout. ema: the decay
     of the average of the weights; lower in the first steps, so that what was before training is soon forgotten.
     check_every: steps from one check, and checkpoint, to the next. patience: how many checks without a better score end
     the run; None for never.
@@ -53,9 +54,12 @@ class Schedule:
     check_every: int
     seed: int
     patience: int | None = None
+    constant: bool = False
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, from 0."""
+        if self.constant:
+            return self.learning_rate
         ramp = min(1.0, (step + 1) / self.warmup)
         return float(self.learning_rate * ramp * 0.5 * (1 + np.cos(np.pi * step / self.steps)))
 

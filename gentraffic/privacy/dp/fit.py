@@ -39,7 +39,7 @@ from gentraffic.privacy.dp.accounting import (
 from gentraffic.privacy.dp.levels import PrivateLevels, fit_private_levels, needs_range
 from gentraffic.privacy.dp.sgd import PrivatePlan, PrivateTask, clone_untrained, trainer_of
 from gentraffic.training.checkpoint import PRIVATE, resume
-from gentraffic.training.fitting import INFLATE, Design, build, fingerprint, fit_graphs, machine
+from gentraffic.training.fitting import INFLATE, Design, build, fingerprint, fit_graphs, machine, recommended
 from gentraffic.training.sampler_task import Prepared
 from gentraffic.training.trainer import Run
 from samplers import STUNet
@@ -126,6 +126,8 @@ def fit_private_stouter(
     design, plan, run = design or Design(), plan or PrivatePlan(), run or Run()
     if design.own_level or (start is not None and start.scaler.own_level):
         raise WrongUse("a model that draws levels itself has no private training: give --level model, also to --start")
+    if design.use_profile:
+        raise WrongUse("--profile: a private fit learns no past; leave it away")
     listed = sum(len(s.rows) for s in sources)
     check_privacy(privacy, listed)
     names = tuple(s.source.network for s in sources)
@@ -195,6 +197,7 @@ def fit_private_stouter(
         "plan": asdict(plan),
         "parameters": sum(p.numel() for p in model.parameters()),
         **({} if model.noise.rest else {"recommended_steps": UNMEASURED_STEPS}),
+        **(recommended(design) if start is None else {}),
         "privacy": {
             "unit": UNIT,
             "adjacency": ADJACENCY,
