@@ -45,6 +45,7 @@ def sample(
     guidance: float | None = None,
     rhythm: str | None = None,
     device: str | None = None,
+    precision: str | None = None,
     service: str | Sequence[str] | None = None,
     total: str | Sequence[str] = (),
     select: Sequence[object] | None = None,
@@ -101,6 +102,8 @@ def sample(
         Whose day and week the cells follow: a measured network (`model.info.networks`), or auto, the nearest.
     device : str, optional
         A torch device; "cpu" by default.
+    precision : {"fp32", "bf16"}, optional
+        Of the network's products; fp32 by default. bf16 is for GPUs.
     service : str or sequence of str, optional
         "internet,call_in" or names, of what the model draws (`model.info.services`).
     total : str or sequence of str
@@ -158,7 +161,8 @@ def sample(
         context = find_context(query, command="gentraffic.sample")
     request = Request(
         start=start, days=days, freq=freq, members=members, seed=seed, steps=steps, solver=solver, guidance=guidance,
-        rhythm=rhythm, device=device, service=service, total=(total,) if isinstance(total, str) else tuple(total),
+        rhythm=rhythm, device=device, precision=precision, service=service,
+        total=(total,) if isinstance(total, str) else tuple(total),
         select=None if select is None else tuple(map(str, select)), change=None if change is None else Path(change),
         history=history, known=known, users=users, holidays=holidays,
     )  # fmt: skip

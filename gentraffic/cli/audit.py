@@ -26,6 +26,7 @@ from gentraffic.cli.options import COUNT, FILE, HTML, SERVICE, Printed, call, pr
               help="Where their scores are kept, to go on from. [default: MODEL.shadows, here]")  # fmt: skip
 @click.option("--plants", type=COUNT, default=20, metavar="N",
               help="Copies of every kind planted, one at a time, to say what is found; 0: not measured.")  # fmt: skip
+@click.option("--device", default="cpu", help="Where --model and shadow models compute: cpu or cuda.")
 @SERVICE
 @click.option("--seed", type=COUNT, default=0, help="Of halves, subsets and shadow models.")
 @HTML

@@ -69,6 +69,7 @@ LEARNED = click.option("--service", metavar="NAME", help="The traffic variable t
 @SEED
 @THREADS
 @DEVICE
+@click.option("--precision", default="fp32", metavar="fp32|bf16", help="Of the network's products; bf16 is for GPUs.")
 @click.option("--fusion", help="stouter: concat, weighted, gated, cross-attention, decoupled. [default: concat]")
 @click.option("--temporal-layer", help="gin, gcn, gat or sage. [default: gin]")
 @click.option("--station-layer", help="gcn, gin, gat or sage. [default: gcn]")
@@ -181,6 +182,7 @@ def finetune_(
 @click.option("--batch", type=AT_LEAST_1, help="Windows per training step. [default: 64]")
 @SEED
 @THREADS
+@DEVICE
 @click.option("--evidence", type=FILE, metavar="FILE.json", help="For the card: finished rows of benchmarks/steps.py.")
 @prints
 def distil_(model: str, context: tuple[Path, ...], out: Path, steps: int, **options: Any) -> Printed:

@@ -139,13 +139,14 @@ def validate(  # noqa: PLR0913  # the whole of one command
     holdout: float = 0.2,
     horizon: int = 1,
     steps: int | None = None,
+    device: str = "cpu",
     on_fit: Callable[[int, int], None] | None = None,
 ) -> Validation:
     """Train every forecaster three ways with each of `seeds` seeds, and score all on the same real windows.
 
     steps: of each training. few: with less than 100 percent, `trtr` and `aug` use that share of the real training
-    cells, other ones with every seed. on_fit: told (done, of) before each training. Raises WrongUse for an unknown
-    forecaster, and as `prepare`.
+    cells, other ones with every seed. device: of torch, where all of them are trained. on_fit: told (done, of) before
+    each training. Raises WrongUse for an unknown forecaster, and as `prepare`.
     """
     from forecasters import NAIVE
     from gentraffic.forecasting.registry import recipe_of
@@ -170,7 +171,9 @@ def validate(  # noqa: PLR0913  # the whole of one command
                 if on_fit is not None:
                     on_fit(done, of)
                 scores[name][training].append(
-                    one_score(name, training, material, plan_for(name, steps, seed + k), horizon, weighing)
+                    one_score(
+                        name, training, material, plan_for(name, steps, seed + k), horizon, weighing, device=device
+                    )
                 )
                 done += 1
     return Validation(material, scores, naive_scores(material, horizon), horizon, weighing)
@@ -184,9 +187,11 @@ def plan_for(name: str, steps: int | None = None, seed: int = 0) -> Plan:
 
 
 def one_score(
-    name: str, training: str, material: Material, plan: Plan, horizon: int = 1, weighing: dict[str, Any] | None = None
-) -> Scores:
-    """Train `name` one way and score it on the test part. weighing: takes the weights of sim-mstnet."""
+    name: str, training: str, material: Material, plan: Plan, horizon: int = 1, weighing: dict[str, Any] | None = None,
+    *, device: str = "cpu",
+) -> Scores:  # fmt: skip
+    """Train `name` one way and score it on the test part. weighing: takes the weights of sim-mstnet. device: of torch,
+    where it is trained."""
     from gentraffic.forecasting.fit import fit_forecaster, forecasts, score
 
     (real, real_later), (drawn, drawn_later) = material.real, material.synthetic
@@ -198,16 +203,16 @@ def one_score(
             "tstr": (drawn, drawn_later, []),
             "aug": (real, real_later, material.variants),
         }
-        fitted = fit_weighted(*on[training], plan)
+        fitted = fit_weighted(*on[training], plan, device=device)
         if weighing is not None and training == "aug":
             weighing.setdefault("weights", []).append(fitted.metadata["weights"])
     elif training == "aug":
         half = [1.0 / len(real)] * len(real) + [1.0 / len(drawn)] * len(drawn)
-        fitted = fit_forecaster(name, [*real, *drawn], real_later, plan, shares=half)
+        fitted = fit_forecaster(name, [*real, *drawn], real_later, plan, shares=half, device=device)
     elif training == "trtr":
-        fitted = fit_forecaster(name, real, real_later, plan)
+        fitted = fit_forecaster(name, real, real_later, plan, device=device)
     else:
-        fitted = fit_forecaster(name, drawn, drawn_later, plan)
+        fitted = fit_forecaster(name, drawn, drawn_later, plan, device=device)
     return score(forecasts(fitted, material.test, horizon), material.test)
 
 
