@@ -15,7 +15,7 @@ import xarray as xr
 import gentraffic
 from gentraffic.cli.main import run
 from gentraffic.errors import BadModel, WrongUse
-from gentraffic.generators.model_folder import MODELS
+from gentraffic.generators.base import MODELS
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.skipif(not (MODELS / "stouter-base").is_dir(), reason="no bundled model in this checkout")

@@ -375,8 +375,8 @@ def _ends(ds: xr.Dataset, part: Part) -> list[str]:
 def _save(forecaster: FittedForecaster, out: Path) -> str:
     """Write the folder of a forecaster; the SHA-256 of its files."""
     from gentraffic.forecasting.folder import save_fitted
+    from gentraffic.generators.base import read_folder
     from gentraffic.generators.cards import card
-    from gentraffic.generators.model_folder import read_folder
 
     text = card(out.name, forecaster.provenance)
     save_fitted(forecaster.fitted, out, scaler=forecaster.scaler, provenance=forecaster.provenance, card=text)

@@ -207,7 +207,7 @@ def release(
     judged: dict[str, Any] | None = None
     with replacing(out, (out.suffix.lower(),), folder=True) as folder:
         if model:
-            from gentraffic.generators.model_folder import read_folder
+            from gentraffic.generators.base import read_folder
 
             known = read_folder(what)
             rooms.copy_model(what, folder / "model")

@@ -137,7 +137,7 @@ def sample(
     from gentraffic.dataset.services import split_names
     from gentraffic.generate.request import Request
     from gentraffic.generate.run import run
-    from gentraffic.generators.model_folder import default_model
+    from gentraffic.generators.base import default_model
     from gentraffic.generators.observed import context_of, read_observations
     from gentraffic.places.find import find_context
 

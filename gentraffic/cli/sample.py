@@ -123,8 +123,7 @@ def sample(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -
     """
     from gentraffic.generate.request import Request, read_select
     from gentraffic.generate.run import prepare
-    from gentraffic.generators.base import find
-    from gentraffic.generators.model_folder import default_model
+    from gentraffic.generators.base import default_model, find
     from gentraffic.generators.observed import context_of
     from gentraffic.places.find import find_context
 

@@ -62,9 +62,14 @@ class Request:
     users: Path | xr.Dataset | None = None
     holidays: str | None = None
 
+    @property
+    def asked_services(self) -> tuple[str, ...]:
+        """The names in `service`; () where it is not given. Raises WrongUse."""
+        return () if self.service is None else split_names(self.service)
+
     def totals(self) -> tuple[Total, ...]:
         """The parsed totals. Raises WrongUse, also where traffic cannot be called as they or `service` say."""
-        totals = parse_totals(self.total, split_names(self.service)) if self.total else ()
+        totals = parse_totals(self.total, self.asked_services) if self.total else ()
         try:
             for name in self.named(totals):
                 check_name(name)
@@ -75,14 +80,14 @@ class Request:
     def named(self, totals: Sequence[Total] | None = None) -> tuple[str, ...]:
         """The services that `service` or the totals name."""
         if totals is None:
-            totals = parse_totals(self.total, split_names(self.service)) if self.total else ()
-        return split_names(self.service) or tuple(dict.fromkeys(total.service for total in totals))
+            totals = parse_totals(self.total, self.asked_services) if self.total else ()
+        return self.asked_services or tuple(dict.fromkeys(total.service for total in totals))
 
     def observed(self) -> Observations | None:
         """The measured files, read; None where there is none. Raises WrongUse and BadInput."""
         if self.history is None and self.known is None and self.users is None:
             return None
-        names = split_names(self.service)
+        names = self.asked_services
         return read_observations(self.history, self.known, self.users, names[0] if len(names) == 1 else None)
 
     @property

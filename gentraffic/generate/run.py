@@ -21,7 +21,7 @@ from gentraffic import __version__
 from gentraffic.dataset.calendar import Calendar
 from gentraffic.dataset.public_holidays import LONG_DAYS, Holidays
 from gentraffic.dataset.schema import credits_of, traffic_dataset
-from gentraffic.dataset.services import MEAN_CELL, parts_of
+from gentraffic.dataset.services import MEAN_CELL, SUMS, parts_of
 from gentraffic.errors import BadInput
 from gentraffic.generate.request import Request
 from gentraffic.generate.totals import Total, districts, fit_totals
@@ -61,7 +61,8 @@ class Job:
     @property
     def parts(self) -> dict[str, tuple[str, ...]]:
         """Variable -> the services of the model that it is, or is the sum of."""
-        return {name: parts_of(name, self.generator.info.services) or (name,) for name in self.services}
+        have = self.generator.info.services
+        return {name: (parts_of(name, have) if name in SUMS else ()) or (name,) for name in self.services}
 
     def own_totals(self, service: str) -> list[int]:
         """Positions of the totals that speak of a service."""
@@ -361,11 +362,12 @@ def rhythm_attrs(info: ModelInfo, context: xr.Dataset, settings: Settings) -> di
 
 def service_attrs(info: ModelInfo, context: xr.Dataset, settings: Settings, services: Sequence[str]) -> dict[str, str]:
     """Whose rhythm services follow that were not measured in the network that the main service follows."""
-    if not info.measured:
+    further = [name for name in services if name != info.services[0]]
+    if not info.measured or not further:
         return {}
     main = rhythms_of(info.networks, info.measured, context.attrs, settings.habits, settings.members, settings.seed)
     other = []
-    for name in dict.fromkeys(part for asked in services for part in parts_of(asked, info.services) or (asked,)):
+    for name in dict.fromkeys(part for asked in further for part in parts_of(asked, info.services) or (asked,)):
         have = info.service_networks.get(name)
         if have is None:
             continue

@@ -21,8 +21,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic.errors import BadModel, WrongUse
-from gentraffic.generators.base import Family, ModelInfo, Settings
-from gentraffic.generators.model_folder import ModelFolder, fields_of, read_folder, write_json, writing_folder
+from gentraffic.generators.base import (
+    Family,
+    ModelFolder,
+    ModelInfo,
+    Settings,
+    fields_of,
+    read_folder,
+    write_json,
+    writing_folder,
+)
 from gentraffic.modelling.expected_week import ExpectedWeeks
 from gentraffic.modelling.levels import LevelModel
 from gentraffic.modelling.services import Services

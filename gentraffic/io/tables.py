@@ -18,10 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gentraffic.dataset.basemap import MAX_POINTS
-from gentraffic.dataset.basemap import VARIABLES as OF_MAP
 from gentraffic.dataset.geometry import cell_shapes, footprint_text
-from gentraffic.dataset.schema import has_positions, services
+from gentraffic.dataset.schema import MAP_VARIABLES, MAX_POINTS, has_positions, services
 from gentraffic.errors import BadInput
 from gentraffic.io.atomic import replacing, seal_of
 
@@ -184,7 +182,7 @@ def _notes(ds: xr.Dataset) -> dict[str, Any]:
 def _packed_map(ds: xr.Dataset) -> dict[str, Any]:
     """The map beneath (`dataset.basemap`): name -> dtype, and base64 of zlib of its bytes; names of places as text."""
     found: dict[str, Any] = {}
-    for name in (name for name in OF_MAP if name in ds.coords):
+    for name in (name for name in MAP_VARIABLES if name in ds.coords):
         values = ds[name].values
         if values.dtype.kind in "iuf":
             raw = zlib.compress(np.ascontiguousarray(values, values.dtype.newbyteorder("<")).tobytes())
@@ -197,7 +195,7 @@ def _packed_map(ds: xr.Dataset) -> dict[str, Any]:
 def _unpacked_map(said: dict[str, Any]) -> dict[str, Any]:
     """The coordinates that `_packed_map` was given. Raises BadInput where an array is not as long as it says."""
     found: dict[str, Any] = {}
-    for name, dim in OF_MAP.items():
+    for name, dim in MAP_VARIABLES.items():
         if name == "map_name" and name in said:
             found[name] = (dim, np.asarray(list(map(str, said[name])), dtype=object))
         elif name in said:

@@ -37,7 +37,7 @@ def find_model(ds: xr.Dataset, model: str | Path | None = None) -> ModelSummary 
 
     Raises BadModel where `model` is given and is not the one that drew it.
     """
-    from gentraffic.generators.model_folder import read_folder
+    from gentraffic.generators.base import read_folder
 
     named = str(ds.attrs.get("model", ""))
     if not named and model is None:

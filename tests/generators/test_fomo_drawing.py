@@ -9,12 +9,11 @@ from bundle_examples import context
 from fomo_examples import tiny_fomo, world
 
 from gentraffic.errors import WrongUse
-from gentraffic.generators.base import FOMO, FOMO_STEPS, Settings
+from gentraffic.generators.base import FOMO, FOMO_STEPS, Settings, bundled_models
 from gentraffic.generators.fomo.drawing import draw_field
 from gentraffic.generators.fomo.folder import FoMoBundle, load_fomo
 from gentraffic.generators.fomo.observations import FoMoTask
 from gentraffic.generators.fomo.tiles import PHASES, closure, fade, layings, starts
-from gentraffic.generators.model_folder import bundled_models
 from gentraffic.modelling.features import fit_scale, read_places
 from gentraffic.modelling.kriging import conditional_levels, krige
 from gentraffic.modelling.levels import LOCATION, NOISE, LevelModel, NetworkLevel, stack_features

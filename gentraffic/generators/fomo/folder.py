@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gentraffic.errors import BadModel
-from gentraffic.generators.base import FOMO, ModelInfo, Settings
+from gentraffic.generators.base import FOMO, ModelFolder, ModelInfo, Settings, read_folder, write_json, writing_folder
 from gentraffic.generators.fomo.scale import FoMoScale
-from gentraffic.generators.model_folder import ModelFolder, read_folder, write_json, writing_folder
 from gentraffic.modelling.levels import LevelModel
 from samplers.fomo import FoMo
 
