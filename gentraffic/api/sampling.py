@@ -178,6 +178,7 @@ def sample(
     guidance: float | None = None,
     rhythm: str | None = None,
     device: str | None = None,
+    precision: str | None = None,
     service: str | Sequence[str] | None = None,
     total: str | Sequence[str] = (),
     select: str | Sequence[object] | None = None,
@@ -241,6 +242,8 @@ def sample(
         Whose day and week the cells follow: a measured network (`model.info.networks`), or auto, the nearest.
     device : str, optional
         A torch device; "cpu" by default.
+    precision : {"fp32", "bf16"}, optional
+        Of the network's products; fp32 by default. bf16 is for GPUs.
     service : str or sequence of str, optional
         "internet,call_in" or names, of what the model draws (`model.info.services`).
     total : str or sequence of str
@@ -288,7 +291,7 @@ def sample(
     )  # fmt: skip
     request = Request(
         start=start, days=days, freq=freq, members=members, seed=seed, steps=steps, solver=solver, guidance=guidance,
-        rhythm=rhythm, device=device, service=",".join(split_names(service)) or None,
+        rhythm=rhythm, device=device, precision=precision, service=",".join(split_names(service)) or None,
         total=(total,) if isinstance(total, str) else tuple(total),
         select=read_select(select) if isinstance(select, str | None) else tuple(map(str, select)),
         change=path_given(change), history=history, known=known, users=users, holidays=holidays,

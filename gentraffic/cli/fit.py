@@ -63,6 +63,7 @@ DESIGN = (
 @shared.SEED
 @shared.THREADS
 @DEVICE
+@click.option("--precision", default="fp32", metavar="fp32|bf16", help="Of the network's products; bf16 is for GPUs.")
 @with_options(DESIGN)
 @file_option("--evidence", help="For the card: finished rows of benchmarks/fidelity.py; fomo: Markdown.")
 @with_options(PRIVACY)
@@ -153,6 +154,7 @@ def finetune_(
 @click.option("--batch", type=shared.AT_LEAST_1, help="Windows per training step. [default: 64]")
 @shared.SEED
 @shared.THREADS
+@DEVICE
 @file_option("--evidence", metavar="FILE.json", help="For the card: finished rows of benchmarks/steps.py.")
 @prints
 def distil_(model: str, context: tuple[Path, ...], out: Path, steps: int, **options: Any) -> Printed:

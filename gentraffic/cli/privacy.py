@@ -25,6 +25,7 @@ from gentraffic.cli.options import FILE, Printed, call, file_option, out_option,
 @file_option("--shadow-dir", metavar="DIR", help="Where their scores are kept. [default: MODEL.shadows, here]")
 @click.option("--plants", type=shared.COUNT, default=20, metavar="N",
               help="Copies of every kind planted, one at a time, to say what is found; 0: not measured.")  # fmt: skip
+@click.option("--device", default="cpu", help="Where --model and shadow models compute: cpu or cuda.")
 @shared.SERVICE
 @seed_option("Of halves, subsets and shadow models.")
 @shared.HTML

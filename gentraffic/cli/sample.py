@@ -34,6 +34,7 @@ HOW = ("chunk_cells", "workers", "scheduler", "map_file", "plot_file", "dry_run"
               help="Public holidays, drawn as a kind of day: of the place's country, none, of a country, or dates of a"
                    " file, one a line. [default: auto; none for the usual week]")  # fmt: skip
 @click.option("--device", help="A torch device, e.g. cuda. [default: cpu]")
+@click.option("--precision", metavar="fp32|bf16", help="Of the network's products; bf16 is for GPUs. [default: fp32]")
 @click.option("--service", metavar="NAMES", help="What is drawn, one variable each: internet,call_in; calls and sms are"
                                                  " the sums of in and out. Of a model of one service, what its variable"
                                                  " is called. [default: that of --total, or the main one]")  # fmt: skip

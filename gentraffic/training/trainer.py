@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from gentraffic.training.checkpoint import Checkpoint, finite, moments, numbered, put_moments
 from gentraffic.training.processes import ALONE, ProcessGroup
+from samplers.devices import computing_in
 
 Batch = TypeVar("Batch")
 OnStep = Callable[[int, int, float], None]  # the steps done, the steps in all, the loss
@@ -116,7 +117,8 @@ class ClippedGradient:
 
     def fill(self, turn: Turn[Any], batch: Any, step: int, group: ProcessGroup) -> float | None:
         """See `GradientRule`."""
-        loss = turn.loss(batch)
+        with computing_in(group.precision, group.device):
+            loss = turn.loss(batch)
         loss.backward(inputs=list(turn.weights))  # type: ignore[no-untyped-call]
         for p, slope in zip(turn.weights, group.add([p.grad for p in turn.weights]), strict=True):
             p.grad = slope

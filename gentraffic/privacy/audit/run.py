@@ -54,13 +54,15 @@ PLANTS = 20  # copies of each kind that are planted to see how many are found
 
 @dataclass(frozen=True)
 class Target:
-    """The model that drew the synthetic traffic, and what the attacks on it need. shadows: 0 for no LiRA."""
+    """The model that drew the synthetic traffic, and what the attacks on it need. shadows: 0 for no LiRA. device: of
+    torch, where losses are taken and shadow models are fitted."""
 
     bundle: Bundle
     context: xr.Dataset
     shadows: int = 0
     shadow_steps: int = 300
     shadow_dir: Path = Path("shadows")
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -227,12 +229,12 @@ def audit(
             main = target.bundle.services.main
             raise WrongUse(f"--model: its loss is attacked for its main service alone: give --service {main}")
         cells = audit_model.read_cells(material, train, holdout, target.context)
-        attacks.append(audit_model.loss_attack(target.bundle, cells, _rng(seed, 7), seed))
+        attacks.append(audit_model.loss_attack(target.bundle, cells, _rng(seed, 7), seed, target.device))
         if target.shadows:
             attacks.append(
                 audit_model.lira_attack(
                     target.bundle, cells, _rng(seed, 8), shadows=target.shadows, steps=target.shadow_steps,
-                    folder=target.shadow_dir, seed=seed, progress=progress,
+                    folder=target.shadow_dir, seed=seed, progress=progress, device=target.device,
                 )
             )  # fmt: skip
         else:
