@@ -131,8 +131,8 @@ def prepare(
 class ValidationPlan:
     """services: what is forecast, by default what both files hold. seeds: trainings of each kind, from `seed` on. few:
     with less than 100 percent, `trtr` and `aug` use that share of the real training cells, other ones with every seed.
-    holdout: share of the real locations that are tested on alone. horizon: steps ahead. steps: of each training. device: of torch, where
-    all are trained."""
+    holdout: share of the real locations that are tested on alone. horizon: steps ahead. steps: of each training.
+    device: of torch, where all are trained."""
 
     services: Sequence[str] = ()
     few: float = 100.0
