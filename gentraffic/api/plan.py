@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
+    from gentraffic.io.source_columns import Reading
     from gentraffic.planning.deploy import DeployOutcome
     from gentraffic.planning.load import Load
     from gentraffic.planning.resource_blocks import PrbOutcome
@@ -274,6 +275,9 @@ def deploy(
     radius: float = 500.0,
     capacity: float | str | None = None,
     goal: str = "mean",
+    columns: str | None = None,
+    decimal: str | None = None,
+    thousands: str | None = None,
     context: str | Path | xr.Dataset | None = None,
     service: str | None = None,
     real: str | Path | xr.Dataset | None = None,
@@ -297,7 +301,8 @@ def deploy(
         Where sites may go: lon and lat in degrees (or point geometry), perhaps id and cost. By default the centres of
         the cells, at a cost of 1.
     existing : path or DataFrame, optional
-        Sites that stand, as `candidates`.
+        Sites that stand, as `candidates`. Rows at one place, such as the sectors of a mast, are one site; rows at 0,0
+        or far from all others are left out, with a note.
     radius : float
         How far a site covers, metres.
     capacity : float or str, optional
@@ -305,6 +310,8 @@ def deploy(
         default.
     goal : {"mean", "worst-hour"}
         Coverage over all hours, or in the worst hour of the day.
+    columns, decimal, thousands : str, optional
+        Of the tables: names of columns, "id=CELL_NAME,lon=X,lat=Y", and the marks in their numbers.
     context : path or Dataset (cell), optional
         Also plan from its POIs alone, and from its residents alone where it has them.
     service, real, history, time_limit, map_file
@@ -331,9 +338,10 @@ def deploy(
     import numpy as np
 
     from gentraffic.dataset.schema import need_positions
+    from gentraffic.io.source_columns import make_reading
     from gentraffic.planning.deploy import Ground
     from gentraffic.planning.load import write_frame
-    from gentraffic.planning.sites import points_of, weights_of
+    from gentraffic.planning.sites import masts_of, points_of, weights_of
     from gentraffic.planning.strategies import OWN, deploy_strategies, sites_chosen
 
     _check_outputs(out, map_file, SITE_FORMATS)
@@ -345,8 +353,16 @@ def deploy(
     inputs, judged_by = _inputs(traffic, real, history, service=service)
     load = inputs.load
     need_positions(load.ds, "plan deploy")
-    allowed = points_of(load.ds) if candidates is None else _sites(candidates, load)
-    standing = None if existing is None else _sites(existing, load)
+    reading, notes, standing = make_reading(columns, None, decimal, thousands), inputs.notes, None
+    allowed = points_of(load.ds)
+    if candidates is not None:
+        allowed, told = _sites(candidates, load, reading)
+        notes += told
+    if existing is not None:
+        standing, told = _sites(existing, load, reading)
+        name = Path(existing).name if isinstance(existing, str | Path) else "existing"
+        standing, joined = masts_of(standing, name)
+        notes += (*told, *joined)
     ground = Ground(
         cells_m=np.stack([load.ds["x"].values, load.ds["y"].values], axis=1),
         candidates_m=allowed.xy_m,
@@ -368,7 +384,7 @@ def deploy(
         from gentraffic.reports.sites_map import write_sites_map
 
         write_sites_map(load, allowed, chosen, Path(map_file), existing=standing, radius_m=radius)
-    return Plan(decision, result.outcomes, result.gap, judged_by, inputs.notes, "New sites")
+    return Plan(decision, result.outcomes, result.gap, judged_by, notes, "New sites")
 
 
 def _check_outputs(out: str | Path | None, map_file: str | Path | None, formats: tuple[str, ...]) -> None:
@@ -427,11 +443,12 @@ def _inputs(
     return inputs, "the file itself" if measured is None else measured.name
 
 
-def _sites(given: str | Path | pd.DataFrame, load: Load) -> Sites:
+def _sites(given: str | Path | pd.DataFrame, load: Load, reading: Reading) -> tuple[Sites, tuple[str, ...]]:
+    """Sites of a table in a file or in memory, and what a reader must know of it. Raises BadFile, BadInput."""
     from gentraffic.planning.sites import read_sites, sites_of
 
     crs = str(load.ds.attrs["crs_wkt"])
-    return read_sites(Path(given), crs) if isinstance(given, str | Path) else sites_of(given, crs)
+    return read_sites(Path(given), crs, reading) if isinstance(given, str | Path) else (sites_of(given, crs), ())
 
 
 def _write(

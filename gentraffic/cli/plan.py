@@ -96,7 +96,8 @@ def prb(traffic: Path, out: Path, **options: Any) -> Printed:
 @click.option("--budget", type=POSITIVE, metavar="COST", help="What may be spent; --candidates has a column `cost`.")
 @file_option("--candidates", help="Where sites may go: CSV or Parquet with lon, lat[, id][, cost]."
                                   " [default: the cells' centres]")  # fmt: skip
-@file_option("--existing", help="Sites that stand: CSV or Parquet with lon, lat.")
+@file_option("--existing", help="Sites that stand: a table with lon, lat[, id]; sectors of one mast are one site.")
+@shared.with_options(shared.TABLE)
 @click.option("--radius", type=POSITIVE, default=500.0, metavar="METRES", help="How far a site covers.")
 @click.option("--capacity", metavar="LOAD", help="Of a site in an hour: 40Mbit/s, or traffic. [default: no limit]")
 @click.option("--goal", default="mean", help="Coverage over all hours (mean), or in the worst-hour.")
@@ -109,6 +110,7 @@ def deploy(traffic: Path, out: Path, **options: Any) -> Printed:
     \b
     gentraffic sample --city porto --members 20 -o porto.nc
     gentraffic plan deploy porto.nc --sites 12 --radius 400 -o sites.geojson --map sites.html
+    gentraffic plan deploy porto.nc --sites 5 --existing sites.csv --columns id=SITE,lon=X,lat=Y -o sites.geojson
     gentraffic plan deploy porto.nc --budget 30 --candidates roofs.csv --existing sites.csv -o sites.geojson
     """
     from gentraffic.api import plan as planner
