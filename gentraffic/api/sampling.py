@@ -165,6 +165,7 @@ def sample(
     columns: str | None = None,
     decimal: str | None = None,
     thousands: str | None = None,
+    name: str | None = None,
     layer: str | None = None,
     timezone: str | None = None,
     offline: bool = False,
@@ -214,6 +215,8 @@ def sample(
         What a station covers, in metres; 500 by default.
     id_column, columns, layer : str, optional
         The column with the ids; names of columns of a table, "id=CELL_NAME,lon=X"; the layer of a file with several.
+    name : str, optional
+        What the place is called in titles; by default as its source calls it.
     decimal, thousands : str, optional
         Marks in the numbers of a table, "point" or "comma", where they leave a doubt.
     timezone : str, optional
@@ -306,6 +309,7 @@ def sample(
     result = draw(
         query, request, model, context=context, out=path_given(out), chunk_cells=chunk_cells, workers=workers,
         scheduler=scheduler, map_file=path_given(map_file), plot_file=path_given(plot_file), progress=progress,
+        name=name,
     )  # fmt: skip
     return result.drawn
 
@@ -317,6 +321,7 @@ def draw(
     *,
     context: xr.Dataset | None = None,
     out: Path | None = None,
+    name: str | None = None,
     chunk_cells: int | None = None,
     workers: int | None = None,
     scheduler: str | None = None,
@@ -329,7 +334,8 @@ def draw(
 ) -> Sampling:
     """What `sample` and the command line do: draw a request of a place, and say what was drawn, and how long it took.
 
-    query: names the place; empty where `context` is it, or measured traffic of the request. dry_run: check everything,
+    query: names the place; empty where `context` is it, or measured traffic of the request. name: what the place is
+    called, by default as its source calls it. dry_run: check everything,
     and say what would be drawn. fetching, progress: are told (done, of), of the map and of the draw. The rest is as of
     `sample`, but errors name options, as the command line does. No output may be an input: callers check that.
     """
@@ -352,6 +358,8 @@ def draw(
     elif context is None:
         streams = not dry_run and sink.streams(info, request)
         context = find_context(query, command=command, held=not streams, progress=fetching)
+    if name:
+        context = context.assign_attrs(place=name)
     calendar, rows = request.calendar(info, observed, str(context.attrs["timezone"])), request.rows(context)
     sink.check(info, request, str(context.attrs.get("kind", "")))
     sampling = Sampling(

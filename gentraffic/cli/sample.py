@@ -11,7 +11,8 @@ from gentraffic.api.outputs import check_outputs
 from gentraffic.cli import options as shared
 from gentraffic.cli.options import file_option, out_option, with_options
 
-HOW = ("chunk_cells", "workers", "scheduler", "map_file", "plot_file", "dry_run")  # as `api.sampling.draw` calls them
+# As `api.sampling.draw` calls them.
+HOW = ("name", "chunk_cells", "workers", "scheduler", "map_file", "plot_file", "dry_run")
 
 
 @click.command(short_help="Draw a week (or any period) of traffic for a place.")
@@ -19,6 +20,7 @@ HOW = ("chunk_cells", "workers", "scheduler", "map_file", "plot_file", "dry_run"
 @file_option("--context", help="A context file that `gentraffic fetch` wrote.")
 @click.option("--model", metavar="NAME|DIR", help="A bundled model or a folder. [default: stouter-fast; stouter-base"
                                                   " where --steps, --solver or --guidance are given]")  # fmt: skip
+@click.option("--place", "name", metavar="NAME", help="What the place is called, in titles. [default: from its source]")
 @out_option("Traffic: .nc .zarr .parquet .csv .tif.")
 @click.option("--start", metavar="DATE", help="First local day, e.g. 2026-01-05, with its public holidays. [default: a"
                                                " usual week, without; or that of --known]")  # fmt: skip

@@ -392,7 +392,13 @@ def rhythm_attrs(info: ModelInfo, context: xr.Dataset, settings: Settings) -> di
         return {}
     chosen = rhythms_of(info.networks, info.measured, context.attrs, settings.habits, settings.members, settings.seed)
     named = {settings.habits, *(str(context.attrs.get(k, "")) for k in ("habits", "network"))}
-    reason = "as asked, or as the place says" if set(chosen) <= named else "the nearest that was measured"
+    reason = "as asked, or as the place says"
+    if not set(chosen) <= named:
+        here = str(context.attrs["timezone"]).split("/")[0]
+        near = any(info.measured.get(name, ("", 0))[0].split("/")[0] == here for name in chosen)
+        reason = "the nearest that was measured" if near else "no measured network is near: " + (
+            "drawn from several" if len(set(chosen)) > 1 else "the one measured at most places"
+        )
     return {"rhythm": in_words(chosen), "rhythm_reason": reason}
 
 

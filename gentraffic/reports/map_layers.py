@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from gentraffic.dataset.schema import units_words
 from gentraffic.dataset.summary import AGREED, level_spread, summary
 from gentraffic.reports.change import Change
+from gentraffic.reports.page import is_drawn
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -93,11 +94,12 @@ def map_layers(ds: xr.Dataset, service: str, change: Change | None) -> list[Laye
     hours = statistics["busy_hour"].values.astype(np.float64)
     sure = statistics["mean"].values > 0
     none = "no traffic"
+    chance = "" if not is_drawn(ds) or "member" in ds.dims else ": of one member much is chance"
     if "busy_agreement" in statistics:
         sure &= statistics["busy_agreement"].values >= AGREED
         none = "members disagree, or no traffic"
     layers.append(
-        Layer("busy", "Busy hour", f"Busiest hour of each {noun}'s mean day, local time", "hour", HOURS, hours,
+        Layer("busy", "Busy hour", f"Busiest hour of each {noun}'s mean day, local time{chance}", "hour", HOURS, hours,
               np.where(sure, (hours + 0.5) / 24, np.nan),
               [(h / 24, f"{h}h") for h in (0, 6, 12, 18, 24)], none)
     )  # fmt: skip

@@ -44,6 +44,11 @@ if TYPE_CHECKING:
     from gentraffic.evaluation.evaluate import Evaluation
 
 WEEKS_SHOWN = 5  # changes whose weeks are drawn
+UNCHECKED = (
+    "Nobody has checked these ranges: nothing was measured here to compare them with, and this model brings no test of "
+    "its own. Treat them as too narrow. With measurements of some of the places, give --real measured.nc, and this "
+    "section says how often they held."
+)
 CHECKED = ("coverage_90", "coverage_50", "crps", "mae", "level_spearman", "peak_hour_error", "acf_error")
 
 
@@ -150,10 +155,16 @@ def _lead(drawn: bool) -> str:
 
 def _maps(ds: xr.Dataset, result: xr.Dataset, top: Highest, units: str, capacity: str | None) -> list[Block]:
     panels = figures.level_panels(result, units, capacity, top.above * step_seconds(ds) / 3600)
+    if figures.hours_are_chance(ds):
+        panels = [panel for panel in panels if panel.title != figures.BUSY_HOUR]
     told: list[Block] = [Text(text.capacity_words(ds, top, units, capacity), "after")] if capacity else []
     if ds.sizes["cell"] < 2 or not has_positions(ds):
         return told
-    sentences = "Mean traffic: over the whole period. Busy hour: when the average day is highest"
+    sentences = "Mean traffic: over the whole period."
+    if figures.hours_are_chance(ds):
+        sentences += f" The busy hour of each {text.noun_of(ds)} is not mapped: of one member it is chance"
+    else:
+        sentences += " Busy hour: when the average day is highest"
     if "busy_agreement" in result:
         noun, unsure = text.noun_of(ds), int((result["busy_agreement"].values < AGREED).sum())
         sentences += (
@@ -177,6 +188,8 @@ def _busy(ds: xr.Dataset, service: str, result: xr.Dataset, top: Highest, units:
     sentences += "; ?: fewer than half of the members agree on the busy hour within an hour" if unsure else ""
     sentences += ". gentraffic export geopackage writes all of them."
     caption = "The course of the mean day, and when each one is busiest."
+    if figures.hours_are_chance(ds):
+        caption += f" Of one member the busy hour of one {text.noun_of(ds)} is chance; trust the whole, not the one."
     highs = f"The {text.noun_of(ds)}s with the highest single {step_word(ds)}."
     return [
         figure(lambda: figures.days(ds, service, result), caption),
@@ -226,11 +239,10 @@ def _calibration(ds: xr.Dataset, service: str, drew: ModelSummary | None, real: 
         real = converted(real[[service]] if service in real else real, units)
         alone = RELATIVE in {str(v.attrs["units"]) for v in real.data_vars.values()} - {units}
         return _against(evaluate(real, ds[[service]], service=None, scale="mean" if alone else "auto"), real)
-    if drew is None or not is_drawn(ds):
+    if drew is None or not is_drawn(ds) or "member" not in ds.dims:
         return []
     if not drew.rows:
-        note = drew.note or "the provenance of this model holds no scores"
-        return [Text(f"{note[0].upper()}{note[1:]}.", "empty")]
+        return [Text(UNCHECKED + (f" ({drew.note}.)" if drew.note else ""), "empty")]
     sentences = (
         "On places that the model's training never saw: the share of measured values inside the central 90% of the "
         "members (90% would be perfect), and the error of the whole ensemble (crps; lower is better) beside two naive "

@@ -15,6 +15,7 @@ from gentraffic.dataset.schema import local_time, member_band, units_words, utc_
 from gentraffic.dataset.summary import AGREED, level_spread
 from gentraffic.reports.evaluation_figures import Map, axis_number, cell_map, places, shortened, top_legend
 from gentraffic.reports.map_layers import COLOURS, TWOSIDED, plain_number, round_ticks
+from gentraffic.reports.page import is_drawn
 from gentraffic.reports.plot import ACCENT, INK, typical_cells
 from gentraffic.reports.svg import Beneath, beneath, draw_beneath, new_figure, page_style, plain_text, svg_text
 
@@ -27,6 +28,7 @@ DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 WEEK_H = 168
 ABOVE = ("#f2a65a", "#d8452e", "#7a0f24")  # hours above a capacity
 NEVER = "#dfe2e6"
+BUSY_HOUR = "Busy hour, local"
 UNSURE = "#b9bec6"  # where too few members agree
 LONG = 8  # times longer than wide: a true map would be a line
 
@@ -41,6 +43,11 @@ class Panel:
     norm: Any
     ticks: tuple[list[float], list[str]]
     extend: str = "neither"
+
+
+def hours_are_chance(ds: xr.Dataset) -> bool:
+    """Whether busy hours are those of one draw, in which much is noise: two draws of a place have different ones."""
+    return is_drawn(ds) and "member" not in ds.dims
 
 
 def said_units(ds: xr.Dataset, service: str) -> str:
@@ -65,7 +72,7 @@ def level_panels(
         hours = np.where(result["busy_agreement"].values >= AGREED, hours, np.nan)
     panels = [
         _log_panel(f"Mean traffic, {shortened(units)}", mean, traffic, log_norm(mean)),
-        Panel("Busy hour, local", hours, mpl.colormaps["twilight"].with_extremes(bad=UNSURE), Normalize(0, 24),
+        Panel(BUSY_HOUR, hours, mpl.colormaps["twilight"].with_extremes(bad=UNSURE), Normalize(0, 24),
               ([0, 6, 12, 18, 24], ["0h", "6h", "12h", "18h", "24h"])),
     ]  # fmt: skip
     if "mean_p95" in result:

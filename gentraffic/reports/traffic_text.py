@@ -17,12 +17,16 @@ from gentraffic.reports.change import has_event, step_word, when
 from gentraffic.reports.evaluation_figures import axis_number
 from gentraffic.reports.model_summary import ModelSummary
 from gentraffic.reports.page import Card, is_drawn, period_words
-from gentraffic.reports.traffic_figures import band_words, clock_changes, said_units
+from gentraffic.reports.traffic_figures import band_words, clock_changes, hours_are_chance, said_units
 
 if TYPE_CHECKING:
     import xarray as xr
 
 
+ALIKE = (
+    "Kinds of places differ little in their weeks here: what the model learned of offices and homes far away hardly "
+    "shows in a place that nobody measured. Do not read off who works and who lives where."
+)
 EVENT_DRAWN = (
     "The visitors of the change are arithmetic: at their hours, each uses what a resident of the area uses then; no "
     "crowd slows a cell down. Other events, seasons and growth are not modelled, and holidays were not marked."
@@ -199,6 +203,7 @@ def trust(ds: xr.Dataset, drew: ModelSummary | None, result: xr.Dataset) -> list
     out = ["Nothing here was measured. Use it where there are no measurements, and replace it when there are."]
     if "member" not in ds.dims:
         out.append("One member: a smooth, most likely map. A real map is rougher; single cells may be far off.")
+        out.append(f"The busy hour of one {noun_of(ds)} in one member is chance: another member has another one.")
     elif "mean_p95" in result:
         typical = float(np.median(level_spread(result)))
         out.append(
@@ -209,6 +214,8 @@ def trust(ds: xr.Dataset, drew: ModelSummary | None, result: xr.Dataset) -> list
     network = str(ds.attrs.get("network", ""))
     if drew is not None and network in drew.networks:
         out.append("The model was trained on measurements of this very network: elsewhere it does less well.")
+    if drew is not None and network not in drew.networks:
+        out.append(ALIKE)
     if drew is not None:
         told = [EVENT_DRAWN if line == UNMODELLED and has_event(ds) else line for line in drew.trust]
         out += told or ([drew.note[0].upper() + drew.note[1:] + "."] if drew.note else [])
@@ -233,7 +240,7 @@ def busy_table(
     head = [noun.capitalize(), "Where", f"Mean, {unit}", *ranges[0], "Busy hour", f"Mean then, {unit}",
             f"Highest value, {unit}", *ranges[1], f"Highest {step_word(ds)}", *above_head(ds, result)]  # fmt: skip
     order = np.argsort(-result["mean"].values, kind="stable")[:most]
-    rows = []
+    rows, sure = [], 0.0 if hours_are_chance(ds) else 1.0
     for i in order:
         one: dict[str, Any] = {str(name): result[name].values[i] for name in result.data_vars}
         row = [
@@ -241,7 +248,7 @@ def busy_table(
             where(ds, i),
             number(float(one["mean"])),
             *([f"{number(float(one['mean_p05']))} to {number(float(one['mean_p95']))}"] if band else []),
-            f"{int(one['busy_hour'])}h" + (" ?" if float(one.get("busy_agreement", 1.0)) < AGREED else ""),
+            f"{int(one['busy_hour'])}h" + (" ?" if float(one.get("busy_agreement", sure)) < AGREED else ""),
             number(float(one["busy_mean"])),
             number(float(one["peak"])),
         ]
