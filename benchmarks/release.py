@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gentraffic.dataset.services import DIRECTIONS
-from gentraffic.generators.model_folder import MODELS
+from gentraffic.generators.base import MODELS
 from gentraffic.io.files import write_traffic
 from gentraffic.io.importers.public_sets import read_beijing, read_milan_5x5, read_milan_week
 from gentraffic.places.find import CONTEXTS

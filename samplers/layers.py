@@ -288,7 +288,11 @@ class STFFM(nn.Module):
             held = [w.detach() for w in self.parameters()]  # so that no other tensor can have their addresses
             folded = self._folded = now, fold(self.first.as_matrix(), self.second.as_matrix()), held
         straight, second, bias = folded[1]
-        out = torch.addmm(bias, x.flatten(1), straight).addmm_(f_st.flatten(1), second)
+        out = torch.addmm(bias, x.flatten(1), straight)
+        if torch.is_autocast_enabled(x.device.type):  # it leaves alone what is computed in place
+            out = torch.addmm(out, f_st.flatten(1), second)
+        else:
+            out.addmm_(f_st.flatten(1), second)
         return _elu(out).view(*x.shape[:2], -1)
 
     def _versions(self) -> list[tuple[int, int]]:

@@ -124,6 +124,7 @@ def fit(
     from gentraffic.forecasting.score import error_paths, score_beside_naive, starts_within, table
     from gentraffic.training.checkpoint import checkpoint_beside
     from gentraffic.training.processes import check_device
+    from gentraffic.training.trainer import Run
 
     recipe = recipe_of(name)
     out = path_given(out)
@@ -149,9 +150,7 @@ def fit(
             [part[1] for part in parts],
             plan,
             design=design,
-            checkpoint=checkpoint,
-            device=device,
-            on_step=None if progress is None else lambda step, of, loss: progress(step, of),
+            run=Run(checkpoint, None if progress is None else lambda step, of, loss: progress(step, of), device),
         )
         known, later, test = parts[0]
         fitted = replace(fitted, errors=error_paths(fitted, later, seed))
@@ -385,8 +384,8 @@ def _ends(ds: xr.Dataset, part: Part) -> list[str]:
 def _save(forecaster: FittedForecaster, out: Path) -> str:
     """Write the folder of a forecaster; the SHA-256 of its files."""
     from gentraffic.forecasting.folder import save_fitted
+    from gentraffic.generators.base import read_folder
     from gentraffic.generators.cards import card
-    from gentraffic.generators.model_folder import read_folder
 
     text = card(out.name, forecaster.provenance)
     save_fitted(forecaster.fitted, out, scaler=forecaster.scaler, provenance=forecaster.provenance, card=text)

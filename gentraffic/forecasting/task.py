@@ -98,8 +98,8 @@ class ForecastTask:
 
     def _windows(self, windows: Windows, index: Tensor) -> tuple[Tensor, ...]:
         """What the loss takes of some windows."""
-        found = windows.gather(index)
-        return (*found, windows.when(index)) if getattr(self.model, "clock", False) else found
+        batch = windows.gather(index)
+        return (*batch, windows.when(index)) if getattr(self.model, "clock", False) else batch
 
     def _shuffled(self, start: int, size: int) -> NDArray[np.int64]:
         """Positions start .. start + size of an endless sequence of epochs, each in an order of its own."""

@@ -77,7 +77,7 @@ def _cards(scored: Scored, name: str, s: int) -> list[Card]:
     items = []
     for metric in METRICS:
         value = scored.rows[name][metric][s, 0]
-        rivals = {row: found[metric][s, 0] for row, found in scored.rows.items() if row != name}
+        rivals = {row: errors[metric][s, 0] for row, errors in scored.rows.items() if row != name}
         rivals = {row: v for row, v in rivals.items() if not np.isnan(v)}
         if np.isnan(value):
             continue

@@ -29,8 +29,8 @@ def error_maps(scored: Scored, ds: xr.Dataset, name: str, service: int) -> str:
         raise ValueError("one cell makes no map")
     live = (scored.real[..., service] > 0).any(axis=(0, 2))
     level = scored.real[..., 0, service].mean(axis=0)
-    mae = {row: np.abs(found[..., 0, service] - scored.real[..., 0, service]).mean(axis=0)
-           for row, found in scored.predicted.items()}  # fmt: skip
+    mae = {row: np.abs(predicted[..., 0, service] - scored.real[..., 0, service]).mean(axis=0)
+           for row, predicted in scored.predicted.items()}  # fmt: skip
     with np.errstate(invalid="ignore", divide="ignore"):
         relative = np.where(live, 100 * mae[name] / level, np.nan)
         rival = best_naive(scored, name, service)
@@ -145,9 +145,9 @@ def best_and_worst(scored: Scored, ds: xr.Dataset, name: str, service: int) -> s
     """Real and forecast series of the cells with the smallest and the largest RMSE over their mean, one step ahead."""
     from gentraffic.dataset.schema import local_time
 
-    real, found = scored.real[..., 0, service], scored.predicted[name][..., 0, service]
+    real, predicted = scored.real[..., 0, service], scored.predicted[name][..., 0, service]
     live = np.flatnonzero((scored.real[..., service] > 0).any(axis=(0, 2)))
-    relative = np.sqrt(((found - real) ** 2).mean(axis=0))[live] / np.maximum(real.mean(axis=0)[live], 1e-12)
+    relative = np.sqrt(((predicted - real) ** 2).mean(axis=0))[live] / np.maximum(real.mean(axis=0)[live], 1e-12)
     chosen = dict.fromkeys((int(live[np.argmin(relative)]), int(live[np.argmax(relative)])))
     local = local_time(ds)[scored.starts]
     ids = ds["cell_id"].values
@@ -157,7 +157,7 @@ def best_and_worst(scored: Scored, ds: xr.Dataset, name: str, service: int) -> s
         for ax, cell, word in zip(axes, chosen, words, strict=True):
             error = 100 * relative[live == cell][0]
             ax.plot(scored.starts, real[:, cell], color=INK, linewidth=1.1, label="real")
-            ax.plot(scored.starts, found[:, cell], color=ACCENT, linewidth=1.1, alpha=0.85, label=name)
+            ax.plot(scored.starts, predicted[:, cell], color=ACCENT, linewidth=1.1, alpha=0.85, label=name)
             ax.set_title(plain_text(f"{word} cell, {shortened(ids[cell])}: RMSE {error:.0f}% of its mean"))
             ax.set_ylim(0, ax.get_ylim()[1] * 1.14)
             ax.yaxis.set_major_formatter(axis_number)
@@ -174,7 +174,7 @@ def best_and_worst(scored: Scored, ds: xr.Dataset, name: str, service: int) -> s
 
 def best_naive(scored: Scored, name: str, service: int) -> str | None:
     """The naive row with the smallest MAE one step ahead, None where there is none."""
-    rows = {row: float(found["mae"][service, 0]) for row, found in scored.rows.items() if row != name}
+    rows = {row: float(errors["mae"][service, 0]) for row, errors in scored.rows.items() if row != name}
     return min(rows, key=lambda row: rows[row]) if rows else None
 
 

@@ -174,8 +174,8 @@ def fit_sampler(  # noqa: PLR0913  # the whole of one command
         )
     scaler = fit_scaler(sources, None if design.own_level else levels, design.own_level, linear=design.linear)
     if design.use_profile:
-        usual = fit_weekly_profile(sources)
-        scaler = replace(scaler, drift=fit_drift(sources, usual.memory), usual=usual)
+        profile = fit_weekly_profile(sources)
+        scaler = replace(scaler, drift=fit_drift(sources, profile.memory), usual=profile)
     networks = tuple(s.network for s in sources)
     if len(set(networks)) < len(networks):
         raise WrongUse(f"networks must differ by name, these are {', '.join(networks)}")
@@ -283,8 +283,8 @@ def fit_services(
         if others:
             ratios, root = fit_ratios(main, others, levels)
             networks[main.network] = NetworkServices(ratios, root, np.empty(0))
-    told = Services(networks=networks)
-    scalers = {name: fit_scaler(of[name], levels, services=told) for name in names}
+    services = Services(networks=networks)
+    scalers = {name: fit_scaler(of[name], levels, services=services) for name in names}
     for name, own in scalers.items():  # at a cadence that a service was not measured at, it moves as the main one does
         detail, fade = ({**getattr(scaler, part), **getattr(own, part)} for part in ("detail", "fade"))
         scalers[name] = replace(own, detail=detail, fade=fade)
@@ -295,10 +295,10 @@ def fit_services(
         weeks[name], logs = fit_weeks(plain)
         out |= {f"{network}:{name}": scaled_week(log, scalers[name]) for network, log in logs.items()}
     whole = {**(expected or {}), **out}
-    for network, found in networks.items():
+    for network, ratio in networks.items():
         mine = [s for s in sources if s.place_network == network]  # the main one first, others in the order of ratios
         parts = [(s.cell_id, departures_of(s, scalers.get(s.service, scaler), whole)) for s in mine]
-        networks[network] = replace(found, mixing=fit_mixing(parts))
+        networks[network] = replace(ratio, mixing=fit_mixing(parts))
     order = tuple(s.network for name in names for s in of[name])
     return Services("traffic", order, scalers, weeks, networks), out
 
@@ -308,16 +308,16 @@ def departures_of(source: Source, scaler: Scaler, expected: Mapping[str, NDArray
     hours = source.ratio.reshape(*source.ratio.shape[:2], 24, source.per_hour).mean(axis=3)[:, :7]
     x = scaler.forward(hours.reshape(len(hours), -1))
     own = expected.get(source.network)
-    usual = x.mean(axis=0) if own is None else from_monday(own, np.full(len(x), source.weekday), 1)
-    out: NDArray[np.float32] = x - usual
+    mean_week = x.mean(axis=0) if own is None else from_monday(own, np.full(len(x), source.weekday), 1)
+    out: NDArray[np.float32] = x - mean_week
     return out
 
 
 def _of_service(sources: Sequence[Source], weeks: ExpectedWeeks, scaler: Scaler) -> dict[str, NDArray[np.float32]]:
     """`expected_of` for sources of one further service, under their own names."""
     plain = [replace(s, network=s.place_network) for s in sources]
-    found = expected_of(plain, weeks, scaler) or {}
-    return {s.network: found[s.place_network] for s in sources}
+    expected = expected_of(plain, weeks, scaler) or {}
+    return {s.network: expected[s.place_network] for s in sources}
 
 
 def expects_week(design: Design) -> bool:
@@ -449,8 +449,8 @@ def machine() -> str:
     name = platform.processor() or platform.machine()
     listed = Path("/proc/cpuinfo")
     if listed.is_file():
-        found = [line.split(":", 1)[1].strip() for line in listed.read_text().splitlines() if "model name" in line]
-        name = found[0] if found else name
+        names = [line.split(":", 1)[1].strip() for line in listed.read_text().splitlines() if "model name" in line]
+        name = names[0] if names else name
     return f"{name}, {os.cpu_count()} cores"
 
 

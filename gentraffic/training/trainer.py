@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -20,9 +21,20 @@ from torch import Tensor, nn
 
 from gentraffic.training.checkpoint import Checkpoint, finite, moments, numbered, put_moments
 from gentraffic.training.processes import ALONE, ProcessGroup
+from samplers.sampler import computing_in
 
 Batch = TypeVar("Batch")
 OnStep = Callable[[int, int, float], None]  # the steps done, the steps in all, the loss
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a training is carried out, not what is learned: where it resumes from and saves to, who is told of its steps,
+    and the device of torch."""
+
+    checkpoint: Path | None = None
+    on_step: OnStep | None = None
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -105,7 +117,8 @@ class ClippedGradient:
 
     def fill(self, turn: Turn[Any], batch: Any, step: int, group: ProcessGroup) -> float | None:
         """See `GradientRule`."""
-        loss = turn.loss(batch)
+        with computing_in(group.precision, group.device):
+            loss = turn.loss(batch)
         loss.backward(inputs=list(turn.weights))  # type: ignore[no-untyped-call]
         for p, slope in zip(turn.weights, group.add([p.grad for p in turn.weights]), strict=True):
             p.grad = slope
