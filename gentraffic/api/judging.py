@@ -310,14 +310,7 @@ def validate(
             measured.ds,
             drawn.ds,
             list(dict.fromkeys(names_given(forecaster))),
-            services=names_given(service),
-            few=percent,
-            seeds=seeds,
-            seed=seed,
-            holdout=holdout,
-            horizon=horizon,
-            steps=steps,
-            device=device,
+            tstr.ValidationPlan(names_given(service), percent, seeds, seed, holdout, horizon, steps, device),
             on_fit=progress,
         )
     return ValidationResult(**vars(scored))

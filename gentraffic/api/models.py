@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from gentraffic.generators.folder import Bundle
     from gentraffic.generators.fomo.folder import FoMoBundle
     from gentraffic.modelling.measured import Source
-    from gentraffic.training.fitting import Design
 
 Tell = Callable[[int, int], None]
 NAIVE = ("bootstrap", "knn", "climatology")  # gentraffic.generators.naive.NAIVE
 HOLDOUT = 0.2
 _GRAPHS = {"temporal_layer", "station_layer", "no_temporal_graph", "no_station_graph", "profile", "level"}
+_STOUTER = {"fusion", "prediction", "paper", "channels", "diffusion_steps", "loss"}
 _TRAINING = {"steps", "batch", "holdout", "evidence"}
 
 
@@ -33,7 +33,7 @@ def can_be_fitted() -> dict[str, set[str]]:
     """What `fit` fits, and which design options each takes; others are refused by name."""
     return {
         **dict.fromkeys(samplers.SAMPLERS, _GRAPHS | _TRAINING),
-        "stouter": _GRAPHS | _TRAINING | {"fusion", "prediction"},
+        "stouter": _GRAPHS | _TRAINING | _STOUTER,
         "fomo": _TRAINING | {"size", "prediction"},
         **{name: set[str]() for name in NAIVE},
     }
@@ -56,6 +56,10 @@ class FitOptions:
     station_layer: str | None = None
     size: str | None = None
     prediction: str | None = None
+    paper: bool = False
+    channels: str | None = None
+    diffusion_steps: int | None = None
+    loss: str | None = None
     no_temporal_graph: bool = False
     no_station_graph: bool = False
     profile: bool = False
@@ -101,12 +105,13 @@ def fit(
     """Train a sampler on traffic files and the contexts of their cells, and write the model folder `out`.
 
     sampler: stouter, fomo; the baselines vae, tcn-gan, diffwave; or bootstrap, knn, climatology, which only remember.
-    options: the fields of `FitOptions`. holdout: share of locations that stop the training in time and score it,
-    0.2. steps, batch: of the training, by default what the sampler's plan says. seed, threads: of torch. device:
-    cpu or cuda, where it trains. precision: fp32 or bf16, of the network's products. service: variable to learn;
-    stouter learns several, with commas between, by default all of Internet, calls and SMS that files hold. fusion,
-    temporal_layer, station_layer, prediction, no_temporal_graph, no_station_graph, profile, level: the design
-    (stouter and the baselines). size, prediction: of fomo. evidence: finished rows for the card.
+    options: the fields of `FitOptions`. holdout: share of locations that stop the training in time and score it, 0.2.
+    steps, batch: of the training, by default what the sampler's plan says. seed, threads: of torch. device: cpu or
+    cuda, where it trains. precision: fp32 or bf16, of the network's products. service: variable
+    to learn; stouter learns several, with commas between, by default all of Internet, calls and SMS that files hold.
+    fusion, temporal_layer, station_layer, prediction, no_temporal_graph, no_station_graph, profile, level:
+    the design (stouter and the baselines). paper: STOUTER as published; channels ("64,128,256"), diffusion_steps, loss
+    (mse or l1): of stouter. size, prediction: of fomo. evidence: finished rows for the card.
 
     To resume after an interruption, call it again: the result is the same to the last bit. Under `accelerate launch`
     several processes train one model; all but the first return None. With dp_epsilon and dp_delta, and where wanted
@@ -192,7 +197,7 @@ def _fit_weekly(
     from gentraffic.generators.folder import save_bundle
     from gentraffic.modelling.features import read_places
     from gentraffic.training.checkpoint import checkpoint_beside
-    from gentraffic.training.fitting import fit_sampler
+    from gentraffic.training.fitting import fit_sampler, takes_services
     from gentraffic.training.options import design_of, plan_of
     from gentraffic.training.processes import join
 
@@ -442,11 +447,6 @@ def distil(
     checkpoint.unlink(missing_ok=True)
     facts = {"teacher": str(model), "steps": steps, "minutes": metadata["distil_minutes"]}
     return FitResult(out, tuple(student.networks), facts, title=f"A student of {Path(model).name}, {out.name}")
-
-
-def takes_services(design: Design) -> bool:
-    """Whether a sampler of this design learns several services."""
-    return design.sampler == "stouter" and not design.use_profile and not design.own_level
 
 
 def _paths(name: str, given: str | Path | Sequence[str | Path]) -> tuple[Path, ...]:

@@ -71,6 +71,8 @@ def distil(
     lesson = lesson or Lesson()
     if not hasattr(teacher.model, "noise"):
         raise WrongUse(f"a {teacher.sampler} draws in one step already: there is nothing to distil")
+    if teacher.model.config["prediction_type"] == "epsilon":
+        raise WrongUse("a model that predicts the noise cannot be distilled: fit it with --prediction v_prediction")
     if teacher.scaler.own_level:
         raise WrongUse("a model that draws levels itself cannot be distilled: fit it with --level model")
     if not 1 <= lesson.steps < lesson.teacher_steps:

@@ -20,7 +20,7 @@ from gentraffic.generators.fomo.folder import FoMoBundle
 from gentraffic.generators.fomo.scale import FoMoScale, fit_scale_of
 from gentraffic.modelling.levels import LevelModel, fit_levels
 from gentraffic.modelling.measured import Source
-from gentraffic.training.fitting import INFLATE, _measured, machine
+from gentraffic.training.fitting import INFLATE, machine, measured_cells
 from gentraffic.training.fomo_task import FoMoPlan, FoMoTask, trainer_of
 from gentraffic.training.processes import ALONE, ProcessGroup
 from gentraffic.training.residual_spectrum import fit_fomo_spectrum
@@ -164,7 +164,7 @@ def _measure(model: FoMo, regions: Sequence[Region], scale: FoMoScale, plan: FoM
 
 def _levels(data: Measured) -> LevelModel:
     with_places = [source for source, _ in data if source.places is not None]
-    return fit_levels([_measured(s) for s in with_places], inflate=INFLATE) if with_places else LevelModel({})
+    return fit_levels([measured_cells(s) for s in with_places], inflate=INFLATE) if with_places else LevelModel({})
 
 
 def _grown(bundle: FoMoBundle, new: Measured) -> FoMoBundle:

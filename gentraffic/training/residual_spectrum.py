@@ -42,7 +42,7 @@ def fit_residual_spectrum(
     a = float(chain.alphas_cumprod[last])
 
     def power(p: Prepared, named: bool) -> Tensor:
-        found = []
+        powers = []
         for i in range(BATCHES):
             x, condition, generator = batch_of([p], time, scaler, plan, i, noisy=False)
             network = condition.network if named else torch.zeros_like(condition.network)
@@ -52,8 +52,8 @@ def fit_residual_spectrum(
             answer = model(x_t, t, replace(condition, network=network))
             clean = clean_of(model.noise.prediction_type, a, x_t, answer)
             hours = (x.nan_to_num() - clean).view(len(x), WEEK, -1)[..., 0]
-            found.append(torch.fft.rfft(hours, norm="ortho").abs().square()[~x.isnan().any(1)])
-        return torch.cat(found).mean(0)  # nan where every window has gaps
+            powers.append(torch.fft.rfft(hours, norm="ortho").abs().square()[~x.isnan().any(1)])
+        return torch.cat(powers).mean(0)  # nan where every window has gaps
 
     weight = np.array([p.weight for p in prepared])
     each = torch.stack([power(p, True) for p in prepared])

@@ -16,7 +16,7 @@ from traffic_examples import traffic
 
 from gentraffic.cli.main import run
 from gentraffic.errors import BadInput, WrongUse
-from gentraffic.forecasting.tstr import naive_scores, one_score, plan_for, prepare, validate
+from gentraffic.forecasting.tstr import ValidationPlan, naive_scores, one_score, plan_for, prepare, validate
 from gentraffic.io.files import write_traffic
 from gentraffic.reports.validation_table import gap_percent, interval, text, to_json
 
@@ -171,7 +171,7 @@ def test_intervals_and_gaps() -> None:
 def test_one_validation_of_each_kind(real: xr.Dataset, drawn: xr.Dataset) -> None:
     told: list[tuple[int, int]] = []
     found = validate(
-        real, drawn, ["lstm"], seeds=2, few=50, horizon=2, steps=3,
+        real, drawn, ["lstm"], ValidationPlan(seeds=2, few=50, horizon=2, steps=3),
         on_fit=lambda done, of: told.append((done, of)),
     )  # fmt: skip
     assert told == [(i, 6) for i in range(6)]
@@ -215,8 +215,9 @@ def test_mistakes_are_told(
 ) -> None:
     options = {"forecasters": ["lstm"], "seeds": 1, "steps": 2} | spoil
     spoil_real, spoil_drawn = (options.pop(n, lambda ds: ds) for n in ("real", "drawn"))
+    forecasters, files = options.pop("forecasters"), (spoil_real(real), spoil_drawn(drawn).assign_attrs(drawn.attrs))
     with pytest.raises(error, match=says) as caught:
-        validate(spoil_real(real), spoil_drawn(drawn).assign_attrs(drawn.attrs), options.pop("forecasters"), **options)
+        validate(*files, forecasters, ValidationPlan(**options))
     assert "\n" not in str(caught.value)
 
 

@@ -223,9 +223,9 @@ def shadow_scores(
             part, group = source.only(np.flatnonzero(seen)), ProcessGroup(device=device)
             shadow, _ = fit_sampler([part], design=design, plan=kept, group=group)
             losses = cell_losses(shadow, source, seed, device)
-            found = {"mark": mark, "seen": seen.astype(int).tolist(), "losses": losses.tolist()}
+            payload = {"mark": mark, "seen": seen.astype(int).tolist(), "losses": losses.tolist()}
             with replacing(path, (".json",)) as temporary:
-                temporary.write_text(json.dumps(found), encoding="utf-8")
+                temporary.write_text(json.dumps(payload), encoding="utf-8")
         inside.append(seen)
         scores.append(-np.log(losses))
     tell(shadows, shadows)
@@ -242,10 +242,10 @@ def _half(cells: int, number: int, seed: int) -> NDArray[np.bool_]:
 
 def _read_shadow(path: Path, mark: str) -> tuple[NDArray[np.bool_], Floats]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if found["mark"] != mark:
+        payload = json.loads(path.read_text(encoding="utf-8"))
+        if payload["mark"] != mark:
             raise WrongUse(f"{path} belongs to another audit: give another --shadow-dir, or delete the folder")
-        return np.array(found["seen"], dtype=bool), np.array(found["losses"], dtype=np.float64)
+        return np.array(payload["seen"], dtype=bool), np.array(payload["losses"], dtype=np.float64)
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise BadInput(f"{path}: not a shadow model's scores ({error}); delete it to fit it again") from error
 
@@ -256,8 +256,8 @@ def _design(bundle: Bundle) -> Design:
     if not isinstance(design, dict):
         return Design(sampler=bundle.sampler, use_expected_week=bool(bundle.weeks.networks))
     known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in design.items()}
-    usual = Design(use_expected_week=bool(bundle.weeks.networks))
-    return replace(usual, **{k: v for k, v in known.items() if k in Design.__dataclass_fields__})
+    defaults = Design(use_expected_week=bool(bundle.weeks.networks))
+    return replace(defaults, **{k: v for k, v in known.items() if k in Design.__dataclass_fields__})
 
 
 def _plan(bundle: Bundle, steps: int, seed: int) -> Plan:
