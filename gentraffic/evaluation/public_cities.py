@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gentraffic.generators.fomo.data import Region, read_region
 from gentraffic.dataset.services import DIRECTIONS
+from gentraffic.generators.fomo.data import Region, read_region
 from gentraffic.io.files import read_context
 from gentraffic.io.importers.public_sets import read_beijing, read_milan_5x5, read_milan_week
 from gentraffic.io.importers.uomo import read_uomo

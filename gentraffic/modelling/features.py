@@ -51,7 +51,19 @@ VARIABLES: dict[str, Variable] = {
     "population": Variable(1.0),  # residents
     "stops": Variable(0.5),  # of public transport
     "jobs": Variable(1.0),
+    "floors": Variable(3000.0, NEAR_M),  # square metres of floor
+    "streets": Variable(3000.0, NEAR_M),  # metres
+    "offices": Variable(1000.0, NEAR_M),  # square metres of floor
+    "homes": Variable(3000.0, NEAR_M),  # square metres of residential land
+    "dry": Variable(5e4, NEAR_M),  # square metres of land that is not water
 }
+PARTS: dict[str, tuple[str, ...]] = {  # of which variables of a context some of these are the sum
+    "floors": tuple(f"building_area_{use}" for use in ("residential", "office", "retail", "industrial", "other")),
+    "streets": ("street_length_street",),
+    "offices": ("building_area_office",),
+    "homes": ("land_area_residential",),
+}
+WATER = "land_area_water"  # what is not dry
 
 
 @dataclass(frozen=True)
@@ -146,9 +158,9 @@ def read_places(context: xr.Dataset) -> Places:
     """The features of every cell of a context Dataset."""
     before = None
     if f"poi_count{BEFORE}" in context:
-        names = [name for name in ("poi_count", "stations") if name in context]
-        old = context.drop_vars([f"{name}{BEFORE}" for name in names])
-        before = read_places(old.assign({name: context[f"{name}{BEFORE}"] for name in names}))
+        old = [str(name) for name in context.data_vars if str(name).endswith(BEFORE)]
+        past = {name.removesuffix(BEFORE): context[name] for name in old}
+        before = read_places(context.drop_vars(old).assign(past))
     counts = context["poi_count"].values  # a country has millions of rows: few copies are made
     xy = np.stack([context["x"].values, context["y"].values], axis=1).astype(np.float64, copy=False)
     area = cell_areas(context)
@@ -161,15 +173,13 @@ def read_places(context: xr.Dataset) -> Places:
     near, far = log_densities(counts, xy, area, (NEAR_M, FAR_M), POI_FLOOR, beyond)
     known = {}
     for name, kind in VARIABLES.items():
-        if name in context:
-            values = np.nan_to_num(context[name].values.astype(np.float64))
-            usual = context[f"{name}{BEFORE}"].values if f"{name}{BEFORE}" in context else values
-            if np.nansum(usual) > 0:  # nothing known is not nothing there
-                outside = None
-                if name == "stations" and margin is not None and margin.stations is not None:
-                    outside = (margin.stations[:, None], margin)
-                (found,) = log_densities(values[:, None], xy, area, (kind.radii_m,), kind.floor, outside)
-                known[name] = found[:, 0].astype(np.float64)
+        values = amounts(context, name, area)
+        if values is not None:
+            outside = None
+            if margin is not None and f"margin_{name}" in context:
+                outside = (context[f"margin_{name}"].values[:, None], margin)
+            (found,) = log_densities(values[:, None], xy, area, (kind.radii_m,), kind.floor, outside)
+            known[name] = found[:, 0].astype(np.float64)
     return Places(
         poi_count=counts,
         near=near,
@@ -186,6 +196,21 @@ def read_places(context: xr.Dataset) -> Places:
         if "lon" in context and "lat" in context
         else None,
     )
+
+
+def amounts(context: xr.Dataset, name: str, area_km2: Floats) -> Floats | None:
+    """A member of VARIABLES of the cells of a context: (cells,), None where it is not known. area_km2: (cells,)."""
+    if name == "dry":
+        wet = context[WATER].values.astype(np.float64) if WATER in context else None
+        return None if wet is None or not wet.any() else np.maximum(area_km2 * 1e6 - wet, 0.0)
+    parts = PARTS.get(name, (name,))
+    if not all(part in context for part in parts):
+        return None
+    usual = [context[f"{part}{BEFORE}" if f"{part}{BEFORE}" in context else part].values for part in parts]
+    if not any(np.nansum(values) > 0 for values in usual):  # nothing known is not nothing there
+        return None
+    out: Floats = np.sum([np.nan_to_num(context[part].values.astype(np.float64)) for part in parts], axis=0)
+    return out
 
 
 def cell_areas(context: xr.Dataset) -> Floats:
