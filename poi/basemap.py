@@ -276,12 +276,14 @@ def _with_holes(rings: Any) -> npt.NDArray[np.object_]:
 
 
 def outline_of(part: Any, outlines: Mapping[int, Ints | Floats]) -> Any:
-    """The corners of a part of an area, or the ids of their nodes: of a member way by its id."""
+    """The corners of a part of an area, or the ids of their nodes: of a member way by its id.
+
+    outlines: id of a way -> (m,) ids of nodes or (m, 2) degrees."""
     return outlines.get(part) if isinstance(part, int) else part
 
 
 def runs_of(corners: Floats) -> list[Floats]:
-    """Pieces of a line between corners that are not known."""
+    """Pieces of a line between corners that are not known. corners: (m, 2) degrees, NaN for these."""
     unknown = np.isnan(corners).any(axis=1)
     if not unknown.any():
         return [corners] if len(corners) > 1 else []
@@ -291,7 +293,9 @@ def runs_of(corners: Floats) -> list[Floats]:
 
 
 def areas_of(corners: Sequence[Floats], relation: bool) -> list[Any]:
-    """Valid polygons of a closed way, or of the lines of a relation, without corners that are not known."""
+    """Valid polygons of a closed way, or of the lines of a relation, without corners that are not known.
+
+    corners: of each line, (m, 2) degrees."""
     lines = [line[~np.isnan(line).any(axis=1)] for line in corners]
     lines = [line for line in lines if len(line) > 1]
     if not lines:

@@ -110,25 +110,17 @@ class BaseMap:
 class Ground:
     """Amounts at points: square metres of floor or of land, metres of street.
 
-    measure: (n,) position in `poi.ground.MEASURES`. at: (n, 2) lon, lat in degrees. amount: (n,)."""
+    measure: (n,) position in `poi.ground.MEASURES`. at: (n, 2) lon, lat in degrees. amount: (n,). known: the measures
+    that the source tells of, also where there are none."""
 
     measure: npt.NDArray[np.int8]
     at: Floats
     amount: Floats
+    known: tuple[str, ...] = ()
 
     def __deepcopy__(self, _: object) -> Ground:
         """Itself: tables copy their attributes at every step, and this one is never changed."""
         return self
-
-    def joined(self, other: Ground | None) -> Ground:
-        """These amounts and others."""
-        if other is None:
-            return self
-        return Ground(
-            np.concatenate([self.measure, other.measure]),
-            np.concatenate([self.at, other.at]),
-            np.concatenate([self.amount, other.amount]),
-        )
 
 
 @dataclass(frozen=True)

@@ -91,13 +91,14 @@ def _map_from(sizes: dict[str, Any] | None, answer: bytes, at: int) -> tuple[Bas
     return BaseMap(kinds, lengths, corners.reshape(-1, 2), tuple(names), of, where.reshape(-1, 2)), at
 
 
-def _ground_from(points: int, answer: bytes, at: int) -> Ground | None:
-    """The amounts on the ground in an answer, from byte `at` on. points: how many."""
-    if not points:
+def _ground_from(sizes: dict[str, Any] | None, answer: bytes, at: int) -> Ground | None:
+    """The amounts on the ground in an answer, from byte `at` on. sizes: what the answer says of it."""
+    if sizes is None:
         return None
+    points, known = sizes["points"], tuple(sizes["known"])
     xy = np.frombuffer(answer, dtype="<f8", offset=at, count=2 * points).reshape(-1, 2)
     amount = np.frombuffer(answer, dtype="<f8", offset=at + 16 * points, count=points)
-    return Ground(np.frombuffer(answer, dtype="i1", offset=at + 24 * points, count=points), xy, amount)
+    return Ground(np.frombuffer(answer, dtype="i1", offset=at + 24 * points, count=points), xy, amount, known)
 
 
 # --- in the child -----------------------------------------------------------------------------------------------------
@@ -125,7 +126,7 @@ def child() -> None:
             "reach": found.reach,
             "notes": found.notes,
             "basemap": None,
-            "ground": 0 if found.ground is None else len(found.ground.amount),
+            "ground": None,
         }
         content = found.xy.astype("<f8").tobytes()
         if (base := found.basemap) is not None:
@@ -134,6 +135,7 @@ def child() -> None:
             arrays = (base.at.astype("<i4"), base.size.astype("<i4"), base.name_at.astype("<f8"), base.kind)
             content += b"".join(array.tobytes() for array in arrays)
         if (ground := found.ground) is not None:
+            payload["ground"] = {"points": len(ground.amount), "known": ground.known}
             numbers = (ground.at.astype("<f8"), ground.amount.astype("<f8"), ground.measure)
             content += b"".join(array.tobytes() for array in numbers)
     except MemoryError:

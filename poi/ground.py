@@ -9,8 +9,9 @@ is drawn from. Touches no file.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -51,8 +52,9 @@ _LAND = {
 }  # fmt: skip
 _GREEN = {"park": "green", "water": "water"}  # what the map calls so
 LEAST_PLAIN = 0.5  # of the buildings are nothing else in a file of buildings; one of places alone has few such
-LEAST_DEPTH_M = {"building": 3.0, "land": 10.0}  # square metres per metre of street: less, and the file is filtered
+LEAST = {"building": 0.1, "land residential": 0.003}  # for each street of a whole file: one with fewer was filtered
 _DEGREE_M = 111_320.0
+_TOGETHER = (("building", USES), ("street", STREETS))
 
 
 def ground_class(kind: str, tags: Mapping[str, str]) -> tuple[str, float] | None:
@@ -84,23 +86,45 @@ def _floors(value: str, tags: Mapping[str, str]) -> float:
 
 @dataclass
 class Standing(Drawn):
-    """The elements of a source that stand on the ground, as they are found, each once. plain: buildings that are no
-    places of interest besides. seen: kind and number of each."""
+    """The elements of a source that stand on the ground, as they are found, each once.
+
+    tally: measure -> elements of the whole source, also where few are kept. plain: buildings that are no places of
+    interest besides. seen: kind and number of each."""
 
     areas: frozenset[str] = SURFACES
+    tally: Counter[str] = field(default_factory=Counter)
     plain: int = 0
-    seen: set[tuple[str, int]] | None = None
+    seen: set[tuple[str, int]] = field(default_factory=set)
 
     def look_at(self, kind: str, number: int, tags: Mapping[str, str], place: Any) -> None:
         """Keep an element where it counts. place: as `Drawn.add` takes it."""
         found = ground_class(kind, tags)
-        self.seen = self.seen if self.seen is not None else set()
         if found is None or (kind, number) in self.seen:
             return
         self.seen.add((kind, number))
         self.add(found[0], tags, place, found[1])
+        self.tally[found[0]] += 1
         if found[0].startswith("building"):
             self.plain += categorise({k: v for k, v in tags.items() if k != "building"}) is None
+
+    def known(self) -> tuple[str, ...]:
+        """The measures that the source tells of: one that was filtered to places or to streets has some buildings, and
+        not the rest. Asked of the whole source: what is cut from it must not matter."""
+        count = {kind: sum(self.tally[f"{kind} {name}"] for name in names) for kind, names in _TOGETHER}
+        streets = self.tally["street street"] + self.tally["street main"]
+        whole = {
+            "building": self.plain >= LEAST_PLAIN * count["building"] > 0
+            and count["building"] >= LEAST["building"] * streets,
+            "street": count["street"] > 0,
+        }
+        homes = self.tally["land residential"]
+        use = homes > 0 and homes >= LEAST["land residential"] * streets
+        return tuple(
+            measure
+            for measure in MEASURES
+            for kind, name in [measure.split(" ")]
+            if (whole[kind] if kind in whole else use if name in LAND[:3] else self.tally[measure] > 0)
+        )
 
 
 def sum_up(standing: Standing, outlines: Mapping[int, Ints | Floats], nodes: Nodes) -> Ground | None:
@@ -140,26 +164,13 @@ def _sum_up(standing: Standing, outlines: Mapping[int, Ints | Floats], nodes: No
     if not found:
         return None
     each = [np.concatenate([getattr(g, part) for g in found]) for part in ("measure", "at", "amount")]
-    return _known(Ground(*each), standing)
+    known = standing.known()
+    kept = np.isin(each[0], [MEASURES.index(measure) for measure in known])
+    return Ground(each[0][kept], each[1][kept], each[2][kept], known) if known else None
 
 
 def _of(kind: str, at: Floats, amount: Floats) -> Ground:
     return Ground(np.full(len(at), MEASURES.index(kind), dtype=np.int8), at, amount)
-
-
-def _known(ground: Ground, standing: Standing) -> Ground | None:
-    """What a file is whole in: one that was filtered to places or to streets has some buildings, and not the rest."""
-    sums = np.bincount(ground.measure, ground.amount, len(MEASURES))
-    streets = sums[[MEASURES.index(f"street {name}") for name in ("main", "street")]].sum()
-    buildings = [kind for kind in standing.kind if kind.startswith("building")]
-    drop = []
-    floors = [i for i, name in enumerate(MEASURES) if name.startswith("building")]
-    if standing.plain < LEAST_PLAIN * len(buildings) or sums[floors].sum() < LEAST_DEPTH_M["building"] * streets:
-        drop += floors
-    if sums[MEASURES.index("land residential")] < LEAST_DEPTH_M["land"] * streets:
-        drop += [MEASURES.index(f"land {name}") for name in LAND[:3]]
-    kept = ~np.isin(ground.measure, drop)
-    return Ground(ground.measure[kept], ground.at[kept], ground.amount[kept]) if kept.any() else None
 
 
 def _along(lines: list[Floats]) -> tuple[Floats, Floats]:
@@ -211,11 +222,3 @@ def _shared_out(area: Any, whole: bool) -> tuple[Floats, Floats]:
 def _scale(corners: Floats) -> Floats:
     """Metres per degree to the east and to the north at the middle of corners (m, 2)."""
     return np.array([max(0.01, math.cos(math.radians(float(corners[:, 1].mean())))), 1.0]) * _DEGREE_M
-
-
-def surface(areas: Any, name: str) -> Ground | None:
-    """Polygons in degrees as amounts of a member of MEASURES; None for none."""
-    pieces = [_shared_out(area, False) for area in areas if not area.is_empty]
-    if not pieces:
-        return None
-    return _of(name, *(np.concatenate(column) for column in zip(*pieces, strict=True)))

@@ -202,13 +202,14 @@ def amounts(context: xr.Dataset, name: str, area_km2: Floats) -> Floats | None:
     """A member of VARIABLES of the cells of a context: (cells,), None where it is not known. area_km2: (cells,)."""
     if name == "dry":
         wet = context[WATER].values.astype(np.float64) if WATER in context else None
-        return None if wet is None or not wet.any() else np.maximum(area_km2 * 1e6 - wet, 0.0)
+        return None if wet is None else np.maximum(area_km2 * 1e6 - wet, 0.0)
     parts = PARTS.get(name, (name,))
     if not all(part in context for part in parts):
         return None
-    usual = [context[f"{part}{BEFORE}" if f"{part}{BEFORE}" in context else part].values for part in parts]
-    if not any(np.nansum(values) > 0 for values in usual):  # nothing known is not nothing there
-        return None
+    if name not in PARTS:
+        usual = context[f"{name}{BEFORE}" if f"{name}{BEFORE}" in context else name].values
+        if not np.nansum(usual) > 0:  # of what a user's file tells: nothing known is not nothing there
+            return None
     out: Floats = np.sum([np.nan_to_num(context[part].values.astype(np.float64)) for part in parts], axis=0)
     return out
 

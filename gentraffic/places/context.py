@@ -325,10 +325,10 @@ def _count(area: _Area, pois: gpd.GeoDataFrame) -> tuple[Places, NDArray[np.int6
 
 def _ground(area: _Area, pois: gpd.GeoDataFrame, context: xr.Dataset) -> dict[str, Any]:
     """What stands on the ground of the cells of a context, and of those around: variables of it."""
-    from gentraffic.places.ground import ground_of, margin_of, variables_of
+    from gentraffic.places.ground import margin_of, variables_of
     from poi.count import sum_ground, sum_in_grid
 
-    ground = ground_of(pois, box_around(area.boundary, area.reach_m + MARGIN_M).bounds)
+    ground = pois.attrs.get("ground")
     if ground is None:
         return {}
     if area.cells is not None:

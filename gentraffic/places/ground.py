@@ -11,46 +11,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gentraffic.modelling.features import PARTS, WATER
-from poi.ground import LAND, MEASURES, STREETS, USES, surface
+from poi.ground import LAND, MEASURES, STREETS, USES
 
 if TYPE_CHECKING:
-    import geopandas as gpd
     from numpy.typing import NDArray
 
-    from poi.elements import BaseMap, Extent, Ground
+    from poi.elements import Ground
 
 VARIABLES = {
     **{f"building_area_{use}": (f"building {use}", "m2", f"floor area of buildings, {use}") for use in USES},
     **{f"street_length_{name}": (f"street {name}", "m", f"length of streets, {name}") for name in STREETS},
     **{f"land_area_{use}": (f"land {use}", "m2", f"land, {use}") for use in LAND},
 }  # name in a context -> member of MEASURES, units, what it is
-_TOGETHER = tuple(
-    tuple(f"{kind} {name}" for name in names)
-    for kind, names in (("building", USES), ("street", STREETS), ("land", LAND[:3]), ("land", LAND[3:]))
-)  # members of MEASURES that a source tells of together
-
-
-def ground_of(pois: gpd.GeoDataFrame, box: Extent) -> Ground | None:
-    """What a source says of the ground within a box in degrees, the sea beside its coast too; None for nothing."""
-    from poi.basemap import CLASSES, cut, unpacked
-
-    found: Ground | None = pois.attrs.get("ground")
-    base: BaseMap | None = pois.attrs.get("basemap")
-    if base is None or CLASSES.index("coast") not in base.kind:
-        return found
-    here = cut(base, box)
-    sea = surface(unpacked(here).get("sea", ()), "land water") if here is not None else None
-    return sea if found is None else found.joined(sea)
 
 
 def variables_of(sums: NDArray[np.float64], ground: Ground) -> dict[str, Any]:
     """Variables (cell) of a context. sums: (cells, measures) as `poi.count.sum_ground` gives them of `ground`."""
-    told = {MEASURES[i] for i in np.unique(ground.measure)}
-    known = {measure for group in _TOGETHER if told & {*group} for measure in group}
     return {
         name: ("cell", sums[:, MEASURES.index(measure)].astype(np.float32), {"units": units, "long_name": about})
         for name, (measure, units, about) in VARIABLES.items()
-        if measure in known
+        if measure in ground.known
     }
 
 
