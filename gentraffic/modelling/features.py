@@ -30,6 +30,8 @@ LEAST_PITCH_M = 125.0  # of the raster on which neighbourhoods are summed
 MARGIN_M = 6000.0  # three times the widest neighbourhood: what lies beyond weighs a hundredth of the nearest
 NO_SPREAD = 1e-9  # what is below tells no cells apart
 TRUNCATE = 5.0  # standard deviations beyond which a Gaussian neighbourhood weighs nothing
+MOST_POIS, MOST_SITES = 4000.0, 5000.0  # of a category, of radio cells, per km2: twice the most of any town here
+LEAST_KM2 = 0.0625  # of a cell in which these are counted: a mall may be all of a smaller one
 BLOCK = 65_536  # rows that are worked on at a time: a country has millions
 CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))  # of a pixel of a raster
 SOURCES = {"": 0.0, "AMap": 3.0}  # log POIs of a source over OpenStreetMap's: a town of one kind has so many more
@@ -170,10 +172,14 @@ def read_places(context: xr.Dataset) -> Places:
         sites = context["margin_stations"].values if "margin_stations" in context else None
         margin = Margin(context["margin_poi_count"].values, around, float(np.mean(area)), sites)
     beyond = None if margin is None else (margin.poi_count, margin)
-    near, far = log_densities(counts, xy, area, (NEAR_M, FAR_M), POI_FLOOR, beyond)
+    source = "AMap" if "UoMo" in str(context.attrs.get("attribution", "")) else ""
+    believed = counts if source else at_most(counts, MOST_POIS, area)
+    near, far = log_densities(believed, xy, area, (NEAR_M, FAR_M), POI_FLOOR, beyond)
     known = {}
     for name, kind in VARIABLES.items():
         values = amounts(context, name, area)
+        if values is not None and name == "stations":
+            values = at_most(values, MOST_SITES, area)
         if values is not None:
             outside = None
             if margin is not None and f"margin_{name}" in context:
@@ -191,11 +197,19 @@ def read_places(context: xr.Dataset) -> Places:
         margin=margin,
         before=before,
         timezone=str(context.attrs.get("timezone", "")),
-        source="AMap" if "UoMo" in str(context.attrs.get("attribution", "")) else "",
+        source=source,
         lon_lat=np.stack([context["lon"].values, context["lat"].values], axis=1).astype(np.float64, copy=False)
         if "lon" in context and "lat" in context
         else None,
     )
+
+
+def at_most(values: NDArray[Any], per_km2: float, area_km2: Floats) -> NDArray[Any]:
+    """What is believed of counts (cells,) or (cells, columns): a cell that holds more than any town does is a mistake,
+    which must not decide the levels of all that lies around. area_km2: (cells,)."""
+    most = per_km2 * np.maximum(area_km2, LEAST_KM2)
+    most = most[:, None] if values.ndim == 2 else most
+    return np.minimum(values, most) if (values > most).any() else values
 
 
 def amounts(context: xr.Dataset, name: str, area_km2: Floats) -> Floats | None:

@@ -38,6 +38,7 @@ RADIUS_M = 500.0  # what an urban site covers
 ATTRIBUTION = "(c) OpenStreetMap contributors, Open Database License (ODbL) 1.0"
 LICENSE = "ODbL-1.0"
 UNFOLDED_ENV = "GENTRAFFIC_MAX_UNFOLDED_GB"  # for who trusts a file that unfolds beyond the caps of poi.safety
+FETCHED = "cells_fetched"  # attribute: a context with other cells was cut by hand, and lacks what lies around them
 _MARGIN_M = 200.0  # beyond the cells, so that an echo across the edge is known (poi.categories.ECHO_M)
 _MOST_MARGIN = 4_000_000  # cells of the box around a grid: more are too many to look at
 _EMPTY = 0.95  # share of cells without a place from which a file's area is doubted
@@ -136,7 +137,7 @@ def read_place(  # noqa: PLR0913  # the whole of one command
     found = _dataset(places, counts, pois, timezone, attrs, warnings)
     found = found.assign_coords(map_around(places.lon, places.lat, places.cell_m or 0.0, pois))
     found = found if margin is None else found.assign(margin)
-    return found.assign(_ground(area, pois, found))
+    return found.assign(_ground(area, pois, found)).assign_attrs({FETCHED: found.sizes["cell"]})
 
 
 def context_dataset(

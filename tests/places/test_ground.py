@@ -87,3 +87,11 @@ def test_a_change_remembers_what_stood_there(town: xr.Dataset) -> None:
     assert places.before is not None
     assert np.array_equal(places.before.known["offices"], read_places(town).known["offices"])
     assert (places.known["offices"] > places.before.known["offices"]).all()
+
+
+def test_one_mistaken_cell_does_not_decide_the_levels_around() -> None:
+    from gentraffic.modelling.features import at_most
+
+    area = np.array([0.0625, 0.25, 1e-4])  # km2
+    counts = np.array([[10_000, 3], [999, 1_001], [250, 251]])
+    assert at_most(counts, 4000.0, area).tolist() == [[250, 3], [999, 1000], [250, 250]]
