@@ -315,7 +315,7 @@ def other_graphs(row: str) -> Iterator[None]:
     def changed(*words: Any, **more: Any) -> tuple[GraphMAE, GraphMAE]:
         temporal, station = usual(*words, **more)
         if row == "stouter, stations untrained":
-            station = usual(*words, steps=0)[1]
+            station = usual(*words, **{**more, "steps": 0})[1]
         if row == "stouter, no station embedding":
             station.__class__ = NoEmbedding
         if row == "stouter, hours by sines":
