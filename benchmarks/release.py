@@ -24,8 +24,8 @@ from pathlib import Path
 
 from gentraffic.dataset.services import DIRECTIONS
 from gentraffic.evaluation.holdout import read_rows, table
+from gentraffic.generators.base import MODELS, read_folder, writing_folder
 from gentraffic.generators.cards import card, mean_scores
-from gentraffic.generators.model_folder import MODELS, read_folder, writing_folder
 from gentraffic.io.files import write_traffic
 from gentraffic.io.importers.public_sets import read_beijing, read_milan_5x5, read_milan_week
 from gentraffic.places.find import CONTEXTS

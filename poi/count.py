@@ -86,12 +86,12 @@ def _add_up(ground: Ground, hit: Ints, cell: Ints, cells: int) -> Floats:
 def _in_grid(lon: Floats, lat: Floats, crs: str, cell_m: float, ids: Ints) -> tuple[Ints, Ints]:
     """Pairs (point, cell) of the points (m,) degrees that lie in one of the cells (n,)."""
     x, y = Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(lon, lat)
-    found = cell_ids(np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64), crs, cell_m)
+    cell_of = cell_ids(np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64), crs, cell_m)
     order = np.argsort(ids)
-    at = np.searchsorted(ids, found, sorter=order)
+    at = np.searchsorted(ids, cell_of, sorter=order)
     at[at == len(ids)] = 0
     cell = order[at]
-    hit = np.flatnonzero(ids[cell] == found)
+    hit = np.flatnonzero(ids[cell] == cell_of)
     return hit, cell[hit]
 
 

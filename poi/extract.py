@@ -115,26 +115,26 @@ def child() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     path, content = Path(sys.argv[-1]), b""
     try:
-        found = _places(path, json.loads(sys.argv[-2]))
-        distinct = {tag: i for i, tag in enumerate(dict.fromkeys(zip(found.key, found.value, strict=True)))}
+        places = _places(path, json.loads(sys.argv[-2]))
+        distinct = {tag: i for i, tag in enumerate(dict.fromkeys(zip(places.key, places.value, strict=True)))}
         payload: dict[str, Any] = {
-            "kind": "".join(found.kind.tolist()),
-            "tag": [distinct[tag] for tag in zip(found.key, found.value, strict=True)],
+            "kind": "".join(places.kind.tolist()),
+            "tag": [distinct[tag] for tag in zip(places.key, places.value, strict=True)],
             "tags": list(distinct),
-            "snapshot": found.snapshot,
-            "box": found.box,
-            "reach": found.reach,
-            "notes": found.notes,
+            "snapshot": places.snapshot,
+            "box": places.box,
+            "reach": places.reach,
+            "notes": places.notes,
             "basemap": None,
             "ground": None,
         }
-        content = found.xy.astype("<f8").tobytes()
-        if (base := found.basemap) is not None:
+        content = places.xy.astype("<f8").tobytes()
+        if (base := places.basemap) is not None:
             payload["basemap"] = {"shapes": len(base.kind), "points": len(base.at), "names": base.name,
                                "name_kind": base.name_kind.tolist()}  # fmt: skip
             arrays = (base.at.astype("<i4"), base.size.astype("<i4"), base.name_at.astype("<f8"), base.kind)
             content += b"".join(array.tobytes() for array in arrays)
-        if (ground := found.ground) is not None:
+        if (ground := places.ground) is not None:
             payload["ground"] = {"points": len(ground.amount), "known": ground.known}
             numbers = (ground.at.astype("<f8"), ground.amount.astype("<f8"), ground.measure)
             content += b"".join(array.tobytes() for array in numbers)
@@ -253,27 +253,27 @@ def tagged_elements(file: Any) -> Tagged:
 
     from poi.locations import lonlat
 
-    found = Tagged()
+    elements = Tagged()
     newest: datetime | None = None
     stream: Iterator[Any] = iter(osmium.FileProcessor(file, ALL).with_filter(KeyFilter(*KEYS)))
     for element in stream:
         tags = {tag.k: tag.v for tag in element.tags}
         hit = categorise(tags)
         kind = element.type_str()
-        found.seen.add(kind)
+        elements.seen.add(kind)
         if hit is None or element.deleted or (kind == "r" and tags.get("type") not in AREA_RELATIONS):
             continue
         if kind == "n":
-            found.add(kind, element.id, hit, lonlat(element.location))
+            elements.add(kind, element.id, hit, lonlat(element.location))
         elif kind == "w":
-            found.add(kind, element.id, hit, _way_place(element))
+            elements.add(kind, element.id, hit, _way_place(element))
         else:
-            found.add(kind, element.id, hit, [member.ref for member in element.members if member.type == "w"])
+            elements.add(kind, element.id, hit, [member.ref for member in element.members if member.type == "w"])
         newest = element.timestamp if newest is None else max(newest, element.timestamp)
     if newest is not None and newest.year > 1970:  # extracts without metadata say 1970
-        found.newest = newest.strftime("%Y-%m-%dT%H:%M:%SZ")
-    found.drop_doubles()
-    return found
+        elements.newest = newest.strftime("%Y-%m-%dT%H:%M:%SZ")
+    elements.drop_doubles()
+    return elements
 
 
 def _drawn(file: Any, within: NodesWithin | None) -> tuple[Nodes, Drawn, Standing]:
@@ -297,16 +297,16 @@ def _drawn(file: Any, within: NodesWithin | None) -> tuple[Nodes, Drawn, Standin
         if element.deleted:
             continue
         tags = {tag.k: tag.v for tag in element.tags}
-        found, stands = map_class(kind, tags), ground_class(kind, tags)
-        if found is None and stands is None:
+        shown, stands = map_class(kind, tags), ground_class(kind, tags)
+        if shown is None and stands is None:
             continue
         if kind == "n":
             place: Any = lonlat(element.location)
         else:
             ways = kind == "w"
             place = _way_place(element) if ways else [part.ref for part in element.members if part.type == "w"]
-        if found is not None:
-            drawn.add(found, tags, place)
+        if shown is not None:
+            drawn.add(shown, tags, place)
         if stands is not None:
             standing.look_at(kind, element.id, tags, place)
         for i, kept in enumerate((drawn, standing)):

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from samplers import SAMPLERS
+from samplers.devices import to_device
 
 DAYS = 7
 HOURS = 24
@@ -53,7 +54,7 @@ class Condition:
 
     def to(self, device: torch.device | str) -> Condition:
         """The same condition on another device."""
-        return self._map(lambda tensor: tensor.to(device))
+        return self._map(lambda tensor: to_device(tensor, str(device)))
 
     def with_known(self, known: Tensor | None) -> Condition:
         """The same condition with other given values `known` (B, T)."""

@@ -182,7 +182,7 @@ def split(
     days. out, rest: where training and test are written, if anywhere. Raises WrongUse, BadInput, BadModel.
     """
     from gentraffic.dataset.splits import split_like_model, split_traffic
-    from gentraffic.generators.model_folder import read_folder
+    from gentraffic.generators.base import read_folder
 
     if (test is None) == (model is None):
         raise WrongUse("give --test SHARE, or --model DIR for the cells that a model held out")

@@ -133,8 +133,8 @@ def read_stations(
         columns = _matching(table, columns, match)
     extra = _sectors(table, reading)
     if columns:
-        code, found = id_text(table, columns)
-        named = np.asarray([str(i) for i in found], dtype=object)[code]
+        code, station_ids = id_text(table, columns)
+        named = np.asarray([str(i) for i in station_ids], dtype=object)[code]
         if (named == "").any():
             raise BadInput(f"{path}, row {int(np.argmax(named == '')) + 1}: the id is missing; fill it or drop the row")
         keep, named, remarks = _one_row_each(named, lon, lat, extra, Path(path))
@@ -169,7 +169,7 @@ def _matching(table: SourceTable, known: list[str], ids: NDArray[Any]) -> list[s
 
 def _sectors(table: SourceTable, reading: Reading) -> dict[str, NDArray[Any]]:
     """What a planner's table says of each sector: azimuth and height as numbers where they are, band as text."""
-    found: dict[str, NDArray[Any]] = {}
+    columns_of: dict[str, NDArray[Any]] = {}
     for ours in SECTOR_COLUMNS:
         name = find_column(table, (ours, f"{ours}deg", f"{ours}m", f"antenna{ours}"), reading.named(ours))
         if name is None:
@@ -177,8 +177,8 @@ def _sectors(table: SourceTable, reading: Reading) -> dict[str, NDArray[Any]]:
         marks = notation(table, [], [name], reading)
         number = numbers(table.column(name), marks)
         text = ours == "band" or np.isnan(number).all()
-        found[ours] = np.asarray(texts(table.column(name)), dtype=object) if text else number
-    return found
+        columns_of[ours] = np.asarray(texts(table.column(name)), dtype=object) if text else number
+    return columns_of
 
 
 def _one_row_each(

@@ -184,8 +184,8 @@ def read_places(context: xr.Dataset) -> Places:
             outside = None
             if margin is not None and f"margin_{name}" in context:
                 outside = (context[f"margin_{name}"].values[:, None], margin)
-            (found,) = log_densities(values[:, None], xy, area, (kind.radii_m,), kind.floor, outside)
-            known[name] = found[:, 0].astype(np.float64)
+            (density,) = log_densities(values[:, None], xy, area, (kind.radii_m,), kind.floor, outside)
+            known[name] = density[:, 0].astype(np.float64)
     return Places(
         poi_count=counts,
         near=near,
@@ -205,8 +205,8 @@ def read_places(context: xr.Dataset) -> Places:
 
 
 def at_most(values: NDArray[Any], per_km2: float, area_km2: Floats) -> NDArray[Any]:
-    """What is believed of counts (cells,) or (cells, columns): a cell that holds more than any town does is a mistake,
-    which must not decide the levels of all that lies around. area_km2: (cells,)."""
+    """What is believed of counts: a cell that holds more than any town does is a mistake, which must not decide the
+    levels of all that lies around. values: (cells,) or (cells, columns). area_km2: (cells,)."""
     most = per_km2 * np.maximum(area_km2, LEAST_KM2)
     most = most[:, None] if values.ndim == 2 else most
     return np.minimum(values, most) if (values > most).any() else values
@@ -273,8 +273,8 @@ def log_densities(
                 column = values[:, j].astype(np.float64)
                 if margin is not None:
                     column = np.concatenate([column, beyond[:, j]])
-                found = (smooth(column) / land)[:cells]
-                logs[:, j] += np.log(found + floor) / len(radii)
+                density = (smooth(column) / land)[:cells]
+                logs[:, j] += np.log(density + floor) / len(radii)
     return out
 
 

@@ -14,8 +14,8 @@ from benchmark_scripts import script
 
 from gentraffic.evaluation import holdout as p1
 from gentraffic.evaluation.intervals import bootstrap_interval
+from gentraffic.generators.base import MODELS, read_folder
 from gentraffic.generators.cards import card
-from gentraffic.generators.model_folder import MODELS, read_folder
 from gentraffic.generators.weekly import place_embedding, time_embedding
 from gentraffic.io.files import read_context
 from gentraffic.modelling.features import read_places

@@ -16,7 +16,7 @@ import pytest
 import xarray as xr
 
 from gentraffic.cli.main import cli, run
-from gentraffic.generators.model_folder import MODELS
+from gentraffic.generators.base import MODELS
 from gentraffic.places.find import bundled_cities
 
 MODEL = MODELS / "stouter-base"
