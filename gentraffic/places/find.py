@@ -81,7 +81,7 @@ def find_context(query: PlaceQuery, *, command: str, held: bool = True, progress
     if query.context is not None:
         if shaping:
             raise WrongUse(f"--{shaping[0].replace('_', '-')} does not go with --context, whose cells are made already")
-        return _zone(read_context(query.context, held=held), query.timezone)
+        return _zone(_told_if_cut(read_context(query.context, held=held), query.context), query.timezone)
     bundled = (query.city or "").strip().lower()
     if not shaping and bundled in bundled_cities():
         return _zone(read_own_context(CONTEXTS / f"{bundled}.nc"), query.timezone)
@@ -104,6 +104,20 @@ def find_context(query: PlaceQuery, *, command: str, held: bool = True, progress
         command=command,
         progress=progress or (lambda done, of: None),
     )
+
+
+def _told_if_cut(context: xr.Dataset, path: object) -> xr.Dataset:
+    """The context, with a warning where it lacks cells that it was fetched with: nothing tells what lies beyond its
+    new edge then, and cells there get other levels than in the whole."""
+    fetched = int(context.attrs.get("cells_fetched", context.sizes["cell"]))
+    if fetched <= context.sizes["cell"]:
+        return context
+    line = (
+        f"{path} was cut to {context.sizes['cell']} of {fetched} cells: levels near its new edge are off; "
+        "fetch the part, or draw the whole with --select"
+    )
+    known = str(context.attrs.get("warnings", ""))
+    return context.assign_attrs(warnings="\n".join(filter(None, (known, line))))
 
 
 def parse_box(text: str | None) -> tuple[float, float, float, float] | None:
