@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic.dataset.amounts import per_hour, step_seconds
-from gentraffic.dataset.schema import PER_CELL, local_time
+from gentraffic.dataset.schema import PER_CELL, cell_columns, local_time
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -75,7 +75,7 @@ def summary(ds: xr.Dataset, service: str, capacity: float | None = None) -> xr.D
         if len(members) > 1:
             share = (above > 0).mean(axis=0)
             result["p_above"] = (share, "1", f"share of members that exceed {capacity:g} {units} at any step")
-    coords = {name: ds[name] for name in PER_CELL if name in ds.coords}
+    coords = {name: ds[name] for name in (*PER_CELL, *cell_columns(ds)) if name in ds.coords}
     return xr.Dataset(
         {name: ("cell", v, {"units": unit, "long_name": about}) for name, (v, unit, about) in result.items()},
         coords=coords,

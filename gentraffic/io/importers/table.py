@@ -42,8 +42,9 @@ from gentraffic.io.source_columns import (
     numbers,
     place_notation,
     plain,
+    sector_column,
+    sector_names,
     some,
-    texts,
 )
 from gentraffic.io.source_table import SourceTable, read_source
 from gentraffic.io.user_cells import places_from_cells
@@ -214,7 +215,8 @@ def _with_one_time(table: SourceTable, reading: Reading) -> SourceTable:
 
 
 def _place_columns(table: SourceTable, reading: Reading) -> dict[str, str]:
-    known = {"lon": LON_NAMES, "lat": LAT_NAMES} | {name: (name,) for name in ("row", "col", *SECTOR_COLUMNS)}
+    known = {"lon": LON_NAMES, "lat": LAT_NAMES} | {name: (name,) for name in ("row", "col")}
+    known |= {name: sector_names(name) for name in SECTOR_COLUMNS}
     found = {ours: find_column(table, names, reading.named(ours)) for ours, names in known.items()}
     return {ours: theirs for ours, theirs in found.items() if theirs is not None}
 
@@ -389,7 +391,9 @@ def _places(
     sectors: dict[str, NDArray[Any]] = {}
     for name in SECTOR_COLUMNS:
         if name in rows.place:
-            sectors[name] = np.asarray(texts(rows.table.column(rows.place[name])), dtype=object)[first].astype(str)
+            sectors[name] = sector_column(rows.table, name, rows.place[name], reading)[first]
+    if "site" in sectors and (sectors["site"] == ids.astype(str)).all():
+        del sectors["site"]  # the ids say it
     have = [name for name in ("lon", "lat") if name in rows.place]
     if not have:
         return unplaced(ids, sectors)
