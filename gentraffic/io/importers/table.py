@@ -19,6 +19,7 @@ from zoneinfo import available_timezones
 import numpy as np
 from numpy.typing import NDArray
 
+from gentraffic.dataset.amounts import is_amount, volume
 from gentraffic.dataset.build import Places, measured_traffic, places_from_lonlat, unplaced
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.io.guard import reads
@@ -107,7 +108,7 @@ def read_table(
     order = np.lexsort((when, rows.cell))
     time, start = _check_grid(when[order], rows.cell[order], rows.ids, path, timezone)
     shape = (len(rows.ids), len(time))
-    units = _units(unit, list(values))
+    units = _units(unit, {name: _head(rows.values[name][0])[1] for name in values})
     services = {name: (column[order].reshape(shape).astype(np.float32), units[name]) for name, column in values.items()}
     places = _places(rows, order[start], cells, of_cells, path)
     if not aware and timezone is None:
@@ -180,7 +181,8 @@ def _rows(table: SourceTable, service: str | None, reading: Reading) -> _Rows:
         found = {ours: str(find_column(table, (), theirs)) for ours, theirs in by_user.items()}
     else:
         left = [name for name in table.names if name not in taken and plain(name) not in _NO_SERVICES]
-        found = {service or "traffic" if plain(name) == "value" else _service_name(name): name for name in left}
+        found = {service or "traffic" if plain(name) == "value" else _service_name(_head(name)[0]): name
+                 for name in left}  # fmt: skip
         if len(found) < len(left):
             raise BadInput(f"{path}: two columns are one service: {some(left)}; say which with --columns SERVICE=NAME")
     if not found:
@@ -219,6 +221,14 @@ def _place_columns(table: SourceTable, reading: Reading) -> dict[str, str]:
     known |= {name: sector_names(name) for name in SECTOR_COLUMNS}
     found = {ours: find_column(table, names, reading.named(ours)) for ours, names in known.items()}
     return {ours: theirs for ours, theirs in found.items() if theirs is not None}
+
+
+def _head(name: str) -> tuple[str, str]:
+    """The head of a column without its unit, and the unit where it has one: `traffic (MB)`; else "unknown"."""
+    found = re.fullmatch(r"([A-Za-z][A-Za-z0-9_]*) \(([^()]+)\)", name.strip())
+    if found is None or not (volume(found[2]) or is_amount(found[2])):
+        return name, "unknown"
+    return found[1], found[2]
 
 
 def _service_name(name: str) -> str:
@@ -293,9 +303,11 @@ def _values(rows: _Rows, name: str, path: Path) -> NDArray[np.float64]:
     return number
 
 
-def _units(unit: str | None, services: list[str]) -> dict[str, str]:
-    """The unit of each service. Raises WrongUse for a service that the table lacks."""
-    units = {name: "1" if name == "users" else "unknown" for name in services}
+def _units(unit: str | None, services: Mapping[str, str]) -> dict[str, str]:
+    """The unit of each service. services: name -> the unit that its column names, or "unknown".
+
+    Raises WrongUse for a service that the table lacks."""
+    units = {name: "1" if name == "users" else told for name, told in services.items()}
     for part in (unit or "").split(","):
         name, equals, value_unit = (p.strip() for p in part.partition("="))
         if equals and name not in units:
