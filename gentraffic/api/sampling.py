@@ -32,6 +32,7 @@ def sample(
     id_column: str | None = None,
     columns: str | None = None,
     layer: str | None = None,
+    water: str | None = None,
     timezone: str | None = None,
     offline: bool = False,
     model: str | Path | Generator | None = None,
@@ -74,6 +75,8 @@ def sample(
         What a station covers, in metres; 500 by default.
     id_column, columns, layer : str, optional
         The column with the ids; names of columns of a table, "id=CELL_NAME,lon=X"; the layer of a file with several.
+    water : {"keep", "leave-out"}, optional
+        Of square cells that lie wholly in the sea, a lake or a river of the map; they are kept by default.
     timezone : str, optional
         An IANA zone; by default that of the place.
     offline : bool
@@ -145,7 +148,7 @@ def sample(
     query = query_of(
         None if isinstance(place, xr.Dataset) else place, bbox, polygon=polygon, cells=cells, stations=stations,
         osm=osm, cell_size=cell_size, radius=radius, id_column=id_column, columns=columns, layer=layer,
-        timezone=timezone, offline=offline,
+        water=water, timezone=timezone, offline=offline,
     )  # fmt: skip
     if isinstance(place, xr.Dataset):
         if not query.is_empty:

@@ -187,7 +187,7 @@ def sample(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -
     if other := drawn.traffic.attrs.get("rhythm_services"):
         values["rhythm_services"] = other
         lines.append(f"rhythm of other services: {other}")
-    for name in ("holidays", "not_drawn"):
+    for name in ("holidays", "not_drawn", "water"):
         if told := drawn.traffic.attrs.get(name):
             values[name] = told
             lines.append(f"{name.replace('_', ' ')}: {told}")

@@ -47,7 +47,7 @@ RESERVED = frozenset(
 )
 # Attributes of the place that traffic takes over from its context.
 PLACE_ATTRS = ("place", "kind", "cell_m", "radius_m", "crs_wkt", "timezone", "network", "osm_source", "osm_snapshot",
-               "osm_sha256", "attribution", "license", "warnings")  # fmt: skip
+               "osm_sha256", "attribution", "license", "warnings", "water")  # fmt: skip
 MARGIN = {"margin_poi_count": ("margin", "category"), "margin_x": ("margin",), "margin_y": ("margin",)}
 COORD_ATTRS: dict[str, dict[str, str]] = {
     "cell_id": {"cf_role": "timeseries_id", "long_name": "identifier of the cell or station"},
