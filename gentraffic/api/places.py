@@ -80,8 +80,8 @@ def fetch(
     in degrees, numbers or "W,S,E,N"), polygon, cells, stations or osm name it. cell_size, radius: metres. id_column,
     columns, decimal, thousands: how tables are read. layer: of a vector file with several. water: "leave-out" drops
     cells that lie wholly in water. sites: known base stations (lon, lat[, n_cells]). name: what the place is called.
-    network: the measured network that the cells belong to. rhythm: the one whose daily rhythm they follow. out: where it is written (.nc, .zarr), if anywhere. progress
-    is told (done, of). command: what the attribute `command` says.
+    network: the measured network that the cells belong to. rhythm: the one whose daily rhythm they follow. out: where
+    it is written (.nc, .zarr), if anywhere. progress is told (done, of). command: what the attribute `command` says.
 
     Raises WrongUse, NoData, BadInput (`gentraffic.errors`) or NetworkFailed (`poi.errors`).
     """
