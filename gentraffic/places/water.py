@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from gentraffic.dataset.basemap import basemap_of
 from gentraffic.dataset.geometry import cell_shapes
 from gentraffic.errors import NoData, WrongUse
+from gentraffic.modelling.features import MARGIN_M
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -28,6 +29,7 @@ def check_water(water: str | None) -> None:
 def without_water(context: xr.Dataset) -> xr.Dataset:
     """A context of squares without those that lie wholly in water on its map and hold no place and no site.
 
+    What is left out counts as surroundings still (the margin of a context), so that the ratios of the other cells stay.
     The attribute `water` says how many were left out. The coast of the map is simplified (to 4 m or more) and has no
     islands below 1500 m2. Raises WrongUse for cells that are no squares and for a place without a map, NoData where no
     cell is left.
@@ -44,7 +46,36 @@ def without_water(context: xr.Dataset) -> xr.Dataset:
     if drop.all():
         raise NoData(f"all {len(drop)} cells lie in water: give another place, or --water {KEEP}")
     said = f"{int(drop.sum())} of {len(drop)} cells lie wholly in water and were left out"
-    return context.isel(cell=np.flatnonzero(~drop)).assign_attrs(water=said)
+    kept = context.isel(cell=np.flatnonzero(~drop)).assign_attrs(water=said)
+    if not drop.any():
+        return kept
+    margin = _margin(context, drop)
+    return kept.drop_vars([name for name in margin if name in kept]).assign(margin)
+
+
+def _margin(context: xr.Dataset, drop: NDArray[np.bool_]) -> dict[str, Any]:
+    """The margin of a context, and the dropped cells that are near those that are kept. drop: (cells,)."""
+    import xarray as xr
+    from scipy.spatial import cKDTree
+
+    xy = np.stack([context["x"].values, context["y"].values], axis=1)
+    away, _ = cKDTree(xy[~drop]).query(xy[drop], distance_upper_bound=MARGIN_M)
+    near = np.flatnonzero(drop)[np.isfinite(away)]
+    more = {
+        "margin_poi_count": context["poi_count"].values[near],
+        "margin_x": xy[near, 0], "margin_y": xy[near, 1],
+    }  # fmt: skip
+    if "margin_stations" in context or ("stations" in context and "margin" not in context.dims):
+        more["margin_stations"] = np.zeros(len(near), dtype=np.float32)
+    found = {}
+    for name, values in more.items():
+        if name in context:
+            old = context[name].variable
+            found[name] = xr.Variable(old.dims, np.concatenate([old.values, values.astype(old.dtype)]), old.attrs)
+        else:
+            dims = ("margin", "category") if values.ndim == 2 else ("margin",)
+            found[name] = xr.Variable(dims, values, {"units": "m" if name in ("margin_x", "margin_y") else "1"})
+    return found
 
 
 def wet_cells(ds: xr.Dataset) -> NDArray[np.bool_] | None:
