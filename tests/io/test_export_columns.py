@@ -209,6 +209,20 @@ def test_styles_have_labels_with_a_unit_and_no_exponent(tmp_path: Path) -> None:
     assert [short(v) for v in (4.6013e-06, 0.0, 12.345, 43210.4)] == ["0.0000046", "0", "12.3", "43,210"]
 
 
+def test_a_capacity_that_no_cell_reaches_is_said_with_the_highest_value(tmp_path: Path) -> None:
+    ds = sectors(units="GB", scale=1.0)
+    highest = float(ds.internet.max())  # GB in an hour
+    said = export(ds, "geopackage", tmp_path / "t.gpkg", ExportOptions(capacity="400Mbit/s"))
+    assert said["note"].startswith("no cell exceeds --capacity 400Mbit/s")
+    found = re.search(r"the highest value is ([0-9.]+)Mbit/s;", said["note"])
+    assert found is not None
+    assert float(found[1]) == pytest.approx(highest * 8000 / 3600, rel=0.005)
+    assert "note" not in export(ds, "geopackage", tmp_path / "t.gpkg", ExportOptions(capacity=f"{highest / 2}"))
+    both = export(sectors(3), "geopackage", tmp_path / "t.gpkg", ExportOptions(capacity="400Mbit/s"))["note"]
+    assert both.startswith("no cell exceeds")
+    assert "only the mean adds up" in both
+
+
 @pytest.mark.parametrize("form", ["geopackage", "office", "kepler", "influx", "parquet", "matlab", "sionna"])
 def test_the_unit_can_be_chosen(form: str, tmp_path: Path) -> None:
     assert "unit" in FORMATS[form].takes

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gentraffic.dataset.basemap import without_basemap
-from gentraffic.dataset.schema import check_traffic, member_band, need_positions, one_service, services
+from gentraffic.dataset.schema import check_traffic, member_band, need_positions, one_service, services, units_words
 from gentraffic.dataset.summary import one_member
 from gentraffic.errors import WrongUse
 from gentraffic.io import atomic
-from gentraffic.io.export.columns import Tell, in_readable_unit, in_unit, untold
-from gentraffic.io.export.counters import capacity_in
+from gentraffic.io.export.columns import Tell, in_readable_unit, in_unit, short, untold
+from gentraffic.io.export.counters import capacity_in, parse_amount
 from gentraffic.io.export.data_packages import write_croissant, write_frictionless
 from gentraffic.io.export.folder import check_folder
 from gentraffic.io.export.formats import FORMATS, ExportOptions
@@ -112,15 +112,27 @@ def export(
         if len(names) > 1:
             raise WrongUse("--capacity is of one service: name it with --service")
         given["capacity"] = capacity_in(options.capacity, ds, names[0])
+        note = note | never_reached(ds, names[0], options.capacity, given["capacity"])
     if FORMATS[form].ranged:
         if "member" in ds.dims and member is None:
-            note = note | {"note": RANGE_NOTE.format(member_band(ds.sizes["member"])[1])}
+            said = RANGE_NOTE.format(member_band(ds.sizes["member"])[1])
+            note = note | {"note": "; ".join(filter(None, [str(note.get("note", "")), said]))}
         given["every_member"] = member == "all"
     if line := long_work(ds, form, member):
         announce(line)
     if form in TELLING:
         given["tell"] = tell
     return WRITERS[form](ds, path, **given) | note
+
+
+def never_reached(ds: xr.Dataset, service: str, text: str, capacity: float) -> dict[str, str]:
+    """A note where no value reaches a capacity: `text` as it was given, and in the units of the service."""
+    highest = float(ds[service].max())
+    if highest > capacity:
+        return {}
+    value, unit = parse_amount(text, "--capacity")
+    most = f"{short(highest / capacity * value)}{unit or ' ' + units_words(ds, service)}"
+    return {"note": f"no cell exceeds --capacity {text}: the highest value is {most}; give less to see where"}
 
 
 def long_work(ds: xr.Dataset, form: str, member: str | None) -> str:
