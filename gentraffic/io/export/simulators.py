@@ -30,6 +30,7 @@ _INI_HEAD = """\
 # Traffic of {place}, written by gentraffic for Simu5G {version}.
 # {credit}
 #
+# One gNB in the middle serves all: sites and sectors of the traffic are UEs here, not gNBs.
 # One UE per cell, at its centre, receives the cell's whole downlink as constant bit rate from the server. Run k of this
 # configuration is step k: `simu5g -u Cmdenv -c Traffic -r 17 {name}` simulates {sim_s} s at the rates of step 17.
 # The lists hold {unit} per step of {step_s} s, whole numbers whose sums are those of the traffic: {total} in all.
@@ -95,6 +96,8 @@ VERSIONS = {
 
 def write_simu5g(ds: xr.Dataset, path: str | Path, *, unit: str | None = None, release: str = "1.4") -> dict[str, Any]:
     """Write one service and member as an OMNeT++ configuration for Simu5G: parallel iteration over the steps.
+
+    The network is Simu5G's own of one gNB; each cell, site or sector is a UE of it.
 
     release: "1.4" for Simu5G 1.4.3 and later, or "1.3"; parameters and the network were renamed between the two.
     Volumes are whole kbit per step (`whole_numbers`). y runs southwards, as on OMNeT++'s canvas. A cell that is silent
