@@ -47,12 +47,12 @@ def count_in_grid(pois: gpd.GeoDataFrame, crs: str, cell_m: float, ids: Ints) ->
     """
     lon, lat = pois.geometry.x.to_numpy(), pois.geometry.y.to_numpy()
     x, y = Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(lon, lat)
-    found = cell_ids(np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64), crs, cell_m)
+    cell_of = cell_ids(np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64), crs, cell_m)
     order = np.argsort(ids)
-    at = np.searchsorted(ids, found, sorter=order)
+    at = np.searchsorted(ids, cell_of, sorter=order)
     at[at == len(ids)] = 0
     cell = order[at]
-    hit = np.flatnonzero(ids[cell] == found)
+    hit = np.flatnonzero(ids[cell] == cell_of)
     return _tally(hit, cell[hit], category_index(pois), len(ids))
 
 

@@ -68,14 +68,14 @@ class Nodes:
         """Degrees (m, 2) of a way, NaN for a node that is not known. place: (m,) ids of nodes, or (m, 2) degrees."""
         if place.ndim == 2:
             return np.asarray(place, dtype=np.float64)
-        found = np.full((len(place), 2), np.nan)
+        xy = np.full((len(place), 2), np.nan)
         if not len(self.ids):
-            return found
+            return xy
         at = np.searchsorted(self.ids, place)
         at[at == len(self.ids)] = 0
         hit = self.ids[at] == place
-        found[hit] = self.xy[at[hit]]
-        return found / 1e7 if self.xy.dtype == np.int32 else found
+        xy[hit] = self.xy[at[hit]]
+        return xy / 1e7 if self.xy.dtype == np.int32 else xy
 
     def joined(self, other: Nodes) -> Nodes:
         """These nodes in degrees, and those of `other` that are not among them or not known here."""

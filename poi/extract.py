@@ -101,20 +101,20 @@ def child() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     path, content = Path(sys.argv[-1]), b""
     try:
-        found = _places(path, json.loads(sys.argv[-2]))
-        distinct = {tag: i for i, tag in enumerate(dict.fromkeys(zip(found.key, found.value, strict=True)))}
+        places = _places(path, json.loads(sys.argv[-2]))
+        distinct = {tag: i for i, tag in enumerate(dict.fromkeys(zip(places.key, places.value, strict=True)))}
         payload: dict[str, Any] = {
-            "kind": "".join(found.kind.tolist()),
-            "tag": [distinct[tag] for tag in zip(found.key, found.value, strict=True)],
+            "kind": "".join(places.kind.tolist()),
+            "tag": [distinct[tag] for tag in zip(places.key, places.value, strict=True)],
             "tags": list(distinct),
-            "snapshot": found.snapshot,
-            "box": found.box,
-            "reach": found.reach,
-            "notes": found.notes,
+            "snapshot": places.snapshot,
+            "box": places.box,
+            "reach": places.reach,
+            "notes": places.notes,
             "basemap": None,
         }
-        content = found.xy.astype("<f8").tobytes()
-        if (base := found.basemap) is not None:
+        content = places.xy.astype("<f8").tobytes()
+        if (base := places.basemap) is not None:
             payload["basemap"] = {"shapes": len(base.kind), "points": len(base.at), "names": base.name,
                                "name_kind": base.name_kind.tolist()}  # fmt: skip
             arrays = (base.at.astype("<i4"), base.size.astype("<i4"), base.name_at.astype("<f8"), base.kind)
@@ -232,27 +232,27 @@ def tagged_elements(file: Any) -> Tagged:
 
     from poi.locations import lonlat
 
-    found = Tagged()
+    elements = Tagged()
     newest: datetime | None = None
     stream: Iterator[Any] = iter(osmium.FileProcessor(file, ALL).with_filter(KeyFilter(*KEYS)))
     for element in stream:
         tags = {tag.k: tag.v for tag in element.tags}
         hit = categorise(tags)
         kind = element.type_str()
-        found.seen.add(kind)
+        elements.seen.add(kind)
         if hit is None or element.deleted or (kind == "r" and tags.get("type") not in AREA_RELATIONS):
             continue
         if kind == "n":
-            found.add(kind, element.id, hit, lonlat(element.location))
+            elements.add(kind, element.id, hit, lonlat(element.location))
         elif kind == "w":
-            found.add(kind, element.id, hit, _way_place(element))
+            elements.add(kind, element.id, hit, _way_place(element))
         else:
-            found.add(kind, element.id, hit, [member.ref for member in element.members if member.type == "w"])
+            elements.add(kind, element.id, hit, [member.ref for member in element.members if member.type == "w"])
         newest = element.timestamp if newest is None else max(newest, element.timestamp)
     if newest is not None and newest.year > 1970:  # extracts without metadata say 1970
-        found.newest = newest.strftime("%Y-%m-%dT%H:%M:%SZ")
-    found.drop_doubles()
-    return found
+        elements.newest = newest.strftime("%Y-%m-%dT%H:%M:%SZ")
+    elements.drop_doubles()
+    return elements
 
 
 def _drawn(file: Any, within: NodesWithin | None) -> tuple[Nodes, Drawn]:
@@ -273,15 +273,15 @@ def _drawn(file: Any, within: NodesWithin | None) -> tuple[Nodes, Drawn]:
         if element.deleted:
             continue
         tags = {tag.k: tag.v for tag in element.tags}
-        found = map_class(kind, tags)
-        if found is None:
+        shape_kind = map_class(kind, tags)
+        if shape_kind is None:
             continue
         if kind == "n":
-            drawn.add(found, tags, lonlat(element.location))
+            drawn.add(shape_kind, tags, lonlat(element.location))
         elif kind == "w":
-            drawn.add(found, tags, _way_place(element))
+            drawn.add(shape_kind, tags, _way_place(element))
         else:
-            drawn.add(found, tags, [member.ref for member in element.members if member.type == "w"])
+            drawn.add(shape_kind, tags, [member.ref for member in element.members if member.type == "w"])
         if len(drawn.kind) - looked_at >= _BATCH:
             drawn.keep(around, looked_at)
             looked_at = len(drawn.kind)

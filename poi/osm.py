@@ -69,8 +69,8 @@ def extent_of(source: str | Path, *, limits: Limits | None = None) -> Extent:
     if examined.kind in ("json", "text", "parquet"):
         extent = read_pois(path, limits=limits).attrs["extent"]
     else:
-        found = _elements(path, examined)
-        extent = found.box or found.reach
+        elements = _elements(path, examined)
+        extent = elements.box or elements.reach
     if extent is None:
         raise BadFile(f"{path} holds no coordinates: give another file")
     return (extent[0], extent[1], extent[2], extent[3])
@@ -121,17 +121,17 @@ def _parsing(path: Path) -> Iterator[None]:
 def _from_extract(
     path: Path, examined: Examined, boundary: BaseGeometry | None, basemap: Extent | bool
 ) -> gpd.GeoDataFrame:
-    found = _elements(path, examined, boundary.bounds if basemap is True and boundary is not None else basemap)
-    known = ~np.isnan(found.xy).any(axis=1)
+    elements = _elements(path, examined, boundary.bounds if basemap is True and boundary is not None else basemap)
+    known = ~np.isnan(elements.xy).any(axis=1)
     lost = int((~known).sum())
     warnings = [f"{path.name}: {lost} places have no coordinates in the file and are left out"] if lost else []
-    warnings += [f"{path.name} {note}" for note in found.notes]
-    snapshot = found.snapshot or examined.snapshot or "unknown"
-    extent = found.box or found.reach
-    origin = Origin(path.name, snapshot, examined.sha256, extent, found.box is not None, tuple(warnings))
-    key, value = (np.asarray(column, dtype=object)[known].tolist() for column in (found.key, found.value))
-    pois = make_pois(found.xy[known, 0], found.xy[known, 1], key, value, origin, boundary)
-    return _with_map(pois, found.basemap)
+    warnings += [f"{path.name} {note}" for note in elements.notes]
+    snapshot = elements.snapshot or examined.snapshot or "unknown"
+    extent = elements.box or elements.reach
+    origin = Origin(path.name, snapshot, examined.sha256, extent, elements.box is not None, tuple(warnings))
+    key, value = (np.asarray(column, dtype=object)[known].tolist() for column in (elements.key, elements.value))
+    pois = make_pois(elements.xy[known, 0], elements.xy[known, 1], key, value, origin, boundary)
+    return _with_map(pois, elements.basemap)
 
 
 def _elements(path: Path, examined: Examined, basemap: Extent | bool = False) -> MapElements:
@@ -179,11 +179,11 @@ def _from_answer(
 ) -> gpd.GeoDataFrame:
     with _parsing(path):
         answer = json.loads(path.read_text(encoding="utf-8-sig"))
-        found = places(answer, str(path))
+        located = places(answer, str(path))
         base = basemap_of(answer) if basemap else None
-    warnings = (f"{path.name}: {found.unplaced} places have no coordinates",) if found.unplaced else ()
-    origin = Origin(path.name, found.snapshot or "unknown", examined.sha256, found.extent, warnings=warnings)
-    return _with_map(make_pois(found.lon, found.lat, found.key, found.value, origin, boundary), base)
+    warnings = (f"{path.name}: {located.unplaced} places have no coordinates",) if located.unplaced else ()
+    origin = Origin(path.name, located.snapshot or "unknown", examined.sha256, located.extent, warnings=warnings)
+    return _with_map(make_pois(located.lon, located.lat, located.key, located.value, origin, boundary), base)
 
 
 def _from_table(path: Path, examined: Examined, boundary: BaseGeometry | None, limits: Limits) -> gpd.GeoDataFrame:
@@ -221,9 +221,9 @@ def _from_overture(path: Path, examined: Examined, boundary: BaseGeometry | None
             checklonlat(at[:, 0], at[:, 1], str(path))
             here = (at >= inside[:2]).all(axis=1) & (at <= inside[2:]).all(axis=1)
             rows = batch.drop_columns("geometry").filter(pa.array(here)).to_pylist()
-            found, category = classify(rows)
+            chosen, category = classify(rows)
             xy.append(at[here])
-            names += found
+            names += chosen
             index.append(category)
     where = np.concatenate([*xy, np.empty((0, 2))])
     if not len(where):
@@ -299,9 +299,9 @@ def _columns(path: Path, names: Sequence[str], required: Sequence[str], optional
     lower = {name.lower(): name for name in reversed(names)}
     named: dict[str, str] = {}
     for wanted in ("lon", "lat", *required, *optional):
-        found = next((lower[n] for n in _NAMES.get(wanted, (wanted,)) if n in lower), None)
-        if found is not None:
-            named[wanted] = found
+        column = next((lower[n] for n in _NAMES.get(wanted, (wanted,)) if n in lower), None)
+        if column is not None:
+            named[wanted] = column
         elif wanted not in optional:
             raise BadFile(f"{path} has no column {wanted!r}: it has {', '.join(names[:12])[:200]}")
     return named

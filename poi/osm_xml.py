@@ -126,8 +126,8 @@ class _Reader:
             self.ways.setdefault(number, place)
         else:
             place = self._members
-        if self._tags and (found := map_class(kind, self._tags)) is not None:
-            self.drawn.add(found, self._tags, place)
+        if self._tags and (drawn_kind := map_class(kind, self._tags)) is not None:
+            self.drawn.add(drawn_kind, self._tags, place)
         hit = categorise(self._tags) if self._tags else None
         if hit is None or (kind == "r" and self._tags.get("type") not in AREA_RELATIONS):
             return

@@ -166,11 +166,11 @@ def basemap_of(answer: Mapping[str, Any]) -> BaseMap | None:
             continue
         seen.add(one)
         tags = {str(key): str(value) for key, value in e["tags"].items()}
-        found = map_class(one[0][:1], tags)
-        if found is None:
+        kind = map_class(one[0][:1], tags)
+        if kind is None:
             continue
         place: Place = nodes[one[1]] if one[0] == "node" else ways.get(one[1], np.empty((0, 2)))
-        drawn.add(found, tags, list(_members(e, ways)) if one[0] == "relation" else place)
+        drawn.add(kind, tags, list(_members(e, ways)) if one[0] == "relation" else place)
     return build(drawn, {}, Nodes(np.empty(0, dtype=np.int64), np.empty((0, 2))))
 
 

@@ -81,6 +81,7 @@ def audit(
     plants: int = 20,
     service: str | None = None,
     seed: int = 0,
+    device: str = "cpu",
     html: str | Path | None = None,
     progress: Tell | None = None,
 ) -> AuditResult:
@@ -89,8 +90,9 @@ def audit(
     train: what the generator was made from. holdout: cells of the same network and period that it never saw. synthetic:
     what is to be published. model, context: the model that drew it, whose loss is attacked as well. shadows: shadow
     models for LiRA, 16 or more; shadow_steps: of each training; shadow_dir: where their scores are kept. plants: copies
-    of every kind that are planted, one at a time, to say what share would be found. html: where a page with plots is
-    written, if anywhere. Raises WrongUse, BadInput.
+    of every kind that are planted, one at a time, to say what share would be found. device: cpu or cuda, where the
+    model's losses are taken and shadow models are fitted. html: where a page with plots is written, if anywhere. Raises
+    WrongUse, BadInput.
     """
     from gentraffic.io import atomic
     from gentraffic.privacy.audit.run import audit as run_audit
@@ -100,7 +102,7 @@ def audit(
 
     target = _target(
         None if model is None else str(model), None if context is None else Path(context), shadows, shadow_steps,
-        None if shadow_dir is None else Path(shadow_dir),
+        None if shadow_dir is None else Path(shadow_dir), device,
     )  # fmt: skip
     given = {"train": train, "holdout": holdout, "synthetic": synthetic}
     sources = {role: traffic_source(one, role) for role, one in given.items()}
@@ -114,10 +116,18 @@ def audit(
     return result
 
 
-def _target(model: str | None, context: Path | None, shadows: int, steps: int, folder: Path | None) -> Target | None:
+def _target(
+    model: str | None, context: Path | None, shadows: int, steps: int, folder: Path | None, device: str
+) -> Target | None:
     """What is attacked besides the samples. Raises WrongUse for options that do not go together."""
+    if device != "cpu":
+        from gentraffic.training.processes import check_device
+
+        check_device(device)
     if model is None:
-        for given, name in ((context, "--context"), (shadows, "--shadows"), (folder, "--shadow-dir")):
+        elsewhere = device != "cpu"
+        options = ((context, "--context"), (shadows, "--shadows"), (folder, "--shadow-dir"), (elsewhere, "--device"))
+        for given, name in options:
             if given:
                 raise WrongUse(f"{name} goes with --model: give the model that drew the synthetic traffic")
         return None
@@ -132,7 +142,7 @@ def _target(model: str | None, context: Path | None, shadows: int, steps: int, f
     if shadows and shadows < FEWEST_SHADOWS:
         raise WrongUse(f"--shadows {shadows}: LiRA needs {FEWEST_SHADOWS} or more shadow models")
     name = Path(model).name
-    return Target(load_bundle(model), read_context(context), shadows, steps, folder or Path(f"{name}.shadows"))
+    return Target(load_bundle(model), read_context(context), shadows, steps, folder or Path(f"{name}.shadows"), device)
 
 
 @dataclass(frozen=True)

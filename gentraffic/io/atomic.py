@@ -184,8 +184,8 @@ def open_own(path: Path, flags: int = os.O_RDONLY, mode: int = 0o600) -> int:
         if error.errno in (errno.ELOOP, errno.EMLINK):
             raise _strange(path, "a link") from None
         raise
-    found = os.fstat(handle)
-    wrong = "no plain file" if not stat.S_ISREG(found.st_mode) else _not_ours(found)
+    status = os.fstat(handle)
+    wrong = "no plain file" if not stat.S_ISREG(status.st_mode) else _not_ours(status)
     if wrong:
         os.close(handle)
         raise _strange(path, wrong)
@@ -195,11 +195,11 @@ def open_own(path: Path, flags: int = os.O_RDONLY, mode: int = 0o600) -> int:
 def check_own(path: Path) -> None:
     """Raise BadInput unless the file or folder at `path`, if any, is the user's own and no link."""
     try:
-        found = os.lstat(path)
+        status = os.lstat(path)
     except FileNotFoundError:
         return
-    plain = stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)
-    wrong = "a link" if stat.S_ISLNK(found.st_mode) else "no plain file" if not plain else _not_ours(found)
+    plain = stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)
+    wrong = "a link" if stat.S_ISLNK(status.st_mode) else "no plain file" if not plain else _not_ours(status)
     if wrong:
         raise _strange(path, wrong)
 
@@ -213,11 +213,11 @@ def own_folder(path: Path) -> None:
         raise _strange(path, "no folder")
 
 
-def _not_ours(found: os.stat_result) -> str:
+def _not_ours(status: os.stat_result) -> str:
     """Why a file that was found is not to be trusted; "" where it is the user's own."""
-    if hasattr(os, "geteuid") and found.st_uid != os.geteuid():
+    if hasattr(os, "geteuid") and status.st_uid != os.geteuid():
         return "another user's"
-    return "writable by every user" if stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_IWOTH else ""
+    return "writable by every user" if stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_IWOTH else ""
 
 
 def _strange(path: Path, what: str) -> BadInput:
@@ -415,12 +415,12 @@ def _says_listed(store: Path) -> bool:
 
 def _files(store: Path) -> dict[str, Path]:
     """All files of a store by their names in it."""
-    found = {}
+    files = {}
     for parent, _, names in os.walk(store):
         for name in names:
             path = Path(parent, name)
-            found[path.relative_to(store).as_posix()] = path
-    return found
+            files[path.relative_to(store).as_posix()] = path
+    return files
 
 
 def _of_a_desktop(name: str) -> bool:

@@ -173,7 +173,7 @@ def with_char_attributes(content: bytes | memoryview) -> bytes:
     memory = io.BytesIO(content)
     with h5py.File(memory, "r+") as file:
         holders = [file]
-        file.visititems(lambda _, found: holders.append(found))
+        file.visititems(lambda _, member: holders.append(member))
         for holder in holders:
             for key in list(holder.attrs):
                 kind = h5py.check_string_dtype(holder.attrs.get_id(key).dtype)
@@ -207,17 +207,14 @@ def _whole_or_text(ids: NDArray[Any]) -> NDArray[Any]:
     return narrow if narrow.dtype.kind in "iu" and narrow.dtype.itemsize <= 4 else ids.astype(str).astype(object)
 
 
-def _exact(values: NDArray[Any]) -> bool:
-    return values.size == 0 or int(np.abs(values.astype(object)).max()) <= EXACT
-
-
 def _narrow(values: NDArray[Any]) -> NDArray[Any]:
     """Whole numbers in a type of the classic format, where one holds them: 32 bits, else double precision."""
     if values.dtype.kind not in "iu" or (values.dtype.kind == "i" and values.dtype.itemsize <= 4):
         return values
     if values.size == 0 or (values.min() >= -(2**31) and values.max() < 2**31):
         return values.astype(np.int32)
-    return values.astype(np.float64) if _exact(values) else values
+    exact = int(np.abs(values.astype(object)).max()) <= EXACT  # as objects: the least integer has no opposite
+    return values.astype(np.float64) if exact else values
 
 
 def _narrow_number(value: Any) -> Any:
@@ -233,7 +230,7 @@ def _grid_mapping(ds: xr.Dataset) -> dict[str, Any] | None:
 
     if "crs_wkt" not in ds.attrs:  # cells without positions
         return None
-    found: dict[str, Any] = pyproj.CRS.from_wkt(str(ds.attrs["crs_wkt"])).to_cf()
-    if found.get("grid_mapping_name", "unknown") == "unknown":
+    mapping: dict[str, Any] = pyproj.CRS.from_wkt(str(ds.attrs["crs_wkt"])).to_cf()
+    if mapping.get("grid_mapping_name", "unknown") == "unknown":
         return None
-    return {key: _narrow_number(value) for key, value in found.items()}
+    return {key: _narrow_number(value) for key, value in mapping.items()}

@@ -125,16 +125,16 @@ def global_id(table: SourceTable) -> list[str]:
     have: dict[str, str] = {}
     for name in table.names:
         have.setdefault(plain(name), name)
-    found = [next((have[n] for n in names if n in have), "") for names in GLOBAL_ID]
-    return [name for name in found if name] if all(found[1:]) else []
+    columns = [next((have[n] for n in names if n in have), "") for names in GLOBAL_ID]
+    return [name for name in columns if name] if all(columns[1:]) else []
 
 
 def id_columns(table: SourceTable, asked: str | None = None) -> list[str]:
     """The columns that name a cell, several where only together they do; empty where none is known."""
     if asked is None and (together := global_id(table)):
         return together
-    found = find_column(table, ID_NAMES, asked)
-    return [] if found is None else [found]
+    column = find_column(table, ID_NAMES, asked)
+    return [] if column is None else [column]
 
 
 def no_ids(table: SourceTable) -> str:
@@ -315,8 +315,8 @@ def numbers(values: pa.ChunkedArray, marks: Notation) -> NDArray[np.float64]:
 
 def texts(values: pa.ChunkedArray) -> list[str]:
     """A column as text, for ids of few rows and for messages."""
-    found: list[str] = _as_text(values).to_pylist()
-    return found
+    words: list[str] = _as_text(values).to_pylist()
+    return words
 
 
 def sector_names(ours: str) -> tuple[str, ...]:
@@ -345,17 +345,17 @@ def points(table: SourceTable, reading: Reading) -> tuple[NDArray[np.float64], N
     from poi.errors import BadFile
     from poi.osm import checklonlat
 
-    found = []
+    columns = []
     for axis, names in (("lon", LON_NAMES), ("lat", LAT_NAMES)):
         name = find_column(table, names, reading.named(axis))
         if name is None:
             raise BadFile(f"{table.path} has no column {axis!r}: it has {some(table.names)}")
-        found.append(name)
+        columns.append(name)
     if not table.rows:
         raise BadFile(f"{table.path} has no rows: give a table of points")
-    marks = place_notation(table, found)
+    marks = place_notation(table, columns)
     axes = []
-    for axis, name in zip(("lon", "lat"), found, strict=True):
+    for axis, name in zip(("lon", "lat"), columns, strict=True):
         number = numbers(table.column(name), marks)
         wrong = np.flatnonzero(~np.isfinite(number))
         if len(wrong):

@@ -68,7 +68,7 @@ class SourceTable:
 
     def column(self, name: str) -> pa.ChunkedArray:
         """The first column of that name."""
-        return next(values for found, values in self.columns if found == name)
+        return next(values for own, values in self.columns if own == name)
 
 
 def read_source(path: str | Path) -> SourceTable:

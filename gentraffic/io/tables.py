@@ -184,32 +184,32 @@ def _notes(ds: xr.Dataset) -> dict[str, Any]:
 
 def _packed_map(ds: xr.Dataset) -> dict[str, Any]:
     """The map beneath (`dataset.basemap`): name -> dtype, and base64 of zlib of its bytes; names of places as text."""
-    found: dict[str, Any] = {}
+    packed: dict[str, Any] = {}
     for name in (name for name in MAP_VARIABLES if name in ds.coords):
         values = ds[name].values
         if values.dtype.kind in "iuf":
             raw = zlib.compress(np.ascontiguousarray(values, values.dtype.newbyteorder("<")).tobytes())
-            found[name] = [values.dtype.newbyteorder("<").str, len(values), base64.b64encode(raw).decode()]
+            packed[name] = [values.dtype.newbyteorder("<").str, len(values), base64.b64encode(raw).decode()]
         else:
-            found[name] = list(map(str, values))
-    return found
+            packed[name] = list(map(str, values))
+    return packed
 
 
-def _unpacked_map(said: dict[str, Any]) -> dict[str, Any]:
+def _unpacked_map(packed: dict[str, Any]) -> dict[str, Any]:
     """The coordinates that `_packed_map` was given. Raises BadInput where an array is not as long as it says."""
-    found: dict[str, Any] = {}
+    variables: dict[str, Any] = {}
     for name, dim in MAP_VARIABLES.items():
-        if name == "map_name" and name in said:
-            found[name] = (dim, np.asarray(list(map(str, said[name])), dtype=object))
-        elif name in said:
-            kind, count, text = said[name]
+        if name == "map_name" and name in packed:
+            variables[name] = (dim, np.asarray(list(map(str, packed[name])), dtype=object))
+        elif name in packed:
+            kind, count, text = packed[name]
             dtype = np.dtype(kind)
             unfold = zlib.decompressobj()
             raw = unfold.decompress(base64.b64decode(text), dtype.itemsize * min(int(count), MAX_POINTS) + 1)
             if dtype.kind not in "iuf" or len(raw) != dtype.itemsize * count:
                 raise BadInput(f"{name} is not as long as it says: damaged or changed; write the file again")
-            found[name] = (dim, np.frombuffer(raw, dtype=dtype).astype(dtype.newbyteorder("=")))
-    return found
+            variables[name] = (dim, np.frombuffer(raw, dtype=dtype).astype(dtype.newbyteorder("=")))
+    return variables
 
 
 def _parse_notes(text: str | bytes | None) -> dict[str, Any]:

@@ -135,8 +135,8 @@ def read_stations(
         columns = _matching(table, columns, match)
     extra = _sectors(table, reading, asked)
     if columns:
-        code, found = id_text(table, columns)
-        named = np.asarray([str(i) for i in found], dtype=object)[code]
+        code, station_ids = id_text(table, columns)
+        named = np.asarray([str(i) for i in station_ids], dtype=object)[code]
         if (named == "").any():
             raise BadInput(f"{path}, row {int(np.argmax(named == '')) + 1}: the id is missing; fill it or drop the row")
         keep, named, remarks = _one_row_each(named, lon, lat, extra, Path(path))

@@ -163,13 +163,13 @@ def read_places(context: xr.Dataset) -> Places:
     for name, kind in VARIABLES.items():
         if name in context:
             values = np.nan_to_num(context[name].values.astype(np.float64))
-            usual = context[f"{name}{BEFORE}"].values if f"{name}{BEFORE}" in context else values
-            if np.nansum(usual) > 0:  # nothing known is not nothing there
+            original = context[f"{name}{BEFORE}"].values if f"{name}{BEFORE}" in context else values
+            if np.nansum(original) > 0:  # nothing known is not nothing there
                 outside = None
                 if name == "stations" and margin is not None and margin.stations is not None:
                     outside = (margin.stations[:, None], margin)
-                (found,) = log_densities(values[:, None], xy, area, (kind.radii_m,), kind.floor, outside)
-                known[name] = found[:, 0].astype(np.float64)
+                (density,) = log_densities(values[:, None], xy, area, (kind.radii_m,), kind.floor, outside)
+                known[name] = density[:, 0].astype(np.float64)
     return Places(
         poi_count=counts,
         near=near,
@@ -233,8 +233,8 @@ def log_densities(
                 column = values[:, j].astype(np.float64)
                 if margin is not None:
                     column = np.concatenate([column, beyond[:, j]])
-                found = (smooth(column) / land)[:cells]
-                logs[:, j] += np.log(found + floor) / len(radii)
+                density = (smooth(column) / land)[:cells]
+                logs[:, j] += np.log(density + floor) / len(radii)
     return out
 
 

@@ -55,8 +55,8 @@ def elasticities(known: Iterable[str]) -> dict[str, float]:
     section 3.4): loading / variance of the rest, over 1 / ACTIVITY plus the sum of loading^2 / variance of the rest.
     """
     known_loadings = {name: LOADINGS[name] for name in known}
-    total = 1 / ACTIVITY + sum(loading**2 / rest for loading, rest in known_loadings.values())
-    return {name: loading / rest / total for name, (loading, rest) in known_loadings.items()}
+    total = 1 / ACTIVITY + sum(loading**2 / residual for loading, residual in known_loadings.values())
+    return {name: loading / residual / total for name, (loading, residual) in known_loadings.items()}
 
 
 def activity(places: Places) -> Floats:
@@ -190,8 +190,8 @@ class LevelModel:
             noise = np.full(cells, self.spread)
             if self.places:
                 noise = self.law.doubt(absolute - np.log(places.area_km2))
-            usual = absolute if places.before is None else self.absolute(places.before)
-            return absolute - log_mean(usual), self.inflate * noise
+            reference = absolute if places.before is None else self.absolute(places.before)
+            return absolute - log_mean(reference), self.inflate * noise
         centre = np.full(cells, model.mean - np.log(model.mean_traffic))
         if self.places:
             centre = centre + model.centre(places)
@@ -255,8 +255,8 @@ class LevelModel:
             )
             for name, part in values["networks"].items()
         }
-        rest = {key: value for key, value in values.items() if key != "trust"}  # of before there was a law
-        return cls(**{**rest, "networks": networks, "law": Law(**values.get("law", {}))})
+        known = {key: value for key, value in values.items() if key != "trust"}  # of before there was a law
+        return cls(**{**known, "networks": networks, "law": Law(**values.get("law", {}))})
 
 
 @dataclass(frozen=True)

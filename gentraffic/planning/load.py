@@ -34,8 +34,8 @@ class Load:
     @property
     def ids(self) -> list[Any]:
         """The cells, as the file names them."""
-        found: list[Any] = self.ds["cell_id"].values.tolist()
-        return found
+        cell_ids: list[Any] = self.ds["cell_id"].values.tolist()
+        return cell_ids
 
     @property
     def hour(self) -> NDArray[np.int64]:

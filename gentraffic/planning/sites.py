@@ -52,8 +52,8 @@ def read_sites(path: Path, crs_wkt: str) -> Sites:
     columns = id_columns(table)
     ids = [str(i + 1) for i in range(len(lon))]
     if columns:
-        code, found = id_text(table, columns)
-        ids = [str(found[c]) for c in code]
+        code, names = id_text(table, columns)
+        ids = [str(names[c]) for c in code]
     return Sites(np.stack(to_metres.transform(lon, lat), axis=1), lon, lat, ids, cost)
 
 

@@ -189,17 +189,17 @@ def _solve(
         limits.append(np.full(steps, float(pool)))
     lower = np.zeros(u + changes)
     lower[:u] = (least[..., None] > np.arange(x)).ravel()
-    found = solve(
+    solution = solve(
         np.concatenate([np.diff(price, axis=2).ravel(), np.full(changes, costs.wear)]),
         constraints=LinearConstraint(sparse.vstack(blocks), ub=np.concatenate(limits)),
         bounds=Bounds(lower, np.ones(u + changes)),
         integrality=np.concatenate([np.full(u, pool is not None), np.zeros(changes)]),
         options={"time_limit": time_limit_s, "mip_rel_gap": gap} if pool is not None else {},
     )
-    if found.x is None:
+    if solution.x is None:
         raise NoData(f"no plan was found in {time_limit_s:g} s: raise --time-limit, or draw fewer cells or hours")
-    awake: Ints = np.rint(found.x[:u].reshape(cells, steps, x).sum(axis=2)).astype(np.int64)
+    awake: Ints = np.rint(solution.x[:u].reshape(cells, steps, x).sum(axis=2)).astype(np.int64)
     base = price[..., 0].sum()  # what the programme leaves out
-    bound = found.mip_dual_bound if pool is not None else None
-    reached = 0.0 if bound is None else max(0.0, float((found.fun - bound) / max(abs(found.fun + base), 1e-12)))
+    bound = solution.mip_dual_bound if pool is not None else None
+    reached = 0.0 if bound is None else max(0.0, float((solution.fun - bound) / max(abs(solution.fun + base), 1e-12)))
     return awake, reached

@@ -100,8 +100,8 @@ def effect_lines(ds: xr.Dataset) -> list[str]:
     if pair is None:
         return []
     ds = readable(ds)
-    told = [f"{what}: {number}, {remark}" for what, number, remark in effect(ds, change_of(ds, pair))]
-    return [*str(ds.attrs.get("change_summary", "")).splitlines(), *told]
+    lines = [f"{what}: {number}, {remark}" for what, number, remark in effect(ds, change_of(ds, pair))]
+    return [*str(ds.attrs.get("change_summary", "")).splitlines(), *lines]
 
 
 def _course(values: NDArray[np.float64] | NDArray[np.float32]) -> NDArray[np.float64]:

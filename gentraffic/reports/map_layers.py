@@ -61,26 +61,26 @@ class Layer:
 
 def map_layers(ds: xr.Dataset, service: str, change: Change | None) -> list[Layer]:
     """Mean, busy hour and, of an ensemble, range; of a what-if first the difference, before and after."""
-    found = summary(ds, service)
+    statistics = summary(ds, service)
     units = units_words(ds, service)
     noun = "station" if ds.attrs["kind"] == "stations" else "cell"
     layers = [] if change is None else _of_change(change, units)
     if change is None:
-        mean = found["mean"].values
+        mean = statistics["mean"].values
         layers.append(_amount("mean", "Mean over the period", f"Mean, {units}", mean, _ends(mean)))
-    hours = found["busy_hour"].values.astype(np.float64)
-    sure = found["mean"].values > 0
+    hours = statistics["busy_hour"].values.astype(np.float64)
+    sure = statistics["mean"].values > 0
     none = "no traffic"
-    if "busy_agreement" in found:
-        sure &= found["busy_agreement"].values >= AGREED
+    if "busy_agreement" in statistics:
+        sure &= statistics["busy_agreement"].values >= AGREED
         none = "members disagree, or no traffic"
     layers.append(
         Layer("busy", "Busy hour", f"Busiest hour of each {noun}'s mean day, local time", "hour", HOURS, hours,
               np.where(sure, (hours + 0.5) / 24, np.nan),
               [(h / 24, f"{h}h") for h in (0, 6, 12, 18, 24)], none)
     )  # fmt: skip
-    if "mean_p95" in found:
-        wide = level_spread(found)
+    if "mean_p95" in statistics:
+        wide = level_spread(statistics)
         ends = 1.0, max(1.1, float(np.quantile(wide, 0.98)))
         place = np.log(np.clip(wide, *ends)) / np.log(ends[1])
         ticks = [(float(np.log(t) / np.log(ends[1])), f"× {t:g}") for t in RATIOS]

@@ -76,8 +76,8 @@ def _rows(provenance: Mapping[str, Any]) -> tuple[tuple[str, str, float, float],
     rows = [name for name in (*own, *NAIVE) if name in metrics]
     networks = sorted({network for name in rows for network in metrics[name]})
     return tuple(
-        (name, words.get(network, network), float(found["coverage_90"]), float(found["crps"]))
+        (name, words.get(network, network), float(scores["coverage_90"]), float(scores["crps"]))
         for network in networks
         for name in rows
-        if (found := metrics[name].get(network)) is not None
+        if (scores := metrics[name].get(network)) is not None
     )

@@ -34,13 +34,13 @@ def write_geotiff(ds: xr.Dataset, path: str | Path, *, capacity: float | None = 
         write_tif(ds, path)
         return {"bands": ds.sizes["time"]}
     (service,) = services(ds)
-    found = summary(ds, service, capacity)
-    bands = [(str(name), str(v.attrs["units"]), v.values) for name, v in found.data_vars.items()]
+    statistics = summary(ds, service, capacity)
+    bands = [(str(name), str(v.attrs["units"]), v.values) for name, v in statistics.data_vars.items()]
     tags = {"service": service}
     if capacity is not None:
         tags |= {"capacity": repr(capacity), "capacity_units": str(ds[service].attrs["units"])}
     write_bands(ds, path, bands, tags)
-    return {"bands": [str(name) for name in found.data_vars]}
+    return {"bands": [str(name) for name in statistics.data_vars]}
 
 
 def write_geopackage(

@@ -120,11 +120,11 @@ def write_planning(ds: xr.Dataset, path: str | Path, *, statistic: str | None = 
 
     (service,) = services(ds)
     units = str(ds[service].attrs["units"])
-    found = summary(ds, service)
-    names = [str(name) for name in found.data_vars if name != "busy_hour"]
+    statistics = summary(ds, service)
+    names = [str(name) for name in statistics.data_vars if name != "busy_hour"]
     if statistic is not None and statistic not in names:
         raise WrongUse(f"--statistic {statistic}: give one of {', '.join(names)}")
-    one: list[Band] = [(statistic or "mean", units, found[statistic or "mean"].values)]
+    one: list[Band] = [(statistic or "mean", units, statistics[statistic or "mean"].values)]
     steps = ds.sizes["time"]
     times = np.datetime_as_string(ds["time"].values, unit="s")
     values = ds[service].values.reshape(-1, steps)

@@ -178,28 +178,28 @@ def _rows(table: SourceTable, service: str | None, reading: Reading) -> _Rows:
     taken = {time, *columns, *place.values()}
     by_user = {ours: theirs for ours, theirs in reading.columns.items() if ours not in OURS}
     if by_user:
-        found = {ours: str(find_column(table, (), theirs)) for ours, theirs in by_user.items()}
+        services = {ours: str(find_column(table, (), theirs)) for ours, theirs in by_user.items()}
     else:
         left = [name for name in table.names if name not in taken and plain(name) not in _NO_SERVICES]
-        found = {service or "traffic" if plain(name) == "value" else _service_name(_head(name)[0]): name
-                 for name in left}  # fmt: skip
-        if len(found) < len(left):
+        services = {service or "traffic" if plain(name) == "value" else _service_name(_head(name)[0]): name
+                    for name in left}  # fmt: skip
+        if len(services) < len(left):
             raise BadInput(f"{path}: two columns are one service: {some(left)}; say which with --columns SERVICE=NAME")
-    if not found:
+    if not services:
         raise BadInput(f"{path}: no value column beside {some(table.names)}; add 'value' or one column per service")
     if not table.rows:
         raise BadInput(f"{path}: no rows")
-    marks = notation(table, list(found.values()), [], reading)
-    notes = [f"column {theirs!r} is the service {ours}" for ours, theirs in found.items()
+    marks = notation(table, list(services.values()), [], reading)
+    notes = [f"column {theirs!r} is the service {ours}" for ours, theirs in services.items()
              if theirs != ours and plain(theirs) != "value" and not by_user]  # fmt: skip
-    if plane := [name for name in table.names if plain(name) in PLANE_COLUMNS and name not in found.values()]:
+    if plane := [name for name in table.names if plain(name) in PLANE_COLUMNS and name not in services.values()]:
         notes.append(f"{some(plane)}: positions on a plane were left out; --columns SERVICE=NAME takes such a column")
-    for ours, theirs in list(found.items()):
-        if len(found) > 1 and not by_user and not np.isfinite(numbers(table.column(theirs), marks)).any():
-            del found[ours]
+    for ours, theirs in list(services.items()):
+        if len(services) > 1 and not by_user and not np.isfinite(numbers(table.column(theirs), marks)).any():
+            del services[ours]
             notes.append(f"column {theirs!r} holds no numbers and was left out")
     cell, ids = _sorted_ids(*id_text(table, columns), path)
-    values = {ours: (theirs, table.column(theirs)) for ours, theirs in found.items()}
+    values = {ours: (theirs, table.column(theirs)) for ours, theirs in services.items()}
     return _Rows(table, cell, ids, time, table.column(time), values, place, marks, tuple(notes))
 
 
@@ -219,8 +219,8 @@ def _with_one_time(table: SourceTable, reading: Reading) -> SourceTable:
 def _place_columns(table: SourceTable, reading: Reading) -> dict[str, str]:
     known = {"lon": LON_NAMES, "lat": LAT_NAMES} | {name: (name,) for name in ("row", "col")}
     known |= {name: sector_names(name) for name in SECTOR_COLUMNS}
-    found = {ours: find_column(table, names, reading.named(ours)) for ours, names in known.items()}
-    return {ours: theirs for ours, theirs in found.items() if theirs is not None}
+    columns = {ours: find_column(table, names, reading.named(ours)) for ours, names in known.items()}
+    return {ours: theirs for ours, theirs in columns.items() if theirs is not None}
 
 
 def _head(name: str) -> tuple[str, str]:
@@ -233,8 +233,8 @@ def _head(name: str) -> tuple[str, str]:
 
 def _service_name(name: str) -> str:
     """A column's name as that of a service: letters, digits and _."""
-    found = re.sub(r"[^A-Za-z0-9_]+", "_", name).strip("_")
-    return found if found[:1].isalpha() else f"service_{found}"
+    plain_name = re.sub(r"[^A-Za-z0-9_]+", "_", name).strip("_")
+    return plain_name if plain_name[:1].isalpha() else f"service_{plain_name}"
 
 
 def _wide(table: SourceTable, time: str, service: str, place: Mapping[str, str], reading: Reading) -> _Rows:
@@ -272,12 +272,12 @@ def _alike(table: SourceTable, names: list[str], name: str) -> pa.ChunkedArray:
     return values.cast(pa.string() if pa.string() in kinds else pa.float64())
 
 
-def _sorted_ids(code: NDArray[np.int64], found: NDArray[Any], path: Path) -> tuple[NDArray[np.int64], NDArray[Any]]:
+def _sorted_ids(code: NDArray[np.int64], names: NDArray[Any], path: Path) -> tuple[NDArray[np.int64], NDArray[Any]]:
     """(each row's index into the ids, the ids sorted: int64 where all are written as whole numbers, else text)."""
-    empty = np.array([str(i) == "" for i in found])[code]
+    empty = np.array([str(i) == "" for i in names])[code]
     if empty.any():
         raise BadInput(f"{path}: row {int(np.argmax(empty)) + 1} names no cell")
-    ids = as_ids(found)
+    ids = as_ids(names)
     if len(set(ids.tolist())) < len(ids):
         twice = next(i for i in ids.tolist() if ids.tolist().count(i) > 1)
         raise BadInput(f"{path}: two columns are called {twice}: a cell has one")
@@ -432,7 +432,7 @@ def _zone_at(places: Places, path: Path) -> str:
 
     if places.kind == "unplaced":
         raise BadInput(f"{path}: no positions to tell the local time from; give --timezone, e.g. Europe/Rome")
-    found = zone_of_most(places.lon, places.lat)
-    if found is None:
+    zone = zone_of_most(places.lon, places.lat)
+    if zone is None:
         raise BadInput(f"{path}: no timezone at the cells' positions; give --timezone")
-    return found
+    return zone

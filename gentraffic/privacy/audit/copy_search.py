@@ -156,9 +156,9 @@ def tail_test(train: Floats, holdout: Floats, ratio: float = 1.0) -> float:
     """
     from scipy.special import betainc, gammaln
 
-    k, start, usual = _tail(holdout)
-    found = float(np.maximum(_stretched(train) - start, 0.0).sum())
-    if k < 2 or found <= 0:
+    k, start, scale = _tail(holdout)
+    excess = float(np.maximum(_stretched(train) - start, 0.0).sum())
+    if k < 2 or excess <= 0:
         return 1.0
     n, big = round(len(train) * max(1.0, ratio)), len(holdout)
     j = np.arange(min(n, 100 + 5 * k * n // big) + 1)
@@ -167,7 +167,7 @@ def tail_test(train: Floats, holdout: Floats, ratio: float = 1.0) -> float:
         + _log_choose(n + big - j - k, n - j, gammaln)
         - _log_choose(n + big, n, gammaln)
     )
-    large = betainc(k - 1, j[1:], 1 / (1 + found / usual))
+    large = betainc(k - 1, j[1:], 1 / (1 + excess / scale))
     return float(min(1.0, (many[1:] * large).sum() + max(0.0, 1 - many.sum())))
 
 
@@ -177,11 +177,11 @@ def named_above(holdout: Floats, records: int, ratio: float = 1.0) -> float:
     One exceedance over the sum of the k - 1 of the hold-out is beta prime (1, k - 1) in law, as in `tail_test`.
     holdout: (N,) likenesses.
     """
-    k, start, usual = _tail(holdout)
+    k, start, scale = _tail(holdout)
     if k < 2:
         return float(holdout.max())
     beyond = records * max(1.0, ratio) * k / len(holdout)  # unrelated records in the tail
-    far = start + usual * max((beyond / SPARE) ** (1 / (k - 1)) - 1, 0.0)
+    far = start + scale * max((beyond / SPARE) ** (1 / (k - 1)) - 1, 0.0)
     return float(max(holdout.max(), -np.expm1(-far)))
 
 

@@ -6,6 +6,7 @@ cell makes the difference) and over all its weeks.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from gentraffic.modelling.measured import Source, read_source
 from gentraffic.privacy.audit.records import Material
 from gentraffic.privacy.audit.statistics import Attack, Floats, judge
 from gentraffic.training.fitting import Design, fingerprint, fit_sampler
+from gentraffic.training.processes import ProcessGroup
 from gentraffic.training.sampler_task import PLANS, Plan
 from samplers import WEEK, Condition, Denoiser
 from samplers.diffusion import diffusion_target
@@ -90,16 +92,18 @@ def read_cells(material: Material, train: xr.Dataset, holdout: xr.Dataset, conte
     return Cells(source, np.array(rows), np.array(member), named)
 
 
-def cell_losses(bundle: Bundle, source: Source, seed: int = 0) -> Floats:
+def cell_losses(bundle: Bundle, source: Source, seed: int = 0, device: str = "cpu") -> Floats:
     """Mean denoising error of every cell of a source over NOISE_STEPS fixed steps and noises: (cells,).
 
     What the network predicts is scored as in training (STOUTER eq. 19), without dropout, hourly, in whole weeks; the
-    condition is the place, the level (but for a model that draws it) and the network of the cell, nothing given. Raises
-    BadModel for a model that does not denoise.
+    condition is the place, the level (but for a model that draws it) and the network of the cell, nothing given.
+    device: of torch. Raises BadModel for a model that does not denoise.
     """
-    model = bundle.model
-    if not isinstance(model, Denoiser):
+    model: Any = bundle.model
+    if not isinstance(bundle.model, Denoiser):
         raise BadModel(f"a {bundle.sampler!r} model has no denoising loss, which the attacks on the model need")
+    if device != "cpu":
+        model = copy.deepcopy(model).to(device)
     cells, days = source.ratio.shape[:2]
     weeks = days // 7
     condition = _condition(bundle, source, weeks)
@@ -122,24 +126,27 @@ def cell_losses(bundle: Bundle, source: Source, seed: int = 0) -> Floats:
             step = torch.full((1,), int((k + 0.5) / NOISE_STEPS * top))
             for at in range(0, len(x), AT_ONCE):
                 some = slice(at, at + AT_ONCE)
-                clean = x[some]
-                t, eps = step.expand(len(clean)), noise[k].expand_as(clean)
+                clean = x[some].to(device)
+                t, eps = step.to(device).expand(len(clean)), noise[k].to(device).expand_as(clean)
                 x_t, target = diffusion_target(model.noise, clean, eps, t)
-                error = (model(x_t, t, condition.rows(some)) - target) ** 2
-                total[some] += error.mean(dim=1).double()
+                error = (model(x_t, t, condition.rows(some).to(device)) - target) ** 2
+                total[some] += error.mean(dim=1).cpu().double()
     losses: Floats = (total / NOISE_STEPS).reshape(cells, weeks).mean(dim=1).numpy()
     return losses
 
 
-def loss_attack(bundle: Bundle, cells: Cells, rng: np.random.Generator, seed: int = 0) -> Attack:
-    """Score: minus the cell's loss (Yeom et al. 2018; for diffusion models Matsumoto et al. 2023)."""
-    losses = cell_losses(bundle, cells.source, seed)
+def loss_attack(bundle: Bundle, cells: Cells, rng: np.random.Generator, seed: int = 0, device: str = "cpu") -> Attack:
+    """Score: minus the cell's loss (Yeom et al. 2018; for diffusion models Matsumoto et al. 2023).
+
+    device: of torch.
+    """
+    losses = cell_losses(bundle, cells.source, seed, device)
     members, others = cells.split(-losses)
     about = "the model's denoising error on the cell, fixed noise (Yeom et al. 2018; Matsumoto et al. 2023)"
     return judge(LOSS, about, members, others, rng, cells.split_groups())
 
 
-def lira_attack(
+def lira_attack(  # noqa: PLR0913  # the whole of one attack
     bundle: Bundle,
     cells: Cells,
     rng: np.random.Generator,
@@ -149,17 +156,20 @@ def lira_attack(
     folder: Path,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
+    device: str = "cpu",
 ) -> Attack:
     """The likelihood-ratio attack with shadow models (Carlini et al. 2022, algorithm 1, one variance for all cells).
 
     Shadow models are of the target's own kind, design and plan, but `steps` steps long, each fitted on half of all
     real cells (two halves of one draw at a time, so that every cell is in half of them). They are kept in `folder`, and
-    a later run goes on from there. Raises WrongUse for a folder of another audit.
+    a later run goes on from there. device: of torch, where they are fitted. Raises WrongUse for a folder of another
+    audit.
     """
-    target = -np.log(cell_losses(bundle, cells.source, seed))
+    target = -np.log(cell_losses(bundle, cells.source, seed, device))
     inside, scores = shadow_scores(
-        cells, _design(bundle), _plan(bundle, steps, seed), shadows=shadows, folder=folder, seed=seed, progress=progress
-    )
+        cells, _design(bundle), _plan(bundle, steps, seed), shadows=shadows, folder=folder, seed=seed,
+        progress=progress, device=device,
+    )  # fmt: skip
     members, others = cells.split(likelihood_ratio(target, scores, inside))
     about = f"loss against that of {shadows} shadow models of {steps} steps (Carlini et al. 2022)"
     return judge(LIRA, about, members, others, rng, cells.split_groups())
@@ -192,6 +202,7 @@ def shadow_scores(
     folder: Path,
     seed: int,
     progress: Callable[[int, int], None] | None = None,
+    device: str = "cpu",
 ) -> tuple[NDArray[np.bool_], Floats]:
     """(which cells each shadow model saw, minus log its loss on every cell), (shadows, source cells) each."""
     source, tell = cells.source, progress or (lambda done, of: None)
@@ -209,11 +220,12 @@ def shadow_scores(
         else:
             seen = _half(len(source.ratio), number, seed)
             kept = replace(plan, seed=seed * 1_000 + number)
-            shadow, _ = fit_sampler([source.only(np.flatnonzero(seen))], design=design, plan=kept)
-            losses = cell_losses(shadow, source, seed)
-            found = {"mark": mark, "seen": seen.astype(int).tolist(), "losses": losses.tolist()}
+            part, group = source.only(np.flatnonzero(seen)), ProcessGroup(device=device)
+            shadow, _ = fit_sampler([part], design=design, plan=kept, group=group)
+            losses = cell_losses(shadow, source, seed, device)
+            payload = {"mark": mark, "seen": seen.astype(int).tolist(), "losses": losses.tolist()}
             with replacing(path, (".json",)) as temporary:
-                temporary.write_text(json.dumps(found), encoding="utf-8")
+                temporary.write_text(json.dumps(payload), encoding="utf-8")
         inside.append(seen)
         scores.append(-np.log(losses))
     tell(shadows, shadows)
@@ -230,10 +242,10 @@ def _half(cells: int, number: int, seed: int) -> NDArray[np.bool_]:
 
 def _read_shadow(path: Path, mark: str) -> tuple[NDArray[np.bool_], Floats]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if found["mark"] != mark:
+        payload = json.loads(path.read_text(encoding="utf-8"))
+        if payload["mark"] != mark:
             raise WrongUse(f"{path} belongs to another audit: give another --shadow-dir, or delete the folder")
-        return np.array(found["seen"], dtype=bool), np.array(found["losses"], dtype=np.float64)
+        return np.array(payload["seen"], dtype=bool), np.array(payload["losses"], dtype=np.float64)
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise BadInput(f"{path}: not a shadow model's scores ({error}); delete it to fit it again") from error
 
@@ -244,8 +256,8 @@ def _design(bundle: Bundle) -> Design:
     if not isinstance(design, dict):
         return Design(sampler=bundle.sampler, use_expected_week=bool(bundle.weeks.networks))
     known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in design.items()}
-    usual = Design(use_expected_week=bool(bundle.weeks.networks))
-    return replace(usual, **{k: v for k, v in known.items() if k in Design.__dataclass_fields__})
+    defaults = Design(use_expected_week=bool(bundle.weeks.networks))
+    return replace(defaults, **{k: v for k, v in known.items() if k in Design.__dataclass_fields__})
 
 
 def _plan(bundle: Bundle, steps: int, seed: int) -> Plan:

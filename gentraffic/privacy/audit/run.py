@@ -54,17 +54,19 @@ PLANTS = 20  # copies of each kind that are planted to see how many are found
 
 @dataclass(frozen=True)
 class Target:
-    """The model that drew the synthetic traffic, and what the attacks on it need. shadows: 0 for no LiRA."""
+    """The model that drew the synthetic traffic, and what the attacks on it need. shadows: 0 for no LiRA. device: of
+    torch, where losses are taken and shadow models are fitted."""
 
     bundle: Bundle
     context: xr.Dataset
     shadows: int = 0
     shadow_steps: int = 300
     shadow_dir: Path = Path("shadows")
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)
-class Found:
+class CopySearch:
     """What one search for copies says. All likenesses lie between 0 and 1.
 
     threshold: the likeness that `level` of as many unrelated records would reach on average. train, holdout, real: the
@@ -91,7 +93,7 @@ class Audit:
     share: audit_attacks.Share
     nearest: audit_attacks.Nearest
     search: audit_copies.Search
-    searches: tuple[Found, ...]
+    searches: tuple[CopySearch, ...]
     tests: dict[str, float]
     found: tuple[str, ...]
     missing: dict[str, str]
@@ -227,12 +229,12 @@ def audit(
             main = target.bundle.services.main
             raise WrongUse(f"--model: its loss is attacked for its main service alone: give --service {main}")
         cells = audit_model.read_cells(material, train, holdout, target.context)
-        attacks.append(audit_model.loss_attack(target.bundle, cells, _rng(seed, 7), seed))
+        attacks.append(audit_model.loss_attack(target.bundle, cells, _rng(seed, 7), seed, target.device))
         if target.shadows:
             attacks.append(
                 audit_model.lira_attack(
                     target.bundle, cells, _rng(seed, 8), shadows=target.shadows, steps=target.shadow_steps,
-                    folder=target.shadow_dir, seed=seed, progress=progress,
+                    folder=target.shadow_dir, seed=seed, progress=progress, device=target.device,
                 )
             )  # fmt: skip
         else:
@@ -254,10 +256,10 @@ def conclude(
     """
     m = material
     searches = Searches(m.train, m.holdout, m.synthetic, DAY_S // m.step_s, seed)
-    found = judge_all(material, searches.likeness(m.synthetic, progress), attacks, missing, seed)
+    verdict = judge_all(material, searches.likeness(m.synthetic, progress), attacks, missing, seed)
     if not plants:
-        return found
-    return replace(found, power=measure_power(searches, m.synthetic, found.search.level, plants, _rng(seed, 10)))
+        return verdict
+    return replace(verdict, power=measure_power(searches, m.synthetic, verdict.search.level, plants, _rng(seed, 10)))
 
 
 def judge_all(
@@ -289,7 +291,9 @@ def judge_all(
     )  # fmt: skip
 
 
-def _copies(m: Material, likeness: dict[str, Likeness], level: float) -> tuple[audit_copies.Search, tuple[Found, ...]]:
+def _copies(
+    m: Material, likeness: dict[str, Likeness], level: float
+) -> tuple[audit_copies.Search, tuple[CopySearch, ...]]:
     """The copies that any search names, and what every search says.
 
     A record is named where `level` of as many unrelated records would come so near in one of the searches, or where the
@@ -305,25 +309,25 @@ def _copies(m: Material, likeness: dict[str, Likeness], level: float) -> tuple[a
     )
     named = {copy.row: (0.0, copy) for copy in base.copies}
     sentences = []
-    for name, found in likeness.items():
-        tail = tail_of(found)
-        values = found.train
+    for name, like in likeness.items():
+        tail = tail_of(like)
+        values = like.train
         expected = tail.expected(values, n)
-        real = float(max(found.usual.max(), found.usual_holdout.max()))
+        real = float(max(like.usual.max(), like.usual_holdout.max()))
         sentences.append(
-            Found(
+            CopySearch(
                 name,
                 unstretched(tail.reached_by(level, n)),
                 unstretched(float(values.max())),
-                unstretched(float(found.holdout.max())),
+                unstretched(float(like.holdout.max())),
                 unstretched(real),
                 float(min(1.0, expected.min())),
             )
         )
-        equal = values > max(real, found.holdout.max(), float(stretched(np.array(audit_copies.EXACT))))
+        equal = values > max(real, like.holdout.max(), float(stretched(np.array(audit_copies.EXACT))))
         for row in np.flatnonzero((expected <= level) | (equal & (name == SHIFT))):
             if int(row) not in named or named[int(row)][0] > expected[row]:
-                copy = audit_copies.copy_of(m.train, m.synthetic, found.match, int(row), name)
+                copy = audit_copies.copy_of(m.train, m.synthetic, like.match, int(row), name)
                 named[int(row)] = (float(expected[row]), copy)
     copies = sorted((copy for _, copy in named.values()), key=lambda copy: (-round(copy.likeness, 6), copy.row))
     return replace(base, copies=tuple(copies)), tuple(sentences)
@@ -360,16 +364,16 @@ def _drift(train: Records, holdout: Records, rng: np.random.Generator) -> float:
     """p of "levels and restlessness of both real files are of one law", two two-sided tests, Bonferroni."""
     from scipy.stats import mannwhitneyu, rankdata
 
-    found = []
+    p_values = []
     for measure in (_level, _restless):
         a, b = (measure(part) for part in (train, holdout))
         if train.groups is None or holdout.groups is None:
-            found.append(float(mannwhitneyu(a, b).pvalue))
+            p_values.append(float(mannwhitneyu(a, b).pvalue))
             continue
         rank = rankdata(np.concatenate([a, b]))
         member, groups = np.arange(len(rank)) < len(a), np.concatenate([train.groups, holdout.groups])
-        found.append(min(1.0, 2 * min(permutation_p(sign * rank, member, groups, rng) for sign in (1, -1))))
-    return min(1.0, 2 * min(found))
+        p_values.append(min(1.0, 2 * min(permutation_p(sign * rank, member, groups, rng) for sign in (1, -1))))
+    return min(1.0, 2 * min(p_values))
 
 
 def _level(part: Records) -> Floats:
