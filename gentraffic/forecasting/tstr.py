@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.forecasting.weighted import SIM_MSTNET
+from gentraffic.training.trainer import Run
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -217,11 +218,11 @@ def one_score(
             weighing.setdefault("weights", []).append(fitted.metadata["weights"])
     elif training == "aug":
         half = [1.0 / len(real)] * len(real) + [1.0 / len(drawn)] * len(drawn)
-        fitted = fit_forecaster(name, [*real, *drawn], real_later, plan, shares=half, device=device)
+        fitted = fit_forecaster(name, [*real, *drawn], real_later, plan, shares=half, run=Run(device=device))
     elif training == "trtr":
-        fitted = fit_forecaster(name, real, real_later, plan, device=device)
+        fitted = fit_forecaster(name, real, real_later, plan, run=Run(device=device))
     else:
-        fitted = fit_forecaster(name, drawn, drawn_later, plan, device=device)
+        fitted = fit_forecaster(name, drawn, drawn_later, plan, run=Run(device=device))
     return score(forecasts(fitted, material.test, horizon), material.test)
 
 

@@ -17,7 +17,8 @@ line those that it crosses, a polygon those whose centre lies inside.
     name      what the change is called
 
 A change that no station covers goes to the nearest one. The effect of a word ends at its reach; that of `pois` and
-`sites` where the model's ends. The context after holds the old counts too (`poi_count_before`): features are
+`sites` where the model's ends. A word also adds floor area, residents or jobs, where the context has such
+(`WORDS`). The context after holds the old counts too (`poi_count_before`): features are
 standardised as before the change, so that a local change stays local (`gentraffic.modelling.features.reach_m`).
 """
 
@@ -136,6 +137,7 @@ def apply_changes(context: xr.Dataset, path: str | Path) -> Changed:
     counts = context["poi_count"].values.astype(np.int64).copy()
     sites = context["stations"].values.astype(np.float64).copy() if "stations" in context else None
     dark = np.zeros(context.sizes["cell"], dtype=bool)
+    ground: dict[str, NDArray[np.float64]] = {}
     lines: list[str] = []
     visits: list[Visit] = []
     parts: list[Part] = []
@@ -156,6 +158,7 @@ def apply_changes(context: xr.Dataset, path: str | Path) -> Changed:
             line = change.pois(counts)
         else:
             line, visit = change.named_thing(what, counts)
+            change.on_the_ground(what, ground)
             visits += [visit] if visit is not None else []
             times = visit.times if visit is not None else ""
             hours = change.opening(what)
@@ -178,6 +181,10 @@ def apply_changes(context: xr.Dataset, path: str | Path) -> Changed:
         after[f"stations{BEFORE}"] = context["stations"]
         after["stations"] = ("cell", sites.astype(np.float32), context["stations"].attrs)
         touched |= sites != context["stations"].values
+    for name, values in ground.items():
+        after[f"{name}{BEFORE}"] = context[name]
+        after[name] = ("cell", values.astype(np.float32), context[name].attrs)
+        touched |= values != context[name].values
     after[DARK] = ("cell", dark)
     digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     return Changed(after, touched, tuple(lines), digest, weight, tuple(visits), tuple(parts), tuple(opened), always)
@@ -293,6 +300,17 @@ class _Change:
         total = sum(wanted.values())
         places = f": +{total} points of interest in {cells}" if total else f" in {cells}"
         return f"{name}, {said}{places}", visit
+
+    def on_the_ground(self, what: str, ground: dict[str, NDArray[np.float64]]) -> None:
+        """Add the floor area, residents or jobs of a word where the context has such; `ground`, name -> (cells,), holds
+        what was changed before, and is changed in place."""
+        size, _ = size_of(what, self.properties, self.where)
+        for name, rate in WORDS[what].ground.items():
+            if name not in self.context:
+                continue
+            values = ground.setdefault(name, np.nan_to_num(self.context[name].values.astype(np.float64)))
+            each = self.context.attrs["kind"] == "stations"
+            values[self.rows] += rate * size if each else rate * size / len(self.rows)
 
     def opening(self, what: str) -> Any:
         """The opening hours of a word whose times are that, as they were read; None for none."""

@@ -9,7 +9,7 @@ uses then, on average. Of all else, times are opening hours: what the thing adds
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,6 +37,7 @@ class Word:
     sizes: name of a size -> how many of the first one it is worth; the first is what `rates` count. usual: of the first
     size, where none is given; 0: one must be given. rates: category -> points of interest for each of the first size,
     whole numbers of which always stand (`always`). attends: share of the size that is there at the stated times.
+    ground: variable of a context -> what each of the first size adds to it, where the context has it.
     """
 
     sizes: dict[str, float]
@@ -45,25 +46,29 @@ class Word:
     always: dict[str, int]
     reach_m: float
     attends: float = 0.0
+    ground: dict[str, float] = field(default_factory=dict)
 
 
 WORDS = {
     "mall": Word(
         {"floor_area": 1.0, "visitors": 3.0}, 30_000.0,
         {"Shop": 0.003, "Food": 0.0008, "Entertainment": 0.00007, "Others": 0.0002},
-        {"Shop": 1, "Traffic": 2}, 400.0,
+        {"Shop": 1, "Traffic": 2}, 400.0, 0.0, {"building_area_retail": 1.0},
     ),
     "stadium": Word(
-        {"seats": 1.0}, 20_000.0, {"Food": 0.0006, "Traffic": 0.0002, "Shop": 0.0001}, {"Entertainment": 2}, 400.0, 0.8
+        {"seats": 1.0}, 20_000.0, {"Food": 0.0006, "Traffic": 0.0002, "Shop": 0.0001}, {"Entertainment": 2}, 400.0, 0.8,
+        {"building_area_other": 1.0},
     ),
     "quarter": Word(
         {"dwellings": 1.0, "residents": 1 / 2.2}, 0.0,
         {"Shop": 0.012, "Food": 0.008, "Education": 0.003, "Medical": 0.003, "Public": 0.002, "Traffic": 0.006,
-         "Entertainment": 0.003, "Others": 0.004}, {}, 300.0,
+         "Entertainment": 0.003, "Others": 0.004}, {}, 300.0, 0.0,
+        {"building_area_residential": 80.0, "population": 2.2},
     ),
     "offices": Word(
         {"jobs": 1.0, "floor_area": 1 / 20}, 0.0,
-        {"Others": 0.02, "Food": 0.006, "Public": 0.002, "Traffic": 0.003, "Shop": 0.002}, {"Others": 1}, 300.0,
+        {"Others": 0.02, "Food": 0.006, "Public": 0.002, "Traffic": 0.003, "Shop": 0.002}, {"Others": 1}, 300.0, 0.0,
+        {"building_area_office": 20.0, "jobs": 1.0},
     ),
     "station": Word(
         {"passengers": 1.0}, 10_000.0, {"Traffic": 0.0002, "Shop": 0.00025, "Food": 0.00025}, {"Traffic": 2}, 500.0

@@ -94,7 +94,7 @@ def read_load(
 
 def busiest_window(values: NDArray[Any], steps: int) -> int:
     """The first of the `steps` steps in a row that carry most, of values (..., steps); 0 where there are fewer."""
-    total = np.nansum(values.reshape(-1, values.shape[-1]), axis=0, dtype=np.float64)
+    total: NDArray[np.float64] = np.nansum(values.reshape(-1, values.shape[-1]), axis=0, dtype=np.float64)
     if not 0 < steps < len(total):
         return 0
     sums = np.concatenate([[0.0], np.cumsum(total)])

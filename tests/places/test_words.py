@@ -151,6 +151,21 @@ def test_a_change_that_no_station_covers_goes_to_the_nearest(tmp_path: Path) -> 
         apply_changes(place, changes(tmp_path / "d.geojson", ({"what": "mall"}, far)))
 
 
+def test_a_word_adds_what_stands_on_the_ground_where_the_context_knows_it(tmp_path: Path) -> None:
+    place = strip()
+    place["population"] = ("cell", np.full(place.sizes["cell"], 10.0, np.float32))
+    place["building_area_residential"] = ("cell", np.full(place.sizes["cell"], 500.0, np.float32))
+    told = {"what": "quarter", "dwellings": 300}
+    changed = apply_changes(place, changes(tmp_path / "c.geojson", (told, box(place, [10, 11, 12])))).context
+    for name, each, usual in (("population", 2.2, 10.0), ("building_area_residential", 80.0, 500.0)):
+        more = changed[name].values - usual
+        np.testing.assert_allclose(more[10:13], 300 * each / 3, rtol=1e-5)
+        assert np.count_nonzero(more) == 3
+        assert (changed[f"{name}_before"].values == usual).all()
+    assert "jobs" not in changed
+    assert "building_area_office" not in changed
+
+
 def test_what_has_opening_hours_adds_its_traffic_within_them(tmp_path: Path) -> None:
     place = strip()
     mall = {"what": "mall", "floor_area": 20_000}
