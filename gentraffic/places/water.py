@@ -15,15 +15,8 @@ from gentraffic.modelling.features import MARGIN_M
 if TYPE_CHECKING:
     import xarray as xr
 
-KEEP, LEAVE_OUT = "keep", "leave-out"
 WET = ("sea", "water")  # classes of `poi.basemap`
 _HALF = 0.5  # of a cell at the edge of the map, that the map must show
-
-
-def check_water(water: str | None) -> None:
-    """Raise WrongUse unless it is one of the two words, or None, which keeps all cells."""
-    if water not in (None, KEEP, LEAVE_OUT):
-        raise WrongUse(f"--water {water}: give {LEAVE_OUT} or {KEEP}")
 
 
 def without_water(context: xr.Dataset) -> xr.Dataset:
