@@ -11,6 +11,7 @@ from gentraffic.dataset.basemap import basemap_of
 from gentraffic.dataset.geometry import cell_shapes
 from gentraffic.errors import NoData, WrongUse
 from gentraffic.modelling.features import MARGIN_M
+from gentraffic.places.find import KEEP, LEAVE_OUT
 
 if TYPE_CHECKING:
     import xarray as xr
