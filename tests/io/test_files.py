@@ -602,8 +602,8 @@ def test_sel_takes_the_cell_of_that_id_or_none(kind: str, suffix: str, tmp_path:
 
 def test_units_are_those_of_udunits(tmp_path: Path) -> None:
     cf_units = pytest.importorskip("cf_units")
-    from gentraffic.io.cf import udunits
     from gentraffic.io.export.counters import bits_per_unit
+    from gentraffic.io.files import udunits
 
     for prefix in ("", "k", "M", "G", "T", "P", "E"):
         for unit in ("B", "bit", "byte", "bytes", "b"):
