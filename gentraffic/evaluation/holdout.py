@@ -100,7 +100,8 @@ def model_row(
     out: Members = {}
     usual = bundle.info.recommended
     for name, (_, held) in parts.items():
-        calendar = make_calendar(f"2021-03-{1 + held.weekday:02d}", 7, "1h", "Asia/Shanghai")  # 1 March is a Monday
+        zone = str(contexts[name].attrs["timezone"])
+        calendar = make_calendar(f"2021-03-{1 + held.weekday:02d}", 7, "1h", zone)  # 1 March is a Monday
         service = held.service
         settings = Settings(seed, members, steps or usual.steps, solver or usual.solver, service=service)
         relative = draw_traffic(bundle, contexts[name], calendar, settings, cells=held.rows.tolist())

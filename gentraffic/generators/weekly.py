@@ -468,7 +468,7 @@ def check_solver(settings: Settings, noise: Noise, solvers: Collection[str] = SO
         raise WrongUse(f"--solver {settings.solver}: choose one of {', '.join(solvers)}")
     if settings.solver == "gaussian" and noise.prediction_type == "epsilon":
         raise WrongUse(
-            "--solver gaussian: this model predicts the noise, which that solver cannot start from; give ddim"
+            "--solver gaussian: this model predicts the noise, which that solver cannot start from; give dpm++"
         )
     if not 1 <= settings.steps <= noise.num_train_timesteps:
         raise WrongUse(f"--steps {settings.steps}: give 1 to {noise.num_train_timesteps}")
