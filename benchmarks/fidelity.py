@@ -82,7 +82,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "stouter, no temporal graph": {"use_time": False},
     "stouter, no station graph": {"use_place": False},
     "stouter, neither graph": {"use_time": False, "use_place": False},
-    **{f"stouter, fusion {form}": {"fusion": form} for form in ("weighted", "gated", "cross-attention", "decoupled")},
+    **{f"stouter, fusion {form}": {"fusion": form} for form in ("linear", "weighted", "gated", "cross-attention", "decoupled")},
     **{
         f"stouter, graphs {layer}": {"temporal_layer": layer, "station_layer": layer}
         for layer in ("gin", "gcn", "gat", "sage")
