@@ -31,6 +31,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import speed  # benchmarks/speed.py
 
 from gentraffic.generators.base import load_model
+from gentraffic.training.processes import ProcessGroup
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -71,6 +73,7 @@ class Bench:
         self.until = time.monotonic() + limit
         self.rows: dict[str, Row] = json.loads(out.read_text()) if out.exists() else {}
         self.left_out: list[str] = []
+        self.fitted: dict[str, Any] = {}  # name -> a model that is not bundled
 
     def row(self, key: str, work: Callable[[], Row]) -> None:
         """Run one row unless it is finished or the time is over, and keep it."""
@@ -180,19 +183,13 @@ def bytes_of(network: Any, *inputs: Any) -> int:
 # --- samplers ---------------------------------------------------------------------------------------------------------
 
 
-def samplers_of(bench: Bench) -> Iterator[tuple[str, str]]:
+def samplers_of(bench: Bench) -> Iterator[tuple[str, Any]]:
     """(name, model) of all samplers; what is not bundled is fitted in two steps, which speed does not depend on."""
-    yield from ((name, name) for name in BUNDLED)
-    context, traffic = bench.folder / "places.nc", bench.folder / "traffic.nc"
+    yield from ((name, load_model(name)) for name in BUNDLED)
     for name in ("vae", "tcn-gan", "diffwave"):
-        folder = bench.folder / name
-        if not folder.exists():
-            if not traffic.exists():
-                write_example(bench, context, traffic)
-            speed.gentraffic(
-                "fit", name, "--traffic", traffic, "--context", context, "--steps", 2, "--holdout", 0, "-o", folder
-            )  # fmt: skip
-        yield name, str(folder)
+        if name not in bench.fitted:
+            bench.fitted[name] = fitted(bench, name, steps=2, group=ProcessGroup())
+        yield name, bench.fitted[name]
 
 
 def write_example(bench: Bench, context: Path, traffic: Path) -> None:
@@ -214,13 +211,13 @@ def drawn(bench: Bench, model: Any, place: xr.Dataset, device: str, precision: s
     return values
 
 
-def bits_row(bench: Bench, model: str) -> Row:
+def bits_row(bench: Bench, model: Any) -> Row:
     """How far a draw on the device lies from the CPU's, in both precisions."""
-    loaded, place = load_model(model), bench.context(64 if bench.quick else 400)
-    here = drawn(bench, loaded, place, "cpu").astype(np.float64)
+    place = bench.context(64 if bench.quick else 400)
+    here = drawn(bench, model, place, "cpu").astype(np.float64)
     row: Row = {}
     for precision in ("fp32", "bf16"):
-        apart = drawn(bench, loaded, place, bench.device, precision) - here
+        apart = drawn(bench, model, place, bench.device, precision) - here
         cells = np.linalg.norm(apart, axis=1) / np.linalg.norm(here, axis=1)
         row[precision] = float(np.linalg.norm(apart) / np.linalg.norm(here))
         row[f"{precision}_worst_cell"] = float(cells.max())
@@ -245,22 +242,21 @@ def forecaster_row(bench: Bench, name: str) -> Row:
     return {"fp32": far, "right": far <= BITS}
 
 
-def sampler_row(bench: Bench, model: str, precision: str) -> Row:
+def sampler_row(bench: Bench, name: str, model: Any, precision: str) -> Row:
     """Rate, operations, bytes, shares of the ceilings, and what is left on the host."""
-    loaded: Any = load_model(model)
     large = 10_000 if torch.device(bench.device).type == "cpu" else 200_000
-    cells = 64 if bench.quick else 1000 if model.startswith(("fomo", "diffwave")) or "diffwave" in model else large
+    cells = 64 if bench.quick else 1000 if name in ("fomo-base", "diffwave") and large < 100_000 else large
     place = bench.context(cells)
-    drawn(bench, loaded, place.isel(cell=slice(64)), bench.device, precision)  # what is done once
+    drawn(bench, model, place.isel(cell=slice(64)), bench.device, precision)  # what is done once
     took = []
     for _ in range(1 if bench.quick else 3):
         clock, processor = bench.clock()
-        drawn(bench, loaded, place, bench.device, precision)
+        drawn(bench, model, place, bench.device, precision)
         ended, done = bench.clock()
         took.append((ended - clock, done - processor))
-    network = loaded.model
+    network = model.model
     kind = type(network)
-    spans, inputs = watch(kind, lambda: drawn(bench, loaded, place, bench.device, precision), bench.wait)
+    spans, inputs = watch(kind, lambda: drawn(bench, model, place, bench.device, precision), bench.wait)
     clock, processor = (sum(part) for part in zip(*(span[1:] for span in spans), strict=True))
     calls = Counter(shape for shape, _, _ in spans)
     flops = sum(n * speed.flops_of(*inputs[shape]) for shape, n in calls.items())
@@ -323,18 +319,6 @@ def size_row(bench: Bench, size: str) -> Row:
 
 def trained(bench: Bench, sampler: str, precision: str, seconds: float, steps: int, size: str = "1m") -> Row:
     """Train until the time is over or the steps are done; the first step, which prepares, does not count."""
-    from gentraffic.generators.fomo.data import read_region
-    from gentraffic.io.files import read_context, read_traffic
-    from gentraffic.modelling.measured import read_source
-    from gentraffic.training import fitting
-    from gentraffic.training.fomo_fitting import FoMoDesign, fit_fomo
-    from gentraffic.training.fomo_task import FoMoPlan
-    from gentraffic.training.processes import ProcessGroup
-
-    context, traffic = bench.folder / "places.nc", bench.folder / "traffic.nc"
-    if not traffic.exists():
-        write_example(bench, context, traffic)
-    place, measured = read_context(context), read_traffic(traffic)
     group = ProcessGroup(device=bench.device, precision=precision)
     began, seen, losses = [0.0], [0], []
 
@@ -347,29 +331,52 @@ def trained(bench: Bench, sampler: str, precision: str, seconds: float, steps: i
         if step >= steps or (step > 1 and time.perf_counter() - began[0] > seconds):
             raise Enough
 
-    batch = {"batch": 8} if bench.quick else {}
+    with suppress(Enough):
+        fitted(bench, sampler, steps=10**6, group=group, on_step=on_step, size=size)
+    took = max(time.perf_counter() - began[0], 1e-9)
+    return {
+        "precision": precision, "steps": seen[0], "seconds_a_step": took / max(seen[0], 1),
+        "batch": plan_of(bench, sampler, 1).batch, "loss": float(np.mean(losses[-20:])),
+    }  # fmt: skip
+
+
+def fitted(bench: Bench, sampler: str, steps: int, group: ProcessGroup, on_step: Any = None, size: str = "1m") -> Any:
+    """A sampler fitted on the example, with graphs that learn for a moment."""
+    from gentraffic.generators.fomo.data import read_region
+    from gentraffic.io.files import read_context, read_traffic
+    from gentraffic.modelling.measured import read_source
+    from gentraffic.training import fitting
+    from gentraffic.training.fomo_fitting import FoMoDesign, fit_fomo
+
+    context, traffic = bench.folder / "places.nc", bench.folder / "traffic.nc"
+    if not traffic.exists():
+        write_example(bench, context, traffic)
+    place, measured = read_context(context), read_traffic(traffic)
+    if sampler == "fomo":
+        data = [read_region(measured, [place])]
+        return fit_fomo(data, design=FoMoDesign(size=size), plan=plan_of(bench, sampler, steps), on_step=on_step,
+                        group=group)[0]  # fmt: skip
     graphs = fitting.fit_graphs
     fitting.fit_graphs = lambda *given: graphs(*given, steps=2)  # type: ignore[assignment]
     try:
-        if sampler == "fomo":
-            plan: Any = replace(FoMoPlan(), steps=10**6, check_every=10**6, **batch)
-            fit_fomo([read_region(measured, [place])], design=FoMoDesign(size=size), plan=plan, on_step=on_step,
-                     group=group)  # fmt: skip
-        else:
-            design = fitting.Design(sampler=sampler)
-            plan = replace(fitting.plan_for(design), steps=10**6, check_every=10**6, **batch)
-            fitting.fit_sampler(
-                [read_source(measured, [place])], design=design, plan=plan, on_step=on_step, group=group
-            )
-    except Enough:
-        pass
+        return fitting.fit_sampler(
+            [read_source(measured, [place])], design=fitting.Design(sampler=sampler), on_step=on_step, group=group,
+            plan=plan_of(bench, sampler, steps),
+        )[0]  # fmt: skip
     finally:
         fitting.fit_graphs = graphs
-    took = max(time.perf_counter() - began[0], 1e-9)
-    return {
-        "precision": precision, "steps": seen[0], "seconds_a_step": took / max(seen[0], 1), "batch": plan.batch,
-        "loss": float(np.mean(losses[-20:])),
-    }  # fmt: skip
+
+
+def plan_of(bench: Bench, sampler: str, steps: int) -> Any:
+    """What a sampler is trained with, for as many steps."""
+    from gentraffic.training.fitting import Design, plan_for
+    from gentraffic.training.fomo_task import FoMoPlan
+
+    usual: Any = FoMoPlan() if sampler == "fomo" else plan_for(Design(sampler=sampler))
+    batch = {"batch": 8} if bench.quick else {}
+    return replace(
+        usual, steps=steps, check_every=max(steps, usual.check_every), warmup=min(steps, usual.warmup), **batch
+    )
 
 
 # --- the store --------------------------------------------------------------------------------------------------------
@@ -428,7 +435,9 @@ def run_parts(bench: Bench, only: list[str], seconds: float, cells: int) -> None
                 bench.row(f"bits|{name}", lambda m=model: bits_row(bench, m))
                 continue
             for precision in ("fp32",) if torch.device(bench.device).type == "cpu" else ("fp32", "bf16"):
-                bench.row(f"samplers|{name}|{precision}", lambda m=model, p=precision: sampler_row(bench, m, p))
+                bench.row(
+                    f"samplers|{name}|{precision}", lambda n=name, m=model, p=precision: sampler_row(bench, n, m, p)
+                )
     if "bits" in only:
         for name in FORECASTERS:
             if name not in NAIVE and FORECASTERS[name].fit is None:

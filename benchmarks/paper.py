@@ -63,7 +63,7 @@ AHEAD = 6  # steps of the paper's autoregressive tables
 SIM = {  # what trains sim-mstnet, and the arguments of its network
     "few real cells alone": ("trtr", {}), "synthetic alone": ("tstr", {}), "both, unweighted": ("even", {}),
     "both, weights chosen (bi-level)": ("aug", {}), "bi-level, no sharing": ("aug", {"sharing": False}),
-    "bi-level, no loss weights": ("aug", {"weigh_losses": False}),
+    "bi-level, no loss weights": ("aug", {"weigh_losses": False}), "bi-level, POI mix varied too": ("pois", {}),
 }  # fmt: skip
 FEW_REAL = 10.0  # percent of the real training cells
 MONTH, MONTH_DAYS = "2013-11-01", 30
@@ -106,6 +106,7 @@ class Stouter:
     graphs: dict[tuple[str, str, bool], tuple[GraphMAE, GraphMAE]]
     bundles: dict[tuple[str, str, int], Bundle]
     data: Path
+    generators: Sequence[str]
 
     def source(self, service: str, fold: int) -> tuple[Source, Source]:
         """What trains and what is held out."""
@@ -219,7 +220,7 @@ def run_stouter(bench: Stouter, only: Sequence[str], quick: bool) -> None:
     def services(part: str, names: Sequence[str]) -> None:
         for service in names:
             run(f"stouter|{part}|{service}|naive|0", lambda service=service: naive_row(bench, service))  # type: ignore[misc]
-            for name in GENERATORS:
+            for name in bench.generators:
                 design = bench.design(name)
                 run(
                     f"stouter|{part}|{service}|{name}|0",
@@ -248,10 +249,10 @@ def run_stouter(bench: Stouter, only: Sequence[str], quick: bool) -> None:
             for steps in QUICK_TIMES if quick else TIMES:
                 internet(part, str(steps), {"train_timesteps": steps})
         elif part == "figure-9":
-            for name in GENERATORS:
+            for name in bench.generators:
                 run(f"stouter|{part}|internet|{name}|0", lambda name=name: month_row(bench, name))  # type: ignore[misc]
         elif part == "figure-10":
-            for name in ("real", *GENERATORS):
+            for name in ("real", *bench.generators):
                 run(f"stouter|{part}|internet|{name}|0", lambda name=name: usefulness_row(bench, name, quick))  # type: ignore[misc]
 
 
@@ -327,7 +328,7 @@ def stouter_tables(done: dict[str, Any]) -> Iterator[str]:
                 yield f"| {service} | {own} | {shown} | {_mean(found, 'one')} | {_mean(found, 'mean')} |"
     internet = by_service.get("internet", {})
     if internet:
-        yield "\nTable 4: cost of Internet's models, one CPU core; published: GPU, training in 1e4 s and drawing of "
+        yield "\nTable 4: cost of Internet's models, one CPU core; published: GPU, training in 1e4 s and drawing of"
         yield "128 series in s (its column of weights is lost in the text at hand).\n"
         yield "| generator | published: training, drawing | weights | training, core s | drawing 128 weeks, core s |"
         yield "|---|---|---|---|---|"
@@ -335,8 +336,8 @@ def stouter_tables(done: dict[str, Any]) -> Iterator[str]:
             if name != "naive":
                 figure = paper["table 4"].get(name.split(" --")[0]) if name != "stouter" else None
                 shown = "–" if figure is None else f"{figure[0]:.4f}, {figure[1]:.4f}"
-                row = found[0]
-                yield f"| {name} | {shown} | {row['weights']:,} | {row['fit_cpu_s']} | {row['draw_cpu_s']} |"
+                row, own = found[0], "stouter, shipped design" if name == "stouter" else name
+                yield f"| {own} | {shown} | {row['weights']:,} | {row['fit_cpu_s']} | {row['draw_cpu_s']} |"
     base = internet.get("stouter --paper", [])
     for part, title in (("table-5", "Table 5: one graph at a time"), ("table-6", "Table 6: fusions")):
         rows = groups.get(part, {}).get("internet", {})
@@ -371,7 +372,8 @@ def stouter_tables(done: dict[str, Any]) -> Iterator[str]:
             yield f"\n{title}.\n\n| trained on | published | ours |\n|---|---|---|"
             for name, found in rows.items():
                 figure = figures.get(name.split(" --")[0]) if name != "stouter" else None
-                yield f"| {name} | {_three(figure)} | {_mean(found, 'one')} |"
+                own = "stouter, shipped design" if name == "stouter" else name
+                yield f"| {own} | {_three(figure)} | {_mean(found, 'one')} |"
 
 
 def run_fomo(rows: Rows, data: Path, model: str, quick: bool) -> None:
@@ -515,7 +517,10 @@ METRICS = ("mae", "rmse", "r2", "ssim")
 
 def run_sim(rows: Rows, data: Path, model: str, quick: bool) -> None:
     """Sim-MSTNet on few real cells and synthetic traffic of the bundled model, with and without its parts."""
+    import xarray as xr
+
     from gentraffic.forecasting.fit import forecasts, score
+    from gentraffic.forecasting.randomise import randomise_pois
     from gentraffic.forecasting.tstr import VARIANTS, plan_for, prepare
     from gentraffic.forecasting.weighted import SIM_MSTNET, Weigh, fit_weighted
     from gentraffic.generate.request import Request
@@ -532,16 +537,23 @@ def run_sim(rows: Rows, data: Path, model: str, quick: bool) -> None:
     real = read_milan_week(data / "telecom-italia", (SCATTERED,), services)
     ids = tuple(str(i) for i in real["cell_id"].values)
     request = Request(start="2013-11-04", days=7, members=1, select=ids, service=",".join(services), seed=1)
-    drawn = run(request, load_model(model), read_context(CONTEXTS / "milan.nc")).traffic
-    material = prepare(real, drawn, services=services, few=FEW_REAL, variants=VARIANTS)
+    generator, place = load_model(model), read_context(CONTEXTS / "milan.nc")
+    drawn = run(request, generator, place).traffic
+    mixes = [
+        run(request, generator, randomise_pois(place, v, seed=1)).traffic for v in range(1, 3 if quick else VARIANTS)
+    ]
+    varied = xr.concat([drawn, *mixes], "member", coords="minimal", compat="override", combine_attrs="override")
+    material, of_mixes = (
+        prepare(real, ds, services=services, few=FEW_REAL, variants=VARIANTS) for ds in (drawn, varied)
+    )
     (known, later), (made, made_later) = material.real, material.synthetic
     plan = plan_for(SIM_MSTNET, 60 if quick else None)
     on = {"trtr": (known, later, []), "tstr": (made, made_later, []), "even": (known, later, material.variants),
-          "aug": (known, later, material.variants)}  # fmt: skip
+          "aug": (known, later, material.variants), "pois": (known, later, of_mixes.variants)}  # fmt: skip
     for name, (kind, design) in SIM.items():
 
         def row(kind: str = kind, design: dict[str, Any] = design) -> Row:
-            fitted = fit_weighted(*on[kind], plan, Weigh(choose=kind == "aug"), design=design)
+            fitted = fit_weighted(*on[kind], plan, Weigh(choose=kind in ("aug", "pois")), design=design)
             found = score(forecasts(fitted, material.test, 1), material.test)
             mean = material.test.network.values.mean(axis=(0, 1))
             return {m: (found[m][:, 0] / mean).round(4).tolist() for m in ("mae", "rmse")}
@@ -577,19 +589,23 @@ places, weeks or units, so that only the order of rows can be compared; nothing 
 def page(files: Sequence[Path]) -> str:
     """The page that docs/results/papers.md is: the tables of several JSON files, each with the command that made it."""
     out = [HEAD.rstrip("\n")]
-    for path in files:
-        done = json.loads(path.read_text(encoding="utf-8"))
+    read = [(path, json.loads(path.read_text(encoding="utf-8"))) for path in files]
+    order = list(TITLES)
+    for path, done in sorted(read, key=lambda pair: order.index(pair[1]["settings"]["paper"])):
         told = done["settings"]
         words = [told["paper"], *(["--quick"] if told["quick"] else [])]
         if told.get("minutes") is not None:
             words += ["--minutes", f"{told['minutes']:g}"]
         out.append(f"\n## {TITLES[told['paper']]}\n")
         if told["quick"]:
-            what = f", {60 * told['minutes']:.0f} core-seconds a fit" if told.get("minutes") else ""
+            what = ""
+            if told["paper"] == "stouter":
+                widths = ", ".join(map(str, told["channels"]))
+                what = f", {60 * told['minutes']:.0f} core-seconds a fit, `stouter --paper` with {widths} channels"
             out.append(
                 f'!!! warning "Quick"\n    Of `--quick`{what}: these rows show that it runs, not how good it is.\n'
             )
-        out += [*TABLES[told["paper"]](done), ""]
+        out += ["\n".join(TABLES[told["paper"]](done)).strip("\n"), ""]
         out.append(f"    python benchmarks/paper.py {' '.join(words)} --data ../shared/data -o {path.name}")
     names = " ".join(path.as_posix() for path in files)
     out.append(f"\nThis page: `python benchmarks/paper.py report {names} -o docs/results/papers.md`.\n")
@@ -622,7 +638,9 @@ def load_stouter(args: argparse.Namespace) -> Stouter:
     told = {"paper": "stouter", "quick": args.quick, "minutes": minutes, "channels": list(channels)}
     rows = Rows(args.out, {**told, "region": args.region})
     members, graph_steps = (2, 60) if args.quick else (20, 400)
-    return Stouter(rows, traffic, context, args.region, minutes, channels, graph_steps, members, {}, {}, args.data)
+    return Stouter(
+        rows, traffic, context, args.region, minutes, channels, graph_steps, members, {}, {}, args.data, args.rows
+    )
 
 
 def main() -> None:
@@ -633,6 +651,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("-o", "--out", type=Path, required=True, help="JSON of finished rows; report: a .md file")
     parser.add_argument("--only", nargs="*", help="such as table-3 figure-8")
+    parser.add_argument("--rows", nargs="*", default=GENERATORS, choices=GENERATORS, help="stouter: of its rivals")
     parser.add_argument("--minutes", type=float, help="stouter: of one core, of every fit. [10; --quick 0.25]")
     parser.add_argument("--channels", type=int, nargs="*", help="of stouter --paper. [64 128 256; --quick 16 32]")
     parser.add_argument("--traffic", type=Path, help="of `gentraffic import telecom-italia`, five services")

@@ -19,7 +19,7 @@ SAMPLERS = {  # what a model folder and the command line call a sampler -> its c
     "tcn-gan": "samplers.tcn_gan:TCNGAN",
     "diffwave": "samplers.diffwave:DiffWave",
 }
-PRECISIONS = ("fp32", "bf16")  # of a network's products, see `samplers.devices.computing_in`; all else is float32
+PRECISIONS = ("fp32", "bf16")  # of a network's products, see `samplers.sampler.computing_in`; all else is float32
 _WHERE = {  # public name -> the module that is loaded when it is asked for
     **dict.fromkeys(("SOLVERS", "Denoiser", "Noise", "OneShot", "draw"), "diffusion"),
     **dict.fromkeys(("DAYS", "HOURS", "WEEK", "Condition", "Sampler", "Turn", "sampler_class"), "sampler"),

@@ -17,9 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from samplers.devices import to_device
 from samplers.diffusion import Noise, Rest, diffusion_target, standard_normal
-from samplers.sampler import Network, register_to_config
+from samplers.sampler import Network, register_to_config, to_device
 
 HOURS_A_WEEK = 168
 SIZES: dict[str, dict[str, Any]] = {  # name -> width, depth, heads; the names give the weights, about

@@ -31,6 +31,7 @@ NOTES = {  # attribute of drawn traffic -> its name in a sentence
     "rhythm_services": "rhythm of other services",
     "holidays": "holidays",
     "not_drawn": "not drawn",
+    "water": "water",
 }
 
 
@@ -165,6 +166,7 @@ def sample(
     decimal: str | None = None,
     thousands: str | None = None,
     layer: str | None = None,
+    water: str | None = None,
     timezone: str | None = None,
     offline: bool = False,
     model: str | Path | Generator | None = None,
@@ -215,6 +217,8 @@ def sample(
         The column with the ids; names of columns of a table, "id=CELL_NAME,lon=X"; the layer of a file with several.
     decimal, thousands : str, optional
         Marks in the numbers of a table, "point" or "comma", where they leave a doubt.
+    water : {"keep", "leave-out"}, optional
+        Of square cells that lie wholly in the sea, a lake or a river of the map; they are kept by default.
     timezone : str, optional
         An IANA zone; by default that of the place.
     offline : bool
@@ -287,7 +291,7 @@ def sample(
     query = query_of(
         None if isinstance(place, xr.Dataset) else place, bbox, polygon=polygon, cells=cells, stations=stations,
         osm=osm, cell_size=cell_size, radius=radius, id_column=id_column, columns=columns, decimal=decimal,
-        thousands=thousands, layer=layer, timezone=timezone, offline=offline,
+        thousands=thousands, layer=layer, water=water, timezone=timezone, offline=offline,
     )  # fmt: skip
     request = Request(
         start=start, days=days, freq=freq, members=members, seed=seed, steps=steps, solver=solver, guidance=guidance,

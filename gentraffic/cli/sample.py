@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from gentraffic.api.outputs import check_outputs
 from gentraffic.cli import options as shared
 from gentraffic.cli.options import file_option, out_option, with_options
+from gentraffic.io.atomic import check_outputs
 
 HOW = ("chunk_cells", "workers", "scheduler", "map_file", "plot_file", "dry_run")  # as `api.sampling.draw` calls them
 

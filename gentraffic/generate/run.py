@@ -22,7 +22,7 @@ from gentraffic.dataset.calendar import Calendar
 from gentraffic.dataset.public_holidays import LONG_DAYS, Holidays
 from gentraffic.dataset.schema import credits_of, traffic_dataset
 from gentraffic.dataset.services import MEAN_CELL, SUMS, parts_of
-from gentraffic.errors import BadInput
+from gentraffic.errors import BadInput, WrongUse
 from gentraffic.generate.request import Request
 from gentraffic.generate.totals import Total, districts, fit_totals
 from gentraffic.generators.base import Block, Draw, Expected, Generator, ModelInfo, Settings, Tell
@@ -223,6 +223,8 @@ def prepare(
         context = context.compute()  # picking cells from a file is slow
     place = context if rows is None else context.isel(cell=rows)
     settings, services = request.settings(info), request.services(info, observed)
+    if taken := [name for name in services if name in place.coords]:
+        raise WrongUse(f"the cells have a column {taken[0]!r}, as the traffic is called: give --service another name")
     attrs = provenance(info, context, settings, command, observed)
     attrs |= service_attrs(info, context, settings, services)
     holidays = request.public_holidays(info, calendar, str(context.attrs["timezone"]))

@@ -243,15 +243,15 @@ def _opened(path: Path) -> xr.Dataset:
     """A traffic or context file, its values left on the disk where its format allows that."""
     import xarray as xr
 
-    from gentraffic.io import cf
+    from gentraffic.io.files import from_cf
 
     if path.is_dir():
-        return cf.from_cf(xr.open_zarr(path))
+        return from_cf(xr.open_zarr(path))
     if path.suffix.lower() in (".csv", ".parquet"):
         from gentraffic.io.files import read_traffic
 
         return read_traffic(path)
-    return cf.from_cf(xr.open_dataset(path))
+    return from_cf(xr.open_dataset(path))
 
 
 def _is_measured(part: Mapping[str, Any]) -> bool:

@@ -36,9 +36,8 @@ from gentraffic.modelling.transform import Scaler
 from gentraffic.modelling.weekly_profile import profile_week
 from graphs.build import embedded_squares, interpolate_hours, temporal_graph
 from graphs.graphmae import GraphMAE
-from samplers.devices import at_once, computing_in, own_stream, to_host
 from samplers.diffusion import SOLVERS, Noise, draw, starting_noise
-from samplers.sampler import DAYS, HOURS, WEEK, Condition, Sampler
+from samplers.sampler import DAYS, HOURS, WEEK, Condition, Sampler, at_once, computing_in, own_stream, to_host
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -355,11 +354,6 @@ def _by_id(context: xr.Dataset, cells: Sequence[int] | None) -> tuple[xr.Dataset
 
 def generate_tile(region: Region, shared: SharedInputs, tile: Block) -> NDArray[np.float32]:
     """One tile of cells, from noise to traffic: (cells, steps). Called from several threads."""
-    with own_stream(shared.settings.device):
-        return _generate_tile(region, shared, tile)
-
-
-def _generate_tile(region: Region, shared: SharedInputs, tile: Block) -> NDArray[np.float32]:
     calendar, settings, k = shared.calendar, shared.settings, shared.calendar.per_hour
     count, size = tile.end - tile.first, at_once(shared.model.series_at_once, settings.device)
     padded = tile.first + np.concatenate([np.arange(count), np.zeros(size - count, dtype=np.int64)])
@@ -390,8 +384,9 @@ def _generate_tile(region: Region, shared: SharedInputs, tile: Block) -> NDArray
             service=torch.full((size,), service) if shared.services.further else None,
         ).to(settings.device)
         pair, mirrored = (tile.member + 1) // 2, tile.member > 0 and tile.member % 2 == 0
-        with torch.inference_mode(), computing_in(settings.precision, settings.device):
-            x = draw(
+        device = settings.device
+        with torch.inference_mode(), own_stream(device), computing_in(settings.precision, device):
+            drawn = draw(
                 network,
                 condition,
                 seeds=shape_seeds(settings.seed, ids, pair, window, service),
@@ -401,7 +396,7 @@ def _generate_tile(region: Region, shared: SharedInputs, tile: Block) -> NDArray
                 solver=settings.solver,
                 guidance=settings.guidance,
             )
-        x = to_host(x)
+            x = to_host(drawn)
         known = torch.full_like(x, torch.nan)
         overlap = OVERLAP_DAYS * HOURS * k
         known[:, :overlap] = x[:, -overlap:]
@@ -473,7 +468,7 @@ def check_solver(settings: Settings, noise: Noise, solvers: Collection[str] = SO
         raise WrongUse(f"--solver {settings.solver}: choose one of {', '.join(solvers)}")
     if settings.solver == "gaussian" and noise.prediction_type == "epsilon":
         raise WrongUse(
-            "--solver gaussian: this model predicts the noise, which that solver cannot start from; give ddim"
+            "--solver gaussian: this model predicts the noise, which that solver cannot start from; give dpm++"
         )
     if not 1 <= settings.steps <= noise.num_train_timesteps:
         raise WrongUse(f"--steps {settings.steps}: give 1 to {noise.num_train_timesteps}")

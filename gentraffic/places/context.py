@@ -17,7 +17,7 @@ import numpy as np
 
 from gentraffic.dataset.build import Places, measured_context, middle, places_from_xy
 from gentraffic.dataset.geometry import footprint_text
-from gentraffic.dataset.schema import check_timezone
+from gentraffic.dataset.schema import check_name, check_timezone
 from gentraffic.errors import BadInput, NoData, WrongUse
 from gentraffic.io.source_columns import SECTOR_COLUMNS, Reading
 from gentraffic.modelling.features import MARGIN_M
@@ -259,7 +259,14 @@ def _stations_area(path: str | Path, reading: Reading, radius_m: float) -> _Area
     from gentraffic.io.user_cells import read_stations
     from gentraffic.places.misplaced import without_misplaced
 
-    cells = without_misplaced(read_stations(path, reading=reading), path)
+    asked = [name for name in reading.columns if name not in ("id", "lon", "lat", *SECTOR_COLUMNS)]
+    for name in asked:
+        try:
+            check_name(name)
+        except BadInput:
+            raise WrongUse(f"--columns {name}={reading.columns[name]}: a column kept beside the cells has a name of"
+                           " letters, digits and _, and not that of another coordinate") from None  # fmt: skip
+    cells = without_misplaced(read_stations(path, reading=reading, asked=asked), path)
     return _Area(Path(path).name, cells.geometry.union_all(), radius_m, cells=cells)
 
 
@@ -403,7 +410,8 @@ def _places(cells: gpd.GeoDataFrame) -> Places:
     extra: dict[str, NDArray[Any]] = {}
     if "row" in cells.columns:
         extra = {name: cells[name].to_numpy(dtype=np.int32) for name in ("row", "col")}
-    extra |= {name: cells[name].to_numpy() for name in SECTOR_COLUMNS if name in cells.columns}
+    if kind == "stations":
+        extra |= {name: cells[name].to_numpy() for name in cells.columns if name not in ("cell_id", "geometry")}
     if kind == "cells":
         extra["footprint"] = footprint_text(cells.geometry.to_numpy()).astype(str)
     cell_m = float(cells.attrs["cell_m"]) if kind == "grid" else None

@@ -29,7 +29,8 @@ class PlaceQuery:
     One of city, bbox, polygon, cells, stations, context; or osm alone. bbox: west, south, east, north in degrees.
     osm: an extract, a saved Overpass answer or a table of POIs. cell_size, radius: metres. id_column, columns,
     decimal, thousands: how tables of cells and stations are read (`gentraffic.io.source_columns`). layer: of a vector
-    file with several. offline: files and the cache only.
+    file with several. water: "leave-out" drops cells that lie wholly in water, "keep" and None keep them. offline:
+    files and the cache only.
     """
 
     city: str | None = None
@@ -46,6 +47,7 @@ class PlaceQuery:
     decimal: str | None = None
     thousands: str | None = None
     layer: str | None = None
+    water: str | None = None
     timezone: str | None = None
     offline: bool = False
 
@@ -64,8 +66,16 @@ def find_context(query: PlaceQuery, *, command: str, held: bool = True, progress
     """The context of a place: read, bundled, or made from files or the network.
 
     held: False leaves the numbers of a large context in its file, see `gentraffic.io.files.read_context`.
-    Raises WrongUse for no place or two of them.
+    Raises WrongUse for no place or two of them, NoData where nothing of it is left.
     """
+    from gentraffic.places.water import LEAVE_OUT, check_water, without_water
+
+    check_water(query.water)
+    found = _find(query, command, held, progress)
+    return without_water(found.compute()) if query.water == LEAVE_OUT else found
+
+
+def _find(query: PlaceQuery, command: str, held: bool, progress: Progress | None) -> xr.Dataset:
     from gentraffic.io.files import read_context, read_own_context
 
     given = query.named

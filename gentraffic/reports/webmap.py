@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic.dataset.basemap import basemap_of
-from gentraffic.dataset.geometry import cell_shapes
+from gentraffic.dataset.geometry import cell_shapes, sectors_apart
 from gentraffic.dataset.schema import check_traffic, local_time, member_band, one_service, units_words
 from gentraffic.dataset.services import with_sum
 from gentraffic.dataset.units import readable
@@ -195,7 +195,7 @@ def _outlines(ds: xr.Dataset) -> dict[str, Any]:
 
     shapes = cell_shapes(ds)
     if bool((shapely.get_type_id(shapes) == shapely.GeometryType.POINT).all()):
-        kind, points = "points", shapely.get_coordinates(shapes)
+        kind, points = "points", np.stack(sectors_apart(ds), axis=1)
         rings_per_cell = points_per_ring = np.ones(len(shapes), dtype=np.int64)
     else:
         if shapely.get_num_coordinates(shapes).sum() > MAX_VERTICES:

@@ -63,7 +63,8 @@ class Design:
     own_level: the network draws the level too, from the place alone, as the published generators do; else it draws the
     week of a cell whose level `gentraffic.modelling.levels` drew.
     gate, direct, attention: as in `samplers.stunet.STUNet`. train_timesteps: T of the diffusion. loss_type: mse or l1.
-    station_residual: each layer of the station graph also hears a node's own counts past its neighbours.
+    station_residual: each layer of the station graph also hears a node's own counts past its neighbours. linear: the
+    network sees traffic itself, not its logarithm.
     `PUBLISHED` are the values of STOUTER as published.
     """
 
@@ -87,6 +88,7 @@ class Design:
     train_timesteps: int = 1000
     loss_type: str = "mse"
     station_residual: bool = True
+    linear: bool = False
 
 
 PUBLISHED = Design(  # STOUTER sections 4 and 5, line by line; what differs from `Design()` is what we added
@@ -99,16 +101,17 @@ PUBLISHED = Design(  # STOUTER sections 4 and 5, line by line; what differs from
     gate=False,  # eq. 17, then a convolution
     direct=True,  # eq. 16: F_s and F_t as the graphs give them
     # eq. 13 and 14, added to their input, as figure 6 may mean: alone, every position passes a mixture of the whole
-    # week, no noise can be told through it, and it does not learn (mae_minmax 0.85 beside 0.20 after as many steps)
+    # week, no noise can be told through it, and it does not learn (mae_minmax 0.85 beside 0.21 after as many steps)
     attention="residual",
     station_residual=False,  # eq. 2
+    linear=True,  # section 3.2: min-max normalisation
 )
 
 
 # Of a network that predicts the noise: at the noisiest step its first guess of the week is its error times 157, which
-# the solver "gaussian" builds on. On 50 cells of Milan, of a fit of 300 steps, mae_minmax and rmse_minmax are 0.206 and
-# 0.477 with dpm++ in 20 steps, 0.211 and 0.488 with ddim in 50.
-NOISE_SOLVER, NOISE_STEPS = "dpm++", 20
+# the solver "gaussian" builds on. On 50 cells of Milan, of a fit of 300 steps, mae_minmax / roughness_ratio of a drawn
+# week are 0.203 / 1.11 with dpm++ in 10 steps, 0.213 / 1.27 in 20, 0.225 / 1.24 with ddim in 20.
+NOISE_SOLVER, NOISE_STEPS = "dpm++", 10
 
 
 def plan_for(design: Design) -> Plan:
@@ -169,7 +172,7 @@ def fit_sampler(  # noqa: PLR0913  # the whole of one command
             [s.over(levels.networks[s.network].mean_traffic if s.places else s.level.mean()) for s in side]
             for side in (sources, held_out)
         )
-    scaler = fit_scaler(sources, None if design.own_level else levels, design.own_level)
+    scaler = fit_scaler(sources, None if design.own_level else levels, design.own_level, linear=design.linear)
     if design.use_profile:
         profile = fit_weekly_profile(sources)
         scaler = replace(scaler, drift=fit_drift(sources, profile.memory), usual=profile)
@@ -320,7 +323,7 @@ def _of_service(sources: Sequence[Source], weeks: ExpectedWeeks, scaler: Scaler)
 def expects_week(design: Design) -> bool:
     """Whether the network draws departures from what a place's surroundings tell: where no past and no level of its
     own does so already."""
-    by_place = design.use_place and not design.use_profile and not design.own_level
+    by_place = design.use_place and not (design.use_profile or design.own_level or design.linear)
     return design.use_expected_week and design.sampler == "stouter" and by_place
 
 
@@ -479,20 +482,36 @@ def fit_scaler(
     levels: LevelModel | None = None,
     own_level: bool = False,
     services: Services | None = None,
+    *,
+    linear: bool = False,
 ) -> Scaler:
     """Mean and spread of log(ratio + FLOOR) at one hour, and of what moves within it, each source weighing as in
-    training. levels, services: the standard of each cell's level, where it is told."""
+    training. levels, services: the standard of each cell's level, where it is told. linear: of the ratio itself."""
     means, squares = [], []
     for source in sources:
         hours = source.ratio.reshape(*source.ratio.shape[:2], 24, source.per_hour).mean(axis=3, dtype=np.float64)
-        logs = np.log(hours + FLOOR)
+        logs = hours if linear else np.log(hours + FLOOR)
         means.append(logs.mean())
         squares.append((logs**2).mean())
     weights = source_weights(sources)
     mean = float(np.dot(weights, means))
     spread = float(np.sqrt(np.dot(weights, squares) - mean**2))
+    if linear:
+        return Scaler(mean=mean, spread=spread, detail=_plain_detail(sources, spread), own_level=own_level, linear=True)
     detail, fade = _detail(sources, spread, levels, services)
     return Scaler(mean=mean, spread=spread, detail=detail, fade=fade, own_level=own_level)
+
+
+def _plain_detail(sources: Sequence[Source], spread: float) -> dict[str, list[float]]:
+    """`Scaler.detail` of ratios themselves, alike for every cell and hour."""
+    detail = {}
+    for k in CADENCES[1:]:
+        able = [s for s in sources if k in s.cadences]
+        if able:
+            steps = [s.ratio.reshape(len(s.ratio), -1, k, s.per_hour // k).mean(axis=3, dtype=np.float64) for s in able]
+            squares = [((cosines(part)[..., 1:] / spread) ** 2).mean(axis=(0, 1)) for part in steps]
+            detail[str(k)] = np.sqrt(np.average(squares, axis=0, weights=source_weights(able))).tolist()
+    return detail
 
 
 def fit_drift(sources: Sequence[Source], memory: float = 0.0) -> dict[str, float]:

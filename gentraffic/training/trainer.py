@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from gentraffic.training.checkpoint import Checkpoint, finite, moments, numbered, put_moments
 from gentraffic.training.processes import ALONE, ProcessGroup
-from samplers.devices import computing_in
+from samplers.sampler import computing_in
 
 Batch = TypeVar("Batch")
 OnStep = Callable[[int, int, float], None]  # the steps done, the steps in all, the loss

@@ -27,10 +27,10 @@ from gentraffic.modelling.features import Floats, Places, read_places
 from gentraffic.modelling.kriging import conditional_levels
 from gentraffic.modelling.levels import LevelModel
 from gentraffic.modelling.random_streams import shape_seeds
-from samplers.devices import at_once, computing_in
 from samplers.diffusion import starting_noise
 from samplers.fomo import FoMo
 from samplers.fomo_draw import DETERMINISTIC, answer, solve
+from samplers.sampler import at_once, computing_in
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -128,6 +128,7 @@ def fit_private_stouter(
         raise WrongUse("a model that draws levels itself has no private training: give --level model, also to --start")
     if design.use_profile:
         raise WrongUse("--profile: a private fit learns no past; leave it away")
+    design = replace(design, linear=False)  # the private scaler is of logarithms, whose range needs no traffic
     listed = sum(len(s.rows) for s in sources)
     check_privacy(privacy, listed)
     names = tuple(s.source.network for s in sources)
