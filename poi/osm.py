@@ -263,38 +263,40 @@ def _read_table(
                 usecols=list(named.values()), index_col=False,
             )  # fmt: skip
     table = table.rename(columns={old: new for new, old in named.items()})[list(named)]
+    first = 1 if examined.kind == "parquet" else 2  # a spreadsheet counts the header
     if table.empty:
         raise BadFile(f"{path} has no rows: give a table of points")
     for axis in ("lon", "lat"):
         number = pd.to_numeric(table[axis], errors="coerce").astype(np.float64)
         wrong = np.flatnonzero(~np.isfinite(number))
         if len(wrong):
-            raise BadFile(f"{path}, row {wrong[0] + 1}: {axis} {table[axis].iloc[wrong[0]]!r} is not a number")
+            raise BadFile(f"{path}, row {first + wrong[0]}: {axis} {table[axis].iloc[wrong[0]]!r} is not a number")
         table[axis] = number
-    checklonlat(table["lon"].to_numpy(), table["lat"].to_numpy(), str(path))
+    checklonlat(table["lon"].to_numpy(), table["lat"].to_numpy(), str(path), first)
     for name in named:
         if name not in _NAMES:
             blank = np.flatnonzero(table[name].isna() | (table[name].astype(str) == ""))
             if len(blank) and name in required:
-                raise BadFile(f"{path}, row {blank[0] + 1}: {name} is missing; fill it or drop the row")
+                raise BadFile(f"{path}, row {first + blank[0]}: {name} is missing; fill it or drop the row")
             table[name] = table[name].astype(str)
     table.attrs["sha256"] = examined.sha256
     return table
 
 
-def checklonlat(lon: Floats, lat: Floats, what: str) -> None:
+def checklonlat(lon: Floats, lat: Floats, what: str, first: int = 1) -> None:
     """Raises BadFile, with the row, unless all points are on earth; says so where lon and lat are surely swapped.
 
-    lon, lat: (n,) degrees.
+    lon, lat: (n,) degrees. first: the number of the first row.
     """
     off = np.flatnonzero((np.abs(lon) > 180) | (np.abs(lat) > 90))
     if not len(off):
         return
     if np.all(np.abs(lat) <= 180) and np.all(np.abs(lon) <= 90):
         raise BadFile(
-            f"{what}, row {off[0] + 1}: lat is {lat[off[0]]:g}; lon and lat look swapped, exchange the columns"
+            f"{what}, row {first + off[0]}: lat is {lat[off[0]]:g}; lon and lat look swapped, exchange the columns"
         )
-    raise BadFile(f"{what}, row {off[0] + 1}: lon {lon[off[0]]:g}, lat {lat[off[0]]:g} is not on earth; give degrees")
+    row = first + off[0]
+    raise BadFile(f"{what}, row {row}: lon {lon[off[0]]:g}, lat {lat[off[0]]:g} is not on earth; give degrees")
 
 
 def _columns(path: Path, names: Sequence[str], required: Sequence[str], optional: Sequence[str]) -> dict[str, str]:

@@ -110,6 +110,11 @@ def local_time(ds: xr.Dataset) -> pd.DatetimeIndex:
     return pd.DatetimeIndex(ds["time"].values).tz_localize("UTC").tz_convert(str(ds.attrs["timezone"]))
 
 
+def is_usual_week(ds: xr.Dataset) -> bool:
+    """Whether the dates of drawn traffic stand for days of the week: nobody asked for a period."""
+    return bool(ds.attrs.get("usual_week"))
+
+
 def utc_offset_s(ds: xr.Dataset) -> NDArray[np.int64]:
     """Local minus UTC time at each step, (steps,) seconds."""
     local = local_time(ds)

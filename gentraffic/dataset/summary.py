@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -81,6 +82,39 @@ def summary(ds: xr.Dataset, service: str, capacity: float | None = None) -> xr.D
         coords=coords,
         attrs=dict(ds.attrs),
     )
+
+
+@dataclass(frozen=True)
+class Highest:
+    """When cells are highest, and how often above a capacity.
+
+    step: (cells,) step in which the mean over the members is highest. value: (cells,) highest value of each member,
+    mean over members, as `peak` of `summary`. above: (cells,) steps above the capacity, mean over members; members:
+    (cells,) share of the members that exceed it in any step; both 0 without a capacity.
+    """
+
+    step: NDArray[np.intp]
+    value: NDArray[np.float64]
+    above: NDArray[np.float64]
+    members: NDArray[np.float64]
+
+
+def highest(ds: xr.Dataset, service: str, capacity: float | None = None) -> Highest:
+    """The highest step of each cell. capacity: in the units of the service."""
+    values = ds[service].values
+    values = values if values.ndim == 3 else values[None]  # (members, cells, steps)
+    cells = values.shape[1]
+    step, (value, above, share) = np.empty(cells, dtype=np.intp), np.zeros((3, cells))
+    block = max(1, BLOCK // (values.shape[0] * values.shape[2]))
+    for start in range(0, cells, block):
+        part = values[:, start : start + block]
+        at = slice(start, start + part.shape[1])
+        step[at] = part.mean(axis=0, dtype=np.float64).argmax(axis=-1)
+        value[at] = part.max(axis=2).mean(axis=0, dtype=np.float64)
+        if capacity is not None:
+            over = (part > capacity).sum(axis=2)  # (members, cells)
+            above[at], share[at] = over.mean(axis=0), (over > 0).mean(axis=0)
+    return Highest(step, value, above, share)
 
 
 def level_spread(result: xr.Dataset) -> NDArray[np.float64]:

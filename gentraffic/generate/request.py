@@ -192,11 +192,17 @@ class Request:
 
         The usual week, which nobody asked to be that of a date, is one without them.
         """
-        usual = self.start is None and calendar.days <= DAYS
-        asked = self.holidays or (NONE if usual else AUTO)
+        asked = self.holidays or (NONE if self.start is None and calendar.days <= DAYS else AUTO)
         if "holidays" not in info.supports or asked == NONE:
             return None
         return find_holidays(asked, timezone, calendar.first, calendar.days)
+
+    def is_usual_week(self, calendar: Calendar, holidays: Holidays | None) -> bool:
+        """Whether no dates are meant: neither a period nor holidays were asked for, and nothing measured is followed.
+
+        Its dates, from FIRST_DAY, stand for days of the week."""
+        measured = self.history is not None or self.known is not None or self.users is not None
+        return self.start is None and calendar.days <= DAYS and holidays is None and not measured
 
     def settings(self, info: ModelInfo) -> Settings:
         """How the model draws it: what is asked, else what it recommends."""

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 GIB = 2**30
 
 
+USUAL_WEEK = "the dates stand for days of the week; no public holidays (--start gives a period with its holidays)"
+
+
 @dataclass(frozen=True)
 class Job:
     """A request, a generator and a place, checked against each other: all that a sink needs.
@@ -229,6 +232,8 @@ def prepare(
     attrs |= service_attrs(info, context, settings, services)
     holidays = request.public_holidays(info, calendar, str(context.attrs["timezone"]))
     attrs |= period_attrs(info, calendar, holidays)
+    if request.is_usual_week(calendar, holidays):
+        attrs["usual_week"] = USUAL_WEEK
     if totals:
         attrs["totals"] = "; ".join(total.text for total in totals)
     return Job(
@@ -389,7 +394,13 @@ def rhythm_attrs(info: ModelInfo, context: xr.Dataset, settings: Settings) -> di
         return {}
     chosen = rhythms_of(info.networks, info.measured, context.attrs, settings.habits, settings.members, settings.seed)
     named = {settings.habits, *(str(context.attrs.get(k, "")) for k in ("habits", "network"))}
-    reason = "as asked, or as the place says" if set(chosen) <= named else "the nearest that was measured"
+    reason = "as asked, or as the place says"
+    if not set(chosen) <= named:
+        here = str(context.attrs["timezone"]).split("/")[0]
+        near = any(info.measured.get(name, ("", 0))[0].split("/")[0] == here for name in chosen)
+        reason = "the nearest that was measured" if near else "no measured network is near: " + (
+            "drawn from several" if len(set(chosen)) > 1 else "the one measured at most places"
+        )
     return {"rhythm": in_words(chosen), "rhythm_reason": reason}
 
 

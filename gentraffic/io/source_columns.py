@@ -360,7 +360,7 @@ def points(table: SourceTable, reading: Reading) -> tuple[NDArray[np.float64], N
         wrong = np.flatnonzero(~np.isfinite(number))
         if len(wrong):
             value = table.column(name)[int(wrong[0])].as_py()
-            raise BadFile(f"{table.path}, row {wrong[0] + 1}: {axis} {value!r} is not a number")
+            raise BadFile(f"{table.path}, row {table.first + wrong[0]}: {axis} {value!r} is not a number")
         axes.append(number)
-    checklonlat(axes[0], axes[1], str(table.path))
+    checklonlat(axes[0], axes[1], str(table.path), table.first)
     return axes[0], axes[1]

@@ -138,7 +138,8 @@ def read_stations(
         code, station_ids = id_text(table, columns)
         named = np.asarray([str(i) for i in station_ids], dtype=object)[code]
         if (named == "").any():
-            raise BadInput(f"{path}, row {int(np.argmax(named == '')) + 1}: the id is missing; fill it or drop the row")
+            row = int(np.argmax(named == "")) + table.first
+            raise BadInput(f"{path}, row {row}: the id is missing; fill it or drop the row")
         keep, named, remarks = _one_row_each(named, lon, lat, extra, Path(path))
         notes += remarks
         ids = as_ids(named[keep])
@@ -154,7 +155,7 @@ def read_stations(
     )
     crs = utm_crs(shapely.box(*stations.total_bounds))
     stations.attrs.update(kind="stations", crs_wkt=CRS.from_user_input(crs).to_wkt(), warnings=notes,
-                          numbered=not columns, rows=keep + 1)  # fmt: skip
+                          numbered=not columns, rows=keep + table.first)  # fmt: skip
     return stations
 
 

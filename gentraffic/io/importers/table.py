@@ -198,7 +198,7 @@ def _rows(table: SourceTable, service: str | None, reading: Reading) -> _Rows:
         if len(services) > 1 and not by_user and not np.isfinite(numbers(table.column(theirs), marks)).any():
             del services[ours]
             notes.append(f"column {theirs!r} holds no numbers and was left out")
-    cell, ids = _sorted_ids(*id_text(table, columns), path)
+    cell, ids = _sorted_ids(*id_text(table, columns), path, table.first)
     values = {ours: (theirs, table.column(theirs)) for ours, theirs in services.items()}
     return _Rows(table, cell, ids, time, table.column(time), values, place, marks, tuple(notes))
 
@@ -272,11 +272,13 @@ def _alike(table: SourceTable, names: list[str], name: str) -> pa.ChunkedArray:
     return values.cast(pa.string() if pa.string() in kinds else pa.float64())
 
 
-def _sorted_ids(code: NDArray[np.int64], names: NDArray[Any], path: Path) -> tuple[NDArray[np.int64], NDArray[Any]]:
+def _sorted_ids(
+    code: NDArray[np.int64], names: NDArray[Any], path: Path, first: int = 1
+) -> tuple[NDArray[np.int64], NDArray[Any]]:
     """(each row's index into the ids, the ids sorted: int64 where all are written as whole numbers, else text)."""
     empty = np.array([str(i) == "" for i in names])[code]
     if empty.any():
-        raise BadInput(f"{path}: row {int(np.argmax(empty)) + 1} names no cell")
+        raise BadInput(f"{path}: row {int(np.argmax(empty)) + first} names no cell")
     ids = as_ids(names)
     if len(set(ids.tolist())) < len(ids):
         twice = next(i for i in ids.tolist() if ids.tolist().count(i) > 1)
@@ -323,7 +325,7 @@ def _units(unit: str | None, services: Mapping[str, str]) -> dict[str, str]:
 
 def _times(rows: _Rows, timezone: str | None, path: Path) -> tuple[NDArray[np.datetime64], bool]:
     """(UTC times of the rows, whether the source stated their offset)."""
-    code, times, aware = distinct_times(rows.times, rows.time_name, path)
+    code, times, aware = distinct_times(rows.times, rows.time_name, path, rows.table.first)
     if aware or timezone is None:
         return times[code], aware
     return to_utc(code, times, rows.cell, rows.ids, timezone, path), True
