@@ -62,12 +62,13 @@ def draw(networks: list[Network], population: str, ratio: int, seed: int) -> tup
 
 def joined(new: Likeness, old: Likeness, rows: Any) -> Likeness:
     """`old` with some of its records replaced by those of `new`."""
-    match = Match(*(getattr(old.match, name).copy() for name in ("likeness", "record", "shift")))
-    holdout = old.holdout.copy()
-    for name in ("likeness", "record", "shift"):
-        getattr(match, name)[rows] = getattr(new.match, name)
-    holdout[rows] = new.holdout
-    return replace(old, match=match, holdout=holdout)
+    both = []
+    for side in ("match", "match_holdout"):
+        kept = Match(*(getattr(getattr(old, side), name).copy() for name in ("likeness", "record", "shift")))
+        for name in ("likeness", "record", "shift"):
+            getattr(kept, name)[rows] = getattr(getattr(new, side), name)
+        both.append(kept)
+    return replace(old, match=both[0], match_holdout=both[1])
 
 
 def one_seed(networks: list[Network], population: str, ratio: int, seed: int) -> dict[str, Any]:

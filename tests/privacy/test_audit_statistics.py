@@ -104,7 +104,7 @@ def test_the_share_of_weight_has_the_law_of_drawing_without_replacement() -> Non
     member = np.arange(80) < 40
     shuffled = np.array([weights[rng.permutation(80) < 40].sum() for _ in range(20_000)])
     p = s.share_test(weights, member, None, rng)
-    assert p == pytest.approx((shuffled >= weights[member].sum()).mean(), abs=0.02)
+    assert p == pytest.approx((shuffled >= weights[member].sum()).mean(), abs=0.04)
     assert s.share_test(np.ones(80), member, None, rng) == 1.0
     hub = np.zeros(80)
     hub[0] = 500  # one training cell that is the closest of all records: no evidence, though the share is 100%

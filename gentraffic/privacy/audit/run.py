@@ -276,7 +276,7 @@ def judge_all(
     every = (*both, *attacks)
     share, nearest = audit_attacks.closest_share(m.train, m.holdout, m.synthetic, _rng(seed, 6))
     level = LEVEL / (2 * len(every) + 2 + len(likeness))
-    search, searches = _copies(m, likeness, level)
+    search, searches = _copies(m, likeness, level, _rng(seed, 11))
     tests = {name: p for attack in every for name, p in attack.p_values.items()}
     tests |= {SHARE: share.p, COPIES: search.p} | {name_of_test(f.name): f.p for f in searches}
     stand = significant(tests)
@@ -289,7 +289,9 @@ def judge_all(
     )  # fmt: skip
 
 
-def _copies(m: Material, likeness: dict[str, Likeness], level: float) -> tuple[audit_copies.Search, tuple[Found, ...]]:
+def _copies(
+    m: Material, likeness: dict[str, Likeness], level: float, rng: np.random.Generator
+) -> tuple[audit_copies.Search, tuple[Found, ...]]:
     """The copies that any search names, and what every search says.
 
     A record is named where `level` of as many unrelated records would come so near in one of the searches, or where the
@@ -298,11 +300,7 @@ def _copies(m: Material, likeness: dict[str, Likeness], level: float) -> tuple[a
     """
     whole = likeness[SHIFT]
     n = len(m.synthetic.cell)
-    of_holdout = -np.expm1(-whole.holdout)
-    nothing = np.zeros(n, dtype=np.intp)
-    base = audit_copies.search(
-        m.train, m.holdout, m.synthetic, whole.match, audit_copies.Match(of_holdout, nothing, nothing), level
-    )
+    base = audit_copies.search(m.train, m.holdout, m.synthetic, whole.match, whole.match_holdout, level, rng)
     named = {copy.row: (0.0, copy) for copy in base.copies}
     sentences = []
     for name, found in likeness.items():
@@ -321,10 +319,12 @@ def _copies(m: Material, likeness: dict[str, Likeness], level: float) -> tuple[a
             )
         )
         equal = values > max(real, found.holdout.max(), float(stretched(np.array(audit_copies.EXACT))))
+        exact = (found.match.likeness > audit_copies.EXACT) & (name == SHIFT)
+        rank = np.where(exact, -1.0, expected)  # what equals a series is called so, whatever else it is like
         for row in np.flatnonzero((expected <= level) | (equal & (name == SHIFT))):
-            if int(row) not in named or named[int(row)][0] > expected[row]:
+            if int(row) not in named or named[int(row)][0] > rank[row]:
                 copy = audit_copies.copy_of(m.train, m.synthetic, found.match, int(row), name)
-                named[int(row)] = (float(expected[row]), copy)
+                named[int(row)] = (float(rank[row]), copy)
     copies = sorted((copy for _, copy in named.values()), key=lambda copy: (-round(copy.likeness, 6), copy.row))
     return replace(base, copies=tuple(copies)), tuple(sentences)
 

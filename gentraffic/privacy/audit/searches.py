@@ -53,13 +53,13 @@ class Likeness:
     """How alike records are in one search. Each is -log(1 - likeness), `stretched`.
 
     train: (records,) of every synthetic record, the largest to any training record, and match: which that is.
-    holdout: (records,) the same to hold-out records. usual: (n,) of real records to training records other than their
-    own cell's. usual_holdout: (n,) of real records to hold-out records.
+    holdout, match_holdout: (records,) the same to hold-out records. usual: (n,) of real records to training records
+    other than their own cell's. usual_holdout: (n,) of real records to hold-out records.
     """
 
     name: str
     match: Match
-    holdout: Floats
+    match_holdout: Match
     usual: Floats
     usual_holdout: Floats
 
@@ -67,6 +67,11 @@ class Likeness:
     def train(self) -> Floats:
         """-log(1 - likeness) to training, (records,)."""
         return stretched(self.match.likeness)
+
+    @property
+    def holdout(self) -> Floats:
+        """-log(1 - likeness) to hold-out, (records,)."""
+        return stretched(self.match_holdout.likeness)
 
 
 @dataclass(frozen=True)
@@ -375,7 +380,7 @@ class Searches:
             name: Likeness(
                 name,
                 to_train[name],
-                stretched(to_holdout[name].likeness),
+                to_holdout[name],
                 stretched(self.usual["train"][name].likeness),
                 stretched(self.usual["holdout"][name].likeness),
             )
