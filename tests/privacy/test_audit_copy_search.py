@@ -91,7 +91,8 @@ def excess_p(likeness: np.ndarray, record: np.ndarray, train: int, holdout: int,
         c.Match(np.where(near, likeness, 0.1), np.where(near, record - first, 0), np.zeros_like(record))
         for near, first in ((mine, 0), (~mine, train))
     ]
-    return c.excess_test(records(np.ones((train, 2))), records(np.ones((holdout, 2))), *sides, np.random.default_rng(seed))
+    real = (records(np.ones((n, 2))) for n in (train, holdout))
+    return c.excess_test(*real, *sides, np.random.default_rng(seed))
 
 
 @pytest.mark.parametrize("ratio", [1, 9])
