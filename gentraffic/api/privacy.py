@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 from gentraffic.api.inputs import traffic_source
 from gentraffic.api.language import speaks_python
 from gentraffic.api.result import Shown
-from gentraffic.errors import WrongUse
+from gentraffic.errors import BadModel, WrongUse
 
 if TYPE_CHECKING:
     import xarray as xr
 
+    from gentraffic.privacy.audit.models import Subject
     from gentraffic.privacy.audit.run import Audit, Target
 
 Tell = Callable[[int, int], None]
@@ -125,14 +126,43 @@ def _target(model: str | None, context: Path | None, shadows: int, steps: int, f
         raise WrongUse("--model needs --context, the POIs of the cells: the model's loss depends on them")
     if steps < 1:
         raise WrongUse(f"--shadow-steps {steps}: give 1 or more")
-    from gentraffic.generators.folder import load_bundle
     from gentraffic.io.files import read_context
     from gentraffic.privacy.audit.run import FEWEST_SHADOWS, Target
 
     if shadows and shadows < FEWEST_SHADOWS:
         raise WrongUse(f"--shadows {shadows}: LiRA needs {FEWEST_SHADOWS} or more shadow models")
     name = Path(model).name
-    return Target(load_bundle(model), read_context(context), shadows, steps, folder or Path(f"{name}.shadows"))
+    where = read_context(context)
+    return Target(_subject(model, where), shadows, steps, folder or Path(f"{name}.shadows"))
+
+
+def _subject(name: str, context: xr.Dataset) -> Callable[[xr.Dataset, str], Subject]:
+    """What puts the model of a name or folder beside the joined real cells of a service. Raises BadModel."""
+    from functools import partial
+
+    from gentraffic.generators.base import families
+    from gentraffic.generators.model_folder import read_folder
+
+    provenance = read_folder(name).provenance
+    kind = "forecaster" if "forecaster" in provenance else str(provenance.get("sampler", "stouter"))
+    if kind == "forecaster":
+        from gentraffic.forecasting.folder import load_fitted
+        from gentraffic.forecasting.membership import forecaster_subject
+
+        return partial(forecaster_subject, load_fitted(name)[0])
+    if kind == "fomo":
+        from gentraffic.generators.fomo.folder import load_fomo
+        from gentraffic.privacy.audit.fomo import fomo_subject
+
+        bundle = load_fomo(name)
+        return lambda both, service: fomo_subject(bundle, both, context, service)
+    if not families().get(kind, "").endswith(":Weekly"):
+        raise BadModel(f"--model {name}: a {kind!r} has no loss that could be attacked; leave --model away")
+    from gentraffic.generators.folder import load_bundle
+    from gentraffic.privacy.audit.weekly import weekly_subject
+
+    sampler = load_bundle(name)
+    return lambda both, service: weekly_subject(sampler, both, context, service)
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from gentraffic.privacy.audit.statistics import LEVEL, PROMISED, Attack, Floats,
 if TYPE_CHECKING:
     import xarray as xr
 
-    from gentraffic.generators.folder import Bundle
+    from gentraffic.privacy.audit.models import Subject
 
 UNIT = "a cell with all its days"
 USERS = "users: not guaranteed"
@@ -54,10 +54,12 @@ PLANTS = 20  # copies of each kind that are planted to see how many are found
 
 @dataclass(frozen=True)
 class Target:
-    """The model that drew the synthetic traffic, and what the attacks on it need. shadows: 0 for no LiRA."""
+    """The model that drew the synthetic traffic, and what the attacks on it need. shadows: 0 for no LiRA.
 
-    bundle: Bundle
-    context: xr.Dataset
+    subject: puts the model beside the joined real cells of a service; raises WrongUse where they do not go together.
+    """
+
+    subject: Callable[[xr.Dataset, str], Subject]
     shadows: int = 0
     shadow_steps: int = 300
     shadow_dir: Path = Path("shadows")
@@ -223,15 +225,13 @@ def audit(
     else:
         from gentraffic.privacy.audit import models as audit_model
 
-        if material.service in target.bundle.services.further:
-            main = target.bundle.services.main
-            raise WrongUse(f"--model: its loss is attacked for its main service alone: give --service {main}")
-        cells = audit_model.read_cells(material, train, holdout, target.context)
-        attacks.append(audit_model.loss_attack(target.bundle, cells, _rng(seed, 7), seed))
+        subject = target.subject(audit_model.join(train, holdout, material.service), material.service)
+        cells = audit_model.cells_of(material, subject)
+        attacks.append(audit_model.loss_attack(subject, cells, _rng(seed, 7), seed))
         if target.shadows:
             attacks.append(
                 audit_model.lira_attack(
-                    target.bundle, cells, _rng(seed, 8), shadows=target.shadows, steps=target.shadow_steps,
+                    subject, cells, _rng(seed, 8), shadows=target.shadows, steps=target.shadow_steps,
                     folder=target.shadow_dir, seed=seed, progress=progress,
                 )
             )  # fmt: skip
