@@ -42,8 +42,13 @@ from gentraffic.training.fomo_task import FoMoPlan
 
 SIDE = 48  # cells of each kind: members, others, strangers
 LEVEL = 0.05
-BARE = {"weight_decay": 0.0, "place_noise": 0.0, "place_keep": 1.0, "level_noise": 0.0, "level_keep": 1.0, "network_keep": 1.0}  # fmt: skip
-STEPS = {"stouter": 600, "diffwave": 600, "vae": 600, "tcn-gan": 600, "fomo": 300, "lightgbm": 100, "lstm": 1500, "stn": 600}  # fmt: skip
+BARE = {
+    "weight_decay": 0.0, "place_noise": 0.0, "place_keep": 1.0, "level_noise": 0.0, "level_keep": 1.0,
+    "network_keep": 1.0,
+}  # fmt: skip
+STEPS = {
+    "stouter": 600, "diffwave": 600, "vae": 600, "tcn-gan": 600, "fomo": 300, "lightgbm": 100, "lstm": 1500, "stn": 600,
+}  # fmt: skip
 ROOMY = {"stouter": {"channels": (32, 48), "hours_per_token": 2, "use_spectrum": False}}
 Fit = Callable[[xr.Dataset, xr.Dataset], Callable[[xr.Dataset], Subject]]
 
@@ -65,8 +70,8 @@ def fit_weekly(kind: str, seed: int) -> Fit:
 def fit_blocks(seed: int) -> Fit:
     """A FoMo that learns its cells by heart."""
     plan = FoMoPlan(
-        steps=STEPS["fomo"], batch=8, warmup=20, weight_decay=0.0, masks=(0.0, 0.0, 1.0, 0.0), users_keep=0.0, poi_keep=1.0,
-        poi_noise=0.0, level_keep=1.0, level_noise=0.0, network_keep=1.0, seed=seed,
+        steps=STEPS["fomo"], batch=8, warmup=20, weight_decay=0.0, masks=(0.0, 0.0, 1.0, 0.0), users_keep=0.0,
+        poi_keep=1.0, poi_noise=0.0, level_keep=1.0, level_noise=0.0, network_keep=1.0, seed=seed,
     )  # fmt: skip
 
     def fit(members: xr.Dataset, context: xr.Dataset) -> Callable[[xr.Dataset], Subject]:
