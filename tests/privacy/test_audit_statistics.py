@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.stats import beta, fisher_exact, norm
+from scipy.stats import beta, fisher_exact, ks_2samp, norm
 from sklearn.metrics import roc_auc_score
 
 from gentraffic.privacy.audit import statistics as s
@@ -109,6 +109,15 @@ def test_the_share_of_weight_has_the_law_of_drawing_without_replacement() -> Non
     hub = np.zeros(80)
     hub[0] = 500  # one training cell that is the closest of all records: no evidence, though the share is 100%
     assert s.share_test(hub, member, None, rng) > 0.1
+
+
+def test_sums_of_subsets_are_those_of_shuffles() -> None:
+    rng = np.random.default_rng(3)
+    values = np.where(rng.random(60) < 0.5, 0.0, rng.exponential(1.0, 60))
+    shuffled = np.array([values[rng.permutation(60)[:20]].sum() for _ in range(4000)])
+    found = s.subset_sums(values, 20, rng)
+    assert ks_2samp(found, shuffled).pvalue > 1e-3
+    np.testing.assert_allclose(s.subset_sums(values, 60, rng), values.sum())  # all of them
 
 
 def test_a_family_of_tests_keeps_its_level() -> None:

@@ -224,13 +224,31 @@ def permutation_p(values: Floats, member: NDArray[np.bool_], groups: NDArray[Any
     sums = np.empty((1 + SHUFFLES, 2))  # of sizes and of values on the members' side, as it is and shuffled
     each = np.stack([size, total], axis=1)
     sums[0] = each[side].sum(axis=0)
-    for at in range(1, 1 + SHUFFLES, SHUFFLED_AT_ONCE):
+    alike = (size == size[0]).all()
+    if alike:
+        sums[1:] = sums[0, 0], 0.0
+        sums[1:, 1] = subset_sums(total, int(side.sum()), rng)
+    for at in range(1, 1 + SHUFFLES, SHUFFLED_AT_ONCE) if not alike else ():
         some = min(SHUFFLED_AT_ONCE, 1 + SHUFFLES - at)
         sums[at : at + some] = rng.permuted(np.tile(side, (some, 1)), axis=1).astype(np.float64) @ each
     with np.errstate(invalid="ignore", divide="ignore"):
         apart = sums[:, 1] / sums[:, 0] - (total.sum() - sums[:, 1]) / (size.sum() - sums[:, 0])
     apart = np.nan_to_num(apart, nan=-np.inf)
     return float((apart >= apart[0] - 1e-12 * max(1.0, np.abs(total).max())).mean()) if len(names) > 1 else 1.0
+
+
+def subset_sums(values: Floats, count: int, rng: np.random.Generator) -> Floats:
+    """The sums of SHUFFLES random subsets of `count` of the values (n,): (SHUFFLES,).
+
+    One value after the other is in or out, in with the share of the places that are left: what is 0 need not be asked.
+    """
+    some = values[values != 0]
+    left, out = np.full(SHUFFLES, count), np.zeros(SHUFFLES)
+    for number, value in enumerate(some.tolist()):
+        inside = rng.random(SHUFFLES) * (len(values) - number) < left
+        left -= inside
+        out += value * inside
+    return out
 
 
 def share_test(
