@@ -25,7 +25,7 @@ def test_auc_is_that_of_scikit_learn_and_its_variance_delongs_double_sum(apart: 
     assert [found.low, found.high] == pytest.approx(list(1 / (1 + np.exp([-logit + reach, -logit - reach]))))
     alone = s.auc_of(a, b, (np.arange(40), np.arange(40, 100)), np.random.default_rng(0))
     assert (alone.value, alone.low, alone.high) == pytest.approx((found.value, found.low, found.high))
-    assert alone.p == pytest.approx(found.p, abs=0.03)
+    assert alone.p == pytest.approx(found.p, abs=0.04)  # four standard errors of the shuffles
 
 
 def test_the_interval_holds_the_true_auc_as_often_as_it_says_and_p_is_uniform() -> None:
