@@ -11,18 +11,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gentraffic.errors import BadInput
-from gentraffic.generators.fomo.data import Region, placed, read_region
+from gentraffic.generators.fomo.data import SIDE, Region, placed, read_region
 from gentraffic.generators.fomo.folder import FoMoBundle
 from gentraffic.generators.fomo.scale import condition_of
+from gentraffic.generators.fomo.tiles import layings
 from gentraffic.generators.weekly import one_thread
-from gentraffic.modelling.measured import Source
+from gentraffic.modelling.measured import Source, read_live
 from gentraffic.privacy.audit.statistics import Floats
 from gentraffic.training.fomo_fitting import FoMoDesign, fingerprint, fit_fomo
-from gentraffic.training.fomo_task import WINDOW, FoMoPlan, masked, window
+from gentraffic.training.fomo_task import WINDOW, FoMoPlan, masked, stack, window
 
 if TYPE_CHECKING:
     import xarray as xr
+
+AT_ONCE = 32  # windows in one call of the network
 
 
 @dataclass(frozen=True)
@@ -72,10 +74,10 @@ class FoMoSubject:
 
 
 def fomo_subject(bundle: FoMoBundle, both: xr.Dataset, context: xr.Dataset, service: str) -> FoMoSubject:
-    """A FoMo beside the joined real cells. Raises BadInput for a series shorter than a window."""
+    """A FoMo beside the joined real cells, each of which is in one block. Raises BadInput as `read_region` does."""
     source, region = read_region(both, [context], service)
-    if region.values.shape[1] < WINDOW:
-        raise BadInput(f"--model: FoMo takes windows of {WINDOW} steps, the real files hold {region.values.shape[1]}")
+    live = read_live(both, service)
+    region = replace(region, blocks=layings(live.grid, live.xy_m)[0])
     return FoMoSubject(bundle, source, region, both, context, service)
 
 
@@ -84,20 +86,22 @@ def fomo_losses(bundle: FoMoBundle, source: Source, region: Region, seed: int = 
     scale = bundle.scale
     region = placed(region, source, bundle.levels)
     total, count = np.zeros(len(region.values)), np.zeros(len(region.values))
-    known = np.zeros((1, 1, 1), dtype=bool)
+    starts = range(0, region.values.shape[1] - WINDOW + 1, WINDOW)
+    every = [(block, start) for block in range(len(region.blocks)) for start in starts]
+    nothing = np.zeros((SIDE, SIDE, WINDOW), dtype=bool)
     with one_thread(), torch.inference_mode():
-        for block, cells in enumerate(region.blocks):
-            there = cells >= 0
-            for start in range(0, region.values.shape[1] - WINDOW + 1, WINDOW):
-                whole = window(region, scale, block, start)
-                shown = masked(whole, np.broadcast_to(known, whole.values.shape[1:]), scale, region.spread)
-                ratio = np.nan_to_num(whole.values) / np.nan_to_num(shown.reference, nan=1.0)[..., None]
-                x = scale.forward(ratio, scale.usual(shown.network, shown.hour)[:, None, None])
-                x = np.where(shown.exists, x, np.nan).astype(np.float32)
-                losses = bundle.model.losses(torch.from_numpy(x), condition_of(shown, scale), seed)[0].numpy()
-                np.add.at(total, cells[there], losses[there])
-                np.add.at(count, cells[there], 1)
-    out: Floats = total / np.maximum(count, 1)
+        for at in range(0, len(every), AT_ONCE):
+            windows = [window(region, scale, *where) for where in every[at : at + AT_ONCE]]
+            shown = stack([masked(one, nothing, scale, region.spread) for one in windows])
+            values = np.nan_to_num(np.concatenate([one.values for one in windows]))
+            ratio = values / np.nan_to_num(shown.reference, nan=1.0)[..., None]
+            x = scale.forward(ratio, scale.usual(shown.network, shown.hour)[:, None, None])
+            x = np.where(shown.exists, x, np.nan).astype(np.float32)
+            losses = bundle.model.losses(torch.from_numpy(x), condition_of(shown, scale), seed).numpy()
+            cells = np.stack([region.blocks[block] for block, _ in every[at : at + AT_ONCE]])
+            np.add.at(total, cells[cells >= 0], losses[cells >= 0])
+            np.add.at(count, cells[cells >= 0], 1)
+    out: Floats = total / count
     return out
 
 
