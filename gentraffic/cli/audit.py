@@ -17,7 +17,8 @@ from gentraffic.cli.options import COUNT, FILE, HTML, SERVICE, Printed, call, pr
 @click.option("--holdout", type=FILE, required=True, metavar="FILE",
               help="Cells of the same network and period, chosen at random, that it never saw.")  # fmt: skip
 @click.option("--synthetic", type=FILE, required=True, metavar="FILE", help="What is to be published.")
-@click.option("--model", metavar="DIR", help="The model that drew it: its loss is attacked as well. Needs --context.")
+@click.option("--model", metavar="DIR", help="The model that drew it, a sampler, a FoMo or a forecaster: its loss is "
+              "attacked as well. Needs --context.")  # fmt: skip
 @click.option("--context", type=FILE, metavar="FILE", help="The POIs of all cells of --train and --holdout.")
 @click.option("--shadows", type=int, default=0, show_default=False, metavar="N",
               help="Shadow models for LiRA, 16 or more; minutes each. [default: no LiRA]")  # fmt: skip
