@@ -88,10 +88,10 @@ def audit(
     """Attack synthetic traffic ([member,] cell, time), as somebody would who wants to know what it was made from.
 
     train: what the generator was made from. holdout: cells of the same network and period that it never saw. synthetic:
-    what is to be published. model, context: the model that drew it (sampler, FoMo, forecaster): its loss is attacked too. shadows: shadow
-    models for LiRA, 16 or more; shadow_steps: of each training; shadow_dir: where their scores are kept. plants: copies
-    of every kind that are planted, one at a time, to say what share would be found. html: where a page with plots is
-    written, if anywhere. Raises WrongUse, BadInput.
+    what is to be published. model, context: the model that drew it (a sampler, a FoMo or a forecaster), whose loss is
+    attacked as well. shadows: shadow models for LiRA, 16 or more; shadow_steps: of each training; shadow_dir: where
+    their scores are kept. plants: copies of every kind that are planted, one at a time, to say what share would be
+    found. html: where a page with plots is written, if anywhere. Raises WrongUse, BadInput, BadModel.
     """
     from gentraffic.io import atomic
     from gentraffic.privacy.audit.run import audit as run_audit
