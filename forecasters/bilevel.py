@@ -133,11 +133,11 @@ def minimise_by_cuts(
         expected = value - promised
         if expected <= tolerance * abs(value):
             break
-        found, slope = outer(w)
-        offset = found - slope @ w
-        gained = value - found
+        loss, slope = outer(w)
+        offset = loss - slope @ w
+        gained = value - loss
         if gained >= 0.1 * expected:
-            best, value = w, found
+            best, value = w, loss
             history.append(value)
             if gained >= 0.5 * expected:
                 radius = min(1.0, 2 * radius)
@@ -159,7 +159,7 @@ def _model_optimum(slopes: Floats, offsets: Floats, best: Floats, radius: float)
 
     k, g = slopes.shape
     low, high = np.maximum(0.0, best - radius), np.minimum(1.0, best + radius)
-    found = linprog(
+    solution = linprog(
         np.append(np.zeros(g), 1.0),
         A_ub=np.hstack([slopes, -np.ones((k, 1))]),
         b_ub=-offsets,
@@ -168,7 +168,7 @@ def _model_optimum(slopes: Floats, offsets: Floats, best: Floats, radius: float)
         bounds=[*zip(low, high, strict=True), (None, None)],
         method="highs",
     )
-    if not found.success:
-        raise ValueError(f"the linear programme of {k} cuts has no optimum: {found.message}")
-    w = np.clip(found.x[:g], 0.0, None)
-    return w / w.sum(), float(found.x[g])
+    if not solution.success:
+        raise ValueError(f"the linear programme of {k} cuts has no optimum: {solution.message}")
+    w = np.clip(solution.x[:g], 0.0, None)
+    return w / w.sum(), float(solution.x[g])

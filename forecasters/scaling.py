@@ -33,6 +33,6 @@ def fit_scaler(known: NDArray[np.float32]) -> CellScaler:
     """
     mean = known.mean(axis=1, dtype=np.float64)
     spread = known.std(axis=1, dtype=np.float64)
-    usual = spread.mean(axis=0)
-    spread = np.where(spread > 1e-6 * usual, spread, np.where(usual > 0, usual, 1.0))
+    typical = spread.mean(axis=0)
+    spread = np.where(spread > 1e-6 * typical, spread, np.where(typical > 0, typical, 1.0))
     return CellScaler(mean.astype(np.float32), spread.astype(np.float32))

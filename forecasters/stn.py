@@ -58,8 +58,8 @@ class FusionBlock(nn.Module):
             layer(x).unflatten(2, (self.heads, -1)).transpose(1, 2)
             for layer, x in ((self.query, spatial), (self.key, temporal), (self.value, temporal))
         )
-        found = functional.scaled_dot_product_attention(q, k, v)  # scaled by the root of the head's dim
-        out: Tensor = self.norm(spatial + self.leave(found.transpose(1, 2).flatten(2)))
+        attended = functional.scaled_dot_product_attention(q, k, v)  # scaled by the root of the head's dim
+        out: Tensor = self.norm(spatial + self.leave(attended.transpose(1, 2).flatten(2)))
         return out
 
 

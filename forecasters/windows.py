@@ -76,9 +76,9 @@ def patches_of_frames(frames: Tensor, patches: Tensor) -> Tensor:
     """Neighbourhoods of every cell of whole frames: frames (batch, lags, cells, services) and patches (some cells,
     side * side) -> (batch * cells, lags, side, side, services), the cells of a frame in a row."""
     side = round(patches.shape[1] ** 0.5)
-    found = frames[:, :, patches]  # (batch, lags, cells, side * side, services)
-    b, lags, cells, _, services = found.shape
-    return found.transpose(1, 2).reshape(b * cells, lags, side, side, services)
+    cropped = frames[:, :, patches]  # (batch, lags, cells, side * side, services)
+    b, lags, cells, _, services = cropped.shape
+    return cropped.transpose(1, 2).reshape(b * cells, lags, side, side, services)
 
 
 def crop(patches: NDArray[np.int64], side: int) -> NDArray[np.int64]:
@@ -100,17 +100,17 @@ def grid_patches(row: ArrayLike, col: ArrayLike, side: int = SIDE) -> NDArray[np
     offset = np.stack(np.meshgrid(reach, reach, indexing="ij"), axis=-1).reshape(-1, 2)
     low, size = place.min(0), np.ptp(place, axis=0) + 1
     wanted = place[:, None] + offset - low  # (cells, side * side, 2), from the corner
-    found = np.full(wanted.shape[:2], -1, dtype=np.int64)
+    patches = np.full(wanted.shape[:2], -1, dtype=np.int64)
     order = np.argsort((place[:, 0] - low[0]) * size[1] + place[:, 1] - low[1])
     known = ((place[:, 0] - low[0]) * size[1] + place[:, 1] - low[1])[order]
     inside = ((wanted >= 0) & (wanted < size)).all(-1)
     key = wanted[..., 0] * size[1] + wanted[..., 1]
     at = np.minimum(np.searchsorted(known, key), len(known) - 1)
     hit = inside & (known[at] == key)
-    found[hit] = order[at[hit]]
+    patches[hit] = order[at[hit]]
     if not hit.all():
-        found[~hit] = _nearest(place - low, wanted[~hit])
-    return found
+        patches[~hit] = _nearest(place - low, wanted[~hit])
+    return patches
 
 
 def station_patches(xy_m: ArrayLike, side: int = SIDE) -> NDArray[np.int64]:

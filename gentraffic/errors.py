@@ -1,5 +1,12 @@
 """What a user can cause. Each class carries its exit code; the message is one line that names the value and the fix."""
 
+# Libraries whose own exceptions on a file say that the file is not as they need it, not that the program is wrong.
+LIBRARIES = frozenset((
+    "binascii", "bz2", "csv", "gzip", "h5netcdf", "h5py", "json", "lzma", "numcodecs", "osmium", "pandas", "pyarrow",
+    "pyexpat", "pyogrio", "pyproj", "rasterio", "safetensors", "safetensors_rust", "shapely", "struct", "tarfile",
+    "xml", "zarr", "zipfile", "zlib",
+))  # fmt: skip
+
 
 class GentrafficError(Exception):
     """Base class of the errors that end a command in one line."""
@@ -29,3 +36,15 @@ class BadModel(GentrafficError):
     """A model folder is missing, torn, or of another version."""
 
     exit_code = 6
+
+
+def is_of_an_input(error: BaseException) -> bool:
+    """Whether an exception, or what led to it, is a library's own, or of a kind that only data can cause."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, UnicodeError | OverflowError | EOFError | RecursionError):
+            return True
+        if any(kind.__module__.partition(".")[0] in LIBRARIES for kind in type(seen).__mro__):
+            return True
+        seen = seen.__cause__
+    return False

@@ -256,9 +256,9 @@ class GraphMAE(nn.Module):
     @classmethod
     def from_pretrained(cls, folder: Any, **options: Any) -> Self:
         """Read what `save_pretrained` wrote, as diffusers does."""
-        found: Any = _of_diffusers().from_pretrained(folder, **options)
-        found.__class__ = cls
-        return found  # type: ignore[no-any-return]
+        model: Any = _of_diffusers().from_pretrained(folder, **options)
+        model.__class__ = cls
+        return model  # type: ignore[no-any-return]
 
 
 def _of_diffusers() -> Any:

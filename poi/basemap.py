@@ -61,11 +61,11 @@ def map_class(kind: str, tags: Mapping[str, str]) -> str | None:
     if kind == "r" and tags.get("type") != "multipolygon":
         return None
     for key in ("railway", "natural", "waterway", "landuse", "leisure"):
-        found = _OTHERS.get((key, tags.get(key, "")))
-        if found is None or (kind == "r" and found not in AREAS):
+        shape = _OTHERS.get((key, tags.get(key, "")))
+        if shape is None or (kind == "r" and shape not in AREAS):
             continue
-        hidden = tags.get("tunnel") not in (None, "no") or (found == "rail" and "service" in tags)
-        return None if hidden else found
+        hidden = tags.get("tunnel") not in (None, "no") or (shape == "rail" and "service" in tags)
+        return None if hidden else shape
     return None
 
 
@@ -76,16 +76,19 @@ class Drawn:
     kind: list[str] = field(default_factory=list)
     place: list[Place] = field(default_factory=list)
     names: list[tuple[str, str, float, float]] = field(default_factory=list)  # text, class, lon, lat
+    weight: list[float] = field(default_factory=list)  # what an element counts, beside its size
+    areas: frozenset[str] = AREAS
 
-    def add(self, found: str, tags: Mapping[str, str], place: Place) -> None:
-        """Keep an element. found: what `map_class` says of it.
+    def add(self, kind: str, tags: Mapping[str, str], place: Place, weight: float = 1.0) -> None:
+        """Keep an element. kind: what `map_class` says of it.
 
         place: lon, lat; or of a way (m, 2) degrees or (m,) ids of nodes; or a list of these for a relation."""
-        if found not in NAMES:
-            self.kind.append(found)
+        if kind not in NAMES:
+            self.kind.append(kind)
             self.place.append(place)
+            self.weight.append(weight)
         elif isinstance(place, tuple) and np.isfinite(place[0]):
-            self.names.append((" ".join(tags["name"].split())[:_LONGEST], found, *place))
+            self.names.append((" ".join(tags["name"].split())[:_LONGEST], kind, *place))
 
     def keep(self, nodes: Nodes, first: int = 0) -> None:
         """Drop the ways from `first` on, given by ids of nodes, of which no node is known: they lie elsewhere."""
@@ -98,6 +101,7 @@ class Drawn:
         drop = {way for way, kept in zip(ways, near, strict=True) if not kept}
         kept = [i for i in range(first, len(self.kind)) if i not in drop]
         self.kind[first:], self.place[first:] = [self.kind[i] for i in kept], [self.place[i] for i in kept]
+        self.weight[first:] = [self.weight[i] for i in kept]
 
     def members(self) -> set[int]:
         """Ids of the ways that outline the areas given as relations."""
@@ -112,7 +116,7 @@ class Drawn:
             parts = [place] if not isinstance(place, list) else [outlines.get(p) if isinstance(p, int) else p
                                                                  for p in place]  # fmt: skip
             ids = [np.asarray(part, dtype=np.int64) for part in parts if part is not None and _by_ids(part)]
-            if kind in AREAS and ids:
+            if kind in self.areas and ids:
                 every = np.concatenate(ids)
                 known = _known(nodes, every)
                 if known.any():
@@ -187,14 +191,14 @@ def _build(drawn: Drawn, outlines: Mapping[int, Ints | Floats], nodes: Nodes) ->
     for kind, place in zip(drawn.kind, drawn.place, strict=True):
         if kind not in AREAS:
             if not isinstance(place, list | tuple):
-                lines.setdefault(kind, []).extend(_runs(nodes.corners(place)))
+                lines.setdefault(kind, []).extend(runs_of(nodes.corners(place)))
             continue
         parts = place if isinstance(place, list) else [place]
-        corners = [nodes.corners(np.asarray(c)) for part in parts if (c := _outline(part, outlines)) is not None]
-        areas.setdefault(kind, []).extend(_areas(corners, isinstance(place, list)))
+        corners = [nodes.corners(np.asarray(c)) for part in parts if (c := outline_of(part, outlines)) is not None]
+        areas.setdefault(kind, []).extend(areas_of(corners, isinstance(place, list)))
     geometries: dict[str, Any] = {kind: shapely.MultiLineString([shapely.LineString(run) for run in runs])
                   for kind, runs in lines.items() if runs}  # fmt: skip
-    geometries |= {kind: shapely.MultiPolygon(found) for kind, found in areas.items() if found}
+    geometries |= {kind: shapely.MultiPolygon(pieces) for kind, pieces in areas.items() if pieces}
     if not geometries and not drawn.names:
         return None
     everything = shapely.GeometryCollection(list(geometries.values()))
@@ -218,8 +222,8 @@ def _cut(base: BaseMap, box: Extent, most: int) -> BaseMap | None:
     geometries = unpacked(base)
     rectangle = shapely.box(*box)
     inside: dict[str, Any] = {}
-    for kind, found in geometries.items():
-        parts = shapely.intersection(found, rectangle) if kind in AREAS else shapely.clip_by_rect(found, *box)
+    for kind, shapes in geometries.items():
+        parts = shapely.intersection(shapes, rectangle) if kind in AREAS else shapely.clip_by_rect(shapes, *box)
         if not shapely.is_empty(parts).all():
             inside[kind] = shapely.GeometryCollection(list(parts[~shapely.is_empty(parts)]))
     names = [
@@ -231,7 +235,7 @@ def _cut(base: BaseMap, box: Extent, most: int) -> BaseMap | None:
         return None
     for left_out in ((), ("street",), ("street", "park"), ("street", "park", "main", "waterway")):
         for tolerance in TOLERANCES_M:
-            kept = {kind: found for kind, found in inside.items() if kind not in left_out}
+            kept = {kind: shapes for kind, shapes in inside.items() if kind not in left_out}
             result = _pack(kept, box, names, tolerance)
             if len(result.at) <= most:
                 return result
@@ -240,7 +244,7 @@ def _cut(base: BaseMap, box: Extent, most: int) -> BaseMap | None:
 
 def unpacked(base: BaseMap) -> dict[str, npt.NDArray[np.object_]]:
     """Class -> its lines, or its polygons, in degrees, each (n,)."""
-    found: dict[str, npt.NDArray[np.object_]] = {}
+    geometries: dict[str, npt.NDArray[np.object_]] = {}
     row = np.repeat(np.arange(len(base.size)), base.size)
     for code in np.unique(base.kind):
         of = np.flatnonzero(base.kind == code)
@@ -249,10 +253,10 @@ def unpacked(base: BaseMap) -> dict[str, npt.NDArray[np.object_]]:
         corners = base.at[mine] * UNIT
         if CLASSES[code] in AREAS:
             rings = shapely.linearrings(corners, indices=index)
-            found[CLASSES[code]] = _with_holes(rings)
+            geometries[CLASSES[code]] = _with_holes(rings)
         else:
-            found[CLASSES[code]] = np.asarray(shapely.linestrings(corners, indices=index), dtype=object)
-    return found
+            geometries[CLASSES[code]] = np.asarray(shapely.linestrings(corners, indices=index), dtype=object)
+    return geometries
 
 
 def _with_holes(rings: Any) -> npt.NDArray[np.object_]:
@@ -271,12 +275,15 @@ def _with_holes(rings: Any) -> npt.NDArray[np.object_]:
     return np.asarray(shapely.make_valid(made), dtype=object)
 
 
-def _outline(part: Any, outlines: Mapping[int, Ints | Floats]) -> Any:
+def outline_of(part: Any, outlines: Mapping[int, Ints | Floats]) -> Any:
+    """The corners of a part of an area, or the ids of their nodes: of a member way by its id.
+
+    outlines: id of a way -> (m,) ids of nodes or (m, 2) degrees."""
     return outlines.get(part) if isinstance(part, int) else part
 
 
-def _runs(corners: Floats) -> list[Floats]:
-    """Pieces of a line between corners that are not known."""
+def runs_of(corners: Floats) -> list[Floats]:
+    """Pieces of a line between corners that are not known. corners: (m, 2) degrees, NaN for these."""
     unknown = np.isnan(corners).any(axis=1)
     if not unknown.any():
         return [corners] if len(corners) > 1 else []
@@ -285,8 +292,10 @@ def _runs(corners: Floats) -> list[Floats]:
     return [piece for piece in pieces if len(piece) > 1]
 
 
-def _areas(corners: Sequence[Floats], relation: bool) -> list[Any]:
-    """Valid polygons of a closed way, or of the lines of a relation, without corners that are not known."""
+def areas_of(corners: Sequence[Floats], relation: bool) -> list[Any]:
+    """Valid polygons of a closed way, or of the lines of a relation, without corners that are not known.
+
+    corners: of each line, (m, 2) degrees."""
     lines = [line[~np.isnan(line).any(axis=1)] for line in corners]
     lines = [line for line in lines if len(line) > 1]
     if not lines:
@@ -322,15 +331,15 @@ def _pack(
     def metric(shape: Any) -> Any:
         return shapely.transform(shape, lambda xy: xy * scale)
 
-    found = {kind: metric(shape) for kind, shape in geometries.items()}
-    if "coast" in found and "sea" not in found and box is not None:
-        streets = shapely.get_coordinates([found[kind] for kind in ("street", "main") if kind in found])
-        sea = _sea(found["coast"], metric(shapely.box(*box)), tolerance, streets)
-        found |= {"sea": sea} if sea is not None else {}
+    metres = {kind: metric(shape) for kind, shape in geometries.items()}
+    if "coast" in metres and "sea" not in metres and box is not None:
+        streets = shapely.get_coordinates([metres[kind] for kind in ("street", "main") if kind in metres])
+        sea = _sea(metres["coast"], metric(shapely.box(*box)), tolerance, streets)
+        metres |= {"sea": sea} if sea is not None else {}
     for code, kind in enumerate(CLASSES):
-        if kind not in found:
+        if kind not in metres:
             continue
-        parts = _simple_areas(found[kind], tolerance) if kind in AREAS else _simple_lines(found[kind], tolerance)
+        parts = _simple_areas(metres[kind], tolerance) if kind in AREAS else _simple_lines(metres[kind], tolerance)
         corners, row = shapely.get_coordinates(parts, return_index=True)
         whole = np.rint(corners / scale / UNIT).astype(np.int32)
         same = (np.diff(whole, axis=0) == 0).all(axis=1) & (np.diff(row) == 0)
@@ -405,22 +414,22 @@ def _sea(coast: Any, box: Any, tolerance: float, streets: Floats) -> Any:
         count[side] = np.bincount(face, minlength=len(faces))
     _, face = tree.query(shapely.points(streets), predicate="intersects")
     dry = np.bincount(face, minlength=len(faces)) > _BRIDGES * max(1, len(streets))
-    told = count.sum(axis=0) > 0
-    wet = (count[0] > 0.9 * count.sum(axis=0)) & told & ~dry
-    sea = faces[wet | _beyond(faces, wet, told | dry)]
+    known = count.sum(axis=0) > 0
+    wet = (count[0] > 0.9 * count.sum(axis=0)) & known & ~dry
+    sea = faces[wet | _beyond(faces, wet, known | dry)]
     return shapely.MultiPolygon(list(sea)) if len(sea) else None
 
 
-def _beyond(faces: Any, wet: npt.NDArray[np.bool_], told: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+def _beyond(faces: Any, wet: npt.NDArray[np.bool_], known: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """Faces that no coast tells of, but which border on the sea and on nothing else that is told. (faces,)"""
     if len(faces) > _MOST_FACES:
         return np.zeros(len(faces), dtype=bool)
     one, other = shapely.STRtree(faces).query(faces, predicate="intersects")
     edge = (one != other) & (shapely.length(shapely.intersection(faces[one], faces[other])) > 1.0)
     one, other = one[edge], other[edge]
-    near_sea, near_land = (np.bincount(one, weights=told[other] & (wet[other] == side), minlength=len(faces)) > 0
+    near_sea, near_land = (np.bincount(one, weights=known[other] & (wet[other] == side), minlength=len(faces)) > 0
                            for side in (True, False))  # fmt: skip
-    return np.asarray(~told & near_sea & ~near_land, dtype=bool)
+    return np.asarray(~known & near_sea & ~near_land, dtype=bool)
 
 
 def _prolonged(line: Any, box: Any) -> Any:

@@ -198,12 +198,12 @@ def categorise_table(key: Sequence[str], value: Sequence[str]) -> npt.NDArray[np
     key_row, keys = pd.factorize(np.asarray(key, dtype=object))
     value_row, values = pd.factorize(np.asarray(value, dtype=object))
     pairs, row = np.unique(key_row.astype(np.int64) * max(len(values), 1) + value_row, return_inverse=True)
-    found = np.full(len(pairs), -1, dtype=np.int64)
+    codes = np.full(len(pairs), -1, dtype=np.int64)
     for i, pair in enumerate(pairs):
         category = category_of(str(keys[pair // len(values)]), str(values[pair % len(values)]))
         if category is not None:
-            found[i] = CATEGORIES.index(category)
-    return found[row]
+            codes[i] = CATEGORIES.index(category)
+    return codes[row]
 
 
 def osm_tags() -> dict[str, bool | list[str]]:

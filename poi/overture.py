@@ -64,8 +64,8 @@ def category_of_place(name: str | None, hierarchy: Sequence[str] | None = None) 
         if step in ROOTS:
             return ROOTS[step]
     words = " ".join([*(hierarchy or ()), name or ""]).replace("_", " ").split()
-    found = [_OF_WORD[word] for word in words if word in _OF_WORD]
-    return min(found)[1] if found else "Others"
+    ranked = [_OF_WORD[word] for word in words if word in _OF_WORD]
+    return min(ranked)[1] if ranked else "Others"
 
 
 def classify(rows: Sequence[dict[str, Any]]) -> tuple[list[str], npt.NDArray[np.int64]]:

@@ -104,9 +104,9 @@ def _check_block(block: bytes, name: str, keep: NodesWithin | None) -> Extent | 
         raise BadFile(f"{name} has an offset of lon {lon:g}, lat {lat:g}, which is not on earth")
     elements, boxes = 0, []
     for group in groups:
-        count, found = _check_group(block, group, strings, scale, name, keep)
+        count, group_boxes = _check_group(block, group, strings, scale, name, keep)
         elements += count
-        boxes += found
+        boxes += group_boxes
         if elements > MAX_ELEMENTS:
             raise BadFile(f"{name} has a block of more than {MAX_ELEMENTS} elements: convert it with `osmium cat`")
     if not boxes:

@@ -75,15 +75,15 @@ def examine(stream: BinaryIO, name: str, size: int, limits: Limits) -> Examined:
             "GENTRAFFIC_MAX_UNFOLDED_GB"
         )
     digest = hashlib.sha256()
-    rest = pieces(stream, digest)
-    start = next(rest)
+    chunks = pieces(stream, digest)
+    start = next(chunks)
     other = next((what for magic, what in OTHER_KINDS.items() if start.startswith(magic)), None)
     if other is not None:
         raise BadFile(f"{name} is {other}")
     kind = _kind(start)
     if kind in ("json", "parquet", "text") and size > limits.text_bytes:
         raise BadFile(f"{name} has {size} bytes, more than the cap of {limits.text_bytes} for a table or JSON: cut it")
-    whole = _chain(start, rest)
+    whole = _chain(start, chunks)
     snapshot = None
     if kind == "pbf":
         _walk_pbf(whole, name, limits.unfolded(size))
@@ -159,8 +159,8 @@ def _scan_xml(stream_pieces: Iterator[bytes], name: str, cap: int) -> str | None
         )
     if not re.search(rb"</osm\s*>", tail) and not re.search(rb"<osm[^>]*/>", prolog):
         raise BadFile(f"{name} is cut off: it ends before </osm>; fetch it again")
-    found = re.search(rb'<meta\s+osm_base="([0-9TZ:+\-.]{10,32})"', prolog)
-    return found.group(1).decode() if found else None
+    match = re.search(rb'<meta\s+osm_base="([0-9TZ:+\-.]{10,32})"', prolog)
+    return match.group(1).decode() if match else None
 
 
 def _walk_pbf(stream_pieces: Iterator[bytes], name: str, cap: int) -> None:
@@ -276,6 +276,6 @@ def pieces(stream: BinaryIO, digest: hashlib._Hash | None = None) -> Iterator[by
         yield piece
 
 
-def _chain(start: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+def _chain(start: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
     yield start
-    yield from rest
+    yield from chunks

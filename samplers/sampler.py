@@ -1,4 +1,5 @@
-"""What a sampler is told, and what it is to the training loop, to a model folder and to the drawing loop.
+"""What a sampler is told, and what it is to the training loop, to a model folder and to the drawing loop; where, and in
+what numbers, a network computes.
 
 A network keeps the arguments that it was made with in `config`, under the names that diffusers gives all this, and
 diffusers writes and reads it; but diffusers takes a second to import, so that it is only loaded for that.
@@ -10,7 +11,8 @@ import copy
 import functools
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any, Self
@@ -24,6 +26,7 @@ DAYS = 7
 HOURS = 24
 WEEK = DAYS * HOURS  # hours in a window: every denoiser draws one week at a time
 LOSS_DRAWS = 20  # of the noise, of which the loss of one series is the mean
+WIDER = 4  # times as many series at once on a device: those for a CPU are chosen for its caches
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,10 @@ class Condition:
         return self._map(lambda tensor: tensor if tensor.shape[0] == 1 and tensor is self.time else tensor[index])
 
     def to(self, device: torch.device | str) -> Condition:
-        """The same condition on another device."""
-        return self._map(lambda tensor: tensor.to(device))
+        """The same condition on a device."""
+        if self.place.device == torch.device(device):
+            return self
+        return self._map(lambda tensor: to_device(tensor, str(device)))
 
     def with_known(self, known: Tensor | None) -> Condition:
         """The same condition with other given values `known` (B, T)."""
@@ -177,7 +182,7 @@ class Sampler(Network, ABC):
             some = slice(row, row + 1)
             for number in range(LOSS_DRAWS):
                 generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
-                total[row] += self.loss(x[some], condition.rows(some), generator).double()
+                total[row] += self.loss(x[some], condition.rows(some), generator).cpu().double()
         return total / LOSS_DRAWS
 
 
@@ -207,3 +212,50 @@ def sampler_class(name: str) -> type[Sampler]:
     """The class of a key of `samplers.SAMPLERS`, loaded now. Raises KeyError."""
     module, _, kind = SAMPLERS[name].partition(":")
     return getattr(import_module(module), kind)  # type: ignore[no-any-return]
+
+
+def computing_in(precision: str, device: str) -> AbstractContextManager[Any]:
+    """While it lasts, products and convolutions of this thread compute in one of `samplers.PRECISIONS`."""
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(torch.device(device).type, dtype=torch.bfloat16)
+
+
+def at_once(series: int, device: str) -> int:
+    """How many series one call of a network takes on a device; `series` on the CPU."""
+    return series if torch.device(device).type == "cpu" else WIDER * series
+
+
+@contextmanager
+def own_stream(device: str) -> Iterator[None]:
+    """On CUDA, a stream for this tile alone: its copies to the host do not wait for other tiles, nor they for it."""
+    if not has_streams(device):
+        yield
+        return
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream(device))  # what lies on the device by then is there
+    with torch.cuda.stream(stream):
+        yield
+
+
+def to_device(tensor: Tensor, device: str) -> Tensor:
+    """The tensor, (any shape), on a device; CUDA gets it from pinned memory, without waiting."""
+    if not has_streams(device):
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def to_host(tensor: Tensor) -> Tensor:
+    """The tensor, (any shape), as float32 on the CPU; from CUDA by way of pinned memory, waiting for its own stream."""
+    tensor = tensor.float()
+    if not has_streams(str(tensor.device)):
+        return tensor.cpu()
+    out = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    out.copy_(tensor, non_blocking=True)
+    torch.cuda.current_stream(tensor.device).synchronize()
+    return out
+
+
+def has_streams(device: str) -> bool:
+    """Whether it is a CUDA device that is there."""
+    return torch.device(device).type == "cuda" and torch.cuda.is_available()

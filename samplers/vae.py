@@ -139,9 +139,9 @@ class VAE(Sampler):
         generator = torch.Generator().manual_seed(seed)
         total = torch.zeros(len(x), dtype=torch.float64)
         for _ in range(LOSS_DRAWS):
-            noise = torch.randn(1, self.latent, generator=generator)
+            noise = torch.randn(1, self.latent, generator=generator).to(x)
             nats, apart, weight = self._bound(x, condition, noise.expand_as)
-            total += ((nats.sum(1) + apart) / weight.sum(1).clamp(min=1)).double()
+            total += ((nats.sum(1) + apart) / weight.sum(1).clamp(min=1)).cpu().double()
         return total / LOSS_DRAWS
 
     def _bound(

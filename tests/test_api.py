@@ -13,9 +13,12 @@ import pytest
 import xarray as xr
 
 import gentraffic
+from gentraffic.api.sampling import draw
 from gentraffic.cli.main import run
 from gentraffic.errors import BadModel, WrongUse
-from gentraffic.generators.model_folder import MODELS
+from gentraffic.generate.request import Request
+from gentraffic.generators.base import MODELS
+from gentraffic.places.find import PlaceQuery
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.skipif(not (MODELS / "stouter-base").is_dir(), reason="no bundled model in this checkout")
@@ -67,6 +70,32 @@ def test_errors_are_those_of_the_command_line() -> None:
         gentraffic.load_model("gpt")
     with pytest.raises(AttributeError):
         _ = gentraffic.draw  # type: ignore[attr-defined]
+
+
+def test_what_a_command_draws_beside_traffic_python_draws_too(tmp_path: Path) -> None:
+    ids = gentraffic.fetch("monaco").cell_id.values[[4, 2]]
+    (tmp_path / "ids.txt").write_text("\n".join(map(str, ids)))
+    part = gentraffic.sample(
+        "monaco", days=1, select=f"@{tmp_path}/ids.txt", map_file=tmp_path / "m.html", plot_file=str(tmp_path / "m.png")
+    )
+    assert part.cell_id.values.tolist() == ids.tolist()
+    assert "<script" in (tmp_path / "m.html").read_text(encoding="utf-8")
+    assert (tmp_path / "m.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(WrongUse, match=r"^workers goes with out NAME.zarr, not with .*x.nc$"):
+        gentraffic.sample("monaco", out=tmp_path / "x.nc", workers=2)
+    with pytest.raises(WrongUse, match=r"map_file .*x.nc is|are the same file"):
+        gentraffic.sample("monaco", out=tmp_path / "x.html", map_file=tmp_path / "x.html")
+
+
+def test_a_dry_run_says_how_much_would_be_drawn() -> None:
+    request = Request(days=2, freq="15min", members=3)
+    planned = draw(PlaceQuery(city="monaco"), request, dry_run=True)
+    assert planned.traffic is None
+    assert (planned.cells, planned.steps, planned.members) == (188, 2 * 96, 3)
+    assert planned.mib == pytest.approx(188 * 192 * 3 * 4 / 2**20)
+    assert "<td>188</td>" in planned._repr_html_()
+    with pytest.raises(WrongUse, match="nothing was drawn"):
+        _ = planned.drawn
 
 
 def test_import_is_light_and_dir_shows_what_there_is() -> None:

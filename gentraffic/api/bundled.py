@@ -55,7 +55,7 @@ class Bundled(Shown):
 @speaks_python
 def bundled() -> Bundled:
     """The models and cities that come with the package, and what each model was trained on."""
-    from gentraffic.generators.model_folder import MODELS, bundled_models
+    from gentraffic.generators.base import MODELS, bundled_models
     from gentraffic.places.find import bundled_cities
 
     models = []

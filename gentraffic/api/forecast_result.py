@@ -69,6 +69,15 @@ class FittedForecaster(Shown):
         """Scores on the test part: `["scores"][row][service][metric]`, a list over the steps ahead; and their units."""
         return dict(self.provenance["scores"])
 
+    @property
+    def learned(self) -> str:
+        """What it learned, from how much, in how long."""
+        facts = self.training
+        if not facts:
+            return f"{self.name}, nothing to learn"
+        steps = "" if "trees" in facts else f", {facts['steps']} steps"
+        return f"{learned_in_words(facts)}, {facts['windows']} windows{steps} in {facts['minutes']} min"
+
     def rows(self) -> list[tuple[str, ...]]:
         """A row per service, forecaster and step ahead, the first and the last."""
         from gentraffic.forecasting.score import score_rows
@@ -114,6 +123,17 @@ class ForecastScores(Shown):
     def to_json(self) -> dict[str, Any]:
         """What `--json` prints of the scores: `["scores"][row][service][metric]`, a list over the steps ahead."""
         return self.scored.to_json(self.services, self.units)
+
+    def text(self) -> list[str]:
+        """Lines for a terminal: a table of all steps ahead for each service, and which rows are missing."""
+        from gentraffic.forecasting.score import coverage_line, table
+
+        starts, cells = self.scored.real.shape[:2]
+        lines: list[str] = []
+        for s, (service, units) in enumerate(zip(self.services, self.units, strict=True)):
+            lines += [f"{service}, {units}, {starts} starts x {cells} cells", table(self.scored, s)]
+            lines += coverage_line(self.scored, s)
+        return [*lines, *(f"no row {name}: {why}" for name, why in self.scored.missing.items())]
 
     def rows(self) -> list[tuple[str, ...]]:
         """A row per service, forecaster and step ahead, the first and the last."""

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from gentraffic.generators.folder import Bundle
     from gentraffic.generators.fomo.folder import FoMoBundle
     from gentraffic.modelling.measured import Source
-    from gentraffic.training.fitting import Design
 
 Tell = Callable[[int, int], None]
 NAIVE = ("bootstrap", "knn", "climatology")  # gentraffic.generators.naive.NAIVE
 HOLDOUT = 0.2
 _GRAPHS = {"temporal_layer", "station_layer", "no_temporal_graph", "no_station_graph", "profile", "level"}
+_STOUTER = {"fusion", "prediction", "paper", "channels", "diffusion_steps", "loss"}
 _TRAINING = {"steps", "batch", "holdout", "evidence"}
 
 
@@ -33,7 +33,7 @@ def can_be_fitted() -> dict[str, set[str]]:
     """What `fit` fits, and which design options each takes; others are refused by name."""
     return {
         **dict.fromkeys(samplers.SAMPLERS, _GRAPHS | _TRAINING),
-        "stouter": _GRAPHS | _TRAINING | {"fusion", "prediction"},
+        "stouter": _GRAPHS | _TRAINING | _STOUTER,
         "fomo": _TRAINING | {"size", "prediction"},
         **{name: set[str]() for name in NAIVE},
     }
@@ -49,12 +49,17 @@ class FitOptions:
     seed: int = 0
     threads: int = 0
     device: str = "cpu"
+    precision: str = "fp32"
     service: str | None = None
     fusion: str | None = None
     temporal_layer: str | None = None
     station_layer: str | None = None
     size: str | None = None
     prediction: str | None = None
+    paper: bool = False
+    channels: str | None = None
+    diffusion_steps: int | None = None
+    loss: str | None = None
     no_temporal_graph: bool = False
     no_station_graph: bool = False
     profile: bool = False
@@ -102,10 +107,11 @@ def fit(
     sampler: stouter, fomo; the baselines vae, tcn-gan, diffwave; or bootstrap, knn, climatology, which only remember.
     options: the fields of `FitOptions`. holdout: share of locations that stop the training in time and score it, 0.2.
     steps, batch: of the training, by default what the sampler's plan says. seed, threads: of torch. device: cpu or
-    cuda, where it trains. service: variable
+    cuda, where it trains. precision: fp32 or bf16, of the network's products. service: variable
     to learn; stouter learns several, with commas between, by default all of Internet, calls and SMS that files hold.
     fusion, temporal_layer, station_layer, prediction, no_temporal_graph, no_station_graph, profile, level:
-    the design (stouter and the baselines). size, prediction: of fomo. evidence: finished rows for the card.
+    the design (stouter and the baselines). paper: STOUTER as published; channels ("64,128,256"), diffusion_steps, loss
+    (mse or l1): of stouter. size, prediction: of fomo. evidence: finished rows for the card.
 
     To resume after an interruption, call it again: the result is the same to the last bit. Under `accelerate launch`
     several processes train one model; all but the first return None. With dp_epsilon and dp_delta, and where wanted
@@ -122,13 +128,16 @@ def fit(
     if check_private(sampler, {**private, "evidence": asked.evidence}):
         if asked.device != "cpu":
             raise WrongUse(f"--device {asked.device}: a private fit is computed on the CPU; leave it out")
+        if asked.precision != "fp32":
+            raise WrongUse(f"--precision {asked.precision}: a private fit is computed in fp32; leave it out")
         return _fit_private(files, Path(out), asked, private, command, tell)
     asked.check(sampler)
     if asked.service is not None and "," in asked.service and sampler != "stouter":
         raise WrongUse(f"--service {asked.service}: {sampler} learns one service; name one, or fit stouter")
     if sampler in NAIVE:
-        if asked.device != "cpu":
-            raise WrongUse(f"--device {asked.device}: {sampler} is not trained; leave it out")
+        for option, given in (("device", asked.device), ("precision", asked.precision)):
+            if given not in ("cpu", "fp32"):
+                raise WrongUse(f"--{option} {given}: {sampler} is not trained; leave it out")
         return _fit_naive(sampler, files, Path(out), asked, command)
     _set_threads(asked.threads)
     fitting = _fit_fomo if sampler == "fomo" else _fit_weekly
@@ -188,11 +197,11 @@ def _fit_weekly(
     from gentraffic.generators.folder import save_bundle
     from gentraffic.modelling.features import read_places
     from gentraffic.training.checkpoint import checkpoint_beside
-    from gentraffic.training.fitting import fit_sampler
+    from gentraffic.training.fitting import fit_sampler, takes_services
     from gentraffic.training.options import design_of, plan_of
     from gentraffic.training.processes import join
 
-    checkpoint, group = checkpoint_beside(out), join(options.device)
+    checkpoint, group = checkpoint_beside(out), join(options.device, options.precision)
     evidence = read_rows(options.evidence) if options.evidence else {}
     contexts = files.contexts()
     design = design_of(sampler, options)
@@ -257,6 +266,7 @@ def main_service(files: Files, service: str | None, *, several: bool) -> str:
 def _fit_fomo(sampler: str, files: Files, out: Path, options: FitOptions, command: str, tell: Tell) -> FitResult | None:
     """Pre-train FoMo."""
     from gentraffic.evaluation import fomo_tasks
+    from gentraffic.generators.base import FOMO_STEPS
     from gentraffic.generators.cards import card, provenance_of
     from gentraffic.generators.fomo.folder import save_fomo
     from gentraffic.io.guard import text_of
@@ -267,7 +277,7 @@ def _fit_fomo(sampler: str, files: Files, out: Path, options: FitOptions, comman
     from gentraffic.training.processes import join
 
     evidence = "" if options.evidence is None else text_of(options.evidence)
-    checkpoint, group = checkpoint_beside(out), join(options.device)
+    checkpoint, group = checkpoint_beside(out), join(options.device, options.precision)
     given = {name: value for name in ("steps", "batch") if (value := getattr(options, name)) is not None}
     plan = replace(FoMoPlan(), seed=options.seed, **given)
     prediction = check_prediction(options.prediction)
@@ -296,7 +306,7 @@ def _fit_fomo(sampler: str, files: Files, out: Path, options: FitOptions, comman
     metadata["services"] = [main_service(files, options.service, several=False)]
     judged = fomo_tasks.table(rows) if rows else ""
     provenance = provenance_of(files.traffic, files.context, metadata, {}) | {
-        "recommended_steps": fomo_tasks.STEPS, "sampler": sampler,
+        "recommended_steps": FOMO_STEPS, "recommended_solver": "gaussian", "sampler": sampler,
         "tables": {"held_out": judged, "evidence": evidence},
     }  # fmt: skip
     save_fomo(replace(bundle, provenance=provenance), out, card(out.name, provenance))
@@ -331,6 +341,7 @@ def finetune(
     device: cpu or cuda, where it trains.
     Raises WrongUse, BadInput, BadModel.
     """
+    from gentraffic.generators.base import FOMO_STEPS
     from gentraffic.generators.cards import card, provenance_of
     from gentraffic.generators.fomo.folder import load_fomo, save_fomo
     from gentraffic.training.checkpoint import checkpoint_beside
@@ -367,7 +378,8 @@ def finetune(
     provenance = {
         **fresh,
         "sampler": "fomo",
-        "recommended_steps": before.get("recommended_steps", 8),
+        "recommended_steps": FOMO_STEPS,
+        "recommended_solver": "gaussian",
         "data": [*before.get("data", []), *fresh["data"]],
         "fine_tuned_from": {"sha256": bundle.sha256, "command": before.get("command", "")},
     }
@@ -390,6 +402,7 @@ def distil(
     batch: int | None = None,
     seed: int = 0,
     threads: int = 0,
+    device: str = "cpu",
     evidence: str | Path | None = None,
     command: str = "gentraffic.distil",
     progress: Tell | None = None,
@@ -398,7 +411,8 @@ def distil(
 
     model: name or folder of the teacher. context: files of places to practise on, by default the bundled cities; no
     traffic is needed. steps, teacher_steps: of the solver, student's and teacher's. train_steps, batch: of training.
-    evidence: finished rows of benchmarks/steps.py, for the card. Raises WrongUse, BadInput, BadModel.
+    device: cpu or cuda, where it trains. evidence: finished rows of benchmarks/steps.py, for the card. Raises WrongUse,
+    BadInput, BadModel.
     """
     from gentraffic.evaluation.solver_steps import read_steps, steps_table
     from gentraffic.generators.cards import card
@@ -409,7 +423,9 @@ def distil(
     from gentraffic.training.checkpoint import checkpoint_beside
     from gentraffic.training.distilling import DISTIL_PLAN, Lesson
     from gentraffic.training.distilling import distil as teach
+    from gentraffic.training.processes import check_device
 
+    check_device(device)
     out = Path(out)
     checkpoint = checkpoint_beside(out)
     _set_threads(threads)
@@ -421,7 +437,7 @@ def distil(
     tell = progress or (lambda done, of: None)
     student, metadata = teach(
         teacher, places, lesson=Lesson(steps=steps, teacher_steps=teacher_steps), plan=plan, checkpoint=checkpoint,
-        on_step=lambda step, of, loss: tell(step, of),
+        on_step=lambda step, of, loss: tell(step, of), device=device,
     )  # fmt: skip
     metadata |= {"command": command, "teacher": Path(model).name}
     metadata |= {"teacher_command": student.provenance.get("command", "")}
@@ -431,11 +447,6 @@ def distil(
     checkpoint.unlink(missing_ok=True)
     facts = {"teacher": str(model), "steps": steps, "minutes": metadata["distil_minutes"]}
     return FitResult(out, tuple(student.networks), facts, title=f"A student of {Path(model).name}, {out.name}")
-
-
-def takes_services(design: Design) -> bool:
-    """Whether a sampler of this design learns several services."""
-    return design.sampler == "stouter" and not design.use_profile and not design.own_level
 
 
 def _paths(name: str, given: str | Path | Sequence[str | Path]) -> tuple[Path, ...]:

@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Generic, Self, TypeVar
 
+from gentraffic.api.language import in_python
 from gentraffic.api.result import Shown
 
 D = TypeVar("D")  # the decision
 O = TypeVar("O")  # noqa: E741  # its outcome
+FAR = 0.2  # gap from which a plan is not called near the optimum
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -42,6 +44,16 @@ class Plan(Shown, Generic[D, O]):
 
     __repr__ = Shown.__str__
 
+    @property
+    def quality(self) -> str:
+        """How near the optimum it is, in words."""
+        if self.gap > FAR:
+            return (
+                f"not proven good: the optimum may be {self.gap:.0%} better; give a larger --time-limit, or fewer "
+                "cells, candidates or steps"
+            )
+        return "the optimum" if self.gap < 1e-6 else f"within {self.gap:.2%} of the optimum"
+
     def rows(self) -> list[tuple[str, ...]]:
         """A row per plan: what it was made from, and its outcome."""
         outcomes: Mapping[str, Any] = self.outcomes
@@ -50,8 +62,8 @@ class Plan(Shown, Generic[D, O]):
 
     def sentences(self) -> list[str]:
         """The notes, by what the plans are judged, and how good the decision is for its own traffic."""
-        best = "the optimum" if self.gap < 1e-6 else f"within {self.gap:.2%} of the optimum"
-        return [*self.notes, f"Judged by {self.judged_by}. The decision is {best} for its own traffic."]
+        quality = in_python(self.quality)
+        return [*self.notes, f"Judged by {self.judged_by}. The decision is {quality} for its own traffic."]
 
     def with_words(self, say: Callable[[str], str]) -> Self:
         """The same plan, its notes in other words."""

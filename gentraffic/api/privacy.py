@@ -82,6 +82,7 @@ def audit(
     plants: int = 20,
     service: str | None = None,
     seed: int = 0,
+    device: str = "cpu",
     html: str | Path | None = None,
     progress: Tell | None = None,
 ) -> AuditResult:
@@ -91,7 +92,8 @@ def audit(
     what is to be published. model, context: the model that drew it (a sampler, a FoMo or a forecaster), whose loss is
     attacked as well. shadows: shadow models for LiRA, 16 or more; shadow_steps: of each training; shadow_dir: where
     their scores are kept. plants: copies of every kind that are planted, one at a time, to say what share would be
-    found. html: where a page with plots is written, if anywhere. Raises WrongUse, BadInput, BadModel.
+    found. device: cpu or cuda, where the model's losses are taken and shadow models are fitted. html: where a page with
+    plots is written, if anywhere. Raises WrongUse, BadInput, BadModel.
     """
     from gentraffic.io import atomic
     from gentraffic.privacy.audit.run import audit as run_audit
@@ -101,7 +103,7 @@ def audit(
 
     target = _target(
         None if model is None else str(model), None if context is None else Path(context), shadows, shadow_steps,
-        None if shadow_dir is None else Path(shadow_dir),
+        None if shadow_dir is None else Path(shadow_dir), device,
     )  # fmt: skip
     given = {"train": train, "holdout": holdout, "synthetic": synthetic}
     sources = {role: traffic_source(one, role) for role, one in given.items()}
@@ -115,10 +117,18 @@ def audit(
     return result
 
 
-def _target(model: str | None, context: Path | None, shadows: int, steps: int, folder: Path | None) -> Target | None:
+def _target(
+    model: str | None, context: Path | None, shadows: int, steps: int, folder: Path | None, device: str
+) -> Target | None:
     """What is attacked besides the samples. Raises WrongUse for options that do not go together."""
+    if device != "cpu":
+        from gentraffic.training.processes import check_device
+
+        check_device(device)
     if model is None:
-        for given, name in ((context, "--context"), (shadows, "--shadows"), (folder, "--shadow-dir")):
+        elsewhere = device != "cpu"
+        options = ((context, "--context"), (shadows, "--shadows"), (folder, "--shadow-dir"), (elsewhere, "--device"))
+        for given, name in options:
             if given:
                 raise WrongUse(f"{name} goes with --model: give the model that drew the synthetic traffic")
         return None
@@ -133,15 +143,14 @@ def _target(model: str | None, context: Path | None, shadows: int, steps: int, f
         raise WrongUse(f"--shadows {shadows}: LiRA needs {FEWEST_SHADOWS} or more shadow models")
     name = Path(model).name
     where = read_context(context)
-    return Target(_subject(model, where), shadows, steps, folder or Path(f"{name}.shadows"))
+    return Target(_subject(model, where, device), shadows, steps, folder or Path(f"{name}.shadows"))
 
 
-def _subject(name: str, context: xr.Dataset) -> Callable[[xr.Dataset, str], Subject]:
+def _subject(name: str, context: xr.Dataset, device: str) -> Callable[[xr.Dataset, str], Subject]:
     """What puts the model of a name or folder beside the joined real cells of a service. Raises BadModel."""
     from functools import partial
 
-    from gentraffic.generators.base import families
-    from gentraffic.generators.model_folder import read_folder
+    from gentraffic.generators.base import families, read_folder
 
     provenance = read_folder(name).provenance
     kind = "forecaster" if "forecaster" in provenance else str(provenance.get("sampler", "stouter"))
@@ -149,20 +158,20 @@ def _subject(name: str, context: xr.Dataset) -> Callable[[xr.Dataset, str], Subj
         from gentraffic.forecasting.folder import load_fitted
         from gentraffic.forecasting.membership import forecaster_subject
 
-        return partial(forecaster_subject, load_fitted(name)[0])
+        return partial(forecaster_subject, load_fitted(name, device)[0], device=device)
     if kind == "fomo":
         from gentraffic.generators.fomo.folder import load_fomo
         from gentraffic.privacy.audit.fomo import fomo_subject
 
         bundle = load_fomo(name)
-        return lambda both, service: fomo_subject(bundle, both, context, service)
+        return lambda both, service: fomo_subject(bundle, both, context, service, device)
     if not families().get(kind, "").endswith(":Weekly"):
         raise BadModel(f"--model {name}: a {kind!r} has no loss that could be attacked; leave --model away")
     from gentraffic.generators.folder import load_bundle
     from gentraffic.privacy.audit.weekly import weekly_subject
 
     sampler = load_bundle(name)
-    return lambda both, service: weekly_subject(sampler, both, context, service)
+    return lambda both, service: weekly_subject(sampler, both, context, service, device)
 
 
 @dataclass(frozen=True)
@@ -227,7 +236,7 @@ def release(
     judged: dict[str, Any] | None = None
     with replacing(out, (out.suffix.lower(),), folder=True) as folder:
         if model:
-            from gentraffic.generators.model_folder import read_folder
+            from gentraffic.generators.base import read_folder
 
             known = read_folder(what)
             rooms.copy_model(what, folder / "model")

@@ -61,6 +61,7 @@ def fit_private(
     from gentraffic.privacy.dp.unit import check_start, check_units
     from gentraffic.training.checkpoint import checkpoint_beside
     from gentraffic.training.fitting import Design
+    from gentraffic.training.trainer import Run
 
     traffic, context, holdout = files.traffic, files.context, options["holdout"] or 0.0
     checkpoint = checkpoint_beside(out)
@@ -96,8 +97,7 @@ def fit_private(
             extra_places=spare,
             design=design,
             plan=plan,
-            checkpoint=checkpoint,
-            on_step=lambda step, of, _: tell(step, of),
+            run=Run(checkpoint, lambda step, of, _: tell(step, of)),
         )
     scores, judged = _scores(bundle, sources, held, contexts, plan.seed) if held else ({}, "")
     spent = metadata["privacy"]

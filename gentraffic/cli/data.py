@@ -1,4 +1,4 @@
-"""`gentraffic fetch` and `gentraffic import`: places and measured traffic become files."""
+"""`gentraffic fetch`, `import`, `split`: places and measured traffic become files."""
 
 from __future__ import annotations
 
@@ -7,29 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gentraffic.cli.options import (
-    FILE,
-    PLACE,
-    TABLE,
-    Printed,
-    call,
-    is_quiet,
-    out_option,
-    prints,
-    warned,
-    warnings_in,
-    with_options,
-)
+from gentraffic.cli import options as shared
+from gentraffic.cli.options import FILE, Printed, call, file_option, out_option, prints, warned, with_options
 
 if TYPE_CHECKING:
     import xarray as xr
 
 
 @click.command(short_help="POIs, cells and stations of a place, once, into a context file.")
-@with_options(PLACE)
-@click.option(
-    "--sites", type=FILE, metavar="FILE", help="Known base-station sites (CSV or Parquet: lon, lat[, n_cells])."
-)
+@with_options(shared.PLACE)
+@file_option("--sites", help="Known base-station sites (CSV or Parquet: lon, lat[, n_cells]).")
 @click.option("--sites-credit", metavar="TEXT", help="Who made the sites, for the attribution.")
 @click.option("--place", "name", metavar="NAME", help="What the place is called. [default: from its source]")
 @click.option("--habits", "rhythm", metavar="NETWORK", help="Whose daily rhythm the place follows, e.g. milan.")
@@ -49,11 +36,12 @@ def fetch(city: str | None, out: Path, **options: Any) -> Printed:
     from gentraffic.api.places import fetch as fetch_place
 
     context = call(fetch_place, city, bar="Overpass", out=out, **options)
-    about, warnings = context.attrs, warnings_in(context)
+    about, warnings = context.attrs, shared.warnings_in(context)
     place, cells, pois = about.get("place", ""), context.sizes["cell"], int(context["poi_count"].sum())
     values = {"output": str(out), "place": place, "cells": cells, "pois": pois, "timezone": about["timezone"]}
     values |= {"osm_snapshot": about.get("osm_snapshot", ""), "warnings": warnings}
-    return values, [*warned(warnings), f"{out}: {cells} cells of {place}, {pois} POIs, {about['timezone']}"]
+    water = [f"water: {about['water']}"] if "water" in about else []
+    return values, [*warned(warnings), *water, f"{out}: {cells} cells of {place}, {pois} POIs, {about['timezone']}"]
 
 
 @click.group("import", short_help="Operators' and public measurements into a traffic file.")
@@ -66,17 +54,17 @@ TRAFFIC_OUT = out_option("Traffic: .nc .zarr .parquet .csv.")
 
 def _imported(traffic: xr.Dataset, out: Path, **more: str) -> Printed:
     cells, steps, names = traffic.sizes["cell"], traffic.sizes["time"], [str(name) for name in traffic.data_vars]
-    timezone, warnings = traffic.attrs["timezone"], warnings_in(traffic)
+    timezone, warnings = traffic.attrs["timezone"], shared.warnings_in(traffic)
     values = {"output": str(out), "cells": cells, "steps": steps, "services": names, "timezone": timezone}
     line = f"{out}: {cells} cells x {steps} steps of {', '.join(names)}, {timezone}"
-    if not is_quiet():
+    if not shared.is_quiet():
         click.echo("".join(f"{line}\n" for line in warned(warnings)), err=True, nl=False)
     return values | {"warnings": warnings} | more, [line, *more.values()]
 
 
 @import_.command(short_help="UoMo patches (.npz, or the upstream JSON).")
 @click.argument("src", type=FILE)
-@click.option("--context", type=FILE, metavar="FILE", help="Also write the context: the POIs of the same cells.")
+@file_option("--context", help="Also write the context: the POIs of the same cells.")
 @TRAFFIC_OUT
 @prints
 def uomo(src: Path, context: Path | None, out: Path) -> Printed:
@@ -93,7 +81,7 @@ def uomo(src: Path, context: Path | None, out: Path) -> Printed:
 
 @import_.command("telecom-italia", short_help="Telecom Italia's raw TSV files.")
 @click.argument("src", type=FILE, nargs=-1, required=True)
-@click.option("--cells", type=FILE, metavar="FILE", help="The grid of the cells. [default: Milan's]")
+@file_option("--cells", help="The grid of the cells. [default: Milan's]")
 @click.option("--service", metavar="NAMES", help="Which of internet,call_in,call_out,sms_in,sms_out. [default: all]")
 @TRAFFIC_OUT
 @prints
@@ -114,9 +102,9 @@ def telecom_italia(src: tuple[Path, ...], cells: Path | None, service: str | Non
 @click.option("--service", metavar="NAME", help="What the column `value` holds. [default: traffic]")
 @click.option("--unit", metavar="UNIT", help="Of the values: GB, Mbit/s, ...; or internet=GB,users=1. Volumes (GB) are"
               " amounts per step and add up, rates are averaged. [default: unknown]")  # fmt: skip
-@click.option("--cells", type=FILE, metavar="FILE", help="Where the table has no lon and lat: polygons of the cells, or"
+@file_option("--cells", help="Where the table has no lon and lat: polygons of the cells, or"
               " a table of stations (lon, lat, id).")  # fmt: skip
-@with_options(TABLE)
+@with_options(shared.TABLE)
 @click.option("--id-column", metavar="NAME", help="The column of the cells' ids. [default: by its usual name]")
 @TRAFFIC_OUT
 @prints
@@ -131,3 +119,30 @@ def table(src: Path, out: Path, **options: Any) -> Printed:
     from gentraffic.api.files import import_table
 
     return _imported(call(import_table, src, out=out, **options), out)
+
+
+@click.command(short_help="Split a traffic file into training and test.")
+@shared.TRAFFIC
+@click.option("--test", metavar="SHARE", help="What the test holds, e.g. 20% or 0.2.")
+@click.option("--model", metavar="DIR", help="Instead of --test: the test holds the cells that this model held out.")
+@click.option("--by", type=click.Choice(("cell", "location", "time")), default="cell")
+@shared.seed_option("Which cells or locations.")
+@out_option("The training part.", "FILE")
+@file_option("--rest", required=True, help="The test part.")
+@prints
+def split(traffic: Path, test: str | None, model: str | None, by: str, seed: int, out: Path, rest: Path) -> Printed:
+    """Split a traffic file by cells, locations or local days (the last are the test).
+
+    \b
+    gentraffic split traffic.nc --test 20% -o train.nc --rest test.nc
+    gentraffic split traffic.nc --test 25% --by time -o train.nc --rest test.nc
+    gentraffic split traffic.nc --model my-model -o seen.nc --rest test.nc
+    """
+    from gentraffic.api.files import split as split_file
+
+    parts = call(split_file, traffic, test=test, model=model, by=by, seed=seed, out=out, rest=rest)
+    sizes = [dict(part.sizes) for part in parts]
+    values: dict[str, Any] = {"train": str(out), "test": str(rest)}
+    values |= {"by": by, "seed": seed} if model is None else {"model": model}
+    lines = [f"{p}: {s['cell']} cells x {s['time']} steps" for p, s in zip((out, rest), sizes, strict=True)]
+    return values | {"sizes": sizes}, lines

@@ -7,27 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gentraffic.cli.options import FILE, SERVICE, TRAFFIC, Printed, call, out_option, prints
+from gentraffic.cli.options import SERVICE, TRAFFIC, Printed, call, file_option, out_option, prints
 
 if TYPE_CHECKING:
     from gentraffic.api.pictures import Page, Picture
 
-TITLE = click.option(
-    "--title",
-    default="",
-    show_default=False,
-    metavar="TEXT",
-    help="The title. [default: what it is, and of which place]",
-)
-
-STREETS = click.option("--streets", type=FILE, metavar="FILE", help="Where the streets and names of the map come from,"
-                       " if the traffic has none: an OpenStreetMap extract or a context file.")  # fmt: skip
+TITLE = click.option("--title", default="", show_default=False, metavar="TEXT",
+                     help="The title. [default: what it is, and of which place]")  # fmt: skip
+NAME = click.option("--place", "name", metavar="NAME", help="What the place is called. [default: as the file says]")
+STREETS = file_option("--streets", help="Where the streets and names of the map come from, if the traffic has none: an"
+                                        " OpenStreetMap extract or a context file.")  # fmt: skip
 
 
 @click.command("map", short_help="A traffic file as a map in one page that needs no network.")
 @TRAFFIC
 @out_option("The page: .html.")
 @SERVICE
+@NAME
 @TITLE
 @STREETS
 @prints
@@ -51,6 +47,7 @@ def map_(traffic: Path, out: Path, **options: Any) -> Printed:
 @TRAFFIC
 @out_option("The picture: .png.")
 @SERVICE
+@NAME
 @TITLE
 @prints
 def plot(traffic: Path, out: Path, **options: Any) -> Printed:
@@ -78,7 +75,8 @@ def _drawn(shown: Page | Picture, out: Path) -> Printed:
 @SERVICE
 @click.option("--capacity", metavar="AMOUNT", help="Also show where, and how probably, this is exceeded: 40Mbit/s, 18GB"
               " per step, or a bare number in the file's units.")  # fmt: skip
-@click.option("--real", type=FILE, metavar="FILE", help="Measured traffic of the same cells: do the ranges hold?")
+@NAME
+@file_option("--real", help="Measured traffic of the same cells: do the ranges hold?")
 @click.option("--model", metavar="DIR", help="The folder of the model that drew it. [default: the bundled one]")
 @STREETS
 @prints

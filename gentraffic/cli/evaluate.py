@@ -10,20 +10,20 @@ from typing import Any
 
 import click
 
-from gentraffic.cli.options import COUNT, FILE, HTML, SEED, THREADS, Printed, call, prints
+from gentraffic.cli.options import HTML, SEED, THREADS, Printed, call, file_option, prints, seed_option
 
 
 @click.command(short_help="Score synthetic traffic against measured traffic, beside naive rows.")
-@click.option("--real", type=FILE, required=True, metavar="FILE", help="Measured traffic: .nc .zarr .parquet .csv.")
-@click.option("--synthetic", type=FILE, required=True, metavar="FILE", help="Drawn traffic of the same cells.")
-@click.option("--train", type=FILE, metavar="FILE", help="Measured traffic that the naive rows may copy.")
-@click.option("--context", type=FILE, metavar="FILE", help="The POIs of all cells of --train and --real: .nc .zarr.")
+@file_option("--real", required=True, help="Measured traffic: .nc .zarr .parquet .csv.")
+@file_option("--synthetic", required=True, help="Drawn traffic of the same cells.")
+@file_option("--train", help="Measured traffic that the naive rows may copy.")
+@file_option("--context", help="The POIs of all cells of --train and --real: .nc .zarr.")
 @click.option("--service", metavar="NAMES", help="What is compared, where a file has several: internet,call_in, or"
               " calls, sms for the sums of in and out. [default: all that both have]")  # fmt: skip
 @click.option("--scale", default="auto", metavar="auto|none|mean",
               help="auto: nothing is scaled where units agree; relative traffic is multiplied by the mean of --train,"
                    " else so that its mean is that of --real.")  # fmt: skip
-@click.option("--seed", type=COUNT, default=0, help="Of the intervals and of the naive rows.")
+@seed_option("Of the intervals and of the naive rows.")
 @HTML
 @prints
 def evaluate(real: Path, synthetic: Path, html: Path | None, seed: int, **options: Any) -> Printed:
@@ -41,43 +41,32 @@ def evaluate(real: Path, synthetic: Path, html: Path | None, seed: int, **option
     from gentraffic.api import judging
 
     began = time.perf_counter()
-    found = call(judging.evaluate_services, real, synthetic, bar="scoring rows", html=html, seed=seed, **options)
+    results = call(judging.evaluate_services, real, synthetic, bar="scoring rows", html=html, seed=seed, **options)
     page = {} if html is None else {"html": str(html)}
-    several = {"by_service": {name: part.to_json() for name, part in found.items()}} if len(found) > 1 else {}
-    values = next(iter(found.values())).to_json() | several | page
+    several = {"by_service": {name: part.to_json() for name, part in results.items()}} if len(results) > 1 else {}
+    values = next(iter(results.values())).to_json() | several | page
     values |= {"seed": seed, "seconds": round(time.perf_counter() - began, 3)}
     width, colour = shutil.get_terminal_size((110, 24)).columns, sys.stdout.isatty()
-    tables = [line for part in found.values() for line in part.text(width=width, colour=colour)]
+    tables = [line for part in results.values() for line in part.text(width=width, colour=colour)]
     return values, [*tables, *page.values()]
 
 
 @click.command(short_help="Train forecasters on synthetic traffic, test them on measured traffic.")
-@click.option("--synthetic", type=FILE, required=True, metavar="FILE", help="Drawn traffic: .nc .zarr .parquet .csv.")
-@click.option("--real", type=FILE, required=True, metavar="FILE", help="Measured traffic of the same cadence.")
-@click.option("--forecaster", multiple=True, metavar="NAME", default=("lstm",),
-              help="What to train; repeat it.")  # fmt: skip
-@click.option(
-    "--service",
-    multiple=True,
-    metavar="NAME",
-    help="The traffic variable, where the files share several; repeat it to forecast several at once.",
-)
-@click.option(
-    "--few",
-    default="100",
-    metavar="PERCENT",
-    help="Use only this share of the real training cells, other ones with every seed.",
-)
+@file_option("--synthetic", required=True, help="Drawn traffic: .nc .zarr .parquet .csv.")
+@file_option("--real", required=True, help="Measured traffic of the same cadence.")
+@click.option("--forecaster", multiple=True, metavar="NAME", default=("lstm",), help="What to train; repeat it.")
+@click.option("--service", multiple=True, metavar="NAME",
+              help="The traffic variable, where the files share several; repeat it for several at once.")  # fmt: skip
+@click.option("--few", default="100", metavar="PERCENT",
+              help="Use only this share of the real training cells, other ones with every seed.")  # fmt: skip
 @click.option("--seeds", default=3, help="Trainings of each kind; the intervals are over them.")
-@click.option(
-    "--holdout",
-    default=0.2,
-    help="Share of real locations tested on and never trained on: those of `fit` with the same --seed.",
-)
+@click.option("--holdout", default=0.2, help="Share of real locations tested on and never trained on: those of `fit`"
+                                             " with the same --seed.")  # fmt: skip
 @click.option("--horizon", default=1, help="Steps ahead, each fed back into the next.")
 @click.option("--steps", type=int, help="Training steps at most. [default: 800]")
 @SEED
 @THREADS
+@click.option("--device", default="cpu", help="Where the forecasters are trained: cpu or cuda.")
 @prints
 def validate(real: Path, synthetic: Path, few: str, seeds: int, seed: int, **options: Any) -> Printed:
     """Is synthetic traffic good enough to train on? Each forecaster is trained on real traffic (trtr), on synthetic
@@ -97,14 +86,9 @@ def validate(real: Path, synthetic: Path, few: str, seeds: int, seed: int, **opt
     from gentraffic.reports.validation_table import text
 
     began = time.perf_counter()
-    result = call(
-        judging.validate, real, synthetic, bar="training forecasters", few=few, seeds=seeds, seed=seed, **options
-    )
+    how: dict[str, Any] = {"few": few, "seeds": seeds, "seed": seed}
+    result = call(judging.validate, real, synthetic, bar="training forecasters", **how, **options)
     values = {"real": str(real), "synthetic": str(synthetic)} | result.to_json()
-    values |= {
-        "few_percent": float(few.removesuffix("%")),
-        "seeds": seeds,
-        "seed": seed,
-        "seconds": round(time.perf_counter() - began, 1),
-    }
+    values |= {"few_percent": float(few.removesuffix("%")), "seeds": seeds, "seed": seed}
+    values |= {"seconds": round(time.perf_counter() - began, 1)}
     return values, text(result)

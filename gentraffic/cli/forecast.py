@@ -7,21 +7,10 @@ from typing import Any
 
 import click
 
-from gentraffic.cli.options import (
-    AT_LEAST_1,
-    FILE,
-    POSITIVE,
-    SEED,
-    SERVICES,
-    THREADS,
-    Printed,
-    call,
-    out_option,
-    prints,
-    warned,
-)
+from gentraffic.cli import options as shared
+from gentraffic.cli.options import AT_LEAST_1, Printed, call, file_option, out_option, prints, warned
 
-MODEL = click.option("--model", type=FILE, required=True, metavar="DIR", help="A folder of `gentraffic forecast fit`.")
+MODEL = file_option("--model", required=True, metavar="DIR", help="A folder of `gentraffic forecast fit`.")
 DEVICE = click.option("--device", default="cpu", help="cpu or cuda.")
 
 
@@ -38,21 +27,23 @@ def forecast() -> None:
 
 @forecast.command(short_help="Train a forecaster on traffic (resumable).")
 @click.argument("name")
-@click.option("--traffic", type=FILE, multiple=True, required=True, metavar="FILE", help="Traffic; repeat it.")
-@SERVICES
+@file_option("--traffic", multiple=True, required=True, help="Traffic; repeat it.")
+@shared.SERVICES
 @out_option("The folder of the forecaster.", "DIR")
 @click.option("--train", default=0.70, help="Share of the steps that train, from the first on.")
 @click.option("--validation", default=0.15, help="Share that follows and chooses the weights; the rest tests.")
-@click.option(
-    "--steps", type=AT_LEAST_1, help="Batches, or trees, at most. [default: five epochs, 500 to 20,000; 600 trees]"
-)
+@click.option("--steps", type=AT_LEAST_1,
+              help="Batches, or trees, at most. [default: five epochs, 500 to 20,000; 600 trees]")  # fmt: skip
 @click.option("--batch", type=AT_LEAST_1, help="Windows per batch. [default: 128]")
-@click.option("--learning-rate", type=POSITIVE, help="Of Adam. [default: 0.001]")
+@click.option("--learning-rate", type=shared.POSITIVE, help="Of Adam. [default: 0.001]")
 @click.option("--stride", type=AT_LEAST_1, help="Steps between training windows of a cell. [default: 6]")
+@click.option("--paper", is_flag=True, help="lstm to stn-slstm-tf: as Ali et al. train, 40 epochs at 0.0005.")
+@click.option("--no-sharing", is_flag=True, help="Ablation: sim-mstnet without attention between services.")
+@click.option("--no-loss-weights", is_flag=True, help="Ablation: sim-mstnet, all services weighed alike.")
 @click.option("--backend", default="fast", help="Of the sLSTM: fast (ours), vanilla, cuda (xlstm).")
 @DEVICE
-@SEED
-@THREADS
+@shared.SEED
+@shared.THREADS
 @prints
 def fit(name: str, traffic: tuple[Path, ...], out: Path, **options: Any) -> Printed:
     """Train the forecaster NAME: lightgbm (boosted trees: begin with it), lightgbm-day (without last
@@ -67,31 +58,22 @@ def fit(name: str, traffic: tuple[Path, ...], out: Path, **options: Any) -> Prin
     command again: the result is the same to the last bit.
     """
     from gentraffic.api import forecast as forecaster
-    from gentraffic.api.forecast_result import learned_in_words
 
     result = call(forecaster.fit, name, traffic, bar="training", out=out, **options)
-    facts, learned = result.training, f"{name}, nothing to learn"
-    if facts:
-        steps = "" if "trees" in facts else f", {facts['steps']} steps"
-        learned = f"{learned_in_words(facts)}, {facts['windows']} windows{steps} in {facts['minutes']} min"
-    values = {"output": str(out), "forecaster": name, "services": result.services, **facts, **result.scores}
-    lines = [*warned(result.warnings), result.provenance["tables"]["held_out"], f"{out}: {learned}"]
+    values = {"output": str(out), "forecaster": name, "services": result.services, **result.training, **result.scores}
+    lines = [*warned(result.warnings), result.provenance["tables"]["held_out"], f"{out}: {result.learned}"]
     return values | {"warnings": list(result.warnings)}, lines
 
 
 @forecast.command(short_help="Continue a series.")
 @MODEL
-@click.option("--history", type=FILE, required=True, metavar="FILE", help="Traffic up to now: .nc .zarr .parquet .csv.")
-@SERVICES
+@file_option("--history", required=True, help="Traffic up to now: .nc .zarr .parquet .csv.")
+@shared.SERVICES
 @click.option("--horizon", default=1, help="Steps to forecast; beyond the first by feeding back.")
-@click.option(
-    "--scaler",
-    type=click.Choice(["history", "model"]),
-    default="history",
-    help="Mean and spread of each cell: of the history given, or of the training part (for short histories).",
-)
+@click.option("--scaler", type=click.Choice(["history", "model"]), default="history",
+              help="Mean and spread of each cell: of the history, or of the training part.")  # fmt: skip
 @click.option("--members", type=AT_LEAST_1, default=1, help="Forecasts that hold the doubt; 20 or more give a range.")
-@SEED
+@shared.SEED
 @DEVICE
 @out_option("Traffic: .nc .zarr .parquet .csv .tif.")
 @prints
@@ -111,23 +93,21 @@ def run(model: Path, history: Path, out: Path, **options: Any) -> Printed:
     ahead = call(forecaster.run, model, history, bar="forecasting", out=out, **options)
     cells, horizon, names = ahead.sizes["cell"], ahead.sizes["time"], [str(name) for name in ahead.data_vars]
     first, warnings = str(ahead["time"].values[0])[:16] + "Z", warnings_of(cells)
-    values: dict[str, Any] = {
-        "output": str(out),
-        "forecaster": str(ahead.attrs["model"]).partition(" ")[0],
-        "services": names,
-    }
-    values |= {"horizon": horizon, "first": first, "cells": cells, "warnings": warnings}
+    values = {
+        "output": str(out), "forecaster": str(ahead.attrs["model"]).partition(" ")[0], "services": names,
+        "horizon": horizon, "first": first, "cells": cells, "warnings": warnings,
+    }  # fmt: skip
     return values, [*warned(warnings), f"{out}: {horizon} steps of {', '.join(names)} from {first} on, {cells} cells"]
 
 
 @forecast.command(short_help="Score a forecaster beside the naive ones.")
 @MODEL
-@click.option("--traffic", type=FILE, required=True, metavar="FILE", help="Measured traffic: .nc .zarr .parquet .csv.")
-@SERVICES
+@file_option("--traffic", required=True, help="Measured traffic: .nc .zarr .parquet .csv.")
+@shared.SERVICES
 @click.option("--horizon", default=1, help="Steps ahead, each with its own scores.")
 @click.option("--starts", type=int, metavar="N", help="Forecast from N first steps, evenly spread. [default: all]")
 @DEVICE
-@click.option("--html", type=FILE, metavar="FILE.html", help="A page with maps and curves that needs no network.")
+@file_option("--html", metavar="FILE.html", help="A page with maps and curves that needs no network.")
 @prints
 def score(model: Path, traffic: Path, html: Path | None, **options: Any) -> Printed:
     """Score on the last 15% of the steps (or what `forecast fit` left for the test): mae, rmse, r2, ssim.
@@ -140,15 +120,9 @@ def score(model: Path, traffic: Path, html: Path | None, **options: Any) -> Prin
     The scaler of each cell sees the steps of the training part only, also for a city that the forecaster never saw.
     """
     from gentraffic.api import forecast as forecaster
-    from gentraffic.forecasting.score import coverage_line, table
 
     result = call(forecaster.score, model, traffic, html=html, **options)
-    scored, page = result.scored, {} if html is None else {"html": str(html)}
+    page = {} if html is None else {"html": str(html)}
     values: dict[str, Any] = {"model": str(model), "model_sha256": result.sha256, "forecaster": result.forecaster}
     values |= {"traffic": str(traffic), **result.to_json(), "warnings": list(result.warnings), **page}
-    lines = warned(result.warnings)
-    for s, (name, units) in enumerate(zip(result.services, result.units, strict=True)):
-        lines += [f"{name}, {units}, {len(scored.starts)} starts x {scored.real.shape[1]} cells", table(scored, s)]
-        lines += coverage_line(scored, s)
-    lines += [f"no row {name}: {why}" for name, why in scored.missing.items()]
-    return values, [*lines, *page.values()]
+    return values, [*warned(result.warnings), *result.text(), *page.values()]

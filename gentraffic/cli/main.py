@@ -21,18 +21,16 @@ from typing import NoReturn
 import click
 
 from gentraffic import __version__
-from gentraffic.cli.audit import audit_
-from gentraffic.cli.data import fetch, import_
+from gentraffic.cli.data import fetch, import_, split
 from gentraffic.cli.draw import map_, plot, report_
 from gentraffic.cli.evaluate import evaluate, validate
 from gentraffic.cli.export import export
 from gentraffic.cli.fit import distil_, finetune_, fit_, models
 from gentraffic.cli.forecast import forecast
 from gentraffic.cli.plan import plan
-from gentraffic.cli.release import release_
+from gentraffic.cli.privacy import audit_, release_
 from gentraffic.cli.sample import sample
-from gentraffic.cli.split import split
-from gentraffic.errors import GentrafficError
+from gentraffic.errors import GentrafficError, is_of_an_input
 from gentraffic.io.process import end_in_time, open_standard_streams
 from poi.errors import PoiError
 
@@ -42,14 +40,6 @@ CLOSED_PIPE = 141  # what a shell says of a program whose reader has gone: 128 +
 LINGER_S = 5.0
 _heard: list[int] = []  # signals that ask to end
 GRACE_S = 1.5  # for what is at work when a signal comes
-# Libraries whose own exceptions on a file say that the file is not as they need it, not that the program is wrong.
-LIBRARIES = frozenset((
-    "binascii", "bz2", "csv", "gzip", "h5netcdf", "h5py", "json", "lzma", "numcodecs", "osmium", "pandas", "pyarrow",
-    "pyexpat", "pyogrio", "pyproj", "rasterio", "safetensors", "safetensors_rust", "shapely", "struct", "tarfile",
-    "xml", "zarr", "zipfile", "zlib",
-))  # fmt: skip
-
-
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True}
 
 
@@ -134,7 +124,7 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         if debug:
             raise
-        if _is_of_an_input(error):
+        if is_of_an_input(error):
             reason = " ".join(str(error).split())[:300]
             detail = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
             return _say(f"an input cannot be read, or an output not written ({detail}); --debug shows where", 5)
@@ -162,18 +152,6 @@ def _say(message: str, code: int) -> int:
     with suppress(OSError):  # nobody hears it
         click.echo("gentraffic: " + " ".join(message.split()), err=True)
     return code
-
-
-def _is_of_an_input(error: BaseException) -> bool:
-    """Whether an exception, or what led to it, is a library's own, or of a kind that only data can cause."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, UnicodeError | OverflowError | EOFError | RecursionError):
-            return True
-        if any(kind.__module__.partition(".")[0] in LIBRARIES for kind in type(seen).__mro__):
-            return True
-        seen = seen.__cause__
-    return False
 
 
 def _not_printed(failed: OSError) -> int:

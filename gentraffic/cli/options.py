@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,11 +22,13 @@ from gentraffic.errors import WrongUse
 
 if TYPE_CHECKING:
     import xarray as xr
+    from rich.progress import Progress, TaskID
 
     from gentraffic.places.find import PlaceQuery
 
 Tell = Callable[[int, int], None]
 Printed = tuple[dict[str, Any], list[str]]  # what --json prints, and the lines for a person
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 T = TypeVar("T")
 
 
@@ -49,47 +51,26 @@ class Number(click.ParamType):  # type: ignore[type-arg]  # generic in recent ve
 
 
 FILE = click.Path(path_type=Path)
-TABLE = (
-    click.option("--columns", metavar="OURS=THEIRS,...", help="Names of columns in a table: id=CELL_NAME,lon=X,lat=Y."),
-    click.option("--decimal", metavar="MARK", help="Decimal mark of its numbers: point or comma."),
-    click.option("--thousands", metavar="MARK", help="Mark of thousands: point, comma, space, apostrophe or none."),
-)
-PLACE = (
-    click.option("--city", metavar="NAME", help="A bundled city (`gentraffic models`), else a name in OpenStreetMap."),
-    click.option("--bbox", metavar="W,S,E,N", help="A box in degrees, e.g. 11.09,46.05,11.15,46.09."),
-    click.option("--polygon", type=FILE, metavar="FILE", help="The area of a vector file (GeoJSON, GeoPackage...)."),
-    click.option("--cells", type=FILE, metavar="FILE", help="Your own cells: polygons with an id column."),
-    click.option("--stations", type=FILE, metavar="FILE", help="Base stations: a table with lon, lat[, id]."),
-    click.option("--osm", type=FILE, metavar="FILE",
-                 help="Offline OpenStreetMap extract (.osm[.gz|.bz2], .osm.pbf, saved Overpass answer) or a table"
-                      " of POIs (lon, lat, key, value); alone: the area of the file."),
-    click.option("--cell-size", type=float, metavar="METRES", help="Side of the square cells. [default: 250]"),
-    click.option("--radius", type=float, metavar="METRES", help="What a station covers. [default: 500]"),
-    click.option("--id-column", metavar="NAME", help="The column of --cells or --stations that holds the ids."),
-    *TABLE,
-    click.option("--layer", metavar="NAME", help="The layer of --cells or --polygon, where the file has several."),
-    click.option("--timezone", metavar="ZONE", help="IANA time zone. [default: the zone of the place]"),
-    click.option("--offline", is_flag=True, help="Use no network: bundled places, files and the cache only."),
-)  # fmt: skip
-
-COMMON = (
-    click.option("--json", "as_json", is_flag=True, help="Print the report as JSON."),
-    click.option("--quiet", is_flag=True, help="Print nothing but errors."),
-    click.option("--debug", is_flag=True, help="Show the traceback of an error."),
-)
 COUNT, AT_LEAST_1 = Number(int, 0), Number(int, 1)
 NOT_NEGATIVE, POSITIVE, FINITE = Number(float, 0), Number(float, 0, above=True), Number(float, -math.inf)
-SERVICE = click.option("--service", metavar="NAME", help="The traffic variable, where a file has several.")
-SERVICES = click.option("--service", multiple=True, metavar="NAME", help="The traffic variable; repeat it for several.")
-SEED = click.option("--seed", type=COUNT, default=0)
-TRAFFIC = click.argument("traffic", type=FILE)
-HTML = click.option("--html", type=FILE, metavar="FILE.html", help="A page with plots that needs no network.")
-THREADS = click.option(
-    "--threads", type=COUNT, default=0, show_default=False, help="Threads of torch. [default: all cores]"
-)
 
 
-def with_options(*groups: tuple[Callable[..., Any], ...]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def file_option(*names: str, metavar: str = "FILE", **more: Any) -> Decorator:
+    """An option that names a file or a folder."""
+    return click.option(*names, type=FILE, metavar=metavar, **more)
+
+
+def out_option(help: str, metavar: str = "OUT") -> Decorator:
+    """The option -o: what a command writes."""
+    return file_option("-o", "--out", required=True, metavar=metavar, help=help)
+
+
+def seed_option(help: str = "") -> Decorator:
+    """The option --seed."""
+    return click.option("--seed", type=COUNT, default=0, help=help or None)
+
+
+def with_options(*groups: tuple[Decorator, ...]) -> Decorator:
     """A decorator that adds groups of options in the order in which they are written."""
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -98,6 +79,42 @@ def with_options(*groups: tuple[Callable[..., Any], ...]) -> Callable[[Callable[
         return function
 
     return decorate
+
+
+TABLE = (
+    click.option("--columns", metavar="OURS=THEIRS,...", help="Names of columns in a table: id=CELL_NAME,lon=X,lat=Y."),
+    click.option("--decimal", metavar="MARK", help="Decimal mark of its numbers: point or comma."),
+    click.option("--thousands", metavar="MARK", help="Mark of thousands: point, comma, space, apostrophe or none."),
+)
+PLACE = (
+    click.option("--city", metavar="NAME", help="A bundled city (`gentraffic models`), else a name in OpenStreetMap."),
+    click.option("--bbox", metavar="W,S,E,N", help="A box in degrees, e.g. 11.09,46.05,11.15,46.09."),
+    file_option("--polygon", help="The area of a vector file (GeoJSON, GeoPackage...)."),
+    file_option("--cells", help="Your own cells: polygons with an id column."),
+    file_option("--stations", help="Base stations: a table with lon, lat[, id]."),
+    file_option("--osm", help="Offline OpenStreetMap extract (.osm[.gz|.bz2], .osm.pbf, saved Overpass answer) or a"
+                              " table of POIs (lon, lat, key, value); alone: the area of the file."),
+    click.option("--cell-size", type=float, metavar="METRES", help="Side of the square cells. [default: 250]"),
+    click.option("--radius", type=float, metavar="METRES", help="What a station covers. [default: 500]"),
+    click.option("--id-column", metavar="NAME", help="The column of --cells or --stations that holds the ids."),
+    *TABLE,
+    click.option("--layer", metavar="NAME", help="The layer of --cells or --polygon, where the file has several."),
+    click.option("--water", metavar="keep|leave-out", help="Square cells wholly in the sea, or in a lake or river of"
+                      " the map: keep them, or leave them out. [default: keep]"),
+    click.option("--timezone", metavar="ZONE", help="IANA time zone. [default: the zone of the place]"),
+    click.option("--offline", is_flag=True, help="Use no network: bundled places, files and the cache only."),
+)  # fmt: skip
+COMMON = (
+    click.option("--json", "as_json", is_flag=True, help="Print the report as JSON."),
+    click.option("--quiet", is_flag=True, help="Print nothing but errors."),
+    click.option("--debug", is_flag=True, help="Show the traceback of an error."),
+)
+SERVICE = click.option("--service", metavar="NAME", help="The traffic variable, where a file has several.")
+SERVICES = click.option("--service", multiple=True, metavar="NAME", help="The traffic variable; repeat it for several.")
+SEED = seed_option()
+TRAFFIC = click.argument("traffic", type=FILE)
+HTML = file_option("--html", metavar="FILE.html", help="A page with plots that needs no network.")
+THREADS = click.option("--threads", type=COUNT, default=0, show_default=False, help="Of torch. [default: all cores]")
 
 
 def prints(function: Callable[..., Printed | None]) -> Callable[..., None]:
@@ -121,9 +138,8 @@ def call(function: Callable[..., T], *args: Any, bar: str = "", **options: Any) 
         options["command"] = command_line()
     if not bar:
         return speaks_options(function)(*args, **options)
-    with progress(
-        bar, quiet=is_quiet() or os.environ.get("RANK", "0") != "0"
-    ) as tell:  # of several processes, the first
+    quiet = is_quiet() or os.environ.get("RANK", "0") != "0"  # of several processes, the first shows it
+    with progress(bar, quiet=quiet) as (tell,):
         return speaks_options(function)(*args, progress=tell, **options)
 
 
@@ -139,18 +155,22 @@ WARNING = "warning: "  # begins a line that a person must see whatever becomes o
 
 
 @contextmanager
-def progress(what: str, *, quiet: bool) -> Iterator[Tell]:
-    """A progress bar on a terminal, nothing elsewhere: yields tell(done, of)."""
+def progress(*works: str, quiet: bool) -> Iterator[list[Tell]]:
+    """Progress bars on a terminal, nothing elsewhere: a tell(done, of) for each; all but the last show once told."""
     if quiet or not sys.stderr.isatty():
-        yield lambda done, of: None
+        yield [lambda done, of: None for _ in works]
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, of: bar.update(task, completed=done, total=of)
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bars:
+        tasks = [bars.add_task(work, total=None, visible=work == works[-1]) for work in works]
+        yield [partial(_show, bars, task) for task in tasks]
+
+
+def _show(bars: Progress, task: TaskID, done: int, of: int) -> None:
+    bars.update(task, completed=done, total=of, visible=True)
 
 
 def report(values: dict[str, Any], lines: list[str], *, as_json: bool, quiet: bool) -> None:
@@ -165,11 +185,6 @@ def report(values: dict[str, Any], lines: list[str], *, as_json: bool, quiet: bo
 def is_quiet() -> bool:
     """Whether the command was given --quiet."""
     return bool(click.get_current_context().params.get("quiet"))
-
-
-def out_option(about: str, metavar: str = "OUT") -> Callable[..., Any]:
-    """The option -o: what a command writes."""
-    return click.option("-o", "--out", type=FILE, required=True, metavar=metavar, help=about)
 
 
 def warnings_in(ds: xr.Dataset) -> list[str]:

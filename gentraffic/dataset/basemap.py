@@ -1,4 +1,5 @@
 """The map beneath a place: coordinates of a Context, which traffic takes over, of what `poi.basemap` reads.
+`dataset.schema` names them and checks them.
 
     map_class (map_shape)            what a shape is, by its position in the attribute `classes`
     map_size  (map_shape)            how many points it has
@@ -10,26 +11,16 @@ A line is open; a ring of an area ends where it began, and a hole runs against i
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gentraffic.errors import BadInput
+from gentraffic.dataset.schema import LABELS, MAP_VARIABLES, POINTS, SHAPES
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from poi.elements import BaseMap
-
-SHAPES, POINTS, LABELS = "map_shape", "map_point", "map_label"
-DIMS = (SHAPES, POINTS, LABELS)
-VARIABLES = {
-    "map_class": SHAPES, "map_size": SHAPES, "map_lon": POINTS, "map_lat": POINTS,
-    "map_name": LABELS, "map_name_class": LABELS, "map_name_lon": LABELS, "map_name_lat": LABELS,
-}  # fmt: skip
-MAX_POINTS = 5_000_000  # of a file: the maps made here have fewer than 300,000
-MAX_LABELS = 200_000
 
 
 def basemap_coords(base: BaseMap | None) -> dict[str, Any]:
@@ -85,51 +76,6 @@ def has_basemap(ds: xr.Dataset) -> bool:
     return "map_class" in ds.coords or "map_name" in ds.coords
 
 
-def carried(ds: xr.Dataset) -> dict[Hashable, Any]:
-    """The coordinates of the map of `ds`, to be given to what is made of it."""
-    return {name: ds[name].variable for name in VARIABLES if name in ds.coords}
-
-
 def without_basemap(ds: xr.Dataset) -> xr.Dataset:
     """`ds` without its map, for formats that hold cells and nothing else."""
-    return ds.drop_vars([name for name in VARIABLES if name in ds.coords])
-
-
-def check_basemap(ds: xr.Dataset) -> None:
-    """Raise BadInput where the coordinates of a map do not fit each other."""
-    from poi.basemap import CLASSES, NAMES
-
-    for dim in (dim for dim in DIMS if dim in ds.dims):
-        for name, of in VARIABLES.items():
-            if (of == LABELS) != (dim == LABELS):
-                continue
-            if name not in ds.coords or ds[name].dims != (of,):
-                raise BadInput(f"the coordinate {name} ({of}) is missing: the dimension {dim} is of the map beneath")
-            if name != "map_name" and ds[name].dtype.kind not in ("f" if name.endswith(("e_lon", "e_lat")) else "iu"):
-                raise BadInput(f"the coordinate {name} is {ds[name].dtype}, must be numbers")
-    for name, known in (("map_class", CLASSES), ("map_name_class", NAMES)):
-        if name in ds.coords and not ((ds[name].values >= 0) & (ds[name].values < len(known))).all():
-            raise BadInput(f"{name} holds a class beyond {len(known) - 1}: {' '.join(known)}")
-    if "map_class" in ds.coords:
-        _check_shapes(ds)
-    if "map_name" in ds.coords:
-        lon, lat = ds["map_name_lon"].values, ds["map_name_lat"].values
-        if len(lon) > MAX_LABELS or not ((np.abs(lon) <= 180) & (np.abs(lat) <= 90)).all():
-            raise BadInput(f"map_name: more than {MAX_LABELS} names, or one that is not on earth")
-
-
-def _check_shapes(ds: xr.Dataset) -> None:
-    size = ds["map_size"].values.astype(np.int64)
-    if (size < 2).any() or size.sum() != ds.sizes[POINTS] or ds.sizes[POINTS] > MAX_POINTS:
-        raise BadInput(f"map_size must be 2 or more and sum up to the {ds.sizes[POINTS]} points, at most {MAX_POINTS}")
-    for name, most in (("map_lon", 180), ("map_lat", 90)):
-        if np.abs(np.cumsum(ds[name].values.astype(np.int64))).max() > most * 100_000:
-            raise BadInput(f"{name} leads to a point that is not on earth")
-    from poi.basemap import AREAS, CLASSES
-
-    area = np.isin(ds["map_class"].values, [code for code, name in enumerate(CLASSES) if name in AREAS])
-    ends = np.cumsum(size)
-    at = np.cumsum(np.stack([ds["map_lon"].values, ds["map_lat"].values], axis=-1).astype(np.int64), axis=0)
-    closed = (at[ends - 1] == at[ends - size]).all(axis=1) & (size > 3)
-    if not closed[area].all():
-        raise BadInput("map_lon, map_lat: the ring of an area does not end where it began")
+    return ds.drop_vars([name for name in MAP_VARIABLES if name in ds.coords])

@@ -3,8 +3,9 @@
 Traffic: dimensions `([member,] cell, time)`, one float32 variable per service with a `units` attribute, finite and not
 negative. Context: dimensions `(cell, category)` with `poi_count`, over the same cells. Both carry per cell `cell_id`,
 `lon`, `lat` (degrees), `x`, `y` (metres in the attribute `crs_wkt`), for grids `row`, `col`, and `footprint` (WKT
-polygon in lon/lat) where a cell is not a square of the grid; perhaps the map beneath (`dataset.basemap`). Times are UTC
-and evenly spaced; the attribute `timezone` says where they are local. The layout is CF discrete sampling geometry,
+polygon in lon/lat) where a cell is not a square of the grid; perhaps more columns per cell, such as `site`, `azimuth`,
+`height`, `band` (numbers or text), and the map beneath (`dataset.basemap`). Times are UTC and evenly spaced; the
+attribute `timezone` says where they are local. The layout is CF discrete sampling geometry,
 `featureType = "timeSeries"`.
 
 A context may have a margin, the cells around its own: `margin_poi_count` (margin, category), `margin_x`, `margin_y`
@@ -22,7 +23,6 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gentraffic.dataset import basemap
 from gentraffic.dataset.services import MAIN
 from gentraffic.errors import BadInput, WrongUse
 
@@ -33,12 +33,21 @@ if TYPE_CHECKING:
 CONVENTIONS = "CF-1.12"
 KINDS = ("grid", "cells", "stations", "unplaced")  # the last: series whose positions nobody told
 PER_CELL = ("cell_id", "lon", "lat", "x", "y", "row", "col", "footprint")
+# The map beneath (`dataset.basemap`): its dimensions, and its coordinates with the dimension of each.
+SHAPES, POINTS, LABELS = "map_shape", "map_point", "map_label"
+MAP_DIMS = (SHAPES, POINTS, LABELS)
+MAP_VARIABLES = {
+    "map_class": SHAPES, "map_size": SHAPES, "map_lon": POINTS, "map_lat": POINTS,
+    "map_name": LABELS, "map_name_class": LABELS, "map_name_lon": LABELS, "map_name_lat": LABELS,
+}  # fmt: skip
+MAX_POINTS = 5_000_000  # of a map: those made here have fewer than 300,000
+MAX_LABELS = 200_000
 RESERVED = frozenset(
-    {*PER_CELL, "cell", "time", "member", "category", "geometry", "poi_count", "crs", *basemap.DIMS, *basemap.VARIABLES}
+    {*PER_CELL, "cell", "time", "member", "category", "geometry", "poi_count", "crs", *MAP_DIMS, *MAP_VARIABLES}
 )
 # Attributes of the place that traffic takes over from its context.
 PLACE_ATTRS = ("place", "kind", "cell_m", "radius_m", "crs_wkt", "timezone", "network", "osm_source", "osm_snapshot",
-               "osm_sha256", "attribution", "license", "warnings")  # fmt: skip
+               "osm_sha256", "attribution", "license", "warnings", "water")  # fmt: skip
 MARGIN = {"margin_poi_count": ("margin", "category"), "margin_x": ("margin",), "margin_y": ("margin",)}
 COORD_ATTRS: dict[str, dict[str, str]] = {
     "cell_id": {"cf_role": "timeseries_id", "long_name": "identifier of the cell or station"},
@@ -49,6 +58,10 @@ COORD_ATTRS: dict[str, dict[str, str]] = {
     "row": {"long_name": "row of the grid, counted northwards"},
     "col": {"long_name": "column of the grid, counted eastwards"},
     "footprint": {"long_name": "outline of the cell, WKT in longitude and latitude"},
+    "site": {"long_name": "site that the sector stands on"},
+    "azimuth": {"long_name": "direction that the antenna looks to, degrees from north, clockwise"},
+    "height": {"long_name": "height of the antenna, m"},
+    "band": {"long_name": "frequency band"},
     "time": {"standard_name": "time", "axis": "T", "long_name": "start of the interval, UTC"},
     "member": {"standard_name": "realization", "long_name": "member of the ensemble"},
 }
@@ -62,6 +75,11 @@ BLOCK_VALUES = 2**22  # 16 MiB of float32
 def services(ds: xr.Dataset) -> list[str]:
     """The names of the traffic variables of `ds`, in its order."""
     return [str(name) for name in ds.data_vars]
+
+
+def cell_columns(ds: xr.Dataset) -> list[str]:
+    """What is told of each cell beyond PER_CELL: `site`, `azimuth` and the like, in the order of `ds`."""
+    return [str(name) for name in ds.coords if ds[name].dims == ("cell",) and name not in (*PER_CELL, "cell")]
 
 
 def one_service(ds: xr.Dataset, name: str | None) -> str:
@@ -90,6 +108,11 @@ def local_time(ds: xr.Dataset) -> pd.DatetimeIndex:
     import pandas as pd
 
     return pd.DatetimeIndex(ds["time"].values).tz_localize("UTC").tz_convert(str(ds.attrs["timezone"]))
+
+
+def is_usual_week(ds: xr.Dataset) -> bool:
+    """Whether the dates of drawn traffic stand for days of the week: nobody asked for a period."""
+    return bool(ds.attrs.get("usual_week"))
 
 
 def utc_offset_s(ds: xr.Dataset) -> NDArray[np.int64]:
@@ -134,7 +157,7 @@ def traffic_dataset(
     coords: dict[Hashable, Any] = {
         name: (("cell",), cells[name].values, COORD_ATTRS[name]) for name in PER_CELL if name in cells.coords
     }
-    coords |= basemap.carried(cells)
+    coords |= {name: cells[name].variable for name in cell_columns(cells)} | basemap_coords_of(cells)
     coords["time"] = (("time",), index.as_unit("ns").to_numpy(), COORD_ATTRS["time"])
     if array.ndim == 3:
         coords["member"] = (("member",), np.arange(len(array), dtype=np.int32), COORD_ATTRS["member"])
@@ -159,8 +182,8 @@ def check_traffic(ds: xr.Dataset) -> None:
     _check_attrs(ds)
     if not ds.data_vars:
         raise BadInput("there is no traffic variable: at least one of dimensions ([member,] cell, time) is needed")
-    _check_dims(ds, ("cell", "time"), allowed=("member", "cell", "time", *basemap.DIMS))
-    basemap.check_basemap(ds)
+    _check_dims(ds, ("cell", "time"), allowed=("member", "cell", "time", *MAP_DIMS))
+    check_basemap(ds)
     check_timezone(ds.attrs.get("timezone"))
     _check_cells(ds)
     _check_times(ds)
@@ -175,8 +198,8 @@ def check_context(ds: xr.Dataset) -> None:
     from poi.categories import CATEGORIES  # which loads pandas
 
     _check_attrs(ds)
-    _check_dims(ds, ("cell", "category"), allowed=("cell", "category", "margin", *basemap.DIMS))
-    basemap.check_basemap(ds)
+    _check_dims(ds, ("cell", "category"), allowed=("cell", "category", "margin", *MAP_DIMS))
+    check_basemap(ds)
     if not has_positions(ds):
         raise BadInput("a context needs the positions of its cells: kind must be grid, cells or stations")
     check_timezone(ds.attrs.get("timezone"))
@@ -260,6 +283,7 @@ def _check_cells(ds: xr.Dataset) -> None:
             raise BadInput(f"the coordinate {name} has dimensions {_tuple(ds[name].dims)}, must be (cell)")
     ids = ds["cell_id"].values
     _check_ids(ids)
+    _check_columns(ds)
     _check_positions(ds, ids)
     _check_centres(ds)
     _check_grid(ds)
@@ -327,6 +351,14 @@ def _check_unplaced(ds: xr.Dataset) -> None:
     if placed:
         raise BadInput(f"kind is unplaced, but there is a coordinate {placed[0]}: say kind stations, or drop it")
     _check_ids(ds["cell_id"].values)
+    _check_columns(ds)
+
+
+def _check_columns(ds: xr.Dataset) -> None:
+    for name in cell_columns(ds):
+        values = ds[name].values
+        if values.dtype.kind not in "iufUT" and not all(isinstance(value, str) for value in values):
+            raise BadInput(f"the coordinate {name} is {values.dtype}, must be numbers or text")
 
 
 def _check_centres(ds: xr.Dataset) -> None:
@@ -459,3 +491,48 @@ def credits_of(texts: Iterable[str]) -> str:
     """Attributions joined, each part once."""
     parts = [part.strip() for text in texts for part in text.split(";")]
     return "; ".join(dict.fromkeys(part for part in parts if part))
+
+
+def basemap_coords_of(ds: xr.Dataset) -> dict[Hashable, Any]:
+    """The coordinates of the map of `ds`, to be given to what is made of it."""
+    return {name: ds[name].variable for name in MAP_VARIABLES if name in ds.coords}
+
+
+def check_basemap(ds: xr.Dataset) -> None:
+    """Raise BadInput where the coordinates of a map do not fit each other."""
+    from poi.basemap import CLASSES, NAMES
+
+    for dim in (dim for dim in MAP_DIMS if dim in ds.dims):
+        for name, of in MAP_VARIABLES.items():
+            if (of == LABELS) != (dim == LABELS):
+                continue
+            if name not in ds.coords or ds[name].dims != (of,):
+                raise BadInput(f"the coordinate {name} ({of}) is missing: the dimension {dim} is of the map beneath")
+            if name != "map_name" and ds[name].dtype.kind not in ("f" if name.endswith(("e_lon", "e_lat")) else "iu"):
+                raise BadInput(f"the coordinate {name} is {ds[name].dtype}, must be numbers")
+    for name, known in (("map_class", CLASSES), ("map_name_class", NAMES)):
+        if name in ds.coords and not ((ds[name].values >= 0) & (ds[name].values < len(known))).all():
+            raise BadInput(f"{name} holds a class beyond {len(known) - 1}: {' '.join(known)}")
+    if "map_class" in ds.coords:
+        _check_shapes(ds)
+    if "map_name" in ds.coords:
+        lon, lat = ds["map_name_lon"].values, ds["map_name_lat"].values
+        if len(lon) > MAX_LABELS or not ((np.abs(lon) <= 180) & (np.abs(lat) <= 90)).all():
+            raise BadInput(f"map_name: more than {MAX_LABELS} names, or one that is not on earth")
+
+
+def _check_shapes(ds: xr.Dataset) -> None:
+    size = ds["map_size"].values.astype(np.int64)
+    if (size < 2).any() or size.sum() != ds.sizes[POINTS] or ds.sizes[POINTS] > MAX_POINTS:
+        raise BadInput(f"map_size must be 2 or more and sum up to the {ds.sizes[POINTS]} points, at most {MAX_POINTS}")
+    for name, most in (("map_lon", 180), ("map_lat", 90)):
+        if np.abs(np.cumsum(ds[name].values.astype(np.int64))).max() > most * 100_000:
+            raise BadInput(f"{name} leads to a point that is not on earth")
+    from poi.basemap import AREAS, CLASSES
+
+    area = np.isin(ds["map_class"].values, [code for code, name in enumerate(CLASSES) if name in AREAS])
+    ends = np.cumsum(size)
+    at = np.cumsum(np.stack([ds["map_lon"].values, ds["map_lat"].values], axis=-1).astype(np.int64), axis=0)
+    closed = (at[ends - 1] == at[ends - size]).all(axis=1) & (size > 3)
+    if not closed[area].all():
+        raise BadInput("map_lon, map_lat: the ring of an area does not end where it began")

@@ -81,10 +81,11 @@ def read_series(ds: xr.Dataset, name: str, service: str | None) -> Panel:
 def several_notes(files: Mapping[str, tuple[xr.Dataset, Panel]], service: str | None) -> list[str]:
     """A sentence on the files that hold several services of which none was named. files: what they are called ->
     Dataset, and what was read of it."""
-    told = {name: panel.service for name, (ds, panel) in files.items() if main_of([str(v) for v in ds.data_vars])}
-    if service is not None or not told:
+    service_of = {name: panel.service for name, (ds, panel) in files.items() if main_of([str(v) for v in ds.data_vars])}
+    if service is not None or not service_of:
         return []
-    return [f"{' and '.join(told)}: of several services {next(iter(told.values()))} was taken; --service names another"]
+    taken = next(iter(service_of.values()))
+    return [f"{' and '.join(service_of)}: of several services {taken} was taken; --service names another"]
 
 
 def align(real_ds: xr.Dataset, synthetic_ds: xr.Dataset, *, service: str | None = None) -> Pair:
@@ -222,12 +223,12 @@ def same_slot(a: NDArray[np.int64], b: NDArray[np.int64], step_s: int) -> tuple[
     """
     for period in (WEEK_S, DAY_S):
         slots = [(clock - MONDAY_S) % period // step_s for clock in (a, b)]
-        found = []
+        runs = []
         for i, j in ((0, _first(slots[1], slots[0][0])), (_first(slots[0], slots[1][0]), 0)):
             if i >= 0 and j >= 0:
-                found.append((min(len(a) - i, len(b) - j), i, j))
-        if found:
-            steps, i, j = max(found)
+                runs.append((min(len(a) - i, len(b) - j), i, j))
+        if runs:
+            steps, i, j = max(runs)
             return i, j, steps
     return 0, 0, 0
 

@@ -100,51 +100,49 @@ def window_rows(part: Held, task: str, seed: int) -> dict[str, Floats]:
         there = there[there >= 0]
         past = part.held.values[there, start : start + observed].astype(np.float64)
         hour = part.held.hour[start : start + WINDOW]
-        usual = profile[np.floor(hour).astype(int) % 168]
+        weekly = profile[np.floor(hour).astype(int) % 168]
         steps = WINDOW - observed
-        found: dict[str, NDArray[Any]] = {}
+        drawn_by: dict[str, NDArray[Any]] = {}
         if observed:
-            found["last"] = np.repeat(past[:, -1:], steps, axis=1)[None]
-            found["cell-mean"] = np.repeat(past.mean(1, keepdims=True), steps, axis=1)[None]
-            found["patch-mean"] = np.full((1, len(there), steps), past.mean())
-            level = past.sum(1) / usual[:observed].sum()
-            found["climatology"] = (level[:, None] * usual[observed:])[None]
-            found["climatology of the observed hours"] = _own_hours(past, hour)[None]
-            found["climatology of other days (sees outside)"] = _other_days(part, there, start)[..., observed:]
+            drawn_by["last"] = np.repeat(past[:, -1:], steps, axis=1)[None]
+            drawn_by["cell-mean"] = np.repeat(past.mean(1, keepdims=True), steps, axis=1)[None]
+            drawn_by["patch-mean"] = np.full((1, len(there), steps), past.mean())
+            level = past.sum(1) / weekly[:observed].sum()
+            drawn_by["climatology"] = (level[:, None] * weekly[observed:])[None]
+            drawn_by["climatology of the observed hours"] = _own_hours(past, hour)[None]
+            drawn_by["climatology of other days (sees outside)"] = _other_days(part, there, start)[..., observed:]
         elif near is not None:
             span = part.train.values[:, start : start + WINDOW].astype(np.float64)
-            found["mean-series"] = np.repeat(span.mean(0)[None, None], len(there), axis=1)
-            found["bootstrap"] = naive.bootstrap(span, len(there), MEMBERS, rng)
+            drawn_by["mean-series"] = np.repeat(span.mean(0)[None, None], len(there), axis=1)
+            drawn_by["bootstrap"] = naive.bootstrap(span, len(there), MEMBERS, rng)
             index = near[there]
-            found["knn-1"] = span[index[:, :1].T]
-            found["knn-20"] = span[index.T]
+            drawn_by["knn-1"] = span[index[:, :1].T]
+            drawn_by["knn-20"] = span[index.T]
         if part.held.users is not None:
             users = part.held.users[there, start : start + WINDOW].astype(np.float64)
-            found["b*users"] = (part.train.b * users[:, observed:])[None]
+            drawn_by["b*users"] = (part.train.b * users[:, observed:])[None]
             if observed:
                 own = past.sum(1) / np.maximum(users[:, :observed].sum(1), 1e-9)
-                found["b*users, b of the cell"] = (own[:, None] * users[:, observed:])[None]
-        for name, members in found.items():
+                drawn_by["b*users, b of the cell"] = (own[:, None] * users[:, observed:])[None]
+        for name, members in drawn_by.items():
             rows.setdefault(name, []).append(members)
     return {name: np.concatenate(parts, axis=1) for name, parts in rows.items()}
 
 
-def model_members(  # noqa: PLR0913  # the whole of one command
+def model_members(
     bundle: FoMoBundle,
     part: Held,
     task: str,
     *,
     users: bool,
-    poi: bool = True,
     members: int = MEMBERS,
-    steps: int = STEPS,
     seed: int = 0,
     city_mean: float | None = None,
 ) -> Floats:
     """Members (m, series, steps) in the source's unit; member 0 is the expectation (one step at the likeliest level).
 
     city_mean: traffic of the mean cell, where the level model does not know the network; over the mean cell's users it
-    is the traffic per user where nothing is observed, as in `sample`. poi: whether POIs are told.
+    is the traffic per user where nothing is observed, as in `sample`.
     """
     observed, levels = TASKS[task], bundle.levels
     places, scale = part.held_source.places, bundle.scale
@@ -165,10 +163,9 @@ def model_members(  # noqa: PLR0913  # the whole of one command
             z=levels.standard(places, log)[part.held.rows],
             spread=levels.spread if city_mean is not None else part.held.spread,
             users=part.held.users if users else None,
-            poi=part.held.poi if poi else None,
         )
         windows = stack([_task_window(region, scale, int(b), int(s), observed) for b, s in part.blocks])
-        out.append(_draw(bundle, windows, observed, member, 1 if member == 0 else steps, seed))
+        out.append(_draw(bundle, windows, observed, member, 1 if member == 0 else STEPS, seed))
     return np.stack(out)
 
 
@@ -200,8 +197,8 @@ def _draw(bundle: FoMoBundle, windows: FoMoContext, observed: int, member: int, 
     # independent noise, unlike that of `sample`: the fair crps takes members for independent draws
     noise = np.random.default_rng((seed, member)).standard_normal(shape, dtype=np.float32)
     x = draw_scenes(bundle.model, condition_of(windows, scale), torch.from_numpy(noise), steps=steps).numpy()
-    usual = scale.usual(windows.network, windows.hour)[:, None, None]
-    values = scale.inverse(x, usual) * np.nan_to_num(windows.reference)[..., None]
+    weekly = scale.usual(windows.network, windows.hour)[:, None, None]
+    values = scale.inverse(x, weekly) * np.nan_to_num(windows.reference)[..., None]
     return np.concatenate([v[e.any(-1)] for v, e in zip(values, windows.exists, strict=True)])[:, observed:]
 
 

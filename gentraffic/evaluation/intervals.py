@@ -109,15 +109,15 @@ def hist_counts(real: Floats, members: Floats) -> tuple[NDArray[np.int64], NDArr
     ends = min(real.min(), members.min()), max(real.max(), members.max())
     low, high = (float(np.arcsinh(np.float64(end) / unit)) for end in ends)
     span = high - low or 1.0
-    found = []
+    histograms = []
     for sets in (real[None], members):
         counts = np.zeros(len(real) * BINS, dtype=np.int64)
         for values in sets:
             place = ((np.arcsinh(values / unit, dtype=np.float64) - low) * (BINS / span)).astype(np.intp)
             at = np.arange(len(real))[:, None] * BINS + np.clip(place, 0, BINS - 1)
             counts += np.bincount(at.ravel(), minlength=len(counts))
-        found.append(counts.reshape(len(real), BINS))
-    return found[0], found[1]
+        histograms.append(counts.reshape(len(real), BINS))
+    return histograms[0], histograms[1]
 
 
 def tail_draws(real: Floats, members: Floats, quantile: float, resample: Resample) -> NDArray[np.float64]:
@@ -141,17 +141,17 @@ def _quantile_draws(values: Floats, quantile: float, resample: Resample) -> NDAr
     order = np.argsort(-kept, kind="stable")
     kept, group = kept[order], resample.group[cell[order]]
     size = np.bincount(resample.group, minlength=resample.times.shape[1]) * (values.shape[0] * values.shape[2])
-    found = []
+    quantiles = []
     for times, cells in zip(resample.times, resample.cells(), strict=False):
         above = np.cumsum(times[group])
         rank = (times @ size - 1) * (1 - quantile)  # from the top
         place = np.searchsorted(above, [np.floor(rank), np.floor(rank) + 1], side="right")
         if place[1] < len(kept):
             upper, lower = kept[place]
-            found.append(float(upper + (lower - upper) * (rank % 1)))
+            quantiles.append(float(upper + (lower - upper) * (rank % 1)))
         else:
-            found.append(float(np.quantile(values[:, cells], quantile)))
-    return np.array(found)
+            quantiles.append(float(np.quantile(values[:, cells], quantile)))
+    return np.array(quantiles)
 
 
 def loop_draws(statistic: Callable[[NDArray[np.intp]], float], resample: Resample) -> NDArray[np.float64]:

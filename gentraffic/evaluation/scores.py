@@ -27,7 +27,7 @@ from gentraffic.evaluation.metrics import summary as m
 from gentraffic.evaluation.metrics.distribution import LAGS_H
 from gentraffic.evaluation.metrics.paired import Floats, whole_days
 
-Found = tuple[float, NDArray[np.float64] | None]
+Estimate = tuple[float, NDArray[np.float64] | None]
 NO_TIME = "the files share no time, and this metric compares hour with hour"
 ONE_MEMBER = "the ensemble has one member: draw two or more (gentraffic sample --members 20)"
 
@@ -113,7 +113,7 @@ class Metric:
 
     name: str
     about: str
-    compute: Callable[[Row], Found] | None = None
+    compute: Callable[[Row], Estimate] | None = None
     paired: bool = False
     ensemble: bool = False
     best: float = 0.0
@@ -127,12 +127,12 @@ class Metric:
         return f"{self.name} x1e4" if self.shown == 1e4 else self.name
 
 
-def _cells(row: Row, values: NDArray[np.float64], cells: NDArray[np.bool_] | None = None) -> Found:
+def _cells(row: Row, values: NDArray[np.float64], cells: NDArray[np.bool_] | None = None) -> Estimate:
     """A mean over cells."""
     return float(values.mean()), row.resample.mean(values, cells)
 
 
-def _centred(value: float, draws: NDArray[np.float64], least: float = 0.0, most: float = np.inf) -> Found:
+def _centred(value: float, draws: NDArray[np.float64], least: float = 0.0, most: float = np.inf) -> Estimate:
     """A statistic that is no mean, its draws moved so that their median is its value.
 
     Resampling adds noise of its own to divergences and distances, whose draws would all lie above the value.
@@ -141,8 +141,8 @@ def _centred(value: float, draws: NDArray[np.float64], least: float = 0.0, most:
     return value, np.clip(draws + (value - np.median(kept)), least, most) if len(kept) else None
 
 
-def _root(found: Found) -> Found:
-    value, draws = found
+def _root(squared: Estimate) -> Estimate:
+    value, draws = squared
     return float(np.sqrt(value)), None if draws is None else np.sqrt(draws)
 
 
@@ -151,23 +151,23 @@ def _varying(values: NDArray[np.float64]) -> NDArray[np.bool_]:
     return np.asarray(values.max(axis=1) > values.min(axis=1))
 
 
-def _softmax24(row: Row) -> Found:
+def _softmax24(row: Row) -> Estimate:
     real, mean, first_hour = row.hours()
     return _cells(row, m.jsd_softmax24_cells(real, mean, first_hour=first_hour), _varying(real))
 
 
-def _coverage(nominal: float) -> Callable[[Row], Found]:
+def _coverage(nominal: float) -> Callable[[Row], Estimate]:
     return lambda row: _cells(row, m.coverage_cells(row.real, row.members, nominal))
 
 
-def _jsd_hist(row: Row) -> Found:
+def _jsd_hist(row: Row) -> Estimate:
     return _centred(m.jsd_hist(row.real, row.one), hist_draws(row.real, row.members, row.resample))
 
 
-def _levels(score: Callable[[Floats, Floats], float], least: float, most: float) -> Callable[[Row], Found]:
+def _levels(score: Callable[[Floats, Floats], float], least: float, most: float) -> Callable[[Row], Estimate]:
     """A metric of mean levels: for the draws, each cell is a series of one step, its level."""
 
-    def compute(row: Row) -> Found:
+    def compute(row: Row) -> Estimate:
         if len(row.real) < 2:
             raise ValueError("one cell: its level has none to be compared with")
         a, b = row.real.mean(axis=1)[:, None], row.mean.mean(axis=1)[:, None]
@@ -177,13 +177,13 @@ def _levels(score: Callable[[Floats, Floats], float], least: float, most: float)
     return compute
 
 
-def _distance_week(row: Row) -> Found:
+def _distance_week(row: Row) -> Estimate:
     curves = (row.resample.mean(v) for v in (row.real, row.mean))
     draws = [m.jsd_distance_week(a[None], b[None]) for a, b in zip(*curves, strict=True)]  # a mean cell each
     return _centred(m.jsd_distance_week(row.real, row.one), np.array(draws), most=1.0)
 
 
-def _acf(row: Row) -> Found:
+def _acf(row: Row) -> Estimate:
     if 3600 % row.step_s:
         raise ValueError(f"steps of {row.step_s / 60:g} min are no parts of hours, in which the lags are")
     per_hour = 3600 // row.step_s
@@ -194,14 +194,14 @@ def _acf(row: Row) -> Found:
     return _centred(value, np.abs(apart).mean(axis=1))
 
 
-def _peak_hour(row: Row) -> Found:
+def _peak_hour(row: Row) -> Estimate:
     real, mean, first_hour = row.hours()
     a, b = (np.asarray(whole_days(v, first_hour).reshape(len(v), -1)) for v in (real, mean))
     return _cells(row, m.peak_hour_error_cells(a, b), m.live_cells(a))
 
 
-def _tail(ratio: Callable[[Floats, Floats], float], quantile: float) -> Callable[[Row], Found]:
-    def compute(row: Row) -> Found:
+def _tail(ratio: Callable[[Floats, Floats], float], quantile: float) -> Callable[[Row], Estimate]:
+    def compute(row: Row) -> Estimate:
         if not np.quantile(row.real, quantile) > 0:
             raise ValueError(f"the real {quantile:.1%} quantile is 0: there is no ratio")
         return _centred(ratio(row.real, row.one), tail_draws(row.real, row.members, quantile, row.resample))
@@ -209,7 +209,7 @@ def _tail(ratio: Callable[[Floats, Floats], float], quantile: float) -> Callable
     return compute
 
 
-def _diversity(row: Row) -> Found:
+def _diversity(row: Row) -> Estimate:
     if len(row.weeks) < 2:
         have = len(row.weeks) or "no"
         raise ValueError(f"the real file holds {have} whole week{'s' * (have != 1)}: two are needed as the unit")
@@ -226,14 +226,14 @@ def _hours_of_week(row: Row) -> tuple[Floats, Floats, NDArray[np.int64]]:
     return real, members, (hours + 72) % 168  # 1 January 1970 was a Thursday
 
 
-def _roughness(row: Row) -> Found:
+def _roughness(row: Row) -> Estimate:
     real, members, _ = _hours_of_week(row)
     top, bottom = rhythm.roughness_cells(members).mean(axis=0), rhythm.roughness_cells(real)
     draws = loop_draws(lambda i: float(top[i].mean() / max(bottom[i].mean(), 1e-12)), row.resample)
     return _centred(rhythm.roughness_ratio(real, members), draws)
 
 
-def _weekend(row: Row) -> Found:
+def _weekend(row: Row) -> Estimate:
     real, members, hour = _hours_of_week(row)
     a = rhythm.weekend_ratio_cells(real, hour)
     b = rhythm.weekend_ratio_cells(members, hour).mean(axis=0)
@@ -241,7 +241,7 @@ def _weekend(row: Row) -> Found:
     return _centred(rhythm.weekend_error(real, members, hour), draws, -np.inf)
 
 
-def _weekend_rank(row: Row) -> Found:
+def _weekend_rank(row: Row) -> Estimate:
     if len(row.real) < 2:
         raise ValueError("one cell: its weekend has none to be compared with")
     real, members, hour = _hours_of_week(row)
@@ -252,14 +252,14 @@ def _weekend_rank(row: Row) -> Found:
     return _centred(m.level_spearman(a, b), draws, -1.0, 1.0)
 
 
-def _rhythm(row: Row) -> Found:
+def _rhythm(row: Row) -> Estimate:
     real, members, hour = _hours_of_week(row)
     mean = members.mean(axis=0)
     draws = loop_draws(lambda i: rhythm.rhythm_mae(real[i], mean[i], hour), row.resample)
     return _centred(rhythm.rhythm_mae(real, mean, hour), draws)
 
 
-def _shape_spread(row: Row) -> Found:
+def _shape_spread(row: Row) -> Estimate:
     if len(row.real) < 2:
         raise ValueError("one cell: weeks of several are needed to differ")
     real, members, _ = _hours_of_week(row)
@@ -320,20 +320,20 @@ def score(row: Row, *, single: bool = False) -> dict[str, Score]:
     Ensemble metrics of one member are refused; with `single` (naive rows that are one series by nature) the crps of
     one series is its absolute error, so that such rows stand in the same contest.
     """
-    found: dict[str, Score] = {}
+    scores: dict[str, Score] = {}
     for metric in METRICS:
         if metric.paired and not row.paired:
-            found[metric.name] = Score(None, reason=NO_TIME)
+            scores[metric.name] = Score(None, reason=NO_TIME)
         elif metric.ensemble and len(row.members) < 2 and not (single and metric.name.startswith("crps")):
-            found[metric.name] = Score(None, reason=ONE_MEMBER)
+            scores[metric.name] = Score(None, reason=ONE_MEMBER)
         elif metric.compute is None:
-            found[metric.name] = _divided(found[metric.of], row.scale)
+            scores[metric.name] = _divided(scores[metric.of], row.scale)
         else:
-            found[metric.name] = _computed(metric.compute, row)
-    return found
+            scores[metric.name] = _computed(metric.compute, row)
+    return scores
 
 
-def _computed(compute: Callable[[Row], Found], row: Row) -> Score:
+def _computed(compute: Callable[[Row], Estimate], row: Row) -> Score:
     try:
         with np.errstate(divide="ignore", invalid="ignore"):  # what is no number is answered below
             value, draws = compute(row)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time as clock
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from gentraffic.forecasting.data import Network, Part
 from gentraffic.forecasting.ranges import ErrorPaths
 from gentraffic.forecasting.registry import recipe_of
 from gentraffic.forecasting.task import ForecastTask, Plan, fingerprint, trainer_of
-from gentraffic.training.trainer import OnStep
+from gentraffic.training.trainer import Run
 
 CHUNK = 1024  # neighbourhoods forecast at once: their activations fit into the cache
 
@@ -37,7 +36,7 @@ class Fitted:
     errors: ErrorPaths | None = None
 
 
-def fit_forecaster(  # noqa: PLR0913  # the whole of one command
+def fit_forecaster(
     name: str,
     train: Sequence[Part],
     validation: Sequence[Part] = (),
@@ -45,18 +44,16 @@ def fit_forecaster(  # noqa: PLR0913  # the whole of one command
     *,
     design: Mapping[str, Any] | None = None,
     shares: Sequence[float] | None = None,
-    checkpoint: Path | None = None,
-    device: str = "cpu",
-    on_step: OnStep | None = None,
+    run: Run | None = None,
 ) -> Fitted:
     """Train the forecaster `name` (a key of FORECASTERS) on the parts of one or more networks.
 
     validation: parts that choose the best weights; without them the last weights are kept. design: arguments of the
     network that differ from the named ones. shares: how much of each batch every part of `train` gives, None for by
-    their windows. checkpoint: where to resume from and save to. device: of torch. The naive ones learn nothing.
+    their windows. run: how, by default on the CPU without a checkpoint. The naive ones learn nothing.
     Raises WrongUse for an unknown name, BadInput where networks differ in cadence or services, or are too short.
     """
-    recipe = recipe_of(name)
+    recipe, run = recipe_of(name), run or Run()
     plan, networks = plan or Plan(), [part.network for part in (*train, *validation)]
     kinds = {(n.per_day, n.values.shape[2]) for n in networks}
     if len(kinds) != 1:
@@ -65,12 +62,12 @@ def fit_forecaster(  # noqa: PLR0913  # the whole of one command
     torch.manual_seed(plan.seed)
     model = recipe.network(per_day=per_day, services=services, **{**recipe.design, **(design or {})})
     if name in NAIVE:
-        return Fitted(name, model.eval().to(device))
+        return Fitted(name, model.eval().to(run.device))
     began = clock.monotonic()
     stride = plan.stride if recipe.fit is None else 1  # what is not trained in batches thins its windows itself
     windows = [windows_of(model, part, stride) for part in train]
-    for part, found in zip(train, windows, strict=True):
-        if not len(found):
+    for part, part_windows in zip(train, windows, strict=True):
+        if not len(part_windows):
             raise BadInput(
                 f"too short a series: {part.last - part.first} training steps, {name} needs more than "
                 f"{model.context + model.horizon} ({model.context} of the past, {model.horizon} ahead)"
@@ -78,14 +75,16 @@ def fit_forecaster(  # noqa: PLR0913  # the whole of one command
     checked = [w for w in (windows_of(model, part, 1) for part in validation) if len(w)]
     mark = fingerprint(name, [*windows, *checked], dict(design or {}), shares)
     if recipe.fit is not None:
-        grown = recipe.fit(model, windows, checked, trees=plan.steps, seed=plan.seed, shares=shares, on_step=on_step)
+        grown = recipe.fit(
+            model, windows, checked, trees=plan.steps, seed=plan.seed, shares=shares, on_step=run.on_step
+        )
         counted = {"parameters": sum(b.numel() for b in model.buffers()), "minutes": _minutes(began)}
         metadata = grown | counted | {"plan": {"trees": plan.steps, "seed": plan.seed}}
-        return Fitted(name, model.eval().to(device), metadata)
-    windows, checked = ([windows_to(w, device) for w in some] for some in (windows, checked))
-    task = ForecastTask(model.to(device), windows, checked, plan, shares)
-    trainer = trainer_of(task, checkpoint, mark)
-    trainer.train(on_step)
+        return Fitted(name, model.eval().to(run.device), metadata)
+    windows, checked = ([windows_to(w, run.device) for w in some] for some in (windows, checked))
+    task = ForecastTask(model.to(run.device), windows, checked, plan, shares)
+    trainer = trainer_of(task, run.checkpoint, mark)
+    trainer.train(run.on_step)
     trainer.finish()
     metadata = {
         "parameters": sum(p.numel() for p in model.parameters()),
@@ -194,8 +193,8 @@ def called(model: Any, past: Tensor, when: Tensor) -> Tensor:
 
     past: (batch, lags, side, side, services). when: (batch,) as in forecasters.Forecaster.
     """
-    found: Tensor = model(past, when) if getattr(model, "clock", False) else model(past)
-    return found
+    ahead: Tensor = model(past, when) if getattr(model, "clock", False) else model(past)
+    return ahead
 
 
 @torch.inference_mode()
@@ -216,8 +215,8 @@ def _roll(model: Any, values: Tensor, patches: Tensor, starts: Tensor, horizon: 
                 some = frames[i : i + rows]
                 past = patches_of_frames(some, patches[j : j + CHUNK])
                 when = (week + h + starts[i : i + rows]).repeat_interleave(len(past) // len(some))
-                found = called(model, past, when)[:, :steps]
-                ahead[i : i + rows, j : j + CHUNK, h : h + steps] = found.view(len(some), -1, *found.shape[1:])
+                predicted = called(model, past, when)[:, :steps]
+                ahead[i : i + rows, j : j + CHUNK, h : h + steps] = predicted.view(len(some), -1, *predicted.shape[1:])
     return ahead
 
 

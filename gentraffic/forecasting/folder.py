@@ -24,7 +24,7 @@ from gentraffic.errors import BadInput, BadModel
 from gentraffic.forecasting.fit import Fitted
 from gentraffic.forecasting.ranges import ErrorPaths
 from gentraffic.forecasting.registry import forecaster_names, recipe_of
-from gentraffic.generators.model_folder import read_folder, write_json, writing_folder
+from gentraffic.generators.base import read_folder, write_json, writing_folder
 
 ERRORS = "errors.safetensors"
 

@@ -113,14 +113,16 @@ def restless(
     mean = values.mean(axis=1, keepdims=True)
     floor = FLOOR * np.where(mean > 0, mean, 1.0)
     logs = np.log(values + floor)
-    usual = np.empty_like(logs)
+    slot_mean = np.empty_like(logs)
     for slot in range(min(per_day, logs.shape[1])):
-        usual[:, slot::per_day] = logs[:, slot::per_day].mean(axis=1, keepdims=True)
-    away = np.pad(logs - usual, ((0, 0), (1, 1)), mode="edge")
+        slot_mean[:, slot::per_day] = logs[:, slot::per_day].mean(axis=1, keepdims=True)
+    away = np.pad(logs - slot_mean, ((0, 0), (1, 1)), mode="edge")
     before, now, after = away[:, :-2], away[:, 1:-1], away[:, 2:]
-    found = np.maximum(np.exp(usual + stretch[:, None] * (now + smooth * (before - 2 * now + after) / 4)) - floor, 0.0)
-    total = found.mean(axis=1, keepdims=True)
-    return np.asarray(found * np.divide(mean, total, out=np.ones_like(mean), where=total > 0))
+    varied = np.maximum(
+        np.exp(slot_mean + stretch[:, None] * (now + smooth * (before - 2 * now + after) / 4)) - floor, 0.0
+    )
+    total = varied.mean(axis=1, keepdims=True)
+    return np.asarray(varied * np.divide(mean, total, out=np.ones_like(mean), where=total > 0))
 
 
 def randomise_pois(context: xr.Dataset, variant: int, spread: Spread | None = None, *, seed: int = 0) -> xr.Dataset:

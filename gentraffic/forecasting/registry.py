@@ -25,6 +25,6 @@ def recipe_of(name: str) -> Recipe:
     if name in FORECASTERS:
         return FORECASTERS[name]
     for point in entry_points(group=ENTRY_POINTS, name=name):
-        found: Recipe = point.load()
-        return found
+        recipe: Recipe = point.load()
+        return recipe
     raise WrongUse(f"no forecaster {name!r}: give one of {', '.join(forecaster_names())}")

@@ -136,8 +136,8 @@ def coverage_line(scored: Scored, service: int = 0) -> list[str]:
     if scored.covered is None:
         return []
     shares = {h + 1: scored.covered[service, h] for h in (0, scored.real.shape[2] - 1)}
-    found = [f"{share:.0%} at step {step}" for step, share in shares.items() if np.isfinite(share)]
-    return [f"within its 90% range (`forecast run --members`): {', '.join(found)}"] if found else []
+    covered = [f"{share:.0%} at step {step}" for step, share in shares.items() if np.isfinite(share)]
+    return [f"within its 90% range (`forecast run --members`): {', '.join(covered)}"] if covered else []
 
 
 def score_rows(payload: dict[str, Any]) -> list[tuple[str, ...]]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.forecasting.weighted import SIM_MSTNET
+from gentraffic.training.trainer import Run
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -127,53 +128,65 @@ def prepare(
     )
 
 
-def validate(  # noqa: PLR0913  # the whole of one command
+@dataclass(frozen=True)
+class ValidationPlan:
+    """services: what is forecast, by default what both files hold. seeds: trainings of each kind, from `seed` on. few:
+    with less than 100 percent, `trtr` and `aug` use that share of the real training cells, other ones with every seed.
+    holdout: share of the real locations that are tested on alone. horizon: steps ahead. steps: of each training.
+    device: of torch, where all are trained."""
+
+    services: Sequence[str] = ()
+    few: float = 100.0
+    seeds: int = 3
+    seed: int = 0
+    holdout: float = 0.2
+    horizon: int = 1
+    steps: int | None = None
+    device: str = "cpu"
+
+    def check(self) -> None:
+        """Raise WrongUse for numbers out of range."""
+        if not 0 < self.few <= 100:
+            raise WrongUse(f"--few {self.few:g}: give a percentage above 0, up to 100")
+        if self.seeds < 1 or self.horizon < 1:
+            raise WrongUse(f"{self.seeds} seeds, {self.horizon} steps ahead: give 1 or more of each")
+
+
+def validate(
     real_ds: xr.Dataset,
     synthetic_ds: xr.Dataset,
     forecasters: Sequence[str],
-    *,
-    services: Sequence[str] = (),
-    few: float = 100.0,
-    seeds: int = 3,
-    seed: int = 0,
-    holdout: float = 0.2,
-    horizon: int = 1,
-    steps: int | None = None,
+    plan: ValidationPlan,
     on_fit: Callable[[int, int], None] | None = None,
 ) -> Validation:
-    """Train every forecaster three ways with each of `seeds` seeds, and score all on the same real windows.
+    """Train every forecaster three ways with each seed of the plan, and score all on the same real windows.
 
-    steps: of each training. few: with less than 100 percent, `trtr` and `aug` use that share of the real training
-    cells, other ones with every seed. on_fit: told (done, of) before each training. Raises WrongUse for an unknown
-    forecaster, and as `prepare`.
+    on_fit: told (done, of) before each training. Raises WrongUse for an unknown forecaster, and as `prepare`.
     """
     from forecasters import NAIVE
     from gentraffic.forecasting.registry import recipe_of
 
     for name in forecasters:
         recipe_of(name)
-    if not 0 < few <= 100:
-        raise WrongUse(f"--few {few:g}: give a percentage above 0, up to 100")
-    if seeds < 1 or horizon < 1:
-        raise WrongUse(f"{seeds} seeds, {horizon} steps ahead: give 1 or more of each")
+    plan.check()
     learned = [name for name in forecasters if name not in NAIVE]
     scores: dict[str, dict[str, list[Scores]]] = {n: {t: [] for t in TRAININGS} for n in learned}
-    done, of = 0, len(learned) * len(TRAININGS) * seeds
+    done, of = 0, len(learned) * len(TRAININGS) * plan.seeds
     weighing: dict[str, Any] = {}
-    for k in range(seeds):
+    for k in range(plan.seeds):
         material = prepare(
-            real_ds, synthetic_ds, services=services, holdout=holdout, few=few, seed=seed, pick=k,
+            real_ds, synthetic_ds, services=plan.services, holdout=plan.holdout, few=plan.few, seed=plan.seed, pick=k,
             variants=VARIANTS if SIM_MSTNET in learned else 0,
         )  # fmt: skip
         for name in learned:
             for training in TRAININGS:
                 if on_fit is not None:
                     on_fit(done, of)
-                scores[name][training].append(
-                    one_score(name, training, material, plan_for(name, steps, seed + k), horizon, weighing)
-                )
+                how = plan_for(name, plan.steps, plan.seed + k)
+                of_it = one_score(name, training, material, how, plan.horizon, weighing, device=plan.device)
+                scores[name][training].append(of_it)
                 done += 1
-    return Validation(material, scores, naive_scores(material, horizon), horizon, weighing)
+    return Validation(material, scores, naive_scores(material, plan.horizon), plan.horizon, weighing)
 
 
 def plan_for(name: str, steps: int | None = None, seed: int = 0) -> Plan:
@@ -184,9 +197,11 @@ def plan_for(name: str, steps: int | None = None, seed: int = 0) -> Plan:
 
 
 def one_score(
-    name: str, training: str, material: Material, plan: Plan, horizon: int = 1, weighing: dict[str, Any] | None = None
-) -> Scores:
-    """Train `name` one way and score it on the test part. weighing: takes the weights of sim-mstnet."""
+    name: str, training: str, material: Material, plan: Plan, horizon: int = 1, weighing: dict[str, Any] | None = None,
+    *, device: str = "cpu",
+) -> Scores:  # fmt: skip
+    """Train `name` one way and score it on the test part. weighing: takes the weights of sim-mstnet. device: of torch,
+    where it is trained."""
     from gentraffic.forecasting.fit import fit_forecaster, forecasts, score
 
     (real, real_later), (drawn, drawn_later) = material.real, material.synthetic
@@ -198,16 +213,16 @@ def one_score(
             "tstr": (drawn, drawn_later, []),
             "aug": (real, real_later, material.variants),
         }
-        fitted = fit_weighted(*on[training], plan)
+        fitted = fit_weighted(*on[training], plan, device=device)
         if weighing is not None and training == "aug":
             weighing.setdefault("weights", []).append(fitted.metadata["weights"])
     elif training == "aug":
         half = [1.0 / len(real)] * len(real) + [1.0 / len(drawn)] * len(drawn)
-        fitted = fit_forecaster(name, [*real, *drawn], real_later, plan, shares=half)
+        fitted = fit_forecaster(name, [*real, *drawn], real_later, plan, shares=half, run=Run(device=device))
     elif training == "trtr":
-        fitted = fit_forecaster(name, real, real_later, plan)
+        fitted = fit_forecaster(name, real, real_later, plan, run=Run(device=device))
     else:
-        fitted = fit_forecaster(name, drawn, drawn_later, plan)
+        fitted = fit_forecaster(name, drawn, drawn_later, plan, run=Run(device=device))
     return score(forecasts(fitted, material.test, horizon), material.test)
 
 

@@ -21,8 +21,8 @@ from gentraffic import __version__
 from gentraffic.dataset.calendar import Calendar
 from gentraffic.dataset.public_holidays import LONG_DAYS, Holidays
 from gentraffic.dataset.schema import credits_of, traffic_dataset
-from gentraffic.dataset.services import MEAN_CELL, parts_of
-from gentraffic.errors import BadInput
+from gentraffic.dataset.services import MEAN_CELL, SUMS, parts_of
+from gentraffic.errors import BadInput, WrongUse
 from gentraffic.generate.request import Request
 from gentraffic.generate.totals import Total, districts, fit_totals
 from gentraffic.generators.base import Block, Draw, Expected, Generator, ModelInfo, Settings, Tell
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     import xarray as xr
 
 GIB = 2**30
+
+
+USUAL_WEEK = "the dates stand for days of the week; no public holidays (--start gives a period with its holidays)"
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,8 @@ class Job:
     @property
     def parts(self) -> dict[str, tuple[str, ...]]:
         """Variable -> the services of the model that it is, or is the sum of."""
-        return {name: parts_of(name, self.generator.info.services) or (name,) for name in self.services}
+        have = self.generator.info.services
+        return {name: (parts_of(name, have) if name in SUMS else ()) or (name,) for name in self.services}
 
     def own_totals(self, service: str) -> list[int]:
         """Positions of the totals that speak of a service."""
@@ -133,8 +137,16 @@ class Sink(Protocol):
     def check(self, info: ModelInfo, request: Request, kind: str | None = None) -> None:
         """Raise WrongUse for what cannot go there, before any work. kind: of the cells, where it is known."""
 
-    def write(self, job: Job, tell: Tell) -> Drawn:
-        """Draw, and put it there. tell(done, of): progress."""
+    def streams(self, info: ModelInfo, request: Request) -> bool:
+        """Whether traffic is written as it is drawn."""
+
+    def stream(self, job: Job) -> Callable[[Tell], Drawn] | None:
+        """What draws a job piece by piece into the sink; None where it is drawn first, and `put` there as a whole.
+
+        Raises BadInput where it does not fit the memory."""
+
+    def put(self, traffic: xr.Dataset) -> None:
+        """Keep all that was drawn."""
 
 
 @dataclass(frozen=True)
@@ -144,9 +156,15 @@ class Memory:
     def check(self, info: ModelInfo, request: Request, kind: str | None = None) -> None:
         """Nothing to check."""
 
-    def write(self, job: Job, tell: Tell) -> Drawn:
-        """Draw everything. Raises as `run`."""
-        return draw_all(job, tell)
+    def streams(self, info: ModelInfo, request: Request) -> bool:
+        """Never."""
+        return False
+
+    def stream(self, job: Job) -> None:
+        """Nothing is streamed."""
+
+    def put(self, traffic: xr.Dataset) -> None:
+        """It is in memory already."""
 
 
 @dataclass(frozen=True)
@@ -155,10 +173,6 @@ class File:
 
     path: Path
 
-    def streams(self, info: ModelInfo, request: Request) -> bool:
-        """Whether traffic is written as it is drawn."""
-        return False
-
     def check(self, info: ModelInfo, request: Request, kind: str | None = None) -> None:
         """Raise WrongUse or BadInput where it cannot be written."""
         from gentraffic.io.files import check_writable
@@ -166,15 +180,20 @@ class File:
         services = max(1, len(request.named())) * (1 if request.change is None else 2)
         check_writable(self.path, kind=kind or "", members=request.members, services=services)
 
-    def write(self, job: Job, tell: Tell) -> Drawn:
-        """Draw everything, then write the file whole or not at all. Raises as `run`, BadInput for memory and disk."""
-        from gentraffic.io.files import write_traffic
+    def streams(self, info: ModelInfo, request: Request) -> bool:
+        """Never."""
+        return False
 
+    def stream(self, job: Job) -> None:
+        """Nothing is streamed. Raises BadInput where all of a job does not fit the memory."""
         parts = len({part for parts in job.parts.values() for part in parts})
         check_fits(int(np.prod(job.shape)) * parts * (1 if job.request.change is None else 2), self.path)
-        drawn = draw_all(job, tell)
-        write_traffic(drawn.traffic, self.path)
-        return drawn
+
+    def put(self, traffic: xr.Dataset) -> None:
+        """Write the file whole or not at all. Raises BadInput."""
+        from gentraffic.io.files import write_traffic
+
+        write_traffic(traffic, self.path)
 
 
 def run(
@@ -190,7 +209,7 @@ def run(
     """
     sink = Memory() if sink is None else sink
     sink.check(generator.info, request, str(context.attrs.get("kind", "")))
-    return sink.write(prepare(request, generator, context, observed, command), tell or (lambda done, of: None))
+    return draw_into(sink, prepare(request, generator, context, observed, command), tell or (lambda done, of: None))
 
 
 def prepare(
@@ -207,10 +226,14 @@ def prepare(
         context = context.compute()  # picking cells from a file is slow
     place = context if rows is None else context.isel(cell=rows)
     settings, services = request.settings(info), request.services(info, observed)
+    if taken := [name for name in services if name in place.coords]:
+        raise WrongUse(f"the cells have a column {taken[0]!r}, as the traffic is called: give --service another name")
     attrs = provenance(info, context, settings, command, observed)
     attrs |= service_attrs(info, context, settings, services)
     holidays = request.public_holidays(info, calendar, str(context.attrs["timezone"]))
     attrs |= period_attrs(info, calendar, holidays)
+    if request.is_usual_week(calendar, holidays):
+        attrs["usual_week"] = USUAL_WEEK
     if totals:
         attrs["totals"] = "; ".join(total.text for total in totals)
     return Job(
@@ -230,10 +253,13 @@ def prepare(
     )
 
 
-def draw_all(job: Job, tell: Tell) -> Drawn:
-    """The traffic of a job in memory. Raises as `run`."""
+def draw_into(sink: Sink, job: Job, tell: Tell) -> Drawn:
+    """Draw a job into a sink. Raises as `run`."""
     import pandas as pd
 
+    stream = sink.stream(job)
+    if stream is not None:
+        return stream(tell)
     began = time.perf_counter()
     change, contexts = job.request.change, {"": job.context}
     changed, info = None, job.generator.info
@@ -244,12 +270,12 @@ def draw_all(job: Job, tell: Tell) -> Drawn:
         contexts = {"_before": job.context, "_after": changed.context}
         job = replace(job, attrs={**job.attrs, **about(changed, change, info.graph_layers)})
     parts = list(dict.fromkeys(part for own in job.parts.values() for part in own))
-    jobs = [(part, when) for part in parts for when in contexts]
+    jobs = [(part, state) for part in parts for state in contexts]
     drawn: dict[tuple[str, str], NDArray[np.float32]] = {}
     prepared_s, units = 0.0, "1"
-    for number, (part, when) in enumerate(jobs):
+    for number, (part, state) in enumerate(jobs):
         asked = time.perf_counter()
-        draw = job.prepare(contexts[when], part)()
+        draw = job.prepare(contexts[state], part)()
         prepared_s, units = prepared_s + time.perf_counter() - asked, draw.units
         values = np.empty(job.shape, dtype=np.float32)
         progress = partial(_part_done, tell, number, len(jobs))
@@ -258,30 +284,43 @@ def draw_all(job: Job, tell: Tell) -> Drawn:
             expected.check(span, block)
             values[span.member, span.first : span.end] = block
         expected.check_end()
-        if when == "_after" and changed is not None:
+        if state == "_after" and changed is not None:
             local = pd.DatetimeIndex(job.calendar.utc).tz_localize("UTC").tz_convert(job.timezone)
             values = changed.mixed(drawn[part, "_before"], values, local, job.rows)
-        drawn[part, when] = values
+        drawn[part, state] = values
+    whole = _as_services(job, drawn, list(contexts), units)
+    mean = float(np.mean(whole[str(list(whole.data_vars)[-1])].values, dtype=np.float64))
+    drawn_s = time.perf_counter() - began - prepared_s
+    sink.put(whole)
+    return Drawn(whole, mean, prepared_s, drawn_s)
+
+
+def _as_services(
+    job: Job, drawn: Mapping[tuple[str, str], NDArray[np.float32]], states: Sequence[str], units: str
+) -> xr.Dataset:
+    """The services that were asked for, from the parts of them that were drawn, scaled to the totals.
+
+    drawn: (part, state) -> (members, cells, steps). states: of a change "_before" and "_after", else "".
+    """
     if all(_alike(values) for values in drawn.values()):
-        warning = f"all {job.shape[0]} members are the same: {info.name} draws no spread"
+        warning = f"all {job.shape[0]} members are the same: {job.generator.info.name} draws no spread"
         job = replace(job, attrs={**job.attrs, "warnings": f"{job.attrs.get('warnings', '')}\n{warning}".strip()})
     out: list[xr.Dataset] = []
-    amounts = info.amounts
+    amounts = job.generator.info.amounts
     for name, own in job.parts.items():
         weights = [amounts.get(part, 1.0) for part in own]
-        found = {when: _sum_of([drawn[part, when] for part in own], weights) for when in contexts}
-        unit, told = units, job.own_totals(name)
-        if job.sets is not None and told:
-            totals = [job.totals[k] for k in told]
-            factors = fit_totals(next(iter(found.values())), totals, job.sets[told], job.calendar, job.timezone)
-            found, unit = {when: factors.apply(v) for when, v in found.items()}, totals[0].unit
+        values = {state: _sum_of([drawn[part, state] for part in own], weights) for state in states}
+        unit, asked = units, job.own_totals(name)
+        if job.sets is not None and asked:
+            totals = [job.totals[k] for k in asked]
+            factors = fit_totals(next(iter(values.values())), totals, job.sets[asked], job.calendar, job.timezone)
+            values, unit = {state: factors.apply(v) for state, v in values.items()}, totals[0].unit
         mean_cell = sum(weights) if amounts else None
-        out += [job.dataset(v, f"{name}{when}", unit, mean_cell) for when, v in found.items()]
+        out += [job.dataset(v, f"{name}{state}", unit, mean_cell) for state, v in values.items()]
     whole = out[0]
     for more in out[1:]:
         whole = whole.assign({str(name): variable for name, variable in more.data_vars.items()})
-    mean = float(np.mean(whole[str(list(whole.data_vars)[-1])].values, dtype=np.float64))
-    return Drawn(whole, mean, prepared_s, time.perf_counter() - began - prepared_s)
+    return whole
 
 
 def _alike(values: NDArray[np.float32]) -> bool:
@@ -355,17 +394,27 @@ def rhythm_attrs(info: ModelInfo, context: xr.Dataset, settings: Settings) -> di
         return {}
     chosen = rhythms_of(info.networks, info.measured, context.attrs, settings.habits, settings.members, settings.seed)
     named = {settings.habits, *(str(context.attrs.get(k, "")) for k in ("habits", "network"))}
-    reason = "as asked, or as the place says" if set(chosen) <= named else "the nearest that was measured"
+    reason = "as asked, or as the place says"
+    if not set(chosen) <= named:
+        here = str(context.attrs["timezone"]).split("/")[0]
+        near = any(info.measured.get(name, ("", 0))[0].split("/")[0] == here for name in chosen)
+        reason = (
+            "the nearest that was measured"
+            if near
+            else "no measured network is near: "
+            + ("drawn from several" if len(set(chosen)) > 1 else "the one measured at most places")
+        )
     return {"rhythm": in_words(chosen), "rhythm_reason": reason}
 
 
 def service_attrs(info: ModelInfo, context: xr.Dataset, settings: Settings, services: Sequence[str]) -> dict[str, str]:
     """Whose rhythm services follow that were not measured in the network that the main service follows."""
-    if not info.measured:
+    further = [name for name in services if name != info.services[0]]
+    if not info.measured or not further:
         return {}
     main = rhythms_of(info.networks, info.measured, context.attrs, settings.habits, settings.members, settings.seed)
     other = []
-    for name in dict.fromkeys(part for asked in services for part in parts_of(asked, info.services) or (asked,)):
+    for name in dict.fromkeys(part for asked in further for part in parts_of(asked, info.services) or (asked,)):
         have = info.service_networks.get(name)
         if have is None:
             continue

@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -88,17 +88,22 @@ class Store:
             raise WrongUse(f"{self.asked[0]}: the model must lie in a folder that workers can read: save it first")
         File(self.path).check(info, request, kind)
 
-    def write(self, job: Job, tell: Tell) -> Drawn:
-        """Draw into the store, which appears whole or not at all.
+    def stream(self, job: Job) -> Callable[[Tell], Drawn] | None:
+        """What draws into the store, which appears whole or not at all.
 
-        Raises WrongUse where another command's work is in the way, BadInput for too little disk or memory before the
-        work starts, and as `gentraffic.generate.streaming.begin`.
+        It raises WrongUse where another command's work is in the way, BadInput for too little disk before the work
+        starts, and as `gentraffic.generate.streaming.begin`. This raises BadInput for too little memory.
         """
         if not self.streams(job.generator.info, job.request):
-            return File(self.path).write(job, tell)
+            File(self.path).stream(job)
+            return None
         spec = spec_of(job, self.chunk_cells)
         check_memory(spec, self.workers or 1)
-        return self._write(job, spec, tell)
+        return partial(self._write, job, spec)
+
+    def put(self, traffic: xr.Dataset) -> None:
+        """Write the store whole or not at all. Raises BadInput."""
+        File(self.path).put(traffic)
 
     def _write(self, job: Job, spec: StoreSpec, tell: Tell) -> Drawn:
         from gentraffic.generate import workers as engine

@@ -21,8 +21,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic.errors import BadModel, WrongUse
-from gentraffic.generators.base import Family, ModelInfo, Settings
-from gentraffic.generators.model_folder import ModelFolder, fields_of, read_folder, write_json, writing_folder
+from gentraffic.generators.base import (
+    Family,
+    ModelFolder,
+    ModelInfo,
+    Settings,
+    fields_of,
+    read_folder,
+    write_json,
+    writing_folder,
+)
 from gentraffic.modelling.expected_week import ExpectedWeeks
 from gentraffic.modelling.levels import LevelModel
 from gentraffic.modelling.services import Services
@@ -168,7 +176,7 @@ def _info(
         steps=int(provenance.get("recommended_steps", Settings().steps)),
         solver=str(provenance.get("recommended_solver", Settings().solver)),
     )
-    supports = {"change", "rhythm", "device", "workers", "guidance"}
+    supports = {"change", "rhythm", "device", "precision", "workers", "guidance"}
     fixed: dict[str, Any] = {}
     supports.add("history" if config.get("use_profile") else "holidays")
     if "distilled_from" in provenance:

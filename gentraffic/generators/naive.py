@@ -20,8 +20,16 @@ from numpy.typing import NDArray
 
 from gentraffic.dataset.calendar import Calendar
 from gentraffic.errors import WrongUse
-from gentraffic.generators.base import Block, Family, ModelInfo, Settings, Tell, check_minutes
-from gentraffic.generators.model_folder import ModelFolder, writing_folder
+from gentraffic.generators.base import (
+    Block,
+    Family,
+    ModelFolder,
+    ModelInfo,
+    Settings,
+    Tell,
+    check_minutes,
+    writing_folder,
+)
 from gentraffic.modelling.features import Floats, fit_scale, read_places
 from gentraffic.modelling.history import mean_week
 from gentraffic.modelling.levels import stack_features

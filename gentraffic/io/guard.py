@@ -172,8 +172,8 @@ def _check_array(array: dict[str, Any], where: str, stored: int) -> None:
 
 def _codecs_of(value: Any) -> Iterator[str]:
     """The names of all codecs and filters in the metadata of an array, those within others too."""
-    found = [value.get(key) for key in ("compressor", "filters", "codecs", "index_codecs")]
-    for codecs in found:
+    declared = [value.get(key) for key in ("compressor", "filters", "codecs", "index_codecs")]
+    for codecs in declared:
         for codec in codecs if isinstance(codecs, list) else [codecs]:
             if codec is None:
                 continue
@@ -212,26 +212,26 @@ def _check_objects(file: Any, path: Path) -> None:
 
     count = 0
 
-    def link(name: str, found: Any) -> str | None:
+    def link(name: str, member: Any) -> str | None:
         nonlocal count
         count += 1
         if count > MAX_OBJECTS:
             return f"holds more than {MAX_OBJECTS} objects"
-        if isinstance(found, h5py.ExternalLink):
-            return f"{name} lies in another file ({found.filename}); a file holds its data itself"
+        if isinstance(member, h5py.ExternalLink):
+            return f"{name} lies in another file ({member.filename}); a file holds its data itself"
         return None
 
-    def data(name: str, found: Any) -> str | None:
-        if not isinstance(found, h5py.Dataset):
+    def data(name: str, member: Any) -> str | None:
+        if not isinstance(member, h5py.Dataset):
             return None
-        if found.external or found.is_virtual:
+        if member.external or member.is_virtual:
             return f"{name} takes its data from other files; a file holds its data itself"
-        properties = found.id.get_create_plist()
+        properties = member.id.get_create_plist()
         for i in range(properties.get_nfilters()):
             number = properties.get_filter(i)[0]
             if number not in FILTERS:
                 return f"{name} is packed with filter {number} of HDF5, which is not its own"
-        claimed, stored = found.size * found.dtype.itemsize if found.size else 0, found.id.get_storage_size()
+        claimed, stored = member.size * member.dtype.itemsize if member.size else 0, member.id.get_storage_size()
         if FREE_BYTES < claimed <= 8 * MAX_ELEMENTS and claimed > MAX_RATIO * max(stored, 1):
             return f"{name} claims {claimed} bytes and stores {stored}"
         return None

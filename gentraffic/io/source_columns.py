@@ -36,7 +36,8 @@ TIME_NAMES = ("time", "timeutc", "timestamp", "timestamputc", "datetime", "datet
               "begintime", "periodstart", "periodstarttime", "intervalstart", "resulttime", "utc", "date", "day",
               "timelocal", "localtime")  # fmt: skip
 DATE_NAMES, CLOCK_NAMES = ("date", "day"), ("hour", "hourofday", "time", "timeofday", "starttime", "clock")
-SECTOR_COLUMNS = ("azimuth", "height", "band")  # of a planner's table, kept beside the cell
+SECTOR_COLUMNS = ("site", "azimuth", "height", "band")  # of a planner's table, kept beside the cell
+_SECTOR_TEXT = ("site", "band")
 GLOBAL_ID = (("radio", "rat", "technology"), ("mcc",), ("net", "mnc"), ("area", "lac", "tac"),
              ("cell", "cid", "ci", "cellid", "eci", "nci"))  # fmt: skip
 _WHOLE = re.compile(r"0|-?[1-9]\d{0,18}")
@@ -124,16 +125,16 @@ def global_id(table: SourceTable) -> list[str]:
     have: dict[str, str] = {}
     for name in table.names:
         have.setdefault(plain(name), name)
-    found = [next((have[n] for n in names if n in have), "") for names in GLOBAL_ID]
-    return [name for name in found if name] if all(found[1:]) else []
+    columns = [next((have[n] for n in names if n in have), "") for names in GLOBAL_ID]
+    return [name for name in columns if name] if all(columns[1:]) else []
 
 
 def id_columns(table: SourceTable, asked: str | None = None) -> list[str]:
     """The columns that name a cell, several where only together they do; empty where none is known."""
     if asked is None and (together := global_id(table)):
         return together
-    found = find_column(table, ID_NAMES, asked)
-    return [] if found is None else [found]
+    column = find_column(table, ID_NAMES, asked)
+    return [] if column is None else [column]
 
 
 def no_ids(table: SourceTable) -> str:
@@ -314,8 +315,25 @@ def numbers(values: pa.ChunkedArray, marks: Notation) -> NDArray[np.float64]:
 
 def texts(values: pa.ChunkedArray) -> list[str]:
     """A column as text, for ids of few rows and for messages."""
-    found: list[str] = _as_text(values).to_pylist()
-    return found
+    words: list[str] = _as_text(values).to_pylist()
+    return words
+
+
+def sector_names(ours: str) -> tuple[str, ...]:
+    """The names under which tables have one of SECTOR_COLUMNS; of another column, its own."""
+    if ours == "site":
+        return tuple("site" + ending for ending in ("", "name", "id", "code", "ref", "number", "no"))
+    own = plain(ours)
+    return (own, f"{own}deg", f"{own}m", f"antenna{own}") if ours in SECTOR_COLUMNS else (own,)
+
+
+def sector_column(table: SourceTable, ours: str, theirs: str, reading: Reading) -> NDArray[Any]:
+    """A column beside the cells, (rows,): site and band as text, others as numbers where all that is told is one."""
+    column, told = table.column(theirs), np.asarray(texts(table.column(theirs)), dtype=object)
+    if ours in _SECTOR_TEXT or any(re.match(r"-?0\d", text) for text in told):  # 007 is no number
+        return told
+    number = numbers(column, notation(table, [], [theirs], reading))
+    return told if (np.isnan(number) & (told != "")).any() or np.isnan(number).all() else number
 
 
 def points(table: SourceTable, reading: Reading) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -327,22 +345,22 @@ def points(table: SourceTable, reading: Reading) -> tuple[NDArray[np.float64], N
     from poi.errors import BadFile
     from poi.osm import checklonlat
 
-    found = []
+    columns = []
     for axis, names in (("lon", LON_NAMES), ("lat", LAT_NAMES)):
         name = find_column(table, names, reading.named(axis))
         if name is None:
             raise BadFile(f"{table.path} has no column {axis!r}: it has {some(table.names)}")
-        found.append(name)
+        columns.append(name)
     if not table.rows:
         raise BadFile(f"{table.path} has no rows: give a table of points")
-    marks = place_notation(table, found)
+    marks = place_notation(table, columns)
     axes = []
-    for axis, name in zip(("lon", "lat"), found, strict=True):
+    for axis, name in zip(("lon", "lat"), columns, strict=True):
         number = numbers(table.column(name), marks)
         wrong = np.flatnonzero(~np.isfinite(number))
         if len(wrong):
             value = table.column(name)[int(wrong[0])].as_py()
-            raise BadFile(f"{table.path}, row {wrong[0] + 1}: {axis} {value!r} is not a number")
+            raise BadFile(f"{table.path}, row {table.first + wrong[0]}: {axis} {value!r} is not a number")
         axes.append(number)
-    checklonlat(axes[0], axes[1], str(table.path))
+    checklonlat(axes[0], axes[1], str(table.path), table.first)
     return axes[0], axes[1]

@@ -18,10 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gentraffic.dataset.basemap import MAX_POINTS
-from gentraffic.dataset.basemap import VARIABLES as OF_MAP
 from gentraffic.dataset.geometry import cell_shapes, footprint_text
-from gentraffic.dataset.schema import has_positions, services
+from gentraffic.dataset.schema import MAP_VARIABLES, MAX_POINTS, has_positions, services
 from gentraffic.errors import BadInput
 from gentraffic.io.atomic import replacing, seal_of
 
@@ -32,7 +30,7 @@ if TYPE_CHECKING:
 ROWS_PER_BLOCK = 2**18
 KEY = "gentraffic"  # of the attributes, in Parquet's metadata and in the notes of CSVW
 FORMAT = 2  # since then notes have a seal, and the notes of Parquet a hash of the values; files of 1 are read
-CSV_COLUMNS = ("lon", "lat", "row", "col")  # of those per cell; the rest would triple the size and is in the notes
+IN_NOTES = ("x", "y", "footprint")  # of those per cell: in the rows of a CSV they would triple its size
 SIDECAR = "-metadata.json"  # where "CSV on the Web" (W3C, 2015) looks for what a CSV cannot say
 
 
@@ -107,9 +105,9 @@ def write_csv(ds: xr.Dataset, path: str | Path) -> None:
     import pyarrow.csv as pc
 
     path = Path(path)
-    names = [name for name in _per_cell(ds) if name in CSV_COLUMNS]
+    names = [name for name in _per_cell(ds) if name not in IN_NOTES]
     notes = _notes(ds)
-    notes["cells"] = {name: ds[name].values.tolist() for name in _per_cell(ds) if name not in CSV_COLUMNS}
+    notes["cells"] = {name: ds[name].values.tolist() for name in _per_cell(ds) if name in IN_NOTES}
     blocks = map(_iso_times, _blocks(ds, names, {}))
     first = next(blocks)
     columns = [{"name": field.name, "datatype": _CSVW_TYPES.get(str(field.type), "string")} for field in first.schema]
@@ -151,6 +149,9 @@ def read_csv(path: str | Path, max_values: int) -> xr.Dataset:
     types: dict[str, Any] = {name: pa.float32() for name in notes["services"]}
     types |= {"member": pa.int32(), "row": pa.int32(), "col": pa.int32(), "time": pa.timestamp("s", "UTC")}
     types |= {"lon": pa.float64(), "lat": pa.float64(), "cell": pa.string() if notes["text_ids"] else pa.int64()}
+    for name in notes["variables"]:  # text stays text: a band 1800, or a site 007
+        kind = notes["dtypes"].get(name)
+        types.setdefault(name, pa.string() if kind is None else pa.from_numpy_dtype(np.dtype(kind)))
     table = pc.read_csv(path, convert_options=pc.ConvertOptions(column_types=types, strings_can_be_null=False))
     ds, _ = _pivot(table.column_names, table.column, notes)
     for name, column in notes["cells"].items():
@@ -183,32 +184,32 @@ def _notes(ds: xr.Dataset) -> dict[str, Any]:
 
 def _packed_map(ds: xr.Dataset) -> dict[str, Any]:
     """The map beneath (`dataset.basemap`): name -> dtype, and base64 of zlib of its bytes; names of places as text."""
-    found: dict[str, Any] = {}
-    for name in (name for name in OF_MAP if name in ds.coords):
+    packed: dict[str, Any] = {}
+    for name in (name for name in MAP_VARIABLES if name in ds.coords):
         values = ds[name].values
         if values.dtype.kind in "iuf":
             raw = zlib.compress(np.ascontiguousarray(values, values.dtype.newbyteorder("<")).tobytes())
-            found[name] = [values.dtype.newbyteorder("<").str, len(values), base64.b64encode(raw).decode()]
+            packed[name] = [values.dtype.newbyteorder("<").str, len(values), base64.b64encode(raw).decode()]
         else:
-            found[name] = list(map(str, values))
-    return found
+            packed[name] = list(map(str, values))
+    return packed
 
 
-def _unpacked_map(said: dict[str, Any]) -> dict[str, Any]:
+def _unpacked_map(packed: dict[str, Any]) -> dict[str, Any]:
     """The coordinates that `_packed_map` was given. Raises BadInput where an array is not as long as it says."""
-    found: dict[str, Any] = {}
-    for name, dim in OF_MAP.items():
-        if name == "map_name" and name in said:
-            found[name] = (dim, np.asarray(list(map(str, said[name])), dtype=object))
-        elif name in said:
-            kind, count, text = said[name]
+    variables: dict[str, Any] = {}
+    for name, dim in MAP_VARIABLES.items():
+        if name == "map_name" and name in packed:
+            variables[name] = (dim, np.asarray(list(map(str, packed[name])), dtype=object))
+        elif name in packed:
+            kind, count, text = packed[name]
             dtype = np.dtype(kind)
             unfold = zlib.decompressobj()
             raw = unfold.decompress(base64.b64decode(text), dtype.itemsize * min(int(count), MAX_POINTS) + 1)
             if dtype.kind not in "iuf" or len(raw) != dtype.itemsize * count:
                 raise BadInput(f"{name} is not as long as it says: damaged or changed; write the file again")
-            found[name] = (dim, np.frombuffer(raw, dtype=dtype).astype(dtype.newbyteorder("=")))
-    return found
+            variables[name] = (dim, np.frombuffer(raw, dtype=dtype).astype(dtype.newbyteorder("=")))
+    return variables
 
 
 def _parse_notes(text: str | bytes | None) -> dict[str, Any]:

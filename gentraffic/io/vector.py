@@ -92,8 +92,8 @@ def read_layer(path: Path, layer: str | None, max_rows: int) -> tuple[gpd.GeoDat
     Raises WrongUse where the layer is not there, or must be named; BadInput for another driver and too many rows."""
     import pyogrio
 
-    found: list[tuple[str, Any]] = [(str(name), kind) for name, kind in pyogrio.list_layers(path.absolute())]
-    chosen = _chosen(path, found, layer)
+    layers: list[tuple[str, Any]] = [(str(name), kind) for name, kind in pyogrio.list_layers(path.absolute())]
+    chosen = _chosen(path, layers, layer)
     info = pyogrio.read_info(path.absolute(), layer=chosen)
     if info["driver"] not in KINDS[path.suffix.lower()][1]:
         raise BadInput(f"{path} is not what its name says: GDAL takes it for {info['driver']}")
@@ -106,14 +106,14 @@ def read_layer(path: Path, layer: str | None, max_rows: int) -> tuple[gpd.GeoDat
     return frame, [f"{path.name}: outlines that are not closed were closed"] if unclosed else []
 
 
-def _chosen(path: Path, found: Sequence[tuple[str, Any]], layer: str | None) -> str | None:
-    names = [name for name, _ in found]
-    listed = ", ".join(f"{name} ({kind or 'no shapes'})" for name, kind in found[:20])
+def _chosen(path: Path, layers: Sequence[tuple[str, Any]], layer: str | None) -> str | None:
+    names = [name for name, _ in layers]
+    listed = ", ".join(f"{name} ({kind or 'no shapes'})" for name, kind in layers[:20])
     if layer is not None:
         if layer not in names:
             raise WrongUse(f"--layer {layer}: {path} has {listed or 'no layers'}")
         return layer
-    shapes = [name for name, kind in found if kind is not None and name != _STYLES]
+    shapes = [name for name, kind in layers if kind is not None and name != _STYLES]
     if len(shapes) > 1:
         raise WrongUse(f"{path} has {len(shapes)} layers, {listed}: name one with --layer")
     return shapes[0] if shapes else None

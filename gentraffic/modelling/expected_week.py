@@ -80,8 +80,10 @@ class Regression:
                 if pull is not None and rows.any():
                     alike = bent(x[some][rows], self.points, first) + near[rows]
                     line = LINEAR[first:, None] * (self.points[:, first:].T @ pull)
-                    told = np.einsum("cn,nk->ck", alike, pull) + np.einsum("cf,fk->ck", x[some][rows, first:], line)
-                    out[some][rows] = told
+                    predicted = np.einsum("cn,nk->ck", alike, pull) + np.einsum(
+                        "cf,fk->ck", x[some][rows, first:], line
+                    )
+                    out[some][rows] = predicted
         return out
 
 
@@ -262,14 +264,14 @@ def fit_week(source: Source) -> tuple[ExpectedWeek, Floats]:
     for first in (SITES, SITES + 1):
         if np.isnan(columns[:, first]).any():
             continue
-        told, usual = np.empty_like(scores), np.empty_like(scores)
+        predicted, baseline = np.empty_like(scores), np.empty_like(scores)
         for part in range(part_of.max() + 1):
             held, kept = np.flatnonzero(part_of == part), heard[part_of[heard] != part]
-            told[held], usual[held] = _left_out(columns, where, scores, weight, kept, held, first)
-        trust = _trust(told, scores - usual, weight) * len(groups) / (len(groups) + FEW_LOCATIONS)
+            predicted[held], baseline[held] = _left_out(columns, where, scores, weight, kept, held, first)
+        trust = _trust(predicted, scores - baseline, weight) * len(groups) / (len(groups) + FEW_LOCATIONS)
         pulls[first] = (_pull(points, where, scores, weight, heard, first) * trust).round(4)
         if first == min(pulls):
-            left_out = mean + np.einsum("ck,kt->ct", usual + trust * told, basis)
+            left_out = mean + np.einsum("ck,kt->ct", baseline + trust * predicted, basis)
             left_out += np.average(log - left_out, axis=0, weights=weight)  # without a large one, all others lean away
     regression = Regression(centre, spread, points, where[heard], pulls.get(SITES), pulls[SITES + 1])
     by, zone = source.places.source, source.timezone
@@ -313,10 +315,10 @@ def principal_components(apart: Floats, weight: Floats) -> Floats:
 
     apart: (cells, 168) log weeks about their mean. weight: (cells,). The largest number of each is positive.
     """
-    found = np.linalg.svd(apart * np.sqrt(weight)[:, None], full_matrices=False)[2][:COMPONENTS]
-    largest = np.take_along_axis(found, np.abs(found).argmax(axis=1)[:, None], axis=1)
+    components = np.linalg.svd(apart * np.sqrt(weight)[:, None], full_matrices=False)[2][:COMPONENTS]
+    largest = np.take_along_axis(components, np.abs(components).argmax(axis=1)[:, None], axis=1)
     out = np.zeros((COMPONENTS, apart.shape[1]))
-    out[: len(found)] = found * np.sign(largest)
+    out[: len(components)] = components * np.sign(largest)
     rounded: Floats = out.round(5)
     return rounded
 
@@ -368,9 +370,9 @@ def _left_out(
     return np.asarray(alike @ pull), np.asarray(mean)
 
 
-def _trust(told: Floats, real: Floats, weight: Floats) -> Floats:
+def _trust(predicted: Floats, real: Floats, weight: Floats) -> Floats:
     """The factor in 0 to 1 by which what is told, (cells, COMPONENTS), comes nearest to what is: (COMPONENTS,)."""
-    both, own = ((weight[:, None] * told * other).sum(axis=0) for other in (real, told))
+    both, own = ((weight[:, None] * predicted * other).sum(axis=0) for other in (real, predicted))
     out: Floats = np.clip(both / np.maximum(own, LEAST), 0.0, 1.0)
     return out
 

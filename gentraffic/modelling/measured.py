@@ -222,12 +222,12 @@ def match(ids: NDArray[Any], contexts: Sequence[xr.Dataset]) -> tuple[xr.Dataset
     Raises WrongUse where several do.
     ids: (cells,).
     """
-    found = []
+    matches = []
     for context in contexts:
         order = {cell: row for row, cell in enumerate(context["cell_id"].values.tolist())}
         rows = [order.get(cell, -1) for cell in ids.tolist()]
         if min(rows) >= 0:
-            found.append((context, np.array(rows, dtype=np.int64)))
-    if len(found) > 1:
-        raise WrongUse(f"{len(found)} of the contexts hold cell {ids[0]!r}: give one context per traffic file")
-    return found[0] if found else (None, np.zeros(len(ids), dtype=np.int64))
+            matches.append((context, np.array(rows, dtype=np.int64)))
+    if len(matches) > 1:
+        raise WrongUse(f"{len(matches)} of the contexts hold cell {ids[0]!r}: give one context per traffic file")
+    return matches[0] if matches else (None, np.zeros(len(ids), dtype=np.int64))

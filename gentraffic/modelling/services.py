@@ -119,8 +119,8 @@ class Services:
         out = {self.main: 1.0}
         for name in self.further:
             ratios = [n.ratios[name] for n in self.networks.values() if name in n.ratios]
-            told = [np.log(r.mean_traffic / r.main_traffic) for r in ratios]
-            out[name] = float(np.exp(np.mean(told))) if told else 1.0
+            logs = [np.log(r.mean_traffic / r.main_traffic) for r in ratios]
+            out[name] = float(np.exp(np.mean(logs))) if logs else 1.0
         return out
 
     def measured_in(self, service: str) -> tuple[str, ...]:
@@ -159,8 +159,8 @@ class Services:
         """The mirror of `to_json`. Raises KeyError or TypeError for something else."""
 
         def scaler(part: Mapping[str, Any]) -> Scaler:
-            usual = part.get("usual")
-            return Scaler(**{**part, "usual": None if usual is None else WeeklyProfile(**usual)})
+            profile = part.get("usual")
+            return Scaler(**{**part, "usual": None if profile is None else WeeklyProfile(**profile)})
 
         def ratio(part: Mapping[str, Any]) -> Ratio:
             arrays = {k: np.array(part[k], dtype=np.float64) for k in ("centre", "spread", "weights")}
@@ -188,8 +188,8 @@ def follow(
 ) -> tuple[str, ...]:  # fmt: skip
     """Whose rhythm of a further service each member follows: the network that its main service follows (`main`), where
     the service was measured there (`have`); else one where it was, chosen as `expected_week.rhythms_of` does."""
-    told = {name: measured.get(name, ("", 1)) for name in have}
-    other = rhythms_of(tuple(have), told, attrs, asked, len(main), seed)
+    measured_in = {name: measured.get(name, ("", 1)) for name in have}
+    other = rhythms_of(tuple(have), measured_in, attrs, asked, len(main), seed)
     return tuple(name if name in have else instead for name, instead in zip(main, other, strict=True))
 
 
@@ -227,9 +227,9 @@ class ServiceDraw:
         part = self.services.networks[network].ratios[self.service]
         if self.places.network == network:
             return float(np.log(part.mean_traffic / part.main_traffic))
-        usual = self.places.before or self.places
-        main = self.levels.draw(usual, np.zeros((1, len(usual.xy_m))))[0]
-        whole = main + self._ratio(usual, main, network, slice(None))
+        reference = self.places.before or self.places
+        main = self.levels.draw(reference, np.zeros((1, len(reference.xy_m))))[0]
+        whole = main + self._ratio(reference, main, network, slice(None))
         top = whole.max()
         return float(top + np.log(np.mean(np.exp(whole - top)))) - float(np.log(np.mean(np.exp(main))))
 
@@ -265,9 +265,9 @@ def fit_ratios(main: Source, others: Sequence[Source], levels: LevelModel) -> tu
     for i, other in enumerate(others):
         at = np.array([row_of.get(cell, -1) for cell in other.cell_id.tolist()], dtype=np.int64)
         level, rows = np.log(other.level[at >= 0]), at[at >= 0]
-        told = np.log(main.level[rows])
-        x = np.concatenate([((told - model.mean) / model.spread)[:, None], around[rows]], axis=1)
-        y, location = level - told, main.location[rows]
+        main_log = np.log(main.level[rows])
+        x = np.concatenate([((main_log - model.mean) / model.spread)[:, None], around[rows]], axis=1)
+        y, location = level - main_log, main.location[rows]
         centre, spread = x.mean(axis=0).round(4), (x.std(axis=0) + LEAST).round(6)
         x = (x - centre) / spread
         weights = _ridge(x, y - y.mean())

@@ -87,10 +87,10 @@ def fit_weekly_profile(sources: Sequence[Source]) -> WeeklyProfile:
     pull is that of so many cells; FIRM settles what no cell tells).
     """
     weeks = {s.network: cell_weeks(s).mean(axis=0) for s in sources}
-    usual = WeeklyProfile({}, {"": np.mean(list(weeks.values()), axis=0)} | weeks)
+    profile = WeeklyProfile({}, {"": np.mean(list(weeks.values()), axis=0)} | weeks)
     sums = {}
     for s in sources:
-        elsewhere = usual.elsewhere(s.network)
+        elsewhere = profile.elsewhere(s.network)
         own = other_cells(s)
         sums[s.network] = (_normal(s, own), _normal(s, own if elsewhere is None else elsewhere), len(s.ratio))
     foreign_sums = [(foreign, cells) for _, foreign, cells in sums.values() if foreign is not None]
@@ -108,7 +108,7 @@ def fit_weekly_profile(sources: Sequence[Source]) -> WeeklyProfile:
                 weights[name] = each.reshape(2, -1)
     return WeeklyProfile(
         {name: w.round(4).tolist() for name, w in weights.items()},
-        {name: np.asarray(week).round(4).tolist() for name, week in usual.weeks.items()},
+        {name: np.asarray(week).round(4).tolist() for name, week in profile.weeks.items()},
         fit_memory(sources),
     )
 
@@ -147,8 +147,8 @@ def level_now(daily: NDArray[Any], weekday: int, memory: float) -> Floats:
     of = (weekday + np.arange(count)) % 7
     onto = (of[:, None] == np.arange(7)) / np.maximum(np.bincount(of, minlength=7), 1)
     week = daily.astype(np.float64) @ onto  # (cells, 7)
-    usual = week[:, of]
-    over = np.divide(daily, usual, out=np.ones_like(usual), where=usual > 0)
+    expected = week[:, of]
+    over = np.divide(daily, expected, out=np.ones_like(expected), where=expected > 0)
     share = 0.5 ** (np.arange(count)[::-1] / memory)
     out: Floats = week.mean(axis=1) / daily.mean(axis=1).clip(1e-9) * (over @ (share / share.sum()))
     return out

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gentraffic.dataset.basemap import basemap_coords, carried, has_basemap, without_basemap
+from gentraffic.dataset.basemap import basemap_coords, has_basemap, without_basemap
+from gentraffic.dataset.schema import basemap_coords_of
 from gentraffic.errors import NoData
 from gentraffic.places.misplaced import box_around
 
@@ -53,7 +54,7 @@ def with_streets(ds: xr.Dataset, path: str | Path) -> xr.Dataset:
     found: dict[Any, Any] = {}
     if Path(path).suffix.lower() in (".nc", ".zarr", ".parquet"):
         with_map = read_context(path) if _is_context(path) else read_traffic(path)
-        found = carried(with_map) if has_basemap(with_map) else {}
+        found = basemap_coords_of(with_map) if has_basemap(with_map) else {}
     elif "lon" in ds.coords:
         lon, lat, cell_m = ds["lon"].values, ds["lat"].values, float(ds.attrs.get("cell_m", 0.0))
         area = shapely.box(*_box(lon, lat, cell_m))

@@ -136,7 +136,7 @@ def plan_deploy(
         price[:worst] = -(by_demand @ weight)[:worst]
     lower, upper = np.zeros(width), np.ones(width)
     lower[:stand] = 1.0
-    found = solve(
+    solution = solve(
         price,
         constraints=rows,
         bounds=Bounds(lower, upper),
@@ -144,11 +144,11 @@ def plan_deploy(
         options={"time_limit": time_limit_s, "mip_rel_gap": gap},
     )
     plans = [greedy(demand.sum(axis=0), ground, budget)]  # a good plan for when the time is up
-    if found.x is not None:
-        plans.append(np.flatnonzero(found.x[stand:sites] > 0.5))
+    if solution.x is not None:
+        plans.append(np.flatnonzero(solution.x[stand:sites] > 0.5))
     values = [covered(demand, ground, plan, goal) for plan in plans]
     best = int(np.argmax(values))
-    possible = 1.0 if found.mip_dual_bound is None else min(1.0, -float(found.mip_dual_bound))
+    possible = 1.0 if solution.mip_dual_bound is None else min(1.0, -float(solution.mip_dual_bound))
     return DeployPlan(plans[best], max(0.0, (possible - values[best]) / max(values[best], 1e-12)))
 
 
@@ -252,5 +252,5 @@ def _carried(demand: Floats, site: Ints, cell: Ints, sites: int, capacity: float
         [sparse.csr_array((ones, (site, pair)), shape=(sites, len(site))),
          sparse.csr_array((ones, (cell, pair)), shape=(len(demand), len(site)))]
     )  # fmt: skip
-    found = linprog(-ones, A_ub=a, b_ub=np.concatenate([np.full(sites, capacity), demand]), method="highs")
-    return float(-found.fun)
+    solution = linprog(-ones, A_ub=a, b_ub=np.concatenate([np.full(sites, capacity), demand]), method="highs")
+    return float(-solution.fun)

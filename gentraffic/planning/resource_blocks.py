@@ -66,7 +66,9 @@ class PrbOutcome:
     delay: float
     total: float
     left: float
-    COLUMNS: ClassVar[tuple[str, ...]] = ("backlog + delay", "backlog", "mean delay", "left at the end")
+    COLUMNS: ClassVar[tuple[str, ...]] = (
+        "cost: backlog + delay", "backlog, mean slots of a cell", "mean delay", "left at the end"
+    )  # fmt: skip
 
     def row(self) -> tuple[str, ...]:
         """The columns as a table shows them."""
@@ -159,7 +161,7 @@ def plan_prb(
     upper = np.full(width, np.inf)
     upper[z] = 1
     bounds = Bounds(np.zeros(width), upper)
-    found = solve(
+    solution = solve(
         price,
         constraints=constraints,
         bounds=bounds,
@@ -167,11 +169,11 @@ def plan_prb(
         options={"time_limit": time_limit_s, "mip_rel_gap": gap},
     )
     plans: list[Ints] = [plan_myopic(arrivals, radio, backlog_weight=backlog_weight, delay_weight=delay_weight)]
-    if found.x is not None:
-        plans.append(np.rint(found.x[z] @ sizes).astype(np.int64))
+    if solution.x is not None:
+        plans.append(np.rint(solution.x[z] @ sizes).astype(np.int64))
     totals = [prb_outcome(plan, arrivals, radio, backlog_weight, delay_weight).total for plan in plans]
     best = int(np.argmin(totals))
-    bound = found.mip_dual_bound
+    bound = solution.mip_dual_bound
     if bound is None or bound > totals[best] * (1 + 1e-6):  # HiGHS 1.12 was seen to call a worse plan the optimum
         relaxed = solve(price, constraints=constraints, bounds=bounds)
         bound = relaxed.fun if relaxed.fun is not None else 0.0

@@ -18,7 +18,7 @@ from gentraffic.planning.deploy import DeployOutcome, Ground, deploy_outcome, me
 from gentraffic.planning.load import Load, frame_of, matching, scaled
 from gentraffic.planning.resource_blocks import PrbOutcome, Radio, plan_prb, prb_outcome
 from gentraffic.planning.sites import Sites
-from gentraffic.planning.sleep import SleepCosts, SleepOutcome, plan_sleep, sleep_outcome
+from gentraffic.planning.sleep import SleepCosts, SleepOutcome, enough, plan_sleep, sleep_outcome
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -112,6 +112,24 @@ def unit_load_of(judge: Load, units: int) -> float:
     if not result > 0:
         raise WrongUse("the 99th percentile of the load is 0: give --capacity")
     return result
+
+
+def beyond_units(load: Load, costs: SleepCosts) -> str:
+    """What does not fit into all units of a cell where `costs` ask for a share of the load, in words; "" for nothing.
+
+    An ensemble by its mean, as it is planned."""
+    mean = load.values.mean(axis=0)  # (cells, steps)
+    left = np.maximum(costs.serve * mean - costs.units * costs.unit_load, 0.0)
+    left[left <= 1e-9 * costs.unit_load] = 0.0
+    if not left.any():
+        return ""
+    hour = "hours" if load.step_s == 3600 else "steps"
+    what = f"{left.sum():.3g}" + ("" if load.units in ("1", "unknown") else f" {load.units}")
+    return (
+        f"in {int(left.any(axis=0).sum())} of {left.shape[1]} {hour}, at {int(left.any(axis=1).sum())} of {len(left)} "
+        f"cells, {costs.units} units carry less than --serve {costs.serve:g} asks for: all are awake then, and {what} "
+        f"({left.sum() / mean.sum():.2%} of the load) is left over; --capacity {enough(mean, costs)} carries it all"
+    )
 
 
 def sleep_strategies(

@@ -85,14 +85,14 @@ def read_ledger(path: Path, source: str) -> Ledger:
         return Ledger(source)
     try:
         payload = json.loads(path.read_text(encoding="utf-8"))
-        found = Ledger(str(payload["source"]), tuple(_entry(entry) for entry in payload["releases"]))
+        ledger = Ledger(str(payload["source"]), tuple(_entry(entry) for entry in payload["releases"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadInput(f"{path}: not a ledger of releases ({type(error).__name__}); give another --ledger") from None
-    if found.source != source:
+    if ledger.source != source:
         raise WrongUse(
-            f"{path} is the ledger of {found.source!r}, not of {source!r}: give another --ledger or --source"
+            f"{path} is the ledger of {ledger.source!r}, not of {source!r}: give another --ledger or --source"
         )
-    return found
+    return ledger
 
 
 def _entry(row: dict[str, Any]) -> Entry:
@@ -121,8 +121,8 @@ def entry_of(name: str, date: str, digest: str, privacy: Mapping[str, Any], mode
 def privacy_of(ds: xr.Dataset) -> dict[str, Any]:
     """What the attributes of drawn traffic say of the private model that drew it; empty for none."""
     names = ("epsilon", "delta", "unit", "adjacency")
-    found = {name: ds.attrs[f"privacy_{name}"] for name in names if f"privacy_{name}" in ds.attrs}
-    return found if {"epsilon", "delta"} <= found.keys() else {}
+    spent = {name: ds.attrs[f"privacy_{name}"] for name in names if f"privacy_{name}" in ds.attrs}
+    return spent if {"epsilon", "delta"} <= spent.keys() else {}
 
 
 def blurred(ds: xr.Dataset, metres: float | None) -> xr.Dataset:

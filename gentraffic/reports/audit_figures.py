@@ -67,8 +67,8 @@ def likeness(result: Audit) -> str:
     """Every synthetic record's likeness to training against that to the hold-out, and the threshold."""
     search = result.search
     order = np.argsort(-search.train, kind="stable")
-    rest = order[len(search.copies) :]
-    at = np.concatenate([order[: len(search.copies)], rest[:: max(1, -(-len(rest) // DOTS))]])
+    others = order[len(search.copies) :]
+    at = np.concatenate([order[: len(search.copies)], others[:: max(1, -(-len(others) // DOTS))]])
     with page_style():
         figure, (left, right) = new_figure(11.2, 4.2, 1, 2)
         copy = search.train[at] > search.threshold

@@ -59,6 +59,8 @@ def _service(scored: Scored, name: str, ds: xr.Dataset, s: int, service: str, *,
          lambda: figures.by_step(scored, name, s)),
         ("Error map", "One step ahead. The third map: below 1 (blue) the forecaster is ahead of the best naive row.",
          lambda: figures.error_maps(scored, ds, name, s)),
+        ("RMSE and R2 of each cell", "One step ahead. R2 is against the cell's own mean over the test.",
+         lambda: figures.fit_maps(scored, name=name, ds=ds, service=s)),
         ("Deviations", "One step ahead, all live cells and steps of the test.",
          lambda: figures.deviations(scored, name, s)),
         ("Best and worst cell", "By RMSE over the cell's mean traffic, one step ahead.",
@@ -75,7 +77,7 @@ def _cards(scored: Scored, name: str, s: int) -> list[Card]:
     items = []
     for metric in METRICS:
         value = scored.rows[name][metric][s, 0]
-        rivals = {row: found[metric][s, 0] for row, found in scored.rows.items() if row != name}
+        rivals = {row: errors[metric][s, 0] for row, errors in scored.rows.items() if row != name}
         rivals = {row: v for row, v in rivals.items() if not np.isnan(v)}
         if np.isnan(value):
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,8 +29,8 @@ def error_maps(scored: Scored, ds: xr.Dataset, name: str, service: int) -> str:
         raise ValueError("one cell makes no map")
     live = (scored.real[..., service] > 0).any(axis=(0, 2))
     level = scored.real[..., 0, service].mean(axis=0)
-    mae = {row: np.abs(found[..., 0, service] - scored.real[..., 0, service]).mean(axis=0)
-           for row, found in scored.predicted.items()}  # fmt: skip
+    mae = {row: np.abs(predicted[..., 0, service] - scored.real[..., 0, service]).mean(axis=0)
+           for row, predicted in scored.predicted.items()}  # fmt: skip
     with np.errstate(invalid="ignore", divide="ignore"):
         relative = np.where(live, 100 * mae[name] / level, np.nan)
         rival = best_naive(scored, name, service)
@@ -42,6 +43,37 @@ def error_maps(scored: Scored, ds: xr.Dataset, name: str, service: int) -> str:
     if against is not None:
         twosided = LinearSegmentedColormap.from_list("ratio", list(RATIOS))
         panels.append((f"error / error of {rival}", against.clip(-1.5, 1.5), twosided, Normalize(-1, 1)))
+    return _maps(panels, ds, "Error maps: mean absolute error of each cell, one step ahead")
+
+
+def fit_maps(scored: Scored, ds: xr.Dataset, name: str, service: int) -> str:
+    """The RMSE and the R2 of each cell at the first step (sLSTM-STN, figure 4 a and b)."""
+    from matplotlib.colors import LinearSegmentedColormap, Normalize
+
+    if len(scored.real[0]) < 2:
+        raise ValueError("one cell makes no map")
+    live = (scored.real[..., service] > 0).any(axis=(0, 2))
+    rmse, explained = cell_fit(scored, name, service)
+    traffic = LinearSegmentedColormap.from_list("traffic", list(COLOURS))
+    high = float(np.quantile(rmse[live], 0.98)) if live.any() else 1.0
+    panels = [
+        ("root of the mean squared error", np.where(live, rmse, np.nan), traffic, Normalize(0, max(high, 1e-12))),
+        ("R2, share of the variance explained", np.where(live, explained, np.nan), traffic, Normalize(0, 1)),
+    ]
+    return _maps(panels, ds, "Maps of RMSE and R2 of each cell, one step ahead")
+
+
+def cell_fit(scored: Scored, name: str, service: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """RMSE and R2 of each cell one step ahead, two of (cells,); nan R2 where a cell does not vary."""
+    real = scored.real[..., 0, service].astype(np.float64)
+    square = ((scored.predicted[name][..., 0, service] - real) ** 2).mean(axis=0)
+    variance = real.var(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.sqrt(square), np.where(variance > 0, 1 - square / variance, np.nan)
+
+
+def _maps(panels: Sequence[tuple[str, NDArray[Any], Any, Any]], ds: xr.Dataset, words: str) -> str:
+    """One map beside the other: title, values (cells,), colours and their scale of each."""
     place = places(ds, np.arange(ds.sizes["cell"]))
     with page_style():
         across, upwards = np.ptp(place.at, axis=0) + 1
@@ -56,7 +88,7 @@ def error_maps(scored: Scored, ds: xr.Dataset, name: str, service: int) -> str:
                 bar.set_ticks([-1, -0.5, 0, 0.5, 1], labels=["1/2", "0.7", "1", "1.4", "2"])
             else:
                 bar.ax.xaxis.set_major_formatter(axis_number)
-        return svg_text(figure, "Error maps: mean absolute error of each cell, one step ahead")
+        return svg_text(figure, words)
 
 
 def by_step(scored: Scored, name: str, service: int) -> str:
@@ -113,9 +145,9 @@ def best_and_worst(scored: Scored, ds: xr.Dataset, name: str, service: int) -> s
     """Real and forecast series of the cells with the smallest and the largest RMSE over their mean, one step ahead."""
     from gentraffic.dataset.schema import local_time
 
-    real, found = scored.real[..., 0, service], scored.predicted[name][..., 0, service]
+    real, predicted = scored.real[..., 0, service], scored.predicted[name][..., 0, service]
     live = np.flatnonzero((scored.real[..., service] > 0).any(axis=(0, 2)))
-    relative = np.sqrt(((found - real) ** 2).mean(axis=0))[live] / np.maximum(real.mean(axis=0)[live], 1e-12)
+    relative = np.sqrt(((predicted - real) ** 2).mean(axis=0))[live] / np.maximum(real.mean(axis=0)[live], 1e-12)
     chosen = dict.fromkeys((int(live[np.argmin(relative)]), int(live[np.argmax(relative)])))
     local = local_time(ds)[scored.starts]
     ids = ds["cell_id"].values
@@ -125,7 +157,7 @@ def best_and_worst(scored: Scored, ds: xr.Dataset, name: str, service: int) -> s
         for ax, cell, word in zip(axes, chosen, words, strict=True):
             error = 100 * relative[live == cell][0]
             ax.plot(scored.starts, real[:, cell], color=INK, linewidth=1.1, label="real")
-            ax.plot(scored.starts, found[:, cell], color=ACCENT, linewidth=1.1, alpha=0.85, label=name)
+            ax.plot(scored.starts, predicted[:, cell], color=ACCENT, linewidth=1.1, alpha=0.85, label=name)
             ax.set_title(plain_text(f"{word} cell, {shortened(ids[cell])}: RMSE {error:.0f}% of its mean"))
             ax.set_ylim(0, ax.get_ylim()[1] * 1.14)
             ax.yaxis.set_major_formatter(axis_number)
@@ -142,7 +174,7 @@ def best_and_worst(scored: Scored, ds: xr.Dataset, name: str, service: int) -> s
 
 def best_naive(scored: Scored, name: str, service: int) -> str | None:
     """The naive row with the smallest MAE one step ahead, None where there is none."""
-    rows = {row: float(found["mae"][service, 0]) for row, found in scored.rows.items() if row != name}
+    rows = {row: float(errors["mae"][service, 0]) for row, errors in scored.rows.items() if row != name}
     return min(rows, key=lambda row: rows[row]) if rows else None
 
 

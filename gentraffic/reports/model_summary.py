@@ -37,7 +37,7 @@ def find_model(ds: xr.Dataset, model: str | Path | None = None) -> ModelSummary 
 
     Raises BadModel where `model` is given and is not the one that drew it.
     """
-    from gentraffic.generators.model_folder import read_folder
+    from gentraffic.generators.base import read_folder
 
     named = str(ds.attrs.get("model", ""))
     if not named and model is None:
@@ -62,9 +62,15 @@ def summary_of(name: str, provenance: Mapping[str, Any]) -> ModelSummary:
         name,
         trust=tuple(sentence.replace("`", "") for sentence in limits_of(provenance)),
         rows=_rows(provenance),
-        trained_on=tuple(dict.fromkeys(network_words(part) for part in measured(provenance))),
-        networks=network_names(provenance),
+        trained_on=tuple(dict.fromkeys(_dated(part) for part in measured(provenance))),
+        networks={str(part["network"]): _dated(part) for part in measured(provenance) if part["network"]},
     )
+
+
+def _dated(part: Mapping[str, Any]) -> str:
+    """What a reader calls a network, and in which year it was measured: a network of ten years ago is another one."""
+    words, year = network_words(part), str(part["first"])[:4]
+    return f"{words} ({year})" if year and year not in words else words
 
 
 def _rows(provenance: Mapping[str, Any]) -> tuple[tuple[str, str, float, float], ...]:
@@ -76,8 +82,8 @@ def _rows(provenance: Mapping[str, Any]) -> tuple[tuple[str, str, float, float],
     rows = [name for name in (*own, *NAIVE) if name in metrics]
     networks = sorted({network for name in rows for network in metrics[name]})
     return tuple(
-        (name, words.get(network, network), float(found["coverage_90"]), float(found["crps"]))
+        (name, words.get(network, network), float(scores["coverage_90"]), float(scores["crps"]))
         for network in networks
         for name in rows
-        if (found := metrics[name].get(network)) is not None
+        if (scores := metrics[name].get(network)) is not None
     )

@@ -78,7 +78,7 @@ def rows(validation: Validation) -> list[tuple[str, ...]]:
             for forecaster, trainings in validation.scores.items():
                 row = _row(trainings, s, h)
                 for training, words in (("trtr", "real"), ("tstr", "synthetic"), ("aug", "both")):
-                    shown = (_told(row[f"{training}_{metric}"]) for metric in ("mae", "rmse"))
+                    shown = (_in_words(row[f"{training}_{metric}"]) for metric in ("mae", "rmse"))
                     out.append((*where, forecaster, words, *shown, _percent(_gap(row, training))))
             for forecaster, scores in validation.naive.items():
                 plain = {} if scores is None else _plain(scores, s, h)
@@ -96,7 +96,7 @@ def _table(validation: Validation, s: int, h: int) -> list[str]:
     for forecaster, trainings in validation.scores.items():
         row = _row(trainings, s, h)
         for training in TRAININGS:
-            cells = "".join(f"{_told(row[f'{training}_{metric}']):>24}" for metric in ("mae", "rmse"))
+            cells = "".join(f"{_in_words(row[f'{training}_{metric}']):>24}" for metric in ("mae", "rmse"))
             lines.append(f"{f'{forecaster} {training}':<18}{cells}  {_percent(_gap(row, training))}".rstrip())
     for forecaster, scores in validation.naive.items():
         if scores is None:
@@ -127,7 +127,7 @@ def _nested(rows: list[tuple[str, int, Any]]) -> dict[str, dict[str, Any]]:
     return out
 
 
-def _told(value: Interval) -> str:
+def _in_words(value: Interval) -> str:
     mean, low, high = value["mean"], value["low"], value["high"]
     if mean is None:
         return "–"

@@ -76,13 +76,13 @@ def region_weights(regions: Sequence[Region]) -> NDArray[np.float64]:
 
 def ladder(region: Region) -> list[Region]:
     """The region at every cadence at which it fills a window, its own first. Raises BadInput where there is none."""
-    found = [r for r in cadences_of(region) if r.values.shape[1] >= WINDOW]
-    if not found:
+    regions = [r for r in cadences_of(region) if r.values.shape[1] >= WINDOW]
+    if not regions:
         raise BadInput(
             f"{region.network}: {region.values.shape[1]} steps of {region.minutes} min; FoMo learns from windows of "
             f"{WINDOW} steps at {', '.join(map(str, CADENCES))} min: give a longer series or resample it"
         )
-    return found
+    return regions
 
 
 def batch_of(
@@ -147,9 +147,9 @@ def masked(
     per_day = 1440 // int(window.minutes[0])
     before = np.empty((int(cells.sum()), 0)) if past is None else past
     hour = window.hour[0, 0] + np.arange(-before.shape[1], window.hour.shape[1]) * 24 / per_day
-    usual = scale.usual(window.network, hour[None] % 168)[0]
+    weekly = scale.usual(window.network, hour[None] % 168)[0]
     echo = np.full_like(window.values, np.nan)
-    echo[cells] = echo_of(np.concatenate([before, shown[cells]], axis=1), usual, per_day)[:, before.shape[1] :]
+    echo[cells] = echo_of(np.concatenate([before, shown[cells]], axis=1), weekly, per_day)[:, before.shape[1] :]
     return replace(
         window,
         values=shown.astype(np.float32),

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -20,16 +21,28 @@ from torch import Tensor, nn
 
 from gentraffic.training.checkpoint import Checkpoint, finite, moments, numbered, put_moments
 from gentraffic.training.processes import ALONE, ProcessGroup
+from samplers.sampler import computing_in
 
 Batch = TypeVar("Batch")
 OnStep = Callable[[int, int, float], None]  # the steps done, the steps in all, the loss
 
 
 @dataclass(frozen=True)
+class Run:
+    """How a training is carried out, not what is learned: where it resumes from and saves to, who is told of its steps,
+    and the device of torch."""
+
+    checkpoint: Path | None = None
+    on_step: OnStep | None = None
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
 class Schedule:
     """How long a run is, and what changes from step to step.
 
-    The learning rate rises over `warmup` steps to `learning_rate`, and falls as half a cosine to zero. ema: the decay
+    The learning rate rises over `warmup` steps to `learning_rate`, and falls as half a cosine to zero, or, where
+    `constant`, is `learning_rate` throughout. ema: the decay
     of the average of the weights; lower in the first steps, so that what was before training is soon forgotten.
     check_every: steps from one check, and checkpoint, to the next. patience: how many checks without a better score end
     the run; None for never.
@@ -42,9 +55,12 @@ class Schedule:
     check_every: int
     seed: int
     patience: int | None = None
+    constant: bool = False
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, from 0."""
+        if self.constant:
+            return self.learning_rate
         ramp = min(1.0, (step + 1) / self.warmup)
         return float(self.learning_rate * ramp * 0.5 * (1 + np.cos(np.pi * step / self.steps)))
 
@@ -101,7 +117,8 @@ class ClippedGradient:
 
     def fill(self, turn: Turn[Any], batch: Any, step: int, group: ProcessGroup) -> float | None:
         """See `GradientRule`."""
-        loss = turn.loss(batch)
+        with computing_in(group.precision, group.device):
+            loss = turn.loss(batch)
         loss.backward(inputs=list(turn.weights))  # type: ignore[no-untyped-call]
         for p, slope in zip(turn.weights, group.add([p.grad for p in turn.weights]), strict=True):
             p.grad = slope

@@ -19,7 +19,7 @@ from gentraffic.forecasting.data import split
 from gentraffic.forecasting.fit import fit_forecaster
 from gentraffic.places.context import read_place
 from gentraffic.planning.milp import solve
-from gentraffic.training.trainer import Trainer
+from gentraffic.training.trainer import Run, Trainer
 from poi.errors import NetworkFailed
 
 SAMPLE = ["sample", "--city", "monaco", "-o", "a.nc"]
@@ -95,7 +95,7 @@ def test_a_run_that_is_lost_keeps_no_checkpoint(tmp_path: Path, monkeypatch: pyt
     train, validation, _ = split(network())
     plan = replace(QUICK, check_every=1)
     with pytest.raises(BadInput, match="the loss is not finite at step 1: lower the learning rate"):
-        fit_forecaster("lstm", [train], [validation], plan, checkpoint=tmp_path / "c.safetensors")
+        fit_forecaster("lstm", [train], [validation], plan, run=Run(tmp_path / "c.safetensors"))
     assert not list(tmp_path.iterdir())
 
 

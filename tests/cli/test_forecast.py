@@ -182,7 +182,7 @@ def test_gaps_are_refused(files: Path, capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_folders_of_another_kind_or_altered_are_refused(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from gentraffic.generators.model_folder import MODELS
+    from gentraffic.generators.base import MODELS
 
     words = ["forecast", "run", "--history", f"{files}/t.nc", "-o", f"{files}/x.nc", "--model"]
     assert run([*words, str(MODELS / "stouter-base")]) == 6

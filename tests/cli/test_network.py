@@ -7,7 +7,7 @@ import xarray as xr
 from osm_server import CITY, Reply, Server, answer, cafe, ok
 
 from gentraffic.cli.main import run
-from gentraffic.generators.model_folder import MODELS
+from gentraffic.generators.base import MODELS
 
 pytestmark = pytest.mark.skipif(not (MODELS / "stouter-base").is_dir(), reason="no bundled model in this checkout")
 TRENTO = ["sample", "--city", "Trento, Italy", "--days", "1", "--steps", "2", "--quiet", "-o"]

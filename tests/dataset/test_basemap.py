@@ -9,8 +9,8 @@ import pytest
 import traffic_examples
 import xarray as xr
 
-from gentraffic.dataset.basemap import VARIABLES, basemap_coords, basemap_of, without_basemap
-from gentraffic.dataset.schema import check_context, check_traffic
+from gentraffic.dataset.basemap import basemap_coords, basemap_of, without_basemap
+from gentraffic.dataset.schema import MAP_VARIABLES, check_context, check_traffic
 from gentraffic.errors import BadInput
 from gentraffic.io.files import read_context, read_traffic, write_context, write_traffic
 from poi.elements import BaseMap
@@ -53,7 +53,7 @@ def test_contexts_with_and_without_a_map_are_read(suffix: str, tmp_path: Path) -
     for number, ds in enumerate((with_map(), without_basemap(with_map()))):
         write_context(ds, tmp_path / f"{number}{suffix}")
         back = read_context(tmp_path / f"{number}{suffix}")
-        assert set(VARIABLES) & set(map(str, back.coords)) == (set(VARIABLES) if number == 0 else set())
+        assert set(MAP_VARIABLES) & set(map(str, back.coords)) == (set(MAP_VARIABLES) if number == 0 else set())
         if number == 0:
             _same(basemap_of(back))
         else:

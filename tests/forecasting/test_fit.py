@@ -16,6 +16,7 @@ from gentraffic.evaluation.metrics import summary as metrics
 from gentraffic.forecasting.data import Network, Part, few, networks_of, split, whole
 from gentraffic.forecasting.fit import Fitted, fit_forecaster, forecast, forecasts, origins, real_of, score, windows_of
 from gentraffic.forecasting.score import naive, score_beside_naive
+from gentraffic.training.trainer import Run
 
 NAMES = ("lstm", "stn-slstm-day")
 
@@ -184,21 +185,21 @@ def test_a_killed_run_ends_with_the_same_bits(tmp_path: Path) -> None:
             raise Killed
 
     with pytest.raises(Killed):
-        fit_forecaster(name, [train], [validation], QUICK, checkpoint=checkpoint, on_step=kill)
+        fit_forecaster(name, [train], [validation], QUICK, run=Run(checkpoint, kill))
     seen: list[int] = []
     resumed = fit_forecaster(
-        name, [train], [validation], QUICK, checkpoint=checkpoint, on_step=lambda step, of, loss: seen.append(step)
+        name, [train], [validation], QUICK, run=Run(checkpoint, lambda step, of, loss: seen.append(step))
     )
     assert seen[0] == 5
     for key, value in straight.model.state_dict().items():
         assert torch.equal(value, resumed.model.state_dict()[key]), key
     with pytest.raises(WrongUse, match="other data or settings"):
-        fit_forecaster(name, [train], [validation], replace(QUICK, seed=1), checkpoint=checkpoint)
+        fit_forecaster(name, [train], [validation], replace(QUICK, seed=1), run=Run(checkpoint))
     raw = bytearray(checkpoint.read_bytes())
     raw[-100] ^= 1
     checkpoint.write_bytes(raw)
     with pytest.raises(BadModel, match="not a whole checkpoint"):
-        fit_forecaster(name, [train], [validation], QUICK, checkpoint=checkpoint)
+        fit_forecaster(name, [train], [validation], QUICK, run=Run(checkpoint))
 
 
 def test_shares_say_how_much_of_a_batch_comes_from_where() -> None:

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from pretend_device import pretending
 from scipy import stats
 from traffic_examples import traffic
 
 from gentraffic.cli.main import run
 from gentraffic.errors import BadInput, WrongUse
-from gentraffic.forecasting.tstr import naive_scores, one_score, plan_for, prepare, validate
+from gentraffic.forecasting.tstr import ValidationPlan, naive_scores, one_score, plan_for, prepare, validate
 from gentraffic.io.files import write_traffic
 from gentraffic.reports.validation_table import gap_percent, interval, text, to_json
 
@@ -138,6 +139,16 @@ def test_sim_mstnet_trains_in_the_same_rounds_on_whatever_it_gets(real: xr.Datas
     assert np.shape(told["weights"]) == (2, 4, 1, 4), "runs, before and after three rounds, services, groups"
 
 
+@pytest.mark.parametrize("name", ["lstm", "sim-mstnet"])
+def test_forecasters_are_trained_on_the_device(name: str, real: xr.Dataset, drawn: xr.Dataset) -> None:
+    material, plan = prepare(real, drawn, variants=2), plan_for(name, 3)
+    with pretending():
+        there = one_score(name, "aug", material, plan, device="cuda")
+    here = one_score(name, "aug", material, plan)
+    for metric, values in here.items():
+        np.testing.assert_allclose(there[metric], values, rtol=1e-5, err_msg=metric)
+
+
 def test_a_repeated_week_is_left_out(drawn: xr.Dataset) -> None:
     twice = measured(days=10)
     twice["internet"].values[:, 168:] = twice["internet"].values[:, :72]
@@ -160,7 +171,7 @@ def test_intervals_and_gaps() -> None:
 def test_one_validation_of_each_kind(real: xr.Dataset, drawn: xr.Dataset) -> None:
     told: list[tuple[int, int]] = []
     found = validate(
-        real, drawn, ["lstm"], seeds=2, few=50, horizon=2, steps=3,
+        real, drawn, ["lstm"], ValidationPlan(seeds=2, few=50, horizon=2, steps=3),
         on_fit=lambda done, of: told.append((done, of)),
     )  # fmt: skip
     assert told == [(i, 6) for i in range(6)]
@@ -204,8 +215,9 @@ def test_mistakes_are_told(
 ) -> None:
     options = {"forecasters": ["lstm"], "seeds": 1, "steps": 2} | spoil
     spoil_real, spoil_drawn = (options.pop(n, lambda ds: ds) for n in ("real", "drawn"))
+    forecasters, files = options.pop("forecasters"), (spoil_real(real), spoil_drawn(drawn).assign_attrs(drawn.attrs))
     with pytest.raises(error, match=says) as caught:
-        validate(spoil_real(real), spoil_drawn(drawn).assign_attrs(drawn.attrs), options.pop("forecasters"), **options)
+        validate(*files, forecasters, ValidationPlan(**options))
     assert "\n" not in str(caught.value)
 
 

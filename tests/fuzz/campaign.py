@@ -251,7 +251,7 @@ def _telecom(path: Path) -> bytes:
 
 
 def _model(path: Path) -> bytes:
-    from gentraffic.generators.model_folder import read_folder
+    from gentraffic.generators.base import read_folder
 
     folder = read_folder(path)
     return repr(sorted((n, hashlib.sha256(c).hexdigest()) for n, c in folder.files.items())).encode()
@@ -467,7 +467,7 @@ def _write_context(path: Path) -> None:
 
 
 def _write_model(path: Path) -> None:
-    from gentraffic.generators.model_folder import MODELS
+    from gentraffic.generators.base import MODELS
 
     smallest = min(MODELS.iterdir(), key=lambda folder: sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()))
     shutil.copytree(smallest, path)

@@ -14,8 +14,8 @@ import xarray as xr
 from fomo_examples import world
 
 from gentraffic.cli.main import run
+from gentraffic.generators.base import MODELS
 from gentraffic.generators.cards import card, limits_of, measured, network_names, origin, units_sentence
-from gentraffic.generators.model_folder import MODELS
 from gentraffic.io.files import write_context, write_traffic
 from gentraffic.reports.model_summary import summary_of
 

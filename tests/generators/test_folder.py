@@ -17,8 +17,8 @@ from bundle_examples import context, sources
 
 from gentraffic.dataset.calendar import make_calendar
 from gentraffic.errors import BadInput, BadModel
+from gentraffic.generators.base import MODELS
 from gentraffic.generators.folder import Bundle, load_bundle, save_bundle
-from gentraffic.generators.model_folder import MODELS
 from gentraffic.generators.weekly import (
     Settings,
     draw_traffic,
@@ -293,7 +293,7 @@ def test_a_file_that_provenance_does_not_list_is_refused(name: str, tmp_path: Pa
     """A sharded index beside the weights replaces every weight of a network, and changes no hash."""
     import shutil
 
-    from gentraffic.generators.model_folder import MODELS
+    from gentraffic.generators.base import MODELS
 
     shutil.copytree(MODELS / "stouter-fast", tmp_path / "m")
     (tmp_path / "m" / "README.md").write_text("a card that a person has changed")

@@ -192,8 +192,8 @@ def test_the_memory_is_short_where_levels_wander_and_long_where_they_do_not() ->
 def test_the_usual_week_is_kept_with_the_model(tmp_path: Path) -> None:
     import json
 
+    from gentraffic.generators.base import ModelFolder, write_json
     from gentraffic.generators.folder import _scaler
-    from gentraffic.generators.model_folder import ModelFolder, write_json
 
     def read() -> Scaler:
         return _scaler(ModelFolder(tmp_path, {}, "", {"scaler.json": (tmp_path / "scaler.json").read_bytes()}))

@@ -13,7 +13,7 @@ from traffic_examples import context
 
 import gentraffic
 from gentraffic.errors import BadInput
-from gentraffic.generators.model_folder import MODELS
+from gentraffic.generators.base import MODELS
 from gentraffic.modelling.features import reach_m, read_places
 from gentraffic.modelling.levels import activity
 from gentraffic.places.scenario import DARK, apply_changes, influence_m

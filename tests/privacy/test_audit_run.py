@@ -11,6 +11,7 @@ import pytest
 import xarray as xr
 from audit_examples import START, both_places, place, series, traffic
 from bundle_examples import source
+from pretend_device import pretending
 
 from gentraffic.cli.main import run
 from gentraffic.dataset.calendar import make_calendar
@@ -287,6 +288,14 @@ def test_the_loss_is_the_models_own_and_each_cells_alone(tiny_bundle: Bundle) ->
     assert losses[3] == pytest.approx(np.mean(total), rel=1e-4)
     shuffled = replace(one, ratio=np.random.default_rng(0).permuted(one.ratio, axis=2))
     assert weekly.cell_losses(tiny_bundle, shuffled)[0] > 1.2 * losses[3]  # a stranger to the model
+
+
+def test_losses_are_taken_on_the_device(tiny_bundle: Bundle) -> None:
+    both = audit_model.join(TRAIN, HOLDOUT, "traffic")
+    some = weekly.weekly_subject(tiny_bundle, both, BOTH, "traffic").source.only(np.array([3, 40, 11]))
+    with pretending():
+        there = weekly.cell_losses(tiny_bundle, some, device="cuda")
+    np.testing.assert_allclose(there, weekly.cell_losses(tiny_bundle, some), rtol=1e-6)
 
 
 def test_lira_is_the_likelihood_ratio_and_finds_what_it_should() -> None:

@@ -18,7 +18,7 @@ from gentraffic.dataset.schema import local_time
 from gentraffic.dataset.summary import summary
 from gentraffic.dataset.units import readable
 from gentraffic.errors import BadModel, WrongUse
-from gentraffic.generators.model_folder import MODELS
+from gentraffic.generators.base import MODELS
 from gentraffic.io.files import write_traffic
 from gentraffic.reports.change import change_pair
 from gentraffic.reports.model_summary import find_model
@@ -94,7 +94,7 @@ class Refers(HTMLParser):
 def test_the_page_says_what_the_file_holds(kind: str) -> None:
     ds = ensemble(kind=kind)
     model = json.loads((MODELS / "stouter-base" / "provenance.json").read_text())
-    from gentraffic.generators.model_folder import read_folder
+    from gentraffic.generators.base import read_folder
 
     ds = ds.assign_attrs(model="stouter-base", model_sha256=read_folder("stouter-base").sha256, seed=7)
     text, titles = page(ds, capacity="40Mbit/s")

@@ -77,6 +77,27 @@ def test_members_become_their_mean_and_a_band() -> None:
     assert data["units"] == "MB"
 
 
+def test_sectors_of_a_mast_are_drawn_apart_in_the_direction_of_their_azimuth() -> None:
+    ds = traffic(context("stations", n=3))
+    mast = [0, 0, 0, 0, 4, 4, 4, 7, 8]  # whose place each station has
+    azimuth = np.array([0.0, 120, 240, 120, 10, 130, np.nan, 90, 90])
+    moved = {name: ("cell", ds[name].values[mast]) for name in ("lon", "lat", "x", "y")}
+    ds = ds.assign_coords(moved).assign_coords(azimuth=("cell", azimuth))
+    outlines = _data(webmap.page(ds))["outlines"]
+    delta = _unpack(outlines["points"], "<i4").reshape(2, -1)
+    drawn = np.array(outlines["origin"])[:, None] + np.cumsum(delta, axis=1) * 1e-6
+    north = (drawn[1] - ds.lat.values) * 111_320
+    east = (drawn[0] - ds.lon.values) * 111_320 * np.cos(np.radians(45.36))
+    away = np.hypot(east, north)
+    still = [6, 7, 8]  # no azimuth, or alone at its place
+    assert (away[still] < 0.2).all()
+    for i in range(6):
+        assert 20 <= away[i] <= 180
+        assert np.degrees(np.arctan2(east[i], north[i])) % 360 == pytest.approx(azimuth[i], abs=1)
+    assert away[3] == pytest.approx(1.5 * away[1], rel=0.01)  # a second band of one azimuth lies behind the first
+    assert len({tuple(at) for at in drawn.T.round(5)}) == 9
+
+
 @pytest.mark.parametrize("kind", ["grid", "cells", "stations"])
 def test_the_outlines_decode_to_the_cells(kind: str) -> None:
     ds = traffic(context(kind))

@@ -155,14 +155,14 @@ def moran_by_distance(values: Floats, xy_m: Floats, edges_m: Sequence[float] = D
     apart = np.linalg.norm(xy_m[pairs[:, 0]] - xy_m[pairs[:, 1]], axis=1)
     z = values - values.mean(axis=0, dtype=np.float64)
     power = (z**2).sum(axis=0)
-    found = np.full(len(edges_m) - 1, np.nan)
+    moran = np.full(len(edges_m) - 1, np.nan)
     for k, (low, high) in enumerate(pairwise(edges_m)):
         i, j = pairs[(apart > low) & (apart <= high)].T
         if len(i):
             weight: Any = coo_array((np.ones(len(i)), (i, j)), shape=(len(z), len(z))).tocsr()
             product = (z * (weight @ z)).sum(axis=0) / len(i)  # each pair once: both sums would be doubled
-            found[k] = (len(z) * np.divide(product, power, out=np.zeros_like(power), where=power > 0)).mean()
-    return found
+            moran[k] = (len(z) * np.divide(product, power, out=np.zeros_like(power), where=power > 0)).mean()
+    return moran
 
 
 def spatial_acf_error(real: Floats, syn: Floats, xy_m: Floats, *, edges_m: Sequence[float] = DISTANCES_M) -> float:

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gentraffic.errors import BadModel
-from gentraffic.generators.base import FOMO, ModelInfo, Settings
+from gentraffic.generators.base import FOMO, ModelFolder, ModelInfo, Settings, read_folder, write_json, writing_folder
 from gentraffic.generators.fomo.scale import FoMoScale
-from gentraffic.generators.model_folder import ModelFolder, read_folder, write_json, writing_folder
 from gentraffic.modelling.levels import LevelModel
 from samplers.fomo import FoMo
 
@@ -97,8 +96,14 @@ def info_of(networks: Sequence[str], config: Mapping[str, Any], model: ModelFold
         networks=tuple(networks),
         services=tuple(model.provenance.get("services", ("traffic",))),
         cadences=tuple(config["cadences"]),
-        supports=frozenset({"history", "known", "users", "rhythm", "steps", "solver", "guidance", "device"}),
-        recommended=replace(FOMO, steps=int(model.provenance.get("recommended_steps", FOMO.steps))),
+        supports=frozenset(
+            {"history", "known", "users", "rhythm", "steps", "solver", "guidance", "device", "precision"}
+        ),
+        recommended=replace(
+            FOMO,
+            steps=int(model.provenance.get("recommended_steps", FOMO.steps)),
+            solver=str(model.provenance.get("recommended_solver", FOMO.solver)),
+        ),
         continues_history=True,
         sha256=model.sha256,
         provenance=model.provenance,

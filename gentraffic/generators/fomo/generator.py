@@ -1,12 +1,11 @@
-"""How FoMo models are loaded, for `gentraffic.generators.model_folder`. Importing this loads no network."""
+"""How FoMo models are loaded, for `gentraffic.generators.base`. Importing this loads no network."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from gentraffic.errors import WrongUse
-from gentraffic.generators.base import Family, ModelInfo
-from gentraffic.generators.model_folder import ModelFolder
+from gentraffic.generators.base import Family, ModelFolder, ModelInfo
 
 if TYPE_CHECKING:
     from gentraffic.generators.fomo.folder import FoMoBundle

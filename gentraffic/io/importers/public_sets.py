@@ -73,7 +73,7 @@ def read_milan_week(
     folder: with the .npz files of `blocks`: 248 cells scattered over the grid, by hour, and a block of 100, by ten
     minutes, whose activity is summed up by hour. services: one variable each, of TELECOM_SERVICES. Raises BadInput.
     """
-    found: dict[int, list[NDArray[np.float32]]] = {}
+    series_of: dict[int, list[NDArray[np.float32]]] = {}
     for name in blocks:
         path = Path(folder) / name
         try:
@@ -90,13 +90,13 @@ def read_milan_week(
         # activity per step
         hourly = [values.reshape(len(ids), WEEK_HOURS, -1).sum(axis=2).astype(np.float32) for values in each]
         for row, cell in enumerate(ids.tolist()):
-            found.setdefault(cell, [values[row] for values in hourly])
-    cells = np.array(sorted(found), dtype=np.int64)
+            series_of.setdefault(cell, [values[row] for values in hourly])
+    cells = np.array(sorted(series_of), dtype=np.int64)
     return measured_traffic(
         milan_places(cells),
         _times(MILAN_WEEK, WEEK_HOURS, 60),
         {
-            name: (np.stack([found[cell][i] for cell in cells.tolist()]), TELECOM_UNITS)
+            name: (np.stack([series_of[cell][i] for cell in cells.tolist()]), TELECOM_UNITS)
             for i, name in enumerate(services)
         },
         timezone="Europe/Rome",

@@ -19,6 +19,7 @@ from zoneinfo import available_timezones
 import numpy as np
 from numpy.typing import NDArray
 
+from gentraffic.dataset.amounts import is_amount, volume
 from gentraffic.dataset.build import Places, measured_traffic, places_from_lonlat, unplaced
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.io.guard import reads
@@ -42,8 +43,9 @@ from gentraffic.io.source_columns import (
     numbers,
     place_notation,
     plain,
+    sector_column,
+    sector_names,
     some,
-    texts,
 )
 from gentraffic.io.source_table import SourceTable, read_source
 from gentraffic.io.user_cells import places_from_cells
@@ -106,7 +108,7 @@ def read_table(
     order = np.lexsort((when, rows.cell))
     time, start = _check_grid(when[order], rows.cell[order], rows.ids, path, timezone)
     shape = (len(rows.ids), len(time))
-    units = _units(unit, list(values))
+    units = _units(unit, {name: _head(rows.values[name][0])[1] for name in values})
     services = {name: (column[order].reshape(shape).astype(np.float32), units[name]) for name, column in values.items()}
     places = _places(rows, order[start], cells, of_cells, path)
     if not aware and timezone is None:
@@ -176,27 +178,28 @@ def _rows(table: SourceTable, service: str | None, reading: Reading) -> _Rows:
     taken = {time, *columns, *place.values()}
     by_user = {ours: theirs for ours, theirs in reading.columns.items() if ours not in OURS}
     if by_user:
-        found = {ours: str(find_column(table, (), theirs)) for ours, theirs in by_user.items()}
+        services = {ours: str(find_column(table, (), theirs)) for ours, theirs in by_user.items()}
     else:
         left = [name for name in table.names if name not in taken and plain(name) not in _NO_SERVICES]
-        found = {service or "traffic" if plain(name) == "value" else _service_name(name): name for name in left}
-        if len(found) < len(left):
+        services = {service or "traffic" if plain(name) == "value" else _service_name(_head(name)[0]): name
+                    for name in left}  # fmt: skip
+        if len(services) < len(left):
             raise BadInput(f"{path}: two columns are one service: {some(left)}; say which with --columns SERVICE=NAME")
-    if not found:
+    if not services:
         raise BadInput(f"{path}: no value column beside {some(table.names)}; add 'value' or one column per service")
     if not table.rows:
         raise BadInput(f"{path}: no rows")
-    marks = notation(table, list(found.values()), [], reading)
-    notes = [f"column {theirs!r} is the service {ours}" for ours, theirs in found.items()
+    marks = notation(table, list(services.values()), [], reading)
+    notes = [f"column {theirs!r} is the service {ours}" for ours, theirs in services.items()
              if theirs != ours and plain(theirs) != "value" and not by_user]  # fmt: skip
-    if plane := [name for name in table.names if plain(name) in PLANE_COLUMNS and name not in found.values()]:
+    if plane := [name for name in table.names if plain(name) in PLANE_COLUMNS and name not in services.values()]:
         notes.append(f"{some(plane)}: positions on a plane were left out; --columns SERVICE=NAME takes such a column")
-    for ours, theirs in list(found.items()):
-        if len(found) > 1 and not by_user and not np.isfinite(numbers(table.column(theirs), marks)).any():
-            del found[ours]
+    for ours, theirs in list(services.items()):
+        if len(services) > 1 and not by_user and not np.isfinite(numbers(table.column(theirs), marks)).any():
+            del services[ours]
             notes.append(f"column {theirs!r} holds no numbers and was left out")
-    cell, ids = _sorted_ids(*id_text(table, columns), path)
-    values = {ours: (theirs, table.column(theirs)) for ours, theirs in found.items()}
+    cell, ids = _sorted_ids(*id_text(table, columns), path, table.first)
+    values = {ours: (theirs, table.column(theirs)) for ours, theirs in services.items()}
     return _Rows(table, cell, ids, time, table.column(time), values, place, marks, tuple(notes))
 
 
@@ -214,15 +217,24 @@ def _with_one_time(table: SourceTable, reading: Reading) -> SourceTable:
 
 
 def _place_columns(table: SourceTable, reading: Reading) -> dict[str, str]:
-    known = {"lon": LON_NAMES, "lat": LAT_NAMES} | {name: (name,) for name in ("row", "col", *SECTOR_COLUMNS)}
-    found = {ours: find_column(table, names, reading.named(ours)) for ours, names in known.items()}
-    return {ours: theirs for ours, theirs in found.items() if theirs is not None}
+    known = {"lon": LON_NAMES, "lat": LAT_NAMES} | {name: (name,) for name in ("row", "col")}
+    known |= {name: sector_names(name) for name in SECTOR_COLUMNS}
+    columns = {ours: find_column(table, names, reading.named(ours)) for ours, names in known.items()}
+    return {ours: theirs for ours, theirs in columns.items() if theirs is not None}
+
+
+def _head(name: str) -> tuple[str, str]:
+    """The head of a column without its unit, and the unit where it has one: `traffic (MB)`; else "unknown"."""
+    found = re.fullmatch(r"([A-Za-z][A-Za-z0-9_]*) \(([^()]+)\)", name.strip())
+    if found is None or not (volume(found[2]) or is_amount(found[2])):
+        return name, "unknown"
+    return found[1], found[2]
 
 
 def _service_name(name: str) -> str:
     """A column's name as that of a service: letters, digits and _."""
-    found = re.sub(r"[^A-Za-z0-9_]+", "_", name).strip("_")
-    return found if found[:1].isalpha() else f"service_{found}"
+    plain_name = re.sub(r"[^A-Za-z0-9_]+", "_", name).strip("_")
+    return plain_name if plain_name[:1].isalpha() else f"service_{plain_name}"
 
 
 def _wide(table: SourceTable, time: str, service: str, place: Mapping[str, str], reading: Reading) -> _Rows:
@@ -260,12 +272,14 @@ def _alike(table: SourceTable, names: list[str], name: str) -> pa.ChunkedArray:
     return values.cast(pa.string() if pa.string() in kinds else pa.float64())
 
 
-def _sorted_ids(code: NDArray[np.int64], found: NDArray[Any], path: Path) -> tuple[NDArray[np.int64], NDArray[Any]]:
+def _sorted_ids(
+    code: NDArray[np.int64], names: NDArray[Any], path: Path, first: int = 1
+) -> tuple[NDArray[np.int64], NDArray[Any]]:
     """(each row's index into the ids, the ids sorted: int64 where all are written as whole numbers, else text)."""
-    empty = np.array([str(i) == "" for i in found])[code]
+    empty = np.array([str(i) == "" for i in names])[code]
     if empty.any():
-        raise BadInput(f"{path}: row {int(np.argmax(empty)) + 1} names no cell")
-    ids = as_ids(found)
+        raise BadInput(f"{path}: row {int(np.argmax(empty)) + first} names no cell")
+    ids = as_ids(names)
     if len(set(ids.tolist())) < len(ids):
         twice = next(i for i in ids.tolist() if ids.tolist().count(i) > 1)
         raise BadInput(f"{path}: two columns are called {twice}: a cell has one")
@@ -291,9 +305,11 @@ def _values(rows: _Rows, name: str, path: Path) -> NDArray[np.float64]:
     return number
 
 
-def _units(unit: str | None, services: list[str]) -> dict[str, str]:
-    """The unit of each service. Raises WrongUse for a service that the table lacks."""
-    units = {name: "1" if name == "users" else "unknown" for name in services}
+def _units(unit: str | None, services: Mapping[str, str]) -> dict[str, str]:
+    """The unit of each service. services: name -> the unit that its column names, or "unknown".
+
+    Raises WrongUse for a service that the table lacks."""
+    units = {name: "1" if name == "users" else told for name, told in services.items()}
     for part in (unit or "").split(","):
         name, equals, value_unit = (p.strip() for p in part.partition("="))
         if equals and name not in units:
@@ -309,7 +325,7 @@ def _units(unit: str | None, services: list[str]) -> dict[str, str]:
 
 def _times(rows: _Rows, timezone: str | None, path: Path) -> tuple[NDArray[np.datetime64], bool]:
     """(UTC times of the rows, whether the source stated their offset)."""
-    code, times, aware = distinct_times(rows.times, rows.time_name, path)
+    code, times, aware = distinct_times(rows.times, rows.time_name, path, rows.table.first)
     if aware or timezone is None:
         return times[code], aware
     return to_utc(code, times, rows.cell, rows.ids, timezone, path), True
@@ -389,7 +405,9 @@ def _places(
     sectors: dict[str, NDArray[Any]] = {}
     for name in SECTOR_COLUMNS:
         if name in rows.place:
-            sectors[name] = np.asarray(texts(rows.table.column(rows.place[name])), dtype=object)[first].astype(str)
+            sectors[name] = sector_column(rows.table, name, rows.place[name], reading)[first]
+    if "site" in sectors and (sectors["site"] == ids.astype(str)).all():
+        del sectors["site"]  # the ids say it
     have = [name for name in ("lon", "lat") if name in rows.place]
     if not have:
         return unplaced(ids, sectors)
@@ -416,7 +434,7 @@ def _zone_at(places: Places, path: Path) -> str:
 
     if places.kind == "unplaced":
         raise BadInput(f"{path}: no positions to tell the local time from; give --timezone, e.g. Europe/Rome")
-    found = zone_of_most(places.lon, places.lat)
-    if found is None:
+    zone = zone_of_most(places.lon, places.lat)
+    if zone is None:
         raise BadInput(f"{path}: no timezone at the cells' positions; give --timezone")
-    return found
+    return zone

@@ -119,7 +119,7 @@ def read_telecom_italia(
         ids = ids[known]
 
     steps = last - first + 1
-    found: dict[str, tuple[NDArray[np.float32], str]] = {}
+    values_of: dict[str, tuple[NDArray[np.float32], str]] = {}
     for name in [name for name in TELECOM_SERVICES if name in services]:
         k = TELECOM_SERVICES.index(name)
         out = np.zeros((len(ids), steps), dtype=np.float32)
@@ -128,12 +128,12 @@ def read_telecom_italia(
             lo, hi = max(0, -begin), min(STEPS_PER_CHUNK, steps - begin)
             inside = ids < values.shape[1]
             out[inside, begin + lo : begin + hi] = values[k, ids[inside], lo:hi]
-        found[name] = (out, TELECOM_UNITS)
+        values_of[name] = (out, TELECOM_UNITS)
     time = (np.arange(first, last + 1) * STEP_MS).astype("datetime64[ms]").astype("datetime64[ns]")
     return measured_traffic(
         places,
         time,
-        found,
+        values_of,
         timezone=TIMEZONE,
         attrs={
             "title": "Telecom Italia SMS, calls and Internet activity",

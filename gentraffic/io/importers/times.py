@@ -55,34 +55,36 @@ def joined_clock(dates: pa.ChunkedArray, clocks: pa.ChunkedArray, path: Path) ->
     return pa.chunked_array([pa.array([f"{d} {short[c]}" for d, c in zip(days, text(clocks), strict=True)])])
 
 
-def distinct_times(values: pa.ChunkedArray, name: str, path: Path) -> tuple[NDArray[np.int64], Times, bool]:
+def distinct_times(
+    values: pa.ChunkedArray, name: str, path: Path, first: int = 1
+) -> tuple[NDArray[np.int64], Times, bool]:
     """(each row's index into the distinct times, these, whether they are UTC for sure).
 
-    name: of the column; `time_utc` says what its times are. Raises BadInput for times in no known form, for several
-    forms, and for offsets in some rows only.
+    name: of the column; `time_utc` says what its times are. first: number of the first row.
+    Raises BadInput for times in no known form, for several forms, and for offsets in some rows only.
     """
     import pyarrow as pa
 
     if values.null_count:
-        row = int(np.argmax(values.is_null().to_numpy())) + 1
+        row = int(np.argmax(values.is_null().to_numpy())) + first
         raise BadInput(f"{path}: row {row} has no time")
     if pa.types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
     encoded = values.combine_chunks().dictionary_encode()
     code = encoded.indices.to_numpy().astype(np.int64)
-    found = encoded.dictionary
+    distinct = encoded.dictionary
     utc_column = re.sub(r"[^a-z]", "", name.lower()).endswith("utc") or name.lower().startswith("utc")
-    if pa.types.is_temporal(found.type):
-        aware = getattr(found.type, "tz", None) is not None
-        times = found.cast(pa.timestamp("ns", found.type.tz) if aware else pa.timestamp("ns"))
+    if pa.types.is_temporal(distinct.type):
+        aware = getattr(distinct.type, "tz", None) is not None
+        times = distinct.cast(pa.timestamp("ns", distinct.type.tz) if aware else pa.timestamp("ns"))
         return code, times.to_numpy(zero_copy_only=False).astype("datetime64[ns]"), aware or utc_column
-    if pa.types.is_floating(found.type):
-        number = found.to_numpy(zero_copy_only=False)
+    if pa.types.is_floating(distinct.type):
+        number = distinct.to_numpy(zero_copy_only=False)
         texts = [str(int(v)) if np.isfinite(v) and v == int(v) else repr(float(v)) for v in number]
     else:
-        texts = [str(v).strip() for v in found.to_pylist()]
+        texts = [str(v).strip() for v in distinct.to_pylist()]
     if "" in texts:
-        raise BadInput(f"{path}: row {int(np.argmax(code == texts.index(''))) + 1} has no time")
+        raise BadInput(f"{path}: row {int(np.argmax(code == texts.index(''))) + first} has no time")
     parsed, aware = _parsed(texts, path)
     return code, parsed, aware or utc_column
 
@@ -111,9 +113,9 @@ def _from_digits(texts: Sequence[str], path: Path) -> tuple[Times, bool]:
     sizes = {len(text) for text in texts}
     form = _COMPACT.get(len(texts[0])) if len(sizes) == 1 and "." not in "".join(texts) else None
     if form is not None:
-        found = pd.to_datetime(pd.Series(texts), format=form, errors="coerce")
-        if found.notna().all() and found.dt.year.between(1980, 2099).all():
-            return found.to_numpy(dtype="datetime64[ns]"), False
+        parsed = pd.to_datetime(pd.Series(texts), format=form, errors="coerce")
+        if parsed.notna().all() and parsed.dt.year.between(1980, 2099).all():
+            return parsed.to_numpy(dtype="datetime64[ns]"), False
     number = np.array([float(text) for text in texts])
     for _, low, high, to_ns in _EPOCH:
         if ((number >= low) & (number < high)).all():
@@ -135,21 +137,21 @@ def _from_text(texts: Sequence[str], aware: bool, path: Path) -> tuple[Times, bo
     import pandas as pd
 
     series = pd.Series(texts, dtype=object)
-    found: pd.Series | None = pd.to_datetime(series, format="ISO8601", errors="coerce", utc=aware)
-    assert found is not None
-    if found.isna().any() and not aware:
-        found = _with_day_first(series, path)
-    if found is None or found.isna().any():
-        bad = texts[0] if found is None else texts[int(np.argmax(found.isna().to_numpy()))]
+    parsed: pd.Series | None = pd.to_datetime(series, format="ISO8601", errors="coerce", utc=aware)
+    assert parsed is not None
+    if parsed.isna().any() and not aware:
+        parsed = _with_day_first(series, path)
+    if parsed is None or parsed.isna().any():
+        bad = texts[0] if parsed is None else texts[int(np.argmax(parsed.isna().to_numpy()))]
         raise BadInput(
             f"{path}: time {bad} is none of ISO 8601, such as 2026-01-05T18:00, or {_FORMS.split(', ', 1)[1]}"
         )
-    odd = ~found.dt.year.between(*_YEARS)
+    odd = ~parsed.dt.year.between(*_YEARS)
     if odd.any():
         raise BadInput(f"{path}: time {texts[int(np.argmax(odd))]} is of no year from {_YEARS[0]} to {_YEARS[1]}")
     if aware:
-        found = found.dt.tz_convert("UTC").dt.tz_localize(None)
-    return found.to_numpy(dtype="datetime64[ns]"), aware
+        parsed = parsed.dt.tz_convert("UTC").dt.tz_localize(None)
+    return parsed.to_numpy(dtype="datetime64[ns]"), aware
 
 
 _DMY = re.compile(r"(\d{1,2})([./-])(\d{1,2})\2(\d{4})(?:[ T](\d{1,2}:\d{2}(?::\d{2})?)(\s*[AaPp][Mm])?)?")

@@ -134,8 +134,8 @@ def closest_share(
     """
     cells = min(train.cells, holdout.cells)
     sides = [p.only(np.sort(rng.permutation(p.cells)[:cells])) if p.cells > cells else p for p in (train, holdout)]
-    found = [nearest_squared(side, synthetic)[1:] for side in sides]
-    (t_at, t), (h_at, h) = found
+    nearest = [nearest_squared(side, synthetic)[1:] for side in sides]
+    (t_at, t), (h_at, h) = nearest
     tie = np.abs(t - h) <= TIE * np.maximum(t, h) + 1e-12
     to_train = np.where(tie, 0.5, (t < h).astype(np.float64))
     weights = np.concatenate(

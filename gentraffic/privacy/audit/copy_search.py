@@ -177,11 +177,11 @@ def named_above(holdout: Floats, records: int, ratio: float = 1.0) -> float:
     k - 1 of the hold-out is then beta prime (1, k - 1) in law. ratio: training cells per hold-out cell.
     holdout: (N,) likenesses.
     """
-    k, start, usual = _tail(holdout)
+    k, start, scale = _tail(holdout)
     if k < 2:
         return float(holdout.max())
     beyond = records * max(1.0, ratio) * k / len(holdout)  # unrelated records in the tail
-    far = start + usual * max((beyond / SPARE) ** (1 / (k - 1)) - 1, 0.0)
+    far = start + scale * max((beyond / SPARE) ** (1 / (k - 1)) - 1, 0.0)
     return float(max(holdout.max(), -np.expm1(-far)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -20,6 +21,7 @@ from gentraffic.modelling.measured import Source, read_live
 from gentraffic.privacy.audit.statistics import Floats
 from gentraffic.training.fomo_fitting import FoMoDesign, fingerprint, fit_fomo
 from gentraffic.training.fomo_task import WINDOW, FoMoPlan, masked, stack, window
+from gentraffic.training.processes import ProcessGroup
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -29,7 +31,8 @@ AT_ONCE = 32  # windows in one call of the network
 
 @dataclass(frozen=True)
 class FoMoSubject:
-    """A `Subject`: a FoMo, and the live real cells, as a source and as a region. both: the joined real files."""
+    """A `Subject`: a FoMo, and the live real cells, as a source and as a region. both: the joined real files.
+    device: of torch."""
 
     bundle: FoMoBundle
     source: Source
@@ -37,6 +40,7 @@ class FoMoSubject:
     both: xr.Dataset
     context: xr.Dataset
     service: str
+    device: str = "cpu"
 
     @property
     def about(self) -> str:
@@ -50,15 +54,16 @@ class FoMoSubject:
 
     def scores(self, seed: int) -> Floats:
         """See `Subject`."""
-        return -np.log(fomo_losses(self.bundle, self.source, self.region, seed))
+        return -np.log(fomo_losses(self.bundle, self.source, self.region, seed, self.device))
 
     def shadow(self, seen: NDArray[np.bool_], steps: int, number: int, seed: int) -> Floats:
         """See `Subject`. seen: (cells,). Blocks are laid among the cells that are seen, as in the target's training."""
         ids = self.source.cell_id[seen].astype(str)
         some = self.both.isel(cell=np.flatnonzero(np.isin(self.both["cell_id"].values.astype(str), ids)))
         design, plan = self._made(steps, seed * 1_000 + number)
-        shadow, _ = fit_fomo([read_region(some, [self.context], self.service)], design=design, plan=plan)
-        return -np.log(fomo_losses(shadow, self.source, self.region, seed))
+        data, group = [read_region(some, [self.context], self.service)], ProcessGroup(device=self.device)
+        shadow, _ = fit_fomo(data, design=design, plan=plan, group=group)
+        return -np.log(fomo_losses(shadow, self.source, self.region, seed, self.device))
 
     def identity(self, steps: int, seed: int) -> str:
         """Data, design and plan."""
@@ -73,17 +78,20 @@ class FoMoSubject:
         return design, replace(plan, steps=steps, warmup=min(plan.warmup, max(1, steps // 5)), seed=seed)
 
 
-def fomo_subject(bundle: FoMoBundle, both: xr.Dataset, context: xr.Dataset, service: str) -> FoMoSubject:
+def fomo_subject(
+    bundle: FoMoBundle, both: xr.Dataset, context: xr.Dataset, service: str, device: str = "cpu"
+) -> FoMoSubject:
     """A FoMo beside the joined real cells, each of which is in one block. Raises BadInput as `read_region` does."""
     source, region = read_region(both, [context], service)
     live = read_live(both, service)
     region = replace(region, blocks=layings(live.grid, live.xy_m)[0])
-    return FoMoSubject(bundle, source, region, both, context, service)
+    return FoMoSubject(bundle, source, region, both, context, service, device)
 
 
-def fomo_losses(bundle: FoMoBundle, source: Source, region: Region, seed: int = 0) -> Floats:
+def fomo_losses(bundle: FoMoBundle, source: Source, region: Region, seed: int = 0, device: str = "cpu") -> Floats:
     """The mean of `FoMo.losses` over the windows and blocks that hold each cell, nothing of them known: (cells,)."""
     scale = bundle.scale
+    model = bundle.model if device == "cpu" else copy.deepcopy(bundle.model).to(device)
     region = placed(region, source, bundle.levels)
     total, count = np.zeros(len(region.values)), np.zeros(len(region.values))
     starts = range(0, region.values.shape[1] - WINDOW + 1, WINDOW)
@@ -97,7 +105,8 @@ def fomo_losses(bundle: FoMoBundle, source: Source, region: Region, seed: int = 
             ratio = values / np.nan_to_num(shown.reference, nan=1.0)[..., None]
             x = scale.forward(ratio, scale.usual(shown.network, shown.hour)[:, None, None])
             x = np.where(shown.exists, x, np.nan).astype(np.float32)
-            losses = bundle.model.losses(torch.from_numpy(x), condition_of(shown, scale), seed).numpy()
+            scene = condition_of(shown, scale).to(device)
+            losses = model.losses(torch.from_numpy(x).to(device), scene, seed).cpu().numpy()
             cells = np.stack([region.blocks[block] for block, _ in every[at : at + AT_ONCE]])
             np.add.at(total, cells[cells >= 0], losses[cells >= 0])
             np.add.at(count, cells[cells >= 0], 1)

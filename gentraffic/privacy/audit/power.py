@@ -93,19 +93,19 @@ def measure_power(
 ) -> Power:
     """Plant `plants` copies of every kind, and judge halves of the hold-out. level: that of each search."""
     train, holdout = searches.sides["train"], searches.sides["holdout"]
-    tails = {name: tail_of(found) for name, found in searches.likeness(drawn).items()}
+    tails = {name: tail_of(detected) for name, detected in searches.likeness(drawn).items()}
     n = len(drawn.cell)
-    found = {}
+    detected = {}
     for kind in KINDS:
         chosen = rng.choice(len(train.cell), plants, replace=plants > len(train.cell))
         base = drawn.values[rng.integers(n, size=plants)]
         copies = planted(train.values[chosen], kind, rng, day=searches.day, base=base)
         matches = searches.match(copies, "train")
         least = np.min([tails[k].expected(stretched(match.likeness), n) for k, match in matches.items()], axis=0)
-        found[kind] = int((least <= level).sum())
+        detected[kind] = int((least <= level).sum())
     halvings = halvings if len(holdout.cell) >= FEWEST_HALVED else 0
     alarms = sum(_accused(searches, level, rng) for _ in range(halvings))
-    return Power(plants, found, len(train.cell), len(holdout.cell), n, halvings, alarms)
+    return Power(plants, detected, len(train.cell), len(holdout.cell), n, halvings, alarms)
 
 
 def _accused(searches: Searches, level: float, rng: np.random.Generator) -> bool:
@@ -116,29 +116,29 @@ def _accused(searches: Searches, level: float, rng: np.random.Generator) -> bool
     to_train = searches.match(drawn.values, "train")
     target = searches.target(kept)
     to_kept = searches.match(drawn.values, "holdout", target=target)
-    usual = searches.usual["train"]
+    likenesses = searches.usual["train"]
     mine = np.isin(searches.usual_units, units_of(kept, "holdout")) | (searches.usual_side == "train")
     some = searches.sides["train"].values[rng.permutation(len(searches.sides["train"].cell))[:MOST_REAL_HERE]]
     units = np.concatenate([np.full(len(some), ""), units_of(kept, "holdout")])
     excluded = units[:, None] == units_of(kept, "holdout")[None, :]
     usual_kept = searches.match(np.concatenate([some, kept.values]), "holdout", excluded, target=target)
     for name, match in to_train.items():
-        found = Likeness(
+        likeness = Likeness(
             name,
             match,
             to_kept[name],
-            stretched(usual[name].likeness[mine]),
+            stretched(likenesses[name].likeness[mine]),
             stretched(usual_kept[name].likeness),
         )
-        if (tail_of(found).expected(found.train, len(drawn.cell)) <= level).any():
+        if (tail_of(likeness).expected(likeness.train, len(drawn.cell)) <= level).any():
             return True
     return False
 
 
-def _interval(found: int, of: int) -> tuple[float, float]:
+def _interval(detected: int, of: int) -> tuple[float, float]:
     """Clopper and Pearson (1934), 95%."""
     from scipy.stats import beta
 
-    low = 0.0 if found == 0 else float(beta.ppf(0.025, found, of - found + 1))
-    high = 1.0 if found == of else float(beta.ppf(0.975, found + 1, of - found))
+    low = 0.0 if detected == 0 else float(beta.ppf(0.025, detected, of - detected + 1))
+    high = 1.0 if detected == of else float(beta.ppf(0.975, detected + 1, of - detected))
     return low, high

@@ -101,8 +101,8 @@ def read_material(
         raise WrongUse(f"--service {service} is in none of the files: --train holds {known.service!r}")
     files = {"--train": (train_ds, known), "--holdout": (holdout_ds, unseen), "--synthetic": (synthetic_ds, drawn)}
     notes = several_notes(files, service) + _same_service(known, unseen, drawn)
-    (unseen, said), (drawn, also) = unseen.in_units(known.units), drawn.in_units(known.units)
-    notes += said + also
+    (unseen, unit_notes), (drawn, also) = unseen.in_units(known.units), drawn.in_units(known.units)
+    notes += unit_notes + also
     for real in (known, unseen):
         if len(real.values) > 1:
             raise WrongUse(f"{real.name} holds {len(real.values)} members: it must be measured, one series a cell")

@@ -66,7 +66,7 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Found:
+class CopySearch:
     """What one search for copies says. All likenesses lie between 0 and 1.
 
     threshold: the likeness that `level` of as many unrelated records would reach on average. train, holdout, real: the
@@ -93,7 +93,7 @@ class Audit:
     share: audit_attacks.Share
     nearest: audit_attacks.Nearest
     search: audit_copies.Search
-    searches: tuple[Found, ...]
+    searches: tuple[CopySearch, ...]
     tests: dict[str, float]
     found: tuple[str, ...]
     missing: dict[str, str]
@@ -254,10 +254,10 @@ def conclude(
     """
     m = material
     searches = Searches(m.train, m.holdout, m.synthetic, DAY_S // m.step_s, seed)
-    found = judge_all(material, searches.likeness(m.synthetic, progress), attacks, missing, seed)
+    verdict = judge_all(material, searches.likeness(m.synthetic, progress), attacks, missing, seed)
     if not plants:
-        return found
-    return replace(found, power=measure_power(searches, m.synthetic, found.search.level, plants, _rng(seed, 10)))
+        return verdict
+    return replace(verdict, power=measure_power(searches, m.synthetic, verdict.search.level, plants, _rng(seed, 10)))
 
 
 def judge_all(
@@ -291,7 +291,7 @@ def judge_all(
 
 def _copies(
     m: Material, likeness: dict[str, Likeness], level: float, rng: np.random.Generator
-) -> tuple[audit_copies.Search, tuple[Found, ...]]:
+) -> tuple[audit_copies.Search, tuple[CopySearch, ...]]:
     """The copies that any search names, and what every search says.
 
     A record is named where `level` of as many unrelated records would come so near in one of the searches, or where the
@@ -303,27 +303,27 @@ def _copies(
     base = audit_copies.search(m.train, m.holdout, m.synthetic, whole.match, whole.match_holdout, level, rng)
     named = {copy.row: (0.0, copy) for copy in base.copies}
     sentences = []
-    for name, found in likeness.items():
-        tail = tail_of(found)
-        values = found.train
+    for name, like in likeness.items():
+        tail = tail_of(like)
+        values = like.train
         expected = tail.expected(values, n)
-        real = float(max(found.usual.max(), found.usual_holdout.max()))
+        real = float(max(like.usual.max(), like.usual_holdout.max()))
         sentences.append(
-            Found(
+            CopySearch(
                 name,
                 unstretched(tail.reached_by(level, n)),
                 unstretched(float(values.max())),
-                unstretched(float(found.holdout.max())),
+                unstretched(float(like.holdout.max())),
                 unstretched(real),
                 float(min(1.0, expected.min())),
             )
         )
-        equal = values > max(real, found.holdout.max(), float(stretched(np.array(audit_copies.EXACT))))
-        exact = (found.match.likeness > audit_copies.EXACT) & (name == SHIFT)
+        equal = values > max(real, like.holdout.max(), float(stretched(np.array(audit_copies.EXACT))))
+        exact = (like.match.likeness > audit_copies.EXACT) & (name == SHIFT)
         rank = np.where(exact, -1.0, expected)  # what equals a series is called so, whatever else it is like
         for row in np.flatnonzero((expected <= level) | (equal & (name == SHIFT))):
             if int(row) not in named or named[int(row)][0] > rank[row]:
-                copy = audit_copies.copy_of(m.train, m.synthetic, found.match, int(row), name)
+                copy = audit_copies.copy_of(m.train, m.synthetic, like.match, int(row), name)
                 named[int(row)] = (float(rank[row]), copy)
     copies = sorted((copy for _, copy in named.values()), key=lambda copy: (-round(copy.likeness, 6), copy.row))
     return replace(base, copies=tuple(copies)), tuple(sentences)
@@ -360,16 +360,16 @@ def _drift(train: Records, holdout: Records, rng: np.random.Generator) -> float:
     """p of "levels and restlessness of both real files are of one law", two two-sided tests, Bonferroni."""
     from scipy.stats import mannwhitneyu, rankdata
 
-    found = []
+    p_values = []
     for measure in (_level, _restless):
         a, b = (measure(part) for part in (train, holdout))
         if train.groups is None or holdout.groups is None:
-            found.append(float(mannwhitneyu(a, b).pvalue))
+            p_values.append(float(mannwhitneyu(a, b).pvalue))
             continue
         rank = rankdata(np.concatenate([a, b]))
         member, groups = np.arange(len(rank)) < len(a), np.concatenate([train.groups, holdout.groups])
-        found.append(min(1.0, 2 * min(permutation_p(sign * rank, member, groups, rng) for sign in (1, -1))))
-    return min(1.0, 2 * min(found))
+        p_values.append(min(1.0, 2 * min(permutation_p(sign * rank, member, groups, rng) for sign in (1, -1))))
+    return min(1.0, 2 * min(p_values))
 
 
 def _level(part: Records) -> Floats:

@@ -118,10 +118,10 @@ def unstretched(value: float) -> float:
     return float(-np.expm1(-value))
 
 
-def tail_of(found: Likeness) -> Tail:
+def tail_of(likeness: Likeness) -> Tail:
     """The tail of the unrelated records, moved by as much as synthetic records are more alike to the hold-out."""
-    share = MIXTURE_TAIL if found.name == MIXTURE else TAIL_SHARE
-    base, drawn, real = (_tail(values, share) for values in (found.usual, found.holdout, found.usual_holdout))
+    share = MIXTURE_TAIL if likeness.name == MIXTURE else TAIL_SHARE
+    base, drawn, real = (_tail(values, share) for values in (likeness.usual, likeness.holdout, likeness.usual_holdout))
     more = max(0.0, drawn.start - real.start, drawn.highest - max(real.highest, base.highest))
     rate = max(base.excess / base.terms, drawn.excess / drawn.terms if drawn.terms >= TAIL_LEAST else 0.0)
     return replace(

@@ -165,10 +165,10 @@ def rate_at(members: Floats, others: Floats, at: float) -> Rate:
 
     passing = int(np.floor(at * len(others) + 1e-9))
     threshold = np.sort(others)[::-1][passing]  # strictly above it lie `passing` non-members at most
-    found, n = int((members > threshold).sum()), len(members)
-    low = 0.0 if found == 0 else float(beta.ppf(0.025, found, n - found + 1))
-    high = 1.0 if found == n else float(beta.ppf(0.975, found + 1, n - found))
-    return Rate(at, found / n, low, high)
+    flagged, n = int((members > threshold).sum()), len(members)
+    low = 0.0 if flagged == 0 else float(beta.ppf(0.025, flagged, n - flagged + 1))
+    high = 1.0 if flagged == n else float(beta.ppf(0.975, flagged + 1, n - flagged))
+    return Rate(at, flagged / n, low, high)
 
 
 def threshold_test(
@@ -188,15 +188,15 @@ def threshold_test(
     first, second = halves(len(others), rng, None if groups is None else groups[1])
     reach = min(len(first), max(FISHER_FEWEST, round(FISHER_RATE * len(first))))
     threshold = float(np.sort(others[first])[-reach])
-    found, false = members >= threshold, others[second] >= threshold
+    flagged, false = members >= threshold, others[second] >= threshold
     if groups is None:
-        table = [[found.sum(), (~found).sum()], [false.sum(), (~false).sum()]]
+        table = [[flagged.sum(), (~flagged).sum()], [false.sum(), (~false).sum()]]
         p = float(fisher_exact(table, alternative="greater").pvalue)
     else:
-        flags = np.concatenate([found, false]).astype(np.float64)
+        flags = np.concatenate([flagged, false]).astype(np.float64)
         names = np.concatenate([groups[0], groups[1][second]])
-        p = permutation_p(flags, np.arange(len(flags)) < len(found), names, rng)
-    return Fisher(threshold, int(found.sum()), len(found), int(false.sum()), len(false), p)
+        p = permutation_p(flags, np.arange(len(flags)) < len(flagged), names, rng)
+    return Fisher(threshold, int(flagged.sum()), len(flagged), int(false.sum()), len(false), p)
 
 
 def halves(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from gentraffic.modelling.expected_week import expected_of, from_monday
 from gentraffic.modelling.measured import Source, read_source
 from gentraffic.privacy.audit.statistics import Floats
 from gentraffic.training.fitting import Design, fingerprint, fit_sampler
+from gentraffic.training.processes import ProcessGroup
 from gentraffic.training.sampler_task import PLANS, Plan
 from samplers import WEEK, Condition
 
@@ -33,10 +35,11 @@ DENOISING = "the model's denoising error on the cell, fixed noise (Yeom et al. 2
 
 @dataclass(frozen=True)
 class WeeklySubject:
-    """A `Subject`: a sampler of weeks, and the live real cells."""
+    """A `Subject`: a sampler of weeks, and the live real cells. device: of torch."""
 
     bundle: Bundle
     source: Source
+    device: str = "cpu"
 
     @property
     def about(self) -> str:
@@ -50,13 +53,14 @@ class WeeklySubject:
 
     def scores(self, seed: int) -> Floats:
         """See `Subject`."""
-        return _scores(self.bundle, self.source, seed)
+        return _scores(self.bundle, self.source, seed, self.device)
 
     def shadow(self, seen: NDArray[np.bool_], steps: int, number: int, seed: int) -> Floats:
         """See `Subject`. seen: (cells,)."""
         plan = _plan(self.bundle, steps, seed * 1_000 + number)
-        shadow, _ = fit_sampler([self.source.only(np.flatnonzero(seen))], design=_design(self.bundle), plan=plan)
-        return _scores(shadow, self.source, seed)
+        part, group = self.source.only(np.flatnonzero(seen)), ProcessGroup(device=self.device)
+        shadow, _ = fit_sampler([part], design=_design(self.bundle), plan=plan, group=group)
+        return _scores(shadow, self.source, seed, self.device)
 
     def identity(self, steps: int, seed: int) -> str:
         """Data, design and plan."""
@@ -64,7 +68,9 @@ class WeeklySubject:
         return json.dumps([fingerprint([self.source], _design(self.bundle)), asdict(plan), seed])
 
 
-def weekly_subject(bundle: Bundle, both: xr.Dataset, context: xr.Dataset, service: str) -> WeeklySubject:
+def weekly_subject(
+    bundle: Bundle, both: xr.Dataset, context: xr.Dataset, service: str, device: str = "cpu"
+) -> WeeklySubject:
     """A model beside the joined real cells. Raises WrongUse where `context` lacks cells, or for a further service."""
     if service in bundle.services.further:
         main = bundle.services.main
@@ -72,21 +78,22 @@ def weekly_subject(bundle: Bundle, both: xr.Dataset, context: xr.Dataset, servic
     source = read_source(both, [context], service)
     if source.places is None:
         raise WrongUse("--context does not hold the cells of --train and --holdout: give the one that fit was given")
-    return WeeklySubject(bundle, source)
+    return WeeklySubject(bundle, source, device)
 
 
-def _scores(bundle: Bundle, source: Source, seed: int) -> Floats:
-    losses = cell_losses(bundle, source, seed)
+def _scores(bundle: Bundle, source: Source, seed: int, device: str) -> Floats:
+    losses = cell_losses(bundle, source, seed, device)
     out: Floats = -losses if bundle.model.log_losses else -np.log(losses)
     return out
 
 
-def cell_losses(bundle: Bundle, source: Source, seed: int = 0) -> Floats:
+def cell_losses(bundle: Bundle, source: Source, seed: int = 0, device: str = "cpu") -> Floats:
     """The mean of `Sampler.losses` over the whole weeks of every cell of a source: (cells,).
 
     Weeks are scored as in training, without dropout, hourly; the condition is the place, the level (but for a model
-    that draws it) and the network of the cell, nothing given.
+    that draws it) and the network of the cell, nothing given. device: of torch.
     """
+    model = bundle.model if device == "cpu" else copy.deepcopy(bundle.model).to(device)
     cells, days = source.ratio.shape[:2]
     weeks = days // 7
     condition = _condition(bundle, source, weeks)
@@ -105,7 +112,7 @@ def cell_losses(bundle: Bundle, source: Source, seed: int = 0) -> Floats:
     with one_thread(), torch.inference_mode():
         for at in range(0, len(x), AT_ONCE):
             some = slice(at, at + AT_ONCE)
-            out[some] = bundle.model.losses(x[some], condition.rows(some), seed)
+            out[some] = model.losses(x[some].to(device), condition.rows(some).to(device), seed).cpu()
     losses: Floats = out.reshape(cells, weeks).mean(dim=1).numpy()
     return losses
 

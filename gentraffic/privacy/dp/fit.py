@@ -10,8 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,9 +39,9 @@ from gentraffic.privacy.dp.accounting import (
 from gentraffic.privacy.dp.levels import PrivateLevels, fit_private_levels, needs_range
 from gentraffic.privacy.dp.sgd import PrivatePlan, PrivateTask, clone_untrained, trainer_of
 from gentraffic.training.checkpoint import PRIVATE, resume
-from gentraffic.training.fitting import INFLATE, Design, build, fingerprint, fit_graphs, machine
+from gentraffic.training.fitting import INFLATE, Design, build, fingerprint, fit_graphs, machine, recommended
 from gentraffic.training.sampler_task import Prepared
-from gentraffic.training.trainer import OnStep
+from gentraffic.training.trainer import Run
 from samplers import STUNet
 
 if TYPE_CHECKING:
@@ -125,7 +124,7 @@ def suppressed(s: PrivateSource, below: float) -> PrivateSource:
     return PrivateSource(s.source.only(kept), s.rows, s.location, number[s.live], s.cell_id)
 
 
-def fit_private_stouter(  # noqa: PLR0913  # the whole of one command
+def fit_private_stouter(
     sources: Sequence[PrivateSource],
     privacy: Privacy,
     *,
@@ -133,19 +132,21 @@ def fit_private_stouter(  # noqa: PLR0913  # the whole of one command
     extra_places: Sequence[Places] = (),
     design: Design | None = None,
     plan: PrivatePlan | None = None,
-    checkpoint: Path | None = None,
+    run: Run | None = None,
     secret: Secret | None = None,
-    on_step: OnStep | None = None,
 ) -> tuple[Bundle, dict[str, Any]]:
     """Fit everything with differential privacy; return the bundle and what may be told of the run.
 
-    start: a public model whose scaler, graphs and weights this one begins with. secret: for tests alone; by default the
-    system's, or that of the checkpoint. Raises WrongUse for a promise that cannot be kept or a checkpoint of another
-    run.
+    start: a public model whose scaler, graphs and weights this one begins with. run: its checkpoint, and who is told;
+    the device is the CPU. secret: for tests alone; by default the system's, or that of the checkpoint. Raises WrongUse
+    for a promise that cannot be kept or a checkpoint of another run.
     """
-    design, plan = design or Design(), plan or PrivatePlan()
+    design, plan, run = design or Design(), plan or PrivatePlan(), run or Run()
     if design.own_level or (start is not None and start.scaler.own_level):
         raise WrongUse("a model that draws levels itself has no private training: give --level model, also to --start")
+    if design.use_profile:
+        raise WrongUse("--profile: a private fit learns no past; leave it away")
+    design = replace(design, linear=False)  # the private scaler is of logarithms, whose range needs no traffic
     listed = sum(len(s.rows) for s in sources)
     check_privacy(privacy, listed)
     names = tuple(s.source.network for s in sources)
@@ -161,8 +162,8 @@ def fit_private_stouter(  # noqa: PLR0913  # the whole of one command
         json.dumps([fingerprint([s.source for s in sources], design), start.sha256 if start else "", asdict(privacy)])
         .encode() + b"".join(s.rows.tobytes() + s.live.tobytes() for s in sources)
     ).hexdigest()  # fmt: skip
-    if checkpoint is not None and checkpoint.exists():
-        note, _ = resume(checkpoint, {"fingerprint": data, "privacy": asdict(privacy)}, PRIVATE)
+    if run.checkpoint is not None and run.checkpoint.exists():
+        note, _ = resume(run.checkpoint, {"fingerprint": data, "privacy": asdict(privacy)}, PRIVATE)
         secret = Secret(bytes.fromhex(note["secret"]))
     secret = secret or Secret.fresh()
     networks, scaler = fit_private_levels(
@@ -201,10 +202,10 @@ def fit_private_stouter(  # noqa: PLR0913  # the whole of one command
     cells = [(i, int(row)) if row >= 0 else None for i, s in enumerate(sources) for row in s.live]
     task = PrivateTask(model, prepared, cells, time_embedding(temporal), scaler, plan, rate, secret)
     mechanism = mechanisms[-1] if plan.steps else Mechanism("training", 0.0, rate, 0)
-    trainer = trainer_of(task, privacy, mechanism, checkpoint, data)
+    trainer = trainer_of(task, privacy, mechanism, run.checkpoint, data)
     if not trainer.checkpoint.exists:
         trainer.save()  # the secret first: what is run again must not draw other noise for the same data
-    trainer.train(on_step)
+    trainer.train(run.on_step)
     trainer.finish()
     metadata = {
         "machine": machine(),
@@ -215,6 +216,7 @@ def fit_private_stouter(  # noqa: PLR0913  # the whole of one command
         "plan": asdict(plan),
         "parameters": sum(p.numel() for p in model.parameters()),
         **({} if model.noise.rest else {"recommended_steps": UNMEASURED_STEPS}),
+        **(recommended(design) if start is None else {}),
         "privacy": {
             "unit": UNIT,
             "adjacency": ADJACENCY,

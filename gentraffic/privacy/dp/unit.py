@@ -54,7 +54,7 @@ def rows_of_one_cell(ds: xr.Dataset, service: str) -> list[str]:
     own = {name: ds[name].values for name in PERIODS if name in ds.coords and ds[name].dims == ("cell",)}
     place = np.round(np.stack([ds["lon"].values, ds["lat"].values], axis=1) / 1e-5).astype(np.int64).tolist()
     stem = [PERIOD_IN_ID.sub("", name) for name in ids.tolist()]
-    found: dict[Any, int] = {}
+    row_of: dict[Any, int] = {}
     twice = []
     series = series_marks(ds, service).tolist()
     for k, name in enumerate(ids.tolist()):
@@ -63,9 +63,9 @@ def rows_of_one_cell(ds: xr.Dataset, service: str) -> list[str]:
             keys.append(("period", *place[k]))
         if stem[k] and stem[k] != name:
             keys.append(("id", stem[k], *place[k]))
-        if any(key in found for key in keys):
+        if any(key in row_of for key in keys):
             twice.append(str(name))
-        found.update(dict.fromkeys(keys, k))
+        row_of.update(dict.fromkeys(keys, k))
     return twice
 
 
