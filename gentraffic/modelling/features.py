@@ -99,12 +99,11 @@ def _spread(variance: Floats, n: int) -> Floats:
 
 @dataclass(frozen=True)
 class Margin:
-    """The cells around those of a context: POIs (cells, 8), middles (cells, 2) in metres, km2 of each, known sites."""
+    """The cells around those of a context: POIs (cells, 8), middles (cells, 2) in metres, km2 of each."""
 
     poi_count: NDArray[Any]
     xy_m: Floats
     area_km2: float
-    stations: NDArray[Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -169,8 +168,7 @@ def read_places(context: xr.Dataset) -> Places:
     margin = None
     if "margin_poi_count" in context:
         around = np.stack([context["margin_x"].values, context["margin_y"].values], axis=1).astype(np.float64)
-        sites = context["margin_stations"].values if "margin_stations" in context else None
-        margin = Margin(context["margin_poi_count"].values, around, float(np.mean(area)), sites)
+        margin = Margin(context["margin_poi_count"].values, around, float(np.mean(area)))
     beyond = None if margin is None else (margin.poi_count, margin)
     source = "AMap" if "UoMo" in str(context.attrs.get("attribution", "")) else ""
     believed = counts if source else at_most(counts, MOST_POIS, area)
