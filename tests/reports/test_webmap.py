@@ -214,12 +214,13 @@ def test_a_what_if_has_its_difference_before_and_after() -> None:
     after[5], after[7] = after[5] * 3, after[7] * 0.5
     both = ds.rename(internet="internet_before").assign(internet_after=after)
     data = _data(webmap.page(both))
-    assert [one["name"] for one in data["layers"]] == ["difference", "before", "after", "busy"]
+    assert [one["name"] for one in data["layers"]] == ["difference", "before", "after", "highest", "busy"]
     _, values, shade = _layer(data, "difference")
     np.testing.assert_allclose(values, (after - ds.internet).mean("time"), rtol=1e-4, atol=1e-6)
     assert np.flatnonzero(shade).tolist() == [5, 7]  # grey: no change
     assert shade[5] > 128 > shade[7]
     np.testing.assert_allclose(_layer(data, "after")[1], after.mean("time"), rtol=1e-5)
+    np.testing.assert_allclose(_layer(data, "highest")[1], after.max("time"), rtol=1e-5)
     np.testing.assert_allclose(data["total"]["mean"], after.sum("cell"), rtol=1e-5)  # what plays is after the change
     assert data["title"] == "Synthetic internet traffic of Milano, Łódź of the tests: what a change does"
     assert _data(webmap.page(both, title="Mine"))["title"] == "Mine"
