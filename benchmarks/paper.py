@@ -316,6 +316,9 @@ def stouter_tables(done: dict[str, Any]) -> Iterator[str]:
             _, part, service, name, _ = key.split("|")
             groups.setdefault(part, {}).setdefault(service, {}).setdefault(name, []).append(row)
     by_service = {**groups.get("table-3", {}), **groups.get("table-2", {})}
+    missing = [part for part in PARTS["stouter"] if part not in groups]
+    if missing:
+        yield f"Not run yet: {', '.join(missing)}. The same command without `--only` runs them.\n"
     if by_service:
         yield "Tables 2 and 3: MAE / RMSE / JSD x 1e4 of one drawn series; other cells than the paper's.\n"
         yield "| service | generator | published | ours | mean of members |\n|---|---|---|---|---|"

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from samplers.sampler import Condition
+from samplers.sampler import LOSS_DRAWS, Condition
 
 if TYPE_CHECKING:
     from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
@@ -376,6 +376,23 @@ def denoising_loss(
         measured = measured & ~given
     error = functional.l1_loss if loss_type == "l1" else functional.mse_loss
     return masked_mean(error(network(x_t, t, condition), target, reduction="none"), measured)
+
+
+def denoising_losses(
+    network: Callable[[Tensor, Tensor, Condition], Tensor], noise: Noise, x: Tensor, condition: Condition, seed: int
+) -> Tensor:
+    """Mean squared error of a denoiser's prediction on each series: (B,), float64; see `Sampler.losses`.
+
+    Over LOSS_DRAWS diffusion steps, evenly spread, each with a noise of its own. x: (B, 168 k) clean, all measured.
+    """
+    draws = LOSS_DRAWS
+    eps = np.random.default_rng((seed, 2)).standard_normal((draws, x.shape[1]), dtype=np.float32)
+    total = torch.zeros(len(x), dtype=torch.float64)
+    for number in range(draws):
+        t = torch.full((len(x),), int((number + 0.5) / draws * noise.num_train_timesteps)).to(x.device)
+        x_t, target = diffusion_target(noise, x, torch.from_numpy(eps[number]).to(x).expand_as(x), t)
+        total += ((network(x_t, t, condition) - target) ** 2).mean(dim=1).cpu().double()
+    return total / draws
 
 
 @runtime_checkable

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from samplers.diffusion import Noise, Rest, diffusion_target, standard_normal
-from samplers.sampler import Network, register_to_config, to_device
+from samplers.sampler import LOSS_DRAWS, Network, register_to_config, to_device
 
 HOURS_A_WEEK = 168
 SIZES: dict[str, dict[str, Any]] = {  # name -> width, depth, heads; the names give the weights, about
@@ -201,11 +201,30 @@ class FoMo(Network):
 
         A block in which nothing is to be drawn scores 0.
         """
+        error, hidden = self._errors(x, t, eps, scene)
+        return error.sum((1, 2, 3)) / hidden.sum((1, 2, 3)).clamp(min=1)
+
+    def losses(self, x: Tensor, scene: FoMoCondition, seed: int) -> Tensor:
+        """How badly the network takes each cell of each block: (B, H, W), float64; as `sampler.Sampler.losses`.
+
+        The squared error over what is to be drawn of it, a mean over LOSS_DRAWS diffusion steps, evenly spread, with a
+        noise of its own each, the same for every block. x: (B, H, W, T) clean values, nan where nothing exists.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        total = torch.zeros(x.shape[:3], dtype=torch.float64)
+        for number in range(LOSS_DRAWS):
+            t = torch.full((len(x),), int((number + 0.5) / LOSS_DRAWS * self.noise.num_train_timesteps)).to(x.device)
+            eps = torch.randn(1, *x.shape[1:], generator=generator).to(x).expand_as(x)
+            error, hidden = self._errors(x, t, eps, scene)
+            total += (error.sum(3) / hidden.sum(3).clamp(min=1)).cpu().double()
+        return total / LOSS_DRAWS
+
+    def _errors(self, x: Tensor, t: Tensor, eps: Tensor, scene: FoMoCondition) -> tuple[Tensor, Tensor]:
+        """Squared errors of what is to be drawn, 0 elsewhere, and 1 where it is: (B, H, W, T) each."""
         x_t, target = diffusion_target(self.noise, x.nan_to_num(), eps, t)
         hidden = (scene.known.isnan() & scene.exists & ~x.isnan()).to(x.dtype)
         # a NaN target would survive the product with 0
-        error = (self(x_t, t, scene) - target).square() * hidden
-        return error.sum((1, 2, 3)) / hidden.sum((1, 2, 3)).clamp(min=1)
+        return (self(x_t, t, scene) - target).square() * hidden, hidden
 
     def loss(self, x: Tensor, scene: FoMoCondition, generator: torch.Generator) -> Tensor:
         """Mean of `errors` at random diffusion steps: a scalar. x: (B, H, W, T) clean values, nan where unmeasured."""

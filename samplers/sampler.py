@@ -25,6 +25,7 @@ from samplers import SAMPLERS
 DAYS = 7
 HOURS = 24
 WEEK = DAYS * HOURS  # hours in a window: every denoiser draws one week at a time
+LOSS_DRAWS = 20  # of the noise, of which the loss of one series is the mean
 WIDER = 4  # times as many series at once on a device: those for a CPU are chosen for its caches
 
 
@@ -147,11 +148,13 @@ class Sampler(Network, ABC):
     """A trainable sampler of weeks; it draws in many steps (`diffusion.Denoiser`) or at once (`diffusion.OneShot`).
 
     cadences: the steps per hour k that it can draw. series_at_once: how many series one call is best given: with fewer,
-    threads wait for the interpreter; with more, activations leave the processor's cache.
+    threads wait for the interpreter; with more, activations leave the processor's cache. log_losses: whether `losses`
+    are logarithms already (minus log densities, a critic's values), or above 0.
     """
 
     cadences: tuple[int, ...]
     series_at_once: int = 128
+    log_losses: bool = False
 
     @abstractmethod
     def loss(self, x: Tensor, condition: Condition, generator: torch.Generator) -> Tensor:
@@ -167,6 +170,20 @@ class Sampler(Network, ABC):
         x: (B, 168 k) clean series, nan where nothing was measured.
         """
         return self.loss(x, condition, generator)
+
+    def losses(self, x: Tensor, condition: Condition, seed: int) -> Tensor:
+        """How badly the sampler takes each series by itself, on noise that is the same for every series: (B,), float64.
+
+        What membership inference asks a model (Yeom et al. 2018). Here: the loss of each series alone, a mean over
+        LOSS_DRAWS draws of its noise. x: (B, 168 k) clean series, all measured.
+        """
+        total = torch.zeros(len(x), dtype=torch.float64)
+        for row in range(len(x)):
+            some = slice(row, row + 1)
+            for number in range(LOSS_DRAWS):
+                generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
+                total[row] += self.loss(x[some], condition.rows(some), generator).cpu().double()
+        return total / LOSS_DRAWS
 
 
 TAKES = ("place_dim", "time_dim", "networks", "width", "cadences", "dropout", "use_time", "use_place", "use_profile")

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from samplers.diffusion import LEAST_POWER, Noise, Rest, denoising_loss, read_rest
+from samplers.diffusion import LEAST_POWER, Noise, Rest, denoising_loss, denoising_losses, read_rest
 from samplers.layers import (
     STFFM,
     HourMerge,
@@ -338,6 +338,10 @@ class STUNet(Sampler):
             if condition.known is not None:
                 condition = condition.with_known(torch.where(condition.known.isnan(), condition.known, x))
         return denoising_loss(self, self.noise, x, condition, generator, self.loss_type)
+
+    def losses(self, x: Tensor, condition: Condition, seed: int) -> Tensor:
+        """See `Sampler.losses`: (B,) of x (B, 168 k)."""
+        return denoising_losses(self, self.noise, x, condition, seed)
 
     def centre(self, profile: Tensor, network: Tensor, per_hour: int) -> tuple[Tensor, Tensor, Tensor]:
         """Where weeks that follow their profile are expected, how far they depart, and which numbers do follow.

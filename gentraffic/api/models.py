@@ -115,7 +115,7 @@ def fit(
 
     To resume after an interruption, call it again: the result is the same to the last bit. Under `accelerate launch`
     several processes train one model; all but the first return None. With dp_epsilon and dp_delta, and where wanted
-    dp_clip, dp_level_range, dp_suppress_below and start, stouter is fitted with differential privacy.
+    dp_clip, dp_level_range, dp_suppress_below, dp_user_cap and start, stouter is fitted with differential privacy.
     Raises WrongUse, naming an option that the sampler does not take, BadInput.
     """
     from gentraffic.dataset.services import split_names

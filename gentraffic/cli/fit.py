@@ -22,6 +22,8 @@ PRIVACY = (
                       " [default: 1e-6 1e15]"),
     click.option("--dp-suppress-below", type=float, metavar="TRAFFIC",
                  help="Cells with less mean traffic per step count as silent; decided for each cell alone."),
+    click.option("--dp-user-cap", type=float, metavar="TRAFFIC",
+                 help="At each step a cell counts for at most this much per user in it, by the variable `users`."),
     click.option("--start", metavar="NAME|DIR", help="With --dp-epsilon: a public model to start from."),
 )  # fmt: skip
 DESIGN = (

@@ -398,8 +398,11 @@ def rhythm_attrs(info: ModelInfo, context: xr.Dataset, settings: Settings) -> di
     if not set(chosen) <= named:
         here = str(context.attrs["timezone"]).split("/")[0]
         near = any(info.measured.get(name, ("", 0))[0].split("/")[0] == here for name in chosen)
-        reason = "the nearest that was measured" if near else "no measured network is near: " + (
-            "drawn from several" if len(set(chosen)) > 1 else "the one measured at most places"
+        reason = (
+            "the nearest that was measured"
+            if near
+            else "no measured network is near: "
+            + ("drawn from several" if len(set(chosen)) > 1 else "the one measured at most places")
         )
     return {"rhythm": in_words(chosen), "rhythm_reason": reason}
 

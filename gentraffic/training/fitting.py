@@ -118,7 +118,7 @@ def plan_for(design: Design) -> Plan:
     """How a design is trained unless one says otherwise."""
     changes: dict[str, Any] = OWN_LEVEL.get(design.sampler, {}) if design.own_level else {}
     if design.direct:  # the paper blurs nothing; some windows without a place, for guidance
-        changes = {"learning_rate": 1e-3, "place_noise": 0.0, "place_keep": 0.9, "weight_decay": 0.0}
+        changes = {"learning_rate": 2e-3, "place_noise": 0.0, "place_keep": 0.9, "weight_decay": 0.0}
     return replace(PLANS.get(design.sampler, Plan()), **changes)
 
 

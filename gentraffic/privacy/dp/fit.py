@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from gentraffic.dataset.panel import read_panel
-from gentraffic.errors import WrongUse
+from gentraffic.errors import BadInput, WrongUse
 from gentraffic.generators.folder import Bundle
 from gentraffic.generators.weekly import place_embedding, time_embedding
 from gentraffic.modelling.expected_week import ExpectedWeeks, expected_of
@@ -90,6 +90,25 @@ def read_private(traffic: xr.Dataset, contexts: Sequence[xr.Dataset], service: s
     at = {cell: row for row, cell in enumerate(source.cell_id.tolist())}
     live = np.array([at.get(cell, -1) for cell in panel.cell_id.tolist()], dtype=np.int64)
     return PrivateSource(source, rows, locations(panel), live, panel.cell_id)
+
+
+def capped_per_user(name: str, traffic: xr.Dataset, service: str, most: float) -> xr.Dataset:
+    """The same traffic, at each step at most `most` per user that is in the cell then.
+
+    One user in a nearly empty cell then cannot stand out by more than that; one of many still can, by what the others
+    leave of it. A cell's own users decide, so epsilon covers that as well. Raises WrongUse for a file without users or
+    a bound that is none, BadInput for users that are missing or below 0.
+    """
+    if not most > 0:
+        raise WrongUse(f"--dp-user-cap {most:g}: give a number above 0, in the unit of the traffic")
+    if "users" not in traffic.data_vars:
+        raise WrongUse(f"--dp-user-cap: {name} holds no variable `users` (users per cell and step); leave it away")
+    users = traffic["users"].transpose(*traffic[service].dims)
+    if not (users >= 0).all():
+        raise BadInput(f"{name}: users are missing or below 0 at {int((~(users >= 0)).sum())} steps; fill them")
+    whole = traffic[service]
+    capped = whole.copy(data=np.minimum(whole.values, most * users.values).astype(whole.dtype))
+    return traffic.assign({service: capped})
 
 
 def suppressed(s: PrivateSource, below: float) -> PrivateSource:
