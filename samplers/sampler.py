@@ -10,10 +10,11 @@ import copy
 import functools
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
-from typing import Any, Self
+from importlib.metadata import entry_points
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -143,10 +144,23 @@ class Sampler(Network, ABC):
 
     cadences: the steps per hour k that it can draw. series_at_once: how many series one call is best given: with fewer,
     threads wait for the interpreter; with more, activations leave the processor's cache.
+
+    How a class is trained, unless it says otherwise, as STUNet is: a level model draws how much traffic a cell carries
+    in all, and the network draws how a week departs from what the surroundings tell.
+    draws_level: the network draws the level of a cell as well, from its place alone, unless a fit asks for the level
+    model. takes_expected_week: what a cell's surroundings tell of its week is taken from the series, and added to what
+    is drawn; False: the network draws whole weeks. further: arguments of the constructor, of `FURTHER`, that it is
+    given beside those that all have. plan, plan_own_level: fields of `gentraffic.training.sampler_task.Plan` that
+    differ from its defaults, always, and where the network draws the level too.
     """
 
     cadences: tuple[int, ...]
     series_at_once: int = 128
+    draws_level: ClassVar[bool] = False
+    takes_expected_week: ClassVar[bool] = True
+    further: ClassVar[frozenset[str]] = frozenset()
+    plan: ClassVar[Mapping[str, float]] = {}
+    plan_own_level: ClassVar[Mapping[str, float]] = {}
 
     @abstractmethod
     def loss(self, x: Tensor, condition: Condition, generator: torch.Generator) -> Tensor:
@@ -166,6 +180,16 @@ class Sampler(Network, ABC):
 
 TAKES = ("place_dim", "time_dim", "networks", "width", "cadences", "dropout", "use_time", "use_place", "use_profile")
 DENOISER_TAKES = ("rest", "num_train_timesteps", "prediction_type")  # what makes its `diffusion.Noise` again
+FURTHER = {  # what else a constructor may take, if `Sampler.further` names it
+    "channels": "widths of its levels (tuple of int)",
+    "hours_per_token": "hours that enter as one position (int)",
+    "fusion": "a key of samplers.layers.FUSIONS: `fit --fusion`",
+    "prediction_type": "one of samplers.diffusion.PREDICTIONS: `fit --prediction`",
+    "spectrum": "(85,) power of the frequencies of a week of hours, or None",
+    "profile_spread": "(networks + 1, knots) how far weeks depart from the profile that they are told, or a float",
+    "profile_shift": "the same of the mean departures",
+    "services": "how many services it draws (int); the condition says which: `Condition.service`",
+}
 
 
 def draws_at_once(kind: type[nn.Module]) -> bool:
@@ -182,11 +206,32 @@ def check_constructor(kind: type[Sampler]) -> None:
     if missing:
         purpose = "a sampler takes" if missing[0] in TAKES else "a denoiser is saved and loaded with"
         raise TypeError(f"{where} lacks {', '.join(missing)}: {purpose} {', '.join(wanted)}")
+    for name in sorted(kind.further):
+        if name not in FURTHER:
+            raise TypeError(f"{where}: nothing is known of {name!r}, which `further` names: {', '.join(FURTHER)}")
+        if name not in taken:
+            raise TypeError(f"{where} lacks {name}, which `further` names")
     if not hasattr(kind.__init__, "__wrapped__"):
         raise TypeError(f"{where} lacks the decorator register_to_config: without it no model folder can be loaded")
 
 
+ENTRY_POINTS = "gentraffic.samplers"  # the group by which another package registers a sampler: name -> module:Class
+
+
+def sampler_names() -> tuple[str, ...]:
+    """Names of all samplers, those of `samplers.SAMPLERS` first, then those of other packages."""
+    plugged = sorted({point.name for point in entry_points(group=ENTRY_POINTS)} - SAMPLERS.keys())
+    return (*SAMPLERS, *plugged)
+
+
 def sampler_class(name: str) -> type[Sampler]:
-    """The class of a key of `samplers.SAMPLERS`, loaded now. Raises KeyError."""
-    module, _, kind = SAMPLERS[name].partition(":")
-    return getattr(import_module(module), kind)  # type: ignore[no-any-return]
+    """The class of one of `sampler_names()`, loaded now. Raises KeyError, and TypeError for what is no Sampler."""
+    if name in SAMPLERS:
+        module, _, kind = SAMPLERS[name].partition(":")
+        return getattr(import_module(module), kind)  # type: ignore[no-any-return]
+    for point in entry_points(group=ENTRY_POINTS, name=name):
+        plugged = point.load()
+        if not (isinstance(plugged, type) and issubclass(plugged, Sampler)):
+            raise TypeError(f"{point.value}: the sampler {name!r} is no subclass of samplers.Sampler")
+        return plugged
+    raise KeyError(name)

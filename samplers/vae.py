@@ -8,6 +8,7 @@ gives p(x | z, c), normal with a mean and a spread at every step; the loss is th
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -53,6 +54,11 @@ class VAE(Sampler):
 
     place_dim, time_dim, networks, width, cadences, use_time, use_place: as in `STUNet`. channels: of the convolutions.
     """
+
+    draws_level = True  # as its paper does
+    takes_expected_week = False
+    plan: ClassVar = {"steps": 2500}  # two minutes of one core
+    plan_own_level: ClassVar = {"place_noise": 0.3, "place_keep": 0.9}  # it must tell levels by the place as well
 
     @register_to_config
     def __init__(

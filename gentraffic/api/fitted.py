@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from gentraffic.api.result import Shown
 
@@ -83,3 +83,7 @@ class FitResult(Shown):
     def sentences(self) -> Sequence[str]:
         """Where the held-out cells are found, and the notes."""
         return (*self.held_out_note, *self.notes)
+
+    def with_words(self, say: Callable[[str], str]) -> Self:
+        """The same, its notes in other words."""
+        return replace(self, notes=tuple(map(say, self.notes)))

@@ -14,11 +14,12 @@ from gentraffic.cli.options import file_option, out_option, with_options
 HOW = ("chunk_cells", "workers", "scheduler", "map_file", "plot_file", "dry_run")  # as `api.sampling.draw` calls them
 
 
-@click.command(short_help="Draw a week (or any period) of traffic for a place.")
+@click.command(cls=shared.listing("generator"), short_help="Draw a week (or any period) of traffic for a place.")
 @with_options(shared.PLACE)
 @file_option("--context", help="A context file that `gentraffic fetch` wrote.")
-@click.option("--model", metavar="NAME|DIR", help="A bundled model or a folder. [default: stouter-fast; stouter-base"
-                                                  " where --steps, --solver or --guidance are given]")  # fmt: skip
+@click.option("--model", metavar="NAME|DIR", help="A bundled model, a folder, or a generator of an installed package."
+                                                  " [default: stouter-fast; stouter-base where --steps, --solver or"
+                                                  " --guidance are given]")  # fmt: skip
 @out_option("Traffic: .nc .zarr .parquet .csv .tif.")
 @click.option("--start", metavar="DATE", help="First local day. [default: 2026-01-05, or that of --known]")
 @click.option("--days", type=int, help="Local days. [default: 7, or those of --known]")

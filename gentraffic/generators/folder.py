@@ -217,12 +217,15 @@ def _with_services(info: ModelInfo, services: Services) -> ModelInfo:
 
 
 def _sampler(folder: ModelFolder) -> str:
-    from samplers import SAMPLERS
+    from samplers.sampler import sampler_names
 
     sampler = str(folder.provenance.get("sampler", "stouter"))
-    if sampler not in SAMPLERS or "forecaster" in folder.provenance:
+    if sampler not in sampler_names() or "forecaster" in folder.provenance:
         kind = folder.provenance.get("forecaster", sampler)
-        raise BadModel(f"{folder.path} holds the model {kind!r}: give one of {', '.join(SAMPLERS)}")
+        raise BadModel(
+            f"{folder.path} holds the model {kind!r}: give one of {', '.join(sampler_names())}, or install the package "
+            "that has it"
+        )
     return sampler
 
 

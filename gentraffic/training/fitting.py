@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gentraffic.errors import BadInput, WrongUse
-from gentraffic.generators.base import PROFILE_STEPS
+from gentraffic.generators.base import PROFILE_STEPS, own_names
 from gentraffic.generators.folder import Bundle
+from gentraffic.generators.plug_ins import GENERATOR, SAMPLER, named, plug_ins
 from gentraffic.generators.weekly import place_embedding, station_features, station_scale, time_embedding
 from gentraffic.modelling.expected_week import ExpectedWeeks, expected_of, fit_weeks, from_monday
 from gentraffic.modelling.features import Places
@@ -31,13 +32,12 @@ from gentraffic.modelling.weekly_profile import FEW_CELLS, ahead, fit_weekly_pro
 from gentraffic.training.processes import ALONE, ProcessGroup
 from gentraffic.training.residual_spectrum import fit_residual_spectrum, set_residual_spectrum
 from gentraffic.training.sampler_task import (
-    OWN_LEVEL,
-    PLANS,
     Plan,
     Prepared,
     SamplerTask,
     batch_of,
     level_scale,
+    plan_of_class,
     prepare,
     source_weights,
     trainer_of,
@@ -46,7 +46,7 @@ from gentraffic.training.trainer import OnStep
 from graphs.build import station_graph, temporal_graph
 from graphs.graphmae import GraphMAE, pretrain
 from samplers import SAMPLERS, Denoiser, Sampler, sampler_class
-from samplers.sampler import check_constructor, draws_at_once
+from samplers.sampler import check_constructor, draws_at_once, sampler_names
 from samplers.stunet import SPREAD_KNOTS, hat_basis
 
 PLACE_DIM = TIME_DIM = 32
@@ -82,8 +82,7 @@ class Design:
 
 def plan_for(design: Design) -> Plan:
     """How a design is trained unless one says otherwise."""
-    changes: dict[str, Any] = OWN_LEVEL.get(design.sampler, {}) if design.own_level else {}
-    return replace(PLANS.get(design.sampler, Plan()), **changes)
+    return plan_of_class(class_of(design), own_level=design.own_level)
 
 
 def fit_sampler(
@@ -107,7 +106,7 @@ def fit_sampler(
     design = design or Design()
     if design.own_level and design.use_profile:
         raise WrongUse("own_level does not go with use_profile: a past tells the level, so leave one of them out")
-    kind = _class_of(design)
+    kind = class_of(design)
     if group.size > 1 and draws_at_once(kind):
         raise WrongUse(f"{design.sampler} is trained by one process: start it without `accelerate launch`")
     plan = plan or plan_for(design)
@@ -193,7 +192,7 @@ def fit_sampler(
 def check_services(sources: Sequence[Source], design: Design) -> None:
     """Raise WrongUse where there are several services, and the design takes one, or no context holds their cells."""
     further = [s for s in sources if s.service]
-    if further and (design.sampler != "stouter" or design.use_profile or design.own_level):
+    if further and not takes_services(design):
         raise WrongUse(
             f"--service: {design.sampler} of this design learns one service, and these are several: name one of them"
         )
@@ -269,7 +268,12 @@ def expects_week(design: Design) -> bool:
     """Whether the network draws departures from what a place's surroundings tell: where no past and no level of its
     own does so already."""
     by_place = design.use_place and not design.use_profile and not design.own_level
-    return design.use_expected_week and design.sampler == "stouter" and by_place
+    return design.use_expected_week and class_of(design).takes_expected_week and by_place
+
+
+def takes_services(design: Design) -> bool:
+    """Whether a sampler of this design learns several services."""
+    return "services" in class_of(design).further and not design.use_profile and not design.own_level
 
 
 Table = tuple[tuple[float, ...], ...]
@@ -338,12 +342,16 @@ def fit_spectrum(
     return tuple(np.average(powers, axis=0, weights=source_weights(sources)).round(5).tolist())
 
 
-def _class_of(design: Design) -> type[Sampler]:
-    """The class of a design's sampler, whose constructor takes what is needed. Raises WrongUse."""
+def class_of(design: Design) -> type[Sampler]:
+    """The class of a design's sampler, whose constructor takes what is needed. Raises WrongUse, and BadModel for one of
+    another package that cannot be loaded."""
     if design.sampler not in SAMPLERS:
-        raise WrongUse(f"no sampler {design.sampler!r}: choose one of {', '.join(SAMPLERS)}")
-    kind = sampler_class(design.sampler)
+        plug_in = named(design.sampler, plug_ins(GENERATOR, SAMPLER), own_names())
+        if plug_in is None or plug_in.kind != SAMPLER:
+            raise WrongUse(f"no sampler {design.sampler!r}: choose one of {', '.join(sampler_names())}")
+        plug_in.load()
     try:
+        kind = sampler_class(design.sampler)
         check_constructor(kind)
     except TypeError as error:
         raise WrongUse(str(error)) from error
@@ -359,18 +367,17 @@ def build(
     services: int = 1,
 ) -> Sampler:
     """The untrained network of a design; departures: `profile_departures`; spectrum: `fit_spectrum`. services: how many
-    it draws, which is for stouter alone.
+    it draws, which is for those whose `further` names it.
 
-    Raises WrongUse for another sampler, or one that is neither a Denoiser nor a OneShot."""
-    make: Any = _class_of(design)
-    own: dict[str, Any] = {}
-    if design.sampler == "stouter":
-        by_spectrum = design.use_spectrum and not design.use_profile and design.prediction_type == "v_prediction"
-        own = {"channels": design.channels, "hours_per_token": design.hours_per_token, "fusion": design.fusion,
+    Raises WrongUse for an unknown sampler, or one that is neither a Denoiser nor a OneShot."""
+    make: Any = class_of(design)
+    by_spectrum = design.use_spectrum and not design.use_profile and design.prediction_type == "v_prediction"
+    offered = {"channels": design.channels, "hours_per_token": design.hours_per_token, "fusion": design.fusion,
                "spectrum": spectrum if by_spectrum else None,
                "prediction_type": design.prediction_type,
                "profile_spread": departures[0], "profile_shift": departures[1],
                **({"services": services} if services > 1 else {})}  # fmt: skip
+    own = {name: value for name, value in offered.items() if name in make.further}
     model: Sampler = make(
         place_dim=PLACE_DIM,
         time_dim=TIME_DIM,
