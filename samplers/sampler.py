@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from samplers import SAMPLERS
+from samplers import ENTRY_POINTS, SAMPLERS
 
 DAYS = 7
 HOURS = 24
@@ -32,7 +32,8 @@ class Condition:
 
     place: (B, P) what stands there: the station embedding F_s of STOUTER eq. 2; zeros where nothing is known.
     time: (1 or B, T, Q) what time it is: the embedding F_t of STOUTER eq. 1 at every step, in local time.
-    level: (B, 2) standardised log mean level of the series, and 1 where it is given (0, 0 where it is not).
+    level: (B, 2) standardised log mean level of the series, and 1 where it is given; 0, 0 where it is not: wherever the
+    network draws the level itself (`Sampler.draws_level`).
     network: (B,) index of the measured network that the place belongs to; 0 = a network that nobody measured.
     known: (B, T) values that are given already (same scale as x), nan where they are to be drawn; None: all unknown.
     profile: (B, 2, T) the usual week of the place, by its own past, at the steps of this window (same scale as x), and
@@ -215,17 +216,8 @@ def check_constructor(kind: type[Sampler]) -> None:
         raise TypeError(f"{where} lacks the decorator register_to_config: without it no model folder can be loaded")
 
 
-ENTRY_POINTS = "gentraffic.samplers"  # the group by which another package registers a sampler: name -> module:Class
-
-
-def sampler_names() -> tuple[str, ...]:
-    """Names of all samplers, those of `samplers.SAMPLERS` first, then those of other packages."""
-    plugged = sorted({point.name for point in entry_points(group=ENTRY_POINTS)} - SAMPLERS.keys())
-    return (*SAMPLERS, *plugged)
-
-
 def sampler_class(name: str) -> type[Sampler]:
-    """The class of one of `sampler_names()`, loaded now. Raises KeyError, and TypeError for what is no Sampler."""
+    """The class of one of `samplers.sampler_names()`, loaded now. Raises KeyError; TypeError for what is no Sampler."""
     if name in SAMPLERS:
         module, _, kind = SAMPLERS[name].partition(":")
         return getattr(import_module(module), kind)  # type: ignore[no-any-return]

@@ -59,8 +59,7 @@ class Bundled(Shown):
 @speaks_python
 def bundled() -> Bundled:
     """The models and cities that come with the package, what each model was trained on, and the plug-ins of others."""
-    from gentraffic.generators.base import MODELS, bundled_models
-    from gentraffic.generators.plug_ins import GROUPS, plug_ins
+    from gentraffic.generators.base import GROUPS, MODELS, bundled_models, plug_ins
     from gentraffic.places.find import bundled_cities
 
     models = []

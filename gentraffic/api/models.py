@@ -31,7 +31,7 @@ _EVERY = _GRAPHS | _TRAINING | _FURTHER.keys() | {"size"}
 
 def can_be_fitted() -> tuple[str, ...]:
     """What `fit` fits; samplers of other packages, too."""
-    from samplers.sampler import sampler_names
+    from samplers import sampler_names
 
     return (*sampler_names(), "fomo", *NAIVE)
 
@@ -72,8 +72,7 @@ class FitOptions:
 
     def check(self, sampler: str) -> None:
         """Raise WrongUse for an option that this sampler does not take, and for numbers out of range."""
-        from gentraffic.generators.base import own_names
-        from gentraffic.generators.plug_ins import GENERATOR, SAMPLER, named, plug_ins
+        from gentraffic.generators.base import GENERATOR, SAMPLER, named, own_names, plug_ins
 
         if sampler not in can_be_fitted():
             raise WrongUse(f"no sampler {sampler!r}: give one of {', '.join(can_be_fitted())}")

@@ -71,11 +71,11 @@ def seed_option(help: str = "") -> Decorator:
 
 
 def listing(kind: str) -> type[click.Command]:
-    """A command whose help ends with the plug-ins of a kind of `gentraffic.generators.plug_ins` that are installed."""
+    """A command whose help ends with the plug-ins of a kind of `gentraffic.generators.base` that are installed."""
 
     class Listing(click.Command):
         def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-            from gentraffic.generators.plug_ins import plug_ins
+            from gentraffic.generators.base import plug_ins
 
             found = plug_ins(kind)
             if found:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from forecasters import FORECASTERS, Recipe
 from gentraffic.errors import BadModel, WrongUse
-from gentraffic.generators.plug_ins import FORECASTER, named, plug_ins
+from gentraffic.generators.base import FORECASTER, named, plug_ins
 
 
 def forecaster_names() -> tuple[str, ...]:

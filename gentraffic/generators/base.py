@@ -1,9 +1,23 @@
 """The protocol of everything that draws traffic, the folder that a model lies in, and how a class is made known.
 
 A generator says in `ModelInfo` what it can do, and prepares a `Draw` of a place and a period. Whoever runs it
-(`gentraffic.generate.run`) asks these two alone, so that a generator of another package serves every command
-(`gentraffic.generators.plug_ins`): `gentraffic sample --model flat` draws with it, and `--model FOLDER` where the
-folder's provenance.json says `"sampler": "flat"`.
+(`gentraffic.generate.run`) asks these two alone, so that a generator of another package serves every command:
+`gentraffic sample --model flat` draws with it, and `--model FOLDER` where the folder's provenance.json says
+`"sampler": "flat"`.
+
+Other packages register what they have by entry points:
+
+    [project.entry-points."gentraffic.generators"]
+    flat = "flat_generator:Flat"                     # a Family, see examples/own_generator
+
+    [project.entry-points."gentraffic.samplers"]
+    affine = "affine_sampler:Affine"                 # a samplers.sampler.Sampler, see examples/own_sampler
+
+    [project.entry-points."gentraffic.forecasters"]
+    weighted-mean = "mean_forecaster:weighted_mean"  # a forecasters.Recipe, see examples/own_forecaster
+
+A name that gentraffic has itself, or that two packages register, is refused wherever it is asked for: nobody is given
+another model than the one that was meant.
 
 A model folder holds every file beside its SHA-256, is read once, and written whole or not at all. No pickle.
 
@@ -17,15 +31,15 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from gentraffic.errors import BadInput, BadModel, WrongUse
-from gentraffic.generators.plug_ins import GENERATOR, SAMPLER, PlugIn, named, plug_ins
 
 if TYPE_CHECKING:
     import numpy as np
@@ -462,6 +476,8 @@ class Family:
         raise Unsupported("workers", f"--workers: {folder.path.name} cannot be drawn in other processes")
 
 
+GENERATOR, SAMPLER, FORECASTER = "generator", "sampler", "forecaster"
+GROUPS = {kind: f"gentraffic.{kind}s" for kind in (GENERATOR, SAMPLER, FORECASTER)}
 WEEKLY = "gentraffic.generators.folder:Weekly"  # of every sampler of weeks
 OTHERS = {  # families beside the samplers of weeks: the subclass of Family that loads each
     "fomo": "gentraffic.generators.fomo.generator:FoMoFamily",
@@ -469,6 +485,57 @@ OTHERS = {  # families beside the samplers of weeks: the subclass of Family that
     "knn": "gentraffic.generators.naive:Naive",
     "climatology": "gentraffic.generators.naive:Naive",
 }
+
+
+@dataclass(frozen=True)
+class PlugIn:
+    """A name that an installed package registers. kind: a key of GROUPS. package: its name and version."""
+
+    kind: str
+    name: str
+    package: str
+    point: EntryPoint
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.kind} of {self.package})"
+
+    def load(self) -> Any:
+        """What is registered. Raises BadModel where that cannot be imported."""
+        try:
+            return self.point.load()
+        except (ImportError, AttributeError) as error:
+            raise BadModel(
+                f"{self.name}: {self.package} registers {self.point.value}, which cannot be loaded ({error})"
+            ) from error
+
+
+def plug_ins(*kinds: str) -> tuple[PlugIn, ...]:
+    """All that are installed of some kinds, by name."""
+    every = entry_points()
+    found = [
+        PlugIn(kind, point.name, _package(point), point) for kind in kinds for point in every.select(group=GROUPS[kind])
+    ]
+    return tuple(sorted(found, key=lambda plug_in: (plug_in.name, plug_in.package)))
+
+
+def named(name: str, installed: Sequence[PlugIn], own: Collection[str]) -> PlugIn | None:
+    """The plug-in of a name, None where there is none. own: the names that gentraffic has itself.
+
+    Raises WrongUse, naming the packages, where it is one of `own`, or two packages register it.
+    """
+    found = [plug_in for plug_in in installed if plug_in.name == name]
+    if found and name in own:
+        raise WrongUse(
+            f"{name}: {found[0].package} registers a {found[0].kind} of this name, which gentraffic has itself: "
+            "uninstall that package, or register it under another name"
+        )
+    if len(found) > 1:
+        raise WrongUse(f"{name}: {found[0].package} and {found[1].package} both register it: uninstall one of them")
+    return found[0] if found else None
+
+
+def _package(point: EntryPoint) -> str:
+    return "a package without a name" if point.dist is None else f"{point.dist.name} {point.dist.version}"
 
 
 def families() -> dict[str, str]:

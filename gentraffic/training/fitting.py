@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gentraffic.errors import BadInput, WrongUse
-from gentraffic.generators.base import PROFILE_STEPS, own_names
+from gentraffic.generators.base import GENERATOR, PROFILE_STEPS, SAMPLER, named, own_names, plug_ins
 from gentraffic.generators.folder import Bundle
-from gentraffic.generators.plug_ins import GENERATOR, SAMPLER, named, plug_ins
 from gentraffic.generators.weekly import place_embedding, station_features, station_scale, time_embedding
 from gentraffic.modelling.expected_week import ExpectedWeeks, expected_of, fit_weeks, from_monday
 from gentraffic.modelling.features import Places
@@ -45,8 +44,8 @@ from gentraffic.training.sampler_task import (
 from gentraffic.training.trainer import OnStep
 from graphs.build import station_graph, temporal_graph
 from graphs.graphmae import GraphMAE, pretrain
-from samplers import SAMPLERS, Denoiser, Sampler, sampler_class
-from samplers.sampler import check_constructor, draws_at_once, sampler_names
+from samplers import SAMPLERS, Denoiser, Sampler, sampler_class, sampler_names
+from samplers.sampler import check_constructor, draws_at_once
 from samplers.stunet import SPREAD_KNOTS, hat_basis
 
 PLACE_DIM = TIME_DIM = 32

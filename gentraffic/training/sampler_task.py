@@ -79,7 +79,8 @@ def plan_of_class(kind: type[Sampler], *, own_level: bool = False) -> Plan:
 class Prepared:
     """A source as the loop takes it: embedding (cells, P), standardised level (cells,), network index, weight.
 
-    spread: of the log levels, by which they were standardised. others: (cells, 7, 24) `usual.other_cells`.
+    spread: of the log levels, by which they were standardised. others: (cells, 7, 24) the mean week of
+    the other cells of the network (`modelling.weekly_profile.other_cells`).
     expected: (cells, 168) what is taken from scaled weeks, Monday first (`modelling.expected_week`); None: nothing.
     up_to: (cells,) how often a window is of a cell or of one before it; None: of each alike.
     service, scaler: the number of a further service (0: the main one), and its scaling (None: that of the main one).

@@ -63,6 +63,22 @@ def test_evaluate_gives_the_numbers_of_the_command(files: Path, capsys: pytest.C
     assert "<svg" in page
 
 
+def test_scores_are_a_frame_too() -> None:
+    real = traffic()
+    west, east = (real.isel(cell=cells) for cells in (slice(0, 18), slice(18, 36)))
+    found = gentraffic.evaluate(west, traffic(seed=3), train=east, context=context())
+    frame = found.to_frame()
+    assert list(frame.index) == list(found.scores)
+    assert list(frame.columns) == ["value", "low", "high", "best", *found.naive, "reason"]
+    for name, score in found.scores.items():
+        assert frame.loc[name, "value"] == score.value or (np.isnan(frame.loc[name, "value"]) and score.value is None)
+        assert frame.loc[name, "reason"] == score.reason
+    assert (frame["low"] <= frame["high"]).sum() == sum(s.low is not None for s in found.scores.values()) > 5
+    some = next(iter(found.naive))
+    assert frame.loc["mae", some] == found.naive[some]["mae"].value
+    assert frame.loc["mae", "best"] == 0
+
+
 def test_what_makes_scores_worth_little_is_said() -> None:
     ours = DRAWN.assign_attrs(model="mine", model_networks="elsewhere, here")
     found = gentraffic.evaluate(REAL.assign_attrs(network="here"), ours)

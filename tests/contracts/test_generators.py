@@ -204,8 +204,7 @@ def test_a_capability_is_there_in_every_sink_or_refused_by_name(
 @pytest.fixture(scope="session")
 def scheduler() -> Iterator[str]:
     """A Dask scheduler and a worker, in this process."""
-    import distributed
-
+    distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(
         n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None, host="127.0.0.1", protocol="tcp"
     ) as cluster:

@@ -12,8 +12,7 @@ import gentraffic
 from gentraffic.cli.main import run as command
 from gentraffic.errors import BadModel, GentrafficError, WrongUse
 from gentraffic.forecasting.registry import forecaster_names, recipe_of
-from gentraffic.generators.base import describe, find
-from gentraffic.generators.plug_ins import GROUPS, plug_ins
+from gentraffic.generators.base import GROUPS, describe, find, plug_ins
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
