@@ -62,16 +62,19 @@ def draw(networks: list[Network], population: str, ratio: int, seed: int) -> tup
 
 def joined(new: Likeness, old: Likeness, rows: Any) -> Likeness:
     """`old` with some of its records replaced by those of `new`."""
-    match = Match(*(getattr(old.match, name).copy() for name in ("likeness", "record", "shift")))
-    holdout = old.holdout.copy()
-    for name in ("likeness", "record", "shift"):
-        getattr(match, name)[rows] = getattr(new.match, name)
-    holdout[rows] = new.holdout
-    return replace(old, match=match, holdout=holdout)
+    both = []
+    for side in ("match", "match_holdout"):
+        kept = Match(*(getattr(getattr(old, side), name).copy() for name in ("likeness", "record", "shift")))
+        for name in ("likeness", "record", "shift"):
+            getattr(kept, name)[rows] = getattr(getattr(new, side), name)
+        both.append(kept)
+    return replace(old, match=both[0], match_holdout=both[1])
 
 
-def one_seed(networks: list[Network], population: str, ratio: int, seed: int) -> dict[str, Any]:
-    """Everything that is counted of one seed."""
+def one_seed(
+    networks: list[Network], population: str, ratio: int, seed: int, *, singles: bool = True
+) -> dict[str, Any]:
+    """Everything that is counted of one seed. singles: copies of every kind, one by one, too."""
     train, holdout, drawn, rng = draw(networks, population, ratio, seed)
     scale = float(np.median(np.concatenate([train, holdout]).mean(axis=1)))
     known, unseen, synthetic = (records_of(part, scale) for part in (train, holdout, drawn))
@@ -100,6 +103,8 @@ def one_seed(networks: list[Network], population: str, ratio: int, seed: int) ->
     row["one exact copy"] = copied.leak
     row["named"] = any(c.row == at[0] and c.train_row == chosen[0] for c in copied.search.copies)
     row["two days in a quarter"] = with_planted("two days", rng.permutation(len(drawn))[: len(drawn) // 4])[0].leak
+    if not singles:
+        return row
     tails = {name: tail_of(part) for name, part in innocent.items()}
     row["single"] = {}
     for kind in KINDS:
@@ -155,11 +160,11 @@ def table(done: dict[str, Any]) -> str:
             leaks = [row[name] for row in rows[key] if name in row]
             texts.append(f"{sum(leaks)} of {len(leaks)} [{_interval(sum(leaks), len(leaks))}]" if leaks else "")
         lines.append(f"| {name} | " + " | ".join(texts) + " |")
-    if all("single" in row for key in keys for row in rows[key]):
+    if all("p" in row for key in keys for row in rows[key]):
         lines += ["", "| one copy alone, found by a search | " + " | ".join(columns) + " |"]
         lines.append("|---|" + "---|" * len(columns))
         for kind in KINDS:
-            shares = [np.mean([row["single"][kind] for row in rows[key]]) for key in keys]
+            shares = [np.mean([row["single"][kind] for row in rows[key] if "single" in row]) for key in keys]
             lines.append(f"| {kind} | " + " | ".join(f"{share:.0%}" for share in shares) + " |")
         lines += ["", "| nothing copied: p <= 0.05 | " + " | ".join(columns) + " |", "|---|" + "---|" * len(columns)]
         for name in rows[keys[0]][0]["p"]:
@@ -180,6 +185,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="the folder of real data")
     parser.add_argument("-o", "--out", type=Path, required=True, help="JSON of finished seeds")
     parser.add_argument("--seeds", type=int, default=100)
+    parser.add_argument("--singles", type=int, default=40, help="in how many of them copies of every kind are tried")
     parser.add_argument("--ratios", type=int, nargs="+", default=[1, 2, 4, 9], help="training cells per hold-out cell")
     parser.add_argument("--populations", nargs="+", choices=POPULATIONS, default=list(POPULATIONS))
     parser.add_argument("--files", action="store_true", help="through files and the command line")
@@ -193,7 +199,9 @@ def main() -> None:
                 if str(seed) not in part:
                     case = (population, ratio, seed)
                     part[str(seed)] = (
-                        through_files(networks, args.data, *case) if args.files else one_seed(networks, *case)
+                        through_files(networks, args.data, *case)
+                        if args.files
+                        else one_seed(networks, *case, singles=seed < args.singles)
                     )
         args.out.write_text(json.dumps(done))
     print(table(done))

@@ -4,11 +4,19 @@
     python benchmarks/fidelity.py --data ../shared/data -o fidelity.json --only p2 --rows vae stouter --minutes 1
     python benchmarks/fidelity.py --data ../shared/data -o /tmp/quick.json --quick          # does it run?
 
-P1: five folds by location on uomo_sd (week 0), uomo_nc and uomo_nj together; hourly, the first 168 hours; `_p9999`
-scaling per city and fold; 95% intervals by bootstrap over locations. A row of a sampler's name is as `gentraffic fit`
-makes it: of baselines the network draws levels too, as published (`Sampler.draws_level`), of others it does not. Rows
-with "stouter's levels" have baselines draw shapes for the level model, in STUNet's place; with "own level" the networks
-of the others draw levels. The last table says of each fit which it was. Rows that stouter-base brings in
+    python benchmarks/fidelity.py --data ../shared/data -o p1.json --only p1 --services --rows naive stouter
+    python benchmarks/fidelity.py --data ../shared/data -o graphs.json --only p1 --graphs --minutes 0.5
+
+P1: five folds by location on uomo_sd (week 0), uomo_nc, uomo_nj and, without --services, the 346 cells of Milan,
+together; hourly, the first 168 hours; `_p9999` scaling per city and fold; 95% intervals by bootstrap over locations.
+--services: stouter learns all that stouter-base does, the calls and SMS of Milan too, in half as many steps again.
+--graphs: `stouter` and ablations of its graphs that change one thing each and keep the level model: no embedding of the
+place, a GraphMAE of the stations that was never trained, sines in place of the temporal graph, and each graph with
+another layer ("without the station graph" of VARIANTS takes the POIs from the level model, too).
+A row of a sampler's name is as `gentraffic fit` makes it: of baselines the network draws levels too, as published
+(`Sampler.draws_level`), of others it does not. Rows with "stouter's levels" have baselines draw shapes for the level
+model, in STUNet's place; with "own level" the networks of the others draw levels. The last table says of each fit which
+it was. Rows that stouter-base brings in
 its provenance (STOUTER, its ablations, the naive rows, of the same folds) are shown as means where they were not run
 here.
 P2: the last week of Milan's 5x5 after 23 days; week 1 of nc and nj after week 0, in two folds by location: both weeks
@@ -22,7 +30,8 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +40,7 @@ import numpy as np
 import torch
 import xarray as xr
 from numpy.typing import NDArray
+from torch import Tensor
 
 from gentraffic.dataset.calendar import make_calendar
 from gentraffic.dataset.splits import p1_folds
@@ -47,7 +57,7 @@ from gentraffic.evaluation.metrics.summary import (
     mse_minmax_cells,
     p9999,
 )
-from gentraffic.evaluation.public_cities import CITIES, read_cities, read_city
+from gentraffic.evaluation.public_cities import CITIES, MILAN, read_cities, read_city
 from gentraffic.generators.base import PROFILE_STEPS, Settings
 from gentraffic.generators.folder import Bundle, load_bundle
 from gentraffic.generators.weekly import draw_traffic
@@ -59,8 +69,10 @@ from gentraffic.modelling.history import History, history_of
 from gentraffic.modelling.measured import Source, read_source
 from gentraffic.modelling.weekly_profile import fit_weekly_profile, profile_week
 from gentraffic.places.find import CONTEXTS
+from gentraffic.training import fitting
 from gentraffic.training.fitting import Design, fit_sampler, plan_for, split_source
 from gentraffic.training.options import rules_of
+from graphs.graphmae import GraphMAE
 from samplers import SAMPLERS as EVERY_SAMPLER
 from samplers import sampler_class
 
@@ -71,11 +83,15 @@ SAMPLERS: dict[str, dict[str, Any]] = {  # as `gentraffic fit` makes them: publi
 HYBRIDS: dict[str, dict[str, Any]] = {  # in STUNet's place
     f"{name}, stouter's levels": {"sampler": name} for name, own in DRAWS_LEVEL.items() if own
 }
+FORMS = ("linear", "weighted", "gated", "cross-attention", "decoupled")
 VARIANTS: dict[str, dict[str, Any]] = {
     "stouter, no temporal graph": {"use_time": False},
     "stouter, no station graph": {"use_place": False},
     "stouter, neither graph": {"use_time": False, "use_place": False},
-    **{f"stouter, fusion {form}": {"fusion": form} for form in ("weighted", "gated", "cross-attention", "decoupled")},
+    **{
+        f"stouter, fusion {form}": {"fusion": form}
+        for form in ("linear", "weighted", "gated", "cross-attention", "decoupled")
+    },
     **{
         f"stouter, graphs {layer}": {"temporal_layer": layer, "station_layer": layer}
         for layer in ("gin", "gcn", "gat", "sage")
@@ -83,6 +99,17 @@ VARIANTS: dict[str, dict[str, Any]] = {
     **{f"{name}, own level": {"sampler": name, "own_level": True} for name, own in DRAWS_LEVEL.items() if not own},
     **HYBRIDS,
 }
+LAYERS = {"temporal": ("gcn", "gat", "sage"), "station": ("gin", "gat", "sage")}  # but those of the design
+GRAPHS: dict[str, dict[str, Any]] = {  # one thing each, the level model kept: see `other_graphs`
+    "stouter": {},
+    **{f"stouter, {name}": {} for name in ("no station embedding", "stations untrained", "hours by sines")},
+    **{
+        f"stouter, {graph} graph of {layer}": {f"{graph}_layer": layer}
+        for graph, layers in LAYERS.items()
+        for layer in layers
+    },
+}
+MORE_STEPS = 1.5  # of a model of five services: what benchmarks/release.py gives stouter-base
 PLAN_MINUTES = 2.0  # of one core: what the steps of `plan_for` take
 P2_FOLDS, P2_MEMBERS = 2, 100
 MANY = 100  # members of one more row of each sampler: with so many, how they are spread no longer matters
@@ -271,10 +298,52 @@ class Rows:
         return {name: [v for key, v in sorted(done.items()) if key.split("|")[0] == name] for name in names}
 
 
+class NoEmbedding(GraphMAE):
+    """Stations that all look alike."""
+
+    def embed(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        """(n, hidden_channels) zeros."""
+        return x.new_zeros(len(x), int(self.config["hidden_channels"]))
+
+
+class Sines(GraphMAE):
+    """Hours of the week by the sines and cosines of the day and of the week, in the temporal graph's place."""
+
+    def embed(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        """(168, hidden_channels): harmonics of the day and of the week in turn."""
+        half = int(self.config["hidden_channels"]) // 4
+        turn = 2 * torch.pi * torch.arange(len(x))[:, None] * (1 + torch.arange(half))
+        return torch.cat([f(turn / period) for period in (24, 168) for f in (torch.sin, torch.cos)], dim=1)
+
+
+@contextmanager
+def other_graphs(row: str) -> Iterator[None]:
+    """Within the block, `fit_sampler` gets the graphs of a row of GRAPHS."""
+    usual: Callable[..., tuple[GraphMAE, GraphMAE]] = fitting.fit_graphs
+
+    def changed(*words: Any, **more: Any) -> tuple[GraphMAE, GraphMAE]:
+        temporal, station = usual(*words, **more)
+        if row == "stouter, stations untrained":
+            station = usual(*words, **{**more, "steps": 0})[1]
+        if row == "stouter, no station embedding":
+            station.__class__ = NoEmbedding
+        if row == "stouter, hours by sines":
+            temporal.__class__ = Sines
+        return temporal, station
+
+    fitting.fit_graphs = changed
+    try:
+        yield
+    finally:
+        fitting.fit_graphs = usual
+
+
 def fit(design: Design, train: list[Source], args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     """A bundle within the budget, and what is to be told of it."""
     plan = plan_for(design)
-    steps = 20 if args.quick else max(20, round(plan.steps * args.minutes / PLAN_MINUTES))
+    several = any(source.service for source in train)
+    wanted = plan.steps * args.minutes / PLAN_MINUTES * (MORE_STEPS if several else 1)
+    steps = 20 if args.quick else max(20, round(wanted))
     plan = replace(plan, steps=steps, warmup=min(plan.warmup, steps // 10), seed=args.seed)
     began = time.process_time()
     bundle, metadata = fit_sampler(train, design=design, plan=plan)
@@ -287,12 +356,16 @@ def fit(design: Design, train: list[Source], args: argparse.Namespace) -> tuple[
 def run_p1(rows: Rows, args: argparse.Namespace) -> None:
     """All rows of P1 that are missing."""
     sources, contexts = read_cities(args.data)
+    networks = CITIES if args.services else (*CITIES, MILAN)
+    usual = list(GRAPHS) if args.graphs else ["naive", *SAMPLERS, *VARIANTS]
     for fold in [0] if args.quick else args.fold or range(5):
-        parts = {s.network: split_source(s, 5, fold, args.seed) for s in sources if s.network in CITIES}
+        parts = {s.network: split_source(s, 5, fold, args.seed) for s in sources if s.network in networks}
         train = [parts[s.network][0] if s.network in parts else s for s in sources]
+        if MILAN in networks:
+            train = [s for s in train if s.network != "milan-5x5"]  # 25 cells of both: none may be held out and learned
         if args.quick:
             parts = {"uomo-nj": parts["uomo-nj"]}
-        for name in args.rows or ["naive", *SAMPLERS, *VARIANTS]:
+        for name in args.rows or usual:
             key = f"|{args.seed}|{fold}"
             if ("bootstrap" if name == "naive" else name) + key in rows.done["p1"]:
                 continue
@@ -300,7 +373,10 @@ def run_p1(rows: Rows, args: argparse.Namespace) -> None:
                 for row, members in p1.holdout_rows(parts, args.seed * 100 + fold).items():
                     rows.add("p1", row + key, p1.score(members, parts))
                 continue
-            bundle, metadata = fit(Design(**(SAMPLERS | VARIANTS)[name]), train, args)
+            design = Design(**(SAMPLERS | VARIANTS | GRAPHS)[name])
+            learned = [s for s in train if not s.service or (args.services and design.sampler == "stouter")]
+            with other_graphs(name):
+                bundle, metadata = fit(design, learned, args)
             members = p1.model_row(bundle, contexts, parts, args.seed, None, members=2 if args.quick else p1.MEMBERS)
             rows.add("p1", name + key, p1.score(members, parts), metadata)
             if args.keep is not None:
@@ -357,18 +433,19 @@ def pooled(folder: Path) -> str:
 def brief(rows: dict[str, list[Any]]) -> str:
     """crps / coverage_90 / crps_shape over the held-out cells of all finished folds; then rows not run here."""
     metrics = ("crps", "coverage_90", "crps_shape")
-    lines = ["| row | folds | sd | nc | nj |", "|---|---|---|---|---|"]
+    networks = [n for n in (*CITIES, MILAN) if any(n in fold for folds in rows.values() for fold in folds)] or CITIES
+    lines = ["| row | folds | " + " | ".join(networks) + " |", "|---|---|" + "---|" * len(networks)]
     for name, folds in rows.items():
         texts = [
             " / ".join(f"{np.concatenate([f[city][m] for f in folds]).mean():.5f}" for m in metrics)
             if all(city in f for f in folds)
             else "-"
-            for city in CITIES
+            for city in networks
         ]
         lines.append(f"| {name} | {len(folds)} | " + " | ".join(texts) + " |")
     for name, metadata in load_bundle("stouter-base").provenance["metrics"].items():
         if name not in rows:
-            texts = [" / ".join(f"{metadata[city][m]:.5f}" for m in metrics) for city in CITIES]
+            texts = [" / ".join(f"{metadata[c][m]:.5f}" for m in metrics) if c in metadata else "-" for c in networks]
             lines.append(f"| {name} (provenance of stouter-base) | 5 | " + " | ".join(texts) + " |")
     return "\n".join(lines)
 
@@ -432,6 +509,8 @@ def main() -> None:
     parser.add_argument("--fold", type=int, nargs="*", help="folds to run, all by default")
     parser.add_argument("--minutes", type=float, default=PLAN_MINUTES, help="core-minutes of one fit")
     parser.add_argument("--many", action="store_true", help=f"P1: samplers with {MANY} members as well")
+    parser.add_argument("--services", action="store_true", help="P1: learn all services that stouter-base draws")
+    parser.add_argument("--graphs", action="store_true", help="P1: the rows of the graphs' ablations")
     parser.add_argument("--keep", type=Path, help="P1: folder for what is drawn, to score all folds together")
     parser.add_argument("--seed", type=int, default=0, help="of the folds and of training")
     parser.add_argument("--table-only", action="store_true", help="print what is finished")

@@ -143,15 +143,14 @@ def keep(out: Path, done: dict[str, Any]) -> None:
 
 def speed(quick: bool) -> dict[str, Any]:
     """Size, MACs, and the best latency of several, with the threads that torch has."""
-    from torch.utils.flop_counter import FlopCounterMode
+    from gentraffic.forecasting.cost import count_macs
 
     out: dict[str, Any] = {}
     for name in (*PAPER, OURS):  # trees have no sums of products to count
         recipe = FORECASTERS[name]
         model = recipe.network(per_day=144, **recipe.design).eval()
         shape = (len(model.lags), SIDE, SIDE, 1)
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            model(torch.randn(1, *shape))
+        macs = count_macs(model, torch.randn(1, *shape))
         times = {}
         with torch.inference_mode():
             for cells, repeats in ((1, 50), (10_000, 1 if quick else 3)):
@@ -160,7 +159,7 @@ def speed(quick: bool) -> dict[str, Any]:
                 times[cells] = min(_clock(lambda past=past, model=model: model(past)) for _ in range(repeats))
         out[name] = {
             "parameters": sum(p.numel() for p in model.parameters()),
-            "mmacs": counter.get_total_flops() / 2e6,
+            "mmacs": macs / 1e6,
             "cell_ms": times[1] * 1e3,
             "grid_s": times[10_000],
         }

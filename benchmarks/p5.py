@@ -1,7 +1,9 @@
 """P5 of metrics.md: a region that nobody measured, drawn with the rhythm of a network that was; and P6's law on levels.
 
     python benchmarks/p5.py --data ../shared/data                     # fits on 248 cells of Milan: minutes of a core
+    python benchmarks/p5.py --data ../shared/data --seeds 3           # the same with three seeds, and their mean
     python benchmarks/p5.py --data ../shared/data --networks          # without each network in turn: a fit for each
+    python benchmarks/p5.py --data ../shared/data --networks uomo-sd  # without one
     python benchmarks/p5.py --data ../shared/data --levels            # the law alone: seconds
     python benchmarks/p5.py --data ../shared/data --expected          # weeks without a network: a minute
 
@@ -23,10 +25,10 @@ import argparse
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+import xarray as xr
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
@@ -50,11 +52,11 @@ from gentraffic.modelling.levels import REFERENCE, activity, elasticities
 from gentraffic.modelling.measured import Source, read_source
 from gentraffic.modelling.transform import FLOOR
 from gentraffic.places.find import CONTEXTS
+from gentraffic.places.ground import variables_of
 from gentraffic.training.fitting import Design, fit_sampler, plan_for
 from gentraffic.training.sampler_task import by_location
-
-if TYPE_CHECKING:
-    import xarray as xr
+from poi.count import count_pois, sum_ground
+from poi.osm import read_pois
 
 MEMBERS = 20
 APART_M = 1000.0
@@ -171,13 +173,13 @@ def expected(data: Path) -> None:
         print(f"| mean | {row} | | " + " | ".join(f"{np.mean([s[k] for s in scored]):.3f}" for k in ROWS) + " |")
 
 
-def draw_region(train: list[Source], held: Source, context: xr.Dataset, steps: int | None) -> Floats:
+def draw_region(train: list[Source], held: Source, context: xr.Dataset, steps: int | None, seed: int = 0) -> Floats:
     """Fit on the training sources and draw the cells of a region whose network is not named."""
-    plan = plan_for(Design())
+    plan = replace(plan_for(Design()), seed=seed)
     bundle, _ = fit_sampler(train, plan=plan if steps is None else replace(plan, steps=steps))
     place = context.assign_attrs({k: "" for k in ("network", "habits") if k in context.attrs})
     calendar = make_calendar("2013-11-04", 7, "1h", str(context.attrs["timezone"]))
-    return draw_traffic(bundle, place, calendar, Settings(members=MEMBERS), cells=held.rows.tolist()).astype(np.float64)
+    return draw_traffic(bundle, place, calendar, Settings(seed, MEMBERS), cells=held.rows.tolist()).astype(np.float64)
 
 
 def networks(data: Path) -> list[tuple[Source, xr.Dataset | None]]:
@@ -211,7 +213,10 @@ def levels(data: Path) -> None:
     total = np.loadtxt(data / "telecom-italia" / "milan_10000_cells_internet_total.csv", delimiter=",", skiprows=1)
     log = np.log(total[:, 1])
     row, col = np.divmod(context["cell_id"].values - 1, 100)
-    for name, place in (("POIs and sites", context), ("POIs", context.drop_vars("stations"))):
+    streets = with_streets(context, data / "osm" / "milan-streets-2015.osm.pbf")
+    rows = {"POIs and sites": context, "POIs, sites and streets": streets}
+    rows |= {name.replace(", sites", "").replace(" and sites", ""): c.drop_vars("stations") for name, c in rows.items()}
+    for name, place in rows.items():
         print(f"| Milan, {name} | {held_out(log, activity(read_places(place)), row // 20 * 5 + col // 20)} |")
     from pyproj import Transformer
     from scipy.spatial import cKDTree
@@ -235,6 +240,51 @@ def levels(data: Path) -> None:
         expected = np.sum([e * known[name] for name, e in elasticities(names).items()], axis=0)
         alone = f"; elasticity {elasticities(names)['population']:.2f}"
         print(f"| Helsinki, {' and '.join(names)}{alone} | {held_out(log, expected, block)} |")
+    centre(data, log, xy)
+
+
+def with_streets(context: xr.Dataset, extract: Path) -> xr.Dataset:
+    """A context of polygons with the length of streets of an extract."""
+    import geopandas as gpd
+    import shapely
+
+    cells = gpd.GeoDataFrame(geometry=shapely.from_wkt(context["footprint"].values.astype(str)), crs=4326)
+    ground = read_pois(extract, basemap=True).attrs["ground"]
+    return context.assign(variables_of(sum_ground(ground, cells), ground))
+
+
+def centre(data: Path, log: Floats, xy: Floats) -> None:
+    """The law over the cells of Helsinki's centre, where an extract tells of buildings: its factor is 1, none is held
+    out. log: (cells,) of all cells of the region, xy: (cells, 2) metres of EPSG:3067."""
+    import geopandas as gpd
+    import shapely
+    from pyproj import Transformer
+
+    pois = read_pois(data / "osm" / "helsinki-centre.osm.pbf", basemap=True)
+    west, south, east, north = pois.attrs["extent"]
+    low, high = (np.array(Transformer.from_crs(4326, 3067, always_xy=True).transform(*at)) for at in
+                 ((west, south), (east, north)))  # fmt: skip
+    mine = ((xy - 125 > low) & (xy + 125 < high)).all(axis=1)
+    back = Transformer.from_crs(3067, 4326, always_xy=True)
+    around = np.array([(-125, -125), (125, -125), (125, 125), (-125, 125)])
+    corners = [np.stack(back.transform(*(around + at).T), axis=1) for at in xy[mine]]
+    cells = gpd.GeoDataFrame(geometry=[shapely.Polygon(square) for square in corners], crs=4326)
+    ground = pois.attrs["ground"]
+    lon, lat = back.transform(*xy[mine].T)
+    place = xr.Dataset(
+        {
+            "poi_count": (("cell", "category"), count_pois(pois, cells)),
+            **variables_of(sum_ground(ground, cells), ground),
+        },
+        {"x": ("cell", xy[mine][:, 0]), "y": ("cell", xy[mine][:, 1]), "lon": ("cell", lon), "lat": ("cell", lat)},
+        {"cell_m": 250.0},
+    )
+    names = [str(name) for name in place.data_vars if name != "poi_count"]
+    for name, known in (("POIs", place.drop_vars(names)), ("POIs and ground", place)):
+        expected = activity(read_places(known))
+        rank, apart = spearmanr(expected, log[mine]).statistic, log[mine] - expected
+        print(f"| Helsinki, {len(expected)} cells of the centre, {name} | {rank:.3f} | "
+              f"{np.abs(apart - np.median(apart)).mean():.3f} | {apart.std():.3f} |")  # fmt: skip
 
 
 def main() -> None:
@@ -243,7 +293,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--levels", action="store_true", help="the law alone")
     parser.add_argument("--expected", action="store_true", help="what map and measured cells tell of weeks, alone")
-    parser.add_argument("--networks", action="store_true", help="each network left out once, instead")
+    parser.add_argument("--networks", nargs="*", help="each network left out once, or those named, instead")
+    parser.add_argument("--seeds", type=int, default=1, help="of training, of drawing and of the naive rows")
     parser.add_argument("--steps", type=int, help="training steps, for a trial")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -254,22 +305,36 @@ def main() -> None:
     if args.expected:
         expected(args.data)
         return
-    context = read_context(CONTEXTS / "milan.nc")
-    for name, train, held in () if args.networks else milan_parts(args.data):
-        real, pool = monday_weeks(held), monday_weeks(train)
-        rows = {"stouter": draw_region([train], held, context, args.steps)}
-        rows |= {"bootstrap": weeks_of(pool, len(real), 0), "bootstrap within": weeks_of(real, len(real), 1)}
-        show(name, real, rows)
-    known = networks(args.data) if args.networks else []
+    every: dict[str, list[dict[str, float]]] = {}
+    for name, train, held, place in left_out(args.data, args.networks):
+        real = monday_weeks(held)
+        pool = np.concatenate([monday_weeks(o) / (o.level.mean() if len(train) > 1 else 1.0) for o in train])
+        for seed in range(args.seeds):
+            rows = {"stouter": draw_region(train, held, place, args.steps, seed)}
+            rows |= {
+                "bootstrap": weeks_of(pool, len(real), 2 * seed),
+                "bootstrap within": weeks_of(real, len(real), 2 * seed + 1),
+            }
+            for row, scores in show(f"{name}, seed {seed}" if args.seeds > 1 else name, real, rows):
+                every.setdefault(f"{name} | {row} | {len(real)}", []).append(scores)
+    for row, scored in every.items() if args.seeds > 1 else ():
+        print(f"| mean of {row} | " + " | ".join(f"{np.mean([s[k] for s in scored]):.3f}" for k in ROWS) + " |")
+
+
+def left_out(data: Path, names: list[str] | None) -> Iterator[tuple[str, list[Source], Source, xr.Dataset]]:
+    """(name, training sources, the region kept aside, its context): two parts of Milan, or whole networks.
+
+    names: None: the parts of Milan. Else the networks so called, all that have a context where there is no name.
+    """
+    if names is None:
+        context = read_context(CONTEXTS / "milan.nc")
+        for name, train, held in milan_parts(data):
+            yield name, [train], held, context
+        return
+    known = networks(data)
     for source, place in known:
-        if place is None:
-            continue
-        others = [other for other, _ in known if other is not source]
-        real = monday_weeks(source)
-        pool = np.concatenate([monday_weeks(o) / o.level.mean() for o in others])
-        rows = {"stouter": draw_region(others, source, place, args.steps)}
-        rows |= {"bootstrap": weeks_of(pool, len(real), 0), "bootstrap within": weeks_of(real, len(real), 1)}
-        show(f"without {source.network}", real, rows)
+        if place is not None and (not names or source.network in names):
+            yield f"without {source.network}", [other for other, _ in known if other is not source], source, place
 
 
 if __name__ == "__main__":

@@ -41,15 +41,18 @@ class SimMSTNet(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree
     """CNN over space, attention over time, attention over services, and a linear head for each service.
 
     It sees the last six steps, and those around the same time a day before, of a 5 x 5 neighbourhood. hidden: width.
-    heads: of both attentions, they must divide hidden. horizon: steps given at once.
+    heads: of both attentions, they must divide hidden. horizon: steps given at once. sharing: whether services hear
+    one another. weigh_losses: whether each counts by what it has left, or all alike (both for ablations).
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
-        self, per_day: int, services: int = 1, hidden: int = 32, heads: int = 4, horizon: int = 1, dropout: float = 0.1
-    ) -> None:
+        self, per_day: int, services: int = 1, hidden: int = 32, heads: int = 4, horizon: int = 1, dropout: float = 0.1,
+        sharing: bool = True, weigh_losses: bool = True,
+    ) -> None:  # fmt: skip
         super().__init__()  # type: ignore[no-untyped-call]  # diffusers has types in part
         self.per_day, self.services, self.side, self.horizon = per_day, services, 5, horizon
+        self.sharing, self.weigh_losses = sharing, weigh_losses
         days = [lag for lag in (per_day + 1, per_day, per_day - 1) if lag > CONTEXT]
         self.lags: tuple[int, ...] = (*days, *range(CONTEXT, 0, -1))
         self.space = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, hidden, 3))  # 5 x 5 -> 1 x 1
@@ -84,7 +87,9 @@ class SimMSTNet(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree
         tokens = self.time(tokens.flatten(0, 1))  # (batch * services, lags, hidden)
         asking = self.task.expand(b, -1, -1, -1).reshape(b * services, 1, -1)
         read, _ = self.read(asking, tokens, tokens, need_weights=False)
-        shared, _ = self.share(read.view(b, services, -1))
+        shared = read.view(b, services, -1)
+        if self.sharing:
+            shared, _ = self.share(shared)
         return torch.cat([self.mix(self.norm(shared)), own, torch.ones_like(own[..., :1])], dim=-1)
 
     def forward(self, past: Tensor) -> Tensor:
@@ -99,7 +104,7 @@ class SimMSTNet(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree
         past: (batch, lags, 5, 5, services). future: (batch, horizon, services).
         """
         errors = (self.forward(past) - future).square().mean(dim=(0, 1))  # (services,)
-        if not self.training:
+        if not (self.training and self.weigh_losses):
             return errors.mean()
         weighed: Tensor = (torch.exp(-self.log_variance) * errors + self.log_variance).mean() / 2
         return weighed

@@ -76,14 +76,17 @@ class Drawn:
     kind: list[str] = field(default_factory=list)
     place: list[Place] = field(default_factory=list)
     names: list[tuple[str, str, float, float]] = field(default_factory=list)  # text, class, lon, lat
+    weight: list[float] = field(default_factory=list)  # what an element counts, beside its size
+    areas: frozenset[str] = AREAS
 
-    def add(self, kind: str, tags: Mapping[str, str], place: Place) -> None:
-        """Keep an element. found: what `map_class` says of it.
+    def add(self, kind: str, tags: Mapping[str, str], place: Place, weight: float = 1.0) -> None:
+        """Keep an element. kind: what `map_class` says of it.
 
         place: lon, lat; or of a way (m, 2) degrees or (m,) ids of nodes; or a list of these for a relation."""
         if kind not in NAMES:
             self.kind.append(kind)
             self.place.append(place)
+            self.weight.append(weight)
         elif isinstance(place, tuple) and np.isfinite(place[0]):
             self.names.append((" ".join(tags["name"].split())[:_LONGEST], kind, *place))
 
@@ -98,6 +101,7 @@ class Drawn:
         drop = {way for way, kept in zip(ways, near, strict=True) if not kept}
         kept = [i for i in range(first, len(self.kind)) if i not in drop]
         self.kind[first:], self.place[first:] = [self.kind[i] for i in kept], [self.place[i] for i in kept]
+        self.weight[first:] = [self.weight[i] for i in kept]
 
     def members(self) -> set[int]:
         """Ids of the ways that outline the areas given as relations."""
@@ -112,7 +116,7 @@ class Drawn:
             parts = [place] if not isinstance(place, list) else [outlines.get(p) if isinstance(p, int) else p
                                                                  for p in place]  # fmt: skip
             ids = [np.asarray(part, dtype=np.int64) for part in parts if part is not None and _by_ids(part)]
-            if kind in AREAS and ids:
+            if kind in self.areas and ids:
                 every = np.concatenate(ids)
                 known = _known(nodes, every)
                 if known.any():
@@ -187,11 +191,11 @@ def _build(drawn: Drawn, outlines: Mapping[int, Ints | Floats], nodes: Nodes) ->
     for kind, place in zip(drawn.kind, drawn.place, strict=True):
         if kind not in AREAS:
             if not isinstance(place, list | tuple):
-                lines.setdefault(kind, []).extend(_runs(nodes.corners(place)))
+                lines.setdefault(kind, []).extend(runs_of(nodes.corners(place)))
             continue
         parts = place if isinstance(place, list) else [place]
-        corners = [nodes.corners(np.asarray(c)) for part in parts if (c := _outline(part, outlines)) is not None]
-        areas.setdefault(kind, []).extend(_areas(corners, isinstance(place, list)))
+        corners = [nodes.corners(np.asarray(c)) for part in parts if (c := outline_of(part, outlines)) is not None]
+        areas.setdefault(kind, []).extend(areas_of(corners, isinstance(place, list)))
     geometries: dict[str, Any] = {kind: shapely.MultiLineString([shapely.LineString(run) for run in runs])
                   for kind, runs in lines.items() if runs}  # fmt: skip
     geometries |= {kind: shapely.MultiPolygon(pieces) for kind, pieces in areas.items() if pieces}
@@ -271,12 +275,15 @@ def _with_holes(rings: Any) -> npt.NDArray[np.object_]:
     return np.asarray(shapely.make_valid(made), dtype=object)
 
 
-def _outline(part: Any, outlines: Mapping[int, Ints | Floats]) -> Any:
+def outline_of(part: Any, outlines: Mapping[int, Ints | Floats]) -> Any:
+    """The corners of a part of an area, or the ids of their nodes: of a member way by its id.
+
+    outlines: id of a way -> (m,) ids of nodes or (m, 2) degrees."""
     return outlines.get(part) if isinstance(part, int) else part
 
 
-def _runs(corners: Floats) -> list[Floats]:
-    """Pieces of a line between corners that are not known."""
+def runs_of(corners: Floats) -> list[Floats]:
+    """Pieces of a line between corners that are not known. corners: (m, 2) degrees, NaN for these."""
     unknown = np.isnan(corners).any(axis=1)
     if not unknown.any():
         return [corners] if len(corners) > 1 else []
@@ -285,8 +292,10 @@ def _runs(corners: Floats) -> list[Floats]:
     return [piece for piece in pieces if len(piece) > 1]
 
 
-def _areas(corners: Sequence[Floats], relation: bool) -> list[Any]:
-    """Valid polygons of a closed way, or of the lines of a relation, without corners that are not known."""
+def areas_of(corners: Sequence[Floats], relation: bool) -> list[Any]:
+    """Valid polygons of a closed way, or of the lines of a relation, without corners that are not known.
+
+    corners: of each line, (m, 2) degrees."""
     lines = [line[~np.isnan(line).any(axis=1)] for line in corners]
     lines = [line for line in lines if len(line) > 1]
     if not lines:

@@ -14,8 +14,10 @@ from pyproj import Transformer
 from scipy.spatial import cKDTree
 
 from poi.categories import CATEGORIES
+from poi.elements import Ground
 from poi.grid import cell_ids, zone_crs
-from poi.points import earth_metres
+from poi.ground import MEASURES
+from poi.points import Floats, earth_metres
 
 Ints = npt.NDArray[np.int64]
 
@@ -37,7 +39,7 @@ def count_pois(pois: gpd.GeoDataFrame, cells: gpd.GeoDataFrame, *, radius_m: flo
     if cells.attrs.get("kind") == "grid":
         ids = cells["cell_id"].to_numpy(dtype=np.int64)
         return count_in_grid(pois, zone_crs(int(ids[0])), float(cells.attrs["cell_m"]), ids)
-    return _tally(*_inside(pois, cells), category_index(pois), len(cells))
+    return _tally(*_inside(pois.geometry.to_numpy(), cells.geometry.to_numpy()), category_index(pois), len(cells))
 
 
 def count_in_grid(pois: gpd.GeoDataFrame, crs: str, cell_m: float, ids: Ints) -> Ints:
@@ -45,7 +47,44 @@ def count_in_grid(pois: gpd.GeoDataFrame, crs: str, cell_m: float, ids: Ints) ->
 
     ids: (n,).
     """
-    lon, lat = pois.geometry.x.to_numpy(), pois.geometry.y.to_numpy()
+    hit, cell = _in_grid(pois.geometry.x.to_numpy(), pois.geometry.y.to_numpy(), crs, cell_m, ids)
+    return _tally(hit, cell, category_index(pois), len(ids))
+
+
+def sum_ground(ground: Ground, cells: gpd.GeoDataFrame, *, radius_m: float | None = None) -> Floats:
+    """Amounts per cell and measure, (cells, measures), in the order of `poi.ground.MEASURES`: as `count_pois` counts.
+
+    Raises ValueError as `count_pois` does."""
+    if (cells.attrs.get("kind") == "stations") != (radius_m is not None):
+        raise ValueError(f"radius_m is {radius_m}: stations need one, cells have none")
+    if radius_m is None:
+        hit, cell = _inside(np.asarray(shapely.points(ground.at), dtype=object), cells.geometry.to_numpy())
+        return _add_up(ground, hit, cell, len(cells))
+    tree = cKDTree(earth_metres(ground.at[:, 0], ground.at[:, 1]))
+    at = earth_metres(cells.geometry.x.to_numpy(), cells.geometry.y.to_numpy())
+    out = np.zeros((len(cells), len(MEASURES)))
+    for row, near in enumerate(at):  # one at a time, so that no list of pairs is held
+        rows = tree.query_ball_point(near, radius_m)
+        out[row] = np.bincount(ground.measure[rows], ground.amount[rows], len(MEASURES))
+    return out
+
+
+def sum_in_grid(ground: Ground, crs: str, cell_m: float, ids: Ints) -> Floats:
+    """Amounts per cell and measure, (n, measures), for the cells of `poi.grid` with these ids, size and UTM zone.
+
+    ids: (n,).
+    """
+    hit, cell = _in_grid(ground.at[:, 0], ground.at[:, 1], crs, cell_m, ids)
+    return _add_up(ground, hit, cell, len(ids))
+
+
+def _add_up(ground: Ground, hit: Ints, cell: Ints, cells: int) -> Floats:
+    flat = np.bincount(cell * len(MEASURES) + ground.measure[hit], ground.amount[hit], cells * len(MEASURES))
+    return flat.reshape(cells, len(MEASURES)).astype(np.float64)
+
+
+def _in_grid(lon: Floats, lat: Floats, crs: str, cell_m: float, ids: Ints) -> tuple[Ints, Ints]:
+    """Pairs (point, cell) of the points (m,) degrees that lie in one of the cells (n,)."""
     x, y = Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(lon, lat)
     cell_of = cell_ids(np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64), crs, cell_m)
     order = np.argsort(ids)
@@ -53,7 +92,7 @@ def count_in_grid(pois: gpd.GeoDataFrame, crs: str, cell_m: float, ids: Ints) ->
     at[at == len(ids)] = 0
     cell = order[at]
     hit = np.flatnonzero(ids[cell] == cell_of)
-    return _tally(hit, cell[hit], category_index(pois), len(ids))
+    return hit, cell[hit]
 
 
 def category_index(pois: gpd.GeoDataFrame) -> Ints:
@@ -64,9 +103,8 @@ def category_index(pois: gpd.GeoDataFrame) -> Ints:
     return index.astype(np.int64)
 
 
-def _inside(pois: gpd.GeoDataFrame, cells: gpd.GeoDataFrame) -> tuple[Ints, Ints]:
-    """Pairs (poi, cell) where the POI lies in the cell, edges shared out."""
-    points, areas = pois.geometry.to_numpy(), cells.geometry.to_numpy()
+def _inside(points: npt.NDArray[np.object_], areas: npt.NDArray[np.object_]) -> tuple[Ints, Ints]:
+    """Pairs (poi, cell) where the POI lies in the cell, edges shared out. points: (pois,), areas: (cells,)."""
     tree = shapely.STRtree(areas)
     poi, cell = tree.query(points, predicate="intersects")
     on_edge = ~shapely.contains_properly(areas[cell], points[poi])

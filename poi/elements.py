@@ -106,6 +106,23 @@ class BaseMap:
         return self
 
 
+@dataclass(frozen=True, eq=False)
+class Ground:
+    """Amounts at points: square metres of floor or of land, metres of street.
+
+    measure: (n,) position in `poi.ground.MEASURES`. at: (n, 2) lon, lat in degrees. amount: (n,). known: the measures
+    that the source tells of, also where there are none."""
+
+    measure: npt.NDArray[np.int8]
+    at: Floats
+    amount: Floats
+    known: tuple[str, ...] = ()
+
+    def __deepcopy__(self, _: object) -> Ground:
+        """Itself: tables copy their attributes at every step, and this one is never changed."""
+        return self
+
+
 @dataclass(frozen=True)
 class MapElements:
     """What a map file holds: the places, one row each, and what the file says of itself."""
@@ -119,6 +136,7 @@ class MapElements:
     reach: Extent | None  # the box of all its nodes
     notes: tuple[str, ...] = ()
     basemap: BaseMap | None = None  # where it was asked for
+    ground: Ground | None = None  # where the map was asked for
 
 
 def element_points(tagged: Tagged, outlines: Mapping[int, Ints | Floats], nodes: Nodes) -> Floats:

@@ -26,8 +26,10 @@ import numpy as np
 
 from poi.basemap import TAGS, Drawn, NodesWithin, build, map_class
 from poi.categories import KEYS, categorise
-from poi.elements import AREA_RELATIONS, BaseMap, Extent, Ints, MapElements, Nodes, Tagged, element_points
+from poi.elements import AREA_RELATIONS, BaseMap, Extent, Ground, Ints, MapElements, Nodes, Tagged, element_points
 from poi.errors import BadFile
+from poi.ground import KEYS as GROUND_KEYS
+from poi.ground import Standing, ground_class, sum_up
 from poi.pbf import READ_BY_LIBOSMIUM, blob_data, check_block
 from poi.points import Floats
 from poi.safety import blobs, fields, pieces
@@ -60,6 +62,7 @@ def read_pbf(path: Path, basemap: Extent | bool = False) -> MapElements:
     count = len(payload["kind"])
     numbers = np.frombuffer(answer, dtype="<f8", offset=8 + length, count=2 * count).reshape(count, 2)
     tags = [payload["tags"][i] for i in payload["tag"]]
+    base, at = _map_from(payload["basemap"], answer, 8 + length + 16 * count)
     return MapElements(
         kind=np.asarray(list(payload["kind"]), dtype=np.str_),
         key=tuple(key for key, _ in tags),
@@ -69,14 +72,15 @@ def read_pbf(path: Path, basemap: Extent | bool = False) -> MapElements:
         box=tuple(payload["box"]) if payload["box"] else None,
         reach=tuple(payload["reach"]) if payload["reach"] else None,
         notes=tuple(payload["notes"]),
-        basemap=_map_from(payload["basemap"], answer, 8 + length + 16 * count),
+        basemap=base,
+        ground=_ground_from(payload["ground"], answer, at),
     )
 
 
-def _map_from(sizes: dict[str, Any] | None, answer: bytes, at: int) -> BaseMap | None:
-    """The map in an answer, from byte `at` on. sizes: what the answer says of it."""
+def _map_from(sizes: dict[str, Any] | None, answer: bytes, at: int) -> tuple[BaseMap | None, int]:
+    """The map in an answer, from byte `at` on, and where it ends. sizes: what the answer says of it."""
     if sizes is None:
-        return None
+        return None, at
     shapes, points, names = sizes["shapes"], sizes["points"], sizes["names"]
     parts = []
     for dtype, size in (("<i4", 2 * points), ("<i4", shapes), ("<f8", 2 * len(names)), ("i1", shapes)):
@@ -84,7 +88,17 @@ def _map_from(sizes: dict[str, Any] | None, answer: bytes, at: int) -> BaseMap |
         at += parts[-1].nbytes
     corners, lengths, where, kinds = parts
     of = np.array(sizes["name_kind"], dtype=np.int8)
-    return BaseMap(kinds, lengths, corners.reshape(-1, 2), tuple(names), of, where.reshape(-1, 2))
+    return BaseMap(kinds, lengths, corners.reshape(-1, 2), tuple(names), of, where.reshape(-1, 2)), at
+
+
+def _ground_from(sizes: dict[str, Any] | None, answer: bytes, at: int) -> Ground | None:
+    """The amounts on the ground in an answer, from byte `at` on. sizes: what the answer says of it."""
+    if sizes is None:
+        return None
+    points, known = sizes["points"], tuple(sizes["known"])
+    xy = np.frombuffer(answer, dtype="<f8", offset=at, count=2 * points).reshape(-1, 2)
+    amount = np.frombuffer(answer, dtype="<f8", offset=at + 16 * points, count=points)
+    return Ground(np.frombuffer(answer, dtype="i1", offset=at + 24 * points, count=points), xy, amount, known)
 
 
 # --- in the child -----------------------------------------------------------------------------------------------------
@@ -112,6 +126,7 @@ def child() -> None:
             "reach": places.reach,
             "notes": places.notes,
             "basemap": None,
+            "ground": None,
         }
         content = places.xy.astype("<f8").tobytes()
         if (base := places.basemap) is not None:
@@ -119,6 +134,10 @@ def child() -> None:
                                "name_kind": base.name_kind.tolist()}  # fmt: skip
             arrays = (base.at.astype("<i4"), base.size.astype("<i4"), base.name_at.astype("<f8"), base.kind)
             content += b"".join(array.tobytes() for array in arrays)
+        if (ground := places.ground) is not None:
+            payload["ground"] = {"points": len(ground.amount), "known": ground.known}
+            numbers = (ground.at.astype("<f8"), ground.amount.astype("<f8"), ground.measure)
+            content += b"".join(array.tobytes() for array in numbers)
     except MemoryError:
         payload = {"error": "\0 does not fit into memory: cut the extract to the place"}
     except Exception as error:
@@ -202,11 +221,12 @@ def _read(path: Path, name: str, reach: Extent | None, within: NodesWithin | Non
     tagged = tagged_elements(file)
     if not tagged.place and not any(True for _ in osmium.FileProcessor(file, ALL)):
         raise BadFile(f"{name} holds no elements: give an extract that covers the place")
-    around, drawn = _drawn(file, within)
-    outlines = _outlines(file, tagged, drawn.members())
+    around, drawn, standing = _drawn(file, within)
+    outlines = _outlines(file, tagged, drawn.members() | standing.members())
     ways = [p for k, p in zip(tagged.kind, tagged.place, strict=True) if k == "w"]
     wanted = [p for p in (*ways, *outlines.values()) if isinstance(p, np.ndarray) and p.ndim == 1]
-    ids = np.unique(np.concatenate([np.empty(0, dtype=np.int64), *wanted, drawn.lacking(outlines, around)]))
+    lacking = [found.lacking(outlines, around) for found in (drawn, standing)]
+    ids = np.unique(np.concatenate([np.empty(0, dtype=np.int64), *wanted, *lacking]))
     with path.open("rb") as stream:
         nodes = Nodes(ids, locations(ids, file, "pbf", stream))
     xy = element_points(tagged, outlines, nodes)
@@ -215,13 +235,14 @@ def _read(path: Path, name: str, reach: Extent | None, within: NodesWithin | Non
     if box.valid() and box.size() > 0:
         stated = (box.bottom_left.lon, box.bottom_left.lat, box.top_right.lon, box.top_right.lat)
     snapshot = header.get("osmosis_replication_timestamp", "") or tagged.newest
-    base = None
-    if drawn.kind or drawn.names:
-        base = build(drawn, outlines, nodes.joined(around))
+    base = ground = None
+    if drawn.kind or drawn.names or standing.kind:
+        every = nodes.joined(around)
+        base, ground = build(drawn, outlines, every), sum_up(standing, outlines, every)
     # a PBF that ends after a whole blob does not look cut
     cut = ("holds nodes only: it is filtered, or cut off behind them",) if tagged.seen == {"n"} else ()
     kinds = np.asarray(tagged.kind, dtype=np.str_)
-    return MapElements(kinds, tuple(tagged.key), tuple(tagged.value), xy, snapshot, stated, reach, cut, base)
+    return MapElements(kinds, tuple(tagged.key), tuple(tagged.value), xy, snapshot, stated, reach, cut, base, ground)
 
 
 def tagged_elements(file: Any) -> Tagged:
@@ -255,38 +276,46 @@ def tagged_elements(file: Any) -> Tagged:
     return elements
 
 
-def _drawn(file: Any, within: NodesWithin | None) -> tuple[Nodes, Drawn]:
-    """The nodes of the box, and the elements that a map shows of it; nothing where no map is wanted."""
+def _drawn(file: Any, within: NodesWithin | None) -> tuple[Nodes, Drawn, Standing]:
+    """The nodes of the box, the elements that a map shows of it, and those that stand on its ground; nothing where no
+    map is wanted."""
     import osmium
-    from osmium.filter import TagFilter
+    from osmium.filter import KeyFilter
     from osmium.osm import ALL
 
     from poi.locations import lonlat
 
-    drawn, around = Drawn(), within.nodes() if within is not None else NodesWithin().nodes()
+    drawn, standing = Drawn(), Standing()
+    around = within.nodes() if within is not None else NodesWithin().nodes()
     if within is None or within.too_many:
-        return around, drawn
-    looked_at = 0
-    stream: Iterator[Any] = iter(osmium.FileProcessor(file, ALL).with_filter(TagFilter(*TAGS)))
+        return around, drawn, standing
+    looked_at = [0, 0]
+    keys = {*GROUND_KEYS, *(key for key, _ in TAGS)}
+    stream: Iterator[Any] = iter(osmium.FileProcessor(file, ALL).with_filter(KeyFilter(*keys)))
     for element in stream:
         kind = element.type_str()
         if element.deleted:
             continue
         tags = {tag.k: tag.v for tag in element.tags}
-        shape_kind = map_class(kind, tags)
-        if shape_kind is None:
+        shown, stands = map_class(kind, tags), ground_class(kind, tags)
+        if shown is None and stands is None:
             continue
         if kind == "n":
-            drawn.add(shape_kind, tags, lonlat(element.location))
-        elif kind == "w":
-            drawn.add(shape_kind, tags, _way_place(element))
+            place: Any = lonlat(element.location)
         else:
-            drawn.add(shape_kind, tags, [member.ref for member in element.members if member.type == "w"])
-        if len(drawn.kind) - looked_at >= _BATCH:
-            drawn.keep(around, looked_at)
-            looked_at = len(drawn.kind)
-    drawn.keep(around, looked_at)
-    return around, drawn
+            ways = kind == "w"
+            place = _way_place(element) if ways else [part.ref for part in element.members if part.type == "w"]
+        if shown is not None:
+            drawn.add(shown, tags, place)
+        if stands is not None:
+            standing.look_at(kind, element.id, tags, place)
+        for i, kept in enumerate((drawn, standing)):
+            if len(kept.kind) - looked_at[i] >= _BATCH:
+                kept.keep(around, looked_at[i])
+                looked_at[i] = len(kept.kind)
+    for kept, first in zip((drawn, standing), looked_at, strict=True):
+        kept.keep(around, first)
+    return around, drawn, standing
 
 
 def _outlines(file: Any, tagged: Tagged, more: set[int]) -> dict[int, Ints | Floats]:

@@ -20,11 +20,12 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from poi.basemap import MAX_NODES, build
-from poi.elements import BaseMap, Extent, Ints, MapElements, element_points
+from poi.elements import BaseMap, Extent, Ground, Ints, MapElements, element_points
 from poi.errors import BadFile, PoiError
 from poi.extract import read_pbf
+from poi.ground import sum_up
 from poi.osm_xml import read_xml
-from poi.overpass import basemap_of, places
+from poi.overpass import basemap_of, ground_of, places
 from poi.overture import classify, is_overture
 from poi.points import Floats, Origin, make_pois
 from poi.safety import Examined, Limits, examine, pieces, unfolded
@@ -46,7 +47,8 @@ def read_pois(
     a table (CSV, TSV, Parquet) with the columns lon, lat, key, value and perhaps snapshot.
     Nodes, ways and multipolygons are one point each: see poi.points.
     `.attrs`: source, snapshot, sha256, extent (west, south, east, north), warnings (lines); with `basemap`
-    (a box in degrees; True: that of the boundary, or all) also basemap, a `poi.elements.BaseMap`, if it has streets.
+    (a box in degrees; True: that of the boundary, or all) also basemap, a `poi.elements.BaseMap`, if it has streets,
+    and ground, a `poi.elements.Ground`, if it has streets, buildings or land by use.
     Raises BadFile, in one line, for a file that is missing, empty, cut, damaged, over the limits or of another kind."""
     path = Path(source)
     limits = limits or Limits()
@@ -131,7 +133,7 @@ def _from_extract(
     origin = Origin(path.name, snapshot, examined.sha256, extent, elements.box is not None, tuple(warnings))
     key, value = (np.asarray(column, dtype=object)[known].tolist() for column in (elements.key, elements.value))
     pois = make_pois(elements.xy[known, 0], elements.xy[known, 1], key, value, origin, boundary)
-    return _with_map(pois, elements.basemap)
+    return _with_map(pois, elements.basemap, elements.ground)
 
 
 def _elements(path: Path, examined: Examined, basemap: Extent | bool = False) -> MapElements:
@@ -159,15 +161,16 @@ def _elements(path: Path, examined: Examined, basemap: Extent | bool = False) ->
     notes = (f"marks {reader.deleted} elements as deleted, which are left out",) if reader.deleted else ()
     kinds = np.asarray(tagged.kind, dtype=np.str_)
     snapshot = examined.snapshot or tagged.newest
-    base = None
+    base = ground = None
     if basemap and len(nodes.ids) <= MAX_NODES:
-        base = build(reader.drawn, outlines, nodes)
-    return MapElements(kinds, tuple(tagged.key), tuple(tagged.value), xy, snapshot, box, reach, notes, base)
+        base, ground = build(reader.drawn, outlines, nodes), sum_up(reader.standing, outlines, nodes)
+    return MapElements(kinds, tuple(tagged.key), tuple(tagged.value), xy, snapshot, box, reach, notes, base, ground)
 
 
-def _with_map(pois: gpd.GeoDataFrame, base: BaseMap | None) -> gpd.GeoDataFrame:
-    if base is not None:
-        pois.attrs["basemap"] = base
+def _with_map(pois: gpd.GeoDataFrame, base: BaseMap | None, ground: Ground | None) -> gpd.GeoDataFrame:
+    for name, found in (("basemap", base), ("ground", ground)):
+        if found is not None:
+            pois.attrs[name] = found
     return pois
 
 
@@ -180,10 +183,10 @@ def _from_answer(
     with _parsing(path):
         answer = json.loads(path.read_text(encoding="utf-8-sig"))
         located = places(answer, str(path))
-        base = basemap_of(answer) if basemap else None
+        base, ground = (basemap_of(answer), ground_of(answer)) if basemap else (None, None)
     warnings = (f"{path.name}: {located.unplaced} places have no coordinates",) if located.unplaced else ()
     origin = Origin(path.name, located.snapshot or "unknown", examined.sha256, located.extent, warnings=warnings)
-    return _with_map(make_pois(located.lon, located.lat, located.key, located.value, origin, boundary), base)
+    return _with_map(make_pois(located.lon, located.lat, located.key, located.value, origin, boundary), base, ground)
 
 
 def _from_table(path: Path, examined: Examined, boundary: BaseGeometry | None, limits: Limits) -> gpd.GeoDataFrame:
@@ -260,38 +263,40 @@ def _read_table(
                 usecols=list(named.values()), index_col=False,
             )  # fmt: skip
     table = table.rename(columns={old: new for new, old in named.items()})[list(named)]
+    first = 1 if examined.kind == "parquet" else 2  # a spreadsheet counts the header
     if table.empty:
         raise BadFile(f"{path} has no rows: give a table of points")
     for axis in ("lon", "lat"):
         number = pd.to_numeric(table[axis], errors="coerce").astype(np.float64)
         wrong = np.flatnonzero(~np.isfinite(number))
         if len(wrong):
-            raise BadFile(f"{path}, row {wrong[0] + 1}: {axis} {table[axis].iloc[wrong[0]]!r} is not a number")
+            raise BadFile(f"{path}, row {first + wrong[0]}: {axis} {table[axis].iloc[wrong[0]]!r} is not a number")
         table[axis] = number
-    checklonlat(table["lon"].to_numpy(), table["lat"].to_numpy(), str(path))
+    checklonlat(table["lon"].to_numpy(), table["lat"].to_numpy(), str(path), first)
     for name in named:
         if name not in _NAMES:
             blank = np.flatnonzero(table[name].isna() | (table[name].astype(str) == ""))
             if len(blank) and name in required:
-                raise BadFile(f"{path}, row {blank[0] + 1}: {name} is missing; fill it or drop the row")
+                raise BadFile(f"{path}, row {first + blank[0]}: {name} is missing; fill it or drop the row")
             table[name] = table[name].astype(str)
     table.attrs["sha256"] = examined.sha256
     return table
 
 
-def checklonlat(lon: Floats, lat: Floats, what: str) -> None:
+def checklonlat(lon: Floats, lat: Floats, what: str, first: int = 1) -> None:
     """Raises BadFile, with the row, unless all points are on earth; says so where lon and lat are surely swapped.
 
-    lon, lat: (n,) degrees.
+    lon, lat: (n,) degrees. first: the number of the first row.
     """
     off = np.flatnonzero((np.abs(lon) > 180) | (np.abs(lat) > 90))
     if not len(off):
         return
     if np.all(np.abs(lat) <= 180) and np.all(np.abs(lon) <= 90):
         raise BadFile(
-            f"{what}, row {off[0] + 1}: lat is {lat[off[0]]:g}; lon and lat look swapped, exchange the columns"
+            f"{what}, row {first + off[0]}: lat is {lat[off[0]]:g}; lon and lat look swapped, exchange the columns"
         )
-    raise BadFile(f"{what}, row {off[0] + 1}: lon {lon[off[0]]:g}, lat {lat[off[0]]:g} is not on earth; give degrees")
+    row = first + off[0]
+    raise BadFile(f"{what}, row {row}: lon {lon[off[0]]:g}, lat {lat[off[0]]:g} is not on earth; give degrees")
 
 
 def _columns(path: Path, names: Sequence[str], required: Sequence[str], optional: Sequence[str]) -> dict[str, str]:

@@ -18,6 +18,7 @@ from poi.basemap import Drawn, map_class
 from poi.categories import categorise
 from poi.elements import AREA_RELATIONS, Ints, Nodes, Tagged
 from poi.errors import BadFile
+from poi.ground import Standing
 from poi.points import Floats, middle_of_box
 
 MAX_TEXT = 1 << 20  # bytes of one tag or attribute; OpenStreetMap allows 255 characters
@@ -35,7 +36,7 @@ class _Reader:
         self.ids, self.lon, self.lat = array("q"), array("i"), array("i")
         self.ways: dict[int, Ints | Floats] = {}
         self.boxes: list[tuple[float, float, float, float]] = []
-        self.drawn = Drawn()
+        self.drawn, self.standing = Drawn(), Standing()
         self.depth = 0
         self.deleted = 0
         self._kind = ""
@@ -128,6 +129,8 @@ class _Reader:
             place = self._members
         if self._tags and (drawn_kind := map_class(kind, self._tags)) is not None:
             self.drawn.add(drawn_kind, self._tags, place)
+        if self._tags:
+            self.standing.look_at(kind, number, self._tags, place)
         hit = categorise(self._tags) if self._tags else None
         if hit is None or (kind == "r" and self._tags.get("type") not in AREA_RELATIONS):
             return

@@ -21,11 +21,13 @@ from shapely.geometry.base import BaseGeometry
 
 from poi.basemap import TAGS, Drawn, build, map_class
 from poi.categories import categorise, osm_tags
-from poi.elements import AREA_RELATIONS, BaseMap, Nodes, Place
+from poi.elements import AREA_RELATIONS, BaseMap, Ground, Nodes, Place
 from poi.errors import BadFile, PoiError
 from poi.grid import crosses_180, to_metres, utm_crs
+from poi.ground import Standing, sum_up
 from poi.points import Floats, first_of_each, middle_of_box, relation_point, way_points
 
+NO_NODES = Nodes(np.empty(0, dtype=np.int64), np.empty((0, 2)))  # an answer with geometries needs none
 MAX_PARTS = 100
 MAX_ELEMENTS = 10_000_000  # of an answer, which is held whole
 
@@ -58,17 +60,23 @@ def query(polygon: Polygon, timeout_s: int) -> str:
     return f"[out:json][timeout:{timeout_s}];({''.join(clauses)});out geom qt;"
 
 
-def map_query(polygon: Polygon, timeout_s: int, *, streets: bool = True) -> str:
-    """Overpass QL for what a map shows of a polygon (degrees): see `poi.basemap`. streets: the small ones, too."""
+def map_query(polygon: Polygon, timeout_s: int, *, streets: bool = True, buildings: bool = False) -> str:
+    """Overpass QL for what a map shows of a polygon (degrees), and what stands there: see `poi.basemap`, `poi.ground`.
+
+    streets: the small ones, and land by use, too. buildings: these, too."""
     corners = " ".join(f"{lat:.6f} {lon:.6f}" for lon, lat in polygon.exterior.coords)
     wanted: dict[str, list[str]] = {}
     for key, value in TAGS:
         small = key == "highway" and map_class("w", {key: value}) == "street"
         if streets or not small:
             wanted.setdefault(key, []).append(value)
+    if streets:
+        wanted["landuse"] += ["residential", "commercial", "retail", "industrial"]
     kinds = {"place": "node", "highway": "way", "railway": "way"}
     clauses = [f'{kinds.get(key, "wr")}["{key}"~"^({"|".join(values)})$"](poly:"{corners}");'
                for key, values in wanted.items()]  # fmt: skip
+    if buildings:
+        clauses.append(f'wr["building"](poly:"{corners}");')
     return f"[out:json][timeout:{timeout_s}];({''.join(clauses)});out geom qt;"
 
 
@@ -156,22 +164,36 @@ def _places(answer: Mapping[str, Any]) -> Found:
 
 def basemap_of(answer: Mapping[str, Any]) -> BaseMap | None:
     """What a map shows of an answer that `places` has read; None for nothing."""
+    drawn = Drawn()
+    for kind, _, tags, place in _tagged(answer):
+        found = map_class(kind, tags)
+        if found is not None:
+            drawn.add(found, tags, place)
+    return build(drawn, {}, NO_NODES)
+
+
+def ground_of(answer: Mapping[str, Any]) -> Ground | None:
+    """What stands on the ground of an answer that `places` has read; None for nothing."""
+    standing = Standing()
+    for kind, number, tags, place in _tagged(answer):
+        standing.look_at(kind, number, tags, place)
+    return sum_up(standing, {}, NO_NODES)
+
+
+def _tagged(answer: Mapping[str, Any]) -> Iterator[tuple[str, int, dict[str, str], Place]]:
+    """Each element that has tags, once: n, w or r, its number, its tags, its place."""
     elements: list[Mapping[str, Any]] = answer["elements"]
     nodes = {int(e["id"]): _lonlat(e) for e in elements if e["type"] == "node"}
     ways = {int(e["id"]): _way(e, nodes) for e in elements if e["type"] == "way"}
-    drawn, seen = Drawn(), set[tuple[str, int]]()
+    seen = set[tuple[str, int]]()
     for e in elements:
         one = (str(e["type"]), int(e["id"]))
         if not e.get("tags") or one in seen:
             continue
         seen.add(one)
         tags = {str(key): str(value) for key, value in e["tags"].items()}
-        kind = map_class(one[0][:1], tags)
-        if kind is None:
-            continue
         place: Place = nodes[one[1]] if one[0] == "node" else ways.get(one[1], np.empty((0, 2)))
-        drawn.add(kind, tags, list(_members(e, ways)) if one[0] == "relation" else place)
-    return build(drawn, {}, Nodes(np.empty(0, dtype=np.int64), np.empty((0, 2))))
+        yield one[0][:1], one[1], tags, list(_members(e, ways)) if one[0] == "relation" else place
 
 
 def _bounds(corners: Floats) -> tuple[float, float, float, float]:

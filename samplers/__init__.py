@@ -21,6 +21,7 @@ SAMPLERS = {  # what a model folder and the command line call a sampler -> its c
     "diffwave": "samplers.diffwave:DiffWave",
 }
 ENTRY_POINTS = "gentraffic.samplers"  # the group by which another package registers a sampler: name -> module:Class
+PRECISIONS = ("fp32", "bf16")  # of a network's products, see `samplers.sampler.computing_in`; all else is float32
 _WHERE = {  # public name -> the module that is loaded when it is asked for
     **dict.fromkeys(("SOLVERS", "Denoiser", "Noise", "OneShot", "draw"), "diffusion"),
     **dict.fromkeys(("DAYS", "HOURS", "WEEK", "Condition", "Sampler", "Turn", "sampler_class"), "sampler"),
@@ -30,8 +31,8 @@ _WHERE = {  # public name -> the module that is loaded when it is asked for
     "VAE": "vae",
 }
 
-__all__ = ["DAYS", "HOURS", "SAMPLERS", "SOLVERS", "TCNGAN", "VAE", "WEEK", "Condition", "Denoiser", "DiffWave",
-           "Noise", "OneShot", "STUNet", "Sampler", "Turn", "draw", "sampler_class",
+__all__ = ["DAYS", "HOURS", "PRECISIONS", "SAMPLERS", "SOLVERS", "TCNGAN", "VAE", "WEEK", "Condition", "Denoiser",
+           "DiffWave", "Noise", "OneShot", "STUNet", "Sampler", "Turn", "draw", "sampler_class",
            "sampler_names"]  # fmt: skip
 
 

@@ -25,13 +25,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from samplers.sampler import Condition
+from samplers.sampler import LOSS_DRAWS, Condition
 
 if TYPE_CHECKING:
     from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
 LEAST_POWER = 1e-3
 LAST_TIME, BEND = 600, 0.5  # of 1000, over the steps: where the last one starts; below 1, early steps are longer
+LAST_MIRRORED = 300  # the same of `MirroredPath`
+QUIET = 0.45  # of the mean power that a condition leaves open: most series leave less open than the few loud ones
 
 
 class Stepped(NamedTuple):
@@ -50,15 +52,21 @@ class GaussianPath:
     init_noise_sigma = 1.0
 
     def __init__(
-        self, noise: Noise, steps: int, power: Tensor | None = None, device: torch.device | None = None
+        self,
+        noise: Noise,
+        steps: int,
+        power: Tensor | None = None,
+        device: torch.device | None = None,
+        last: int = LAST_TIME,
     ) -> None:
-        """device: of the series, where `power` does not tell it."""
+        """device: of the series, where `power` does not tell it. last: as LAST_TIME."""
         self.prediction, self.alphas_cumprod = noise.prediction_type, noise.alphas_cumprod
-        self.timesteps = torch.tensor(_times(self.alphas_cumprod, steps))
+        self.timesteps = torch.tensor(_times(self.alphas_cumprod, steps, last))
         a = torch.cat([self.alphas_cumprod.double()[self.timesteps], torch.ones(1, dtype=torch.float64)])
-        self.at = 0
-        self.waves = None if power is None else _Part(a, power)
-        self.within = _Part(a, torch.ones((1, 1), device=device) if power is None else power.new_ones((1, 1)))
+        self.at, self.shares = 0, a
+        where = device if power is None else power.device
+        self.waves = None if power is None else _Part(a, power, where)
+        self.within = _Part(a, torch.ones((1, 1)), where)
 
     def step(self, model_output: Tensor, timestep: Any, sample: Tensor) -> Stepped:
         """The prediction at `timestep` and x_t -> x at the next of `timesteps`, or the clean series after the last.
@@ -83,6 +91,31 @@ class GaussianPath:
         if kind == "v_prediction":
             return a.sqrt() * x - (1 - a).sqrt() * answer
         return answer if kind == "sample" else (x - (1 - a).sqrt() * answer) / a.sqrt()
+
+
+class MirroredPath(GaussianPath):
+    """The same for series of any length, (..., T), whose ends do not meet: by the cosines of a series and its mirror.
+
+    power: (F,) mean power of evenly spaced frequencies from 0 on, the last of (F - 1) / 2 F a step, in the orthonormal
+    basis. It is followed at QUIET of it, which with few steps draws weeks as rough as real ones.
+    """
+
+    def __init__(self, noise: Noise, steps: int, length: int, power: Tensor, device: torch.device) -> None:
+        """length: T. device: of the series."""
+        super().__init__(noise, steps, device=device, last=LAST_MIRRORED)
+        at = np.linspace(0, len(power), length + 1)
+        between = np.interp(at, np.arange(len(power)), power.numpy())
+        self.waves = _Part(self.shares, torch.from_numpy(QUIET * between)[None], device)
+
+    def step(self, model_output: Tensor, timestep: Any, sample: Tensor) -> Stepped:
+        """As `GaussianPath.step`. model_output, sample: (..., T)."""
+        i, self.at = self.at, self.at + 1
+        clean = self._clean(model_output, sample, self.alphas_cumprod[int(timestep)].to(sample))
+        length = sample.shape[-1]
+        both = (torch.cat([s, s.flip(-1)], -1).view(-1, 2 * length) for s in (sample, clean))
+        assert self.waves is not None
+        mean = torch.fft.irfft(self.waves.move(i, *map(torch.fft.rfft, both)), 2 * length)
+        return Stepped(prev_sample=mean[:, :length].reshape(sample.shape))
 
 
 class Multistep:
@@ -131,15 +164,16 @@ class Multistep:
 class _Part:
     """Coordinates that move independently, each of its own power: a (steps + 1,) and power (B or 1, F)."""
 
-    def __init__(self, a: Tensor, power: Tensor) -> None:
+    def __init__(self, a: Tensor, power: Tensor, device: torch.device | None) -> None:
+        """device: where they move. What is taken of them is formed on the CPU: not every device has float64."""
         self.frequencies = power.shape[1]
-        a, power = a.to(power.device)[:, None, None], power.double().clamp(min=LEAST_POWER)
+        a, power = a[:, None, None], power.cpu().double().clamp(min=LEAST_POWER)
         s2 = (1 - a) / a
         lift = (power + s2).sqrt()  # of z to y: (steps + 1, B or 1, F)
         u = power.sqrt() / lift
-        self.scale, self.h = (a.sqrt() * lift).float(), u.diff(dim=0).float()
-        self.own = (power / lift**2 / a.sqrt()).float()  # of x_t, what of it the linear part predicts
-        self.slope = (lift**2 / (s2 * power.sqrt()))[:-1].float()
+        self.scale, self.h = (a.sqrt() * lift).float().to(device), u.diff(dim=0).float().to(device)
+        self.own = (power / lift**2 / a.sqrt()).float().to(device)  # of x_t, what of it the linear part predicts
+        self.slope = (lift**2 / (s2 * power.sqrt()))[:-1].float().to(device)
         self.before: Tensor | None = None
 
     def move(self, i: int, x: Tensor, clean: Tensor) -> Tensor:
@@ -152,10 +186,10 @@ class _Part:
         return (x / self.scale[i] + h * mean) * self.scale[i + 1]
 
 
-def _times(alphas: Tensor, steps: int) -> list[int]:
+def _times(alphas: Tensor, steps: int, last_time: int = LAST_TIME) -> list[int]:
     """Time steps downwards, early ones longer in the log signal-to-noise ratio, no two alike."""
     signal = torch.log(alphas / (1 - alphas)).numpy() / 2
-    last = min(round(LAST_TIME * len(signal) / 1000 / steps), len(signal) - steps)
+    last = min(round(last_time * len(signal) / 1000 / steps), len(signal) - steps)
     stops = signal[-1] + (signal[last] - signal[-1]) * np.linspace(0, 1, steps) ** BEND
     times = np.interp(-stops, -signal, np.arange(len(signal))).round().astype(int)
     down = np.arange(steps)[::-1]
@@ -342,6 +376,23 @@ def denoising_loss(
         measured = measured & ~given
     error = functional.l1_loss if loss_type == "l1" else functional.mse_loss
     return masked_mean(error(network(x_t, t, condition), target, reduction="none"), measured)
+
+
+def denoising_losses(
+    network: Callable[[Tensor, Tensor, Condition], Tensor], noise: Noise, x: Tensor, condition: Condition, seed: int
+) -> Tensor:
+    """Mean squared error of a denoiser's prediction on each series: (B,), float64; see `Sampler.losses`.
+
+    Over LOSS_DRAWS diffusion steps, evenly spread, each with a noise of its own. x: (B, 168 k) clean, all measured.
+    """
+    draws = LOSS_DRAWS
+    eps = np.random.default_rng((seed, 2)).standard_normal((draws, x.shape[1]), dtype=np.float32)
+    total = torch.zeros(len(x), dtype=torch.float64)
+    for number in range(draws):
+        t = torch.full((len(x),), int((number + 0.5) / draws * noise.num_train_timesteps)).to(x.device)
+        x_t, target = diffusion_target(noise, x, torch.from_numpy(eps[number]).to(x).expand_as(x), t)
+        total += ((network(x_t, t, condition) - target) ** 2).mean(dim=1).cpu().double()
+    return total / draws
 
 
 @runtime_checkable

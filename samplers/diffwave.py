@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from samplers.diffusion import Noise, Rest, denoising_loss, read_rest
+from samplers.diffusion import Noise, Rest, denoising_loss, denoising_losses, read_rest
 from samplers.hours import Dilated, HourEnter, HourLeave, Surroundings
 from samplers.layers import StepEmbedding, per_hour
 from samplers.sampler import Condition, Sampler, register_to_config
@@ -104,3 +104,7 @@ class DiffWave(Sampler):
     def loss(self, x: Tensor, condition: Condition, generator: torch.Generator) -> Tensor:
         """Mean error of the prediction over the steps that are not given, scalar. x: (B, 168 k), nan = not measured."""
         return denoising_loss(self, self.noise, x, condition, generator, self.loss_type)
+
+    def losses(self, x: Tensor, condition: Condition, seed: int) -> Tensor:
+        """See `Sampler.losses`: (B,) of x (B, 168 k)."""
+        return denoising_losses(self, self.noise, x, condition, seed)

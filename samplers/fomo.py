@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from samplers.diffusion import Noise, diffusion_target, standard_normal
-from samplers.sampler import Network, register_to_config
+from samplers.diffusion import Noise, Rest, diffusion_target, standard_normal
+from samplers.sampler import LOSS_DRAWS, Network, register_to_config, to_device
 
 HOURS_A_WEEK = 168
 SIZES: dict[str, dict[str, Any]] = {  # name -> width, depth, heads; the names give the weights, about
@@ -64,7 +64,7 @@ class FoMoCondition:
 
     def to(self, device: torch.device | str) -> FoMoCondition:
         """The same on another device."""
-        return self._map(lambda tensor: tensor.to(device))
+        return self._map(lambda tensor: to_device(tensor, str(device)))
 
     def without_context(self) -> FoMoCondition:
         """The unconditional twin that classifier-free guidance compares with: no POIs, no users."""
@@ -97,7 +97,9 @@ class FoMo(Network):
 
     width, depth, heads: of the transformer (`SIZES` names usual ones). token: (h0, w0, t0) values per token (eq. 4).
     poi_dim: columns of `FoMoCondition.poi`. networks: how many measured networks have an index of their own. cadences:
-    minutes that the model was trained on. prediction_type: epsilon, sample or v_prediction.
+    minutes that the model was trained on. prediction_type: epsilon, sample or v_prediction. rest: (cadences, F) for
+    every cadence the spectrum of what a condition without observations leaves open, as
+    `samplers.diffusion.MirroredPath` takes it.
     """
 
     @register_to_config
@@ -113,8 +115,10 @@ class FoMo(Network):
         dropout: float = 0.0,
         num_train_timesteps: int = 1000,
         prediction_type: str = "v_prediction",
+        rest: Rest | None = None,
     ) -> None:
         super().__init__()
+        self.rest: Rest | None = None if rest is None else tuple(tuple(row) for row in rest)
         self.token = (int(token[0]), int(token[1]), int(token[2]))
         self.cadences = tuple(cadences)
         self.noise = Noise(num_train_timesteps=num_train_timesteps, prediction_type=prediction_type)
@@ -186,16 +190,41 @@ class FoMo(Network):
         shift, scale = self.ada(condition).unsqueeze(1).chunk(2, -1)
         return self._untokens(self.leave(self.norm(z) * (1 + scale) + shift), h, w, steps)
 
+    def power(self, minutes: int) -> Tensor | None:
+        """The spectrum `rest` at a cadence, (F,); None where it was not measured."""
+        if self.rest is None or minutes not in self.cadences:
+            return None
+        return torch.tensor(self.rest[self.cadences.index(minutes)])
+
     def errors(self, x: Tensor, t: Tensor, eps: Tensor, scene: FoMoCondition) -> Tensor:
         """Squared error of the prediction, mean over what is to be drawn (eq. 11): x, eps (B, H, W, T), t (B,) -> (B,).
 
         A block in which nothing is to be drawn scores 0.
         """
+        error, hidden = self._errors(x, t, eps, scene)
+        return error.sum((1, 2, 3)) / hidden.sum((1, 2, 3)).clamp(min=1)
+
+    def losses(self, x: Tensor, scene: FoMoCondition, seed: int) -> Tensor:
+        """How badly the network takes each cell of each block: (B, H, W), float64; as `sampler.Sampler.losses`.
+
+        The squared error over what is to be drawn of it, a mean over LOSS_DRAWS diffusion steps, evenly spread, with a
+        noise of its own each, the same for every block. x: (B, H, W, T) clean values, nan where nothing exists.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        total = torch.zeros(x.shape[:3], dtype=torch.float64)
+        for number in range(LOSS_DRAWS):
+            t = torch.full((len(x),), int((number + 0.5) / LOSS_DRAWS * self.noise.num_train_timesteps)).to(x.device)
+            eps = torch.randn(1, *x.shape[1:], generator=generator).to(x).expand_as(x)
+            error, hidden = self._errors(x, t, eps, scene)
+            total += (error.sum(3) / hidden.sum(3).clamp(min=1)).cpu().double()
+        return total / LOSS_DRAWS
+
+    def _errors(self, x: Tensor, t: Tensor, eps: Tensor, scene: FoMoCondition) -> tuple[Tensor, Tensor]:
+        """Squared errors of what is to be drawn, 0 elsewhere, and 1 where it is: (B, H, W, T) each."""
         x_t, target = diffusion_target(self.noise, x.nan_to_num(), eps, t)
         hidden = (scene.known.isnan() & scene.exists & ~x.isnan()).to(x.dtype)
         # a NaN target would survive the product with 0
-        error = (self(x_t, t, scene) - target).square() * hidden
-        return error.sum((1, 2, 3)) / hidden.sum((1, 2, 3)).clamp(min=1)
+        return (self(x_t, t, scene) - target).square() * hidden, hidden
 
     def loss(self, x: Tensor, scene: FoMoCondition, generator: torch.Generator) -> Tensor:
         """Mean of `errors` at random diffusion steps: a scalar. x: (B, H, W, T) clean values, nan where unmeasured."""

@@ -12,7 +12,7 @@ A fusion takes the station embedding F_s (B, S), the time embedding F_t (1 or B,
 TS (B, C), and returns F_st (B, n, C). `concat` is the paper's own (eq. 16). The paper names the others and cites where
 they come from, without equations; each is built here from that idea and has about the same number of weights.
 
-The two attentions of STUNet (STOUTER eq. 13 and 14).
+The two attentions of STUNet (STOUTER eq. 13 and 14), with what trains well around them, or to the letter.
 
 On a CPU products of heads as narrow as 4 are slow, and so is e to the power of x: several times slower than 2 to the
 power of x, and slower again where numbers do not lie side by side. So heads are separated by masks inside full
@@ -231,9 +231,28 @@ class DecoupledFusion(nn.Module):
         return s + t
 
 
+class LinearFusion(nn.Module):
+    """F_st = FC(TS + FC(concat(F_s, F_t))) (STOUTER eq. 16) to the letter: nothing between the two layers.
+
+    So far it is one affine map of TS, F_s and F_t; what is not linear comes with eq. 17. TS has the width of F_s.
+    """
+
+    def __init__(self, station: int, time: int, channels: int) -> None:
+        super().__init__()
+        self.of_station = nn.Linear(station, station)
+        self.of_time = nn.Linear(time, station, bias=False)
+        self.out = nn.Linear(station, channels)
+
+    def forward(self, f_s: Tensor, f_t: Tensor, step: Tensor) -> Tensor:
+        """f_s (B, S), f_t (1 or B, n, Q), step (B, S) -> (B, n, C)."""
+        out: Tensor = self.out(self.of_time(f_t) + (self.of_station(f_s) + step)[:, None])
+        return out
+
+
 Folded = tuple[Tensor, Tensor, Tensor]
 FUSIONS: dict[str, type[nn.Module]] = {
     "concat": ConcatFusion,  # the paper's own, eq. 16
+    "linear": LinearFusion,  # the same without the SiLU, as it is written
     "weighted": WeightFusion,  # Table 6 WeightFu
     "gated": GateFusion,  # Table 6 GateFu
     "cross-attention": CrossAttentionFusion,  # Table 6 CrossAtt
@@ -251,7 +270,7 @@ class STFFM(nn.Module):
         super().__init__()
         self.first = WeekConv(c_in, c_out, days, hours)
         self.fusion = FUSIONS[fusion](station, time, c_out)
-        self.step = nn.Linear(station, c_out)
+        self.step = nn.Identity() if fusion == "linear" else nn.Linear(station, c_out)
         self.second = WeekConv(c_out, c_out, days, hours)
         self._folded: tuple[object, Folded, list[Tensor]] | None = None
 
@@ -269,7 +288,11 @@ class STFFM(nn.Module):
             held = [w.detach() for w in self.parameters()]  # so that no other tensor can have their addresses
             folded = self._folded = now, fold(self.first.as_matrix(), self.second.as_matrix()), held
         straight, second, bias = folded[1]
-        out = torch.addmm(bias, x.flatten(1), straight).addmm_(f_st.flatten(1), second)
+        out = torch.addmm(bias, x.flatten(1), straight)
+        if torch.is_autocast_enabled(x.device.type):  # it leaves alone what is computed in place
+            out = torch.addmm(out, f_st.flatten(1), second)
+        else:
+            out.addmm_(f_st.flatten(1), second)
         return _elu(out).view(*x.shape[:2], -1)
 
     def _versions(self) -> list[tuple[int, int]]:
@@ -298,6 +321,29 @@ def _spread(station: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
     """(B, C) and (1 or B, n, C), both as (B, n, C)."""
     b, n = station.shape[0], time.shape[1]
     return station[:, None].expand(-1, n, -1), time.expand(b, -1, -1)
+
+
+class WrittenAttention(nn.Module):
+    """Multi-head attention as STOUTER writes it: eq. 14 where `linear`, else eq. 13; (B, n, C) -> (B, n, C).
+
+    No normalisation before it. `residual`: added to the input, which the equations do not say (see PAPERS).
+    """
+
+    def __init__(self, channels: int, *, linear: bool, residual: bool, heads: int = 4) -> None:
+        super().__init__()
+        self.heads, self.linear, self.residual = heads, linear, residual
+        self.qkv = nn.Linear(channels, 3 * channels, bias=False)  # W_i^Q, W_i^K, W_i^V of all heads
+        self.out = nn.Linear(channels, channels, bias=False)  # W^O
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, n, C)."""
+        q, k, v = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in self.qkv(x).chunk(3, -1))
+        if self.linear:  # the query over its features, the key over the sequence
+            mixed = q.softmax(-1) @ (k.softmax(-2).transpose(-1, -2) @ v)  # (B, heads, n, C / heads)
+        else:
+            mixed = functional.scaled_dot_product_attention(q, k, v)
+        out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
+        return x + out if self.residual else out
 
 
 LARGEST = 40.0  # of the exponents of 2: powers below 2^40 can be added up, so that no maximum need be taken off
@@ -364,6 +410,22 @@ class LinearAttention(nn.Module):
         mean = (queries @ mixed) / (queries @ self.same_head)
         out: Tensor = x + self.out(mean)  # by the module: Opacus takes a gradient per row only where it is called
         return out
+
+
+ATTENTIONS = ("pre-norm", "residual", "written")
+
+
+def make_attention(kind: str, channels: int, *, linear: bool) -> nn.Module:
+    """The attention of a block of STUNet.
+
+    kind: "pre-norm", with RMSNorm before and the input added; "written", the equations alone (`WrittenAttention`);
+    "residual", these added to the input. Raises ValueError for another.
+    """
+    if kind == "pre-norm":
+        return LinearAttention(channels) if linear else SoftmaxAttention(channels)
+    if kind not in ATTENTIONS:
+        raise ValueError(f"attention is {kind!r}: choose one of {', '.join(ATTENTIONS)}")
+    return WrittenAttention(channels, linear=linear, residual=kind == "residual")
 
 
 def _exp2(x: Tensor) -> Tensor:

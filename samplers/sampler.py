@@ -1,4 +1,5 @@
-"""What a sampler is told, and what it is to the training loop, to a model folder and to the drawing loop.
+"""What a sampler is told, and what it is to the training loop, to a model folder and to the drawing loop; where, and in
+what numbers, a network computes.
 
 A network keeps the arguments that it was made with in `config`, under the names that diffusers gives all this, and
 diffusers writes and reads it; but diffusers takes a second to import, so that it is only loaded for that.
@@ -10,7 +11,8 @@ import copy
 import functools
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -24,6 +26,8 @@ from samplers import ENTRY_POINTS, SAMPLERS
 DAYS = 7
 HOURS = 24
 WEEK = DAYS * HOURS  # hours in a window: every denoiser draws one week at a time
+LOSS_DRAWS = 20  # of the noise, of which the loss of one series is the mean
+WIDER = 4  # times as many series at once on a device: those for a CPU are chosen for its caches
 
 
 @dataclass(frozen=True)
@@ -54,8 +58,10 @@ class Condition:
         return self._map(lambda tensor: tensor if tensor.shape[0] == 1 and tensor is self.time else tensor[index])
 
     def to(self, device: torch.device | str) -> Condition:
-        """The same condition on another device."""
-        return self._map(lambda tensor: tensor.to(device))
+        """The same condition on a device."""
+        if self.place.device == torch.device(device):
+            return self
+        return self._map(lambda tensor: to_device(tensor, str(device)))
 
     def with_known(self, known: Tensor | None) -> Condition:
         """The same condition with other given values `known` (B, T)."""
@@ -144,7 +150,8 @@ class Sampler(Network, ABC):
     """A trainable sampler of weeks; it draws in many steps (`diffusion.Denoiser`) or at once (`diffusion.OneShot`).
 
     cadences: the steps per hour k that it can draw. series_at_once: how many series one call is best given: with fewer,
-    threads wait for the interpreter; with more, activations leave the processor's cache.
+    threads wait for the interpreter; with more, activations leave the processor's cache. log_losses: whether `losses`
+    are logarithms already (minus log densities, a critic's values), or above 0.
 
     How a class is trained, unless it says otherwise, as STUNet is: a level model draws how much traffic a cell carries
     in all, and the network draws how a week departs from what the surroundings tell.
@@ -157,6 +164,7 @@ class Sampler(Network, ABC):
 
     cadences: tuple[int, ...]
     series_at_once: int = 128
+    log_losses: bool = False
     draws_level: ClassVar[bool] = False
     takes_expected_week: ClassVar[bool] = True
     further: ClassVar[frozenset[str]] = frozenset()
@@ -178,6 +186,20 @@ class Sampler(Network, ABC):
         """
         return self.loss(x, condition, generator)
 
+    def losses(self, x: Tensor, condition: Condition, seed: int) -> Tensor:
+        """How badly the sampler takes each series by itself, on noise that is the same for every series: (B,), float64.
+
+        What membership inference asks a model (Yeom et al. 2018). Here: the loss of each series alone, a mean over
+        LOSS_DRAWS draws of its noise. x: (B, 168 k) clean series, all measured.
+        """
+        total = torch.zeros(len(x), dtype=torch.float64)
+        for row in range(len(x)):
+            some = slice(row, row + 1)
+            for number in range(LOSS_DRAWS):
+                generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
+                total[row] += self.loss(x[some], condition.rows(some), generator).cpu().double()
+        return total / LOSS_DRAWS
+
 
 TAKES = ("place_dim", "time_dim", "networks", "width", "cadences", "dropout", "use_time", "use_place", "use_profile")
 DENOISER_TAKES = ("rest", "num_train_timesteps", "prediction_type")  # what makes its `diffusion.Noise` again
@@ -186,6 +208,11 @@ FURTHER = {  # what else a constructor may take, if `Sampler.further` names it
     "hours_per_token": "hours that enter as one position (int)",
     "fusion": "a key of samplers.layers.FUSIONS: `fit --fusion`",
     "prediction_type": "one of samplers.diffusion.PREDICTIONS: `fit --prediction`",
+    "num_train_timesteps": "steps of the noise (int): `fit --diffusion-steps`",
+    "loss_type": "mse or l1: `fit --loss`",
+    "gate": "whether the noisy series reaches the answer through a gate (bool)",
+    "direct": "whether the embeddings enter as they are (bool)",
+    "attention": "a key of samplers.layers.ATTENTIONS",
     "spectrum": "(85,) power of the frequencies of a week of hours, or None",
     "profile_spread": "(networks + 1, knots) how far weeks depart from the profile that they are told, or a float",
     "profile_shift": "the same of the mean departures",
@@ -227,3 +254,50 @@ def sampler_class(name: str) -> type[Sampler]:
             raise TypeError(f"{point.value}: the sampler {name!r} is no subclass of samplers.Sampler")
         return plugged
     raise KeyError(name)
+
+
+def computing_in(precision: str, device: str) -> AbstractContextManager[Any]:
+    """While it lasts, products and convolutions of this thread compute in one of `samplers.PRECISIONS`."""
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(torch.device(device).type, dtype=torch.bfloat16)
+
+
+def at_once(series: int, device: str) -> int:
+    """How many series one call of a network takes on a device; `series` on the CPU."""
+    return series if torch.device(device).type == "cpu" else WIDER * series
+
+
+@contextmanager
+def own_stream(device: str) -> Iterator[None]:
+    """On CUDA, a stream for this tile alone: its copies to the host do not wait for other tiles, nor they for it."""
+    if not has_streams(device):
+        yield
+        return
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream(device))  # what lies on the device by then is there
+    with torch.cuda.stream(stream):
+        yield
+
+
+def to_device(tensor: Tensor, device: str) -> Tensor:
+    """The tensor, (any shape), on a device; CUDA gets it from pinned memory, without waiting."""
+    if not has_streams(device):
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def to_host(tensor: Tensor) -> Tensor:
+    """The tensor, (any shape), as float32 on the CPU; from CUDA by way of pinned memory, waiting for its own stream."""
+    tensor = tensor.float()
+    if not has_streams(str(tensor.device)):
+        return tensor.cpu()
+    out = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    out.copy_(tensor, non_blocking=True)
+    torch.cuda.current_stream(tensor.device).synchronize()
+    return out
+
+
+def has_streams(device: str) -> bool:
+    """Whether it is a CUDA device that is there."""
+    return torch.device(device).type == "cuda" and torch.cuda.is_available()

@@ -11,6 +11,9 @@ hour is noise depends on how busy the hour and the cell are, which takes few cha
 would take many, passes through the gate. With that, and the linear part of denoising taken off (`Spectral`), 6
 hours fit one position. Where numbers in the paper contradict each other, see PAPERS.
 
+As published: hours_per_token=1, gate=False, direct=True, attention="written" or "residual", fusion="linear",
+prediction_type="epsilon", no spectrum (`gentraffic.training.fitting.PUBLISHED`).
+
 The linear part of denoising a week, frequency by frequency, which a network need not learn.
 
 A week whose frequency f has the power S_f is, for all that second moments tell, Gaussian, and of a Gaussian the best
@@ -27,14 +30,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from samplers.diffusion import LEAST_POWER, Noise, Rest, denoising_loss, read_rest
+from samplers.diffusion import LEAST_POWER, Noise, Rest, denoising_loss, denoising_losses, read_rest
 from samplers.layers import (
     STFFM,
     HourMerge,
     HourSplit,
-    LinearAttention,
-    SoftmaxAttention,
     StepEmbedding,
+    make_attention,
     per_hour,
     pool_hours,
 )
@@ -92,11 +94,11 @@ SPREAD_KNOTS = (
 
 
 class _DownBlock(nn.Module):
-    def __init__(self, c: int, c_next: int, hours: int, **kind: Any) -> None:
+    def __init__(self, c: int, c_next: int, hours: int, attention: str, **kind: Any) -> None:
         super().__init__()
         self.fuse1 = STFFM(c, c, DAYS, hours, **kind)
         self.fuse2 = STFFM(c, c, DAYS, hours, **kind)
-        self.attention = LinearAttention(c)
+        self.attention = make_attention(attention, c, linear=True)
         self.down = HourMerge(c, c_next)
 
     def forward(self, x: Tensor, s: Tensor, t: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
@@ -105,10 +107,10 @@ class _DownBlock(nn.Module):
 
 
 class _MidBlock(nn.Module):
-    def __init__(self, c: int, hours: int, **kind: Any) -> None:
+    def __init__(self, c: int, hours: int, attention: str, **kind: Any) -> None:
         super().__init__()
         self.fuse1 = STFFM(c, c, DAYS, hours, **kind)
-        self.attention = SoftmaxAttention(c)
+        self.attention = make_attention(attention, c, linear=False)
         self.fuse2 = STFFM(c, c, DAYS, hours, **kind)
 
     def forward(self, x: Tensor, s: Tensor, t: Tensor, step: Tensor) -> Tensor:
@@ -117,12 +119,12 @@ class _MidBlock(nn.Module):
 
 
 class _UpBlock(nn.Module):
-    def __init__(self, c_below: int, c: int, hours: int, **kind: Any) -> None:
+    def __init__(self, c_below: int, c: int, hours: int, attention: str, **kind: Any) -> None:
         super().__init__()
         self.up = HourSplit(c_below, c)
         self.fuse1 = STFFM(2 * c, c, DAYS, hours, **kind)
         self.fuse2 = STFFM(c, c, DAYS, hours, **kind)
-        self.attention = LinearAttention(c)
+        self.attention = make_attention(attention, c, linear=True)
 
     def forward(self, x: Tensor, skip: Tensor, s: Tensor, t: Tensor, step: Tensor) -> Tensor:
         x = torch.cat([self.up(x), skip], -1)
@@ -144,6 +146,9 @@ class STUNet(Sampler):
     each, where the profile has the values of SPREAD_KNOTS: quiet hours depart further. 0.5 everywhere by default.
     profile_shift: of the same shape, the mean departures, 0 by default: the mean of a week lies above the week of means
     of its logarithms.
+    gate: whether the noisy series reaches the answer through a gate, beside what the network adds. direct: the
+    embeddings of the two graphs enter the fusion as they are (eq. 16), with the network's index added and no level
+    told; else all of it passes two small networks first. attention: a key of `samplers.layers.ATTENTIONS`.
     spectrum: (85,) power of the hours' frequencies, where the network is to learn only what that does not tell
     (`Spectral`). rest: `Noise.rest`, once it is trained.
     """
@@ -175,8 +180,12 @@ class STUNet(Sampler):
         prediction_type: str = "v_prediction",
         loss_type: str = "mse",
         services: int = 1,
+        gate: bool = True,
+        direct: bool = False,
+        attention: str = "pre-norm",
     ) -> None:
         super().__init__()
+        self.gate, self.direct = gate, direct
         self.use_time, self.use_place = use_time, use_place
         self.noise = Noise(
             num_train_timesteps=num_train_timesteps, prediction_type=prediction_type, rest=read_rest(rest, networks)
@@ -185,22 +194,29 @@ class STUNet(Sampler):
         self.cadences = tuple(cadences)
         tokens = DAYS * HOURS // hours_per_token
         size = tokens * channels[0]  # of one activation, of which 1.4 MB at most are to be at hand
-        self.series_at_once = 128 if size > 1024 else 384 if size > 512 else 512
-        kind = {"station": width, "time": width, "fusion": fusion}
-        self.of_place = nn.Linear(place_dim, width)
-        self.of_level = nn.Linear(2, width)
-        self.of_network = nn.Embedding(networks + 1, width)
-        self.of_service = nn.Embedding(services, width) if services > 1 else None
-        self.place_mlp = nn.Sequential(nn.SiLU(), nn.Dropout(dropout), nn.Linear(width, width))
-        self.of_time = nn.Sequential(nn.Linear(time_dim, width), nn.SiLU(), nn.Linear(width, width))
-        self.step = StepEmbedding(width)
+        self.series_at_once = (
+            32 if size > 8192 else 64 if size > 2048 else 128 if size > 1024 else 384 if size > 512 else 512
+        )
+        station = place_dim if direct else width
+        kind: dict[str, Any] = {
+            "station": station, "time": time_dim if direct else width, "fusion": fusion, "attention": attention,
+        }  # fmt: skip
+        if not direct:
+            self.of_place = nn.Linear(place_dim, width)
+            self.of_level = nn.Linear(2, width)
+        self.of_network = nn.Embedding(networks + 1, station)
+        self.of_service = nn.Embedding(services, station) if services > 1 else None
+        if not direct:
+            self.place_mlp = nn.Sequential(nn.SiLU(), nn.Dropout(dropout), nn.Linear(width, width))
+            self.of_time = nn.Sequential(nn.Linear(time_dim, width), nn.SiLU(), nn.Linear(width, width))
+        self.step = StepEmbedding(station)
         self.hours_per_token = hours_per_token
         self.enter = nn.Linear((2 if spectrum is None else 3) * hours_per_token, channels[0])
-        self.leave = nn.Linear(channels[0], 2 * hours_per_token)
+        self.leave = nn.Linear(channels[0], (2 if gate else 1) * hours_per_token)
         detail = {k: (k - 1) * hours_per_token for k in self.cadences if k > 1}
         self.enter_detail = nn.ModuleDict({str(k): nn.Linear(n, channels[0]) for k, n in detail.items()})
         self.leave_detail = nn.ModuleDict(
-            {str(k): nn.Linear(channels[0], n + hours_per_token) for k, n in detail.items()}
+            {str(k): nn.Linear(channels[0], n + (hours_per_token if gate else 0)) for k, n in detail.items()}
         )
         hours = [HOURS // hours_per_token >> level for level in range(len(channels))]
         self.down = nn.ModuleList(
@@ -237,14 +253,9 @@ class STUNet(Sampler):
         """x_t (B, 168 k), t (B,) diffusion steps -> the prediction, like x_t. Raises ValueError for another length."""
         b, steps = x_t.shape
         k = per_hour(steps, self.cadences)
-        place = self.of_level(condition.level) + self.of_network(condition.network)
-        if self.of_service is not None:
-            place = place + self.of_service(torch.zeros_like(condition.network) if condition.service is None
-                                            else condition.service)  # fmt: skip
-        if self.use_place:
-            place = place + self.of_place(condition.place)
-        f_s = self.place_mlp(place)  # (B, width)
-        f_t = self.of_time(pool_hours(condition.time, k * self.hours_per_token))  # (1 or B, tokens, width)
+        f_s = self._station(condition)  # (B, width, or P where it enters directly)
+        f_t = pool_hours(condition.time, k * self.hours_per_token)
+        f_t = f_t if self.direct else self.of_time(f_t)  # (1 or B, tokens, width or Q)
         if not self.use_time:
             f_t = torch.zeros_like(f_t)
         step = self.step(t)
@@ -279,17 +290,35 @@ class STUNet(Sampler):
         x = self.mid(x, f_s, pool_hours(f_t, 1 << len(self.down)), step)
         for i, block in enumerate(self.up):
             x = block(x, skips.pop(), f_s, pool_hours(f_t, 1 << (len(self.down) - 1 - i)), step)
-        add, gate = self.leave(x).reshape(b, WEEK, 2).unbind(-1)
-        out: Tensor = add + gate * white
+        out: Tensor
+        if self.gate:
+            add, gate = self.leave(x).reshape(b, WEEK, 2).unbind(-1)
+            out = add + gate * white
+        else:
+            out = self.leave(x).reshape(b, WEEK)
         if self.spectral is not None:
             out = self.spectral.after(out, guess, t)
         out = out[..., None]
         if k > 1:
-            add, gate = torch.split(self.leave_detail[str(k)](x).reshape(b, WEEK, k), [k - 1, 1], -1)
-            within = add + gate * detail
+            within = self.leave_detail[str(k)](x).reshape(b, WEEK, -1)
+            if self.gate:
+                add, gate = torch.split(within, [k - 1, 1], -1)
+                within = add + gate * detail
             out = torch.cat([out, within], dim=-1)
         out = out.reshape(b, steps)
         return skip_answer + gain * out if self.use_profile else out
+
+    def _station(self, condition: Condition) -> Tensor:
+        """F_s as the fusion takes it: (B, width), or (B, P) where it enters directly."""
+        place: Tensor = self.of_network(condition.network)
+        if not self.direct:
+            place = self.of_level(condition.level) + place
+        if self.of_service is not None:
+            place = place + self.of_service(torch.zeros_like(condition.network) if condition.service is None
+                                            else condition.service)  # fmt: skip
+        if self.use_place:
+            place = place + (condition.place if self.direct else self.of_place(condition.place))
+        return place if self.direct else self.place_mlp(place)
 
     def loss(self, x: Tensor, condition: Condition, generator: torch.Generator) -> Tensor:
         """Mean error of the prediction over the steps that are not given (STOUTER eq. 19; "l1" for its text), scalar.
@@ -310,6 +339,10 @@ class STUNet(Sampler):
             if condition.known is not None:
                 condition = condition.with_known(torch.where(condition.known.isnan(), condition.known, x))
         return denoising_loss(self, self.noise, x, condition, generator, self.loss_type)
+
+    def losses(self, x: Tensor, condition: Condition, seed: int) -> Tensor:
+        """See `Sampler.losses`: (B,) of x (B, 168 k)."""
+        return denoising_losses(self, self.noise, x, condition, seed)
 
     def centre(self, profile: Tensor, network: Tensor, per_hour: int) -> tuple[Tensor, Tensor, Tensor]:
         """Where weeks that follow their profile are expected, how far they depart, and which numbers do follow.

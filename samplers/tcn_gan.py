@@ -49,6 +49,7 @@ class TCNGAN(Sampler):
     the dilation doubles from 1 with every block.
     """
 
+    log_losses = True
     draws_level = True  # as its paper does
     takes_expected_week = False
     plan: ClassVar = {  # two minutes of one core
@@ -158,6 +159,13 @@ class TCNGAN(Sampler):
         if condition.known is not None:
             measured = measured & condition.known.isnan()
         return masked_mean(error - apart, measured)
+
+    def losses(self, x: Tensor, condition: Condition, seed: int) -> Tensor:
+        """Minus the critic's value of each series, (B,): it is the critic that learns the training series by heart.
+
+        LOGAN (Hayes, Melis, Danezis and De Cristofaro, PETS 2019). There is no noise, so no seed. x: (B, 168 k).
+        """
+        return -self.judge(x, condition).double()
 
     def _draw(self, x: Tensor, condition: Condition, generator: torch.Generator) -> Tensor:
         """Fresh draws, 0 where nothing was measured, so that the critic cannot tell by the gaps."""

@@ -8,6 +8,7 @@ gives p(x | z, c), normal with a mean and a spread at every step; the loss is th
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -17,7 +18,7 @@ from torch.nn import functional
 from samplers.diffusion import standard_normal
 from samplers.hours import HourEnter, HourLeave, Surroundings
 from samplers.layers import per_hour
-from samplers.sampler import WEEK, Condition, Sampler, register_to_config
+from samplers.sampler import LOSS_DRAWS, WEEK, Condition, Sampler, register_to_config
 
 HALVINGS = 3  # 168 -> 84 -> 42 -> 21 positions
 SHORTEST = WEEK >> HALVINGS
@@ -55,6 +56,7 @@ class VAE(Sampler):
     place_dim, time_dim, networks, width, cadences, use_time, use_place: as in `STUNet`. channels: of the convolutions.
     """
 
+    log_losses = True
     draws_level = True  # as its paper does
     takes_expected_week = False
     plan: ClassVar = {"steps": 2500}  # two minutes of one core
@@ -130,18 +132,42 @@ class VAE(Sampler):
 
         x: (B, 168 k), nan where nothing was measured. Given values are part of c and are not scored.
         """
+
+        def noise(centre: Tensor) -> Tensor:
+            return standard_normal(tuple(centre.shape), generator, centre)
+
+        nats, apart, weight = self._bound(x, condition, noise)
+        return (nats.sum() + apart.sum()) / weight.sum().clamp(min=1)
+
+    def losses(self, x: Tensor, condition: Condition, seed: int) -> Tensor:
+        """The negative evidence lower bound of each series per step, see `Sampler.losses`: (B,) of x (B, 168 k)."""
+        generator = torch.Generator().manual_seed(seed)
+        total = torch.zeros(len(x), dtype=torch.float64)
+        for _ in range(LOSS_DRAWS):
+            noise = torch.randn(1, self.latent, generator=generator).to(x)
+            nats, apart, weight = self._bound(x, condition, noise.expand_as)
+            total += ((nats.sum(1) + apart) / weight.sum(1).clamp(min=1)).cpu().double()
+        return total / LOSS_DRAWS
+
+    def _bound(
+        self, x: Tensor, condition: Condition, noise: Callable[[Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The two parts of the bound, and what is scored: -log p(x | z, c) (B, 168 k), KL(q | p) (B,), (B, 168 k).
+
+        noise: of the centre of q (B, latent), standard normal numbers like it.
+        """
         k = per_hour(x.shape[1], self.cadences)
         guide = self.surroundings(condition, k)
         scored = ~x.isnan()
         if condition.known is not None:
             scored = scored & condition.known.isnan()
         centre, log_variance = self.encode(torch.where(scored, x, torch.nan), guide)
-        z = centre + (0.5 * log_variance).exp() * standard_normal(tuple(centre.shape), generator, centre)
+        z = centre + (0.5 * log_variance).exp() * noise(centre)
         mean, log_spread = self.decode(z, guide, k)
         error = (x.nan_to_num() - mean) * (-log_spread).exp()
         nats = 0.5 * error**2 + log_spread + 0.5 * math.log(2 * math.pi)
         weight = scored.to(nats.dtype)
-        return ((nats * weight).sum() + divergence(centre, log_variance).sum()) / weight.sum().clamp(min=1)
+        return nats * weight, divergence(centre, log_variance), weight
 
 
 def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:

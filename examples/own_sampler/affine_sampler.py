@@ -15,6 +15,8 @@ from samplers.sampler import Condition, Sampler, register_to_config
 class Affine(Sampler):
     """Draws each step around a mean, with a spread; both depend on the condition at that hour."""
 
+    log_losses = True  # they are minus log likelihoods, which may be below 0
+
     @register_to_config
     def __init__(
         self, place_dim: int = 32, time_dim: int = 32, networks: int = 1, width: int = 32,

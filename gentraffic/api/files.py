@@ -215,15 +215,20 @@ def export(
     release: str | None = None,
     decimal: str | None = None,
     statistic: str | None = None,
+    announce: Callable[[str], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Exported:
     """Write traffic ([member,] cell, time) in the format of another tool; returns what was written, counts and sums.
 
     format: as `gentraffic export --help` lists them. service: only this variable. member: one series per cell of an
-    ensemble: a number, "mean", or a quantile such as "p95", whose sums mean nothing. unit: what 1 is in a step,
-    "3.2GB", where units are 1 (3gpp, simu5g). counter: the measurement (3gpp). form: the specification, "32.435" or
-    "28.532" (3gpp). release: "1.4" or "1.3" (simu5g). capacity: also how often, and how probably, it is exceeded
+    ensemble: a number, "mean", or a quantile such as "p95", whose sums mean nothing; "all" for every member where a
+    format else has mean and range (geopackage, kepler, office). unit: what 1 is in a step, "3.2GB", where units are 1;
+    or the unit in which amounts are written, "GB". counter: the measurement (3gpp). form: the specification, "32.435"
+    or "28.532" (3gpp). release: "1.4" or "1.3" (simu5g). capacity: also how often, and how probably, it is exceeded
     (geotiff, geopackage). decimal: "point" or "comma" (office). statistic: one map of it, "mean", "peak" or "busy_mean"
-    (planning). Raises WrongUse for what does not go together, BadInput where the file cannot be written.
+    (planning). announce: told in a line of work above a minute before it begins. progress: told (done, of).
+
+    Raises WrongUse for what does not go together, BadInput where the file cannot be written.
     """
     from gentraffic.io.export import registry
     from gentraffic.io.export.formats import ExportOptions
@@ -232,7 +237,10 @@ def export(
     ds = traffic_of(traffic)
     own = ExportOptions(unit, counter, capacity, form, release, decimal, statistic)
     which = None if member is None else str(member)
-    facts = registry.export(ds, format, out, own, service=service, member=which)
+    facts = registry.export(
+        ds, format, out, own, service=service, member=which, announce=announce or (lambda line: None),
+        tell=progress or (lambda done, of: None),
+    )  # fmt: skip
     return Exported(Path(out), format, ds.sizes["cell"], ds.sizes["time"], facts)
 
 

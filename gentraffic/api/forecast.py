@@ -41,6 +41,9 @@ def fit(
     batch: int | None = None,
     learning_rate: float | None = None,
     stride: int | None = None,
+    paper: bool = False,
+    no_sharing: bool = False,
+    no_loss_weights: bool = False,
     backend: str = "fast",
     device: str = "cpu",
     seed: int = 0,
@@ -70,6 +73,10 @@ def fit(
         Of Adam; 0.001 by default.
     stride : int, optional
         Steps between training windows of a cell; 6 by default.
+    paper : bool
+        Train as Ali et al. do: Adam at 5e-4 for 40 epochs; of the forecasters of that paper alone.
+    no_sharing, no_loss_weights : bool
+        Of sim-mstnet: services do not hear one another; all count alike, not by the error that each has left.
     backend : {"fast", "vanilla", "cuda"}
         Of the sLSTM: ours, or those of the package xlstm.
     device : {"cpu", "cuda"}
@@ -101,9 +108,11 @@ def fit(
     from forecasters import fit_scaler
     from gentraffic.dataset.schema import services as names_of
     from gentraffic.forecasting.choices import (
+        ablations_of,
         check_shares,
         check_training,
         design_of,
+        plan_of,
         torch_threads,
         warnings_of,
     )
@@ -113,7 +122,6 @@ def fit(
     from gentraffic.forecasting.provenance import provenance_of
     from gentraffic.forecasting.registry import recipe_of
     from gentraffic.forecasting.score import error_paths, score_beside_naive, starts_within, table
-    from gentraffic.forecasting.task import Plan
     from gentraffic.training.checkpoint import checkpoint_beside
     from gentraffic.training.processes import check_device
     from gentraffic.training.trainer import Run
@@ -126,15 +134,15 @@ def fit(
     check_whole(0, seed=seed, threads=threads)
     check_positive(learning_rate=learning_rate)
     check_device(device)
-    design = design_of(name, backend, device)
+    design = design_of(name, backend, device) | ablations_of(name, no_sharing, no_loss_weights)
     given = {"steps": steps, "batch": batch, "learning_rate": learning_rate, "stride": stride}
     check_training(name, recipe, given)
+    plan = plan_of(name, given, seed, paper=paper)
     sources = traffic_sources(traffic, "traffic")
     asked = names_given(service)
     chosen = asked or names_of(sources[0].ds)
     networks = [networks_of(source.ds, chosen if asked else None) for source in sources]
     parts = [split(member, train, validation) for members in networks for member in members]
-    plan = Plan(**{key: value for key, value in given.items() if value is not None}, seed=seed)  # type: ignore[arg-type]
     with torch_threads(threads):
         fitted = fit_forecaster(
             name,
@@ -162,7 +170,9 @@ def fit(
     )
     if out is None or checkpoint is None:
         return forecaster
-    if design and name != "xlstm":  # the weights are the same: the folder works where that backend does not
+    if (
+        "backend" in design and name != "xlstm"
+    ):  # the weights are the same: the folder works where that backend does not
         fitted.model.register_to_config(backend="fast")
     sha256 = _save(forecaster, out)
     checkpoint.unlink(missing_ok=True)

@@ -266,6 +266,7 @@ def validate(
     steps: int | None = None,
     seed: int = 0,
     threads: int = 0,
+    device: str = "cpu",
     progress: Callable[[int, int], None] | None = None,
 ) -> ValidationResult:
     """Train forecasters on real traffic (trtr), on synthetic (tstr) and on both (aug); test all on the same real steps.
@@ -297,6 +298,8 @@ def validate(
         Of the first training and of the held-out locations, as in `gentraffic fit`.
     threads : int
         Of torch; 0 for as many as it has.
+    device : {"cpu", "cuda"}
+        Where the forecasters are trained.
     progress : callable, optional
         Is told (trainings done, of).
 
@@ -307,13 +310,15 @@ def validate(
     Raises
     ------
     WrongUse
-        For an unknown forecaster or service, or a number out of its bounds.
+        For an unknown forecaster, service or device, or a number out of its bounds.
     BadInput
         For a file that is missing or breaks its schema, cadences that differ, or traffic that is too short.
     """
     from gentraffic.forecasting import tstr
     from gentraffic.forecasting.choices import torch_threads
+    from gentraffic.training.processes import check_device
 
+    check_device(device)
     check_whole(1, steps=steps)
     check_whole(0, seed=seed, threads=threads)
     percent = percent_given("few", few)
@@ -323,7 +328,7 @@ def validate(
             measured.ds,
             drawn.ds,
             list(dict.fromkeys(names_given(forecaster))),
-            tstr.ValidationPlan(names_given(service), percent, seeds, seed, holdout, horizon, steps),
+            tstr.ValidationPlan(names_given(service), percent, seeds, seed, holdout, horizon, steps, device),
             on_fit=progress,
         )
     return ValidationResult(**vars(scored))

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar, cast
 
-from gentraffic.api.outputs import check_outputs
 from gentraffic.api.result import Shown
 from gentraffic.errors import GentrafficError
+from gentraffic.io.atomic import check_outputs
 from poi.errors import PoiError
 
 P = ParamSpec("P")

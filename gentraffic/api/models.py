@@ -25,7 +25,10 @@ NAIVE = ("bootstrap", "knn", "climatology")  # gentraffic.generators.naive.NAIVE
 HOLDOUT = 0.2
 _GRAPHS = {"temporal_layer", "station_layer", "no_temporal_graph", "no_station_graph", "profile", "level"}
 _TRAINING = {"steps", "batch", "holdout", "evidence"}
-_FURTHER = {"fusion": "fusion", "prediction": "prediction_type"}  # option -> name in `samplers.sampler.FURTHER`
+_FURTHER = {  # option -> name in `samplers.sampler.FURTHER`; STOUTER as published needs embeddings that enter directly
+    "fusion": "fusion", "prediction": "prediction_type", "paper": "direct", "channels": "channels",
+    "diffusion_steps": "num_train_timesteps", "loss": "loss_type",
+}  # fmt: skip
 _EVERY = _GRAPHS | _TRAINING | _FURTHER.keys() | {"size"}
 
 
@@ -58,12 +61,17 @@ class FitOptions:
     seed: int = 0
     threads: int = 0
     device: str = "cpu"
+    precision: str = "fp32"
     service: str | None = None
     fusion: str | None = None
     temporal_layer: str | None = None
     station_layer: str | None = None
     size: str | None = None
     prediction: str | None = None
+    paper: bool = False
+    channels: str | None = None
+    diffusion_steps: int | None = None
+    loss: str | None = None
     no_temporal_graph: bool = False
     no_station_graph: bool = False
     profile: bool = False
@@ -115,16 +123,17 @@ def fit(
     one that another package registers.
     options: the fields of `FitOptions`. holdout: share of locations that stop the training in time and score it, 0.2.
     steps, batch: of the training, by default what the sampler's plan says. seed, threads: of torch. device: cpu or
-    cuda, where it trains. service: variable
+    cuda, where it trains. precision: fp32 or bf16, of the network's products. service: variable
     to learn; stouter learns several, with commas between, by default all of Internet, calls and SMS that files hold.
     fusion, temporal_layer, station_layer, prediction, no_temporal_graph, no_station_graph, profile:
     the design (stouter and the baselines). level: "model" or "network" draws how much traffic a cell carries in all; by
-    default the level model, for the baselines their own network (`samplers.Sampler.draws_level`). size, prediction: of
-    fomo. evidence: finished rows for the card.
+    default the level model, for the baselines their own network (`samplers.Sampler.draws_level`). paper: STOUTER as
+    published; channels ("64,128,256"), diffusion_steps, loss (mse or l1): of stouter. size, prediction: of fomo.
+    evidence: finished rows for the card.
 
     To resume after an interruption, call it again: the result is the same to the last bit. Under `accelerate launch`
     several processes train one model; all but the first return None. With dp_epsilon and dp_delta, and where wanted
-    dp_clip, dp_level_range, dp_suppress_below and start, stouter is fitted with differential privacy.
+    dp_clip, dp_level_range, dp_suppress_below, dp_user_cap and start, stouter is fitted with differential privacy.
     Raises WrongUse, naming an option that the sampler does not take, BadInput.
     """
     from gentraffic.dataset.services import split_names
@@ -137,12 +146,15 @@ def fit(
     if check_private(sampler, {**private, "evidence": asked.evidence}):
         if asked.device != "cpu":
             raise WrongUse(f"--device {asked.device}: a private fit is computed on the CPU; leave it out")
+        if asked.precision != "fp32":
+            raise WrongUse(f"--precision {asked.precision}: a private fit is computed in fp32; leave it out")
         return _fit_private(files, Path(out), asked, private, command, tell)
     asked.check(sampler)
     if sampler in NAIVE:
         _check_one_service(sampler, asked.service)
-        if asked.device != "cpu":
-            raise WrongUse(f"--device {asked.device}: {sampler} is not trained; leave it out")
+        for option, given in (("device", asked.device), ("precision", asked.precision)):
+            if given not in ("cpu", "fp32"):
+                raise WrongUse(f"--{option} {given}: {sampler} is not trained; leave it out")
         return _fit_naive(sampler, files, Path(out), asked, command)
     _set_threads(asked.threads)
     if sampler == "fomo":
@@ -208,7 +220,7 @@ def _fit_weekly(
     from gentraffic.training.options import design_of, plan_of, rules_of
     from gentraffic.training.processes import join
 
-    checkpoint, group = checkpoint_beside(out), join(options.device)
+    checkpoint, group = checkpoint_beside(out), join(options.device, options.precision)
     evidence = read_rows(options.evidence) if options.evidence else {}
     contexts = files.contexts()
     design = design_of(sampler, options)
@@ -282,6 +294,7 @@ def main_service(files: Files, service: str | None, *, several: bool) -> str:
 def _fit_fomo(sampler: str, files: Files, out: Path, options: FitOptions, command: str, tell: Tell) -> FitResult | None:
     """Pre-train FoMo."""
     from gentraffic.evaluation import fomo_tasks
+    from gentraffic.generators.base import FOMO_STEPS
     from gentraffic.generators.cards import card, provenance_of
     from gentraffic.generators.fomo.folder import save_fomo
     from gentraffic.io.guard import text_of
@@ -292,7 +305,7 @@ def _fit_fomo(sampler: str, files: Files, out: Path, options: FitOptions, comman
     from gentraffic.training.processes import join
 
     evidence = "" if options.evidence is None else text_of(options.evidence)
-    checkpoint, group = checkpoint_beside(out), join(options.device)
+    checkpoint, group = checkpoint_beside(out), join(options.device, options.precision)
     given = {name: value for name in ("steps", "batch") if (value := getattr(options, name)) is not None}
     plan = replace(FoMoPlan(), seed=options.seed, **given)
     prediction = check_prediction(options.prediction)
@@ -321,7 +334,7 @@ def _fit_fomo(sampler: str, files: Files, out: Path, options: FitOptions, comman
     metadata["services"] = [main_service(files, options.service, several=False)]
     judged = fomo_tasks.table(rows) if rows else ""
     provenance = provenance_of(files.traffic, files.context, metadata, {}) | {
-        "recommended_steps": fomo_tasks.STEPS, "sampler": sampler,
+        "recommended_steps": FOMO_STEPS, "recommended_solver": "gaussian", "sampler": sampler,
         "tables": {"held_out": judged, "evidence": evidence},
     }  # fmt: skip
     save_fomo(replace(bundle, provenance=provenance), out, card(out.name, provenance))
@@ -356,6 +369,7 @@ def finetune(
     device: cpu or cuda, where it trains.
     Raises WrongUse, BadInput, BadModel.
     """
+    from gentraffic.generators.base import FOMO_STEPS
     from gentraffic.generators.cards import card, provenance_of
     from gentraffic.generators.fomo.folder import load_fomo, save_fomo
     from gentraffic.training.checkpoint import checkpoint_beside
@@ -392,7 +406,8 @@ def finetune(
     provenance = {
         **fresh,
         "sampler": "fomo",
-        "recommended_steps": before.get("recommended_steps", 8),
+        "recommended_steps": FOMO_STEPS,
+        "recommended_solver": "gaussian",
         "data": [*before.get("data", []), *fresh["data"]],
         "fine_tuned_from": {"sha256": bundle.sha256, "command": before.get("command", "")},
     }
@@ -415,6 +430,7 @@ def distil(
     batch: int | None = None,
     seed: int = 0,
     threads: int = 0,
+    device: str = "cpu",
     evidence: str | Path | None = None,
     command: str = "gentraffic.distil",
     progress: Tell | None = None,
@@ -423,7 +439,8 @@ def distil(
 
     model: name or folder of the teacher. context: files of places to practise on, by default the bundled cities; no
     traffic is needed. steps, teacher_steps: of the solver, student's and teacher's. train_steps, batch: of training.
-    evidence: finished rows of benchmarks/steps.py, for the card. Raises WrongUse, BadInput, BadModel.
+    device: cpu or cuda, where it trains. evidence: finished rows of benchmarks/steps.py, for the card. Raises WrongUse,
+    BadInput, BadModel.
     """
     from gentraffic.evaluation.solver_steps import read_steps, steps_table
     from gentraffic.generators.cards import card
@@ -434,7 +451,9 @@ def distil(
     from gentraffic.training.checkpoint import checkpoint_beside
     from gentraffic.training.distilling import DISTIL_PLAN, Lesson
     from gentraffic.training.distilling import distil as teach
+    from gentraffic.training.processes import check_device
 
+    check_device(device)
     out = Path(out)
     checkpoint = checkpoint_beside(out)
     _set_threads(threads)
@@ -446,7 +465,7 @@ def distil(
     tell = progress or (lambda done, of: None)
     student, metadata = teach(
         teacher, places, lesson=Lesson(steps=steps, teacher_steps=teacher_steps), plan=plan, checkpoint=checkpoint,
-        on_step=lambda step, of, loss: tell(step, of),
+        on_step=lambda step, of, loss: tell(step, of), device=device,
     )  # fmt: skip
     metadata |= {"command": command, "teacher": Path(model).name}
     metadata |= {"teacher_command": student.provenance.get("command", "")}

@@ -73,19 +73,21 @@ def draw_map(
     out: str | Path | None = None,
     *,
     service: str | None = None,
+    name: str | None = None,
     title: str = "",
     streets: str | Path | None = None,
 ) -> Page:
     """A map that plays hour by hour, with layers, of one service of a traffic file or Dataset ([member,] cell, time).
 
-    out: where the page is written (.html), if anywhere. service: which variable, the first unless named. title: of the
-    page, by default that of the place. streets: an OpenStreetMap extract or a context from which streets and names
-    come, where the traffic has none. Raises WrongUse for an unknown service or suffix, NoData, BadInput.
+    out: where the page is written (.html), if anywhere. service: which variable, the first unless named. name: what the
+    place is called, by default as the file says. title: of the page, by default what it is and of which place. streets:
+    an OpenStreetMap extract or a context from which streets and names come, where the traffic has none. Raises WrongUse
+    for an unknown service or suffix, NoData, BadInput.
     """
     from gentraffic.reports.webmap import page
 
     _check_page(out)
-    ds = _with_streets(traffic_of(traffic), streets)
+    ds = _with_streets(_called(traffic_of(traffic), name), streets)
     drawn = Page(page(ds, service=service, title=title), sizes=_sizes(ds), shown=_shown(ds, service))
     if out is not None:
         drawn.save(out)
@@ -94,7 +96,12 @@ def draw_map(
 
 @speaks_python
 def draw_plot(
-    traffic: str | Path | xr.Dataset, out: str | Path | None = None, *, service: str | None = None, title: str = ""
+    traffic: str | Path | xr.Dataset,
+    out: str | Path | None = None,
+    *,
+    service: str | None = None,
+    name: str | None = None,
+    title: str = "",
 ) -> Picture:
     """The total over time, three cells, the hours of the days, and levels, of one service of ([member,] cell, time).
 
@@ -105,7 +112,7 @@ def draw_plot(
 
     if out is not None:
         atomic.check_writable(out, SUFFIXES)
-    ds = traffic_of(traffic)
+    ds = _called(traffic_of(traffic), name)
     drawn = Picture(draw(ds, service=service, title=title), _sizes(ds), _shown(ds, service))
     if out is not None:
         drawn.save(out)
@@ -119,6 +126,7 @@ def report(
     *,
     service: str | None = None,
     capacity: str | None = None,
+    name: str | None = None,
     real: str | Path | xr.Dataset | None = None,
     model: str | Path | None = None,
     streets: str | Path | None = None,
@@ -126,14 +134,14 @@ def report(
     """One page about a traffic file or Dataset ([member,] cell, time), for a colleague who was not there.
 
     out: where it is written (.html), if anywhere. capacity: also where, and how probably, this is exceeded, such as
-    "40Mbit/s". real: measured traffic of the same cells, to see whether the ensemble's ranges hold. model: folder of
-    the model that drew it, where that is not bundled. streets: as of `draw_map`. Raises WrongUse, NoData, BadInput,
-    BadModel.
+    "40Mbit/s". name: what the place is called. real: measured traffic of the same cells, to see whether the ensemble's
+    ranges hold. model: folder of the model that drew it, where that is not bundled. streets: as of `draw_map`. Raises
+    WrongUse, NoData, BadInput, BadModel.
     """
     from gentraffic.reports.traffic import page
 
     _check_page(out)
-    ds = _with_streets(traffic_of(traffic), streets)
+    ds = _with_streets(_called(traffic_of(traffic), name), streets)
     measured = None if real is None else traffic_of(real)
     html, sections = page(ds, service=service, capacity=capacity, model=model, real=measured)
     drawn = Page(html, tuple(sections), _sizes(ds), _shown(ds, service))
@@ -147,6 +155,11 @@ def _with_streets(ds: xr.Dataset, streets: str | Path | None) -> xr.Dataset:
     from gentraffic.places.streets import with_streets
 
     return ds if streets is None else with_streets(ds, streets)
+
+
+def _called(ds: xr.Dataset, name: str | None) -> xr.Dataset:
+    """Traffic ([member,] cell, time) of a place of this name."""
+    return ds.assign_attrs(place=name) if name else ds
 
 
 def _check_page(out: str | Path | None) -> None:

@@ -62,6 +62,7 @@ def fetch(
     decimal: str | None = None,
     thousands: str | None = None,
     layer: str | None = None,
+    water: str | None = None,
     timezone: str | None = None,
     offline: bool = False,
     sites: str | Path | None = None,
@@ -77,10 +78,10 @@ def fetch(
 
     place: a bundled city, a name in OpenStreetMap, or a context file; or nothing, where bbox (west, south, east, north
     in degrees, numbers or "W,S,E,N"), polygon, cells, stations or osm name it. cell_size, radius: metres. id_column,
-    columns, decimal, thousands: how tables are read. layer: of a vector file with several. sites: known base stations
-    (lon, lat[, n_cells]). name: what the place is called. network: the measured network that the cells belong to.
-    rhythm: the one whose daily rhythm they follow. out: where it is written (.nc, .zarr), if anywhere. progress
-    is told (done, of). command: what the attribute `command` says.
+    columns, decimal, thousands: how tables are read. layer: of a vector file with several. water: "leave-out" drops
+    cells that lie wholly in water. sites: known base stations (lon, lat[, n_cells]). name: what the place is called.
+    network: the measured network that the cells belong to. rhythm: the one whose daily rhythm they follow. out: where
+    it is written (.nc, .zarr), if anywhere. progress is told (done, of). command: what the attribute `command` says.
 
     Raises WrongUse, NoData, BadInput (`gentraffic.errors`) or NetworkFailed (`poi.errors`).
     """
@@ -91,8 +92,8 @@ def fetch(
         check_writable(out, CONTEXT_FORMATS)
     query = query_of(
         place, bbox, polygon=polygon, cells=cells, stations=stations, osm=osm, cell_size=cell_size, radius=radius,
-        id_column=id_column, columns=columns, decimal=decimal, thousands=thousands, layer=layer, timezone=timezone,
-        offline=offline,
+        id_column=id_column, columns=columns, decimal=decimal, thousands=thousands, layer=layer, water=water,
+        timezone=timezone, offline=offline,
     )  # fmt: skip
     result = find_context(query, command=command, progress=progress)
     context = with_names(

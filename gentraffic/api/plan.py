@@ -28,6 +28,7 @@ from gentraffic.api.inputs import (
 from gentraffic.api.language import speaks_python
 from gentraffic.api.plan_result import Plan
 from gentraffic.dataset.amounts import bits_per_unit
+from gentraffic.dataset.units import readable_unit
 from gentraffic.errors import WrongUse
 from gentraffic.io import atomic
 from gentraffic.io.export.counters import capacity_in, parse_amount
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
+    from gentraffic.io.source_columns import Reading
     from gentraffic.planning.deploy import DeployOutcome
     from gentraffic.planning.load import Load
     from gentraffic.planning.resource_blocks import PrbOutcome
@@ -80,7 +82,8 @@ def sleep(
         Radio units per cell.
     capacity : float or str, optional
         What one unit serves in a step, in the unit of the traffic, or with a unit of its own, "40Mbit/s". By default
-        all units of a cell carry the 99th percentile of the load that judges.
+        all units of a cell carry the 99th percentile of the load that judges; where `serve` asks for more, all are
+        awake, and a note says what is left over and with which capacity nothing is.
     quality, wear, unit_power, load_power : float
         Costs: of a cell and step in which nothing is served, of one switch of one unit, of one unit awake for a step,
         of serving what fills one unit.
@@ -115,13 +118,13 @@ def sleep(
     WrongUse
         For a number out of its bounds, an unknown service, files of other cells.
     NoData
-        Where no plan serves what `serve` asks for, or nothing is carried.
+        Where no plan serves what `serve` asks for with the `capacity` or `pool` given, or nothing is carried.
     BadInput
         For a file that is missing or breaks its schema, or an output that cannot be written.
     """
     from gentraffic.planning.load import plan_dataset
     from gentraffic.planning.sleep import SleepCosts
-    from gentraffic.planning.strategies import OWN, cells_awake, sleep_strategies, unit_load_of
+    from gentraffic.planning.strategies import OWN, beyond_units, cells_awake, sleep_strategies, unit_load_of
 
     _check_outputs(out, map_file, CELL_FORMATS)
     check_whole(1, units=units)
@@ -134,13 +137,27 @@ def sleep(
     inputs, judged_by = _inputs(traffic, real, history, service=service)
     given = _capacity(capacity, inputs.load)
     unit_load = unit_load_of(inputs.judge, units) if given is None else given
-    costs = SleepCosts(units, unit_load, quality, wear, load_power, unit_power, serve)
+    costs = SleepCosts(units, unit_load, quality, wear, load_power, unit_power, serve, full=given is None)
+    notes = inputs.notes
+    if given is None:
+        unit, factor = inputs.load.units, 1.0
+        unit, factor = ("", 1.0) if unit in ("1", "unknown") else readable_unit(unit, unit_load)
+        carries = f"{unit_load * factor:.4g} {unit}".rstrip()
+        notes += (
+            f"one unit is taken to carry {carries} in a step, so that the {units} of a cell carry the 99th "
+            "percentile of the load: give --capacity",
+        )
+        notes += tuple(filter(None, [beyond_units(inputs.load, costs)]))
     result = sleep_strategies(inputs, costs, pool=pool, time_limit_s=time_limit, tell=progress)
+    if (lost := result.outcomes[OWN].lost) > 0.001 and not serve:
+        notes += (
+            f"the plan leaves {lost:.1%} of the load unserved, where energy costs more: --serve 0.95 serves more",
+        )
     awake = result.plans[OWN]
     attrs = {"command": command, "unit_load": unit_load, "gap": result.gap}
     decision = plan_dataset(inputs.load, awake, "awake", "radio units", "Awake radio units", attrs)
     _write(decision, lambda: cells_awake(inputs.load, awake), out, map_file)
-    return Plan(decision, result.outcomes, result.gap, judged_by, inputs.notes, "Awake radio units")
+    return Plan(decision, result.outcomes, result.gap, judged_by, notes, "Awake radio units")
 
 
 @speaks_python
@@ -186,7 +203,7 @@ def prb(
         What one unit of traffic is, Mbit. By default what its unit says (GB, Mbit/s); of relative traffic, that with
         which the offered load is 70% of what all blocks move.
     start : str, optional
-        First local time, e.g. "2026-01-05T18:00"; the first of the file by default.
+        First local time, e.g. "2026-01-05T18:00"; by default the slots in a row that carry most traffic.
     slots : int
         Steps to plan.
     select : sequence of cell ids, optional
@@ -210,6 +227,7 @@ def prb(
     BadInput
         For a file that is missing or breaks its schema, or an output that cannot be written.
     """
+    from gentraffic.dataset.schema import is_usual_week, local_time
     from gentraffic.planning.load import plan_dataset
     from gentraffic.planning.resource_blocks import Radio, faded_snr, mbit_for_load, share_offered
     from gentraffic.planning.strategies import OWN, cells_blocks, prb_strategies
@@ -225,6 +243,10 @@ def prb(
     snr = faded_snr(snr_db, fading_db, load.values.shape[1:], seed)
     radio = Radio(prbs, group, bandwidth, load.step_s, snr)
     notes = inputs.notes
+    if start is None and load.cut:
+        clock = "%a %H:%M" if is_usual_week(load.ds) else "%a %d %b %H:%M"
+        first, last = (f"{when:{clock}}" for when in local_time(load.ds)[[0, -1]])
+        notes += (f"planned: the {slots} slots in a row with most traffic, {first} to {last} (others: --start)",)
     known = bits_per_unit(load.units, int(load.step_s))
     if mbit is None and known is not None:
         mbit = known / 1e6
@@ -256,6 +278,9 @@ def deploy(
     radius: float = 500.0,
     capacity: float | str | None = None,
     goal: str = "mean",
+    columns: str | None = None,
+    decimal: str | None = None,
+    thousands: str | None = None,
     context: str | Path | xr.Dataset | None = None,
     service: str | None = None,
     real: str | Path | xr.Dataset | None = None,
@@ -279,7 +304,8 @@ def deploy(
         Where sites may go: lon and lat in degrees (or point geometry), perhaps id and cost. By default the centres of
         the cells, at a cost of 1.
     existing : path or DataFrame, optional
-        Sites that stand, as `candidates`.
+        Sites that stand, as `candidates`. Rows at one place, such as the sectors of a mast, are one site; rows at 0,0
+        or far from all others are left out, with a note.
     radius : float
         How far a site covers, metres.
     capacity : float or str, optional
@@ -287,6 +313,8 @@ def deploy(
         default.
     goal : {"mean", "worst-hour"}
         Coverage over all hours, or in the worst hour of the day.
+    columns, decimal, thousands : str, optional
+        Of the tables: names of columns, "id=CELL_NAME,lon=X,lat=Y", and the marks in their numbers.
     context : path or Dataset (cell), optional
         Also plan from its POIs alone, and from its residents alone where it has them.
     service, real, history, time_limit, map_file
@@ -313,9 +341,10 @@ def deploy(
     import numpy as np
 
     from gentraffic.dataset.schema import need_positions
+    from gentraffic.io.source_columns import make_reading
     from gentraffic.planning.deploy import Ground
     from gentraffic.planning.load import write_frame
-    from gentraffic.planning.sites import points_of, weights_of
+    from gentraffic.planning.sites import masts_of, points_of, weights_of
     from gentraffic.planning.strategies import OWN, deploy_strategies, sites_chosen
 
     _check_outputs(out, map_file, SITE_FORMATS)
@@ -327,8 +356,16 @@ def deploy(
     inputs, judged_by = _inputs(traffic, real, history, service=service)
     load = inputs.load
     need_positions(load.ds, "plan deploy")
-    allowed = points_of(load.ds) if candidates is None else _sites(candidates, load)
-    standing = None if existing is None else _sites(existing, load)
+    reading, notes, standing = make_reading(columns, None, decimal, thousands), inputs.notes, None
+    allowed = points_of(load.ds)
+    if candidates is not None:
+        allowed, told = _sites(candidates, load, reading)
+        notes += told
+    if existing is not None:
+        standing, told = _sites(existing, load, reading)
+        name = Path(existing).name if isinstance(existing, str | Path) else "existing"
+        standing, joined = masts_of(standing, name)
+        notes += (*told, *joined)
     ground = Ground(
         cells_m=np.stack([load.ds["x"].values, load.ds["y"].values], axis=1),
         candidates_m=allowed.xy_m,
@@ -350,7 +387,7 @@ def deploy(
         from gentraffic.reports.sites_map import write_sites_map
 
         write_sites_map(load, allowed, chosen, Path(map_file), existing=standing, radius_m=radius)
-    return Plan(decision, result.outcomes, result.gap, judged_by, inputs.notes, "New sites")
+    return Plan(decision, result.outcomes, result.gap, judged_by, notes, "New sites")
 
 
 def _check_outputs(out: str | Path | None, map_file: str | Path | None, formats: tuple[str, ...]) -> None:
@@ -409,11 +446,12 @@ def _inputs(
     return inputs, "the file itself" if measured is None else measured.name
 
 
-def _sites(given: str | Path | pd.DataFrame, load: Load) -> Sites:
+def _sites(given: str | Path | pd.DataFrame, load: Load, reading: Reading) -> tuple[Sites, tuple[str, ...]]:
+    """Sites of a table in a file or in memory, and what a reader must know of it. Raises BadFile, BadInput."""
     from gentraffic.planning.sites import read_sites, sites_of
 
     crs = str(load.ds.attrs["crs_wkt"])
-    return read_sites(Path(given), crs) if isinstance(given, str | Path) else sites_of(given, crs)
+    return read_sites(Path(given), crs, reading) if isinstance(given, str | Path) else (sites_of(given, crs), ())
 
 
 def _write(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gentraffic.training.fitting import Design
 
 Tell = Callable[[int, int], None]
-ONLY_PRIVATE = ("dp_delta", "dp_clip", "dp_level_range", "dp_suppress_below", "start")
+ONLY_PRIVATE = ("dp_delta", "dp_clip", "dp_level_range", "dp_suppress_below", "dp_user_cap", "start")
 PRIVATE = ("dp_epsilon", *ONLY_PRIVATE)
 
 
@@ -56,7 +56,7 @@ def fit_private(
     from gentraffic.modelling.features import read_places
     from gentraffic.privacy.dp.accounting import weakness
     from gentraffic.privacy.dp.attempts import attempts_text, counted_attempt
-    from gentraffic.privacy.dp.fit import fit_private_stouter, read_private, suppressed
+    from gentraffic.privacy.dp.fit import capped_per_user, fit_private_stouter, read_private, suppressed
     from gentraffic.privacy.dp.scores import write_scores
     from gentraffic.privacy.dp.unit import check_start, check_units
     from gentraffic.training.checkpoint import checkpoint_beside
@@ -77,6 +77,8 @@ def fit_private(
     services = [options["service"] or ("traffic" if "traffic" in ds else None) for ds in datasets]
     named = [(p.name, ds, one_service(ds, s)) for p, ds, s in zip(traffic, datasets, services, strict=True)]
     check_units(named)
+    if options["dp_user_cap"] is not None:
+        datasets = [capped_per_user(name, ds, kind, options["dp_user_cap"]) for name, ds, kind in named]
     declared = check_start(str(options["start"]), start.provenance, named) if start is not None else ""
     contexts = [read_context(path) for path in context]
     sources = [read_private(ds, contexts, options["service"]) for ds in datasets]
@@ -102,6 +104,8 @@ def fit_private(
     spent["attempts"] = attempts.counts | {"ended": attempts.counts["ended"] + 1}  # this one too: it is being written
     if options["dp_suppress_below"] is not None:
         spent["suppressed_below"] = options["dp_suppress_below"]
+    if options["dp_user_cap"] is not None:
+        spent["user_cap"] = options["dp_user_cap"]
     spent["attempts"]["text"] = attempts_text(spent["attempts"])
     spent["warning"] = weakness(spent["epsilon"])
     if declared:

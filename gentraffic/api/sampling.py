@@ -29,8 +29,10 @@ Tell = Callable[[int, int], None]
 NOTES = {  # attribute of drawn traffic -> its name in a sentence
     "rhythm": "rhythm",
     "rhythm_services": "rhythm of other services",
+    "usual_week": "a usual week",
     "holidays": "holidays",
     "not_drawn": "not drawn",
+    "water": "water",
 }
 
 
@@ -164,7 +166,9 @@ def sample(
     columns: str | None = None,
     decimal: str | None = None,
     thousands: str | None = None,
+    name: str | None = None,
     layer: str | None = None,
+    water: str | None = None,
     timezone: str | None = None,
     offline: bool = False,
     model: str | Path | Generator | None = None,
@@ -178,6 +182,7 @@ def sample(
     guidance: float | None = None,
     rhythm: str | None = None,
     device: str | None = None,
+    precision: str | None = None,
     service: str | Sequence[str] | None = None,
     total: str | Sequence[str] = (),
     select: str | Sequence[object] | None = None,
@@ -212,8 +217,12 @@ def sample(
         What a station covers, in metres; 500 by default.
     id_column, columns, layer : str, optional
         The column with the ids; names of columns of a table, "id=CELL_NAME,lon=X"; the layer of a file with several.
+    name : str, optional
+        What the place is called in titles; by default as its source calls it.
     decimal, thousands : str, optional
         Marks in the numbers of a table, "point" or "comma", where they leave a doubt.
+    water : {"keep", "leave-out"}, optional
+        Of square cells that lie wholly in the sea, a lake or a river of the map; they are kept by default.
     timezone : str, optional
         An IANA zone; by default that of the place.
     offline : bool
@@ -241,6 +250,8 @@ def sample(
         Whose day and week the cells follow: a measured network (`model.info.networks`), or auto, the nearest.
     device : str, optional
         A torch device; "cpu" by default.
+    precision : {"fp32", "bf16"}, optional
+        Of the network's products; fp32 by default. bf16 is for GPUs.
     service : str or sequence of str, optional
         "internet,call_in" or names, of what the model draws (`model.info.services`).
     total : str or sequence of str
@@ -261,7 +272,7 @@ def sample(
     workers, scheduler : int, str, optional
         Draw a .zarr on that many processes, or on the Dask workers of "tcp://HOST:PORT"; the same call resumes it.
     map_file, plot_file : path, optional
-        Where a map (.html), of a change a page with the map of the difference, and a picture (.png) are written.
+        Where a map (.html), of a change with before, after and the difference, and a picture (.png) are written.
     progress : callable, optional
         Is told (done, of).
 
@@ -284,11 +295,11 @@ def sample(
     query = query_of(
         None if isinstance(place, xr.Dataset) else place, bbox, polygon=polygon, cells=cells, stations=stations,
         osm=osm, cell_size=cell_size, radius=radius, id_column=id_column, columns=columns, decimal=decimal,
-        thousands=thousands, layer=layer, timezone=timezone, offline=offline,
+        thousands=thousands, layer=layer, water=water, timezone=timezone, offline=offline,
     )  # fmt: skip
     request = Request(
         start=start, days=days, freq=freq, members=members, seed=seed, steps=steps, solver=solver, guidance=guidance,
-        rhythm=rhythm, device=device, service=",".join(split_names(service)) or None,
+        rhythm=rhythm, device=device, precision=precision, service=",".join(split_names(service)) or None,
         total=(total,) if isinstance(total, str) else tuple(total),
         select=read_select(select) if isinstance(select, str | None) else tuple(map(str, select)),
         change=path_given(change), history=history, known=known, users=users, holidays=_holidays(holidays),
@@ -302,6 +313,7 @@ def sample(
     result = draw(
         query, request, model, context=context, out=path_given(out), chunk_cells=chunk_cells, workers=workers,
         scheduler=scheduler, map_file=path_given(map_file), plot_file=path_given(plot_file), progress=progress,
+        name=name,
     )  # fmt: skip
     return result.drawn
 
@@ -313,6 +325,7 @@ def draw(
     *,
     context: xr.Dataset | None = None,
     out: Path | None = None,
+    name: str | None = None,
     chunk_cells: int | None = None,
     workers: int | None = None,
     scheduler: str | None = None,
@@ -325,7 +338,8 @@ def draw(
 ) -> Sampling:
     """What `sample` and the command line do: draw a request of a place, and say what was drawn, and how long it took.
 
-    query: names the place; empty where `context` is it, or measured traffic of the request. dry_run: check everything,
+    query: names the place; empty where `context` is it, or measured traffic of the request. name: what the place is
+    called, by default as its source calls it. dry_run: check everything,
     and say what would be drawn. fetching, progress: are told (done, of), of the map and of the draw. The rest is as of
     `sample`, but errors name options, as the command line does. No output may be an input: callers check that.
     """
@@ -348,6 +362,8 @@ def draw(
     elif context is None:
         streams = not dry_run and sink.streams(info, request)
         context = find_context(query, command=command, held=not streams, progress=fetching)
+    if name:
+        context = context.assign_attrs(place=name)
     calendar, rows = request.calendar(info, observed, str(context.attrs["timezone"])), request.rows(context)
     sink.check(info, request, str(context.attrs.get("kind", "")))
     sampling = Sampling(
@@ -366,8 +382,7 @@ def draw(
     loaded = time.perf_counter()
     drawn = draw_into(sink, job, progress or (lambda done, of: None))
     sampling = replace(sampling, traffic=drawn.traffic, mean=drawn.mean, tasks=drawn.tasks, tasks_kept=drawn.kept)
-    folder = model if isinstance(model, str | Path) else info.location or None
-    pictures = _draw_pictures(sampling, map_file, plot_file, folder)
+    pictures = _draw_pictures(sampling, map_file, plot_file)
     seconds = {"load": loaded - began + drawn.prepared_s, "sample": drawn.drawn_s}
     seconds["write"] = time.perf_counter() - began - sum(seconds.values())
     return replace(sampling, pictures=pictures, seconds=seconds)
@@ -413,21 +428,14 @@ def _check_pictures(map_file: Path | None, plot_file: Path | None) -> None:
             atomic.check_writable(picture, (suffix,))
 
 
-def _draw_pictures(
-    sampling: Sampling, map_file: Path | None, plot_file: Path | None, folder: str | Path | None
-) -> dict[str, Path]:
-    """The map, or the page of a change, and the plot, where they are asked for: their files. folder: of the model."""
+def _draw_pictures(sampling: Sampling, map_file: Path | None, plot_file: Path | None) -> dict[str, Path]:
+    """The map and the plot, where they are asked for: their files."""
     pictures: dict[str, Path] = {}
     if map_file is not None:
         pictures["map"] = map_file
-        if sampling.changes:
-            from gentraffic.reports.traffic import write_report
+        from gentraffic.reports.webmap import write_map
 
-            write_report(sampling.drawn, map_file, model=folder)
-        else:
-            from gentraffic.reports.webmap import write_map
-
-            write_map(sampling.drawn, map_file)
+        write_map(sampling.drawn, map_file)
     if plot_file is not None:
         from gentraffic.reports.plot import write_plot
 

@@ -40,7 +40,8 @@ def fetch(city: str | None, out: Path, **options: Any) -> Printed:
     place, cells, pois = about.get("place", ""), context.sizes["cell"], int(context["poi_count"].sum())
     values = {"output": str(out), "place": place, "cells": cells, "pois": pois, "timezone": about["timezone"]}
     values |= {"osm_snapshot": about.get("osm_snapshot", ""), "warnings": warnings}
-    return values, [*warned(warnings), f"{out}: {cells} cells of {place}, {pois} POIs, {about['timezone']}"]
+    water = [f"water: {about['water']}"] if "water" in about else []
+    return values, [*warned(warnings), *water, f"{out}: {cells} cells of {place}, {pois} POIs, {about['timezone']}"]
 
 
 @click.group("import", short_help="Operators' and public measurements into a traffic file.")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 TITLE = click.option("--title", default="", show_default=False, metavar="TEXT",
                      help="The title. [default: what it is, and of which place]")  # fmt: skip
+NAME = click.option("--place", "name", metavar="NAME", help="What the place is called. [default: as the file says]")
 STREETS = file_option("--streets", help="Where the streets and names of the map come from, if the traffic has none: an"
                                         " OpenStreetMap extract or a context file.")  # fmt: skip
 
@@ -22,6 +23,7 @@ STREETS = file_option("--streets", help="Where the streets and names of the map 
 @TRAFFIC
 @out_option("The page: .html.")
 @SERVICE
+@NAME
 @TITLE
 @STREETS
 @prints
@@ -45,6 +47,7 @@ def map_(traffic: Path, out: Path, **options: Any) -> Printed:
 @TRAFFIC
 @out_option("The picture: .png.")
 @SERVICE
+@NAME
 @TITLE
 @prints
 def plot(traffic: Path, out: Path, **options: Any) -> Printed:
@@ -72,6 +75,7 @@ def _drawn(shown: Page | Picture, out: Path) -> Printed:
 @SERVICE
 @click.option("--capacity", metavar="AMOUNT", help="Also show where, and how probably, this is exceeded: 40Mbit/s, 18GB"
               " per step, or a bare number in the file's units.")  # fmt: skip
+@NAME
 @file_option("--real", help="Measured traffic of the same cells: do the ranges hold?")
 @click.option("--model", metavar="DIR", help="The folder of the model that drew it. [default: the bundled one]")
 @STREETS

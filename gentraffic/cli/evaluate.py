@@ -68,6 +68,7 @@ def evaluate(real: Path, synthetic: Path, html: Path | None, seed: int, **option
 @click.option("--steps", type=int, help="Training steps at most. [default: 800]")
 @SEED
 @THREADS
+@click.option("--device", default="cpu", help="Where the forecasters are trained: cpu or cuda.")
 @prints
 def validate(real: Path, synthetic: Path, few: str, seeds: int, seed: int, **options: Any) -> Printed:
     """Is synthetic traffic good enough to train on? Each forecaster is trained on real traffic (trtr), on synthetic

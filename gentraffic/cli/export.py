@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from gentraffic.cli.options import TRAFFIC, Printed, call, out_option, prints, with_options
+from gentraffic.cli.options import TRAFFIC, Printed, call, is_quiet, out_option, prints, with_options
 from gentraffic.errors import WrongUse
 from gentraffic.io.export.formats import FORMATS
 
@@ -16,11 +17,12 @@ SHARED = (
     TRAFFIC,
     out_option("What to write; see above."),
     click.option("--service", metavar="NAME", help="Only this variable. [default: all that the format holds]"),
-    click.option("--member", metavar="N|mean|p95", help="One series per cell of an ensemble: a member, their mean, "
-                 "or a quantile, whose sums mean nothing."),
+    click.option("--member", metavar="N|mean|p95|all", help="One series per cell of an ensemble: a member, their "
+                 "mean, or a quantile, whose sums mean nothing; all: every member, where a format has mean and range."),
 )  # fmt: skip
 ONLY_SOME: dict[str, Callable[..., Any]] = {
-    "unit": click.option("--unit", metavar="AMOUNT", help="What 1 is in a step, e.g. 3.2GB, where units are 1."),
+    "unit": click.option("--unit", metavar="AMOUNT", help="The unit to write, e.g. GB, where a format"
+                         " has units; or what 1 is in a step, e.g. 3.2GB, where units are 1."),
     "counter": click.option("--counter", metavar="NAME", help="The measurement. [default: DRB.PdcpSduVolumeDL]"),
     "form": click.option("--form", metavar="32.435|28.532", help="The specification. [default: 32.435]"),
     "release": click.option("--release", metavar="1.4|1.3", help="Of Simu5G. [default: 1.4, which is 1.4.3 and later]"),
@@ -64,7 +66,7 @@ def export() -> None:
 
     \b
     gentraffic export 3gpp milan.nc -o milan.xml --unit 3.2GB
-    gentraffic export geopackage ensemble.nc -o milan.gpkg --capacity 18GB
+    gentraffic export geopackage ensemble.nc -o milan.gpkg --capacity 5Mbit/s
     gentraffic export office milan.nc -o milan.csv --decimal comma
     gentraffic export gridded --help
 
@@ -80,7 +82,8 @@ def _command(name: str) -> click.Command:
         from gentraffic.api.files import export as export_file
         from gentraffic.api.files import short_text
 
-        made = call(export_file, traffic, name, out, **options)
+        say = (lambda line: None) if is_quiet() else partial(click.echo, err=True)
+        made = call(export_file, traffic, name, out, bar=f"writing {name}", announce=say, **options)
         facts = made.facts
         text = ", ".join(f"{key} {short_text(value)}" for key, value in facts.items() if key != "note")
         lines = [f"{out}: {name}, {made.cells} cells x {made.steps} steps; {text}"]

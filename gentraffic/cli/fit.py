@@ -21,14 +21,22 @@ PRIVACY = (
                       " [default: 1e-6 1e15]"),
     click.option("--dp-suppress-below", type=float, metavar="TRAFFIC",
                  help="Cells with less mean traffic per step count as silent; decided for each cell alone."),
+    click.option("--dp-user-cap", type=float, metavar="TRAFFIC",
+                 help="At each step a cell counts for at most this much per user in it, by the variable `users`."),
     click.option("--start", metavar="NAME|DIR", help="With --dp-epsilon: a public model to start from."),
 )  # fmt: skip
 DESIGN = (
-    click.option("--fusion", help="stouter: concat, weighted, gated, cross-attention, decoupled. [default: concat]"),
+    click.option("--paper", is_flag=True, help="stouter as published, to compare with; trains for hours."),
+    click.option("--channels", metavar="WIDTHS", help="stouter: one width per level. [default: 32,16; 64,128,256]"),
+    click.option("--diffusion-steps", type=int, metavar="T", help="stouter: steps that add noise. [default: 1000]"),
+    click.option("--loss", help="stouter: mse or l1. [default: mse]"),
+    click.option("--fusion", help="stouter: concat, linear, weighted, gated, cross-attention, decoupled. [default:"
+                 " concat; linear]"),
     click.option("--temporal-layer", help="gin, gcn, gat or sage. [default: gin]"),
     click.option("--station-layer", help="gcn, gin, gat or sage. [default: gcn]"),
     click.option("--size", help="fomo: 0.3m, 1m, 5m, 35m, 100m, 150m or 200m weights. [default: 1m]"),
-    click.option("--prediction", help="stouter, fomo: epsilon, sample or v_prediction. [default: v_prediction]"),
+    click.option("--prediction", help="stouter, fomo: epsilon, sample or v_prediction. [default: v_prediction;"
+                 " epsilon]"),
     click.option("--no-temporal-graph", is_flag=True, help="Ablation: without the time embedding."),
     click.option("--no-station-graph", is_flag=True, help="Ablation: without the station embedding and without POIs."),
     click.option("--profile", is_flag=True, help="Learn to follow a cell's own past too (`sample --history`)."),
@@ -57,6 +65,7 @@ DESIGN = (
 @shared.SEED
 @shared.THREADS
 @DEVICE
+@click.option("--precision", default="fp32", metavar="fp32|bf16", help="Of the network's products; bf16 is for GPUs.")
 @with_options(DESIGN)
 @file_option("--evidence", help="For the card: finished rows of benchmarks/fidelity.py; fomo: Markdown.")
 @with_options(PRIVACY)
@@ -75,8 +84,12 @@ def fit_(name: str, traffic: tuple[Path, ...], context: tuple[Path, ...], out: P
     gentraffic fit fomo --traffic sd.nc --context sd-context.nc -o my-fomo
     gentraffic fit stouter --traffic five.nc --context milan.nc -o five-services
     gentraffic sample --city milan --model five-services --service internet,calls,sms -o milan-five.nc
+    gentraffic fit stouter --paper --traffic sd.nc --context sd-context.nc -o as-published
     gentraffic fit stouter --traffic mine.nc --context mine-context.nc --start stouter-base
         --dp-epsilon 8 --dp-delta 1e-5 -o my-private-model
+
+    --paper: noise is predicted, an hour a position, graphs and attention as STOUTER's equations write them, one
+    service; the second defaults above are its own. It is drawn with the solver that suits it, which the folder keeps.
 
     To resume after an interruption, run the same command again: the result is the same to the last bit. stouter,
     diffwave and fomo can be trained by several processes, with the result of one but for rounding:
@@ -144,6 +157,7 @@ def finetune_(
 @click.option("--batch", type=shared.AT_LEAST_1, help="Windows per training step. [default: 64]")
 @shared.SEED
 @shared.THREADS
+@DEVICE
 @file_option("--evidence", metavar="FILE.json", help="For the card: finished rows of benchmarks/steps.py.")
 @prints
 def distil_(model: str, context: tuple[Path, ...], out: Path, steps: int, **options: Any) -> Printed:

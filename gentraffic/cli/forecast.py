@@ -37,6 +37,9 @@ def forecast() -> None:
 @click.option("--batch", type=AT_LEAST_1, help="Windows per batch. [default: 128]")
 @click.option("--learning-rate", type=shared.POSITIVE, help="Of Adam. [default: 0.001]")
 @click.option("--stride", type=AT_LEAST_1, help="Steps between training windows of a cell. [default: 6]")
+@click.option("--paper", is_flag=True, help="lstm to stn-slstm-tf: as Ali et al. train, 40 epochs at 0.0005.")
+@click.option("--no-sharing", is_flag=True, help="Ablation: sim-mstnet without attention between services.")
+@click.option("--no-loss-weights", is_flag=True, help="Ablation: sim-mstnet, all services weighed alike.")
 @click.option("--backend", default="fast", help="Of the sLSTM: fast (ours), vanilla, cuda (xlstm).")
 @DEVICE
 @shared.SEED

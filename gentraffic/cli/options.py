@@ -114,6 +114,8 @@ PLACE = (
     click.option("--id-column", metavar="NAME", help="The column of --cells or --stations that holds the ids."),
     *TABLE,
     click.option("--layer", metavar="NAME", help="The layer of --cells or --polygon, where the file has several."),
+    click.option("--water", metavar="keep|leave-out", help="Square cells wholly in the sea, or in a lake or river of"
+                      " the map: keep them, or leave them out. [default: keep]"),
     click.option("--timezone", metavar="ZONE", help="IANA time zone. [default: the zone of the place]"),
     click.option("--offline", is_flag=True, help="Use no network: bundled places, files and the cache only."),
 )  # fmt: skip

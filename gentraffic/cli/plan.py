@@ -36,7 +36,8 @@ def plan() -> None:
 @click.option("--units", type=AT_LEAST_1, default=4, help="Radio units per cell.")
 @click.option("--capacity", metavar="LOAD",
               help="What one unit serves in a step, in the traffic's unit, or 40Mbit/s."
-                   " [default: the units of a cell carry the 99th percentile of the load]")  # fmt: skip
+                   " [default: the units of a cell carry the 99th percentile of the load;"
+                   " what does not fit is said]")  # fmt: skip
 @click.option("--quality", type=NOT_NEGATIVE, default=1.0, help="Cost of a cell and step in which nothing is served.")
 @click.option("--wear", type=NOT_NEGATIVE, default=0.2, help="Cost of one switch of one unit.")
 @click.option("--unit-power", type=NOT_NEGATIVE, default=0.1, help="Cost of one unit awake for a step.")
@@ -69,13 +70,16 @@ def sleep(traffic: Path, out: Path, **options: Any) -> Printed:
 @click.option("--mbit", type=POSITIVE, metavar="MBIT",
               help="What 1 unit of traffic is. [default: what its unit says; of relative traffic, so that the offered"
                    " load is 70% of what all blocks move]")  # fmt: skip
-@click.option("--start", metavar="TIME", help="First local time, e.g. 2026-01-05T18:00. [default: the file's first]")
+@click.option("--start", metavar="TIME", help="First local time, ISO. [default: the slots with most traffic]")
 @click.option("--slots", type=AT_LEAST_1, default=16, help="Steps to plan.")
 @click.option("--select", metavar="IDS|@FILE", help="Plan only these cells.")
 @JUDGES
 @prints
 def prb(traffic: Path, out: Path, **options: Any) -> Printed:
     """How a server shares its resource blocks among cells (FoMo eq. 18): least backlog and delay.
+
+    A slot is a step of the file, mostly an hour. Backlog: what waits at the end of each slot, summed over cells and
+    slots, in units of what a cell asks for in a mean slot. Delay: in how many slots the work of a slot is done.
 
     \b
     gentraffic plan prb forecast.nc -o blocks.parquet --select 4560,4561,4660,4661 --real measured.nc
@@ -92,7 +96,8 @@ def prb(traffic: Path, out: Path, **options: Any) -> Printed:
 @click.option("--budget", type=POSITIVE, metavar="COST", help="What may be spent; --candidates has a column `cost`.")
 @file_option("--candidates", help="Where sites may go: CSV or Parquet with lon, lat[, id][, cost]."
                                   " [default: the cells' centres]")  # fmt: skip
-@file_option("--existing", help="Sites that stand: CSV or Parquet with lon, lat.")
+@file_option("--existing", help="Sites that stand: a table with lon, lat[, id]; sectors of one mast are one site.")
+@shared.with_options(shared.TABLE)
 @click.option("--radius", type=POSITIVE, default=500.0, metavar="METRES", help="How far a site covers.")
 @click.option("--capacity", metavar="LOAD", help="Of a site in an hour: 40Mbit/s, or traffic. [default: no limit]")
 @click.option("--goal", default="mean", help="Coverage over all hours (mean), or in the worst-hour.")
@@ -105,6 +110,7 @@ def deploy(traffic: Path, out: Path, **options: Any) -> Printed:
     \b
     gentraffic sample --city porto --members 20 -o porto.nc
     gentraffic plan deploy porto.nc --sites 12 --radius 400 -o sites.geojson --map sites.html
+    gentraffic plan deploy porto.nc --sites 5 --existing sites.csv --columns id=SITE,lon=X,lat=Y -o sites.geojson
     gentraffic plan deploy porto.nc --budget 30 --candidates roofs.csv --existing sites.csv -o sites.geojson
     """
     from gentraffic.api import plan as planner

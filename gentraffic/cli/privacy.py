@@ -17,7 +17,8 @@ from gentraffic.cli.options import FILE, Printed, call, file_option, out_option,
 @file_option("--train", required=True, help="What the generator was made from.")
 @file_option("--holdout", required=True, help="Cells of the same network and period, at random, that it never saw.")
 @file_option("--synthetic", required=True, help="What is to be published.")
-@click.option("--model", metavar="DIR", help="The model that drew it: its loss is attacked as well. Needs --context.")
+@click.option("--model", metavar="DIR", help="The model that drew it, a sampler, a FoMo or a forecaster: its loss is "
+              "attacked as well. Needs --context.")  # fmt: skip
 @file_option("--context", help="The POIs of all cells of --train and --holdout.")
 @click.option("--shadows", type=int, default=0, show_default=False, metavar="N",
               help="Shadow models for LiRA, 16 or more; minutes each. [default: no LiRA]")  # fmt: skip
@@ -25,6 +26,7 @@ from gentraffic.cli.options import FILE, Printed, call, file_option, out_option,
 @file_option("--shadow-dir", metavar="DIR", help="Where their scores are kept. [default: MODEL.shadows, here]")
 @click.option("--plants", type=shared.COUNT, default=20, metavar="N",
               help="Copies of every kind planted, one at a time, to say what is found; 0: not measured.")  # fmt: skip
+@click.option("--device", default="cpu", help="Where --model and shadow models compute: cpu or cuda.")
 @shared.SERVICE
 @seed_option("Of halves, subsets and shadow models.")
 @shared.HTML

@@ -7,11 +7,12 @@ from typing import Any
 
 import click
 
-from gentraffic.api.outputs import check_outputs
 from gentraffic.cli import options as shared
 from gentraffic.cli.options import file_option, out_option, with_options
+from gentraffic.io.atomic import check_outputs
 
-HOW = ("chunk_cells", "workers", "scheduler", "map_file", "plot_file", "dry_run")  # as `api.sampling.draw` calls them
+# As `api.sampling.draw` calls them.
+HOW = ("name", "chunk_cells", "workers", "scheduler", "map_file", "plot_file", "dry_run")
 
 
 @click.command(cls=shared.listing("generator"), short_help="Draw a week (or any period) of traffic for a place.")
@@ -20,8 +21,10 @@ HOW = ("chunk_cells", "workers", "scheduler", "map_file", "plot_file", "dry_run"
 @click.option("--model", metavar="NAME|DIR", help="A bundled model, a folder, or a generator of an installed package."
                                                   " [default: stouter-fast; stouter-base where --steps, --solver or"
                                                   " --guidance are given]")  # fmt: skip
+@click.option("--place", "name", metavar="NAME", help="What the place is called, in titles. [default: from its source]")
 @out_option("Traffic: .nc .zarr .parquet .csv .tif.")
-@click.option("--start", metavar="DATE", help="First local day. [default: 2026-01-05, or that of --known]")
+@click.option("--start", metavar="DATE", help="First local day, e.g. 2026-01-05, with its public holidays. [default: a"
+                                               " usual week, without; or that of --known]")  # fmt: skip
 @click.option("--days", type=int, help="Local days. [default: 7, or those of --known]")
 @click.option("--freq", help="Cadence: 1h, 30min, 15min or 10min. [default: 1h, or that of --history or --known]")
 @click.option("--members", default=1, help="Ensemble members; the first has the most likely levels.")
@@ -33,8 +36,9 @@ HOW = ("chunk_cells", "workers", "scheduler", "map_file", "plot_file", "dry_run"
               help="Whose day and week the cells follow; auto: of the measured networks, nearest first.")  # fmt: skip
 @click.option("--holidays", metavar="auto|none|IT|FILE",
               help="Public holidays, drawn as a kind of day: of the place's country, none, of a country, or dates of a"
-                   " file, one a line. [default: auto; none for the usual week]")  # fmt: skip
+                   " file, one a line. [default: auto with --start or more than 7 --days, else none]")  # fmt: skip
 @click.option("--device", help="A torch device, e.g. cuda. [default: cpu]")
+@click.option("--precision", metavar="fp32|bf16", help="Of the network's products; bf16 is for GPUs. [default: fp32]")
 @click.option("--service", metavar="NAMES", help="What is drawn, one variable each: internet,call_in; calls and sms are"
                                                  " the sums of in and out. Of a model of one service, what its variable"
                                                  " is called. [default: that of --total, or the main one]")  # fmt: skip
@@ -48,7 +52,7 @@ HOW = ("chunk_cells", "workers", "scheduler", "map_file", "plot_file", "dry_run"
 @file_option("--known", help="FoMo: keep this measured traffic and draw what it lacks (NaN, absent cells or hours).")
 @file_option("--users", help="FoMo: active users of the cells at the steps to be drawn.")
 @file_option("--map", "map_file", metavar="FILE.html",
-             help="A map that needs no network; with --change, a page with the map of the difference.")  # fmt: skip
+             help="A map that needs no network; with --change of before, after and the difference.")  # fmt: skip
 @file_option("--plot", "plot_file", metavar="FILE.png", help="A picture of the region's traffic.")
 @click.option("--workers", type=int, metavar="N", help="Draw a .zarr on N processes; run the command again to resume.")
 @click.option("--scheduler", metavar="ADDRESS", help="Draw a .zarr on the Dask workers of tcp://HOST:PORT, likewise.")
@@ -79,6 +83,7 @@ def sample(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -
       mall     floor_area (m2) or visitors a day       quarter  dwellings or residents; like: a place on the map
       stadium  seats; times for a match                offices  jobs or floor_area
       event    visitors and times, Sat 18:00-23:00     station  passengers a day
+    times of mall, quarter, offices, station: opening hours, Mon-Sat 9:00-21:00
     """
     from gentraffic.api.sampling import draw
     from gentraffic.generate.request import Request, read_select

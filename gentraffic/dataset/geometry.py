@@ -100,3 +100,42 @@ def _typical_side(ds: xr.Dataset) -> float:
     to_metres = pyproj.Transformer.from_crs("EPSG:4326", ds.attrs["crs_wkt"], always_xy=True)
     outlines = shapely.transform(cell_shapes(ds), lambda c: np.stack(to_metres.transform(c[:, 0], c[:, 1]), axis=1))
     return float(np.sqrt(np.median(shapely.area(outlines))))
+
+
+APART_M = (15.0, 80.0)  # how far sectors of one mast are drawn from it, at least and at most
+
+
+def sectors_apart(ds: xr.Dataset) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Longitude and latitude, (cells,) each, at which a map draws stations: those of one place, whose azimuth is told,
+    a little away from it in that direction, a quarter of the way to the next mast; of one azimuth one behind the other.
+
+    A sector that stands alone, or without azimuth, stays where it is.
+    """
+    lon, lat = ds["lon"].values.astype(np.float64), ds["lat"].values.astype(np.float64)
+    if "azimuth" not in ds.coords or ds["azimuth"].dtype.kind not in "iuf":
+        return lon, lat
+    azimuth = ds["azimuth"].values.astype(np.float64)
+    places, of, count = np.unique(np.stack([lon, lat], 1).round(6), axis=0, return_inverse=True, return_counts=True)
+    of = of.reshape(-1)
+    moved = np.flatnonzero(np.isfinite(azimuth) & (count[of] > 1))
+    metre = np.array([1 / (111_320.0 * max(0.01, np.cos(np.radians(lat.mean())))), 1 / 111_320.0])  # in degrees
+    rank = np.zeros(len(lon))
+    seen: dict[tuple[int, float], int] = {}
+    for i in moved.tolist():
+        key = int(of[i]), float(azimuth[i] % 360)
+        rank[i] = seen[key] = seen.get(key, -1) + 1
+    away = _to_next(places / metre) / 4 * (1 + rank[moved] / 2)
+    direction = np.radians(azimuth[moved])
+    lon[moved] += away * np.sin(direction) * metre[0]
+    lat[moved] += away * np.cos(direction) * metre[1]
+    return lon, lat
+
+
+def _to_next(places_m: NDArray[np.float64]) -> float:
+    """The median distance, in metres, from a place to the next, such that a quarter of it is within APART_M."""
+    from scipy.spatial import cKDTree
+
+    least, most = (4 * metres for metres in APART_M)
+    if len(places_m) < 2:
+        return most
+    return float(np.clip(np.median(cKDTree(places_m).query(places_m, k=2)[0][:, 1]), least, most))

@@ -3,8 +3,9 @@
 Traffic: dimensions `([member,] cell, time)`, one float32 variable per service with a `units` attribute, finite and not
 negative. Context: dimensions `(cell, category)` with `poi_count`, over the same cells. Both carry per cell `cell_id`,
 `lon`, `lat` (degrees), `x`, `y` (metres in the attribute `crs_wkt`), for grids `row`, `col`, and `footprint` (WKT
-polygon in lon/lat) where a cell is not a square of the grid; perhaps the map beneath (`dataset.basemap`). Times are UTC
-and evenly spaced; the attribute `timezone` says where they are local. The layout is CF discrete sampling geometry,
+polygon in lon/lat) where a cell is not a square of the grid; perhaps more columns per cell, such as `site`, `azimuth`,
+`height`, `band` (numbers or text), and the map beneath (`dataset.basemap`). Times are UTC and evenly spaced; the
+attribute `timezone` says where they are local. The layout is CF discrete sampling geometry,
 `featureType = "timeSeries"`.
 
 A context may have a margin, the cells around its own: `margin_poi_count` (margin, category), `margin_x`, `margin_y`
@@ -46,7 +47,7 @@ RESERVED = frozenset(
 )
 # Attributes of the place that traffic takes over from its context.
 PLACE_ATTRS = ("place", "kind", "cell_m", "radius_m", "crs_wkt", "timezone", "network", "osm_source", "osm_snapshot",
-               "osm_sha256", "attribution", "license", "warnings")  # fmt: skip
+               "osm_sha256", "attribution", "license", "warnings", "water")  # fmt: skip
 MARGIN = {"margin_poi_count": ("margin", "category"), "margin_x": ("margin",), "margin_y": ("margin",)}
 COORD_ATTRS: dict[str, dict[str, str]] = {
     "cell_id": {"cf_role": "timeseries_id", "long_name": "identifier of the cell or station"},
@@ -57,6 +58,10 @@ COORD_ATTRS: dict[str, dict[str, str]] = {
     "row": {"long_name": "row of the grid, counted northwards"},
     "col": {"long_name": "column of the grid, counted eastwards"},
     "footprint": {"long_name": "outline of the cell, WKT in longitude and latitude"},
+    "site": {"long_name": "site that the sector stands on"},
+    "azimuth": {"long_name": "direction that the antenna looks to, degrees from north, clockwise"},
+    "height": {"long_name": "height of the antenna, m"},
+    "band": {"long_name": "frequency band"},
     "time": {"standard_name": "time", "axis": "T", "long_name": "start of the interval, UTC"},
     "member": {"standard_name": "realization", "long_name": "member of the ensemble"},
 }
@@ -70,6 +75,11 @@ BLOCK_VALUES = 2**22  # 16 MiB of float32
 def services(ds: xr.Dataset) -> list[str]:
     """The names of the traffic variables of `ds`, in its order."""
     return [str(name) for name in ds.data_vars]
+
+
+def cell_columns(ds: xr.Dataset) -> list[str]:
+    """What is told of each cell beyond PER_CELL: `site`, `azimuth` and the like, in the order of `ds`."""
+    return [str(name) for name in ds.coords if ds[name].dims == ("cell",) and name not in (*PER_CELL, "cell")]
 
 
 def one_service(ds: xr.Dataset, name: str | None) -> str:
@@ -98,6 +108,11 @@ def local_time(ds: xr.Dataset) -> pd.DatetimeIndex:
     import pandas as pd
 
     return pd.DatetimeIndex(ds["time"].values).tz_localize("UTC").tz_convert(str(ds.attrs["timezone"]))
+
+
+def is_usual_week(ds: xr.Dataset) -> bool:
+    """Whether the dates of drawn traffic stand for days of the week: nobody asked for a period."""
+    return bool(ds.attrs.get("usual_week"))
 
 
 def utc_offset_s(ds: xr.Dataset) -> NDArray[np.int64]:
@@ -142,7 +157,7 @@ def traffic_dataset(
     coords: dict[Hashable, Any] = {
         name: (("cell",), cells[name].values, COORD_ATTRS[name]) for name in PER_CELL if name in cells.coords
     }
-    coords |= basemap_coords_of(cells)
+    coords |= {name: cells[name].variable for name in cell_columns(cells)} | basemap_coords_of(cells)
     coords["time"] = (("time",), index.as_unit("ns").to_numpy(), COORD_ATTRS["time"])
     if array.ndim == 3:
         coords["member"] = (("member",), np.arange(len(array), dtype=np.int32), COORD_ATTRS["member"])
@@ -268,6 +283,7 @@ def _check_cells(ds: xr.Dataset) -> None:
             raise BadInput(f"the coordinate {name} has dimensions {_tuple(ds[name].dims)}, must be (cell)")
     ids = ds["cell_id"].values
     _check_ids(ids)
+    _check_columns(ds)
     _check_positions(ds, ids)
     _check_centres(ds)
     _check_grid(ds)
@@ -335,6 +351,14 @@ def _check_unplaced(ds: xr.Dataset) -> None:
     if placed:
         raise BadInput(f"kind is unplaced, but there is a coordinate {placed[0]}: say kind stations, or drop it")
     _check_ids(ds["cell_id"].values)
+    _check_columns(ds)
+
+
+def _check_columns(ds: xr.Dataset) -> None:
+    for name in cell_columns(ds):
+        values = ds[name].values
+        if values.dtype.kind not in "iufUT" and not all(isinstance(value, str) for value in values):
+            raise BadInput(f"the coordinate {name} is {values.dtype}, must be numbers or text")
 
 
 def _check_centres(ds: xr.Dataset) -> None:

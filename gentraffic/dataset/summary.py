@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic.dataset.amounts import per_hour, step_seconds
-from gentraffic.dataset.schema import PER_CELL, local_time
+from gentraffic.dataset.schema import PER_CELL, local_time, member_band
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -75,7 +76,7 @@ def summary(ds: xr.Dataset, service: str, capacity: float | None = None) -> xr.D
         if len(members) > 1:
             share = (above > 0).mean(axis=0)
             result["p_above"] = (share, "1", f"share of members that exceed {capacity:g} {units} at any step")
-    coords = {name: ds[name] for name in PER_CELL if name in ds.coords}
+    coords = {name: ds[name].variable for name in PER_CELL if name in ds.coords}
     return xr.Dataset(
         {name: ("cell", v, {"units": unit, "long_name": about}) for name, (v, unit, about) in result.items()},
         coords=coords,
@@ -83,11 +84,69 @@ def summary(ds: xr.Dataset, service: str, capacity: float | None = None) -> xr.D
     )
 
 
+@dataclass(frozen=True)
+class Highest:
+    """When cells are highest, and how often above a capacity.
+
+    step: (cells,) step in which the mean over the members is highest. value: (cells,) highest value of each member,
+    mean over members, as `peak` of `summary`. above: (cells,) steps above the capacity, mean over members; members:
+    (cells,) share of the members that exceed it in any step; both 0 without a capacity.
+    """
+
+    step: NDArray[np.intp]
+    value: NDArray[np.float64]
+    above: NDArray[np.float64]
+    members: NDArray[np.float64]
+
+
+def highest(ds: xr.Dataset, service: str, capacity: float | None = None) -> Highest:
+    """The highest step of each cell. capacity: in the units of the service."""
+    values = ds[service].values
+    values = values if values.ndim == 3 else values[None]  # (members, cells, steps)
+    cells = values.shape[1]
+    step, (value, above, share) = np.empty(cells, dtype=np.intp), np.zeros((3, cells))
+    block = max(1, BLOCK // (values.shape[0] * values.shape[2]))
+    for start in range(0, cells, block):
+        part = values[:, start : start + block]
+        at = slice(start, start + part.shape[1])
+        step[at] = part.mean(axis=0, dtype=np.float64).argmax(axis=-1)
+        value[at] = part.max(axis=2).mean(axis=0, dtype=np.float64)
+        if capacity is not None:
+            over = (part > capacity).sum(axis=2)  # (members, cells)
+            above[at], share[at] = over.mean(axis=0), (over > 0).mean(axis=0)
+    return Highest(step, value, above, share)
+
+
 def level_spread(result: xr.Dataset) -> NDArray[np.float64]:
     """(cells,) 95% over 5% quantile of each cell's mean level over the members, of a `summary`; 1 where both are 0."""
     low, high = result["mean_p05"].values, result["mean_p95"].values
     floor = max(float(high.max()) * 1e-9, 1e-300)
     return np.asarray((high + floor) / (low + floor))
+
+
+def member_range(ds: xr.Dataset) -> xr.Dataset:
+    """An ensemble as three series per cell and service, (cell, time): NAME the mean of the members (float64), NAME_low
+    and NAME_high the ends of their range at each step (`schema.member_band`). Without members `ds` as it is.
+
+    The attribute `members` says what they are. The sums of NAME are those of the mean member; ends do not add up.
+    """
+    if "member" not in ds.dims:
+        return ds
+    count = ds.sizes["member"]
+    quantiles, words = member_band(count)
+    out = ds.isel(member=0).drop_vars("member")
+    for name, variable in ds.data_vars.items():
+        values = variable.values
+        mean = values.mean(axis=0, dtype=np.float64)
+        ends = np.empty((2, *values.shape[1:]), dtype=values.dtype)
+        block = max(1, BLOCK // (values.shape[0] * values.shape[2]))
+        for start in range(0, values.shape[1], block):
+            ends[:, start : start + block] = np.quantile(values[:, start : start + block], quantiles, axis=0)
+        out[name] = (("cell", "time"), mean, variable.attrs)
+        for end, word in zip(ends, ("low", "high"), strict=True):
+            attrs = variable.attrs | {"long_name": f"{word} end of the {words}"}
+            out[f"{name}_{word}"] = (("cell", "time"), end, attrs)
+    return out.assign_attrs(members=f"mean and {words}, each step by itself: only the means add up")
 
 
 def one_member(ds: xr.Dataset, which: str | None) -> xr.Dataset:

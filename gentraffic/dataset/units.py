@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,22 +24,37 @@ def readable_unit(units: str, level: float) -> tuple[str, float]:
     return units, factor
 
 
-def readable(ds: xr.Dataset) -> xr.Dataset:
-    """`ds` with amounts in a smaller unit, such as GB for TB, where even the busiest cell carries less than 1 of it.
+def readable_units(ds: xr.Dataset) -> dict[str, tuple[str, float]]:
+    """Service -> (a smaller unit, such as GB for TB, where even the busiest cell carries less than 1; factor to it).
 
-    Services in the same units stay in the same units.
+    Services in the same units stay in the same units; the factor is 1 where the unit stays.
     """
     levels: dict[str, float] = {}
     for variable in ds.data_vars.values():
         level = float(variable.mean(dim=[d for d in variable.dims if d != "cell"], dtype=np.float64).max())
         units = str(variable.attrs["units"])
         levels[units] = max(level, levels.get(units, 0.0))
+    return {str(name): readable_unit(units, levels[units])
+            for name, units in ((name, str(v.attrs["units"])) for name, v in ds.data_vars.items())}  # fmt: skip
+
+
+def readable(ds: xr.Dataset) -> xr.Dataset:
+    """`ds` in the units of `readable_units`, float32."""
     out = ds
-    for name, variable in ds.data_vars.items():
-        units, factor = readable_unit(str(variable.attrs["units"]), levels[str(variable.attrs["units"])])
+    for name, (units, factor) in readable_units(ds).items():
         if factor != 1:
-            values = (variable * np.float32(factor)).astype(np.float32)
-            out = out.assign({str(name): values.assign_attrs(variable.attrs | {"units": units})})
+            values = (ds[name] * np.float32(factor)).astype(np.float32)
+            out = out.assign({name: values.assign_attrs(ds[name].attrs | {"units": units})})
+    return out
+
+
+def rescaled(ds: xr.Dataset, factors: Mapping[str, tuple[str, float]]) -> xr.Dataset:
+    """`ds` in other units, service -> (units, factor); float64 where a factor is not 1, so that sums stay what they
+    were."""
+    out = ds
+    for name, (units, factor) in factors.items():
+        values = ds[name] if factor == 1 else ds[name].astype(np.float64) * factor
+        out = out.assign({name: values.assign_attrs(ds[name].attrs | {"units": units})})
     return out
 
 

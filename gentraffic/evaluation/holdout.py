@@ -89,16 +89,21 @@ def model_row(
     steps: int | None,
     *,
     members: int = MEMBERS,
-    solver: str = Settings.solver,
+    solver: str | None = None,
 ) -> Members:
-    """Members that a model draws for the held-out cells of each network, in the source's unit."""
+    """Members that a model draws for the held-out cells of each network, in the source's unit.
+
+    steps, solver: None for what the model recommends.
+    """
     from gentraffic.generators.weekly import draw_traffic
 
     out: Members = {}
+    usual = bundle.info.recommended
     for name, (_, held) in parts.items():
-        calendar = make_calendar(f"2021-03-{1 + held.weekday:02d}", 7, "1h", "Asia/Shanghai")  # 1 March is a Monday
+        zone = str(contexts[name].attrs["timezone"])
+        calendar = make_calendar(f"2021-03-{1 + held.weekday:02d}", 7, "1h", zone)  # 1 March is a Monday
         service = held.service
-        settings = Settings(seed, members, steps or Settings().steps, solver, service=service)
+        settings = Settings(seed, members, steps or usual.steps, solver or usual.solver, service=service)
         relative = draw_traffic(bundle, contexts[name], calendar, settings, cells=held.rows.tolist())
         mean = bundle.levels.networks[held.place_network].mean_traffic
         if service:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from forecasters import Recipe
+    from gentraffic.forecasting.task import Plan
 
 
 def check_shares(train: float, validation: float) -> None:
@@ -37,6 +39,24 @@ def check_training(name: str, recipe: Recipe, given: Mapping[str, Any]) -> None:
             raise WrongUse(f"--{option.replace('_', '-')} {given[option]:g}: {name} has no such setting; leave it out")
 
 
+PAPER = ("lstm", "xlstm", "stn", "stn-tf", "stn-slstm", "stn-slstm-tf")  # of sLSTM-STN
+
+
+def plan_of(name: str, given: Mapping[str, Any], seed: int, *, paper: bool) -> Plan:
+    """The plan of a training: ours, or that of the paper, with what is asked. given: option -> value or None.
+
+    Raises WrongUse for the paper's plan of a forecaster that is not in it.
+    """
+    from forecasters import FORECASTERS
+    from gentraffic.forecasting.task import PUBLISHED, Plan
+
+    if paper and name not in PAPER:
+        why = "is of another paper" if name in FORECASTERS else "is not of this package"
+        raise WrongUse(f"--paper: {name} {why}; leave it out, or give one of {', '.join(PAPER)}")
+    base = PUBLISHED if paper else Plan()
+    return replace(base, **{key: value for key, value in given.items() if value is not None}, seed=seed)
+
+
 def design_of(name: str, backend: str, device: str) -> dict[str, Any]:
     """The arguments of the network that --backend stands for. Raises WrongUse for a backend that it has not."""
     from forecasters.slstm import BACKENDS
@@ -50,6 +70,16 @@ def design_of(name: str, backend: str, device: str) -> dict[str, Any]:
     if backend == "cuda" and device != "cuda":
         raise WrongUse("--backend cuda: it needs a GPU, give --device cuda with it")
     return {"backend": backend}
+
+
+def ablations_of(name: str, no_sharing: bool, no_loss_weights: bool) -> dict[str, Any]:
+    """The arguments of sim-mstnet without one of its parts. Raises WrongUse for a forecaster that has no such part."""
+    off = {"--no-sharing": no_sharing, "--no-loss-weights": no_loss_weights}
+    if name != "sim-mstnet":
+        for option in (option for option, asked in off.items() if asked):
+            raise WrongUse(f"{option}: {name} has no such part; leave it out, or give sim-mstnet")
+    parts = {"sharing": no_sharing, "weigh_losses": no_loss_weights}
+    return {part: False for part, gone in parts.items() if gone}
 
 
 def services_for(learned: Sequence[str], ds: xr.Dataset, given: Sequence[str]) -> list[str]:

@@ -28,7 +28,8 @@ class Plan:
     steps: batches at most; None: five epochs, but no fewer than 500 and no more than 20,000. stride: steps between
     training windows of a cell (6 in the paper). check_every, patience: batches between validations, and how many of
     them without a better score end the run. Adam (beta 0.9, 0.999), warm-up, then a half cosine to zero; what is
-    validated and kept is the average of the weights with the decay `ema`.
+    validated and kept is the average of the weights with the decay `ema`. epochs: without `steps`, how often each
+    window is seen, no fewer and no more; None for the five. constant: no warm-up and no cosine.
     """
 
     steps: int | None = None
@@ -40,6 +41,13 @@ class Plan:
     patience: int = 6
     ema: float = 0.99
     seed: int = 0
+    epochs: int | None = None
+    constant: bool = False
+
+
+# sLSTM-STN section IV-B: Adam at 5e-4 for 40 epochs of every sixth window. The batch and which weights are kept are not
+# told: here those that the validation part finds best, as in every plan. Its batch normalisation is in the networks.
+PUBLISHED = Plan(learning_rate=5e-4, epochs=40, constant=True, ema=0.0, patience=10**6)
 
 
 class ForecastTask:
@@ -56,7 +64,11 @@ class ForecastTask:
         """shares: how much of every batch each of `train` gives, None for as many as it has windows."""
         self.model, self.train, self.validation, self.plan = model, list(train), list(validation), plan
         self.sizes = np.array([len(w) for w in self.train])
-        self.steps = plan.steps or int(np.clip(round(5 * self.sizes.sum() / plan.batch), 500, 20_000))
+        epoch = self.sizes.sum() / plan.batch
+        some = (
+            int(np.clip(round(5 * epoch), 500, 20_000)) if plan.epochs is None else max(1, round(plan.epochs * epoch))
+        )
+        self.steps = plan.steps or some
         self.shares = None if shares is None else np.asarray(shares, dtype=np.float64) / np.sum(shares)
         self.weights: list[nn.Parameter] = list(model.parameters())
         self._order: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, dtype=np.int64))
@@ -120,8 +132,9 @@ def trainer_of(task: ForecastTask, checkpoint: Path | None = None, mark: str = "
     """The loop for a task. mark: `fingerprint` of what it is trained on."""
     plan = task.plan
     schedule = Schedule(
-        task.steps, plan.learning_rate, plan.warmup, plan.ema, plan.check_every, plan.seed, patience=plan.patience
-    )
+        task.steps, plan.learning_rate, plan.warmup, plan.ema, plan.check_every, plan.seed, patience=plan.patience,
+        constant=plan.constant,
+    )  # fmt: skip
     identity = {"plan": asdict(plan), "fingerprint": mark}
     optimiser = torch.optim.Adam(task.weights, lr=plan.learning_rate)
     return Trainer(task, schedule, optimiser, Checkpoint(checkpoint, identity))

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.forecasting.weighted import SIM_MSTNET
+from gentraffic.training.trainer import Run
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -131,7 +132,8 @@ def prepare(
 class ValidationPlan:
     """services: what is forecast, by default what both files hold. seeds: trainings of each kind, from `seed` on. few:
     with less than 100 percent, `trtr` and `aug` use that share of the real training cells, other ones with every seed.
-    holdout: share of the real locations that are tested on alone. horizon: steps ahead. steps: of each training."""
+    holdout: share of the real locations that are tested on alone. horizon: steps ahead. steps: of each training.
+    device: of torch, where all are trained."""
 
     services: Sequence[str] = ()
     few: float = 100.0
@@ -140,6 +142,7 @@ class ValidationPlan:
     holdout: float = 0.2
     horizon: int = 1
     steps: int | None = None
+    device: str = "cpu"
 
     def check(self) -> None:
         """Raise WrongUse for numbers out of range."""
@@ -180,7 +183,8 @@ def validate(
                 if on_fit is not None:
                     on_fit(done, of)
                 how = plan_for(name, plan.steps, plan.seed + k)
-                scores[name][training].append(one_score(name, training, material, how, plan.horizon, weighing))
+                of_it = one_score(name, training, material, how, plan.horizon, weighing, device=plan.device)
+                scores[name][training].append(of_it)
                 done += 1
     return Validation(material, scores, naive_scores(material, plan.horizon), plan.horizon, weighing)
 
@@ -193,9 +197,11 @@ def plan_for(name: str, steps: int | None = None, seed: int = 0) -> Plan:
 
 
 def one_score(
-    name: str, training: str, material: Material, plan: Plan, horizon: int = 1, weighing: dict[str, Any] | None = None
-) -> Scores:
-    """Train `name` one way and score it on the test part. weighing: takes the weights of sim-mstnet."""
+    name: str, training: str, material: Material, plan: Plan, horizon: int = 1, weighing: dict[str, Any] | None = None,
+    *, device: str = "cpu",
+) -> Scores:  # fmt: skip
+    """Train `name` one way and score it on the test part. weighing: takes the weights of sim-mstnet. device: of torch,
+    where it is trained."""
     from gentraffic.forecasting.fit import fit_forecaster, forecasts, score
 
     (real, real_later), (drawn, drawn_later) = material.real, material.synthetic
@@ -207,16 +213,16 @@ def one_score(
             "tstr": (drawn, drawn_later, []),
             "aug": (real, real_later, material.variants),
         }
-        fitted = fit_weighted(*on[training], plan)
+        fitted = fit_weighted(*on[training], plan, device=device)
         if weighing is not None and training == "aug":
             weighing.setdefault("weights", []).append(fitted.metadata["weights"])
     elif training == "aug":
         half = [1.0 / len(real)] * len(real) + [1.0 / len(drawn)] * len(drawn)
-        fitted = fit_forecaster(name, [*real, *drawn], real_later, plan, shares=half)
+        fitted = fit_forecaster(name, [*real, *drawn], real_later, plan, shares=half, run=Run(device=device))
     elif training == "trtr":
-        fitted = fit_forecaster(name, real, real_later, plan)
+        fitted = fit_forecaster(name, real, real_later, plan, run=Run(device=device))
     else:
-        fitted = fit_forecaster(name, drawn, drawn_later, plan)
+        fitted = fit_forecaster(name, drawn, drawn_later, plan, run=Run(device=device))
     return score(forecasts(fitted, material.test, horizon), material.test)
 
 

@@ -16,7 +16,7 @@ joined. The head that is kept at last is the inner optimum on all real windows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -75,14 +75,18 @@ def fit_weighted(
     plan: Plan,
     weigh: Weigh | None = None,
     *,
+    design: Mapping[str, Any] | None = None,
     on_step: OnStep | None = None,
+    device: str = "cpu",
 ) -> Fitted:
     """Train `sim-mstnet` on real parts and on groups of synthetic ones (`drawn`, one group each), `plan.steps` in all.
 
-    real_later: real parts that choose the weights and the best step. `told` has weights (rounds + 1, services, G),
-    batches (rounds, G): the share of every group in a round's batches, and outer (rounds, services, 4): the outer loss
-    before, after, the cuts' bound of it, and the ridge. Raises BadInput where a part gives no window.
+    real_later: real parts that choose the weights and the best step. design: arguments of the network that differ from
+    the named ones. device: of torch. `told` has weights (rounds + 1, services, G), batches (rounds, G): the share of
+    every group in a round's batches, and outer (rounds, services, 4): the outer loss before, after, the cuts' bound of
+    it, and the ridge. Raises BadInput where a part gives no window.
     """
+    from forecasters.windows import windows_to
     from gentraffic.forecasting.fit import Fitted, windows_of
     from gentraffic.forecasting.registry import recipe_of
     from gentraffic.forecasting.task import ForecastTask, trainer_of
@@ -91,13 +95,17 @@ def fit_weighted(
     network = real[0].network
     torch.manual_seed(plan.seed)
     recipe = recipe_of(SIM_MSTNET)
-    model = recipe.network(per_day=network.per_day, services=network.values.shape[2], **recipe.design)
+    model = recipe.network(
+        per_day=network.per_day, services=network.values.shape[2], **{**recipe.design, **(design or {})}
+    )
     train = [windows_of(model, part, plan.stride) for part in (*real, *drawn)]
     later = [w for w in (windows_of(model, part, 1) for part in real_later) if len(w)]
     if not later or not all(len(w) for w in train):
         raise BadInput(
             f"too short a series: {SIM_MSTNET} needs more than {model.context} steps of the past in every training part"
         )
+    train, later = ([windows_to(w, device) for w in some] for some in (train, later))
+    model = model.to(device)
     n, sizes = len(real), np.array([len(w) for w in train], dtype=np.float64)
     within = sizes[:n] / sizes[:n].sum()  # real parts share the weight of group 0
     start = np.append(sizes[:n].sum(), sizes[n:]) / sizes.sum()
@@ -227,7 +235,7 @@ def head_moments(
     heads = []
     for s in range(model.services):
         inner, outer = (moments([x[:, s] for x, _ in part], [y[:, :, s] for _, y in part]) for part in (inside, aside))
-        heads.append(Head(inner, outer, count, counts, model.head[s].double().numpy().copy()))
+        heads.append(Head(inner, outer, count, counts, model.head[s].cpu().double().numpy().copy()))
     return heads
 
 
@@ -249,6 +257,6 @@ def _sample(model: Any, windows: Sequence[Windows], most: int, key: tuple[int, .
         count = min(len(w), max(1, round(most * len(w) / total)))
         for some in torch.split(torch.from_numpy(np.sort(rng.choice(len(w), count, replace=False))), 1024):
             past, future = w.gather(some)
-            features.append(model.features(past).double().numpy())
-            targets.append(future.double().numpy())
+            features.append(model.features(past).cpu().double().numpy())
+            targets.append(future.cpu().double().numpy())
     return np.concatenate(features), np.concatenate(targets)

@@ -19,6 +19,7 @@ from gentraffic.generate.totals import Total, parse_totals
 from gentraffic.generators.base import ModelInfo, Settings, Unsupported, check_minutes
 from gentraffic.generators.observed import Observations, minutes_of, read_observations
 from gentraffic.modelling.expected_week import AUTO
+from samplers import PRECISIONS
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -30,10 +31,11 @@ DAYS = 7
 class Request:
     """What is asked for, beside a place and a model; the options of `gentraffic sample` under their own names.
 
-    None stands for what was not asked. start, days, freq: the period, by default a week from FIRST_DAY in hours, or
-    that of the measured traffic. steps, solver, guidance: of the drawing loop, by default what the model recommends.
-    rhythm: the measured network whose daily and weekly rhythm the cells follow. service: what is drawn, names with
-    commas between, one variable each; of a model of one service, the name of its variable.
+    None stands for what was not asked. precision: fp32 or bf16, of the network's products. start, days, freq: the
+    period, by default a week from FIRST_DAY in hours, or that of the measured traffic. steps, solver, guidance: of
+    the drawing loop, by default what the model recommends. rhythm: the measured network whose daily and weekly
+    rhythm the cells follow. service: what is drawn, names with commas between, one variable each; of a model of one
+    service, the name of its variable.
     total: one text per total (`gentraffic.generate.totals`). select: ids of the cells to draw. change: a file of
     changes (`gentraffic.places.scenario`). history, known, users: measured traffic, as files or Datasets
     (`gentraffic.generators.observed`); the units are then its own. holidays: auto, none, a country or a file
@@ -50,6 +52,7 @@ class Request:
     guidance: float | None = None
     rhythm: str | None = None
     device: str | None = None
+    precision: str | None = None
     service: str | None = None
     total: tuple[str, ...] = ()
     select: tuple[str, ...] | None = None
@@ -131,12 +134,15 @@ class Request:
                 raise WrongUse(f"--{option} {given}: give {least} or more")
         if self.guidance is not None and not 0 <= self.guidance < math.inf:
             raise WrongUse(f"--guidance {self.guidance}: give 0 or more")
+        if self.precision not in (None, *PRECISIONS):
+            raise WrongUse(f"--precision {self.precision}: give {' or '.join(PRECISIONS)}")
         asked = {
             "history": self.history, "known": self.known, "users": self.users, "change": self.change,
             "steps": self.steps, "solver": self.solver,
             "rhythm": None if self.rhythm in (None, "", AUTO) else self.rhythm,
             "guidance": None if self.guidance == 1.0 else self.guidance,
             "device": None if self.device in (None, "cpu") else self.device,
+            "precision": None if self.precision == "fp32" else self.precision,
         }  # fmt: skip
         if self.holidays not in (None, AUTO, NONE):
             info.check("holidays", self.holidays)
@@ -186,11 +192,17 @@ class Request:
 
         The usual week, which nobody asked to be that of a date, is one without them.
         """
-        usual = self.start is None and calendar.days <= DAYS
-        asked = self.holidays or (NONE if usual else AUTO)
+        asked = self.holidays or (NONE if self.start is None and calendar.days <= DAYS else AUTO)
         if "holidays" not in info.supports or asked == NONE:
             return None
         return find_holidays(asked, timezone, calendar.first, calendar.days)
+
+    def is_usual_week(self, calendar: Calendar, holidays: Holidays | None) -> bool:
+        """Whether no dates are meant: neither a period nor holidays were asked for, and nothing measured is followed.
+
+        Its dates, from FIRST_DAY, stand for days of the week."""
+        measured = self.history is not None or self.known is not None or self.users is not None
+        return self.start is None and calendar.days <= DAYS and holidays is None and not measured
 
     def settings(self, info: ModelInfo) -> Settings:
         """How the model draws it: what is asked, else what it recommends."""
@@ -202,6 +214,7 @@ class Request:
             solver=usual.solver if self.solver is None else self.solver,
             guidance=usual.guidance if self.guidance is None else self.guidance,
             device=self.device or "cpu",
+            precision=self.precision or "fp32",
             habits="" if self.rhythm in (None, AUTO) else self.rhythm,
         )
 

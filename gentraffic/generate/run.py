@@ -22,7 +22,7 @@ from gentraffic.dataset.calendar import Calendar
 from gentraffic.dataset.public_holidays import LONG_DAYS, Holidays
 from gentraffic.dataset.schema import credits_of, traffic_dataset
 from gentraffic.dataset.services import MEAN_CELL, SUMS, parts_of
-from gentraffic.errors import BadInput
+from gentraffic.errors import BadInput, WrongUse
 from gentraffic.generate.request import Request
 from gentraffic.generate.totals import Total, districts, fit_totals
 from gentraffic.generators.base import Block, Draw, Expected, Generator, ModelInfo, Settings, Tell
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     import xarray as xr
 
 GIB = 2**30
+
+
+USUAL_WEEK = "the dates stand for days of the week; no public holidays (--start gives a period with its holidays)"
 
 
 @dataclass(frozen=True)
@@ -223,10 +226,14 @@ def prepare(
         context = context.compute()  # picking cells from a file is slow
     place = context if rows is None else context.isel(cell=rows)
     settings, services = request.settings(info), request.services(info, observed)
+    if taken := [name for name in services if name in place.coords]:
+        raise WrongUse(f"the cells have a column {taken[0]!r}, as the traffic is called: give --service another name")
     attrs = provenance(info, context, settings, command, observed)
     attrs |= service_attrs(info, context, settings, services)
     holidays = request.public_holidays(info, calendar, str(context.attrs["timezone"]))
     attrs |= period_attrs(info, calendar, holidays)
+    if request.is_usual_week(calendar, holidays):
+        attrs["usual_week"] = USUAL_WEEK
     if totals:
         attrs["totals"] = "; ".join(total.text for total in totals)
     return Job(
@@ -387,7 +394,16 @@ def rhythm_attrs(info: ModelInfo, context: xr.Dataset, settings: Settings) -> di
         return {}
     chosen = rhythms_of(info.networks, info.measured, context.attrs, settings.habits, settings.members, settings.seed)
     named = {settings.habits, *(str(context.attrs.get(k, "")) for k in ("habits", "network"))}
-    reason = "as asked, or as the place says" if set(chosen) <= named else "the nearest that was measured"
+    reason = "as asked, or as the place says"
+    if not set(chosen) <= named:
+        here = str(context.attrs["timezone"]).split("/")[0]
+        near = any(info.measured.get(name, ("", 0))[0].split("/")[0] == here for name in chosen)
+        reason = (
+            "the nearest that was measured"
+            if near
+            else "no measured network is near: "
+            + ("drawn from several" if len(set(chosen)) > 1 else "the one measured at most places")
+        )
     return {"rhythm": in_words(chosen), "rhythm_reason": reason}
 
 

@@ -77,7 +77,9 @@ class StoreSpec:
     @property
     def sha256(self) -> str:
         """The hash that tells one spec from another: all but the name of the model."""
-        plain = asdict(self) | {"model": ""}
+        plain: dict[str, Any] = asdict(self) | {"model": ""}
+        if self.settings.precision == "fp32":  # stores of before there were others have the same hash
+            del plain["settings"]["precision"]
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
     @property

@@ -37,8 +37,7 @@ from gentraffic.generate.spec import (
 )
 from gentraffic.generators.base import Expected
 from gentraffic.io.atomic import cannot_write, list_store, swap_folder, sync, sync_one
-from gentraffic.io.cf import indexed
-from gentraffic.io.files import UNFINISHED, check_chunks, encoding_of
+from gentraffic.io.files import UNFINISHED, check_chunks, encoding_of, indexed
 from gentraffic.io.memmap import release_pages, trim_heap
 
 if TYPE_CHECKING:

@@ -60,7 +60,8 @@ class Settings:
 
     habits: the measured network whose daily and weekly habits the cells follow, such as the nearest one; levels still
     come from the place. By default what the context names (`habits`, else its own `network`), else those of no network
-    in particular. service: which of the model's services is drawn; "": the main one.
+    in particular. service: which of the model's services is drawn; "": the main one. precision: of PRECISIONS, in which
+    the network's products are computed.
     holidays: day numbers, from 0 on, of public holidays, each with its level over that of a Sunday.
     """
 
@@ -72,10 +73,12 @@ class Settings:
     device: str = "cpu"
     habits: str = ""
     service: str = ""
+    precision: str = "fp32"
     holidays: tuple[tuple[int, float], ...] = ()
 
 
-FOMO = Settings(steps=8, solver="dpm++")  # of a FoMo, whose figures were made so
+FOMO = Settings(steps=8, solver="dpm++")  # of a FoMo that does not say what it leaves open; its figures were made so
+FOMO_STEPS = 2  # of one that does, with the solver `gaussian`
 PROFILE_STEPS = 8  # of a model that follows a profile: the mean of what it draws is a forecast, which few steps blur
 
 
@@ -94,6 +97,7 @@ CAPABILITIES = (
     "solver",
     "guidance",
     "device",  # another than the CPU
+    "precision",  # another than fp32 for the products of its network
     "workers",  # blocks that can be drawn in other processes
 )
 

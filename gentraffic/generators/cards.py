@@ -30,9 +30,9 @@ UNMODELLED = "Events, seasons and growth are not modelled, and holidays were not
 
 WEEKLY_LEVELS = (
     "In a network that was measured, levels follow its own POI categories and shapes its own rhythm. Elsewhere levels "
-    "follow an absolute law of what stands around a cell (densities per km2 within 0.1 to 2 km of POIs, and of known "
-    "sites, residents, stops and jobs where the context has them), and shapes the rhythm of the nearest measured "
-    "network. Where POIs say little of traffic, ranges elsewhere are too narrow.",
+    "follow an absolute law of what stands around a cell (densities per km2 within 0.1 to 2 km of POIs, and of floor "
+    "area, streets, known sites, residents, stops and jobs where the context has them), and shapes the rhythm of the "
+    "nearest measured network. Where POIs say little of traffic, ranges elsewhere are too narrow.",
     "Member 0 (the control) has the most likely levels; its map is smoother than a real one. Ask for 20 members to see "
     "the spread. Neighbours share part of their level's surprise, not their hourly noise.",
 )
@@ -161,7 +161,18 @@ def provenance_of(
     traffic: Sequence[Path], context: Sequence[Path], metadata: dict[str, Any], scores: dict[str, Any]
 ) -> dict[str, Any]:
     """What provenance.json holds: data with hashes and licences, the run, and mean scores beside the naive rows."""
-    means = {
+    return {
+        **origins_of([*traffic, *context]),
+        "metrics": mean_scores(scores),
+        "services": ["traffic"],
+        **{key: value for key, value in metadata.items() if key != "validation"},
+        "validation": metadata["validation"],
+    }
+
+
+def mean_scores(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """Row -> network -> metric -> the mean over the held-out cells of all folds. scores: row -> one score a fold."""
+    return {
         row: {
             network: {
                 metric: _mean([v for fold in folds for v in fold[network][metric]])
@@ -170,13 +181,6 @@ def provenance_of(
             for network in folds[0]
         }
         for row, folds in scores.items()
-    }
-    return {
-        **origins_of([*traffic, *context]),
-        "metrics": means,
-        "services": ["traffic"],
-        **{key: value for key, value in metadata.items() if key != "validation"},
-        "validation": metadata["validation"],
     }
 
 
@@ -239,15 +243,15 @@ def _opened(path: Path) -> xr.Dataset:
     """A traffic or context file, its values left on the disk where its format allows that."""
     import xarray as xr
 
-    from gentraffic.io import cf
+    from gentraffic.io.files import from_cf
 
     if path.is_dir():
-        return cf.from_cf(xr.open_zarr(path))
+        return from_cf(xr.open_zarr(path))
     if path.suffix.lower() in (".csv", ".parquet"):
         from gentraffic.io.files import read_traffic
 
         return read_traffic(path)
-    return cf.from_cf(xr.open_dataset(path))
+    return from_cf(xr.open_dataset(path))
 
 
 def _is_measured(part: Mapping[str, Any]) -> bool:

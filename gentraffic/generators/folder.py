@@ -177,7 +177,7 @@ def _info(
         steps=int(provenance.get("recommended_steps", Settings().steps)),
         solver=str(provenance.get("recommended_solver", Settings().solver)),
     )
-    supports = {"change", "rhythm", "device", "workers", "guidance"}
+    supports = {"change", "rhythm", "device", "precision", "workers", "guidance"}
     fixed: dict[str, Any] = {}
     supports.add("history" if config.get("use_profile") else "holidays")
     if "distilled_from" in provenance:

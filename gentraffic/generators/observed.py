@@ -103,13 +103,13 @@ def users_of(ds: xr.Dataset) -> str:
 
 def context_of(given: Observations) -> xr.Dataset:
     """The cells of the measured file as a context without POIs. Raises WrongUse where there is no such file."""
-    from gentraffic.dataset.schema import MAP_VARIABLES, PER_CELL, PLACE_ATTRS
+    from gentraffic.dataset.schema import MAP_VARIABLES, PER_CELL, PLACE_ATTRS, cell_columns
     from poi.categories import CATEGORIES
 
     ds = given.main
     if ds is None:
         raise WrongUse("--users alone names no place: add --city, --context or the like")
-    kept = [name for name in (*PER_CELL, *MAP_VARIABLES) if name in ds.coords]
+    kept = [name for name in (*PER_CELL, *cell_columns(ds), *MAP_VARIABLES) if name in ds.coords]
     out = ds[kept].drop_vars("time", errors="ignore")
     out = out.assign(poi_count=(("cell", "category"), np.zeros((ds.sizes["cell"], len(CATEGORIES)), dtype=np.int32)))
     attrs = {name: ds.attrs[name] for name in PLACE_ATTRS if name in ds.attrs}

@@ -37,7 +37,7 @@ from gentraffic.modelling.weekly_profile import profile_week
 from graphs.build import embedded_squares, interpolate_hours, temporal_graph
 from graphs.graphmae import GraphMAE
 from samplers.diffusion import SOLVERS, Noise, draw, starting_noise
-from samplers.sampler import DAYS, HOURS, WEEK, Condition, Sampler
+from samplers.sampler import DAYS, HOURS, WEEK, Condition, Sampler, at_once, computing_in, own_stream, to_host
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -284,7 +284,7 @@ class WeeklyDraw:
     @property
     def block(self) -> int:
         """Cells of one tile."""
-        return self.shared.model.series_at_once
+        return at_once(self.shared.model.series_at_once, self.shared.settings.device)
 
     def blocks(
         self, spans: Sequence[Block], threads: int | None = None, tell: Tell | None = None
@@ -294,7 +294,7 @@ class WeeklyDraw:
         Each thread draws a tile; by default there is one thread per core. Holds one span and a few tiles.
         """
         threads = threads or max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
-        shared, size = self.shared.on_device(), self.shared.model.series_at_once
+        shared, size = self.shared.on_device(), self.block
         jobs = ((s, Block(s.member, at, min(at + size, s.end))) for s in spans for at in range(s.first, s.end, size))
         done, whole = 0, np.empty((0, 0), dtype=np.float32)
         ahead: deque[tuple[Block, Block, Future[NDArray[np.float32]]]] = deque()  # under way, or waiting to be taken
@@ -358,7 +358,7 @@ def generate_tile(region: Region, shared: SharedInputs, tile: Block) -> NDArray[
     The network is given `series_at_once` cells, the first of the tile again and again behind its last: arrays here are
     (series_at_once, ...), scores of expected weeks (series_at_once, K), those weeks (series_at_once, 168)."""
     calendar, settings, k = shared.calendar, shared.settings, shared.calendar.per_hour
-    count, size = tile.end - tile.first, shared.model.series_at_once
+    count, size = tile.end - tile.first, at_once(shared.model.series_at_once, settings.device)
     padded = tile.first + np.concatenate([np.arange(count), np.zeros(size - count, dtype=np.int64)])
     log_level = region.log_level[tile.member, padded]
     level_known = np.full(size, not shared.scaler.own_level, dtype=np.float32)
@@ -387,8 +387,9 @@ def generate_tile(region: Region, shared: SharedInputs, tile: Block) -> NDArray[
             service=torch.full((size,), service) if shared.services.further else None,
         ).to(settings.device)
         pair, mirrored = (tile.member + 1) // 2, tile.member > 0 and tile.member % 2 == 0
-        with torch.inference_mode():
-            x = draw(
+        device = settings.device
+        with torch.inference_mode(), own_stream(device), computing_in(settings.precision, device):
+            drawn = draw(
                 network,
                 condition,
                 seeds=shape_seeds(settings.seed, ids, pair, window, service),
@@ -397,7 +398,8 @@ def generate_tile(region: Region, shared: SharedInputs, tile: Block) -> NDArray[
                 steps=settings.steps,
                 solver=settings.solver,
                 guidance=settings.guidance,
-            ).cpu()
+            )
+            x = to_host(drawn)
         known = torch.full_like(x, torch.nan)
         overlap = OVERLAP_DAYS * HOURS * k
         known[:, :overlap] = x[:, -overlap:]
@@ -467,6 +469,10 @@ def check_solver(settings: Settings, noise: Noise, solvers: Collection[str] = SO
     """Raise WrongUse for a solver that does not exist, or more steps than a model was trained on."""
     if settings.solver not in solvers:
         raise WrongUse(f"--solver {settings.solver}: choose one of {', '.join(solvers)}")
+    if settings.solver == "gaussian" and noise.prediction_type == "epsilon":
+        raise WrongUse(
+            "--solver gaussian: this model predicts the noise, which that solver cannot start from; give dpm++"
+        )
     if not 1 <= settings.steps <= noise.num_train_timesteps:
         raise WrongUse(f"--steps {settings.steps}: give 1 to {noise.num_train_timesteps}")
 

@@ -36,7 +36,8 @@ TIME_NAMES = ("time", "timeutc", "timestamp", "timestamputc", "datetime", "datet
               "begintime", "periodstart", "periodstarttime", "intervalstart", "resulttime", "utc", "date", "day",
               "timelocal", "localtime")  # fmt: skip
 DATE_NAMES, CLOCK_NAMES = ("date", "day"), ("hour", "hourofday", "time", "timeofday", "starttime", "clock")
-SECTOR_COLUMNS = ("azimuth", "height", "band")  # of a planner's table, kept beside the cell
+SECTOR_COLUMNS = ("site", "azimuth", "height", "band")  # of a planner's table, kept beside the cell
+_SECTOR_TEXT = ("site", "band")
 GLOBAL_ID = (("radio", "rat", "technology"), ("mcc",), ("net", "mnc"), ("area", "lac", "tac"),
              ("cell", "cid", "ci", "cellid", "eci", "nci"))  # fmt: skip
 _WHOLE = re.compile(r"0|-?[1-9]\d{0,18}")
@@ -318,6 +319,23 @@ def texts(values: pa.ChunkedArray) -> list[str]:
     return words
 
 
+def sector_names(ours: str) -> tuple[str, ...]:
+    """The names under which tables have one of SECTOR_COLUMNS; of another column, its own."""
+    if ours == "site":
+        return tuple("site" + ending for ending in ("", "name", "id", "code", "ref", "number", "no"))
+    own = plain(ours)
+    return (own, f"{own}deg", f"{own}m", f"antenna{own}") if ours in SECTOR_COLUMNS else (own,)
+
+
+def sector_column(table: SourceTable, ours: str, theirs: str, reading: Reading) -> NDArray[Any]:
+    """A column beside the cells, (rows,): site and band as text, others as numbers where all that is told is one."""
+    column, told = table.column(theirs), np.asarray(texts(table.column(theirs)), dtype=object)
+    if ours in _SECTOR_TEXT or any(re.match(r"-?0\d", text) for text in told):  # 007 is no number
+        return told
+    number = numbers(column, notation(table, [], [theirs], reading))
+    return told if (np.isnan(number) & (told != "")).any() or np.isnan(number).all() else number
+
+
 def points(table: SourceTable, reading: Reading) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Longitude and latitude of a table of places, (rows,) each, in degrees.
 
@@ -342,7 +360,7 @@ def points(table: SourceTable, reading: Reading) -> tuple[NDArray[np.float64], N
         wrong = np.flatnonzero(~np.isfinite(number))
         if len(wrong):
             value = table.column(name)[int(wrong[0])].as_py()
-            raise BadFile(f"{table.path}, row {wrong[0] + 1}: {axis} {value!r} is not a number")
+            raise BadFile(f"{table.path}, row {table.first + wrong[0]}: {axis} {value!r} is not a number")
         axes.append(number)
-    checklonlat(axes[0], axes[1], str(table.path))
+    checklonlat(axes[0], axes[1], str(table.path), table.first)
     return axes[0], axes[1]

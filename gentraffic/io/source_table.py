@@ -50,11 +50,14 @@ _OTHERS = {  # what begins so is no table: what it is, and what to do
 
 @dataclass(frozen=True)
 class SourceTable:
-    """columns: (name, values (rows,)) as the file has them, text where it was text. notes: what a reader must know."""
+    """columns: (name, values (rows,)) as the file has them, text where it was text. notes: what a reader must know.
+
+    first: the number that a spreadsheet shows beside the first row, whose header is a row as well."""
 
     path: Path
     columns: tuple[tuple[str, pa.ChunkedArray], ...]
     notes: tuple[str, ...] = ()
+    first: int = 1
 
     @property
     def names(self) -> list[str]:
@@ -237,7 +240,7 @@ def _csv(path: Path, content: bytes) -> SourceTable:
         if name or pcc.any(pcc.not_equal(values, "")).as_py():  # a separator at the end of each line makes no column
             columns.append((name, values))
     note = () if encoding == "UTF-8" else (f"{path.name} was read as {encoding}",)
-    return SourceTable(path, tuple(columns), note)
+    return SourceTable(path, tuple(columns), note, read.skip_rows + 1)
 
 
 def _utf8(path: Path, content: bytes) -> tuple[bytes, str]:
@@ -340,7 +343,8 @@ def _excel(path: Path, archive: zipfile.ZipFile) -> SourceTable:
     names = [str(name).strip() if name is not None else "" for name in header]
     width = len(names)
     cells: Iterator[tuple[Any, ...]] = zip(*((*row, *[None] * (width - len(row)))[:width] for row in rows), strict=True)
-    return SourceTable(path, tuple((name, _cells(column)) for name, column in zip(names, cells, strict=True) if name))
+    columns = tuple((name, _cells(column)) for name, column in zip(names, cells, strict=True) if name)
+    return SourceTable(path, columns, first=2)
 
 
 def _sheet_rows(sheet: Any) -> Iterator[tuple[Any, ...]]:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 ROWS_PER_BLOCK = 2**18
 KEY = "gentraffic"  # of the attributes, in Parquet's metadata and in the notes of CSVW
 FORMAT = 2  # since then notes have a seal, and the notes of Parquet a hash of the values; files of 1 are read
-CSV_COLUMNS = ("lon", "lat", "row", "col")  # of those per cell; the rest would triple the size and is in the notes
+IN_NOTES = ("x", "y", "footprint")  # of those per cell: in the rows of a CSV they would triple its size
 SIDECAR = "-metadata.json"  # where "CSV on the Web" (W3C, 2015) looks for what a CSV cannot say
 
 
@@ -105,9 +105,9 @@ def write_csv(ds: xr.Dataset, path: str | Path) -> None:
     import pyarrow.csv as pc
 
     path = Path(path)
-    names = [name for name in _per_cell(ds) if name in CSV_COLUMNS]
+    names = [name for name in _per_cell(ds) if name not in IN_NOTES]
     notes = _notes(ds)
-    notes["cells"] = {name: ds[name].values.tolist() for name in _per_cell(ds) if name not in CSV_COLUMNS}
+    notes["cells"] = {name: ds[name].values.tolist() for name in _per_cell(ds) if name in IN_NOTES}
     blocks = map(_iso_times, _blocks(ds, names, {}))
     first = next(blocks)
     columns = [{"name": field.name, "datatype": _CSVW_TYPES.get(str(field.type), "string")} for field in first.schema]
@@ -149,6 +149,9 @@ def read_csv(path: str | Path, max_values: int) -> xr.Dataset:
     types: dict[str, Any] = {name: pa.float32() for name in notes["services"]}
     types |= {"member": pa.int32(), "row": pa.int32(), "col": pa.int32(), "time": pa.timestamp("s", "UTC")}
     types |= {"lon": pa.float64(), "lat": pa.float64(), "cell": pa.string() if notes["text_ids"] else pa.int64()}
+    for name in notes["variables"]:  # text stays text: a band 1800, or a site 007
+        kind = notes["dtypes"].get(name)
+        types.setdefault(name, pa.string() if kind is None else pa.from_numpy_dtype(np.dtype(kind)))
     table = pc.read_csv(path, convert_options=pc.ConvertOptions(column_types=types, strings_can_be_null=False))
     ds, _ = _pivot(table.column_names, table.column, notes)
     for name, column in notes["cells"].items():

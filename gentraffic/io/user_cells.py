@@ -7,6 +7,7 @@ refused in one line that names the value and the fix. Ids are text unless all ar
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,11 +27,10 @@ from gentraffic.io.source_columns import (
     id_columns,
     id_text,
     no_ids,
-    notation,
-    numbers,
     plain,
     points,
-    texts,
+    sector_column,
+    sector_names,
 )
 from gentraffic.io.source_table import SourceTable, read_source
 
@@ -97,8 +97,10 @@ def read_stations(
     id_column: str | None = None,
     reading: Reading | None = None,
     match: NDArray[Any] | None = None,
+    asked: Sequence[str] = (),
 ) -> gpd.GeoDataFrame:
-    """Base stations: points in EPSG:4326 with `cell_id`, and `azimuth`, `height`, `band` where the table has them.
+    """Base stations: points in EPSG:4326 with `cell_id`, and `site`, `azimuth`, `height`, `band` where the table has
+    them. asked: more columns that are kept, which `reading` names.
     `.attrs`: kind "stations", crs_wkt (local UTM), warnings, numbered (True where the table has no ids).
 
     path: a table (`source_table.read_source`) with `lon`, `lat` in degrees and ids in `id_column`, or in the first
@@ -131,15 +133,18 @@ def read_stations(
     notes = list(table.notes)
     if match is not None and reading.named("id") is None:
         columns = _matching(table, columns, match)
-    extra = _sectors(table, reading)
+    extra = _sectors(table, reading, asked)
     if columns:
         code, station_ids = id_text(table, columns)
         named = np.asarray([str(i) for i in station_ids], dtype=object)[code]
         if (named == "").any():
-            raise BadInput(f"{path}, row {int(np.argmax(named == '')) + 1}: the id is missing; fill it or drop the row")
+            row = int(np.argmax(named == "")) + table.first
+            raise BadInput(f"{path}, row {row}: the id is missing; fill it or drop the row")
         keep, named, remarks = _one_row_each(named, lon, lat, extra, Path(path))
         notes += remarks
         ids = as_ids(named[keep])
+        if "site" in extra and (named[keep].astype(str) == extra["site"][keep].astype(str)).all():
+            del extra["site"]  # the ids say it
     else:
         keep, ids = np.arange(len(lon)), np.arange(len(lon), dtype=np.int64)
         notes.append(f"{no_ids(table)}; rows were numbered from 0")
@@ -150,7 +155,7 @@ def read_stations(
     )
     crs = utm_crs(shapely.box(*stations.total_bounds))
     stations.attrs.update(kind="stations", crs_wkt=CRS.from_user_input(crs).to_wkt(), warnings=notes,
-                          numbered=not columns, rows=keep + 1)  # fmt: skip
+                          numbered=not columns, rows=keep + table.first)  # fmt: skip
     return stations
 
 
@@ -167,18 +172,10 @@ def _matching(table: SourceTable, known: list[str], ids: NDArray[Any]) -> list[s
     return every[best] if counts[best] else known
 
 
-def _sectors(table: SourceTable, reading: Reading) -> dict[str, NDArray[Any]]:
-    """What a planner's table says of each sector: azimuth and height as numbers where they are, band as text."""
-    columns_of: dict[str, NDArray[Any]] = {}
-    for ours in SECTOR_COLUMNS:
-        name = find_column(table, (ours, f"{ours}deg", f"{ours}m", f"antenna{ours}"), reading.named(ours))
-        if name is None:
-            continue
-        marks = notation(table, [], [name], reading)
-        number = numbers(table.column(name), marks)
-        text = ours == "band" or np.isnan(number).all()
-        columns_of[ours] = np.asarray(texts(table.column(name)), dtype=object) if text else number
-    return columns_of
+def _sectors(table: SourceTable, reading: Reading, asked: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """What a planner's table says of each sector, our name -> (rows,)."""
+    names = {ours: find_column(table, sector_names(ours), reading.named(ours)) for ours in (*SECTOR_COLUMNS, *asked)}
+    return {ours: sector_column(table, ours, theirs, reading) for ours, theirs in names.items() if theirs is not None}
 
 
 def _one_row_each(

@@ -30,6 +30,8 @@ LEAST_PITCH_M = 125.0  # of the raster on which neighbourhoods are summed
 MARGIN_M = 6000.0  # three times the widest neighbourhood: what lies beyond weighs a hundredth of the nearest
 NO_SPREAD = 1e-9  # what is below tells no cells apart
 TRUNCATE = 5.0  # standard deviations beyond which a Gaussian neighbourhood weighs nothing
+MOST_POIS, MOST_SITES = 4000.0, 5000.0  # of a category, of radio cells, per km2: twice the most of any town here
+LEAST_KM2 = 0.0625  # of a cell in which these are counted: a mall may be all of a smaller one
 BLOCK = 65_536  # rows that are worked on at a time: a country has millions
 CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))  # of a pixel of a raster
 SOURCES = {"": 0.0, "AMap": 3.0}  # log POIs of a source over OpenStreetMap's: a town of one kind has so many more
@@ -51,7 +53,19 @@ VARIABLES: dict[str, Variable] = {
     "population": Variable(1.0),  # residents
     "stops": Variable(0.5),  # of public transport
     "jobs": Variable(1.0),
+    "floors": Variable(3000.0, NEAR_M),  # square metres of floor
+    "streets": Variable(3000.0, NEAR_M),  # metres
+    "offices": Variable(1000.0, NEAR_M),  # square metres of floor
+    "homes": Variable(3000.0, NEAR_M),  # square metres of residential land
+    "dry": Variable(5e4, NEAR_M),  # square metres of land that is not water
 }
+PARTS: dict[str, tuple[str, ...]] = {  # of which variables of a context some of these are the sum
+    "floors": tuple(f"building_area_{use}" for use in ("residential", "office", "retail", "industrial", "other")),
+    "streets": ("street_length_street",),
+    "offices": ("building_area_office",),
+    "homes": ("land_area_residential",),
+}
+WATER = "land_area_water"  # what is not dry
 
 
 @dataclass(frozen=True)
@@ -85,12 +99,11 @@ def _spread(variance: Floats, n: int) -> Floats:
 
 @dataclass(frozen=True)
 class Margin:
-    """The cells around those of a context: POIs (cells, 8), middles (cells, 2) in metres, km2 of each, known sites."""
+    """The cells around those of a context: POIs (cells, 8), middles (cells, 2) in metres, km2 of each."""
 
     poi_count: NDArray[Any]
     xy_m: Floats
     area_km2: float
-    stations: NDArray[Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -146,30 +159,31 @@ def read_places(context: xr.Dataset) -> Places:
     """The features of every cell of a context Dataset."""
     before = None
     if f"poi_count{BEFORE}" in context:
-        names = [name for name in ("poi_count", "stations") if name in context]
-        old = context.drop_vars([f"{name}{BEFORE}" for name in names])
-        before = read_places(old.assign({name: context[f"{name}{BEFORE}"] for name in names}))
+        old = [str(name) for name in context.data_vars if str(name).endswith(BEFORE)]
+        past = {name.removesuffix(BEFORE): context[name] for name in old}
+        before = read_places(context.drop_vars(old).assign(past))
     counts = context["poi_count"].values  # a country has millions of rows: few copies are made
     xy = np.stack([context["x"].values, context["y"].values], axis=1).astype(np.float64, copy=False)
     area = cell_areas(context)
     margin = None
     if "margin_poi_count" in context:
         around = np.stack([context["margin_x"].values, context["margin_y"].values], axis=1).astype(np.float64)
-        sites = context["margin_stations"].values if "margin_stations" in context else None
-        margin = Margin(context["margin_poi_count"].values, around, float(np.mean(area)), sites)
+        margin = Margin(context["margin_poi_count"].values, around, float(np.mean(area)))
     beyond = None if margin is None else (margin.poi_count, margin)
-    near, far = log_densities(counts, xy, area, (NEAR_M, FAR_M), POI_FLOOR, beyond)
+    source = "AMap" if "UoMo" in str(context.attrs.get("attribution", "")) else ""
+    believed = counts if source else at_most(counts, MOST_POIS, area)
+    near, far = log_densities(believed, xy, area, (NEAR_M, FAR_M), POI_FLOOR, beyond)
     known = {}
     for name, kind in VARIABLES.items():
-        if name in context:
-            values = np.nan_to_num(context[name].values.astype(np.float64))
-            original = context[f"{name}{BEFORE}"].values if f"{name}{BEFORE}" in context else values
-            if np.nansum(original) > 0:  # nothing known is not nothing there
-                outside = None
-                if name == "stations" and margin is not None and margin.stations is not None:
-                    outside = (margin.stations[:, None], margin)
-                (density,) = log_densities(values[:, None], xy, area, (kind.radii_m,), kind.floor, outside)
-                known[name] = density[:, 0].astype(np.float64)
+        values = amounts(context, name, area)
+        if values is not None and name == "stations":
+            values = at_most(values, MOST_SITES, area)
+        if values is not None:
+            outside = None
+            if margin is not None and f"margin_{name}" in context:
+                outside = (context[f"margin_{name}"].values[:, None], margin)
+            (density,) = log_densities(values[:, None], xy, area, (kind.radii_m,), kind.floor, outside)
+            known[name] = density[:, 0].astype(np.float64)
     return Places(
         poi_count=counts,
         near=near,
@@ -181,11 +195,35 @@ def read_places(context: xr.Dataset) -> Places:
         margin=margin,
         before=before,
         timezone=str(context.attrs.get("timezone", "")),
-        source="AMap" if "UoMo" in str(context.attrs.get("attribution", "")) else "",
+        source=source,
         lon_lat=np.stack([context["lon"].values, context["lat"].values], axis=1).astype(np.float64, copy=False)
         if "lon" in context and "lat" in context
         else None,
     )
+
+
+def at_most(values: NDArray[Any], per_km2: float, area_km2: Floats) -> NDArray[Any]:
+    """What is believed of counts: a cell that holds more than any town does is a mistake, which must not decide the
+    levels of all that lies around. values: (cells,) or (cells, columns). area_km2: (cells,)."""
+    most = per_km2 * np.maximum(area_km2, LEAST_KM2)
+    most = most[:, None] if values.ndim == 2 else most
+    return np.minimum(values, most) if (values > most).any() else values
+
+
+def amounts(context: xr.Dataset, name: str, area_km2: Floats) -> Floats | None:
+    """A member of VARIABLES of the cells of a context: (cells,), None where it is not known. area_km2: (cells,)."""
+    if name == "dry":
+        wet = context[WATER].values.astype(np.float64) if WATER in context else None
+        return None if wet is None else np.maximum(area_km2 * 1e6 - wet, 0.0)
+    parts = PARTS.get(name, (name,))
+    if not all(part in context for part in parts):
+        return None
+    if name not in PARTS:
+        usual = context[f"{name}{BEFORE}" if f"{name}{BEFORE}" in context else name].values
+        if not np.nansum(usual) > 0:  # of what a user's file tells: nothing known is not nothing there
+            return None
+    out: Floats = np.sum([np.nan_to_num(context[part].values.astype(np.float64)) for part in parts], axis=0)
+    return out
 
 
 def cell_areas(context: xr.Dataset) -> Floats:
@@ -275,8 +313,6 @@ class _Smoother:
     """
 
     def __init__(self, xy_m: Floats, radius_m: float) -> None:
-        from scipy import sparse
-
         pitch = max(radius_m / 2, LEAST_PITCH_M)
         low = np.floor(xy_m.min(axis=0) / pitch) - 1
         slots = [_compact(np.floor(column / pitch - least - 0.5)) for column, least in zip(xy_m.T, low, strict=True)]
@@ -292,17 +328,24 @@ class _Smoother:
             for k, (i, j) in enumerate(CORNERS):
                 share[rows, k] = np.abs(1 - i - part[:, 0]) * np.abs(1 - j - part[:, 1])
                 pixel[rows, k] = (slots[0][rows] + i) * self.shape[1] + slots[1][rows] + j
-        at = np.arange(0, 4 * cells + 1, 4, dtype=np.int32)
-        self.onto = sparse.csr_array((share.ravel(), pixel.ravel(), at), shape=(cells, self.shape[0] * self.shape[1]))
+        self.share, self.pixel = share, pixel
 
     def __call__(self, values: Floats) -> Floats:
-        """(cells,) -> (cells,)."""
+        """(cells,) -> (cells,). Some rows at a time, in place: a raster of a country takes more than all else."""
         from scipy import ndimage
 
-        raster = (self.onto.T @ values).reshape(self.shape)
-        smooth = ndimage.gaussian_filter(raster, self.width, mode="constant", truncate=TRUNCATE)
-        out: Floats = np.maximum(self.onto @ smooth.ravel(), 1e-12)
-        return out
+        cells = len(values)
+        raster = np.zeros(self.shape)
+        for first in range(0, cells, BLOCK):
+            rows = slice(first, first + BLOCK)
+            np.add.at(raster.ravel(), self.pixel[rows].ravel(), (self.share[rows] * values[rows, None]).ravel())
+        ndimage.gaussian_filter(raster, self.width, mode="constant", truncate=TRUNCATE, output=raster)
+        out = np.empty(cells)
+        for first in range(0, cells, BLOCK):
+            rows = slice(first, first + BLOCK)
+            taken = raster.ravel()[self.pixel[rows]] * self.share[rows]
+            out[rows] = ((taken[:, 0] + taken[:, 1]) + taken[:, 2]) + taken[:, 3]  # one after the other
+        return np.maximum(out, 1e-12, out=out)
 
 
 def _compact(bins: Floats, gap: int = 20) -> NDArray[np.int32]:

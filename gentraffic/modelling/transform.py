@@ -50,7 +50,8 @@ class Scaler:
     hour's ratio is; both held within FADES. The spreads are those of level 0, as of one that is not known, and log 0.
     drift: network -> standard deviation of the log of a week's mean over what the days before it told; "": of any.
     usual: how the past of a cell becomes its usual week, in a model that takes one. own_level: the network draws the
-    level as well, so its ratios are to the mean cell of a place, not to the cell's own mean.
+    level as well, so its ratios are to the mean cell of a place, not to the cell's own mean. linear: ratios themselves
+    are standardised, not their logarithms, as STOUTER's paper does by minimum and maximum.
     """
 
     mean: float
@@ -61,13 +62,15 @@ class Scaler:
     drift: dict[str, float] = field(default_factory=dict)
     usual: WeeklyProfile | None = None
     own_level: bool = False
+    linear: bool = False
 
     def forward(self, ratio: NDArray[Any], level: NDArray[Any] | None = None) -> NDArray[np.float32]:
         """Ratios to the cell's mean (B, 168 k) -> what the networks see (B, 168 k), k numbers per hour.
 
         level: (B,) the standardised log level of each cell, nan or None where it is not known.
         """
-        logs = (np.log(np.asarray(ratio, dtype=np.float64) + self.floor) - self.mean) / self.spread
+        values = np.asarray(ratio, dtype=np.float64)
+        logs = ((values if self.linear else np.log(values + self.floor)) - self.mean) / self.spread
         k = logs.shape[-1] // WEEK
         if k == 1:
             return logs.astype(np.float32)
@@ -86,6 +89,8 @@ class Scaler:
             coefficients = logs.reshape(len(x), WEEK, k).copy()
             coefficients[..., 1:] *= self._spreads(coefficients, level)
             logs = from_cosines(coefficients).reshape(len(x), WEEK * k)
+        if self.linear:
+            return np.clip(logs * self.spread + self.mean, 0.0, HIGHEST).astype(np.float32)
         ratio = np.exp(np.minimum(logs * self.spread + self.mean, np.log(HIGHEST))) - self.floor
         return np.maximum(ratio, 0.0).astype(np.float32)
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from gentraffic.dataset.build import Places, measured_context, middle, places_from_xy
 from gentraffic.dataset.geometry import footprint_text
-from gentraffic.dataset.schema import check_timezone
+from gentraffic.dataset.schema import check_name, check_timezone
 from gentraffic.errors import BadInput, NoData, WrongUse
 from gentraffic.io.source_columns import SECTOR_COLUMNS, Reading
 from gentraffic.modelling.features import MARGIN_M
@@ -38,6 +38,7 @@ RADIUS_M = 500.0  # what an urban site covers
 ATTRIBUTION = "(c) OpenStreetMap contributors, Open Database License (ODbL) 1.0"
 LICENSE = "ODbL-1.0"
 UNFOLDED_ENV = "GENTRAFFIC_MAX_UNFOLDED_GB"  # for who trusts a file that unfolds beyond the caps of poi.safety
+FETCHED = "cells_fetched"  # attribute: a context with other cells was cut by hand, and lacks what lies around them
 _MARGIN_M = 200.0  # beyond the cells, so that an echo across the edge is known (poi.categories.ECHO_M)
 _MOST_MARGIN = 4_000_000  # cells of the box around a grid: more are too many to look at
 _EMPTY = 0.95  # share of cells without a place from which a file's area is doubted
@@ -117,11 +118,11 @@ def read_place(  # noqa: PLR0913  # the whole of one command
 
         pois = fetch_pois(area.boundary, margin_m=area.reach_m + _MARGIN_M, offline=offline, progress=progress)
     whole = osm is not None and any(value is not None for value in given.values())  # of a file that reaches further
+    no_map = _ask_for_map(area, pois, offline) if osm is None else []
     margin = _margin(area, pois) if whole else None
     places, counts = _count(area, pois)
     if not counts.any():
         raise NoData(f"{area.name} has no points of interest in {pois.attrs['source']}: give another place or extract")
-    no_map = _ask_for_map(area, pois, offline) if osm is None else []
     attrs: dict[str, Any] = {"title": f"Points of interest of {area.name}", "place": area.name, "command": command}
     if places.kind == "stations":
         attrs["radius_m"] = area.reach_m
@@ -135,7 +136,8 @@ def read_place(  # noqa: PLR0913  # the whole of one command
         warnings.append(f"{empty} of {len(counts)} cells are empty: is this the area? give --bbox or --polygon")
     found = _dataset(places, counts, pois, timezone, attrs, warnings)
     found = found.assign_coords(map_around(places.lon, places.lat, places.cell_m or 0.0, pois))
-    return found if margin is None else found.assign(margin)
+    found = found if margin is None else found.assign(margin)
+    return found.assign(_ground(area, pois, found)).assign_attrs({FETCHED: found.sizes["cell"]})
 
 
 def context_dataset(
@@ -257,7 +259,14 @@ def _stations_area(path: str | Path, reading: Reading, radius_m: float) -> _Area
     from gentraffic.io.user_cells import read_stations
     from gentraffic.places.misplaced import without_misplaced
 
-    cells = without_misplaced(read_stations(path, reading=reading), path)
+    asked = [name for name in reading.columns if name not in ("id", "lon", "lat", *SECTOR_COLUMNS)]
+    for name in asked:
+        try:
+            check_name(name)
+        except BadInput:
+            raise WrongUse(f"--columns {name}={reading.columns[name]}: a column kept beside the cells has a name of"
+                           " letters, digits and _, and not that of another coordinate") from None  # fmt: skip
+    cells = without_misplaced(read_stations(path, reading=reading, asked=asked), path)
     return _Area(Path(path).name, cells.geometry.union_all(), radius_m, cells=cells)
 
 
@@ -294,16 +303,18 @@ def _check_overlap(area: _Area, pois: gpd.GeoDataFrame, path: Path) -> None:
 
 
 def _ask_for_map(area: _Area, pois: gpd.GeoDataFrame, offline: bool) -> list[str]:
-    """Put the map beneath, asked of Overpass, beside the points; a warning where it cannot be had."""
+    """Put the map beneath, and what stands there, asked of Overpass, beside the points; a warning where neither can be
+    had."""
     from gentraffic.places.osm_online import fetch_basemap
     from poi.errors import NetworkFailed, PoiError
 
     try:
-        base = fetch_basemap(area.boundary, margin_m=area.reach_m + AROUND_M[0], offline=offline)
+        base, ground = fetch_basemap(area.boundary, margin_m=area.reach_m + AROUND_M[0], offline=offline)
     except (NetworkFailed, PoiError) as error:
         return [] if offline else [f"maps are without streets: {error}"]
-    if base is not None:
-        pois.attrs["basemap"] = base
+    for name, found in (("basemap", base), ("ground", ground)):
+        if found is not None:
+            pois.attrs[name] = found
     return []
 
 
@@ -318,6 +329,28 @@ def _count(area: _Area, pois: gpd.GeoDataFrame) -> tuple[Places, NDArray[np.int6
     assert area.ids is not None
     # without polygons: a country has millions of cells, and a polygon takes a kilobyte
     return _grid_places(area.grid, area.ids), count_in_grid(pois, area.grid.crs, area.grid.cell_m, area.ids)
+
+
+def _ground(area: _Area, pois: gpd.GeoDataFrame, context: xr.Dataset) -> dict[str, Any]:
+    """What stands on the ground of the cells of a context, and of those around: variables of it."""
+    from gentraffic.places.ground import margin_of, variables_of
+    from poi.count import sum_ground, sum_in_grid
+
+    ground = pois.attrs.get("ground")
+    if ground is None:
+        return {}
+    if area.cells is not None:
+        stations = area.cells.attrs["kind"] == "stations"
+        return variables_of(sum_ground(ground, area.cells, radius_m=area.reach_m if stations else None), ground)
+    assert area.grid is not None
+    assert area.ids is not None
+    found = variables_of(sum_in_grid(ground, area.grid.crs, area.grid.cell_m, area.ids), ground)
+    if "margin_x" not in context:
+        return found
+    col, row = ((context[f"margin_{axis}"].values - low) / area.grid.cell_m - 0.5
+                for axis, low in (("x", area.grid.west), ("y", area.grid.south)))  # fmt: skip
+    ids = area.grid.ids(np.rint(row).astype(np.int64), np.rint(col).astype(np.int64))
+    return found | margin_of(sum_in_grid(ground, area.grid.crs, area.grid.cell_m, ids), found, area.grid.cell_m**2)
 
 
 def _margin(area: _Area, pois: gpd.GeoDataFrame) -> dict[str, Any] | None:
@@ -377,7 +410,8 @@ def _places(cells: gpd.GeoDataFrame) -> Places:
     extra: dict[str, NDArray[Any]] = {}
     if "row" in cells.columns:
         extra = {name: cells[name].to_numpy(dtype=np.int32) for name in ("row", "col")}
-    extra |= {name: cells[name].to_numpy() for name in SECTOR_COLUMNS if name in cells.columns}
+    if kind == "stations":
+        extra |= {name: cells[name].to_numpy() for name in cells.columns if name not in ("cell_id", "geometry")}
     if kind == "cells":
         extra["footprint"] = footprint_text(cells.geometry.to_numpy()).astype(str)
     cell_m = float(cells.attrs["cell_m"]) if kind == "grid" else None

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 CONTEXTS = Path(__file__).parents[1] / "assets" / "contexts"
 PLACES = ("city", "bbox", "polygon", "cells", "stations", "context")  # the options that name a place
+KEEP, LEAVE_OUT = "keep", "leave-out"
+WATER = (None, KEEP, LEAVE_OUT)  # what becomes of cells in water
 Progress = Callable[[int, int], None]
 
 
@@ -29,7 +31,8 @@ class PlaceQuery:
     One of city, bbox, polygon, cells, stations, context; or osm alone. bbox: west, south, east, north in degrees.
     osm: an extract, a saved Overpass answer or a table of POIs. cell_size, radius: metres. id_column, columns,
     decimal, thousands: how tables of cells and stations are read (`gentraffic.io.source_columns`). layer: of a vector
-    file with several. offline: files and the cache only.
+    file with several. water: "leave-out" drops cells that lie wholly in water, "keep" and None keep them. offline:
+    files and the cache only.
     """
 
     city: str | None = None
@@ -46,6 +49,7 @@ class PlaceQuery:
     decimal: str | None = None
     thousands: str | None = None
     layer: str | None = None
+    water: str | None = None
     timezone: str | None = None
     offline: bool = False
 
@@ -64,8 +68,19 @@ def find_context(query: PlaceQuery, *, command: str, held: bool = True, progress
     """The context of a place: read, bundled, or made from files or the network.
 
     held: False leaves the numbers of a large context in its file, see `gentraffic.io.files.read_context`.
-    Raises WrongUse for no place or two of them.
+    Raises WrongUse for no place or two of them, NoData where nothing of it is left.
     """
+    if query.water not in WATER:
+        raise WrongUse(f"--water {query.water}: give {LEAVE_OUT} or {KEEP}")
+    found = _find(query, command, held, progress)
+    if query.water != LEAVE_OUT:
+        return found
+    from gentraffic.places.water import without_water
+
+    return without_water(found.compute())
+
+
+def _find(query: PlaceQuery, command: str, held: bool, progress: Progress | None) -> xr.Dataset:
     from gentraffic.io.files import read_context, read_own_context
 
     given = query.named
@@ -81,7 +96,7 @@ def find_context(query: PlaceQuery, *, command: str, held: bool = True, progress
     if query.context is not None:
         if shaping:
             raise WrongUse(f"--{shaping[0].replace('_', '-')} does not go with --context, whose cells are made already")
-        return _zone(read_context(query.context, held=held), query.timezone)
+        return _zone(_told_if_cut(read_context(query.context, held=held), query.context), query.timezone)
     bundled = (query.city or "").strip().lower()
     if not shaping and bundled in bundled_cities():
         return _zone(read_own_context(CONTEXTS / f"{bundled}.nc"), query.timezone)
@@ -104,6 +119,20 @@ def find_context(query: PlaceQuery, *, command: str, held: bool = True, progress
         command=command,
         progress=progress or (lambda done, of: None),
     )
+
+
+def _told_if_cut(context: xr.Dataset, path: object) -> xr.Dataset:
+    """The context, with a warning where it lacks cells that it was fetched with: nothing tells what lies beyond its
+    new edge then, and cells there get other levels than in the whole."""
+    fetched = int(context.attrs.get("cells_fetched", context.sizes["cell"]))
+    if fetched <= context.sizes["cell"]:
+        return context
+    line = (
+        f"{path} was cut to {context.sizes['cell']} of {fetched} cells: levels near its new edge are off; "
+        "fetch the part, or draw the whole with --select"
+    )
+    known = str(context.attrs.get("warnings", ""))
+    return context.assign_attrs(warnings="\n".join(filter(None, (known, line))))
 
 
 def parse_box(text: str | None) -> tuple[float, float, float, float] | None:

@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     import geopandas as gpd
     from shapely.geometry.base import BaseGeometry
 
-    from poi.elements import BaseMap
+    from poi.elements import BaseMap, Ground
     from poi.overpass import Found
 
 STREETS_KM2 = 400.0  # of a larger area only main roads are asked for
+BUILDINGS_KM2 = 60.0  # of a larger area they are not asked for: a city's are a hundred megabytes
 MOST_MAP_PARTS = 4  # questions: a map of a larger area is not asked for
 
 
@@ -113,26 +114,31 @@ def fetch_pois(
     return make_pois(lon, lat, [key[i] for i in once], [value[i] for i in once], origin)
 
 
-def fetch_basemap(boundary: BaseGeometry, *, margin_m: float = 300.0, offline: bool = False) -> BaseMap | None:
-    """What a map shows of a boundary (degrees) and `margin_m` around it; None for nothing, and for a large area.
+def fetch_basemap(
+    boundary: BaseGeometry, *, margin_m: float = 300.0, offline: bool = False
+) -> tuple[BaseMap | None, Ground | None]:
+    """What a map shows of a boundary (degrees) and `margin_m` around it, and what stands there; None for nothing, and
+    for a large area.
 
-    Small streets are asked for up to STREETS_KM2. Raises NetworkFailed and PoiError as `fetch_pois` does."""
+    Small streets and land by use are asked for up to STREETS_KM2, buildings up to BUILDINGS_KM2. Raises NetworkFailed
+    and PoiError as `fetch_pois` does."""
     import osmnx
 
     from poi.grid import to_metres, utm_crs
-    from poi.overpass import basemap_of, map_query, parts
+    from poi.overpass import basemap_of, ground_of, map_query, parts
 
     base = os.environ.get("GENTRAFFIC_OVERPASS_URL") or osmnx.settings.overpass_url
     polygons = parts(boundary, margin_m, float(osmnx.settings.max_query_area_size))
     if len(polygons) > MOST_MAP_PARTS:
-        return None
-    streets = to_metres(boundary, utm_crs(boundary)).area < STREETS_KM2 * 1e6
+        return None, None
+    km2 = to_metres(boundary, utm_crs(boundary)).area / 1e6
+    wanted = {"streets": km2 < STREETS_KM2, "buildings": km2 < BUILDINGS_KM2}
     elements: list[Any] = []
     for polygon in polygons:
-        form = urllib.parse.urlencode({"data": map_query(polygon, int(_timeout_s()), streets=streets)})
+        form = urllib.parse.urlencode({"data": map_query(polygon, int(_timeout_s()), **wanted)})
         question = Question(_endpoint(base, "interpreter"), form, "Overpass", _timeout_s())
         elements += ask(question, _read_elements, offline=offline).content
-    return basemap_of({"elements": elements})
+    return basemap_of({"elements": elements}), ground_of({"elements": elements})
 
 
 def _read_elements(body: bytes) -> list[Any]:

@@ -6,7 +6,8 @@ line those that it crosses, a polygon those whose centre lies inside.
 
     what      "pois" (default) or "sites"; or what a planner calls it: "mall", "stadium", "quarter", "offices",
               "station", "event", with a size (`places.words`): floor_area, seats, dwellings, residents, jobs,
-              passengers, visitors; stadium and event also with times, "Sat 18:00-23:00"
+              passengers, visitors; stadium and event also with times, "Sat 18:00-23:00", when visitors come; of the
+              others times are opening hours, "Mon-Sat 9:00-21:00"
     change    "add" (default of the words) or "remove"
     category  one of the eight categories, or an OpenStreetMap tag as `key` and `value`; `remove` takes all without it
     count     how many (default: add 1, remove all); in a polygon the total, spread over its cells
@@ -16,7 +17,8 @@ line those that it crosses, a polygon those whose centre lies inside.
     name      what the change is called
 
 A change that no station covers goes to the nearest one. The effect of a word ends at its reach; that of `pois` and
-`sites` where the model's ends. The context after holds the old counts too (`poi_count_before`): features are
+`sites` where the model's ends. A word also adds floor area, residents or jobs, where the context has such
+(`WORDS`). The context after holds the old counts too (`poi_count_before`): features are
 standardised as before the change, so that a local change stays local (`gentraffic.modelling.features.reach_m`).
 """
 
@@ -26,7 +28,7 @@ import difflib
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +38,17 @@ from numpy.typing import NDArray
 from gentraffic.dataset.geometry import cell_shapes
 from gentraffic.errors import BadInput
 from gentraffic.modelling.features import BEFORE
-from gentraffic.places.words import WORDS, Visit, counts_of, residents, size_of, spans_of, visits_added
+from gentraffic.places.words import (
+    WORDS,
+    Open,
+    Visit,
+    counts_of,
+    residents,
+    size_of,
+    spans_of,
+    visits_added,
+    within_hours,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,7 +58,19 @@ CATEGORIES_HINT = "Education, Medical, Public, Entertainment, Traffic, Food, Sho
 MOST = 1_000_000  # points of interest that one feature may add: a megacity has fewer
 LIKE_M = 500.0  # around a named place, whose cells `like` means
 FAR_M = 10_000.0  # from every station: such a change belongs to another place
+LISTED = 2_000  # cells whose ids the attributes name: a file format may hold no more than 64 KiB of text
 DARK = "dark"  # stations that a change switches off; their traffic is 0
+
+
+@dataclass(frozen=True)
+class Part:
+    """One feature of a file of changes: what it is called, which word it is, the rows of the cells that it touches, and
+    when people come, "" for no such times."""
+
+    name: str
+    what: str
+    rows: NDArray[np.intp]
+    times: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,7 +78,8 @@ class Changed:
     """A context after changes. touched: (cells,) whose own counts changed. lines: a line per change.
 
     weight: (cells,) how much of what the model makes of the change holds at a cell, 0 to 1. visits: people who come at
-    some hours."""
+    some hours. parts: each feature, by its name, with the rows of the cells that it touches. opened: what has opening
+    hours; always: (cells,) the weight of what has none."""
 
     context: xr.Dataset
     touched: NDArray[np.bool_]
@@ -62,6 +87,9 @@ class Changed:
     sha256: str
     weight: NDArray[np.float64]
     visits: tuple[Visit, ...] = ()
+    parts: tuple[Part, ...] = ()
+    opened: tuple[Open, ...] = ()
+    always: NDArray[np.float64] | None = None
 
     def mixed(
         self, before: NDArray[np.float32], after: NDArray[np.float32], local: pd.DatetimeIndex,
@@ -75,6 +103,12 @@ class Changed:
         chosen = np.arange(self.context.sizes["cell"]) if rows is None else np.asarray(rows)
         weight = self.weight[chosen].astype(np.float32)[:, None]
         mixed = np.where(weight == 1, after, before + weight * (after - before))
+        if self.opened and self.always is not None:
+            opened = tuple(replace(part, weight=part.weight[chosen]) for part in self.opened)
+            at = np.flatnonzero(sum(part.weight for part in opened) > 0)
+            opened = tuple(replace(part, weight=part.weight[at]) for part in opened)
+            effect = within_hours(opened, self.always[chosen][at], mixed[:, at] - before[:, at], local)
+            mixed[:, at] = np.maximum(before[:, at] + effect, 0.0)
         if self.visits:
             if rows is not None:
                 raise BadInput("visitors at some hours need the traffic of the whole area: leave --select out")
@@ -103,9 +137,12 @@ def apply_changes(context: xr.Dataset, path: str | Path) -> Changed:
     counts = context["poi_count"].values.astype(np.int64).copy()
     sites = context["stations"].values.astype(np.float64).copy() if "stations" in context else None
     dark = np.zeros(context.sizes["cell"], dtype=bool)
+    ground: dict[str, NDArray[np.float64]] = {}
     lines: list[str] = []
     visits: list[Visit] = []
-    weight = np.zeros(len(counts))
+    parts: list[Part] = []
+    opened: list[Open] = []
+    weight, always = np.zeros((2, len(counts)))
     for number, (shape, row) in enumerate(features, start=1):
         properties = {str(key).lower(): value for key, value in row.items() if _given(value)}
         where = f"{path}, feature {number}{_named(properties)}"
@@ -114,17 +151,29 @@ def apply_changes(context: xr.Dataset, path: str | Path) -> Changed:
             rows, note = _nearest_station(shape, context, where)
         change = _Change(where, properties, context, rows)
         what = change.word("what", ("pois", "sites", *WORDS), "pois")
-        before = counts.copy()
+        before, times, hours = counts.copy(), "", None
         if what == "sites":
             line = change.sites(sites, dark)
         elif what == "pois":
             line = change.pois(counts)
         else:
             line, visit = change.named_thing(what, counts)
+            change.on_the_ground(what, ground)
             visits += [visit] if visit is not None else []
+            times = visit.times if visit is not None else ""
+            hours = change.opening(what)
         lines.append(f"{line}{note}")
+        called = str(properties.get("name") or (what if what in WORDS else "change"))
+        if called in [part.name for part in parts] or called == "change":
+            called += f" {number}"  # its number in the file
+        parts.append(Part(called, what, rows, times))
         changed = rows if what in ("sites", *WORDS) else np.flatnonzero((counts != before).any(axis=1))
-        weight = np.maximum(weight, _weight(context, changed, WORDS[what].reach_m if what in WORDS else None))
+        own = _weight(context, changed, WORDS[what].reach_m if what in WORDS else None)
+        weight = np.maximum(weight, own)
+        if hours:
+            opened.append(Open(where, own, spans_of(hours, where), str(hours)))
+        elif what != "event":  # which adds visitors alone
+            always += own
     after = context.assign({f"poi_count{BEFORE}": context["poi_count"]})
     after["poi_count"] = (("cell", "category"), counts.astype(np.int32), context["poi_count"].attrs)
     touched = (counts != context["poi_count"].values).any(axis=1) | dark
@@ -132,9 +181,13 @@ def apply_changes(context: xr.Dataset, path: str | Path) -> Changed:
         after[f"stations{BEFORE}"] = context["stations"]
         after["stations"] = ("cell", sites.astype(np.float32), context["stations"].attrs)
         touched |= sites != context["stations"].values
+    for name, values in ground.items():
+        after[f"{name}{BEFORE}"] = context[name]
+        after[name] = ("cell", values.astype(np.float32), context[name].attrs)
+        touched |= values != context[name].values
     after[DARK] = ("cell", dark)
     digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    return Changed(after, touched, tuple(lines), digest, weight, tuple(visits))
+    return Changed(after, touched, tuple(lines), digest, weight, tuple(visits), tuple(parts), tuple(opened), always)
 
 
 def about(changed: Changed, path: Path, layers: int) -> dict[str, str]:
@@ -147,8 +200,21 @@ def about(changed: Changed, path: Path, layers: int) -> dict[str, str]:
         "change": path.name,
         "change_sha256": changed.sha256,
         "change_summary": "\n".join(changed.lines) or "nothing is changed",
+        "change_parts": _parts_text(changed),
         "change_reach": f"nothing differs beyond {reach:.3g} km, east-west or north-south, of the cells changed",
     }
+
+
+def _parts_text(changed: Changed) -> str:
+    """JSON: name, word and cell ids of each feature, so that a report can tell them apart. Ids are left out of a
+    feature of many cells, beyond LISTED in all."""
+    ids, room = changed.context["cell_id"].values, LISTED
+    listed = []
+    for part in changed.parts:
+        room -= (own := len(part.rows) if len(part.rows) <= room else 0)
+        cells = [str(i) for i in ids[part.rows]] if own else []
+        listed.append({"name": part.name, "what": part.what, "times": part.times, "cells": cells})
+    return json.dumps(listed, ensure_ascii=False)
 
 
 def influence_m(context: xr.Dataset, layers: int) -> float:
@@ -221,9 +287,9 @@ class _Change:
             each = self.context.attrs["kind"] == "stations"
             counts[self.rows, column] += count if each else _spread(count, np.ones(len(self.rows)))
         visit = None
-        if "times" in self.properties or what == "event":
-            if not word.attends:
-                raise BadInput(f"{self.where}: times does not go with {what}; add an event with visitors and times")
+        if not word.attends and "times" in self.properties:
+            said += f", open {self.properties['times']}"
+        elif "times" in self.properties or what == "event":
             if "times" not in self.properties:
                 raise BadInput(f"{self.where}: when is it? give times, such as Sat 18:00-23:00")
             people = word.attends * size
@@ -234,6 +300,21 @@ class _Change:
         total = sum(wanted.values())
         places = f": +{total} points of interest in {cells}" if total else f" in {cells}"
         return f"{name}, {said}{places}", visit
+
+    def on_the_ground(self, what: str, ground: dict[str, NDArray[np.float64]]) -> None:
+        """Add the floor area, residents or jobs of a word where the context has such; `ground`, name -> (cells,), holds
+        what was changed before, and is changed in place."""
+        size, _ = size_of(what, self.properties, self.where)
+        for name, rate in WORDS[what].ground.items():
+            if name not in self.context:
+                continue
+            values = ground.setdefault(name, np.nan_to_num(self.context[name].values.astype(np.float64)))
+            each = self.context.attrs["kind"] == "stations"
+            values[self.rows] += rate * size if each else rate * size / len(self.rows)
+
+    def opening(self, what: str) -> Any:
+        """The opening hours of a word whose times are that, as they were read; None for none."""
+        return None if WORDS[what].attends else self.properties.get("times")
 
     def _of_word(self, what: str, size: float) -> dict[int, int]:
         """Column -> points of interest of a word; with `like`, as many in the mix of what is there."""

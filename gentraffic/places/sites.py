@@ -50,15 +50,16 @@ def with_sites(context: xr.Dataset, path: Path, credit: str | None = None) -> xr
     return out.assign_attrs(attribution=credits, sites_source=path.name)
 
 
-def amounts_in(table: SourceTable, name: str) -> NDArray[np.float64]:
+def amounts_in(table: SourceTable, name: str, reading: Reading | None = None) -> NDArray[np.float64]:
     """A column as numbers of 0 or more, (rows,); 1 each where it is missing. Raises BadInput, with the row."""
-    column = find_column(table, (plain(name),))
+    reading = reading or Reading()
+    column = find_column(table, (plain(name),), reading.named(name))
     if column is None:
         return np.ones(table.rows)
     values = table.column(column)
-    found = numbers(values, notation(table, [column], [], Reading()))
+    found = numbers(values, notation(table, [column], [], reading))
     wrong = ~(np.isfinite(found) & (found >= 0))
     if wrong.any():
-        row = int(np.argmax(wrong))
-        raise BadInput(f"{table.path}: {name} is {values[row].as_py()!r} in row {row + 1}: give a number of 0 or more")
+        value, row = values[int(np.argmax(wrong))].as_py(), table.first + int(np.argmax(wrong))
+        raise BadInput(f"{table.path}: {name} is {value!r} in row {row}: give a number of 0 or more")
     return found

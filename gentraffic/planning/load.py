@@ -24,12 +24,15 @@ WEEK_S = 7 * 86400
 
 @dataclass(frozen=True)
 class Load:
-    """values: (members, cells, steps) in `units`; ds: where they come from, cut to the same cells and steps."""
+    """values: (members, cells, steps) in `units`; ds: where they come from, cut to the same cells and steps.
+
+    cut: whether the file has more steps."""
 
     values: Floats
     units: str
     ds: xr.Dataset
     service: str
+    cut: bool = False
 
     @property
     def ids(self) -> list[Any]:
@@ -57,12 +60,13 @@ class Load:
 def read_load(
     ds: xr.Dataset, name: str, *, service: str | None = None, start: str | None = None, steps: int | None = None
 ) -> Load:
-    """The traffic to plan for. start: first local time, ISO; steps: how many, all that follow by default.
+    """The traffic to plan for. start: first local time, ISO; steps: how many, all that follow by default. Steps without
+    a start are those in a row that carry most.
 
     Raises WrongUse for a service or times that the file does not have, NoData where it carries nothing."""
-    service = one_service(ds, service)
+    service, whole = one_service(ds, service), ds.sizes["time"]
     if start is not None or steps is not None:
-        first = 0
+        first = 0 if steps is None else busiest_window(ds[service].values, steps)
         if start is not None:
             import pandas as pd
 
@@ -85,7 +89,16 @@ def read_load(
         raise BadInput(f"{name} has missing values: fill or cut them first")
     if not values.any():
         raise NoData(f"{name}: {service} carries nothing in these hours")
-    return Load(values, str(ds[service].attrs["units"]), ds, service)
+    return Load(values, str(ds[service].attrs["units"]), ds, service, ds.sizes["time"] < whole)
+
+
+def busiest_window(values: NDArray[Any], steps: int) -> int:
+    """The first of the `steps` steps in a row that carry most, of values (..., steps); 0 where there are fewer."""
+    total: NDArray[np.float64] = np.nansum(values.reshape(-1, values.shape[-1]), axis=0, dtype=np.float64)
+    if not 0 < steps < len(total):
+        return 0
+    sums = np.concatenate([[0.0], np.cumsum(total)])
+    return int(np.argmax(sums[steps:] - sums[:-steps]))
 
 
 def matching(load: Load, ds: xr.Dataset, name: str, *, scale: bool = True) -> tuple[Load, str]:
@@ -154,7 +167,7 @@ def plan_dataset(
     values: (cells, steps) of the plan, in `units`. load: what was planned for, whose cells and times they are of.
     """
     place = str(load.ds.attrs.get("place", ""))
-    kept = ("attribution", "license", "model", "model_sha256", "seed", "osm_source", "osm_snapshot")
+    kept = ("attribution", "license", "model", "model_sha256", "seed", "osm_source", "osm_snapshot", "usual_week")
     carried = {name: load.ds.attrs[name] for name in kept if name in load.ds.attrs}
     return traffic_dataset(
         values,

@@ -66,7 +66,9 @@ class PrbOutcome:
     delay: float
     total: float
     left: float
-    COLUMNS: ClassVar[tuple[str, ...]] = ("backlog + delay", "backlog", "mean delay", "left at the end")
+    COLUMNS: ClassVar[tuple[str, ...]] = (
+        "cost: backlog + delay", "backlog, mean slots of a cell", "mean delay", "left at the end"
+    )  # fmt: skip
 
     def row(self) -> tuple[str, ...]:
         """The columns as a table shows them."""

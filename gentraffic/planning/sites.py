@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
+    from gentraffic.io.source_columns import Reading
     from gentraffic.planning.load import Load
 
+MAST_M = 1.0  # rows so near one another stand on one mast
 Floats = NDArray[np.float64]
 
 
@@ -37,24 +39,46 @@ class Sites:
         return [shapely.Point(lon, lat) for lon, lat in zip(self.lon[rows], self.lat[rows], strict=True)]
 
 
-def read_sites(path: Path, crs_wkt: str) -> Sites:
-    """A table of points as `--stations` takes it, perhaps with `cost`. Raises BadFile, BadInput for anything else."""
+def read_sites(path: Path, crs_wkt: str, reading: Reading | None = None) -> tuple[Sites, tuple[str, ...]]:
+    """A table of points as `--stations` takes it, perhaps with `cost`, and what a reader must know.
+
+    reading: how the table names its columns and writes numbers. Rows that cannot be where they are said to be (at 0,0,
+    or far from all others) are left out, with a note. Raises BadFile, BadInput for anything else.
+    """
     import pyproj
 
     from gentraffic.io.source_columns import Reading, id_columns, id_text, points
     from gentraffic.io.source_table import read_source
+    from gentraffic.places.misplaced import misplaced, notes_of
     from gentraffic.places.sites import amounts_in
 
+    reading = reading or Reading()
     table = read_source(path)
-    lon, lat = points(table, Reading())
-    cost = amounts_in(table, "cost")
-    to_metres = pyproj.Transformer.from_crs("EPSG:4326", crs_wkt, always_xy=True)
-    columns = id_columns(table)
+    lon, lat = points(table, reading)
+    cost = amounts_in(table, "cost", reading)
+    columns = id_columns(table, reading.named("id"))
     ids = [str(i + 1) for i in range(len(lon))]
     if columns:
-        code, names = id_text(table, columns)
-        ids = [str(names[c]) for c in code]
-    return Sites(np.stack(to_metres.transform(lon, lat), axis=1), lon, lat, ids, cost)
+        code, known = id_text(table, columns)
+        ids = [str(known[c]) for c in code]
+    wrong = misplaced(lon, lat)
+    names = [f"row {table.first + i}" + (f" (id {name})" if columns else "") for i, name in enumerate(ids)]
+    notes = (*table.notes, *notes_of(wrong, names, Path(path).name))
+    kept = np.flatnonzero(~wrong.any)
+    lon, lat, cost, ids = lon[kept], lat[kept], cost[kept], [ids[i] for i in kept]
+    to_metres = pyproj.Transformer.from_crs("EPSG:4326", crs_wkt, always_xy=True)
+    return Sites(np.stack(to_metres.transform(lon, lat), axis=1), lon, lat, ids, cost), notes
+
+
+def masts_of(sites: Sites, name: str) -> tuple[Sites, tuple[str, ...]]:
+    """One site for all rows of `sites` at one place, within MAST_M, such as the sectors of a mast; and a note."""
+    _, first = np.unique(np.round(sites.xy_m / MAST_M), axis=0, return_index=True)
+    first = np.sort(first)
+    if len(first) == len(sites.ids):
+        return sites, ()
+    note = f"{name}: {len(sites.ids):,} rows are the sectors of {len(first):,} masts; a mast counts as one site"
+    ids = [sites.ids[i] for i in first]
+    return Sites(sites.xy_m[first], sites.lon[first], sites.lat[first], ids, sites.cost[first]), (note,)
 
 
 def sites_of(table: pd.DataFrame, crs_wkt: str) -> Sites:

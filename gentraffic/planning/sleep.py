@@ -35,7 +35,8 @@ CELLS_AT_ONCE = 32  # of one linear programme: its cost grows faster than linear
 class SleepCosts:
     """units: per cell, X. unit_load: what one unit serves in a step, c0, in the traffic's unit. The rest are costs:
     quality of a step in which nothing is served, wear of one switch, load_power of serving c0, unit_power of one unit
-    awake for a step. serve: share of the load that must be served in every cell and step (0: no such rule)."""
+    awake for a step. serve: share of the load that must be served in every cell and step (0: no such rule). full: where
+    all units of a cell do not suffice for that, all are awake; else such a load has no plan."""
 
     units: int
     unit_load: float
@@ -44,6 +45,7 @@ class SleepCosts:
     load_power: float = 0.05
     unit_power: float = 0.1
     serve: float = 0.0
+    full: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,8 +110,11 @@ def plan_sleep(
     if pool is not None:
         need = least.sum(axis=0)
         if (need > pool).any():
-            at = int(np.argmax(need))
-            raise NoData(f"--pool {pool}: at step {at} --serve {costs.serve:g} needs {need[at]} units: raise --pool")
+            at = int(np.argmax(need))  # the step that needs most
+            raise NoData(
+                f"--pool {pool}: at step {at} --serve {costs.serve:g} needs {need[at]} units: raise --pool to "
+                f"{need[at]}"
+            )
     price = step_costs(load, costs)
     if pool is not None:
         awake, reached = _solve(price, least, costs, pool, time_limit_s, gap)
@@ -148,13 +153,23 @@ def _lost_share(scaled: Floats, x: int | Ints) -> Floats:
 def _needed(load: Floats, costs: SleepCosts, ids: Sequence[object]) -> Ints:
     """The fewest units that serve the share `serve` of a load (cells, steps). Raises NoData beyond `units`."""
     least: Ints = np.ceil(costs.serve * load / costs.unit_load - 1e-9).astype(np.int64)
+    if costs.full:
+        return np.minimum(least, costs.units)
     if (least > costs.units).any():
         cell, step = np.unravel_index(int(np.argmax(least)), least.shape)
         raise NoData(
             f"--serve {costs.serve:g}: cell {ids[int(cell)]} needs {least[cell, step]} units at step {step}, --units "
-            f"is {costs.units}: raise --units or --capacity, or lower --serve"
+            f"is {costs.units}: give --units {least[cell, step]} or --capacity {enough(load, costs)}, or lower --serve"
         )
     return least
+
+
+def enough(load: Floats, costs: SleepCosts, factor: float = 1.0) -> str:
+    """The least load of one unit with which the units of a cell serve what `costs` ask for of a load (cells, steps), in
+    four figures, rounded up. factor: of the unit in which it is said."""
+    exact = costs.serve * float(load.max()) / costs.units * factor
+    digit = 10.0 ** (np.floor(np.log10(exact)) - 3)
+    return f"{np.ceil(exact / digit) * digit:.6g}"
 
 
 def _solve(

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from gentraffic.dataset.units import readable_unit
 from gentraffic.errors import WrongUse
 from gentraffic.planning.deploy import DeployOutcome, Ground, deploy_outcome, mean_day, plan_deploy
 from gentraffic.planning.load import Load, frame_of, matching, scaled
 from gentraffic.planning.resource_blocks import PrbOutcome, Radio, plan_prb, prb_outcome
 from gentraffic.planning.sites import Sites
-from gentraffic.planning.sleep import SleepCosts, SleepOutcome, plan_sleep, sleep_outcome
+from gentraffic.planning.sleep import SleepCosts, SleepOutcome, enough, plan_sleep, sleep_outcome
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -112,6 +113,30 @@ def unit_load_of(judge: Load, units: int) -> float:
     if not result > 0:
         raise WrongUse("the 99th percentile of the load is 0: give --capacity")
     return result
+
+
+def beyond_units(load: Load, costs: SleepCosts) -> str:
+    """What does not fit into all units of a cell where `costs` ask for a share of the load, in words; "" for nothing.
+
+    An ensemble by its mean, as it is planned."""
+    mean = load.values.mean(axis=0)  # (cells, steps)
+    left = np.maximum(costs.serve * mean - costs.units * costs.unit_load, 0.0)
+    left[left <= 1e-9 * costs.unit_load] = 0.0
+    if not left.any():
+        return ""
+    hour = "hours" if load.step_s == 3600 else "steps"
+    suffices = float(mean.max()) * costs.serve / costs.units
+    known = load.units not in ("1", "unknown")
+    (of_left, larger), (unit, factor) = (
+        readable_unit(load.units, level) if known else ("", 1.0) for level in (float(left.sum()), suffices)
+    )
+    what = f"{left.sum() * larger:.3g} {of_left}".rstrip()
+    return (
+        f"in {int(left.any(axis=0).sum())} of {left.shape[1]} {hour}, at {int(left.any(axis=1).sum())} of {len(left)} "
+        f"cells, {costs.units} units carry less than --serve {costs.serve:g} asks for: all are awake then, and {what} "
+        f"({left.sum() / mean.sum():.2%} of the load) is left over; --capacity {enough(mean, costs, factor)}{unit} "
+        "carries it all"
+    )
 
 
 def sleep_strategies(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,6 +43,37 @@ def error_maps(scored: Scored, ds: xr.Dataset, name: str, service: int) -> str:
     if against is not None:
         twosided = LinearSegmentedColormap.from_list("ratio", list(RATIOS))
         panels.append((f"error / error of {rival}", against.clip(-1.5, 1.5), twosided, Normalize(-1, 1)))
+    return _maps(panels, ds, "Error maps: mean absolute error of each cell, one step ahead")
+
+
+def fit_maps(scored: Scored, ds: xr.Dataset, name: str, service: int) -> str:
+    """The RMSE and the R2 of each cell at the first step (sLSTM-STN, figure 4 a and b)."""
+    from matplotlib.colors import LinearSegmentedColormap, Normalize
+
+    if len(scored.real[0]) < 2:
+        raise ValueError("one cell makes no map")
+    live = (scored.real[..., service] > 0).any(axis=(0, 2))
+    rmse, explained = cell_fit(scored, name, service)
+    traffic = LinearSegmentedColormap.from_list("traffic", list(COLOURS))
+    high = float(np.quantile(rmse[live], 0.98)) if live.any() else 1.0
+    panels = [
+        ("root of the mean squared error", np.where(live, rmse, np.nan), traffic, Normalize(0, max(high, 1e-12))),
+        ("R2, share of the variance explained", np.where(live, explained, np.nan), traffic, Normalize(0, 1)),
+    ]
+    return _maps(panels, ds, "Maps of RMSE and R2 of each cell, one step ahead")
+
+
+def cell_fit(scored: Scored, name: str, service: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """RMSE and R2 of each cell one step ahead, two of (cells,); nan R2 where a cell does not vary."""
+    real = scored.real[..., 0, service].astype(np.float64)
+    square = ((scored.predicted[name][..., 0, service] - real) ** 2).mean(axis=0)
+    variance = real.var(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.sqrt(square), np.where(variance > 0, 1 - square / variance, np.nan)
+
+
+def _maps(panels: Sequence[tuple[str, NDArray[Any], Any, Any]], ds: xr.Dataset, words: str) -> str:
+    """One map beside the other: title, values (cells,), colours and their scale of each."""
     place = places(ds, np.arange(ds.sizes["cell"]))
     with page_style():
         across, upwards = np.ptp(place.at, axis=0) + 1
@@ -56,7 +88,7 @@ def error_maps(scored: Scored, ds: xr.Dataset, name: str, service: int) -> str:
                 bar.set_ticks([-1, -0.5, 0, 0.5, 1], labels=["1/2", "0.7", "1", "1.4", "2"])
             else:
                 bar.ax.xaxis.set_major_formatter(axis_number)
-        return svg_text(figure, "Error maps: mean absolute error of each cell, one step ahead")
+        return svg_text(figure, words)
 
 
 def by_step(scored: Scored, name: str, service: int) -> str:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from gentraffic.dataset.schema import units_words
 from gentraffic.dataset.summary import AGREED, level_spread, summary
-from gentraffic.reports.change import Change
+from gentraffic.reports.change import Change, step_word
+from gentraffic.reports.page import is_drawn
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -59,23 +60,46 @@ class Layer:
         }  # fmt: skip
 
 
+def round_ticks(low: float, high: float) -> list[float]:
+    """Round numbers within the ends of a logarithmic axis, three or more however narrow it is. 0 < low < high."""
+    from matplotlib.ticker import MaxNLocator
+
+    decade = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    ticks: list[float] = []
+    for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)):
+        ticks = [float(d * s) for d in decade for s in steps if low <= d * s <= high]
+        if len(ticks) >= 3:
+            break
+    if len(ticks) < 2:  # less than from one round number to the next
+        ticks = [float(t) for t in MaxNLocator(3).tick_values(low, high) if low <= t <= high]
+    return ticks
+
+
+def plain_number(value: float, _: object = None) -> str:
+    """A number as people write it: 0.38, 12.4, 6,200; powers of ten only where they are needed."""
+    if 1e-3 <= abs(value) < 1e7:
+        return f"{float(f'{value:.3g}'):,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return "0" if value == 0 else f"{value:.3g}"
+
+
 def map_layers(ds: xr.Dataset, service: str, change: Change | None) -> list[Layer]:
     """Mean, busy hour and, of an ensemble, range; of a what-if first the difference, before and after."""
     statistics = summary(ds, service)
     units = units_words(ds, service)
     noun = "station" if ds.attrs["kind"] == "stations" else "cell"
-    layers = [] if change is None else _of_change(change, units)
+    layers = [] if change is None else _of_change(change, units, step_word(ds))
     if change is None:
         mean = statistics["mean"].values
         layers.append(_amount("mean", "Mean over the period", f"Mean, {units}", mean, _ends(mean)))
     hours = statistics["busy_hour"].values.astype(np.float64)
     sure = statistics["mean"].values > 0
     none = "no traffic"
+    chance = "" if not is_drawn(ds) or "member" in ds.dims else ": of one member much is chance"
     if "busy_agreement" in statistics:
         sure &= statistics["busy_agreement"].values >= AGREED
         none = "members disagree, or no traffic"
     layers.append(
-        Layer("busy", "Busy hour", f"Busiest hour of each {noun}'s mean day, local time", "hour", HOURS, hours,
+        Layer("busy", "Busy hour", f"Busiest hour of each {noun}'s mean day, local time{chance}", "hour", HOURS, hours,
               np.where(sure, (hours + 0.5) / 24, np.nan),
               [(h / 24, f"{h}h") for h in (0, 6, 12, 18, 24)], none)
     )  # fmt: skip
@@ -89,20 +113,21 @@ def map_layers(ds: xr.Dataset, service: str, change: Change | None) -> list[Laye
     return layers
 
 
-def _of_change(change: Change, units: str) -> list[Layer]:
+def _of_change(change: Change, units: str, step: str) -> list[Layer]:
     apart = change.apart
     most = float(np.abs(apart).max()) or 1.0
     small = most / 100  # below it the colours are linear, above it logarithmic
     away = np.log1p(np.abs(apart) / small) / np.log1p(most / small)
     place = np.where(apart == 0, np.nan, 0.5 + 0.5 * np.sign(apart) * away)
-    ticks = [(0.0, _words(-most)), (0.5, "0"), (1.0, f"+{_words(most)}")]
+    ticks = [(0.0, plain_number(-most)), (0.5, "0"), (1.0, f"+{plain_number(most)}")]
     difference = Layer("difference", "Difference", f"After minus before, mean, {units}", "difference", TWOSIDED, apart,
                        place, ticks, "no change")  # fmt: skip
-    ends = _ends(np.concatenate([change.before, change.after]))
+    ends, tops = _ends(np.concatenate([change.before, change.after])), change.highest[1].value
     return [
         difference,
         _amount("before", "Before", f"Before the change, mean, {units}", change.before, ends),
         _amount("after", "After", f"After the change, mean, {units}", change.after, ends),
+        _amount("highest", "Highest hour after", f"Highest {step} after the change, {units}", tops, _tops(tops)),
     ]
 
 
@@ -111,7 +136,7 @@ def _amount(name: str, title: str, label: str, values: NDArray[np.float64], ends
     with np.errstate(divide="ignore"):
         place = np.where(values > 0, (np.log(values) - low) / (high - low), np.nan)
     decades = [d * 10.0**p for p in range(-12, 16) for d in (1, 2, 5) if ends[0] <= d * 10.0**p <= ends[1]]
-    ticks = [(float((np.log(t) - low) / (high - low)), _words(t)) for t in decades or ends]
+    ticks = [(float((np.log(t) - low) / (high - low)), plain_number(t)) for t in decades or ends]
     return Layer(name, title, label, "amount", COLOURS, values, np.clip(place, 0, 1), _spaced(ticks), "no traffic")
 
 
@@ -124,6 +149,12 @@ def _ends(values: NDArray[np.float64]) -> tuple[float, float]:
     return max(low, high / 1e4), max(high, low * 1.1)
 
 
+def _tops(values: NDArray[np.float64]) -> tuple[float, float]:
+    """As `_ends`, to the highest value of all: one cell of a match is what is looked for."""
+    low, _ = _ends(values)
+    return low, max(float(values.max()), low * 1.1)
+
+
 def _spaced(ticks: list[tuple[float, str]], room: float = 0.17) -> list[tuple[float, str]]:
     """Ticks that leave room for their words."""
     kept: list[tuple[float, str]] = []
@@ -131,10 +162,6 @@ def _spaced(ticks: list[tuple[float, str]], room: float = 0.17) -> list[tuple[fl
         if 0.0 <= at <= 1.0 and (not kept or at - kept[-1][0] >= room):
             kept.append((round(at, 4), words))
     return kept
-
-
-def _words(value: float) -> str:
-    return f"{value:,.0f}" if 100 <= abs(value) < 1e7 else f"{value:.2g}"
 
 
 def _pack(numbers: NDArray[Any]) -> str:

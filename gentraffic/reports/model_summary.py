@@ -62,9 +62,15 @@ def summary_of(name: str, provenance: Mapping[str, Any]) -> ModelSummary:
         name,
         trust=tuple(sentence.replace("`", "") for sentence in limits_of(provenance)),
         rows=_rows(provenance),
-        trained_on=tuple(dict.fromkeys(network_words(part) for part in measured(provenance))),
-        networks=network_names(provenance),
+        trained_on=tuple(dict.fromkeys(_dated(part) for part in measured(provenance))),
+        networks={str(part["network"]): _dated(part) for part in measured(provenance) if part["network"]},
     )
+
+
+def _dated(part: Mapping[str, Any]) -> str:
+    """What a reader calls a network, and in which year it was measured: a network of ten years ago is another one."""
+    words, year = network_words(part), str(part["first"])[:4]
+    return f"{words} ({year})" if year and year not in words else words
 
 
 def _rows(provenance: Mapping[str, Any]) -> tuple[tuple[str, str, float, float], ...]:

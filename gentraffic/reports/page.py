@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from gentraffic import __version__
+from gentraffic.dataset.schema import is_usual_week, local_time
 from gentraffic.io.atomic import replacing
 from gentraffic.io.templates import render
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 SUFFIXES = (".html", ".htm")
+PLANNED = {"awake": "Awake radio units", "blocks": "Resource blocks"}  # variables of `gentraffic plan`
 
 
 @dataclass(frozen=True)
@@ -184,11 +186,35 @@ def is_drawn(ds: xr.Dataset) -> bool:
 
 def badge_of(ds: xr.Dataset) -> tuple[str, str]:
     """What stands above the title of a page about a Dataset, and its kind."""
+    if is_plan(ds):
+        from_drawn = ds.attrs.get("model")
+        return ("A plan, from synthetic traffic", "drawn") if from_drawn else ("A plan, from traffic", "measured")
     return ("Synthetic traffic, not measured", "drawn") if is_drawn(ds) else ("Measured traffic", "measured")
 
 
+def period_words(ds: xr.Dataset) -> str:
+    """First and last day for a reader: "Mon 5 Jan 2026 to Sun 11 Jan 2026", or of a usual week its weekdays alone."""
+    local = local_time(ds)
+    if is_usual_week(ds):
+        first, last = f"{local[0]:%A}", f"{local[-1]:%A}"
+        days = first if first == last else f"{first} to {last}"
+        return f"a usual week, {days}" if len(local.normalize().unique()) == 7 else f"of a usual week, {days}"
+    first, last = (f"{when:%a} {when.day} {when:%b %Y}" for when in (local[0], local[-1]))
+    return f"{first} to {last}"
+
+
+def is_plan(ds: xr.Dataset) -> bool:
+    """Whether it is a decision of `gentraffic plan`."""
+    return str(ds.attrs.get("source", "")).startswith("a plan")
+
+
 def traffic_words(ds: xr.Dataset, service: str) -> str:
-    """What the traffic of a service is called in a title: "Synthetic traffic", "Call in traffic"."""
+    """What the traffic of a service is called in a title: "Synthetic traffic", "Call in traffic", "Resource blocks"."""
+    for when in ("before", "after"):
+        if service.endswith(f"_{when}"):
+            return f"{traffic_words(ds, service.removesuffix(f'_{when}'))} {when} the change"
+    if is_plan(ds):
+        return PLANNED.get(service, service)
     name = service.replace("_", " ")
     label = name if name == "traffic" else f"{name} traffic"
     return f"synthetic {label}".capitalize() if is_drawn(ds) else label.capitalize()

@@ -11,12 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic.dataset.amounts import per_hour, step_seconds
-from gentraffic.dataset.schema import cell_blocks, check_traffic, local_time, member_band, one_service, units_words
+from gentraffic.dataset.schema import (
+    cell_blocks,
+    check_traffic,
+    is_usual_week,
+    local_time,
+    member_band,
+    one_service,
+    units_words,
+)
 from gentraffic.dataset.services import with_sum
 from gentraffic.dataset.units import readable_unit
 from gentraffic.io.atomic import replacing
-from gentraffic.reports.map_layers import COLOURS
-from gentraffic.reports.page import credit_line, privacy_line, title_of, traffic_words
+from gentraffic.reports.map_layers import COLOURS, plain_number, round_ticks
+from gentraffic.reports.page import credit_line, period_words, privacy_line, title_of, traffic_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,19 +116,20 @@ def draw(ds: xr.Dataset, *, service: str | None = None, title: str = "") -> Figu
         _head(figure, ds, service, len(total), title or title_of(ds, traffic_words(ds, service)))
         figure.text(0.03, 0.012, _plain("\n".join(foot)), fontsize=7.5, color=SOFT, va="bottom", linespacing=1.35)
         axes = figure.add_subplot(grid[0, :])
-        _series(axes, times, total)
+        usual = is_usual_week(ds)
+        _series(axes, times, total, usual)
         axes.set_title(f"All {ds.sizes['cell']:,} {noun}s" if len(level) > 1 else f"The {noun}")
         axes.set_ylabel(units)
         chosen = typical_cells(level)
         for i, (word, cell) in enumerate(chosen.items()):
             axes = figure.add_subplot(grid[1, 4 * i : 4 * i + 4])
-            _series(axes, times[few], factor * members.isel(cell=cell).values[:, few])
+            _series(axes, times[few], factor * members.isel(cell=cell).values[:, few], usual)
             name = f"{word.capitalize()} {noun}: {_plain(_short(ds['cell_id'].values[cell]))}"
             axes.set_title(name if few.all() else f"{name}, first {FULL_DAYS} days")
             if i == 0:
                 axes.set_ylabel(units)
         hourly = total.mean(axis=0) * per_hour(str(ds[service].attrs["units"]), step_seconds(ds))
-        _heat_map(figure.add_subplot(grid[2, :7]), times, hourly, units)
+        _heat_map(figure.add_subplot(grid[2, :7]), times, hourly, units, usual)
         _levels(figure.add_subplot(grid[2, 8:]), level, chosen, noun, units)
     return figure
 
@@ -160,9 +169,7 @@ def _number(value: float, _: object = None) -> str:
 
 
 def _head(figure: Figure, ds: xr.Dataset, service: str, members: int, title: str) -> None:
-    times = local_time(ds)
-    first, last = (f"{when:%a} {when.day} {when:%b %Y}" for when in (times[0], times[-1]))
-    parts = [f"{service}", f"{first} to {last}, {ds.attrs['timezone']} time"]
+    parts = [f"{service}", f"{period_words(ds)}, {ds.attrs['timezone']} time"]
     if members > 1:
         parts.append(f"line: mean, band: {member_band(members)[1]}")
     if "model" in ds.attrs:
@@ -176,8 +183,8 @@ def _foot(ds: xr.Dataset) -> list[str]:
     return [line for text in (privacy_line(ds), credit_line(ds)) for line in textwrap.wrap(text, FOOT_WIDTH)]
 
 
-def _series(axes: Axes, times: pd.DatetimeIndex, members: NDArray[Any]) -> None:
-    """Mean line and band over the members, (members, steps), on an axis of local time."""
+def _series(axes: Axes, times: pd.DatetimeIndex, members: NDArray[Any], usual: bool) -> None:
+    """Mean line and band over the members, (members, steps), on an axis of local time; usual: without dates."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     # Drawn over UTC and labelled in the zone: local clock time would run backwards when the clocks do.
@@ -195,13 +202,16 @@ def _series(axes: Axes, times: pd.DatetimeIndex, members: NDArray[Any]) -> None:
     every = next((n for n in (1, 2, 7, 14, 28, 56, 112, 364) if len(midnights) / n <= room), 728)
     ticks = midnights[::every].tz_convert("UTC").tz_localize(None)
     short = len(midnights) <= FULL_DAYS + 2
-    labels = [f"{day:%a} {day.day}" if short else f"{day.day} {day:%b}" for day in midnights[::every]]
+    labels = [
+        f"{day:%a}" if usual else f"{day:%a} {day.day}" if short else f"{day.day} {day:%b}"
+        for day in midnights[::every]
+    ]
     axes.set_xticks(ticks.to_numpy(), labels, ha="left" if short else "center")
     axes.set_xlim(at[0], at[-1] + (at[1] - at[0] if len(at) > 1 else np.timedelta64(1, "h")))
     axes.grid(True, axis="x")
 
 
-def _heat_map(axes: Axes, times: pd.DatetimeIndex, total: NDArray[np.float64], units: str) -> None:
+def _heat_map(axes: Axes, times: pd.DatetimeIndex, total: NDArray[np.float64], units: str, usual: bool) -> None:
     from matplotlib.colors import LinearSegmentedColormap
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
@@ -215,7 +225,9 @@ def _heat_map(axes: Axes, times: pd.DatetimeIndex, total: NDArray[np.float64], u
     axes.set_xticks(range(0, 24, 3), [f"{hour:02d}" for hour in range(0, 24, 3)])
     every = next((n for n in (1, 2, 7, 14, 28, 56, 112, 364) if len(dates) / n <= 16), 728)
     shown = range(0, len(dates), every)
-    axes.set_yticks(list(shown), [f"{dates[i]:%a} {dates[i].day} {dates[i]:%b}" for i in shown])
+    axes.set_yticks(
+        list(shown), [f"{dates[i]:%a}" if usual else f"{dates[i]:%a} {dates[i].day} {dates[i]:%b}" for i in shown]
+    )
     axes.set_title("Total by day and hour")
     axes.set_xlabel("local hour")
     bar = axes.figure.colorbar(image, cax=axes.inset_axes((1.015, 0, 0.02, 1)), format=FuncFormatter(_number))
@@ -249,7 +261,8 @@ def _levels(axes: Axes, level: NDArray[np.float64], chosen: dict[str, int], noun
             crowded = word == "quiet" and level[cell] < edge
             side, height = "left" if crowded or word == "median" else "right", 0.92 * top if crowded else top
             axes.annotate(f" {word} ", (level[cell], height), ha=side, va="top", fontsize=8.5, color=INK)
-        axes.xaxis.set_major_formatter(FuncFormatter(_number))
+        ticks = round_ticks(low, high)
+        axes.set_xticks(ticks, [plain_number(tick) for tick in ticks])
         axes.xaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
     dead = len(level) - live.size
     if dead:

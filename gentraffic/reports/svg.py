@@ -56,10 +56,20 @@ def page_style() -> Any:
     return mpl.rc_context(STYLE | extra)
 
 
-def svg_text(figure: Figure, label: str) -> str:
-    """The figure as an SVG element: no prolog, no metadata, ids of its own."""
+def svg_text(figure: Figure, label: str, *, cropped: bool = False) -> str:
+    """The figure as an SVG element: no prolog, no metadata, ids of its own. cropped: without empty room above and
+    below, which maps of a fixed shape leave."""
     stream = StringIO()
-    figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    inside = None
+    if cropped:
+        from matplotlib.transforms import Bbox
+
+        figure.draw_without_rendering()
+        width, height = figure.get_size_inches()
+        used = figure.get_tightbbox()
+        inside = Bbox([[0, max(0.0, used.y0 - 0.06)], [width, min(height, used.y1 + 0.06)]])
+    none = {"Date": None, "Creator": None, "Format": None, "Type": None}
+    figure.savefig(stream, format="svg", bbox_inches=inside, metadata=none)
     text = stream.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)

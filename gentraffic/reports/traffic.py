@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gentraffic.dataset.amounts import RELATIVE
+from gentraffic.dataset.amounts import RELATIVE, step_seconds
 from gentraffic.dataset.schema import check_traffic, has_positions, one_service
 from gentraffic.dataset.services import with_sum
-from gentraffic.dataset.summary import AGREED, FEW, summary
+from gentraffic.dataset.summary import AGREED, FEW, Highest, highest, summary
 from gentraffic.dataset.units import converted, readable
 from gentraffic.io.export.counters import capacity_in
 from gentraffic.reports import traffic_figures as figures
 from gentraffic.reports import traffic_text as text
-from gentraffic.reports.change import Change, change_of, change_pair, effect
+from gentraffic.reports.change import Change, change_of, change_pair, effect, parts_table, step_word
 from gentraffic.reports.model_summary import ModelSummary, find_model
 from gentraffic.reports.page import (
     Block,
@@ -43,6 +43,12 @@ if TYPE_CHECKING:
 
     from gentraffic.evaluation.evaluate import Evaluation
 
+WEEKS_SHOWN = 5  # changes whose weeks are drawn
+UNCHECKED = (
+    "Nobody has checked these ranges: nothing was measured here to compare them with, and this model brings no test of "
+    "its own. Treat them as too narrow. With measurements of some of the places, give --real measured.nc, and this "
+    "section says how often they held."
+)
 CHECKED = ("coverage_90", "coverage_50", "crps", "mae", "level_spearman", "peak_hour_error", "acf_error")
 
 
@@ -81,7 +87,7 @@ def page(
     change = None if pair is None else change_of(ds, pair)
     service = pair[1] if pair else one_service(ds, service)
     limit = None if capacity is None else capacity_in(capacity, ds, service)
-    result = summary(ds, service, limit)
+    result, top = summary(ds, service, limit), highest(ds, service, limit)
     drew = find_model(ds, model)
     units = figures.said_units(ds, service)
     weeks = "Mean of every hour of the week in local time" + (
@@ -89,9 +95,9 @@ def page(
     )
     sections = [
         *([Section("What the change does", _change(ds, change, units))] if change else []),
-        Section("Where the traffic is", _maps(ds, result, units, capacity)),
+        Section("Where the traffic is", _maps(ds, result, top, units, capacity)),
         Section("Typical weeks", [figure(lambda: figures.weeks(ds, service), weeks)]),
-        Section("Busy hours", _busy(ds, service, result, units)),
+        Section("Busy hours", _busy(ds, service, result, top, units)),
         Section("Uncertainty", _uncertainty(ds, service, result, units, limit, capacity)),
         Section("Do the ranges hold?", _calibration(ds, service, drew, real)),
         Section("What to trust and what not", [Bullets(text.trust(ds, drew, result))]),
@@ -102,11 +108,11 @@ def page(
     called = service.removesuffix("_after") if pair else service
     first: list[Block] = [
         *([Cards(change_cards(ds, change))] if change else []),
-        Cards(text.cards(ds, service, result)),
+        Cards([*text.cards(ds, service, result), *_above_card(ds, top, change, limit, capacity)]),
         Terms(text.facts(ds, service, drew, result, called=called)),
         Bullets(warnings, "notes", "Warnings of the data"),
     ]
-    about = " The first three numbers are the effect of the change, the others hold after it." if pair else ""
+    about = " The first four numbers are the effect of the change, the others hold after it." if pair else ""
     whole = Page(
         title_of(ds) + (": what a change does" if pair else ""),
         _lead(drawn) + about,
@@ -118,8 +124,24 @@ def page(
 
 
 def change_cards(ds: xr.Dataset, change: Change) -> list[Card]:
-    """The effect of a change in three numbers: of the area, of the cell that changes most, and the busiest hour."""
+    """The effect of a change in four numbers: area, cell that changes most, highest hour, and busiest hour."""
     return [Card(what, number, (remark,)) for what, number, remark in effect(ds, change)]
+
+
+def _above_card(
+    ds: xr.Dataset, top: Highest, change: Change | None, limit: float | None, capacity: str | None
+) -> list[Card]:
+    """How many cells exceed the capacity in any step; of a what-if also before."""
+    if limit is None:
+        return []
+    remarks = [f"in at least one {step_word(ds)}" + ("; more than half of the members" * ("member" in ds.dims))]
+    if change is not None:
+        before = len(text.exceeding(highest(ds, change.names[0], limit)))
+        remarks.append(f"before the change: {before:,}")
+    many = len(text.exceeding(top))
+    return [
+        Card(f"{text.noun_of(ds).capitalize()}s above {capacity}", f"{many:,} of {ds.sizes['cell']:,}", tuple(remarks))
+    ]
 
 
 def _lead(drawn: bool) -> str:
@@ -131,11 +153,18 @@ def _lead(drawn: bool) -> str:
     )
 
 
-def _maps(ds: xr.Dataset, result: xr.Dataset, units: str, capacity: str | None) -> list[Block]:
-    panels = figures.level_panels(result, units, capacity)
+def _maps(ds: xr.Dataset, result: xr.Dataset, top: Highest, units: str, capacity: str | None) -> list[Block]:
+    panels = figures.level_panels(result, units, capacity, top.above * step_seconds(ds) / 3600)
+    if figures.hours_are_chance(ds):
+        panels = [panel for panel in panels if panel.title != figures.BUSY_HOUR]
+    told: list[Block] = [Text(text.capacity_words(ds, top, units, capacity), "after")] if capacity else []
     if ds.sizes["cell"] < 2 or not has_positions(ds):
-        return []
-    sentences = "Mean traffic: over the whole period. Busy hour: when the average day is highest"
+        return told
+    sentences = "Mean traffic: over the whole period."
+    if figures.hours_are_chance(ds):
+        sentences += f" The busy hour of each {text.noun_of(ds)} is not mapped: of one member it is chance"
+    else:
+        sentences += " Busy hour: when the average day is highest"
     if "busy_agreement" in result:
         noun, unsure = text.noun_of(ds), int((result["busy_agreement"].values < AGREED).sum())
         sentences += (
@@ -147,21 +176,27 @@ def _maps(ds: xr.Dataset, result: xr.Dataset, units: str, capacity: str | None) 
         sentences += f" Uncertainty: high end over low end of the mean ({figures.band_words(ds)}); 2 means twice."
     if figures.layout(ds).closed:
         sentences += " The cells are scattered: empty land between them is left out."
-    return [figure(lambda: figures.maps(ds, panels, "Maps of mean traffic, busy hour and uncertainty"), sentences)]
+    label = "Maps of mean traffic, busy hour and uncertainty"
+    return [figure(lambda: figures.maps(ds, panels, label), sentences), *told]
 
 
-def _busy(ds: xr.Dataset, service: str, result: xr.Dataset, units: str) -> list[Block]:
-    head, rows = text.busy_table(ds, result, units)
+def _busy(ds: xr.Dataset, service: str, result: xr.Dataset, top: Highest, units: str) -> list[Block]:
+    head, rows = text.busy_table(ds, result, units, top)
     sentences = f"The busiest {text.noun_of(ds)}s by their mean"
     sentences += f"; ranges are the {figures.band_words(ds)}" if "mean_p95" in result else ""
     unsure = "busy_agreement" in result and bool((result["busy_agreement"].values < AGREED).any())
     sentences += "; ?: fewer than half of the members agree on the busy hour within an hour" if unsure else ""
     sentences += ". gentraffic export geopackage writes all of them."
     caption = "The course of the mean day, and when each one is busiest."
+    if figures.hours_are_chance(ds):
+        caption += f" Of one member the busy hour of one {text.noun_of(ds)} is chance; trust the whole, not the one."
+    highs = f"The {text.noun_of(ds)}s with the highest single {step_word(ds)}."
     return [
         figure(lambda: figures.days(ds, service, result), caption),
         Text(sentences, "after"),
         Table(head, rows, sentences),
+        Text(highs, "after"),
+        Table(*text.highest_table(ds, result, units, top), highs),
     ]
 
 
@@ -204,11 +239,10 @@ def _calibration(ds: xr.Dataset, service: str, drew: ModelSummary | None, real: 
         real = converted(real[[service]] if service in real else real, units)
         alone = RELATIVE in {str(v.attrs["units"]) for v in real.data_vars.values()} - {units}
         return _against(evaluate(real, ds[[service]], service=None, scale="mean" if alone else "auto"), real)
-    if drew is None or not is_drawn(ds):
+    if drew is None or not is_drawn(ds) or "member" not in ds.dims:
         return []
     if not drew.rows:
-        note = drew.note or "the provenance of this model holds no scores"
-        return [Text(f"{note[0].upper()}{note[1:]}.", "empty")]
+        return [Text(UNCHECKED + (f" ({drew.note}.)" if drew.note else ""), "empty")]
     sentences = (
         "On places that the model's training never saw: the share of measured values inside the central 90% of the "
         "members (90% would be perfect), and the error of the whole ensemble (crps; lower is better) beside two naive "
@@ -257,7 +291,9 @@ def _change(ds: xr.Dataset, change: Change, units: str) -> list[Block]:
     """Difference map, typical weeks and the cells that change most."""
     before, after, apart = change.before, change.after, change.apart
     order = np.argsort(-np.abs(apart), kind="stable")
-    rows = [int(i) for i in order[:2] if apart[i] != 0]
+    # A panel for each change by its name, else for the cells that change most.
+    rows = {part.row: part.name for part in reversed(change.parts[:WEEKS_SHOWN])}
+    rows = dict(reversed(rows.items())) or {int(i): "Changed most" for i in order[:2] if apart[i] != 0}
     summary_lines = str(ds.attrs.get("change_summary", "")).splitlines()
     sentences = [
         *summary_lines,
@@ -271,10 +307,14 @@ def _change(ds: xr.Dataset, change: Change, units: str) -> list[Block]:
     panels = figures.change_panels(before, after, units)
     label = "Maps of the difference, of before and of after"
     drawn = figure(lambda: figures.maps(ds, panels, label), "After minus before, and both.")
-    blocks: list[Block] = [Bullets(sentences), drawn]
+    blocks: list[Block] = [Bullets(sentences)]
+    if change.parts:
+        about = "Each change: the cell that it touches (of several the one that changes most), before and after."
+        blocks += [Text(about, "after"), Table(*parts_table(ds, change), about)]
+    blocks.append(drawn)
     if rows:
         blocks.append(figure(lambda: figures.change_weeks(ds, change.names, rows), "Typical weeks."))
-    head = [text.noun_of(ds).capitalize(), "Where", "Before", "After", "Difference", "Share"]
+    head = [text.noun_of(ds).capitalize(), "Where", "Mean before", "Mean after", "Difference", "Share"]
     table = [
         [str(ds["cell_id"].values[i]), text.where(ds, i), text.number(before[i]), text.number(after[i]),
          text.signed(apart[i]), f"{apart[i] / before[i]:+.0%}" if before[i] else "-"]

@@ -14,15 +14,21 @@ from gentraffic.dataset.geometry import lattice
 from gentraffic.dataset.schema import local_time, member_band, units_words, utc_offset_s
 from gentraffic.dataset.summary import AGREED, level_spread
 from gentraffic.reports.evaluation_figures import Map, axis_number, cell_map, places, shortened, top_legend
-from gentraffic.reports.map_layers import COLOURS, TWOSIDED
+from gentraffic.reports.map_layers import COLOURS, TWOSIDED, plain_number, round_ticks
+from gentraffic.reports.page import is_drawn
 from gentraffic.reports.plot import ACCENT, INK, typical_cells
 from gentraffic.reports.svg import Beneath, beneath, draw_beneath, new_figure, page_style, plain_text, svg_text
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import xarray as xr
 
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 WEEK_H = 168
+ABOVE = ("#f2a65a", "#d8452e", "#7a0f24")  # hours above a capacity
+NEVER = "#dfe2e6"
+BUSY_HOUR = "Busy hour, local"
 UNSURE = "#b9bec6"  # where too few members agree
 LONG = 8  # times longer than wide: a true map would be a line
 
@@ -39,14 +45,23 @@ class Panel:
     extend: str = "neither"
 
 
+def hours_are_chance(ds: xr.Dataset) -> bool:
+    """Whether busy hours are those of one draw, in which much is noise: two draws of a place have different ones."""
+    return is_drawn(ds) and "member" not in ds.dims
+
+
 def said_units(ds: xr.Dataset, service: str) -> str:
     """The units of a service for a reader."""
     units = units_words(ds, service)
     return "unit not stated" if units == "unknown" else units
 
 
-def level_panels(result: xr.Dataset, units: str, capacity: str | None) -> list[Panel]:
-    """Mean level, busy hour, and of an ensemble its uncertainty and the probability to exceed the capacity."""
+def level_panels(
+    result: xr.Dataset, units: str, capacity: str | None, above: NDArray[np.float64] | None = None
+) -> list[Panel]:
+    """Mean level, busy hour, and of an ensemble its uncertainty and the probability to exceed the capacity.
+
+    above: (cells,) hours above the capacity, shown of one member where there are any."""
     import matplotlib as mpl
     from matplotlib.colors import LinearSegmentedColormap, Normalize
 
@@ -57,19 +72,26 @@ def level_panels(result: xr.Dataset, units: str, capacity: str | None) -> list[P
         hours = np.where(result["busy_agreement"].values >= AGREED, hours, np.nan)
     panels = [
         _log_panel(f"Mean traffic, {shortened(units)}", mean, traffic, log_norm(mean)),
-        Panel("Busy hour, local", hours, mpl.colormaps["twilight"].with_extremes(bad=UNSURE), Normalize(0, 24),
+        Panel(BUSY_HOUR, hours, mpl.colormaps["twilight"].with_extremes(bad=UNSURE), Normalize(0, 24),
               ([0, 6, 12, 18, 24], ["0h", "6h", "12h", "18h", "24h"])),
     ]  # fmt: skip
     if "mean_p95" in result:
         wide = level_spread(result)
         panels.append(_log_panel("Uncertainty: high / low end", wide, mpl.colormaps["cividis"], log_norm(wide)))
-    for name, title in (("p_above", "Probability to exceed"), ("time_above", "Share of time above")):
-        if name in result and capacity:
-            panels.append(
-                Panel(f"{title} {capacity}", result[name].values, mpl.colormaps["YlOrRd"], Normalize(0, 1),
-                      ([0, 0.25, 0.5, 0.75, 1], ["0%", "25%", "50%", "75%", "100%"]))
-            )  # fmt: skip
-            break
+    if "p_above" in result and capacity:
+        panels.append(
+            Panel(f"Probability to exceed {capacity}", result["p_above"].values, mpl.colormaps["YlOrRd"],
+                  Normalize(0, 1), ([0, 0.25, 0.5, 0.75, 1], ["0%", "25%", "50%", "75%", "100%"]))
+        )  # fmt: skip
+    elif "time_above" in result and capacity and above is not None and above.any():
+        # A cell that exceeds in one hour alone must be seen: cells that never do are grey, all others are coloured.
+        most = float(above.max())
+        colours = LinearSegmentedColormap.from_list("above", list(ABOVE)).with_extremes(bad=NEVER)
+        ends = (0.0, most) if most > 1 else (0.0, 1.0)
+        panels.append(
+            Panel(f"Hours above {capacity}", np.where(above > 0, above, np.nan), colours, Normalize(*ends),
+                  ([0.0, ends[1]], ["0h", f"{ends[1]:.0f}h"]))
+        )  # fmt: skip
     return panels
 
 
@@ -87,17 +109,8 @@ def quantile_panels(result: xr.Dataset, units: str) -> list[Panel]:
 
 def _log_panel(title: str, values: NDArray[np.float64], colours: Any, norm: Any) -> Panel:
     """A panel on a logarithmic scale, with round ticks however narrow the scale is."""
-    from matplotlib.ticker import MaxNLocator
-
-    decade = 10.0 ** np.arange(np.floor(np.log10(norm.vmin)), np.ceil(np.log10(norm.vmax)) + 1)
-    ticks: list[float] = []
-    for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)):
-        ticks = [float(d * s) for d in decade for s in steps if norm.vmin <= d * s <= norm.vmax]
-        if len(ticks) >= 3:
-            break
-    if len(ticks) < 2:  # less than from one round number to the next
-        ticks = [float(t) for t in MaxNLocator(3).tick_values(norm.vmin, norm.vmax) if norm.vmin <= t <= norm.vmax]
-    return Panel(title, values, colours, norm, (ticks, [axis_number(tick) for tick in ticks]), "both")
+    ticks = round_ticks(norm.vmin, norm.vmax)
+    return Panel(title, values, colours, norm, (ticks, [plain_number(tick) for tick in ticks]), "both")
 
 
 def band_words(ds: xr.Dataset) -> str:
@@ -126,7 +139,7 @@ def maps(ds: xr.Dataset, panels: list[Panel], label: str) -> str:
     with page_style():
         columns = min(3 if len(panels) == 3 else 2 if across > 0.75 * upwards else 4, len(panels))
         rows = -(-len(panels) // columns)
-        tall = float(np.clip(11.2 / columns * 0.92 * upwards / across, 0.7, 5.6)) + 1.45
+        tall = float(np.clip(11.2 / columns * 0.92 * upwards / across, 0.7, 5.6)) + 1.0
         figure, axes = new_figure(11.2, tall * rows, rows, columns)
         for ax, panel in zip(axes, panels, strict=False):
             image = cell_map(ax, place, panel.values, panel.colours, panel.norm)
@@ -144,7 +157,7 @@ def maps(ds: xr.Dataset, panels: list[Panel], label: str) -> str:
             ax.remove()
         if not place.closed and not (place.squares and ds.attrs["kind"] == "stations"):  # whose rows may mean anything
             _scale_bar(axes[0], lattice(ds).side if place.squares else 1.0, across)
-        return svg_text(figure, label)
+        return svg_text(figure, label, cropped=True)
 
 
 def _streets(ds: xr.Dataset, place: Map, extent: float) -> Beneath | None:
@@ -326,7 +339,8 @@ def uncertainty(ds: xr.Dataset, result: xr.Dataset, units: str, capacity: float 
             if capacity is not None and name == "peak":
                 ax.axhline(capacity, color=INK, linewidth=1.1, linestyle=(0, (4, 2)), label="capacity")
             ax.set_yscale("log")
-            ax.yaxis.set_major_formatter(axis_number)
+            ticks = round_ticks(*ax.get_ylim())
+            ax.set_yticks(ticks, [axis_number(tick) for tick in ticks])
             ax.yaxis.set_minor_formatter("")
             ax.set_title(title)
             ax.legend(loc="lower right", ncols=3, frameon=False, fontsize=8.5)
@@ -344,26 +358,31 @@ def change_panels(before: NDArray[np.float64], after: NDArray[np.float64], units
     apart = after - before
     most = float(np.abs(apart).max()) or 1.0
     linear = most / 100
-    ticks = [-most, -most / 20, 0.0, most / 20, most]
+    near = float(f"{most / 20:.1g}")
+    ticks = [-most, -near, 0.0, near, most]
     return [
         Panel(f"After - before, {shortened(units)}", apart, twosided, SymLogNorm(linear, vmin=-most, vmax=most),
-              (ticks, [f"{t:+.2g}" if t else "0" for t in ticks])),
+              (ticks, [f"{'+' if t > 0 else ''}{plain_number(t)}" for t in ticks])),
         _log_panel(f"Before, {shortened(units)}", before, traffic, norm),
         _log_panel(f"After, {shortened(units)}", after, traffic, norm),
     ]  # fmt: skip
 
 
-def change_weeks(ds: xr.Dataset, names: tuple[str, str], rows: list[int]) -> str:
-    """Typical weeks before and after, of all and of the cells that change most."""
+def change_weeks(ds: xr.Dataset, names: tuple[str, str], rows: Mapping[int, str]) -> str:
+    """Typical weeks before and after, of all and of the cells `rows`, each with what it is called."""
     hour, index = hour_of_week(ds), week_hours(ds)
     old, new = (_members(ds, name) for name in names)
     to_hour = per_hour(str(ds[names[0]].attrs["units"]), step_seconds(ds))
     panels: dict[str, tuple[Any, Any]] = {"All together": (old.sum(1, dtype=np.float64), new.sum(1, dtype=np.float64))}
-    for row in rows:
-        panels[f"Changed most: {shortened(ds['cell_id'].values[row])}"] = (old[:, row], new[:, row])
+    for row, word in rows.items():
+        title = f"{shortened(word, 20)}: {shortened(ds['cell_id'].values[row], 16)}"
+        panels[title] = (old[:, row], new[:, row])
     with page_style():
-        figure, axes = new_figure(11.2, 2.5, 1, len(panels))
-        for ax, (title, (a, b)) in zip(axes, panels.items(), strict=True):
+        columns = 2 if len(panels) in (2, 4) else 3
+        figure, axes = new_figure(11.2, 2.5 * -(-len(panels) // columns), -(-len(panels) // columns), columns)
+        for ax in axes[len(panels) :]:
+            ax.remove()
+        for ax, (title, (a, b)) in zip(axes, panels.items(), strict=False):
             for values, colour, word in ((a, INK, "before"), (b, ACCENT, "after")):
                 week = typical_week(values, hour, to_hour).mean(axis=0)[index]
                 ax.plot(week, color=colour, linewidth=1.3, label=word)

@@ -9,16 +9,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic.dataset.amounts import bits_per_unit, is_amount, step_seconds
-from gentraffic.dataset.schema import has_positions, local_time
-from gentraffic.dataset.summary import AGREED, FEW, level_spread
+from gentraffic.dataset.schema import has_positions, is_usual_week, local_time
+from gentraffic.dataset.summary import AGREED, FEW, Highest, level_spread
 from gentraffic.dataset.units import AMOUNTS, LADDER
+from gentraffic.generators.cards import UNMODELLED
+from gentraffic.reports.change import has_event, step_word, when
 from gentraffic.reports.evaluation_figures import axis_number
 from gentraffic.reports.model_summary import ModelSummary
-from gentraffic.reports.page import Card, is_drawn
-from gentraffic.reports.traffic_figures import band_words, clock_changes, said_units
+from gentraffic.reports.page import Card, is_drawn, period_words
+from gentraffic.reports.traffic_figures import band_words, clock_changes, hours_are_chance, said_units
 
 if TYPE_CHECKING:
     import xarray as xr
+
+
+ALIKE = (
+    "Kinds of places differ little in their weeks here: what the model learned of offices and homes far away hardly "
+    "shows in a place that nobody measured. Do not read off who works and who lives where."
+)
+EVENT_DRAWN = (
+    "The visitors of the change are arithmetic: at their hours, each uses what a resident of the area uses then; no "
+    "crowd slows a cell down. Other events, seasons and growth are not modelled, and holidays were not marked."
+)
 
 
 def number(value: float) -> str:
@@ -122,11 +134,13 @@ def facts(
     how = "synthetic, drawn by a model; not measured" if is_drawn(ds) else "measured"
     many = f"{ds.sizes['cell']:,} {noun}s" if ds.sizes["cell"] > 1 else f"one {noun}"
     first, last = (f"{when:%A} {when.day} {when:%B %Y}" for when in (local[0], local[-1]))
+    usual = "; the dates of the file stand for weekdays, and there are no public holidays" if is_usual_week(ds) else ""
+    period = period_words(ds) if usual else f"{first} to {last}"
     zone = f"{ds.attrs['timezone']} time{' (the clocks change within)' if clock_changes(ds) else ''}"
     out = [
         ("What", f"{how}: {called}, {meaning}"),
         ("Where", f"{ds.attrs.get('place') or 'the place'}: {many}{size}, {where}"),
-        ("When", f"{first} to {last}, every {every}, {zone}"),
+        ("When", f"{period}, every {every}, {zone}{usual}"),
     ]
     if members > 1:
         few = "" if members >= FEW else f". {members} are few, and ranges only rough: draw 20"
@@ -143,7 +157,8 @@ def facts(
     if source:
         out.append(("Places known from", f"OpenStreetMap, {', '.join(source)}"))
     if ds.attrs.get("totals"):
-        out.append(("Scaled to", str(ds.attrs["totals"])))
+        held = ", before the change" if ds.attrs.get("change") else ""
+        out.append(("Scaled to", f"{ds.attrs['totals']}{held}"))
     return out
 
 
@@ -188,6 +203,7 @@ def trust(ds: xr.Dataset, drew: ModelSummary | None, result: xr.Dataset) -> list
     out = ["Nothing here was measured. Use it where there are no measurements, and replace it when there are."]
     if "member" not in ds.dims:
         out.append("One member: a smooth, most likely map. A real map is rougher; single cells may be far off.")
+        out.append(f"The busy hour of one {noun_of(ds)} in one member is chance: another member has another one.")
     elif "mean_p95" in result:
         typical = float(np.median(level_spread(result)))
         out.append(
@@ -198,8 +214,11 @@ def trust(ds: xr.Dataset, drew: ModelSummary | None, result: xr.Dataset) -> list
     network = str(ds.attrs.get("network", ""))
     if drew is not None and network in drew.networks:
         out.append("The model was trained on measurements of this very network: elsewhere it does less well.")
+    if drew is not None and network not in drew.networks:
+        out.append(ALIKE)
     if drew is not None:
-        out += list(drew.trust) or ([drew.note[0].upper() + drew.note[1:] + "."] if drew.note else [])
+        told = [EVENT_DRAWN if line == UNMODELLED and has_event(ds) else line for line in drew.trust]
+        out += told or ([drew.note[0].upper() + drew.note[1:] + "."] if drew.note else [])
     return out
 
 
@@ -210,19 +229,18 @@ def where(ds: xr.Dataset, cell: int) -> str:
     return f"{ds['lat'].values[cell]:.4f}, {ds['lon'].values[cell]:.4f}"
 
 
-def busy_table(ds: xr.Dataset, result: xr.Dataset, units: str, most: int = 12) -> tuple[list[str], list[list[str]]]:
-    """(head, rows) of the busiest cells by their mean."""
+def busy_table(
+    ds: xr.Dataset, result: xr.Dataset, units: str, top: Highest, most: int = 12
+) -> tuple[list[str], list[list[str]]]:
+    """(head, rows) of the busiest cells by their mean. top: their highest steps."""
     noun = noun_of(ds)
     unit = unit_words(units)
     band = "peak_p95" in result
     ranges = [["Mean: low to high end"], ["Highest: low to high end"]] if band else [[], []]
     head = [noun.capitalize(), "Where", f"Mean, {unit}", *ranges[0], "Busy hour", f"Mean then, {unit}",
-            f"Highest value, {unit}", *ranges[1]]  # fmt: skip
-    over = next((name for name in ("p_above", "time_above") if name in result), None)
-    if over is not None:
-        head.append("P(above capacity)" if over == "p_above" else "Time above capacity")
+            f"Highest value, {unit}", *ranges[1], f"Highest {step_word(ds)}", *above_head(ds, result)]  # fmt: skip
     order = np.argsort(-result["mean"].values, kind="stable")[:most]
-    rows = []
+    rows, sure = [], 0.0 if hours_are_chance(ds) else 1.0
     for i in order:
         one: dict[str, Any] = {str(name): result[name].values[i] for name in result.data_vars}
         row = [
@@ -230,14 +248,70 @@ def busy_table(ds: xr.Dataset, result: xr.Dataset, units: str, most: int = 12) -
             where(ds, i),
             number(float(one["mean"])),
             *([f"{number(float(one['mean_p05']))} to {number(float(one['mean_p95']))}"] if band else []),
-            f"{int(one['busy_hour'])}h" + (" ?" if float(one.get("busy_agreement", 1.0)) < AGREED else ""),
+            f"{int(one['busy_hour'])}h" + (" ?" if float(one.get("busy_agreement", sure)) < AGREED else ""),
             number(float(one["busy_mean"])),
             number(float(one["peak"])),
         ]
         row += [f"{number(float(one['peak_p05']))} to {number(float(one['peak_p95']))}"] if band else []
-        row += [f"{float(one[over]):.0%}"] if over is not None else []
+        row += [when(ds, int(top.step[i])), *_above(result, top, int(i))]
         rows.append(row)
     return head, rows
+
+
+def highest_table(
+    ds: xr.Dataset, result: xr.Dataset, units: str, top: Highest, most: int = 12
+) -> tuple[list[str], list[list[str]]]:
+    """(head, rows) of the cells with the highest single steps, which a mean over the period may hide."""
+    unit = unit_words(units)
+    head = [noun_of(ds).capitalize(), "Where", f"Highest {step_word(ds)}", f"Value then, {unit}", f"Mean, {unit}",
+            *above_head(ds, result)]  # fmt: skip
+    rows = [
+        [str(ds["cell_id"].values[i]), where(ds, i), when(ds, int(top.step[i])), number(float(top.value[i])),
+         number(float(result["mean"].values[i])), *_above(result, top, int(i))]
+        for i in np.argsort(-top.value, kind="stable")[:most]
+    ]  # fmt: skip
+    return head, rows
+
+
+def above_head(ds: xr.Dataset, result: xr.Dataset) -> list[str]:
+    """The columns of a table that say how a capacity is exceeded; none without one."""
+    if "time_above" not in result:
+        return []
+    step = step_word(ds)
+    counted = "Hours above capacity" if step == "hour" else f"Times {step} above capacity"
+    return [counted, *(["P(above capacity)"] if "p_above" in result else [])]
+
+
+def _above(result: xr.Dataset, top: Highest, cell: int) -> list[str]:
+    if "time_above" not in result:
+        return []
+    return [number(float(top.above[cell])), *([f"{top.members[cell]:.0%}"] if "p_above" in result else [])]
+
+
+def exceeding(top: Highest) -> NDArray[np.intp]:
+    """Rows of the cells that exceed the capacity in any step, in more than half of the members, the highest first."""
+    rows = np.flatnonzero(top.members > 0.5)
+    return np.asarray(rows[np.argsort(-top.value[rows], kind="stable")], dtype=np.intp)
+
+
+def capacity_words(ds: xr.Dataset, top: Highest, units: str, capacity: str) -> str:
+    """How many cells exceed a capacity in any step, and the highest: in one sentence."""
+    rows, noun, step = exceeding(top), noun_of(ds), step_word(ds)
+    members = " in more than half of the members" if "member" in ds.dims else ""
+    if not len(rows):
+        return f"No {noun} exceeds the capacity of {capacity} in any {step}{members}."
+    first = int(rows[0])
+    count = number(float(top.above[first]))
+    plural = "s" if count != "1" else ""
+    hours = f"in {count} hour{plural}" if step == "hour" else f"{count} time{plural} for {step}"
+    high = f"highest {number(float(top.value[first]))} {unit_words(units)} at {when(ds, int(top.step[first]))}"
+    if len(rows) == 1:
+        name = ds["cell_id"].values[first]
+        return f"1 {noun} exceeds the capacity of {capacity}{members}, {hours}, {high}: {noun} {name}."
+    return (
+        f"{len(rows):,} {noun}s exceed the capacity of {capacity} in at least one {step}{members}; the highest, "
+        f"{ds['cell_id'].values[first]}, {hours}, {high}."
+    )
 
 
 def noun_of(ds: xr.Dataset) -> str:

@@ -21,15 +21,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic.dataset.basemap import basemap_of
-from gentraffic.dataset.geometry import cell_shapes
-from gentraffic.dataset.schema import check_traffic, local_time, member_band, one_service, units_words
+from gentraffic.dataset.geometry import cell_shapes, sectors_apart
+from gentraffic.dataset.schema import check_traffic, is_usual_week, local_time, member_band, one_service, units_words
 from gentraffic.dataset.services import with_sum
 from gentraffic.dataset.units import readable
 from gentraffic.io.templates import asset, render
 from gentraffic.reports.change import change_of, change_pair, effect
 from gentraffic.reports.map_layers import COLOURS, map_layers
 from gentraffic.reports.model_summary import find_model
-from gentraffic.reports.page import badge_of, credit_line, privacy_line, title_of, traffic_words, write_html
+from gentraffic.reports.page import (
+    badge_of,
+    credit_line,
+    is_plan,
+    period_words,
+    privacy_line,
+    title_of,
+    traffic_words,
+    write_html,
+)
 from gentraffic.reports.traffic_text import rhythm_words
 
 if TYPE_CHECKING:
@@ -124,13 +133,15 @@ def map_data(ds: xr.Dataset, service: str) -> dict[str, Any]:
         blobs[name] = _pack(((encode(edge, scale) >> BAND_BITS) - (q >> BAND_BITS)).astype(np.uint8), 1)
     times = ds["time"].values.astype("datetime64[s]").astype(np.int64)
     ids = ds["cell_id"].values
-    units = units_words(ds, service)
+    units, named = units_words(ds, service), service.removesuffix("_before").removesuffix("_after")
     return {
-        "title": title_of(ds, traffic_words(ds, service.removesuffix("_after"))),
+        "title": title_of(ds, traffic_words(ds, named)),
         "subtitle": _subtitle(ds, members, stride),
         "warnings": str(ds.attrs.get("warnings", "")),
         "credit": _credit(ds),
-        "label": f"{service}, {units}",
+        "label": f"{traffic_words(ds, service) if is_plan(ds) or service != named else service}, {units}",
+        "none": "none" if is_plan(ds) else "no traffic",
+        "usual": is_usual_week(ds),
         "units": "" if ds[service].attrs["units"] == "1" else units,
         "kind": ds.attrs["kind"],
         "cells": ds.sizes["cell"],
@@ -195,7 +206,7 @@ def _outlines(ds: xr.Dataset) -> dict[str, Any]:
 
     shapes = cell_shapes(ds)
     if bool((shapely.get_type_id(shapes) == shapely.GeometryType.POINT).all()):
-        kind, points = "points", shapely.get_coordinates(shapes)
+        kind, points = "points", np.stack(sectors_apart(ds), axis=1)
         rings_per_cell = points_per_ring = np.ones(len(shapes), dtype=np.int64)
     else:
         if shapely.get_num_coordinates(shapes).sum() > MAX_VERTICES:
@@ -253,13 +264,12 @@ def _runs(sizes: NDArray[np.int64]) -> list[list[int]]:
 
 def _subtitle(ds: xr.Dataset, members: int, stride: int) -> str:
     times = local_time(ds)
-    first, last = (f"{when:%a} {when.day} {when:%b %Y}" for when in (times[0], times[-1]))
     every = int((times[1] - times[0]).total_seconds() // 60) if len(times) > 1 else 60
     cadence = {60: "hourly", 1440: "daily"}.get(
         every, f"every {every // 60} h" if every % 60 == 0 else f"every {every} min"
     )
     what = ("station" if ds.attrs["kind"] == "stations" else "cell") + ("s" if ds.sizes["cell"] > 1 else "")
-    parts = [f"{first} to {last}", cadence, f"{ds.sizes['cell']:,} {what}", str(ds.attrs["timezone"])]
+    parts = [period_words(ds), cadence, f"{ds.sizes['cell']:,} {what}", str(ds.attrs["timezone"])]
     if members > 1:
         parts.insert(3, f"mean of {members} members")
     if stride > 1:

@@ -32,7 +32,7 @@ from gentraffic.training.residual_spectrum import set_residual_spectrum
 from gentraffic.training.sampler_task import CADENCE_WEIGHT, GIVEN_SHARE, Plan, Windows, trainer_of
 from gentraffic.training.trainer import OnStep, Turn
 from samplers import Condition
-from samplers.diffusion import draw, masked_mean
+from samplers.diffusion import draw, masked_mean, standard_normal
 from samplers.sampler import DAYS, HOURS, WEEK
 
 PLACE_NOISE = 0.3  # on embeddings, so that the student serves places between those that it was shown
@@ -62,13 +62,17 @@ def distil(
     plan: Plan = DISTIL_PLAN,
     checkpoint: Path | None = None,
     on_step: OnStep | None = None,
+    device: str = "cpu",
 ) -> tuple[Bundle, dict[str, Any]]:
     """Train a student for `places` and return its bundle and what is worth telling of the run.
 
+    device: of torch, where teacher and student compute.
     Raises WrongUse where the teacher does not draw by diffusion, or the lesson makes no sense."""
     lesson = lesson or Lesson()
     if not hasattr(teacher.model, "noise"):
         raise WrongUse(f"a {teacher.sampler} draws in one step already: there is nothing to distil")
+    if teacher.model.config["prediction_type"] == "epsilon":
+        raise WrongUse("a model that predicts the noise cannot be distilled: fit it with --prediction v_prediction")
     if teacher.scaler.own_level:
         raise WrongUse("a model that draws levels itself cannot be distilled: fit it with --level model")
     if not 1 <= lesson.steps < lesson.teacher_steps:
@@ -77,10 +81,12 @@ def distil(
         raise WrongUse("distilling needs places: give --context")
     began = clock.monotonic()
     embeddings = np.concatenate([teacher.place(p) for p in places])
-    task = DistillingTask(teacher, embeddings, lesson, plan)
+    task = DistillingTask(teacher, embeddings, lesson, plan, device)
     trainer = trainer_of(task, plan, checkpoint, task.fingerprint())
     trainer.train(on_step)
     trainer.finish()
+    likeness = task.likeness()
+    task.model.cpu()
     metadata = {
         "distilled_from": teacher.sha256 or str(teacher.provenance.get("seal", "")),
         "distil_plan": asdict(plan),
@@ -90,7 +96,7 @@ def distil(
         "threads": torch.get_num_threads(),
         "recommended_steps": lesson.steps,
         "recommended_solver": SOLVER,
-        "likeness": task.likeness(),
+        "likeness": likeness,
     }
     return replace(teacher, model=task.model, provenance={**teacher.provenance, **metadata}, sha256=""), metadata
 
@@ -115,11 +121,15 @@ class Drawn:
 class DistillingTask:
     """A student, on weeks that the teacher draws instead of measured ones."""
 
-    def __init__(self, teacher: Bundle, embeddings: NDArray[np.float32], lesson: Lesson, plan: Plan) -> None:
-        """embeddings: (places, place_dim)."""
-        self.teacher, self.embeddings, self.lesson, self.plan = teacher, embeddings, lesson, plan
+    def __init__(
+        self, teacher: Bundle, embeddings: NDArray[np.float32], lesson: Lesson, plan: Plan, device: str = "cpu"
+    ) -> None:
+        """embeddings: (places, place_dim). device: of torch."""
+        self.teacher, self.embeddings, self.lesson, self.plan, self.device = teacher, embeddings, lesson, plan, device
         network: Any = teacher.model
-        self.master, self.model = network.eval(), pupil(network)
+        network.eval()
+        self.master = network if device == "cpu" else copy.deepcopy(network).to(device)
+        self.model = pupil(network).to(device)
         self.time = teacher.time()
         self.weights: list[torch.nn.Parameter] = list(self.model.parameters())
         self.lessons: dict[int, Drawn] = {}  # what the teacher has drawn so far
@@ -154,7 +164,7 @@ class DistillingTask:
     def _asked(self, drawn: Drawn) -> Windows:
         time = time_of_windows(self.time, drawn.weekday, drawn.x.shape[1] // WEEK)
         condition = Condition(drawn.place, time, drawn.level, drawn.network, drawn.known, service=drawn.service)
-        return drawn.x, condition, torch.Generator().manual_seed(drawn.seed)
+        return drawn.x.to(self.device), condition.to(self.device), torch.Generator().manual_seed(drawn.seed)
 
     def _lesson_of(self, number: int) -> Drawn:
         rng = np.random.default_rng((self.plan.seed, number, 2))
@@ -182,7 +192,7 @@ class DistillingTask:
             none = Drawn(torch.empty(b, WEEK * k), *asked, days, known, seed, service)
             _, condition, generator = self._asked(none)
             x = self._drawn(self.master, condition, generator, self.lesson.teacher_steps)
-            return replace(none, x=x)
+            return replace(none, x=x.cpu())
 
         first = draw(0, None, seeds[0])
         if rng.random() >= GIVEN_SHARE:
@@ -210,7 +220,7 @@ class DistillingTask:
         return out
 
     def _drawn(self, network: Any, condition: Condition, generator: torch.Generator, steps: int) -> Tensor:
-        noise = torch.randn((len(condition.level), condition.time.shape[1]), generator=generator)
+        noise = standard_normal((len(condition.level), condition.time.shape[1]), generator, condition.level)
         return draw(network, condition, noise=noise, steps=steps, solver=SOLVER)
 
     def _error(self, batch: Windows) -> Tensor:

@@ -20,9 +20,10 @@ from gentraffic.generators.fomo.folder import FoMoBundle
 from gentraffic.generators.fomo.scale import FoMoScale, fit_scale_of
 from gentraffic.modelling.levels import LevelModel, fit_levels
 from gentraffic.modelling.measured import Source
-from gentraffic.training.fitting import INFLATE, _measured, machine
+from gentraffic.training.fitting import INFLATE, machine, measured_cells
 from gentraffic.training.fomo_task import FoMoPlan, FoMoTask, trainer_of
 from gentraffic.training.processes import ALONE, ProcessGroup
+from gentraffic.training.residual_spectrum import fit_fomo_spectrum
 from gentraffic.training.trainer import OnStep, Trainer
 from samplers.fomo import SIZES, FoMo
 
@@ -75,6 +76,7 @@ def fit_fomo(
     task = FoMoTask(model, regions, scale, plan)
     trainer = trainer_of(task, checkpoint, fingerprint(regions, asdict(design)), group)
     metadata = {"design": asdict(design), **_run(trainer, on_step)}
+    _measure(model, regions, scale, plan)
     return FoMoBundle(model, scale, levels), metadata
 
 
@@ -98,6 +100,7 @@ def finetune_fomo(
     regions = [placed(region, source, bundle.levels) for source, region in data]
     task = FoMoTask(bundle.model.to(device), regions, bundle.scale, plan)
     metadata = _run(trainer_of(task, checkpoint, fingerprint(regions, bundle.sha256)), on_step)
+    _measure(bundle.model, regions, bundle.scale, plan)
     return bundle, metadata
 
 
@@ -153,9 +156,15 @@ def _run(trainer: Trainer[FoMoTask], on_step: OnStep | None) -> dict[str, Any]:
     }
 
 
+def _measure(model: FoMo, regions: Sequence[Region], scale: FoMoScale, plan: FoMoPlan) -> None:
+    """Have the model draw, and be saved, with the spectrum of what it leaves open."""
+    model.rest = fit_fomo_spectrum(model, regions, scale, plan)
+    model.register_to_config(rest=model.rest)
+
+
 def _levels(data: Measured) -> LevelModel:
     with_places = [source for source, _ in data if source.places is not None]
-    return fit_levels([_measured(s) for s in with_places], inflate=INFLATE) if with_places else LevelModel({})
+    return fit_levels([measured_cells(s) for s in with_places], inflate=INFLATE) if with_places else LevelModel({})
 
 
 def _grown(bundle: FoMoBundle, new: Measured) -> FoMoBundle:

@@ -24,6 +24,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from gentraffic.errors import BadInput, WrongUse
+from samplers import PRECISIONS
 
 TOLERANCE = 1e-4  # after 50 steps, |several - one| / |one| of each weight tensor and each loss; 1e-5 was the most seen
 
@@ -32,12 +33,13 @@ TOLERANCE = 1e-4  # after 50 steps, |several - one| / |one| of each weight tenso
 class ProcessGroup:
     """The processes of one run: the number of this one, and how many there are. With one, nothing is done here.
 
-    device: of torch, where this process computes.
+    device: of torch, where this process computes. precision: of `samplers.sampler.PRECISIONS`.
     """
 
     rank: int = 0
     size: int = 1
     device: str = "cpu"
+    precision: str = "fp32"
 
     @property
     def first(self) -> bool:
@@ -96,18 +98,21 @@ class ProcessGroup:
 ALONE = ProcessGroup()
 
 
-def join(device: str = "cpu") -> ProcessGroup:
+def join(device: str = "cpu", precision: str = "fp32") -> ProcessGroup:
     """The group that `accelerate launch` (or `torchrun`) has started, once all are there; else this process alone.
 
-    device: cpu or cuda; with several processes each takes a GPU of its own. Raises WrongUse for one that torch has not.
+    device: cpu or cuda; with several processes each takes a GPU of its own. precision: fp32 or bf16, of
+    the network's products. Raises WrongUse for a device that torch has not, or another precision.
     """
     check_device(device)
+    if precision not in PRECISIONS:
+        raise WrongUse(f"--precision {precision}: give {' or '.join(PRECISIONS)}")
     if int(os.environ.get("WORLD_SIZE") or 1) == 1:
-        return ProcessGroup(device=device)
+        return ProcessGroup(device=device, precision=precision)
     from accelerate import PartialState
 
     state = PartialState(cpu=device == "cpu")
-    return ProcessGroup(state.process_index, state.num_processes, str(state.device))
+    return ProcessGroup(state.process_index, state.num_processes, str(state.device), precision)
 
 
 def check_device(device: str) -> None:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from gentraffic.training.checkpoint import Checkpoint, finite, moments, numbered, put_moments
 from gentraffic.training.processes import ALONE, ProcessGroup
+from samplers.sampler import computing_in
 
 Batch = TypeVar("Batch")
 OnStep = Callable[[int, int, float], None]  # the steps done, the steps in all, the loss
@@ -40,7 +41,8 @@ class Run:
 class Schedule:
     """How long a run is, and what changes from step to step.
 
-    The learning rate rises over `warmup` steps to `learning_rate`, and falls as half a cosine to zero. ema: the decay
+    The learning rate rises over `warmup` steps to `learning_rate`, and falls as half a cosine to zero, or, where
+    `constant`, is `learning_rate` throughout. ema: the decay
     of the average of the weights; lower in the first steps, so that what was before training is soon forgotten.
     check_every: steps from one check, and checkpoint, to the next. patience: how many checks without a better score end
     the run; None for never.
@@ -53,9 +55,12 @@ class Schedule:
     check_every: int
     seed: int
     patience: int | None = None
+    constant: bool = False
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, from 0."""
+        if self.constant:
+            return self.learning_rate
         ramp = min(1.0, (step + 1) / self.warmup)
         return float(self.learning_rate * ramp * 0.5 * (1 + np.cos(np.pi * step / self.steps)))
 
@@ -112,7 +117,8 @@ class ClippedGradient:
 
     def fill(self, turn: Turn[Any], batch: Any, step: int, group: ProcessGroup) -> float | None:
         """See `GradientRule`."""
-        loss = turn.loss(batch)
+        with computing_in(group.precision, group.device):
+            loss = turn.loss(batch)
         loss.backward(inputs=list(turn.weights))  # type: ignore[no-untyped-call]
         for p, slope in zip(turn.weights, group.add([p.grad for p in turn.weights]), strict=True):
             p.grad = slope

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -210,3 +211,45 @@ def test_units_of_the_traffic_are_those_of_the_capacity_and_of_the_blocks() -> N
     one = gentraffic.plan.deploy(with_values(load), sites=1, radius=400.0, capacity=3.6)
     same = gentraffic.plan.deploy(with_values(load), sites=1, radius=400.0, capacity="8kbit/s")
     assert one.outcomes == same.outcomes
+
+
+def test_the_advice_of_a_sleep_plan_works() -> None:
+    """By default what does not fit is said with the capacity that carries it; an error names units and capacity."""
+    load = np.ones((4, 168))
+    load[2, 89] = 6.0  # 1.5 units of 4 at the 99th percentile of 1: needs 24
+    found = gentraffic.plan.sleep(with_values(load), units=4, serve=0.95)
+    (said,) = [note for note in found.notes if "left over" in note]
+    assert said.startswith("in 1 of 168 hours, at 1 of 4 cells, 4 units carry less than serve 0.95 asks for")
+    assert f"{0.95 * 6 - 1:.3g} MB ({(0.95 * 6 - 1) / load.sum():.2%} of the load)" in said
+    assert int(found.decision["awake"][2, 89]) == 4  # all that there are
+    advised = float(re.search(r"capacity ([\d.]+)MB carries it all", said)[1])  # type: ignore[index]
+    assert advised == pytest.approx(0.95 * 6 / 4, rel=1e-3)
+    again = gentraffic.plan.sleep(with_values(load), units=4, serve=0.95, capacity=advised)
+    assert not any("left over" in note for note in again.notes)
+    # with more units of the same default the same holds: no chase after a unit that shrinks
+    more = gentraffic.plan.sleep(with_values(load), units=9, serve=0.95)
+    assert int(more.decision["awake"][2, 89]) == 9
+    with pytest.raises(NoData, match=r"give units 6 or capacity 1\.425, or lower serve") as raised:
+        gentraffic.plan.sleep(with_values(load), units=4, serve=0.95, capacity=1.0)
+    assert "needs 6 units at step 89" in str(raised.value)
+    for advice in ({"units": 6, "capacity": 1.0}, {"units": 4, "capacity": 1.425}):
+        assert gentraffic.plan.sleep(with_values(load), serve=0.95, **advice).outcomes["this file"].lost < 0.06
+
+
+def test_what_a_sleep_plan_leaves_unserved_is_said() -> None:
+    found = gentraffic.plan.sleep(with_values(7.0 * np.ones((2, 3))), units=9, capacity=1.0, wear=0.0)
+    assert any("leaves 100.0% of the load unserved" in note for note in found.notes)
+
+
+def test_blocks_are_planned_for_the_busiest_slots_unless_a_start_is_given() -> None:
+    load = np.ones((4, 48))
+    load[:, 30:34] = 5.0
+    equal = with_values(load)
+    equal["internet"].attrs["units"] = "1"
+    found = gentraffic.plan.prb(equal, prbs=40, slots=4)
+    np.testing.assert_array_equal(found.decision["time"].values, equal["time"].values[30:34])
+    assert any(note.startswith("planned: the 4 slots in a row with most traffic") for note in found.notes)
+    first = str(equal["time"].values[0])[:16] + "+00:00"
+    given = gentraffic.plan.prb(equal, prbs=40, slots=4, start=first)
+    np.testing.assert_array_equal(given.decision["time"].values, equal["time"].values[:4])
+    assert not any("most traffic" in note for note in given.notes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,6 +14,13 @@ from benchmark_scripts import script
 
 from gentraffic.evaluation import holdout as p1
 from gentraffic.evaluation.intervals import bootstrap_interval
+from gentraffic.generators.base import MODELS, read_folder
+from gentraffic.generators.cards import card
+from gentraffic.generators.weekly import place_embedding, time_embedding
+from gentraffic.io.files import read_context
+from gentraffic.modelling.features import read_places
+from gentraffic.places.find import CONTEXTS
+from gentraffic.training.fitting import Design
 
 
 @pytest.fixture(scope="module")
@@ -47,13 +56,52 @@ def test_its_rows_are_evidence_for_a_model_card(fidelity: ModuleType, tmp_path: 
     assert p1.read_rows(tmp_path / "f.json") == {"vae": [{"uomo-sd": {"crps": [0.0]}}, {"uomo-sd": {"crps": [1.0]}}]}
 
 
+def test_scores_go_onto_the_card_of_a_whole_model_and_change_nothing_else(tmp_path: Path) -> None:
+    folder = tmp_path / "stouter-fast"
+    shutil.copytree(MODELS / "stouter-fast", folder)
+    cell = {name: [0.02, 0.04] for name in p1.PER_CELL} | dict.fromkeys(p1.POOLED, 0.1) | {"location": [1, 2]}
+    (tmp_path / "p1.json").write_text(json.dumps({"p1": {"stouter|0|0": {"uomo-sd": cell}}}))
+    before = read_folder(folder)
+    script("release").put_scores(folder, tmp_path / "p1.json", "Fitted in few steps.")
+    after = read_folder(folder)  # whole: its hashes and its seal fit
+    assert after.sha256 == before.sha256
+    assert after.provenance["metrics"]["stouter"]["uomo-sd"]["crps"] == pytest.approx(0.03)
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert text == card("stouter-fast", json.loads((folder / "provenance.json").read_text(encoding="utf-8")))
+    assert "| stouter | uomo-sd | 2 | 0.0300" in text
+    assert "Fitted in few steps." in text
+
+
+def test_ablations_of_the_graphs_change_one_thing_and_give_it_back(fidelity: ModuleType) -> None:
+    from gentraffic.modelling.levels import LevelModel
+    from gentraffic.training import fitting
+
+    places = [read_places(read_context(CONTEXTS / "monaco.nc"))]
+    kept = fitting.fit_graphs
+    made = {}
+    for row in ("stouter", "stouter, no station embedding", "stouter, stations untrained", "stouter, hours by sines"):
+        with fidelity.other_graphs(row):
+            temporal, station = fitting.fit_graphs(places, LevelModel({}), Design(), steps=3)
+            made[row] = (time_embedding(temporal).numpy(), place_embedding(station, places[0], None))
+        assert fitting.fit_graphs is kept
+    hours, cells = made["stouter"]
+    assert not made["stouter, no station embedding"][1].any()
+    assert np.array_equal(made["stouter, no station embedding"][0], hours)
+    assert np.array_equal(made["stouter, stations untrained"][0], hours)
+    assert not np.array_equal(made["stouter, stations untrained"][1], cells)
+    assert np.array_equal(made["stouter, hours by sines"][1], cells)
+    day = made["stouter, hours by sines"][0].reshape(7, 24, 32)
+    assert np.abs(day[0, :, :16] - day[3, :, :16]).max() < 1e-4  # the day's harmonics repeat, the week's do not
+    assert np.abs(day[0, :, 16:] - day[3, :, 16:]).max() > 0.5
+
+
 def test_every_sampler_and_variant_is_one_that_can_be_fitted(fidelity: ModuleType) -> None:
-    from gentraffic.training.fitting import Design, build
+    from gentraffic.training.fitting import build
     from samplers import SAMPLERS
     from samplers.layers import FUSIONS
 
     assert set(fidelity.SAMPLERS) == set(SAMPLERS)
-    for part in (fidelity.SAMPLERS | fidelity.VARIANTS).values():
+    for part in (fidelity.SAMPLERS | fidelity.VARIANTS | fidelity.GRAPHS).values():
         assert build(Design(**part), 3, (1, 2)).cadences == (1, 2)
     assert {f"stouter, fusion {form}" for form in FUSIONS if form != "concat"} <= set(fidelity.VARIANTS)
 

@@ -36,6 +36,25 @@ def check_fails(words: list[str], code: int, *says: str, capsys: pytest.CaptureF
         assert part in err, err
 
 
+@pytest.mark.parametrize("suffix", [".zarr", ".csv"])
+def test_what_a_table_tells_of_sectors_reaches_the_traffic_and_its_export(suffix: str, tmp_path: Path) -> None:
+    places = [f"{7.42 + i / 1000},{43.735 + i / 2000},amenity,cafe" for i in range(20)]
+    (tmp_path / "pois.csv").write_text("\n".join(["lon,lat,key,value", *places]))
+    rows = [f"A12;A12-{i};7,4246;43,7384;{120 * i};31,5;1800" for i in range(3)]
+    (tmp_path / "sites.csv").write_text("\n".join(["site;CELL_NAME;X;Y;azimuth;height;band", *rows]))
+    named = ["--columns", "id=CELL_NAME,lon=X,lat=Y", "--decimal", "comma", "--osm", str(tmp_path / "pois.csv")]
+    asked = ["sample", "--stations", str(tmp_path / "sites.csv"), *named, "--days", "1", "--steps", "2", "--quiet"]
+    assert run([*asked, "-o", str(tmp_path / f"t{suffix}")]) == 0
+    assert run(["export", "office", str(tmp_path / f"t{suffix}"), "-o", str(tmp_path / "o.csv"), "--quiet"]) == 0
+    head, *lines = (tmp_path / "o.csv").read_text(encoding="utf-8-sig").splitlines()
+    first = [line.split(",") for line in lines[::24]]
+    told = {name: [row[at] for row in first] for at, name in enumerate(head.split(","))}
+    assert told["site"] == ["A12"] * 3
+    assert told["azimuth"] == ["0", "120", "240"]
+    assert told["height"] == ["31.5"] * 3
+    assert told["band"] == ["1800"] * 3
+
+
 def test_sample_writes_what_it_reports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "monaco.nc"
     words = ["sample", "--city", "Monaco", "--days", "2", "--members", "3", "--json", "-o", str(out)]

@@ -113,3 +113,25 @@ def test_one_line_says_what_is_wrong(
     err = capsys.readouterr().err
     assert (got, says in err, len(err.strip().splitlines())) == (code, True, 1), err
     assert not (files / words[3]).exists()
+
+
+def test_standing_sites_are_read_as_stations_are(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A planner's table: other names, decimal commas, three sectors for each mast, and a row that lies at 0,0."""
+    cells = context(n=3)
+    lines = ["SITE;X;Y;AZ"]
+    for mast in (0, 4):
+        at = f"{cells.lon.values[mast]:.6f};{cells.lat.values[mast]:.6f}".replace(".", ",")
+        lines += [f"MT{mast}-{k};{at};{120 * k}" for k in range(3)]
+    lines.append("MT9-0;0,0;0,0;0")
+    (files / "sites.csv").write_text("\n".join(lines) + "\n")
+    words = ["plan", "deploy", str(files / "drawn.nc"), "-o", str(files / "s.geojson"), "--sites", "1"]
+    words += ["--radius", "150"]
+    words += ["--existing", str(files / "sites.csv"), "--columns", "id=SITE,lon=X,lat=Y", "--decimal", "comma"]
+    found = told(capsys, [*words, "--map", str(files / "s.html")])
+    notes = " ".join(found["notes"])
+    assert "6 rows are the sectors of 2 masts; a mast counts as one site" in notes
+    assert "row 8 (id MT9-0) is at 0,0, where nothing is: left out" in notes  # as a spreadsheet counts
+    page = (files / "s.html").read_text(encoding="utf-8")
+    assert page.count('"existing",150') == 2  # markers
+    day = read_traffic(files / "drawn.nc").internet.mean(("member", "time")).values
+    assert found["outcomes"]["as it stands"]["coverage"] == pytest.approx(day[[0, 4]].sum() / day.sum(), abs=1e-3)

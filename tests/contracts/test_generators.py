@@ -142,7 +142,8 @@ def asked(capability: str, inputs: dict[str, Path]) -> tuple[Request, list[str]]
         return replace(PLAIN, service="internet,call_in"), ["--service", "internet,call_in"]
     if capability == "holidays":  # with Christmas
         return replace(PLAIN, holidays="IT", start="2026-12-21"), ["--holidays", "IT", "--start", "2026-12-21"]
-    value: Any = {"rhythm": "beta", "steps": 2, "solver": "ddim", "guidance": 1.5, "device": "cpu:0"}[capability]
+    value: Any = {"rhythm": "beta", "steps": 2, "solver": "ddim", "guidance": 1.5, "device": "cpu:0",
+                  "precision": "bf16"}[capability]  # fmt: skip
     return replace(PLAIN, **{capability: value}), [f"--{capability}", str(value)]
 
 

@@ -89,6 +89,10 @@ WRONG_TRAFFIC: list[tuple[Callable[[xr.Dataset], xr.Dataset], str]] = [
     ),
     (_gap, r"evenly spaced by 60 minutes: 2013-11-01T03:00Z to 2013-11-01T07:00Z; 2013-11-02T04:00Z to 2013-11-02T06"),
     (_put("row", 1, 1), r"two cells have the same row and col"),
+    (
+        lambda ds: ds.assign_coords(built=("cell", np.zeros(ds.sizes["cell"], dtype="datetime64[ns]"))),
+        r"the coordinate built is datetime64\[ns\], must be numbers or text",
+    ),
     (_attr(timezone="Europe/Milan"), r"unknown time zone 'Europe/Milan'"),
     (_attr(timezone="../etc/passwd"), r"unknown time zone"),
     (_attr(timezone=""), r"attribute timezone is missing"),

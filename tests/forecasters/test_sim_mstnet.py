@@ -11,9 +11,9 @@ from torch import Tensor
 from forecasters.sim_mstnet import SimMSTNet
 
 
-def network(services: int = 2, horizon: int = 1) -> SimMSTNet:
+def network(services: int = 2, horizon: int = 1, **more: bool) -> SimMSTNet:
     torch.manual_seed(0)
-    return SimMSTNet(per_day=24, services=services, horizon=horizon).eval()
+    return SimMSTNet(per_day=24, services=services, horizon=horizon, **more).eval()
 
 
 def shaken(model: SimMSTNet) -> SimMSTNet:
@@ -107,3 +107,23 @@ def test_it_learns_what_only_the_other_service_tells() -> None:
         model.eval()
         scores.append(float((model(past[256:]) - future[256:])[..., 1].square().mean().detach()))
     assert scores[0] < 0.6 * scores[1], scores
+
+
+def test_without_sharing_no_other_service_matters_and_nothing_else_changes(past: Tensor) -> None:
+    alone, whole = shaken(network(sharing=False)), shaken(network())
+    other = past.clone()
+    other[..., 1] += 1.0
+    torch.testing.assert_close(alone(other)[..., 0], alone(past)[..., 0], rtol=0, atol=0)
+    with torch.no_grad():
+        whole.share.gate.bias.fill_(-1e4)  # a gate that is shut
+    torch.testing.assert_close(alone(past), whole(past), rtol=0, atol=0)
+
+
+def test_without_weights_of_the_losses_training_minimises_their_mean(past: Tensor) -> None:
+    model = shaken(network(weigh_losses=False))
+    model.mix[2].p = 0.0
+    with torch.no_grad():
+        model.log_variance.copy_(torch.tensor([0.5, -1.0]))
+    future = torch.randn(7, 1, 2, generator=torch.Generator().manual_seed(3))
+    want = (model(past) - future).square().mean().item()
+    assert model.train().loss(past, future).item() == pytest.approx(want)

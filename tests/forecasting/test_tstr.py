@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from pretend_device import pretending
 from scipy import stats
 from traffic_examples import traffic
 
@@ -136,6 +137,16 @@ def test_sim_mstnet_trains_in_the_same_rounds_on_whatever_it_gets(real: xr.Datas
         found = [one_score("sim-mstnet", training, m, plan, weighing=told)["mae"] for m in (few, moved)]
         assert np.array_equal(*found) == (training == "tstr"), training
     assert np.shape(told["weights"]) == (2, 4, 1, 4), "runs, before and after three rounds, services, groups"
+
+
+@pytest.mark.parametrize("name", ["lstm", "sim-mstnet"])
+def test_forecasters_are_trained_on_the_device(name: str, real: xr.Dataset, drawn: xr.Dataset) -> None:
+    material, plan = prepare(real, drawn, variants=2), plan_for(name, 3)
+    with pretending():
+        there = one_score(name, "aug", material, plan, device="cuda")
+    here = one_score(name, "aug", material, plan)
+    for metric, values in here.items():
+        np.testing.assert_allclose(there[metric], values, rtol=1e-5, err_msg=metric)
 
 
 def test_a_repeated_week_is_left_out(drawn: xr.Dataset) -> None:

@@ -9,7 +9,7 @@ from bundle_examples import context
 from fomo_examples import tiny_fomo, world
 
 from gentraffic.errors import WrongUse
-from gentraffic.generators.base import FOMO, bundled_models
+from gentraffic.generators.base import FOMO, FOMO_STEPS, Settings, bundled_models
 from gentraffic.generators.fomo.drawing import draw_field
 from gentraffic.generators.fomo.folder import FoMoBundle, load_fomo
 from gentraffic.generators.fomo.observations import FoMoTask
@@ -64,6 +64,13 @@ def test_windows_cover_every_step_twice_and_their_borders_move() -> None:
                 covered[16 + s : 16 + s + 64] += 1
                 laid |= {16 + s + k for k in range(0, 65, 16)}
             assert (covered[16:-16] >= 2).all()
+            once = starts(steps, phase, 16, twice=False)
+            there = np.zeros(steps + 32, dtype=int)
+            for s in once:
+                there[16 + s : 16 + s + 64] += 1
+            assert (there[16:-16] >= 1).all()
+            assert len(once) == -(-(once[-1] + 64 - once[0]) // 64)  # no window that could be left out
+            assert {s % 16 for s in once} < {s % 16 for s in starts(steps, phase, 16)}
             edges[[e for e in laid if e < steps + 32]] += 1
         assert edges[17:-16].max() == 1  # no step is at the edge of a token in two layings
 
@@ -217,12 +224,16 @@ def test_what_a_neighbour_tells_is_stretched_where_levels_are_in_doubt() -> None
 
 @pytest.mark.slow
 @pytest.mark.skipif("fomo-base" not in bundled_models(), reason="fomo-base is not bundled")
-def test_seams_of_the_bundled_model_cannot_be_found() -> None:
+@pytest.mark.parametrize(
+    "settings", [FOMO, replace(FOMO, steps=FOMO_STEPS, solver="gaussian")], ids=["dpm++", "gaussian"]
+)
+def test_seams_of_the_bundled_model_cannot_be_found(settings: Settings) -> None:
     """Steps across borders of blocks and windows are like those inside; with blocks that stand still they are not."""
     base = load_fomo("fomo-base")
+    assert base.info.recommended == replace(FOMO, steps=FOMO_STEPS, solver="gaussian")
     side = 24
     place = context(side * side)
-    drawn = draw_field(base, field(place, 168), replace(FOMO, steps=8))[0]
+    drawn = draw_field(base, field(place, 168), settings)[0]
     logs = np.log(drawn.reshape(side, side, 168) + 0.05)
     x = logs - logs.mean(2, keepdims=True)  # levels are drawn elsewhere
     for axis in (0, 1):

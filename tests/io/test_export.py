@@ -293,7 +293,7 @@ def test_geopackage_reads_back_by_geopandas(kind: str, tmp_path: Path) -> None:
     import pyogrio
 
     ds = volumes(kind, members=2)
-    export(ds, "geopackage", tmp_path / "t.gpkg", ExportOptions(capacity="100Mbit/s"))
+    export(ds, "geopackage", tmp_path / "t.gpkg", ExportOptions(capacity="100Mbit/s"), member="all")
     assert {name for name, _ in pyogrio.list_layers(tmp_path / "t.gpkg")} == {
         "cells", "series", "about", "traffic", "layer_styles",
     }  # fmt: skip
@@ -401,8 +401,8 @@ def test_wrong_formats_and_names(form: str, name: str, says: str, tmp_path: Path
 
 
 def test_an_option_of_another_format_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(WrongUse, match="--unit is for 3gpp, simu5g, not for kepler"):
-        export(volumes(), "kepler", tmp_path / "t.csv", ExportOptions(unit="2GB"))
+    with pytest.raises(WrongUse, match="--statistic is for planning, not for kepler"):
+        export(volumes(), "kepler", tmp_path / "t.csv", ExportOptions(statistic="mean"))
 
 
 @pytest.mark.parametrize("form", sorted(FORMATS))

@@ -19,7 +19,10 @@ KINDS = ("grid", "cells", "stations")
 
 def _two_services(ds: xr.Dataset) -> xr.Dataset:
     second = (ds["internet"] * 3).assign_attrs(units="messages", long_name="sms traffic")
-    return ds.assign(sms_in=second).assign_coords(district=("cell", np.arange(ds.sizes["cell"]) // 5))
+    cells = np.arange(ds.sizes["cell"])
+    band = np.array(["1800", "007", "", 'n78, "low"'], dtype=object)[cells % 4]  # text, whatever it looks like
+    told = {"district": cells // 5, "band": band, "azimuth": np.where(cells % 3 > 0, cells * 7.5, np.nan)}
+    return ds.assign(sms_in=second).assign_coords({name: ("cell", values) for name, values in told.items()})
 
 
 def _read(path: Path) -> xr.Dataset | str:
@@ -599,8 +602,8 @@ def test_sel_takes_the_cell_of_that_id_or_none(kind: str, suffix: str, tmp_path:
 
 def test_units_are_those_of_udunits(tmp_path: Path) -> None:
     cf_units = pytest.importorskip("cf_units")
-    from gentraffic.io.cf import udunits
     from gentraffic.io.export.counters import bits_per_unit
+    from gentraffic.io.files import udunits
 
     for prefix in ("", "k", "M", "G", "T", "P", "E"):
         for unit in ("B", "bit", "byte", "bytes", "b"):

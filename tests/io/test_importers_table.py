@@ -183,7 +183,7 @@ def damaged(kind: str) -> pd.DataFrame:
         ("off grid", "cell 1, 2024-03-04T00:07Z is off the 60-minute grid"),
         ("no position", "no positions"),
         ("swapped", "lat 109.19"),
-        ("no cell", "row 9 names no cell"),
+        ("no cell", "row 10 names no cell"),
         ("no value", "no value column"),
         ("no time", "no column 'time'"),
         ("bad time", "ISO 8601"),

@@ -357,7 +357,7 @@ def test_usual_names_of_times(name: str, tmp_path: Path) -> None:
         (["1383264000", "1383267600000"], "is none of"),
         (["20131101", "2013-11-02"], "two forms"),
         (["yesterday", "today"], "time yesterday is none of ISO 8601"),
-        (["2013-11-01T00:00", ""], "row 2 has no time"),
+        (["2013-11-01T00:00", ""], "row 3 has no time"),
     ],
 )
 def test_times_that_are_refused(times: list[str], says: str, tmp_path: Path) -> None:

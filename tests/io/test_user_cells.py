@@ -205,10 +205,10 @@ def test_stations_of_milan_with_their_repeated_rows(shared_data: Path) -> None:
     ("text", "said"),
     [
         ("lon,lat,id\n9,45,1\n9.1,45,1\n", "id 1 occurs more than once"),
-        ("lon,lat,id\n9,45,1\n9.1,45,\n", "row 2: the id is missing"),
-        ("lon,lat,id\n9,45,1\n,45,2\n", "row 2: lon '' is not a number"),
+        ("lon,lat,id\n9,45,1\n9.1,45,\n", "row 3: the id is missing"),
+        ("lon,lat,id\n9,45,1\n,45,2\n", "row 3: lon '' is not a number"),
         ("lon,lat,id\n45,109,1\n45,110,2\n", "swapped"),
-        ("lon,lat,id\n9,45,1\n900,45,2\n", "row 2.*not on earth"),
+        ("lon,lat,id\n9,45,1\n900,45,2\n", "row 3.*not on earth"),
         ("lng,latitude2\n9,45\n", "no column 'lat'"),
         ("lon,lat\n", "no rows"),
         ("", "is empty"),

@@ -33,6 +33,21 @@ def test_hourly_values_are_standardised_logs() -> None:
     np.testing.assert_allclose(scaler().forward(ratio), (np.log(ratio + 0.05) + 0.3) / 0.8, rtol=1e-5)
 
 
+@pytest.mark.parametrize("k", [1, 2, 6])
+def test_a_linear_scaler_standardises_ratios_themselves_there_and_back(k: int) -> None:
+    plain = fit_scaler(sources()[:2], linear=True)  # one by hour, one at ten minutes
+    own = sources()[1]
+    steps = own.ratio.reshape(len(own.ratio), -1, k, own.per_hour // k).mean(axis=3)[:, :WEEK]  # (cells, hours, k)
+    x = plain.forward(steps.reshape(len(steps), -1)).reshape(steps.shape)
+    np.testing.assert_allclose(x[..., 0], (steps.mean(axis=2) - plain.mean) / plain.spread, atol=1e-5)
+    np.testing.assert_allclose(plain.inverse(x.reshape(len(x), -1)), steps.reshape(len(x), -1), atol=2e-6)
+    assert x[..., 0].std() == pytest.approx(1.0, abs=0.2)
+    if k > 1:
+        np.testing.assert_allclose(x[..., 1:].std(axis=(0, 1)), 1.0, atol=0.1)
+    low = plain.inverse(np.full((1, WEEK), -100.0, dtype=np.float32))
+    assert (low == 0).all(), "never below nothing"
+
+
 @pytest.mark.parametrize("k", [2, 4, 6])
 def test_finer_values_are_the_mean_of_the_logs_and_cosines(k: int) -> None:
     ratio = np.random.default_rng(k).gamma(1.0, 1.0, (2, WEEK * k))

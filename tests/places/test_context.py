@@ -14,6 +14,7 @@ import xarray as xr
 
 from gentraffic.dataset.schema import check_context
 from gentraffic.errors import BadInput, NoData, WrongUse
+from gentraffic.io.source_columns import Reading
 from gentraffic.places import osm_online as network
 from gentraffic.places.context import CELL_M, context_dataset, read_place
 from poi.categories import CATEGORIES
@@ -128,6 +129,29 @@ def test_stations_count_around_themselves(shared_data: Path, tmp_path: Path) -> 
     )
     assert many.sizes["cell"] == 5812
     assert "28 rows repeat a station" in many.attrs["warnings"]
+
+
+SITES = """site;CELL_NAME;X;Y;azimuth;height;band;owner
+A12;A12-1;9,1520;45,4511;0;31,5;1800;007
+A12;A12-2;9,1520;45,4511;120;31,5;0700;007
+B7;B7-1;9,1600;45,4550;;22;1800;Eri
+"""  # the header of docs/how-to/sectors.md, and a column that is asked for
+
+
+def test_the_columns_of_sectors_are_kept_as_they_are_written(pois: Path, tmp_path: Path) -> None:
+    (tmp_path / "s.csv").write_text(SITES)
+    columns = {"id": "CELL_NAME", "lon": "X", "lat": "Y", "owner": "owner"}
+    ds = read_place(stations=tmp_path / "s.csv", osm=pois, reading=Reading(columns, decimal=","))
+    assert ds["site"].values.tolist() == ["A12", "A12", "B7"]
+    np.testing.assert_array_equal(ds["azimuth"], [0, 120, np.nan])
+    assert ds["height"].values.tolist() == [31.5, 31.5, 22.0]
+    assert ds["band"].values.tolist() == ["1800", "0700", "1800"]
+    assert ds["owner"].values.tolist() == ["007", "007", "Eri"]
+    by_site = read_place(stations=tmp_path / "s.csv", osm=pois, reading=Reading({"id": "site", "lon": "X", "lat": "Y"}))
+    assert by_site["cell_id"].values.tolist() == ["A12-0", "A12-120", "B7"]
+    assert by_site["site"].values.tolist() == ["A12", "A12", "B7"]
+    with pytest.raises(WrongUse, match="--columns map_lon=owner: a column kept beside the cells"):
+        read_place(stations=tmp_path / "s.csv", osm=pois, reading=Reading(columns | {"map_lon": "owner"}, decimal=","))
 
 
 def test_dataset_from_cells_is_that_of_the_place(pois: Path) -> None:

@@ -8,8 +8,8 @@ import pytest
 import xarray as xr
 
 from gentraffic.errors import BadInput
-from gentraffic.io.files import read_context, read_own_context
-from gentraffic.places.find import CONTEXTS, bundled_cities
+from gentraffic.io.files import read_context, read_own_context, write_context
+from gentraffic.places.find import CONTEXTS, PlaceQuery, bundled_cities, find_context
 
 
 @pytest.mark.parametrize("name", bundled_cities())
@@ -26,3 +26,12 @@ def test_an_altered_bundled_context_is_refused(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(BadInput, match="SHA-256"):
         read_own_context(path)
+
+
+def test_a_context_that_was_cut_by_hand_says_so(tmp_path: Path) -> None:
+    whole = read_context(CONTEXTS / "monaco.nc").assign_attrs(cells_fetched=188)
+    write_context(whole, tmp_path / "whole.nc")
+    write_context(whole.isel(cell=slice(0, 90)), tmp_path / "part.nc")
+    assert "warnings" not in find_context(PlaceQuery(context=tmp_path / "whole.nc"), command="").attrs
+    line = find_context(PlaceQuery(context=tmp_path / "part.nc"), command="").attrs["warnings"]
+    assert "part.nc was cut to 90 of 188 cells: levels near its new edge are off" in line

@@ -58,7 +58,7 @@ def test_a_station_that_is_nowhere_is_left_out_and_named(tmp_path: Path, row: st
     for name in ("timezone", "crs_wkt"):
         assert place.attrs[name] == whole.attrs[name]
     (line,) = [w for w in place.attrs["warnings"].splitlines() if "left out" in w]
-    assert line.startswith("a.csv: row 10 (id N)")
+    assert line.startswith("a.csv: row 11 (id N)")
     import re
 
     assert re.search(said, line)

@@ -334,17 +334,22 @@ def test_the_map_beneath_is_asked_for_and_is_what_the_answer_holds(server: Serve
     road = line(1, {"highway": "primary"}, (11.10, 46.06), (11.14, 46.08))
     town = {"type": "node", "id": 2, "lon": 11.12, "lat": 46.07, "tags": {"place": "city", "name": "Trento"}}
     server.usual = ok(answer(road, town, line(3, {"highway": "footway"}, (11.1, 46.07), (11.12, 46.07))))
-    base = fetch_basemap(TRENTO)
+    base, ground = fetch_basemap(TRENTO)
     assert base is not None
+    assert ground is not None
+    assert ground.known == ("street motorway", "street main", "street street")  # no building was in the answer
+    assert ground.amount.sum() == pytest.approx(3_802, rel=0.005)
     assert base.at.tolist() in ([[1110000, 4606000], [1114000, 4608000]], [[1114000, 4608000], [1110000, 4606000]])
     assert base.name == ("Trento",)
     asked = urllib.parse.parse_qs(server.asked[0][1])["data"][0]
     assert 'node["place"~"^(city|' in asked
     assert "residential" in asked
+    assert 'wr["building"]' in asked
     fetch_basemap(shapely.box(11.0, 46.0, 11.4, 46.3))  # 1,000 km2
     assert "residential" not in urllib.parse.parse_qs(server.asked[-1][1])["data"][0]
+    assert "building" not in urllib.parse.parse_qs(server.asked[-1][1])["data"][0]
     before = len(server.asked)
-    assert fetch_basemap(shapely.box(8.0, 45.0, 12.0, 47.0)) is None
+    assert fetch_basemap(shapely.box(8.0, 45.0, 12.0, 47.0)) == (None, None)
     assert len(server.asked) == before
     server.usual = (504, b"", {})
     with pytest.raises(NetworkFailed):

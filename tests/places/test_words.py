@@ -14,7 +14,7 @@ from change_examples import box, changes, point, strip
 from gentraffic.dataset.basemap import basemap_coords
 from gentraffic.errors import BadInput
 from gentraffic.places.scenario import apply_changes
-from gentraffic.places.words import PEOPLE_PER_POI, WORDS, counts_of, spans_of
+from gentraffic.places.words import LITTLE, PEOPLE_PER_POI, WORDS, counts_of, spans_of
 from poi.categories import CATEGORIES
 from poi.elements import BaseMap
 
@@ -83,7 +83,8 @@ def test_a_quarter_spreads_over_its_polygon_and_takes_the_mix_of_a_place(tmp_pat
         ({"what": "mall", "floor_area": "large"}, "floor_area is 'large'"),
         ({"what": "mall", "count": 3}, "count does not go with mall"),
         ({"what": "mall", "change": "remove"}, "to remove, give what is there as pois"),
-        ({"what": "mall", "times": "Sat 18:00-20:00"}, "times does not go with mall"),
+        ({"what": "mall", "times": "always"}, "times is 'always'; give such as Sat 18:00-23:00"),
+        ({"what": "mall", "times": "Mon-Sun-Tue 9-17"}, "give such as Sat 18:00-23:00"),
         ({"what": "quarter"}, "how large is it\\? give dwellings or residents"),
         ({"what": "event", "visitors": 100}, "when is it\\?"),
         ({"what": "event", "visitors": 100, "times": "Saturday evening"}, "give such as Sat 18:00-23:00"),
@@ -148,3 +149,46 @@ def test_a_change_that_no_station_covers_goes_to_the_nearest(tmp_path: Path) -> 
     far = {"type": "Point", "coordinates": [float(place.lon.max()) + 1.0, float(place.lat[35])]}
     with pytest.raises(BadInput, match="km from the nearest station"):
         apply_changes(place, changes(tmp_path / "d.geojson", ({"what": "mall"}, far)))
+
+
+def test_a_word_adds_what_stands_on_the_ground_where_the_context_knows_it(tmp_path: Path) -> None:
+    place = strip()
+    place["population"] = ("cell", np.full(place.sizes["cell"], 10.0, np.float32))
+    place["building_area_residential"] = ("cell", np.full(place.sizes["cell"], 500.0, np.float32))
+    told = {"what": "quarter", "dwellings": 300}
+    changed = apply_changes(place, changes(tmp_path / "c.geojson", (told, box(place, [10, 11, 12])))).context
+    for name, each, usual in (("population", 2.2, 10.0), ("building_area_residential", 80.0, 500.0)):
+        more = changed[name].values - usual
+        np.testing.assert_allclose(more[10:13], 300 * each / 3, rtol=1e-5)
+        assert np.count_nonzero(more) == 3
+        assert (changed[f"{name}_before"].values == usual).all()
+    assert "jobs" not in changed
+    assert "building_area_office" not in changed
+
+
+def test_what_has_opening_hours_adds_its_traffic_within_them(tmp_path: Path) -> None:
+    place = strip()
+    mall = {"what": "mall", "floor_area": 20_000}
+    changed = apply_changes(
+        place, changes(tmp_path / "c.geojson", ({**mall, "times": "Mon-Sat 9-21"}, point(place, 7)))
+    )
+    always = apply_changes(place, changes(tmp_path / "d.geojson", (mall, point(place, 7))))
+    assert "open Mon-Sat 9-21" in changed.lines[0]
+    rng = np.random.default_rng(0)
+    before = rng.gamma(2.0, 1.0, (2, 288, 168)).astype(np.float32)
+    after = before * np.float32(1.5)
+    plain, moved = always.mixed(before, after, LOCAL) - before, changed.mixed(before, after, LOCAL) - before
+    np.testing.assert_allclose(moved.sum(axis=-1), plain.sum(axis=-1), rtol=1e-4, atol=1e-3)  # as much, at other hours
+    opened = (np.arange(168) // 24 < 6) & (np.arange(168) % 24 >= 9) & (np.arange(168) % 24 < 21)
+    edge = (np.arange(168) // 24 < 6) & np.isin(np.arange(168) % 24, (8, 21))
+    share = moved[0, 7] / plain[0, 7]
+    np.testing.assert_allclose(
+        share / share[opened].mean(), np.where(opened, 1, np.where(edge, 0.55, LITTLE)), rtol=1e-3
+    )
+    assert moved[:, changed.weight == 0].max() == 0.0
+    late = {**mall, "times": "2026-02-01 9-21"}
+    later = apply_changes(place, changes(tmp_path / "e.geojson", (late, point(place, 7))))
+    with pytest.raises(BadInput, match="lie outside of the period"):
+        later.mixed(before, after, LOCAL)
+    assert spans_of("Fri-Sun 9-10", "here") == (("fri", 9.0, 10.0), ("sat", 9.0, 10.0), ("sun", 9.0, 10.0))
+    assert [day for day, *_ in spans_of("daily 8-20", "here")] == ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]

@@ -98,13 +98,14 @@ def test_sites_come_in_the_tables_that_stations_come_in(tmp_path: Path) -> None:
         f"{name};{lon!r};{lat!r};{cost}\n" for name, (lon, lat), cost in zip("AB", at, (5, 2.5), strict=True)
     )
     file.write_text("Site;Longitude;LAT;Cost\n" + rows)
-    sites = read_sites(file, crs)
+    sites, notes = read_sites(file, crs)
+    assert notes == ()
     np.testing.assert_allclose(sites.xy_m, np.stack([place.x, place.y], 1)[[0, 7]], atol=1e-3)
     assert sites.ids == ["A", "B"]
     assert sites.cost.tolist() == [5.0, 2.5]
     known = with_sites(place, file)["stations"].values
     assert np.flatnonzero(known).tolist() == [0, 7]
-    for text, said in (("cost\n9.2;45.4;-7", "cost is '-7' in row 1"), ("n_cells\n9.2;45.4;two", "n_cells is 'two'")):
+    for text, said in (("cost\n9.2;45.4;-7", "cost is '-7' in row 2"), ("n_cells\n9.2;45.4;two", "n_cells is 'two'")):
         file.write_text("lon;lat;" + text + "\n")
         with pytest.raises(BadInput, match=said):
             read_sites(file, crs) if "cost" in text else with_sites(place, file)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from gentraffic.privacy.audit import copy_search as c
+from gentraffic.privacy.audit import statistics
 from gentraffic.privacy.audit.records import FLOOR, Records, common_log
 
 
@@ -33,7 +34,8 @@ def match(drawn: np.ndarray, real: np.ndarray) -> c.Match:
 
 def search(drawn: np.ndarray, level: float = 0.005) -> c.Search:
     a, b = records(TRAIN), records(HOLD)
-    return c.search(a, b, records(drawn), match(drawn, TRAIN), match(drawn, HOLD), level)
+    rng = np.random.default_rng(0)
+    return c.search(a, b, records(drawn), match(drawn, TRAIN), match(drawn, HOLD), level, rng)
 
 
 def test_the_best_match_is_that_of_a_search_over_all_shifts() -> None:
@@ -68,8 +70,7 @@ def test_copies_are_named_with_their_shift_factor_and_kind() -> None:
     drawn = DRAWN.copy()
     noise = np.random.default_rng(9).lognormal(0, 0.03, 168)
     drawn[0], drawn[1], drawn[2] = TRAIN[3], np.roll(TRAIN[4], -6) * 2.5, np.roll(TRAIN[5], 24) * noise
-    found = search(drawn)
-    assert found.p < 1e-6
+    found = search(drawn, 1.0)
     got = {x.row: (x.train_row, x.shift, x.kind) for x in found.copies}
     assert got == {0: (3, 0, "exact"), 1: (4, -6, "exact, shifted, rescaled"), 2: (5, 24, "near, shifted")}
     assert {x.row: x.factor for x in found.copies}[1] == pytest.approx(2.5, rel=1e-5)
@@ -83,27 +84,52 @@ def test_nothing_is_found_where_nothing_was_copied() -> None:
     assert match(flat, TRAIN).likeness.tolist() == [0.0] * 5
 
 
-def test_the_p_value_is_that_of_exponential_tails() -> None:
-    """Against simulation: how often is the sum beyond the k-th of N as large as the one found, k, N and n as given."""
-    rng = np.random.default_rng(0)
-    unlike = 1 - np.exp(-rng.exponential(0.3, (1500, 300)))  # -log(1 - likeness) is exponential throughout
-    p = np.array([c.tail_test(row[:100], row[100:]) for row in unlike])
-    for level in (0.01, 0.05, 0.2):
-        assert (p <= level).mean() == pytest.approx(level, abs=3.5 * np.sqrt(level / 1500))
-    more = np.array([c.tail_test(row[:200], row[200:], 1.0) for row in unlike[:300]])
-    assert (more <= 0.05).mean() < 0.12
-    # twice as many training cells: each likeness is the larger of two, and the ratio makes up for it
-    twice = 1 - np.exp(-np.maximum(rng.exponential(0.3, (800, 100)), rng.exponential(0.3, (800, 100))))
-    p = np.array([c.tail_test(a, b[100:], 2.0) for a, b in zip(twice, unlike, strict=False)])
-    assert (p <= 0.05).mean() < 0.08
-    assert np.mean([c.tail_test(a, b[100:]) <= 0.05 for a, b in zip(twice, unlike, strict=False)]) > 0.15
+def excess_p(likeness: np.ndarray, record: np.ndarray, train: int, holdout: int, seed: int = 0) -> float:
+    """p of records whose most alike real record is `record` (training first) with `likeness`; the other side: 0.1."""
+    mine = record < train
+    sides = [
+        c.Match(np.where(near, likeness, 0.1), np.where(near, record - first, 0), np.zeros_like(record))
+        for near, first in ((mine, 0), (~mine, train))
+    ]
+    real = (records(np.ones((n, 2))) for n in (train, holdout))
+    return c.excess_test(*real, *sides, np.random.default_rng(seed))
 
 
-def test_one_exact_copy_is_enough_and_alike_neighbours_are_not() -> None:
+@pytest.mark.parametrize("ratio", [1, 9])
+def test_chance_alone_is_accused_as_often_as_the_level_says(ratio: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the records are all alike, and so most of them near to one or two real cells of the hundred."""
+    monkeypatch.setattr(statistics, "SHUFFLES", 199)
+    rng = np.random.default_rng(ratio)
+    train = 100 * ratio // (ratio + 1)
+    for popular in (np.full(100, 0.01), 0.5 ** np.arange(1, 101)):
+        p = []
+        for seed in range(200):
+            record = rng.permutation(100)[rng.choice(100, 60, p=popular / popular.sum())]
+            likeness = -np.expm1(-rng.exponential(0.3, 60) - (record == np.bincount(record).argmax()))
+            p.append(excess_p(likeness, record, train, 100 - train, seed))
+        for level in (0.01, 0.05, 0.2):
+            assert np.mean(np.array(p) <= level) <= level + 3 * np.sqrt(level / 200)
+
+
+def test_the_p_value_is_that_of_a_count() -> None:
+    """j cells stand out, all on the training side: by chance C(train, j) / C(all, j)."""
+    likeness = np.concatenate([np.full(6, 0.9), np.full(40, 0.2)])
+    record = np.concatenate([np.arange(6), 20 + np.arange(40)])
+    chance = np.prod((32 - np.arange(6)) / (72 - np.arange(6)))
+    assert excess_p(likeness, record, 32, 40) == pytest.approx(chance, abs=4 * np.sqrt(chance / 1999))
+    assert excess_p(np.full(46, 0.5), record, 32, 40) == 1.0  # nothing stands out
+    assert excess_p(likeness, np.concatenate([np.full(6, 3), record[6:]]), 32, 40) > 0.3  # one cell, six times
+
+
+def test_many_blurred_copies_are_found_at_once() -> None:
     drawn = DRAWN.copy()
-    drawn[0] = TRAIN[0] * 3
-    assert search(drawn).p < 1e-4
+    drawn[:40] = TRAIN[:40] * np.random.default_rng(3).lognormal(0, 0.3, (40, 168))
+    assert search(drawn).p <= 0.002
+
+
+def test_a_copy_is_named_and_alike_neighbours_are_not() -> None:
     unlike = 1 - np.exp(-np.random.default_rng(1).exponential(0.3, 400))
-    natural = np.concatenate([unlike[:200], [0.97, 0.98]])  # pairs that stand side by side, on either side
-    assert c.tail_test(natural, np.concatenate([unlike[200:], [0.96, 0.98, 0.97]])) > 0.01
-    assert c.tail_test(unlike[:3], unlike[3:5]) == 1.0 or c.tail_test(unlike[:3], unlike[3:5]) > 0.001
+    natural = np.concatenate([unlike[:200], [0.96, 0.98, 0.97]])  # pairs that stand side by side, on either side
+    assert c.named_above(natural, 200) >= 0.98
+    assert c.named_above(unlike[:200], 200) < 0.99
+    assert c.named_above(unlike[:200], 200, 9.0) > c.named_above(unlike[:200], 200)

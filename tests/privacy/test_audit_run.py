@@ -11,6 +11,7 @@ import pytest
 import xarray as xr
 from audit_examples import START, both_places, place, series, traffic
 from bundle_examples import source
+from pretend_device import pretending
 
 from gentraffic.cli.main import run
 from gentraffic.dataset.calendar import make_calendar
@@ -19,8 +20,11 @@ from gentraffic.generators.folder import Bundle, save_bundle
 from gentraffic.generators.weekly import Settings, draw_traffic
 from gentraffic.io.files import write_context, write_traffic
 from gentraffic.privacy.audit import models as audit_model
+from gentraffic.privacy.audit import weekly
 from gentraffic.privacy.audit.records import read_material
 from gentraffic.privacy.audit.run import COPIES, Audit, Target, audit
+from samplers import diffusion
+from samplers.sampler import LOSS_DRAWS
 
 KNOWN, UNSEEN, OTHER = series(32, 0), series(40, 7), series(60, 9)
 A, B, BOTH = both_places()
@@ -65,7 +69,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_generator_that_copies_is_caught_and_one_that_has_seen_nothing_is_not() -> None:
     found = audit(TRAIN, HOLDOUT, guilty())
     assert found.leak
-    assert COPIES in found.found
+    assert found.found
     assert {name.split(",")[0] for name in found.found} <= {COPIES, "copies"}  # no attack on distances
     assert found.verdict.startswith("A leak was found: 6 of 120 synthetic records are copies")  # two weeks each
     named = {(x.synthetic_cell, x.synthetic_window): (x.train_cell, x.train_window) for x in found.search.copies}
@@ -236,7 +240,8 @@ def test_names_in_files_cannot_write_into_the_page(folder: Path, monkeypatch: py
 
 
 def model_target(bundle: Bundle, tmp_path: Path, **options: Any) -> Target:
-    return Target(bundle, BOTH, shadow_dir=tmp_path / "shadows", **options)
+    subject = lambda both, service: weekly.weekly_subject(bundle, both, BOTH, service)  # noqa: E731
+    return Target(subject, shadow_dir=tmp_path / "shadows", **options)
 
 
 def test_a_real_model_is_attacked_through_its_samples_and_its_loss(tiny_bundle: Bundle, tmp_path: Path) -> None:
@@ -249,7 +254,7 @@ def test_a_real_model_is_attacked_through_its_samples_and_its_loss(tiny_bundle: 
     assert COPIES not in found.found
     leaking = drawn.copy(deep=True)
     leaking["traffic"].values[0, :2] = np.roll(KNOWN[:2], 30, axis=1) / KNOWN.mean()
-    assert COPIES in audit(TRAIN, HOLDOUT, leaking, plants=0).found
+    assert {"copies, any shift", "copies, all days"} <= set(audit(TRAIN, HOLDOUT, leaking, plants=0).found)
     assert found.missing == {"LiRA": "needs --shadows, 16 or more"}
 
 
@@ -259,30 +264,38 @@ def test_the_loss_is_the_models_own_and_each_cells_alone(tiny_bundle: Bundle) ->
     from gentraffic.modelling.expected_week import expected_of
     from samplers.diffusion import diffusion_target
 
-    cells = audit_model.read_cells(read_material(TRAIN, HOLDOUT, INNOCENT), TRAIN, HOLDOUT, BOTH)
-    losses = audit_model.cell_losses(tiny_bundle, cells.source)
-    some = cells.source.only(np.array([3, 40, 11]))
-    np.testing.assert_allclose(audit_model.cell_losses(tiny_bundle, some), losses[[3, 40, 11]], rtol=1e-5)
+    real = weekly.weekly_subject(tiny_bundle, audit_model.join(TRAIN, HOLDOUT, "traffic"), BOTH, "traffic").source
+    losses = weekly.cell_losses(tiny_bundle, real)
+    some = real.only(np.array([3, 40, 11]))
+    np.testing.assert_allclose(weekly.cell_losses(tiny_bundle, some), losses[[3, 40, 11]], rtol=1e-5)
     # by hand, one window after the other, for one cell
     model: Any = tiny_bundle.model
-    one = cells.source.only(np.array([3]))
-    condition = audit_model._condition(tiny_bundle, one, 1)
+    one = real.only(np.array([3]))
+    condition = weekly._condition(tiny_bundle, one, 1)
     weeks = expected_of([one], tiny_bundle.weeks, tiny_bundle.scaler)
     assert weeks is not None
     expected = np.roll(weeks[one.network], -24 * one.weekday, axis=1)  # from the weekday of the window on
-    noise = np.random.default_rng((0, 2)).standard_normal((audit_model.NOISE_STEPS, 168), dtype=np.float32)
+    noise = np.random.default_rng((0, 2)).standard_normal((LOSS_DRAWS, 168), dtype=np.float32)
     total = []
     with torch.inference_mode():
         for week in range(2):
             scaled = tiny_bundle.scaler.forward(one.ratio[:, 7 * week : 7 * week + 7].reshape(1, 168))
             x = torch.from_numpy((scaled - expected).astype(np.float32))
-            for k in range(audit_model.NOISE_STEPS):
-                t = torch.tensor([int((k + 0.5) / audit_model.NOISE_STEPS * 1000)])
+            for k in range(LOSS_DRAWS):
+                t = torch.tensor([int((k + 0.5) / LOSS_DRAWS * 1000)])
                 x_t, target = diffusion_target(model.noise, x, torch.from_numpy(noise[k : k + 1]), t)
                 total.append(float(((model(x_t, t, condition) - target) ** 2).mean()))
     assert losses[3] == pytest.approx(np.mean(total), rel=1e-4)
     shuffled = replace(one, ratio=np.random.default_rng(0).permuted(one.ratio, axis=2))
-    assert audit_model.cell_losses(tiny_bundle, shuffled)[0] > 1.2 * losses[3]  # a stranger to the model
+    assert weekly.cell_losses(tiny_bundle, shuffled)[0] > 1.2 * losses[3]  # a stranger to the model
+
+
+def test_losses_are_taken_on_the_device(tiny_bundle: Bundle) -> None:
+    both = audit_model.join(TRAIN, HOLDOUT, "traffic")
+    some = weekly.weekly_subject(tiny_bundle, both, BOTH, "traffic").source.only(np.array([3, 40, 11]))
+    with pretending():
+        there = weekly.cell_losses(tiny_bundle, some, device="cuda")
+    np.testing.assert_allclose(there, weekly.cell_losses(tiny_bundle, some), rtol=1e-6)
 
 
 def test_lira_is_the_likelihood_ratio_and_finds_what_it_should() -> None:
@@ -313,7 +326,7 @@ def test_shadow_models_are_kept_and_a_later_run_goes_on(
     fitted: list[int] = []
     own = {"place_noise": 0.0, "place_keep": 1.0, "steps": 9_999}  # which shadows follow, in their own number of steps
     private = replace(tiny_bundle, provenance={"plan": own, "privacy": {}})
-    assert audit_model._plan(private, 2, 0).place_noise == 0.7  # a plan of noisy gradients is no plan of the usual loop
+    assert weekly._plan(private, 2, 0).place_noise == 0.7  # a plan of noisy gradients is no plan of the usual loop
     tiny_bundle = replace(tiny_bundle, provenance={**tiny_bundle.provenance, "plan": own})
 
     def fit(sources: list[Any], **options: Any) -> tuple[Bundle, dict[str, Any]]:
@@ -324,8 +337,8 @@ def test_shadow_models_are_kept_and_a_later_run_goes_on(
         fitted.append(len(sources[0].ratio))
         return tiny_bundle, {}
 
-    monkeypatch.setattr(audit_model, "fit_sampler", fit)
-    monkeypatch.setattr(audit_model, "NOISE_STEPS", 1)
+    monkeypatch.setattr(weekly, "fit_sampler", fit)
+    monkeypatch.setattr(diffusion, "LOSS_DRAWS", 1)
     target = model_target(tiny_bundle, tmp_path, shadows=16, shadow_steps=2)
     with pytest.raises(KeyboardInterrupt):
         audit(TRAIN, HOLDOUT, INNOCENT, target=target, plants=0)
@@ -376,7 +389,7 @@ def test_a_model_that_learned_its_cells_by_heart_is_caught_by_its_loss() -> None
                 level_noise=0, level_keep=1, network_keep=1)  # fmt: skip
     roomy = Design(channels=(32, 48), hours_per_token=2, use_spectrum=False)
     bundle, _ = fit_sampler([every.only(np.flatnonzero(seen))], design=roomy, plan=plan)
-    losses = audit_model.cell_losses(bundle, every)
+    losses = weekly.cell_losses(bundle, every)
     found = auc_of(-losses[seen], -losses[~seen])
     assert found.value > 0.75
     assert found.p < 0.003

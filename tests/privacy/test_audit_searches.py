@@ -117,7 +117,8 @@ def test_a_generator_of_typical_records_is_asked_for_more() -> None:
     usual = rng.exponential(0.3, 200)
     drawn = s.Likeness(
         s.PLACE, s.Match(-np.expm1(-(rng.exponential(0.3, 100) + 2.5)), *np.zeros((2, 100), dtype=np.intp)),
-        rng.exponential(0.3, 100) + 2.5, usual, rng.exponential(0.3, 200),
+        s.Match(-np.expm1(-(rng.exponential(0.3, 100) + 2.5)), *np.zeros((2, 100), dtype=np.intp)),
+        usual, rng.exponential(0.3, 200),
     )  # fmt: skip
     assert s.tail_of(drawn).expected(drawn.train, 100).min() > 0.01
     naive = s._tail(usual, 0.08)

@@ -16,7 +16,7 @@ from traffic_examples import context
 
 from gentraffic.cli.main import run
 from gentraffic.dataset.build import measured_traffic, places_from_xy
-from gentraffic.errors import WrongUse
+from gentraffic.errors import BadInput, WrongUse
 from gentraffic.generators.folder import load_bundle, save_bundle
 from gentraffic.io.files import write_context, write_traffic
 from gentraffic.modelling.features import Floats
@@ -25,7 +25,7 @@ from gentraffic.privacy.dp import fit as private_fitting
 from gentraffic.privacy.dp import levels as private_level
 from gentraffic.privacy.dp import sgd as private_training
 from gentraffic.privacy.dp.accounting import Mechanism, Secret, epsilon_of
-from gentraffic.privacy.dp.fit import read_private, suppressed
+from gentraffic.privacy.dp.fit import capped_per_user, read_private, suppressed
 from gentraffic.training.trainer import Trainer
 
 CELLS = 144
@@ -294,6 +294,31 @@ def test_cells_below_a_threshold_count_as_silent_each_by_itself() -> None:
     assert found.source.level.min() >= below
     with pytest.raises(WrongUse, match="--dp-suppress-below 1e"):
         suppressed(whole, 1e30)
+
+
+def test_a_cell_counts_for_no_more_than_its_users_may_carry() -> None:
+    whole = traffic(0)
+    service = str(next(iter(whole.data_vars)))
+    users = whole[service] * 0 + np.random.default_rng(0).integers(0, 5, whole[service].shape)
+    most = float(whole[service].median())
+    found = capped_per_user("mine.nc", whole.assign(users=users), service, most)
+    np.testing.assert_allclose(found[service], np.minimum(whole[service], most * users), rtol=1e-6)
+    assert found[service].attrs == whole[service].attrs
+    alone = capped_per_user("mine.nc", whole.assign(users=users).isel(cell=[3]), service, most)
+    np.testing.assert_array_equal(alone[service], found[service].isel(cell=[3]))  # no other cell is looked at
+    with pytest.raises(WrongUse, match="holds no variable `users`"):
+        capped_per_user("mine.nc", whole, service, most)
+    with pytest.raises(WrongUse, match="--dp-user-cap 0: give a number above 0"):
+        capped_per_user("mine.nc", whole.assign(users=users), service, 0.0)
+    with pytest.raises(BadInput, match="users are missing or below 0 at 1 steps"):
+        capped_per_user(
+            "mine.nc",
+            whole.assign(
+                users=users.where(users.time > users.time[0]).fillna(-1).where(users.cell_id == users.cell_id[0], users)
+            ),
+            service,
+            most,
+        )
 
 
 def test_no_cell_is_looked_at_beside_another() -> None:

@@ -13,6 +13,7 @@ from traffic_examples import context, traffic
 from gentraffic.dataset.schema import local_time
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.reports import plot
+from gentraffic.reports.map_layers import plain_number, round_ticks
 
 
 def test_lines_and_bars_hold_the_numbers() -> None:
@@ -126,3 +127,17 @@ def test_small_amounts_are_drawn_in_a_smaller_unit() -> None:
     line = figure.axes[0].lines[0].get_ydata()
     np.testing.assert_allclose(line, ds.internet.values.sum(axis=0, dtype=float) * 1e3, rtol=1e-6)
     assert ds.internet.attrs["units"] == "TB"
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.12, 7.9), (0.9, 1.1), (98.0, 160.0), (0.02, 5000.0)])
+def test_a_logarithmic_axis_has_several_round_numbers(low: float, high: float) -> None:
+    ticks = round_ticks(low, high)
+    assert len(ticks) >= 2
+    assert all(low <= tick <= high for tick in ticks)
+    assert "e" not in "".join(map(plain_number, ticks))
+
+
+def test_numbers_of_a_legend_are_plain() -> None:
+    assert [plain_number(v) for v in (-158.0, -7.9, 0.0, 0.38, 99.6, 6234.0, 2.4e9)] == [
+        "-158", "-7.9", "0", "0.38", "99.6", "6,230", "2.4e+09"
+    ]  # fmt: skip

@@ -77,6 +77,28 @@ def test_members_become_their_mean_and_a_band() -> None:
     assert data["units"] == "MB"
 
 
+def test_sectors_of_a_mast_are_drawn_apart_in_the_direction_of_their_azimuth() -> None:
+    ds = traffic(context("stations", n=3))
+    mast = [0, 0, 0, 0, 4, 4, 4, 7, 8]  # whose place each station has
+    azimuth = np.array([0.0, 120, 240, 120, 10, 130, np.nan, 90, 90])
+    moved = {name: ("cell", ds[name].values[mast]) for name in ("lon", "lat", "x", "y")}
+    ds = ds.assign_coords(moved).assign_coords(azimuth=("cell", azimuth))
+    outlines = _data(webmap.page(ds))["outlines"]
+    delta = _unpack(outlines["points"], "<i4").reshape(2, -1)
+    drawn = np.array(outlines["origin"])[:, None] + np.cumsum(delta, axis=1) * 1e-6
+    north = (drawn[1] - ds.lat.values) * 111_320
+    east = (drawn[0] - ds.lon.values) * 111_320 * np.cos(np.radians(45.36))
+    away = np.hypot(east, north)
+    still = [6, 7, 8]  # no azimuth, or alone at its place
+    assert (away[still] < 0.2).all()
+    for i in range(6):
+        assert 15 <= away[i] <= 120
+        turned = np.degrees(np.arctan2(east[i], north[i])) - azimuth[i]
+        assert (turned + 180) % 360 - 180 == pytest.approx(0, abs=1)
+    assert away[3] == pytest.approx(1.5 * away[1], rel=0.01)  # a second band of one azimuth lies behind the first
+    assert len({tuple(at) for at in drawn.T.round(5)}) == 9
+
+
 @pytest.mark.parametrize("kind", ["grid", "cells", "stations"])
 def test_the_outlines_decode_to_the_cells(kind: str) -> None:
     ds = traffic(context(kind))
@@ -192,12 +214,13 @@ def test_a_what_if_has_its_difference_before_and_after() -> None:
     after[5], after[7] = after[5] * 3, after[7] * 0.5
     both = ds.rename(internet="internet_before").assign(internet_after=after)
     data = _data(webmap.page(both))
-    assert [one["name"] for one in data["layers"]] == ["difference", "before", "after", "busy"]
+    assert [one["name"] for one in data["layers"]] == ["difference", "before", "after", "highest", "busy"]
     _, values, shade = _layer(data, "difference")
     np.testing.assert_allclose(values, (after - ds.internet).mean("time"), rtol=1e-4, atol=1e-6)
     assert np.flatnonzero(shade).tolist() == [5, 7]  # grey: no change
     assert shade[5] > 128 > shade[7]
     np.testing.assert_allclose(_layer(data, "after")[1], after.mean("time"), rtol=1e-5)
+    np.testing.assert_allclose(_layer(data, "highest")[1], after.max("time"), rtol=1e-5)
     np.testing.assert_allclose(data["total"]["mean"], after.sum("cell"), rtol=1e-5)  # what plays is after the change
     assert data["title"] == "Synthetic internet traffic of Milano, Łódź of the tests: what a change does"
     assert _data(webmap.page(both, title="Mine"))["title"] == "Mine"

@@ -12,7 +12,7 @@ from gaussian_denoiser import seeds
 from own_samplers import EVERY, class_named
 from torch import Tensor
 
-from samplers import WEEK, Condition, Denoiser, OneShot, Sampler, draw
+from samplers import TCNGAN, WEEK, Condition, Denoiser, OneShot, Sampler, draw
 
 SMALL: dict[str, dict[str, Any]] = {  # arguments that make a sampler small, where its own are large
     "stouter": {"channels": (8, 8)},
@@ -204,3 +204,22 @@ def places(signs: Tensor) -> Condition:
         level=torch.stack([signs * 0, torch.ones(b)], 1),
         network=torch.zeros(b, dtype=torch.long),
     )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_loss_of_a_series_is_its_own_and_that_of_the_training(name: str) -> None:
+    """The same in any company; and, but for a critic's value, as large on average as `loss` of each series alone."""
+    model, condition = make(name), told()
+    x = torch.randn(5, WEEK, generator=torch.Generator().manual_seed(2))
+    with torch.inference_mode():
+        losses = model.losses(x, condition, 0)
+        torch.testing.assert_close(
+            model.losses(x[1:3], condition.rows(slice(1, 3)), 0), losses[1:3], rtol=1e-4, atol=1e-5
+        )
+        if isinstance(model, TCNGAN):
+            torch.testing.assert_close(losses, -model.judge(x, condition).double())
+            return
+        plain = Sampler.losses(model, x, condition, 5)  # of the class itself: another noise, one series at a time
+    assert losses.shape == (5,)
+    torch.testing.assert_close(losses, plain, rtol=0.25, atol=0.02)
+    assert model.log_losses or (losses > 0).all()

@@ -104,11 +104,17 @@ def test_cross_attention_asks_tokens_of_the_station_and_the_step() -> None:
             torch.testing.assert_close(got[b, n], fusion.out(silu(query + mixed)))
 
 
+def of(name: str, given: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """The inputs of a fusion; that of eq. 16 takes the step as wide as the station."""
+    f_s, f_t, step = given
+    return f_s, f_t, step[:, :S] if name == "linear" else step
+
+
 @pytest.mark.parametrize("name", FUSIONS)
 def test_every_fusion_answers_to_place_time_and_step(name: str) -> None:
     fusion = FUSIONS[name](S, Q, C)
-    f_s, f_t, step = inputs()
-    other = inputs(2)
+    f_s, f_t, step = of(name, inputs())
+    other = of(name, inputs(2))
     base = fusion(f_s, f_t, step)
     assert base.shape == (B, N, C)
     for changed in ((other[0], f_t, step), (f_s, other[1], step), (f_s, f_t, other[2])):
@@ -118,11 +124,11 @@ def test_every_fusion_answers_to_place_time_and_step(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FUSIONS)
-def test_only_the_decoupled_fusion_has_no_interaction_of_place_and_time(name: str) -> None:
+def test_only_the_decoupled_and_the_affine_fusion_have_no_interaction_of_place_and_time(name: str) -> None:
     fusion = FUSIONS[name](S, Q, C)
-    (s0, t0, step), (s1, t1, _) = inputs(), inputs(2)
+    (s0, t0, step), (s1, t1, _) = of(name, inputs()), of(name, inputs(2))
     mixed = fusion(s1, t1, step) - fusion(s1, t0, step) - fusion(s0, t1, step) + fusion(s0, t0, step)
-    if name == "decoupled":
+    if name in ("decoupled", "linear"):  # an affine map of all three mixes nothing; eq. 17 does
         torch.testing.assert_close(mixed, torch.zeros_like(mixed))
     else:
         assert mixed.abs().max() > 1e-2

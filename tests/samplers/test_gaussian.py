@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from gaussian_denoiser import Gaussian, condition, seeds
+from gaussian_denoiser import Floats, Gaussian, condition, seeds
+from scipy.fft import dct
 from torch import Tensor
 
 from samplers import Condition, Noise, draw
-from samplers.diffusion import PREDICTIONS, make_solver, starting_noise
+from samplers.diffusion import PREDICTIONS, QUIET, make_solver, starting_noise
+from samplers.fomo_draw import solve
 
 T = 12
 RNG = np.random.default_rng(0)
@@ -56,6 +58,54 @@ def test_with_another_spectrum_it_converges_faster_than_the_first_order() -> Non
         assert errors[-1] < 0.004
     near = power_of(1.2 * covariance)
     assert flow_error(3, near, covariance) < 0.25 * flow_error(3, near, covariance, "dpm++")
+
+
+def mirrored(power: Floats) -> tuple[Floats, Floats]:
+    """(the cosines as columns, the covariance) of series whose cosines are independent, of `power` (T,)."""
+    cosines = dct(np.eye(len(power)), norm="ortho", axis=0).T
+    return cosines, cosines @ np.diag(power) @ cosines.T
+
+
+@pytest.mark.parametrize("steps", [2, 3, 8])
+@pytest.mark.parametrize("kind", PREDICTIONS)
+def test_a_mirrored_gaussian_is_exact_in_any_number_of_steps(kind: str, steps: int) -> None:
+    """Its power is known at as many frequencies as the series has steps: none lies between two of them."""
+    power, mean = np.linspace(1.5, 0.2, T), RNG.normal(size=T)
+    _, covariance = mirrored(power)
+    model = Gaussian(mean, covariance, Noise(prediction_type=kind))
+    start = starting_noise(seeds(6), T).view(2, 3, T)
+
+    def predict(x: Tensor, t: int, step: int) -> Tensor:
+        flat = x.reshape(-1, T)
+        return model(flat, torch.full((len(flat),), t), condition(len(flat), T)).view(x.shape)
+
+    told = torch.from_numpy(power / QUIET)
+    x = solve(predict, model.noise, start, steps=steps, solver="gaussian", power=told)
+    np.testing.assert_allclose(x.reshape(-1, T).numpy(), model.flow(start.reshape(-1, T).numpy()), atol=0.02)
+    alone = solve(predict, model.noise, start, steps=steps, solver="gaussian")
+    assert steps > 2 or (alone - x).abs().max() > 0.1  # without its power two steps are another path
+
+
+def test_known_values_are_shown_to_the_mirrored_solver_as_they_would_move() -> None:
+    """Three steps are nearer to forty with the known values on their path than with what stands there."""
+    power = np.geomspace(4.0, 0.05, T)
+    _, covariance = mirrored(power)
+    model = Gaussian(np.zeros(T), covariance)
+    known = torch.full((40, T), torch.nan)
+    known[:, :5] = torch.from_numpy(RNG.multivariate_normal(np.zeros(T), covariance, 40)[:, :5]).float()
+    start = starting_noise(seeds(40), T)
+
+    def predict(x: Tensor, t: int, step: int) -> Tensor:
+        seen = torch.where(known.isnan(), x, known.nan_to_num())
+        return model(seen, torch.full((len(x),), t), condition(len(x), T, known))
+
+    def drawn(steps: int, **told: Any) -> Tensor:
+        told = {"solver": "gaussian", "power": torch.from_numpy(power / QUIET), **told}
+        return solve(predict, model.noise, start, steps=steps, **told)[:, 5:]
+
+    exact = drawn(60, solver="dpm++")
+    errors = [float((drawn(3, **told) - exact).std()) for told in ({"known": known}, {}, {"solver": "dpm++"})]
+    assert errors[0] < 0.8 * errors[1], errors
 
 
 def test_one_step_is_the_prediction_with_noise_of_the_power_of_the_series_network() -> None:

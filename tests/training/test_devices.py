@@ -11,6 +11,7 @@ import torch
 from pretend_device import on_cpu, pretending
 
 from gentraffic.errors import WrongUse
+from gentraffic.training.distilling import DISTIL_PLAN, Lesson, distil
 from gentraffic.training.fitting import fit_sampler, plan_for
 from gentraffic.training.fomo_fitting import FoMoDesign, finetune_fomo, fit_fomo
 from gentraffic.training.fomo_task import FoMoPlan
@@ -48,6 +49,24 @@ def test_fomo_is_fitted_and_tuned_on_the_device() -> None:
     with pretending():
         there = weights("cuda")
     for a, b in zip(weights("cpu"), there, strict=True):
+        torch.testing.assert_close(on_cpu(a), on_cpu(b), rtol=0, atol=1e-6)
+
+
+def test_a_student_learns_on_the_device() -> None:
+    teacher = bundle_examples.tiny_bundle()
+    places = [s.places for s in bundle_examples.sources() if s.places is not None]
+    plan = replace(DISTIL_PLAN, steps=3, batch=4, warmup=1, check_every=2)
+
+    def student(device: str) -> tuple[list[torch.Tensor], dict[str, float]]:
+        bundle, told = distil(teacher, places, lesson=Lesson(1, 2), plan=plan, device=device)
+        assert all(p.device.type == "cpu" for m in (bundle.model, teacher.model) for p in m.parameters())
+        return [p.detach() for p in bundle.model.parameters()], told["likeness"]
+
+    with pretending():
+        there, likeness = student("cuda")
+    here, same = student("cpu")
+    assert likeness == same
+    for a, b in zip(here, there, strict=True):
         torch.testing.assert_close(on_cpu(a), on_cpu(b), rtol=0, atol=1e-6)
 
 

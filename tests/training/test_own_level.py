@@ -20,7 +20,7 @@ from gentraffic.generators.folder import Bundle, load_bundle, save_bundle
 from gentraffic.generators.weekly import Settings, draw_traffic
 from gentraffic.modelling.levels import LevelModel
 from gentraffic.modelling.transform import Scaler
-from gentraffic.privacy.audit.models import cell_losses
+from gentraffic.privacy.audit.weekly import cell_losses
 from gentraffic.privacy.dp.accounting import Privacy
 from gentraffic.privacy.dp.fit import fit_private_stouter
 from gentraffic.training.distilling import distil

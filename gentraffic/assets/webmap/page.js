@@ -43,7 +43,8 @@ const clock = (d) => `${two(d.getUTCHours())}:${two(d.getUTCMinutes())}`;
 function whenText(step) {
   const d = localTimes[step], m = offsetAt(step);
   const zone = `UTC${m < 0 ? "−" : "+"}${Math.floor(Math.abs(m) / 60)}${m % 60 ? ":" + two(Math.abs(m) % 60) : ""}`;
-  return `${dayText(d)} ${d.getUTCFullYear()}, ${clock(d)} (${zone})`;
+  // Of a usual week no date is meant: its days have names alone.
+  return D.usual ? `${DAYS[d.getUTCDay()]}, ${clock(d)} (${zone})` : `${dayText(d)} ${d.getUTCFullYear()}, ${clock(d)} (${zone})`;
 }
 function number(v) {
   if (v === 0) return "0";
@@ -64,7 +65,7 @@ function paint(layer) {                      // the colours of a layer for the p
   const ramp = hexes.map(hexRgb);
   layer.colours = Array.from({ length: 256 }, (_, i) => (i ? colourAt(ramp, (i - 1) / 254) : NONE()));
 }
-const PLAYED = { name: "time", title: "Hour by hour", label: D.label, kind: "amount", ramp: D.colours, flip: true, none: "no traffic" };
+const PLAYED = { name: "time", title: "Hour by hour", label: D.label, kind: "amount", ramp: D.colours, flip: true, none: D.none };
 const LAYERS = [PLAYED, ...D.layers];
 const BUCKET = new Uint8Array(D.levels + 1);
 for (let q = 1; q <= D.levels; q++) BUCKET[q] = 1 + Math.round(254 * share(decode(q)));
@@ -397,7 +398,7 @@ function chart(svg, series) {
     if (step) node(svg, "line", { class: "day", x1: x, x2: x, y1: top, y2: h - bottom });
     if (labelled && x < w - 30) {
       const d = localTimes[step];
-      const text = T * D.every > 12 * 86400 ? `${d.getUTCDate()} ${MONTHS[d.getUTCMonth()]}` : `${DAYS[d.getUTCDay()]} ${d.getUTCDate()}`;
+      const text = T * D.every > 12 * 86400 ? `${d.getUTCDate()} ${MONTHS[d.getUTCMonth()]}` : D.usual ? DAYS[d.getUTCDay()] : `${DAYS[d.getUTCDay()]} ${d.getUTCDate()}`;
       node(svg, "text", { x: x + 3, y: h - 7 }, text);
     }
   }

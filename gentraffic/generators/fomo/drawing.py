@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from gentraffic.dataset.calendar import Calendar
 from gentraffic.errors import WrongUse
 from gentraffic.generators.base import Block, Tell, Unsupported, check_minutes
-from gentraffic.generators.fomo.data import POI_DIM, SIDE, poi_features
+from gentraffic.generators.fomo.data import POI_DIM, poi_features
 from gentraffic.generators.fomo.observations import FoMoTask, field_of
 from gentraffic.generators.fomo.scale import FoMoContext, FoMoScale, condition_of, echo_of, refer
 from gentraffic.generators.fomo.tiles import PHASES, WINDOW, closure, fade, layings, starts
@@ -30,11 +30,12 @@ from gentraffic.modelling.random_streams import shape_seeds
 from samplers.diffusion import starting_noise
 from samplers.fomo import FoMo
 from samplers.fomo_draw import DETERMINISTIC, answer, solve
+from samplers.sampler import at_once, computing_in
 
 if TYPE_CHECKING:
     import xarray as xr
 
-BATCH = 16  # blocks that one call of the network holds; its shape never changes
+BATCH = 16  # blocks that one call of the network holds on a CPU; its shape never changes
 CHUNK = 4_000_000  # values drawn at a time, but a week at least; the last WINDOW steps of a chunk are given to the next
 HOURS = 168
 
@@ -124,7 +125,8 @@ def draw_field(
     field = replace(field, context=field.context.isel(cell=order), values=field.values[order], users=field.users[order])
     threads = max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
     out = np.empty((settings.members, len(wanted), field.values.shape[1] - field.given), dtype=np.float32)
-    with one_thread(), ThreadPoolExecutor(threads) as pool:
+    # MKL asks each thread anew how many it may use
+    with one_thread(), ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         place = _Place.of(bundle, field)
         chunks = _chunks(len(field.values), field.values.shape[1], field.minutes)
         total = settings.members * len(chunks) * settings.steps
@@ -181,6 +183,7 @@ class _Member:
     ) -> None:
         self.bundle, self.model, self.field, self.place = bundle, model, field, place
         self.settings, self.member, self.pool = settings, member, pool
+        self.batch = at_once(BATCH, settings.device)  # blocks of one call
         habits = settings.habits or str(field.context.attrs.get("habits", "")) or place.places.network
         self.number = bundle.scale.number(habits)
         scale = bundle.scale
@@ -243,29 +246,35 @@ class _Member:
         settings, margin = self.settings, self.model.token[2]
         wide = chunk.widened(margin, self.field.minutes)
         start = torch.from_numpy(_stretch(self.noise, first - margin, len(wide.hour))).to(settings.device)
-        jobs = [self._jobs(wide, phase) for phase in range(min(PHASES, settings.steps))]
         weight = torch.from_numpy(fade(margin)).to(settings.device)
 
         def predict(x: torch.Tensor, t: int, step: int) -> torch.Tensor:
             total, count = torch.zeros_like(x), torch.zeros_like(x)
-            chosen = self.chosen[step]
-            chosen_jobs = [job for job in jobs[step % PHASES] if chosen[job.blocks].any()]
+            phase = step % PHASES
 
-            def run(job: _Job) -> torch.Tensor:
-                with torch.inference_mode():
-                    part = x[job.rows[..., None], job.columns]  # (BATCH, SIDE, SIDE, WINDOW)
-                    return answer(self.model, part, t, job.scene, settings.guidance)
+            def run(batch: list[tuple[int, int]]) -> tuple[_Job, torch.Tensor]:
+                job = self._job(batch, wide, phase)  # made when it is its turn: all at once would fill the memory
+                with torch.inference_mode(), computing_in(settings.precision, settings.device):
+                    part = x[job.rows[..., None], job.columns]  # (batch, SIDE, SIDE, WINDOW)
+                    return job, answer(self.model, part, t, job.scene, settings.guidance).float()
 
-            for job, out in zip(chosen_jobs, self.pool.map(run, chosen_jobs), strict=True):
+            # once in the first of several steps: what the network sees in noise alone has next to no edges of tokens
+            batches = self._batches(wide, phase, self.chosen[step], twice=step > 0 or settings.steps == 1)
+            for job, out in self.pool.map(run, batches):
                 rows = job.rows[job.there][:, None]  # (cells, 1)
-                columns = job.columns.expand(BATCH, SIDE, SIDE, WINDOW)[job.there]
+                columns = job.columns.expand(*job.there.shape, WINDOW)[job.there]
                 total.index_put_((rows, columns), out[job.there] * weight, accumulate=True)
                 count.index_put_((rows, columns), weight.expand_as(columns), accumulate=True)
             tell(step + 1)
             return total / count.clamp(min=1e-6)
 
-        x = solve(predict, self.model.noise, start, steps=settings.steps, solver=settings.solver).cpu().numpy()
-        return x[:, margin:-margin]
+        usual = self.bundle.scale.usual(np.array([self.number]), wide.hour[None])
+        known = self.bundle.scale.forward(wide.values / self.reference[:, None], usual)  # nan stays nan
+        x = solve(
+            predict, self.model.noise, start, steps=settings.steps, solver=settings.solver,
+            known=torch.from_numpy(known).to(settings.device), power=self.model.power(self.field.minutes),
+        )  # fmt: skip
+        return x.cpu().numpy()[:, margin:-margin]
 
     def _echo(self, hour: Floats, first: int) -> NDArray[np.float32]:
         """What all that is measured up to the chunk's end says of the same time on other days: (cells, steps)."""
@@ -279,36 +288,36 @@ class _Member:
         beyond = own[-1] + np.arange(1, steps - len(own) + 1) * self.field.minutes / 60
         return np.concatenate([own, beyond % HOURS])
 
-    def _jobs(self, chunk: _Chunk, phase: int) -> list[_Job]:
-        """Every block of one laying at every window in which something is to be drawn, in batches of one shape."""
+    def _batches(
+        self, chunk: _Chunk, phase: int, chosen: NDArray[np.bool_], *, twice: bool
+    ) -> list[list[tuple[int, int]]]:
+        """Each chosen block of one laying at every window in which something is to be drawn: (block, first step), in
+        batches of at most `self.batch`. chosen: (blocks,)."""
         blocks = self.place.blocks[phase]
-        there = blocks >= 0
+        whole: NDArray[np.bool_] = np.asarray((blocks >= 0).all((1, 2)))
         margin = self.model.token[2]
         steps = len(chunk.hour)
         open_ = np.concatenate([np.isnan(chunk.values), np.zeros((1, steps), dtype=bool)])  # the last row: of no cell
         open_[:, :margin] = open_[:, -margin:] = False  # nobody asks for the margins
         pairs = [
-            (int(b), s)
-            for s in (margin + first for first in starts(steps - 2 * margin, phase, margin))
-            for b in np.flatnonzero(open_[blocks, s : s + WINDOW].any((1, 2, 3)))
+            (int(b), margin + first)
+            for first in starts(steps - 2 * margin, phase, margin, twice=twice)
+            for b in np.flatnonzero(open_[blocks, margin + first : margin + first + WINDOW].any((1, 2, 3)) & chosen)
         ]
-        full = [p for p in pairs if there[p[0]].all()]
-        ragged = [p for p in pairs if not there[p[0]].all()]  # apart: with them the network takes its masked kernel
-        out = []
-        for group in (full, ragged):
-            for i in range(0, len(group), BATCH):
-                part = group[i : i + BATCH]
-                out.append(self._job(part + part[:1] * (BATCH - len(part)), len(part), chunk, phase))
-        return out
+        full = [p for p in pairs if whole[p[0]]]
+        ragged = [p for p in pairs if not whole[p[0]]]  # apart: with them the network takes its masked kernel
+        return [group[i : i + self.batch] for group in (full, ragged) for i in range(0, len(group), self.batch)]
 
-    def _job(self, pairs: list[tuple[int, int]], count: int, chunk: _Chunk, phase: int) -> _Job:
+    def _job(self, batch: list[tuple[int, int]], chunk: _Chunk, phase: int) -> _Job:
+        """The call of the network for a batch, filled up to `self.batch` with its first."""
+        pairs, count = batch + batch[:1] * (self.batch - len(batch)), len(batch)
         numbers = np.array([b for b, _ in pairs])
-        blocks = self.place.blocks[phase][numbers]  # (BATCH, SIDE, SIDE)
+        blocks = self.place.blocks[phase][numbers]  # (batch, SIDE, SIDE)
         there = blocks >= 0
         rows = np.where(there, blocks, 0)
-        columns = np.array([s for _, s in pairs])[:, None] + np.arange(WINDOW)  # (BATCH, WINDOW)
+        columns = np.array([s for _, s in pairs])[:, None] + np.arange(WINDOW)  # (batch, WINDOW)
         at = (rows[..., None], columns[:, None, None, :])
-        exists = np.broadcast_to(there[..., None], (BATCH, SIDE, SIDE, WINDOW))
+        exists = np.broadcast_to(there[..., None], (*there.shape, WINDOW))
         scene = condition_of(
             FoMoContext(
                 values=np.where(exists, chunk.values[at], np.nan),
@@ -330,8 +339,7 @@ class _Member:
             scene=scene.to(self.settings.device),
             rows=torch.from_numpy(rows),
             columns=torch.from_numpy(columns[:, None, None, :]),
-            there=torch.from_numpy(there & (np.arange(BATCH) < count)[:, None, None]),
-            blocks=numbers[:count],
+            there=torch.from_numpy(there & (np.arange(self.batch) < count)[:, None, None]),
         )
 
 
@@ -358,13 +366,12 @@ class _Chunk:
 
 @dataclass(frozen=True)
 class _Job:
-    """One call of the network: BATCH blocks. there: (BATCH, SIDE, SIDE) where a cell stands whose answer counts."""
+    """One call of the network. there: (batch, SIDE, SIDE) where a cell stands whose answer counts."""
 
     scene: Any
     rows: torch.Tensor
     columns: torch.Tensor
     there: torch.Tensor
-    blocks: NDArray[np.int64]
 
 
 def _chunks(cells: int, steps: int, minutes: int) -> list[tuple[int, int]]:

@@ -96,8 +96,14 @@ def info_of(networks: Sequence[str], config: Mapping[str, Any], model: ModelFold
         networks=tuple(networks),
         services=tuple(model.provenance.get("services", ("traffic",))),
         cadences=tuple(config["cadences"]),
-        supports=frozenset({"history", "known", "users", "rhythm", "steps", "solver", "guidance", "device"}),
-        recommended=replace(FOMO, steps=int(model.provenance.get("recommended_steps", FOMO.steps))),
+        supports=frozenset(
+            {"history", "known", "users", "rhythm", "steps", "solver", "guidance", "device", "precision"}
+        ),
+        recommended=replace(
+            FOMO,
+            steps=int(model.provenance.get("recommended_steps", FOMO.steps)),
+            solver=str(model.provenance.get("recommended_solver", FOMO.solver)),
+        ),
         continues_history=True,
         sha256=model.sha256,
         provenance=model.provenance,

@@ -1,9 +1,9 @@
 """Any extent and any length as overlapping blocks of 4 x 4 cells and 64 steps, whose borders move from step to step.
 
 Every solver step lays the blocks anew (`PHASES` ways, in turn), so no two neighbours stand in different blocks
-throughout. In time every laying covers each step twice, and the answers are averaged (`fade`). With the noise keyed by
-cell and time a cell's traffic depends on its surroundings and on nothing else: drawing part of a place draws what lies
-around it too (`closure`).
+throughout. In time a laying covers each step twice, that of the first solver step once, and the answers are averaged
+(`fade`). With the noise keyed by cell and time a cell's traffic depends on its surroundings and on nothing else:
+drawing part of a place draws what lies around it too (`closure`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PHASES = 4
 SHIFTS = ((0, 0), (2, 2), (1, 3), (3, 1))  # rows, columns
 LINE_SHIFTS = (0, 8, 4, 12)  # cells along the line, where there is no grid
 TIME_SHIFTS = (0, 20, 10, 30)  # steps
-TWIN = 40  # steps: every laying has windows twice, moved by half a token and some, so that tokens fade into each other
+TWIN = 40  # steps: windows that stand twice are moved by half a token and some, so that tokens fade into each other
 LINE_STEP_M = 100.0  # metres: the finest square of the space-filling line
 
 
@@ -36,17 +36,22 @@ def layings(grid: NDArray[np.int64] | None, xy_m: Floats) -> list[NDArray[np.int
     return [_on_line(xy_m, shift) for shift in LINE_SHIFTS]
 
 
-def starts(steps: int, phase: int, token: int) -> list[int]:
-    """First steps of the windows of a laying, moved by the phase; they cover `steps` (at least WINDOW) twice.
+def starts(steps: int, phase: int, token: int, *, twice: bool = True) -> list[int]:
+    """First steps of the windows of a laying, moved by the phase; they cover `steps` (at least WINDOW), twice or once.
 
     All are of full length and keep their shift modulo the token, so they may begin up to `token` - 1 steps before the
-    first step (negative) and end as many after the last.
+    first step (negative) and end as many after the last. They are as few as can be, one after the other from the first
+    step on or, in every second row, back from the last, so that their borders move.
     """
     out = set()
-    for shift in (TIME_SHIFTS[phase % PHASES], TIME_SHIFTS[phase % PHASES] + TWIN):
+    shifts = (TIME_SHIFTS[phase % PHASES], TIME_SHIFTS[phase % PHASES] + TWIN)
+    for row, shift in enumerate(shifts if twice else shifts[:1]):
         low = -(shift % token)
         high = steps - WINDOW + (-shift - (steps - WINDOW)) % token
-        out |= {min(max(first, low), high) for first in range(-(shift % WINDOW), steps, WINDOW)}
+        if (phase + row) % 2:
+            out |= {max(first, low) for first in range(high, low - WINDOW, -WINDOW)}
+        else:
+            out |= {min(first, high) for first in range(low, high + WINDOW, WINDOW)}
     return sorted(out)
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from gentraffic.dataset.geometry import cell_shapes, footprint_text
 from gentraffic.dataset.schema import services
+from gentraffic.io.export.columns import own_columns
 from gentraffic.io.export.folder import folder
 from gentraffic.io.export.gis import _blocks as long_blocks
 
@@ -107,12 +108,18 @@ def _tables(ds: xr.Dataset, where: Path) -> dict[str, Fields]:
         "lat": ("number", "latitude of the centre, degrees"),
         "geometry": ("string", "outline in longitude and latitude, WKT"),
     }  # fmt: skip
+    own = own_columns(ds, cells)
+    kinds = {name: "string" if v.dtype.kind not in "iuf" else "number" for name, v in own.items()}
+    cells |= {name: (kinds[name], str(ds[name.removeprefix("cell_") if name not in ds.coords else name].attrs.get(
+              "long_name", "as the table of the cells says it"))) for name in own}  # fmt: skip
     outlines = footprint_text(cell_shapes(ds))
     with (where / "cells.csv").open("w", encoding="utf-8", newline="") as out:
         table = csv.writer(out, lineterminator="\n")
         table.writerow(cells)
         columns = (ds[name].values.tolist() for name in ("cell_id", "lon", "lat"))
-        table.writerows([a, repr(b), repr(c), d] for a, b, c, d in zip(*columns, outlines, strict=True))
+        told = [["" if value != value else value for value in values.tolist()] for values in own.values()]
+        rows = zip(*columns, outlines, *told, strict=True)
+        table.writerows([a, repr(b), repr(c), d, *more] for a, b, c, d, *more in rows)
     fields: Fields = {"member": ("integer", "member of the ensemble")} if "member" in ds.dims else {}
     fields |= {"cell_id": cell, "time_utc": ("datetime", "start of the step, UTC")}
     fields |= {"time_local": ("string", f"the same moment in {ds.attrs['timezone']}, with its offset")}
@@ -124,12 +131,12 @@ def _tables(ds: xr.Dataset, where: Path) -> dict[str, Fields]:
     try:
         for block in long_blocks(ds):
             for name in services(ds):
-                block[name] = block[name].astype(np.float32)
-            rows = pa.Table.from_pandas(block[list(fields)], preserve_index=False)
+                block[name] = block[name].astype(ds[name].dtype)
+            of_block = pa.Table.from_pandas(block[list(fields)], preserve_index=False)
             if writer is None:
                 options = pc.WriteOptions(quoting_style="needed")
-                writer = pc.CSVWriter(where / "traffic.csv", rows.schema, write_options=options)
-            writer.write_table(rows)
+                writer = pc.CSVWriter(where / "traffic.csv", of_block.schema, write_options=options)
+            writer.write_table(of_block)
     finally:
         if writer is not None:
             writer.close()

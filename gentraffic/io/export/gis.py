@@ -10,8 +10,9 @@ import numpy as np
 
 from gentraffic.dataset.geometry import cell_shapes
 from gentraffic.dataset.schema import local_time, services
-from gentraffic.dataset.summary import summary
+from gentraffic.dataset.summary import member_range, summary
 from gentraffic.io.atomic import replacing
+from gentraffic.io.export.columns import Tell, own_columns, untold
 from gentraffic.io.export.gpkg_views import add_views
 from gentraffic.io.geotiff import write_bands
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
 ROWS_PER_BLOCK = 2**18
-_PLAIN = ("cell_id", "lon", "lat", "geometry")
 
 
 def write_geotiff(ds: xr.Dataset, path: str | Path, *, capacity: float | None = None) -> dict[str, Any]:
@@ -43,12 +43,16 @@ def write_geotiff(ds: xr.Dataset, path: str | Path, *, capacity: float | None = 
     return {"bands": [str(name) for name in statistics.data_vars]}
 
 
-def write_geopackage(ds: xr.Dataset, path: str | Path, *, capacity: float | None = None) -> dict[str, Any]:
-    """Write a GeoPackage: layer `cells` (outlines and, per service, the columns of `summary`), table `series`.
+def write_geopackage(
+    ds: xr.Dataset, path: str | Path, *, capacity: float | None = None, every_member: bool = False, tell: Tell = untold
+) -> dict[str, Any]:
+    """Write a GeoPackage: layer `cells` (outlines, what is told of each, and per service the columns of `summary`),
+    table `series`.
 
-    `series` has a row per cell and step (cell_id, time_utc, time_local, [member,] a column per service), the times as
-    DATETIME, time_local with its offset; the layer `traffic` is the same rows with the outlines of their cells, for a
-    time slider. `about` holds the attributes: attribution, licence, what the capacity was. `layer_styles` colours both.
+    `series` has a row per cell and step (cell_id, time_utc, time_local, a column per service), the times as DATETIME,
+    time_local with its offset; of an ensemble NAME is the mean, NAME_low and NAME_high its range, or with every_member
+    there is a row per member. The layer `traffic` is the same rows with the outlines of their cells, for a time slider.
+    `about` holds the attributes: attribution, licence, units, what the capacity was. `layer_styles` colours both.
     """
     import geopandas as gpd
     import pandas as pd
@@ -56,13 +60,18 @@ def write_geopackage(ds: xr.Dataset, path: str | Path, *, capacity: float | None
     from pyogrio.errors import DataLayerError, DataSourceError
 
     names = services(ds)
-    columns: dict[str, Any] = {"cell_id": ds["cell_id"].values, "lon": ds["lon"].values, "lat": ds["lat"].values}
+    statistics: dict[str, Any] = {}
     for name in names:
         prefix = "" if len(names) == 1 else f"{name}_"
-        columns |= {f"{prefix}{key}": v.values for key, v in summary(ds, name, capacity).data_vars.items()}
+        statistics |= {f"{prefix}{key}": v.values for key, v in summary(ds, name, capacity).data_vars.items()}
+    columns: dict[str, Any] = {"cell_id": ds["cell_id"].values, "lon": ds["lon"].values, "lat": ds["lat"].values}
+    columns |= own_columns(ds, {*columns, *statistics, "fid", "ogc_fid", "geom", "geometry"}) | statistics
     cells = gpd.GeoDataFrame(columns, geometry=cell_shapes(ds), crs="EPSG:4326")
+    if not every_member:
+        ds = member_range(ds)
     threshold = {} if capacity is None else {"capacity": capacity, "capacity_units": ds[names[0]].attrs["units"]}
     metadata = ds.attrs | threshold | {f"units of {name}": ds[name].attrs["units"] for name in names}
+    total = ds.sizes["cell"] * ds.sizes["time"] * ds.sizes.get("member", 1)
     about = pd.DataFrame({"name": list(metadata), "value": [str(value) for value in metadata.values()]})
     with replacing(path, (".gpkg",)) as temporary:
         hidden = temporary.with_name(temporary.name + ".gpkg")  # GDAL wants the suffix
@@ -75,15 +84,18 @@ def write_geopackage(ds: xr.Dataset, path: str | Path, *, capacity: float | None
             for block in _blocks(ds, as_text=False):
                 pyogrio.write_dataframe(block, hidden, layer="series", driver="GPKG", append=rows > 0)
                 rows += len(block)
+                tell(rows, total)
             pyogrio.write_dataframe(about, hidden, layer="about", driver="GPKG")
-            add_views(hidden, [name for name in cells.columns if name not in _PLAIN], cells, names)
+            units = [str(ds[name].attrs["units"]) for name in names]
+            add_views(hidden, list(statistics), cells, dict(zip(names, units, strict=True)))
             hidden.replace(temporary)
         except (DataSourceError, DataLayerError) as error:  # GDAL's words for a full disk among them
             raise OSError(f"{error} (is the disk full?)") from error
         finally:
             hidden.unlink(missing_ok=True)
             hidden.with_name(hidden.name + "-journal").unlink(missing_ok=True)
-    return {"cells": len(cells), "rows": rows, "columns": [name for name in cells.columns if name != "geometry"]}
+    made = {"cells": len(cells), "rows": rows, "columns": [name for name in cells.columns if name != "geometry"]}
+    return made | {"units": dict(zip(names, units, strict=True))}
 
 
 def _blocks(ds: xr.Dataset, *, as_text: bool = True) -> Any:
@@ -117,11 +129,14 @@ def _blocks(ds: xr.Dataset, *, as_text: bool = True) -> Any:
             yield pd.DataFrame(frame)
 
 
-def write_kepler(ds: xr.Dataset, path: str | Path) -> dict[str, Any]:
+def write_kepler(
+    ds: xr.Dataset, path: str | Path, *, every_member: bool = False, tell: Tell = untold
+) -> dict[str, Any]:
     """Write a CSV that Kepler.gl understands by its column names: latitude, longitude, timestamp (UTC), the services.
 
-    time_local repeats the time with its offset; several members have a column `member`. Attribution and licence stand
-    beside it in NAME.csv-metadata.json, as a CSV has no place for them.
+    time_local repeats the time with its offset; then come the columns of the cells (azimuth, ...). Of an ensemble NAME
+    is the mean, NAME_low and NAME_high its range; with every_member there are rows per `member`. Attribution and
+    licence stand beside it in NAME.csv-metadata.json, as a CSV has no place for them.
     """
     import pyarrow as pa
     import pyarrow.csv as pc
@@ -129,6 +144,11 @@ def write_kepler(ds: xr.Dataset, path: str | Path) -> dict[str, Any]:
     path = Path(path)
     lon = dict(zip(ds["cell_id"].values.tolist(), ds["lon"].values.tolist(), strict=True))
     lat = dict(zip(ds["cell_id"].values.tolist(), ds["lat"].values.tolist(), strict=True))
+    if not every_member:
+        ds = member_range(ds)
+    taken = {"member", "cell_id", "latitude", "longitude", "timestamp", "time_local", *services(ds)}
+    own = {name: dict(zip(lon, values.tolist(), strict=True)) for name, values in own_columns(ds, taken).items()}
+    total = ds.sizes["cell"] * ds.sizes["time"] * ds.sizes.get("member", 1)
     rows = 0
     with replacing(path, (".csv",)) as temporary:
         writer = None
@@ -138,13 +158,16 @@ def write_kepler(ds: xr.Dataset, path: str | Path) -> dict[str, Any]:
                 block.insert(1, "latitude", block["cell_id"].map(lat))
                 block.insert(2, "longitude", block["cell_id"].map(lon))
                 for name in services(ds):
-                    block[name] = block[name].astype(np.float32)
+                    block[name] = block[name].astype(ds[name].dtype)
+                for name, told in own.items():
+                    block[name] = block["cell_id"].map(told)
                 table = pa.Table.from_pandas(block, preserve_index=False)
                 if writer is None:
                     options = pc.WriteOptions(quoting_style="needed")
                     writer = pc.CSVWriter(temporary, table.schema, write_options=options)
                 writer.write_table(table)
                 rows += table.num_rows
+                tell(rows, total)
         finally:
             if writer is not None:
                 writer.close()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
+
+from gentraffic.io.export.columns import short
 
 VIEW = "traffic"
 COLOURS = ("#ffffcc", "#a1dab4", "#41b6c4", "#2c7fb8", "#253494")  # ColorBrewer YlGnBu, which every eye tells apart
@@ -18,11 +21,11 @@ _STYLES = """CREATE TABLE layer_styles (id INTEGER PRIMARY KEY AUTOINCREMENT NOT
  update_time DATETIME DEFAULT CURRENT_TIMESTAMP)"""
 
 
-def add_views(path: Path, statistics: list[str], cells: Any, services: list[str]) -> None:
+def add_views(path: Path, statistics: list[str], cells: Any, services: Mapping[str, str]) -> None:
     """Add to a GeoPackage with the tables `cells` and `series` the view `traffic`, indices and styles.
 
-    statistics: columns of `cells`, the first of which colours it. services: columns of `series`; the first colours the
-    view, over the range of the cells' peaks. Raises OSError where the disk is full."""
+    statistics: columns of `cells`, the first of which colours it. services: columns of `series` -> units; the first
+    colours the view, over the range of the cells' peaks. Raises OSError where the disk is full."""
     try:
         with sqlite3.connect(path) as base:
             _write(base, statistics, cells, services)
@@ -31,7 +34,7 @@ def add_views(path: Path, statistics: list[str], cells: Any, services: list[str]
         raise OSError(f"{error} (is the disk full?)") from error
 
 
-def _write(base: sqlite3.Connection, statistics: list[str], cells: Any, services: list[str]) -> None:
+def _write(base: sqlite3.Connection, statistics: list[str], cells: Any, services: Mapping[str, str]) -> None:
     columns = [row[1] for row in base.execute("PRAGMA table_info(series)")]
     named = ", ".join(f's."{name}"' for name in columns if name not in ("fid", "ogc_fid"))
     base.execute(
@@ -58,27 +61,32 @@ def _write(base: sqlite3.Connection, statistics: list[str], cells: Any, services
     )
     point = base.execute("SELECT geometry_type_name FROM gpkg_geometry_columns WHERE table_name = 'cells'").fetchone()
     peak = next((name for name in statistics if name.endswith("peak")), statistics[0])
-    styles = (("cells", statistics[0], statistics[0], False), (VIEW, services[0], peak, True))
+    first, units = next(iter(services.items()))
+    units = "" if units == "1" else units
+    amounts = "; ".join(f"{name} in {unit}" if unit != "1" else f"{name} relative" for name, unit in services.items())
+    base.execute("UPDATE gpkg_contents SET description = ? WHERE table_name = 'cells'", (f"statistics of {amounts}",))
+    styles = (("cells", statistics[0], statistics[0], False), (VIEW, first, peak, True))
     for table, field, breaks, moves in styles:
-        qml = _qml(field, np.asarray(cells[breaks], dtype=float), point[0] == "POINT", moves)
+        qml = _qml(field, np.asarray(cells[breaks], dtype=float), point[0] == "POINT", moves, units)
         base.execute(
             "INSERT INTO layer_styles (f_table_catalog, f_table_schema, f_table_name, f_geometry_column, styleName,"
             " styleQML, styleSLD, useAsDefault, description, owner) VALUES ('', '', ?, 'geom', ?, ?, '', 1, ?, '')",
-            (table, field, qml, f"{field} in five classes"),
+            (table, field, qml, f"{field}{units and ', ' + units}, in five classes"),
         )
 
 
-def _qml(field: str, values: Any, point: bool, moves: bool) -> str:
-    """A graduated style of QGIS: five classes with about as many cells each. moves: drawn by the field time_utc."""
+def _qml(field: str, values: Any, point: bool, moves: bool, units: str) -> str:
+    """A graduated style of QGIS: five classes with about as many cells each. moves: drawn by the field time_utc.
+    units: in the labels, "" for none."""
     edges = np.unique(np.quantile(values, np.linspace(0, 1, len(COLOURS) + 1)))
     edges = np.append(edges, edges[-1] + 1) if len(edges) == 1 else edges
     if moves:
         edges[0] = 0.0
     ranges, symbols = [], []
     for i, (low, high) in enumerate(pairwise(edges)):
-        label = f"{low:.4g} - {high:.4g}"
+        label = quoteattr(f"{short(low)} - {short(high)} {units}".strip())
         ranges.append(
-            f'<range symbol="{i}" lower="{float(low)!r}" upper="{float(high)!r}" label="{label}" render="true"/>'
+            f'<range symbol="{i}" lower="{float(low)!r}" upper="{float(high)!r}" label={label} render="true"/>'
         )
         rgb = ",".join(str(int(COLOURS[i][k : k + 2], 16)) for k in (1, 3, 5))
         layer = "SimpleMarker" if point else "SimpleFill"

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from gentraffic.dataset.schema import services
 from gentraffic.errors import BadInput, WrongUse
-from gentraffic.io import cf
 from gentraffic.io.atomic import replacing
 from gentraffic.io.export.counters import step_seconds
 from gentraffic.io.export.folder import folder
+from gentraffic.io.files import ADDED, to_cf, with_char_attributes
 from gentraffic.io.geotiff import Band, grid_of, profile_of
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def write_gridded(ds: xr.Dataset, path: str | Path) -> dict[str, Any]:
     lon, lat = pyproj.Transformer.from_crs(ds.attrs["crs_wkt"], "EPSG:4326", always_xy=True).transform(
         *np.meshgrid(x, y)
     )
-    flat = cf.to_cf(ds)
+    flat = to_cf(ds)
     crs = {**flat["crs"].attrs} if "crs" in flat.coords else {"crs_wkt": str(ds.attrs["crs_wkt"])}
     crs |= {"spatial_ref": str(ds.attrs["crs_wkt"]), "GeoTransform": _transform(grid.west, grid.south, grid.side)}
     axes = {"x": (x, "X"), "y": (y, "Y")}
@@ -65,12 +65,12 @@ def write_gridded(ds: xr.Dataset, path: str | Path) -> dict[str, Any]:
         values[:, grid.row, grid.col] = ds[name].values.reshape(-1, steps).T
         attrs = flat[name].attrs | {"grid_mapping": "crs", "coordinates": "lon lat"}
         variables[name] = (("time", "y", "x"), values, attrs)
-    added = (cf.ADDED, "featureType", "timezone")
+    added = (ADDED, "featureType", "timezone")
     about = {key: value for key, value in flat.attrs.items() if key not in added}
     out = xr.Dataset(variables, coords, {**about, "timezone": ds.attrs["timezone"]})
     content = out.to_netcdf(engine="h5netcdf", encoding=_encoding(out, steps, height * width))
     with replacing(path, (".nc",)) as temporary:
-        temporary.write_bytes(cf.with_char_attributes(content))
+        temporary.write_bytes(with_char_attributes(content))
     return {"shape": [steps, height, width], "axes": ["time", "y", "x"]}
 
 

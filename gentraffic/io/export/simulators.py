@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from gentraffic.dataset.schema import local_time, services, utc_offset_s
 from gentraffic.errors import WrongUse
 from gentraffic.io.atomic import replacing
+from gentraffic.io.export.columns import own_columns
 from gentraffic.io.export.counters import bits_per_value, step_seconds, whole_numbers
 from gentraffic.io.export.folder import folder
 
@@ -29,6 +30,7 @@ _INI_HEAD = """\
 # Traffic of {place}, written by gentraffic for Simu5G {version}.
 # {credit}
 #
+# One gNB in the middle serves all: sites and sectors of the traffic are UEs here, not gNBs.
 # One UE per cell, at its centre, receives the cell's whole downlink as constant bit rate from the server. Run k of this
 # configuration is step k: `simu5g -u Cmdenv -c Traffic -r 17 {name}` simulates {sim_s} s at the rates of step 17.
 # The lists hold {unit} per step of {step_s} s, whole numbers whose sums are those of the traffic: {total} in all.
@@ -95,6 +97,8 @@ VERSIONS = {
 def write_simu5g(ds: xr.Dataset, path: str | Path, *, unit: str | None = None, release: str = "1.4") -> dict[str, Any]:
     """Write one service and member as an OMNeT++ configuration for Simu5G: parallel iteration over the steps.
 
+    The network is Simu5G's own of one gNB; each cell, site or sector is a UE of it.
+
     release: "1.4" for Simu5G 1.4.3 and later, or "1.3"; parameters and the network were renamed between the two.
     Volumes are whole kbit per step (`whole_numbers`). y runs southwards, as on OMNeT++'s canvas. A cell that is silent
     in a step sends nothing then. Returns the kbit written and what rounding left. Raises WrongUse where the service is
@@ -156,6 +160,7 @@ def write_sionna(ds: xr.Dataset, path: str | Path) -> dict[str, Any]:
     time_utc       (time,) int64, seconds since 1970, start of the step; utc_offset_s (time,) int64, local minus UTC
     step_s         () int64;  member (batch,) int64;  cell_id (cell,) text;  lonlat (cell, 2) float64, degrees
     service, units (service,) text;  axes (4,) text;  about () text: JSON of provenance and attribution
+    site, azimuth, height, band, ... (cell,) numbers or text, where they are told of the cells
 
     Open with `numpy.load(path, allow_pickle=False)`.
     """
@@ -184,6 +189,7 @@ def write_sionna(ds: xr.Dataset, path: str | Path) -> dict[str, Any]:
         "axes": np.array(AXES),
         "about": np.array(json.dumps(about, ensure_ascii=False)),
     }
+    arrays |= {name: v if v.dtype.kind in "iuf" else v.astype(str) for name, v in own_columns(ds, arrays).items()}
     with replacing(path, (".npz",)) as temporary, temporary.open("wb") as out:
         np.savez_compressed(out, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the names for allow_pickle
     return {"shape": list(traffic.shape), "axes": list(AXES)}
@@ -192,7 +198,8 @@ def write_sionna(ds: xr.Dataset, path: str | Path) -> dict[str, Any]:
 def write_matlab(ds: xr.Dataset, path: str | Path) -> dict[str, Any]:
     """Write a .mat file (see `_write_mat`), or a folder for `readtimetable`.
 
-    The folder: cells.csv (file, cell_id, lon, lat, x_m, y_m), and a CSV per cell that `readtimetable` takes.
+    The folder: cells.csv (file, cell_id, lon, lat, x_m, y_m, columns of the cells), and a CSV per cell that
+    `readtimetable` takes.
 
     Columns of a cell's file: time_utc, time_local (yyyy-MM-dd HH:mm:ss), utc_offset_min, then SERVICE, or of several
     members SERVICE_m0, SERVICE_m1, ... Names are valid MATLAB identifiers; numbers read back as the same float32.
@@ -219,13 +226,16 @@ def write_matlab(ds: xr.Dataset, path: str | Path) -> dict[str, Any]:
     head = ",".join(["time_utc", "time_local", "utc_offset_min", *columns])
     ids = ds["cell_id"].values.tolist()
     width = len(str(len(ids)))
+    own = own_columns(ds, {"file", "cell_id", "lon", "lat", "x_m", "y_m"})
     with folder(path, ds, "matlab") as temporary:
         with (temporary / "cells.csv").open("w", encoding="utf-8", newline="") as out:
             table = csv.writer(out, lineterminator="\n")
-            table.writerow(["file", "cell_id", "lon", "lat", "x_m", "y_m"])
-            at = (ds[name].values.tolist() for name in ("lon", "lat", "x", "y"))
+            table.writerow(["file", "cell_id", "lon", "lat", "x_m", "y_m", *own])
+            at = [ds[name].values.tolist() for name in ("lon", "lat", "x", "y")]
+            told = [values.tolist() for values in own.values()]
             for i, (cell, *where) in enumerate(zip(ids, *at, strict=True), start=1):
-                table.writerow([f"cell_{i:0{width}d}.csv", cell, *map(repr, where)])
+                row = [f"cell_{i:0{width}d}.csv", cell, *map(repr, where)]
+                table.writerow([*row, *(column[i - 1] for column in told)])
         for i in range(len(ids)):
             rows = np.stack([values[i] for values in series], axis=1)  # (steps, columns)
             _cell_csv(temporary / f"cell_{i + 1:0{width}d}.csv", head, stamps, rows)
@@ -242,6 +252,7 @@ def _write_mat(ds: xr.Dataset, path: str | Path) -> dict[str, Any]:
     time_utc       (steps, 1) double, seconds since 1970: datetime(time_utc, 'ConvertFrom', 'posixtime')
     utc_offset_s   (steps, 1) double; cell_id (cells, 1) cell of text; lon, lat, x_m, y_m (cells, 1) double
     units, about   structs of text
+    site, azimuth, ...  where they are told of the cells: (cells, 1) double, or cell of text
     """
     from scipy.io import savemat
 
@@ -260,6 +271,8 @@ def _write_mat(ds: xr.Dataset, path: str | Path) -> dict[str, Any]:
     if "member" in ds.coords:
         arrays["member"] = ds["member"].values.astype(np.float64)[:, None]
     arrays["cell_id"] = np.array([str(cell) for cell in ds["cell_id"].values], dtype=object)[:, None]
+    for name, values in own_columns(ds, {*arrays, *_MAT_NAMES}).items():
+        arrays[name[:31]] = values.astype(np.float64 if values.dtype.kind in "iuf" else object)[:, None]
     arrays["units"] = {name: str(ds[name].attrs["units"]) for name in names}
     arrays["about"] = {str(k)[:31]: str(v) for k, v in ds.attrs.items() if k != "crs_wkt"}
     with replacing(path, (".mat",)) as temporary, temporary.open("wb") as out:

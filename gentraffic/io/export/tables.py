@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import re
 import zipfile
 from collections.abc import Iterator
@@ -16,14 +17,17 @@ from xml.sax.saxutils import escape
 import numpy as np
 
 from gentraffic.dataset.schema import local_time, services
+from gentraffic.dataset.summary import member_range
 from gentraffic.errors import WrongUse
 from gentraffic.io.atomic import replacing
+from gentraffic.io.export.columns import Tell, headed, own_columns, untold
 from gentraffic.io.export.folder import HIDDEN_MARK, folder
 
 if TYPE_CHECKING:
     import xarray as xr
 
 MAX_ROWS = 1_048_576  # of a sheet of a spreadsheet program
+DIGITS = 6  # of an amount in a spreadsheet
 EPOCH = datetime(1899, 12, 30)  # day 0 of a spreadsheet program
 _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\ud800-\udfff]")
 Row = list[Any]
@@ -43,20 +47,30 @@ def _places(ds: xr.Dataset) -> list[str]:
     return [name for name in ("lon", "lat") if name in ds.coords]
 
 
-def _rows(ds: xr.Dataset) -> tuple[list[str], Iterator[Row]]:
-    """The heads and the rows of the long table: [member,] cell, [lon, lat,] the two times, the services."""
+def _rows(ds: xr.Dataset, tell: Tell) -> tuple[list[str], Iterator[Row]]:
+    """The heads and the rows of the long table: [member,] cell, [lon, lat,] columns of the cells, the two times, the
+    services with their units. Degrees have 6 decimals, amounts DIGITS digits; what rounding leaves goes to the next."""
     names = services(ds)
     times = local_time(ds)
     utc, local = times.tz_convert("UTC").tz_localize(None).to_pydatetime(), times.tz_localize(None).to_pydatetime()
     members = ds["member"].values.tolist() if "member" in ds.dims else [None]
-    head = [*(["member"] if "member" in ds.dims else []), "cell", *_places(ds)]
-    head += ["time_utc", "time_local", *names]
+    heads = [headed(ds, name) for name in names]
+    own = own_columns(ds, {"member", "cell", "lon", "lat", "time_utc", "time_local", *names, *heads})
+    head = [*(["member"] if "member" in ds.dims else []), "cell", *_places(ds), *own]
+    head += ["time_utc", "time_local", *heads]
 
     def rows() -> Iterator[Row]:
-        cells = [ds[name].values.tolist() for name in ("cell_id", *_places(ds))]
+        degrees = [ds[name].values.round(6).tolist() for name in _places(ds)]
+        cells = [ds["cell_id"].values.tolist(), *degrees, *(column.tolist() for column in own.values())]
+        left = [0.0] * len(names)
         for m, member in enumerate(members):
             for c, cell in enumerate(zip(*cells, strict=True)):
-                series = [(v.values if member is None else v.values[m])[c] for v in (ds[name] for name in names)]
+                tell(m * len(cells[0]) + c, len(members) * len(cells[0]))
+                all_of = ((v.values if member is None else v.values[m])[c].tolist() for v in (ds[n] for n in names))
+                series = []
+                for i, exact in enumerate(all_of):
+                    short, left[i] = rounded(exact, left[i])
+                    series.append(short)
                 for t in range(len(times)):
                     values = [column[t] for column in series]
                     where = cell if member is None else (member, *cell)
@@ -65,16 +79,37 @@ def _rows(ds: xr.Dataset) -> tuple[list[str], Iterator[Row]]:
     return head, rows()
 
 
-def write_office(ds: xr.Dataset, path: str | Path, *, decimal: str = "point") -> dict[str, Any]:
+def rounded(exact: list[float], left: float = 0.0) -> tuple[list[float], float]:
+    """Values with DIGITS significant digits (whole ones above), and what is left over of all of them.
+
+    left: over from before. It goes to the next value that is so large that it does not show: sums stay, zeros too.
+    """
+    out = []
+    for value in exact:
+        if value > 1000 * abs(left):
+            value, left = value + left, 0.0
+        short = round(value, max(0, DIGITS - 1 - math.floor(math.log10(value)))) if value > 0 else 0.0
+        left += value - short
+        out.append(short)
+    return out, left
+
+
+def write_office(
+    ds: xr.Dataset, path: str | Path, *, decimal: str = "point", every_member: bool = False, tell: Tell = untold
+) -> dict[str, Any]:
     """Write a table that a spreadsheet program opens with a double click: .csv with a byte-order mark, or .xlsx.
 
     decimal: "point" (columns apart by commas) or "comma" (by semicolons), as the program's language has it; .xlsx needs
-    neither. A row per ([member,] cell, step); local times stand beside UTC, which tells the hour that a change of the
-    clocks repeats apart. A workbook's properties hold the attributes and units.
+    neither. A row per (cell, step); local times stand beside UTC, which tells the hour that a change of the clocks
+    repeats apart. Of an ensemble there are the mean and its range, or with every_member a row per member. Heads name
+    the units, `traffic (MB)`; amounts have DIGITS digits, and remainders go to the next value, so that sums stay.
+    A workbook's properties hold the attributes and units.
 
     Raises WrongUse for more rows than a sheet holds, or another decimal.
     """
     path = Path(path)
+    if not every_member:
+        ds = member_range(ds)
     count = ds.sizes["cell"] * ds.sizes["time"] * ds.sizes.get("member", 1)
     if decimal not in ("point", "comma"):
         raise WrongUse(f"--decimal {decimal}: give point or comma")
@@ -83,24 +118,26 @@ def write_office(ds: xr.Dataset, path: str | Path, *, decimal: str = "point") ->
             f"{count:,} rows: a sheet of a spreadsheet program holds {MAX_ROWS - 1:,}; draw fewer cells, days or "
             "members, or export parquet"
         )
-    head, rows = _rows(ds)
+    head, rows = _rows(ds, tell)
+    about = {"rows": count, "units": {name: str(ds[name].attrs["units"]) for name in services(ds)}}
+    about |= {"rounded": f"{DIGITS} digits"}
     if path.suffix.lower() == ".xlsx":
         with replacing(path, (".xlsx",)) as temporary:
             _write_xlsx(temporary, head, rows, str(ds.attrs.get("title", "cellular traffic")), _about(ds))
-        return {"rows": count, "sheet": "traffic"}
+        return about | {"sheet": "traffic"}
     with replacing(path, (".csv",)) as temporary, temporary.open("w", encoding="utf-8-sig", newline="") as out:
         table = csv.writer(out, delimiter=";" if decimal == "comma" else ",", lineterminator="\r\n")
         table.writerow(head)
         for row in rows:
             table.writerow([_office_text(value, decimal) for value in row])
-    return {"rows": count, "decimal": decimal}
+    return about | {"decimal": decimal}
 
 
 def _office_text(value: Any, decimal: str) -> str:
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"
     if isinstance(value, float | np.floating):
-        text = _number(value) if isinstance(value, np.float32) else repr(float(value))
+        text = _number(value) if math.isfinite(value) else ""  # of the cells: what the table does not tell
         return text.replace(".", ",") if decimal == "comma" else text
     return str(value)
 
@@ -108,6 +145,7 @@ def _office_text(value: Any, decimal: str) -> str:
 def _about(ds: xr.Dataset) -> str:
     """What a reader should know of the table, a line each."""
     metadata = {f"units of {name}": ds[name].attrs["units"] for name in services(ds)}
+    metadata |= {"rounded": f"amounts to {DIGITS} digits, remainders go to the next value: sums stay; degrees to 1e-6"}
     metadata |= {str(key): value for key, value in ds.attrs.items() if key != "crs_wkt"}
     return "\n".join(f"{key}: {value}" for key, value in metadata.items())
 
@@ -179,6 +217,8 @@ def _xlsx_cell(value: Any) -> str:
         days = (value - EPOCH).total_seconds() / 86400
         return f'<c s="1"><v>{days!r}</v></c>'
     if isinstance(value, float | np.floating):
+        if not math.isfinite(value):
+            return "<c/>"
         return f"<c><v>{float(value)!r}</v></c>"
     if isinstance(value, int) and abs(value) < 10**15:  # a spreadsheet program keeps 15 digits
         return f"<c><v>{value}</v></c>"
@@ -188,29 +228,34 @@ def _xlsx_cell(value: Any) -> str:
 # --- InfluxDB ---------------------------------------------------------------------------------------------------------
 
 
-def write_influx(ds: xr.Dataset, path: str | Path) -> dict[str, Any]:
+def write_influx(ds: xr.Dataset, path: str | Path, *, tell: Tell = untold) -> dict[str, Any]:
     """Write line protocol of InfluxDB: measurement `traffic`, tags cell, [member,] place, a field per service.
 
     Times are nanoseconds since 1970, so that no change of clocks touches them; lon and lat, where known, are fields of
-    each line.
+    each line. Further columns of the cells are tags where they are text (site, band), fields where they are numbers.
     """
     names = services(ds)
     place = str(ds.attrs.get("place", ""))
     nanoseconds = ds["time"].values.astype("datetime64[ns]").astype(np.int64).tolist()
     members = ds["member"].values.tolist() if "member" in ds.dims else [None]
     cells, where = ds["cell_id"].values.tolist(), [(name, ds[name].values.tolist()) for name in _places(ds)]
+    own = own_columns(ds, {"cell", "member", "place", "time", "lon", "lat", *names})
+    where += [(name, values.astype(np.float64).tolist()) for name, values in own.items() if values.dtype.kind in "iuf"]
+    told = {name: values.tolist() for name, values in own.items() if values.dtype.kind not in "iuf"}
     rows = 0
     with replacing(path, (".lp", ".txt")) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as out:
         for m, member in enumerate(members):
             for c, cell in enumerate(cells):
-                at_place = "".join(f",{name}={degrees[c]!r}" for name, degrees in where)
+                at_place = "".join(f",{name}={number[c]!r}" for name, number in where if math.isfinite(number[c]))
                 tags = {"cell": str(cell), "member": "" if member is None else str(member), "place": place}
+                tags |= {name: texts[c] for name, texts in told.items()}
                 series = [(v.values if member is None else v.values[m])[c] for v in (ds[name] for name in names)]
                 key = "traffic" + "".join(f",{name}={_tag(v)}" for name, v in tags.items() if v.strip())
                 for t, at in enumerate(nanoseconds):
                     fields = ",".join(f"{name}={_number(series[i][t])}" for i, name in enumerate(names))
                     out.write(f"{key} {fields}{at_place} {at}\n")
                     rows += 1
+                tell(rows, len(members) * len(cells) * len(nanoseconds))
     return {"lines": rows, "fields": names}
 
 
@@ -223,10 +268,11 @@ def _tag(text: str) -> str:
 # --- Parquet by day ---------------------------------------------------------------------------------------------------
 
 
-def write_parquet_by_day(ds: xr.Dataset, path: str | Path) -> dict[str, Any]:
+def write_parquet_by_day(ds: xr.Dataset, path: str | Path, *, tell: Tell = untold) -> dict[str, Any]:
     """Write a folder of Parquet partitioned by the local day: day=2026-01-05/part-0.parquet, and so on (Hive's names).
 
-    Columns: [member,] cell, [lon, lat,] time (UTC), time_local (text with its offset), one per service.
+    Columns: [member,] cell, [lon, lat,] columns of the cells, time (UTC), time_local (text with its offset), one per
+    service.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -241,8 +287,10 @@ def write_parquet_by_day(ds: xr.Dataset, path: str | Path) -> dict[str, Any]:
     about |= {f"units of {name}": str(ds[name].attrs["units"]) for name in names}
     members = ds["member"].values.tolist() if "member" in ds.dims else [None]
     unique = list(dict.fromkeys(days.tolist()))
+    own = own_columns(ds, {"member", "cell", "lon", "lat", "time", "time_local", "day", *names})
     with folder(path, ds, "parquet", mark=HIDDEN_MARK) as temporary:
-        for day in unique:
+        for number, day in enumerate(unique):
+            tell(number, len(unique))
             at = np.flatnonzero(days == day)
             part = temporary / f"day={day}"
             part.mkdir()
@@ -252,6 +300,7 @@ def write_parquet_by_day(ds: xr.Dataset, path: str | Path) -> dict[str, Any]:
                 columns: dict[str, Any] = {} if member is None else {"member": np.full(len(of_cell), member, np.int32)}
                 columns |= {"cell": ids.take(pa.array(of_cell))}
                 columns |= {name: ds[name].values[of_cell] for name in _places(ds)}
+                columns |= {name: values[of_cell] for name, values in own.items()}
                 moments = pa.array(np.tile(ds["time"].values[at].astype("datetime64[ms]"), cells))
                 columns |= {"time": moments.cast(pa.timestamp("ms", "UTC"))}
                 columns |= {"time_local": local.take(pa.array(np.tile(at, cells)))}
@@ -271,7 +320,8 @@ def write_maveric(ds: xr.Dataset, path: str | Path) -> dict[str, Any]:
     """Write one service and member as the tables of Maveric's RADP (RIC Algorithm Development Platform).
 
     topology.csv   a row per cell: ecgi, site_id, cell_name, enodeb_id, cell_az_deg, tac, cell_lat, cell_lon, cell_id,
-                   cell_carrier_freq_mhz. What traffic does not know (azimuth, carrier, codes) is made up: 0, 2100, 1
+                   cell_carrier_freq_mhz. Site, azimuth and band (as MHz) are those of the cells where they are told;
+                   what traffic does not know (azimuth, carrier, codes) is made up: 0, 2100, 1
     config.csv     cell_id, cell_el_deg (0), cell_carrier_freq_mhz
     ue_data.csv    mock_ue_id, lon, lat, tick: per tick and cell one mock user at its centre where it carries traffic
     traffic.csv    tick, cell_id, time_utc, time_local, SERVICE: the volumes; tick counts the steps from 0
@@ -281,17 +331,21 @@ def write_maveric(ds: xr.Dataset, path: str | Path) -> dict[str, Any]:
     lon, lat = ds["lon"].values.tolist(), ds["lat"].values.tolist()
     times = local_time(ds)
     values = ds[service].values.reshape(len(ids), -1)
-    carrier = 2100
+    azimuth = _told(ds, "azimuth", [0] * len(ids))
+    carrier = _told(ds, "band", [2100] * len(ids))
+    site = ds["site"].values.tolist() if "site" in ds.coords else [f"site_{i}" for i in range(1, len(ids) + 1)]
     topology = ["ecgi", "site_id", "cell_name", "enodeb_id", "cell_az_deg", "tac", "cell_lat", "cell_lon", "cell_id"]
     users = 0
     with folder(path, ds, "maveric") as temporary:
         with _table(temporary / "topology.csv") as table:
             table.writerow([*topology, "cell_carrier_freq_mhz"])
             for i, cell in enumerate(ids, start=1):
-                table.writerow([i, f"site_{i}", cell, i, 0, 1, repr(lat[i - 1]), repr(lon[i - 1]), cell, carrier])
+                k = i - 1
+                where = [repr(lat[k]), repr(lon[k])]
+                table.writerow([i, site[k], cell, i, azimuth[k], 1, *where, cell, carrier[k]])
         with _table(temporary / "config.csv") as table:
             table.writerow(["cell_id", "cell_el_deg", "cell_carrier_freq_mhz"])
-            table.writerows([cell, 0, carrier] for cell in ids)
+            table.writerows([cell, 0, mhz] for cell, mhz in zip(ids, carrier, strict=True))
         with _table(temporary / "ue_data.csv") as table:
             table.writerow(["mock_ue_id", "lon", "lat", "tick"])
             for tick in range(values.shape[1]):
@@ -304,6 +358,20 @@ def write_maveric(ds: xr.Dataset, path: str | Path) -> dict[str, Any]:
                 moment = [f"{utc:%Y-%m-%dT%H:%M:%SZ}", local.isoformat()]
                 table.writerows([tick, cell, *moment, _number(values[i, tick])] for i, cell in enumerate(ids))
     return {"cells": len(ids), "ticks": values.shape[1], "mock_users": users}
+
+
+def _told(ds: xr.Dataset, name: str, made_up: list[int]) -> list[float]:
+    """A column of the cells as numbers, (cells,); `made_up` where one is not told."""
+    if name not in ds.coords:
+        return list(made_up)
+    out: list[float] = []
+    for value, instead in zip(ds[name].values.tolist(), made_up, strict=True):
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        out.append(instead if not math.isfinite(number) else int(number) if number.is_integer() else number)
+    return out
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from zoneinfo import available_timezones
 import numpy as np
 from numpy.typing import NDArray
 
+from gentraffic.dataset.amounts import is_amount, volume
 from gentraffic.dataset.build import Places, measured_traffic, places_from_lonlat, unplaced
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.io.guard import reads
@@ -42,8 +43,9 @@ from gentraffic.io.source_columns import (
     numbers,
     place_notation,
     plain,
+    sector_column,
+    sector_names,
     some,
-    texts,
 )
 from gentraffic.io.source_table import SourceTable, read_source
 from gentraffic.io.user_cells import places_from_cells
@@ -106,7 +108,7 @@ def read_table(
     order = np.lexsort((when, rows.cell))
     time, start = _check_grid(when[order], rows.cell[order], rows.ids, path, timezone)
     shape = (len(rows.ids), len(time))
-    units = _units(unit, list(values))
+    units = _units(unit, {name: _head(rows.values[name][0])[1] for name in values})
     services = {name: (column[order].reshape(shape).astype(np.float32), units[name]) for name, column in values.items()}
     places = _places(rows, order[start], cells, of_cells, path)
     if not aware and timezone is None:
@@ -179,7 +181,8 @@ def _rows(table: SourceTable, service: str | None, reading: Reading) -> _Rows:
         services = {ours: str(find_column(table, (), theirs)) for ours, theirs in by_user.items()}
     else:
         left = [name for name in table.names if name not in taken and plain(name) not in _NO_SERVICES]
-        services = {service or "traffic" if plain(name) == "value" else _service_name(name): name for name in left}
+        services = {service or "traffic" if plain(name) == "value" else _service_name(_head(name)[0]): name
+                    for name in left}  # fmt: skip
         if len(services) < len(left):
             raise BadInput(f"{path}: two columns are one service: {some(left)}; say which with --columns SERVICE=NAME")
     if not services:
@@ -195,7 +198,7 @@ def _rows(table: SourceTable, service: str | None, reading: Reading) -> _Rows:
         if len(services) > 1 and not by_user and not np.isfinite(numbers(table.column(theirs), marks)).any():
             del services[ours]
             notes.append(f"column {theirs!r} holds no numbers and was left out")
-    cell, ids = _sorted_ids(*id_text(table, columns), path)
+    cell, ids = _sorted_ids(*id_text(table, columns), path, table.first)
     values = {ours: (theirs, table.column(theirs)) for ours, theirs in services.items()}
     return _Rows(table, cell, ids, time, table.column(time), values, place, marks, tuple(notes))
 
@@ -214,9 +217,18 @@ def _with_one_time(table: SourceTable, reading: Reading) -> SourceTable:
 
 
 def _place_columns(table: SourceTable, reading: Reading) -> dict[str, str]:
-    known = {"lon": LON_NAMES, "lat": LAT_NAMES} | {name: (name,) for name in ("row", "col", *SECTOR_COLUMNS)}
+    known = {"lon": LON_NAMES, "lat": LAT_NAMES} | {name: (name,) for name in ("row", "col")}
+    known |= {name: sector_names(name) for name in SECTOR_COLUMNS}
     columns = {ours: find_column(table, names, reading.named(ours)) for ours, names in known.items()}
     return {ours: theirs for ours, theirs in columns.items() if theirs is not None}
+
+
+def _head(name: str) -> tuple[str, str]:
+    """The head of a column without its unit, and the unit where it has one: `traffic (MB)`; else "unknown"."""
+    found = re.fullmatch(r"([A-Za-z][A-Za-z0-9_]*) \(([^()]+)\)", name.strip())
+    if found is None or not (volume(found[2]) or is_amount(found[2])):
+        return name, "unknown"
+    return found[1], found[2]
 
 
 def _service_name(name: str) -> str:
@@ -260,11 +272,13 @@ def _alike(table: SourceTable, names: list[str], name: str) -> pa.ChunkedArray:
     return values.cast(pa.string() if pa.string() in kinds else pa.float64())
 
 
-def _sorted_ids(code: NDArray[np.int64], names: NDArray[Any], path: Path) -> tuple[NDArray[np.int64], NDArray[Any]]:
+def _sorted_ids(
+    code: NDArray[np.int64], names: NDArray[Any], path: Path, first: int = 1
+) -> tuple[NDArray[np.int64], NDArray[Any]]:
     """(each row's index into the ids, the ids sorted: int64 where all are written as whole numbers, else text)."""
     empty = np.array([str(i) == "" for i in names])[code]
     if empty.any():
-        raise BadInput(f"{path}: row {int(np.argmax(empty)) + 1} names no cell")
+        raise BadInput(f"{path}: row {int(np.argmax(empty)) + first} names no cell")
     ids = as_ids(names)
     if len(set(ids.tolist())) < len(ids):
         twice = next(i for i in ids.tolist() if ids.tolist().count(i) > 1)
@@ -291,9 +305,11 @@ def _values(rows: _Rows, name: str, path: Path) -> NDArray[np.float64]:
     return number
 
 
-def _units(unit: str | None, services: list[str]) -> dict[str, str]:
-    """The unit of each service. Raises WrongUse for a service that the table lacks."""
-    units = {name: "1" if name == "users" else "unknown" for name in services}
+def _units(unit: str | None, services: Mapping[str, str]) -> dict[str, str]:
+    """The unit of each service. services: name -> the unit that its column names, or "unknown".
+
+    Raises WrongUse for a service that the table lacks."""
+    units = {name: "1" if name == "users" else told for name, told in services.items()}
     for part in (unit or "").split(","):
         name, equals, value_unit = (p.strip() for p in part.partition("="))
         if equals and name not in units:
@@ -309,7 +325,7 @@ def _units(unit: str | None, services: list[str]) -> dict[str, str]:
 
 def _times(rows: _Rows, timezone: str | None, path: Path) -> tuple[NDArray[np.datetime64], bool]:
     """(UTC times of the rows, whether the source stated their offset)."""
-    code, times, aware = distinct_times(rows.times, rows.time_name, path)
+    code, times, aware = distinct_times(rows.times, rows.time_name, path, rows.table.first)
     if aware or timezone is None:
         return times[code], aware
     return to_utc(code, times, rows.cell, rows.ids, timezone, path), True
@@ -389,7 +405,9 @@ def _places(
     sectors: dict[str, NDArray[Any]] = {}
     for name in SECTOR_COLUMNS:
         if name in rows.place:
-            sectors[name] = np.asarray(texts(rows.table.column(rows.place[name])), dtype=object)[first].astype(str)
+            sectors[name] = sector_column(rows.table, name, rows.place[name], reading)[first]
+    if "site" in sectors and (sectors["site"] == ids.astype(str)).all():
+        del sectors["site"]  # the ids say it
     have = [name for name in ("lon", "lat") if name in rows.place]
     if not have:
         return unplaced(ids, sectors)

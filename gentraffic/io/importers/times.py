@@ -55,16 +55,18 @@ def joined_clock(dates: pa.ChunkedArray, clocks: pa.ChunkedArray, path: Path) ->
     return pa.chunked_array([pa.array([f"{d} {short[c]}" for d, c in zip(days, text(clocks), strict=True)])])
 
 
-def distinct_times(values: pa.ChunkedArray, name: str, path: Path) -> tuple[NDArray[np.int64], Times, bool]:
+def distinct_times(
+    values: pa.ChunkedArray, name: str, path: Path, first: int = 1
+) -> tuple[NDArray[np.int64], Times, bool]:
     """(each row's index into the distinct times, these, whether they are UTC for sure).
 
-    name: of the column; `time_utc` says what its times are. Raises BadInput for times in no known form, for several
-    forms, and for offsets in some rows only.
+    name: of the column; `time_utc` says what its times are. first: number of the first row.
+    Raises BadInput for times in no known form, for several forms, and for offsets in some rows only.
     """
     import pyarrow as pa
 
     if values.null_count:
-        row = int(np.argmax(values.is_null().to_numpy())) + 1
+        row = int(np.argmax(values.is_null().to_numpy())) + first
         raise BadInput(f"{path}: row {row} has no time")
     if pa.types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
@@ -82,7 +84,7 @@ def distinct_times(values: pa.ChunkedArray, name: str, path: Path) -> tuple[NDAr
     else:
         texts = [str(v).strip() for v in distinct.to_pylist()]
     if "" in texts:
-        raise BadInput(f"{path}: row {int(np.argmax(code == texts.index(''))) + 1} has no time")
+        raise BadInput(f"{path}: row {int(np.argmax(code == texts.index(''))) + first} has no time")
     parsed, aware = _parsed(texts, path)
     return code, parsed, aware or utc_column
 

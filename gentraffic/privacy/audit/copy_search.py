@@ -8,21 +8,20 @@ whatever its factor and its shift in hours or days.
 
 How alike unrelated windows come is learned from the hold-out, of which there can be no copies. The chance that a
 nearest neighbour is closer than r falls like a power of r (Levina and Bickel 2004), so -log(1 - likeness) has an
-exponential tail: the hold-out says where it begins and how fast it falls, and the likenesses to training beyond that
-point may be neither too many nor too large.
+exponential tail: the hold-out says where it begins and how fast it falls, and so which likeness names a record. Whether
+the likenesses to training are too large as a whole is an exact test over real cells (`excess_test`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic.privacy.audit.records import FLOOR, Records
-from gentraffic.privacy.audit.statistics import Floats
+from gentraffic.privacy.audit.statistics import Floats, permutation_p
 
 Spectra = NDArray[np.complex128]
 
@@ -144,37 +143,38 @@ def best_match(
     return Match(np.where(empty, 0.0, np.clip(likeness, 0.0, 1.0)), record, shift)
 
 
-def tail_test(train: Floats, holdout: Floats, ratio: float = 1.0) -> float:
-    """p of "the likenesses to training are of the law of those to the hold-out", against too many or too large ones.
+def excess_test(
+    train: Records, holdout: Records, to_train: Match, to_holdout: Match, rng: np.random.Generator
+) -> float:
+    """p of "synthetic records are no more alike to training cells than to hold-out cells", exact at any ratio.
 
-    The tail begins at the k-th largest of the N likenesses to the hold-out (k = TAIL, half of them where there are
-    fewer than 2 TAIL); y = -log(1 - likeness) beyond it is taken to be exponential. How many of the n to training lie
-    beyond is then negative hypergeometric; the sum of j exceedances over that of the hold-out's k - 1 is beta prime
-    (j, k - 1). p is the chance of a sum as large as the one found, over all j. ratio: training cells per hold-out cell,
-    which multiplies the chance of any likeness.
-    train: (n,) likenesses. holdout: (N,) likenesses.
+    A synthetic record speaks for the one real cell that it is most like, of either side, by as much as its
+    y = -log(1 - likeness) exceeds what all but the TAIL largest reach; a cell is worth the largest excess that speaks
+    for it. A generator that saw neither side does not know which cell is on which, so cells (groups, where there are
+    any) change sides (`statistics.permutation_p`): a generator whose records are all alike, and so all near to one
+    cell, is one piece of evidence and not as many as it has records.
+    to_train, to_holdout: (records,) the most alike record of either side.
     """
-    from scipy.special import betainc, gammaln
-
-    k, start, scale = _tail(holdout)
-    excess = float(np.maximum(_stretched(train) - start, 0.0).sum())
-    if k < 2 or excess <= 0:
-        return 1.0
-    n, big = round(len(train) * max(1.0, ratio)), len(holdout)
-    j = np.arange(min(n, 100 + 5 * k * n // big) + 1)
-    many = np.exp(
-        _log_choose(j + k - 1, j, gammaln)
-        + _log_choose(n + big - j - k, n - j, gammaln)
-        - _log_choose(n + big, n, gammaln)
-    )
-    large = betainc(k - 1, j[1:], 1 / (1 + excess / scale))
-    return float(min(1.0, (many[1:] * large).sum() + max(0.0, 1 - many.sum())))
+    both = _stretched(np.stack([to_train.likeness, to_holdout.likeness]))
+    nearest = both.max(axis=0)
+    k = min(TAIL, len(nearest) - 1)
+    start = np.sort(nearest)[::-1][k] if k else 0.0
+    mine = both[0] >= both[1]  # a tie is two real records that are equal: rare, and taken against the generator
+    cell = np.where(mine, train.cell[to_train.record], train.cells + holdout.cell[to_holdout.record])
+    worth = np.zeros(train.cells + holdout.cells)
+    np.maximum.at(worth, cell, nearest - start)
+    member = np.arange(len(worth)) < train.cells
+    alone = np.arange(len(worth))
+    groups = alone if train.groups is None or holdout.groups is None else np.concatenate([train.groups, holdout.groups])
+    return permutation_p(worth, member, groups, rng) if worth.any() else 1.0
 
 
 def named_above(holdout: Floats, records: int, ratio: float = 1.0) -> float:
     """The likeness that SPARE of so many unrelated records exceed on average, and none to the hold-out reaches.
 
-    One exceedance over the sum of the k - 1 of the hold-out is beta prime (1, k - 1) in law, as in `tail_test`.
+    The tail begins at the k-th largest of the N likenesses to the hold-out (k = TAIL, half of them where there are
+    fewer than 2 TAIL); y = -log(1 - likeness) beyond it is taken to be exponential. One exceedance over the sum of the
+    k - 1 of the hold-out is then beta prime (1, k - 1) in law. ratio: training cells per hold-out cell.
     holdout: (N,) likenesses.
     """
     k, start, scale = _tail(holdout)
@@ -193,15 +193,17 @@ def _tail(holdout: Floats) -> tuple[int, float, float]:
     return k, start, max(float((y[len(y) - k :] - start).sum()), 1e-9)
 
 
-def _log_choose(n: Any, k: Any, gammaln: Any) -> Any:
-    return gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
-
-
 def search(
-    train: Records, holdout: Records, synthetic: Records, to_train: Match, to_holdout: Match, level: float
+    train: Records,
+    holdout: Records,
+    synthetic: Records,
+    to_train: Match,
+    to_holdout: Match,
+    level: float,
+    rng: np.random.Generator,
 ) -> Search:
     """The copies among the synthetic records. level: the chance of finding any where there are none."""
-    p = tail_test(to_train.likeness, to_holdout.likeness, len(train.cell) / len(holdout.cell))
+    p = excess_test(train, holdout, to_train, to_holdout, rng)
     threshold = named_above(to_holdout.likeness, len(synthetic.cell), len(train.cell) / len(holdout.cell))
     above = np.flatnonzero(to_train.likeness > threshold) if p <= level else np.empty(0, dtype=np.intp)
     above = above[np.argsort(-to_train.likeness[above], kind="stable")]

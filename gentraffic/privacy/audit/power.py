@@ -126,7 +126,7 @@ def _accused(searches: Searches, level: float, rng: np.random.Generator) -> bool
         likeness = Likeness(
             name,
             match,
-            stretched(to_kept[name].likeness),
+            to_kept[name],
             stretched(likenesses[name].likeness[mine]),
             stretched(usual_kept[name].likeness),
         )

@@ -33,7 +33,7 @@ from gentraffic.privacy.audit.statistics import LEVEL, PROMISED, Attack, Floats,
 if TYPE_CHECKING:
     import xarray as xr
 
-    from gentraffic.generators.folder import Bundle
+    from gentraffic.privacy.audit.models import Subject
 
 UNIT = "a cell with all its days"
 USERS = "users: not guaranteed"
@@ -54,10 +54,12 @@ PLANTS = 20  # copies of each kind that are planted to see how many are found
 
 @dataclass(frozen=True)
 class Target:
-    """The model that drew the synthetic traffic, and what the attacks on it need. shadows: 0 for no LiRA."""
+    """The model that drew the synthetic traffic, and what the attacks on it need. shadows: 0 for no LiRA.
 
-    bundle: Bundle
-    context: xr.Dataset
+    subject: puts the model beside the joined real cells of a service; raises WrongUse where they do not go together.
+    """
+
+    subject: Callable[[xr.Dataset, str], Subject]
     shadows: int = 0
     shadow_steps: int = 300
     shadow_dir: Path = Path("shadows")
@@ -223,15 +225,13 @@ def audit(
     else:
         from gentraffic.privacy.audit import models as audit_model
 
-        if material.service in target.bundle.services.further:
-            main = target.bundle.services.main
-            raise WrongUse(f"--model: its loss is attacked for its main service alone: give --service {main}")
-        cells = audit_model.read_cells(material, train, holdout, target.context)
-        attacks.append(audit_model.loss_attack(target.bundle, cells, _rng(seed, 7), seed))
+        subject = target.subject(audit_model.join(train, holdout, material.service), material.service)
+        cells = audit_model.cells_of(material, subject)
+        attacks.append(audit_model.loss_attack(subject, cells, _rng(seed, 7), seed))
         if target.shadows:
             attacks.append(
                 audit_model.lira_attack(
-                    target.bundle, cells, _rng(seed, 8), shadows=target.shadows, steps=target.shadow_steps,
+                    subject, cells, _rng(seed, 8), shadows=target.shadows, steps=target.shadow_steps,
                     folder=target.shadow_dir, seed=seed, progress=progress,
                 )
             )  # fmt: skip
@@ -276,7 +276,7 @@ def judge_all(
     every = (*both, *attacks)
     share, nearest = audit_attacks.closest_share(m.train, m.holdout, m.synthetic, _rng(seed, 6))
     level = LEVEL / (2 * len(every) + 2 + len(likeness))
-    search, searches = _copies(m, likeness, level)
+    search, searches = _copies(m, likeness, level, _rng(seed, 11))
     tests = {name: p for attack in every for name, p in attack.p_values.items()}
     tests |= {SHARE: share.p, COPIES: search.p} | {name_of_test(f.name): f.p for f in searches}
     stand = significant(tests)
@@ -290,7 +290,7 @@ def judge_all(
 
 
 def _copies(
-    m: Material, likeness: dict[str, Likeness], level: float
+    m: Material, likeness: dict[str, Likeness], level: float, rng: np.random.Generator
 ) -> tuple[audit_copies.Search, tuple[CopySearch, ...]]:
     """The copies that any search names, and what every search says.
 
@@ -300,11 +300,7 @@ def _copies(
     """
     whole = likeness[SHIFT]
     n = len(m.synthetic.cell)
-    of_holdout = -np.expm1(-whole.holdout)
-    nothing = np.zeros(n, dtype=np.intp)
-    base = audit_copies.search(
-        m.train, m.holdout, m.synthetic, whole.match, audit_copies.Match(of_holdout, nothing, nothing), level
-    )
+    base = audit_copies.search(m.train, m.holdout, m.synthetic, whole.match, whole.match_holdout, level, rng)
     named = {copy.row: (0.0, copy) for copy in base.copies}
     sentences = []
     for name, like in likeness.items():
@@ -323,10 +319,12 @@ def _copies(
             )
         )
         equal = values > max(real, like.holdout.max(), float(stretched(np.array(audit_copies.EXACT))))
+        exact = (like.match.likeness > audit_copies.EXACT) & (name == SHIFT)
+        rank = np.where(exact, -1.0, expected)  # what equals a series is called so, whatever else it is like
         for row in np.flatnonzero((expected <= level) | (equal & (name == SHIFT))):
-            if int(row) not in named or named[int(row)][0] > expected[row]:
+            if int(row) not in named or named[int(row)][0] > rank[row]:
                 copy = audit_copies.copy_of(m.train, m.synthetic, like.match, int(row), name)
-                named[int(row)] = (float(expected[row]), copy)
+                named[int(row)] = (float(rank[row]), copy)
     copies = sorted((copy for _, copy in named.values()), key=lambda copy: (-round(copy.likeness, 6), copy.row))
     return replace(base, copies=tuple(copies)), tuple(sentences)
 

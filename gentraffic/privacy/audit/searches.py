@@ -46,6 +46,7 @@ WARP_WAVES = 2  # periods in a record of a clock that runs ahead and behind
 FIRST = 8  # the most alike records that are tried as one half of a mixture
 DENSE = 4e9  # products of windows beyond which windows are compared at whole days, and an hour around, only
 AT_ONCE = 2**24  # likenesses that are held at once
+IN_CACHE = 2**17  # likenesses that are held at once where they are compared again and again
 
 
 @dataclass(frozen=True)
@@ -53,13 +54,13 @@ class Likeness:
     """How alike records are in one search. Each is -log(1 - likeness), `stretched`.
 
     train: (records,) of every synthetic record, the largest to any training record, and match: which that is.
-    holdout: (records,) the same to hold-out records. usual: (n,) of real records to training records other than their
-    own cell's. usual_holdout: (n,) of real records to hold-out records.
+    holdout, match_holdout: (records,) the same to hold-out records. usual: (n,) of real records to training records
+    other than their own cell's. usual_holdout: (n,) of real records to hold-out records.
     """
 
     name: str
     match: Match
-    holdout: Floats
+    match_holdout: Match
     usual: Floats
     usual_holdout: Floats
 
@@ -67,6 +68,11 @@ class Likeness:
     def train(self) -> Floats:
         """-log(1 - likeness) to training, (records,)."""
         return stretched(self.match.likeness)
+
+    @property
+    def holdout(self) -> Floats:
+        """-log(1 - likeness) to hold-out, (records,)."""
+        return stretched(self.match_holdout.likeness)
 
 
 @dataclass(frozen=True)
@@ -324,14 +330,17 @@ def match_days(a: Singles, b: Singles, excluded: NDArray[np.bool_] | None = None
     excluded: (n, m) pairs that are not looked at.
     """
     n, days, d = a.shape
-    m, offsets = b.shape[:2]
-    target = np.ascontiguousarray(b.transpose(1, 0, 2)).reshape(offsets * m, d).T
-    size = max(1, AT_ONCE // max(1, days * m * offsets))
+    m = b.shape[0]
+    target = np.ascontiguousarray(b.transpose(1, 2, 0))  # (offsets, d, m)
+    size = max(1, IN_CACHE // max(1, days * m))
+    here = np.empty((size * days, m), dtype=np.float32)
     two, every = np.empty((2, n)), np.empty((2, n))
     for at in range(0, n, size):
         part = a[at : at + size].reshape(-1, d)
-        likeness = (part @ target).reshape(len(part), offsets, m).max(axis=1).reshape(-1, days, m)
-        y = stretched(np.minimum(likeness, 1.0))
+        likeness = part @ target[0]
+        for offset in target[1:]:  # one at a time: what is compared stays in the cache
+            np.maximum(likeness, np.matmul(part, offset, out=here[: len(part)]), out=likeness)
+        y = stretched(np.minimum(likeness, 1.0).reshape(-1, days, m))
         if excluded is not None:
             y = np.where(excluded[at : at + size, None], 0.0, y)
         for out, mean in ((two, np.sort(y, axis=1)[:, -2:].mean(axis=1)), (every, y.mean(axis=1))):
@@ -375,7 +384,7 @@ class Searches:
             name: Likeness(
                 name,
                 to_train[name],
-                stretched(to_holdout[name].likeness),
+                to_holdout[name],
                 stretched(self.usual["train"][name].likeness),
                 stretched(self.usual["holdout"][name].likeness),
             )

@@ -18,7 +18,8 @@ Floats = NDArray[np.float64]
 FALSE_ALARMS = (0.1, 0.01, 0.001)  # false-positive rates at which true-positive rates are told (Carlini et al. 2022)
 FEWEST_FOR_RATES, FEW_FOR_RATES = 1_000, 10_000  # non-members: below the first refused, below the second warned
 FISHER_RATE, FISHER_FEWEST = 0.01, 5  # the threshold lets this share of the first half pass, and at least so many
-SHUFFLES = 1_999  # permutations where groups rule closed forms out
+SHUFFLES = 1_999  # permutations of a test that has no closed form
+SHUFFLED_AT_ONCE = 250
 LEVEL = 0.03  # of the whole audit: false alarms of five in a hundred are promised, and tests are not all exact
 PROMISED = 0.05
 
@@ -218,14 +219,36 @@ def permutation_p(values: Floats, member: NDArray[np.bool_], groups: NDArray[Any
     """
     names, where = np.unique(groups, return_inverse=True)
     size = np.bincount(where).astype(np.float64)
-    total = np.bincount(where, values)
+    total = np.bincount(where, values).astype(np.float64)
     side = np.bincount(where, member) > size / 2
-    labels = np.stack([side, *(rng.permutation(side) for _ in range(SHUFFLES))]).astype(np.float64)
-    inside, outside = labels @ size, (1 - labels) @ size
+    sums = np.empty((1 + SHUFFLES, 2))  # of sizes and of values on the members' side, as it is and shuffled
+    each = np.stack([size, total], axis=1)
+    sums[0] = each[side].sum(axis=0)
+    alike = (size == size[0]).all()
+    if alike:
+        sums[1:] = sums[0, 0], 0.0
+        sums[1:, 1] = subset_sums(total, int(side.sum()), rng)
+    for at in range(1, 1 + SHUFFLES, SHUFFLED_AT_ONCE) if not alike else ():
+        some = min(SHUFFLED_AT_ONCE, 1 + SHUFFLES - at)
+        sums[at : at + some] = rng.permuted(np.tile(side, (some, 1)), axis=1).astype(np.float64) @ each
     with np.errstate(invalid="ignore", divide="ignore"):
-        apart = (labels @ total) / inside - ((1 - labels) @ total) / outside
+        apart = sums[:, 1] / sums[:, 0] - (total.sum() - sums[:, 1]) / (size.sum() - sums[:, 0])
     apart = np.nan_to_num(apart, nan=-np.inf)
-    return float((apart >= apart[0] - 1e-12).mean()) if len(names) > 1 else 1.0
+    return float((apart >= apart[0] - 1e-12 * max(1.0, np.abs(total).max())).mean()) if len(names) > 1 else 1.0
+
+
+def subset_sums(values: Floats, count: int, rng: np.random.Generator) -> Floats:
+    """The sums of SHUFFLES random subsets of `count` of the values (n,): (SHUFFLES,).
+
+    One value after the other is in or out, in with the share of the places that are left: what is 0 need not be asked.
+    """
+    some = values[values != 0]
+    left, out = np.full(SHUFFLES, count), np.zeros(SHUFFLES)
+    for number, value in enumerate(some.tolist()):
+        inside = rng.random(SHUFFLES) * (len(values) - number) < left
+        left -= inside
+        out += value * inside
+    return out
 
 
 def share_test(
@@ -233,17 +256,10 @@ def share_test(
 ) -> float:
     """One-sided p of "members hold more of the weight than a random half would": weights, member (n,), halves.
 
-    A sum of n of N numbers drawn without replacement has mean n w and variance n (N - n) / (N - 1) var(w); with equal
-    halves it is symmetric, and the normal law fits it. With groups, a permutation of whole groups.
-    groups: (n,) the group of each.
+    A permutation, exact also where a few hold most of the weight; the normal law would not be. Without groups (n,) each
+    of the n stands for itself.
     """
-    from scipy.stats import norm
-
-    if groups is not None:
-        return permutation_p(weights, member, groups, rng)
-    n, whole = int(member.sum()), len(weights)
-    spread = np.sqrt(n * (whole - n) / (whole - 1) * weights.var())
-    return float(norm.sf((weights[member].sum() - n * weights.mean()) / spread)) if spread > 0 else 1.0
+    return permutation_p(weights, member, np.arange(len(weights)) if groups is None else groups, rng)
 
 
 def significant(p_values: Mapping[str, float], level: float = LEVEL) -> list[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from gentraffic.dataset.panel import read_panel
-from gentraffic.errors import WrongUse
+from gentraffic.errors import BadInput, WrongUse
 from gentraffic.generators.folder import Bundle
 from gentraffic.generators.weekly import place_embedding, time_embedding
 from gentraffic.modelling.expected_week import ExpectedWeeks, expected_of
@@ -39,7 +39,7 @@ from gentraffic.privacy.dp.accounting import (
 from gentraffic.privacy.dp.levels import PrivateLevels, fit_private_levels, needs_range
 from gentraffic.privacy.dp.sgd import PrivatePlan, PrivateTask, clone_untrained, trainer_of
 from gentraffic.training.checkpoint import PRIVATE, resume
-from gentraffic.training.fitting import INFLATE, Design, build, fingerprint, fit_graphs, machine
+from gentraffic.training.fitting import INFLATE, Design, build, fingerprint, fit_graphs, machine, recommended
 from gentraffic.training.sampler_task import Prepared
 from gentraffic.training.trainer import Run
 from samplers import STUNet
@@ -92,6 +92,25 @@ def read_private(traffic: xr.Dataset, contexts: Sequence[xr.Dataset], service: s
     return PrivateSource(source, rows, locations(panel), live, panel.cell_id)
 
 
+def capped_per_user(name: str, traffic: xr.Dataset, service: str, most: float) -> xr.Dataset:
+    """The same traffic, at each step at most `most` per user that is in the cell then.
+
+    One user in a nearly empty cell then cannot stand out by more than that; one of many still can, by what the others
+    leave of it. A cell's own users decide, so epsilon covers that as well. Raises WrongUse for a file without users or
+    a bound that is none, BadInput for users that are missing or below 0.
+    """
+    if not most > 0:
+        raise WrongUse(f"--dp-user-cap {most:g}: give a number above 0, in the unit of the traffic")
+    if "users" not in traffic.data_vars:
+        raise WrongUse(f"--dp-user-cap: {name} holds no variable `users` (users per cell and step); leave it away")
+    users = traffic["users"].transpose(*traffic[service].dims)
+    if not (users >= 0).all():
+        raise BadInput(f"{name}: users are missing or below 0 at {int((~(users >= 0)).sum())} steps; fill them")
+    whole = traffic[service]
+    capped = whole.copy(data=np.minimum(whole.values, most * users.values).astype(whole.dtype))
+    return traffic.assign({service: capped})
+
+
 def suppressed(s: PrivateSource, below: float) -> PrivateSource:
     """The same list of cells, those with a mean traffic per step below `below` taken as silent.
 
@@ -126,6 +145,9 @@ def fit_private_stouter(
     design, plan, run = design or Design(), plan or PrivatePlan(), run or Run()
     if design.own_level or (start is not None and start.scaler.own_level):
         raise WrongUse("a model that draws levels itself has no private training: give --level model, also to --start")
+    if design.use_profile:
+        raise WrongUse("--profile: a private fit learns no past; leave it away")
+    design = replace(design, linear=False)  # the private scaler is of logarithms, whose range needs no traffic
     listed = sum(len(s.rows) for s in sources)
     check_privacy(privacy, listed)
     names = tuple(s.source.network for s in sources)
@@ -195,6 +217,7 @@ def fit_private_stouter(
         "plan": asdict(plan),
         "parameters": sum(p.numel() for p in model.parameters()),
         **({} if model.noise.rest else {"recommended_steps": UNMEASURED_STEPS}),
+        **(recommended(design) if start is None else {}),
         "privacy": {
             "unit": UNIT,
             "adjacency": ADJACENCY,
