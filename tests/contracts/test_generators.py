@@ -276,6 +276,7 @@ def test_a_strangers_sampler_is_fitted_and_drawn_with(
     its package, its folder says what is missing."""
     own = str(tmp_path / "own")
     monkeypatch.setattr("gentraffic.training.fitting.pretrain", lambda *args, **more: iter(()))  # takes seconds
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path != str(installed)])
     with monkeypatch.context() as patch:
         patch.syspath_prepend(installed)
         line = ["fit", "affine", "--traffic", str(inputs["history"]), "--context", str(inputs["context"])]
