@@ -76,13 +76,14 @@ class FitResult(Shown):
 
     @property
     def held_out_note(self) -> tuple[str, ...]:
-        """What is said of the cells that were not learned from; nothing where there are none."""
+        """What a command says of the cells that were not learned from; nothing where there are none."""
         count = sum(len(ids) for ids in self.held_out.values())
         return (f"{count} cells were held out: `gentraffic split --model` finds them in a file again",) if count else ()
 
     def sentences(self) -> Sequence[str]:
         """Where the held-out cells are found, and the notes."""
-        return (*self.held_out_note, *self.notes)
+        said = (line.replace("gentraffic split --model", "gentraffic.split(model=...)") for line in self.held_out_note)
+        return (*said, *self.notes)
 
     def with_words(self, say: Callable[[str], str]) -> Self:
         """The same, its notes in other words."""

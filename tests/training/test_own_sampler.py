@@ -13,6 +13,7 @@ from own_samplers import Forgetful, Mine, affine
 
 import gentraffic
 import samplers
+from gentraffic.api.fitted import FitResult
 from gentraffic.api.models import FitOptions
 from gentraffic.errors import WrongUse
 from gentraffic.io.files import write_context, write_traffic
@@ -57,6 +58,11 @@ def test_one_file_and_one_line_make_a_sampler(kind: str, tmp_path: Path, monkeyp
         assert learned.model.noise.rest is not None, "what was learned of the noise comes back from the folder"
         few = gentraffic.sample(place, model=model, steps=1, **asked)["traffic"].values
         assert (few != values).any()
+
+
+def test_what_a_fit_says_in_python_names_functions() -> None:
+    said = FitResult(Path("m"), ("here",), held_out={"here": ["a", "b"]}).sentences()
+    assert said == ("2 cells were held out: `gentraffic.split(model=...)` finds them in a file again",)
 
 
 def test_a_denoiser_that_could_not_be_loaded_is_refused_before_it_is_trained(
