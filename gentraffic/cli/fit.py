@@ -23,7 +23,7 @@ PRIVACY = (
     click.option("--dp-suppress-below", type=float, metavar="TRAFFIC",
                  help="Cells with less mean traffic per step count as silent; decided for each cell alone."),
     click.option("--dp-user-cap", type=float, metavar="TRAFFIC",
-                 help="At each step a cell counts for at most this much per user that is in it, by the variable `users`."),
+                 help="At each step a cell counts for at most this much per user in it, by the variable `users`."),
     click.option("--start", metavar="NAME|DIR", help="With --dp-epsilon: a public model to start from."),
 )  # fmt: skip
 DESIGN = (
