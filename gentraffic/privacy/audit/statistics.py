@@ -219,7 +219,7 @@ def permutation_p(values: Floats, member: NDArray[np.bool_], groups: NDArray[Any
     """
     names, where = np.unique(groups, return_inverse=True)
     size = np.bincount(where).astype(np.float64)
-    total = np.bincount(where, values)
+    total = np.bincount(where, values).astype(np.float64)
     side = np.bincount(where, member) > size / 2
     sums = np.empty((1 + SHUFFLES, 2))  # of sizes and of values on the members' side, as it is and shuffled
     each = np.stack([size, total], axis=1)

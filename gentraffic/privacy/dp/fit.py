@@ -106,8 +106,9 @@ def capped_per_user(name: str, traffic: xr.Dataset, service: str, most: float) -
     users = traffic["users"].transpose(*traffic[service].dims)
     if not (users >= 0).all():
         raise BadInput(f"{name}: users are missing or below 0 at {int((~(users >= 0)).sum())} steps; fill them")
-    capped = np.minimum(traffic[service], most * users).astype(traffic[service].dtype)
-    return traffic.assign({service: capped.assign_attrs(traffic[service].attrs)})
+    values = traffic[service]
+    capped = np.minimum(values.values, most * users.values).astype(values.dtype)
+    return traffic.assign({service: (values.dims, capped, values.attrs)})
 
 
 def suppressed(s: PrivateSource, below: float) -> PrivateSource:
