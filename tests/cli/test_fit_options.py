@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from bundle_examples import source
 
-from gentraffic.api.models import NAIVE, FitOptions, can_be_fitted
+from gentraffic.api.models import NAIVE, FitOptions, can_be_fitted, options_of
 from gentraffic.cli.fit import fit_
 from gentraffic.cli.main import run
 from gentraffic.errors import WrongUse
@@ -24,7 +24,7 @@ GIVEN: dict[str, Any] = {  # a value of each option that no family has by defaul
     "paper": True, "channels": "16,8", "diffusion_steps": 500, "loss": "l1", "no_temporal_graph": True,
     "no_station_graph": True, "profile": True, "level": "network", "steps": 7, "batch": 3,
 }  # fmt: skip
-EVERYWHERE = {"seed", "threads", "device", "service"}  # where it is computed and what is read: of all families
+EVERYWHERE = {"seed", "threads", "device", "precision", "service"}  # where it is computed and what is read: of all families
 BESIDE = {"holdout", "evidence"}  # tested by what is written: tests/cli/test_fit.py
 FAMILIES = sorted(can_be_fitted())
 
@@ -52,7 +52,7 @@ def test_an_option_changes_the_fit_or_is_refused(family: str, option: str, tmp_p
         value = "model"
     options = FitOptions(**{option: value})
     words = [f"--{option.replace('_', '-')}", *([] if value is True else [str(value)])]
-    if option in can_be_fitted()[family]:
+    if option in options_of(family):
         options.check(family)
         assert fitted_as(family, options) != fitted_as(family, FitOptions()), f"{' '.join(words)} changes nothing"
         return
