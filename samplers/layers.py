@@ -288,7 +288,7 @@ class STFFM(nn.Module):
             held = [w.detach() for w in self.parameters()]  # so that no other tensor can have their addresses
             with torch.autocast(x.device.type, enabled=False):  # other calls, in other precisions, will use it
                 folded = self._folded = now, fold(self.first.as_matrix(), self.second.as_matrix()), held
-        parts = (*folded[1], x.flatten(1), f_st.flatten(1))
+        parts: tuple[Tensor, ...] = (*folded[1], x.flatten(1), f_st.flatten(1))
         if torch.is_autocast_enabled(x.device.type):  # it leaves alone what is computed in place
             parts = tuple(part.to(torch.get_autocast_dtype(x.device.type)) for part in parts)
         straight, second, bias, seen, told = parts
