@@ -24,6 +24,7 @@ cache does not reach the memory, so a share above 1 is no mistake. After `--limi
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import sys
@@ -41,9 +42,6 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-sys.path.insert(0, str(Path(__file__).parent))
-import speed  # benchmarks/speed.py
-
 from gentraffic.generators.base import load_model
 from gentraffic.training.processes import ProcessGroup
 
@@ -59,6 +57,19 @@ HOURS = 168
 COPY = 2**26  # values that are copied
 LARGE_STEPS = 4  # of training, the first not counted
 Row = dict[str, Any]
+
+
+def beside(name: str) -> Any:
+    """Another script of this folder, which is no package, by its file."""
+    spec = importlib.util.spec_from_file_location(f"beside_{name}", Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+speed = beside("speed")
 
 
 class Enough(Exception):
@@ -275,9 +286,9 @@ def sampler_row(bench: Bench, name: str, model: Any, precision: str) -> Row:
     }  # fmt: skip
 
 
-def watch(kind: type, draw: Callable[[], object], wait: Callable[[], None]) -> tuple[list[speed.Span], dict[Any, Any]]:
+def watch(kind: type, draw: Callable[[], object], wait: Callable[[], None]) -> tuple[list[Any], dict[Any, Any]]:
     """As `speed.watch`, for every network of a class: drawing on a device copies it. inputs: (network, inputs)."""
-    spans: list[speed.Span] = []
+    spans: list[Any] = []
     inputs: dict[Any, Any] = {}
     inner = kind.__call__
 
