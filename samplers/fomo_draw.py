@@ -35,7 +35,7 @@ def solve(
 
     predict(x, t, step): the network's answer for the whole state at diffusion step t, the solver's step counted from 0.
     With one step the result is the network's expectation given all that is observed: the most likely traffic rather
-    than a draw. known: like start, nan where nothing is known: the solver is shown its mean sqrt(a) x at its noise,
+    than a draw. known: (..., T), nan where nothing is known: the solver is shown its mean sqrt(a) x at its noise,
     with an answer that predicts it, since one that mixes steps needs steps that move as the others do. power: (F,)
     spectrum of what a condition leaves open, as in `MirroredPath`, for the solver `gaussian`; without it all steps
     count as independent. Raises ValueError for a solver that draws noise on its way, or an impossible number of steps.

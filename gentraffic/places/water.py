@@ -11,7 +11,6 @@ from gentraffic.dataset.basemap import basemap_of
 from gentraffic.dataset.geometry import cell_shapes
 from gentraffic.errors import NoData, WrongUse
 from gentraffic.modelling.features import MARGIN_M
-from gentraffic.places.find import KEEP, LEAVE_OUT
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -29,16 +28,16 @@ def without_water(context: xr.Dataset) -> xr.Dataset:
     cell is left.
     """
     if context.attrs.get("kind") != "grid":
-        raise WrongUse(f"--water {LEAVE_OUT} goes with square cells: your own cells and stations are all drawn")
+        raise WrongUse("--water leave-out goes with square cells: your own cells and stations are all drawn")
     wet = wet_cells(context)
     if wet is None:
-        raise WrongUse(f"--water {LEAVE_OUT} needs a map with the coast: give --osm EXTRACT, not a table of places")
+        raise WrongUse("--water leave-out needs a map with the coast: give --osm EXTRACT, not a table of places")
     empty = context["poi_count"].values.sum(axis=1) == 0
     if "stations" in context:
         empty &= context["stations"].values == 0
     drop = wet & empty
     if drop.all():
-        raise NoData(f"all {len(drop)} cells lie in water: give another place, or --water {KEEP}")
+        raise NoData(f"all {len(drop)} cells lie in water: give another place, or --water keep")
     said = f"{int(drop.sum())} of {len(drop)} cells lie wholly in water and were left out"
     kept = context.isel(cell=np.flatnonzero(~drop)).assign_attrs(water=said)
     if not drop.any():
@@ -59,8 +58,10 @@ def _margin(context: xr.Dataset, drop: NDArray[np.bool_]) -> dict[str, Any]:
         "margin_poi_count": context["poi_count"].values[near],
         "margin_x": xy[near, 0], "margin_y": xy[near, 1],
     }  # fmt: skip
-    if "margin_stations" in context or ("stations" in context and "margin" not in context.dims):
-        more["margin_stations"] = np.zeros(len(near), dtype=np.float32)
+    for name, of_cells in context.data_vars.items():
+        known = f"margin_{name}" in context or "margin" not in context.dims  # else it is not known around the cells
+        if known and of_cells.dims == ("cell",) and of_cells.dtype.kind in "fiu":
+            more[f"margin_{name}"] = of_cells.values[near]
     found = {}
     for name, values in more.items():
         if name in context:

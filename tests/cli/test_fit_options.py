@@ -24,7 +24,7 @@ GIVEN: dict[str, Any] = {  # a value of each option that no family has by defaul
     "paper": True, "channels": "16,8", "diffusion_steps": 500, "loss": "l1", "no_temporal_graph": True,
     "no_station_graph": True, "profile": True, "level": "network", "steps": 7, "batch": 3,
 }  # fmt: skip
-EVERYWHERE = {"seed", "threads", "device", "precision", "service"}  # where it is computed and what is read: of all families
+EVERYWHERE = {"seed", "threads", "device", "precision", "service"}  # where and of what: options of all families
 BESIDE = {"holdout", "evidence"}  # tested by what is written: tests/cli/test_fit.py
 FAMILIES = sorted(can_be_fitted())
 

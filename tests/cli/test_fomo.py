@@ -132,7 +132,7 @@ def test_options_that_contradict_each_other_are_refused(folder: Path, capsys: py
         (["--history", past, "--total", "traffic=1TB/day"], "--total does not go with --history"),
         (["--known", past, *place, "--start", "2030-01-07"], "nothing is known"),
         (["--users", past], "--users alone names no place"),
-        ([*place, "--solver", "ddpm"], "--solver ddpm: choose one of dpm++, ddim, unipc"),
+        ([*place, "--solver", "ddpm"], "--solver ddpm: choose one of gaussian, dpm++, ddim, unipc"),
     ):
         assert sample(folder, *words) in (2, 3)
         assert message in capsys.readouterr().err

@@ -121,7 +121,7 @@ def test_scores_stand_beside_naive_rows_also_of_a_network_never_seen(
     page = (files / "page.html").read_text()
     assert "{{" not in page
     assert not re.search(r"(src|href)=\"(?!#|data:)|url\((?!#|data:)|https?://(?!www\.w3\.org)", page)
-    assert page.count("<svg") == 4
+    assert page.count("<svg") == 5
 
 
 def test_a_fit_can_be_resumed_and_is_reproducible(files: Path) -> None:

@@ -28,6 +28,7 @@ from gentraffic.training.fitting import Design, fit_sampler, fit_scaler, plan_fo
 from gentraffic.training.options import design_of
 from gentraffic.training.sampler_task import batch_of, prepare
 from samplers import Condition, Noise
+from samplers.diffusion import denoising_losses
 
 OWN = replace(DESIGN, own_level=True)
 FORTNIGHT = make_calendar("2026-01-08", 14, "1h", "UTC")
@@ -47,6 +48,9 @@ class Constant:
     def __call__(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
         self.told.append(condition.level)
         return torch.full_like(x_t, self.answer)
+
+    def losses(self, x: Tensor, condition: Condition, seed: int) -> Tensor:
+        return denoising_losses(self, self.noise, x, condition, seed)
 
 
 class Unasked(LevelModel):

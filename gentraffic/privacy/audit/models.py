@@ -67,7 +67,7 @@ class Cells:
     groups: NDArray[Any] | None
 
     def split(self, scores: Floats) -> tuple[Floats, Floats]:
-        """Scores (the subject's cells,) of members and of non-members."""
+        """Scores of members and of non-members. scores: (all cells of the subject,)."""
         mine = scores[self.rows]
         return mine[self.member], mine[~self.member]
 
