@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from gentraffic.dataset.basemap import basemap_of
 from gentraffic.dataset.geometry import cell_shapes
 from gentraffic.errors import NoData, WrongUse
-from gentraffic.modelling.features import MARGIN_M
+from gentraffic.modelling.features import MARGIN_M, VARIABLES, amounts, cell_areas
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -58,10 +58,12 @@ def _margin(context: xr.Dataset, drop: NDArray[np.bool_]) -> dict[str, Any]:
         "margin_poi_count": context["poi_count"].values[near],
         "margin_x": xy[near, 0], "margin_y": xy[near, 1],
     }  # fmt: skip
-    for name, of_cells in context.data_vars.items():
-        known = f"margin_{name}" in context or "margin" not in context.dims  # else it is not known around the cells
-        if known and of_cells.dims == ("cell",) and of_cells.dtype.kind in "fiu":
-            more[f"margin_{name}"] = of_cells.values[near]
+    area = cell_areas(context)
+    for name in VARIABLES:
+        values = amounts(context, name, area)
+        # else it is not known around the cells
+        if values is not None and (f"margin_{name}" in context or "margin" not in context.dims):
+            more[f"margin_{name}"] = values[near]
     found = {}
     for name, values in more.items():
         if name in context:
