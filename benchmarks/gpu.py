@@ -213,8 +213,7 @@ def write_example(bench: Bench, context: Path, traffic: Path) -> None:
 
 def drawn(bench: Bench, model: Any, place: xr.Dataset, device: str, precision: str = "fp32") -> np.ndarray[Any, Any]:
     """(cells, steps) of a draw."""
-    from gentraffic.generate.request import Request
-    from gentraffic.generate.run import run
+    from gentraffic.generate.run import Request, run
 
     found = run(Request(device=device, precision=precision), model, place).traffic
     values: np.ndarray[Any, Any] = next(iter(found.data_vars.values())).values

@@ -47,10 +47,9 @@ from gentraffic.io.importers.public_sets import (
 )
 from gentraffic.io.importers.uomo import read_uomo
 from gentraffic.modelling.expected_week import fit_week
-from gentraffic.modelling.features import VARIABLES, Floats, log_densities, read_places
+from gentraffic.modelling.features import FLOOR, VARIABLES, Floats, log_densities, read_places
 from gentraffic.modelling.levels import REFERENCE, activity, elasticities
 from gentraffic.modelling.measured import Source, read_source
-from gentraffic.modelling.transform import FLOOR
 from gentraffic.places.find import CONTEXTS
 from gentraffic.places.ground import variables_of
 from gentraffic.training.fitting import Design, fit_sampler, plan_for

@@ -526,8 +526,7 @@ def run_sim(rows: Rows, data: Path, model: str, quick: bool) -> None:
     from gentraffic.forecasting.randomise import randomise_pois
     from gentraffic.forecasting.tstr import VARIANTS, plan_for, prepare
     from gentraffic.forecasting.weighted import SIM_MSTNET, Weigh, fit_weighted
-    from gentraffic.generate.request import Request
-    from gentraffic.generate.run import run
+    from gentraffic.generate.run import Request, run
     from gentraffic.generators.base import load_model
     from gentraffic.io.files import read_context
     from gentraffic.io.importers.public_sets import SCATTERED, read_milan_week

@@ -197,8 +197,7 @@ def measure(model: str, context: str, device: str) -> dict[str, Any]:
     """Draw a week of every cell of a context, REPEATS times, and watch the network."""
     import torch
 
-    from gentraffic.generate.request import Request
-    from gentraffic.generate.run import run
+    from gentraffic.generate.run import Request, run
     from gentraffic.generators.base import load_model
     from gentraffic.io.files import read_context
     from gentraffic.io.process import peak_rss_mb

@@ -16,7 +16,7 @@ import gentraffic
 from gentraffic.api.sampling import draw
 from gentraffic.cli.main import run
 from gentraffic.errors import BadModel, WrongUse
-from gentraffic.generate.request import Request
+from gentraffic.generate.run import Request
 from gentraffic.generators.base import MODELS
 from gentraffic.places.find import PlaceQuery
 

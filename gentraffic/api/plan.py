@@ -425,7 +425,7 @@ def _inputs(
     slots: int | None = None,
 ) -> tuple[Inputs, str]:
     """What plans are made from, and what they are judged by. start, slots: the steps to plan for."""
-    from gentraffic.generate.request import read_select, select_rows
+    from gentraffic.generate.run import read_select, select_rows
     from gentraffic.planning.load import read_load
     from gentraffic.planning.strategies import inputs_of
 

@@ -20,8 +20,7 @@ from gentraffic.io.process import peak_rss_mb
 if TYPE_CHECKING:
     import xarray as xr
 
-    from gentraffic.generate.request import Request
-    from gentraffic.generate.run import Sink
+    from gentraffic.generate.run import Request, Sink
     from gentraffic.generators.base import Generator, ModelInfo
     from gentraffic.places.find import PlaceQuery
 
@@ -289,7 +288,7 @@ def sample(
     import xarray as xr
 
     from gentraffic.dataset.services import split_names
-    from gentraffic.generate.request import Request, read_select
+    from gentraffic.generate.run import Request, read_select
 
     history, known, users = (Path(x) if isinstance(x, str) else x for x in (history, known, users))
     query = query_of(

@@ -86,7 +86,7 @@ def sample(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -
     times of mall, quarter, offices, station: opening hours, Mon-Sat 9:00-21:00
     """
     from gentraffic.api.sampling import draw
-    from gentraffic.generate.request import Request, read_select
+    from gentraffic.generate.run import Request, read_select
 
     check_outputs({"out": out, **options})
     asked = {name: options[name] for name in Request.__dataclass_fields__}

@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 from gentraffic.dataset.schema import traffic_dataset
 from gentraffic.dataset.services import MEAN_CELL
 from gentraffic.errors import BadInput, WrongUse
-from gentraffic.generate.request import Request
-from gentraffic.generate.run import GIB, Drawn, File, Job, free_memory
+from gentraffic.generate.run import GIB, Drawn, File, Job, Request, free_memory
 from gentraffic.generate.spec import StoreSpec, context_sha256, libraries, part_of, read_spec
 from gentraffic.generate.streaming import begin, fill, finish, finished, mean_of, missing
 from gentraffic.generate.totals import Factors, fit_totals

@@ -33,9 +33,9 @@ from gentraffic.generators.base import (
     writing_folder,
 )
 from gentraffic.modelling.expected_week import ExpectedWeeks
+from gentraffic.modelling.features import Scaler, WeeklyProfile
 from gentraffic.modelling.levels import LevelModel
 from gentraffic.modelling.services import Services
-from gentraffic.modelling.transform import Scaler, WeeklyProfile
 
 if TYPE_CHECKING:
     import torch

@@ -27,12 +27,11 @@ from gentraffic.generators.base import Block, Tell, check_minutes
 from gentraffic.generators.base import Settings as Settings
 from gentraffic.io.memmap import rows_of_file, trim_heap
 from gentraffic.modelling.expected_week import AUTO, ExpectedWeeks, from_monday, rhythms_of
-from gentraffic.modelling.features import Floats, Places, Scale, read_places
+from gentraffic.modelling.features import Floats, Places, Scale, Scaler, read_places
 from gentraffic.modelling.history import History, as_profile
 from gentraffic.modelling.levels import LevelModel
 from gentraffic.modelling.random_streams import level_angle, shape_seeds, turned
 from gentraffic.modelling.services import ServiceDraw, Services, follow, mix_noise
-from gentraffic.modelling.transform import Scaler
 from gentraffic.modelling.weekly_profile import profile_week
 from graphs.build import embedded_squares, interpolate_hours, temporal_graph
 from graphs.graphmae import GraphMAE

@@ -27,8 +27,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gentraffic.modelling.features import BLOCK, KM_PER_DEGREE, Floats, Places
-from gentraffic.modelling.transform import FLOOR, WEEK, Scaler
+from gentraffic.modelling.features import BLOCK, FLOOR, KM_PER_DEGREE, WEEK, Floats, Places, Scaler
 from gentraffic.modelling.weekly_profile import cell_weeks
 
 if TYPE_CHECKING:

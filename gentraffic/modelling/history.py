@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from gentraffic.dataset.amounts import per_hour
 from gentraffic.errors import WrongUse
-from gentraffic.modelling.features import Floats, Places
+from gentraffic.modelling.features import WEEK, Floats, Places, Scaler
 from gentraffic.modelling.levels import LevelModel
-from gentraffic.modelling.transform import WEEK, Scaler
 from gentraffic.modelling.weekly_profile import level_now
 
 if TYPE_CHECKING:

@@ -20,8 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic.modelling.expected_week import ExpectedWeeks, rhythms_of
-from gentraffic.modelling.features import BLOCK, Floats, Places
-from gentraffic.modelling.transform import WEEK, Scaler, WeeklyProfile
+from gentraffic.modelling.features import BLOCK, WEEK, Floats, Places, Scaler, WeeklyProfile
 
 if TYPE_CHECKING:
     from gentraffic.modelling.levels import LevelModel

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gentraffic.modelling.features import Floats
-from gentraffic.modelling.transform import LEAST, WeeklyProfile
+from gentraffic.modelling.features import LEAST_MEAN, Floats, WeeklyProfile
 
 if TYPE_CHECKING:
     from gentraffic.modelling.measured import Source
@@ -132,7 +131,8 @@ def ahead(source: Source, memory: float, cuts: Sequence[int]) -> Floats:
     out = []
     for cut in cuts:
         expected = daily[:, :cut].mean(axis=1) * level_now(daily[:, :cut], source.weekday, memory)
-        out.append(np.log(np.maximum(daily[:, cut : cut + 7].mean(axis=1), LEAST) / np.maximum(expected, LEAST)))
+        later = daily[:, cut : cut + 7].mean(axis=1)
+        out.append(np.log(np.maximum(later, LEAST_MEAN) / np.maximum(expected, LEAST_MEAN)))
     return np.array(out)
 
 
@@ -171,11 +171,11 @@ def _normal(source: Source, others: Floats) -> tuple[Floats, Floats] | None:
             past = np.einsum("wd,cdh->cwh", onto, days[:, at])
             later = np.roll(days[:, day : day + 7], (source.weekday + day) % 7, axis=1)
             mean, level = (v.mean(axis=(1, 2), keepdims=True) for v in (past, later))
-            live = ((mean > LEAST) & (level > LEAST)).ravel()
-            later = (later / np.maximum(level, LEAST))[live]
-            x = parts((past / np.maximum(mean, LEAST))[live], beside[live] if beside.ndim == 3 else beside)
+            live = ((mean > LEAST_MEAN) & (level > LEAST_MEAN)).ravel()
+            later = (later / np.maximum(level, LEAST_MEAN))[live]
+            x = parts((past / np.maximum(mean, LEAST_MEAN))[live], beside[live] if beside.ndim == 3 else beside)
             far = ((number - 1) / (number + 1.0))[:, None, None]
-            width = np.maximum(np.ptp(later, axis=(1, 2)), LEAST)[:, None, None]
+            width = np.maximum(np.ptp(later, axis=(1, 2)), LEAST_MEAN)[:, None, None]
             x = (np.concatenate([(1 - far) * x, far * x], axis=-1) / width[..., None]).reshape(-1, 10)
             y = (later / width).ravel()
             gram, target, windows = gram + x.T @ x / max(len(y), 1), target + x.T @ y / max(len(y), 1), windows + 1

@@ -22,11 +22,10 @@ from gentraffic.generators.base import GENERATOR, PROFILE_STEPS, SAMPLER, Settin
 from gentraffic.generators.folder import Bundle
 from gentraffic.generators.weekly import place_embedding, station_features, station_scale, time_embedding
 from gentraffic.modelling.expected_week import ExpectedWeeks, expected_of, fit_weeks, from_monday
-from gentraffic.modelling.features import Places
+from gentraffic.modelling.features import FLOOR, Places, Scaler, cosines, faded
 from gentraffic.modelling.levels import LevelModel, Measured, activity, fit_levels
 from gentraffic.modelling.measured import CADENCES, Source
 from gentraffic.modelling.services import NetworkServices, Services, fit_mixing, fit_ratios
-from gentraffic.modelling.transform import FLOOR, Scaler, cosines, faded
 from gentraffic.modelling.weekly_profile import FEW_CELLS, ahead, fit_weekly_profile
 from gentraffic.training.processes import ALONE, ProcessGroup
 from gentraffic.training.residual_spectrum import fit_residual_spectrum, set_residual_spectrum

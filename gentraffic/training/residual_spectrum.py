@@ -17,7 +17,7 @@ from torch import Tensor
 
 from gentraffic.generators.fomo.data import Region
 from gentraffic.generators.fomo.scale import FoMoScale
-from gentraffic.modelling.transform import Scaler
+from gentraffic.modelling.features import Scaler
 from gentraffic.training.fomo_task import WINDOW, FoMoPlan, ladder
 from gentraffic.training.fomo_task import batch_of as fomo_batch
 from gentraffic.training.sampler_task import Plan, Prepared, batch_of

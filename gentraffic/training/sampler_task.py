@@ -16,11 +16,10 @@ from torch import Tensor, nn
 from gentraffic.errors import WrongUse
 from gentraffic.generators.weekly import time_of_windows
 from gentraffic.modelling.expected_week import from_monday
-from gentraffic.modelling.features import Floats
+from gentraffic.modelling.features import LEAST_MEAN, Floats, Scaler, WeeklyProfile
 from gentraffic.modelling.levels import LevelModel
 from gentraffic.modelling.measured import Source
 from gentraffic.modelling.services import Services
-from gentraffic.modelling.transform import LEAST, Scaler, WeeklyProfile
 from gentraffic.modelling.weekly_profile import other_cells, profile_week
 from gentraffic.training.checkpoint import Checkpoint
 from gentraffic.training.processes import ALONE, ProcessGroup
@@ -156,7 +155,7 @@ def batch_of(
                 days_of, p.source.weekday, day, k, scaler, plan.profile_keep, rng if noisy else None, known
             )
             if past[1].any():  # how a week's level drifts is not for the network to learn: see `fitting.fit_drift`
-                own = max(float(series.mean()), LEAST)
+                own = max(float(series.mean()), LEAST_MEAN)
             profile.append(past)
         rows.append(series.reshape(WEEK * k, -1).mean(axis=1) / own)
         place.append(p.place[cell])
@@ -236,7 +235,7 @@ def past_of(
         other[at[rank >= most]] = False
         other &= kept
     mean = float(days[other].mean()) if other.any() else 0.0
-    if mean < LEAST:
+    if mean < LEAST_MEAN:
         return np.zeros((2, WEEK * per_hour), dtype=np.float32), 1.0
     week, count = mean_week(days, weekday, other)
     week = week[None] / mean

@@ -19,8 +19,7 @@ from fomo_examples import tiny_fomo, world
 
 from gentraffic.cli.main import run as command
 from gentraffic.errors import BadModel, GentrafficError
-from gentraffic.generate.request import Request
-from gentraffic.generate.run import File, Memory, run
+from gentraffic.generate.run import File, Memory, Request, run
 from gentraffic.generate.store import Store
 from gentraffic.generators.base import CAPABILITIES, OTHERS, Unsupported, describe, load_model
 from gentraffic.generators.folder import Bundle, save_bundle

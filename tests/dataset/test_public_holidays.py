@@ -12,8 +12,7 @@ from traffic_examples import context
 from gentraffic.dataset.calendar import make_calendar
 from gentraffic.dataset.public_holidays import CHRISTMAS, LEVEL, Holidays, country_of, find_holidays
 from gentraffic.errors import BadInput, WrongUse
-from gentraffic.generate.request import Request
-from gentraffic.generate.run import run
+from gentraffic.generate.run import Request, run
 from gentraffic.generators.folder import Bundle
 
 

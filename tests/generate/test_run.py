@@ -15,8 +15,7 @@ from fomo_examples import world
 
 from gentraffic.dataset.calendar import Calendar
 from gentraffic.errors import BadModel
-from gentraffic.generate.request import Request
-from gentraffic.generate.run import run
+from gentraffic.generate.run import Request, run
 from gentraffic.generators.base import Block, ModelInfo, Settings
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "own_generator" / "flat_generator.py"

@@ -19,8 +19,7 @@ from gentraffic.errors import BadInput, BadModel, WrongUse
 from gentraffic.generate import run as drawing
 from gentraffic.generate import store as producing
 from gentraffic.generate import streaming
-from gentraffic.generate.request import Request
-from gentraffic.generate.run import Drawn
+from gentraffic.generate.run import Drawn, Request
 from gentraffic.generate.spec import StoreSpec, part_of, read_marker, read_spec, write_marker
 from gentraffic.generate.store import Store
 from gentraffic.generators.base import Settings, load_model

@@ -24,9 +24,8 @@ from gentraffic.generators.folder import Bundle, load_bundle, save_bundle
 from gentraffic.generators.weekly import OVERLAP_DAYS, Settings, draw_traffic, time_of_windows, window_starts
 from gentraffic.io.files import read_context
 from gentraffic.modelling.expected_week import ExpectedWeeks
-from gentraffic.modelling.features import read_places
+from gentraffic.modelling.features import Scaler, read_places
 from gentraffic.modelling.random_streams import level_noise
-from gentraffic.modelling.transform import Scaler
 from gentraffic.places.find import CONTEXTS
 from samplers import WEEK, Condition, Noise
 

@@ -16,7 +16,7 @@ import zarr
 from traffic_examples import traffic
 
 from gentraffic.errors import BadInput, WrongUse
-from gentraffic.generate.request import read_select
+from gentraffic.generate.run import read_select
 from gentraffic.io.files import open_traffic, read_traffic, write_traffic
 from gentraffic.io.guard import check_arrays, reads, text_of
 from gentraffic.io.importers.table import read_table

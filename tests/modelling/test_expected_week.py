@@ -32,9 +32,8 @@ from gentraffic.modelling.expected_week import (
     from_monday,
     week_features,
 )
-from gentraffic.modelling.features import KM_PER_DEGREE, read_places
+from gentraffic.modelling.features import FLOOR, KM_PER_DEGREE, Scaler, read_places
 from gentraffic.modelling.measured import Source
-from gentraffic.modelling.transform import FLOOR, Scaler
 from gentraffic.modelling.weekly_profile import cell_weeks
 
 HOURS = np.arange(168)

@@ -17,9 +17,8 @@ from gentraffic.dataset.calendar import make_calendar
 from gentraffic.errors import WrongUse
 from gentraffic.generators.folder import Bundle, load_bundle, save_bundle
 from gentraffic.generators.weekly import Settings, draw_traffic, prepare_inputs
-from gentraffic.modelling.features import read_places
+from gentraffic.modelling.features import Scaler, read_places
 from gentraffic.modelling.history import History, as_profile, history_of, mean_week
-from gentraffic.modelling.transform import Scaler
 from gentraffic.training.fitting import fit_drift, fit_sampler
 from gentraffic.training.sampler_task import past_of
 from samplers import Condition, STUNet

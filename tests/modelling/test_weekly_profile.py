@@ -11,8 +11,8 @@ from benchmark_scripts import script
 from bundle_examples import source
 from numpy.typing import NDArray
 
+from gentraffic.modelling.features import Scaler, WeeklyProfile
 from gentraffic.modelling.measured import Source
-from gentraffic.modelling.transform import Scaler, WeeklyProfile
 from gentraffic.modelling.weekly_profile import (
     CLIMATOLOGY,
     FEW_CELLS,

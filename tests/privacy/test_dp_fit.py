@@ -19,8 +19,7 @@ from gentraffic.dataset.build import measured_traffic, places_from_xy
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.generators.folder import load_bundle, save_bundle
 from gentraffic.io.files import write_context, write_traffic
-from gentraffic.modelling.features import Floats
-from gentraffic.modelling.transform import Scaler
+from gentraffic.modelling.features import Floats, Scaler
 from gentraffic.privacy.dp import fit as private_fitting
 from gentraffic.privacy.dp import levels as private_level
 from gentraffic.privacy.dp import sgd as private_training

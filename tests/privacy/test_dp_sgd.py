@@ -15,7 +15,7 @@ from privacy_auditor import faults
 from torch import Tensor
 
 from gentraffic.errors import BadModel, WrongUse
-from gentraffic.modelling.transform import Scaler
+from gentraffic.modelling.features import Scaler
 from gentraffic.privacy.dp import sgd as private_training
 from gentraffic.privacy.dp.accounting import Mechanism, Privacy, Secret
 from gentraffic.privacy.dp.sgd import (

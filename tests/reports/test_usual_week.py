@@ -12,7 +12,7 @@ from traffic_examples import traffic
 import gentraffic
 from gentraffic.dataset.calendar import make_calendar
 from gentraffic.dataset.schema import is_usual_week
-from gentraffic.generate.request import Request
+from gentraffic.generate.run import Request
 from gentraffic.generators.base import MODELS
 from gentraffic.reports import plot, webmap
 from gentraffic.reports.page import period_words, traffic_words

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from bundle_examples import PLAN, sources
 
+from gentraffic.modelling.features import Scaler
 from gentraffic.modelling.levels import Measured, fit_levels
 from gentraffic.modelling.measured import Source
-from gentraffic.modelling.transform import Scaler
 from gentraffic.training.sampler_task import Prepared, prepare
 
 NETWORKS = ("alpha", "beta", "elsewhere")

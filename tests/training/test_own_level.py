@@ -18,8 +18,8 @@ from gentraffic.dataset.calendar import make_calendar
 from gentraffic.errors import WrongUse
 from gentraffic.generators.folder import Bundle, load_bundle, save_bundle
 from gentraffic.generators.weekly import Settings, draw_traffic
+from gentraffic.modelling.features import Scaler
 from gentraffic.modelling.levels import LevelModel
-from gentraffic.modelling.transform import Scaler
 from gentraffic.privacy.audit.weekly import cell_losses
 from gentraffic.privacy.dp.accounting import Privacy
 from gentraffic.privacy.dp.fit import fit_private_stouter

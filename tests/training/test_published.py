@@ -15,8 +15,7 @@ from fomo_examples import world
 from gentraffic.api.models import FitOptions
 from gentraffic.dataset.calendar import make_calendar
 from gentraffic.errors import WrongUse
-from gentraffic.generate.request import Request
-from gentraffic.generate.run import File, run
+from gentraffic.generate.run import File, Request, run
 from gentraffic.generators.base import Settings, describe, load_model
 from gentraffic.generators.folder import Bundle, load_bundle, save_bundle
 from gentraffic.generators.weekly import draw_traffic

@@ -13,8 +13,8 @@ from scipy.signal import periodogram
 from torch import Tensor
 
 from gentraffic.generators.folder import load_bundle, save_bundle
+from gentraffic.modelling.features import Scaler
 from gentraffic.modelling.measured import Source
-from gentraffic.modelling.transform import Scaler
 from gentraffic.privacy.dp.sgd import clone_untrained
 from gentraffic.training.residual_spectrum import fit_residual_spectrum, set_residual_spectrum
 from gentraffic.training.sampler_task import Plan, Prepared, prepare

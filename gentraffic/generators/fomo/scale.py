@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from gentraffic.generators.fomo.data import Region
-from gentraffic.modelling.transform import FLOOR, HIGHEST
+from gentraffic.modelling.features import FLOOR, HIGHEST
 from samplers.fomo import FoMoCondition
 
 HINT = 0.5  # steps that the block's mean counts for beside what is observed of a cell

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 HOUR_S = 3600
-FLOOR = 0.05  # of the scale: smaller values count as silence, as in gentraffic.modelling.transform
+FLOOR = 0.05  # of the scale: smaller values count as silence, as in gentraffic.modelling.features
 FEWEST_CELLS = 20  # of training and of hold-out: half of the hold-out sets thresholds
 FEWEST_DAYS = 2
 MOST_RECORDS = 10_000  # synthetic records that are compared; an even draw of more, and it is said

@@ -22,10 +22,9 @@ from gentraffic.errors import BadInput, WrongUse
 from gentraffic.generators.folder import Bundle
 from gentraffic.generators.weekly import place_embedding, time_embedding
 from gentraffic.modelling.expected_week import ExpectedWeeks, expected_of
-from gentraffic.modelling.features import Places
+from gentraffic.modelling.features import FLOOR, Places
 from gentraffic.modelling.levels import Law, LevelModel
 from gentraffic.modelling.measured import Source, counted, locations, match, read_source
-from gentraffic.modelling.transform import FLOOR
 from gentraffic.privacy.dp.accounting import (
     ADJACENCY,
     UNIT,

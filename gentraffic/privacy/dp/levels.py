@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic.errors import WrongUse
-from gentraffic.modelling.features import Floats, Scale, fit_scale
+from gentraffic.modelling.features import FLOOR, Floats, Scale, Scaler, fit_scale
 from gentraffic.modelling.levels import (
     LOCATION,
     NOISE,
@@ -30,7 +30,6 @@ from gentraffic.modelling.levels import (
     rbf_kernel,
     stack_features,
 )
-from gentraffic.modelling.transform import FLOOR, Scaler
 from gentraffic.privacy.dp.accounting import Privacy, Secret
 
 SURE = 3.0  # standard deviations of the noise that the fullest window must hold to be believed

@@ -25,8 +25,8 @@ from torch.nn import functional
 
 from gentraffic.generators.weekly import time_of_windows
 from gentraffic.modelling.expected_week import from_monday
+from gentraffic.modelling.features import Scaler
 from gentraffic.modelling.random_streams import cell_key
-from gentraffic.modelling.transform import Scaler
 from gentraffic.privacy.dp.accounting import Mechanism, Privacy, Secret
 from gentraffic.training.checkpoint import PRIVATE, Checkpoint
 from gentraffic.training.processes import ProcessGroup

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from bundle_examples import sources
 
-from gentraffic.modelling.transform import HIGHEST, Scaler, cosines, from_cosines
+from gentraffic.modelling.features import HIGHEST, Scaler, cosines, from_cosines
 from gentraffic.training.fitting import fit_scaler
 
 WEEK = 168
