@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: venv demo test fuzz test-slow coverage lint deadcode wheel docs models clean
+.PHONY: venv demo test unit fuzz test-slow coverage lint deadcode wheel docs models clean
 
 # .venv with everything: then `. .venv/bin/activate`
 venv: $(STAMP)
@@ -12,8 +12,12 @@ venv: $(STAMP)
 demo: $(STAMP)
 	$(BIN)/gentraffic sample --city milan --days 7 -o milan.nc --map milan.html --plot milan.png
 
-test: $(STAMP) lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
+test: $(STAMP)
+	$(MAKE) -j 2 lint unit
+
+# a file's tests in one process: what they prepare is prepared once
+unit: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow

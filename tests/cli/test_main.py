@@ -213,7 +213,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_an_interrupt_ends_with_130_and_no_file(number: int, tmp_path: Path) -> None:
     def heed_interrupts() -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # background jobs of a shell ignore it, and hand that on

@@ -414,6 +414,7 @@ def test_one_cell_and_one_member_are_scored() -> None:
     assert np.isfinite([m.mae(one, drawn[0]), m.jsd_hist(one, drawn), m.acf_error(one, drawn)]).all()
 
 
+@pytest.mark.slow
 def test_ten_thousand_cells_fit_in_memory() -> None:
     import time
     import tracemalloc

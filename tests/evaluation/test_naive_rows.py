@@ -148,6 +148,7 @@ def test_without_a_context_only_rows_without_pois_stand() -> None:
         rows(REST, align(REAL, REAL), REAL, CONTEXT.isel(cell=slice(0, 35)))
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_naive_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_traffic(REAL, tmp_path / "real.nc")
     write_traffic(REST, tmp_path / "train.nc")

@@ -86,6 +86,7 @@ def test_a_context_that_stays_in_its_file_gives_the_same_bits(
     np.testing.assert_array_equal(got["lat"].values, want["lat"].values)
 
 
+@pytest.mark.slow
 def test_memory_to_begin_grows_by_little_per_cell(tiny_bundle: Bundle, tmp_path: Path) -> None:
     peaks = []
     for side in (200, 400):

@@ -76,7 +76,12 @@ FAMILIES: dict[str, Callable[[Path], Path]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+SLOW = ("private", "vae")  # trained for this alone; vae has the card of the other rivals
+
+
+@pytest.mark.parametrize(
+    "family", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in FAMILIES]
+)
 def test_a_card_says_what_its_model_saw_and_nothing_else(
     family: str, toy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

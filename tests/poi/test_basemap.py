@@ -125,6 +125,7 @@ def test_main_roads_of_monaco_are_as_long_as_osmium_reads_them(shared_data: Path
     assert names <= suburbs
 
 
+@pytest.mark.slow
 def test_a_box_of_a_pbf_gives_what_the_whole_gives_there(shared_data: Path) -> None:
     path, box = shared_data / "osm" / "liechtenstein.osm.pbf", (9.50, 47.12, 9.55, 47.16)
     whole = cut(read_pois(path, basemap=True).attrs["basemap"], box)

@@ -99,6 +99,7 @@ def written(path: Path, nodes: list[Node], ways: list[Way]) -> list[bytes]:
         return [frame + blob for _, frame, blob in blobs(pieces(stream), str(path))]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss has other units elsewhere")
 def test_memory_does_not_grow_with_the_nodes_that_name_nothing(tmp_path: Path) -> None:
     """Four million nodes, a cafe and a school: an index of all of them takes 64 MB and more."""

@@ -187,6 +187,7 @@ def test_a_public_model_to_start_from(here: Path, capsys: pytest.CaptureFixture[
     assert "you declared this model public: stouter-base" in card
 
 
+@pytest.mark.slow
 def test_a_killed_private_fit_resumes_to_the_same_bits(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(private_training, "CHECKPOINT_EVERY", 2)
     secret = Secret(b"t" * 32)

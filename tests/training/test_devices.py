@@ -71,6 +71,7 @@ def test_fomo_learns_in_bf16_what_it_learns_in_fp32() -> None:
     assert bf16 == pytest.approx(fp32, rel=0.03)
 
 
+@pytest.mark.slow
 def test_a_student_learns_on_the_device() -> None:
     teacher = bundle_examples.tiny_bundle()
     places = [s.places for s in bundle_examples.sources() if s.places is not None]

@@ -101,6 +101,7 @@ def test_a_student_starts_as_what_its_teacher_expects_and_noise_of_the_whole_spe
     assert torch.equal(copied(x, torch.tensor([9, 9]), told), copied(x, torch.tensor([9, 9]), told))
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_with_the_same_bits(teacher: Bundle, places: list[Places], tmp_path: Path) -> None:
     short = replace(PLAN, steps=12, check_every=4)
     whole, _ = distil(teacher, places, plan=short)
