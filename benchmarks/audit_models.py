@@ -42,7 +42,7 @@ from gentraffic.training.fomo_task import FoMoPlan
 
 SIDE = 48  # cells of each kind: members, others, strangers
 LEVEL = 0.05
-BARE = {
+BARE: dict[str, Any] = {
     "weight_decay": 0.0, "place_noise": 0.0, "place_keep": 1.0, "level_noise": 0.0, "level_keep": 1.0,
     "network_keep": 1.0,
 }  # fmt: skip

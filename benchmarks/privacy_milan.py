@@ -61,7 +61,8 @@ def scored(members: Members, parts: Parts) -> dict[str, Any]:
     """`score` of the only network, with `weekend_error`."""
     (found,) = score(members, parts).values()
     (drawn,), ((_, held),) = members.values(), parts.values()
-    return found | {"weekend_error": weekend_error(week_of(held), drawn, HOUR)}
+    out: dict[str, Any] = found | {"weekend_error": weekend_error(week_of(held), drawn, HOUR)}
+    return out
 
 
 def table(done: dict[str, Any]) -> str:

@@ -80,7 +80,8 @@ def test_a_shadow_of_a_forecaster_knows_the_other_half(trees: Fitted) -> None:
 
 def fomo_world() -> tuple[xr.Dataset, xr.Dataset]:
     """Traffic without users, and its context."""
-    return fomo_examples.world("here", cells=36, users=False)
+    made: tuple[xr.Dataset, xr.Dataset] = fomo_examples.world("here", cells=36, users=False)
+    return made
 
 
 @pytest.fixture(scope="module")

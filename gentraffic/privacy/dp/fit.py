@@ -106,9 +106,9 @@ def capped_per_user(name: str, traffic: xr.Dataset, service: str, most: float) -
     users = traffic["users"].transpose(*traffic[service].dims)
     if not (users >= 0).all():
         raise BadInput(f"{name}: users are missing or below 0 at {int((~(users >= 0)).sum())} steps; fill them")
-    whole = traffic[service]
-    capped = whole.copy(data=np.minimum(whole.values, most * users.values).astype(whole.dtype))
-    return traffic.assign({service: capped})
+    values = traffic[service]
+    capped = np.minimum(values.values, most * users.values).astype(values.dtype)
+    return traffic.assign({service: (values.dims, capped, values.attrs)})
 
 
 def suppressed(s: PrivateSource, below: float) -> PrivateSource:
