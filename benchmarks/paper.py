@@ -599,7 +599,8 @@ def page(files: Sequence[Path]) -> str:
         words = [told["paper"], *(["--quick"] if told["quick"] else [])]
         if told.get("minutes") is not None:
             words += ["--minutes", f"{told['minutes']:g}"]
-        out.append(f"\n## {TITLES[told['paper']]}\n")
+        budget = f", {60 * told['minutes']:.0f} core-seconds a fit" if told.get("minutes") else ""
+        out.append(f"\n## {TITLES[told['paper']]}{budget}\n")
         if told["quick"]:
             what = ""
             if told["paper"] == "stouter":
