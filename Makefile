@@ -1,10 +1,13 @@
-# make demo: set up and draw a week of traffic for Milan, offline.   make test: set up and run what CI runs.
+# make venv: set up.   make demo: and draw a week of traffic for Milan, offline.   make test: and run what CI runs.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test fuzz test-slow coverage lint deadcode wheel docs models clean
+.PHONY: venv demo test fuzz test-slow coverage lint deadcode wheel docs models clean
+
+# .venv with everything: then `. .venv/bin/activate`
+venv: $(STAMP)
 
 demo: $(STAMP)
 	$(BIN)/gentraffic sample --city milan --days 7 -o milan.nc --map milan.html --plot milan.png

@@ -13,14 +13,16 @@ together; hourly, the first 168 hours; `_p9999` scaling per city and fold; 95% i
 --graphs: `stouter` and ablations of its graphs that change one thing each and keep the level model: no embedding of the
 place, a GraphMAE of the stations that was never trained, sines in place of the temporal graph, and each graph with
 another layer ("without the station graph" of VARIANTS takes the POIs from the level model, too).
-Baselines draw levels too, as published; rows with "stouter's levels" have them draw shapes for stouter's level model,
-in STUNet's place. Rows that stouter-base brings in
+A row of a sampler's name is as `gentraffic fit` makes it: of baselines the network draws levels too, as published
+(`Sampler.draws_level`), of others it does not. Rows with "stouter's levels" have baselines draw shapes for the level
+model, in STUNet's place; with "own level" the networks of the others draw levels. The last table says of each fit which
+it was. Rows that stouter-base brings in
 its provenance (STOUTER, its ablations, the naive rows, of the same folds) are shown as means where they were not run
 here.
 P2: the last week of Milan's 5x5 after 23 days; week 1 of nc and nj after week 0, in two folds by location: both weeks
 of the other fold's ground train. Same condition, windows and seed for every sampler, and as many core-minutes
-(`--minutes` per fit; the steps that fill them are those of PLANS in proportion). Every row is written as it is done:
-run the same command again to go on. `usual week` is what the samplers are told of a cell's past, drawn as it is.
+(`--minutes` per fit; the steps that fill them are those of `plan_for` in proportion). Every row is written as it is
+done: run the same command again to go on. `usual week` is what the samplers are told of a cell's past, drawn as it is.
 """
 
 from __future__ import annotations
@@ -69,25 +71,32 @@ from gentraffic.modelling.weekly_profile import fit_weekly_profile, profile_week
 from gentraffic.places.find import CONTEXTS
 from gentraffic.training import fitting
 from gentraffic.training.fitting import Design, fit_sampler, plan_for, split_source
+from gentraffic.training.options import rules_of
 from graphs.graphmae import GraphMAE
 from samplers import SAMPLERS as EVERY_SAMPLER
+from samplers import sampler_class
 
-RIVALS = tuple(name for name in EVERY_SAMPLER if name != "stouter")
-SAMPLERS: dict[str, dict[str, Any]] = {  # as `gentraffic fit` makes them: rivals draw levels too, as published
-    "stouter": {},
-    **{name: {"sampler": name, "own_level": True} for name in RIVALS},
+DRAWS_LEVEL = {name: sampler_class(name).draws_level for name in EVERY_SAMPLER}
+SAMPLERS: dict[str, dict[str, Any]] = {  # as `gentraffic fit` makes them: published rivals draw levels too
+    name: {"sampler": name, "own_level": own} for name, own in DRAWS_LEVEL.items()
 }
-HYBRIDS = {f"{name}, stouter's levels": {"sampler": name} for name in RIVALS}  # rivals in STUNet's place
+HYBRIDS: dict[str, dict[str, Any]] = {  # in STUNet's place
+    f"{name}, stouter's levels": {"sampler": name} for name, own in DRAWS_LEVEL.items() if own
+}
+FORMS = ("linear", "weighted", "gated", "cross-attention", "decoupled")
 VARIANTS: dict[str, dict[str, Any]] = {
     "stouter, no temporal graph": {"use_time": False},
     "stouter, no station graph": {"use_place": False},
     "stouter, neither graph": {"use_time": False, "use_place": False},
-    **{f"stouter, fusion {form}": {"fusion": form} for form in ("weighted", "gated", "cross-attention", "decoupled")},
+    **{
+        f"stouter, fusion {form}": {"fusion": form}
+        for form in ("linear", "weighted", "gated", "cross-attention", "decoupled")
+    },
     **{
         f"stouter, graphs {layer}": {"temporal_layer": layer, "station_layer": layer}
         for layer in ("gin", "gcn", "gat", "sage")
     },
-    "stouter, own level": {"own_level": True},
+    **{f"{name}, own level": {"sampler": name, "own_level": True} for name, own in DRAWS_LEVEL.items() if not own},
     **HYBRIDS,
 }
 LAYERS = {"temporal": ("gcn", "gat", "sage"), "station": ("gin", "gat", "sage")}  # but those of the design
@@ -101,7 +110,7 @@ GRAPHS: dict[str, dict[str, Any]] = {  # one thing each, the level model kept: s
     },
 }
 MORE_STEPS = 1.5  # of a model of five services: what benchmarks/release.py gives stouter-base
-PLAN_MINUTES = 2.0  # of one core: what the steps of gentraffic.training.sampler_task.PLANS take
+PLAN_MINUTES = 2.0  # of one core: what the steps of `plan_for` take
 P2_FOLDS, P2_MEMBERS = 2, 100
 MANY = 100  # members of one more row of each sampler: with so many, how they are spread no longer matters
 NEAR_M = 3000.0  # of Milan, what lies so near to the measured cells
@@ -339,7 +348,9 @@ def fit(design: Design, train: list[Source], args: argparse.Namespace) -> tuple[
     began = time.process_time()
     bundle, metadata = fit_sampler(train, design=design, plan=plan)
     minutes = round((time.process_time() - began) / 60, 2)
-    return bundle, {"core_minutes": minutes, "steps": metadata["steps"], "weights": metadata["parameters"]}
+    rules = rules_of(design, len(bundle.services.names))
+    told = {"core_minutes": minutes, "steps": metadata["steps"], "weights": metadata["parameters"], "rules": rules}
+    return bundle, told
 
 
 def run_p1(rows: Rows, args: argparse.Namespace) -> None:
@@ -480,10 +491,11 @@ def leads(done: dict[str, Any], metrics: tuple[str, ...], of: str = "stouter") -
 
 
 def budget(rows: Rows) -> str:
-    """What each fit took, per row: core-minutes, steps, weights."""
-    lines = ["| fit | core-minutes | steps | weights |", "|---|---|---|---|"]
-    for key, folds_text in rows.done["told"].items():
-        lines.append(f"| {key} | {folds_text['core_minutes']} | {folds_text['steps']} | {folds_text['weights']} |")
+    """What each fit took, per row: core-minutes, steps, weights; and what it left to the network."""
+    lines = ["| fit | core-minutes | steps | weights | rules |", "|---|---|---|---|---|"]
+    for key, told in rows.done["told"].items():
+        facts = (told["core_minutes"], told["steps"], told["weights"], told.get("rules", "not noted"))
+        lines.append(f"| {key} | {' | '.join(map(str, facts))} |")
     return "\n".join(lines)
 
 

@@ -11,6 +11,9 @@ Parts, each resumable row by row (run the same command again); `--only` limits t
              location is also in training), beside the published figures
   unseen     leaving one city out: zero-shot, and fine-tuned on 5% and 10% of its locations
   scaling    sizes that this machine allows, fold 0, equal steps
+  solver     `--model` drawn with few steps and with many, through all that a draw goes through: whole weeks, 48 hours
+             after 120, and every third half day; hourly, of cells that fold 0 holds out (a bundled model has seen them)
+             and of Milan (it has not: `crps_shape` and `acf_error` count, and where part is known)
   ablations  no users, no POIs, no contrastive fine-tuning, random mask only, other predictions; fold 0
 `mae_p9999` and `rmse_p9999` are of the expectation (one solver step), `crps` of the members (at most six for short and
 long). 95% intervals by bootstrap over locations.
@@ -23,26 +26,40 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from gentraffic.evaluation import fomo_tasks as p3
+from gentraffic.evaluation.metrics import summary
 from gentraffic.evaluation.public_cities import CITIES, read_city, read_regions
-from gentraffic.generators.fomo.data import Region, placed
+from gentraffic.generators.base import FOMO, Settings
+from gentraffic.generators.fomo.data import Region, placed, read_region
+from gentraffic.generators.fomo.drawing import draw_field
 from gentraffic.generators.fomo.folder import FoMoBundle, load_fomo
+from gentraffic.generators.fomo.observations import FoMoTask
+from gentraffic.io.files import read_context
+from gentraffic.io.importers.public_sets import MILAN_CELLS, read_milan_week
 from gentraffic.modelling.measured import Source
+from gentraffic.places.find import CONTEXTS
 from gentraffic.training.fitting import fit_sampler
 from gentraffic.training.fomo_fitting import FoMoDesign, few, finetune_fomo, fit_fomo, split
 from gentraffic.training.fomo_task import FoMoPlan
 from gentraffic.training.sampler_task import Plan
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 PUBLISHED = {  # FoMo tables 2-4: (short, long, generation) MAE; their metric code is unpublished
     "uomo-nj": (0.0247, 0.0532, 0.0948),
     "uomo-nc": (0.0178, 0.0576, 0.1043),
     "uomo-sd": (0.0343, 0.0197, 0.0993),
 }
+SOLVERS = (("gaussian", 2), ("dpm++", 8))
+SOLVER_CELLS, HOURS = 64, 168
+MILAN = "milan"  # of whose cells a bundled FoMo has seen 25, which are left out
 ALIGN = FoMoPlan(steps=60, learning_rate=3e-4, warmup=20, contrast=0.05, frozen=True, ema=0.98)
 Pair = tuple[Source, Region]
 Rows = dict[str, Any]
@@ -160,6 +177,74 @@ def run_variants(table: Table, data: Sequence[Pair], parts: Sequence[str], plan:
             table.put("ablations", "contrastive fine-tuning", aligned, metadata)
 
 
+def run_solver(table: Table, data: Sequence[Pair], folder: Path, bundle: FoMoBundle, members: int) -> None:
+    """Solvers and steps on cells of fold 0 and of Milan: whole weeks, and what is known gone on with and filled."""
+    for city in (*CITIES, MILAN):
+        for solver, steps in SOLVERS:
+            key = f"{city}, {solver}, {steps} steps"
+            if table.done("solver", key):
+                continue
+            if city == MILAN:
+                context = read_context(CONTEXTS / "milan.nc")
+                here = read_region(read_milan_week(folder / "telecom-italia"), [context])
+                new = np.random.default_rng(0).permutation(np.flatnonzero(~np.isin(here[0].cell_id, MILAN_CELLS)))
+                pairs = here, (here[0].only(new), here[1].only(new))
+            else:
+                context = read_city(folder, city)[1]
+                pairs = split(next(pair for pair in data if pair[1].network == city), 5, 0, 0)
+            rows = solver_rows(bundle, *pairs, context, replace(FOMO, members=members, steps=steps, solver=solver))
+            table.put("solver", key, {name: [scores] for name, scores in rows.items()})
+
+
+def solver_rows(bundle: FoMoBundle, train: Pair, held: Pair, context: xr.Dataset, settings: Settings) -> Rows:
+    """Scores of one solver on at most SOLVER_CELLS held-out cells: week, follow, fill."""
+    region = held[1].only(np.arange(min(SOLVER_CELLS, len(held[1].values))))
+
+    def hourly(values: NDArray[Any]) -> NDArray[Any]:
+        k = 60 // region.minutes
+        whole: NDArray[Any] = values[..., : HOURS * k].reshape(*values.shape[:-1], HOURS, k).mean(-1)
+        return whole
+
+    real, scale = hourly(region.values).astype(np.float64), summary.p9999(hourly(train[1].values))
+    blank = np.full((context.sizes["cell"], HOURS), np.nan, dtype=np.float32)
+    task = FoMoTask(context, blank, blank, np.floor(hourly(region.hour)), 60)
+    known_network = bundle.levels.networks.get(region.network)
+    mean = float(real.mean()) if known_network is None else known_network.mean_traffic
+    at, hour = region.rows.tolist(), np.arange(HOURS)
+    drawn = draw_field(bundle, task, settings, cells=at).astype(np.float64) * mean
+    others = np.stack([np.random.default_rng(i).permutation(real) for i in range(8)])
+    rows: Rows = {"week": week_scores(real, drawn, scale) | {
+        "crps_shape": float(summary.crps_shape_cells(real, drawn).mean() / scale),
+        "coverage_90": float(summary.coverage_cells(real, drawn, 0.9).mean()),
+        "diversity": summary.diversity(drawn, others),
+    }}  # fmt: skip
+    for name, known in (("follow", hour < 120), ("fill", hour // 12 % 3 != 1)):
+        told = blank.copy()
+        told[at] = np.where(known, real, np.nan)
+        filled = draw_field(bundle, replace(task, values=told), settings, cells=at).astype(np.float64)
+        crps = summary.crps_cells(real[:, ~known], filled[..., ~known]).mean() / scale
+        rows[name] = week_scores(real, filled, scale) | {"crps": float(crps)}
+    return rows
+
+
+def week_scores(real: NDArray[Any], drawn: NDArray[Any], scale: float) -> dict[str, float]:
+    """crps, acf_error, roughness_ratio: real (cells, steps), drawn (members, cells, steps)."""
+    rough = [np.abs(np.diff(v / np.maximum(v.mean(-1, keepdims=True), 1e-9))).mean() for v in (drawn, real)]
+    return {
+        "crps": float(summary.crps_cells(real, drawn).mean() / scale),
+        "acf_error": summary.acf_error(real, drawn),
+        "roughness_ratio": float(rough[0] / rough[1]),
+    }
+
+
+def solver_table(rows: dict[str, list[dict[str, Any]]]) -> str:
+    """Markdown: every score of every draw. rows: by `draw` -> scores, in the order of the file."""
+    lines = []
+    for key, (scores,) in rows.items():
+        lines.append(f"| {key} | " + " | ".join(f"{name} {value:.4f}" for name, value in scores.items()) + " |")
+    return "\n".join(lines)
+
+
 def seen_table(rows: dict[str, list[dict[str, Any]]]) -> str:
     """Markdown: the published MAE beside ours."""
     lines = ["| network | task | published | fomo | fomo, users |", "|---|---|---|---|---|"]
@@ -207,8 +292,12 @@ def main() -> None:
         run_unseen(table, data, small, tune, min(members, 6))
     run_variants(table, data, args.only, small, min(members, 4))
     for part in args.only:
-        if rows := table.of(part):
+        if part != "solver" and (rows := table.of(part)):
             print(f"\n### {part}\n\n{seen_table(rows) if part == 'seen' else p3.table(rows)}")
+    if "solver" in args.only:
+        run_solver(table, data, args.data, load_fomo(args.model), members)
+        own = {k: [v] for k, v in table.rows.items() if k.startswith("solver|")}
+        print(f"\n### solver\n\n{solver_table(own)}")
 
 
 if __name__ == "__main__":

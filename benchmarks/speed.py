@@ -43,7 +43,7 @@ if TYPE_CHECKING:  # torch is not loaded here: what this process holds would cou
 HOURS = 168
 SIDE_M = 235.0  # of the cells of Milan's public grid
 REPEATS = 3
-CELLS = {"stouter-base": 10_000, "stouter-fast": 10_000, "fomo-base": 1000, "vae": 10_000, "tcn-gan": 10_000,
+CELLS = {"stouter-base": 10_000, "stouter-fast": 10_000, "fomo-base": 10_000, "vae": 10_000, "tcn-gan": 10_000,
          "diffwave": 1000, "bootstrap": 1000, "knn": 1000, "climatology": 1000}  # fmt: skip
 BUNDLED = ("stouter-base", "stouter-fast", "fomo-base")
 FITTED_ON = 1000  # cells; climatology draws only those

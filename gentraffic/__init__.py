@@ -9,6 +9,8 @@ Everything that the command line does is one function here. Nothing heavy is loa
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
+from os.path import abspath, dirname, realpath
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -72,6 +74,24 @@ _WHERE = {  # public name -> module of `api`
 }
 _MODULES = ("forecast", "plan")  # modules of `api` that are public as such: gentraffic.plan.sleep
 __all__ = sorted([*_WHERE, *_MODULES])
+
+
+def _check_packages(root: str) -> None:
+    """Raise ImportError where a file of the user's, such as graphs.py beside a script, hides a package of gentraffic.
+
+    root: the folder that gentraffic and the packages lie in."""
+    for name in ("poi", "graphs", "samplers", "forecasters"):
+        spec = find_spec(name)
+        origin = spec.origin if spec is not None else None
+        if origin is not None and realpath(dirname(dirname(abspath(origin)))) != realpath(root):
+            raise ImportError(
+                f"{origin} hides the package {name!r} of gentraffic: rename it, or the folder that it lies in"
+                if origin.endswith("__init__.py")
+                else f"{origin} hides the package {name!r} of gentraffic: rename that file"
+            )
+
+
+_check_packages(dirname(dirname(abspath(__file__))))
 
 
 def __getattr__(name: str) -> Any:

@@ -67,20 +67,20 @@ def ground_class(kind: str, tags: Mapping[str, str]) -> tuple[str, float] | None
         return None if value in _NO_FLOORS else (f"building {_USE_OF.get(value, 'other')}", _floors(value, tags))
     if (land := _LAND.get(("landuse", tags.get("landuse", "")))) is not None:
         return f"land {land}", 1.0
-    found = map_class(kind, tags)
-    if found in STREETS:
-        return f"street {found}", 1.0
-    return (f"land {_GREEN[found]}", 1.0) if found in _GREEN else None
+    drawn = map_class(kind, tags)
+    if drawn in STREETS:
+        return f"street {drawn}", 1.0
+    return (f"land {_GREEN[drawn]}", 1.0) if drawn in _GREEN else None
 
 
 def _floors(value: str, tags: Mapping[str, str]) -> float:
     for key, per_floor in (("building:levels", 1.0), ("height", FLOOR_M)):
         try:
-            found = float(tags.get(key, "").removesuffix("m").strip()) / per_floor
+            floors = float(tags.get(key, "").removesuffix("m").strip()) / per_floor
         except ValueError:
             continue
-        if 0 < found <= MOST_FLOORS:
-            return max(1.0, found)
+        if 0 < floors <= MOST_FLOORS:
+            return max(1.0, floors)
     return HOUSE_FLOORS if value in HOUSES else FLOORS[_USE_OF.get(value, "other")]
 
 
@@ -98,13 +98,14 @@ class Standing(Drawn):
 
     def look_at(self, kind: str, number: int, tags: Mapping[str, str], place: Any) -> None:
         """Keep an element where it counts. place: as `Drawn.add` takes it."""
-        found = ground_class(kind, tags)
-        if found is None or (kind, number) in self.seen:
+        counted = ground_class(kind, tags)
+        if counted is None or (kind, number) in self.seen:
             return
+        measure, weight = counted
         self.seen.add((kind, number))
-        self.add(found[0], tags, place, found[1])
-        self.tally[found[0]] += 1
-        if found[0].startswith("building"):
+        self.add(measure, tags, place, weight)
+        self.tally[measure] += 1
+        if measure.startswith("building"):
             self.plain += categorise({k: v for k, v in tags.items() if k != "building"}) is None
 
     def known(self) -> tuple[str, ...]:
@@ -140,7 +141,7 @@ def sum_up(standing: Standing, outlines: Mapping[int, Ints | Floats], nodes: Nod
 def _sum_up(standing: Standing, outlines: Mapping[int, Ints | Floats], nodes: Nodes) -> Ground | None:
     lines: dict[str, list[Floats]] = {}
     rings: dict[str, list[tuple[Floats, float]]] = {}
-    found: list[Ground] = []
+    grounds: list[Ground] = []
     for kind, weight, place in zip(standing.kind, standing.weight, standing.place, strict=True):
         if kind not in SURFACES:
             if isinstance(place, np.ndarray):
@@ -156,14 +157,14 @@ def _sum_up(standing: Standing, outlines: Mapping[int, Ints | Floats], nodes: No
         corners = [nodes.corners(np.asarray(c)) for p in parts if (c := outline_of(p, outlines)) is not None]
         for area in areas_of(corners, isinstance(place, list)):
             at, amount = _shared_out(area, kind.startswith("building"))
-            found.append(_of(kind, at, amount * weight))
-    found += [_of(kind, *_along(runs)) for kind, runs in lines.items() if runs]
+            grounds.append(_of(kind, at, amount * weight))
+    grounds += [_of(kind, *_along(runs)) for kind, runs in lines.items() if runs]
     for kind, some in rings.items():
         at, amount = _footprints([ring for ring, _ in some])
-        found.append(_of(kind, at, amount * np.array([weight for _, weight in some])))
-    if not found:
+        grounds.append(_of(kind, at, amount * np.array([weight for _, weight in some])))
+    if not grounds:
         return None
-    each = [np.concatenate([getattr(g, part) for g in found]) for part in ("measure", "at", "amount")]
+    each = [np.concatenate([getattr(g, part) for g in grounds]) for part in ("measure", "at", "amount")]
     known = standing.known()
     kept = np.isin(each[0], [MEASURES.index(measure) for measure in known])
     return Ground(each[0][kept], each[1][kept], each[2][kept], known) if known else None

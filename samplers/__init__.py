@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ SAMPLERS = {  # what a model folder and the command line call a sampler -> its c
     "tcn-gan": "samplers.tcn_gan:TCNGAN",
     "diffwave": "samplers.diffwave:DiffWave",
 }
+ENTRY_POINTS = "gentraffic.samplers"  # the group by which another package registers a sampler: name -> module:Class
 PRECISIONS = ("fp32", "bf16")  # of a network's products, see `samplers.sampler.computing_in`; all else is float32
 _WHERE = {  # public name -> the module that is loaded when it is asked for
     **dict.fromkeys(("SOLVERS", "Denoiser", "Noise", "OneShot", "draw"), "diffusion"),
@@ -30,7 +32,14 @@ _WHERE = {  # public name -> the module that is loaded when it is asked for
 }
 
 __all__ = ["DAYS", "HOURS", "PRECISIONS", "SAMPLERS", "SOLVERS", "TCNGAN", "VAE", "WEEK", "Condition", "Denoiser",
-           "DiffWave", "Noise", "OneShot", "STUNet", "Sampler", "Turn", "draw", "sampler_class"]  # fmt: skip
+           "DiffWave", "Noise", "OneShot", "STUNet", "Sampler", "Turn", "draw", "sampler_class",
+           "sampler_names"]  # fmt: skip
+
+
+def sampler_names() -> tuple[str, ...]:
+    """Names of all samplers, those of SAMPLERS first, then those of other packages."""
+    plugged = sorted({point.name for point in entry_points(group=ENTRY_POINTS)} - SAMPLERS.keys())
+    return (*SAMPLERS, *plugged)
 
 
 def __getattr__(name: str) -> Any:

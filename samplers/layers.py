@@ -286,13 +286,13 @@ class STFFM(nn.Module):
         folded, now = self._folded, self._versions()
         if folded is None or folded[0] != now:  # formed anew when a weight has changed since
             held = [w.detach() for w in self.parameters()]  # so that no other tensor can have their addresses
-            folded = self._folded = now, fold(self.first.as_matrix(), self.second.as_matrix()), held
-        straight, second, bias = folded[1]
-        out = torch.addmm(bias, x.flatten(1), straight)
+            with torch.autocast(x.device.type, enabled=False):  # other calls, in other precisions, will use it
+                folded = self._folded = now, fold(self.first.as_matrix(), self.second.as_matrix()), held
+        parts: tuple[Tensor, ...] = (*folded[1], x.flatten(1), f_st.flatten(1))
         if torch.is_autocast_enabled(x.device.type):  # it leaves alone what is computed in place
-            out = torch.addmm(out, f_st.flatten(1), second)
-        else:
-            out.addmm_(f_st.flatten(1), second)
+            parts = tuple(part.to(torch.get_autocast_dtype(x.device.type)) for part in parts)
+        straight, second, bias, seen, told = parts
+        out = torch.addmm(bias, seen, straight).addmm_(told, second)
         return _elu(out).view(*x.shape[:2], -1)
 
     def _versions(self) -> list[tuple[int, int]]:

@@ -11,16 +11,17 @@ import copy
 import functools
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from importlib import import_module
-from typing import Any, Self
+from importlib.metadata import entry_points
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
-from samplers import SAMPLERS
+from samplers import ENTRY_POINTS, SAMPLERS
 
 DAYS = 7
 HOURS = 24
@@ -35,7 +36,8 @@ class Condition:
 
     place: (B, P) what stands there: the station embedding F_s of STOUTER eq. 2; zeros where nothing is known.
     time: (1 or B, T, Q) what time it is: the embedding F_t of STOUTER eq. 1 at every step, in local time.
-    level: (B, 2) standardised log mean level of the series, and 1 where it is given (0, 0 where it is not).
+    level: (B, 2) standardised log mean level of the series, and 1 where it is given; 0, 0 where it is not: wherever the
+    network draws the level itself (`Sampler.draws_level`).
     network: (B,) index of the measured network that the place belongs to; 0 = a network that nobody measured.
     known: (B, T) values that are given already (same scale as x), nan where they are to be drawn; None: all unknown.
     profile: (B, 2, T) the usual week of the place, by its own past, at the steps of this window (same scale as x), and
@@ -150,11 +152,24 @@ class Sampler(Network, ABC):
     cadences: the steps per hour k that it can draw. series_at_once: how many series one call is best given: with fewer,
     threads wait for the interpreter; with more, activations leave the processor's cache. log_losses: whether `losses`
     are logarithms already (minus log densities, a critic's values), or above 0.
+
+    How a class is trained, unless it says otherwise, as STUNet is: a level model draws how much traffic a cell carries
+    in all, and the network draws how a week departs from what the surroundings tell.
+    draws_level: the network draws the level of a cell as well, from its place alone, unless a fit asks for the level
+    model. takes_expected_week: what a cell's surroundings tell of its week is taken from the series, and added to what
+    is drawn; False: the network draws whole weeks. further: arguments of the constructor, of `FURTHER`, that it is
+    given beside those that all have. plan, plan_own_level: fields of `gentraffic.training.sampler_task.Plan` that
+    differ from its defaults, always, and where the network draws the level too.
     """
 
     cadences: tuple[int, ...]
     series_at_once: int = 128
     log_losses: bool = False
+    draws_level: ClassVar[bool] = False
+    takes_expected_week: ClassVar[bool] = True
+    further: ClassVar[frozenset[str]] = frozenset()
+    plan: ClassVar[Mapping[str, float]] = {}
+    plan_own_level: ClassVar[Mapping[str, float]] = {}
 
     @abstractmethod
     def loss(self, x: Tensor, condition: Condition, generator: torch.Generator) -> Tensor:
@@ -188,6 +203,21 @@ class Sampler(Network, ABC):
 
 TAKES = ("place_dim", "time_dim", "networks", "width", "cadences", "dropout", "use_time", "use_place", "use_profile")
 DENOISER_TAKES = ("rest", "num_train_timesteps", "prediction_type")  # what makes its `diffusion.Noise` again
+FURTHER = {  # what else a constructor may take, if `Sampler.further` names it
+    "channels": "widths of its levels (tuple of int)",
+    "hours_per_token": "hours that enter as one position (int)",
+    "fusion": "a key of samplers.layers.FUSIONS: `fit --fusion`",
+    "prediction_type": "one of samplers.diffusion.PREDICTIONS: `fit --prediction`",
+    "num_train_timesteps": "steps of the noise (int): `fit --diffusion-steps`",
+    "loss_type": "mse or l1: `fit --loss`",
+    "gate": "whether the noisy series reaches the answer through a gate (bool)",
+    "direct": "whether the embeddings enter as they are (bool)",
+    "attention": "a key of samplers.layers.ATTENTIONS",
+    "spectrum": "(85,) power of the frequencies of a week of hours, or None",
+    "profile_spread": "(networks + 1, knots) how far weeks depart from the profile that they are told, or a float",
+    "profile_shift": "the same of the mean departures",
+    "services": "how many services it draws (int); the condition says which: `Condition.service`",
+}
 
 
 def draws_at_once(kind: type[nn.Module]) -> bool:
@@ -204,14 +234,26 @@ def check_constructor(kind: type[Sampler]) -> None:
     if missing:
         purpose = "a sampler takes" if missing[0] in TAKES else "a denoiser is saved and loaded with"
         raise TypeError(f"{where} lacks {', '.join(missing)}: {purpose} {', '.join(wanted)}")
+    for name in sorted(kind.further):
+        if name not in FURTHER:
+            raise TypeError(f"{where}: nothing is known of {name!r}, which `further` names: {', '.join(FURTHER)}")
+        if name not in taken:
+            raise TypeError(f"{where} lacks {name}, which `further` names")
     if not hasattr(kind.__init__, "__wrapped__"):
         raise TypeError(f"{where} lacks the decorator register_to_config: without it no model folder can be loaded")
 
 
 def sampler_class(name: str) -> type[Sampler]:
-    """The class of a key of `samplers.SAMPLERS`, loaded now. Raises KeyError."""
-    module, _, kind = SAMPLERS[name].partition(":")
-    return getattr(import_module(module), kind)  # type: ignore[no-any-return]
+    """The class of one of `samplers.sampler_names()`, loaded now. Raises KeyError; TypeError for what is no Sampler."""
+    if name in SAMPLERS:
+        module, _, kind = SAMPLERS[name].partition(":")
+        return getattr(import_module(module), kind)  # type: ignore[no-any-return]
+    for point in entry_points(group=ENTRY_POINTS, name=name):
+        plugged = point.load()
+        if not (isinstance(plugged, type) and issubclass(plugged, Sampler)):
+            raise TypeError(f"{point.value}: the sampler {name!r} is no subclass of samplers.Sampler")
+        return plugged
+    raise KeyError(name)
 
 
 def computing_in(precision: str, device: str) -> AbstractContextManager[Any]:

@@ -40,7 +40,7 @@ from samplers.layers import (
     per_hour,
     pool_hours,
 )
-from samplers.sampler import DAYS, HOURS, WEEK, Condition, Sampler, register_to_config
+from samplers.sampler import DAYS, FURTHER, HOURS, WEEK, Condition, Sampler, register_to_config
 
 FREQUENCIES = WEEK // 2 + 1  # 0 to 84 periods a week
 
@@ -153,6 +153,7 @@ class STUNet(Sampler):
     (`Spectral`). rest: `Noise.rest`, once it is trained.
     """
 
+    further = frozenset(FURTHER)
     spread: Tensor
     shift: Tensor
 

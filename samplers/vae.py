@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -56,6 +57,10 @@ class VAE(Sampler):
     """
 
     log_losses = True
+    draws_level = True  # as its paper does
+    takes_expected_week = False
+    plan: ClassVar = {"steps": 2500}  # two minutes of one core
+    plan_own_level: ClassVar = {"place_noise": 0.3, "place_keep": 0.9}  # it must tell levels by the place as well
 
     @register_to_config
     def __init__(

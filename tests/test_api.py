@@ -130,3 +130,13 @@ def test_out_writes_what_is_returned_and_a_store_as_it_is_drawn(tmp_path: Path) 
             np.testing.assert_array_equal(found["traffic"].values, plain["traffic"].values)
     with pytest.raises(WrongUse, match=r"m\.nc is .*, which it would replace"):
         gentraffic.sample(history=tmp_path / "m.nc", model="fomo-base", days=1, out=tmp_path / "m.nc")
+
+
+def test_holidays_may_be_true_or_false() -> None:
+    asked: dict[str, Any] = {"start": "2026-01-01", "days": 1}
+    auto, none, true, false = (
+        gentraffic.sample("monaco", **asked, holidays=given) for given in ("auto", "none", True, False)
+    )
+    xr.testing.assert_equal(true, auto)
+    xr.testing.assert_equal(false, none)
+    assert (auto["traffic"].values != none["traffic"].values).any()

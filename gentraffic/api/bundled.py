@@ -1,4 +1,4 @@
-"""`gentraffic.bundled`: the models and cities that come with the package."""
+"""`gentraffic.bundled`: the models and cities that come with the package, and what other packages register."""
 
 from __future__ import annotations
 
@@ -29,10 +29,12 @@ class BundledModel:
 
 @dataclass(frozen=True)
 class Bundled(Shown):
-    """The models and the cities that need no network."""
+    """The models and the cities that need no network. plug_ins: name, kind (generator, sampler, forecaster) and package
+    of what is installed beside them."""
 
     models: tuple[BundledModel, ...]
     cities: tuple[str, ...]
+    plug_ins: tuple[dict[str, str], ...] = ()
     title: str = "Models that come with the package"
 
     def rows(self) -> list[tuple[str, ...]]:
@@ -44,18 +46,20 @@ class Bundled(Shown):
         ]
 
     def sentences(self) -> Sequence[str]:
-        """The cities."""
-        return [f"cities: {', '.join(self.cities)}"]
+        """The cities, and the plug-ins."""
+        found = [f"{one['name']} ({one['kind']} of {one['package']})" for one in self.plug_ins]
+        return [f"cities: {', '.join(self.cities)}", *([f"of installed packages: {', '.join(found)}"] if found else [])]
 
     def to_json(self) -> dict[str, Any]:
-        """What `--json` prints: models, cities."""
-        return {"models": [asdict(model) for model in self.models], "cities": list(self.cities)}
+        """What `--json` prints: models, cities, plug_ins."""
+        models = [asdict(model) for model in self.models]
+        return {"models": models, "cities": list(self.cities), "plug_ins": list(self.plug_ins)}
 
 
 @speaks_python
 def bundled() -> Bundled:
-    """The models and cities that come with the package, and what each model was trained on."""
-    from gentraffic.generators.base import MODELS, bundled_models
+    """The models and cities that come with the package, what each model was trained on, and the plug-ins of others."""
+    from gentraffic.generators.base import GROUPS, MODELS, bundled_models, plug_ins
     from gentraffic.places.find import bundled_cities
 
     models = []
@@ -73,4 +77,5 @@ def bundled() -> Bundled:
                 card=str(MODELS / name / "README.md"),
             )
         )
-    return Bundled(tuple(models), tuple(bundled_cities()))
+    installed = tuple({"name": one.name, "kind": one.kind, "package": one.package} for one in plug_ins(*GROUPS))
+    return Bundled(tuple(models), tuple(bundled_cities()), installed)

@@ -146,14 +146,16 @@ def import_table(
     id_column: str | None = None,
     decimal: str | None = None,
     thousands: str | None = None,
+    network: str | None = None,
     out: str | Path | None = None,
 ) -> xr.Dataset:
     """Traffic (cell, time) from a table: CSV, Excel or Parquet with cell, time and a value per service.
 
     timezone: of times without one. service: what the column `value` holds. unit: "GB", "Mbit/s", or of each service,
-    "internet=GB,users=1". cells: where the table has no lon and lat, polygons or a table of stations; without both the
-    series have no positions. columns: "id=CELL_NAME,internet=DL_GB". decimal, thousands: "point" or "comma", where
-    numbers leave a doubt. out: where it is written, if anywhere. Raises WrongUse, BadInput.
+    "internet=GB,users=1"; "unknown" where it is left out. network: a name for the measured network, by which models
+    that learn from it, and `evaluate`, know it again. cells: where the table has no lon and lat, polygons or a table of
+    stations; without both the series have no positions. columns: "id=CELL_NAME,internet=DL_GB". decimal, thousands:
+    "point" or "comma", where numbers leave a doubt. out: where it is written, if anywhere. Raises WrongUse, BadInput.
     """
     from gentraffic.io.importers.table import read_table
     from gentraffic.io.source_columns import make_reading
@@ -161,7 +163,10 @@ def import_table(
     with _written(out) as keep:
         reading = make_reading(columns, id_column, decimal, thousands)
         where = None if cells is None else Path(cells)
-        return keep(read_table(path, timezone=timezone, service=service, cells=where, unit=unit, reading=reading))
+        if network is not None and (not network.strip() or set(network) & set(",:")):
+            raise WrongUse(f"--network {network}: give a name without commas and colons")
+        traffic = read_table(path, timezone=timezone, service=service, cells=where, unit=unit, reading=reading)
+        return keep(traffic if network is None else traffic.assign_attrs(network=network.strip()))
 
 
 @speaks_python

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from gentraffic.api.result import Shown
 
@@ -76,10 +76,15 @@ class FitResult(Shown):
 
     @property
     def held_out_note(self) -> tuple[str, ...]:
-        """What is said of the cells that were not learned from; nothing where there are none."""
+        """What a command says of the cells that were not learned from; nothing where there are none."""
         count = sum(len(ids) for ids in self.held_out.values())
         return (f"{count} cells were held out: `gentraffic split --model` finds them in a file again",) if count else ()
 
     def sentences(self) -> Sequence[str]:
         """Where the held-out cells are found, and the notes."""
-        return (*self.held_out_note, *self.notes)
+        said = (line.replace("gentraffic split --model", "gentraffic.split(model=...)") for line in self.held_out_note)
+        return (*said, *self.notes)
+
+    def with_words(self, say: Callable[[str], str]) -> Self:
+        """The same, its notes in other words."""
+        return replace(self, notes=tuple(map(say, self.notes)))

@@ -14,6 +14,7 @@ from gentraffic.evaluation.evaluate import Evaluation
 from gentraffic.forecasting.tstr import Validation
 
 if TYPE_CHECKING:
+    import pandas as pd
     import xarray as xr
 
     from gentraffic.evaluation.scores import Score
@@ -62,6 +63,23 @@ class EvaluationResult(Shown, Evaluation):
         from gentraffic.reports.evaluation_table import rows
 
         return rows(self)
+
+    def to_frame(self) -> pd.DataFrame:
+        """A pandas DataFrame, a row per metric: value, low and high of its 95% interval, best (that of a perfect copy),
+        the value of each naive row, nan where there is none, and reason, which says why the value is missing."""
+        import pandas as pd
+
+        from gentraffic.evaluation.scores import METRICS
+
+        columns = {
+            "value": {name: score.value for name, score in self.scores.items()},
+            "low": {name: score.low for name, score in self.scores.items()},
+            "high": {name: score.high for name, score in self.scores.items()},
+            "best": {metric.name: metric.best for metric in METRICS},
+            **{row: {name: score.value for name, score in scores.items()} for row, scores in self.naive.items()},
+        }
+        frame = pd.DataFrame(columns, index=pd.Index(list(self.scores), name="metric"), dtype=float)
+        return frame.assign(reason=[score.reason for score in self.scores.values()])
 
     def sentences(self) -> list[str]:
         """The notes, and which metrics and which naive rows have no value."""

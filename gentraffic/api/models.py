@@ -8,7 +8,6 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import samplers
 from gentraffic.api.fitted import Files, FitResult
 from gentraffic.api.language import speaks_python
 from gentraffic.api.private import PRIVATE, check_private, fit_private
@@ -25,18 +24,31 @@ Tell = Callable[[int, int], None]
 NAIVE = ("bootstrap", "knn", "climatology")  # gentraffic.generators.naive.NAIVE
 HOLDOUT = 0.2
 _GRAPHS = {"temporal_layer", "station_layer", "no_temporal_graph", "no_station_graph", "profile", "level"}
-_STOUTER = {"fusion", "prediction", "paper", "channels", "diffusion_steps", "loss"}
 _TRAINING = {"steps", "batch", "holdout", "evidence"}
+_FURTHER = {  # option -> name in `samplers.sampler.FURTHER`; STOUTER as published needs embeddings that enter directly
+    "fusion": "fusion", "prediction": "prediction_type", "paper": "direct", "channels": "channels",
+    "diffusion_steps": "num_train_timesteps", "loss": "loss_type",
+}  # fmt: skip
+_EVERY = _GRAPHS | _TRAINING | _FURTHER.keys() | {"size"}
 
 
-def can_be_fitted() -> dict[str, set[str]]:
-    """What `fit` fits, and which design options each takes; others are refused by name."""
-    return {
-        **dict.fromkeys(samplers.SAMPLERS, _GRAPHS | _TRAINING),
-        "stouter": _GRAPHS | _TRAINING | _STOUTER,
-        "fomo": _TRAINING | {"size", "prediction"},
-        **{name: set[str]() for name in NAIVE},
-    }
+def can_be_fitted() -> tuple[str, ...]:
+    """What `fit` fits; samplers of other packages, too."""
+    from samplers import sampler_names
+
+    return (*sampler_names(), "fomo", *NAIVE)
+
+
+def options_of(sampler: str) -> set[str]:
+    """The design options that one of `can_be_fitted()` takes; others are refused by name. Raises WrongUse, BadModel."""
+    from gentraffic.training.fitting import Design, class_of
+
+    if sampler == "fomo":
+        return _TRAINING | {"size", "prediction"}
+    if sampler in NAIVE:
+        return set()
+    further = class_of(Design(sampler)).further
+    return _GRAPHS | _TRAINING | {option for option, argument in _FURTHER.items() if argument in further}
 
 
 @dataclass(frozen=True)
@@ -68,12 +80,15 @@ class FitOptions:
 
     def check(self, sampler: str) -> None:
         """Raise WrongUse for an option that this sampler does not take, and for numbers out of range."""
-        takes = can_be_fitted()
-        if sampler not in takes:
-            raise WrongUse(f"no sampler {sampler!r}: give one of {', '.join(takes)}")
-        for name in sorted(set().union(*takes.values())):
+        from gentraffic.generators.base import GENERATOR, SAMPLER, named, own_names, plug_ins
+
+        if sampler not in can_be_fitted():
+            raise WrongUse(f"no sampler {sampler!r}: give one of {', '.join(can_be_fitted())}")
+        named(sampler, plug_ins(GENERATOR, SAMPLER), own_names())
+        takes = options_of(sampler)
+        for name in sorted(_EVERY - takes):
             value = getattr(self, name)
-            if value not in (None, False) and name not in takes[sampler]:
+            if value not in (None, False):
                 option = f"--{name.replace('_', '-')}" + (f" {value}" if not isinstance(value, bool) else "")
                 if sampler in NAIVE:
                     raise WrongUse(f"{option}: {sampler} is not trained; leave it out")
@@ -104,14 +119,17 @@ def fit(
 ) -> FitResult | None:
     """Train a sampler on traffic files and the contexts of their cells, and write the model folder `out`.
 
-    sampler: stouter, fomo; the baselines vae, tcn-gan, diffwave; or bootstrap, knn, climatology, which only remember.
+    sampler: stouter, fomo; the baselines vae, tcn-gan, diffwave; bootstrap, knn, climatology, which only remember; or
+    one that another package registers.
     options: the fields of `FitOptions`. holdout: share of locations that stop the training in time and score it, 0.2.
     steps, batch: of the training, by default what the sampler's plan says. seed, threads: of torch. device: cpu or
     cuda, where it trains. precision: fp32 or bf16, of the network's products. service: variable
     to learn; stouter learns several, with commas between, by default all of Internet, calls and SMS that files hold.
-    fusion, temporal_layer, station_layer, prediction, no_temporal_graph, no_station_graph, profile, level:
-    the design (stouter and the baselines). paper: STOUTER as published; channels ("64,128,256"), diffusion_steps, loss
-    (mse or l1): of stouter. size, prediction: of fomo. evidence: finished rows for the card.
+    fusion, temporal_layer, station_layer, prediction, no_temporal_graph, no_station_graph, profile:
+    the design (stouter and the baselines). level: "model" or "network" draws how much traffic a cell carries in all; by
+    default the level model, for the baselines their own network (`samplers.Sampler.draws_level`). paper: STOUTER as
+    published; channels ("64,128,256"), diffusion_steps, loss (mse or l1): of stouter. size, prediction: of fomo.
+    evidence: finished rows for the card.
 
     To resume after an interruption, call it again: the result is the same to the last bit. Under `accelerate launch`
     several processes train one model; all but the first return None. With dp_epsilon and dp_delta, and where wanted
@@ -132,14 +150,15 @@ def fit(
             raise WrongUse(f"--precision {asked.precision}: a private fit is computed in fp32; leave it out")
         return _fit_private(files, Path(out), asked, private, command, tell)
     asked.check(sampler)
-    if asked.service is not None and "," in asked.service and sampler != "stouter":
-        raise WrongUse(f"--service {asked.service}: {sampler} learns one service; name one, or fit stouter")
     if sampler in NAIVE:
+        _check_one_service(sampler, asked.service)
         for option, given in (("device", asked.device), ("precision", asked.precision)):
             if given not in ("cpu", "fp32"):
                 raise WrongUse(f"--{option} {given}: {sampler} is not trained; leave it out")
         return _fit_naive(sampler, files, Path(out), asked, command)
     _set_threads(asked.threads)
+    if sampler == "fomo":
+        _check_one_service(sampler, asked.service)
     fitting = _fit_fomo if sampler == "fomo" else _fit_weekly
     return fitting(sampler, files, Path(out), asked, command, tell)
 
@@ -197,8 +216,8 @@ def _fit_weekly(
     from gentraffic.generators.folder import save_bundle
     from gentraffic.modelling.features import read_places
     from gentraffic.training.checkpoint import checkpoint_beside
-    from gentraffic.training.fitting import fit_sampler, takes_services
-    from gentraffic.training.options import design_of, plan_of
+    from gentraffic.training.fitting import class_of, fit_sampler, takes_services
+    from gentraffic.training.options import design_of, plan_of, rules_of
     from gentraffic.training.processes import join
 
     checkpoint, group = checkpoint_beside(out), join(options.device, options.precision)
@@ -206,6 +225,8 @@ def _fit_weekly(
     contexts = files.contexts()
     design = design_of(sampler, options)
     plan = plan_of(design, options)
+    if "services" not in class_of(design).further:
+        _check_one_service(sampler, options.service)
     several = takes_services(design) or options.service is not None
     sources = files.every_service(contexts, options.service) if several else files.sources(contexts, None)
     used = {s.network for s in sources if s.places is not None}
@@ -242,7 +263,14 @@ def _fit_weekly(
     checkpoint.unlink(missing_ok=True)
     facts = {name: metadata[name] for name in ("minutes", "steps", "best_step", "parameters")}
     facts |= {"services": metadata["services"]} if bundle.services.further else {}
-    return FitResult(out, tuple(sorted(used)), facts, held_out, judged, f"{sampler}, {out.name}")
+    rules = rules_of(design, len(bundle.services.names))
+    return FitResult(out, tuple(sorted(used)), facts, held_out, judged, f"{sampler}, {out.name}", (rules,))
+
+
+def _check_one_service(sampler: str, service: str | None) -> None:
+    """Raise WrongUse where several are named."""
+    if service is not None and "," in service:
+        raise WrongUse(f"--service {service}: {sampler} learns one service; name one, or fit stouter")
 
 
 def main_service(files: Files, service: str | None, *, several: bool) -> str:

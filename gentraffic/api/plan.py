@@ -28,6 +28,7 @@ from gentraffic.api.inputs import (
 from gentraffic.api.language import speaks_python
 from gentraffic.api.plan_result import Plan
 from gentraffic.dataset.amounts import bits_per_unit
+from gentraffic.dataset.units import readable_unit
 from gentraffic.errors import WrongUse
 from gentraffic.io import atomic
 from gentraffic.io.export.counters import capacity_in, parse_amount
@@ -139,9 +140,11 @@ def sleep(
     costs = SleepCosts(units, unit_load, quality, wear, load_power, unit_power, serve, full=given is None)
     notes = inputs.notes
     if given is None:
-        unit = "" if inputs.load.units in ("1", "unknown") else f" {inputs.load.units}"
+        unit, factor = inputs.load.units, 1.0
+        unit, factor = ("", 1.0) if unit in ("1", "unknown") else readable_unit(unit, unit_load)
+        carries = f"{unit_load * factor:.4g} {unit}".rstrip()
         notes += (
-            f"one unit is taken to carry {unit_load:.4g}{unit} in a step, so that the {units} of a cell carry the 99th "
+            f"one unit is taken to carry {carries} in a step, so that the {units} of a cell carry the 99th "
             "percentile of the load: give --capacity",
         )
         notes += tuple(filter(None, [beyond_units(inputs.load, costs)]))

@@ -190,7 +190,7 @@ def sample(
     history: str | Path | xr.Dataset | None = None,
     known: str | Path | xr.Dataset | None = None,
     users: str | Path | xr.Dataset | None = None,
-    holidays: str | None = None,
+    holidays: str | bool | None = None,
     out: str | Path | None = None,
     chunk_cells: int | None = None,
     workers: int | None = None,
@@ -263,8 +263,8 @@ def sample(
         Points of interest or sites that are added or removed; SERVICE_before and SERVICE_after are drawn.
     history, known, users : path or Dataset (cell, time), optional
         Earlier weeks that the cells follow; measured traffic that is kept, its gaps filled; active users.
-    holidays : str, optional
-        auto, none, a country such as IT, or a file of dates.
+    holidays : str or bool, optional
+        "auto" or True, "none" or False, a country such as "IT", or a file of dates.
     out : path, optional
         Where it is also written: .nc .zarr .parquet .csv .tif; a .zarr is written as it is drawn, in little memory.
     chunk_cells : int, optional
@@ -302,7 +302,7 @@ def sample(
         rhythm=rhythm, device=device, precision=precision, service=",".join(split_names(service)) or None,
         total=(total,) if isinstance(total, str) else tuple(total),
         select=read_select(select) if isinstance(select, str | None) else tuple(map(str, select)),
-        change=path_given(change), history=history, known=known, users=users, holidays=holidays,
+        change=path_given(change), history=history, known=known, users=users, holidays=_holidays(holidays),
     )  # fmt: skip
     context = None
     if isinstance(place, xr.Dataset):
@@ -386,6 +386,13 @@ def draw(
     seconds = {"load": loaded - began + drawn.prepared_s, "sample": drawn.drawn_s}
     seconds["write"] = time.perf_counter() - began - sum(seconds.values())
     return replace(sampling, pictures=pictures, seconds=seconds)
+
+
+def _holidays(given: str | bool | None) -> str | None:
+    """What a request takes: words for True and False."""
+    from gentraffic.dataset.public_holidays import AUTO, NONE
+
+    return (AUTO if given else NONE) if isinstance(given, bool) else given
 
 
 def _model_of(model: str | Path | Generator) -> tuple[ModelInfo, Callable[[], Generator]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from gentraffic.cli.options import HTML, SEED, THREADS, Printed, call, file_option, prints, seed_option
+from gentraffic.cli.options import HTML, SEED, THREADS, Printed, call, file_option, listing, prints, seed_option
 
 
 @click.command(short_help="Score synthetic traffic against measured traffic, beside naive rows.")
@@ -51,7 +51,9 @@ def evaluate(real: Path, synthetic: Path, html: Path | None, seed: int, **option
     return values, [*tables, *page.values()]
 
 
-@click.command(short_help="Train forecasters on synthetic traffic, test them on measured traffic.")
+@click.command(
+    cls=listing("forecaster"), short_help="Train forecasters on synthetic traffic, test them on measured traffic."
+)
 @file_option("--synthetic", required=True, help="Drawn traffic: .nc .zarr .parquet .csv.")
 @file_option("--real", required=True, help="Measured traffic of the same cadence.")
 @click.option("--forecaster", multiple=True, metavar="NAME", default=("lstm",), help="What to train; repeat it.")

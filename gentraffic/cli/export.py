@@ -66,7 +66,7 @@ def export() -> None:
 
     \b
     gentraffic export 3gpp milan.nc -o milan.xml --unit 3.2GB
-    gentraffic export geopackage ensemble.nc -o milan.gpkg --capacity 18GB
+    gentraffic export geopackage ensemble.nc -o milan.gpkg --capacity 5Mbit/s
     gentraffic export office milan.nc -o milan.csv --decimal comma
     gentraffic export gridded --help
 

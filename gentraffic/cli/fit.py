@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from gentraffic.api.models import can_be_fitted
 from gentraffic.cli import options as shared
 from gentraffic.cli.options import Printed, call, file_option, out_option, prints, with_options
 
@@ -42,13 +41,14 @@ DESIGN = (
     click.option("--no-station-graph", is_flag=True, help="Ablation: without the station embedding and without POIs."),
     click.option("--profile", is_flag=True, help="Learn to follow a cell's own past too (`sample --history`)."),
     click.option("--level", type=click.Choice(("model", "network")),
-                 help="What says how much traffic a cell carries in all: stouter's level model, or the sampler's own"
-                      " network. [default: network for vae, tcn-gan, diffwave; model for stouter and with --profile]"),
+                 help="What draws how much traffic a cell carries in all: the level model, or the sampler's own"
+                      " network. [default: model; network for vae, tcn-gan, diffwave and others that say so,"
+                      " without --profile]"),
 )  # fmt: skip
 
 
-@click.command("fit", short_help="Train a model on measured traffic (resumable).")
-@click.argument("name", metavar="SAMPLER", type=click.Choice(tuple(can_be_fitted())))
+@click.command("fit", cls=shared.listing("sampler"), short_help="Train a model on measured traffic (resumable).")
+@click.argument("name", metavar="SAMPLER")
 @TRAFFIC
 @file_option("--context", multiple=True,
              help="The POIs of the same cells; repeat it. Contexts of other places teach the station graph alone."
@@ -73,8 +73,9 @@ DESIGN = (
 def fit_(name: str, traffic: tuple[Path, ...], context: tuple[Path, ...], out: Path, **options: Any) -> Printed | None:
     """Train a sampler on traffic files and the contexts of their cells, and write a model folder.
 
-    stouter, or a baseline: vae, tcn-gan, diffwave; bootstrap, knn and climatology only remember. The baselines draw a
-    cell's level as well, as their papers do; with --level model they take stouter's place beside its level model.
+    stouter, fomo, or a baseline: vae, tcn-gan, diffwave; bootstrap, knn and climatology only remember. The baselines
+    draw a cell's level as well, as their papers do; with --level model they take stouter's place beside its level
+    model. A last line says which it was.
 
     \b
     gentraffic import uomo uomo_sd.npz -o sd.nc --context sd-context.nc
@@ -179,7 +180,7 @@ def distil_(model: str, context: tuple[Path, ...], out: Path, steps: int, **opti
 @click.command(short_help="What is bundled, and what each model was trained on.")
 @prints
 def models() -> Printed:
-    """List the bundled models and cities.
+    """List the bundled models and cities, and the generators, samplers and forecasters of installed packages.
 
     \b
     gentraffic models

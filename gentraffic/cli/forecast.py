@@ -25,7 +25,7 @@ def forecast() -> None:
     """
 
 
-@forecast.command(short_help="Train a forecaster on traffic (resumable).")
+@forecast.command(cls=shared.listing("forecaster"), short_help="Train a forecaster on traffic (resumable).")
 @click.argument("name")
 @file_option("--traffic", multiple=True, required=True, help="Traffic; repeat it.")
 @shared.SERVICES

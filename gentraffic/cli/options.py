@@ -70,6 +70,21 @@ def seed_option(help: str = "") -> Decorator:
     return click.option("--seed", type=COUNT, default=0, help=help or None)
 
 
+def listing(kind: str) -> type[click.Command]:
+    """A command whose help ends with the plug-ins of a kind of `gentraffic.generators.base` that are installed."""
+
+    class Listing(click.Command):
+        def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+            from gentraffic.generators.base import plug_ins
+
+            found = plug_ins(kind)
+            if found:
+                formatter.write_paragraph()
+                formatter.write_text(f"Installed beside those of gentraffic: {', '.join(map(str, found))}.")
+
+    return Listing
+
+
 def with_options(*groups: tuple[Decorator, ...]) -> Decorator:
     """A decorator that adds groups of options in the order in which they are written."""
 

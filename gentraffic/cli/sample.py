@@ -15,11 +15,12 @@ from gentraffic.io.atomic import check_outputs
 HOW = ("name", "chunk_cells", "workers", "scheduler", "map_file", "plot_file", "dry_run")
 
 
-@click.command(short_help="Draw a week (or any period) of traffic for a place.")
+@click.command(cls=shared.listing("generator"), short_help="Draw a week (or any period) of traffic for a place.")
 @with_options(shared.PLACE)
 @file_option("--context", help="A context file that `gentraffic fetch` wrote.")
-@click.option("--model", metavar="NAME|DIR", help="A bundled model or a folder. [default: stouter-fast; stouter-base"
-                                                  " where --steps, --solver or --guidance are given]")  # fmt: skip
+@click.option("--model", metavar="NAME|DIR", help="A bundled model, a folder, or a generator of an installed package."
+                                                  " [default: stouter-fast; stouter-base where --steps, --solver or"
+                                                  " --guidance are given]")  # fmt: skip
 @click.option("--place", "name", metavar="NAME", help="What the place is called, in titles. [default: from its source]")
 @out_option("Traffic: .nc .zarr .parquet .csv .tif.")
 @click.option("--start", metavar="DATE", help="First local day, e.g. 2026-01-05, with its public holidays. [default: a"
@@ -82,6 +83,7 @@ def sample(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -
       mall     floor_area (m2) or visitors a day       quarter  dwellings or residents; like: a place on the map
       stadium  seats; times for a match                offices  jobs or floor_area
       event    visitors and times, Sat 18:00-23:00     station  passengers a day
+    times of mall, quarter, offices, station: opening hours, Mon-Sat 9:00-21:00
     """
     from gentraffic.api.sampling import draw
     from gentraffic.generate.request import Request, read_select

@@ -102,12 +102,12 @@ def _typical_side(ds: xr.Dataset) -> float:
     return float(np.sqrt(np.median(shapely.area(outlines))))
 
 
-APART_M = (20.0, 120.0)  # how far sectors of one mast are drawn from it, at least and at most
+APART_M = (15.0, 80.0)  # how far sectors of one mast are drawn from it, at least and at most
 
 
 def sectors_apart(ds: xr.Dataset) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Longitude and latitude, (cells,) each, at which a map draws stations: those of one place, whose azimuth is told,
-    a little away from it in that direction, a third of the way to the next mast; of one azimuth one behind the other.
+    a little away from it in that direction, a quarter of the way to the next mast; of one azimuth one behind the other.
 
     A sector that stands alone, or without azimuth, stays where it is.
     """
@@ -124,7 +124,7 @@ def sectors_apart(ds: xr.Dataset) -> tuple[NDArray[np.float64], NDArray[np.float
     for i in moved.tolist():
         key = int(of[i]), float(azimuth[i] % 360)
         rank[i] = seen[key] = seen.get(key, -1) + 1
-    away = _to_next(places / metre) / 3 * (1 + rank[moved] / 2)
+    away = _to_next(places / metre) / 4 * (1 + rank[moved] / 2)
     direction = np.radians(azimuth[moved])
     lon[moved] += away * np.sin(direction) * metre[0]
     lat[moved] += away * np.cos(direction) * metre[1]
@@ -132,10 +132,10 @@ def sectors_apart(ds: xr.Dataset) -> tuple[NDArray[np.float64], NDArray[np.float
 
 
 def _to_next(places_m: NDArray[np.float64]) -> float:
-    """The median distance, in metres, from a place to the next, such that a third of it is within APART_M."""
+    """The median distance, in metres, from a place to the next, such that a quarter of it is within APART_M."""
     from scipy.spatial import cKDTree
 
-    least, most = (3 * metres for metres in APART_M)
+    least, most = (4 * metres for metres in APART_M)
     if len(places_m) < 2:
         return most
     return float(np.clip(np.median(cKDTree(places_m).query(places_m, k=2)[0][:, 1]), least, most))

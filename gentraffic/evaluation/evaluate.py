@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gentraffic.dataset.amounts import RELATIVE
 from gentraffic.dataset.schema import has_positions
 from gentraffic.errors import WrongUse
 from gentraffic.evaluation.alignment import Pair, align, rescale
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
 SYNTHETIC = "synthetic"
+COPIED = 0.5  # of the marks of one file stand in another: they are of the same cells
+UNLIKE = 10.0  # times the mean of traffic relative to the same
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,7 @@ def evaluate(
     notes = [*pair.notes, *(training.notes if training else ())]
     if divisor[1] == "real":
         notes.append("the _p9999 scaling is that of --real's own 99.99% quantile: give --train for the training data's")
-    notes += seen_before(real, synthetic) + too_few(len(pair.synthetic))
+    notes += unlike_means(pair) + seen_before(real, synthetic) + too_few(len(pair.synthetic))
     if not len(resample.times):
         notes.append("there are no intervals: one place says nothing about others")
     tell = progress or (lambda done, of: None)
@@ -132,11 +136,48 @@ FEWEST = 20  # members of which the central 90% is another range than the centra
 def seen_before(real: xr.Dataset, synthetic: xr.Dataset) -> list[str]:
     """A note where the model that drew the traffic learned from the network of the measured file."""
     network, model = str(real.attrs.get("network", "")), str(synthetic.attrs.get("model", "a model"))
-    if not network or network not in str(synthetic.attrs.get("model_networks", "")).split(", "):
+    learned = [name for name in str(synthetic.attrs.get("model_networks", "")).split(", ") if name]
+    if not network and learned:
+        copied = known_by_its_marks(real, model)
+        if copied:
+            return [f"{model} learned from {copied}, which holds cells of --real: these scores are no test"]
+        return [
+            f"--real names no network, and {model} learned from {', '.join(learned)}: if it is one of these, the "
+            "scores are no test; import it with --network to say which it is"
+        ]
+    if network not in learned:
         return []
     return [
         f"{model} learned from {network}, the network of --real: these scores are no test, unless the cells compared "
         "were held out from its training (`gentraffic split --model` finds them)"
+    ]
+
+
+def known_by_its_marks(real: xr.Dataset, model: str) -> str:
+    """What a bundled model learned from and that shares cells with the measured file; "" where there is none."""
+    from gentraffic.dataset.fingerprint import marks_of, shared_share
+    from gentraffic.generators.base import MODELS, bundled_models
+
+    if model not in bundled_models():
+        return ""
+    mine = marks_of(real)
+    for part in json.loads((MODELS / model / "provenance.json").read_text(encoding="utf-8")).get("data", []):
+        if any(shared_share(mine.get(kind, []), marks) >= COPIED for kind, marks in part.get("marks", {}).items()):
+            return str(part.get("network") or part.get("title") or part.get("file"))
+    return ""
+
+
+def unlike_means(pair: Pair) -> list[str]:
+    """A note where both are relative to the mean cell, and yet one carries many times as much as the other."""
+    if not pair.units == pair.synthetic_units == RELATIVE:
+        return []
+    means = float(pair.real.mean()), float(pair.synthetic.mean(dtype=np.float64))
+    if min(means) <= 0 or max(means) <= UNLIKE * min(means):
+        return []
+    return [
+        f"both files have the unit 1 (the mean cell is 1), but their means are {means[0]:.4g} (--real) and "
+        f"{means[1]:.4g} (--synthetic): is one of them in another unit? Import it with --unit,"
+        " or compare with --scale mean"
     ]
 
 

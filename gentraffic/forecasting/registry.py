@@ -1,30 +1,30 @@
-"""The forecasters that there are: those of the package `forecasters`, and those that other packages register.
-
-[project.entry-points."gentraffic.forecasters"]
-weighted-mean = "mean_forecaster:weighted_mean"      # a forecasters.Recipe, see examples/own_forecaster
-"""
+"""The forecasters that there are: those of the package `forecasters`, and those that other packages register."""
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
-
 from forecasters import FORECASTERS, Recipe
-from gentraffic.errors import WrongUse
-
-ENTRY_POINTS = "gentraffic.forecasters"
+from gentraffic.errors import BadModel, WrongUse
+from gentraffic.generators.base import FORECASTER, named, plug_ins
 
 
 def forecaster_names() -> tuple[str, ...]:
     """Names of all forecasters, those of this package first."""
-    plugged = sorted(point.name for point in entry_points(group=ENTRY_POINTS) if point.name not in FORECASTERS)
+    plugged = sorted({plug_in.name for plug_in in plug_ins(FORECASTER)} - FORECASTERS.keys())
     return (*FORECASTERS, *plugged)
 
 
 def recipe_of(name: str) -> Recipe:
-    """The class of a forecaster and its arguments. Raises WrongUse for a name that nobody has registered."""
-    if name in FORECASTERS:
-        return FORECASTERS[name]
-    for point in entry_points(group=ENTRY_POINTS, name=name):
-        recipe: Recipe = point.load()
+    """The class of a forecaster and its arguments.
+
+    Raises WrongUse for a name that nobody has registered, or that a package registers which gentraffic has itself;
+    BadModel for what cannot be loaded.
+    """
+    plug_in = named(name, plug_ins(FORECASTER), FORECASTERS)
+    if plug_in is not None:
+        recipe = plug_in.load()
+        if not isinstance(recipe, Recipe):
+            raise BadModel(f"{plug_in}: {plug_in.point.value} is no forecasters.Recipe")
         return recipe
-    raise WrongUse(f"no forecaster {name!r}: give one of {', '.join(forecaster_names())}")
+    if name not in FORECASTERS:
+        raise WrongUse(f"no forecaster {name!r}: give one of {', '.join(forecaster_names())}")
+    return FORECASTERS[name]

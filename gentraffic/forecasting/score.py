@@ -137,7 +137,7 @@ def coverage_line(scored: Scored, service: int = 0) -> list[str]:
         return []
     shares = {h + 1: scored.covered[service, h] for h in (0, scored.real.shape[2] - 1)}
     covered = [f"{share:.0%} at step {step}" for step, share in shares.items() if np.isfinite(share)]
-    return [f"within its 90% range (`forecast run --members`): {', '.join(covered)}"] if covered else []
+    return [f"within its 90% range, that of its members: {', '.join(covered)}"] if covered else []
 
 
 def score_rows(payload: dict[str, Any]) -> list[tuple[str, ...]]:

@@ -212,7 +212,7 @@ class Request:
             members=self.members,
             steps=usual.steps if self.steps is None else self.steps,
             solver=usual.solver if self.solver is None else self.solver,
-            guidance=1.0 if self.guidance is None else self.guidance,
+            guidance=usual.guidance if self.guidance is None else self.guidance,
             device=self.device or "cpu",
             precision=self.precision or "fp32",
             habits="" if self.rhythm in (None, AUTO) else self.rhythm,

@@ -2,12 +2,22 @@
 
 A generator says in `ModelInfo` what it can do, and prepares a `Draw` of a place and a period. Whoever runs it
 (`gentraffic.generate.run`) asks these two alone, so that a generator of another package serves every command:
+`gentraffic sample --model flat` draws with it, and `--model FOLDER` where the folder's provenance.json says
+`"sampler": "flat"`.
+
+Other packages register what they have by entry points:
 
     [project.entry-points."gentraffic.generators"]
-    flat = "my_package:Flat"             # a subclass of Family, see examples/own_generator
+    flat = "flat_generator:Flat"                     # a Family, see examples/own_generator
 
-`gentraffic sample --model flat` then draws with it; and `--model FOLDER` where the folder's provenance.json says
-`"sampler": "flat"`.
+    [project.entry-points."gentraffic.samplers"]
+    affine = "affine_sampler:Affine"                 # a samplers.sampler.Sampler, see examples/own_sampler
+
+    [project.entry-points."gentraffic.forecasters"]
+    weighted-mean = "mean_forecaster:weighted_mean"  # a forecasters.Recipe, see examples/own_forecaster
+
+A name that gentraffic has itself, or that two packages register, is refused wherever it is asked for: nobody is given
+another model than the one that was meant.
 
 A model folder holds every file beside its SHA-256, is read once, and written whole or not at all. No pickle.
 
@@ -21,11 +31,11 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -109,11 +119,12 @@ class ModelInfo:
     the main one first; amounts: what the mean cell carries of each beside that, in a model of several. cadences: of
     steps, in minutes. supports: of CAPABILITIES. fixed: values of capabilities that it does not support but has, such
     as the one step of a distilled model: asking for exactly these is no mistake.
-    recommended: steps, solver, guidance and the like where none are asked for. continues_history: a history ends
-    where the draw begins, instead of lying anywhere before it. graph_layers: over how many neighbourhoods a change of
-    the map is felt. sha256: of its files. measured: network -> its time zone and how many locations it was measured at,
-    where the model chooses whose rhythm a place follows (`gentraffic.modelling.expected_week`). service_networks:
-    service -> the networks that it was measured in, for those beside the main one.
+    recommended: steps, solver and guidance where none are asked for; its other fields are not looked at.
+    continues_history: a history ends where the draw begins, instead of lying anywhere before it. graph_layers: over how
+    many neighbourhoods a change of the map is felt. sha256: of its files. measured: network -> its time zone and how
+    many locations it was measured at, where the model chooses whose rhythm a place follows
+    (`gentraffic.modelling.expected_week`). service_networks: service -> the networks that it was measured in, for those
+    beside the main one.
     """
 
     family: str
@@ -224,13 +235,22 @@ class Expected:
     given: int = 0
 
     def check(self, span: Block, values: NDArray[np.float32]) -> None:
-        """Raise BadModel unless this is the span that is next, and values are (cells, steps)."""
+        """Raise BadModel unless this is the span that is next, and values are an array (cells, steps) of amounts: of
+        floats, finite, 0 or more."""
         wanted = self.spans[self.given] if self.given < len(self.spans) else "nothing more"
         if span != wanted:
             raise BadModel(f"the generator {self.name} gave {span}, not {wanted}: give each span once, in their order")
-        shape = (span.end - span.first, self.steps)
+        import numpy as np
+
+        shape, gave = (span.end - span.first, self.steps), f"the generator {self.name} gave"
+        if not isinstance(values, np.ndarray):
+            raise BadModel(f"{gave} a {type(values).__name__} for {span}: give a numpy array of shape {shape}")
         if values.shape != shape:
-            raise BadModel(f"the generator {self.name} gave an array of shape {values.shape} for {span}: give {shape}")
+            raise BadModel(f"{gave} an array of shape {values.shape} for {span}: give {shape}")
+        if values.dtype.kind != "f":
+            raise BadModel(f"{gave} an array of {values.dtype} for {span}: give float32")
+        if values.size and not (values.min() >= 0 and values.max() < float("inf")):  # nan is not >= 0
+            raise BadModel(f"{gave} negative or infinite values, or no numbers (nan), for {span}: traffic is 0 or more")
         self.given += 1
 
     def check_end(self) -> None:
@@ -344,8 +364,8 @@ def read_folder(name: str | Path) -> ModelFolder:
     """
     folder = MODELS / name if isinstance(name, str) and (MODELS / name / "provenance.json").is_file() else Path(name)
     if not (folder / "provenance.json").is_file():
-        bundled = ", ".join(bundled_models()) or "none"
-        raise BadModel(f"no model {str(name)!r}: give one of {bundled}, or a model folder")
+        known = [*bundled_models(), *map(str, plug_ins(GENERATOR))]
+        raise BadModel(f"no model {str(name)!r}: give one of {', '.join(known) or 'none'}, or a model folder")
     try:
         provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
         hashes = dict(provenance["files"])
@@ -460,7 +480,9 @@ class Family:
         raise Unsupported("workers", f"--workers: {folder.path.name} cannot be drawn in other processes")
 
 
-ENTRY_POINTS = "gentraffic.generators"
+GENERATOR, SAMPLER, FORECASTER = "generator", "sampler", "forecaster"
+GROUPS = {kind: f"gentraffic.{kind}s" for kind in (GENERATOR, SAMPLER, FORECASTER)}
+WEEKLY = "gentraffic.generators.folder:Weekly"  # of every sampler of weeks
 OTHERS = {  # families beside the samplers of weeks: the subclass of Family that loads each
     "fomo": "gentraffic.generators.fomo.generator:FoMoFamily",
     "bootstrap": "gentraffic.generators.naive:Naive",
@@ -469,11 +491,68 @@ OTHERS = {  # families beside the samplers of weeks: the subclass of Family that
 }
 
 
+@dataclass(frozen=True)
+class PlugIn:
+    """A name that an installed package registers. kind: a key of GROUPS. package: its name and version."""
+
+    kind: str
+    name: str
+    package: str
+    point: EntryPoint
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.kind} of {self.package})"
+
+    def load(self) -> Any:
+        """What is registered. Raises BadModel where that cannot be imported."""
+        try:
+            return self.point.load()
+        except (ImportError, AttributeError) as error:
+            raise BadModel(
+                f"{self.name}: {self.package} registers {self.point.value}, which cannot be loaded ({error})"
+            ) from error
+
+
+def plug_ins(*kinds: str) -> tuple[PlugIn, ...]:
+    """All that are installed of some kinds, by name."""
+    every = entry_points()
+    found = [
+        PlugIn(kind, point.name, _package(point), point) for kind in kinds for point in every.select(group=GROUPS[kind])
+    ]
+    return tuple(sorted(found, key=lambda plug_in: (plug_in.name, plug_in.package)))
+
+
+def named(name: str, installed: Sequence[PlugIn], own: Collection[str]) -> PlugIn | None:
+    """The plug-in of a name, None where there is none. own: the names that gentraffic has itself.
+
+    Raises WrongUse, naming the packages, where it is one of `own`, or two packages register it.
+    """
+    found = [plug_in for plug_in in installed if plug_in.name == name]
+    if found and name in own:
+        raise WrongUse(
+            f"{name}: {found[0].package} registers a {found[0].kind} of this name, which gentraffic has itself: "
+            "uninstall that package, or register it under another name"
+        )
+    if len(found) > 1:
+        raise WrongUse(f"{name}: {found[0].package} and {found[1].package} both register it: uninstall one of them")
+    return found[0] if found else None
+
+
+def _package(point: EntryPoint) -> str:
+    return "a package without a name" if point.dist is None else f"{point.dist.name} {point.dist.version}"
+
+
 def families() -> dict[str, str]:
-    """A key of provenance.json's `sampler` -> the subclass of Family that loads it, as module:class."""
+    """A key of provenance.json's `sampler` -> the subclass of Family that loads it, as module:class; without plug-ins.
+    """
     from samplers import SAMPLERS
 
-    return dict.fromkeys(SAMPLERS, "gentraffic.generators.folder:Weekly") | OTHERS
+    return dict.fromkeys(SAMPLERS, WEEKLY) | OTHERS
+
+
+def own_names() -> frozenset[str]:
+    """Names that no generator or sampler of another package can have: the bundled models, and the families."""
+    return frozenset((*bundled_models(), *families()))
 
 
 def load_model(name: str | Path) -> Generator:
@@ -492,22 +571,34 @@ def describe(name: str | Path) -> ModelInfo:
 
 
 def find(name: str | Path) -> tuple[ModelFolder | None, type[Family]]:
-    """The checked folder of a model, and what loads it; no folder where `name` is a family of another package."""
-    plugged = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
-    if isinstance(name, str) and name in plugged and not (Path(name) / "provenance.json").is_file():
-        return None, plugged[name].load()
+    """The checked folder of a model, and what loads it; no folder where `name` is a family of another package.
+
+    Raises BadModel, and WrongUse for a name that a package registers which gentraffic has itself.
+    """
+    installed = plug_ins(GENERATOR, SAMPLER)
+    if isinstance(name, str) and not (Path(name) / "provenance.json").is_file():
+        plug_in = named(name, installed, own_names())
+        if plug_in is not None and plug_in.kind == GENERATOR:
+            return None, plug_in.load()
+        if plug_in is not None:
+            raise BadModel(f"{plug_in}: train it, `gentraffic fit {name}`, and give the folder that this writes")
     folder = read_folder(name)
-    return folder, family_of(folder)
+    return folder, family_of(folder, installed)
 
 
-def family_of(folder: ModelFolder) -> type[Family]:
-    """What loads a model folder. Raises BadModel for a family that nobody has registered."""
-    kind = str(folder.provenance.get("forecaster") or folder.provenance.get("sampler", "stouter"))
+def family_of(folder: ModelFolder, installed: Sequence[PlugIn] | None = None) -> type[Family]:
+    """What loads a model folder. installed: the generators and samplers of other packages, where they are known.
+
+    Raises BadModel for a family that nobody has registered, WrongUse for one that several have."""
+    kind, own = str(folder.provenance.get("forecaster") or folder.provenance.get("sampler", "stouter")), families()
     if "forecaster" not in folder.provenance:
-        if kind in families():
-            module, _, cls = families()[kind].partition(":")
+        plug_in = named(kind, plug_ins(GENERATOR, SAMPLER) if installed is None else installed, own_names())
+        if plug_in is not None and plug_in.kind == GENERATOR:
+            return plug_in.load()  # type: ignore[no-any-return]
+        if plug_in is not None or kind in own:
+            module, _, cls = (WEEKLY if plug_in is not None else own[kind]).partition(":")
             found: Any = getattr(import_module(module), cls)
             return found  # type: ignore[no-any-return]
-        for point in entry_points(group=ENTRY_POINTS, name=kind):
-            return point.load()  # type: ignore[no-any-return]
-    raise BadModel(f"{folder.path} holds the model {kind!r}: give one of {', '.join(families())}")
+    raise BadModel(
+        f"{folder.path} holds the model {kind!r}: give one of {', '.join(own)}, or install the package that has it"
+    )

@@ -30,9 +30,9 @@ UNMODELLED = "Events, seasons and growth are not modelled, and holidays were not
 
 WEEKLY_LEVELS = (
     "In a network that was measured, levels follow its own POI categories and shapes its own rhythm. Elsewhere levels "
-    "follow an absolute law of what stands around a cell (densities per km2 within 0.1 to 2 km of POIs, and of known "
-    "sites, residents, stops and jobs where the context has them), and shapes the rhythm of the nearest measured "
-    "network. Where POIs say little of traffic, ranges elsewhere are too narrow.",
+    "follow an absolute law of what stands around a cell (densities per km2 within 0.1 to 2 km of POIs, and of floor "
+    "area, streets, known sites, residents, stops and jobs where the context has them), and shapes the rhythm of the "
+    "nearest measured network. Where POIs say little of traffic, ranges elsewhere are too narrow.",
     "Member 0 (the control) has the most likely levels; its map is smoother than a real one. Ask for 20 members to see "
     "the spread. Neighbours share part of their level's surprise, not their hourly noise.",
 )

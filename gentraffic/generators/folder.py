@@ -2,7 +2,8 @@
 
 stunet/            config.json, diffusion_pytorch_model.safetensors; `network/` for other samplers than STOUTER
 temporal_graph/    GraphMAE over the hours of the week      station_graph/   GraphMAE over cells or stations
-scheduler/         scheduler_config.json (diffusers), where the sampler draws by diffusion
+scheduler/         scheduler_config.json, where the sampler draws by diffusion: for those who load the network
+                   with diffusers; gentraffic reads stunet/config.json, and looks only whether the file is there
 scaler.json        traffic scaling      level.json   the level model (gentraffic/modelling/levels.py)
 week.json          the expected weeks of each network      services.json    further services, in a model of several
 provenance.json    sampler (a key of `samplers.SAMPLERS`), data, licences, hashes of every file, code version, seed,
@@ -217,12 +218,16 @@ def _with_services(info: ModelInfo, services: Services) -> ModelInfo:
 
 
 def _sampler(folder: ModelFolder) -> str:
-    from samplers import SAMPLERS
+    from samplers import SAMPLERS, sampler_names
 
     sampler = str(folder.provenance.get("sampler", "stouter"))
-    if sampler not in SAMPLERS or "forecaster" in folder.provenance:
+    known = sampler in SAMPLERS or sampler in sampler_names()
+    if not known or "forecaster" in folder.provenance:
         kind = folder.provenance.get("forecaster", sampler)
-        raise BadModel(f"{folder.path} holds the model {kind!r}: give one of {', '.join(SAMPLERS)}")
+        raise BadModel(
+            f"{folder.path} holds the model {kind!r}: give one of {', '.join(sampler_names())}, or install the package "
+            "that has it"
+        )
     return sampler
 
 

@@ -353,7 +353,10 @@ def _by_id(context: xr.Dataset, cells: Sequence[int] | None) -> tuple[xr.Dataset
 
 
 def generate_tile(region: Region, shared: SharedInputs, tile: Block) -> NDArray[np.float32]:
-    """One tile of cells, from noise to traffic: (cells, steps). Called from several threads."""
+    """One tile of cells, from noise to traffic: (cells of the tile, steps). Called from several threads.
+
+    The network is given `series_at_once` cells, the first of the tile again and again behind its last: arrays here are
+    (series_at_once, ...), scores of expected weeks (series_at_once, K), those weeks (series_at_once, 168)."""
     calendar, settings, k = shared.calendar, shared.settings, shared.calendar.per_hour
     count, size = tile.end - tile.first, at_once(shared.model.series_at_once, settings.device)
     padded = tile.first + np.concatenate([np.arange(count), np.zeros(size - count, dtype=np.int64)])

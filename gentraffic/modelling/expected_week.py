@@ -28,13 +28,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic.modelling.features import BLOCK, KM_PER_DEGREE, Floats, Places
-from gentraffic.modelling.transform import FLOOR, Scaler
+from gentraffic.modelling.transform import FLOOR, WEEK, Scaler
 from gentraffic.modelling.weekly_profile import cell_weeks
 
 if TYPE_CHECKING:
     from gentraffic.modelling.measured import Source
 
-WEEK = 168
 COMPONENTS = 6
 WEIGHT = 0.5  # power of a cell's level that it counts with
 FARTHEST = 3.0  # spreads from the measured mean of a column that a place may be taken to lie

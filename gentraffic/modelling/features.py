@@ -99,12 +99,11 @@ def _spread(variance: Floats, n: int) -> Floats:
 
 @dataclass(frozen=True)
 class Margin:
-    """The cells around those of a context: POIs (cells, 8), middles (cells, 2) in metres, km2 of each, known sites."""
+    """The cells around those of a context: POIs (cells, 8), middles (cells, 2) in metres, km2 of each."""
 
     poi_count: NDArray[Any]
     xy_m: Floats
     area_km2: float
-    stations: NDArray[Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -169,8 +168,7 @@ def read_places(context: xr.Dataset) -> Places:
     margin = None
     if "margin_poi_count" in context:
         around = np.stack([context["margin_x"].values, context["margin_y"].values], axis=1).astype(np.float64)
-        sites = context["margin_stations"].values if "margin_stations" in context else None
-        margin = Margin(context["margin_poi_count"].values, around, float(np.mean(area)), sites)
+        margin = Margin(context["margin_poi_count"].values, around, float(np.mean(area)))
     beyond = None if margin is None else (margin.poi_count, margin)
     source = "AMap" if "UoMo" in str(context.attrs.get("attribution", "")) else ""
     believed = counts if source else at_most(counts, MOST_POIS, area)
@@ -315,8 +313,6 @@ class _Smoother:
     """
 
     def __init__(self, xy_m: Floats, radius_m: float) -> None:
-        from scipy import sparse
-
         pitch = max(radius_m / 2, LEAST_PITCH_M)
         low = np.floor(xy_m.min(axis=0) / pitch) - 1
         slots = [_compact(np.floor(column / pitch - least - 0.5)) for column, least in zip(xy_m.T, low, strict=True)]
@@ -332,17 +328,24 @@ class _Smoother:
             for k, (i, j) in enumerate(CORNERS):
                 share[rows, k] = np.abs(1 - i - part[:, 0]) * np.abs(1 - j - part[:, 1])
                 pixel[rows, k] = (slots[0][rows] + i) * self.shape[1] + slots[1][rows] + j
-        at = np.arange(0, 4 * cells + 1, 4, dtype=np.int32)
-        self.onto = sparse.csr_array((share.ravel(), pixel.ravel(), at), shape=(cells, self.shape[0] * self.shape[1]))
+        self.share, self.pixel = share, pixel
 
     def __call__(self, values: Floats) -> Floats:
-        """(cells,) -> (cells,)."""
+        """(cells,) -> (cells,). Some rows at a time, in place: a raster of a country takes more than all else."""
         from scipy import ndimage
 
-        raster = (self.onto.T @ values).reshape(self.shape)
-        smooth = ndimage.gaussian_filter(raster, self.width, mode="constant", truncate=TRUNCATE)
-        out: Floats = np.maximum(self.onto @ smooth.ravel(), 1e-12)
-        return out
+        cells = len(values)
+        raster = np.zeros(self.shape)
+        for first in range(0, cells, BLOCK):
+            rows = slice(first, first + BLOCK)
+            np.add.at(raster.ravel(), self.pixel[rows].ravel(), (self.share[rows] * values[rows, None]).ravel())
+        ndimage.gaussian_filter(raster, self.width, mode="constant", truncate=TRUNCATE, output=raster)
+        out = np.empty(cells)
+        for first in range(0, cells, BLOCK):
+            rows = slice(first, first + BLOCK)
+            taken = raster.ravel()[self.pixel[rows]] * self.share[rows]
+            out[rows] = ((taken[:, 0] + taken[:, 1]) + taken[:, 2]) + taken[:, 3]  # one after the other
+        return np.maximum(out, 1e-12, out=out)
 
 
 def _compact(bins: Floats, gap: int = 20) -> NDArray[np.int32]:

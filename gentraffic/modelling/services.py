@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from gentraffic.modelling.expected_week import ExpectedWeeks, rhythms_of
 from gentraffic.modelling.features import BLOCK, Floats, Places
-from gentraffic.modelling.transform import Scaler, WeeklyProfile
+from gentraffic.modelling.transform import WEEK, Scaler, WeeklyProfile
 
 if TYPE_CHECKING:
     from gentraffic.modelling.levels import LevelModel
@@ -31,7 +31,6 @@ PENALTY = 30.0  # of the ridge, in cells, on standardised columns
 FARTHEST = 3.0  # spreads from the measured mean of a column that a place may be taken to lie
 BANDS = (0, 7, 14, 28, 85)  # first frequencies, in cycles a week, of the bands in which coherence is measured
 LEAST = 1e-6
-WEEK = 168
 
 
 @dataclass(frozen=True)

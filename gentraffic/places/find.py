@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 CONTEXTS = Path(__file__).parents[1] / "assets" / "contexts"
 PLACES = ("city", "bbox", "polygon", "cells", "stations", "context")  # the options that name a place
+KEEP, LEAVE_OUT = "keep", "leave-out"
+WATER = (None, KEEP, LEAVE_OUT)  # what becomes of cells in water
 Progress = Callable[[int, int], None]
 
 
@@ -68,11 +70,14 @@ def find_context(query: PlaceQuery, *, command: str, held: bool = True, progress
     held: False leaves the numbers of a large context in its file, see `gentraffic.io.files.read_context`.
     Raises WrongUse for no place or two of them, NoData where nothing of it is left.
     """
-    from gentraffic.places.water import LEAVE_OUT, check_water, without_water
-
-    check_water(query.water)
+    if query.water not in WATER:
+        raise WrongUse(f"--water {query.water}: give {LEAVE_OUT} or {KEEP}")
     found = _find(query, command, held, progress)
-    return without_water(found.compute()) if query.water == LEAVE_OUT else found
+    if query.water != LEAVE_OUT:
+        return found
+    from gentraffic.places.water import without_water
+
+    return without_water(found.compute())
 
 
 def _find(query: PlaceQuery, command: str, held: bool, progress: Progress | None) -> xr.Dataset:

@@ -11,19 +11,13 @@ from gentraffic.dataset.basemap import basemap_of
 from gentraffic.dataset.geometry import cell_shapes
 from gentraffic.errors import NoData, WrongUse
 from gentraffic.modelling.features import MARGIN_M
+from gentraffic.places.find import KEEP, LEAVE_OUT
 
 if TYPE_CHECKING:
     import xarray as xr
 
-KEEP, LEAVE_OUT = "keep", "leave-out"
 WET = ("sea", "water")  # classes of `poi.basemap`
 _HALF = 0.5  # of a cell at the edge of the map, that the map must show
-
-
-def check_water(water: str | None) -> None:
-    """Raise WrongUse unless it is one of the two words, or None, which keeps all cells."""
-    if water not in (None, KEEP, LEAVE_OUT):
-        raise WrongUse(f"--water {water}: give {LEAVE_OUT} or {KEEP}")
 
 
 def without_water(context: xr.Dataset) -> xr.Dataset:

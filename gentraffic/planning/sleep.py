@@ -164,10 +164,10 @@ def _needed(load: Floats, costs: SleepCosts, ids: Sequence[object]) -> Ints:
     return least
 
 
-def enough(load: Floats, costs: SleepCosts) -> str:
+def enough(load: Floats, costs: SleepCosts, factor: float = 1.0) -> str:
     """The least load of one unit with which the units of a cell serve what `costs` ask for of a load (cells, steps), in
-    four figures, rounded up."""
-    exact = costs.serve * float(load.max()) / costs.units
+    four figures, rounded up. factor: of the unit in which it is said."""
+    exact = costs.serve * float(load.max()) / costs.units * factor
     digit = 10.0 ** (np.floor(np.log10(exact)) - 3)
     return f"{np.ceil(exact / digit) * digit:.6g}"
 

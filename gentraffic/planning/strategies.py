@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from gentraffic.dataset.units import readable_unit
 from gentraffic.errors import WrongUse
 from gentraffic.planning.deploy import DeployOutcome, Ground, deploy_outcome, mean_day, plan_deploy
 from gentraffic.planning.load import Load, frame_of, matching, scaled
@@ -124,11 +125,17 @@ def beyond_units(load: Load, costs: SleepCosts) -> str:
     if not left.any():
         return ""
     hour = "hours" if load.step_s == 3600 else "steps"
-    what = f"{left.sum():.3g}" + ("" if load.units in ("1", "unknown") else f" {load.units}")
+    suffices = float(mean.max()) * costs.serve / costs.units
+    known = load.units not in ("1", "unknown")
+    (of_left, larger), (unit, factor) = (
+        readable_unit(load.units, level) if known else ("", 1.0) for level in (float(left.sum()), suffices)
+    )
+    what = f"{left.sum() * larger:.3g} {of_left}".rstrip()
     return (
         f"in {int(left.any(axis=0).sum())} of {left.shape[1]} {hour}, at {int(left.any(axis=1).sum())} of {len(left)} "
         f"cells, {costs.units} units carry less than --serve {costs.serve:g} asks for: all are awake then, and {what} "
-        f"({left.sum() / mean.sum():.2%} of the load) is left over; --capacity {enough(mean, costs)} carries it all"
+        f"({left.sum() / mean.sum():.2%} of the load) is left over; --capacity {enough(mean, costs, factor)}{unit} "
+        "carries it all"
     )
 
 

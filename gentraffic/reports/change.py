@@ -131,7 +131,7 @@ def parts_table(ds: xr.Dataset, change: Change) -> tuple[list[str], list[list[st
     rows = []
     for part in change.parts:
         of = f" (of {part.cells})" if part.cells > 1 else ""
-        tops = [f"{_amount(float(h.value[part.row]))}, {when(ds, int(h.step[part.row]))}" for h in change.highest]
+        tops = [f"{_three(float(h.value[part.row]))}, {when(ds, int(h.step[part.row]))}" for h in change.highest]
         means = [_amount(float(level[part.row])) for level in (change.before, change.after)]
         rows.append([part.name, f"{ds['cell_id'].values[part.row]}{of}", *means, *tops])
     return head, rows
@@ -150,7 +150,7 @@ def effect(ds: xr.Dataset, change: Change) -> list[tuple[str, str, str]]:
     times = [[when(ds, at) for at in pair] for pair in change.busiest]
     step = step_word(ds)
     top = change.most_highest
-    high = [f"{_amount(float(h.value[top]))}{unit}" for h in change.highest]
+    high = [f"{_three(float(h.value[top]))}{unit}" for h in change.highest]
     at = [when(ds, int(h.step[top])) for h in change.highest]
     same = "as before" if times[0][0] == times[0][1] else f"before: {times[0][0]}"
     own = f"of {noun} {ds['cell_id'].values[row]}: {times[1][1]}" + (
@@ -188,7 +188,7 @@ def part_lines(ds: xr.Dataset, change: Change) -> list[str]:
         of = f", of {part.cells} the one that changes most" if part.cells > 1 else ""
         before, after = (_amount(float(level[part.row])) for level in (change.before, change.after))
         low, high = (
-            f"{_amount(float(h.value[part.row]))}{unit} ({when(ds, int(h.step[part.row]))})" for h in change.highest
+            f"{_three(float(h.value[part.row]))}{unit} ({when(ds, int(h.step[part.row]))})" for h in change.highest
         )
         lines.append(
             f"{part.name}: {noun} {ds['cell_id'].values[part.row]}{of}: mean {before} to {after}{unit}; "
@@ -227,6 +227,11 @@ def _course(values: NDArray[np.float64] | NDArray[np.float32]) -> NDArray[np.flo
 
 def _amount(value: float) -> str:
     return f"{value:,.0f}" if 1000 <= abs(value) < 1e7 else f"{value:.3g}"
+
+
+def _three(value: float) -> str:
+    """A highest value: three figures, as the tables of a report have it."""
+    return _amount(float(f"{value:.3g}"))
 
 
 def _signed(value: float) -> str:

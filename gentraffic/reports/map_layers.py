@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gentraffic.dataset.schema import units_words
 from gentraffic.dataset.summary import AGREED, level_spread, summary
-from gentraffic.reports.change import Change
+from gentraffic.reports.change import Change, step_word
 from gentraffic.reports.page import is_drawn
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def map_layers(ds: xr.Dataset, service: str, change: Change | None) -> list[Laye
     statistics = summary(ds, service)
     units = units_words(ds, service)
     noun = "station" if ds.attrs["kind"] == "stations" else "cell"
-    layers = [] if change is None else _of_change(change, units)
+    layers = [] if change is None else _of_change(change, units, step_word(ds))
     if change is None:
         mean = statistics["mean"].values
         layers.append(_amount("mean", "Mean over the period", f"Mean, {units}", mean, _ends(mean)))
@@ -113,7 +113,7 @@ def map_layers(ds: xr.Dataset, service: str, change: Change | None) -> list[Laye
     return layers
 
 
-def _of_change(change: Change, units: str) -> list[Layer]:
+def _of_change(change: Change, units: str, step: str) -> list[Layer]:
     apart = change.apart
     most = float(np.abs(apart).max()) or 1.0
     small = most / 100  # below it the colours are linear, above it logarithmic
@@ -122,11 +122,12 @@ def _of_change(change: Change, units: str) -> list[Layer]:
     ticks = [(0.0, plain_number(-most)), (0.5, "0"), (1.0, f"+{plain_number(most)}")]
     difference = Layer("difference", "Difference", f"After minus before, mean, {units}", "difference", TWOSIDED, apart,
                        place, ticks, "no change")  # fmt: skip
-    ends = _ends(np.concatenate([change.before, change.after]))
+    ends, tops = _ends(np.concatenate([change.before, change.after])), change.highest[1].value
     return [
         difference,
         _amount("before", "Before", f"Before the change, mean, {units}", change.before, ends),
         _amount("after", "After", f"After the change, mean, {units}", change.after, ends),
+        _amount("highest", "Highest hour after", f"Highest {step} after the change, {units}", tops, _tops(tops)),
     ]
 
 
@@ -146,6 +147,12 @@ def _ends(values: NDArray[np.float64]) -> tuple[float, float]:
         return 0.1, 1.0
     low, high = (float(v) for v in np.quantile(positive, (0.02, 0.995)))
     return max(low, high / 1e4), max(high, low * 1.1)
+
+
+def _tops(values: NDArray[np.float64]) -> tuple[float, float]:
+    """As `_ends`, to the highest value of all: one cell of a match is what is looked for."""
+    low, _ = _ends(values)
+    return low, max(float(values.max()), low * 1.1)
 
 
 def _spaced(ticks: list[tuple[float, str]], room: float = 0.17) -> list[tuple[float, str]]:

@@ -299,7 +299,9 @@ def capacity_words(ds: xr.Dataset, top: Highest, units: str, capacity: str) -> s
     rows, noun, step = exceeding(top), noun_of(ds), step_word(ds)
     members = " in more than half of the members" if "member" in ds.dims else ""
     if not len(rows):
-        return f"No {noun} exceeds the capacity of {capacity} in any {step}{members}."
+        some = int((top.members > 0).sum())
+        fewer = f"; {some:,} {'does' if some == 1 else 'do'} in fewer" if some else ""
+        return f"No {noun} exceeds the capacity of {capacity} in any {step}{members}{fewer}."
     first = int(rows[0])
     count = number(float(top.above[first]))
     plural = "s" if count != "1" else ""

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gentraffic.errors import BadInput, WrongUse
-from gentraffic.generators.base import PROFILE_STEPS, Settings
+from gentraffic.generators.base import GENERATOR, PROFILE_STEPS, SAMPLER, Settings, named, own_names, plug_ins
 from gentraffic.generators.folder import Bundle
 from gentraffic.generators.weekly import place_embedding, station_features, station_scale, time_embedding
 from gentraffic.modelling.expected_week import ExpectedWeeks, expected_of, fit_weeks, from_monday
@@ -31,13 +31,12 @@ from gentraffic.modelling.weekly_profile import FEW_CELLS, ahead, fit_weekly_pro
 from gentraffic.training.processes import ALONE, ProcessGroup
 from gentraffic.training.residual_spectrum import fit_residual_spectrum, set_residual_spectrum
 from gentraffic.training.sampler_task import (
-    OWN_LEVEL,
-    PLANS,
     Plan,
     Prepared,
     SamplerTask,
     batch_of,
     level_scale,
+    plan_of_class,
     prepare,
     source_weights,
     trainer_of,
@@ -45,7 +44,7 @@ from gentraffic.training.sampler_task import (
 from gentraffic.training.trainer import OnStep
 from graphs.build import station_graph, temporal_graph
 from graphs.graphmae import GraphMAE, pretrain
-from samplers import SAMPLERS, Denoiser, Sampler, sampler_class
+from samplers import SAMPLERS, Denoiser, Sampler, sampler_class, sampler_names
 from samplers.sampler import check_constructor, draws_at_once
 from samplers.stunet import SPREAD_KNOTS, hat_basis
 
@@ -116,10 +115,10 @@ NOISE_SOLVER, NOISE_STEPS = "dpm++", 10
 
 def plan_for(design: Design) -> Plan:
     """How a design is trained unless one says otherwise."""
-    changes: dict[str, Any] = OWN_LEVEL.get(design.sampler, {}) if design.own_level else {}
+    plan = plan_of_class(class_of(design), own_level=design.own_level)
     if design.direct:  # the paper blurs nothing; some windows without a place, for guidance
-        changes = {"learning_rate": 1e-3, "place_noise": 0.0, "place_keep": 0.9, "weight_decay": 0.0}
-    return replace(PLANS.get(design.sampler, Plan()), **changes)
+        plan = replace(plan, learning_rate=2e-3, place_noise=0.0, place_keep=0.9, weight_decay=0.0)
+    return plan
 
 
 def fit_sampler(  # noqa: PLR0913  # the whole of one command
@@ -147,7 +146,7 @@ def fit_sampler(  # noqa: PLR0913  # the whole of one command
     design = design or Design()
     if design.own_level and design.use_profile:
         raise WrongUse("own_level does not go with use_profile: a past tells the level, so leave one of them out")
-    kind = _class_of(design)
+    kind = class_of(design)
     if group.size > 1 and draws_at_once(kind):
         raise WrongUse(f"{design.sampler} is trained by one process: start it without `accelerate launch`")
     plan = plan or plan_for(design)
@@ -232,14 +231,15 @@ def fit_sampler(  # noqa: PLR0913  # the whole of one command
 
 def takes_services(design: Design) -> bool:
     """Whether a sampler of this design learns several services; as published, STOUTER learns each alone."""
-    return design.sampler == "stouter" and not (design.use_profile or design.own_level or design.direct)
+    further = class_of(design).further
+    return "services" in further and not (design.use_profile or design.own_level or design.direct)
 
 
 def recommended(design: Design) -> dict[str, Any]:
     """The steps and the solver that suit a design, as the model folder keeps them; {} for those of `Settings`."""
     if design.prediction_type == "epsilon":
         return {"recommended_steps": min(NOISE_STEPS, design.train_timesteps), "recommended_solver": NOISE_SOLVER}
-    if design.use_profile and not draws_at_once(_class_of(design)):
+    if design.use_profile and not draws_at_once(class_of(design)):
         return {"recommended_steps": min(PROFILE_STEPS, design.train_timesteps)}
     few = design.train_timesteps < Settings().steps
     return {"recommended_steps": design.train_timesteps} if few else {}
@@ -324,7 +324,7 @@ def expects_week(design: Design) -> bool:
     """Whether the network draws departures from what a place's surroundings tell: where no past and no level of its
     own does so already."""
     by_place = design.use_place and not (design.use_profile or design.own_level or design.linear)
-    return design.use_expected_week and design.sampler == "stouter" and by_place
+    return design.use_expected_week and class_of(design).takes_expected_week and by_place
 
 
 Table = tuple[tuple[float, ...], ...]
@@ -393,12 +393,16 @@ def fit_spectrum(
     return tuple(np.average(powers, axis=0, weights=source_weights(sources)).round(5).tolist())
 
 
-def _class_of(design: Design) -> type[Sampler]:
-    """The class of a design's sampler, whose constructor takes what is needed. Raises WrongUse."""
+def class_of(design: Design) -> type[Sampler]:
+    """The class of a design's sampler, whose constructor takes what is needed. Raises WrongUse, and BadModel for one of
+    another package that cannot be loaded."""
     if design.sampler not in SAMPLERS:
-        raise WrongUse(f"no sampler {design.sampler!r}: choose one of {', '.join(SAMPLERS)}")
-    kind = sampler_class(design.sampler)
+        plug_in = named(design.sampler, plug_ins(GENERATOR, SAMPLER), own_names())
+        if plug_in is None or plug_in.kind != SAMPLER:
+            raise WrongUse(f"no sampler {design.sampler!r}: choose one of {', '.join(sampler_names())}")
+        plug_in.load()
     try:
+        kind = sampler_class(design.sampler)
         check_constructor(kind)
     except TypeError as error:
         raise WrongUse(str(error)) from error
@@ -414,20 +418,19 @@ def build(
     services: int = 1,
 ) -> Sampler:
     """The untrained network of a design; departures: `profile_departures`; spectrum: `fit_spectrum`. services: how many
-    it draws, which is for stouter alone.
+    it draws, which is for those whose `further` names it.
 
-    Raises WrongUse for another sampler, or one that is neither a Denoiser nor a OneShot."""
-    make: Any = _class_of(design)
-    own: dict[str, Any] = {}
-    if design.sampler == "stouter":
-        by_spectrum = design.use_spectrum and not design.use_profile and design.prediction_type == "v_prediction"
-        own = {"channels": design.channels, "hours_per_token": design.hours_per_token, "fusion": design.fusion,
+    Raises WrongUse for an unknown sampler, or one that is neither a Denoiser nor a OneShot."""
+    make: Any = class_of(design)
+    by_spectrum = design.use_spectrum and not design.use_profile and design.prediction_type == "v_prediction"
+    offered = {"channels": design.channels, "hours_per_token": design.hours_per_token, "fusion": design.fusion,
                "spectrum": spectrum if by_spectrum else None,
                "prediction_type": design.prediction_type, "loss_type": design.loss_type,
                "num_train_timesteps": design.train_timesteps,
                "gate": design.gate, "direct": design.direct, "attention": design.attention,
                "profile_spread": departures[0], "profile_shift": departures[1],
                **({"services": services} if services > 1 else {})}  # fmt: skip
+    own = {name: value for name, value in offered.items() if name in make.further}
     model: Sampler = make(
         place_dim=PLACE_DIM,
         time_dim=TIME_DIM,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from gentraffic.errors import WrongUse
-from gentraffic.training.fitting import PUBLISHED, Design, plan_for
+from gentraffic.training.fitting import PUBLISHED, Design, class_of, expects_week, plan_for
 from gentraffic.training.sampler_task import Plan
 from graphs.graphmae import LAYERS
 from samplers.diffusion import PREDICTIONS
@@ -85,7 +85,8 @@ class Options(Protocol):
 def design_of(sampler: str, options: Options) -> Design:
     """The design of a sampler that the options describe. Raises WrongUse for a name that does not exist.
 
-    Baselines draw levels themselves, as published, unless they are told a past or `level` says otherwise.
+    Whether the network draws levels itself is as its class says (`Sampler.draws_level`), unless it is told a past or
+    `level` says otherwise.
     """
     base = PUBLISHED if options.paper else Design()
     fusion, temporal = options.fusion or base.fusion, options.temporal_layer or "gin"
@@ -97,17 +98,12 @@ def design_of(sampler: str, options: Options) -> Design:
     for name, (value, allowed) in choices.items():
         if value not in allowed:
             raise WrongUse(f"--{name} {value}: choose one of {', '.join(allowed)}")
-    own_level = sampler != "stouter" and not options.profile
-    if options.level is not None:
-        own_level = options.level == "network"
-    if own_level and options.profile:
-        raise WrongUse("--level network does not go with --profile: a past tells the level; leave one of them away")
     prediction = check_prediction(options.prediction, base.prediction_type)
     if options.profile and options.paper:
         raise WrongUse("--profile: STOUTER as published takes no past; leave --paper or --profile away")
     if options.profile and prediction != "v_prediction":
         raise WrongUse(f"--prediction {prediction}: a model with --profile predicts v_prediction; leave it away")
-    return replace(
+    design = replace(
         base,
         sampler=sampler,
         channels=_channels(options.channels) or base.channels,
@@ -120,8 +116,21 @@ def design_of(sampler: str, options: Options) -> Design:
         use_time=not options.no_temporal_graph,
         use_place=not options.no_station_graph,
         use_profile=options.profile,
-        own_level=own_level,
     )
+    own_level = class_of(design).draws_level and not options.profile
+    if options.level is not None:
+        own_level = options.level == "network"
+    if own_level and options.profile:
+        raise WrongUse("--level network does not go with --profile: a past tells the level; leave one of them away")
+    return replace(design, own_level=own_level)
+
+
+def rules_of(design: Design, services: int) -> str:
+    """In one line, what a fit of this design left to the network. services: how many it learned."""
+    who = "the sampler's network" if design.own_level else "the level model"
+    week = "the departures of a week from what the surroundings tell" if expects_week(design) else "whole weeks"
+    of = f"{services} services" if services > 1 else "one service"
+    return f"how much a cell carries in all is drawn by {who} (--level); the network draws {week}, of {of}"
 
 
 def _channels(given: str | None) -> tuple[int, ...]:

@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from gentraffic.errors import WrongUse
 from gentraffic.generators.weekly import time_of_windows
 from gentraffic.modelling.expected_week import from_monday
 from gentraffic.modelling.features import Floats
@@ -62,22 +63,24 @@ class Plan:
     seed: int = 0
 
 
-PLANS: dict[str, Plan] = {  # of samplers for which `Plan()` is not two minutes of one core
-    "vae": Plan(steps=2500),
-    "tcn-gan": Plan(steps=1200, batch=32, learning_rate=3e-3, beta1=0.0, beta2=0.9, weight_decay=0.0, ema=0.99),
-    "diffwave": Plan(steps=1300),
-}
-OWN_LEVEL: dict[str, dict[str, float]] = {  # what serves those better that must tell levels by the place as well
-    "vae": {"place_noise": 0.3, "place_keep": 0.9},
-    "diffwave": {"place_noise": 0.3, "place_keep": 0.9},
-}
+def plan_of_class(kind: type[Sampler], *, own_level: bool = False) -> Plan:
+    """How a class of samplers is trained unless one says otherwise. own_level: it draws levels too.
+
+    Raises WrongUse for a field that a plan does not have."""
+    known = {**kind.plan, **(kind.plan_own_level if own_level else {})}
+    fields = Plan.__dataclass_fields__
+    for name in known:
+        if name not in fields:
+            raise WrongUse(f"{kind.__module__}: {kind.__name__}.plan has {name!r}, not one of {', '.join(fields)}")
+    return replace(Plan(), **cast(dict[str, Any], known))
 
 
 @dataclass(frozen=True)
 class Prepared:
     """A source as the loop takes it: embedding (cells, P), standardised level (cells,), network index, weight.
 
-    spread: of the log levels, by which they were standardised. others: (cells, 7, 24) `usual.other_cells`.
+    spread: of the log levels, by which they were standardised. others: (cells, 7, 24) the mean week of
+    the other cells of the network (`modelling.weekly_profile.other_cells`).
     expected: (cells, 168) what is taken from scaled weeks, Monday first (`modelling.expected_week`); None: nothing.
     up_to: (cells,) how often a window is of a cell or of one before it; None: of each alike.
     service, scaler: the number of a further service (0: the main one), and its scaling (None: that of the main one).

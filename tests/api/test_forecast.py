@@ -122,6 +122,7 @@ def test_a_loaded_forecaster_shows_itself_first_and_its_ranges(files: Path, fitt
     assert loaded.rows()[1][1] == "lstm"
     scored = gentraffic.forecast.score(files / "m", OTHER)
     assert any(text.startswith("within its 90% range") for text in scored.sentences())
+    assert not any("--" in text or "gentraffic forecast" in text for text in scored.sentences()), "words of Python"
 
 
 def test_trees_are_counted_as_trees() -> None:

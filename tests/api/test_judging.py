@@ -17,6 +17,7 @@ from gentraffic.api.files import context_of, traffic_of
 from gentraffic.cli.main import run
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.evaluation.scores import METRICS
+from gentraffic.generators.base import MODELS
 from gentraffic.io.files import write_context, write_traffic
 from gentraffic.reports.evaluation_table import value_text
 
@@ -31,6 +32,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_traffic(DRAWN, folder / "drawn.nc")
     write_context(context(), folder / "context.nc")
     return folder
+
+
+def provenance(model: str) -> dict[str, Any]:
+    known: dict[str, Any] = json.loads((MODELS / model / "provenance.json").read_text(encoding="utf-8"))
+    return known
 
 
 def told(capsys: pytest.CaptureFixture[str], words: list[str]) -> dict[str, Any]:
@@ -57,6 +63,22 @@ def test_evaluate_gives_the_numbers_of_the_command(files: Path, capsys: pytest.C
     assert "<svg" in page
 
 
+def test_scores_are_a_frame_too() -> None:
+    real = traffic()
+    west, east = (real.isel(cell=cells) for cells in (slice(0, 18), slice(18, 36)))
+    found = gentraffic.evaluate(west, traffic(seed=3), train=east, context=context())
+    frame = found.to_frame()
+    assert list(frame.index) == list(found.scores)
+    assert list(frame.columns) == ["value", "low", "high", "best", *found.naive, "reason"]
+    for name, score in found.scores.items():
+        assert frame.loc[name, "value"] == score.value or (np.isnan(frame.loc[name, "value"]) and score.value is None)
+        assert frame.loc[name, "reason"] == score.reason
+    assert (frame["low"] <= frame["high"]).sum() == sum(s.low is not None for s in found.scores.values()) > 5
+    some = next(iter(found.naive))
+    assert frame.loc["mae", some] == found.naive[some]["mae"].value
+    assert frame.loc["mae", "best"] == 0
+
+
 def test_what_makes_scores_worth_little_is_said() -> None:
     ours = DRAWN.assign_attrs(model="mine", model_networks="elsewhere, here")
     found = gentraffic.evaluate(REAL.assign_attrs(network="here"), ours)
@@ -66,6 +88,44 @@ def test_what_makes_scores_worth_little_is_said() -> None:
     assert not any("learned from" in note or "need 20" in note for note in many.notes)
     one = gentraffic.evaluate(REAL, traffic(days=9, seed=3))
     assert any("no value of " in text and "coverage_90" in text for text in one.sentences())
+
+
+def test_a_measured_file_without_a_network_is_asked_whether_the_model_knew_it(tmp_path: Path) -> None:
+    """As `import table` leaves it: by its name, by the marks of its cells, or not at all."""
+    real, drawn = traffic(), traffic(seed=3)
+    ours = drawn.assign_attrs(model="mine", model_networks="elsewhere, here")
+    assert "network" not in real.attrs
+    found = gentraffic.evaluate(real, ours)
+    assert any("real names no network, and mine learned from elsewhere, here: if it is one" in n for n in found.notes)
+    assert not any("names no network" in note for note in gentraffic.evaluate(real, drawn).notes)
+    known = next(part for part in provenance("stouter-fast")["data"] if part.get("marks", {}).get("series"))
+    bundled = drawn.assign_attrs(model="stouter-fast", model_networks=known["network"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gentraffic.dataset.fingerprint.marks_of", lambda ds: known["marks"])
+        notes = gentraffic.evaluate(real, bundled).notes
+    assert any(f"stouter-fast learned from {known['network']}, which holds cells of real" in note for note in notes)
+    assert any("names no network" in note for note in gentraffic.evaluate(real, bundled).notes)
+    table = tmp_path / "t.csv"
+    table.write_text("cell,time,value\n" + "".join(f"a,2026-01-05T{h:02}:00,{h}\n" for h in range(24)))
+    assert gentraffic.import_table(table, timezone="UTC", network="here").attrs["network"] == "here"
+    with pytest.raises(WrongUse, match="network a,b: give a name without commas"):
+        gentraffic.import_table(table, timezone="UTC", network="a,b")
+    out = str(tmp_path / "t.nc")
+    assert run(["import", "table", str(table), "--timezone", "UTC", "--network", "here", "-o", out, "--quiet"]) == 0
+    assert gentraffic.read_traffic(out).attrs["network"] == "here"
+
+
+def test_relative_traffic_of_another_size_is_doubted() -> None:
+    one = traffic()
+    large = one.copy(deep=True)
+    large["internet"][:] = large["internet"].values * np.float32(50)
+    notes = gentraffic.evaluate(one, large).notes
+    said = [note for note in notes if note.startswith("both files have the unit 1")]
+    assert len(said) == 1
+    assert said[0].endswith("Import it with unit, or compare with scale mean")
+    assert not any("unit 1" in note for note in gentraffic.evaluate(one, one).notes)
+    scaled = gentraffic.evaluate(one, large, scale="mean").notes
+    assert not any("unit 1 (" in note for note in scaled)
 
 
 def test_a_copy_is_perfect_and_three_times_as_much_is_three_times_as_much() -> None:

@@ -222,7 +222,7 @@ def test_the_advice_of_a_sleep_plan_works() -> None:
     assert said.startswith("in 1 of 168 hours, at 1 of 4 cells, 4 units carry less than serve 0.95 asks for")
     assert f"{0.95 * 6 - 1:.3g} MB ({(0.95 * 6 - 1) / load.sum():.2%} of the load)" in said
     assert int(found.decision["awake"][2, 89]) == 4  # all that there are
-    advised = float(re.search(r"capacity ([\d.]+) carries it all", said)[1])  # type: ignore[index]
+    advised = float(re.search(r"capacity ([\d.]+)MB carries it all", said)[1])  # type: ignore[index]
     assert advised == pytest.approx(0.95 * 6 / 4, rel=1e-3)
     again = gentraffic.plan.sleep(with_values(load), units=4, serve=0.95, capacity=advised)
     assert not any("left over" in note for note in again.notes)

@@ -89,6 +89,7 @@ def test_the_page_shows_published_beside_ours_and_says_quick(tmp_path: Path, mon
     assert "| 10 | 0.2000 / 0.3000 / 1.5000 |" in first
     assert "Of `--quick`, 15 core-seconds a fit" in first
     assert "other cells" in first
+    assert "Not run yet: figure-10, figure-9, table-6, figure-7, table-5, table-2." in first
     assert "stouter --quick --minutes 0.25" in first
     assert "Quick" not in second
     assert "| stn | 7.3917 / 16.8849 / 0.9546 / 0.9853 | 0.0000 / 0.0000 / 0.0000 / 0.0000 |" in second

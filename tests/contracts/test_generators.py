@@ -18,7 +18,7 @@ import xarray as xr
 from fomo_examples import tiny_fomo, world
 
 from gentraffic.cli.main import run as command
-from gentraffic.errors import GentrafficError
+from gentraffic.errors import BadModel, GentrafficError
 from gentraffic.generate.request import Request
 from gentraffic.generate.run import File, Memory, run
 from gentraffic.generate.store import Store
@@ -64,13 +64,15 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The examples of a stranger's packages, installed as pip installs them."""
     folder = tmp_path_factory.mktemp("site")
     words = ["install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target", str(folder)]
-    for name in ("own_generator", "own_forecaster"):
+    copies = []
+    for name in ("own_generator", "own_forecaster", "own_sampler"):
         copy = tmp_path_factory.mktemp("source") / name
         copy.mkdir()
         for path in (ROOT / "examples" / name).iterdir():
             if path.is_file():
                 (copy / path.name).write_bytes(path.read_bytes())
-        subprocess.run([sys.executable, "-m", "pip", *words, str(copy)], check=True, capture_output=True)
+        copies.append(str(copy))
+    subprocess.run([sys.executable, "-m", "pip", *words, *copies], check=True, capture_output=True)
     return folder
 
 
@@ -203,8 +205,7 @@ def test_a_capability_is_there_in_every_sink_or_refused_by_name(
 @pytest.fixture(scope="session")
 def scheduler() -> Iterator[str]:
     """A Dask scheduler and a worker, in this process."""
-    import distributed
-
+    distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(
         n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None, host="127.0.0.1", protocol="tcp"
     ) as cluster:
@@ -266,6 +267,31 @@ def test_the_name_of_the_variable_and_bad_numbers(name: str, models: dict[str, s
     for bad in ({"members": 0}, {"seed": -1}, {"days": 0}, {"freq": "7min"}, {"guidance": -1.0}, {"select": ("x",)}):
         with pytest.raises(GentrafficError, match=f"--{next(iter(bad))}"):
             run(replace(small, **bad), generator, place())  # type: ignore[arg-type]
+
+
+def test_a_strangers_sampler_is_fitted_and_drawn_with(
+    installed: Path, inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The example is the code that CONTRIBUTING.md prints; trained with the rules of stouter, loaded, drawn; without
+    its package, its folder says what is missing."""
+    own = str(tmp_path / "own")
+    monkeypatch.setattr("gentraffic.training.fitting.pretrain", lambda *args, **more: iter(()))  # takes seconds
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path != str(installed)])
+    with monkeypatch.context() as patch:
+        patch.syspath_prepend(installed)
+        line = ["fit", "affine", "--traffic", str(inputs["history"]), "--context", str(inputs["context"])]
+        assert command([*line, "--steps", "2", "--holdout", "0", "-o", own, "--quiet"]) == 0
+        loaded: Any = load_model(own)
+        assert type(loaded.model).__module__ == "affine_sampler"
+        assert loaded.weeks.networks
+        assert describe(own).fixed == {"steps": 1}
+        drawn = run(replace(PLAIN, days=1), loaded, place()).traffic["traffic"].values
+        assert np.isfinite(drawn).all()
+        assert (drawn[0] != drawn[1]).mean() > 0.9
+    with pytest.raises(BadModel, match=r"holds the model 'affine': .* or install the package that has it"):
+        load_model(own)
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert (ROOT / "examples/own_sampler/affine_sampler.py").read_text(encoding="utf-8") in page
 
 
 def test_a_strangers_packages_serve_the_command_line(installed: Path, inputs: dict[str, Path], tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from fomo_examples import world
 
 from gentraffic.dataset.calendar import Calendar
@@ -53,6 +54,26 @@ def flat(spans: Sequence[Block], steps: int) -> Iterator[tuple[Block, Any]]:
         yield span, values[0]  # numpy would spread one series over all cells
 
 
+def changed(change: Callable[[Any], Any]) -> Callable[[Sequence[Block], int], Iterator[tuple[Block, Any]]]:
+    """What gives something else than amounts."""
+
+    def give(spans: Sequence[Block], steps: int) -> Iterator[tuple[Block, Any]]:
+        for span, values in whole(spans, steps):
+            yield span, change(values)
+
+    return give
+
+
+def put(value: float) -> Callable[[Any], Any]:
+    """Values of which one is another."""
+
+    def change(values: Any) -> Any:
+        values[2, 3] = value
+        return values
+
+    return change
+
+
 def short(spans: Sequence[Block], steps: int) -> Iterator[tuple[Block, Any]]:
     yield from whole(spans[:-1], steps)
 
@@ -65,6 +86,12 @@ def twice(spans: Sequence[Block], steps: int) -> Iterator[tuple[Block, Any]]:
     ("give", "message"),
     [
         (flat, r"the generator own gave an array of shape \(24,\) for Block.*: give \(5, 24\)"),
+        (changed(lambda v: v.tolist()), r"the generator own gave a list for Block.*: give a numpy array of shape \(5,"),
+        (changed(torch.from_numpy), "the generator own gave a Tensor for"),
+        (changed(lambda v: v.astype(int)), "the generator own gave an array of int64 for .*: give float32"),
+        (changed(put(np.nan)), "the generator own gave negative or infinite values, or no numbers"),
+        (changed(put(np.inf)), "the generator own gave negative or infinite values"),
+        (changed(put(-1e-6)), "the generator own gave negative or infinite values"),
         (short, "the generator own gave 5 of 6 spans"),
         (twice, "the generator own gave Block.member=0, first=0.*, not Block.member=0, first=5"),
     ],
@@ -88,6 +115,13 @@ def test_attributes_say_nothing_of_what_a_generator_does_not_have() -> None:
     solving = ModelInfo(family="own", supports=frozenset({"steps"}), fixed={"solver": "ddim"})
     attrs = run(replace(REQUEST, steps=4), Own(whole, solving), PLACE).traffic.attrs
     assert (attrs["steps"], attrs["solver"], "guidance" in attrs) == (4, "ddim", False)
+
+
+def test_a_generator_recommends_its_guidance_too() -> None:
+    info = ModelInfo(family="own", supports=frozenset({"guidance"}), recommended=Settings(guidance=1.5, seed=9))
+    drawn = run(REQUEST, Own(whole, info), PLACE).traffic.attrs
+    assert (drawn["guidance"], drawn["seed"]) == (1.5, 0)
+    assert run(replace(REQUEST, guidance=1.0), Own(whole, info), PLACE).traffic.attrs["guidance"] == 1.0
 
 
 def test_a_capability_that_nobody_asks_for_is_refused() -> None:

@@ -325,7 +325,7 @@ def test_bits_do_not_depend_on_workers_chunks_or_order(model: Path, at_once: Any
 def test_a_scheduler_that_is_there_is_joined_and_one_that_is_not_is_said(
     model: Path, at_once: Any, tmp_path: Path
 ) -> None:
-    import distributed
+    distributed = pytest.importorskip("distributed")
 
     from poi.errors import NetworkFailed
 

@@ -351,3 +351,16 @@ def test_busy_cells_of_a_real_place_move_less_within_the_hour(model: str) -> Non
     share = [float(part.var(2).mean() / part.var((1, 2)).mean()) for part in quarters]
     assert 0.1 < share[0] < 0.3
     assert 0.015 < share[3] < 0.06
+
+
+def test_in_bf16_held_out_weeks_are_told_as_well_as_in_fp32(tiny_bundle: Bundle) -> None:
+    """Of cells that the tiny model never saw: the score of the members, and their weeks, but for rounding."""
+    from gentraffic.evaluation.metrics.summary import crps_cells
+
+    drawn = [draw_traffic(tiny_bundle, context(64, seed=11), MONDAY, replace(QUICK, members=2, precision=name))
+             for name in ("fp32", "bf16")]  # fmt: skip
+    apart = np.linalg.norm(drawn[1] - drawn[0]) / np.linalg.norm(drawn[0])
+    assert 0 < apart < 0.02
+    real = np.random.default_rng(0).gamma(2.0, 0.5, drawn[0].shape[1:])
+    scores = [crps_cells(real, members.astype(np.float64)).mean() for members in drawn]
+    assert scores[1] == pytest.approx(scores[0], rel=0.01)

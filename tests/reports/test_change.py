@@ -121,3 +121,15 @@ def test_the_map_of_a_sampled_change_is_a_map(tmp_path: Path, capsys: pytest.Cap
     assert run([*asked, "--offline"]) == 0
     assert "cup: cell " in capsys.readouterr().out
     assert 'id="map"' in drawn.read_text(encoding="utf-8")
+
+
+def test_what_few_members_exceed_is_said() -> None:
+    ds, _, step = match(3)
+    values = ds.internet_after.values.copy()
+    values[1:, 7, step] = 1.0
+    ds["internet_after"] = (ds.internet_after.dims, values, ds.internet_after.attrs)
+    seen = words(page(ds, capacity="10Mbit/s")[0])
+    assert (
+        "No cell exceeds the capacity of 10Mbit/s in any hour in more than half of the members; 1 does in fewer."
+        in seen
+    )

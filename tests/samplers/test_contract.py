@@ -1,4 +1,4 @@
-"""What every sampler of `samplers.SAMPLERS` keeps, whether it draws in many steps or at once."""
+"""What every sampler of `samplers.SAMPLERS`, and a stranger's, keeps, whether it draws in many steps or at once."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import torch
 from gaussian_denoiser import seeds
+from own_samplers import EVERY, class_named
 from torch import Tensor
 
-from samplers import SAMPLERS, TCNGAN, WEEK, Condition, Denoiser, OneShot, Sampler, draw, sampler_class
+from samplers import TCNGAN, WEEK, Condition, Denoiser, OneShot, Sampler, draw
 
 SMALL: dict[str, dict[str, Any]] = {  # arguments that make a sampler small, where its own are large
     "stouter": {"channels": (8, 8)},
@@ -19,13 +20,13 @@ SMALL: dict[str, dict[str, Any]] = {  # arguments that make a sampler small, whe
     "tcn-gan": {"channels": 8, "blocks": 2},
     "diffwave": {"channels": 8, "layers": 4},
 }
-NAMES = sorted(SAMPLERS)
+NAMES = sorted(EVERY)
 
 
 def make(name: str, **changes: Any) -> Sampler:
     """A small sampler whose last layers are not zero, as after some training."""
     torch.manual_seed(0)
-    kind: Any = sampler_class(name)
+    kind = class_named(name)
     small: dict[str, Any] = {"place_dim": 3, "time_dim": 4, "networks": 2, "width": 8, "dropout": 0.0}
     model: Sampler = kind(**small, **SMALL.get(name, {}), **changes).eval()
     with torch.no_grad():
@@ -57,8 +58,8 @@ def first_day(x: Tensor, k: int = 1) -> Tensor:
 
 
 def test_every_sampler_is_one_of_two_kinds() -> None:
-    assert set(SMALL) <= set(SAMPLERS)
-    for name in SAMPLERS:
+    assert set(SMALL) <= set(EVERY)
+    for name in EVERY:
         model = make(name)
         assert isinstance(model, Denoiser) is not isinstance(model, OneShot), name
 
@@ -173,7 +174,7 @@ def test_one_shot_draws_follow_the_place_with_the_right_spread(name: str) -> Non
     """A town where places of sign +1 are busy by night and those of sign -1 by day, with noise."""
     steps, rate, more = STEPS[name]
     torch.manual_seed(0)
-    kind: Any = sampler_class(name)
+    kind = class_named(name)
     model = kind(place_dim=3, time_dim=4, networks=2, width=8, channels=8, dropout=0.0, **more)
     g = torch.Generator().manual_seed(0)
     optimiser = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.0, 0.9))

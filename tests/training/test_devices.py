@@ -52,6 +52,25 @@ def test_fomo_is_fitted_and_tuned_on_the_device() -> None:
         torch.testing.assert_close(on_cpu(a), on_cpu(b), rtol=0, atol=1e-6)
 
 
+def test_fomo_learns_in_bf16_what_it_learns_in_fp32() -> None:
+    """Scored in fp32 on windows of a world that neither run has seen."""
+    from gentraffic.training.fomo_task import batch_of, ladder
+
+    data, unseen = fomo_examples.data(fomo_examples.world()), fomo_examples.data(fomo_examples.world(seed=5))
+    plan = FoMoPlan(steps=20, batch=8, warmup=2, check_every=20, learning_rate=3e-3, ema=0.5)
+
+    def score(precision: str) -> float:
+        group = ProcessGroup(precision=precision)
+        bundle, _ = fit_fomo(data, design=FoMoDesign(size="0.3m"), plan=plan, group=group)
+        held = batch_of([ladder(unseen[0][1])], bundle.scale, replace(plan, poi_keep=0.0, level_keep=0.0), 0, 16)
+        with torch.no_grad():
+            return float(bundle.model.eval().loss(held.x, held.scene, torch.Generator().manual_seed(0)))
+
+    fp32, bf16 = score("fp32"), score("bf16")
+    assert fp32 != bf16
+    assert bf16 == pytest.approx(fp32, rel=0.03)
+
+
 def test_a_student_learns_on_the_device() -> None:
     teacher = bundle_examples.tiny_bundle()
     places = [s.places for s in bundle_examples.sources() if s.places is not None]

@@ -94,7 +94,7 @@ FORMATS = {
     "geotiff": Format(
         ".tif: a COG with a band per step; of an ensemble its maps: mean, peak, quantiles, probabilities",
         (".tif",),
-        ("export geotiff ensemble.nc -o maps.tif --capacity 40Mbit/s",),
+        ("export geotiff ensemble.nc -o maps.tif --capacity 5Mbit/s",),
         services=False,
         takes=("capacity", "unit"),
     ),
@@ -102,7 +102,7 @@ FORMATS = {
         ".gpkg: cells with statistics, and the series with geometry and time, for QGIS; of an ensemble mean and range",
         (".gpkg",),
         (
-            "export geopackage ensemble.nc -o milan.gpkg --capacity 18GB",
+            "export geopackage ensemble.nc -o milan.gpkg --capacity 5Mbit/s",
             "export geopackage ensemble.nc -o milan.gpkg --member all",
         ),
         takes=("capacity", "unit"),

@@ -19,7 +19,7 @@ from gentraffic.modelling.measured import Source, read_source
 from gentraffic.privacy.audit.statistics import Floats
 from gentraffic.training.fitting import Design, fingerprint, fit_sampler
 from gentraffic.training.processes import ProcessGroup
-from gentraffic.training.sampler_task import PLANS, Plan
+from gentraffic.training.sampler_task import Plan, plan_of_class
 from samplers import WEEK, Condition
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def _plan(bundle: Bundle, steps: int, seed: int) -> Plan:
     """
     stored = bundle.provenance.get("plan")
     known = {} if not isinstance(stored, dict) or "privacy" in bundle.provenance else stored
-    plan = PLANS.get(bundle.sampler, Plan())
+    plan = plan_of_class(type(bundle.model))
     plan = replace(plan, **{k: v for k, v in known.items() if k in Plan.__dataclass_fields__})
     return replace(plan, steps=steps, warmup=min(200, max(1, steps // 5)), check_every=max(1, steps), seed=seed)
 
