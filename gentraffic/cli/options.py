@@ -74,6 +74,8 @@ def listing(kind: str) -> type[click.Command]:
     """A command whose help ends with the plug-ins of a kind of `gentraffic.generators.base` that are installed."""
 
     class Listing(click.Command):
+        """A command that lists them."""
+
         def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
             from gentraffic.generators.base import plug_ins
 

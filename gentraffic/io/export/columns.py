@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 Tell = Callable[[int, int], None]  # told (rows that are written, rows)
 
 
-def untold(done: int, of: int) -> None:
-    """Nobody is told."""
+def no_progress(done: int, of: int) -> None:
+    """The progress that nobody asks for."""
 
 
 def own_columns(ds: xr.Dataset, taken: Collection[str]) -> dict[str, NDArray[Any]]:
