@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Tell = Callable[[int, int], None]  # told (rows that are written, rows)
 
 
-def no_progress(done: int, of: int) -> None:
+def silent(done: int, of: int) -> None:
     """The progress that nobody asks for."""
 
 

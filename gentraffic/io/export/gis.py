@@ -12,7 +12,7 @@ from gentraffic.dataset.geometry import cell_shapes
 from gentraffic.dataset.schema import local_time, services
 from gentraffic.dataset.summary import member_range, summary
 from gentraffic.io.atomic import replacing
-from gentraffic.io.export.columns import Tell, no_progress, own_columns
+from gentraffic.io.export.columns import Tell, silent, own_columns
 from gentraffic.io.export.gpkg_views import add_views
 from gentraffic.io.geotiff import write_bands
 
@@ -44,7 +44,7 @@ def write_geotiff(ds: xr.Dataset, path: str | Path, *, capacity: float | None = 
 
 
 def write_geopackage(
-    ds: xr.Dataset, path: str | Path, *, capacity: float | None = None, every_member: bool = False, tell: Tell = no_progress
+    ds: xr.Dataset, path: str | Path, *, capacity: float | None = None, every_member: bool = False, tell: Tell = silent
 ) -> dict[str, Any]:
     """Write a GeoPackage: layer `cells` (outlines, what is told of each, and per service the columns of `summary`),
     table `series`.
@@ -130,7 +130,7 @@ def _blocks(ds: xr.Dataset, *, as_text: bool = True) -> Any:
 
 
 def write_kepler(
-    ds: xr.Dataset, path: str | Path, *, every_member: bool = False, tell: Tell = no_progress
+    ds: xr.Dataset, path: str | Path, *, every_member: bool = False, tell: Tell = silent
 ) -> dict[str, Any]:
     """Write a CSV that Kepler.gl understands by its column names: latitude, longitude, timestamp (UTC), the services.
 

@@ -11,7 +11,7 @@ from gentraffic.dataset.schema import check_traffic, member_band, need_positions
 from gentraffic.dataset.summary import one_member
 from gentraffic.errors import WrongUse
 from gentraffic.io import atomic
-from gentraffic.io.export.columns import Tell, in_readable_unit, in_unit, no_progress, short
+from gentraffic.io.export.columns import Tell, in_readable_unit, in_unit, silent, short
 from gentraffic.io.export.counters import capacity_in, parse_amount
 from gentraffic.io.export.data_packages import write_croissant, write_frictionless
 from gentraffic.io.export.folder import check_folder
@@ -79,7 +79,7 @@ def export(
     service: str | None = None,
     member: str | None = None,
     announce: Callable[[str], None] = lambda line: None,
-    tell: Tell = no_progress,
+    tell: Tell = silent,
 ) -> dict[str, Any]:
     """Write Traffic ([member,] cell, time) in one of FORMATS; return what was written (counts, sums).
 

@@ -20,7 +20,7 @@ from gentraffic.dataset.schema import local_time, services
 from gentraffic.dataset.summary import member_range
 from gentraffic.errors import WrongUse
 from gentraffic.io.atomic import replacing
-from gentraffic.io.export.columns import Tell, headed, no_progress, own_columns
+from gentraffic.io.export.columns import Tell, headed, silent, own_columns
 from gentraffic.io.export.folder import HIDDEN_MARK, folder
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def rounded(exact: list[float], left: float = 0.0) -> tuple[list[float], float]:
 
 
 def write_office(
-    ds: xr.Dataset, path: str | Path, *, decimal: str = "point", every_member: bool = False, tell: Tell = no_progress
+    ds: xr.Dataset, path: str | Path, *, decimal: str = "point", every_member: bool = False, tell: Tell = silent
 ) -> dict[str, Any]:
     """Write a table that a spreadsheet program opens with a double click: .csv with a byte-order mark, or .xlsx.
 
@@ -228,7 +228,7 @@ def _xlsx_cell(value: Any) -> str:
 # --- InfluxDB ---------------------------------------------------------------------------------------------------------
 
 
-def write_influx(ds: xr.Dataset, path: str | Path, *, tell: Tell = no_progress) -> dict[str, Any]:
+def write_influx(ds: xr.Dataset, path: str | Path, *, tell: Tell = silent) -> dict[str, Any]:
     """Write line protocol of InfluxDB: measurement `traffic`, tags cell, [member,] place, a field per service.
 
     Times are nanoseconds since 1970, so that no change of clocks touches them; lon and lat, where known, are fields of
@@ -268,7 +268,7 @@ def _tag(text: str) -> str:
 # --- Parquet by day ---------------------------------------------------------------------------------------------------
 
 
-def write_parquet_by_day(ds: xr.Dataset, path: str | Path, *, tell: Tell = no_progress) -> dict[str, Any]:
+def write_parquet_by_day(ds: xr.Dataset, path: str | Path, *, tell: Tell = silent) -> dict[str, Any]:
     """Write a folder of Parquet partitioned by the local day: day=2026-01-05/part-0.parquet, and so on (Hive's names).
 
     Columns: [member,] cell, [lon, lat,] columns of the cells, time (UTC), time_local (text with its offset), one per
