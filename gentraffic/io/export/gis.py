@@ -12,7 +12,7 @@ from gentraffic.dataset.geometry import cell_shapes
 from gentraffic.dataset.schema import local_time, services
 from gentraffic.dataset.summary import member_range, summary
 from gentraffic.io.atomic import replacing
-from gentraffic.io.export.columns import Tell, silent, own_columns
+from gentraffic.io.export.columns import Tell, own_columns, silent
 from gentraffic.io.export.gpkg_views import add_views
 from gentraffic.io.geotiff import write_bands
 

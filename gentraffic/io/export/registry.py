@@ -11,7 +11,7 @@ from gentraffic.dataset.schema import check_traffic, member_band, need_positions
 from gentraffic.dataset.summary import one_member
 from gentraffic.errors import WrongUse
 from gentraffic.io import atomic
-from gentraffic.io.export.columns import Tell, in_readable_unit, in_unit, silent, short
+from gentraffic.io.export.columns import Tell, in_readable_unit, in_unit, short, silent
 from gentraffic.io.export.counters import capacity_in, parse_amount
 from gentraffic.io.export.data_packages import write_croissant, write_frictionless
 from gentraffic.io.export.folder import check_folder

@@ -20,7 +20,7 @@ from gentraffic.dataset.schema import local_time, services
 from gentraffic.dataset.summary import member_range
 from gentraffic.errors import WrongUse
 from gentraffic.io.atomic import replacing
-from gentraffic.io.export.columns import Tell, headed, silent, own_columns
+from gentraffic.io.export.columns import Tell, headed, own_columns, silent
 from gentraffic.io.export.folder import HIDDEN_MARK, folder
 
 if TYPE_CHECKING:
