@@ -83,7 +83,7 @@ def moved(model: Any) -> Any:
     return model.eval()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def models(installed: Path, tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Where each generator is loaded from."""
     folder = tmp_path_factory.mktemp("models")
