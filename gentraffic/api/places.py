@@ -82,10 +82,10 @@ def fetch(
     in degrees, numbers or "W,S,E,N"), polygon, cells, stations or osm name it. cell_size, radius: metres. id_column,
     columns, decimal, thousands: how tables are read. layer: of a vector file with several. water: "leave-out" drops
     cells that lie wholly in water. population: residents, `population` (cell), of a GeoTIFF of residents per pixel or a
-    table (lon, lat, residents). sites: known base stations (lon, lat[, n_cells]). streets: where the map beneath comes
-    from, if osm has none. name: what the place is called. network: the measured network that the cells belong to.
-    rhythm: the one whose daily rhythm they follow. out: where it is written (.nc, .zarr), if anywhere. progress is told
-    (done, of). command: what the attribute `command` says.
+    table (lon, lat, residents). sites: known base stations (lon, lat[, n_cells]). streets: an extract from which the
+    map beneath and the length of streets come, if osm has none. name: what the place is called. network: the measured
+    network that the cells belong to. rhythm: the one whose daily rhythm they follow. out: where it is written (.nc,
+    .zarr), if anywhere. progress is told (done, of). command: what the attribute `command` says.
 
     Raises WrongUse, NoData, BadInput (`gentraffic.errors`) or NetworkFailed (`poi.errors`).
     """
@@ -105,9 +105,9 @@ def fetch(
         sites_credit=sites_credit,
     )  # fmt: skip
     if streets is not None:
-        from gentraffic.places.streets import with_streets
+        from gentraffic.places.streets import with_street_lengths
 
-        context = with_streets(context, streets)
+        context = with_street_lengths(context, streets)
     if out is not None:
         write_context(context, out)
     return context

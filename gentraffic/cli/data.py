@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @with_options(shared.PLACE)
 @file_option("--sites", help="Known base-station sites (CSV or Parquet: lon, lat[, n_cells]).")
 @click.option("--sites-credit", metavar="TEXT", help="Who made the sites, for the attribution.")
-@file_option("--streets", help="Where the streets and names of the map come from, if --osm has none: an OpenStreetMap"
+@file_option("--streets", help="Where streets and the names of the map come from, if --osm has none: an OpenStreetMap"
                                " extract.")  # fmt: skip
 @click.option("--place", "name", metavar="NAME", help="What the place is called. [default: from its source]")
 @click.option("--habits", "rhythm", metavar="NETWORK", help="Whose daily rhythm the place follows, e.g. milan.")

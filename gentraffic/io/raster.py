@@ -188,9 +188,7 @@ def _read(path: Path, tif: Any, window: tuple[int, int, int, int], what: str) ->
     return cols, rows, values
 
 
-def _in_degrees(
-    crs: str, affine: tuple[float, ...], width: int, height: int
-) -> tuple[float, float, float, float]:
+def _in_degrees(crs: str, affine: tuple[float, ...], width: int, height: int) -> tuple[float, float, float, float]:
     from pyproj import Transformer
 
     a, b, c, d, e, f = affine

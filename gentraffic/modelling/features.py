@@ -127,10 +127,10 @@ class Places:
 
     poi_count: (cells, 8) POIs, as the context holds them. near, far: (cells, 8) logs of the POIs of each category per
     km2 around, POI_FLOOR added, mean over the radii NEAR_M and FAR_M. known: variable -> (cells,) the same of what else
-    the context knows (VARIABLES), mean over its radii. area_km2: (cells,). xy_m: (cells, 2) metres. network: the
-    measured network that the cells belong to, "" if none. margin: what lies around. before: what-if: the same cells
-    before a change, whose mean cell is what relative traffic 1 stands for. timezone: of the context. source: of its
-    POIs, a key of SOURCES. lon_lat: (cells, 2) degrees, None if not said.
+    the context knows (VARIABLES), mean over its radii, NaN where it is not known. area_km2: (cells,). xy_m: (cells, 2)
+    metres. network: the measured network that the cells belong to, "" if none. margin: what lies around. before:
+    what-if: the same cells before a change, whose mean cell is what relative traffic 1 stands for. timezone: of the
+    context. source: of its POIs, a key of SOURCES. lon_lat: (cells, 2) degrees, None if not said.
     """
 
     poi_count: NDArray[Any]
@@ -226,7 +226,8 @@ def at_most(values: NDArray[Any], per_km2: float, area_km2: Floats) -> NDArray[A
 
 
 def amounts(context: xr.Dataset, name: str, area_km2: Floats) -> Floats | None:
-    """A member of VARIABLES of the cells of a context: (cells,), None where it is not known. area_km2: (cells,)."""
+    """A member of VARIABLES of the cells of a context: (cells,), NaN in those where it is not known, None where it is
+    known in none. area_km2: (cells,)."""
     if name == "dry":
         wet = context[WATER].values.astype(np.float64) if WATER in context else None
         return None if wet is None else np.maximum(area_km2 * 1e6 - wet, 0.0)
@@ -237,8 +238,8 @@ def amounts(context: xr.Dataset, name: str, area_km2: Floats) -> Floats | None:
         usual = context[f"{name}{BEFORE}" if f"{name}{BEFORE}" in context else name].values
         if not np.nansum(usual) > 0:  # of what a user's file tells: nothing known is not nothing there
             return None
-    out: Floats = np.sum([np.nan_to_num(context[part].values.astype(np.float64)) for part in parts], axis=0)
-    return out
+    out: Floats = np.sum([context[part].values.astype(np.float64) for part in parts], axis=0)
+    return None if np.isnan(out).all() else out
 
 
 def cell_areas(context: xr.Dataset) -> Floats:
@@ -269,7 +270,7 @@ def log_densities(
 
     The sum of the values around over the area of the cells around: an edge is not a desert. xy_m: (cells, 2) centres
     in metres. area_km2: (cells,). radii_m: sets of radii in metres. floor: in values per km2. margin: values
-    (m, columns) of the cells around, and where these are.
+    (m, columns) of the cells around, and where these are. NaN: not known there; such a cell counts for none around it.
     """
     cells, columns = values.shape
     out = [np.zeros((cells, columns), dtype=np.float32) for _ in radii_m]
@@ -286,7 +287,12 @@ def log_densities(
                 column = values[:, j].astype(np.float64)
                 if margin is not None:
                     column = np.concatenate([column, beyond[:, j]])
-                density = (smooth(column) / land)[:cells]
+                unknown = np.isnan(column)
+                if unknown.any():
+                    around = smooth(np.where(unknown, 0.0, column)) / smooth(np.where(unknown, 0.0, area))
+                    density = np.where(unknown, np.nan, around)[:cells]
+                else:
+                    density = (smooth(column) / land)[:cells]
                 logs[:, j] += np.log(density + floor) / len(radii)
     return out
 

@@ -191,7 +191,7 @@ class Shapes:
 
 def with_residents(context: xr.Dataset, path: str | Path) -> xr.Dataset:
     """The context with `population` (cell), the residents of each cell that a file tells of, and where it has a margin
-    `margin_population` of the cells around.
+    `margin_population` of the cells around. NaN in cells whose middle lies beyond a raster: not known.
 
     path: a GeoTIFF of one band, residents in each pixel, in any CRS; or a table with lon, lat and residents.
     Raises BadInput and BadFile for a file that is neither, or holds less than 0; NoData where it tells of nobody in the
@@ -207,15 +207,17 @@ def with_residents(context: xr.Dataset, path: str | Path) -> xr.Dataset:
     if is_raster(path):
         raster = read_raster(path, crs, areas.box, "residents")
         count = _of_raster(raster, areas, crs)
-        outside = int((~raster.holds(_middles(context), crs)).sum())
+        beyond = ~raster.holds(_middles(context), crs)
+        outside = int(beyond[:cells].sum())
         if outside == cells:
             at, of = (_bounds(b) for b in (raster.bounds(), _around(context)))
             raise NoData(f"{path} covers {at}, and {place} lies at {of}: give residents of the place")
+        count[beyond] = np.nan
         if outside:
-            warnings.append(f"{outside} of {cells} cells lie outside of {path.name}: they count as without residents")
+            warnings.append(f"{outside} of {cells} cells lie outside of {path.name}: residents are not known there")
     else:
         count = _of_table(path, areas, crs)
-    if not count[:cells].any():
+    if not np.nansum(count[:cells]) > 0:
         raise NoData(f"{path} tells of no residents in {place} ({_bounds(_around(context))}): give a file that does")
     about = {"units": "1", "long_name": "residents", "source": path.name}
     found = {RESIDENTS: xr.Variable("cell", count[:cells], about)}
@@ -269,11 +271,7 @@ def _areas(context: xr.Dataset) -> Areas:
     import shapely
 
     if context.attrs["kind"] == "grid":
-        xy = _middles(context)
-        if "margin" in context.dims:
-            around = np.stack([context["margin_x"].values, context["margin_y"].values], axis=1)
-            xy = np.concatenate([xy, around])
-        return Squares(xy, float(context.attrs["cell_m"]))
+        return Squares(_middles(context), float(context.attrs["cell_m"]))
     if context.attrs["kind"] == "stations":
         radius = float(context.attrs.get("radius_m", STATION_RADIUS_M))
         circles = shapely.buffer(np.asarray(shapely.points(_middles(context)), dtype=object), radius, quad_segs=_CIRCLE)
@@ -284,8 +282,11 @@ def _areas(context: xr.Dataset) -> Areas:
 
 
 def _middles(context: xr.Dataset) -> Floats:
-    """(cells, 2) metres."""
-    return np.stack([context["x"].values, context["y"].values], axis=1).astype(np.float64)
+    """Of the cells, and of those of the margin after them: (cells + margin, 2) metres."""
+    names = [("x", "y")] + ([("margin_x", "margin_y")] if "margin" in context.dims else [])
+    return np.concatenate([np.stack([context[x].values, context[y].values], axis=1) for x, y in names]).astype(
+        np.float64
+    )
 
 
 def _around(context: xr.Dataset) -> tuple[float, float, float, float]:

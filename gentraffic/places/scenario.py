@@ -186,7 +186,7 @@ def apply_changes(context: xr.Dataset, path: str | Path) -> Changed:
         after[f"{name}{BEFORE}"] = context[name]
         kept = np.promote_types(context[name].dtype, np.float32)
         after[name] = ("cell", values.astype(kept), context[name].attrs)
-        touched |= values != context[name].values
+        touched |= ~np.isclose(values, context[name].values, rtol=0, atol=0, equal_nan=True)
     after[DARK] = ("cell", dark)
     digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     return Changed(after, touched, tuple(lines), digest, weight, tuple(visits), tuple(parts), tuple(opened), always)
@@ -324,7 +324,7 @@ class _Change:
         for name, rate in WORDS[what].ground.items():
             if name not in self.context:
                 continue
-            values = ground.setdefault(name, np.nan_to_num(self.context[name].values.astype(np.float64)))
+            values = ground.setdefault(name, self.context[name].values.astype(np.float64))  # NaN: not known
             each = self.context.attrs["kind"] == "stations"
             values[self.rows] += rate * size if each else rate * size / len(self.rows)
 

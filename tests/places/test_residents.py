@@ -21,7 +21,7 @@ import gentraffic
 from gentraffic.cli.main import run
 from gentraffic.dataset.geometry import cell_shapes
 from gentraffic.errors import BadInput, NoData
-from gentraffic.io.files import read_context
+from gentraffic.io.files import read_context, write_context
 from gentraffic.modelling.features import read_places
 from gentraffic.modelling.levels import activity
 from gentraffic.places.residents import with_residents
@@ -209,8 +209,13 @@ def test_what_is_wrong_with_a_file_is_said_in_a_line(
 def test_cells_beyond_the_raster_are_named(tmp_path: Path) -> None:
     tif = write_tif(tmp_path / "half.tif", ONES, north_up(WEST, SOUTH + ALL, SIDE / 2))
     place = with_residents(traffic_examples.context("grid"), tif)
-    assert place.attrs["warnings"] == "27 of 36 cells lie outside of half.tif: they count as without residents"
-    assert place["population"].values.sum() == pytest.approx(36.0, rel=1e-9)
+    assert place.attrs["warnings"] == "27 of 36 cells lie outside of half.tif: residents are not known there"
+    known = (place["row"].values >= 3) & (place["col"].values < 3)
+    np.testing.assert_allclose(place["population"].values, np.where(known, 4.0, np.nan), rtol=1e-9)
+    write_context(place, tmp_path / "half.nc")
+    xr.testing.assert_equal(read_context(tmp_path / "half.nc")["population"], place["population"])
+    bare = activity(read_places(place.drop_vars("population")))
+    np.testing.assert_array_equal(activity(read_places(place))[~known], bare[~known])
 
 
 def test_the_command_and_python_take_it_and_traffic_follows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
