@@ -543,8 +543,7 @@ def _package(point: EntryPoint) -> str:
 
 
 def families() -> dict[str, str]:
-    """A key of provenance.json's `sampler` -> the subclass of Family that loads it, as module:class; without plug-ins.
-    """
+    """A key of provenance.json's `sampler` -> the subclass of Family that loads it, as module:class; without plug-ins."""
     from samplers import SAMPLERS
 
     return dict.fromkeys(SAMPLERS, WEEKLY) | OTHERS
