@@ -248,10 +248,13 @@ def residents(context: xr.Dataset, given: Any = None, where: str = "") -> tuple[
         if not 0 < number <= MOST_RESIDENTS:
             raise BadInput(f"{where}: area_residents is {given!r}; give how many people live in the area drawn")
         return number, f"of {number:,.0f} residents"
+    pois, known = context["poi_count"].values.sum(axis=1), 0.0
     if "population" in context:
-        return float(context["population"].sum()), "of the residents of --population"
-    pois = float(context["poi_count"].sum())
-    number = max(pois, 1.0) * PEOPLE_PER_POI
+        people = context["population"].values.astype(np.float64)
+        known, pois = float(np.nansum(people)), pois[np.isnan(people)]
+        if not len(pois):
+            return known, "of the residents of --population"
+    number = known + max(float(pois.sum()), 1.0) * PEOPLE_PER_POI
     return (
         number,
         f"of {number:,.0f} residents assumed, {PEOPLE_PER_POI:.0f} for each place on the map; better: area_residents",

@@ -16,7 +16,7 @@ from gentraffic.errors import BadInput
 from gentraffic.modelling.features import read_places
 from gentraffic.modelling.levels import LevelModel
 from gentraffic.places.scenario import apply_changes
-from gentraffic.places.words import LITTLE, PEOPLE_PER_POI, WORDS, counts_of, spans_of
+from gentraffic.places.words import LITTLE, PEOPLE_PER_POI, WORDS, counts_of, residents, spans_of
 from poi.categories import CATEGORIES
 from poi.elements import BaseMap
 
@@ -166,6 +166,18 @@ def test_a_word_adds_what_stands_on_the_ground_where_the_context_knows_it(tmp_pa
         assert (changed[f"{name}_before"].values == usual).all()
     assert "jobs" not in changed
     assert "building_area_office" not in changed
+
+
+def test_who_lives_where_nobody_counted_is_assumed_from_places() -> None:
+    place = strip()
+    pois = place["poi_count"].values.sum(axis=1)
+    assert residents(place) == (pois.sum() * PEOPLE_PER_POI, residents(place)[1])
+    place["population"] = ("cell", np.full(place.sizes["cell"], 10.0))
+    assert residents(place) == (10.0 * place.sizes["cell"], "of the residents of --population")
+    place["population"][:100] = np.nan
+    number, basis = residents(place)
+    assert number == pytest.approx(10.0 * (place.sizes["cell"] - 100) + pois[:100].sum() * PEOPLE_PER_POI)
+    assert "assumed" in basis
 
 
 def test_dwellings_and_residents_are_people_and_homes_alone(tmp_path: Path) -> None:
