@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 @file_option("--streets", help="Where streets and the names of the map come from, if --osm has none: an OpenStreetMap"
                                " extract.")  # fmt: skip
 @click.option("--place", "name", metavar="NAME", help="What the place is called. [default: from its source]")
-@click.option("--habits", "rhythm", metavar="NETWORK", help="Whose daily rhythm the place follows, e.g. milan.")
+@click.option(
+    "--rhythm", "--habits", "rhythm", metavar="NETWORK", help="Whose daily rhythm the place follows, e.g. milan."
+)
 @click.option("--network", metavar="NAME", help="The measured network that the cells belong to, if any.")
 @out_option("Context: .nc or .zarr.")
 @prints
