@@ -121,7 +121,7 @@ def judgement(evaluation: Evaluation) -> list[str]:
         mean = values.get(SIMPLEST)
         if mean is not None and own > mean:
             sentences.append(
-                f"not good enough for {use}: nothing was learned of the {what}, for even the mean of the training cells "
+                f"not good enough for {use}: nothing was learned of the {what}: even the mean of the training cells "
                 f"comes nearer to real ({name} {number(own)}, that of {SIMPLEST} {number(mean)})"
             )
         elif own > values[best] * ALMOST:
