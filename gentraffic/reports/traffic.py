@@ -174,6 +174,8 @@ def _maps(ds: xr.Dataset, result: xr.Dataset, top: Highest, units: str, capacity
     sentences += "."
     if "mean_p95" in result:
         sentences += f" Uncertainty: high end over low end of the mean ({figures.band_words(ds)}); 2 means twice."
+    if figures.shows_water(ds):
+        sentences += " Pale blue: water, over the colours of the cells."
     if figures.layout(ds).closed:
         sentences += " The cells are scattered: empty land between them is left out."
     label = "Maps of mean traffic, busy hour and uncertainty"

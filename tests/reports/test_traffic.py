@@ -356,3 +356,24 @@ def test_rows_and_columns_that_make_no_upright_squares_are_no_reason_to_fail(kin
         np.testing.assert_allclose(shapely.area(drawn.shapes), wide * 235.0, rtol=1e-3)
     text = page(own)[0]
     assert re.search(r">\d+ k?m<", text) if kind != "stations" else "Where the traffic is" in text
+
+
+def test_water_under_the_maps_is_a_plain_wash_that_the_caption_explains() -> None:
+    from gentraffic.dataset.basemap import basemap_coords
+    from poi.basemap import CLASSES
+    from poi.elements import BaseMap
+
+    ds = ensemble(2, days=7)
+    west, east, south, north = (round(float(f(ds[a])) * 1e5) for a in ("lon", "lat") for f in (np.min, np.max))
+    ring = np.array([[west, south], [west, north], [east, south], [west, south]], dtype=np.int32)
+
+    def told(name: str) -> str:
+        base = BaseMap(np.array([CLASSES.index(name)], dtype=np.int8), np.array([4], dtype=np.int32), ring)
+        return str(page(ds.assign_coords(basemap_coords(base))))
+
+    wet, dry = told("water"), told("park")
+    assert "Pale blue: water, over the colours of the cells." in words(wet)
+    assert "fill: #96bede" in wet
+    assert "<pattern" not in wet  # nothing is ruled
+    assert "Pale blue" not in words(dry)
+    assert "#96bede" not in dry
