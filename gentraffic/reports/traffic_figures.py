@@ -15,7 +15,7 @@ from gentraffic.dataset.schema import local_time, member_band, units_words, utc_
 from gentraffic.dataset.summary import AGREED, level_spread
 from gentraffic.reports.evaluation_figures import Map, axis_number, cell_map, places, shortened, top_legend
 from gentraffic.reports.map_layers import COLOURS, TWOSIDED, plain_number, round_ticks
-from gentraffic.reports.page import is_drawn
+from gentraffic.reports.page import is_drawn, is_plan
 from gentraffic.reports.plot import ACCENT, INK, typical_cells
 from gentraffic.reports.svg import Beneath, beneath, draw_beneath, new_figure, page_style, plain_text, svg_text
 
@@ -47,7 +47,7 @@ class Panel:
 
 def hours_are_chance(ds: xr.Dataset) -> bool:
     """Whether busy hours are those of one draw, in which much is noise: two draws of a place have different ones."""
-    return is_drawn(ds) and "member" not in ds.dims
+    return is_drawn(ds) and "member" not in ds.dims and not is_plan(ds)
 
 
 def said_units(ds: xr.Dataset, service: str) -> str:

@@ -377,3 +377,17 @@ def test_water_under_the_maps_is_a_plain_wash_that_the_caption_explains() -> Non
     assert "<pattern" not in wet  # nothing is ruled
     assert "Pale blue" not in words(dry)
     assert "#96bede" not in dry
+
+
+def test_the_report_of_a_plan_speaks_of_the_plan() -> None:
+    ds = traffic(context("grid", 5), days=7).rename(internet="awake")
+    ds["awake"] = ds["awake"].round().assign_attrs(ds["awake"].attrs | {"units": "radio units"})
+    ds = ds.assign_attrs(source="a plan of `gentraffic plan sleep`", model="stouter-fast", place="Linz")
+    content, titles = page(ds)
+    told = words(content)
+    assert "Awake radio units of Linz" in told
+    assert "It was computed from traffic, and is no traffic itself." in told
+    assert "What a plan, from synthetic traffic: awake, radio units" in told
+    assert "Where they are" in titles
+    for word in ("Cellular traffic", "A model drew this traffic", "draw --members 20", "busy hours are a guess"):
+        assert word not in told, word
