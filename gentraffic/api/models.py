@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from gentraffic.api.fitted import Files, FitResult
 from gentraffic.api.language import speaks_python
 from gentraffic.api.private import PRIVATE, check_private, fit_private
-from gentraffic.errors import WrongUse
+from gentraffic.errors import WrongUse, did_you_mean
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -83,7 +83,10 @@ class FitOptions:
         from gentraffic.generators.base import GENERATOR, SAMPLER, named, own_names, plug_ins
 
         if sampler not in can_be_fitted():
-            raise WrongUse(f"no sampler {sampler!r}: give one of {', '.join(can_be_fitted())}")
+            raise WrongUse(
+                f"no sampler {sampler!r}: give one of {', '.join(can_be_fitted())}"
+                f"{did_you_mean(sampler, can_be_fitted())}"
+            )
         named(sampler, plug_ins(GENERATOR, SAMPLER), own_names())
         takes = options_of(sampler)
         for name in sorted(_EVERY - takes):
