@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from gentraffic.modelling.measured import Source
 
 Tell = Callable[[int, int], None]
-NAIVE = ("bootstrap", "knn", "climatology")  # gentraffic.generators.naive.NAIVE
 HOLDOUT = 0.2
 _GRAPHS = {"temporal_layer", "station_layer", "no_temporal_graph", "no_station_graph", "profile", "level"}
 _TRAINING = {"steps", "batch", "holdout", "evidence"}
@@ -36,19 +35,22 @@ def can_be_fitted() -> tuple[str, ...]:
     """What `fit` fits; samplers of other packages, too."""
     from samplers import sampler_names
 
-    return (*sampler_names(), "fomo", *NAIVE)
+    return (*sampler_names(), *FITTERS)
 
 
 def options_of(sampler: str) -> set[str]:
     """The design options that one of `can_be_fitted()` takes; others are refused by name. Raises WrongUse, BadModel."""
     from gentraffic.training.fitting import Design, class_of
 
-    if sampler == "fomo":
-        return _TRAINING | {"size", "prediction"}
-    if sampler in NAIVE:
-        return set()
+    if sampler in FITTERS:
+        return set(FITTERS[sampler].options)
     further = class_of(Design(sampler)).further
     return _GRAPHS | _TRAINING | {option for option, argument in _FURTHER.items() if argument in further}
+
+
+def is_trained(sampler: str) -> bool:
+    """Whether there is anything to train; naive generators only remember."""
+    return sampler not in FITTERS or FITTERS[sampler].trained
 
 
 @dataclass(frozen=True)
@@ -93,9 +95,12 @@ class FitOptions:
             value = getattr(self, name)
             if value not in (None, False):
                 option = f"--{name.replace('_', '-')}" + (f" {value}" if not isinstance(value, bool) else "")
-                if sampler in NAIVE:
+                if not is_trained(sampler):
                     raise WrongUse(f"{option}: {sampler} is not trained; leave it out")
                 raise WrongUse(f"{option}: {sampler} has no such option; leave it out, or fit another sampler")
+        for option, given in (("device", self.device), ("precision", self.precision)):
+            if given not in ("cpu", "fp32") and not is_trained(sampler):
+                raise WrongUse(f"--{option} {given}: {sampler} is not trained; leave it out")
         for name in ("steps", "batch"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -151,18 +156,11 @@ def fit(
             raise WrongUse(f"--device {asked.device}: a private fit is computed on the CPU; leave it out")
         if asked.precision != "fp32":
             raise WrongUse(f"--precision {asked.precision}: a private fit is computed in fp32; leave it out")
-        return _fit_private(files, Path(out), asked, private, command, tell)
+        return _fit_private(sampler, files, Path(out), asked, private, command, tell)
     asked.check(sampler)
-    if sampler in NAIVE:
-        _check_one_service(sampler, asked.service)
-        for option, given in (("device", asked.device), ("precision", asked.precision)):
-            if given not in ("cpu", "fp32"):
-                raise WrongUse(f"--{option} {given}: {sampler} is not trained; leave it out")
-        return _fit_naive(sampler, files, Path(out), asked, command)
-    _set_threads(asked.threads)
-    if sampler == "fomo":
-        _check_one_service(sampler, asked.service)
-    fitting = _fit_fomo if sampler == "fomo" else _fit_weekly
+    if is_trained(sampler):
+        _set_threads(asked.threads)
+    fitting = FITTERS[sampler].fit if sampler in FITTERS else _fit_weekly
     return fitting(sampler, files, Path(out), asked, command, tell)
 
 
@@ -178,27 +176,28 @@ def _check_options(given: Iterable[str]) -> None:
 
 
 def _fit_private(
-    files: Files, out: Path, options: FitOptions, private: dict[str, Any], command: str, tell: Tell
+    sampler: str, files: Files, out: Path, options: FitOptions, private: dict[str, Any], command: str, tell: Tell
 ) -> FitResult:
-    """STOUTER with differential privacy."""
+    """Train a sampler with differential privacy."""
     from gentraffic.training.options import design_of
     from gentraffic.training.processes import join
 
     if join().size > 1:
         raise WrongUse("--dp-epsilon is trained by one process: start it without `accelerate launch`")
     design = replace(options, steps=None, batch=None)  # a private fit may have no steps: it then releases levels
-    design.check("stouter")
+    design.check(sampler)
     _set_threads(options.threads)
     every = {**vars(options), **private}
-    return fit_private(files, out, design_of("stouter", design), every, command=command, tell=tell)
+    return fit_private(files, out, design_of(sampler, design), every, command=command, tell=tell)
 
 
-def _fit_naive(sampler: str, files: Files, out: Path, options: FitOptions, command: str) -> FitResult:
+def _fit_naive(sampler: str, files: Files, out: Path, options: FitOptions, command: str, tell: Tell) -> FitResult:
     """Keep what a naive generator remembers; no location is held out."""
     from gentraffic.generators.cards import card, origins_of
     from gentraffic.generators.naive import fit_naive, save_naive
     from gentraffic.training.processes import join
 
+    _check_one_service(sampler, options.service)
     if join().size > 1:
         raise WrongUse(f"{sampler} is trained by one process: start it without `accelerate launch`")
     sources = files.sources(files.contexts(), options.service)
@@ -307,6 +306,7 @@ def _fit_fomo(sampler: str, files: Files, out: Path, options: FitOptions, comman
     from gentraffic.training.options import check_prediction
     from gentraffic.training.processes import join
 
+    _check_one_service(sampler, options.service)
     evidence = "" if options.evidence is None else text_of(options.evidence)
     checkpoint, group = checkpoint_beside(out), join(options.device, options.precision)
     given = {name: value for name in ("steps", "batch") if (value := getattr(options, name)) is not None}
@@ -344,6 +344,22 @@ def _fit_fomo(sampler: str, files: Files, out: Path, options: FitOptions, comman
     checkpoint.unlink(missing_ok=True)
     facts = {name: metadata[name] for name in ("minutes", "steps", "parameters")}
     return FitResult(out, tuple(bundle.networks), facts, held_out, judged, f"fomo, {out.name}")
+
+
+@dataclass(frozen=True)
+class Fitter:
+    """How models beside the samplers of weeks are fitted. options: those of the design and the training that it takes.
+    trained: False for what only remembers."""
+
+    fit: Callable[[str, Files, Path, FitOptions, str, Tell], FitResult | None]
+    options: frozenset[str] = frozenset()
+    trained: bool = True
+
+
+FITTERS = {
+    "fomo": Fitter(_fit_fomo, frozenset(_TRAINING | {"size", "prediction"})),
+    **dict.fromkeys(("bootstrap", "knn", "climatology"), Fitter(_fit_naive, trained=False)),
+}
 
 
 @speaks_python

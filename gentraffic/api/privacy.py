@@ -148,30 +148,42 @@ def _target(
 
 def _subject(name: str, context: xr.Dataset, device: str) -> Callable[[xr.Dataset, str], Subject]:
     """What puts the model of a name or folder beside the joined real cells of a service. Raises BadModel."""
-    from functools import partial
-
-    from gentraffic.generators.base import families, read_folder
+    from gentraffic.generators.base import KINDS, families, read_folder
 
     provenance = read_folder(name).provenance
-    kind = "forecaster" if "forecaster" in provenance else str(provenance.get("sampler", "stouter"))
-    if kind == "forecaster":
-        from gentraffic.forecasting.folder import load_fitted
-        from gentraffic.forecasting.membership import forecaster_subject
+    sampler = str(provenance.get("sampler", "stouter"))
+    kind = "forecaster" if "forecaster" in provenance else KINDS.get(families().get(sampler, ""), "")
+    if kind not in SUBJECTS:
+        raise BadModel(f"--model {name}: a {sampler!r} has no loss that could be attacked; leave --model away")
+    return SUBJECTS[kind](name, context, device)
 
-        return partial(forecaster_subject, load_fitted(name, device)[0], device=device)
-    if kind == "fomo":
-        from gentraffic.generators.fomo.folder import load_fomo
-        from gentraffic.privacy.audit.fomo import fomo_subject
 
-        bundle = load_fomo(name)
-        return lambda both, service: fomo_subject(bundle, both, context, service, device)
-    if not families().get(kind, "").endswith(":Weekly"):
-        raise BadModel(f"--model {name}: a {kind!r} has no loss that could be attacked; leave --model away")
+def _forecaster(name: str, context: xr.Dataset, device: str) -> Callable[[xr.Dataset, str], Subject]:
+    from functools import partial
+
+    from gentraffic.forecasting.folder import load_fitted
+    from gentraffic.forecasting.membership import forecaster_subject
+
+    return partial(forecaster_subject, load_fitted(name, device)[0], device=device)
+
+
+def _fomo(name: str, context: xr.Dataset, device: str) -> Callable[[xr.Dataset, str], Subject]:
+    from gentraffic.generators.fomo.folder import load_fomo
+    from gentraffic.privacy.audit.fomo import fomo_subject
+
+    bundle = load_fomo(name)
+    return lambda both, service: fomo_subject(bundle, both, context, service, device)
+
+
+def _weekly(name: str, context: xr.Dataset, device: str) -> Callable[[xr.Dataset, str], Subject]:
     from gentraffic.generators.folder import load_bundle
     from gentraffic.privacy.audit.weekly import weekly_subject
 
     sampler = load_bundle(name)
     return lambda both, service: weekly_subject(sampler, both, context, service, device)
+
+
+SUBJECTS = {"forecaster": _forecaster, "fomo": _fomo, "weekly": _weekly}  # what can be attacked, by kind
 
 
 @dataclass(frozen=True)

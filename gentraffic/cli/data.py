@@ -9,6 +9,7 @@ import click
 
 from gentraffic.cli import options as shared
 from gentraffic.cli.options import FILE, Printed, call, file_option, out_option, prints, warned, with_options
+from gentraffic.io.importers.registry import DATA_SETS
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -62,21 +63,24 @@ def _imported(traffic: xr.Dataset, out: Path, **more: str) -> Printed:
     return values | {"warnings": warnings} | more, [line, *more.values()]
 
 
-@import_.command(short_help="UoMo patches (.npz, or the upstream JSON).")
-@click.argument("src", type=FILE)
-@file_option("--context", help="Also write the context: the POIs of the same cells.")
-@TRAFFIC_OUT
-@prints
-def uomo(src: Path, context: Path | None, out: Path) -> Printed:
-    """Read a UoMo file: 4x4-cell patches with traffic, users and POIs.
+def _data_set(name: str) -> click.Command:
+    known = DATA_SETS[name]
 
-    \b
-    gentraffic import uomo uomo_sd.npz -o traffic.nc --context context.nc
-    """
-    from gentraffic.api.files import import_uomo
+    def read(src: Path, context: Path | None, out: Path) -> Printed:
+        from gentraffic.api.files import import_dataset
 
-    traffic, _ = call(import_uomo, src, out=out, context_out=context)
-    return _imported(traffic, out, **({} if context is None else {"context": str(context)}))
+        traffic, _ = call(import_dataset, name, src, out=out, context_out=context)
+        return _imported(traffic, out, **({} if context is None else {"context": str(context)}))
+
+    read.__doc__ = f"{known.about}.\n\n    \b\n    gentraffic {known.example}"
+    help_ = "Also write the context: the POIs of the same cells."
+    context = click.option("--context", type=FILE, metavar="FILE", help=help_, hidden=not known.places)
+    own = (click.argument("src", type=FILE), context, TRAFFIC_OUT)
+    return click.command(name, short_help=known.about)(with_options(own)(prints(read)))
+
+
+for _name in DATA_SETS:
+    import_.add_command(_data_set(_name))
 
 
 @import_.command("telecom-italia", short_help="Telecom Italia's raw TSV files.")

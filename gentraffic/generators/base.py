@@ -486,10 +486,9 @@ GROUPS = {kind: f"gentraffic.{kind}s" for kind in (GENERATOR, SAMPLER, FORECASTE
 WEEKLY = "gentraffic.generators.folder:Weekly"  # of every sampler of weeks
 OTHERS = {  # families beside the samplers of weeks: the subclass of Family that loads each
     "fomo": "gentraffic.generators.fomo.generator:FoMoFamily",
-    "bootstrap": "gentraffic.generators.naive:Naive",
-    "knn": "gentraffic.generators.naive:Naive",
-    "climatology": "gentraffic.generators.naive:Naive",
+    **dict.fromkeys(("bootstrap", "knn", "climatology"), "gentraffic.generators.naive:Naive"),
 }
+KINDS = {WEEKLY: "weekly", OTHERS["fomo"]: "fomo", OTHERS["knn"]: "naive"}  # how cards and audits call a family
 
 
 @dataclass(frozen=True)
@@ -544,8 +543,7 @@ def _package(point: EntryPoint) -> str:
 
 
 def families() -> dict[str, str]:
-    """A key of provenance.json's `sampler` -> the subclass of Family that loads it, as module:class; without plug-ins.
-    """
+    """Key of provenance.json's `sampler` -> the subclass of Family that loads it, as module:class; without plug-ins."""
     from samplers import SAMPLERS
 
     return dict.fromkeys(SAMPLERS, WEEKLY) | OTHERS

@@ -10,7 +10,7 @@ import time as clock
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -44,7 +44,7 @@ from gentraffic.training.trainer import OnStep
 from graphs.build import station_graph, temporal_graph
 from graphs.graphmae import GraphMAE, pretrain
 from samplers import SAMPLERS, Denoiser, Sampler, sampler_class, sampler_names
-from samplers.sampler import check_constructor, draws_at_once
+from samplers.sampler import check_constructor
 from samplers.stunet import SPREAD_KNOTS, hat_basis
 
 PLACE_DIM = TIME_DIM = 32
@@ -146,7 +146,7 @@ def fit_sampler(  # noqa: PLR0913  # the whole of one command
     if design.own_level and design.use_profile:
         raise WrongUse("own_level does not go with use_profile: a past tells the level, so leave one of them out")
     kind = class_of(design)
-    if group.size > 1 and draws_at_once(kind):
+    if group.size > 1 and kind.is_one_shot():
         raise WrongUse(f"{design.sampler} is trained by one process: start it without `accelerate launch`")
     plan = plan or plan_for(design)
     plan = replace(plan, profile_keep=plan.profile_keep or PROFILE_KEEP) if design.use_profile else plan
@@ -209,8 +209,10 @@ def fit_sampler(  # noqa: PLR0913  # the whole of one command
     trainer = trainer_of(task, plan, checkpoint, fingerprint(sources, design), group)
     trainer.train(on_step)
     trainer.finish().cpu()
-    if isinstance(model, Denoiser) and design.prediction_type != "epsilon":  # nor could that be drawn by it
-        set_residual_spectrum(model, fit_residual_spectrum(model, prepared, time_embedding(temporal), scaler, plan))
+    if not model.is_one_shot() and design.prediction_type != "epsilon":  # nor could that be drawn by it
+        set_residual_spectrum(
+            model, fit_residual_spectrum(cast(Denoiser, model), prepared, time_embedding(temporal), scaler, plan)
+        )
     metadata = {
         "processes": group.size,
         "machine": machine(),
@@ -238,7 +240,7 @@ def recommended(design: Design) -> dict[str, Any]:
     """The steps and the solver that suit a design, as the model folder keeps them; {} for those of `Settings`."""
     if design.prediction_type == "epsilon":
         return {"recommended_steps": min(NOISE_STEPS, design.train_timesteps), "recommended_solver": NOISE_SOLVER}
-    if design.use_profile and not draws_at_once(class_of(design)):
+    if design.use_profile and not class_of(design).is_one_shot():
         return {"recommended_steps": min(PROFILE_STEPS, design.train_timesteps)}
     few = design.train_timesteps < Settings().steps
     return {"recommended_steps": design.train_timesteps} if few else {}
@@ -444,7 +446,7 @@ def build(
         use_profile=design.use_profile,
         **own,
     )
-    if not draws_at_once(type(model)) and not isinstance(model, Denoiser):
+    if not model.is_one_shot() and not hasattr(model, "noise"):
         raise WrongUse(f"{type(model).__name__} has neither `noise_size` nor `noise`: a sampler has one of them")
     return model
 
