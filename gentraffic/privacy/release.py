@@ -273,8 +273,8 @@ def release_card(
     weak = weakness(entry.epsilon) if entry.epsilon is not None else ""
     verdict = "Not audited." if audit is None else str(audit["verdict"])
     shares = ((audit or {}).get("power") or {}).get("share_found", {})
-    contents = ["a model folder: `model/README.md` says what it learned from"] if ds is None else contents_of(ds)
-    faults = ["see *What to trust and what not* in `model/README.md`"] if ds is None else faults_of(ds)
+    contents = ["a model folder, `model/`: its README.md says what it learned from"] if ds is None else contents_of(ds)
+    faults = ["see *What to trust and what not* in the README.md of `model/`"] if ds is None else faults_of(ds)
     lines = [
         f"# {entry.name}", "", f"Released {entry.date}. SHA-256 of the data: `{entry.digest}`.", "",
         *(f"- {line}" for line in contents), "", "## What protects whom", "",
