@@ -160,4 +160,6 @@ def split(traffic: Path, test: str | None, model: str | None, by: str, seed: int
     values: dict[str, Any] = {"train": str(out), "test": str(rest)}
     values |= {"by": by, "seed": seed} if model is None else {"model": model}
     lines = [f"{p}: {s['cell']} cells x {s['time']} steps" for p, s in zip((out, rest), sizes, strict=True)]
+    if twins := parts[0].attrs.get("split_twins"):
+        lines.append(f"{twins}: cells with the same series are kept on one side")
     return values | {"sizes": sizes}, lines
