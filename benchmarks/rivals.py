@@ -325,7 +325,7 @@ def neural(name: str, case: Case, seconds: float, quick: bool) -> tuple[Floats, 
         return found
 
     most = {"nhits": 1000, "patchtst": 5000}[name]
-    count = 4 if quick else steps_within(fit, seconds, most)
+    count = 4 if quick else steps_within(f"{name} {case.task}", fit, seconds, most)
     model = fit(count)
     past, later = slice(None, observed), slice(observed, None)
     future = {"futr_df": frame(None, case.hour[:, later], observed)} if name == "nhits" else {}
@@ -334,16 +334,22 @@ def neural(name: str, case: Case, seconds: float, quick: bool) -> tuple[Floats, 
     return forecast(case, np.maximum(values.reshape(-1, steps).astype(np.float64), 0)), {"steps": count}
 
 
-def steps_within(fit: Callable[[int], Any], seconds: float, most: int) -> int:
-    """How many steps of a fit take `seconds` of one core, from two short ones."""
-    took = []
-    fit(2)  # what is done once in a process
-    for count in (4, 12):
-        began = time.process_time()
-        fit(count)
-        took.append(time.process_time() - began)
-    per_step = max((took[1] - took[0]) / 8, 1e-4)
-    return int(np.clip((seconds - (took[0] - 4 * per_step)) / per_step, 4, most))
+PACE: dict[str, tuple[float, float]] = {}  # core-seconds of a step, and of what comes before the first
+
+
+def steps_within(what: str, fit: Callable[[int], Any], seconds: float, most: int) -> int:
+    """How many steps of a fit take `seconds` of one core, from two short ones. what: fits of one pace in a process."""
+    if what not in PACE:
+        took = []
+        fit(2)  # what is done once in a process
+        for count in (4, 10):
+            began = time.process_time()
+            fit(count)
+            took.append(time.process_time() - began)
+        per_step = max((took[1] - took[0]) / 6, 1e-4)
+        PACE[what] = per_step, took[0] - 4 * per_step
+    per_step, before = PACE[what]
+    return int(np.clip((seconds - before) / per_step, 4, most))
 
 
 def panels(case: Case) -> tuple[Floats, Floats, NDArray[np.bool_]]:
@@ -390,7 +396,7 @@ def filler(name: str, cases: Sequence[Case], seconds: float, quick: bool) -> Ite
         model.fit({"X": x[: count * batch]})
         return model
 
-    count = 4 if quick else steps_within(fit, seconds, 100 * len(x) // batch)
+    count = 4 if quick else steps_within(name, fit, seconds, 100 * len(x) // batch)
     model = fit(count)
     for case in cases:
         began = time.process_time()
