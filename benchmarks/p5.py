@@ -47,7 +47,7 @@ from gentraffic.io.importers.public_sets import (
 )
 from gentraffic.io.importers.uomo import read_uomo
 from gentraffic.modelling.expected_week import fit_week
-from gentraffic.modelling.features import FLOOR, VARIABLES, Floats, log_densities, read_places
+from gentraffic.modelling.features import FLOOR, VARIABLES, Amount, Floats, add_log_densities, read_places
 from gentraffic.modelling.levels import REFERENCE, activity, elasticities
 from gentraffic.modelling.measured import Source, read_source
 from gentraffic.places.find import CONTEXTS
@@ -237,8 +237,10 @@ def levels(data: Path) -> None:
         weight = np.ones(len(table)) if column is None else table[:, column]
         count = np.bincount(cell[apart < 180], weight[apart < 180], len(xy))
         kind = VARIABLES[name]
-        (found,) = log_densities(count[:, None], xy, np.full(len(xy), 0.0625), (kind.radii_m,), kind.floor)
-        known[name] = found[:, 0].astype(np.float64) - REFERENCE[name]
+        around = np.zeros(len(xy), dtype=np.float32)
+        amount = Amount(count.copy, kind.floor, kind.radii_m, None, around)
+        add_log_densities([amount], xy, np.full(len(xy), 0.0625))
+        known[name] = around.astype(np.float64) - REFERENCE[name]
     block = np.unique(xy // 4000, axis=0, return_inverse=True)[1].ravel() % 25
     for names in (("population",), ("population", "stops")):
         expected = np.sum([e * known[name] for name, e in elasticities(names).items()], axis=0)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from gentraffic.api.fitted import Files, FitResult
 from gentraffic.api.language import speaks_python
 from gentraffic.api.private import PRIVATE, check_private, fit_private
-from gentraffic.errors import WrongUse
+from gentraffic.errors import WrongUse, did_you_mean
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -85,7 +85,10 @@ class FitOptions:
         from gentraffic.generators.base import GENERATOR, SAMPLER, named, own_names, plug_ins
 
         if sampler not in can_be_fitted():
-            raise WrongUse(f"no sampler {sampler!r}: give one of {', '.join(can_be_fitted())}")
+            raise WrongUse(
+                f"no sampler {sampler!r}: give one of {', '.join(can_be_fitted())}"
+                f"{did_you_mean(sampler, can_be_fitted())}"
+            )
         named(sampler, plug_ins(GENERATOR, SAMPLER), own_names())
         takes = options_of(sampler)
         for name in sorted(_EVERY - takes):
@@ -210,7 +213,7 @@ def _fit_weekly(
     sampler: str, files: Files, out: Path, options: FitOptions, command: str, tell: Tell
 ) -> FitResult | None:
     """Train STOUTER or a sampler that takes its place."""
-    from gentraffic.evaluation.holdout import read_rows, table
+    from gentraffic.evaluation.holdout import in_words, read_rows, table
     from gentraffic.generators.cards import card, provenance_of
     from gentraffic.generators.folder import save_bundle
     from gentraffic.modelling.features import read_places
@@ -263,7 +266,8 @@ def _fit_weekly(
     facts = {name: metadata[name] for name in ("minutes", "steps", "best_step", "parameters")}
     facts |= {"services": metadata["services"]} if bundle.services.further else {}
     rules = rules_of(design, len(bundle.services.names))
-    return FitResult(out, tuple(sorted(used)), facts, held_out, judged, f"{sampler}, {out.name}", (rules,))
+    words = in_words(scores, f"{sampler} (this model)") if scores else []
+    return FitResult(out, tuple(sorted(used)), facts, held_out, judged, f"{sampler}, {out.name}", (*words, rules))
 
 
 def _check_one_service(sampler: str, service: str | None) -> None:

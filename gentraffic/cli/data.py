@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 @file_option("--streets", help="Where streets and the names of the map come from, if --osm has none: an OpenStreetMap"
                                " extract.")  # fmt: skip
 @click.option("--place", "name", metavar="NAME", help="What the place is called. [default: from its source]")
-@click.option("--habits", "rhythm", metavar="NETWORK", help="Whose daily rhythm the place follows, e.g. milan.")
+@click.option(
+    "--rhythm", "--habits", "rhythm", metavar="NETWORK", help="Whose daily rhythm the place follows, e.g. milan."
+)
 @click.option("--network", metavar="NAME", help="The measured network that the cells belong to, if any.")
 @out_option("Context: .nc or .zarr.")
 @prints
@@ -158,4 +160,6 @@ def split(traffic: Path, test: str | None, model: str | None, by: str, seed: int
     values: dict[str, Any] = {"train": str(out), "test": str(rest)}
     values |= {"by": by, "seed": seed} if model is None else {"model": model}
     lines = [f"{p}: {s['cell']} cells x {s['time']} steps" for p, s in zip((out, rest), sizes, strict=True)]
+    if twins := parts[0].attrs.get("split_twins"):
+        lines.append(f"{twins}: cells with the same series are kept on one side")
     return values | {"sizes": sizes}, lines

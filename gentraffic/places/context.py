@@ -18,7 +18,7 @@ import numpy as np
 from gentraffic.dataset.build import Places, measured_context, middle, places_from_xy
 from gentraffic.dataset.geometry import footprint_text
 from gentraffic.dataset.schema import check_name, check_timezone
-from gentraffic.errors import BadInput, NoData, WrongUse
+from gentraffic.errors import BadInput, NoData, WrongUse, did_you_mean
 from gentraffic.io.source_columns import SECTOR_COLUMNS, Reading
 from gentraffic.modelling.features import MARGIN_M
 from gentraffic.places.misplaced import area_of_places, box_around
@@ -202,8 +202,6 @@ def _boundary(
 
 
 def _named(city: str, offline: bool) -> tuple[str, BaseGeometry]:
-    import difflib
-
     from gentraffic.places.osm_online import fetch_place
     from poi.errors import NetworkFailed, PlaceNotFound
 
@@ -212,9 +210,11 @@ def _named(city: str, offline: bool) -> tuple[str, BaseGeometry]:
     try:
         boundary, name = fetch_place(city.strip(), offline=offline)
     except (NetworkFailed, PlaceNotFound) as error:
-        bundled = [path.stem for path in Path(__file__).parents[1].glob("assets/contexts/*.nc")]
-        near = difflib.get_close_matches(city.strip().lower(), bundled, n=1)
-        raise type(error)(f"{error}; did you mean --city {near[0]}?" if near else str(error)) from error
+        bundled = sorted(path.stem for path in Path(__file__).parents[1].glob("assets/contexts/*.nc"))
+        near = did_you_mean(city.split(",")[0], bundled, "--city ")  # without the country: names of a bundled city
+        if not near and isinstance(error, NetworkFailed):
+            near = f"; bundled, without a network: {', '.join(bundled)}"
+        raise type(error)(f"{error}{near}") from error
     return name, boundary
 
 

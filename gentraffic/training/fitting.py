@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gentraffic.errors import BadInput, WrongUse
+from gentraffic.errors import BadInput, WrongUse, did_you_mean
 from gentraffic.generators.base import GENERATOR, PROFILE_STEPS, SAMPLER, Settings, named, own_names, plug_ins
 from gentraffic.generators.folder import Bundle
 from gentraffic.generators.weekly import place_embedding, station_features, station_scale, time_embedding
@@ -400,7 +400,10 @@ def class_of(design: Design) -> type[Sampler]:
     if design.sampler not in SAMPLERS:
         plug_in = named(design.sampler, plug_ins(GENERATOR, SAMPLER), own_names())
         if plug_in is None or plug_in.kind != SAMPLER:
-            raise WrongUse(f"no sampler {design.sampler!r}: choose one of {', '.join(sampler_names())}")
+            raise WrongUse(
+                f"no sampler {design.sampler!r}: choose one of {', '.join(sampler_names())}"
+                f"{did_you_mean(design.sampler, sampler_names())}"
+            )
         plug_in.load()
     try:
         kind = sampler_class(design.sampler)
