@@ -19,8 +19,12 @@ if TYPE_CHECKING:
 @with_options(shared.PLACE)
 @file_option("--sites", help="Known base-station sites (CSV or Parquet: lon, lat[, n_cells]).")
 @click.option("--sites-credit", metavar="TEXT", help="Who made the sites, for the attribution.")
+@file_option("--streets", help="Where streets and the names of the map come from, if --osm has none: an OpenStreetMap"
+                               " extract.")  # fmt: skip
 @click.option("--place", "name", metavar="NAME", help="What the place is called. [default: from its source]")
-@click.option("--habits", "rhythm", metavar="NETWORK", help="Whose daily rhythm the place follows, e.g. milan.")
+@click.option(
+    "--rhythm", "--habits", "rhythm", metavar="NETWORK", help="Whose daily rhythm the place follows, e.g. milan."
+)
 @click.option("--network", metavar="NAME", help="The measured network that the cells belong to, if any.")
 @out_option("Context: .nc or .zarr.")
 @prints
@@ -31,6 +35,7 @@ def fetch(city: str | None, out: Path, **options: Any) -> Printed:
     gentraffic fetch --city "Trento, Italy" -o trento.nc
     gentraffic fetch --osm malta.osm.pbf --cell-size 500 -o malta.nc
     gentraffic fetch --cells telecom-grid.geojson --osm pois.csv --sites lte.csv -o milan.nc
+    gentraffic fetch --osm malta.osm.pbf --population residents.tif -o malta.nc
 
     With --sites the model also knows where base stations stand already: traffic follows them closely.
     """
@@ -41,8 +46,12 @@ def fetch(city: str | None, out: Path, **options: Any) -> Printed:
     place, cells, pois = about.get("place", ""), context.sizes["cell"], int(context["poi_count"].sum())
     values = {"output": str(out), "place": place, "cells": cells, "pois": pois, "timezone": about["timezone"]}
     values |= {"osm_snapshot": about.get("osm_snapshot", ""), "warnings": warnings}
+    people = float(context["population"].sum()) if "population" in context else None
+    values |= {} if people is None else {"residents": people}
+    lived = "" if people is None else f"{people:,.0f} residents, "
     water = [f"water: {about['water']}"] if "water" in about else []
-    return values, [*warned(warnings), *water, f"{out}: {cells} cells of {place}, {pois} POIs, {about['timezone']}"]
+    line = f"{out}: {cells} cells of {place}, {pois} POIs, {lived}{about['timezone']}"
+    return values, [*warned(warnings), *water, line]
 
 
 @click.group("import", short_help="Operators' and public measurements into a traffic file.")

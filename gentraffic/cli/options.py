@@ -119,6 +119,8 @@ PLACE = (
     click.option("--layer", metavar="NAME", help="The layer of --cells or --polygon, where the file has several."),
     click.option("--water", metavar="keep|leave-out", help="Square cells wholly in the sea, or in a lake or river of"
                       " the map: keep them, or leave them out. [default: keep]"),
+    file_option("--population", help="Residents, which traffic follows: a GeoTIFF of residents per pixel, or a table"
+                                     " (lon, lat, residents)."),
     click.option("--timezone", metavar="ZONE", help="IANA time zone. [default: the zone of the place]"),
     click.option("--offline", is_flag=True, help="Use no network: bundled places, files and the cache only."),
 )  # fmt: skip

@@ -222,6 +222,8 @@ def check_context(ds: xr.Dataset) -> None:
         if ds[name].dims[:1] != ("cell",) or per_cell.dtype.kind not in "iuf":
             raise BadInput(f"{name} must be numbers per cell, has dimensions {_tuple(ds[name].dims)}, {per_cell.dtype}")
         wrong = ~(np.isfinite(per_cell) & (per_cell >= 0))
+        if name == "population" and per_cell.dtype.kind == "f" and not np.isnan(per_cell).all():
+            wrong &= ~np.isnan(per_cell)  # not known there
         if wrong.any():
             cell = ds["cell_id"].values[np.argwhere(wrong)[0][0]]
             raise BadInput(f"{name} holds {int(wrong.sum())} negative or missing values, the first at cell {cell}")

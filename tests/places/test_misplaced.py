@@ -1,4 +1,4 @@
-"""gentraffic.places.misplaced and gentraffic.dataset.zones: one wrong row moves neither area nor zone."""
+"""gentraffic.dataset.misplaced and gentraffic.dataset.zones: one wrong row moves neither area nor zone."""
 
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -6,11 +6,11 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
+from gentraffic.dataset.misplaced import misplaced
 from gentraffic.dataset.schema import check_timezone
 from gentraffic.dataset.zones import zone_of_most
 from gentraffic.errors import BadInput
 from gentraffic.places.context import read_place
-from gentraffic.places.misplaced import misplaced
 
 
 def around(lon: float, lat: float, n: int, degrees: float = 0.01) -> tuple[np.ndarray, np.ndarray]:

@@ -401,7 +401,7 @@ def _check(bundle: FoMoModel, field: FoMoTask, settings: Settings) -> None:
     if settings.members < 1:
         raise WrongUse(f"--members {settings.members}: give 1 or more")
     if settings.habits and settings.habits not in bundle.networks:
-        raise WrongUse(f"--habits {settings.habits}: this model knows {', '.join(bundle.networks)}")
+        raise WrongUse(f"--rhythm {settings.habits}: this model knows {', '.join(bundle.networks)}")
     check_solver(settings, bundle.model.noise, DETERMINISTIC)
     if not np.isnan(field.values[:, field.given :]).any():
         raise WrongUse("everything is measured already: there is nothing left to draw")
