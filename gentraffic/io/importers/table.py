@@ -23,7 +23,7 @@ from gentraffic.dataset.amounts import check_units, is_amount, volume
 from gentraffic.dataset.build import Places, measured_traffic, places_from_lonlat, plain_text, unplaced
 from gentraffic.dataset.fingerprint import first_of_series, twins_text
 from gentraffic.dataset.misplaced import well_placed
-from gentraffic.errors import BadInput, WrongUse
+from gentraffic.errors import BadInput, WrongUse, did_you_mean
 from gentraffic.io.guard import reads
 from gentraffic.io.importers.times import clock_note, distinct_times, joined_clock, to_utc
 from gentraffic.io.source_columns import (
@@ -106,7 +106,10 @@ def read_table(
     path = Path(path)
     reading = reading or Reading()
     if timezone is not None and timezone not in available_timezones() - {"localtime", "posixrules", "Factory"}:
-        raise WrongUse(f"timezone {timezone!r} does not exist; give an IANA name such as Europe/Rome")
+        raise WrongUse(
+            f"timezone {timezone!r} does not exist; give an IANA name such as Europe/Rome"
+            f"{did_you_mean(timezone, available_timezones())}"
+        )
     table = read_source(path)
     reading, of_cells = _two_readings(table, reading, cells is not None)
     rows = _rows(table, service, reading)
