@@ -88,6 +88,7 @@ def read_table(
     service: str | None = None,
     cells: str | Path | gpd.GeoDataFrame | None = None,
     unit: str | None = None,
+    layer: str | None = None,
     reading: Reading | None = None,
 ) -> xr.Dataset:
     """Traffic from a table (CSV, .xlsx, Parquet; packed or not), long or wide (see the module).
@@ -97,8 +98,8 @@ def read_table(
     `timezone` is also what hours of the week are counted in; left out, it is that of the positions.
     `service` names the column `value`, or the values of a wide table (default "traffic"). unit: of the values ("GB",
     "Mbit/s"), or of each service (internet=GB,users=1); "unknown" where left out. Positions come from columns lon, lat,
-    or from `cells` (a file or frame with ids); cells of the table that `cells` lacks are an error. Without both the
-    series have no positions (kind "unplaced"). reading: names of columns and marks in numbers.
+    or from `cells` (a file with ids, or its `layer`, or a frame); cells of the table that `cells` lacks are an error.
+    Without both the series have no positions (kind "unplaced"). reading: names of columns and marks in numbers.
 
     Raises BadInput for what is wrong in the file, WrongUse for a timezone that does not exist and columns that lack.
     """
@@ -120,7 +121,9 @@ def read_table(
     services = {name: (column[order].reshape(shape).astype(np.float32), units[name]) for name, column in values.items()}
     kept, remarks = _without_sums(rows.ids, services)
     notes = [*rows.table.notes, *rows.notes, *remarks]
-    places, well, remarks = _places(rows, kept, order.reshape(shape), cells, of_cells, path)
+    if layer is not None and cells is None:
+        raise WrongUse(f"--layer {layer} is one of the file that --cells names: give both")
+    places, well, remarks = _places(rows, kept, order.reshape(shape), cells, layer, of_cells, path)
     notes += remarks
     kept[kept] = well
     if not kept.all():
@@ -446,6 +449,7 @@ def _places(
     kept: NDArray[np.bool_],
     order: NDArray[np.intp],
     cells: str | Path | gpd.GeoDataFrame | None,
+    layer: str | None,
     reading: Reading,
     path: Path,
 ) -> tuple[Places, NDArray[np.bool_], list[str]]:
@@ -456,7 +460,7 @@ def _places(
     ids, order = rows.ids[kept], order[kept]
     names = [f"cell {name}" for name in ids.tolist()]
     if cells is not None:
-        known, places = places_from_cells(cells, ids, reading, rows.id_name)
+        known, places = places_from_cells(cells, ids, reading, rows.id_name, layer)
         if not known.all():
             raise BadInput(
                 f"{path}: cell {ids[~known][0]} ({int((~known).sum())} of {len(ids)}) is not in the cells file"
