@@ -158,7 +158,8 @@ def import_table(
     "internet=GB,users=1"; "unknown" where it is left out. network: a name for the measured network, by which models
     that learn from it, and `evaluate`, know it again. cells: where the table has no lon and lat, polygons or a table of
     stations; without both the series have no positions. layer: of a file of cells with several. columns:
-    "id=CELL_NAME,internet=DL_GB". decimal, thousands: "point" or "comma", where numbers leave a doubt. out: where it is written, if anywhere. Raises WrongUse, BadInput.
+    "id=CELL_NAME,internet=DL_GB". decimal, thousands: "point" or "comma", where numbers leave a doubt. out: where it is
+    written, if anywhere. Raises WrongUse, BadInput.
     """
     from gentraffic.io.importers.table import read_table
     from gentraffic.io.source_columns import make_reading
