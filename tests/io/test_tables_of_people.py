@@ -243,3 +243,11 @@ def test_a_file_of_cells_with_several_layers(tmp_path: Path) -> None:
     sites = written(tmp_path, "id,lon,lat\nA,9,45\nB,9.1,45\n", "s.csv")
     with pytest.raises(WrongUse, match="which has no layers"):
         read_table(table, cells=sites, layer="cells")
+
+
+def test_quarters_of_unknown_unit_say_what_becomes_of_them(tmp_path: Path) -> None:
+    table = "cell,time,value\n" + "".join(f"A,2024-03-01T00:{m:02d}Z,1\n" for m in (0, 15, 30, 45))
+    said = "of unknown unit, so that steps are averaged"
+    assert said in read_table(written(tmp_path, table), timezone=ROME).attrs["warnings"]
+    assert said not in read_table(written(tmp_path, table), timezone=ROME, unit="GB").attrs["warnings"]
+    assert said not in read_table(written(tmp_path, series("A")), timezone=ROME).attrs["warnings"]

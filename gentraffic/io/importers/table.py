@@ -117,7 +117,7 @@ def read_table(
     order = np.lexsort((when, rows.cell))
     time = _check_grid(when[order], rows.cell[order], rows.ids, path, timezone, _maybe_together(rows))
     shape = (len(rows.ids), len(time))
-    units = _units(unit, {name: _head(rows.values[name][0])[1] for name in values})
+    units = _units(unit, {name: _told_unit(rows.table, rows.values[name][0]) for name in values})
     services = {name: (column[order].reshape(shape).astype(np.float32), units[name]) for name, column in values.items()}
     kept, remarks = _without_sums(rows.ids, services)
     notes = [*rows.table.notes, *rows.notes, *remarks]
@@ -130,6 +130,10 @@ def read_table(
         services = {name: (column[kept], told) for name, (column, told) in services.items()}
     if timezone is None:
         timezone = _zone_at(places, path)
+    unknown = [name for name, (_, told) in services.items() if told == "unknown"]
+    if unknown and time[1] - time[0] < np.timedelta64(1, "h"):
+        notes.append(f"{some(unknown)}: of unknown unit, so that steps are averaged where they become longer; --unit GB"
+                     " (or MB, calls, ...) says that they add up")  # fmt: skip
     if places.kind == "unplaced":
         notes.append("no positions: evaluate, audit, forecast and validate work; maps and contexts need --cells FILE")
     return measured_traffic(
@@ -258,6 +262,12 @@ def _head(name: str) -> tuple[str, str]:
     if found is None or not (volume(unit) or is_amount(unit)):
         return name, "unknown"
     return found[1], unit
+
+
+def _told_unit(table: SourceTable, column: str) -> str:
+    """The unit that a column's head or the file's metadata say, else "unknown"."""
+    unit = _head(column)[1]
+    return table.units.get(column, unit) if unit == "unknown" else unit
 
 
 def _service_name(name: str) -> str:
