@@ -104,6 +104,7 @@ TABLE = (
     click.option("--decimal", metavar="MARK", help="Decimal mark of its numbers: point or comma."),
     click.option("--thousands", metavar="MARK", help="Mark of thousands: point, comma, space, apostrophe or none."),
 )
+LAYER = click.option("--layer", metavar="NAME", help="The layer of --cells, where the file has several.")
 PLACE = (
     click.option("--city", metavar="NAME", help="A bundled city (`gentraffic models`), else a name in OpenStreetMap."),
     click.option("--bbox", metavar="W,S,E,N", help="A box in degrees, e.g. 11.09,46.05,11.15,46.09."),
