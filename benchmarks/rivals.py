@@ -561,8 +561,8 @@ def ahead(done: Mapping[str, Any]) -> str:
                 told.append(f"`{metric}`: " + ", ".join(f"{n} ({', '.join(c)})" for n, c in better.items()))
         known = [v[0] for v in here.values() if v[0] is not None]
         lines.append(
-            f"- **{task}**, ahead of FoMo by the 95% interval: {'; '.join(told) if told else 'nothing'}. FoMo is ahead in "
-            f"`mae_p9999` in {sum(v[2] < 0 for v in known)} of the {len(known)} comparisons that have an interval."
+            f"- **{task}**, ahead of FoMo by the 95% interval: {'; '.join(told) if told else 'nothing'}. FoMo is ahead "
+            f"in `mae_p9999` in {sum(v[2] < 0 for v in known)} of the {len(known)} comparisons that have an interval."
         )
     return "\n".join(lines)
 
