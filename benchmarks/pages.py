@@ -38,6 +38,12 @@ VERDICTS = {
     "two days in a quarter": "two of seven days in a quarter of the records",
 }
 SCORES = ("crps", "crps_shape", "crps_level", "coverage_90")  # of each cell, in the JSON of privacy_milan
+HOURLY = {  # network -> what it is called, and what one unit of its figures is
+    "beijing": ("Beijing, millions", 1e6), "shandong": ("Shandong, thousands", 1e3), "nanchang": ("Nanchang", 1.0),
+    "nanjing": ("Nanjing, thousands", 1e3),
+}  # fmt: skip
+STEPS = ("1", "6")  # hours ahead
+NAIVE, AGAINST, TREES = "last", "yesterday", "lightgbm-day"
 Json = dict[str, Any]
 
 
@@ -85,6 +91,22 @@ def kept_milan(done: Json) -> Json:
     """Of privacy_milan.py: the scores of every fold, of those rows that all folds of the table have."""
     names = ("location", *SCORES, "acf_error", "weekend_error")
     return {key: {name: _rounded(fold[name]) for name in names} for key, fold in done.items()}
+
+
+def kept_hourly(done: Json) -> Json:
+    """Of forecasting.py: the mean absolute error of three rows on every hourly network, of two of them by cell."""
+    kept: Json = {}
+    for key, found in done.items():
+        where, _, row = key.partition("|")
+        name, _, seed = row.partition("|")
+        if seed == "0" and name in (NAIVE, AGAINST, TREES) and where.split(" -> ")[-1] in HOURLY:
+            cells = {"abs"} if name != NAIVE else set()
+            kept[f"{where}|{name}"] = {
+                step: {"mae": found[step]["mae"]}
+                | {what: [float(f"{value:.5g}") for value in found[step][what]] for what in cells}
+                for step in STEPS
+            }
+    return kept
 
 
 def _rounded(value: Any) -> Any:
@@ -145,6 +167,40 @@ def milan_first(data: Json) -> str:
     return str(_script("privacy_milan").table({f"{row}|0": data[f"{row}|0"] for row in order}))
 
 
+def hourly(data: Json) -> str:
+    """Forecasts of hourly networks: mean absolute errors, and by how much trees differ from yesterday, 95%.
+
+    Bold is the lower of the two where the interval of their difference does not hold 0.
+    """
+    interval = _script("forecasting").interval
+    rows = []
+    places = dict.fromkeys(key.split("|")[0] for key in data)
+    for where in sorted(places, key=lambda place: (" -> " in place, list(HOURLY).index(place.split(" -> ")[-1]))):
+        fitted, _, network = where.rpartition(" -> ")
+        called, unit = HOURLY[network]
+        row: dict[str, list[str]] = {name: [] for name in (NAIVE, AGAINST, TREES, "difference")}
+        for step in STEPS:
+            found = {name: data[f"{where}|{name}"][step] for name in (NAIVE, AGAINST, TREES)}
+            cells = [{step: {"abs": [value / unit for value in found[name]["abs"]]}} for name in (TREES, AGAINST)]
+            low, high = map(float, interval([cells[0]], step, "mae", [cells[1]]).split(" to "))
+            ahead = TREES if high < 0 else AGAINST if low > 0 else ""
+            for name in (NAIVE, AGAINST, TREES):
+                row[name].append(_mae(found[name]["mae"] / unit, name == ahead))
+            row["difference"].append(f"{_short(low)} to {_short(high)}")
+        first = f"fitted on {fitted.capitalize()}, {called}" if fitted else called
+        rows.append([first, *(" / ".join(texts) for texts in row.values())])
+    return _table(["", "last value", "yesterday", f"`{TREES}`", "difference"], rows)
+
+
+def _mae(value: float, best: bool) -> str:
+    text = f"{value:#.3g}".rstrip(".") if value < 1000 else f"{value:.0f}"
+    return f"**{text}**" if best else text
+
+
+def _short(value: float) -> str:
+    return f"{value:#.2g}".rstrip(".") if abs(value) < 100 else f"{value:.0f}"
+
+
 @dataclass(frozen=True)
 class Made:
     """A table of a page. page: its file. data: the file of DATA that it is made from. make: its text."""
@@ -155,9 +211,10 @@ class Made:
 
 
 KEEP: dict[str, Callable[[Json], Json]] = {
-    "power": kept_power, "models": kept_models, "milan": kept_milan, "milan-first": kept_milan
+    "hourly": kept_hourly, "power": kept_power, "models": kept_models, "milan": kept_milan, "milan-first": kept_milan
 }  # fmt: skip
 TABLES = {
+    "forecasts-hourly": Made("forecasters.md", "hourly", hourly),
     "audit-verdicts": Made("privacy.md", "power", verdicts),
     "audit-singles": Made("privacy.md", "power", singles),
     "audit-models": Made("privacy.md", "models", models),

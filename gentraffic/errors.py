@@ -10,10 +10,15 @@ LIBRARIES = frozenset((
 ))  # fmt: skip
 
 
+LONGEST_NAME = 60  # letters of a name: what is longer is no misspelt one
+
+
 def did_you_mean(value: object, names: Iterable[object], prefix: str = "") -> str:
     """The end of a message on a misspelt value: the name that is most like it, prefix before it; "" where none is."""
     from difflib import get_close_matches
 
+    if len(str(value)) > LONGEST_NAME:
+        return ""
     spelled = {str(name).lower(): str(name) for name in names}
     near = get_close_matches(str(value).strip().lower(), spelled, n=1, cutoff=0.6)
     return f"; did you mean {prefix}{spelled[near[0]]}?" if near else ""

@@ -221,6 +221,7 @@ def _fit_weekly(
     from gentraffic.training.fitting import class_of, fit_sampler, takes_services
     from gentraffic.training.options import design_of, plan_of, rules_of
     from gentraffic.training.processes import join
+    from gentraffic.training.trainer import Run
 
     checkpoint, group = checkpoint_beside(out), join(options.device, options.precision)
     evidence = read_rows(options.evidence) if options.evidence else {}
@@ -246,8 +247,7 @@ def _fit_weekly(
         held_out=[held for _, held in parts.values()],
         design=design,
         plan=plan,
-        checkpoint=checkpoint,
-        on_step=lambda step, of, loss: tell(step, of),
+        run=Run(checkpoint, lambda step, of, loss: tell(step, of)),
         group=group,
     )
     if not group.first:
@@ -306,6 +306,7 @@ def _fit_fomo(sampler: str, files: Files, out: Path, options: FitOptions, comman
     from gentraffic.training.fomo_task import FoMoPlan
     from gentraffic.training.options import check_prediction
     from gentraffic.training.processes import join
+    from gentraffic.training.trainer import Run
 
     _check_one_service(sampler, options.service)
     evidence = "" if options.evidence is None else text_of(options.evidence)
@@ -325,8 +326,7 @@ def _fit_fomo(sampler: str, files: Files, out: Path, options: FitOptions, comman
         [parts[r.network][0] if r.network in parts else (s, r) for s, r in data],
         design=FoMoDesign(size=options.size or "1m", prediction_type=prediction),
         plan=plan,
-        checkpoint=checkpoint,
-        on_step=lambda step, of, loss: tell(step, of),
+        run=Run(checkpoint, lambda step, of, loss: tell(step, of)),
         group=group,
     )
     if not group.first:
@@ -397,6 +397,7 @@ def finetune(
     from gentraffic.training.fomo_fitting import finetune_fomo, parse_share
     from gentraffic.training.fomo_task import FoMoPlan
     from gentraffic.training.processes import check_device
+    from gentraffic.training.trainer import Run
 
     for name, value, least in (("steps", steps, 1), ("learning-rate", learning_rate, 1e-12), ("contrast", contrast, 0)):
         if value < least:
@@ -416,7 +417,7 @@ def finetune(
     )  # fmt: skip
     tell = progress or (lambda done, of: None)
     tuned, metadata = finetune_fomo(
-        bundle, data, plan=plan, checkpoint=checkpoint, on_step=lambda step, of, loss: tell(step, of), device=device
+        bundle, data, plan=plan, run=Run(checkpoint, lambda step, of, loss: tell(step, of), device)
     )
     held_out = _never_seen(bundle, every, data)
     metadata |= {"command": command, "seed": plan.seed, "held_out": 0, "validation": metadata["loss"]}
@@ -472,6 +473,7 @@ def distil(
     from gentraffic.training.distilling import DISTIL_PLAN, Lesson
     from gentraffic.training.distilling import distil as teach
     from gentraffic.training.processes import check_device
+    from gentraffic.training.trainer import Run
 
     check_device(device)
     out = Path(out)
@@ -484,8 +486,8 @@ def distil(
     plan = replace(DISTIL_PLAN, seed=seed, steps=train_steps or DISTIL_PLAN.steps, batch=batch or DISTIL_PLAN.batch)
     tell = progress or (lambda done, of: None)
     student, metadata = teach(
-        teacher, places, lesson=Lesson(steps=steps, teacher_steps=teacher_steps), plan=plan, checkpoint=checkpoint,
-        on_step=lambda step, of, loss: tell(step, of), device=device,
+        teacher, places, lesson=Lesson(steps=steps, teacher_steps=teacher_steps), plan=plan,
+        run=Run(checkpoint, lambda step, of, loss: tell(step, of), device),
     )  # fmt: skip
     metadata |= {"command": command, "teacher": Path(model).name}
     metadata |= {"teacher_command": student.provenance.get("command", "")}

@@ -95,10 +95,13 @@ for _name in DATA_SETS:
 @import_.command("telecom-italia", short_help="Telecom Italia's raw TSV files.")
 @click.argument("src", type=FILE, nargs=-1, required=True)
 @file_option("--cells", help="The grid of the cells. [default: Milan's]")
+@shared.LAYER
 @click.option("--service", metavar="NAMES", help="Which of internet,call_in,call_out,sms_in,sms_out. [default: all]")
 @TRAFFIC_OUT
 @prints
-def telecom_italia(src: tuple[Path, ...], cells: Path | None, service: str | None, out: Path) -> Printed:
+def telecom_italia(
+    src: tuple[Path, ...], cells: Path | None, layer: str | None, service: str | None, out: Path
+) -> Printed:
     """Read raw days of the Telecom Italia Big Data Challenge: five services, 10 minutes, local time Europe/Rome.
 
     \b
@@ -106,7 +109,7 @@ def telecom_italia(src: tuple[Path, ...], cells: Path | None, service: str | Non
     """
     from gentraffic.api.files import import_telecom_italia
 
-    return _imported(call(import_telecom_italia, src, cells=cells, service=service, out=out), out)
+    return _imported(call(import_telecom_italia, src, cells=cells, layer=layer, service=service, out=out), out)
 
 
 @import_.command(short_help="A table: CSV, Excel or Parquet with cell, time and a value per service.")
@@ -117,6 +120,7 @@ def telecom_italia(src: tuple[Path, ...], cells: Path | None, service: str | Non
               " amounts per step and add up, rates are averaged. [default: unknown]")  # fmt: skip
 @file_option("--cells", help="Where the table has no lon and lat: polygons of the cells, or"
               " a table of stations (lon, lat, id).")  # fmt: skip
+@shared.LAYER
 @with_options(shared.TABLE)
 @click.option("--id-column", metavar="NAME", help="The column of the cells' ids. [default: by its usual name]")
 @click.option("--network", metavar="NAME", help="A name for the measured network: models that learn from it keep it,"

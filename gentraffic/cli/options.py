@@ -104,6 +104,7 @@ TABLE = (
     click.option("--decimal", metavar="MARK", help="Decimal mark of its numbers: point or comma."),
     click.option("--thousands", metavar="MARK", help="Mark of thousands: point, comma, space, apostrophe or none."),
 )
+LAYER = click.option("--layer", metavar="NAME", help="The layer of --cells, where the file has several.")
 PLACE = (
     click.option("--city", metavar="NAME", help="A bundled city (`gentraffic models`), else a name in OpenStreetMap."),
     click.option("--bbox", metavar="W,S,E,N", help="A box in degrees, e.g. 11.09,46.05,11.15,46.09."),
@@ -218,15 +219,17 @@ class Minutes:
         self.work, self.clock = work, clock
         self.began = clock()
         self.told = self.began + self.FIRST_S - self.EVERY_S
-        self.first: int | None = None  # what was done before, where a run goes on
+        self.first: tuple[int, float] | None = None  # what was done when it was first told, and when that was
 
     def tell(self, done: int, of: int) -> None:
         """Say how far the work is, where a line is due and it is not nearly done."""
         now = self.clock()
-        self.first = done - 1 if self.first is None else min(self.first, done - 1)
-        if now - self.told < self.EVERY_S or not 0 < done < of:
+        if self.first is None or done < self.first[0]:
+            self.first = (done, now)
+        steps, seconds = done - self.first[0], now - self.first[1]
+        if now - self.told < self.EVERY_S or steps <= 0 or done >= of:
             return
-        left = (now - self.began) * (of - done) / (done - self.first)
+        left = seconds * (of - done) / steps
         if self.told < self.began and left < self.EVERY_S - self.FIRST_S:
             return  # a minute in all: who waits in a pipe needs no line
         self.told = now

@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -238,7 +238,8 @@ def check_timezone(name: object) -> None:
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise BadInput(f"unknown time zone {name!r}: give an IANA name such as Europe/Rome") from None
+        near = did_you_mean(name, available_timezones())
+        raise BadInput(f"unknown time zone {name!r}: give an IANA name such as Europe/Rome{near}") from None
 
 
 def _tuple(dims: tuple[Hashable, ...]) -> str:

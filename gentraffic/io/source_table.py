@@ -12,12 +12,13 @@ import codecs
 import csv
 import gzip
 import io
+import json
 import lzma
 import re
 import warnings
 import zipfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,12 +53,14 @@ _OTHERS = {  # what begins so is no table: what it is, and what to do
 class SourceTable:
     """columns: (name, values (rows,)) as the file has them, text where it was text. notes: what a reader must know.
 
-    first: the number that a spreadsheet shows beside the first row, whose header is a row as well."""
+    first: the number that a spreadsheet shows beside the first row, whose header is a row as well. units: of columns,
+    where the file's metadata say them."""
 
     path: Path
     columns: tuple[tuple[str, pa.ChunkedArray], ...]
     notes: tuple[str, ...] = ()
     first: int = 1
+    units: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
@@ -122,7 +125,18 @@ def _parquet(path: Path) -> SourceTable:
         if pa.types.is_dictionary(values.type):
             values = values.cast(values.type.value_type)
         columns.append((name.strip(), values.cast(pa.string()) if pa.types.is_large_string(values.type) else values))
-    return SourceTable(path, tuple(columns))
+    return SourceTable(path, tuple(columns), units=_told_units(schema.metadata or {}))
+
+
+def _told_units(metadata: Mapping[bytes, bytes]) -> dict[str, str]:
+    """The units of columns in the metadata of a Parquet file of this project: an export by day, or traffic itself."""
+    try:
+        about, notes = (json.loads(metadata.get(key, b"{}")) for key in (b"about", b"gentraffic"))
+        told = {key.removeprefix("units of "): str(value) for key, value in about.items() if key[:9] == "units of "}
+        variables = notes.get("variables", {})
+        return told | {name: str(variables[name]["units"]) for name in notes.get("services", ())}
+    except (ValueError, TypeError, AttributeError, KeyError):
+        return {}  # other programs have metadata of such names
 
 
 def _parquet_folder(folder: Path) -> SourceTable:
@@ -146,7 +160,7 @@ def _parquet_folder(folder: Path) -> SourceTable:
         if len({column.type for column in values}) > 1:
             raise BadInput(f"{folder}: column {name!r} is of one type in some parts and of another in others")
         columns.append((name, pa.chunked_array([chunk for column in values for chunk in column.chunks])))
-    return SourceTable(folder, tuple(columns))
+    return SourceTable(folder, tuple(columns), units=tables[0].units)
 
 
 def _binary(kind: Any) -> bool:

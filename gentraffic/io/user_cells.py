@@ -377,14 +377,16 @@ def _ids(column: pd.Series, path: str | Path) -> NDArray[Any]:
 
 
 def places_from_cells(
-    source: str | Path | gpd.GeoDataFrame, ids: NDArray[Any], reading: Reading | None = None, id_name: str = ""
-) -> tuple[NDArray[np.bool_], Places]:
+    source: str | Path | gpd.GeoDataFrame, ids: NDArray[Any], reading: Reading | None = None, id_name: str = "",
+    layer: str | None = None,
+) -> tuple[NDArray[np.bool_], Places]:  # fmt: skip
     """(which of `ids` the cells hold, the Places of those, in the order of `ids`).
 
     `source`: the operator's cells as a file, stations as a table, or a frame as `read_cells` gives. reading: how the
     table is written; without a column of ids named, the one that holds most of `ids` is taken, of several the one that
     is called `id_name`, as where `ids` come from. Ids are matched as they are, or both as text where one side is text.
-    Raises BadInput where no id is found, or the table has no ids.
+    layer: of a vector file that has several. Raises BadInput where no id is found, or the table has no ids, WrongUse
+    for a layer that a table cannot have.
     ids: (n,).
     """
     import pandas as pd
@@ -393,8 +395,10 @@ def places_from_cells(
     if not isinstance(source, str | Path):
         cells = source
     elif _is_vector(Path(source)):
-        cells = read_cells(source, id_column=reading.named("id"), match=ids, id_name=id_name)
+        cells = read_cells(source, id_column=reading.named("id"), layer=layer, match=ids, id_name=id_name)
     else:
+        if layer is not None:
+            raise WrongUse(f"--layer {layer}: {source} is a table, which has no layers")
         cells = read_stations(source, reading=reading, match=ids, id_name=id_name)
         if cells.attrs["numbered"]:  # the numbers of rows are no ids: matched with any they put cells elsewhere
             raise BadInput(no_ids(read_source(source)))

@@ -190,7 +190,12 @@ def checklist(entry: Entry, ledger: Ledger, audit: Mapping[str, Any] | None, pos
         ),
         (audit is not None and not audit["leak_found"], "the audit found no leak"),
         (sees, "the audit would have found most exact copies at these sizes; what else, audit.json says under power"),
-        (bool(positions), f"positions: {positions or 'as in the data; --coarsen or --no-positions change them'}"),
+        (
+            bool(positions),
+            f"positions: {positions}; the name of the place, its zone and the source of its map stay"
+            if positions
+            else "positions: as in the data; --coarsen or --no-positions change them",
+        ),
     ]
     own: tuple[str, ...] = (
         "the licence of the private source allows this release",

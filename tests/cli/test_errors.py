@@ -145,6 +145,7 @@ def test_the_solver_hears_an_interrupt() -> None:
         (["sample", "--city", "monaco", "--rhythm", "miln", "-o", "x.nc"], 2, "did you mean milan?"),
         (["sample", "--city", "monaco", "--service", "trafic", "-o", "x.nc"], 2, "did you mean traffic?"),
         (["fit", "stoutr", "--traffic", "t.nc", "--context", "c.nc", "-o", "m"], 2, "did you mean stouter?"),
+        (["sample", "--city", "monaco", "--timezone", "Europe/Roma", "-o", "x.nc"], 2, "did you mean Europe/Rome?"),
         (["export", "geopakage", "t.nc", "-o", "x.gpkg"], 2, "did you mean geopackage?"),
         (["forecast", "fit", "lightgmb", "--traffic", "t.nc", "-o", "m"], 2, "did you mean lightgbm?"),
     ],
@@ -165,6 +166,7 @@ def test_a_misspelt_name_is_answered_with_the_nearest(
 
 def test_nothing_is_suggested_for_what_is_like_no_name() -> None:
     assert did_you_mean("xyz", ["milan", "porto"]) == ""
+    assert did_you_mean("milan" * 100, ["milan" * 99]) == ""
     assert did_you_mean("PORTOO", ["milan", "Porto"]) == "; did you mean Porto?"
     with pytest.raises(NetworkFailed, match="bundled, without a network: helsinki"):
         gentraffic.sample("Trentoo, Italy", days=7, offline=True)

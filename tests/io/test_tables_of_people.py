@@ -223,3 +223,31 @@ def test_utf_32_titles_and_empty_rows_at_the_end(tmp_path: Path) -> None:
     np.testing.assert_array_equal(tail["traffic"], same["traffic"])
     with pytest.raises(BadInput, match="is the line 'Report of March' a title"):
         read_table(written(tmp_path, "Report of March\n\n" + text), timezone=ROME)
+
+
+def test_a_file_of_cells_with_several_layers(tmp_path: Path) -> None:
+    import geopandas as gpd
+    import shapely
+
+    file, boxes = tmp_path / "cells.gpkg", [shapely.box(9 + k / 10, 45, 9.1 + k / 10, 45.1) for k in range(2)]
+    gpd.GeoDataFrame({"id": ["all"]}, geometry=[shapely.box(9, 45, 9.2, 45.1)], crs=4326).to_file(
+        file, layer="district"
+    )
+    gpd.GeoDataFrame({"id": ["A", "B"]}, geometry=boxes, crs=4326).to_file(file, layer="cells", mode="a")
+    table = written(tmp_path, series("A", "B"))
+    with pytest.raises(WrongUse, match=r"2 layers, district \(Polygon\), cells \(Polygon\): name one with --layer"):
+        read_table(table, cells=file)
+    np.testing.assert_allclose(read_table(table, cells=file, layer="cells")["lon"], [9.05, 9.15])
+    with pytest.raises(WrongUse, match="--cells names: give both"):
+        read_table(table, layer="cells", timezone=ROME)
+    sites = written(tmp_path, "id,lon,lat\nA,9,45\nB,9.1,45\n", "s.csv")
+    with pytest.raises(WrongUse, match="which has no layers"):
+        read_table(table, cells=sites, layer="cells")
+
+
+def test_quarters_of_unknown_unit_say_what_becomes_of_them(tmp_path: Path) -> None:
+    table = "cell,time,value\n" + "".join(f"A,2024-03-01T00:{m:02d}Z,1\n" for m in (0, 15, 30, 45))
+    said = "of unknown unit, so that steps are averaged"
+    assert said in read_table(written(tmp_path, table), timezone=ROME).attrs["warnings"]
+    assert said not in read_table(written(tmp_path, table), timezone=ROME, unit="GB").attrs["warnings"]
+    assert said not in read_table(written(tmp_path, series("A")), timezone=ROME).attrs["warnings"]

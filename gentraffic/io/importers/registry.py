@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gentraffic.errors import WrongUse
+from gentraffic.errors import WrongUse, did_you_mean
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -58,7 +58,7 @@ def read_data_set(name: str, path: Path) -> tuple[xr.Dataset, xr.Dataset | None]
     Raises WrongUse for a name that is not of DATA_SETS, BadInput for another file.
     """
     if name not in DATA_SETS:
-        raise WrongUse(f"no data set {name!r}: give one of {', '.join(DATA_SETS)}")
+        raise WrongUse(f"no data set {name!r}: give one of {', '.join(DATA_SETS)}{did_you_mean(name, DATA_SETS)}")
     known = DATA_SETS[name]
     module, _, function = known.read.partition(":")
     found = getattr(import_module(module), function)(path, **known.options)

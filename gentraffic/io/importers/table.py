@@ -23,7 +23,7 @@ from gentraffic.dataset.amounts import check_units, is_amount, volume
 from gentraffic.dataset.build import Places, measured_traffic, places_from_lonlat, plain_text, unplaced
 from gentraffic.dataset.fingerprint import first_of_series, twins_text
 from gentraffic.dataset.misplaced import well_placed
-from gentraffic.errors import BadInput, WrongUse
+from gentraffic.errors import BadInput, WrongUse, did_you_mean
 from gentraffic.io.guard import reads
 from gentraffic.io.importers.times import clock_note, distinct_times, joined_clock, to_utc
 from gentraffic.io.source_columns import (
@@ -89,6 +89,7 @@ def read_table(
     service: str | None = None,
     cells: str | Path | gpd.GeoDataFrame | None = None,
     unit: str | None = None,
+    layer: str | None = None,
     reading: Reading | None = None,
 ) -> xr.Dataset:
     """Traffic from a table (CSV, .xlsx, Parquet; packed or not), long or wide (see the module).
@@ -98,15 +99,18 @@ def read_table(
     `timezone` is also what hours of the week are counted in; left out, it is that of the positions.
     `service` names the column `value`, or the values of a wide table (default "traffic"). unit: of the values ("GB",
     "Mbit/s"), or of each service (internet=GB,users=1); "unknown" where left out. Positions come from columns lon, lat,
-    or from `cells` (a file or frame with ids); cells of the table that `cells` lacks are an error. Without both the
-    series have no positions (kind "unplaced"). reading: names of columns and marks in numbers.
+    or from `cells` (a file with ids, or its `layer`, or a frame); cells of the table that `cells` lacks are an error.
+    Without both the series have no positions (kind "unplaced"). reading: names of columns and marks in numbers.
 
     Raises BadInput for what is wrong in the file, WrongUse for a timezone that does not exist and columns that lack.
     """
     path = Path(path)
     reading = reading or Reading()
     if timezone is not None and timezone not in available_timezones() - {"localtime", "posixrules", "Factory"}:
-        raise WrongUse(f"timezone {timezone!r} does not exist; give an IANA name such as Europe/Rome")
+        raise WrongUse(
+            f"timezone {timezone!r} does not exist; give an IANA name such as Europe/Rome"
+            f"{did_you_mean(timezone, available_timezones())}"
+        )
     table = read_source(path)
     reading, of_cells = _two_readings(table, reading, cells is not None)
     rows = _rows(table, service, reading)
@@ -117,17 +121,23 @@ def read_table(
     order = np.lexsort((when, rows.cell))
     time = _check_grid(when[order], rows.cell[order], rows.ids, path, timezone, _maybe_together(rows))
     shape = (len(rows.ids), len(time))
-    units = _units(unit, {name: _head(rows.values[name][0])[1] for name in values})
+    units = _units(unit, {name: _told_unit(rows.table, rows.values[name][0]) for name in values})
     services = {name: (column[order].reshape(shape).astype(np.float32), units[name]) for name, column in values.items()}
     kept, remarks = _without_sums(rows.ids, services)
     notes = [*rows.table.notes, *rows.notes, *remarks]
-    places, well, remarks = _places(rows, kept, order.reshape(shape), cells, of_cells, path)
+    if layer is not None and cells is None:
+        raise WrongUse(f"--layer {layer} is one of the file that --cells names: give both")
+    places, well, remarks = _places(rows, kept, order.reshape(shape), cells, layer, of_cells, path)
     notes += remarks
     kept[kept] = well
     if not kept.all():
         services = {name: (column[kept], told) for name, (column, told) in services.items()}
     if timezone is None:
         timezone = _zone_at(places, path)
+    unknown = [name for name, (_, told) in services.items() if told == "unknown"]
+    if unknown and time[1] - time[0] < np.timedelta64(1, "h"):
+        notes.append(f"{some(unknown)}: of unknown unit, so that steps are averaged where they become longer; --unit GB"
+                     " (or MB, calls, ...) says that they add up")  # fmt: skip
     if places.kind == "unplaced":
         notes.append("no positions: evaluate, audit, forecast and validate work; maps and contexts need --cells FILE")
     ds = measured_traffic(
@@ -262,6 +272,12 @@ def _head(name: str) -> tuple[str, str]:
     if found is None or not (volume(unit) or is_amount(unit)):
         return name, "unknown"
     return found[1], unit
+
+
+def _told_unit(table: SourceTable, column: str) -> str:
+    """The unit that a column's head or the file's metadata say, else "unknown"."""
+    unit = _head(column)[1]
+    return table.units.get(column, unit) if unit == "unknown" else unit
 
 
 def _service_name(name: str) -> str:
@@ -453,6 +469,7 @@ def _places(
     kept: NDArray[np.bool_],
     order: NDArray[np.intp],
     cells: str | Path | gpd.GeoDataFrame | None,
+    layer: str | None,
     reading: Reading,
     path: Path,
 ) -> tuple[Places, NDArray[np.bool_], list[str]]:
@@ -463,7 +480,7 @@ def _places(
     ids, order = rows.ids[kept], order[kept]
     names = [f"cell {name}" for name in ids.tolist()]
     if cells is not None:
-        known, places = places_from_cells(cells, ids, reading, rows.id_name)
+        known, places = places_from_cells(cells, ids, reading, rows.id_name, layer)
         if not known.all():
             raise BadInput(
                 f"{path}: cell {ids[~known][0]} ({int((~known).sum())} of {len(ids)}) is not in the cells file"
