@@ -54,6 +54,7 @@ FILLERS = ("saits", "csdi")
 NAIVE = ("last", "climatology", "climatology of the observed hours")
 ROWS = ("naive", "fomo", *FORECASTERS, *FILLERS)
 RUN, POINTS = 16, 0.1  # gaps: steps in a row, and the share of the others
+FOLDS = 5
 GAP_WINDOWS = 8  # of a city and fold: drawing with CSDI takes two core-seconds a window and draw
 MEMBERS = 3  # draws of CSDI, of which the median is its point estimate
 LEAST_USUAL = 0.02  # of the usual week's mean
@@ -443,7 +444,7 @@ class Rows:
 
 def run_fold(rows: Rows, data: Sequence[Pair], fold: int, names: Sequence[str], plan: FoMoPlan, quick: bool) -> None:
     """Everything of one fold that is not done; FoMo first, whose fit sets the time of the others."""
-    train, parts = p3.parts_of(data, 5, fold)
+    train, parts = p3.parts_of(data, FOLDS, fold)
     cities = ["uomo-nj"] if quick else list(parts)
     whole = {region.network: region for _, region in data}
     held = {city: p3.held_out(*parts[city]) for city in cities}
@@ -543,26 +544,38 @@ def differences(done: Mapping[str, Any]) -> dict[tuple[str, str, str], list[tupl
 
 
 def ahead(done: Mapping[str, Any]) -> str:
-    """Sentences: where a rival is ahead of FoMo by its interval, and how often FoMo is."""
+    """Sentences: where a rival or a naive row is ahead of FoMo by its interval, and how often FoMo is."""
     found = differences(done)
     lines = []
     for task in TASKS:
         here = {k[1:]: v for k, v in found.items() if k[0] == task}
         if not here:
             continue
-        better = {metric: [] for metric in METRICS}  # type: dict[str, list[str]]
-        for (city, name), values in here.items():
-            for metric, value in zip(METRICS, values, strict=True):
-                if value is not None and value[1] > 0:
-                    better[metric].append(f"{name} in {city} ({value[1]:.4f} to {value[2]:.4f})")
-        told = [f"{metric}: {', '.join(names)}" for metric, names in better.items() if names]
-        counts = [sum(v[0] is not None and v[0][2] < 0 for v in here.values()), len(here)]
-        text = "; ".join(told) if told else "no rival"
+        told = []
+        for at, metric in enumerate(METRICS):
+            better: dict[str, list[str]] = {}
+            for (city, name), values in here.items():
+                if (value := values[at]) is not None and value[1] > 0:
+                    better.setdefault(name, []).append(city)
+            if better:
+                told.append(f"`{metric}`: " + ", ".join(f"{n} ({', '.join(c)})" for n, c in better.items()))
+        known = [v[0] for v in here.values() if v[0] is not None]
         lines.append(
-            f"- **{task}**, ahead of FoMo by 95% intervals: {text}. FoMo is ahead in `mae_p9999` in {counts[0]} of "
-            f"{counts[1]} comparisons."
+            f"- **{task}**, ahead of FoMo by the 95% interval: {'; '.join(told) if told else 'nothing'}. FoMo is ahead "
+            f"in `mae_p9999` in {sum(v[2] < 0 for v in known)} of the {len(known)} comparisons that have an interval."
         )
     return "\n".join(lines)
+
+
+def unfinished(done: Mapping[str, Any]) -> str:
+    """What has not run on all five folds: a sentence, or nothing."""
+    groups, out = grouped(done), []
+    for task in TASKS:
+        for name in ("fomo", *(FILLERS if task == "gaps" else FORECASTERS)):
+            folds = [len(rows.get(name, {})) for (t, _), rows in groups.items() if t == task] or [0]
+            if min(folds) < FOLDS:
+                out.append(f"{task} {name} {min(folds)}")
+    return f"\nNot finished; folds of {FOLDS} that have run: {', '.join(out)}.\n" if out else ""
 
 
 def tables(done: Mapping[str, Any]) -> Iterator[str]:
@@ -627,7 +640,7 @@ FoMo beside models of well-kept libraries, on locations that none of them saw: t
 HOW = """
 ## How
 
-Five folds by location, windows of 64 steps that do not overlap, no users for anybody. `short` and `long`: LightGBM,
+Folds by location, windows of 64 steps that do not overlap, no users for anybody. `short` and `long`: LightGBM,
 PatchTST and NHITS are trained for each city and task, AutoETS has nothing but the observed steps of its window.
 `gaps`: of every cell 16 steps in a row are missing, and a tenth of the others, in at most 8 windows of blocks a city
 and fold; SAITS and CSDI see blocks of 4 x 4 cells and are one model for all cities.
@@ -656,7 +669,7 @@ def page(done: Mapping[str, Any], path: str) -> str:
     words = "--quick" if told["quick"] else f"--steps {told['steps']}"
     command = f"    python benchmarks/rivals.py --data ../shared/data -o rivals.json {words}\n"
     here = f"\nThis page: `python benchmarks/rivals.py -o {path} --report docs/results/rivals.md`.\n"
-    return HEAD + quick + ahead(done) + "\n" + "\n".join(tables(done)) + "\n" + HOW + command + here
+    return HEAD + quick + ahead(done) + "\n" + unfinished(done) + "\n".join(tables(done)) + "\n" + HOW + command + here
 
 
 def main() -> None:
@@ -665,7 +678,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("-o", "--out", type=Path, required=True, help="JSON of finished cells")
     parser.add_argument("--rows", nargs="*", default=ROWS, choices=ROWS, help="some of them; FoMo always runs")
-    parser.add_argument("--folds", type=int, nargs="*", default=list(range(5)), help="of five")
+    parser.add_argument("--folds", type=int, nargs="*", default=list(range(FOLDS)), help="of five")
     parser.add_argument("--steps", type=int, default=2000, help="training steps of FoMo, which set everybody's time")
     parser.add_argument("--report", type=Path, help="write what the JSON holds as a page, and run nothing")
     parser.add_argument("--quick", action="store_true", help="one fold, one city, few steps")
