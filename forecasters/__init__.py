@@ -20,29 +20,40 @@ class Recipe:
     """A class of networks and the arguments that make the named one of them; all also take per_day and services.
 
     fit: what trains it where that is not the descent of a gradient: called as `fit_lightgbm` is.
+    learns: False for a naive forecaster, which has nothing to train.
+    published: `forecast fit --paper` trains it as Ali et al. do. backends: its sLSTM is one of several implementations,
+    `forecasters.slstm.BACKENDS`, and its network takes the argument `backend`. ablations: arguments of the network that
+    are True by default, and False for an experiment without that part. weighs: trained on real and synthetic traffic,
+    it weighs the synthetic (Ma et al.). learning_rate: of `validate`, where 0.001 is not good for it.
     """
 
     network: Any
     design: Mapping[str, Any] = field(default_factory=dict)
     fit: Callable[..., dict[str, Any]] | None = None
+    learns: bool = True
+    published: bool = False
+    backends: bool = False
+    ablations: tuple[str, ...] = ()
+    weighs: bool = False
+    learning_rate: float | None = None
 
 
-NAIVE = ("last", "yesterday", "last-week")
 FORECASTERS = {
-    "last": Recipe(Lagged),
-    "yesterday": Recipe(Lagged, {"days": 1}),
-    "last-week": Recipe(Lagged, {"days": 7}),
+    "last": Recipe(Lagged, learns=False),
+    "yesterday": Recipe(Lagged, {"days": 1}, learns=False),
+    "last-week": Recipe(Lagged, {"days": 7}, learns=False),
     "lightgbm": Recipe(LightGBM, fit=fit_lightgbm),
     "lightgbm-day": Recipe(LightGBM, {"weeks": False}, fit_lightgbm),
-    "lstm": Recipe(LSTM),
-    "xlstm": Recipe(XLSTM),
-    "stn": Recipe(STN, {"temporal": "convlstm", "fusion": "linear"}),
-    "stn-tf": Recipe(STN, {"temporal": "convlstm", "fusion": "attention"}),
-    "stn-slstm": Recipe(STN, {"temporal": "slstm", "fusion": "linear"}),
-    "stn-slstm-tf": Recipe(STN, {"temporal": "slstm", "fusion": "attention"}),
-    "stn-slstm-day": Recipe(STNDay),
-    "sim-mstnet": Recipe(SimMSTNet),
+    "lstm": Recipe(LSTM, published=True),
+    "xlstm": Recipe(XLSTM, published=True, backends=True),
+    "stn": Recipe(STN, {"temporal": "convlstm", "fusion": "linear"}, published=True),
+    "stn-tf": Recipe(STN, {"temporal": "convlstm", "fusion": "attention"}, published=True),
+    "stn-slstm": Recipe(STN, {"temporal": "slstm", "fusion": "linear"}, published=True, backends=True),
+    "stn-slstm-tf": Recipe(STN, {"temporal": "slstm", "fusion": "attention"}, published=True, backends=True),
+    "stn-slstm-day": Recipe(STNDay, backends=True),
+    "sim-mstnet": Recipe(SimMSTNet, ablations=("sharing", "weigh_losses"), weighs=True, learning_rate=3e-3),
 }
+NAIVE = tuple(name for name, recipe in FORECASTERS.items() if not recipe.learns)
 
 __all__ = [
     "CONTEXT", "FORECASTERS", "LSTM", "NAIVE", "SIDE", "STN", "XLSTM", "CellScaler", "Forecaster", "Lagged", "LightGBM",

@@ -158,7 +158,8 @@ class Sampler(Network, ABC):
     draws_level: the network draws the level of a cell as well, from its place alone, unless a fit asks for the level
     model. takes_expected_week: what a cell's surroundings tell of its week is taken from the series, and added to what
     is drawn; False: the network draws whole weeks. further: arguments of the constructor, of `FURTHER`, that it is
-    given beside those that all have. plan, plan_own_level: fields of `gentraffic.training.sampler_task.Plan` that
+    given beside those that all have. fits_privately: its gradient of a cell can be taken, clipped and noised
+    (`fit --dp-epsilon`). plan, plan_own_level: fields of `gentraffic.training.sampler_task.Plan` that
     differ from its defaults, always, and where the network draws the level too.
     """
 
@@ -168,8 +169,14 @@ class Sampler(Network, ABC):
     draws_level: ClassVar[bool] = False
     takes_expected_week: ClassVar[bool] = True
     further: ClassVar[frozenset[str]] = frozenset()
+    fits_privately: ClassVar[bool] = False
     plan: ClassVar[Mapping[str, float]] = {}
     plan_own_level: ClassVar[Mapping[str, float]] = {}
+
+    @classmethod
+    def is_one_shot(cls) -> bool:
+        """Whether it draws at once, as `diffusion.OneShot`; else in many steps, as `diffusion.Denoiser`."""
+        return hasattr(cls, "noise_size")
 
     @abstractmethod
     def loss(self, x: Tensor, condition: Condition, generator: torch.Generator) -> Tensor:
@@ -220,16 +227,11 @@ FURTHER = {  # what else a constructor may take, if `Sampler.further` names it
 }
 
 
-def draws_at_once(kind: type[nn.Module]) -> bool:
-    """Whether a class of samplers is of the kind `diffusion.OneShot`; else it is a `diffusion.Denoiser`."""
-    return hasattr(kind, "noise_size")
-
-
 def check_constructor(kind: type[Sampler]) -> None:
     """Raise TypeError, naming an argument, where training, saving and loading need what a constructor does not take."""
     taken = inspect.signature(kind).parameters
     where = f"{kind.__module__}: {kind.__name__}.__init__"
-    wanted = TAKES if draws_at_once(kind) else TAKES + DENOISER_TAKES
+    wanted = TAKES if kind.is_one_shot() else TAKES + DENOISER_TAKES
     missing = [name for name in wanted if name not in taken]
     if missing:
         purpose = "a sampler takes" if missing[0] in TAKES else "a denoiser is saved and loaded with"

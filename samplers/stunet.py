@@ -154,6 +154,7 @@ class STUNet(Sampler):
     """
 
     further = frozenset(FURTHER)
+    fits_privately = True
     spread: Tensor
     shift: Tensor
 

@@ -134,10 +134,11 @@ def fit(
     check_whole(0, seed=seed, threads=threads)
     check_positive(learning_rate=learning_rate)
     check_device(device)
-    design = design_of(name, backend, device) | ablations_of(name, no_sharing, no_loss_weights)
+    design = design_of(name, recipe, backend, device)
+    design |= ablations_of(name, recipe, no_sharing, no_loss_weights)
     given = {"steps": steps, "batch": batch, "learning_rate": learning_rate, "stride": stride}
     check_training(name, recipe, given)
-    plan = plan_of(name, given, seed, paper=paper)
+    plan = plan_of(name, recipe, given, seed, paper=paper)
     sources = traffic_sources(traffic, "traffic")
     asked = names_given(service)
     chosen = asked or names_of(sources[0].ds)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from gentraffic.api.fitted import Files, FitResult
 from gentraffic.api.language import speaks_python
 from gentraffic.api.private import PRIVATE, check_private, fit_private
-from gentraffic.errors import WrongUse
+from gentraffic.errors import WrongUse, did_you_mean
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from gentraffic.modelling.measured import Source
 
 Tell = Callable[[int, int], None]
-NAIVE = ("bootstrap", "knn", "climatology")  # gentraffic.generators.naive.NAIVE
 HOLDOUT = 0.2
 _GRAPHS = {"temporal_layer", "station_layer", "no_temporal_graph", "no_station_graph", "profile", "level"}
 _TRAINING = {"steps", "batch", "holdout", "evidence"}
@@ -36,19 +35,22 @@ def can_be_fitted() -> tuple[str, ...]:
     """What `fit` fits; samplers of other packages, too."""
     from samplers import sampler_names
 
-    return (*sampler_names(), "fomo", *NAIVE)
+    return (*sampler_names(), *FITTERS)
 
 
 def options_of(sampler: str) -> set[str]:
     """The design options that one of `can_be_fitted()` takes; others are refused by name. Raises WrongUse, BadModel."""
     from gentraffic.training.fitting import Design, class_of
 
-    if sampler == "fomo":
-        return _TRAINING | {"size", "prediction"}
-    if sampler in NAIVE:
-        return set()
+    if sampler in FITTERS:
+        return set(FITTERS[sampler].options)
     further = class_of(Design(sampler)).further
     return _GRAPHS | _TRAINING | {option for option, argument in _FURTHER.items() if argument in further}
+
+
+def is_trained(sampler: str) -> bool:
+    """Whether there is anything to train; naive generators only remember."""
+    return sampler not in FITTERS or FITTERS[sampler].trained
 
 
 @dataclass(frozen=True)
@@ -83,16 +85,22 @@ class FitOptions:
         from gentraffic.generators.base import GENERATOR, SAMPLER, named, own_names, plug_ins
 
         if sampler not in can_be_fitted():
-            raise WrongUse(f"no sampler {sampler!r}: give one of {', '.join(can_be_fitted())}")
+            raise WrongUse(
+                f"no sampler {sampler!r}: give one of {', '.join(can_be_fitted())}"
+                f"{did_you_mean(sampler, can_be_fitted())}"
+            )
         named(sampler, plug_ins(GENERATOR, SAMPLER), own_names())
         takes = options_of(sampler)
         for name in sorted(_EVERY - takes):
             value = getattr(self, name)
             if value not in (None, False):
                 option = f"--{name.replace('_', '-')}" + (f" {value}" if not isinstance(value, bool) else "")
-                if sampler in NAIVE:
+                if not is_trained(sampler):
                     raise WrongUse(f"{option}: {sampler} is not trained; leave it out")
                 raise WrongUse(f"{option}: {sampler} has no such option; leave it out, or fit another sampler")
+        for option, given in (("device", self.device), ("precision", self.precision)):
+            if given not in ("cpu", "fp32") and not is_trained(sampler):
+                raise WrongUse(f"--{option} {given}: {sampler} is not trained; leave it out")
         for name in ("steps", "batch"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -148,18 +156,11 @@ def fit(
             raise WrongUse(f"--device {asked.device}: a private fit is computed on the CPU; leave it out")
         if asked.precision != "fp32":
             raise WrongUse(f"--precision {asked.precision}: a private fit is computed in fp32; leave it out")
-        return _fit_private(files, Path(out), asked, private, command, tell)
+        return _fit_private(sampler, files, Path(out), asked, private, command, tell)
     asked.check(sampler)
-    if sampler in NAIVE:
-        _check_one_service(sampler, asked.service)
-        for option, given in (("device", asked.device), ("precision", asked.precision)):
-            if given not in ("cpu", "fp32"):
-                raise WrongUse(f"--{option} {given}: {sampler} is not trained; leave it out")
-        return _fit_naive(sampler, files, Path(out), asked, command)
-    _set_threads(asked.threads)
-    if sampler == "fomo":
-        _check_one_service(sampler, asked.service)
-    fitting = _fit_fomo if sampler == "fomo" else _fit_weekly
+    if is_trained(sampler):
+        _set_threads(asked.threads)
+    fitting = FITTERS[sampler].fit if sampler in FITTERS else _fit_weekly
     return fitting(sampler, files, Path(out), asked, command, tell)
 
 
@@ -175,27 +176,28 @@ def _check_options(given: Iterable[str]) -> None:
 
 
 def _fit_private(
-    files: Files, out: Path, options: FitOptions, private: dict[str, Any], command: str, tell: Tell
+    sampler: str, files: Files, out: Path, options: FitOptions, private: dict[str, Any], command: str, tell: Tell
 ) -> FitResult:
-    """STOUTER with differential privacy."""
+    """Train a sampler with differential privacy."""
     from gentraffic.training.options import design_of
     from gentraffic.training.processes import join
 
     if join().size > 1:
         raise WrongUse("--dp-epsilon is trained by one process: start it without `accelerate launch`")
     design = replace(options, steps=None, batch=None)  # a private fit may have no steps: it then releases levels
-    design.check("stouter")
+    design.check(sampler)
     _set_threads(options.threads)
     every = {**vars(options), **private}
-    return fit_private(files, out, design_of("stouter", design), every, command=command, tell=tell)
+    return fit_private(files, out, design_of(sampler, design), every, command=command, tell=tell)
 
 
-def _fit_naive(sampler: str, files: Files, out: Path, options: FitOptions, command: str) -> FitResult:
+def _fit_naive(sampler: str, files: Files, out: Path, options: FitOptions, command: str, tell: Tell) -> FitResult:
     """Keep what a naive generator remembers; no location is held out."""
     from gentraffic.generators.cards import card, origins_of
     from gentraffic.generators.naive import fit_naive, save_naive
     from gentraffic.training.processes import join
 
+    _check_one_service(sampler, options.service)
     if join().size > 1:
         raise WrongUse(f"{sampler} is trained by one process: start it without `accelerate launch`")
     sources = files.sources(files.contexts(), options.service)
@@ -211,7 +213,7 @@ def _fit_weekly(
     sampler: str, files: Files, out: Path, options: FitOptions, command: str, tell: Tell
 ) -> FitResult | None:
     """Train STOUTER or a sampler that takes its place."""
-    from gentraffic.evaluation.holdout import read_rows, table
+    from gentraffic.evaluation.holdout import in_words, read_rows, table
     from gentraffic.generators.cards import card, provenance_of
     from gentraffic.generators.folder import save_bundle
     from gentraffic.modelling.features import read_places
@@ -219,6 +221,7 @@ def _fit_weekly(
     from gentraffic.training.fitting import class_of, fit_sampler, takes_services
     from gentraffic.training.options import design_of, plan_of, rules_of
     from gentraffic.training.processes import join
+    from gentraffic.training.trainer import Run
 
     checkpoint, group = checkpoint_beside(out), join(options.device, options.precision)
     evidence = read_rows(options.evidence) if options.evidence else {}
@@ -244,8 +247,7 @@ def _fit_weekly(
         held_out=[held for _, held in parts.values()],
         design=design,
         plan=plan,
-        checkpoint=checkpoint,
-        on_step=lambda step, of, loss: tell(step, of),
+        run=Run(checkpoint, lambda step, of, loss: tell(step, of)),
         group=group,
     )
     if not group.first:
@@ -264,7 +266,8 @@ def _fit_weekly(
     facts = {name: metadata[name] for name in ("minutes", "steps", "best_step", "parameters")}
     facts |= {"services": metadata["services"]} if bundle.services.further else {}
     rules = rules_of(design, len(bundle.services.names))
-    return FitResult(out, tuple(sorted(used)), facts, held_out, judged, f"{sampler}, {out.name}", (rules,))
+    words = in_words(scores, f"{sampler} (this model)") if scores else []
+    return FitResult(out, tuple(sorted(used)), facts, held_out, judged, f"{sampler}, {out.name}", (*words, rules))
 
 
 def _check_one_service(sampler: str, service: str | None) -> None:
@@ -303,7 +306,9 @@ def _fit_fomo(sampler: str, files: Files, out: Path, options: FitOptions, comman
     from gentraffic.training.fomo_task import FoMoPlan
     from gentraffic.training.options import check_prediction
     from gentraffic.training.processes import join
+    from gentraffic.training.trainer import Run
 
+    _check_one_service(sampler, options.service)
     evidence = "" if options.evidence is None else text_of(options.evidence)
     checkpoint, group = checkpoint_beside(out), join(options.device, options.precision)
     given = {name: value for name in ("steps", "batch") if (value := getattr(options, name)) is not None}
@@ -321,8 +326,7 @@ def _fit_fomo(sampler: str, files: Files, out: Path, options: FitOptions, comman
         [parts[r.network][0] if r.network in parts else (s, r) for s, r in data],
         design=FoMoDesign(size=options.size or "1m", prediction_type=prediction),
         plan=plan,
-        checkpoint=checkpoint,
-        on_step=lambda step, of, loss: tell(step, of),
+        run=Run(checkpoint, lambda step, of, loss: tell(step, of)),
         group=group,
     )
     if not group.first:
@@ -341,6 +345,22 @@ def _fit_fomo(sampler: str, files: Files, out: Path, options: FitOptions, comman
     checkpoint.unlink(missing_ok=True)
     facts = {name: metadata[name] for name in ("minutes", "steps", "parameters")}
     return FitResult(out, tuple(bundle.networks), facts, held_out, judged, f"fomo, {out.name}")
+
+
+@dataclass(frozen=True)
+class Fitter:
+    """How models beside the samplers of weeks are fitted. options: those of the design and the training that it takes.
+    trained: False for what only remembers."""
+
+    fit: Callable[[str, Files, Path, FitOptions, str, Tell], FitResult | None]
+    options: frozenset[str] = frozenset()
+    trained: bool = True
+
+
+FITTERS = {
+    "fomo": Fitter(_fit_fomo, frozenset(_TRAINING | {"size", "prediction"})),
+    **dict.fromkeys(("bootstrap", "knn", "climatology"), Fitter(_fit_naive, trained=False)),
+}
 
 
 @speaks_python
@@ -377,6 +397,7 @@ def finetune(
     from gentraffic.training.fomo_fitting import finetune_fomo, parse_share
     from gentraffic.training.fomo_task import FoMoPlan
     from gentraffic.training.processes import check_device
+    from gentraffic.training.trainer import Run
 
     for name, value, least in (("steps", steps, 1), ("learning-rate", learning_rate, 1e-12), ("contrast", contrast, 0)):
         if value < least:
@@ -396,7 +417,7 @@ def finetune(
     )  # fmt: skip
     tell = progress or (lambda done, of: None)
     tuned, metadata = finetune_fomo(
-        bundle, data, plan=plan, checkpoint=checkpoint, on_step=lambda step, of, loss: tell(step, of), device=device
+        bundle, data, plan=plan, run=Run(checkpoint, lambda step, of, loss: tell(step, of), device)
     )
     held_out = _never_seen(bundle, every, data)
     metadata |= {"command": command, "seed": plan.seed, "held_out": 0, "validation": metadata["loss"]}
@@ -452,6 +473,7 @@ def distil(
     from gentraffic.training.distilling import DISTIL_PLAN, Lesson
     from gentraffic.training.distilling import distil as teach
     from gentraffic.training.processes import check_device
+    from gentraffic.training.trainer import Run
 
     check_device(device)
     out = Path(out)
@@ -464,8 +486,8 @@ def distil(
     plan = replace(DISTIL_PLAN, seed=seed, steps=train_steps or DISTIL_PLAN.steps, batch=batch or DISTIL_PLAN.batch)
     tell = progress or (lambda done, of: None)
     student, metadata = teach(
-        teacher, places, lesson=Lesson(steps=steps, teacher_steps=teacher_steps), plan=plan, checkpoint=checkpoint,
-        on_step=lambda step, of, loss: tell(step, of), device=device,
+        teacher, places, lesson=Lesson(steps=steps, teacher_steps=teacher_steps), plan=plan,
+        run=Run(checkpoint, lambda step, of, loss: tell(step, of), device),
     )  # fmt: skip
     metadata |= {"command": command, "teacher": Path(model).name}
     metadata |= {"teacher_command": student.provenance.get("command", "")}

@@ -25,6 +25,13 @@ ONLY_PRIVATE = ("dp_delta", "dp_clip", "dp_level_range", "dp_suppress_below", "d
 PRIVATE = ("dp_epsilon", *ONLY_PRIVATE)
 
 
+def can_be_private() -> list[str]:
+    """Samplers of this package that can be fitted with differential privacy."""
+    from samplers import SAMPLERS, sampler_class
+
+    return [name for name in SAMPLERS if sampler_class(name).fits_privately]
+
+
 def check_private(name: str, options: Mapping[str, Any]) -> bool:
     """True where privacy is asked for. Raises WrongUse for options that do not go with it, or need it."""
     if options["dp_epsilon"] is None:
@@ -32,8 +39,9 @@ def check_private(name: str, options: Mapping[str, Any]) -> bool:
             if options[other]:
                 raise WrongUse(f"--{other.replace('_', '-')} goes with --dp-epsilon: give that as well")
         return False
-    if name != "stouter":
-        raise WrongUse(f"--dp-epsilon: only stouter can be fitted with differential privacy, not {name}")
+    if name not in can_be_private():
+        names = ", ".join(can_be_private())
+        raise WrongUse(f"--dp-epsilon: only {names} can be fitted with differential privacy, not {name}")
     if options["dp_delta"] is None:
         raise WrongUse("--dp-epsilon needs --dp-delta: give a number below 1 / cells, such as 1e-5")
     if options["evidence"]:
@@ -67,8 +75,10 @@ def fit_private(
     checkpoint = checkpoint_beside(out)
     privacy, plan = _privacy(options), _plan(options)
     start = load_bundle(options["start"]) if options["start"] else None
-    if start is not None and (start.sampler != "stouter" or design != Design(sampler="stouter")):
-        raise WrongUse("--start brings its own design: give a stouter model, and leave the flags of the design away")
+    if start is not None and (start.sampler != design.sampler or design != Design(sampler=design.sampler)):
+        raise WrongUse(
+            f"--start brings its own design: give a {design.sampler} model, and leave the flags of the design away"
+        )
     seen = {part.get("sha256") for part in start.provenance.get("data", [])} if start is not None else set()
     for path in traffic:
         if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() in seen:

@@ -6,16 +6,12 @@ Nothing heavy is imported here: torch, geopandas and the like are imported insid
 
 from __future__ import annotations
 
-import atexit
 import errno
 import gc
 import os
-import signal
 import sys
-import threading
-import time
 from contextlib import suppress
-from types import FrameType, ModuleType
+from types import ModuleType
 from typing import NoReturn
 
 import click
@@ -31,14 +27,20 @@ from gentraffic.cli.plan import plan
 from gentraffic.cli.privacy import audit_, release_
 from gentraffic.cli.sample import sample
 from gentraffic.errors import GentrafficError, is_of_an_input
-from gentraffic.io.process import end_in_time, open_standard_streams
+from gentraffic.io.process import (
+    finish_threads,
+    interrupt_on_signals,
+    is_first,
+    let_the_first_speak,
+    open_standard_streams,
+    signals,
+)
 from poi.errors import PoiError
 
 INTERRUPTED = 130
 DASK = ("--workers", "--scheduler")  # options of what needs Dask, beside names of .zarr
 CLOSED_PIPE = 141  # what a shell says of a program whose reader has gone: 128 + SIGPIPE
-LINGER_S = 5.0
-_heard: list[int] = []  # signals that ask to end
+STOPPED = "interrupted; no output was written"
 GRACE_S = 1.5  # for what is at work when a signal comes
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True}
 
@@ -73,18 +75,14 @@ def main() -> NoReturn:
     taken down one by one in the end, which takes two of the seven seconds of a week of Milan.
     """
     out = open_standard_streams()
-    signal.signal(signal.SIGTERM, _interrupt)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else whoever started it wants none
-        signal.signal(signal.SIGINT, _interrupt)
-    end_in_time(GRACE_S, INTERRUPTED, b"gentraffic: interrupted; no output was written\n")
+    interrupt_on_signals(GRACE_S, INTERRUPTED, f"gentraffic: {STOPPED}\n".encode())
     gc.set_threshold(1_000_000, 20, 20)
     if not any(word.endswith(".zarr") or word.startswith(DASK) for word in sys.argv[1:]):
         # xarray asks of every array whether it is one of Dask's, and for that imports Dask and half of SciPy: a second
         sys.modules.setdefault("dask", None)  # type: ignore[arg-type]  # None: it is not there for who imports it
     code = run(sys.argv[1:])
     if code != INTERRUPTED:  # else at once: what is to be kept is on the disk, and threads at work are not waited for
-        threading._shutdown()  # type: ignore[attr-defined]  # what the interpreter does in its end, but for taking down
-        atexit._run_exitfuncs()
+        finish_threads()
     sys.stdout.flush()
     if out.failed is not None and code == 0:
         code = _not_printed(out.failed)
@@ -109,7 +107,7 @@ def run(arguments: list[str]) -> int:
         return _say(error.format_message(), 5)
     except (click.Abort, KeyboardInterrupt) as stop:
         message = str(stop.__cause__ or stop)  # click wraps what it catches
-        return _say(message or "interrupted; no output was written", INTERRUPTED)
+        return _say(message or STOPPED, INTERRUPTED)
     except (GentrafficError, PoiError) as error:
         if debug:
             raise
@@ -144,10 +142,11 @@ def _what_helps(context: click.Context | None, arguments: list[str]) -> str:
 
 
 def _say(message: str, code: int) -> int:
-    if _heard and code != INTERRUPTED:  # a library that was interrupted deep in its work made another error of it
-        message, code = "interrupted; no output was written", INTERRUPTED
-    if os.environ.get("LOCAL_RANK", "0") != "0" and code != 1:  # of several processes that fit, the first says it
-        _linger(code)
+    if signals and code != INTERRUPTED:  # a library that was interrupted deep in its work made another error of it
+        message, code = STOPPED, INTERRUPTED
+    if not is_first() and code != 1:
+        if code != INTERRUPTED:
+            let_the_first_speak()
         return code
     with suppress(OSError):  # nobody hears it
         click.echo("gentraffic: " + " ".join(message.split()), err=True)
@@ -160,18 +159,6 @@ def _not_printed(failed: OSError) -> int:
         return CLOSED_PIPE
     reason = failed.strerror or failed
     return _say(f"standard output cannot be written: {reason}; files that the command was to write are whole", 5)
-
-
-def _linger(code: int) -> None:
-    """Let the first process speak: what has started them ends all as soon as one has ended."""
-    if code != INTERRUPTED:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        time.sleep(LINGER_S)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    _heard.append(number)
-    raise KeyboardInterrupt
 
 
 class _Command(ModuleType):

@@ -29,20 +29,15 @@ def check_training(name: str, recipe: Recipe, given: Mapping[str, Any]) -> None:
 
     Naive forecasters learn nothing; what is not trained by the descent of a gradient has no batches and learning rate.
     """
-    from forecasters import NAIVE
-
-    without = ("steps", "batch", "learning_rate", "stride") if name in NAIVE else ("batch", "learning_rate", "stride")
-    if recipe.fit is None and name not in NAIVE:
+    if recipe.fit is None and recipe.learns:
         return
+    without = ("batch", "learning_rate", "stride") if recipe.learns else ("steps", "batch", "learning_rate", "stride")
     for option in without:
         if given.get(option) is not None:
             raise WrongUse(f"--{option.replace('_', '-')} {given[option]:g}: {name} has no such setting; leave it out")
 
 
-PAPER = ("lstm", "xlstm", "stn", "stn-tf", "stn-slstm", "stn-slstm-tf")  # of sLSTM-STN
-
-
-def plan_of(name: str, given: Mapping[str, Any], seed: int, *, paper: bool) -> Plan:
+def plan_of(name: str, recipe: Recipe, given: Mapping[str, Any], seed: int, *, paper: bool) -> Plan:
     """The plan of a training: ours, or that of the paper, with what is asked. given: option -> value or None.
 
     Raises WrongUse for the paper's plan of a forecaster that is not in it.
@@ -50,14 +45,15 @@ def plan_of(name: str, given: Mapping[str, Any], seed: int, *, paper: bool) -> P
     from forecasters import FORECASTERS
     from gentraffic.forecasting.task import PUBLISHED, Plan
 
-    if paper and name not in PAPER:
+    if paper and not recipe.published:
         why = "is of another paper" if name in FORECASTERS else "is not of this package"
-        raise WrongUse(f"--paper: {name} {why}; leave it out, or give one of {', '.join(PAPER)}")
+        have = [other for other, its in FORECASTERS.items() if its.published]
+        raise WrongUse(f"--paper: {name} {why}; leave it out, or give one of {', '.join(have)}")
     base = PUBLISHED if paper else Plan()
     return replace(base, **{key: value for key, value in given.items() if value is not None}, seed=seed)
 
 
-def design_of(name: str, backend: str, device: str) -> dict[str, Any]:
+def design_of(name: str, recipe: Recipe, backend: str, device: str) -> dict[str, Any]:
     """The arguments of the network that --backend stands for. Raises WrongUse for a backend that it has not."""
     from forecasters.slstm import BACKENDS
 
@@ -65,21 +61,24 @@ def design_of(name: str, backend: str, device: str) -> dict[str, Any]:
         return {}
     if backend not in BACKENDS:
         raise WrongUse(f"--backend {backend}: give one of {', '.join(BACKENDS)}")
-    if "slstm" not in name and name != "xlstm":
+    if not recipe.backends:
         raise WrongUse(f"--backend {backend}: {name} has no sLSTM")
     if backend == "cuda" and device != "cuda":
         raise WrongUse("--backend cuda: it needs a GPU, give --device cuda with it")
     return {"backend": backend}
 
 
-def ablations_of(name: str, no_sharing: bool, no_loss_weights: bool) -> dict[str, Any]:
-    """The arguments of sim-mstnet without one of its parts. Raises WrongUse for a forecaster that has no such part."""
-    off = {"--no-sharing": no_sharing, "--no-loss-weights": no_loss_weights}
-    if name != "sim-mstnet":
-        for option in (option for option, asked in off.items() if asked):
-            raise WrongUse(f"{option}: {name} has no such part; leave it out, or give sim-mstnet")
-    parts = {"sharing": no_sharing, "weigh_losses": no_loss_weights}
-    return {part: False for part, gone in parts.items() if gone}
+def ablations_of(name: str, recipe: Recipe, no_sharing: bool, no_loss_weights: bool) -> dict[str, Any]:
+    """The arguments of a network without one of its parts. Raises WrongUse for a forecaster that has no such part."""
+    from forecasters import FORECASTERS
+
+    parts = {"sharing": ("--no-sharing", no_sharing), "weigh_losses": ("--no-loss-weights", no_loss_weights)}
+    without = [part for part, (_, gone) in parts.items() if gone]
+    for part in without:
+        if part not in recipe.ablations:
+            have = ", ".join(other for other, its in FORECASTERS.items() if part in its.ablations)
+            raise WrongUse(f"{parts[part][0]}: {name} has no such part; leave it out, or give {have}")
+    return dict.fromkeys(without, False)
 
 
 def services_for(learned: Sequence[str], ds: xr.Dataset, given: Sequence[str]) -> list[str]:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from forecasters import NAIVE, CellScaler, Windows, crop, fit_scaler, patches_of_frames, windows_to
+from forecasters import CellScaler, Windows, crop, fit_scaler, patches_of_frames, windows_to
 from gentraffic.errors import BadInput
 from gentraffic.forecasting.data import Network, Part
 from gentraffic.forecasting.ranges import ErrorPaths
@@ -61,7 +61,7 @@ def fit_forecaster(
     [(per_day, services)] = kinds
     torch.manual_seed(plan.seed)
     model = recipe.network(per_day=per_day, services=services, **{**recipe.design, **(design or {})})
-    if name in NAIVE:
+    if not recipe.learns:
         return Fitted(name, model.eval().to(run.device))
     began = clock.monotonic()
     stride = plan.stride if recipe.fit is None else 1  # what is not trained in batches thins its windows itself

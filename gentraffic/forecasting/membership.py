@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from forecasters import NAIVE, windows_to
+from forecasters import windows_to
 from gentraffic.errors import WrongUse
 from gentraffic.forecasting.data import Network, Part, networks_of
 from gentraffic.forecasting.fit import Fitted, called, check_fits, fit_forecaster, windows_of
+from gentraffic.forecasting.registry import recipe_of
 from gentraffic.forecasting.task import Plan, fingerprint
 from gentraffic.training.trainer import Run
 
@@ -73,7 +74,7 @@ class ForecasterSubject:
 
 def forecaster_subject(fitted: Fitted, both: xr.Dataset, service: str, device: str = "cpu") -> ForecasterSubject:
     """A forecaster beside the joined real cells. Raises WrongUse for a naive one, BadInput for another cadence."""
-    if fitted.name in NAIVE:
+    if not recipe_of(fitted.name).learns:
         raise WrongUse(f"--model: {fitted.name} learned nothing, so there is nothing to attack; leave it away")
     network = networks_of(both, [service])[0]
     check_fits(fitted, network)

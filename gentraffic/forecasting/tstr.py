@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic.errors import BadInput, WrongUse
-from gentraffic.forecasting.weighted import SIM_MSTNET
+from gentraffic.forecasting.registry import recipe_of
 from gentraffic.training.trainer import Run
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 LOCATIONS = 5  # fewer of them are not split
 BLOCK_M = 2000.0  # what a location is where the file names none
 SYNTHETIC = 0.85, 0.15  # of the synthetic steps: training, and choice of weights where no real ones may be used
-LEARNING_RATE = {SIM_MSTNET: 3e-3}  # else 1e-3
+LEARNING_RATE = 1e-3
 VARIANTS = 8  # of the synthetic traffic that sim-mstnet weighs
 FEW = 31  # purpose of the stream that picks the few real cells
 TRAININGS = ("trtr", "tstr", "aug")
@@ -163,20 +163,16 @@ def validate(
 
     on_fit: told (done, of) before each training. Raises WrongUse for an unknown forecaster, and as `prepare`.
     """
-    from forecasters import NAIVE
-    from gentraffic.forecasting.registry import recipe_of
-
-    for name in forecasters:
-        recipe_of(name)
+    recipes = {name: recipe_of(name) for name in forecasters}
     plan.check()
-    learned = [name for name in forecasters if name not in NAIVE]
+    learned = [name for name, recipe in recipes.items() if recipe.learns]
     scores: dict[str, dict[str, list[Scores]]] = {n: {t: [] for t in TRAININGS} for n in learned}
     done, of = 0, len(learned) * len(TRAININGS) * plan.seeds
     weighing: dict[str, Any] = {}
     for k in range(plan.seeds):
         material = prepare(
             real_ds, synthetic_ds, services=plan.services, holdout=plan.holdout, few=plan.few, seed=plan.seed, pick=k,
-            variants=VARIANTS if SIM_MSTNET in learned else 0,
+            variants=VARIANTS if any(recipes[name].weighs for name in learned) else 0,
         )  # fmt: skip
         for name in learned:
             for training in TRAININGS:
@@ -193,7 +189,7 @@ def plan_for(name: str, steps: int | None = None, seed: int = 0) -> Plan:
     """What validation trains with: every step of a cell starts a window, since measured series are short."""
     from gentraffic.forecasting.task import Plan
 
-    return Plan(steps=steps or 800, stride=1, learning_rate=LEARNING_RATE.get(name, 1e-3), seed=seed)
+    return Plan(steps=steps or 800, stride=1, learning_rate=recipe_of(name).learning_rate or LEARNING_RATE, seed=seed)
 
 
 def one_score(
@@ -205,7 +201,7 @@ def one_score(
     from gentraffic.forecasting.fit import fit_forecaster, forecasts, score
 
     (real, real_later), (drawn, drawn_later) = material.real, material.synthetic
-    if name == SIM_MSTNET:  # in the same rounds with the same solved heads, whatever it is trained on
+    if recipe_of(name).weighs:  # in the same rounds with the same solved heads, whatever it is trained on
         from gentraffic.forecasting.weighted import fit_weighted
 
         on: dict[str, tuple[list[Part], list[Part], list[Part]]] = {
@@ -213,7 +209,7 @@ def one_score(
             "tstr": (drawn, drawn_later, []),
             "aug": (real, real_later, material.variants),
         }
-        fitted = fit_weighted(*on[training], plan, device=device)
+        fitted = fit_weighted(*on[training], plan, name=name, device=device)
         if weighing is not None and training == "aug":
             weighing.setdefault("weights", []).append(fitted.metadata["weights"])
     elif training == "aug":

@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from gentraffic.forecasting.data import Part
     from gentraffic.forecasting.fit import Fitted
     from gentraffic.forecasting.task import Plan
-    from gentraffic.training.trainer import OnStep
 
 Floats = NDArray[np.float64]
 SIM_MSTNET = "sim-mstnet"
@@ -75,16 +74,17 @@ def fit_weighted(
     plan: Plan,
     weigh: Weigh | None = None,
     *,
+    name: str = SIM_MSTNET,
     design: Mapping[str, Any] | None = None,
-    on_step: OnStep | None = None,
     device: str = "cpu",
 ) -> Fitted:
-    """Train `sim-mstnet` on real parts and on groups of synthetic ones (`drawn`, one group each), `plan.steps` in all.
+    """Train on real parts and on groups of synthetic ones (`drawn`, one group each), `plan.steps` in all.
 
-    real_later: real parts that choose the weights and the best step. design: arguments of the network that differ from
-    the named ones. device: of torch. `told` has weights (rounds + 1, services, G), batches (rounds, G): the share of
-    every group in a round's batches, and outer (rounds, services, 4): the outer loss before, after, the cuts' bound of
-    it, and the ridge. Raises BadInput where a part gives no window.
+    name: `sim-mstnet`, or another forecaster that `weighs`. real_later: real parts that choose the weights and the best
+    step. design: arguments of the network that differ from the named ones. device: of torch. The metadata has weights
+    (rounds + 1, services, G), batches (rounds, G): the share of every group in a round's batches, and outer (rounds,
+    services, 4): the outer loss before, after, the cuts' bound of it, and the ridge. Raises BadInput where a part gives
+    no window.
     """
     from forecasters.windows import windows_to
     from gentraffic.forecasting.fit import Fitted, windows_of
@@ -94,7 +94,7 @@ def fit_weighted(
     weigh = weigh or Weigh()
     network = real[0].network
     torch.manual_seed(plan.seed)
-    recipe = recipe_of(SIM_MSTNET)
+    recipe = recipe_of(name)
     model = recipe.network(
         per_day=network.per_day, services=network.values.shape[2], **{**recipe.design, **(design or {})}
     )
@@ -102,7 +102,7 @@ def fit_weighted(
     later = [w for w in (windows_of(model, part, 1) for part in real_later) if len(w)]
     if not later or not all(len(w) for w in train):
         raise BadInput(
-            f"too short a series: {SIM_MSTNET} needs more than {model.context} steps of the past in every training part"
+            f"too short a series: {name} needs more than {model.context} steps of the past in every training part"
         )
     train, later = ([windows_to(w, device) for w in some] for some in (train, later))
     model = model.to(device)
@@ -123,9 +123,7 @@ def fit_weighted(
         shares = [*(of_group[0] * within), *of_group[1:]]
         stage = replace(plan, steps=steps, seed=plan.seed * 1009 + k, warmup=plan.warmup if k == 0 else 1)
         trainer = trainer_of(ForecastTask(model, train, later, stage, shares))
-        for step, loss in trainer.run():
-            if on_step is not None:
-                on_step(k * steps + step, total, loss)
+        trainer.train()
         trainer.finish()
         if trainer.best_score < best[0]:
             best = (trainer.best_score, {name: v.clone() for name, v in model.state_dict().items()})
@@ -147,7 +145,7 @@ def fit_weighted(
             synthetic = (1 - weigh.real) * (1 - (k + 1) / (weigh.rounds - 1))
             of_group = np.append(1 - synthetic, synthetic * (weigh.keep / len(drawn) + (1 - weigh.keep) * variants))
     metadata = {"weights": chosen, "batches": batches, "outer": history, "plan": asdict(plan), "weigh": asdict(weigh)}
-    return Fitted(SIM_MSTNET, model.eval(), metadata)
+    return Fitted(name, model.eval(), metadata)
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from gentraffic.errors import BadInput, BadModel, WrongUse
+from gentraffic.errors import BadInput, BadModel, WrongUse, did_you_mean
 
 if TYPE_CHECKING:
     import numpy as np
@@ -365,7 +365,8 @@ def read_folder(name: str | Path) -> ModelFolder:
     folder = MODELS / name if isinstance(name, str) and (MODELS / name / "provenance.json").is_file() else Path(name)
     if not (folder / "provenance.json").is_file():
         known = [*bundled_models(), *map(str, plug_ins(GENERATOR))]
-        raise BadModel(f"no model {str(name)!r}: give one of {', '.join(known) or 'none'}, or a model folder")
+        near = did_you_mean(name, known)
+        raise BadModel(f"no model {str(name)!r}: give one of {', '.join(known) or 'none'}, or a model folder{near}")
     try:
         provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
         hashes = dict(provenance["files"])
@@ -485,10 +486,9 @@ GROUPS = {kind: f"gentraffic.{kind}s" for kind in (GENERATOR, SAMPLER, FORECASTE
 WEEKLY = "gentraffic.generators.folder:Weekly"  # of every sampler of weeks
 OTHERS = {  # families beside the samplers of weeks: the subclass of Family that loads each
     "fomo": "gentraffic.generators.fomo.generator:FoMoFamily",
-    "bootstrap": "gentraffic.generators.naive:Naive",
-    "knn": "gentraffic.generators.naive:Naive",
-    "climatology": "gentraffic.generators.naive:Naive",
+    **dict.fromkeys(("bootstrap", "knn", "climatology"), "gentraffic.generators.naive:Naive"),
 }
+KINDS = {WEEKLY: "weekly", OTHERS["fomo"]: "fomo", OTHERS["knn"]: "naive"}  # how cards and audits call a family
 
 
 @dataclass(frozen=True)
@@ -543,8 +543,7 @@ def _package(point: EntryPoint) -> str:
 
 
 def families() -> dict[str, str]:
-    """A key of provenance.json's `sampler` -> the subclass of Family that loads it, as module:class; without plug-ins.
-    """
+    """Key of provenance.json's `sampler` -> the subclass of Family that loads it, as module:class; without plug-ins."""
     from samplers import SAMPLERS
 
     return dict.fromkeys(SAMPLERS, WEEKLY) | OTHERS

@@ -15,13 +15,13 @@ import numpy as np
 
 from gentraffic import __version__
 from gentraffic.dataset.schema import credits_of
+from gentraffic.generators.base import KINDS, WEEKLY, families
 from gentraffic.io.templates import render
 
 if TYPE_CHECKING:
     import xarray as xr
 
 FOMO_MINUTES = (15, 30, 60)  # per step
-NAIVE = ("bootstrap", "knn", "climatology")
 UNKNOWN_UNITS = ("unknown", "")
 NOTHING: dict[str, Any] = {"network": "", "place": "", "kind": "", "cells": 0, "days": 0.0, "minutes": 0.0, "first": "",
                            "timezone": "", "units": {}, "calendar": "", "positions": ""}  # fmt: skip
@@ -53,7 +53,7 @@ FOMO = (
 )
 FORECASTER = (
     "A cell is scaled by the mean and spread of its own history: give at least a day, better a week.",
-    "Forecasts are single values near the middle of what may come, not a range.",
+    "A forecast is a single value near the middle of what may come; `forecast run --members 50` gives a range.",
     "Holidays and events are not known to it.",
 )
 REMEMBERS = (
@@ -105,19 +105,20 @@ def family_of(provenance: Mapping[str, Any]) -> str:
     for family, key in (("forecaster", "forecaster"), ("private", "privacy"), ("student", "distilled_from")):
         if key in provenance:
             return family
-    sampler = str(provenance.get("sampler", "stouter"))
-    return "naive" if sampler in NAIVE else "fomo" if sampler == "fomo" else "weekly"
+    return KINDS[families().get(str(provenance.get("sampler", "stouter")), WEEKLY)]
 
 
 def limits_of(provenance: Mapping[str, Any]) -> tuple[str, ...]:
     """What to trust and what not, as sentences: of the method, then of the data that the model saw."""
-    family = family_of(provenance)
-    if family == "forecaster":
-        return (*FORECASTER, *_seen(provenance))
-    if family == "naive":
-        return (*REMEMBERS, *_seen(provenance))
-    if family == "fomo":
-        return (*FOMO, *_seen(provenance), *_lone_cadences(provenance), UNMODELLED, NOT_PRIVATE)
+    of_family: dict[str, tuple[str, ...]] = {
+        "forecaster": (*FORECASTER, *_seen(provenance)),
+        "naive": (*REMEMBERS, *_seen(provenance)),
+        "fomo": (*FOMO, *_seen(provenance), *_lone_cadences(provenance), UNMODELLED, NOT_PRIVATE),
+    }
+    return of_family.get(family_of(provenance)) or _limits_of_weeks(provenance)
+
+
+def _limits_of_weeks(provenance: Mapping[str, Any]) -> tuple[str, ...]:
     own = provenance.get("design", {}).get("own_level")
     levels = (*(WEEKLY_OWN_LEVELS if own else WEEKLY_LEVELS), *_services(provenance))
     weekly = (*levels, *_seen(provenance), UNMODELLED)

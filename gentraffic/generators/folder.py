@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from gentraffic.generators.weekly import WeeklyDraw
     from gentraffic.modelling.features import Places
     from graphs.graphmae import GraphMAE
-    from samplers import Sampler
+    from samplers import Denoiser, Sampler
 
 SCHEDULE = "scheduler/scheduler_config.json"
 FOLDERS = {"stouter": "stunet"}  # of the sampler's network; `network` where not named here
@@ -75,9 +75,7 @@ class Bundle:
     @property
     def info(self) -> ModelInfo:
         """What it is and can do."""
-        from samplers.diffusion import Denoiser
-
-        layers, denoises = self.station.config["layers"], isinstance(self.model, Denoiser)
+        layers, denoises = self.station.config["layers"], not self.model.is_one_shot()
         described = _info(self.sampler, self.provenance, self.networks, self.model.config, layers, self, denoises)
         return _with_services(replace(described, measured=self.weeks.measured), self.services)
 
@@ -124,14 +122,12 @@ def save_bundle(bundle: Bundle, folder: Path, card: str) -> None:
 
     Raises BadInput where another folder stands there, or it cannot be written.
     """
-    from samplers.diffusion import Denoiser
-
     with writing_folder(folder, {**bundle.provenance, "sampler": bundle.sampler}, card) as temporary:
         bundle.model.save_pretrained(temporary / FOLDERS.get(bundle.sampler, "network"))
         bundle.temporal.save_pretrained(temporary / "temporal_graph")
         bundle.station.save_pretrained(temporary / "station_graph")
-        if isinstance(bundle.model, Denoiser):
-            bundle.model.noise.scheduler().save_pretrained(temporary / "scheduler")
+        if not bundle.model.is_one_shot():
+            cast("Denoiser", bundle.model).noise.scheduler().save_pretrained(temporary / "scheduler")
         write_json(temporary / "scaler.json", asdict(bundle.scaler))
         write_json(temporary / "level.json", {"order": list(bundle.networks), "levels": bundle.levels.to_json()})
         if bundle.weeks.networks:

@@ -99,8 +99,8 @@ class NaiveModel:
 
     def usable(self, calendar: Calendar) -> tuple[Series, ...]:
         """The series that have a calendar's cadence; mean weeks, for climatology."""
-        series = [part for part in self.series if part.per_hour % calendar.per_hour == 0]
-        return tuple(_mean_weeks(part) for part in series) if self.sampler == "climatology" else tuple(series)
+        series = (part for part in self.series if part.per_hour % calendar.per_hour == 0)
+        return tuple(map(_mean_week, series) if RULES[self.sampler].mean_week else series)
 
     def prepare(
         self, context: xr.Dataset, calendar: Calendar, settings: Settings, *, cells: Sequence[int] | None = None,
@@ -112,7 +112,7 @@ class NaiveModel:
             raise WrongUse(f"--members {settings.members}: give 1 or more")
         series = self.usable(calendar)
         rows = np.arange(context.sizes["cell"]) if cells is None else np.asarray(cells, dtype=np.int64)
-        pick = PICKS[self.sampler](series, context, rows, settings)
+        pick = RULES[self.sampler].pick(series, context, rows, settings)
         found = [[pick(member, i) for i in range(len(rows))] for member in range(settings.members)]
         return NaiveDraw(series, np.array(found, dtype=np.int64).reshape(settings.members, len(rows)), calendar)
 
@@ -127,10 +127,10 @@ def fit_naive(sampler: str, sources: Sequence[Source]) -> NaiveModel:
             features = fit_scale(own[s.rows])(own[s.rows])
         traffic = s.ratio * (s.level / s.level.mean()).astype(np.float32)[:, None, None]
         kept.append(Series(s.network, traffic, s.weekday, s.cell_id, features))
-    if sampler == "knn":
+    if RULES[sampler].needs_places:
         kept = [s for s in kept if s.features is not None]
         if not kept:
-            raise WrongUse("knn needs the POIs of the cells: give the --context that belongs to the traffic")
+            raise WrongUse(f"{sampler} needs the POIs of the cells: give the --context that belongs to the traffic")
     return NaiveModel(sampler, tuple(kept))
 
 
@@ -259,11 +259,25 @@ def _climatology(series: Sequence[Series], context: xr.Dataset, rows: NDArray[np
     return lambda member, i: at[ids[i]]
 
 
-PICKS = {"bootstrap": _bootstrap, "knn": _knn, "climatology": _climatology}
-NAIVE = tuple(PICKS)
+@dataclass(frozen=True)
+class Rule:
+    """A naive generator: which training cell a drawn one repeats. mean_week: its mean week instead of its series.
+    needs_places: training cells without POIs are of no use."""
+
+    pick: Callable[[Sequence[Series], xr.Dataset, NDArray[np.int64], Settings], Pick]
+    mean_week: bool = False
+    needs_places: bool = False
 
 
-def _mean_weeks(part: Series) -> Series:
+RULES = {
+    "bootstrap": Rule(_bootstrap),
+    "knn": Rule(_knn, needs_places=True),
+    "climatology": Rule(_climatology, mean_week=True),
+}
+NAIVE = tuple(RULES)
+
+
+def _mean_week(part: Series) -> Series:
     """The mean week of every cell, Monday first."""
     week, _ = mean_week(part.traffic, part.weekday, np.ones(part.traffic.shape[1], dtype=bool))
     return Series(part.network, week.astype(np.float32), 0, part.cell_id, part.features)

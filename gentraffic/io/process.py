@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import io
 import os
 import signal
@@ -9,7 +10,11 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from types import FrameType
 from typing import Any
+
+LINGER_S = 5.0
+signals: list[int] = []  # those heard that ask to end
 
 
 class Output(io.FileIO):
@@ -45,6 +50,36 @@ def open_standard_streams() -> Output:
         stream = io.TextIOWrapper(buffer, encoding, "backslashreplace", line_buffering=lines)
         setattr(sys, name, stream)
     return raw["stdout"]
+
+
+def interrupt_on_signals(grace_s: float, code: int, words: bytes) -> None:
+    """Raise KeyboardInterrupt at SIGINT and SIGTERM, kept in `signals`; as `end_in_time` where that is not heard."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else whoever started it wants none
+        signal.signal(signal.SIGINT, _interrupt)
+    end_in_time(grace_s, code, words)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    signals.append(number)
+    raise KeyboardInterrupt
+
+
+def is_first() -> bool:
+    """Whether this is the first, or the only one, of the processes that one command started."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
+def let_the_first_speak() -> None:
+    """Wait a little: what has started several processes ends all as soon as one has ended."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    time.sleep(LINGER_S)
+
+
+def finish_threads() -> None:
+    """What the interpreter does in its end, but for taking down what it holds."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
 
 
 def end_in_time(grace_s: float, code: int, words: bytes) -> None:

@@ -231,9 +231,12 @@ def _csv(path: Path, content: bytes) -> SourceTable:
         if "Empty CSV file" in reason:
             raise BadInput(f"{path}: no rows") from None
         hint = "; a number with a decimal comma, or a name with a comma, needs quotes" if separator == "," else ""
+        if len(names) == 1:
+            hint = f"; is the line {names[0][:40]!r} a title? drop the lines above the names of the columns"
         raise BadInput(f"{path}: not a whole CSV table ({reason}){hint}") from error
     import pyarrow.compute as pcc
 
+    table = _without_empty_end(table)
     columns = []
     for i, name in enumerate(names):
         values = pcc.utf8_trim_whitespace(table.column(i))
@@ -243,10 +246,20 @@ def _csv(path: Path, content: bytes) -> SourceTable:
     return SourceTable(path, tuple(columns), note, read.skip_rows + 1)
 
 
+def _without_empty_end(table: pa.Table) -> pa.Table:
+    """A table without the rows at its end that hold separators alone, as spreadsheets write them."""
+    rows = table.num_rows
+    while rows and all(not table.column(i)[rows - 1].as_py().strip() for i in range(table.num_columns)):
+        rows -= 1
+    return table.slice(0, rows)
+
+
 def _utf8(path: Path, content: bytes) -> tuple[bytes, str]:
     """(the text as UTF-8, the encoding that it was in)."""
     for mark, encoding in (
         (codecs.BOM_UTF8, "utf-8"),
+        (codecs.BOM_UTF32_LE, "utf-32"),  # begins as UTF-16 does
+        (codecs.BOM_UTF32_BE, "utf-32"),
         (codecs.BOM_UTF16_LE, "utf-16"),
         (codecs.BOM_UTF16_BE, "utf-16"),
     ):

@@ -47,9 +47,9 @@ def read_sites(path: Path, crs_wkt: str, reading: Reading | None = None) -> tupl
     """
     import pyproj
 
+    from gentraffic.dataset.misplaced import misplaced, notes_of
     from gentraffic.io.source_columns import Reading, id_columns, id_text, points
     from gentraffic.io.source_table import read_source
-    from gentraffic.places.misplaced import misplaced, notes_of
     from gentraffic.places.sites import amounts_in
 
     reading = reading or Reading()
@@ -122,5 +122,5 @@ def weights_of(context: xr.Dataset, load: Load) -> dict[str, Floats]:
     at = [row[str(cell)] for cell in load.ids]
     weights = {"POIs alone": context["poi_count"].values.sum(axis=1)[at].astype(np.float64)}
     if "population" in context:
-        weights["residents alone"] = context["population"].values[at].astype(np.float64)
+        weights["residents alone"] = np.nan_to_num(context["population"].values[at].astype(np.float64))
     return {name: np.tile(weight, (24, 1)) for name, weight in weights.items() if weight.any()}

@@ -10,14 +10,14 @@ import time as clock
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gentraffic.errors import BadInput, WrongUse
+from gentraffic.errors import BadInput, WrongUse, did_you_mean
 from gentraffic.generators.base import GENERATOR, PROFILE_STEPS, SAMPLER, Settings, named, own_names, plug_ins
 from gentraffic.generators.folder import Bundle
 from gentraffic.generators.weekly import place_embedding, station_features, station_scale, time_embedding
@@ -40,11 +40,11 @@ from gentraffic.training.sampler_task import (
     source_weights,
     trainer_of,
 )
-from gentraffic.training.trainer import OnStep
+from gentraffic.training.trainer import PLAIN, Run
 from graphs.build import station_graph, temporal_graph
 from graphs.graphmae import GraphMAE, pretrain
 from samplers import SAMPLERS, Denoiser, Sampler, sampler_class, sampler_names
-from samplers.sampler import check_constructor, draws_at_once
+from samplers.sampler import check_constructor
 from samplers.stunet import SPREAD_KNOTS, hat_basis
 
 PLACE_DIM = TIME_DIM = 32
@@ -120,15 +120,14 @@ def plan_for(design: Design) -> Plan:
     return plan
 
 
-def fit_sampler(  # noqa: PLR0913  # the whole of one command
+def fit_sampler(
     sources: Sequence[Source],
     *,
     extra_places: Sequence[Places] = (),
     held_out: Sequence[Source] = (),
     design: Design | None = None,
     plan: Plan | None = None,
-    checkpoint: Path | None = None,
-    on_step: OnStep | None = None,
+    run: Run = PLAIN,
     group: ProcessGroup = ALONE,
     graphs: tuple[GraphMAE, GraphMAE] | None = None,
 ) -> tuple[Bundle, dict[str, Any]]:
@@ -137,7 +136,8 @@ def fit_sampler(  # noqa: PLR0913  # the whole of one command
     The bundle's provenance says how it is best drawn, and nothing more.
 
     sources: training cells. extra_places: contexts without traffic that the station graph also learns from. held_out:
-    sources of locations that decide when to stop. group: the processes that train together; each gets the whole result.
+    sources of locations that decide when to stop. run: where it resumes from, and who is told of its steps; the device
+    is that of the group. group: the processes that train together; each gets the whole result.
     graphs: the temporal and the station graph, pre-trained (`fit_graphs`); None: they are pre-trained first.
     Raises WrongUse when no source has a context, several processes are to train what draws at once, the design asks
     for what excludes itself, or the sampler is one that could not be saved and loaded.
@@ -146,7 +146,7 @@ def fit_sampler(  # noqa: PLR0913  # the whole of one command
     if design.own_level and design.use_profile:
         raise WrongUse("own_level does not go with use_profile: a past tells the level, so leave one of them out")
     kind = class_of(design)
-    if group.size > 1 and draws_at_once(kind):
+    if group.size > 1 and kind.is_one_shot():
         raise WrongUse(f"{design.sampler} is trained by one process: start it without `accelerate launch`")
     plan = plan or plan_for(design)
     plan = replace(plan, profile_keep=plan.profile_keep or PROFILE_KEEP) if design.use_profile else plan
@@ -206,11 +206,13 @@ def fit_sampler(  # noqa: PLR0913  # the whole of one command
             of_held |= _of_service(mine, services.weeks[name], services.scalers[name])
     validation = prepare(held_out, embed, told_of, entries, PLACE_DIM, of_held, services) if held_out else []
     task = SamplerTask(model, prepared, validation, time_embedding(temporal), scaler, plan)
-    trainer = trainer_of(task, plan, checkpoint, fingerprint(sources, design), group)
-    trainer.train(on_step)
+    trainer = trainer_of(task, plan, run.checkpoint, fingerprint(sources, design), group)
+    trainer.train(run.on_step)
     trainer.finish().cpu()
-    if isinstance(model, Denoiser) and design.prediction_type != "epsilon":  # nor could that be drawn by it
-        set_residual_spectrum(model, fit_residual_spectrum(model, prepared, time_embedding(temporal), scaler, plan))
+    if not model.is_one_shot() and design.prediction_type != "epsilon":  # nor could that be drawn by it
+        set_residual_spectrum(
+            model, fit_residual_spectrum(cast(Denoiser, model), prepared, time_embedding(temporal), scaler, plan)
+        )
     metadata = {
         "processes": group.size,
         "machine": machine(),
@@ -238,7 +240,7 @@ def recommended(design: Design) -> dict[str, Any]:
     """The steps and the solver that suit a design, as the model folder keeps them; {} for those of `Settings`."""
     if design.prediction_type == "epsilon":
         return {"recommended_steps": min(NOISE_STEPS, design.train_timesteps), "recommended_solver": NOISE_SOLVER}
-    if design.use_profile and not draws_at_once(class_of(design)):
+    if design.use_profile and not class_of(design).is_one_shot():
         return {"recommended_steps": min(PROFILE_STEPS, design.train_timesteps)}
     few = design.train_timesteps < Settings().steps
     return {"recommended_steps": design.train_timesteps} if few else {}
@@ -398,7 +400,10 @@ def class_of(design: Design) -> type[Sampler]:
     if design.sampler not in SAMPLERS:
         plug_in = named(design.sampler, plug_ins(GENERATOR, SAMPLER), own_names())
         if plug_in is None or plug_in.kind != SAMPLER:
-            raise WrongUse(f"no sampler {design.sampler!r}: choose one of {', '.join(sampler_names())}")
+            raise WrongUse(
+                f"no sampler {design.sampler!r}: choose one of {', '.join(sampler_names())}"
+                f"{did_you_mean(design.sampler, sampler_names())}"
+            )
         plug_in.load()
     try:
         kind = sampler_class(design.sampler)
@@ -441,7 +446,7 @@ def build(
         use_profile=design.use_profile,
         **own,
     )
-    if not draws_at_once(type(model)) and not isinstance(model, Denoiser):
+    if not model.is_one_shot() and not hasattr(model, "noise"):
         raise WrongUse(f"{type(model).__name__} has neither `noise_size` nor `noise`: a sampler has one of them")
     return model
 

@@ -7,7 +7,6 @@ import json
 import time as clock
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ from gentraffic.training.fitting import INFLATE, machine, measured_cells
 from gentraffic.training.fomo_task import FoMoPlan, FoMoTask, trainer_of
 from gentraffic.training.processes import ALONE, ProcessGroup
 from gentraffic.training.residual_spectrum import fit_fomo_spectrum
-from gentraffic.training.trainer import OnStep, Trainer
+from gentraffic.training.trainer import PLAIN, OnStep, Run, Trainer
 from samplers.fomo import SIZES, FoMo
 
 Measured = Sequence[tuple[Source, Region]]
@@ -46,8 +45,7 @@ def fit_fomo(
     *,
     design: FoMoDesign | None = None,
     plan: FoMoPlan | None = None,
-    checkpoint: Path | None = None,
-    on_step: OnStep | None = None,
+    run: Run = PLAIN,
     group: ProcessGroup = ALONE,
 ) -> tuple[FoMoBundle, dict[str, Any]]:
     """Pre-train on all masks and all regions. Returns the bundle, without provenance, and what is worth telling.
@@ -75,8 +73,8 @@ def fit_fomo(
         prediction_type=design.prediction_type,
     ).to(group.device)
     task = FoMoTask(model, regions, scale, plan)
-    trainer = trainer_of(task, checkpoint, fingerprint(regions, asdict(design)), group)
-    metadata = {"design": asdict(design), **_run(trainer, on_step)}
+    trainer = trainer_of(task, run.checkpoint, fingerprint(regions, asdict(design)), group)
+    metadata = {"design": asdict(design), **_run(trainer, run.on_step)}
     _measure(model, regions, scale, plan)
     return FoMoBundle(model, scale, levels), metadata
 
@@ -86,15 +84,13 @@ def finetune_fomo(
     data: Measured,
     *,
     plan: FoMoPlan,
-    checkpoint: Path | None = None,
-    on_step: OnStep | None = None,
-    device: str = "cpu",
+    run: Run = PLAIN,
 ) -> tuple[FoMoBundle, dict[str, Any]]:
     """Align a pre-trained FoMo with the context of its own or of further regions (FoMo section 3.4).
 
     A region that the model does not know becomes a network of its own: an index that starts as that of no network, its
     usual week, its traffic per user and its level model. With plan.frozen only adaLN, the context modules and the
-    decoder are trained. device: of torch, where it trains.
+    decoder are trained. run: where it resumes from, who is told of its steps, and the device.
 
     The mean week of one or two locations, and weights that were trained on them alone, are worse for the rest of the
     city than the start. So on n cells both go n / (n + PRIOR_CELLS) of the way from the start (for weights: Wortsman et
@@ -103,9 +99,9 @@ def finetune_fomo(
     new = [pair for pair in data if pair[1].network not in bundle.networks]
     bundle = _grown(bundle, new) if new else bundle
     regions = [placed(region, source, bundle.levels) for source, region in data]
-    task = FoMoTask(bundle.model.to(device), regions, bundle.scale, plan)
+    task = FoMoTask(bundle.model.to(run.device), regions, bundle.scale, plan)
     start = [weights.detach().cpu().clone() for weights in task.weights]
-    metadata = _run(trainer_of(task, checkpoint, fingerprint(regions, bundle.sha256)), on_step)
+    metadata = _run(trainer_of(task, run.checkpoint, fingerprint(regions, bundle.sha256)), run.on_step)
     share = _trust(data)
     with torch.no_grad():
         for weights, before in zip(task.weights, start, strict=True):

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from bundle_examples import source
 
-from gentraffic.api.models import NAIVE, FitOptions, can_be_fitted, options_of
+from gentraffic.api.models import FitOptions, can_be_fitted, options_of
 from gentraffic.cli.fit import fit_
 from gentraffic.cli.main import run
 from gentraffic.errors import WrongUse
+from gentraffic.generators.naive import NAIVE
 from gentraffic.privacy.dp.accounting import Privacy
 from gentraffic.privacy.dp.fit import PrivateSource, fit_private_stouter
 from gentraffic.training.fitting import Design

@@ -79,9 +79,7 @@ FAMILIES: dict[str, Callable[[Path], Path]] = {
 SLOW = ("private", "vae")  # trained for this alone; vae has the card of the other rivals
 
 
-@pytest.mark.parametrize(
-    "family", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in FAMILIES]
-)
+@pytest.mark.parametrize("family", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in FAMILIES])
 def test_a_card_says_what_its_model_saw_and_nothing_else(
     family: str, toy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
