@@ -267,7 +267,7 @@ def _shape_spread(row: Row) -> Estimate:
 
     def draw(i: NDArray[np.intp]) -> float:  # of few cells a draw may hold one alone, whose weeks cannot differ
         base = rhythm.shape_spread(real[i])
-        return rhythm.shape_spread(members[0][i]) / base if base > 0 else np.nan
+        return rhythm.shape_spread(members[0][i]) / base if base > 1e-12 else np.nan
 
     return _centred(value, loop_draws(draw, row.resample))
 
