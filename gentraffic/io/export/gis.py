@@ -177,7 +177,7 @@ def write_kepler(
         metadata = {str(k): str(ds.attrs[k]) for k in ("title", "place", "timezone", "model", "attribution", "license")
                 if k in ds.attrs}  # fmt: skip
         with replacing(path.with_name(path.name + "-metadata.json"), (".json",)) as beside:
-            text = {"@context": "http://www.w3.org/ns/csvw", "url": plain_text(path.name)}
+            text: dict[str, Any] = {"@context": "http://www.w3.org/ns/csvw", "url": plain_text(path.name)}
             text |= {"notes": [metadata | {"units": units}]}
             beside.write_text(json.dumps(text, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return {"rows": rows}

@@ -121,7 +121,8 @@ def write_simu5g(ds: xr.Dataset, path: str | Path, *, unit: str | None = None, r
     place = " ".join(str(ds.attrs.get("place", "")).split())
     values = {
         "place": place, "name": plain_text(Path(path).name), "sim_s": SIM_S, "step_s": step_s, "total": total,
-        "cells": cells, "unit": "kbit", "steps": steps, "last": steps - 1, "first": times[0].isoformat(), "packet": PACKET_B,
+        "cells": cells, "unit": "kbit", "steps": steps, "last": steps - 1, "first": times[0].isoformat(),
+        "packet": PACKET_B,
         "credit": " ".join(f"{ds.attrs.get('attribution', '')} {ds.attrs.get('license', '')}".split()),
         "width": f"{east.max() + MARGIN_M:.1f}", "height": f"{south.max() + MARGIN_M:.1f}",
         "network": simu5g.network, "serving": "\n".join(simu5g.serving), "version": simu5g.about,
