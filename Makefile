@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: venv demo test unit fuzz test-slow coverage lint deadcode wheel docs models clean
+.PHONY: venv demo test unit fuzz test-slow coverage lint deadcode wheel docs contexts models clean
 
 # .venv with everything: then `. .venv/bin/activate`
 venv: $(STAMP)
@@ -55,9 +55,14 @@ wheel: $(STAMP)
 	"$$folder/venv/bin/gentraffic" sample --city monaco --days 7 -o m.nc; \
 	"$$folder/venv/bin/gentraffic" models
 
+DATA ?= ../shared/data
+
+# The contexts of the bundled cities anew, from the recorded extracts. A minute.   make contexts DATA=../shared/data
+contexts: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/release.py --data $(DATA) --work build/release --only contexts
+
 # The bundled models anew, from the public data: Internet, calls and SMS of Milan in one model, Internet of the others.
 # An hour of one core.   make models DATA=../shared/data
-DATA ?= ../shared/data
 models: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/release.py --data $(DATA) --work build/release --only stouter fast
 

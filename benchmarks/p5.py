@@ -47,7 +47,7 @@ from gentraffic.io.importers.public_sets import (
 )
 from gentraffic.io.importers.uomo import read_uomo
 from gentraffic.modelling.expected_week import fit_week
-from gentraffic.modelling.features import FLOOR, VARIABLES, Floats, log_densities, read_places
+from gentraffic.modelling.features import FLOOR, VARIABLES, Amount, Floats, add_log_densities, read_places
 from gentraffic.modelling.levels import REFERENCE, activity, elasticities
 from gentraffic.modelling.measured import Source, read_source
 from gentraffic.places.find import CONTEXTS
@@ -212,11 +212,16 @@ def levels(data: Path) -> None:
     total = np.loadtxt(data / "telecom-italia" / "milan_10000_cells_internet_total.csv", delimiter=",", skiprows=1)
     log = np.log(total[:, 1])
     row, col = np.divmod(context["cell_id"].values - 1, 100)
-    streets = with_streets(context, data / "osm" / "milan-streets-2015.osm.pbf")
-    rows = {"POIs and sites": context, "POIs, sites and streets": streets}
+    bare = context.drop_vars([str(name) for name in context.data_vars if str(name).startswith("street_length")])
+    rows = {"POIs and sites": bare, "POIs, sites and streets": context}
     rows |= {name.replace(", sites", "").replace(" and sites", ""): c.drop_vars("stations") for name, c in rows.items()}
-    for name, place in rows.items():
-        print(f"| Milan, {name} | {held_out(log, activity(read_places(place)), row // 20 * 5 + col // 20)} |")
+    block = row // 20 * 5 + col // 20
+    known = np.isfinite(context["street_length_street"].values)
+    parts = {"Milan": np.ones(len(log), dtype=bool), f"Milan, {known.sum()} cells of known streets": known}
+    for where, some in parts.items():
+        for name, place in rows.items():
+            expected = activity(read_places(place))[some]
+            print(f"| {where}, {name} | {held_out(log[some], expected, block[some])} |")
     from pyproj import Transformer
     from scipy.spatial import cKDTree
 
@@ -232,24 +237,16 @@ def levels(data: Path) -> None:
         weight = np.ones(len(table)) if column is None else table[:, column]
         count = np.bincount(cell[apart < 180], weight[apart < 180], len(xy))
         kind = VARIABLES[name]
-        (found,) = log_densities(count[:, None], xy, np.full(len(xy), 0.0625), (kind.radii_m,), kind.floor)
-        known[name] = found[:, 0].astype(np.float64) - REFERENCE[name]
+        around = np.zeros(len(xy), dtype=np.float32)
+        amount = Amount(count.copy, kind.floor, kind.radii_m, None, around)
+        add_log_densities([amount], xy, np.full(len(xy), 0.0625))
+        known[name] = around.astype(np.float64) - REFERENCE[name]
     block = np.unique(xy // 4000, axis=0, return_inverse=True)[1].ravel() % 25
     for names in (("population",), ("population", "stops")):
         expected = np.sum([e * known[name] for name, e in elasticities(names).items()], axis=0)
         alone = f"; elasticity {elasticities(names)['population']:.2f}"
         print(f"| Helsinki, {' and '.join(names)}{alone} | {held_out(log, expected, block)} |")
     centre(data, log, xy)
-
-
-def with_streets(context: xr.Dataset, extract: Path) -> xr.Dataset:
-    """A context of polygons with the length of streets of an extract."""
-    import geopandas as gpd
-    import shapely
-
-    cells = gpd.GeoDataFrame(geometry=shapely.from_wkt(context["footprint"].values.astype(str)), crs=4326)
-    ground = read_pois(extract, basemap=True).attrs["ground"]
-    return context.assign(variables_of(sum_ground(ground, cells), ground))
 
 
 def centre(data: Path, log: Floats, xy: Floats) -> None:

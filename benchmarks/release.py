@@ -5,28 +5,31 @@
     python benchmarks/release.py --data ../shared/data --work /tmp/release --only cards --evidence p1.json \\
         --evidence-note "Fitted in 800 steps, on Internet alone."
 
-Contexts are what `gentraffic fetch` writes; the models are what `gentraffic fit stouter` and `gentraffic fit fomo`
-write; this script only types the commands. Milan's file holds five services, so `stouter-base` and its student draw
-Internet (with the traffic of the other networks, the main service), calls and SMS (`make models`). `--steps` shortens
-training for a trial. `cards`: scores that were made after the training go onto the cards of both, and nothing else of
-them changes.
+Contexts are what `gentraffic fetch` writes (`make contexts`); the models are what `gentraffic fit stouter` and
+`gentraffic fit fomo` write; this script only types the commands. Milan's file holds five services, so `stouter-base`
+and its student draw Internet (with the traffic of the other networks, the main service), calls and SMS (`make models`).
+`--steps` shortens training for a trial. `levels`: the level models of both anew, whose networks do not depend on what
+the law of levels knows of the ground: a fit of 40 steps, and nothing else of them changes. `cards`: scores that were
+made after the training go onto the cards of both, and nothing else of them changes.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from gentraffic.dataset.services import DIRECTIONS
 from gentraffic.evaluation.holdout import read_rows, table
 from gentraffic.generators.base import MODELS, read_folder, writing_folder
 from gentraffic.generators.cards import card, mean_scores
-from gentraffic.io.files import write_traffic
+from gentraffic.io.files import read_context, write_context, write_traffic
 from gentraffic.io.importers.public_sets import read_beijing, read_milan_5x5, read_milan_week
 from gentraffic.places.find import CONTEXTS
 
@@ -38,15 +41,18 @@ PLACES = {
     "helsinki": ("helsinki-centre.osm.pbf", 250),
 }
 PARTS = ("contexts", "stouter", "fast", "fomo")
-CARDS = "cards"  # asked for by name only
+CARDS, LEVELS = "cards", "levels"  # asked for by name only
+TRIAL_STEPS = 40  # of a fit whose level model alone is of use: it is fitted before the network
 FOMO_STEPS = 4000
 STOUTER_STEPS = 4800  # further services take two windows in five: so many leave the main one what 3200 gave it
 
 
-def run(*words: object) -> None:
-    """Type one gentraffic command."""
+def run(*words: object, folder: Path | None = None) -> None:
+    """Type one gentraffic command, in a folder."""
     print("gentraffic", *words, flush=True)
-    subprocess.run([sys.executable, "-m", "gentraffic", *map(str, words)], check=True)
+    path = os.pathsep.join(filter(None, (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH"))))
+    command = [sys.executable, "-m", "gentraffic", *map(str, words)]
+    subprocess.run(command, check=True, cwd=folder, env={**os.environ, "PYTHONPATH": path})
 
 
 def main() -> None:
@@ -58,7 +64,7 @@ def main() -> None:
     parser.add_argument("--evidence-note", default="", help="a sentence on how the rows were made, for the cards")
     parser.add_argument("--fomo-evidence", type=Path, help="Markdown for fomo-base's card (benchmarks/foundation.py)")
     parser.add_argument("--steps", type=int, help="training steps of every model, for a trial")
-    parser.add_argument("--only", nargs="*", choices=[*PARTS, CARDS], default=PARTS)
+    parser.add_argument("--only", nargs="*", choices=[*PARTS, CARDS, LEVELS], default=PARTS)
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     CONTEXTS.mkdir(parents=True, exist_ok=True)
@@ -67,55 +73,78 @@ def main() -> None:
         for name in ("stouter-base", "stouter-fast"):
             put_scores(MODELS / name, args.evidence, args.evidence_note)
     if "contexts" in args.only:
-        fetch_contexts(args.data)
-    if {"stouter", "fomo"} & set(args.only):
+        fetch_contexts(args.data, args.work)
+    if {"stouter", "fomo", LEVELS} & set(args.only):
         words = import_traffic(args.data, args.work)
-    if "stouter" in args.only:
+        for place in CONTEXTS.glob("*.nc"):
+            shutil.copyfile(place, args.work / place.name)
+    if {"stouter", LEVELS} & set(args.only):
         write_traffic(read_beijing(args.data / "traffic" / "beijing_stations_168h.npz"), args.work / "beijing.nc")
         services = ("internet", *DIRECTIONS)  # all that Milan's file holds are learned
-        write_traffic(read_milan_week(args.data / "telecom-italia", services=services), args.work / "milan.nc")
-        more: list[object] = ["--traffic", args.work / "beijing.nc", "--traffic", args.work / "milan.nc"]
+        measured = args.work / "milan-week.nc"
+        write_traffic(read_milan_week(args.data / "telecom-italia", services=services), measured)
+        more: list[object] = ["--traffic", "beijing.nc", "--traffic", measured.name]
         for place in sorted(CONTEXTS.glob("*.nc")):
-            more += ["--context", place]
+            more += ["--context", place.name]
+    if LEVELS in args.only:
+        trial = args.work / "trial"
+        fit("stouter", trial, None, [*words, *more], TRIAL_STEPS, into_package=False)
+        for name in ("stouter-base", "stouter-fast"):
+            put_levels(MODELS / name, trial)
+    if "stouter" in args.only:
         fit("stouter", args.work / "stouter-base", args.evidence, [*words, *more], args.steps or STOUTER_STEPS)
     if "fast" in args.only:
-        run("distil", "--threads", 1, "-o", args.work / "stouter-fast")
+        run("distil", "--threads", 1, "-o", "stouter-fast", folder=args.work)
         publish(args.work / "stouter-fast")
     if "fomo" in args.only:
-        more = ["--context", CONTEXTS / "milan.nc"]
+        more = ["--context", "milan.nc"]
         fit("fomo", args.work / "fomo-base", args.fomo_evidence, [*words, *more], args.steps or FOMO_STEPS)
 
 
-def fetch_contexts(data: Path) -> None:
-    """Milan's context and those of the five places, into the package."""
-    milan = data / "milan"
-    run("fetch", "--cells", milan / "telecom-grid.geojson", "--osm", milan / "osm_pois.csv",
-        "--sites", milan / "opencellid_lte_sites.csv",
-        "--sites-credit", "base-station sites: OpenCelliD, CC BY-SA 4.0",
-        "--place", "Milan, Italy", "-o", CONTEXTS / "milan.nc")  # fmt: skip
+def fetch_contexts(data: Path, work: Path) -> None:
+    """Milan's context and those of the five places, into the package.
+
+    Fetched in a folder with links to the data, so that the commands that the files hold name no folder."""
+    folder = work / "contexts"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for path in (*(data / "milan").iterdir(), *(data / "osm").iterdir()):
+        (folder / path.name).symlink_to(path.resolve())
+    run("fetch", "--cells", "telecom-grid.geojson", "--osm", "osm_pois.csv", "--sites", "opencellid_lte_sites.csv",
+        "--sites-credit", "base-station sites: OpenCelliD, CC BY-SA 4.0", "--streets", "milan-streets-2015.osm.pbf",
+        "--place", "Milan, Italy", "-o", "milan.nc", folder=folder)  # fmt: skip
     for name, (file, cell_m) in PLACES.items():
-        run("fetch", "--osm", data / "osm" / file, "--cell-size", cell_m, "--place", name.title(),
-            "-o", CONTEXTS / f"{name}.nc")  # fmt: skip
+        run("fetch", "--osm", file, "--cell-size", cell_m, "--place", name.title(), "-o", f"{name}.nc", folder=folder)
+    for name in ("milan", *PLACES):
+        context = read_context(folder / f"{name}.nc")
+        context.attrs.pop("warnings", None)  # of the sources: whoever draws a bundled city cannot mend them
+        write_context(context, CONTEXTS / f"{name}.nc")
 
 
 def import_traffic(data: Path, work: Path) -> list[object]:
-    """The traffic that both models learn from, in `work`: the options that name it."""
+    """The traffic that both models learn from, in `work`: the options that name it there."""
     words: list[object] = []
     for city in ("sd", "nc", "nj"):
-        traffic, context = work / f"uomo_{city}.nc", work / f"uomo_{city}_context.nc"
-        run("import", "uomo", data / "traffic" / f"uomo_{city}.npz", "-o", traffic, "--context", context)
+        traffic, context = f"uomo_{city}.nc", f"uomo_{city}_context.nc"
+        source = (data / "traffic" / f"uomo_{city}.npz").resolve()
+        run("import", "uomo", source, "-o", traffic, "--context", context, folder=work)
         words += ["--traffic", traffic, "--context", context]
     milan = read_milan_5x5(data / "traffic" / "milan_5x5_internet_10min.csv", data / "milan" / "telecom-grid.geojson")
     write_traffic(milan, work / "milan_5x5.nc")
-    return [*words, "--traffic", work / "milan_5x5.nc"]
+    return [*words, "--traffic", "milan_5x5.nc"]
 
 
-def fit(sampler: str, out: Path, evidence: Path | None, words: Sequence[object], steps: int | None) -> None:
-    """Train on every location and put the model into the package."""
-    more: list[object] = ["--evidence", evidence] if evidence else []
+def fit(
+    sampler: str, out: Path, evidence: Path | None, words: Sequence[object], steps: int | None, *,
+    into_package: bool = True,
+) -> None:  # fmt: skip
+    """Train on every location and put the model into the package. In the folder of `out`, so that the command that it
+    keeps names no other."""
+    more: list[object] = ["--evidence", evidence.resolve()] if evidence else []
     more += ["--steps", steps] if steps else []
-    run("fit", sampler, *words, "--holdout", 0, "--threads", 1, "-o", out, *more)
-    publish(out)
+    run("fit", sampler, *words, "--holdout", 0, "--threads", 1, "-o", out.name, *more, folder=out.parent)
+    if into_package:
+        publish(out)
 
 
 def put_scores(folder: Path, evidence: Path, note: str) -> None:
@@ -124,9 +153,32 @@ def put_scores(folder: Path, evidence: Path, note: str) -> None:
     rows, whole = read_rows(evidence), read_folder(folder)
     tables = {**whole.provenance["tables"], "evidence": table(rows), "evidence_note": note}
     provenance = {**whole.provenance, "metrics": mean_scores(rows), "tables": tables}
+    rewrite(folder, provenance, whole.files)
+
+
+def put_levels(folder: Path, trial: Path) -> None:
+    """Put the level model of a fit into a model folder whose network learned from the same traffic. Raises SystemExit
+    where what the network was told was another: then it must be fitted anew."""
+    whole, new = read_folder(folder), read_folder(trial)
+    for name in ("scaler.json", "week.json", "services.json"):
+        if not holds(json.loads(new.files[name]), json.loads(whole.files[name])):
+            raise SystemExit(f"{folder}: {name} would be another; fit it anew (--only stouter fast)")
+    levels = {"level.json": new.files["level.json"]}
+    rewrite(folder, {**whole.provenance, "data": new.provenance["data"]}, {**whole.files, **levels})
+
+
+def holds(new: Any, old: Any) -> bool:
+    """Whether JSON says all that an older one says; a later version may say more."""
+    if isinstance(old, dict):
+        return isinstance(new, dict) and all(name in new and holds(new[name], part) for name, part in old.items())
+    return bool(new == old)
+
+
+def rewrite(folder: Path, provenance: dict[str, Any], files: Mapping[str, bytes]) -> None:
+    """Write a model folder anew, with the card of its provenance."""
     in_order = json.loads(json.dumps(provenance, sort_keys=True))  # as it will be read: a card is rendered from that
     with writing_folder(folder, in_order, card(folder.name, in_order)) as temporary:
-        for name, content in whole.files.items():
+        for name, content in files.items():
             (temporary / name).parent.mkdir(parents=True, exist_ok=True)
             (temporary / name).write_bytes(content)
 

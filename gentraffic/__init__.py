@@ -21,6 +21,9 @@ if TYPE_CHECKING:
         export as export,
     )
     from gentraffic.api.files import (
+        import_dataset as import_dataset,
+    )
+    from gentraffic.api.files import (
         import_table as import_table,
     )
     from gentraffic.api.files import (
@@ -61,6 +64,7 @@ _WHERE = {  # public name -> module of `api`
     "fetch": "places",
     "finetune": "models",
     "fit": "models",
+    "import_dataset": "files",
     "import_table": "files",
     "import_telecom_italia": "files",
     "import_uomo": "files",

@@ -39,7 +39,7 @@ def count_pois(pois: gpd.GeoDataFrame, cells: gpd.GeoDataFrame, *, radius_m: flo
     if cells.attrs.get("kind") == "grid":
         ids = cells["cell_id"].to_numpy(dtype=np.int64)
         return count_in_grid(pois, zone_crs(int(ids[0])), float(cells.attrs["cell_m"]), ids)
-    return _tally(*_inside(pois.geometry.to_numpy(), cells.geometry.to_numpy()), category_index(pois), len(cells))
+    return _tally(*inside(pois.geometry.to_numpy(), cells.geometry.to_numpy()), category_index(pois), len(cells))
 
 
 def count_in_grid(pois: gpd.GeoDataFrame, crs: str, cell_m: float, ids: Ints) -> Ints:
@@ -58,7 +58,7 @@ def sum_ground(ground: Ground, cells: gpd.GeoDataFrame, *, radius_m: float | Non
     if (cells.attrs.get("kind") == "stations") != (radius_m is not None):
         raise ValueError(f"radius_m is {radius_m}: stations need one, cells have none")
     if radius_m is None:
-        hit, cell = _inside(np.asarray(shapely.points(ground.at), dtype=object), cells.geometry.to_numpy())
+        hit, cell = inside(np.asarray(shapely.points(ground.at), dtype=object), cells.geometry.to_numpy())
         return _add_up(ground, hit, cell, len(cells))
     tree = cKDTree(earth_metres(ground.at[:, 0], ground.at[:, 1]))
     at = earth_metres(cells.geometry.x.to_numpy(), cells.geometry.y.to_numpy())
@@ -103,7 +103,7 @@ def category_index(pois: gpd.GeoDataFrame) -> Ints:
     return index.astype(np.int64)
 
 
-def _inside(points: npt.NDArray[np.object_], areas: npt.NDArray[np.object_]) -> tuple[Ints, Ints]:
+def inside(points: npt.NDArray[np.object_], areas: npt.NDArray[np.object_]) -> tuple[Ints, Ints]:
     """Pairs (poi, cell) where the POI lies in the cell, edges shared out. points: (pois,), areas: (cells,)."""
     tree = shapely.STRtree(areas)
     poi, cell = tree.query(points, predicate="intersects")

@@ -93,23 +93,39 @@ def context_of(given: str | Path | xr.Dataset) -> xr.Dataset:
 
 
 @speaks_python
-def import_uomo(
-    path: str | Path, *, out: str | Path | None = None, context_out: str | Path | None = None
-) -> tuple[xr.Dataset, xr.Dataset]:
-    """Traffic (cell, time) and context of a file of UoMo patches (.npz, or the upstream JSON).
+def import_dataset(
+    name: str, path: str | Path, *, out: str | Path | None = None, context_out: str | Path | None = None
+) -> tuple[xr.Dataset, xr.Dataset | None]:
+    """Traffic (cell, time) of a public data set, and the context of its cells, None where it has none.
 
-    out, context_out: where they are written, if anywhere. Raises WrongUse, BadInput.
+    name: "uomo", "milan-week", "milan-5x5" or "beijing" (`gentraffic import --help`). path: its file or folder. out,
+    context_out: where they are written, if anywhere. Raises WrongUse, BadInput.
     """
     from gentraffic.io.files import CONTEXT_FORMATS, check_writable, write_context
-    from gentraffic.io.importers.uomo import read_uomo
+    from gentraffic.io.importers.registry import read_data_set
 
     if context_out is not None:
         check_writable(context_out, CONTEXT_FORMATS)
     with _written(out) as keep:
-        traffic, context = read_uomo(path)
-        if context_out is not None:
+        traffic, context = read_data_set(name, Path(path))
+        if context_out is not None and context is None:
+            raise WrongUse(f"{name} has no context of its cells: leave {context_out} out")
+        if context_out is not None and context is not None:
             write_context(context, context_out)
         return keep(traffic), context
+
+
+@speaks_python
+def import_uomo(
+    path: str | Path, *, out: str | Path | None = None, context_out: str | Path | None = None
+) -> tuple[xr.Dataset, xr.Dataset]:
+    """`import_dataset` of UoMo patches (.npz, or the upstream JSON): traffic (cell, time) and context.
+
+    out, context_out: where they are written, if anywhere. Raises WrongUse, BadInput.
+    """
+    traffic, context = import_dataset("uomo", path, out=out, context_out=context_out)
+    assert context is not None
+    return traffic, context
 
 
 @speaks_python

@@ -12,7 +12,7 @@ from gentraffic.places.find import PlaceQuery, parse_box
 if TYPE_CHECKING:
     import xarray as xr
 
-FILES = ("polygon", "cells", "stations", "osm")  # fields of PlaceQuery that are paths
+FILES = ("polygon", "cells", "stations", "osm", "population")  # fields of PlaceQuery that are paths
 
 
 def query_of(place: str | Path | None, bbox: str | Sequence[float] | None = None, **fields: Any) -> PlaceQuery:
@@ -65,8 +65,10 @@ def fetch(
     water: str | None = None,
     timezone: str | None = None,
     offline: bool = False,
+    population: str | Path | None = None,
     sites: str | Path | None = None,
     sites_credit: str | None = None,
+    streets: str | Path | None = None,
     name: str | None = None,
     network: str | None = None,
     rhythm: str | None = None,
@@ -79,9 +81,11 @@ def fetch(
     place: a bundled city, a name in OpenStreetMap, or a context file; or nothing, where bbox (west, south, east, north
     in degrees, numbers or "W,S,E,N"), polygon, cells, stations or osm name it. cell_size, radius: metres. id_column,
     columns, decimal, thousands: how tables are read. layer: of a vector file with several. water: "leave-out" drops
-    cells that lie wholly in water. sites: known base stations (lon, lat[, n_cells]). name: what the place is called.
-    network: the measured network that the cells belong to. rhythm: the one whose daily rhythm they follow. out: where
-    it is written (.nc, .zarr), if anywhere. progress is told (done, of). command: what the attribute `command` says.
+    cells that lie wholly in water. population: residents, `population` (cell), of a GeoTIFF of residents per pixel or a
+    table (lon, lat, residents). sites: known base stations (lon, lat[, n_cells]). streets: an extract from which the
+    map beneath and the length of streets come, if osm has none. name: what the place is called. network: the measured
+    network that the cells belong to. rhythm: the one whose daily rhythm they follow. out: where it is written (.nc,
+    .zarr), if anywhere. progress is told (done, of). command: what the attribute `command` says.
 
     Raises WrongUse, NoData, BadInput (`gentraffic.errors`) or NetworkFailed (`poi.errors`).
     """
@@ -93,13 +97,17 @@ def fetch(
     query = query_of(
         place, bbox, polygon=polygon, cells=cells, stations=stations, osm=osm, cell_size=cell_size, radius=radius,
         id_column=id_column, columns=columns, decimal=decimal, thousands=thousands, layer=layer, water=water,
-        timezone=timezone, offline=offline,
+        timezone=timezone, offline=offline, population=population,
     )  # fmt: skip
     result = find_context(query, command=command, progress=progress)
     context = with_names(
         result, name=name, network=network, habits=rhythm, sites=None if sites is None else Path(sites),
         sites_credit=sites_credit,
     )  # fmt: skip
+    if streets is not None:
+        from gentraffic.places.streets import with_street_lengths
+
+        context = with_street_lengths(context, streets)
     if out is not None:
         write_context(context, out)
     return context

@@ -170,6 +170,7 @@ def sample(
     water: str | None = None,
     timezone: str | None = None,
     offline: bool = False,
+    population: str | Path | None = None,
     model: str | Path | Generator | None = None,
     start: str | None = None,
     days: int | None = None,
@@ -226,6 +227,9 @@ def sample(
         An IANA zone; by default that of the place.
     offline : bool
         Use no network: bundled places, files and the cache only.
+    population : path, optional
+        Residents of the place, which the levels follow: a GeoTIFF of residents per pixel, or a table (lon, lat,
+        residents).
     model : str, path or Generator, optional
         A bundled name, a model folder, or what `load_model` returned. By default stouter-fast; stouter-base where
         steps, solver or guidance are given.
@@ -294,7 +298,7 @@ def sample(
     query = query_of(
         None if isinstance(place, xr.Dataset) else place, bbox, polygon=polygon, cells=cells, stations=stations,
         osm=osm, cell_size=cell_size, radius=radius, id_column=id_column, columns=columns, decimal=decimal,
-        thousands=thousands, layer=layer, water=water, timezone=timezone, offline=offline,
+        thousands=thousands, layer=layer, water=water, timezone=timezone, offline=offline, population=population,
     )  # fmt: skip
     request = Request(
         start=start, days=days, freq=freq, members=members, seed=seed, steps=steps, solver=solver, guidance=guidance,
@@ -345,7 +349,7 @@ def draw(
     from gentraffic.generate.run import draw_into, prepare
     from gentraffic.generators.base import default_model
     from gentraffic.generators.observed import context_of as context_of_measured
-    from gentraffic.places.find import find_context
+    from gentraffic.places.find import find_context, with_population
 
     began = time.perf_counter()
     model = default_model(request.steps, request.solver, request.guidance) if model is None else model
@@ -357,10 +361,12 @@ def draw(
     _check_pictures(map_file, plot_file)
     observed = request.observed()
     if context is None and observed is not None and query.is_empty:
-        context = context_of_measured(observed)
+        context = with_population(context_of_measured(observed), query)
     elif context is None:
         streams = not dry_run and sink.streams(info, request)
         context = find_context(query, command=command, held=not streams, progress=fetching)
+    else:
+        context = with_population(context, query)
     if name:
         context = context.assign_attrs(place=name)
     calendar, rows = request.calendar(info, observed, str(context.attrs["timezone"])), request.rows(context)

@@ -9,6 +9,7 @@ import click
 
 from gentraffic.cli import options as shared
 from gentraffic.cli.options import FILE, Printed, call, file_option, out_option, prints, warned, with_options
+from gentraffic.io.importers.registry import DATA_SETS
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -18,8 +19,12 @@ if TYPE_CHECKING:
 @with_options(shared.PLACE)
 @file_option("--sites", help="Known base-station sites (CSV or Parquet: lon, lat[, n_cells]).")
 @click.option("--sites-credit", metavar="TEXT", help="Who made the sites, for the attribution.")
+@file_option("--streets", help="Where streets and the names of the map come from, if --osm has none: an OpenStreetMap"
+                               " extract.")  # fmt: skip
 @click.option("--place", "name", metavar="NAME", help="What the place is called. [default: from its source]")
-@click.option("--habits", "rhythm", metavar="NETWORK", help="Whose daily rhythm the place follows, e.g. milan.")
+@click.option(
+    "--rhythm", "--habits", "rhythm", metavar="NETWORK", help="Whose daily rhythm the place follows, e.g. milan."
+)
 @click.option("--network", metavar="NAME", help="The measured network that the cells belong to, if any.")
 @out_option("Context: .nc or .zarr.")
 @prints
@@ -30,6 +35,7 @@ def fetch(city: str | None, out: Path, **options: Any) -> Printed:
     gentraffic fetch --city "Trento, Italy" -o trento.nc
     gentraffic fetch --osm malta.osm.pbf --cell-size 500 -o malta.nc
     gentraffic fetch --cells telecom-grid.geojson --osm pois.csv --sites lte.csv -o milan.nc
+    gentraffic fetch --osm malta.osm.pbf --population residents.tif -o malta.nc
 
     With --sites the model also knows where base stations stand already: traffic follows them closely.
     """
@@ -40,8 +46,12 @@ def fetch(city: str | None, out: Path, **options: Any) -> Printed:
     place, cells, pois = about.get("place", ""), context.sizes["cell"], int(context["poi_count"].sum())
     values = {"output": str(out), "place": place, "cells": cells, "pois": pois, "timezone": about["timezone"]}
     values |= {"osm_snapshot": about.get("osm_snapshot", ""), "warnings": warnings}
+    people = float(context["population"].sum()) if "population" in context else None
+    values |= {} if people is None else {"residents": people}
+    lived = "" if people is None else f"{people:,.0f} residents, "
     water = [f"water: {about['water']}"] if "water" in about else []
-    return values, [*warned(warnings), *water, f"{out}: {cells} cells of {place}, {pois} POIs, {about['timezone']}"]
+    line = f"{out}: {cells} cells of {place}, {pois} POIs, {lived}{about['timezone']}"
+    return values, [*warned(warnings), *water, line]
 
 
 @click.group("import", short_help="Operators' and public measurements into a traffic file.")
@@ -62,21 +72,24 @@ def _imported(traffic: xr.Dataset, out: Path, **more: str) -> Printed:
     return values | {"warnings": warnings} | more, [line, *more.values()]
 
 
-@import_.command(short_help="UoMo patches (.npz, or the upstream JSON).")
-@click.argument("src", type=FILE)
-@file_option("--context", help="Also write the context: the POIs of the same cells.")
-@TRAFFIC_OUT
-@prints
-def uomo(src: Path, context: Path | None, out: Path) -> Printed:
-    """Read a UoMo file: 4x4-cell patches with traffic, users and POIs.
+def _data_set(name: str) -> click.Command:
+    known = DATA_SETS[name]
 
-    \b
-    gentraffic import uomo uomo_sd.npz -o traffic.nc --context context.nc
-    """
-    from gentraffic.api.files import import_uomo
+    def read(src: Path, context: Path | None, out: Path) -> Printed:
+        from gentraffic.api.files import import_dataset
 
-    traffic, _ = call(import_uomo, src, out=out, context_out=context)
-    return _imported(traffic, out, **({} if context is None else {"context": str(context)}))
+        traffic, _ = call(import_dataset, name, src, out=out, context_out=context)
+        return _imported(traffic, out, **({} if context is None else {"context": str(context)}))
+
+    read.__doc__ = f"{known.about}.\n\n    \b\n    gentraffic {known.example}"
+    help_ = "Also write the context: the POIs of the same cells."
+    context = click.option("--context", type=FILE, metavar="FILE", help=help_, hidden=not known.places)
+    own = (click.argument("src", type=FILE), context, TRAFFIC_OUT)
+    return click.command(name, short_help=known.about)(with_options(own)(prints(read)))
+
+
+for _name in DATA_SETS:
+    import_.add_command(_data_set(_name))
 
 
 @import_.command("telecom-italia", short_help="Telecom Italia's raw TSV files.")
@@ -151,4 +164,6 @@ def split(traffic: Path, test: str | None, model: str | None, by: str, seed: int
     values: dict[str, Any] = {"train": str(out), "test": str(rest)}
     values |= {"by": by, "seed": seed} if model is None else {"model": model}
     lines = [f"{p}: {s['cell']} cells x {s['time']} steps" for p, s in zip((out, rest), sizes, strict=True)]
+    if twins := parts[0].attrs.get("split_twins"):
+        lines.append(f"{twins}: cells with the same series are kept on one side")
     return values | {"sizes": sizes}, lines

@@ -83,6 +83,7 @@ def sample(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -
       mall     floor_area (m2) or visitors a day       quarter  dwellings or residents; like: a place on the map
       stadium  seats; times for a match                offices  jobs or floor_area
       event    visitors and times, Sat 18:00-23:00     station  passengers a day
+      dwellings, residents: homes or people without shops, where the place knows floor area or --population
     times of mall, quarter, offices, station: opening hours, Mon-Sat 9:00-21:00
     """
     from gentraffic.api.sampling import draw

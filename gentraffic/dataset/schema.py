@@ -18,13 +18,13 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gentraffic.dataset.services import MAIN
-from gentraffic.errors import BadInput, WrongUse
+from gentraffic.errors import BadInput, WrongUse, did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,7 +86,7 @@ def one_service(ds: xr.Dataset, name: str | None) -> str:
     """`name` if `ds` has such a service; for None the main one (`services.MAIN`), else the first. Raises WrongUse."""
     have = services(ds)
     if name is not None and name not in have:
-        raise WrongUse(f"no service {name!r} here, only {', '.join(have)}")
+        raise WrongUse(f"no service {name!r} here, only {', '.join(have)}{did_you_mean(name, have)}")
     return name or next((main for main in MAIN if main in have), have[0])
 
 
@@ -222,6 +222,8 @@ def check_context(ds: xr.Dataset) -> None:
         if ds[name].dims[:1] != ("cell",) or per_cell.dtype.kind not in "iuf":
             raise BadInput(f"{name} must be numbers per cell, has dimensions {_tuple(ds[name].dims)}, {per_cell.dtype}")
         wrong = ~(np.isfinite(per_cell) & (per_cell >= 0))
+        if name == "population" and per_cell.dtype.kind == "f" and not np.isnan(per_cell).all():
+            wrong &= ~np.isnan(per_cell)  # not known there
         if wrong.any():
             cell = ds["cell_id"].values[np.argwhere(wrong)[0][0]]
             raise BadInput(f"{name} holds {int(wrong.sum())} negative or missing values, the first at cell {cell}")
@@ -236,7 +238,8 @@ def check_timezone(name: object) -> None:
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise BadInput(f"unknown time zone {name!r}: give an IANA name such as Europe/Rome") from None
+        near = did_you_mean(name, available_timezones())
+        raise BadInput(f"unknown time zone {name!r}: give an IANA name such as Europe/Rome{near}") from None
 
 
 def _tuple(dims: tuple[Hashable, ...]) -> str:

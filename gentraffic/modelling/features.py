@@ -18,9 +18,9 @@ alike at every cadence.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,14 +57,17 @@ STATION_RADIUS_M = 500.0  # what a station covers where the context does not say
 
 @dataclass(frozen=True)
 class Variable:
-    """A number per cell that a context may hold beside POIs: what is added to its density per km2, and its radii."""
+    """A number per cell that a context may hold beside POIs: what is added to its density per km2, and its radii.
+
+    sites: it counts sites, of which no more than MOST_SITES per km2 are believed."""
 
     floor: float
     radii_m: tuple[float, ...] = NEAR_M + FAR_M
+    sites: bool = False
 
 
 VARIABLES: dict[str, Variable] = {
-    "stations": Variable(0.3, SITE_M),  # known radio cells or base stations
+    "stations": Variable(0.3, SITE_M, sites=True),  # known radio cells or base stations
     "population": Variable(1.0),  # residents
     "stops": Variable(0.5),  # of public transport
     "jobs": Variable(1.0),
@@ -127,10 +130,10 @@ class Places:
 
     poi_count: (cells, 8) POIs, as the context holds them. near, far: (cells, 8) logs of the POIs of each category per
     km2 around, POI_FLOOR added, mean over the radii NEAR_M and FAR_M. known: variable -> (cells,) the same of what else
-    the context knows (VARIABLES), mean over its radii. area_km2: (cells,). xy_m: (cells, 2) metres. network: the
-    measured network that the cells belong to, "" if none. margin: what lies around. before: what-if: the same cells
-    before a change, whose mean cell is what relative traffic 1 stands for. timezone: of the context. source: of its
-    POIs, a key of SOURCES. lon_lat: (cells, 2) degrees, None if not said.
+    the context knows (VARIABLES), mean over its radii, NaN where it is not known. area_km2: (cells,). xy_m: (cells, 2)
+    metres. network: the measured network that the cells belong to, "" if none. margin: what lies around. before:
+    what-if: the same cells before a change, whose mean cell is what relative traffic 1 stands for. timezone: of the
+    context. source: of its POIs, a key of SOURCES. lon_lat: (cells, 2) degrees, None if not said.
     """
 
     poi_count: NDArray[Any]
@@ -184,21 +187,22 @@ def read_places(context: xr.Dataset) -> Places:
     if "margin_poi_count" in context:
         around = np.stack([context["margin_x"].values, context["margin_y"].values], axis=1).astype(np.float64)
         margin = Margin(context["margin_poi_count"].values, around, float(np.mean(area)))
-    beyond = None if margin is None else (margin.poi_count, margin)
     source = "AMap" if "UoMo" in str(context.attrs.get("attribution", "")) else ""
     believed = counts if source else at_most(counts, MOST_POIS, area)
-    near, far = log_densities(believed, xy, area, (NEAR_M, FAR_M), POI_FLOOR, beyond)
-    known = {}
+    near, far = np.zeros((2, *counts.shape), dtype=np.float32)
+    asked = []
+    for j in range(counts.shape[1]):
+        beyond = None if margin is None else margin.poi_count[:, j]
+        for radii, log in ((NEAR_M, near), (FAR_M, far)):
+            asked.append(Amount(partial(believed.__getitem__, (slice(None), j)), POI_FLOOR, radii, beyond, log[:, j]))
+    logs: dict[str, NDArray[np.float32]] = {}
     for name, kind in VARIABLES.items():
-        values = amounts(context, name, area)
-        if values is not None and name == "stations":
-            values = at_most(values, MOST_SITES, area)
-        if values is not None:
-            outside = None
-            if margin is not None and f"margin_{name}" in context:
-                outside = (context[f"margin_{name}"].values[:, None], margin)
-            (density,) = log_densities(values[:, None], xy, area, (kind.radii_m,), kind.floor, outside)
-            known[name] = density[:, 0].astype(np.float64)
+        if amounts(context, name, area) is not None:
+            logs[name] = np.zeros(len(area), dtype=np.float32)
+            beyond = context[f"margin_{name}"].values if margin is not None and f"margin_{name}" in context else None
+            asked.append(Amount(partial(_believed, context, name, area), kind.floor, kind.radii_m, beyond, logs[name]))
+    add_log_densities(asked, xy, area, margin)
+    known = {name: logs.pop(name).astype(np.float64) for name in list(logs)}
     return Places(
         poi_count=counts,
         near=near,
@@ -225,8 +229,16 @@ def at_most(values: NDArray[Any], per_km2: float, area_km2: Floats) -> NDArray[A
     return np.minimum(values, most) if (values > most).any() else values
 
 
+def _believed(context: xr.Dataset, name: str, area_km2: Floats) -> NDArray[Any]:
+    """`amounts` of what is known. Made when it is asked for: of a country, all together would not fit the memory."""
+    values = amounts(context, name, area_km2)
+    assert values is not None
+    return at_most(values, MOST_SITES, area_km2) if VARIABLES[name].sites else values
+
+
 def amounts(context: xr.Dataset, name: str, area_km2: Floats) -> Floats | None:
-    """A member of VARIABLES of the cells of a context: (cells,), None where it is not known. area_km2: (cells,)."""
+    """A member of VARIABLES of the cells of a context: (cells,), NaN in those where it is not known, None where it is
+    known in none. area_km2: (cells,)."""
     if name == "dry":
         wet = context[WATER].values.astype(np.float64) if WATER in context else None
         return None if wet is None else np.maximum(area_km2 * 1e6 - wet, 0.0)
@@ -237,8 +249,8 @@ def amounts(context: xr.Dataset, name: str, area_km2: Floats) -> Floats | None:
         usual = context[f"{name}{BEFORE}" if f"{name}{BEFORE}" in context else name].values
         if not np.nansum(usual) > 0:  # of what a user's file tells: nothing known is not nothing there
             return None
-    out: Floats = np.sum([np.nan_to_num(context[part].values.astype(np.float64)) for part in parts], axis=0)
-    return out
+    out: Floats = np.sum([context[part].values.astype(np.float64) for part in parts], axis=0)
+    return None if np.isnan(out).all() else out
 
 
 def cell_areas(context: xr.Dataset) -> Floats:
@@ -257,38 +269,50 @@ def cell_areas(context: xr.Dataset) -> Floats:
     return np.full(cells, np.pi * radius_km**2)
 
 
-def log_densities(
-    values: NDArray[Any],
-    xy_m: Floats,
-    area_km2: Floats,
-    radii_m: tuple[tuple[float, ...], ...],
-    floor: float,
-    margin: tuple[NDArray[Any], Margin] | None = None,
-) -> list[NDArray[np.float32]]:
-    """Log of `values` (cells, columns) per km2 around, `floor` added: for each set of radii the mean, (cells, columns).
+@dataclass(frozen=True)
+class Amount:
+    """What each cell holds: values gives it, (cells,), NaN where that is not known; beyond (margin,), the same of the
+    cells of a margin, None where it is known of none. floor: what is added to its density, per km2. radii_m: in metres,
+    ascending. log: (cells,) float32, zeros that `add_log_densities` adds to."""
 
-    The sum of the values around over the area of the cells around: an edge is not a desert. xy_m: (cells, 2) centres
-    in metres. area_km2: (cells,). radii_m: sets of radii in metres. floor: in values per km2. margin: values
-    (m, columns) of the cells around, and where these are.
+    values: Callable[[], NDArray[Any]]
+    floor: float
+    radii_m: tuple[float, ...]
+    beyond: NDArray[Any] | None
+    log: NDArray[np.float32]
+
+
+def add_log_densities(asked: Sequence[Amount], xy_m: Floats, area_km2: Floats, margin: Margin | None = None) -> None:
+    """Add to the `log` of each amount the log of its density per km2 around, `floor` added: the mean over its radii.
+
+    The sum of the values around over the area of the cells around: an edge is not a desert. A cell that is not known
+    counts for none around it. xy_m: (cells, 2) centres in metres. area_km2: (cells,). margin: where `beyond` is.
     """
-    cells, columns = values.shape
-    out = [np.zeros((cells, columns), dtype=np.float32) for _ in radii_m]
-    area = area_km2
+    inside = [amount for amount in asked if amount.beyond is None]
+    _add_logs(inside, xy_m, area_km2)
     if margin is not None:
-        beyond, where = margin
-        area = np.concatenate([area_km2, np.full(len(where.xy_m), where.area_km2)])
-        xy_m = np.concatenate([xy_m, where.xy_m])
-    for radii, logs in zip(radii_m, out, strict=True):
-        for radius in radii:
-            smooth = _Smoother(xy_m, radius)
-            land = smooth(area)
-            for j in range(columns):  # one at a time: a country has millions of rows
-                column = values[:, j].astype(np.float64)
-                if margin is not None:
-                    column = np.concatenate([column, beyond[:, j]])
-                density = (smooth(column) / land)[:cells]
-                logs[:, j] += np.log(density + floor) / len(radii)
-    return out
+        area = np.concatenate([area_km2, np.full(len(margin.xy_m), margin.area_km2)])
+        wide = [amount for amount in asked if amount.beyond is not None]
+        _add_logs(wide, np.concatenate([xy_m, margin.xy_m]), area)
+
+
+def _add_logs(asked: Sequence[Amount], xy_m: Floats, area: Floats) -> None:
+    for radius in sorted({radius for amount in asked for radius in amount.radii_m}):
+        smooth = _Smoother(xy_m, radius)  # made once for all: it takes as long as smoothing several of them
+        land = smooth(area)
+        for amount in asked:  # one at a time: a country has millions of rows
+            if radius not in amount.radii_m:
+                continue
+            column = amount.values().astype(np.float64)
+            if amount.beyond is not None:
+                column = np.concatenate([column, amount.beyond])
+            unknown = np.isnan(column)
+            if unknown.any():
+                around = smooth(np.where(unknown, 0.0, column)) / smooth(np.where(unknown, 0.0, area))
+                density = np.where(unknown, np.nan, around)
+            else:
+                density = smooth(column) / land
+            amount.log[:] += np.log(density[: len(amount.log)] + amount.floor) / len(amount.radii_m)
 
 
 def _with_margin(counts: Floats, xy_m: Floats, margin: Margin | None) -> tuple[Floats, Floats]:

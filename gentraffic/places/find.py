@@ -32,7 +32,7 @@ class PlaceQuery:
     osm: an extract, a saved Overpass answer or a table of POIs. cell_size, radius: metres. id_column, columns,
     decimal, thousands: how tables of cells and stations are read (`gentraffic.io.source_columns`). layer: of a vector
     file with several. water: "leave-out" drops cells that lie wholly in water, "keep" and None keep them. offline:
-    files and the cache only.
+    files and the cache only. population: a GeoTIFF or a table of residents, whatever names the place.
     """
 
     city: str | None = None
@@ -52,6 +52,7 @@ class PlaceQuery:
     water: str | None = None
     timezone: str | None = None
     offline: bool = False
+    population: Path | None = None
 
     @property
     def named(self) -> list[str]:
@@ -72,12 +73,21 @@ def find_context(query: PlaceQuery, *, command: str, held: bool = True, progress
     """
     if query.water not in WATER:
         raise WrongUse(f"--water {query.water}: give {LEAVE_OUT} or {KEEP}")
-    found = _find(query, command, held, progress)
+    found = with_population(_find(query, command, held, progress), query)
     if query.water != LEAVE_OUT:
         return found
     from gentraffic.places.water import without_water
 
     return without_water(found.compute())
+
+
+def with_population(context: xr.Dataset, query: PlaceQuery) -> xr.Dataset:
+    """A context with the residents that a query names a file of, if it does. Raises as `places.residents` does."""
+    if query.population is None:
+        return context
+    from gentraffic.places.residents import with_residents
+
+    return with_residents(context, query.population)
 
 
 def _find(query: PlaceQuery, command: str, held: bool, progress: Progress | None) -> xr.Dataset:
@@ -100,25 +110,9 @@ def _find(query: PlaceQuery, command: str, held: bool, progress: Progress | None
     bundled = (query.city or "").strip().lower()
     if not shaping and bundled in bundled_cities():
         return _zone(read_own_context(CONTEXTS / f"{bundled}.nc"), query.timezone)
-    from gentraffic.io.source_columns import make_reading
     from gentraffic.places.context import read_place
 
-    return read_place(
-        city=query.city,
-        bbox=query.bbox,
-        polygon=query.polygon,
-        cells=query.cells,
-        stations=query.stations,
-        osm=query.osm,
-        cell_size=query.cell_size,
-        radius_m=query.radius,
-        reading=make_reading(query.columns, query.id_column, query.decimal, query.thousands),
-        layer=query.layer,
-        offline=query.offline,
-        timezone=query.timezone,
-        command=command,
-        progress=progress or (lambda done, of: None),
-    )
+    return read_place(query, command=command, progress=progress or (lambda done, of: None))
 
 
 def _told_if_cut(context: xr.Dataset, path: object) -> xr.Dataset:

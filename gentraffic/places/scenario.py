@@ -4,10 +4,10 @@ The file is GeoJSON (or any vector file that says its CRS). Each feature changes
 base-station sites, of the cells that it touches: a point those that contain it (stations: whose coverage does), a
 line those that it crosses, a polygon those whose centre lies inside.
 
-    what      "pois" (default) or "sites"; or what a planner calls it: "mall", "stadium", "quarter", "offices",
-              "station", "event", with a size (`places.words`): floor_area, seats, dwellings, residents, jobs,
-              passengers, visitors; stadium and event also with times, "Sat 18:00-23:00", when visitors come; of the
-              others times are opening hours, "Mon-Sat 9:00-21:00"
+    what      "pois" (default) or "sites"; or what a planner calls it: "mall", "stadium", "quarter", "dwellings",
+              "residents", "offices", "station", "event", with a size (`places.words`): floor_area, seats, dwellings,
+              residents, jobs, passengers, visitors; stadium and event also with times, "Sat 18:00-23:00", when
+              visitors come; of the others times are opening hours, "Mon-Sat 9:00-21:00"
     change    "add" (default of the words) or "remove"
     category  one of the eight categories, or an OpenStreetMap tag as `key` and `value`; `remove` takes all without it
     count     how many (default: add 1, remove all); in a polygon the total, spread over its cells
@@ -39,6 +39,7 @@ from gentraffic.dataset.geometry import cell_shapes
 from gentraffic.errors import BadInput
 from gentraffic.modelling.features import BEFORE
 from gentraffic.places.words import (
+    ON_THE_GROUND,
     WORDS,
     Open,
     Visit,
@@ -183,8 +184,9 @@ def apply_changes(context: xr.Dataset, path: str | Path) -> Changed:
         touched |= sites != context["stations"].values
     for name, values in ground.items():
         after[f"{name}{BEFORE}"] = context[name]
-        after[name] = ("cell", values.astype(np.float32), context[name].attrs)
-        touched |= values != context[name].values
+        kept = np.promote_types(context[name].dtype, np.float32)
+        after[name] = ("cell", values.astype(kept), context[name].attrs)
+        touched |= ~np.isclose(values, context[name].values, rtol=0, atol=0, equal_nan=True)
     after[DARK] = ("cell", dark)
     digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     return Changed(after, touched, tuple(lines), digest, weight, tuple(visits), tuple(parts), tuple(opened), always)
@@ -299,7 +301,21 @@ class _Change:
         cells = f"{len(self.rows)} cell{'s' * (len(self.rows) != 1)}"
         total = sum(wanted.values())
         places = f": +{total} points of interest in {cells}" if total else f" in {cells}"
+        if not word.rates and not word.attends:
+            places = f": {self._ground_in_words(what, size)} in {cells}"
         return f"{name}, {said}{places}", visit
+
+    def _ground_in_words(self, what: str, size: float) -> str:
+        """What a word that is nothing else adds to the ground. Raises BadInput where the place knows nothing of it."""
+        ground = WORDS[what].ground
+        known = [f"+{rate * size:,.0f} {ON_THE_GROUND[name]}" for name, rate in ground.items() if name in self.context]
+        if not known:
+            lacking = " and no ".join(ON_THE_GROUND[name].removeprefix("m2 of ") for name in ground)
+            raise BadInput(
+                f"{self.where}: this place knows no {lacking}, so that {what} change nothing; "
+                "give --population FILE, or what: quarter"
+            )
+        return ", ".join(known)
 
     def on_the_ground(self, what: str, ground: dict[str, NDArray[np.float64]]) -> None:
         """Add the floor area, residents or jobs of a word where the context has such; `ground`, name -> (cells,), holds
@@ -308,7 +324,7 @@ class _Change:
         for name, rate in WORDS[what].ground.items():
             if name not in self.context:
                 continue
-            values = ground.setdefault(name, np.nan_to_num(self.context[name].values.astype(np.float64)))
+            values = ground.setdefault(name, self.context[name].values.astype(np.float64))  # NaN: not known
             each = self.context.attrs["kind"] == "stations"
             values[self.rows] += rate * size if each else rate * size / len(self.rows)
 

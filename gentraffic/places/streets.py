@@ -64,6 +64,45 @@ def with_streets(ds: xr.Dataset, path: str | Path) -> xr.Dataset:
     return without_basemap(ds).assign_coords(found)
 
 
+def with_street_lengths(context: xr.Dataset, path: str | Path) -> xr.Dataset:
+    """A context with the map of an OpenStreetMap extract (`with_streets`) and the length of its streets in each cell.
+
+    Lengths are NaN, which is not known, in cells that reach beyond the extract; there are none where it covers no cell.
+    Raises as `with_streets` does.
+    """
+    import geopandas as gpd
+    import shapely
+
+    from gentraffic.dataset.geometry import cell_shapes
+    from gentraffic.places.ground import variables_of
+    from poi.count import sum_ground
+    from poi.osm import read_pois
+
+    context = with_streets(context, path)
+    if Path(path).suffix.lower() in (".nc", ".zarr", ".parquet"):
+        return context  # a context or traffic, which carries a map alone
+    shapes = cell_shapes(context)
+    stations = context.attrs["kind"] == "stations"
+    radius = float(context.attrs["radius_m"]) if stations else None
+    area = box_around(shapely.box(*shapely.total_bounds(shapes)), (radius or 0.0) + READ_M)
+    pois = read_pois(path, area, basemap=area.bounds)
+    ground, extent = pois.attrs.get("ground"), pois.attrs["extent"]
+    if ground is None or extent is None:
+        return context
+    cells = gpd.GeoDataFrame(geometry=shapes, crs="EPSG:4326")
+    cells.attrs["kind"] = context.attrs["kind"] if stations else "cells"
+    found = variables_of(sum_ground(ground, cells, radius_m=radius), ground)
+    reach = shapely.buffer(shapes, (radius or 0.0) / _DEGREE_M)
+    covered = shapely.covers(shapely.box(*extent), reach)
+    if not covered.any():
+        return context
+    lengths = {}
+    for name, (dims, values, attrs) in found.items():
+        if name.startswith("street_length"):
+            lengths[name] = (dims, np.where(covered, values, np.float32("nan")), attrs)
+    return context.assign(lengths)
+
+
 def _is_context(path: str | Path) -> bool:
     import xarray as xr
 

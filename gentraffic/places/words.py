@@ -37,7 +37,8 @@ class Word:
     sizes: name of a size -> how many of the first one it is worth; the first is what `rates` count. usual: of the first
     size, where none is given; 0: one must be given. rates: category -> points of interest for each of the first size,
     whole numbers of which always stand (`always`). attends: share of the size that is there at the stated times.
-    ground: variable of a context -> what each of the first size adds to it, where the context has it.
+    ground: variable of a context -> what each of the first size adds to it, where the context has it; a word without
+    rates and visitors is nothing else, and needs one of them.
     """
 
     sizes: dict[str, float]
@@ -65,6 +66,11 @@ WORDS = {
          "Entertainment": 0.003, "Others": 0.004}, {}, 300.0, 0.0,
         {"building_area_residential": 80.0, "population": 2.2},
     ),
+    "dwellings": Word(
+        {"dwellings": 1.0, "residents": 1 / 2.2}, 0.0, {}, {}, 300.0, 0.0,
+        {"building_area_residential": 80.0, "population": 2.2},
+    ),
+    "residents": Word({"residents": 1.0}, 0.0, {}, {}, 300.0, 0.0, {"population": 1.0}),
     "offices": Word(
         {"jobs": 1.0, "floor_area": 1 / 20}, 0.0,
         {"Others": 0.02, "Food": 0.006, "Public": 0.002, "Traffic": 0.003, "Shop": 0.002}, {"Others": 1}, 300.0, 0.0,
@@ -74,6 +80,11 @@ WORDS = {
         {"passengers": 1.0}, 10_000.0, {"Traffic": 0.0002, "Shop": 0.00025, "Food": 0.00025}, {"Traffic": 2}, 500.0
     ),
     "event": Word({"visitors": 1.0}, 0.0, {}, {}, 0.0, 1.0),
+}  # fmt: skip
+ON_THE_GROUND = {  # what a word adds to the ground, in words
+    "building_area_residential": "m2 of homes", "building_area_office": "m2 of offices",
+    "building_area_retail": "m2 of shops", "building_area_other": "m2 of other buildings", "population": "residents",
+    "jobs": "jobs",
 }  # fmt: skip
 SIZES = tuple(dict.fromkeys(size for word in WORDS.values() for size in word.sizes))
 
@@ -237,10 +248,13 @@ def residents(context: xr.Dataset, given: Any = None, where: str = "") -> tuple[
         if not 0 < number <= MOST_RESIDENTS:
             raise BadInput(f"{where}: area_residents is {given!r}; give how many people live in the area drawn")
         return number, f"of {number:,.0f} residents"
+    pois, known = context["poi_count"].values.sum(axis=1), 0.0
     if "population" in context:
-        return float(context["population"].sum()), "of the residents of --population"
-    pois = float(context["poi_count"].sum())
-    number = max(pois, 1.0) * PEOPLE_PER_POI
+        people = context["population"].values.astype(np.float64)
+        known, pois = float(np.nansum(people)), pois[np.isnan(people)]
+        if not len(pois):
+            return known, "of the residents of --population"
+    number = known + max(float(pois.sum()), 1.0) * PEOPLE_PER_POI
     return (
         number,
         f"of {number:,.0f} residents assumed, {PEOPLE_PER_POI:.0f} for each place on the map; better: area_residents",

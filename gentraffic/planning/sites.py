@@ -122,5 +122,5 @@ def weights_of(context: xr.Dataset, load: Load) -> dict[str, Floats]:
     at = [row[str(cell)] for cell in load.ids]
     weights = {"POIs alone": context["poi_count"].values.sum(axis=1)[at].astype(np.float64)}
     if "population" in context:
-        weights["residents alone"] = context["population"].values[at].astype(np.float64)
+        weights["residents alone"] = np.nan_to_num(context["population"].values[at].astype(np.float64))
     return {name: np.tile(weight, (24, 1)) for name, weight in weights.items() if weight.any()}

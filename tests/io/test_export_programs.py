@@ -24,7 +24,7 @@ from traffic_examples import context, traffic
 from gentraffic.cli.main import run
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.io.export.formats import FORMATS, ExportOptions
-from gentraffic.io.export.registry import OWN_UNIT, WRITERS, export
+from gentraffic.io.export.registry import export
 from gentraffic.io.files import write_traffic
 
 OPTIONS = tuple(ExportOptions.__dataclass_fields__)
@@ -365,11 +365,11 @@ def test_a_quantile_of_members_says_that_sums_mean_nothing(tmp_path: Path, capsy
 
 
 def test_every_format_has_a_writer_that_takes_its_options() -> None:
-    assert list(WRITERS) == list(FORMATS)
     for name, form in FORMATS.items():
-        parameters = inspect.signature(WRITERS[name]).parameters
-        converted = set() if name in OWN_UNIT else {"unit"}  # before the writer has it
+        parameters = inspect.signature(form.writer()).parameters
+        converted = set() if form.own_unit else {"unit"}  # before the writer has it
         assert set(form.takes) - converted == set(parameters) & set(OPTIONS), name
+        assert form.tells == ("tell" in parameters), name
     assert {option for form in FORMATS.values() for option in form.takes} == set(OPTIONS)
 
 

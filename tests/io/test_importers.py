@@ -9,9 +9,11 @@ import pandas as pd
 import pytest
 import xarray as xr
 
+import gentraffic
 from gentraffic.dataset.schema import check_context, check_traffic, local_time
-from gentraffic.errors import BadInput
+from gentraffic.errors import BadInput, WrongUse
 from gentraffic.io.importers.public_sets import MILAN_CELLS, read_beijing, read_milan_5x5
+from gentraffic.io.importers.registry import DATA_SETS, DataSet, read_data_set
 from gentraffic.io.importers.telecom_italia import TELECOM_SERVICES, milan_places, read_telecom_italia
 from gentraffic.io.importers.uomo import read_uomo
 
@@ -338,6 +340,29 @@ def test_beijing_starts_on_a_monday(shared_data: Path) -> None:
     mean = traffic["traffic"].values.mean(axis=0)
     rush = [mean[(when.day_of_week == d) & (when.hour == 8)].item() for d in range(7)]
     assert max(rush[5:]) < 0.9 * min(rush[:5])
+
+
+def test_a_data_set_is_read_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A data set is one file and one line of DATA_SETS: Python and the command line know it then."""
+    source = tmp_path / "u.npz"
+    np.savez(source, **uomo_arrays())
+    traffic, context = read_data_set("uomo", source)
+    same, _ = read_uomo(source)
+    np.testing.assert_array_equal(traffic["traffic"].values, same["traffic"].values)
+    assert context is not None
+    monkeypatch.setitem(DATA_SETS, "own", DataSet("own", f"{__name__}:_own", "import own f -o t.nc", options={"n": 7}))
+    traffic, context = read_data_set("own", source)
+    np.testing.assert_array_equal(traffic["traffic"].values, same["traffic"].values[:7])
+    assert context is None
+    with pytest.raises(WrongUse, match="no data set 'uom': give one of uomo, "):
+        read_data_set("uom", source)
+    with pytest.raises(WrongUse, match=r"own has no context of its cells: leave .*c\.nc out"):
+        gentraffic.import_dataset("own", source, out=tmp_path / "t.nc", context_out=tmp_path / "c.nc")
+    assert not (tmp_path / "t.nc").exists()
+
+
+def _own(path: Path, n: int) -> xr.Dataset:
+    return read_uomo(path)[0].isel(cell=slice(n))
 
 
 def test_uomo_pois_are_turned_to_their_traffic(shared_data: Path) -> None:

@@ -6,13 +6,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import traffic_examples
 import xarray as xr
+from change_examples import changes, point, strip
 
+from gentraffic.dataset.basemap import has_basemap, without_basemap
 from gentraffic.io.files import read_context, write_context
 from gentraffic.modelling.features import BEFORE, PARTS, read_places
 from gentraffic.modelling.levels import DRY, LevelModel, activity, elasticities
 from gentraffic.places.context import read_place
+from gentraffic.places.find import CONTEXTS
 from gentraffic.places.ground import VARIABLES
+from gentraffic.places.scenario import apply_changes
+from gentraffic.places.streets import with_street_lengths
 
 MODEL = LevelModel({})
 
@@ -95,3 +101,72 @@ def test_one_mistaken_cell_does_not_decide_the_levels_around() -> None:
     area = np.array([0.0625, 0.25, 1e-4])  # km2
     counts = np.array([[10_000, 3], [999, 1_001], [250, 251]])
     assert at_most(counts, 4000.0, area).tolist() == [[250, 3], [999, 1000], [250, 250]]
+
+
+def test_what_is_known_of_some_cells_counts_there_alone() -> None:
+    """Streets that are known in the west: each cell is that of a place where they are known everywhere or nowhere."""
+    place = traffic_examples.context("grid", 24)
+    west = place["col"].values < 12
+    length = np.full(place.sizes["cell"], 900.0, np.float32)
+    bare, partly, whole = (
+        activity(read_places(place if v is None else place.assign(street_length_street=("cell", v))))
+        for v in (None, np.where(west, length, np.float32("nan")), length)
+    )
+    np.testing.assert_array_equal(partly[~west], bare[~west])
+    np.testing.assert_allclose(partly[west], whole[west], atol=1e-5)  # its edge is no desert
+    assert np.abs(partly - bare)[west].min() > 0.05
+    none = place.assign(street_length_street=("cell", np.full(place.sizes["cell"], np.nan, np.float32)))
+    np.testing.assert_array_equal(activity(read_places(none)), bare)
+
+
+def test_a_change_leaves_unknown_what_is_unknown(tmp_path: Path) -> None:
+    place = strip()
+    known = np.where(np.arange(place.sizes["cell"]) < 100, 500.0, np.nan).astype(np.float32)
+    place["building_area_retail"] = ("cell", known)
+    told = {"what": "mall", "floor_area": 1000}
+    path = changes(tmp_path / "c.geojson", (told, point(place, 7)), (told, point(place, 150)))
+    changed = apply_changes(place, path)
+    more = changed.context["building_area_retail"].values - known
+    assert np.flatnonzero(more > 0).tolist() == [7]
+    np.testing.assert_array_equal(np.isnan(more), np.isnan(known))
+    assert np.flatnonzero(changed.touched).tolist() == [7, 150]  # for their places of interest
+
+
+@pytest.mark.parametrize("city", ["helsinki", "liechtenstein", "malta", "monaco", "porto"])
+def test_bundled_cities_know_the_ground(city: str) -> None:
+    place = read_context(CONTEXTS / f"{city}.nc")
+    assert set(VARIABLES) <= set(place.data_vars)
+    for name in VARIABLES:
+        assert np.isfinite(place[name].values).all()
+    km2 = place.sizes["cell"] * float(place.attrs["cell_m"]) ** 2 / 1e6
+    assert 0.5 < float(place["street_length_street"].sum()) / 1000 / km2 < 15.0  # km of small streets on a km2
+    assert place.attrs["command"].startswith(f"gentraffic fetch --osm {city}")
+
+
+def test_milan_knows_its_streets_where_its_extract_lies() -> None:
+    """The extract of 2015 ends at 9.0939 E, 45.4016 N and 45.5461 N: what lies beyond is not known, and is no zero."""
+    milan = read_context(CONTEXTS / "milan.nc")
+    length = milan["street_length_street"].values
+    lon, lat = milan["lon"].values, milan["lat"].values
+    beyond = (lon < 9.0939) | (lat < 45.4016) | (lat > 45.5461)
+    within = (lon > 9.0939 + 0.002) & (lat > 45.4016 + 0.0015) & (lat < 45.5461 - 0.0015)
+    assert np.isnan(length[beyond]).all()
+    assert np.isfinite(length[within]).all()
+    assert within.sum() > 4500
+    known = read_places(milan).known["streets"]
+    np.testing.assert_array_equal(np.isnan(known), np.isnan(length))
+
+
+def test_street_lengths_of_an_extract_go_to_cells_that_it_covers(shared_data: Path) -> None:
+    """Beside what `fetch` reads of the same extract, in a place that reaches beyond it."""
+    extract = shared_data / "osm" / "helsinki-centre.osm.pbf"
+    whole = read_context(CONTEXTS / "helsinki.nc")
+    bare = without_basemap(whole).drop_vars(list(VARIABLES))
+    found = with_street_lengths(bare, extract)
+    lengths = [name for name in VARIABLES if name.startswith("street_length")]
+    assert set(found.data_vars) - set(bare.data_vars) == set(lengths)
+    assert has_basemap(found)
+    for name in lengths:
+        known = np.isfinite(found[name].values)
+        assert 40 < known.sum() < 87  # cells at the edge reach beyond
+        np.testing.assert_allclose(found[name].values[known], whole[name].values[known], rtol=1e-5, atol=60.0)

@@ -13,8 +13,10 @@ from change_examples import box, changes, point, strip
 
 from gentraffic.dataset.basemap import basemap_coords
 from gentraffic.errors import BadInput
+from gentraffic.modelling.features import read_places
+from gentraffic.modelling.levels import LevelModel
 from gentraffic.places.scenario import apply_changes
-from gentraffic.places.words import LITTLE, PEOPLE_PER_POI, WORDS, counts_of, spans_of
+from gentraffic.places.words import LITTLE, PEOPLE_PER_POI, WORDS, counts_of, residents, spans_of
 from poi.categories import CATEGORIES
 from poi.elements import BaseMap
 
@@ -164,6 +166,46 @@ def test_a_word_adds_what_stands_on_the_ground_where_the_context_knows_it(tmp_pa
         assert (changed[f"{name}_before"].values == usual).all()
     assert "jobs" not in changed
     assert "building_area_office" not in changed
+
+
+def test_who_lives_where_nobody_counted_is_assumed_from_places() -> None:
+    place = strip()
+    pois = place["poi_count"].values.sum(axis=1)
+    assert residents(place) == (pois.sum() * PEOPLE_PER_POI, residents(place)[1])
+    place["population"] = ("cell", np.full(place.sizes["cell"], 10.0))
+    assert residents(place) == (10.0 * place.sizes["cell"], "of the residents of --population")
+    place["population"][:100] = np.nan
+    number, basis = residents(place)
+    assert number == pytest.approx(10.0 * (place.sizes["cell"] - 100) + pois[:100].sum() * PEOPLE_PER_POI)
+    assert "assumed" in basis
+
+
+def test_dwellings_and_residents_are_people_and_homes_alone(tmp_path: Path) -> None:
+    place = strip()
+    told = {"what": "dwellings", "dwellings": 100}
+    with pytest.raises(BadInput, match="no homes and no residents, so that dwellings change nothing; give"):
+        apply_changes(place, changes(tmp_path / "c.geojson", (told, point(place, 11))))
+    place["population"] = ("cell", np.full(place.sizes["cell"], 10.0))
+    changed = apply_changes(place, changes(tmp_path / "c.geojson", (told, point(place, 11))))
+    assert changed.lines == ("dwellings, 100 dwellings: +220 residents in 1 cell",)
+    for name in ("building_area_residential", "building_area_office"):
+        place[name] = ("cell", np.full(place.sizes["cell"], 500.0, np.float32))
+    more = {"what": "residents", "residents": 50, "name": "students"}
+    both = changes(tmp_path / "d.geojson", (told, point(place, 11)), (more, box(place, [11, 12])))
+    changed = apply_changes(place, both)
+    assert changed.lines == (
+        "dwellings, 100 dwellings: +8,000 m2 of homes, +220 residents in 1 cell",
+        "students, 50 residents: +50 residents in 2 cells",
+    )
+    added = changed.context["population"].values - 10.0
+    np.testing.assert_allclose(added[[11, 12]], [245.0, 25.0], rtol=1e-12)
+    assert np.count_nonzero(added) == 2
+    assert np.flatnonzero(changed.context["building_area_residential"].values - 500.0).tolist() == [11]
+    assert (changed.context["poi_count"].values == place["poi_count"].values).all()
+    assert changed.touched.nonzero()[0].tolist() == [11, 12]
+    expected = LevelModel({}).absolute(read_places(changed.context)) - LevelModel({}).absolute(read_places(place))
+    assert expected[11] > 0.05
+    assert abs(expected[60]) < 1e-6
 
 
 def test_what_has_opening_hours_adds_its_traffic_within_them(tmp_path: Path) -> None:

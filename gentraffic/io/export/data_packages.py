@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gentraffic.dataset.amounts import is_amount
+from gentraffic.dataset.fingerprint import has_positions
 from gentraffic.dataset.geometry import cell_shapes, footprint_text
 from gentraffic.dataset.schema import services
 from gentraffic.io.export.columns import own_columns
@@ -105,9 +106,10 @@ def _tables(ds: xr.Dataset, where: Path) -> dict[str, Fields]:
     """Write cells.csv and traffic.csv; return their fields."""
     whole = ds["cell_id"].dtype.kind in "iu"
     cell = ("integer" if whole else "string", "identifier of the cell or station")
+    made_up = "" if has_positions(ds) else "; made up, not where the cell is"
     cells: Fields = {
-        "cell_id": cell, "lon": ("number", "longitude of the centre, degrees"),
-        "lat": ("number", "latitude of the centre, degrees"),
+        "cell_id": cell, "lon": ("number", f"longitude of the centre, degrees{made_up}"),
+        "lat": ("number", f"latitude of the centre, degrees{made_up}"),
         "geometry": ("string", "outline in longitude and latitude, WKT"),
     }  # fmt: skip
     own = own_columns(ds, cells)

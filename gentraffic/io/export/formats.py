@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
 
 
 @dataclass(frozen=True)
 class Format:
-    """What a format is for people. suffixes: what the output's name may end in; "" is a folder.
+    """A format for people. write: what writes it, module:function of this package. suffixes: what the output's name may
+    end in; "" is a folder.
 
     members, services: whether it holds several. takes: which fields of ExportOptions it has. ranged: an ensemble is
     written as its mean and range unless all members are asked for. readable: amounts are written in a unit that reads
-    well. row_us, row_bytes: microseconds and bytes of a row of the long table on one core, 0 where there is none.
+    well. positions: it must say where cells lie. tells: its writer says how far it is. own_unit: it says in a unit of
+    its own what 1 is; others are written in --unit. row_us, row_bytes: microseconds and bytes of a row of the long
+    table on one core, 0 where there is none.
     """
 
+    write: str
     about: str
     suffixes: tuple[str, ...]
     examples: tuple[str, ...]
@@ -22,8 +29,16 @@ class Format:
     takes: tuple[str, ...] = ()
     ranged: bool = False
     readable: bool = False
+    positions: bool = True
+    tells: bool = False
+    own_unit: bool = False
     row_us: float = 0.0
     row_bytes: float = 0.0
+
+    def writer(self) -> Callable[..., dict[str, Any]]:
+        """What writes it: called with checked Traffic ([member,] cell, time), a path, and the options that it takes."""
+        module, _, function = self.write.partition(":")
+        return getattr(import_module(f"gentraffic.io.export.{module}"), function)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -51,6 +66,7 @@ class ExportOptions:
 
 FORMATS = {
     "3gpp": Format(
+        "pm_3gpp:write_3gpp",
         ".xml: 3GPP TS 32.435 or TS 28.532 measurement XML, whole Mbit; or a folder, a file per period",
         (".xml", ""),
         (
@@ -60,8 +76,11 @@ FORMATS = {
         ),
         members=False,
         takes=("unit", "counter", "form"),
+        positions=False,
+        own_unit=True,
     ),
     "simu5g": Format(
+        "simulators:write_simu5g",
         ".ini: Simu5G 1.4.3 and later (OMNeT++), one UE per cell, run k = step k",
         (".ini",),
         (
@@ -71,20 +90,25 @@ FORMATS = {
         members=False,
         services=False,
         takes=("unit", "release"),
+        positions=False,
+        own_unit=True,
     ),
     "sionna": Format(
+        "simulators:write_sionna",
         ".npz: tensor (batch, cell, service, time) and positions",
         (".npz",),
         ("export sionna milan.nc -o milan.npz",),
         takes=("unit",),
     ),
     "matlab": Format(
+        "simulators:write_matlab",
         ".mat: one file; or a folder with a CSV per cell",
         ("", ".mat"),
         ("export matlab milan.nc -o milan.mat",),
         takes=("unit",),
     ),
     "gridded": Format(
+        "gridded:write_gridded",
         ".nc: NetCDF (time, y, x) for cdo, GDAL and QGIS's time slider",
         (".nc",),
         ("export gridded milan.nc -o maps.nc", "export gridded ensemble.nc -o maps.nc --member mean"),
@@ -92,6 +116,7 @@ FORMATS = {
         takes=("unit",),
     ),
     "geotiff": Format(
+        "gis:write_geotiff",
         ".tif: a COG with a band per step; of an ensemble its maps: mean, peak, quantiles, probabilities",
         (".tif",),
         ("export geotiff ensemble.nc -o maps.tif --capacity 5Mbit/s",),
@@ -99,6 +124,7 @@ FORMATS = {
         takes=("capacity", "unit"),
     ),
     "geopackage": Format(
+        "gis:write_geopackage",
         ".gpkg: cells with statistics, and the series with geometry and time, for QGIS; of an ensemble mean and range",
         (".gpkg",),
         (
@@ -110,8 +136,10 @@ FORMATS = {
         readable=True,
         row_us=36.0,
         row_bytes=145.0,
+        tells=True,
     ),
     "planning": Format(
+        "gridded:write_planning",
         "folder: traffic.bil and traffic.grd, rasters of planning tools",
         ("",),
         ("export planning milan.nc -o rasters --statistic busy_mean",),
@@ -120,6 +148,7 @@ FORMATS = {
         takes=("statistic", "unit"),
     ),
     "kepler": Format(
+        "gis:write_kepler",
         ".csv: Kepler.gl; of an ensemble mean and range",
         (".csv",),
         ("export kepler milan.nc -o milan.csv",),
@@ -127,8 +156,10 @@ FORMATS = {
         ranged=True,
         row_us=3.0,
         row_bytes=110.0,
+        tells=True,
     ),
     "office": Format(
+        "tables:write_office",
         ".csv or .xlsx: for spreadsheet programs, rounded to 6 digits; of an ensemble mean and range",
         (".csv", ".xlsx"),
         (
@@ -141,24 +172,33 @@ FORMATS = {
         readable=True,
         row_us=40.0,
         row_bytes=80.0,
+        positions=False,
+        tells=True,
     ),
     "influx": Format(
+        "tables:write_influx",
         ".lp: InfluxDB line protocol; all members",
         (".lp", ".txt"),
         ("export influx milan.nc -o milan.lp",),
         takes=("unit",),
         row_us=10.0,
         row_bytes=110.0,
+        positions=False,
+        tells=True,
     ),
     "parquet": Format(
+        "tables:write_parquet_by_day",
         "folder: Parquet partitioned by local day; all members",
         ("",),
         ("export parquet milan.nc -o milan",),
         takes=("unit",),
         row_us=0.5,
         row_bytes=10.0,
+        positions=False,
+        tells=True,
     ),
     "maveric": Format(
+        "tables:write_maveric",
         "folder: the tables of Maveric's RADP: topology, config, ue_data, traffic",
         ("",),
         ("export maveric milan.nc -o maveric",),
@@ -166,6 +206,7 @@ FORMATS = {
         services=False,
     ),
     "frictionless": Format(
+        "data_packages:write_frictionless",
         "folder: Frictionless data package (datapackage.json)",
         ("",),
         ("export frictionless milan.nc -o package",),
@@ -174,6 +215,7 @@ FORMATS = {
         row_bytes=90.0,
     ),
     "croissant": Format(
+        "data_packages:write_croissant",
         "folder: Croissant card (croissant.json) for ML tools",
         ("",),
         ("export croissant milan.nc -o card",),

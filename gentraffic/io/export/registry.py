@@ -1,4 +1,4 @@
-"""Traffic for other people's tools: the writer of each format, and the function that writes any of them."""
+"""Traffic for other people's tools: the function that writes any of the formats."""
 
 from __future__ import annotations
 
@@ -9,40 +9,16 @@ from typing import TYPE_CHECKING, Any
 from gentraffic.dataset.basemap import without_basemap
 from gentraffic.dataset.schema import check_traffic, member_band, need_positions, one_service, services, units_words
 from gentraffic.dataset.summary import one_member
-from gentraffic.errors import WrongUse
+from gentraffic.errors import WrongUse, did_you_mean
 from gentraffic.io import atomic
 from gentraffic.io.export.columns import Tell, in_readable_unit, in_unit, short, silent
 from gentraffic.io.export.counters import capacity_in, parse_amount
-from gentraffic.io.export.data_packages import write_croissant, write_frictionless
 from gentraffic.io.export.folder import check_folder
 from gentraffic.io.export.formats import FORMATS, ExportOptions
-from gentraffic.io.export.gis import write_geopackage, write_geotiff, write_kepler
-from gentraffic.io.export.gridded import write_gridded, write_planning
-from gentraffic.io.export.pm_3gpp import write_3gpp
-from gentraffic.io.export.simulators import write_matlab, write_simu5g, write_sionna
-from gentraffic.io.export.tables import write_influx, write_maveric, write_office, write_parquet_by_day
 
 if TYPE_CHECKING:
     import xarray as xr
 
-WRITERS: dict[str, Callable[..., dict[str, Any]]] = {  # of the formats in FORMATS
-    "3gpp": write_3gpp,
-    "simu5g": write_simu5g,
-    "sionna": write_sionna,
-    "matlab": write_matlab,
-    "gridded": write_gridded,
-    "geotiff": write_geotiff,
-    "geopackage": write_geopackage,
-    "planning": write_planning,
-    "kepler": write_kepler,
-    "office": write_office,
-    "influx": write_influx,
-    "parquet": write_parquet_by_day,
-    "maveric": write_maveric,
-    "frictionless": write_frictionless,
-    "croissant": write_croissant,
-}
-WITHOUT_POSITIONS = ("3gpp", "simu5g", "influx", "office", "parquet")  # formats that need not say where cells lie
 QUANTILE_NOTE = (
     "each value is the {which} of the members by itself: they do not add up; the sum over cells or hours is no {which}"
 )
@@ -50,8 +26,6 @@ RANGE_NOTE = (
     "of the ensemble the mean, and low and high: the {} at each step, of which only the mean adds up; "
     "--member all writes every member"
 )
-TELLING = ("geopackage", "kepler", "office", "influx", "parquet")  # formats whose writers tell how far they are
-OWN_UNIT = ("3gpp", "simu5g")  # formats that say in a unit of their own what 1 is; others are written in --unit
 LONG_S = 60.0
 NO_OPTIONS = ExportOptions()
 
@@ -59,7 +33,7 @@ NO_OPTIONS = ExportOptions()
 def check_export(form: str, path: str | Path) -> None:
     """Raise now what `export` would raise for the name of the output after long work."""
     if form not in FORMATS:
-        raise WrongUse(f"no format {form!r}: choose one of {', '.join(FORMATS)}")
+        raise WrongUse(f"no format {form!r}: choose one of {', '.join(FORMATS)}{did_you_mean(form, FORMATS)}")
     suffixes = FORMATS[form].suffixes
     suffix = Path(path).suffix.lower()
     if suffix not in suffixes:
@@ -93,36 +67,37 @@ def export(
     check_export(form, path)
     check_traffic(ds)
     ds = without_basemap(ds)
-    if form not in WITHOUT_POSITIONS:
+    about = FORMATS[form]
+    if about.positions:
         need_positions(ds, f"export {form}")
     given: dict[str, Any] = dict(options.given())
     for name in given:
-        if name not in FORMATS[form].takes:
+        if name not in about.takes:
             able = ", ".join(key for key, f in FORMATS.items() if name in f.takes)
             raise WrongUse(f"--{name} is for {able}, not for {form}")
     ds, note = _selected(ds, form, service, member)
     names = list(map(str, ds.data_vars))
-    if "unit" in given and len(services(ds)) > 1 and form in OWN_UNIT:
+    if "unit" in given and len(services(ds)) > 1 and about.own_unit:
         raise WrongUse(f"--unit is of one service, and there are {', '.join(names)}: name it with --service")
-    if form not in OWN_UNIT and "unit" in given:
+    if not about.own_unit and "unit" in given:
         ds = in_unit(ds, given.pop("unit"))
-    elif FORMATS[form].readable:
+    elif about.readable:
         ds = in_readable_unit(ds)
     if options.capacity is not None:
         if len(names) > 1:
             raise WrongUse("--capacity is of one service: name it with --service")
         given["capacity"] = capacity_in(options.capacity, ds, names[0])
         note = note | never_reached(ds, names[0], options.capacity, given["capacity"])
-    if FORMATS[form].ranged:
+    if about.ranged:
         if "member" in ds.dims and member is None:
             said = RANGE_NOTE.format(member_band(ds.sizes["member"])[1])
             note = note | {"note": "; ".join(filter(None, [str(note.get("note", "")), said]))}
         given["every_member"] = member == "all"
     if line := long_work(ds, form, member):
         announce(line)
-    if form in TELLING:
+    if about.tells:
         given["tell"] = tell
-    return WRITERS[form](ds, path, **given) | note
+    return about.writer()(ds, path, **given) | note
 
 
 def never_reached(ds: xr.Dataset, service: str, text: str, capacity: float) -> dict[str, str]:

@@ -20,9 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic.dataset.amounts import check_units, is_amount, volume
-from gentraffic.dataset.build import Places, measured_traffic, places_from_lonlat, unplaced
+from gentraffic.dataset.build import Places, measured_traffic, places_from_lonlat, plain_text, unplaced
+from gentraffic.dataset.fingerprint import first_of_series, twins_text
 from gentraffic.dataset.misplaced import well_placed
-from gentraffic.errors import BadInput, WrongUse
+from gentraffic.errors import BadInput, WrongUse, did_you_mean
 from gentraffic.io.guard import reads
 from gentraffic.io.importers.times import clock_note, distinct_times, joined_clock, to_utc
 from gentraffic.io.source_columns import (
@@ -108,7 +109,10 @@ def read_table(
     path = Path(path)
     reading = reading or Reading()
     if timezone is not None and timezone not in available_timezones() - {"localtime", "posixrules", "Factory"}:
-        raise WrongUse(f"timezone {timezone!r} does not exist; give an IANA name such as Europe/Rome")
+        raise WrongUse(
+            f"timezone {timezone!r} does not exist; give an IANA name such as Europe/Rome"
+            f"{did_you_mean(timezone, available_timezones())}"
+        )
     table = read_source(path)
     reading, of_cells = _two_readings(table, reading, cells is not None)
     rows = _rows(table, service, reading)
@@ -138,7 +142,7 @@ def read_table(
                      " (or MB, calls, ...) says that they add up")  # fmt: skip
     if places.kind == "unplaced":
         notes.append("no positions: evaluate, audit, forecast and validate work; maps and contexts need --cells FILE")
-    return measured_traffic(
+    ds = measured_traffic(
         places,
         time,
         services,
@@ -150,6 +154,10 @@ def read_table(
         },
         warnings=notes,
     )
+    twins = twins_text(rows.ids, first_of_series(ds, next(iter(services))))
+    if twins:
+        notes.append(f"{twins}: where it is one cell under two names, keep one; `fit --dp-epsilon` refuses both")
+    return ds.assign_attrs(warnings=plain_text("\n".join(notes))) if notes else ds
 
 
 def _two_readings(table: SourceTable, reading: Reading, with_cells: bool) -> tuple[Reading, Reading]:
@@ -215,8 +223,10 @@ def _rows(table: SourceTable, service: str | None, reading: Reading) -> _Rows:
     notes = [f"column {theirs!r} is the service {ours}" for ours, theirs in services.items()
              if theirs != ours and plain(theirs) != "value" and not by_user]  # fmt: skip
     notes += _left_out(name for name in table.names if name not in taken and name not in services.values())
-    if plane := [name for name in table.names if plain(name) in PLANE_COLUMNS and name not in services.values()]:
-        notes.append(f"{some(plane)}: positions on a plane were left out; --columns SERVICE=NAME takes such a column")
+    used = {*services.values(), *place.values()}
+    if plane := [name for name in table.names if plain(name) in PLANE_COLUMNS and name not in used]:
+        degrees = "" if {"lon", "lat"} <= place.keys() else "; where they are degrees, --columns lon=NAME,lat=NAME"
+        notes.append(f"{some(plane)} were left out, as positions on a plane or outlines{degrees}")
     for ours, theirs in list(services.items()):
         if len(services) > 1 and not by_user and not np.isfinite(numbers(table.column(theirs), marks)).any():
             del services[ours]
