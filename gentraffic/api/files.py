@@ -72,7 +72,7 @@ def traffic_of(given: str | Path | xr.Dataset) -> xr.Dataset:
 
     if isinstance(given, str | Path):
         return read(given)
-    given = as_in_memory(given)
+    given = as_in_memory(_dataset(given, "traffic"))
     check_traffic(given)
     return given
 
@@ -87,8 +87,21 @@ def context_of(given: str | Path | xr.Dataset) -> xr.Dataset:
 
     if isinstance(given, str | Path):
         return read_context(given)
-    given = as_in_memory(given)
+    given = as_in_memory(_dataset(given, "a context"))
     check_context(given)
+    return given
+
+
+def _dataset(given: Any, what: str) -> xr.Dataset:
+    """The Dataset that is handed over. Raises WrongUse for anything else, such as one variable of it."""
+    import xarray as xr
+
+    if isinstance(given, xr.DataArray):
+        raise WrongUse(
+            f"{what} is given as a DataArray, one variable alone: give the Dataset, `ds` and not `ds.traffic`"
+        )
+    if not isinstance(given, xr.Dataset):
+        raise WrongUse(f"{what} is given as a {type(given).__name__}: give the path of a file, or an xarray Dataset")
     return given
 
 

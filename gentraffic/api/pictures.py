@@ -26,7 +26,7 @@ class Page:
     several services, where none was named.
     """
 
-    html: str
+    html: str = field(repr=False)  # hundreds of kB
     sections: tuple[str, ...] = ()
     sizes: Mapping[str, int] = field(default_factory=dict)
     shown: str = ""
