@@ -65,12 +65,6 @@ Pair = tuple[Source, Region]
 Rows = dict[str, Any]
 
 
-def parts_of(data: Sequence[Pair], folds: int, fold: int) -> tuple[list[Pair], dict[str, tuple[Pair, Pair]]]:
-    """Training pairs, and per city (training, held-out)."""
-    parts = {r.network: split((s, r), folds, fold, 0) for s, r in data if s.places is not None}
-    return [parts[r.network][0] if r.network in parts else (s, r) for s, r in data], parts
-
-
 class Table:
     """Finished rows on disk: `part|fold|network|task|row` -> scores."""
 
@@ -104,7 +98,7 @@ def run_p3(table: Table, data: Sequence[Pair], folds: Sequence[int], count: int,
     """Folds by location."""
     for fold in folds:
         if not table.done("p3", str(fold)):
-            train, parts = parts_of(data, count, fold)
+            train, parts = p3.parts_of(data, count, fold)
             bundle, metadata = fit_fomo(train, plan=plan)
             table.put("p3", str(fold), p3.rows_of(bundle, parts, members=members), metadata)
 
@@ -114,7 +108,7 @@ def run_stouter(table: Table, data: Sequence[Pair], folder: Path, folds: Sequenc
     contexts = {city: read_city(folder, city)[1] for city in CITIES}
     for fold in folds:
         if not table.done("stouter", str(fold)):
-            train, parts = parts_of(data, count, fold)
+            train, parts = p3.parts_of(data, count, fold)
             bundle, metadata = fit_sampler([source for source, _ in train], plan=plan)
             rows = {}
             for name, pairs in parts.items():
@@ -165,7 +159,7 @@ def variants(plan: FoMoPlan) -> Iterator[tuple[str, str, FoMoDesign, FoMoPlan]]:
 
 def run_variants(table: Table, data: Sequence[Pair], parts: Sequence[str], plan: FoMoPlan, members: int) -> None:
     """Fold 0 at equal steps."""
-    train, held = parts_of(data, 5, 0)
+    train, held = p3.parts_of(data, 5, 0)
     for part, name, design, own in variants(plan):
         if part not in parts or table.done(part, name):
             continue

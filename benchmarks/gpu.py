@@ -44,6 +44,7 @@ from torch.utils._pytree import tree_leaves
 
 from gentraffic.generators.base import load_model
 from gentraffic.training.processes import ProcessGroup
+from gentraffic.training.trainer import Run
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -364,14 +365,14 @@ def fitted(bench: Bench, sampler: str, steps: int, group: ProcessGroup, on_step:
     place, measured = read_context(context), read_traffic(traffic)
     if sampler == "fomo":
         data = [read_region(measured, [place])]
-        return fit_fomo(data, design=FoMoDesign(size=size), plan=plan_of(bench, sampler, steps), on_step=on_step,
-                        group=group)[0]  # fmt: skip
+        plan = plan_of(bench, sampler, steps)
+        return fit_fomo(data, design=FoMoDesign(size=size), plan=plan, run=Run(on_step=on_step), group=group)[0]
     graphs = fitting.fit_graphs
     fitting.fit_graphs = lambda *given: graphs(*given, steps=2)  # type: ignore[assignment]
     try:
         return fitting.fit_sampler(
-            [read_source(measured, [place])], design=fitting.Design(sampler=sampler), on_step=on_step, group=group,
-            plan=plan_of(bench, sampler, steps),
+            [read_source(measured, [place])], design=fitting.Design(sampler=sampler),
+            plan=plan_of(bench, sampler, steps), run=Run(on_step=on_step), group=group,
         )[0]  # fmt: skip
     finally:
         fitting.fit_graphs = graphs

@@ -1,11 +1,27 @@
 """What a user can cause. Each class carries its exit code; the message is one line that names the value and the fix."""
 
+from collections.abc import Iterable
+
 # Libraries whose own exceptions on a file say that the file is not as they need it, not that the program is wrong.
 LIBRARIES = frozenset((
     "binascii", "bz2", "csv", "gzip", "h5netcdf", "h5py", "json", "lzma", "numcodecs", "osmium", "pandas", "pyarrow",
     "pyexpat", "pyogrio", "pyproj", "rasterio", "safetensors", "safetensors_rust", "shapely", "struct", "tarfile",
     "xml", "zarr", "zipfile", "zlib",
 ))  # fmt: skip
+
+
+LONGEST_NAME = 60  # letters of a name: what is longer is no misspelt one
+
+
+def did_you_mean(value: object, names: Iterable[object], prefix: str = "") -> str:
+    """The end of a message on a misspelt value: the name that is most like it, prefix before it; "" where none is."""
+    from difflib import get_close_matches
+
+    if len(str(value)) > LONGEST_NAME:
+        return ""
+    spelled = {str(name).lower(): str(name) for name in names}
+    near = get_close_matches(str(value).strip().lower(), spelled, n=1, cutoff=0.6)
+    return f"; did you mean {prefix}{spelled[near[0]]}?" if near else ""
 
 
 class GentrafficError(Exception):

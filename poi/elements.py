@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from poi.points import Floats, first_of_each, relation_point, way_points
+from poi.points import Floats, newest_of_each, relation_point, way_points
 
 Ints = npt.NDArray[np.int64]
 Extent = tuple[float, float, float, float]  # west, south, east, north
@@ -31,12 +31,13 @@ class Tagged:
     value: list[str] = field(default_factory=list)
     place: list[Place] = field(default_factory=list)
     centre: list[tuple[float, float] | None] = field(default_factory=list)  # what stands for an element without corners
+    version: list[int] = field(default_factory=list)  # 0 where the file does not say it
     newest: str = ""
     seen: set[str] = field(default_factory=set)  # kinds of all elements with one of the keys, places or not
 
     def add(
         self, kind: str, number: int, hit: tuple[str, str, str], place: Place,
-        centre: tuple[float, float] | None = None,
+        centre: tuple[float, float] | None = None, version: int = 0,
     ) -> None:  # fmt: skip
         """One element. hit: category, key, value.
 
@@ -48,13 +49,19 @@ class Tagged:
         self.value.append(hit[2])
         self.place.append(place)
         self.centre.append(centre)
+        self.version.append(version)
 
-    def drop_doubles(self) -> None:
-        """Keep each element once: merged extracts hold some twice."""
-        first = first_of_each(self.kind, self.number)
-        if len(first) < len(self.kind):
-            for column in (self.kind, self.number, self.key, self.value, self.place, self.centre):
-                column[:] = [column[i] for i in first]
+    def drop_doubles(self, gone: Mapping[tuple[str, int], int] | None = None) -> None:
+        """Keep each element once, in its newest version: merged extracts hold some twice.
+
+        gone: (kind, id) -> the version in which an element was deleted, or is no place any more.
+        """
+        kept = newest_of_each(self.kind, self.number, self.version).tolist()
+        if gone:
+            kept = [i for i in kept if gone.get((self.kind[i], self.number[i]), -1) <= self.version[i]]
+        if len(kept) < len(self.kind):
+            for column in (self.kind, self.number, self.key, self.value, self.place, self.centre, self.version):
+                column[:] = [column[i] for i in kept]
 
 
 @dataclass(frozen=True)

@@ -264,11 +264,12 @@ def tagged_elements(file: Any) -> Tagged:
         if hit is None or element.deleted or (kind == "r" and tags.get("type") not in AREA_RELATIONS):
             continue
         if kind == "n":
-            elements.add(kind, element.id, hit, lonlat(element.location))
+            elements.add(kind, element.id, hit, lonlat(element.location), version=element.version)
         elif kind == "w":
-            elements.add(kind, element.id, hit, _way_place(element))
+            elements.add(kind, element.id, hit, _way_place(element), version=element.version)
         else:
-            elements.add(kind, element.id, hit, [member.ref for member in element.members if member.type == "w"])
+            parts: list[int | Floats] = [member.ref for member in element.members if member.type == "w"]
+            elements.add(kind, element.id, hit, parts, version=element.version)
         newest = element.timestamp if newest is None else max(newest, element.timestamp)
     if newest is not None and newest.year > 1970:  # extracts without metadata say 1970
         elements.newest = newest.strftime("%Y-%m-%dT%H:%M:%SZ")

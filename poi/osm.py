@@ -6,6 +6,8 @@ one pass of expat (`poi.osm_xml`). With `poi.extract` the only module of `poi` t
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +17,7 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.csv as pc
 import pyarrow.parquet as pq
 import shapely
 from shapely.geometry.base import BaseGeometry
@@ -145,7 +148,7 @@ def _elements(path: Path, examined: Examined, basemap: Extent | bool = False) ->
             tagged, outlines, nodes, reader = read_xml(unfolded(pieces(stream), examined.kind, str(path)), str(path))
         if not tagged.place and not (len(nodes.ids) or outlines or reader.boxes):
             raise BadFile(f"{path} holds no elements: give an extract that covers the place")
-        tagged.drop_doubles()
+        tagged.drop_doubles(reader.gone)
         xy = element_points(tagged, outlines, nodes)
     reach: Extent | None = None
     if len(nodes.ids):
@@ -244,6 +247,7 @@ def _read_table(
 ) -> pd.DataFrame:
     table: pd.DataFrame
     with _parsing(path):
+        first = 1
         if examined.kind == "parquet":
             parquet = pq.ParquetFile(path)
             named = _columns(path, parquet.schema_arrow.names, required, optional)
@@ -253,21 +257,27 @@ def _read_table(
                 )
             table = parquet.read(columns=list(named.values())).to_pandas()
         else:
-            with path.open(encoding="utf-8-sig") as stream:
-                header = stream.readline(1 << 16)
-            separator = max(",;\t", key=header.count)
-            names = [name.strip().strip('"') for name in header.rstrip("\r\n").split(separator)]
+            text = _text(path)
+            if text.count('"') % 2:
+                raise BadFile(f"{path} is damaged: a quote is opened and not closed")
+            skipped, names, separator = _header(text)
             named = _columns(path, names, required, optional)
-            table = pd.read_csv(
-                path, sep=separator, encoding="utf-8-sig", dtype=str, keep_default_na=False, header=0, names=names,
-                usecols=list(named.values()), index_col=False,
-            )  # fmt: skip
+            read = pc.read_csv(
+                pa.BufferReader(text.encode()),
+                pc.ReadOptions(column_names=names, skip_rows=skipped + 1, block_size=max(1 << 22, 64 * len(names))),
+                pc.ParseOptions(delimiter=separator, newlines_in_values='"' in text),
+                pc.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), null_values=[]),
+            )
+            table = pd.DataFrame({name: read.column(names.index(name)).to_pylist() for name in named.values()})
+            first = skipped + 2  # a spreadsheet counts the header
     table = table.rename(columns={old: new for new, old in named.items()})[list(named)]
-    first = 1 if examined.kind == "parquet" else 2  # a spreadsheet counts the header
     if table.empty:
         raise BadFile(f"{path} has no rows: give a table of points")
     for axis in ("lon", "lat"):
-        number = pd.to_numeric(table[axis], errors="coerce").astype(np.float64)
+        degrees = table[axis]
+        if not pd.api.types.is_numeric_dtype(degrees):  # a comma within degrees is the decimal
+            degrees = degrees.astype(str).str.strip().str.replace(r"^([+-]?\d+),(\d+)$", r"\1.\2", regex=True)
+        number = pd.to_numeric(degrees, errors="coerce").astype(np.float64)
         wrong = np.flatnonzero(~np.isfinite(number))
         if len(wrong):
             raise BadFile(f"{path}, row {first + wrong[0]}: {axis} {table[axis].iloc[wrong[0]]!r} is not a number")
@@ -281,6 +291,30 @@ def _read_table(
             table[name] = table[name].astype(str)
     table.attrs["sha256"] = examined.sha256
     return table
+
+
+def _text(path: Path) -> str:
+    """The text of a table: UTF-8, or else Windows' Latin-1."""
+    content = path.read_bytes()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("cp1252", errors="replace")
+
+
+def _header(text: str) -> tuple[int, list[str], str]:
+    """(lines above the header, the names in it, the separator): comments and `sep=;` stand above."""
+    skipped, separator = 0, ""
+    for line in io.StringIO(text, newline=None):
+        line = line.rstrip("\n")
+        if line.lower().startswith("sep=") and len(line) == 5:
+            separator = line[4]
+        elif line.strip() and not line.startswith("#"):
+            fields = {mark: next(csv.reader([line], delimiter=mark)) for mark in (separator or ",;\t|")}
+            separator = max(fields, key=lambda mark: len(fields[mark]))
+            return skipped, [name.strip() for name in fields[separator]], separator
+        skipped += 1
+    return skipped, [], ","
 
 
 def checklonlat(lon: Floats, lat: Floats, what: str, first: int = 1) -> None:
@@ -301,7 +335,7 @@ def checklonlat(lon: Floats, lat: Floats, what: str, first: int = 1) -> None:
 
 def _columns(path: Path, names: Sequence[str], required: Sequence[str], optional: Sequence[str]) -> dict[str, str]:
     """The columns to read: the name used here -> the name in the file."""
-    lower = {name.lower(): name for name in reversed(names)}
+    lower = {name.lower().removeprefix("@"): name for name in reversed(names)}  # Overpass writes @lon
     named: dict[str, str] = {}
     for wanted in ("lon", "lat", *required, *optional):
         column = next((lower[n] for n in _NAMES.get(wanted, (wanted,)) if n in lower), None)

@@ -39,6 +39,8 @@ class _Reader:
         self.drawn, self.standing = Drawn(), Standing()
         self.depth = 0
         self.deleted = 0
+        self.gone: dict[tuple[str, int], int] = {}  # elements that are no place in a later version: that version
+        self._places: set[tuple[str, int]] = set()
         self._kind = ""
         self._attrs: dict[str, str] = {}
         self._tags: dict[str, str] = {}
@@ -75,6 +77,8 @@ class _Reader:
         elif element == "bound" and not self._kind and "box" in attrs:
             south, west, north, east = (float(degrees) for degrees in attrs["box"].split(","))
             self._box(west, south, east, north)
+        elif element == "remark" and self.depth == 2:
+            raise BadFile(f"{self.name} is partial: the server remarks that it stopped before its end; ask again")
         elif element in ("action", "create", "modify", "delete") and self.depth == 2:
             raise BadFile(f"{self.name} holds changes (<{element}>), not a map: give an extract of one day")
 
@@ -109,8 +113,10 @@ class _Reader:
         """The element that ends."""
         attrs, kind = self._attrs, self._kind[0]
         number = _whole(attrs["id"])
+        version = _whole(attrs.get("version") or "0")
         if attrs.get("action") == "delete" or attrs.get("visible") == "false":
             self.deleted += 1
+            self.gone[kind, number] = max(version, self.gone.get((kind, number), 0))
             return
         place: tuple[float, float] | Ints | Floats | list[int | Floats]
         if kind == "n":
@@ -133,8 +139,11 @@ class _Reader:
             self.standing.look_at(kind, number, self._tags, place)
         hit = categorise(self._tags) if self._tags else None
         if hit is None or (kind == "r" and self._tags.get("type") not in AREA_RELATIONS):
+            if (kind, number) in self._places:
+                self.gone[kind, number] = max(version, self.gone.get((kind, number), 0))
             return
-        self.tagged.add(kind, number, hit, place, self._centre)
+        self._places.add((kind, number))
+        self.tagged.add(kind, number, hit, place, self._centre, version)
         time = attrs.get("timestamp", "")
         if time > self.tagged.newest and _TIME.fullmatch(time):
             self.tagged.newest = time

@@ -25,7 +25,7 @@ from poi.elements import AREA_RELATIONS, BaseMap, Ground, Nodes, Place
 from poi.errors import BadFile, PoiError
 from poi.grid import crosses_180, to_metres, utm_crs
 from poi.ground import Standing, sum_up
-from poi.points import Floats, first_of_each, middle_of_box, relation_point, way_points
+from poi.points import Floats, middle_of_box, newest_of_each, relation_point, way_points
 
 NO_NODES = Nodes(np.empty(0, dtype=np.int64), np.empty((0, 2)))  # an answer with geometries needs none
 MAX_PARTS = 100
@@ -128,13 +128,14 @@ def _places(answer: Mapping[str, Any]) -> Found:
     elements: list[Mapping[str, Any]] = answer["elements"]
     if len(elements) > MAX_ELEMENTS:
         raise ValueError(f"{len(elements)} elements are more than {MAX_ELEMENTS}")
+    every = newest_of_each((e["type"] for e in elements), (int(e["id"]) for e in elements),
+                           [int(e.get("version", 0)) for e in elements])  # fmt: skip
+    elements = [elements[i] for i in every if elements[i].get("visible", True)]
     nodes = {int(e["id"]): _lonlat(e) for e in elements if e["type"] == "node"}
     ways = {int(e["id"]): _way(e, nodes) for e in elements if e["type"] == "way"}
     hits = [(e, hit) for e in elements if e.get("tags") and _names_a_place(e) and (hit := categorise(e["tags"]))]
     for _, hit in hits:
         "".join(hit).encode()  # raises UnicodeEncodeError for what is no text
-    first = first_of_each((e["type"] for e, _ in hits), (int(e["id"]) for e, _ in hits))
-    hits = [hits[i] for i in first]
     points = np.full((len(hits), 2), np.nan)
     is_way = [i for i, (e, _) in enumerate(hits) if e["type"] == "way"]
     points[is_way] = way_points([ways[int(hits[i][0]["id"])] for i in is_way])

@@ -129,12 +129,19 @@ def area_points(areas: npt.NDArray[np.object_]) -> Floats:
     return points
 
 
-def first_of_each(kind: Iterable[str], number: Iterable[int]) -> npt.NDArray[np.int64]:
-    """Positions of the first occurrence of each element (kind, id), in order: merged extracts hold elements twice."""
-    seen: dict[tuple[str, int], int] = {}
-    for i, element in enumerate(zip(kind, number, strict=True)):
-        seen.setdefault(element, i)
-    return np.fromiter(seen.values(), dtype=np.int64, count=len(seen))
+def newest_of_each(
+    kind: Iterable[str], number: Iterable[int], version: Iterable[int] | None = None
+) -> npt.NDArray[np.int64]:
+    """Positions of the newest version of each element (kind, id), of like ones the first, in order of their elements.
+
+    Merged extracts hold elements twice, perhaps in several versions.
+    """
+    newest: dict[tuple[str, int], tuple[int, int]] = {}
+    elements = list(zip(kind, number, strict=True))
+    for i, (one, told) in enumerate(zip(elements, version or [0] * len(elements), strict=True)):
+        if one not in newest or newest[one][0] < told:
+            newest[one] = told, i
+    return np.fromiter((i for _, i in newest.values()), dtype=np.int64, count=len(newest))
 
 
 def _echoes(

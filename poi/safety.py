@@ -143,7 +143,7 @@ def _scan_xml(stream_pieces: Iterator[bytes], name: str, cap: int) -> str | None
         if len(prolog) < _PROLOG:
             prolog += piece[:_PROLOG]
             if b"\0" in prolog[:256]:
-                raise BadFile(f"{name} is XML in UTF-16 or not text: save it as UTF-8")
+                raise BadFile(f"{name} is text in UTF-16, or no text: save it as UTF-8")
         window = tail + piece
         for word in _FORBIDDEN:
             if word in window:
@@ -151,6 +151,8 @@ def _scan_xml(stream_pieces: Iterator[bytes], name: str, cap: int) -> str | None
         tail = window[-_TAIL:]
     if total == 0:
         raise BadFile(f"{name} is empty: fetch it again")
+    if prolog.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] != b"<":
+        raise BadFile(f"{name} holds a packed table or JSON, no OpenStreetMap XML: unpack it and give the file inside")
     if re.search(rb"<osmChange[\s>/]", prolog):
         raise BadFile(f"{name} is a file of changes (.osc), not a map: apply it to an extract and give that")
     if not re.search(rb"<osm[\s>/]", prolog):

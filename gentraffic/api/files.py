@@ -146,13 +146,14 @@ def import_telecom_italia(
     paths: str | Path | Sequence[str | Path],
     *,
     cells: str | Path | None = None,
+    layer: str | None = None,
     service: str | Sequence[str] | None = None,
     out: str | Path | None = None,
 ) -> xr.Dataset:
     """Raw days of the Telecom Italia Big Data Challenge: (cell, time), five services, every 10 minutes.
 
-    cells: the grid of the cells, Milan's unless given. service: which of the five, all unless given. out: where it is
-    written, if anywhere. Raises BadInput, WrongUse.
+    cells: the grid of the cells, Milan's unless given. layer: of a file with several. service: which of the five, all
+    unless given. out: where it is written, if anywhere. Raises BadInput, WrongUse.
     """
     from gentraffic.dataset.services import split_names
     from gentraffic.io.importers.telecom_italia import TELECOM_SERVICES, read_telecom_italia
@@ -160,7 +161,8 @@ def import_telecom_italia(
     days = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
     names = split_names(service) or TELECOM_SERVICES
     with _written(out) as keep:
-        return keep(read_telecom_italia(days, cells=None if cells is None else Path(cells), services=names))
+        grid = None if cells is None else Path(cells)
+        return keep(read_telecom_italia(days, cells=grid, layer=layer, services=names))
 
 
 @speaks_python
@@ -171,6 +173,7 @@ def import_table(
     service: str | None = None,
     unit: str | None = None,
     cells: str | Path | None = None,
+    layer: str | None = None,
     columns: str | None = None,
     id_column: str | None = None,
     decimal: str | None = None,
@@ -183,8 +186,9 @@ def import_table(
     timezone: of times without one. service: what the column `value` holds. unit: "GB", "Mbit/s", or of each service,
     "internet=GB,users=1"; "unknown" where it is left out. network: a name for the measured network, by which models
     that learn from it, and `evaluate`, know it again. cells: where the table has no lon and lat, polygons or a table of
-    stations; without both the series have no positions. columns: "id=CELL_NAME,internet=DL_GB". decimal, thousands:
-    "point" or "comma", where numbers leave a doubt. out: where it is written, if anywhere. Raises WrongUse, BadInput.
+    stations; without both the series have no positions. layer: of a file of cells with several. columns:
+    "id=CELL_NAME,internet=DL_GB". decimal, thousands: "point" or "comma", where numbers leave a doubt. out: where it is
+    written, if anywhere. Raises WrongUse, BadInput.
     """
     from gentraffic.io.importers.table import read_table
     from gentraffic.io.source_columns import make_reading
@@ -194,7 +198,9 @@ def import_table(
         where = None if cells is None else Path(cells)
         if network is not None and (not network.strip() or set(network) & set(",:")):
             raise WrongUse(f"--network {network}: give a name without commas and colons")
-        traffic = read_table(path, timezone=timezone, service=service, cells=where, unit=unit, reading=reading)
+        traffic = read_table(
+            path, timezone=timezone, service=service, cells=where, unit=unit, layer=layer, reading=reading
+        )
         return keep(traffic if network is None else traffic.assign_attrs(network=network.strip()))
 
 

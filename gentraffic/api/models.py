@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from gentraffic.api.fitted import Files, FitResult
 from gentraffic.api.language import speaks_python
 from gentraffic.api.private import PRIVATE, check_private, fit_private
-from gentraffic.errors import WrongUse
+from gentraffic.errors import WrongUse, did_you_mean
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -85,7 +85,10 @@ class FitOptions:
         from gentraffic.generators.base import GENERATOR, SAMPLER, named, own_names, plug_ins
 
         if sampler not in can_be_fitted():
-            raise WrongUse(f"no sampler {sampler!r}: give one of {', '.join(can_be_fitted())}")
+            raise WrongUse(
+                f"no sampler {sampler!r}: give one of {', '.join(can_be_fitted())}"
+                f"{did_you_mean(sampler, can_be_fitted())}"
+            )
         named(sampler, plug_ins(GENERATOR, SAMPLER), own_names())
         takes = options_of(sampler)
         for name in sorted(_EVERY - takes):
@@ -265,7 +268,7 @@ def _fit_weekly(
     sampler: str, files: Files, out: Path, options: FitOptions, command: str, tell: Tell
 ) -> FitResult | None:
     """Train STOUTER or a sampler that takes its place."""
-    from gentraffic.evaluation.holdout import read_rows, table
+    from gentraffic.evaluation.holdout import in_words, read_rows, table
     from gentraffic.generators.cards import card, provenance_of
     from gentraffic.generators.folder import save_bundle
     from gentraffic.modelling.features import read_places
@@ -273,6 +276,7 @@ def _fit_weekly(
     from gentraffic.training.fitting import class_of, fit_sampler, takes_services
     from gentraffic.training.options import design_of, plan_of, rules_of
     from gentraffic.training.processes import join
+    from gentraffic.training.trainer import Run
 
     checkpoint, group = checkpoint_beside(out), join(options.device, options.precision)
     evidence = read_rows(options.evidence) if options.evidence else {}
@@ -298,8 +302,7 @@ def _fit_weekly(
         held_out=[held for _, held in parts.values()],
         design=design,
         plan=plan,
-        checkpoint=checkpoint,
-        on_step=lambda step, of, loss: tell(step, of),
+        run=Run(checkpoint, lambda step, of, loss: tell(step, of)),
         group=group,
     )
     if not group.first:
@@ -318,7 +321,8 @@ def _fit_weekly(
     facts = {name: metadata[name] for name in ("minutes", "steps", "best_step", "parameters")}
     facts |= {"services": metadata["services"]} if bundle.services.further else {}
     rules = rules_of(design, len(bundle.services.names))
-    return FitResult(out, tuple(sorted(used)), facts, held_out, judged, f"{sampler}, {out.name}", (rules,))
+    words = in_words(scores, f"{sampler} (this model)") if scores else []
+    return FitResult(out, tuple(sorted(used)), facts, held_out, judged, f"{sampler}, {out.name}", (*words, rules))
 
 
 def _check_one_service(sampler: str, service: str | None) -> None:
@@ -357,6 +361,7 @@ def _fit_fomo(sampler: str, files: Files, out: Path, options: FitOptions, comman
     from gentraffic.training.fomo_task import FoMoPlan
     from gentraffic.training.options import check_prediction
     from gentraffic.training.processes import join
+    from gentraffic.training.trainer import Run
 
     _check_one_service(sampler, options.service)
     evidence = "" if options.evidence is None else text_of(options.evidence)
@@ -376,8 +381,7 @@ def _fit_fomo(sampler: str, files: Files, out: Path, options: FitOptions, comman
         [parts[r.network][0] if r.network in parts else (s, r) for s, r in data],
         design=FoMoDesign(size=options.size or "1m", prediction_type=prediction),
         plan=plan,
-        checkpoint=checkpoint,
-        on_step=lambda step, of, loss: tell(step, of),
+        run=Run(checkpoint, lambda step, of, loss: tell(step, of)),
         group=group,
     )
     if not group.first:
@@ -448,6 +452,7 @@ def finetune(
     from gentraffic.training.fomo_fitting import finetune_fomo, parse_share
     from gentraffic.training.fomo_task import FoMoPlan
     from gentraffic.training.processes import check_device
+    from gentraffic.training.trainer import Run
 
     for name, value, least in (("steps", steps, 1), ("learning-rate", learning_rate, 1e-12), ("contrast", contrast, 0)):
         if value < least:
@@ -467,7 +472,7 @@ def finetune(
     )  # fmt: skip
     tell = progress or (lambda done, of: None)
     tuned, metadata = finetune_fomo(
-        bundle, data, plan=plan, checkpoint=checkpoint, on_step=lambda step, of, loss: tell(step, of), device=device
+        bundle, data, plan=plan, run=Run(checkpoint, lambda step, of, loss: tell(step, of), device)
     )
     held_out = _never_seen(bundle, every, data)
     metadata |= {"command": command, "seed": plan.seed, "held_out": 0, "validation": metadata["loss"]}
@@ -523,6 +528,7 @@ def distil(
     from gentraffic.training.distilling import DISTIL_PLAN, Lesson
     from gentraffic.training.distilling import distil as teach
     from gentraffic.training.processes import check_device
+    from gentraffic.training.trainer import Run
 
     check_device(device)
     out = Path(out)
@@ -535,8 +541,8 @@ def distil(
     plan = replace(DISTIL_PLAN, seed=seed, steps=train_steps or DISTIL_PLAN.steps, batch=batch or DISTIL_PLAN.batch)
     tell = progress or (lambda done, of: None)
     student, metadata = teach(
-        teacher, places, lesson=Lesson(steps=steps, teacher_steps=teacher_steps), plan=plan, checkpoint=checkpoint,
-        on_step=lambda step, of, loss: tell(step, of), device=device,
+        teacher, places, lesson=Lesson(steps=steps, teacher_steps=teacher_steps), plan=plan,
+        run=Run(checkpoint, lambda step, of, loss: tell(step, of), device),
     )  # fmt: skip
     metadata |= {"command": command, "teacher": Path(model).name}
     metadata |= {"teacher_command": student.provenance.get("command", "")}

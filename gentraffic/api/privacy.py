@@ -214,6 +214,7 @@ def release(
     coarsen: float | None = None,
     no_positions: bool = False,
     leak: bool = False,
+    service: str | None = None,
     seed: int = 0,
     progress: Tell | None = None,
 ) -> Released:
@@ -222,6 +223,7 @@ def release(
     what: a traffic file or a model folder. out: the folder, which must not be there yet. ledger: the JSON file that
     counts every release from one private `source`, whose epsilons add up. train, holdout: for the audit. coarsen:
     metres that positions are rounded to; no_positions: they are left out. leak: publish although a leak was found.
+    service: which traffic is audited, where --train holds several.
     Raises WrongUse, BadInput, BadModel.
     """
     what, out, ledger = Path(what), Path(out), Path(ledger)
@@ -246,6 +248,7 @@ def release(
         raise WrongUse("--train, --holdout, --coarsen and --no-positions are for traffic: leave them away for a model")
     date = datetime.now(UTC).date().isoformat()
     judged: dict[str, Any] | None = None
+    published: xr.Dataset | None = None
     with replacing(out, (out.suffix.lower(),), folder=True) as folder:
         if model:
             from gentraffic.generators.base import read_folder
@@ -256,9 +259,10 @@ def release(
             privacy = dict(known.provenance.get("privacy") or {})
             files = ["model/"]
         else:
-            judged, privacy, drawn_by, positions = _traffic(
-                what, folder, train, holdout, coarsen, no_positions, seed, tell=tell, allowed=leak
+            judged, published, positions = _traffic(
+                what, folder, train, holdout, coarsen, no_positions, service, seed, tell=tell, allowed=leak
             )
+            privacy, drawn_by = rooms.privacy_of(published), str(published.attrs.get("model_sha256", ""))
             digest = rooms.digest_of(folder / "traffic.nc")
             files = ["traffic.nc", "croissant/"]
         entry = rooms.entry_of(what.name, date, digest, privacy, drawn_by if privacy else "")
@@ -267,24 +271,24 @@ def release(
         rooms.keep_ledger(folder / "ledger.json", after)
         if not model:
             rooms.add_rai(folder / "croissant" / "croissant.json", entry, after, judged)
-        pages = {"README.md": rooms.release_card(entry, after, judged, files)}
+        pages = {"README.md": rooms.release_card(entry, after, judged, files, published)}
         pages["CHECKLIST.md"] = rooms.checklist(entry, after, judged, positions)
         for name, text in pages.items():
             (folder / name).write_text(text, encoding="utf-8")
     rooms.keep_ledger(ledger, after)
     verdict = "not audited: give --train and --holdout" if judged is None else str(judged["verdict"])
-    lines = (rooms.bound_text(entry), after.sentence, verdict)
+    lines = (rooms.bound_text(entry), after.sentence, verdict, f"for a memo: {rooms.memo_sentence(entry, model)}")
     return Released(out, lines, after.to_json(), judged, ("README.md", *files))
 
 
 def _traffic(
     what: Path, folder: Path, train: Path | None, holdout: Path | None, coarsen: float | None, no_positions: bool,
-    seed: int, *, tell: Tell, allowed: bool,
-) -> tuple[dict[str, Any] | None, dict[str, Any], str, str]:  # fmt: skip
-    """Audit traffic and write it as traffic.nc and as a Croissant folder: (audit, privacy, model, positions)."""
+    service: str | None, seed: int, *, tell: Tell, allowed: bool,
+) -> tuple[dict[str, Any] | None, xr.Dataset, str]:  # fmt: skip
+    """Audit traffic and write it as traffic.nc and as a Croissant folder: (audit, what was written, positions)."""
     from gentraffic.io.export.data_packages import write_croissant
     from gentraffic.io.files import read_traffic, write_traffic
-    from gentraffic.privacy.release import blurred, privacy_of
+    from gentraffic.privacy.release import blurred
 
     ds = read_traffic(what)
     findings = None
@@ -293,7 +297,7 @@ def _traffic(
         from gentraffic.reports.audit import write_page
 
         known, unseen = read_traffic(train), read_traffic(holdout)
-        result = run_audit(known, unseen, ds, seed=seed, progress=tell)
+        result = run_audit(known, unseen, ds, service=service, seed=seed, progress=tell)
         if result.leak and not allowed:
             raise WrongUse(f"nothing was written: {result.verdict} Look at `gentraffic audit`, or give --leak")
         findings = result.to_json()
@@ -305,4 +309,4 @@ def _traffic(
     write_traffic(ds, folder / "traffic.nc")
     write_croissant(ds, folder / "croissant")
     moved = str(ds.attrs["positions"]) if coarsen is not None or no_positions else ""
-    return findings, privacy_of(ds), str(ds.attrs.get("model_sha256", "")), moved
+    return findings, ds, moved

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 @file_option("--streets", help="Where streets and the names of the map come from, if --osm has none: an OpenStreetMap"
                                " extract.")  # fmt: skip
 @click.option("--place", "name", metavar="NAME", help="What the place is called. [default: from its source]")
-@click.option("--habits", "rhythm", metavar="NETWORK", help="Whose daily rhythm the place follows, e.g. milan.")
+@click.option(
+    "--rhythm", "--habits", "rhythm", metavar="NETWORK", help="Whose daily rhythm the place follows, e.g. milan."
+)
 @click.option("--network", metavar="NAME", help="The measured network that the cells belong to, if any.")
 @out_option("Context: .nc or .zarr.")
 @prints
@@ -93,10 +95,13 @@ for _name in DATA_SETS:
 @import_.command("telecom-italia", short_help="Telecom Italia's raw TSV files.")
 @click.argument("src", type=FILE, nargs=-1, required=True)
 @file_option("--cells", help="The grid of the cells. [default: Milan's]")
+@shared.LAYER
 @click.option("--service", metavar="NAMES", help="Which of internet,call_in,call_out,sms_in,sms_out. [default: all]")
 @TRAFFIC_OUT
 @prints
-def telecom_italia(src: tuple[Path, ...], cells: Path | None, service: str | None, out: Path) -> Printed:
+def telecom_italia(
+    src: tuple[Path, ...], cells: Path | None, layer: str | None, service: str | None, out: Path
+) -> Printed:
     """Read raw days of the Telecom Italia Big Data Challenge: five services, 10 minutes, local time Europe/Rome.
 
     \b
@@ -104,7 +109,7 @@ def telecom_italia(src: tuple[Path, ...], cells: Path | None, service: str | Non
     """
     from gentraffic.api.files import import_telecom_italia
 
-    return _imported(call(import_telecom_italia, src, cells=cells, service=service, out=out), out)
+    return _imported(call(import_telecom_italia, src, cells=cells, layer=layer, service=service, out=out), out)
 
 
 @import_.command(short_help="A table: CSV, Excel or Parquet with cell, time and a value per service.")
@@ -115,6 +120,7 @@ def telecom_italia(src: tuple[Path, ...], cells: Path | None, service: str | Non
               " amounts per step and add up, rates are averaged. [default: unknown]")  # fmt: skip
 @file_option("--cells", help="Where the table has no lon and lat: polygons of the cells, or"
               " a table of stations (lon, lat, id).")  # fmt: skip
+@shared.LAYER
 @with_options(shared.TABLE)
 @click.option("--id-column", metavar="NAME", help="The column of the cells' ids. [default: by its usual name]")
 @click.option("--network", metavar="NAME", help="A name for the measured network: models that learn from it keep it,"
@@ -158,4 +164,6 @@ def split(traffic: Path, test: str | None, model: str | None, by: str, seed: int
     values: dict[str, Any] = {"train": str(out), "test": str(rest)}
     values |= {"by": by, "seed": seed} if model is None else {"model": model}
     lines = [f"{p}: {s['cell']} cells x {s['time']} steps" for p, s in zip((out, rest), sizes, strict=True)]
+    if twins := parts[0].attrs.get("split_twins"):
+        lines.append(f"{twins}: cells with the same series are kept on one side")
     return values | {"sizes": sizes}, lines

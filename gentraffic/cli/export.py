@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from gentraffic.cli.options import TRAFFIC, Printed, call, is_quiet, out_option, prints, with_options
-from gentraffic.errors import WrongUse
+from gentraffic.errors import WrongUse, did_you_mean
 from gentraffic.io.export.formats import FORMATS
 
 SHARED = (
@@ -50,7 +50,7 @@ class _Export(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """The command of a format. Raises WrongUse for no format."""
         if args[0] not in FORMATS:
-            raise WrongUse(f"no format {args[0]!r}: choose one of {', '.join(FORMATS)}")
+            raise WrongUse(f"no format {args[0]!r}: choose one of {', '.join(FORMATS)}{did_you_mean(args[0], FORMATS)}")
         return super().resolve_command(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -8,8 +8,9 @@ import math
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -103,6 +104,7 @@ TABLE = (
     click.option("--decimal", metavar="MARK", help="Decimal mark of its numbers: point or comma."),
     click.option("--thousands", metavar="MARK", help="Mark of thousands: point, comma, space, apostrophe or none."),
 )
+LAYER = click.option("--layer", metavar="NAME", help="The layer of --cells, where the file has several.")
 PLACE = (
     click.option("--city", metavar="NAME", help="A bundled city (`gentraffic models`), else a name in OpenStreetMap."),
     click.option("--bbox", metavar="W,S,E,N", help="A box in degrees, e.g. 11.09,46.05,11.15,46.09."),
@@ -158,8 +160,24 @@ def call(function: Callable[..., T], *args: Any, bar: str = "", **options: Any) 
     if not bar:
         return speaks_options(function)(*args, **options)
     quiet = is_quiet() or os.environ.get("RANK", "0") != "0"  # of several processes, the first shows it
-    with progress(bar, quiet=quiet) as (tell,):
+    with progress(bar, quiet=quiet) as (tell,), _kept(options.get("out")):
         return speaks_options(function)(*args, progress=tell, **options)
+
+
+@contextmanager
+def _kept(out: object) -> Iterator[None]:
+    """Say, where work on a model is interrupted, that its checkpoint is kept and how it goes on."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        if str(stop) or not isinstance(out, Path):
+            raise
+        checkpoint = out.with_name(f"{out.name}.checkpoint.safetensors")
+        if not checkpoint.is_file():
+            raise
+        raise KeyboardInterrupt(
+            f"interrupted; {checkpoint} is kept: run the same command again to go on, or delete it"
+        ) from None
 
 
 def place_of(options: dict[str, Any]) -> PlaceQuery:
@@ -175,9 +193,13 @@ WARNING = "warning: "  # begins a line that a person must see whatever becomes o
 
 @contextmanager
 def progress(*works: str, quiet: bool) -> Iterator[list[Tell]]:
-    """Progress bars on a terminal, nothing elsewhere: a tell(done, of) for each; all but the last show once told."""
-    if quiet or not sys.stderr.isatty():
+    """Progress bars on a terminal, a line a minute elsewhere: a tell(done, of) for each; all but the last show once
+    told."""
+    if quiet:
         yield [lambda done, of: None for _ in works]
+        return
+    if not sys.stderr.isatty():
+        yield [Minutes(work).tell for work in works]
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -186,6 +208,34 @@ def progress(*works: str, quiet: bool) -> Iterator[list[Tell]]:
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bars:
         tasks = [bars.add_task(work, total=None, visible=work == works[-1]) for work in works]
         yield [partial(_show, bars, task) for task in tasks]
+
+
+class Minutes:
+    """Progress in a pipe or a log: nothing of short work, of long work a line with an estimate, then one a minute."""
+
+    FIRST_S, EVERY_S = 15.0, 60.0  # after which the first line comes, and each further one
+
+    def __init__(self, work: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self.work, self.clock = work, clock
+        self.began = clock()
+        self.told = self.began + self.FIRST_S - self.EVERY_S
+        self.first: tuple[int, float] | None = None  # what was done when it was first told, and when that was
+
+    def tell(self, done: int, of: int) -> None:
+        """Say how far the work is, where a line is due and it is not nearly done."""
+        now = self.clock()
+        if self.first is None or done < self.first[0]:
+            self.first = (done, now)
+        steps, seconds = done - self.first[0], now - self.first[1]
+        if now - self.told < self.EVERY_S or steps <= 0 or done >= of:
+            return
+        left = seconds * (of - done) / steps
+        if self.told < self.began and left < self.EVERY_S - self.FIRST_S:
+            return  # a minute in all: who waits in a pipe needs no line
+        self.told = now
+        text = f"{left / 60:.0f} min" if left >= 90 else f"{left:.0f} s"
+        with suppress(OSError):  # nobody hears it
+            click.echo(f"{self.work}: {done:,} of {of:,}, at most {text} to go", err=True)
 
 
 def _show(bars: Progress, task: TaskID, done: int, of: int) -> None:

@@ -66,6 +66,7 @@ def audit_(train: Path, holdout: Path, synthetic: Path, html: Path | None, seed:
 @click.option("--coarsen", type=shared.POSITIVE, metavar="METRES", help="Move positions to the middle of such squares.")
 @click.option("--no-positions", is_flag=True, help="Leave positions out.")
 @click.option("--leak", is_flag=True, help="Release although the audit found a leak.")
+@shared.SERVICE
 @seed_option("Of the audit.")
 @prints
 def release_(what: Path, out: Path, **options: Any) -> Printed:
@@ -82,5 +83,6 @@ def release_(what: Path, out: Path, **options: Any) -> Printed:
 
     made = call(release, what, out, bar="auditing", **options)
     first, *lines = made.lines
-    values = {"output": str(out), "ledger": made.ledger, "audit": made.audit, "files": list(made.files)}
+    values = {"output": str(out), "promise": list(made.lines), "ledger": made.ledger, "audit": made.audit}
+    values |= {"files": list(made.files)}
     return values, [f"{out}: {first}", *lines]

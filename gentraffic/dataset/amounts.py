@@ -29,6 +29,9 @@ _VOLUMES = {
 _SECONDS = {"s": 1, "sec": 1, "second": 1, "min": 60, "minute": 60, "h": 3600, "hr": 3600, "hour": 3600,
             "d": 86_400, "day": 86_400}  # fmt: skip
 _PER = re.compile(r"\s*(?:/|\bper\b)\s*(\d*)\s*([A-Za-z]+)$")
+_INVERSE = re.compile(r"\s+([A-Za-z]+)-1$")  # as UDUNITS has it
+_WORD = re.compile(r"([kmgtpe]?i?|kilo|mega|giga|tera|peta|exa)[ -]?(byte|bit|octet)s?", re.IGNORECASE)
+_PREFIXES = {"kilo": "k", "mega": "M", "giga": "G", "tera": "T", "peta": "P", "exa": "E"}
 _COUNTS = frozenset({"call", "calls", "sms", "message", "messages", "event", "events", "session", "sessions", "cdr",
                      "cdrs", "count", "counts", "attempts", "connections", "packets"})  # fmt: skip
 # Shares say the same of one cell and of many: no sum over cells means anything.
@@ -41,19 +44,41 @@ def volume(units: str) -> tuple[float, int | None] | None:
     Decimal prefixes (1 kB = 1000 B), binary ones where written so (1 KiB = 1024 B). `GB per step` is `GB`.
     """
     name = units.strip()
-    if name in _VOLUMES:
-        return float(_VOLUMES[name]), None
-    for end in ("ps", " s-1"):  # Mbps, and Mbit s-1 as UDUNITS has it
-        if name.endswith(end) and name.removesuffix(end) in _VOLUMES:
-            return float(_VOLUMES[name.removesuffix(end)]), 1
-    per = _PER.search(name)
-    if per is None or name[: per.start()].strip() not in _VOLUMES:
-        return None
-    bits = float(_VOLUMES[name[: per.start()].strip()])
-    if per[2] == "step" and not per[1]:
+    if (bits := _bits(name)) is not None:
         return bits, None
-    seconds = _SECONDS.get(per[2]) or _SECONDS.get(per[2].removesuffix("s"))
-    return None if seconds is None else (bits, seconds * int(per[1] or 1))
+    if name.endswith("ps") and (bits := _bits(name.removesuffix("ps"))) is not None:  # Mbps
+        return bits, 1
+    inverse = _INVERSE.search(name)
+    per = inverse or _PER.search(name)
+    if per is None or (bits := _bits(name[: per.start()].strip())) is None:
+        return None
+    count, each = ("", per[1]) if inverse else (per[1], per[2])
+    if each == "step" and not count:
+        return bits, None
+    seconds = _SECONDS.get(each) or _SECONDS.get(each.removesuffix("s"))
+    return None if seconds is None else (bits, seconds * int(count or 1))
+
+
+def _bits(name: str) -> float | None:
+    """Bits in a unit of volume without a time, by its sign (GB) or in words (gigabytes, MBytes); None for others."""
+    if name in _VOLUMES:
+        return float(_VOLUMES[name])
+    word = _WORD.fullmatch(name)
+    if word is None:
+        return None
+    prefix = _PREFIXES.get(word[1].lower(), word[1][:1].upper() + word[1][1:].lower())
+    return float((_DECIMAL | _BINARY).get(prefix, 0) * _BITS[word[2].lower()]) or None
+
+
+def check_units(units: str, option: str) -> None:
+    """Raise WrongUse for units that are a volume but for their capitals, such as gb: bits or bytes, nobody knows."""
+    number, _, rest = units.strip().partition("/")
+    alike = [name for name in _VOLUMES if name.lower() == number.strip().removesuffix("ps").lower()]
+    if volume(units) is None and alike:
+        named = sorted({name for name in alike if name[:1] != "K"}, key=lambda name: name.endswith("b"))
+        per = "/s" if number.strip().lower().endswith("ps") else f"/{rest}" if rest else ""
+        meant = " or ".join(f"{name}{per} ({'bits' if name.endswith('b') else 'bytes'})" for name in named[:2])
+        raise WrongUse(f"{option}: capitals tell bytes from bits: write {meant}")
 
 
 def is_amount(units: str) -> bool:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 KEPT = 256  # marks of a file: those with the smallest hashes, so that two files of the same cells keep the same
 SAME_POSITION = 1e-5  # degrees, about a metre
 WEEK_H = 168
+CELLS_AT_ONCE = 1_000  # whose series are held at once
 
 
 def has_positions(ds: xr.Dataset) -> bool:
@@ -46,6 +47,38 @@ def series_marks(ds: xr.Dataset, service: str) -> NDArray[Any]:
     rises = np.diff(hours, axis=1) > 1e-6 * np.abs(hours).max(axis=1, keepdims=True)
     marks = [_mark(np.packbits(row).tobytes()) if 0.1 < row.mean() < 0.9 else "" for row in rises]
     return np.array(marks, dtype="<U8")
+
+
+def first_of_series(ds: xr.Dataset, service: str) -> NDArray[np.intp]:
+    """(cells,) the first cell whose series of `service` is the same, value for value: its own number for most.
+
+    Series that are constant, such as those of dead cells, and ensembles count as different. Cells that an operator
+    interpolated from one antenna, or exported under two names, are the same.
+    """
+    cells = ds.sizes["cell"]
+    first = np.arange(cells)
+    if "member" in ds[service].dims:
+        return first
+    known: dict[bytes, int] = {}
+    for at in range(0, cells, CELLS_AT_ONCE):
+        rows = np.ascontiguousarray(
+            ds[service].isel(cell=slice(at, at + CELLS_AT_ONCE)).transpose("cell", "time").values
+        )
+        moving = rows.min(axis=1) < rows.max(axis=1)
+        for k in np.flatnonzero(moving).tolist():
+            first[at + k] = known.setdefault(hashlib.sha256(rows[k].tobytes()).digest(), at + k)
+    return first
+
+
+def twins_text(ids: NDArray[Any], first: NDArray[np.intp]) -> str:
+    """ "2 cells carry the same series as another one (C9580 as C9680, ...)", "" for none. ids, first: (cells,)."""
+    twins = np.flatnonzero(first != np.arange(len(first)))
+    if not len(twins):
+        return ""
+    named = ", ".join(f"{ids[k]} as {ids[first[k]]}" for k in twins[:3])
+    more = ", ..." if len(twins) > 3 else ""
+    what = "cell carries" if len(twins) == 1 else "cells carry"
+    return f"{len(twins)} {what} the same series as another one ({named}{more})"
 
 
 def marks_of(ds: xr.Dataset) -> dict[str, list[str]]:

@@ -18,13 +18,13 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gentraffic.dataset.services import MAIN
-from gentraffic.errors import BadInput, WrongUse
+from gentraffic.errors import BadInput, WrongUse, did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,7 +86,7 @@ def one_service(ds: xr.Dataset, name: str | None) -> str:
     """`name` if `ds` has such a service; for None the main one (`services.MAIN`), else the first. Raises WrongUse."""
     have = services(ds)
     if name is not None and name not in have:
-        raise WrongUse(f"no service {name!r} here, only {', '.join(have)}")
+        raise WrongUse(f"no service {name!r} here, only {', '.join(have)}{did_you_mean(name, have)}")
     return name or next((main for main in MAIN if main in have), have[0])
 
 
@@ -238,7 +238,8 @@ def check_timezone(name: object) -> None:
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise BadInput(f"unknown time zone {name!r}: give an IANA name such as Europe/Rome") from None
+        near = did_you_mean(name, available_timezones())
+        raise BadInput(f"unknown time zone {name!r}: give an IANA name such as Europe/Rome{near}") from None
 
 
 def _tuple(dims: tuple[Hashable, ...]) -> str:

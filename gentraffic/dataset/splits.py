@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gentraffic.dataset.fingerprint import first_of_series, twins_text
+from gentraffic.dataset.schema import services
 from gentraffic.errors import WrongUse
 
 if TYPE_CHECKING:
@@ -55,8 +57,8 @@ def split_traffic(
     """(train, test): two Datasets without a common cell or day whose union is `ds`, bit for bit.
 
     `ds`: Traffic ([member,] cell, time). `test`: share of the cells, locations or whole local days, "20%" or 0.2.
-    `by`: "cell" or "location" (coordinate `location`), chosen by `seed`; "time" takes the last local days. Raises
-    WrongUse.
+    `by`: "cell" or "location" (coordinate `location`), chosen by `seed`; "time" takes the last local days. Cells with
+    the same series are kept on one side; the attribute `split_twins` names them. Raises WrongUse.
     """
     text = str(test).strip()
     try:
@@ -85,7 +87,13 @@ def split_traffic(
         raise WrongUse(f"test {test} of {len(names)} {what} leaves one side empty: give another share, or more {what}")
     chosen = names[-count:] if by == "time" else np.random.default_rng(seed).permutation(names)[:count]
     held = np.isin(group, chosen)
-    marks = {"split_by": by, "split_seed": int(seed), "split_test_share": share}
+    marks: dict[str, Any] = {"split_by": by, "split_seed": int(seed), "split_test_share": share}
+    if by == "cell" and (traffic := services(ds)):
+        first = first_of_series(ds, traffic[0])
+        together = held[first]
+        if 0 < together.sum() < len(held):
+            held = together
+            marks |= {"split_twins": told} if (told := twins_text(ds["cell_id"].values, first)) else {}
     train = ds.isel({dim: np.flatnonzero(~held)}).assign_attrs(split="train", **marks)
     return train, ds.isel({dim: np.flatnonzero(held)}).assign_attrs(split="test", **marks)
 

@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from gentraffic.dataset.calendar import make_calendar
 from gentraffic.evaluation import naive_rows as naive
 from gentraffic.evaluation.metrics.summary import crps_cells, p9999
-from gentraffic.generators.fomo.data import Region, placed
+from gentraffic.generators.fomo.data import SIDE, Region, placed
 from gentraffic.generators.fomo.folder import FoMoBundle
-from gentraffic.generators.fomo.scale import FoMoContext, FoMoScale, condition_of
+from gentraffic.generators.fomo.scale import FoMoContext, condition_of
 from gentraffic.generators.weekly import Settings, draw_traffic
 from gentraffic.modelling.features import Floats
 from gentraffic.modelling.measured import Source
 from gentraffic.modelling.random_streams import level_noise
+from gentraffic.training.fomo_fitting import split
 from gentraffic.training.fomo_task import WINDOW, masked, stack, window
 from samplers.fomo_draw import draw_scenes
 
@@ -59,6 +60,14 @@ def held_out(train: tuple[Source, Region], held: tuple[Source, Region]) -> Held:
     starts = range(0, region.values.shape[1] - WINDOW + 1, WINDOW)
     blocks = np.array([(b, s) for b in range(len(region.blocks)) for s in starts])
     return Held(train[1], region, train[0], held[0], blocks, p9999(train[1].values))
+
+
+def parts_of(
+    data: Sequence[tuple[Source, Region]], folds: int, fold: int
+) -> tuple[list[tuple[Source, Region]], dict[str, tuple[tuple[Source, Region], tuple[Source, Region]]]]:
+    """What trains in a fold by location, and per city with POIs what of it (trains, is held out)."""
+    parts = {r.network: split((s, r), folds, fold, 0) for s, r in data if s.places is not None}
+    return [parts[r.network][0] if r.network in parts else (s, r) for s, r in data], parts
 
 
 def cover(blocks: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -144,12 +153,33 @@ def model_members(
     city_mean: traffic of the mean cell, where the level model does not know the network; over the mean cell's users it
     is the traffic per user where nothing is observed, as in `sample`.
     """
-    observed, levels = TASKS[task], bundle.levels
+    observed = TASKS[task]
+    known = np.broadcast_to(np.arange(WINDOW) < observed, (len(part.blocks), SIDE, SIDE, WINDOW))
+    return masked_members(bundle, part, known, users=users, members=members, seed=seed, city_mean=city_mean)[
+        ..., observed:
+    ]
+
+
+def masked_members(
+    bundle: FoMoBundle,
+    part: Held,
+    known: NDArray[np.bool_],
+    *,
+    users: bool,
+    members: int = MEMBERS,
+    seed: int = 0,
+    city_mean: float | None = None,
+) -> Floats:
+    """`model_members` of whole windows under any mask: (m, series, 64), as drawn where `known` too.
+
+    known: (windows, SIDE, SIDE, 64) what is told of each window of `part.blocks`.
+    """
+    levels = bundle.levels
     places, scale = part.held_source.places, bundle.scale
     assert places is not None
     if city_mean is not None:  # the network is not known to the level model, nor traffic per user
         places = replace(places, network="")
-        if observed == 0 and part.held.users is not None and part.train.users is not None:
+        if not known.any() and part.held.users is not None and part.train.users is not None:
             crowd = np.concatenate([part.train.users, part.held.users]).mean(dtype=np.float64)
             scale = replace(scale, per_user=np.append(city_mean / crowd, scale.per_user[1:]))
     mean = city_mean if city_mean is not None else levels.networks[part.held.network].mean_traffic
@@ -164,8 +194,13 @@ def model_members(
             spread=levels.spread if city_mean is not None else part.held.spread,
             users=part.held.users if users else None,
         )
-        windows = stack([_task_window(region, scale, int(b), int(s), observed) for b, s in part.blocks])
-        out.append(_draw(bundle, windows, observed, member, 1 if member == 0 else STEPS, seed))
+        windows = stack(
+            [
+                masked(window(region, scale, int(b), int(s)), mask, scale, region.spread)
+                for (b, s), mask in zip(part.blocks, known, strict=True)
+            ]
+        )
+        out.append(_draw(bundle, windows, member, 1 if member == 0 else STEPS, seed))
     return np.stack(out)
 
 
@@ -185,13 +220,7 @@ def week_members(bundle: Bundle, part: Held, context: xr.Dataset, *, members: in
     return np.concatenate(series, axis=1)
 
 
-def _task_window(region: Region, scale: FoMoScale, block: int, start: int, observed: int) -> FoMoContext:
-    whole = window(region, scale, block, start)
-    known = np.broadcast_to(np.arange(WINDOW) < observed, whole.values.shape[1:])
-    return masked(whole, known, scale, region.spread)
-
-
-def _draw(bundle: FoMoBundle, windows: FoMoContext, observed: int, member: int, steps: int, seed: int) -> Floats:
+def _draw(bundle: FoMoBundle, windows: FoMoContext, member: int, steps: int, seed: int) -> Floats:
     scale = bundle.scale
     shape = windows.values.shape
     # independent noise, unlike that of `sample`: the fair crps takes members for independent draws
@@ -199,7 +228,7 @@ def _draw(bundle: FoMoBundle, windows: FoMoContext, observed: int, member: int, 
     x = draw_scenes(bundle.model, condition_of(windows, scale), torch.from_numpy(noise), steps=steps).numpy()
     weekly = scale.usual(windows.network, windows.hour)[:, None, None]
     values = scale.inverse(x, weekly) * np.nan_to_num(windows.reference)[..., None]
-    return np.concatenate([v[e.any(-1)] for v, e in zip(values, windows.exists, strict=True)])[:, observed:]
+    return np.concatenate([v[e.any(-1)] for v, e in zip(values, windows.exists, strict=True)])
 
 
 def scores(part: Held, task: str, members: Floats, *, first_is_expectation: bool = False) -> dict[str, Any]:

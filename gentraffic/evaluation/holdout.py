@@ -112,6 +112,25 @@ def model_row(
     return out
 
 
+def in_words(rows: Mapping[str, Sequence[Mapping[str, Any]]], own: str) -> list[str]:
+    """Whether a row beats the best naive one in crps, a sentence for each network. rows: as `table` takes them; own:
+    the name of the row. Rows that know the true level are no rivals."""
+    sentences = []
+    for network in rows[own][0]:
+        means = {
+            row: float(np.mean([value for part in parts for value in part[network]["crps"]]))
+            for row, parts in rows.items()
+            if network in parts[0] and not row.startswith("true ")
+        }
+        best = min((row for row in means if row != own), key=lambda row: means[row], default="")
+        if best:
+            figures = f"crps {means[own]:.4f}, that of {best} {means[best]:.4f}"
+            worse = f"does not beat {best}, a naive row: take that, or train longer, or on more cells"
+            said = worse if means[own] >= means[best] else "beats every naive row"
+            sentences.append(f"{network}: on cells that it did not see, this model {said} ({figures})")
+    return sentences
+
+
 def score(members: Members, parts: Parts) -> dict[str, Any]:
     """Scores of one row: per network the lists over held-out cells, their locations, and the pooled figures.
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic.dataset.panel import Panel, read_panel
-from gentraffic.errors import BadInput, WrongUse
+from gentraffic.errors import BadInput, WrongUse, did_you_mean
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -93,7 +93,7 @@ def networks_of(traffic: xr.Dataset, services: list[str] | None = None) -> list[
         raise WrongUse(f"several services here, {', '.join(have)}: name one with --service")
     missing = [name for name in chosen if name not in have]
     if missing:
-        raise WrongUse(f"no service {missing[0]!r} here, only {', '.join(have)}")
+        raise WrongUse(f"no service {missing[0]!r} here, only {', '.join(have)}{did_you_mean(missing[0], have)}")
     panels = [read_panel(traffic, name) for name in chosen]
     per_day = panels[0].per_day
     values = np.stack([panel.values for panel in panels], axis=-1)  # (members, cells, steps, services)

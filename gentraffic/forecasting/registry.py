@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from forecasters import FORECASTERS, Recipe
-from gentraffic.errors import BadModel, WrongUse
+from gentraffic.errors import BadModel, WrongUse, did_you_mean
 from gentraffic.generators.base import FORECASTER, named, plug_ins
 
 
@@ -26,5 +26,8 @@ def recipe_of(name: str) -> Recipe:
             raise BadModel(f"{plug_in}: {plug_in.point.value} is no forecasters.Recipe")
         return recipe
     if name not in FORECASTERS:
-        raise WrongUse(f"no forecaster {name!r}: give one of {', '.join(forecaster_names())}")
+        raise WrongUse(
+            f"no forecaster {name!r}: give one of {', '.join(forecaster_names())}"
+            f"{did_you_mean(name, forecaster_names())}"
+        )
     return FORECASTERS[name]

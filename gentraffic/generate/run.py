@@ -25,7 +25,7 @@ from gentraffic.dataset.calendar import FIRST_DAY, FREQUENCIES, Calendar, calend
 from gentraffic.dataset.public_holidays import LONG_DAYS, NONE, Holidays, find_holidays
 from gentraffic.dataset.schema import check_name, credits_of, traffic_dataset
 from gentraffic.dataset.services import DIRECTIONS, MAIN, MEAN_CELL, SUMS, parts_of, split_names
-from gentraffic.errors import BadInput, WrongUse
+from gentraffic.errors import BadInput, WrongUse, did_you_mean
 from gentraffic.generate.totals import Total, districts, fit_totals, parse_totals
 from gentraffic.generators.base import (
     Block,
@@ -142,7 +142,9 @@ class Request:
             if name not in known:
                 option = "service" if self.service else "total"
                 listed = ", ".join(dict.fromkeys((*have, *known)))
-                raise Unsupported("services", f"--{option} {name}: {info.name} draws {listed}")
+                raise Unsupported(
+                    "services", f"--{option} {name}: {info.name} draws {listed}{did_you_mean(name, (*have, *known))}"
+                )
         return names
 
     def rows(self, context: xr.Dataset) -> list[int] | None:

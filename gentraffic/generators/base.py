@@ -39,7 +39,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from gentraffic.errors import BadInput, BadModel, WrongUse
+from gentraffic.errors import BadInput, BadModel, WrongUse, did_you_mean
 
 if TYPE_CHECKING:
     import numpy as np
@@ -365,7 +365,8 @@ def read_folder(name: str | Path) -> ModelFolder:
     folder = MODELS / name if isinstance(name, str) and (MODELS / name / "provenance.json").is_file() else Path(name)
     if not (folder / "provenance.json").is_file():
         known = [*bundled_models(), *map(str, plug_ins(GENERATOR))]
-        raise BadModel(f"no model {str(name)!r}: give one of {', '.join(known) or 'none'}, or a model folder")
+        near = did_you_mean(name, known)
+        raise BadModel(f"no model {str(name)!r}: give one of {', '.join(known) or 'none'}, or a model folder{near}")
     try:
         provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
         hashes = dict(provenance["files"])

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gentraffic.dataset.calendar import Calendar
-from gentraffic.errors import WrongUse
+from gentraffic.errors import WrongUse, did_you_mean
 from gentraffic.generators.base import Block, Tell, check_minutes
 from gentraffic.generators.base import Settings as Settings
 from gentraffic.io.memmap import rows_of_file, trim_heap
@@ -467,7 +467,9 @@ def one_thread() -> Iterator[None]:
 def check_solver(settings: Settings, noise: Noise, solvers: Collection[str] = SOLVERS) -> None:
     """Raise WrongUse for a solver that does not exist, or more steps than a model was trained on."""
     if settings.solver not in solvers:
-        raise WrongUse(f"--solver {settings.solver}: choose one of {', '.join(solvers)}")
+        raise WrongUse(
+            f"--solver {settings.solver}: choose one of {', '.join(solvers)}{did_you_mean(settings.solver, solvers)}"
+        )
     if settings.solver == "gaussian" and noise.prediction_type == "epsilon":
         raise WrongUse(
             "--solver gaussian: this model predicts the noise, which that solver cannot start from; give dpm++"
@@ -483,7 +485,10 @@ def check_settings(bundle: WeeklyModel, calendar: Calendar, settings: Settings) 
         raise WrongUse(f"--members {settings.members}: give 1 or more")
     if settings.habits not in ("", AUTO, *bundle.networks):
         known = ", ".join(bundle.networks)
-        raise WrongUse(f"--rhythm {settings.habits}: give auto, or a network that this model knows: {known}")
+        raise WrongUse(
+            f"--rhythm {settings.habits}: give auto, or a network that this model knows: {known}"
+            f"{did_you_mean(settings.habits, bundle.networks)}"
+        )
     noise = getattr(bundle.model, "noise", None)
     if noise is not None:
         check_solver(settings, noise)

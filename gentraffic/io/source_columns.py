@@ -30,8 +30,10 @@ ID_NAMES = (
     "eci", "ecgi", "cgi", "nci", "ncgi", "ci", "cid", *(site + ending for site in _SITES for ending in _ENDINGS),
     "squareid", "gridid", "tileid", "hexid", "zoneid", "nodeid",
 )  # fmt: skip
-LON_NAMES = ("lon", "longitude", "lng", "long", "londeg", "lonwgs84", "longitudewgs84")
-LAT_NAMES = ("lat", "latitude", "latdeg", "latwgs84", "latitudewgs84")
+_OF_WHAT, _HOW = ("", "site", "cell", "station", "gps", "antenna", "wgs84"), ("", "deg", "degrees", "wgs84", "dd")
+LON_NAMES = tuple(of + name + how for of in _OF_WHAT for how in (*_HOW, "e")
+                  for name in ("lon", "longitude", "lng", "long"))  # fmt: skip
+LAT_NAMES = tuple(of + name + how for of in _OF_WHAT for how in (*_HOW, "n") for name in ("lat", "latitude"))
 TIME_NAMES = ("time", "timeutc", "timestamp", "timestamputc", "datetime", "datetimeutc", "utctime", "starttime",
               "begintime", "periodstart", "periodstarttime", "intervalstart", "resulttime", "utc", "date", "day",
               "timelocal", "localtime")  # fmt: skip
@@ -42,6 +44,8 @@ GLOBAL_ID = (("radio", "rat", "technology"), ("mcc",), ("net", "mnc"), ("area", 
              ("cell", "cid", "ci", "cellid", "eci", "nci"))  # fmt: skip
 _WHOLE = re.compile(r"0|-?[1-9]\d{0,18}")
 _HELP = "say which with --id-column NAME"
+_ROW_NUMBERS = frozenset(("", "index", "row", "col", "rownumber", "rownum", "rowno", "rowid", "fid", "ogcfid",
+                          "objectid", "seq", "no", "nr", "lfd", "lfdnr"))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,11 @@ def plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
+def is_row_number(name: str) -> bool:
+    """Whether a column, by its name, holds the numbers of rows, which are no ids of cells."""
+    return plain(name) in _ROW_NUMBERS or re.fullmatch(r"unnamed\d*", plain(name)) is not None
+
+
 def find_column(table: SourceTable, names: Sequence[str], asked: str | None = None) -> str | None:
     """The column called `asked`, else the first known name that the table has. Raises BadInput where `asked` lacks."""
     if asked is not None:
@@ -117,7 +126,12 @@ def find_column(table: SourceTable, names: Sequence[str], asked: str | None = No
     have: dict[str, str] = {}
     for name in table.names:
         have.setdefault(plain(name), name)
-    return next((have[name] for name in names if name in have), None)
+    found = next((have[name] for name in names if name in have), None)
+    if found is not None and table.names.count(found) > 1:
+        same = [values for name, values in table.columns if name == found]
+        if any(not values.equals(same[0]) for values in same[1:]):
+            raise BadInput(f"{table.path}: {len(same)} columns are called {found!r}: rename or drop the others")
+    return found
 
 
 def global_id(table: SourceTable) -> list[str]:

@@ -12,12 +12,13 @@ import codecs
 import csv
 import gzip
 import io
+import json
 import lzma
 import re
 import warnings
 import zipfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,12 +53,14 @@ _OTHERS = {  # what begins so is no table: what it is, and what to do
 class SourceTable:
     """columns: (name, values (rows,)) as the file has them, text where it was text. notes: what a reader must know.
 
-    first: the number that a spreadsheet shows beside the first row, whose header is a row as well."""
+    first: the number that a spreadsheet shows beside the first row, whose header is a row as well. units: of columns,
+    where the file's metadata say them."""
 
     path: Path
     columns: tuple[tuple[str, pa.ChunkedArray], ...]
     notes: tuple[str, ...] = ()
     first: int = 1
+    units: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
@@ -122,7 +125,18 @@ def _parquet(path: Path) -> SourceTable:
         if pa.types.is_dictionary(values.type):
             values = values.cast(values.type.value_type)
         columns.append((name.strip(), values.cast(pa.string()) if pa.types.is_large_string(values.type) else values))
-    return SourceTable(path, tuple(columns))
+    return SourceTable(path, tuple(columns), units=_told_units(schema.metadata or {}))
+
+
+def _told_units(metadata: Mapping[bytes, bytes]) -> dict[str, str]:
+    """The units of columns in the metadata of a Parquet file of this project: an export by day, or traffic itself."""
+    try:
+        about, notes = (json.loads(metadata.get(key, b"{}")) for key in (b"about", b"gentraffic"))
+        told = {key.removeprefix("units of "): str(value) for key, value in about.items() if key[:9] == "units of "}
+        variables = notes.get("variables", {})
+        return told | {name: str(variables[name]["units"]) for name in notes.get("services", ())}
+    except (ValueError, TypeError, AttributeError, KeyError):
+        return {}  # other programs have metadata of such names
 
 
 def _parquet_folder(folder: Path) -> SourceTable:
@@ -146,7 +160,7 @@ def _parquet_folder(folder: Path) -> SourceTable:
         if len({column.type for column in values}) > 1:
             raise BadInput(f"{folder}: column {name!r} is of one type in some parts and of another in others")
         columns.append((name, pa.chunked_array([chunk for column in values for chunk in column.chunks])))
-    return SourceTable(folder, tuple(columns))
+    return SourceTable(folder, tuple(columns), units=tables[0].units)
 
 
 def _binary(kind: Any) -> bool:
@@ -231,9 +245,12 @@ def _csv(path: Path, content: bytes) -> SourceTable:
         if "Empty CSV file" in reason:
             raise BadInput(f"{path}: no rows") from None
         hint = "; a number with a decimal comma, or a name with a comma, needs quotes" if separator == "," else ""
+        if len(names) == 1:
+            hint = f"; is the line {names[0][:40]!r} a title? drop the lines above the names of the columns"
         raise BadInput(f"{path}: not a whole CSV table ({reason}){hint}") from error
     import pyarrow.compute as pcc
 
+    table = _without_empty_end(table)
     columns = []
     for i, name in enumerate(names):
         values = pcc.utf8_trim_whitespace(table.column(i))
@@ -243,10 +260,20 @@ def _csv(path: Path, content: bytes) -> SourceTable:
     return SourceTable(path, tuple(columns), note, read.skip_rows + 1)
 
 
+def _without_empty_end(table: pa.Table) -> pa.Table:
+    """A table without the rows at its end that hold separators alone, as spreadsheets write them."""
+    rows = table.num_rows
+    while rows and all(not table.column(i)[rows - 1].as_py().strip() for i in range(table.num_columns)):
+        rows -= 1
+    return table.slice(0, rows)
+
+
 def _utf8(path: Path, content: bytes) -> tuple[bytes, str]:
     """(the text as UTF-8, the encoding that it was in)."""
     for mark, encoding in (
         (codecs.BOM_UTF8, "utf-8"),
+        (codecs.BOM_UTF32_LE, "utf-32"),  # begins as UTF-16 does
+        (codecs.BOM_UTF32_BE, "utf-32"),
         (codecs.BOM_UTF16_LE, "utf-16"),
         (codecs.BOM_UTF16_BE, "utf-16"),
     ):

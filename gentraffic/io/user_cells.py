@@ -26,6 +26,7 @@ from gentraffic.io.source_columns import (
     find_column,
     id_columns,
     id_text,
+    is_row_number,
     no_ids,
     plain,
     points,
@@ -48,8 +49,9 @@ MAX_OWN = 5_000_000  # cells or stations of an own file, whose polygons take a k
 
 @reads
 def read_cells(
-    path: str | Path, *, id_column: str | None = None, layer: str | None = None, match: NDArray[Any] | None = None
-) -> gpd.GeoDataFrame:
+    path: str | Path, *, id_column: str | None = None, layer: str | None = None, match: NDArray[Any] | None = None,
+    id_name: str = "",
+) -> gpd.GeoDataFrame:  # fmt: skip
     """The operator's own cells: polygons in EPSG:4326 with `cell_id` (int64 or str, as the file has them), and `row`,
     `col` (row 0 southernmost) where the centres lie on one lattice. `.attrs`: kind "cells", crs_wkt (local UTM),
     warnings.
@@ -60,7 +62,7 @@ def read_cells(
     that has several.
     Raises BadInput for a file that is missing, broken, empty, without CRS or in other coordinates than it says, without
     ids or with doubles, or with a geometry that is missing, no polygon, or crosses itself.
-    match: (n,) ids.
+    match: (n,) ids. id_name: of columns that hold as many of them, the one called so is taken.
     """
     import geopandas as gpd
     import shapely
@@ -72,7 +74,7 @@ def read_cells(
     frame = read_vector(path, "cells", layer=layer)
     if len(frame) > MAX_OWN:
         raise BadInput(f"{path} has {len(frame)} cells, more than {MAX_OWN}: cut it")
-    ids = _ids(frame[_id_column(frame, path, id_column, match)], path)
+    ids = _ids(frame[_id_column(frame, path, id_column, match, id_name)], path)
     shapes = frame.geometry.force_2d()
     _check_polygons(shapes, ids, path)
     shapes = in_degrees(shapes, path)
@@ -97,6 +99,7 @@ def read_stations(
     id_column: str | None = None,
     reading: Reading | None = None,
     match: NDArray[Any] | None = None,
+    id_name: str = "",
     asked: Sequence[str] = (),
 ) -> gpd.GeoDataFrame:
     """Base stations: points in EPSG:4326 with `cell_id`, and `site`, `azimuth`, `height`, `band` where the table has
@@ -110,7 +113,7 @@ def read_stations(
     counts once, with a warning; two stations may share a mast.
     Raises poi.errors.BadFile for missing columns and coordinates that are not numbers, not on earth or swapped;
     BadInput for a file that is missing or broken, and for ids that are missing or stand at two places.
-    match: (n,) ids.
+    match: (n,) ids. id_name: of columns that hold as many of them, the one called so is taken.
     """
     import geopandas as gpd
     import shapely
@@ -132,7 +135,7 @@ def read_stations(
     lon, lat = points(table, reading)
     notes = list(table.notes)
     if match is not None and reading.named("id") is None:
-        columns = _matching(table, columns, match)
+        columns = _matching(table, columns, match, id_name)
     extra = _sectors(table, reading, asked)
     if columns:
         code, station_ids = id_text(table, columns)
@@ -159,17 +162,31 @@ def read_stations(
     return stations
 
 
-def _matching(table: SourceTable, known: list[str], ids: NDArray[Any]) -> list[str]:
-    """The column of a table that holds most of some ids, the known ones first; empty where none does."""
+def _matching(table: SourceTable, known: list[str], ids: NDArray[Any], id_name: str) -> list[str]:
+    """The column of a table that holds most of some ids: of several the one called `id_name`, then the known ones.
+
+    Numbers of rows are no ids. Empty where no column holds any. Raises BadInput where two that are not known do.
+    """
     wanted = {str(i) for i in ids.tolist()}
 
     def held(columns: list[str]) -> int:
         return len(wanted & {str(i) for i in id_text(table, columns)[1]})
 
-    every = [known, *([name] for name in sorted(table.names, key=lambda n: plain(n) not in ID_NAMES))]
+    named = [name for name in table.names if not is_row_number(name)]
+    named.sort(key=lambda n: (plain(n) != plain(id_name), plain(n) not in ID_NAMES))
+    every = [*([name] for name in named if id_name and plain(name) == plain(id_name)), known, *([n] for n in named)]
     counts = [held(columns) if columns else 0 for columns in every]
     best = int(np.argmax(counts))
-    return every[best] if counts[best] else known
+    if not counts[best]:
+        return known
+    _check_one(table.path, [columns[0] for columns, n in zip(every, counts, strict=True) if n == counts[best]], id_name)
+    return every[best]
+
+
+def _check_one(path: Path | str, names: list[str], id_name: str) -> None:
+    """Raise BadInput where the ids that are looked for stand in two columns, and no name tells which is meant."""
+    if len(set(names)) > 1 and plain(names[0]) not in {*ID_NAMES, plain(id_name)}:
+        raise BadInput(f"{path}: {names[0]!r} and {names[1]!r} hold the same ids: say which with --id-column NAME")
 
 
 def _sectors(table: SourceTable, reading: Reading, asked: Sequence[str]) -> dict[str, NDArray[Any]]:
@@ -303,7 +320,9 @@ def _check_polygons(shapes: gpd.GeoSeries, ids: NDArray[Any], path: str | Path) 
             raise BadInput(f"{path}: shape {ids[first]} {fault}{more}")
 
 
-def _id_column(frame: gpd.GeoDataFrame, path: str | Path, wanted: str | None, match: NDArray[Any] | None) -> str:
+def _id_column(
+    frame: gpd.GeoDataFrame, path: str | Path, wanted: str | None, match: NDArray[Any] | None, id_name: str = ""
+) -> str:
     own = [str(name) for name in frame.columns if name != frame.geometry.name]
     names: dict[str, str] = {}
     for name in own:
@@ -315,10 +334,12 @@ def _id_column(frame: gpd.GeoDataFrame, path: str | Path, wanted: str | None, ma
     known = [names[name] for name in ID_NAMES if name in names]
     if match is not None:
         ids = {str(i) for i in match.tolist()}
-        order: list[str] = [*known, *(name for name in own if name not in known)]
+        order: list[str] = [*known, *(name for name in own if name not in known and not is_row_number(name))]
+        order.sort(key=lambda name: not id_name or plain(name) != plain(id_name))
         counts: list[int] = [len(ids & set(_texts(frame[name]).tolist())) for name in order]
         best = int(np.argmax(counts)) if counts else 0
         if counts and counts[best]:
+            _check_one(path, [name for name, n in zip(order, counts, strict=True) if n == counts[best]], id_name)
             return order[best]
     if not known:
         raise BadInput(f"{path} has no column of ids (cell_id, cell, id, ...): it has "
@@ -356,13 +377,16 @@ def _ids(column: pd.Series, path: str | Path) -> NDArray[Any]:
 
 
 def places_from_cells(
-    source: str | Path | gpd.GeoDataFrame, ids: NDArray[Any], reading: Reading | None = None
-) -> tuple[NDArray[np.bool_], Places]:
+    source: str | Path | gpd.GeoDataFrame, ids: NDArray[Any], reading: Reading | None = None, id_name: str = "",
+    layer: str | None = None,
+) -> tuple[NDArray[np.bool_], Places]:  # fmt: skip
     """(which of `ids` the cells hold, the Places of those, in the order of `ids`).
 
     `source`: the operator's cells as a file, stations as a table, or a frame as `read_cells` gives. reading: how the
-    table is written; without a column of ids named, the one that holds most of `ids` is taken. Ids are matched as they
-    are, or both as text where one side is text. Raises BadInput where no id is found, or the table has no ids.
+    table is written; without a column of ids named, the one that holds most of `ids` is taken, of several the one that
+    is called `id_name`, as where `ids` come from. Ids are matched as they are, or both as text where one side is text.
+    layer: of a vector file that has several. Raises BadInput where no id is found, or the table has no ids, WrongUse
+    for a layer that a table cannot have.
     ids: (n,).
     """
     import pandas as pd
@@ -371,9 +395,11 @@ def places_from_cells(
     if not isinstance(source, str | Path):
         cells = source
     elif _is_vector(Path(source)):
-        cells = read_cells(source, id_column=reading.named("id"), match=ids)
+        cells = read_cells(source, id_column=reading.named("id"), layer=layer, match=ids, id_name=id_name)
     else:
-        cells = read_stations(source, reading=reading, match=ids)
+        if layer is not None:
+            raise WrongUse(f"--layer {layer}: {source} is a table, which has no layers")
+        cells = read_stations(source, reading=reading, match=ids, id_name=id_name)
         if cells.attrs["numbered"]:  # the numbers of rows are no ids: matched with any they put cells elsewhere
             raise BadInput(no_ids(read_source(source)))
     own = cells["cell_id"].to_numpy()

@@ -18,8 +18,8 @@ import numpy as np
 from gentraffic.dataset.build import Places, measured_context, middle, places_from_xy
 from gentraffic.dataset.geometry import footprint_text
 from gentraffic.dataset.schema import check_name, check_timezone
-from gentraffic.errors import BadInput, NoData, WrongUse
-from gentraffic.io.source_columns import SECTOR_COLUMNS, Reading
+from gentraffic.errors import BadInput, NoData, WrongUse, did_you_mean
+from gentraffic.io.source_columns import SECTOR_COLUMNS, Reading, make_reading
 from gentraffic.modelling.features import MARGIN_M
 from gentraffic.places.misplaced import area_of_places, box_around
 from gentraffic.places.streets import AROUND_M, READ_M, map_around
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from shapely.geometry.base import BaseGeometry
 
+    from gentraffic.places.find import PlaceQuery
     from poi.grid import Grid
     from poi.safety import Limits
 
@@ -58,56 +59,37 @@ class _Area:
     cells: gpd.GeoDataFrame | None = None
 
 
-def read_place(  # noqa: PLR0913  # the whole of one command
-    *,
-    city: str | None = None,
-    bbox: Sequence[float] | None = None,
-    polygon: str | Path | None = None,
-    cells: str | Path | None = None,
-    stations: str | Path | None = None,
-    osm: str | Path | None = None,
-    cell_size: float | None = None,
-    radius_m: float | None = None,
-    id_column: str | None = None,
-    reading: Reading | None = None,
-    layer: str | None = None,
-    offline: bool = False,
-    timezone: str | None = None,
-    command: str = "",
-    progress: Progress | None = None,
-) -> xr.Dataset:
+def read_place(query: PlaceQuery, *, command: str = "", progress: Progress | None = None) -> xr.Dataset:
     """The Context of a place: `poi_count` (cell, category) and where the cells are; see `gentraffic.dataset.schema`.
 
-    One of: city (a name that Nominatim knows), bbox (west, south, east, north in degrees), polygon (a file), cells (the
-    operator's own polygons), stations (points); or osm alone, which means the area of that file.
-    osm: extract, saved Overpass answer or table of POIs (`poi.osm.read_pois`); without it Overpass is asked.
-    layer: of a vector file that has several. reading: how a table of stations names its columns and writes numbers.
-    cell_size: metres, where cells are laid here (CELL_M). radius_m: what a station covers (RADIUS_M). offline: only
-    files and the cache. timezone: IANA name, else the place's. progress: told (answered, asked) by Overpass.
+    query: the place, but for `context`, `water` and `population`, which `find.find_context` sees to. Cells are laid
+    CELL_M wide and stations cover RADIUS_M unless it says otherwise; without `osm` Overpass is asked. command: for the
+    attributes. progress: told (answered, asked) by Overpass.
     The attribute `warnings` repeats what is missing: categories, parts of the file, coordinates.
 
     Raises WrongUse for two places or none, and for options that do not go together; NoData or PlaceNotFound for no such
     place or one without POIs; NetworkFailed; BadInput, BadFile and PoiError for files and areas of no use."""
     from poi.osm import read_pois
 
-    given = {"city": city, "bbox": bbox, "polygon": polygon, "cells": cells, "stations": stations}
-    reading = replace(reading or Reading(), id_column=id_column) if id_column is not None else reading or Reading()
-    _check_use(given, osm, cell_size, radius_m, reading, layer)
-    if timezone is not None:
-        check_timezone(timezone)
+    city, cells, stations, osm, layer = query.city, query.cells, query.stations, query.osm, query.layer
+    given = {"city": city, "bbox": query.bbox, "polygon": query.polygon, "cells": cells, "stations": stations}
+    reading = make_reading(query.columns, query.id_column, query.decimal, query.thousands)
+    _check_use(given, osm, query.cell_size, query.radius, reading, layer)
+    if query.timezone is not None:
+        check_timezone(query.timezone)
     pois: gpd.GeoDataFrame | None = None
     if cells is not None:
         area = _cells_area(cells, reading.named("id"), layer)
     elif stations is not None:
-        area = _stations_area(stations, reading, RADIUS_M if radius_m is None else radius_m)
+        area = _stations_area(stations, reading, RADIUS_M if query.radius is None else query.radius)
     else:
         if osm is not None and not any(value is not None for value in given.values()):
             pois = read_pois(osm, limits=_limits(), basemap=True)
-        cell_m = CELL_M if cell_size is None else cell_size
+        cell_m = CELL_M if query.cell_size is None else query.cell_size
         if pois is not None:
             area = _grid_area(str(pois.attrs["source"]), area_of_places(pois, cell_m), cell_m)
         else:
-            area = _grid_area(*_boundary(city, bbox, polygon, offline, layer), cell_m)
+            area = _grid_area(*_boundary(city, query.bbox, query.polygon, query.offline, layer), cell_m)
     if pois is None and osm is not None:
         around = MARGIN_M if area.grid is not None else _MARGIN_M
         wide = box_around(area.boundary, area.reach_m + READ_M).bounds
@@ -116,9 +98,9 @@ def read_place(  # noqa: PLR0913  # the whole of one command
     elif pois is None:
         from gentraffic.places.osm_online import fetch_pois
 
-        pois = fetch_pois(area.boundary, margin_m=area.reach_m + _MARGIN_M, offline=offline, progress=progress)
+        pois = fetch_pois(area.boundary, margin_m=area.reach_m + _MARGIN_M, offline=query.offline, progress=progress)
     whole = osm is not None and any(value is not None for value in given.values())  # of a file that reaches further
-    no_map = _ask_for_map(area, pois, offline) if osm is None else []
+    no_map = _ask_for_map(area, pois, query.offline) if osm is None else []
     margin = _margin(area, pois) if whole else None
     places, counts = _count(area, pois)
     if not counts.any():
@@ -134,7 +116,7 @@ def read_place(  # noqa: PLR0913  # the whole of one command
     empty = int((counts.sum(axis=1) == 0).sum())
     if not any(value is not None for value in given.values()) and empty > _EMPTY * len(counts):
         warnings.append(f"{empty} of {len(counts)} cells are empty: is this the area? give --bbox or --polygon")
-    found = _dataset(places, counts, pois, timezone, attrs, warnings)
+    found = _dataset(places, counts, pois, query.timezone, attrs, warnings)
     found = found.assign_coords(map_around(places.lon, places.lat, places.cell_m or 0.0, pois))
     found = found if margin is None else found.assign(margin)
     return found.assign(_ground(area, pois, found)).assign_attrs({FETCHED: found.sizes["cell"]})
@@ -202,8 +184,6 @@ def _boundary(
 
 
 def _named(city: str, offline: bool) -> tuple[str, BaseGeometry]:
-    import difflib
-
     from gentraffic.places.osm_online import fetch_place
     from poi.errors import NetworkFailed, PlaceNotFound
 
@@ -212,9 +192,11 @@ def _named(city: str, offline: bool) -> tuple[str, BaseGeometry]:
     try:
         boundary, name = fetch_place(city.strip(), offline=offline)
     except (NetworkFailed, PlaceNotFound) as error:
-        bundled = [path.stem for path in Path(__file__).parents[1].glob("assets/contexts/*.nc")]
-        near = difflib.get_close_matches(city.strip().lower(), bundled, n=1)
-        raise type(error)(f"{error}; did you mean --city {near[0]}?" if near else str(error)) from error
+        bundled = sorted(path.stem for path in Path(__file__).parents[1].glob("assets/contexts/*.nc"))
+        near = did_you_mean(city.split(",")[0], bundled, "--city ")  # without the country: names of a bundled city
+        if not near and isinstance(error, NetworkFailed):
+            near = f"; bundled, without a network: {', '.join(bundled)}"
+        raise type(error)(f"{error}{near}") from error
     return name, boundary
 
 

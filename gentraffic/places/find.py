@@ -110,25 +110,9 @@ def _find(query: PlaceQuery, command: str, held: bool, progress: Progress | None
     bundled = (query.city or "").strip().lower()
     if not shaping and bundled in bundled_cities():
         return _zone(read_own_context(CONTEXTS / f"{bundled}.nc"), query.timezone)
-    from gentraffic.io.source_columns import make_reading
     from gentraffic.places.context import read_place
 
-    return read_place(
-        city=query.city,
-        bbox=query.bbox,
-        polygon=query.polygon,
-        cells=query.cells,
-        stations=query.stations,
-        osm=query.osm,
-        cell_size=query.cell_size,
-        radius_m=query.radius,
-        reading=make_reading(query.columns, query.id_column, query.decimal, query.thousands),
-        layer=query.layer,
-        offline=query.offline,
-        timezone=query.timezone,
-        command=command,
-        progress=progress or (lambda done, of: None),
-    )
+    return read_place(query, command=command, progress=progress or (lambda done, of: None))
 
 
 def _told_if_cut(context: xr.Dataset, path: object) -> xr.Dataset:

@@ -80,7 +80,7 @@ def fetch_pois(
     import osmnx
 
     from poi.overpass import parts, query
-    from poi.points import Origin, first_of_each, make_pois
+    from poi.points import Origin, make_pois, newest_of_each
 
     base = os.environ.get("GENTRAFFIC_OVERPASS_URL") or osmnx.settings.overpass_url
     url = _endpoint(base, "interpreter")
@@ -99,7 +99,7 @@ def fetch_pois(
     kind, number = (
         zip(*(e for f in found for e in f.element), strict=True) if any(f.element for f in found) else ((), ())
     )
-    once = first_of_each(kind, number)  # an element on the seam of two questions is in both answers
+    once = newest_of_each(kind, number)  # an element on the seam of two questions is in both answers
     unplaced = sum(f.unplaced for f in found)
     warnings += [f"Overpass: {unplaced} places have no coordinates"] if unplaced else []
     snapshots = sorted(f.snapshot for f in found if f.snapshot)

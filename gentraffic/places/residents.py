@@ -101,7 +101,7 @@ class Squares:
         middle, half = self.xy[cell], self.side_m / 2
         near = corners[pixel] - middle[:, None]  # about the cell: no digits are lost
         quads = np.asarray(shapely.polygons(near), dtype=object)
-        common = shapely.area(shapely.intersection(quads, shapely.box(-half, -half, half, half)))
+        common = shapely.area(shapely.clip_by_rect(quads, -half, -half, half, half))
         share = np.asarray(common / shapely.area(quads))
         inner, own = inner[own >= 0], own[own >= 0]
         return (

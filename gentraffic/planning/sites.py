@@ -47,9 +47,9 @@ def read_sites(path: Path, crs_wkt: str, reading: Reading | None = None) -> tupl
     """
     import pyproj
 
+    from gentraffic.dataset.misplaced import misplaced, notes_of
     from gentraffic.io.source_columns import Reading, id_columns, id_text, points
     from gentraffic.io.source_table import read_source
-    from gentraffic.places.misplaced import misplaced, notes_of
     from gentraffic.places.sites import amounts_in
 
     reading = reading or Reading()

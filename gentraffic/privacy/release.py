@@ -23,7 +23,12 @@ from gentraffic.privacy.dp.accounting import weakness
 if TYPE_CHECKING:
     import xarray as xr
 
+BLIND = 0.5  # share of planted exact copies below which an audit has seen nothing
 SPACING_M, WIDTH_M = 20_000.0, 380_000.0  # between cells whose positions were left out, and of their square
+UNCOVERED = (
+    "The figures of the audit come from private cells without noise: epsilon does not cover them. Where the bound must "
+    "hold for all that is published, leave audit.json, audit.html and this section out."
+)
 RAI = "http://mlcommons.org/croissant/RAI/"
 
 
@@ -128,12 +133,18 @@ def privacy_of(ds: xr.Dataset) -> dict[str, Any]:
 def blurred(ds: xr.Dataset, metres: float | None) -> xr.Dataset:
     """The same traffic with positions moved to the middle of squares of `metres`, or left out where that is None.
 
-    Footprints, rows, columns and other coordinates of cells go. Cells whose positions were left out are numbered anew,
-    stand on a made-up square, and the attribute `positions` says so.
+    Footprints, rows, columns, other coordinates of cells and the map of streets and names go. Cells whose positions
+    were left out are shuffled, since their order would tell who they are to who holds a list of the sites, numbered
+    anew, and stand on a made-up square; the attribute `positions` says so.
     """
     import pyproj
 
+    from gentraffic.dataset.basemap import without_basemap
+
     n = ds.sizes["cell"]
+    ds = without_basemap(ds)
+    if metres is None:
+        ds = ds.isel(cell=np.random.default_rng().permutation(n))  # of the operating system: nobody can undo it
     kept = {"cell_id", "lon", "lat", "x", "y"}
     ds = ds.drop_vars([str(name) for name in ds.coords if "cell" in ds[name].dims and name not in kept])
     if metres is None:
@@ -169,6 +180,7 @@ def checklist(entry: Entry, ledger: Ledger, audit: Mapping[str, Any] | None, pos
     """The page of what was done before publishing, and what is left to a person: CHECKLIST.md."""
     epsilon, _ = ledger.spent
     power = (audit or {}).get("power")
+    sees = power is not None and power["share_found"]["exact"]["value"] >= BLIND
     done = [
         (entry.epsilon is not None, f"fitted with differential privacy: {bound_text(entry)}"),
         (epsilon is not None, f"all releases from this source counted: {ledger.sentence}"),
@@ -177,14 +189,21 @@ def checklist(entry: Entry, ledger: Ledger, audit: Mapping[str, Any] | None, pos
             "audited against training and hold-out cells" if audit else "audited: no (--train, --holdout)",
         ),
         (audit is not None and not audit["leak_found"], "the audit found no leak"),
-        (power is not None, "the audit says what it would have found (audit.json, power)"),
-        (bool(positions), f"positions: {positions or 'as in the data; --coarsen or --no-positions change them'}"),
+        (sees, "the audit would have found most exact copies at these sizes; what else, audit.json says under power"),
+        (
+            bool(positions),
+            f"positions: {positions}; the name of the place, its zone and the source of its map stay"
+            if positions
+            else "positions: as in the data; --coarsen or --no-positions change them",
+        ),
     ]
-    own = (
+    own: tuple[str, ...] = (
         "the licence of the private source allows this release",
         "who may ask for what is answered (README.md)",
         "users: nothing here protects single users; where that is needed, their share per cell must be bounded before",
     )
+    if entry.epsilon is not None and audit is not None:
+        own = (*own, "audit.json, audit.html: computed from private cells without noise; epsilon does not cover them")
     lines = ["# Before you publish", "", *(f"- [{'x' if ok else ' '}] {text}" for ok, text in done)]
     return "\n".join([*lines, "", "For a person to decide:", "", *(f"- [ ] {text}" for text in own), ""])
 
@@ -196,15 +215,78 @@ def bound_text(entry: Entry) -> str:
     return f"epsilon {entry.epsilon:.3f} at delta {entry.delta:g}, for {entry.unit}; {entry.adjacency}"
 
 
-def release_card(entry: Entry, ledger: Ledger, audit: Mapping[str, Any] | None, files: Sequence[str]) -> str:
-    """README.md of a release: what is in it, what protects whom, what is known to be wrong."""
+def memo_sentence(entry: Entry, model: bool = False) -> str:
+    """What protects whom, in a sentence that a release memo can take over as it is. model: a model is released."""
+    what = "The model was" if model else "The traffic was drawn from a model that was"
+    if entry.epsilon is None:
+        return (
+            f"{what} not fitted with differential privacy: nothing bounds what it tells of a cell that the model "
+            "learned from, nor of a user."
+        )
+    return (
+        f"{what} fitted with differential privacy (epsilon {entry.epsilon:.3f}, delta {entry.delta:g}; the unit is "
+        f"{entry.unit.split(';')[0] or 'not stated'}, adjacency: {entry.adjacency or 'not stated'}); single users are "
+        "not covered by this guarantee."
+    )
+
+
+def contents_of(ds: xr.Dataset) -> list[str]:
+    """What drawn traffic is: its size, period, values, model, positions and rights, a line each."""
+    from gentraffic.dataset.amounts import step_seconds
+    from gentraffic.dataset.schema import local_time, services
+
+    attrs = ds.attrs
+    first, last = (f"{moment:%Y-%m-%d %H:%M}" for moment in local_time(ds)[[0, -1]])
+    members = f", {ds.sizes['member']} members of an ensemble" if "member" in ds.dims else ""
+    kinds = {name: str(ds[name].attrs.get("units", "")) for name in services(ds)}
+    relative = "relative, 1 is the mean cell in a mean hour"
+    values = "; ".join(f"`{name}`: {relative if unit == '1' else unit + ' per step'}" for name, unit in kinds.items())
+    learned = str(attrs.get("model_networks", ""))
+    model = f"`{attrs.get('model', 'not stated')}`" + (f", which learned from {learned}" if learned else "")
+    sha = f" (SHA-256 {attrs['model_sha256']})" if attrs.get("model_sha256") else ""
+    lines = [
+        f"{ds.sizes['cell']} cells, {ds.sizes['time']} steps of {step_seconds(ds) / 60:g} minutes, {first} to {last} "
+        f"{attrs['timezone']}{members}",
+        f"values: {values}",
+        f"drawn by a model, {model}{sha}; no value was measured",
+        f"positions: {attrs.get('positions', 'those of the cells')}",
+        f"licence: {attrs.get('license', 'not stated')}; to credit: {attrs.get('attribution', 'not stated')}",
+    ]
+    return [line for line in lines if line]
+
+
+def faults_of(ds: xr.Dataset) -> list[str]:
+    """What is known to be wrong with drawn traffic, a line each."""
+    attrs = ds.attrs
+    warned = [line.strip() for line in str(attrs.get("warnings", "")).splitlines() if line.strip()]
+    private = "Noise that protects the cells makes levels and hours coarser than a model without it draws. "
+    return [
+        (private if "privacy_epsilon" in attrs else "")
+        + "How near this traffic comes to real traffic is not measured here: `gentraffic evaluate` measures it against "
+        "cells that the model did not see, and its figures belong beside this card",
+        "the level of a single cell and the exact busiest hour are draws, not facts",
+        "events, seasons and growth are not in it; public holidays: " + str(attrs.get("holidays", "not stated")),
+        *([str(attrs["not_drawn"])] if attrs.get("not_drawn") else []),
+        *warned,
+    ]
+
+
+def release_card(
+    entry: Entry, ledger: Ledger, audit: Mapping[str, Any] | None, files: Sequence[str], ds: xr.Dataset | None = None
+) -> str:
+    """README.md of a release: what is in it, what protects whom, what is known to be wrong. ds: None for a model."""
     weak = weakness(entry.epsilon) if entry.epsilon is not None else ""
     verdict = "Not audited." if audit is None else str(audit["verdict"])
     shares = ((audit or {}).get("power") or {}).get("share_found", {})
+    contents = ["a model folder, `model/`: its README.md says what it learned from"] if ds is None else contents_of(ds)
+    faults = ["see *What to trust and what not* in the README.md of `model/`"] if ds is None else faults_of(ds)
     lines = [
         f"# {entry.name}", "", f"Released {entry.date}. SHA-256 of the data: `{entry.digest}`.", "",
-        "## What protects whom", "", f"- {bound_text(entry)}.", f"- {ledger.sentence}.",
-        *([f"- {weak}."] if weak else []), "- Users: not guaranteed.", "", "## Audit", "", verdict, "",
+        *(f"- {line}" for line in contents), "", "## What protects whom", "",
+        memo_sentence(entry, model=ds is None), "",
+        f"- {bound_text(entry)}.", f"- {ledger.sentence}.",
+        *([f"- {weak}."] if weak else []), "- Users: not guaranteed.", "",
+        "## What is known to be wrong", "", *(f"- {line}" for line in faults), "", "## Audit", "", verdict, "",
     ]  # fmt: skip
     if shares:
         lines += ["| one copy alone | found | 95% | |", "|---|---|---|---|"]
@@ -213,6 +295,8 @@ def release_card(entry: Entry, ledger: Ledger, audit: Mapping[str, Any] | None, 
         lines.append("")
     if audit is not None:
         lines += [*(f"- {limit}" for limit in audit["limits"]), ""]
+        if entry.epsilon is not None:
+            lines += [UNCOVERED, ""]
     return "\n".join([*lines, "## Files", "", *(f"- `{name}`" for name in files), ""])
 
 

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 MIN_WIDTH = 60
+ALMOST = 1.05  # times the best naive row's error that still counts as no worse
+RANKED = 0.3  # rank correlation of levels below which the busy cells are hardly told from the quiet ones
+SIMPLEST = "mean-series"
 TOLD_WIDTH = 110  # from here on there is room to say what each metric is
 
 
@@ -101,6 +104,38 @@ def verdict(evaluation: Evaluation) -> list[str]:
     return sentences
 
 
+def judgement(evaluation: Evaluation) -> list[str]:
+    """What the synthetic row is good enough for, in words, beside the simplest of the naive rows; none without them."""
+    rivals = {name: scores for name, scores in evaluation.naive.items() if name not in ALL_KNOWING}
+    rank = evaluation.scores["level_spearman"].value
+    sentences = []
+    for name, what, use in (
+        ("crps_level", "levels of the cells", "level planning"), ("crps_shape", "hours of the cells", "hourly work")
+    ):  # fmt: skip
+        own = evaluation.scores[name].value
+        values = {rival: value for rival, scores in rivals.items() if (value := scores[name].value) is not None}
+        if own is None or not values:
+            continue
+        best = min(values, key=lambda rival: values[rival])
+        figures = f"{name} {number(own)}, that of {best} {number(values[best])}"
+        mean = values.get(SIMPLEST)
+        if mean is not None and own > mean:
+            sentences.append(
+                f"not good enough for {use}: nothing was learned of the {what}: even the mean of the training cells "
+                f"comes nearer to real ({name} {number(own)}, that of {SIMPLEST} {number(mean)})"
+            )
+        elif own > values[best] * ALMOST:
+            sentences.append(f"not good enough for {use}: a naive row comes nearer to the real {what} ({figures})")
+        elif name == "crps_level" and rank is not None and rank < RANKED:
+            sentences.append(
+                f"not good enough for {use}: no naive row does better ({figures}), but which cells are busy is hardly "
+                f"told (rank correlation {number(rank)})"
+            )
+        else:
+            sentences.append(f"good enough for {use}: no naive row comes clearly nearer to the real {what} ({figures})")
+    return sentences
+
+
 def rows(evaluation: Evaluation) -> list[tuple[str, ...]]:
     """Rows of text, their head first: metric, value, 95% interval, that of a perfect copy, the naive rows' values."""
     out: list[tuple[str, ...]] = [("metric", "value", "95% interval", "perfect", *evaluation.naive)]
@@ -123,6 +158,8 @@ def text(evaluation: Evaluation, *, width: int = 100, colour: bool = False) -> s
     def say(sentence: str) -> None:
         console.print(sentence, markup=False, soft_wrap=True)
 
+    for sentence in judgement(evaluation):
+        say(sentence)
     for word, sentence in facts(evaluation):
         say(f"{word:<10} {sentence}")
     for note in evaluation.notes:
@@ -169,8 +206,8 @@ def _table(title: str, *columns: str) -> Table:
     from rich.text import Text
 
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    for k, name in enumerate(columns):
-        table.add_column(Text(name), justify="right" if k and name else "left", no_wrap=True)
+    for k, name in enumerate(columns):  # where it is narrow, what explains is wrapped, and no value is cut
+        table.add_column(Text(name), justify="right" if k and name else "left", no_wrap=bool(name))
     return table
 
 

@@ -74,6 +74,8 @@ def cell_fit(scored: Scored, name: str, service: int) -> tuple[NDArray[np.float6
 
 def _maps(panels: Sequence[tuple[str, NDArray[Any], Any, Any]], ds: xr.Dataset, words: str) -> str:
     """One map beside the other: title, values (cells,), colours and their scale of each."""
+    from matplotlib.ticker import MaxNLocator
+
     place = places(ds, np.arange(ds.sizes["cell"]))
     with page_style():
         across, upwards = np.ptp(place.at, axis=0) + 1
@@ -87,6 +89,7 @@ def _maps(panels: Sequence[tuple[str, NDArray[Any], Any, Any]], ds: xr.Dataset, 
             if title.startswith("error /"):
                 bar.set_ticks([-1, -0.5, 0, 0.5, 1], labels=["1/2", "0.7", "1", "1.4", "2"])
             else:
+                bar.ax.xaxis.set_major_locator(MaxNLocator(4))  # small numbers are long ones: more would overlap
                 bar.ax.xaxis.set_major_formatter(axis_number)
         return svg_text(figure, words)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from poi.elements import BaseMap
 
 
-LAND, WATER = "#f3f4f2", "#2c5f8a"
+LAND, WATER, WASH = "#f3f4f2", "#2c5f8a", "#96bede"
 FINE = 500  # points that a panel shows along its longer side: what is finer is left out
 NAMES = 7  # of places on a panel
 # Width in points; streets are too many for a picture that nobody zooms into.
@@ -116,8 +116,9 @@ def beneath(base: BaseMap, to_axes: Callable[[NDArray[np.float64]], NDArray[np.f
     return Beneath(lines, water, [(base.name[i], float(at[i, 0]), float(at[i, 1])) for i in order])
 
 
-def draw_beneath(ax: Axes, shown: Beneath, names: int = NAMES) -> None:
-    """Lines, ruled water and names over what `ax` shows, within its limits."""
+def draw_beneath(ax: Axes, shown: Beneath, names: int = NAMES, *, over: bool = True) -> None:
+    """Lines, a wash of water and names over what `ax` shows, within its limits. over: false where points must not be
+    washed: water lies below them then."""
     from matplotlib.collections import LineCollection
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path
@@ -126,7 +127,7 @@ def draw_beneath(ax: Axes, shown: Beneath, names: int = NAMES) -> None:
     (x0, x1), (y0, y1) = ax.get_xlim(), ax.get_ylim()
     if shown.water:
         path = Path.make_compound_path(*[Path(ring, closed=True) for ring in shown.water])
-        ax.add_patch(PathPatch(path, facecolor="none", edgecolor=WATER, linewidth=0, hatch="-----", alpha=0.55))
+        ax.add_patch(PathPatch(path, facecolor=WASH, edgecolor="none", alpha=0.6, zorder=1 if over else 0.5))
     for name, width in LINE_WIDTHS.items():
         some = shown.lines.get(name, [])
         if some:

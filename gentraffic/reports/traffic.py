@@ -5,6 +5,7 @@ The page needs no network, its Content-Security-Policy forbids every request, an
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,8 +34,10 @@ from gentraffic.reports.page import (
     badge_of,
     figure,
     is_drawn,
+    is_plan,
     page_text,
     title_of,
+    traffic_words,
     write_html,
 )
 
@@ -95,7 +98,7 @@ def page(
     )
     sections = [
         *([Section("What the change does", _change(ds, change, units))] if change else []),
-        Section("Where the traffic is", _maps(ds, result, top, units, capacity)),
+        Section("Where they are" if is_plan(ds) else "Where the traffic is", _maps(ds, result, top, units, capacity)),
         Section("Typical weeks", [figure(lambda: figures.weeks(ds, service), weeks)]),
         Section("Busy hours", _busy(ds, service, result, top, units)),
         Section("Uncertainty", _uncertainty(ds, service, result, units, limit, capacity)),
@@ -114,8 +117,8 @@ def page(
     ]
     about = " The first four numbers are the effect of the change, the others hold after it." if pair else ""
     whole = Page(
-        title_of(ds) + (": what a change does" if pair else ""),
-        _lead(drawn) + about,
+        title_of(ds, *([traffic_words(ds, service)] if is_plan(ds) else [])) + (": what a change does" if pair else ""),
+        (LEAD_OF_A_PLAN if is_plan(ds) else _lead(drawn)) + about,
         [Section("", first), *shown, Section("How this was made", [Terms(text.made_by(ds), "small")], folded=True)],
         sources=[ds],
         badge=badge_of(ds),
@@ -144,6 +147,9 @@ def _above_card(
     ]
 
 
+LEAD_OF_A_PLAN = "What a plan sets for each cell and hour. It was computed from traffic, and is no traffic itself."
+
+
 def _lead(drawn: bool) -> str:
     if not drawn:
         return "What was measured, where and when, and when it is busy."
@@ -160,8 +166,14 @@ def _maps(ds: xr.Dataset, result: xr.Dataset, top: Highest, units: str, capacity
     told: list[Block] = [Text(text.capacity_words(ds, top, units, capacity), "after")] if capacity else []
     if ds.sizes["cell"] < 2 or not has_positions(ds):
         return told
-    sentences = "Mean traffic: over the whole period."
-    if figures.hours_are_chance(ds):
+    sentences = f"Mean{'' if is_plan(ds) else ' traffic'}: over the whole period."
+    if is_plan(ds):
+        panels = [
+            replace(panel, title=panel.title.replace("Mean traffic", "Mean"))
+            for panel in panels
+            if panel.title != figures.BUSY_HOUR
+        ]
+    elif figures.hours_are_chance(ds):
         sentences += f" The busy hour of each {text.noun_of(ds)} is not mapped: of one member it is chance"
     else:
         sentences += " Busy hour: when the average day is highest"
@@ -171,9 +183,11 @@ def _maps(ds: xr.Dataset, result: xr.Dataset, top: Highest, units: str, capacity
             f"; grey where fewer than half of the members agree on it within an hour ({unsure:,} of "
             f"{ds.sizes['cell']:,} {noun}s)"
         )
-    sentences += "."
+    sentences = sentences.rstrip(".") + "."
     if "mean_p95" in result:
         sentences += f" Uncertainty: high end over low end of the mean ({figures.band_words(ds)}); 2 means twice."
+    if figures.shows_water(ds):
+        sentences += " Pale blue: water, over the colours of the cells."
     if figures.layout(ds).closed:
         sentences += " The cells are scattered: empty land between them is left out."
     label = "Maps of mean traffic, busy hour and uncertainty"

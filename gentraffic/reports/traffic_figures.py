@@ -15,7 +15,7 @@ from gentraffic.dataset.schema import local_time, member_band, units_words, utc_
 from gentraffic.dataset.summary import AGREED, level_spread
 from gentraffic.reports.evaluation_figures import Map, axis_number, cell_map, places, shortened, top_legend
 from gentraffic.reports.map_layers import COLOURS, TWOSIDED, plain_number, round_ticks
-from gentraffic.reports.page import is_drawn
+from gentraffic.reports.page import is_drawn, is_plan
 from gentraffic.reports.plot import ACCENT, INK, typical_cells
 from gentraffic.reports.svg import Beneath, beneath, draw_beneath, new_figure, page_style, plain_text, svg_text
 
@@ -47,7 +47,7 @@ class Panel:
 
 def hours_are_chance(ds: xr.Dataset) -> bool:
     """Whether busy hours are those of one draw, in which much is noise: two draws of a place have different ones."""
-    return is_drawn(ds) and "member" not in ds.dims
+    return is_drawn(ds) and "member" not in ds.dims and not is_plan(ds)
 
 
 def said_units(ds: xr.Dataset, service: str) -> str:
@@ -144,7 +144,7 @@ def maps(ds: xr.Dataset, panels: list[Panel], label: str) -> str:
         for ax, panel in zip(axes, panels, strict=False):
             image = cell_map(ax, place, panel.values, panel.colours, panel.norm)
             if streets is not None:
-                draw_beneath(ax, streets)
+                draw_beneath(ax, streets, over=place.squares or place.shapes is not None)
             ax.set_title(plain_text(panel.title))
             bar = figure.colorbar(
                 image, ax=ax, orientation="horizontal", fraction=0.045, pad=0.03, extend=panel.extend, aspect=34
@@ -173,6 +173,15 @@ def _streets(ds: xr.Dataset, place: Map, extent: float) -> Beneath | None:
         grid = lattice(ds)
         corner, side = np.array([grid.west, grid.south]) + grid.side / 2, grid.side
     return beneath(base, lambda at: (np.stack(to_metres.transform(*at.T), axis=1) - corner) / side, extent)
+
+
+def shows_water(ds: xr.Dataset) -> bool:
+    """Whether maps of `ds` show water."""
+    from poi.basemap import CLASSES
+
+    base = basemap_of(ds)
+    there = base is not None and bool(np.isin(base.kind, [CLASSES.index(name) for name in ("sea", "water")]).any())
+    return there and _streets(ds, layout(ds), 1e4) is not None
 
 
 def layout(ds: xr.Dataset) -> Map:

@@ -16,7 +16,7 @@ from gentraffic.generators.cards import UNMODELLED
 from gentraffic.reports.change import has_event, step_word, when
 from gentraffic.reports.evaluation_figures import axis_number
 from gentraffic.reports.model_summary import ModelSummary
-from gentraffic.reports.page import Card, is_drawn, period_words
+from gentraffic.reports.page import Card, is_drawn, is_plan, period_words
 from gentraffic.reports.traffic_figures import band_words, clock_changes, hours_are_chance, said_units
 
 if TYPE_CHECKING:
@@ -84,7 +84,8 @@ def cards(ds: xr.Dataset, service: str, result: xr.Dataset) -> list[Card]:
     else:
         mean = number(float(result["mean"].values.mean()))
         relative = Card("Traffic is", "relative", (f"1 = what the mean {noun} carries in a mean hour",))
-        out.append(relative if units == "1" else Card(f"The mean {noun} carries", mean, (unit_words(units),)))
+        verb = "has" if is_plan(ds) else "carries"
+        out.append(relative if units == "1" else Card(f"The mean {noun} {verb}", mean, (unit_words(units),)))
     share = f"{course.max() / course.sum():.1%} of the day; " if len(present) == 24 and course.sum() else ""
     detail = f"{share}quietest {quiet}h, local time"
     hours = sorted({int(present[i]) for i in of_member.argmax(axis=1)})
@@ -94,7 +95,8 @@ def cards(ds: xr.Dataset, service: str, result: xr.Dataset) -> list[Card]:
     first = int(level.argmax())
     if len(level) >= 20:
         top = np.sort(level)[::-1][: max(1, round(len(level) / 10))].sum() / max(level.sum(), 1e-300)
-        out.append(Card(f"The busiest tenth of the {noun}s", f"{top:.0%}", ("of all traffic",)))
+        share_of = "of all of them" if is_plan(ds) else "of all traffic"
+        out.append(Card(f"The busiest tenth of the {noun}s", f"{top:.0%}", (share_of,)))
     busy = int(result["busy_hour"].values[first])
     detail = f"{number(float(level[first]))} {unit_words(units)} in the mean, busy at {busy}h"
     out.append(Card(f"Busiest {noun}", str(ds["cell_id"].values[first]), (detail,)))
@@ -131,7 +133,9 @@ def facts(
     if has_positions(ds):
         where = f"{_degrees(ds['lat'].values, 'N', 'S')}, {_degrees(ds['lon'].values, 'E', 'W')}"
     members = ds.sizes.get("member", 1)
+    plan = is_plan(ds)
     how = "synthetic, drawn by a model; not measured" if is_drawn(ds) else "measured"
+    how = f"a plan, from {'synthetic' if ds.attrs.get('model') else 'measured or forecast'} traffic" if plan else how
     many = f"{ds.sizes['cell']:,} {noun}s" if ds.sizes["cell"] > 1 else f"one {noun}"
     first, last = (f"{when:%A} {when.day} {when:%B %Y}" for when in (local[0], local[-1]))
     usual = "; the dates of the file stand for weekdays, and there are no public holidays" if is_usual_week(ds) else ""
@@ -146,12 +150,12 @@ def facts(
         few = "" if members >= FEW else f". {members} are few, and ranges only rough: draw 20"
         detail = "plausible draws, the first with the most likely levels; where they differ, nothing better is known"
         out.append(("Members", f"{members} {detail}{few}"))
-    elif is_drawn(ds):
+    elif is_drawn(ds) and not plan:
         out.append(("Members", "1: the most likely levels, without a range (draw --members 20 for one)"))
     if drew is not None:
         trained = f", trained on {'; '.join(drew.trained_on)}" if drew.trained_on else ""
         out.append(("Model", f"{drew.name}{trained}"))
-    if is_drawn(ds):
+    if is_drawn(ds) and not plan:
         out.append(("Rhythm", rhythm_words(ds, drew, result)))
     source = [str(ds.attrs[key]) for key in ("osm_source", "osm_snapshot") if ds.attrs.get(key)]
     if source:
@@ -201,7 +205,9 @@ def trust(ds: xr.Dataset, drew: ModelSummary | None, result: xr.Dataset) -> list
     if not is_drawn(ds):
         return ["These are measurements; nothing here was drawn by a model."]
     out = ["Nothing here was measured. Use it where there are no measurements, and replace it when there are."]
-    if "member" not in ds.dims:
+    if is_plan(ds):
+        out.append("A plan is as good as the traffic that it was made from: look at the report of that traffic first.")
+    elif "member" not in ds.dims:
         out.append("One member: a smooth, most likely map. A real map is rougher; single cells may be far off.")
         out.append(f"The busy hour of one {noun_of(ds)} in one member is chance: another member has another one.")
     elif "mean_p95" in result:

@@ -15,7 +15,6 @@ import json
 import time as clock
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,7 +29,7 @@ from gentraffic.modelling.features import Places
 from gentraffic.training.fitting import machine
 from gentraffic.training.residual_spectrum import set_residual_spectrum
 from gentraffic.training.sampler_task import CADENCE_WEIGHT, GIVEN_SHARE, Plan, Windows, trainer_of
-from gentraffic.training.trainer import OnStep, Turn
+from gentraffic.training.trainer import PLAIN, Run, Turn
 from samplers import Condition
 from samplers.diffusion import draw, masked_mean, standard_normal
 from samplers.sampler import DAYS, HOURS, WEEK
@@ -60,13 +59,11 @@ def distil(
     *,
     lesson: Lesson | None = None,
     plan: Plan = DISTIL_PLAN,
-    checkpoint: Path | None = None,
-    on_step: OnStep | None = None,
-    device: str = "cpu",
+    run: Run = PLAIN,
 ) -> tuple[Bundle, dict[str, Any]]:
     """Train a student for `places` and return its bundle and what is worth telling of the run.
 
-    device: of torch, where teacher and student compute.
+    run: where it resumes from, who is told of its steps, and the device.
     Raises WrongUse where the teacher does not draw by diffusion, or the lesson makes no sense."""
     lesson = lesson or Lesson()
     if not hasattr(teacher.model, "noise"):
@@ -81,9 +78,9 @@ def distil(
         raise WrongUse("distilling needs places: give --context")
     began = clock.monotonic()
     embeddings = np.concatenate([teacher.place(p) for p in places])
-    task = DistillingTask(teacher, embeddings, lesson, plan, device)
-    trainer = trainer_of(task, plan, checkpoint, task.fingerprint())
-    trainer.train(on_step)
+    task = DistillingTask(teacher, embeddings, lesson, plan, run.device)
+    trainer = trainer_of(task, plan, run.checkpoint, task.fingerprint())
+    trainer.train(run.on_step)
     trainer.finish()
     likeness = task.likeness()
     task.model.cpu()

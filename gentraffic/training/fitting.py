@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gentraffic.errors import BadInput, WrongUse
+from gentraffic.errors import BadInput, WrongUse, did_you_mean
 from gentraffic.generators.base import GENERATOR, PROFILE_STEPS, SAMPLER, Settings, named, own_names, plug_ins
 from gentraffic.generators.folder import Bundle
 from gentraffic.generators.weekly import place_embedding, station_features, station_scale, time_embedding
@@ -40,7 +40,7 @@ from gentraffic.training.sampler_task import (
     source_weights,
     trainer_of,
 )
-from gentraffic.training.trainer import OnStep
+from gentraffic.training.trainer import PLAIN, Run
 from graphs.build import station_graph, temporal_graph
 from graphs.graphmae import GraphMAE, pretrain
 from samplers import SAMPLERS, Denoiser, Sampler, sampler_class, sampler_names
@@ -120,15 +120,14 @@ def plan_for(design: Design) -> Plan:
     return plan
 
 
-def fit_sampler(  # noqa: PLR0913  # the whole of one command
+def fit_sampler(
     sources: Sequence[Source],
     *,
     extra_places: Sequence[Places] = (),
     held_out: Sequence[Source] = (),
     design: Design | None = None,
     plan: Plan | None = None,
-    checkpoint: Path | None = None,
-    on_step: OnStep | None = None,
+    run: Run = PLAIN,
     group: ProcessGroup = ALONE,
     graphs: tuple[GraphMAE, GraphMAE] | None = None,
 ) -> tuple[Bundle, dict[str, Any]]:
@@ -137,7 +136,8 @@ def fit_sampler(  # noqa: PLR0913  # the whole of one command
     The bundle's provenance says how it is best drawn, and nothing more.
 
     sources: training cells. extra_places: contexts without traffic that the station graph also learns from. held_out:
-    sources of locations that decide when to stop. group: the processes that train together; each gets the whole result.
+    sources of locations that decide when to stop. run: where it resumes from, and who is told of its steps; the device
+    is that of the group. group: the processes that train together; each gets the whole result.
     graphs: the temporal and the station graph, pre-trained (`fit_graphs`); None: they are pre-trained first.
     Raises WrongUse when no source has a context, several processes are to train what draws at once, the design asks
     for what excludes itself, or the sampler is one that could not be saved and loaded.
@@ -206,8 +206,8 @@ def fit_sampler(  # noqa: PLR0913  # the whole of one command
             of_held |= _of_service(mine, services.weeks[name], services.scalers[name])
     validation = prepare(held_out, embed, told_of, entries, PLACE_DIM, of_held, services) if held_out else []
     task = SamplerTask(model, prepared, validation, time_embedding(temporal), scaler, plan)
-    trainer = trainer_of(task, plan, checkpoint, fingerprint(sources, design), group)
-    trainer.train(on_step)
+    trainer = trainer_of(task, plan, run.checkpoint, fingerprint(sources, design), group)
+    trainer.train(run.on_step)
     trainer.finish().cpu()
     if not model.is_one_shot() and design.prediction_type != "epsilon":  # nor could that be drawn by it
         set_residual_spectrum(
@@ -400,7 +400,10 @@ def class_of(design: Design) -> type[Sampler]:
     if design.sampler not in SAMPLERS:
         plug_in = named(design.sampler, plug_ins(GENERATOR, SAMPLER), own_names())
         if plug_in is None or plug_in.kind != SAMPLER:
-            raise WrongUse(f"no sampler {design.sampler!r}: choose one of {', '.join(sampler_names())}")
+            raise WrongUse(
+                f"no sampler {design.sampler!r}: choose one of {', '.join(sampler_names())}"
+                f"{did_you_mean(design.sampler, sampler_names())}"
+            )
         plug_in.load()
     try:
         kind = sampler_class(design.sampler)

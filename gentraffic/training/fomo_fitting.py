@@ -7,7 +7,6 @@ import json
 import time as clock
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,10 +23,11 @@ from gentraffic.training.fitting import INFLATE, machine, measured_cells
 from gentraffic.training.fomo_task import FoMoPlan, FoMoTask, trainer_of
 from gentraffic.training.processes import ALONE, ProcessGroup
 from gentraffic.training.residual_spectrum import fit_fomo_spectrum
-from gentraffic.training.trainer import OnStep, Trainer
+from gentraffic.training.trainer import PLAIN, OnStep, Run, Trainer
 from samplers.fomo import SIZES, FoMo
 
 Measured = Sequence[tuple[Source, Region]]
+PRIOR_CELLS = 48.0  # how many cells of a city the start counts for in a fine-tuning; 48 to 190 do as well
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,7 @@ def fit_fomo(
     *,
     design: FoMoDesign | None = None,
     plan: FoMoPlan | None = None,
-    checkpoint: Path | None = None,
-    on_step: OnStep | None = None,
+    run: Run = PLAIN,
     group: ProcessGroup = ALONE,
 ) -> tuple[FoMoBundle, dict[str, Any]]:
     """Pre-train on all masks and all regions. Returns the bundle, without provenance, and what is worth telling.
@@ -74,8 +73,8 @@ def fit_fomo(
         prediction_type=design.prediction_type,
     ).to(group.device)
     task = FoMoTask(model, regions, scale, plan)
-    trainer = trainer_of(task, checkpoint, fingerprint(regions, asdict(design)), group)
-    metadata = {"design": asdict(design), **_run(trainer, on_step)}
+    trainer = trainer_of(task, run.checkpoint, fingerprint(regions, asdict(design)), group)
+    metadata = {"design": asdict(design), **_run(trainer, run.on_step)}
     _measure(model, regions, scale, plan)
     return FoMoBundle(model, scale, levels), metadata
 
@@ -85,21 +84,29 @@ def finetune_fomo(
     data: Measured,
     *,
     plan: FoMoPlan,
-    checkpoint: Path | None = None,
-    on_step: OnStep | None = None,
-    device: str = "cpu",
+    run: Run = PLAIN,
 ) -> tuple[FoMoBundle, dict[str, Any]]:
     """Align a pre-trained FoMo with the context of its own or of further regions (FoMo section 3.4).
 
     A region that the model does not know becomes a network of its own: an index that starts as that of no network, its
     usual week, its traffic per user and its level model. With plan.frozen only adaLN, the context modules and the
-    decoder are trained. device: of torch, where it trains.
+    decoder are trained. run: where it resumes from, who is told of its steps, and the device.
+
+    The mean week of one or two locations, and weights that were trained on them alone, are worse for the rest of the
+    city than the start. So on n cells both go n / (n + PRIOR_CELLS) of the way from the start (for weights: Wortsman et
+    al., "Robust fine-tuning of zero-shot models", CVPR 2022).
     """
     new = [pair for pair in data if pair[1].network not in bundle.networks]
     bundle = _grown(bundle, new) if new else bundle
     regions = [placed(region, source, bundle.levels) for source, region in data]
-    task = FoMoTask(bundle.model.to(device), regions, bundle.scale, plan)
-    metadata = _run(trainer_of(task, checkpoint, fingerprint(regions, bundle.sha256)), on_step)
+    task = FoMoTask(bundle.model.to(run.device), regions, bundle.scale, plan)
+    start = [weights.detach().cpu().clone() for weights in task.weights]
+    metadata = _run(trainer_of(task, run.checkpoint, fingerprint(regions, bundle.sha256)), run.on_step)
+    share = _trust(data)
+    with torch.no_grad():
+        for weights, before in zip(task.weights, start, strict=True):
+            weights.lerp_(before, 1 - share)
+    metadata["towards_start"] = round(1 - share, 4)
     _measure(bundle.model, regions, bundle.scale, plan)
     return bundle, metadata
 
@@ -162,6 +169,12 @@ def _measure(model: FoMo, regions: Sequence[Region], scale: FoMoScale, plan: FoM
     model.register_to_config(rest=model.rest)
 
 
+def _trust(data: Measured) -> float:
+    """How far what is learned from these cells is believed, beside what was there before: 0 to 1."""
+    cells = sum(len(region.values) for _, region in data)
+    return cells / (cells + PRIOR_CELLS)
+
+
 def _levels(data: Measured) -> LevelModel:
     with_places = [source for source, _ in data if source.places is not None]
     return fit_levels([measured_cells(s) for s in with_places], inflate=INFLATE) if with_places else LevelModel({})
@@ -173,10 +186,13 @@ def _grown(bundle: FoMoBundle, new: Measured) -> FoMoBundle:
     levels = replace(known, networks={**known.networks, **added.networks})
     theirs = fit_scale_of([region for _, region in new])
     old = bundle.scale
+    weeks = [
+        old.week[0] + _trust([pair]) * (week - old.week[0]) for pair, week in zip(new, theirs.week[1:], strict=True)
+    ]
     scale = FoMoScale(
         old.mean,
         old.spread,
-        np.concatenate([old.week, theirs.week[1:]]),
+        np.stack([*old.week, *weeks]),
         np.concatenate([old.per_user, theirs.per_user[1:]]),
         (*old.networks, *theirs.networks),
     )

@@ -37,6 +37,9 @@ class Run:
     device: str = "cpu"
 
 
+PLAIN = Run()  # from the first step, on the CPU, told to nobody
+
+
 @dataclass(frozen=True)
 class Schedule:
     """How long a run is, and what changes from step to step.

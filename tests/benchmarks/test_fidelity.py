@@ -72,6 +72,30 @@ def test_scores_go_onto_the_card_of_a_whole_model_and_change_nothing_else(tmp_pa
     assert "Fitted in few steps." in text
 
 
+def test_a_level_model_is_put_into_a_model_whose_network_learned_the_same(tmp_path: Path) -> None:
+    release = script("release")
+    assert release.holds({"a": 1, "b": {"c": [2]}, "new": 0}, {"a": 1, "b": {"c": [2]}})
+    assert not release.holds({"a": 1}, {"a": 1, "b": 2})
+    folder, trial = tmp_path / "stouter-fast", tmp_path / "trial"
+    for path in (folder, trial):
+        shutil.copytree(MODELS / "stouter-fast", path)
+    before = read_folder(folder)
+    level = json.loads(before.files["level.json"])
+    level["levels"]["law"]["slope"] = 0.5
+    data = [{**part, "sha256": "0" * 64} for part in before.provenance["data"]]
+    fresh = {**before.files, "level.json": json.dumps(level).encode()}
+    release.rewrite(trial, {**before.provenance, "data": data}, fresh)
+    release.put_levels(folder, trial)
+    after = read_folder(folder)  # whole: its hashes and its seal fit
+    assert json.loads(after.files["level.json"])["levels"]["law"]["slope"] == 0.5
+    assert {name for name in after.files if after.files[name] != before.files[name]} == {"level.json"}
+    assert after.provenance["data"] == data
+    scaler = json.loads(before.files["scaler.json"]) | {"mean": 0.123}
+    release.rewrite(trial, before.provenance, {**fresh, "scaler.json": json.dumps(scaler).encode()})
+    with pytest.raises(SystemExit, match=r"scaler\.json would be another; fit it anew"):
+        release.put_levels(folder, trial)
+
+
 def test_ablations_of_the_graphs_change_one_thing_and_give_it_back(fidelity: ModuleType) -> None:
     from gentraffic.modelling.levels import LevelModel
     from gentraffic.training import fitting

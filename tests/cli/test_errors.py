@@ -13,8 +13,9 @@ import pytest
 from forecast_examples import QUICK, network
 from traffic_examples import context, traffic
 
+import gentraffic
 from gentraffic.cli.main import run
-from gentraffic.errors import BadInput
+from gentraffic.errors import BadInput, did_you_mean
 from gentraffic.forecasting.data import split
 from gentraffic.forecasting.fit import fit_forecaster
 from gentraffic.places.context import read_place
@@ -133,3 +134,39 @@ def test_the_solver_hears_an_interrupt() -> None:
     finally:
         signal.signal(signal.SIGINT, before)
     assert time.monotonic() - began < 8
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "near"),
+    [
+        (["sample", "--city", "Milan, Itlay", "--offline", "-o", "x.nc"], 4, "did you mean --city milan?"),
+        (["sample", "--city", "Trentoo, Italy", "--offline", "-o", "x.nc"], 4, "without a network: helsinki, "),
+        (["sample", "--city", "monaco", "--model", "stouter-bse", "-o", "x.nc"], 6, "did you mean stouter-base?"),
+        (["sample", "--city", "monaco", "--rhythm", "miln", "-o", "x.nc"], 2, "did you mean milan?"),
+        (["sample", "--city", "monaco", "--service", "trafic", "-o", "x.nc"], 2, "did you mean traffic?"),
+        (["fit", "stoutr", "--traffic", "t.nc", "--context", "c.nc", "-o", "m"], 2, "did you mean stouter?"),
+        (["sample", "--city", "monaco", "--timezone", "Europe/Roma", "-o", "x.nc"], 2, "did you mean Europe/Rome?"),
+        (["export", "geopakage", "t.nc", "-o", "x.gpkg"], 2, "did you mean geopackage?"),
+        (["forecast", "fit", "lightgmb", "--traffic", "t.nc", "-o", "m"], 2, "did you mean lightgbm?"),
+    ],
+)
+def test_a_misspelt_name_is_answered_with_the_nearest(
+    words: list[str], code: int, near: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for name in ("t.nc", "c.nc"):
+        (tmp_path / name).write_bytes(b"")
+    assert run(words) == code
+    err = capsys.readouterr().err
+    assert near in err
+    assert err.count("\n") == 1
+
+
+def test_nothing_is_suggested_for_what_is_like_no_name() -> None:
+    assert did_you_mean("xyz", ["milan", "porto"]) == ""
+    assert did_you_mean("milan" * 100, ["milan" * 99]) == ""
+    assert did_you_mean("PORTOO", ["milan", "Porto"]) == "; did you mean Porto?"
+    with pytest.raises(NetworkFailed, match="bundled, without a network: helsinki"):
+        gentraffic.sample("Trentoo, Italy", days=7, offline=True)

@@ -71,3 +71,22 @@ def test_the_cells_that_a_model_held_out_are_the_test() -> None:
     ):
         with pytest.raises(WrongUse, match=says):
             split_like_model(REAL.assign_attrs(network), provenance)
+
+
+def test_cells_with_the_same_series_are_kept_on_one_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ds = REAL.copy(deep=True)
+    pairs = [(0, 3), (1, 7), (4, 5)]
+    for a, b in pairs:
+        ds["internet"][b] = ds["internet"].values[a]
+    ds["internet"][8:10] = 0.0  # dead cells are equal and tell nothing
+    apart = 0
+    for seed in range(20):
+        sides = [set(part["cell_id"].values.tolist()) for part in split_traffic(ds, test="40%", seed=seed)]
+        ids = ds["cell_id"].values
+        assert all((ids[a] in sides[0]) == (ids[b] in sides[0]) for a, b in pairs)
+        apart += (ids[8] in sides[0]) != (ids[9] in sides[0])
+    assert apart
+    files = [str(tmp_path / name) for name in ("t.nc", "a.nc", "b.nc")]
+    write_traffic(ds, files[0])
+    assert run(["split", files[0], "--test", "40%", "-o", files[1], "--rest", files[2]]) == 0
+    assert f"3 cells carry the same series as another one ({ids[3]} as {ids[0]}, " in capsys.readouterr().out

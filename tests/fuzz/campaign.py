@@ -323,6 +323,34 @@ def _write_overpass(path: Path) -> None:
     path.write_text(json.dumps({"osm3s": {"timestamp_osm_base": "2026-01-01T00:00:00Z"}, "elements": elements}))
 
 
+def _residents(path: Path) -> bytes:
+    from traffic_examples import context
+
+    from gentraffic.places.residents import with_residents
+
+    return with_residents(context(n=3), path)["population"].values.tobytes()
+
+
+def _write_residents(path: Path) -> None:
+    from traffic_examples import SIDE, SOUTH, UTM, WEST, context
+
+    if path.suffix == ".csv":
+        place = context(n=3)
+        at = zip(place.lon.values, place.lat.values, strict=True)
+        rows = [f"{lon},{lat},{i}.5" for i, (lon, lat) in enumerate(at)]
+        path.write_text("lon,lat,residents\n" + "\n".join(rows) + "\n")
+        return
+    import numpy as np
+    import rasterio
+
+    corner = rasterio.Affine(SIDE / 2, 0, WEST - SIDE, 0, -SIDE / 2, SOUTH + 4 * SIDE)
+    with rasterio.open(
+        path, "w", driver="GTiff", count=1, width=10, height=10, dtype="float32", crs=UTM.to_wkt(), transform=corner,
+        compress="deflate", nodata=-1,
+    ) as tif:  # fmt: skip
+        tif.write(np.arange(100, dtype=np.float32).reshape(10, 10), 1)
+
+
 def _write_table(path: Path) -> None:
     rows = [f"9.0{i},45.0{i},shop,books" for i in range(10)]
     path.write_text("lon,lat,key,value\n" + "\n".join(rows) + "\n")
@@ -482,6 +510,8 @@ READERS = {
     "overpass": Reader(".json", _write_overpass, _points, json_value),
     "poi table": Reader(".csv", _write_table, _points, text),
     "stations": Reader(".csv", _write_stations, _frame("read_stations"), text),
+    "residents tif": Reader(".tif", _write_residents, _residents, any_bytes),
+    "residents": Reader(".csv", _write_residents, _residents, text),
     "geojson": Reader(".geojson", _write_cells, _frame("read_cells"), json_value),
     "geopackage": Reader(".gpkg", _write_cells, _frame("read_cells"), any_bytes),
     "shapefile": Reader(".shp", _write_cells, _frame("read_cells"), any_bytes),

@@ -166,7 +166,7 @@ def test_what_cannot_be_drawn_is_refused(bundle: FoMoBundle) -> None:
     full = replace(field(place, 80), values=np.ones((20, 80), dtype=np.float32))
     with pytest.raises(WrongUse, match="nothing left to draw"):
         draw_field(bundle, full, FOMO)
-    with pytest.raises(WrongUse, match="--habits mars"):
+    with pytest.raises(WrongUse, match="--rhythm mars"):
         draw_field(bundle, field(place), replace(FOMO, habits="mars"))
 
 

@@ -9,6 +9,7 @@ import pytest
 from gentraffic.dataset.schema import check_traffic, local_time
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.io.importers.table import read_table
+from gentraffic.io.source_columns import Reading
 
 LON, LAT = 9.19, 45.46
 
@@ -221,3 +222,17 @@ def test_refuses_files_that_are_not_tables(tmp_path: Path) -> None:
         with pytest.raises(BadInput, match=name) as caught:
             read_table(tmp_path / name)
         assert "\n" not in str(caught.value)
+
+
+def test_what_is_taken_as_position_is_not_said_to_be_left_out_and_twins_are_named(tmp_path: Path) -> None:
+    hours = [f"2024-03-04T{hour:02d}:00Z" for hour in range(24)]
+    cells = [(name, 9 + k / 100, k % 2) for k, name in enumerate("abc")]
+    rows = [f"{name},{when},{x},45,{level + h}" for name, x, level in cells for h, when in enumerate(hours)]
+    path = tmp_path / "t.csv"
+    path.write_text("\n".join(["cell,time,X,Y,value", *rows]) + "\n")
+    placed = read_table(path, reading=Reading(columns={"lon": "X", "lat": "Y"}))
+    assert placed.attrs["warnings"].startswith("1 cell carries the same series as another one (c as a)")
+    assert "left out" not in placed.attrs["warnings"]
+    bare = read_table(path, timezone="UTC")
+    assert "X, Y were left out" in bare.attrs["warnings"]
+    assert "--columns lon=NAME,lat=NAME" in bare.attrs["warnings"]

@@ -1,4 +1,4 @@
-"""gentraffic.places.misplaced and gentraffic.dataset.zones: one wrong row moves neither area nor zone."""
+"""gentraffic.dataset.misplaced and gentraffic.dataset.zones: one wrong row moves neither area nor zone."""
 
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -6,11 +6,12 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
+from gentraffic.dataset.misplaced import misplaced
 from gentraffic.dataset.schema import check_timezone
 from gentraffic.dataset.zones import zone_of_most
 from gentraffic.errors import BadInput
 from gentraffic.places.context import read_place
-from gentraffic.places.misplaced import misplaced
+from gentraffic.places.find import PlaceQuery
 
 
 def around(lon: float, lat: float, n: int, degrees: float = 0.01) -> tuple[np.ndarray, np.ndarray]:
@@ -51,8 +52,8 @@ def stations(path: Path, *more: str) -> Path:
 def test_a_station_that_is_nowhere_is_left_out_and_named(tmp_path: Path, row: str, said: str) -> None:
     pois = tmp_path / "pois.csv"
     pois.write_text(POIS)
-    whole = read_place(stations=stations(tmp_path / "a.csv"), osm=pois)
-    place = read_place(stations=stations(tmp_path / "a.csv", row), osm=pois)
+    whole = read_place(PlaceQuery(stations=stations(tmp_path / "a.csv"), osm=pois))
+    place = read_place(PlaceQuery(stations=stations(tmp_path / "a.csv", row), osm=pois))
     assert place["cell_id"].values.tolist() == whole["cell_id"].values.tolist()
     np.testing.assert_array_equal(place["poi_count"], whole["poi_count"])
     for name in ("timezone", "crs_wkt"):
@@ -69,7 +70,7 @@ def test_stations_that_are_all_nowhere(tmp_path: Path) -> None:
     pois.write_text(POIS)
     path.write_text("id,lon,lat\nA,0,0\nB,0,0\n")
     with pytest.raises(BadInput, match="all of it lies at 0,0"):
-        read_place(stations=path, osm=pois)
+        read_place(PlaceQuery(stations=path, osm=pois))
 
 
 def test_polygons_at_null_are_left_out_too(tmp_path: Path) -> None:
@@ -82,7 +83,7 @@ def test_polygons_at_null_are_left_out_too(tmp_path: Path) -> None:
               for i in range(9)]  # fmt: skip
     frame = gpd.GeoDataFrame({"id": range(10)}, geometry=[*shapes, box(-1e-3, -1e-3, 1e-3, 1e-3)], crs=4326)
     frame.to_file(path)
-    place = read_place(cells=path, osm=pois)
+    place = read_place(PlaceQuery(cells=path, osm=pois))
     assert place["cell_id"].values.tolist() == list(range(9))
     assert place.attrs["timezone"] in ("Europe/Monaco", "Europe/Paris")
     assert place["row"].values.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
@@ -93,7 +94,7 @@ def test_a_table_of_pois_with_rows_that_are_nowhere(tmp_path: Path) -> None:
     clean, wrong = tmp_path / "clean.csv", tmp_path / "wrong.csv"
     clean.write_text(POIS)
     wrong.write_text(POIS + "0,0,shop,mall\n")
-    place, whole = read_place(osm=wrong), read_place(osm=clean)
+    place, whole = read_place(PlaceQuery(osm=wrong)), read_place(PlaceQuery(osm=clean))
     np.testing.assert_array_equal(place["cell_id"], whole["cell_id"])
     assert place.attrs["timezone"] == whole.attrs["timezone"]
     assert "shop=mall is at 0,0" in place.attrs["warnings"]
@@ -114,8 +115,8 @@ def osm(path: Path, bounds: str = "", extra: str = "") -> Path:
      '<node id="99" lat="42.6" lon="8.9"><tag k="amenity" v="ferry_terminal"/></node>'],
 )  # fmt: skip
 def test_the_area_of_a_file_without_a_box_is_where_its_places_are(tmp_path: Path, extra: str) -> None:
-    whole = read_place(osm=osm(tmp_path / "a.osm"))
-    place = read_place(osm=osm(tmp_path / "b.osm", extra=extra))
+    whole = read_place(PlaceQuery(osm=osm(tmp_path / "a.osm")))
+    place = read_place(PlaceQuery(osm=osm(tmp_path / "b.osm", extra=extra)))
     np.testing.assert_array_equal(place["cell_id"], whole["cell_id"])
     assert place.attrs["timezone"] == "Europe/Monaco"
     (line,) = [w for w in place.attrs["warnings"].splitlines() if "the area is where" in w]
@@ -126,7 +127,7 @@ def test_the_area_of_a_file_without_a_box_is_where_its_places_are(tmp_path: Path
 
 def test_a_file_with_a_box_keeps_it_and_doubts_it_where_it_is_empty(tmp_path: Path) -> None:
     bounds = '<bounds minlat="43.6" minlon="7.3" maxlat="43.8" maxlon="7.5"/>'
-    place = read_place(osm=osm(tmp_path / "a.osm", bounds=bounds))
+    place = read_place(PlaceQuery(osm=osm(tmp_path / "a.osm", bounds=bounds)))
     assert place.sizes["cell"] > 5000
     assert f"of {place.sizes['cell']} cells are empty: is this the area?" in place.attrs["warnings"]
 

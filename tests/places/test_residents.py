@@ -238,3 +238,23 @@ def test_the_command_and_python_take_it_and_traffic_follows(tmp_path: Path, caps
     words = ["sample", "--city", "monaco", "--population", str(table), "-o", str(tmp_path / "t.nc")]
     assert run(words) == 3
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_helsinki_follows_its_residents(shared_data: Path) -> None:
+    """Rank correlation of the density that the law takes with the activity of a mobile network: 0.79 (FACTS)."""
+    region = np.load(shared_data / "helsinki" / "dynamic_population_250m.npz")
+    cells = len(region["x_3067"])
+    place = xr.Dataset(
+        {"poi_count": (("cell", "category"), np.zeros((cells, 8), np.int32))},
+        {"x": ("cell", region["x_3067"].astype(float)), "y": ("cell", region["y_3067"].astype(float)),
+         "lon": ("cell", region["lon"]), "lat": ("cell", region["lat"])},
+        {"kind": "grid", "cell_m": 250.0, "crs_wkt": pyproj.CRS("EPSG:3067").to_wkt(), "timezone": "Europe/Helsinki"},
+    )  # fmt: skip
+    source = shared_data / "helsinki" / "population_250m_2018.csv"
+    found = with_residents(place, source)
+    told = pd.read_csv(source)["population"].sum()
+    inside = float(found["population"].sum())
+    assert 0.95 * told < inside <= told  # some live beyond the region
+    mean = (4 * region["workday"] + region["saturday"] + region["sunday"]).mean(axis=1)
+    rank = pd.Series(read_places(found).known["population"]).corr(pd.Series(mean), method="spearman")
+    assert rank == pytest.approx(0.80, abs=0.015)

@@ -17,7 +17,7 @@ from gentraffic.dataset.basemap import basemap_of, without_basemap
 from gentraffic.errors import NoData
 from gentraffic.io.files import write_context
 from gentraffic.places.context import read_place
-from gentraffic.places.find import CONTEXTS
+from gentraffic.places.find import CONTEXTS, PlaceQuery
 from gentraffic.places.streets import with_streets
 from poi.basemap import unpacked
 from poi.osm import read_pois
@@ -62,7 +62,7 @@ def test_the_sea_of_a_part_of_an_island_is_that_of_the_whole(shared_data: Path, 
     path = shared_data / "osm" / "malta.osm.pbf"
     at = {"lon": [14.42, 14.53, 14.48, 14.45], "lat": [35.86, 35.93, 35.90, 35.92], "id": ["a", "b", "c", "d"]}
     pd.DataFrame(at).to_csv(tmp_path / "sites.csv", index=False)
-    part = basemap_of(read_place(stations=tmp_path / "sites.csv", osm=path))
+    part = basemap_of(read_place(PlaceQuery(stations=tmp_path / "sites.csv", osm=path)))
     assert part is not None
     (west, south), (east, north) = part.at.min(axis=0) * 1e-5, part.at.max(axis=0) * 1e-5
     box = shapely.box(west, south, east, north)

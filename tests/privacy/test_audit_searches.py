@@ -157,10 +157,38 @@ def test_power_says_what_would_be_found() -> None:
     power = measure_power(SEARCHES, records_of(DRAWN, 1.0), LEVEL, 6, np.random.default_rng(8), halvings=2)
     assert power.share("exact") == power.share("two days") == power.quarter == 1.0
     blind = measure_power(SEARCHES, records_of(DRAWN, 1.0), 0.0, 6, np.random.default_rng(8), halvings=0)
-    assert blind.share("exact") == blind.quarter == 0.0  # at a level that nothing reaches
+    assert blind.share("5% noise") == blind.quarter == 0.0  # at a level that nothing reaches
+    assert blind.share("exact") == 1.0  # what equals a record, where no real ones are equal, is named at any level
+    assert "would miss most with 5% noise, 10% noise, two days" in blind.blindness
+    assert power.blindness == ""
     assert blind.alarm_short == "not tried"
     assert power.alarms == 0
     assert "finds a single copy in these shares of 6 tries: exact 100%" in power.sentence
     told = power.to_json()
     assert set(told["share_found"]) == set(KINDS)
     assert told["holdout_records"] == 40
+
+
+def test_power_among_twins_is_what_the_verdict_names() -> None:
+    """Cells of a real network that are interpolated from one another are nearly equal: noise hides among them."""
+    rng = np.random.default_rng(4)
+    twins = HOLD.copy()
+    twins[:20] = TRAIN[:20] * rng.lognormal(0, 0.005, (20, 168))
+    drawn = DRAWN.copy()
+    drawn[7] = TRAIN[50]
+    for row, exact, told in ((TRAIN[50], 1.0, "is a copy"), (DRAWN[7], 1.0, "would miss most with 5% noise")):
+        drawn[7] = row
+        files = [records_of(part, 1.0) for part in (TRAIN, twins, drawn)]
+        found = conclude(Material(*files, "traffic", "1", 3600, 1.0, {}, ()), (), {}, plants=6)
+        assert found.power is not None
+        assert found.power.share("exact") == exact
+        assert told in found.verdict
+        assert any("nearly equal to another real one" in note for note in found.notes)
+    equal = HOLD.copy()
+    equal[:20] = TRAIN[:20]
+    power = measure_power(
+        s.Searches(*(records_of(part, 1.0) for part in (TRAIN, equal, DRAWN)), 24), records_of(DRAWN, 1.0), LEVEL, 6,
+        np.random.default_rng(8), halvings=0,
+    )  # fmt: skip
+    assert power.share("exact") == 0.0
+    assert power.blindness.startswith("This audit is blind on these files")

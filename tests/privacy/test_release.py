@@ -12,9 +12,11 @@ import xarray as xr
 from audit_examples import both_places, place, series, traffic
 
 from gentraffic.cli.main import run
+from gentraffic.dataset.basemap import basemap_coords
 from gentraffic.errors import BadInput
 from gentraffic.io.files import read_traffic, write_traffic
-from gentraffic.privacy.release import Entry, Ledger, blurred, read_ledger
+from gentraffic.privacy.release import Entry, Ledger, blurred, checklist, read_ledger
+from poi.elements import BaseMap
 
 KNOWN, UNSEEN, OTHER = series(24, 0, 7), series(40, 7, 7), series(30, 9, 7)
 A, B, _ = both_places()
@@ -53,8 +55,14 @@ def test_a_release_says_what_protects_whom(here: Path, capsys: pytest.CaptureFix
         "README.md", "CHECKLIST.md", "ledger.json", "audit.json", "audit.html", "traffic.nc", "croissant/croissant.json"
     }  # fmt: skip
     card = (here / "r" / "README.md").read_text()
-    for word in ("epsilon 8.000 at delta 0.0001", "Users: not guaranteed", "| exact | ", "found a leak"):
+    for word in ("epsilon 8.000 at delta 0.0001", "Users: not guaranteed", "| exact | ", "found a leak",
+                 "30 cells, 168 steps of 60 minutes, ", "## What is known to be wrong", "epsilon does not cover them",
+                 "SHA-256 a)", "(epsilon 8.000, delta 0.0001; the unit is a cell, adjacency: add)"):  # fmt: skip
         assert word in card, word
+    assert (
+        "for a memo: The traffic was drawn from a model that was fitted with differential privacy"
+        in told["promise"][-1]
+    )
     audit = json.loads((here / "r" / "audit.json").read_text())
     assert audit["power"]["share_found"]["exact"]["value"] == 1.0
     croissant = json.loads((here / "r" / "croissant" / "croissant.json").read_text())
@@ -99,11 +107,20 @@ def test_a_leak_is_not_released_unless_asked_for(here: Path, capsys: pytest.Capt
 
 @pytest.mark.parametrize("metres", [None, 1000.0])
 def test_positions_are_coarsened_or_left_out(metres: float | None, tmp_path: Path) -> None:
-    ds = traffic(OTHER, DRAWN_AT)
+    streets = BaseMap(
+        np.array([1], dtype=np.int8),
+        np.array([2], dtype=np.int32),
+        np.array([[9e6, 45e6], [9.1e6, 45e6]], dtype=np.int32),
+    )
+    ds = traffic(OTHER, DRAWN_AT).assign_coords(basemap_coords(streets))
+    drawn = ds["traffic"].values
     found = blurred(ds, metres)
     write_traffic(found, tmp_path / "b.nc")
     back = read_traffic(tmp_path / "b.nc")  # what reads it checks that lon, lat and x, y agree
-    np.testing.assert_array_equal(back["traffic"].values, ds["traffic"].values)
+    assert not [name for name in back.coords if str(name).startswith("map_")]
+    order = [int(np.flatnonzero((drawn == row).all(axis=1))[0]) for row in back["traffic"].values]
+    assert sorted(order) == list(range(30))
+    assert (order == list(range(30))) == (metres is not None)  # a list of the sites does not tell who is who
     if metres is None:
         assert back.attrs["positions"].startswith("synthetic")
         assert np.hypot(back["lon"] - 9, back["lat"] - 45).min() > 5  # degrees from the real ones
@@ -144,3 +161,21 @@ def test_a_ledger_with_an_epsilon_that_bounds_nothing_is_refused(tmp_path: Path,
     (tmp_path / "ledger.json").write_text(text.replace("4.5", epsilon))
     with pytest.raises(BadInput, match="not a ledger of releases"):
         read_ledger(tmp_path / "ledger.json", "ours")
+
+
+def test_the_service_is_named_where_the_real_files_hold_several(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    both = ["--train", "train.nc", "--holdout", "holdout.nc"]
+    for name in ("train", "holdout"):
+        ds = read_traffic(here / f"{name}.nc").load()
+        write_traffic(ds.assign(calls=ds["traffic"]), here / f"{name}.nc")
+    assert run(words("syn.nc", "r", *both)) == 2
+    assert "--service" in capsys.readouterr().err
+    assert run(words("syn.nc", "r", *both, "--service", "traffic")) == 0
+
+
+def test_an_audit_that_would_find_nothing_is_not_ticked() -> None:
+    entry = Entry("a", "2026-01-01", "d", "m", 1.0, 1e-5, "a cell", "add")
+    for share in (0.0, 1.0):
+        audit = {"leak_found": False, "power": {"share_found": {"exact": {"value": share}}}}
+        page = checklist(entry, Ledger("s", (entry,)), audit, "")
+        assert f"- [{'x' if share else ' '}] the audit would have found most exact copies" in page

@@ -356,3 +356,38 @@ def test_rows_and_columns_that_make_no_upright_squares_are_no_reason_to_fail(kin
         np.testing.assert_allclose(shapely.area(drawn.shapes), wide * 235.0, rtol=1e-3)
     text = page(own)[0]
     assert re.search(r">\d+ k?m<", text) if kind != "stations" else "Where the traffic is" in text
+
+
+def test_water_under_the_maps_is_a_plain_wash_that_the_caption_explains() -> None:
+    from gentraffic.dataset.basemap import basemap_coords
+    from poi.basemap import CLASSES
+    from poi.elements import BaseMap
+
+    ds = ensemble(2, days=7)
+    west, east, south, north = (round(float(f(ds[a])) * 1e5) for a in ("lon", "lat") for f in (np.min, np.max))
+    ring = np.array([[west, south], [west, north], [east, south], [west, south]], dtype=np.int32)
+
+    def told(name: str) -> str:
+        base = BaseMap(np.array([CLASSES.index(name)], dtype=np.int8), np.array([4], dtype=np.int32), ring)
+        return str(page(ds.assign_coords(basemap_coords(base))))
+
+    wet, dry = told("water"), told("park")
+    assert "Pale blue: water, over the colours of the cells." in words(wet)
+    assert "fill: #96bede" in wet
+    assert "<pattern" not in wet  # nothing is ruled
+    assert "Pale blue" not in words(dry)
+    assert "#96bede" not in dry
+
+
+def test_the_report_of_a_plan_speaks_of_the_plan() -> None:
+    ds = traffic(context("grid", 5), days=7).rename(internet="awake")
+    ds["awake"] = ds["awake"].round().assign_attrs(ds["awake"].attrs | {"units": "radio units"})
+    ds = ds.assign_attrs(source="a plan of `gentraffic plan sleep`", model="stouter-fast", place="Linz")
+    content, titles = page(ds)
+    told = words(content)
+    assert "Awake radio units of Linz" in told
+    assert "It was computed from traffic, and is no traffic itself." in told
+    assert "What a plan, from synthetic traffic: awake, radio units" in told
+    assert "Where they are" in titles
+    for word in ("Cellular traffic", "A model drew this traffic", "draw --members 20", "busy hours are a guess"):
+        assert word not in told, word

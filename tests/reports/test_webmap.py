@@ -453,3 +453,30 @@ def test_a_browser_draws_streets_and_follows_the_keyboard(tmp_path: Path) -> Non
     assert above == middle + 6
     assert answers[4].startswith(f"Cell {above - 1}: ")
     assert answers[5] == "There is no cell further that way."
+
+
+def test_water_is_a_plain_wash_that_the_legend_explains(tmp_path: Path) -> None:
+    ds = _with_streets()
+    script = """
+    const wait = setInterval(() => {
+      if (document.body.dataset.ready !== "yes") return;
+      clearInterval(wait);
+      const out = document.createElement("pre"), row = document.getElementById("water-row");
+      const canvas = [...document.querySelectorAll(".leaflet-lines-pane canvas")][0];
+      const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data, count = {};
+      for (let i = 3; i < pixels.length; i += 4) if (pixels[i]) count[pixels[i]] = (count[pixels[i]] || 0) + 1;
+      const most = Object.entries(count).sort((a, b) => b[1] - a[1])[0];
+      const drawn = Object.values(count).reduce((a, b) => a + b, 0);
+      const said = [row.hidden, row.textContent.trim(), most[0], most[1] > 0.8 * drawn];
+      document.getElementById("streets").click();
+      out.id = "answers";
+      out.textContent = [...said, row.hidden].join("|");
+      document.body.append(out);
+    }, 20);
+    """
+    page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", webmap.page(ds))
+    (tmp_path / "asked.html").write_text(page.replace("</body>", f"<script>{script}</script></body>"), encoding="utf-8")
+    said = _text(_browse(tmp_path / "asked.html", "", tmp_path / "profile"), "answers").split("|")
+    assert said[:2] == ["false", "water, over the colours of the cells"]
+    assert said[2:] == ["158", "true", "true"]  # one opacity, 0.62 of 255: no lines are ruled
+    assert 'id="water-row" hidden' in webmap.page(traffic())

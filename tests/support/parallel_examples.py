@@ -20,6 +20,7 @@ from torch import Tensor
 from gentraffic.training.fitting import Design, fit_sampler
 from gentraffic.training.fomo_fitting import FoMoDesign, fit_fomo
 from gentraffic.training.processes import ProcessGroup, join
+from gentraffic.training.trainer import Run
 from samplers import fomo
 
 STEPS = 50
@@ -39,7 +40,7 @@ def train(name: str, group: ProcessGroup, checkpoint: Path | None = None, stop: 
         worlds = fomo_examples.data(fomo_examples.world("here"), fomo_examples.world("there", cells=20, seed=3))
         design = FoMoDesign(size="tiny", dropout=0.1)
         plan = replace(fomo_examples.PLAN, steps=STEPS, batch=5, check_every=20)
-        bundle, _ = fit_fomo(worlds, design=design, plan=plan, checkpoint=checkpoint, group=group, on_step=heard)
+        bundle, _ = fit_fomo(worlds, design=design, plan=plan, run=Run(checkpoint, heard), group=group)
         model: torch.nn.Module = bundle.model
     else:
         design_of = Design(sampler=name, channels=(8, 8), width=8)
@@ -47,7 +48,7 @@ def train(name: str, group: ProcessGroup, checkpoint: Path | None = None, stop: 
         held = [bundle_examples.source("alpha", 8, 7, seed=9)]
         made, _ = fit_sampler(
             bundle_examples.sources(), held_out=held, design=design_of, plan=few,
-            checkpoint=checkpoint, group=group, on_step=heard,
+            run=Run(checkpoint, heard), group=group,
         )  # fmt: skip
         model = made.model
     return {**{key: value.detach().clone() for key, value in model.state_dict().items()}, "loss": torch.tensor(losses)}

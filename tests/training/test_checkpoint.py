@@ -15,6 +15,7 @@ from gentraffic.errors import BadInput, BadModel, WrongUse
 from gentraffic.generators.fomo.folder import FoMoBundle
 from gentraffic.training.checkpoint import PLAIN, PRIVATE, checkpoint_beside, resume, save_checkpoint
 from gentraffic.training.fomo_fitting import FoMoDesign, fit_fomo
+from gentraffic.training.trainer import Run
 from samplers import fomo
 
 NOTE = {"plan": {"steps": 3, "masks": (0.5, 0.5)}, "fingerprint": "data", "step": 2}
@@ -81,7 +82,7 @@ def test_a_killed_fomo_ends_in_the_same_bits(tmp_path: Path, monkeypatch: pytest
                 raise KeyboardInterrupt
 
         design = FoMoDesign(size="tiny")
-        return fit_fomo(measured, design=design, plan=plan, checkpoint=checkpoint, on_step=on_step)[0]
+        return fit_fomo(measured, design=design, plan=plan, run=Run(checkpoint, on_step))[0]
 
     whole = fitted(None).model.state_dict()
     with pytest.raises(KeyboardInterrupt):

@@ -16,6 +16,7 @@ from gentraffic.training.fitting import fit_sampler, plan_for
 from gentraffic.training.fomo_fitting import FoMoDesign, finetune_fomo, fit_fomo
 from gentraffic.training.fomo_task import FoMoPlan
 from gentraffic.training.processes import ProcessGroup, join
+from gentraffic.training.trainer import Run
 
 
 def test_stouter_is_fitted_on_the_device() -> None:
@@ -43,7 +44,7 @@ def test_fomo_is_fitted_and_tuned_on_the_device() -> None:
 
     def weights(device: str) -> list[torch.Tensor]:
         bundle, _ = fit_fomo(data, design=FoMoDesign(size="0.3m"), plan=plan, group=ProcessGroup(device=device))
-        tuned, _ = finetune_fomo(bundle, data, plan=replace(plan, contrast=0.05, frozen=True), device=device)
+        tuned, _ = finetune_fomo(bundle, data, plan=replace(plan, contrast=0.05, frozen=True), run=Run(device=device))
         return [p.detach() for p in tuned.model.parameters()]
 
     with pretending():
@@ -78,7 +79,7 @@ def test_a_student_learns_on_the_device() -> None:
     plan = replace(DISTIL_PLAN, steps=3, batch=4, warmup=1, check_every=2)
 
     def student(device: str) -> tuple[list[torch.Tensor], dict[str, float]]:
-        bundle, told = distil(teacher, places, lesson=Lesson(1, 2), plan=plan, device=device)
+        bundle, told = distil(teacher, places, lesson=Lesson(1, 2), plan=plan, run=Run(device=device))
         assert all(p.device.type == "cpu" for m in (bundle.model, teacher.model) for p in m.parameters())
         return [p.detach() for p in bundle.model.parameters()], told["likeness"]
 

@@ -17,6 +17,7 @@ from gentraffic.evaluation.solver_steps import steps_table
 from gentraffic.generators.folder import Bundle, load_bundle, save_bundle
 from gentraffic.modelling.features import Places
 from gentraffic.training.distilling import DISTIL_PLAN, SOLVER, DistillingTask, Lesson, distil, pupil
+from gentraffic.training.trainer import Run
 from samplers import Condition
 from samplers.diffusion import draw, starting_noise
 from samplers.diffwave import DiffWave
@@ -115,8 +116,8 @@ def test_a_killed_run_ends_with_the_same_bits(teacher: Bundle, places: list[Plac
             raise Killed
 
     with pytest.raises(Killed):
-        distil(teacher, places, plan=short, checkpoint=path, on_step=stop)
-    again, _ = distil(teacher, places, plan=short, checkpoint=path)
+        distil(teacher, places, plan=short, run=Run(path, stop))
+    again, _ = distil(teacher, places, plan=short, run=Run(path))
     for a, b in zip(whole.model.parameters(), again.model.parameters(), strict=True):
         assert torch.equal(a, b)
 

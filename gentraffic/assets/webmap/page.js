@@ -100,6 +100,7 @@ function drawLegend() {
   }));
   $("none").textContent = shown.none;
   $("none-row").hidden = !shown.none;
+  showWater();
   $("none-row").querySelector("i").style.background = NONE();
 }
 
@@ -248,9 +249,10 @@ const CellLayer = CanvasLayer.extend({
 
 /* ---- the map beneath: areas under the cells, lines and names over them ---- */
 const BASE = {                               // class -> fill, or [ink, its width in pixels, from how many metres a pixel]
-  light: { sea: "#cfe0ec", water: "#b5d3e7", park: "#d5e6cd", ink: "34,42,56", halo: "255,255,255", rail: "90,70,60", blue: "40,100,150" },
-  dark: { sea: "#16324a", water: "#1d4465", park: "#22382b", ink: "226,232,240", halo: "12,16,22", rail: "200,180,160", blue: "110,170,220" },
+  light: { sea: "#cfe0ec", water: "#b5d3e7", park: "#d5e6cd", ink: "34,42,56", halo: "255,255,255", rail: "90,70,60", blue: "40,100,150", wash: "rgba(150,190,222,0.62)" },
+  dark: { sea: "#16324a", water: "#1d4465", park: "#22382b", ink: "226,232,240", halo: "12,16,22", rail: "200,180,160", blue: "110,170,220", wash: "rgba(38,82,122,0.66)" },
 };
+const WATERS = new Set(["sea", "water"]);    // a wash over the cells, whose colours stay to be seen; the legend says so
 const LINES = {                              // colour, width, opacity, shown below so many metres a pixel
   waterway: ["blue", 1.4, 0.7, 200], street: ["ink", 0.8, 0.34, 14], main: ["ink", 1.3, 0.5, 70],
   motorway: ["ink", 2.3, 0.62, 600], rail: ["rail", 1.2, 0.6, 120], coast: ["blue", 1.5, 0.95, 1000],
@@ -258,9 +260,9 @@ const LINES = {                              // colour, width, opacity, shown be
 const SIZES = { city: [15, 700, 1e4], town: [13, 650, 160], suburb: [12, 600, 45], village: [12, 500, 60], neighbourhood: [11, 500, 11] };
 
 const BaseLayer = CanvasLayer.extend({
-  trace(context, first, last, closed) {
+  trace(context, first, last, closed, more = false) {      // more: of the path that is there
     const { start } = this.shape, px = this.px, py = this.py;
-    context.beginPath();
+    if (!more) context.beginPath();
     for (let s = first; s < last; s++) {
       context.moveTo(px[start[s]], py[start[s]]);
       for (let i = start[s] + 1; i < start[s + 1]; i++) context.lineTo(px[i], py[i]);
@@ -285,12 +287,11 @@ const LineLayer = BaseLayer.extend({
     const middle = this._map.getCenter(), metres = (40075017 * Math.cos((middle.lat * Math.PI) / 180)) / (256 * 2 ** this.zoom);
     const grow = Math.min(2, Math.max(0.6, (12 / metres) ** 0.35));
     context.lineCap = context.lineJoin = "round";
+    context.beginPath();                     // sea and water as one: where they lie on each other, it is no darker
+    if (O.shapes !== "points") for (const [name, first, last] of this.shape.classes) if (WATERS.has(name)) this.trace(context, first, last, true, true);
+    context.fillStyle = look.wash;
+    context.fill();
     for (const [name, first, last] of this.shape.classes) {
-      if (name === "sea" || name === "water") {           // ruled, as on a chart: the colours of the cells stay
-        this.trace(context, first, last, true);
-        context.fillStyle = this.ruled(context, look);
-        context.fill();
-      }
       if (!LINES[name]) continue;
       const [colour, width, opacity, from] = LINES[name];
       if (metres > from) continue;
@@ -307,18 +308,6 @@ const LineLayer = BaseLayer.extend({
       context.setLineDash([]);
     }
     this.names(context, look, metres);
-  },
-  ruled(context, look) {
-    const tile = document.createElement("canvas");
-    tile.width = tile.height = 7 * this.ratio;
-    const drawn = tile.getContext("2d");
-    drawn.fillStyle = `rgba(${look.halo},0.4)`;
-    drawn.fillRect(0, 0, tile.width, this.ratio);
-    drawn.fillStyle = `rgba(${look.blue},0.4)`;
-    drawn.fillRect(0, this.ratio, tile.width, this.ratio);
-    const pattern = context.createPattern(tile, "repeat");
-    pattern.setTransform(new DOMMatrix().scale(1 / this.ratio));
-    return pattern;
   },
   names(context, look, metres) {             // the largest first; one that would lie on another is left out
     const taken = [], family = getComputedStyle(document.body).fontFamily;
@@ -443,12 +432,19 @@ function setLayer(name) {
   remember();
 }
 let layer = null, map = null, beneath = [];
+function showWater() {                       // the legend says what the wash is, where the map has any
+  const look = NIGHT.matches ? BASE.dark : BASE.light, wet = D.base && D.base.classes.some(([name]) => WATERS.has(name));
+  $("water-row").hidden = !(wet && S.streets);
+  $("water-row").querySelector("i").style.background = look.water;
+  $("water").textContent = O.shapes === "points" ? "water" : "water, over the colours of the cells";
+}
 function setStreets(on) {
   if (!D.base || on === S.streets) return;
   S.streets = on;
   $("streets").checked = on;
   for (const one of beneath) if (on) one.addTo(map); else one.remove();
   layer.draw();
+  showWater();
   remember();
 }
 

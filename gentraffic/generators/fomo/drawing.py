@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from gentraffic.dataset.calendar import Calendar
-from gentraffic.errors import WrongUse
+from gentraffic.errors import WrongUse, did_you_mean
 from gentraffic.generators.base import Block, Tell, Unsupported, check_minutes
 from gentraffic.generators.fomo.data import POI_DIM, poi_features
 from gentraffic.generators.fomo.observations import FoMoTask, field_of
@@ -401,7 +401,8 @@ def _check(bundle: FoMoModel, field: FoMoTask, settings: Settings) -> None:
     if settings.members < 1:
         raise WrongUse(f"--members {settings.members}: give 1 or more")
     if settings.habits and settings.habits not in bundle.networks:
-        raise WrongUse(f"--habits {settings.habits}: this model knows {', '.join(bundle.networks)}")
+        near = did_you_mean(settings.habits, bundle.networks)
+        raise WrongUse(f"--rhythm {settings.habits}: this model knows {', '.join(bundle.networks)}{near}")
     check_solver(settings, bundle.model.noise, DETERMINISTIC)
     if not np.isnan(field.values[:, field.given :]).any():
         raise WrongUse("everything is measured already: there is nothing left to draw")

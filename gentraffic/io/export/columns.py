@@ -63,6 +63,18 @@ def in_readable_unit(ds: xr.Dataset) -> xr.Dataset:
     return rescaled(ds, readable_units(ds))
 
 
+def text_number(value: np.floating[Any] | float) -> str:
+    """A number as text, without an exponent where it is short so: float32 in ten digits, which read back as the same
+    float32 and, read as doubles, sum to what they were; others in as many as they need."""
+    if isinstance(value, np.float32):
+        value = float(np.format_float_scientific(np.float64(value), precision=9, unique=True))
+    return (
+        np.format_float_positional(value, unique=True, trim="-")
+        if 1e-6 < value < 1e15 or value == 0
+        else repr(float(value))
+    )
+
+
 def headed(ds: xr.Dataset, service: str) -> str:
     """The head of a column for people: `traffic (MB)`; the name alone where values are relative or the unit unknown."""
     units = str(ds[service].attrs["units"])

@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gentraffic.dataset.amounts import is_amount
+from gentraffic.dataset.fingerprint import has_positions
 from gentraffic.dataset.geometry import cell_shapes, footprint_text
 from gentraffic.dataset.schema import services
 from gentraffic.io.export.columns import own_columns
 from gentraffic.io.export.folder import folder
 from gentraffic.io.export.gis import _blocks as long_blocks
+from gentraffic.io.tables import ten_digits
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -103,9 +106,10 @@ def _tables(ds: xr.Dataset, where: Path) -> dict[str, Fields]:
     """Write cells.csv and traffic.csv; return their fields."""
     whole = ds["cell_id"].dtype.kind in "iu"
     cell = ("integer" if whole else "string", "identifier of the cell or station")
+    made_up = "" if has_positions(ds) else "; made up, not where the cell is"
     cells: Fields = {
-        "cell_id": cell, "lon": ("number", "longitude of the centre, degrees"),
-        "lat": ("number", "latitude of the centre, degrees"),
+        "cell_id": cell, "lon": ("number", f"longitude of the centre, degrees{made_up}"),
+        "lat": ("number", f"latitude of the centre, degrees{made_up}"),
         "geometry": ("string", "outline in longitude and latitude, WKT"),
     }  # fmt: skip
     own = own_columns(ds, cells)
@@ -130,8 +134,8 @@ def _tables(ds: xr.Dataset, where: Path) -> dict[str, Fields]:
     writer = None
     try:
         for block in long_blocks(ds):
-            for name in services(ds):
-                block[name] = block[name].astype(ds[name].dtype)
+            for name in (name for name in services(ds) if ds[name].dtype == np.float32):
+                block[name] = ten_digits(block[name].to_numpy())
             of_block = pa.Table.from_pandas(block[list(fields)], preserve_index=False)
             if writer is None:
                 options = pc.WriteOptions(quoting_style="needed")
@@ -183,7 +187,9 @@ def _records(table: str, fields: Fields) -> dict[str, Any]:
 
 def _units(ds: xr.Dataset, name: str) -> str:
     units = str(ds[name].attrs["units"])
-    return "relative: 1 is the mean cell in a mean hour" if units == "1" else f"{units} per step"
+    if units == "1":
+        return "relative: 1 is the mean cell in a mean hour"
+    return f"{units} per step" if is_amount(units) else units
 
 
 def _description(ds: xr.Dataset) -> str:

@@ -15,6 +15,7 @@ from gentraffic.io.atomic import replacing
 from gentraffic.io.export.columns import Tell, own_columns, silent
 from gentraffic.io.export.gpkg_views import add_views
 from gentraffic.io.geotiff import write_bands
+from gentraffic.io.tables import ten_digits
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -157,8 +158,8 @@ def write_kepler(
                 block = block.rename(columns={"time_utc": "timestamp"})
                 block.insert(1, "latitude", block["cell_id"].map(lat))
                 block.insert(2, "longitude", block["cell_id"].map(lon))
-                for name in services(ds):
-                    block[name] = block[name].astype(ds[name].dtype)
+                for name in (name for name in services(ds) if ds[name].dtype == np.float32):
+                    block[name] = ten_digits(block[name].to_numpy())
                 for name, told in own.items():
                     block[name] = block["cell_id"].map(told)
                 table = pa.Table.from_pandas(block, preserve_index=False)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gentraffic.dataset.basemap import without_basemap
 from gentraffic.dataset.schema import check_traffic, member_band, need_positions, one_service, services, units_words
 from gentraffic.dataset.summary import one_member
-from gentraffic.errors import WrongUse
+from gentraffic.errors import WrongUse, did_you_mean
 from gentraffic.io import atomic
 from gentraffic.io.export.columns import Tell, in_readable_unit, in_unit, short, silent
 from gentraffic.io.export.counters import capacity_in, parse_amount
@@ -33,7 +33,7 @@ NO_OPTIONS = ExportOptions()
 def check_export(form: str, path: str | Path) -> None:
     """Raise now what `export` would raise for the name of the output after long work."""
     if form not in FORMATS:
-        raise WrongUse(f"no format {form!r}: choose one of {', '.join(FORMATS)}")
+        raise WrongUse(f"no format {form!r}: choose one of {', '.join(FORMATS)}{did_you_mean(form, FORMATS)}")
     suffixes = FORMATS[form].suffixes
     suffix = Path(path).suffix.lower()
     if suffix not in suffixes:

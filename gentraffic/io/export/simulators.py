@@ -281,6 +281,10 @@ def _write_mat(ds: xr.Dataset, path: str | Path) -> dict[str, Any]:
 
 
 def _cell_csv(path: Path, head: str, stamps: list[str], rows: NDArray[np.float32]) -> None:
-    text = [[np.format_float_scientific(v, unique=True, trim="-") for v in row] for row in rows]
+    digits = 9 if rows.dtype == np.float32 else None  # ten, as `text_number` has it
+    text = [
+        [np.format_float_scientific(v, precision=digits, unique=True, trim="-") for v in row]
+        for row in rows.astype(np.float64)
+    ]
     lines = [head, *(",".join([stamp, *row]) for stamp, row in zip(stamps, text, strict=True))]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gentraffic.dataset.schema import local_time, services
 from gentraffic.dataset.summary import member_range
 from gentraffic.errors import WrongUse
 from gentraffic.io.atomic import replacing
-from gentraffic.io.export.columns import Tell, headed, own_columns, silent
+from gentraffic.io.export.columns import Tell, headed, own_columns, silent, text_number
 from gentraffic.io.export.folder import HIDDEN_MARK, folder
 
 if TYPE_CHECKING:
@@ -33,15 +34,6 @@ _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\ud800-\udfff]")
 Row = list[Any]
 
 
-def _number(value: np.floating[Any] | float) -> str:
-    """A number that reads back as the same float32, without an exponent where it is short so."""
-    return (
-        np.format_float_positional(value, unique=True, trim="-")
-        if 1e-6 < value < 1e15 or value == 0
-        else repr(float(value))
-    )
-
-
 def _places(ds: xr.Dataset) -> list[str]:
     """The columns that say where a cell lies; none where the file does not."""
     return [name for name in ("lon", "lat") if name in ds.coords]
@@ -49,7 +41,8 @@ def _places(ds: xr.Dataset) -> list[str]:
 
 def _rows(ds: xr.Dataset, tell: Tell) -> tuple[list[str], Iterator[Row]]:
     """The heads and the rows of the long table: [member,] cell, [lon, lat,] columns of the cells, the two times, the
-    services with their units. Degrees have 6 decimals, amounts DIGITS digits; what rounding leaves goes to the next."""
+    services with their units. Degrees have 6 decimals, amounts DIGITS digits; what rounding leaves goes to the next,
+    and at the end to the last that is not 0."""
     names = services(ds)
     times = local_time(ds)
     utc, local = times.tz_convert("UTC").tz_localize(None).to_pydatetime(), times.tz_localize(None).to_pydatetime()
@@ -63,6 +56,7 @@ def _rows(ds: xr.Dataset, tell: Tell) -> tuple[list[str], Iterator[Row]]:
         degrees = [ds[name].values.round(6).tolist() for name in _places(ds)]
         cells = [ds["cell_id"].values.tolist(), *degrees, *(column.tolist() for column in own.values())]
         left = [0.0] * len(names)
+        last = [_last_positive(ds[name].values) for name in names]  # has what is left over at the end
         for m, member in enumerate(members):
             for c, cell in enumerate(zip(*cells, strict=True)):
                 tell(m * len(cells[0]) + c, len(members) * len(cells[0]))
@@ -70,6 +64,8 @@ def _rows(ds: xr.Dataset, tell: Tell) -> tuple[list[str], Iterator[Row]]:
                 series = []
                 for i, exact in enumerate(all_of):
                     short, left[i] = rounded(exact, left[i])
+                    if last[i][:-1] == (m, c):
+                        short[last[i][-1]] = float(f"{short[last[i][-1]] + left[i]:.12g}")
                     series.append(short)
                 for t in range(len(times)):
                     values = [column[t] for column in series]
@@ -77,6 +73,16 @@ def _rows(ds: xr.Dataset, tell: Tell) -> tuple[list[str], Iterator[Row]]:
                     yield [*where, utc[t], local[t], *values]
 
     return head, rows()
+
+
+def _last_positive(values: NDArray[np.floating[Any]]) -> tuple[int, int, int]:
+    """Member, cell and step of the last value above 0 of values ([members,] cells, steps); -1 where there is none."""
+    series = values.reshape(-1, *values.shape[-2:])
+    found = np.flatnonzero((series > 0).any(axis=-1).ravel())
+    if not len(found):
+        return -1, -1, -1
+    m, c = divmod(int(found[-1]), series.shape[1])
+    return m, c, int(np.flatnonzero(series[m, c] > 0)[-1])
 
 
 def rounded(exact: list[float], left: float = 0.0) -> tuple[list[float], float]:
@@ -137,7 +143,7 @@ def _office_text(value: Any, decimal: str) -> str:
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"
     if isinstance(value, float | np.floating):
-        text = _number(value) if math.isfinite(value) else ""  # of the cells: what the table does not tell
+        text = text_number(value) if math.isfinite(value) else ""  # of the cells: what the table does not tell
         return text.replace(".", ",") if decimal == "comma" else text
     return str(value)
 
@@ -252,7 +258,7 @@ def write_influx(ds: xr.Dataset, path: str | Path, *, tell: Tell = silent) -> di
                 series = [(v.values if member is None else v.values[m])[c] for v in (ds[name] for name in names)]
                 key = "traffic" + "".join(f",{name}={_tag(v)}" for name, v in tags.items() if v.strip())
                 for t, at in enumerate(nanoseconds):
-                    fields = ",".join(f"{name}={_number(series[i][t])}" for i, name in enumerate(names))
+                    fields = ",".join(f"{name}={text_number(series[i][t])}" for i, name in enumerate(names))
                     out.write(f"{key} {fields}{at_place} {at}\n")
                     rows += 1
                 tell(rows, len(members) * len(cells) * len(nanoseconds))
@@ -356,7 +362,7 @@ def write_maveric(ds: xr.Dataset, path: str | Path) -> dict[str, Any]:
             table.writerow(["tick", "cell_id", "time_utc", "time_local", service])
             for tick, (utc, local) in enumerate(zip(times.tz_convert("UTC"), times, strict=True)):
                 moment = [f"{utc:%Y-%m-%dT%H:%M:%SZ}", local.isoformat()]
-                table.writerows([tick, cell, *moment, _number(values[i, tick])] for i, cell in enumerate(ids))
+                table.writerows([tick, cell, *moment, text_number(values[i, tick])] for i, cell in enumerate(ids))
     return {"cells": len(ids), "ticks": values.shape[1], "mock_users": users}
 
 

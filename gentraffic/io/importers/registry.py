@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gentraffic.errors import WrongUse
+from gentraffic.errors import WrongUse, did_you_mean
 from gentraffic.io.guard import reading
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def read_data_set(name: str, path: Path) -> tuple[xr.Dataset, xr.Dataset | None]
     Raises WrongUse for a name that is not of DATA_SETS, BadInput for another file, whatever its reader raises of it.
     """
     if name not in DATA_SETS:
-        raise WrongUse(f"no data set {name!r}: give one of {', '.join(DATA_SETS)}")
+        raise WrongUse(f"no data set {name!r}: give one of {', '.join(DATA_SETS)}{did_you_mean(name, DATA_SETS)}")
     known = DATA_SETS[name]
     module, _, function = known.read.partition(":")
     with reading(path):

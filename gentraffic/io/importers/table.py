@@ -10,7 +10,7 @@ value or a second cadence is an error that names the cell and the time.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,9 +19,11 @@ from zoneinfo import available_timezones
 import numpy as np
 from numpy.typing import NDArray
 
-from gentraffic.dataset.amounts import is_amount, volume
-from gentraffic.dataset.build import Places, measured_traffic, places_from_lonlat, unplaced
-from gentraffic.errors import BadInput, WrongUse
+from gentraffic.dataset.amounts import check_units, is_amount, volume
+from gentraffic.dataset.build import Places, measured_traffic, places_from_lonlat, plain_text, unplaced
+from gentraffic.dataset.fingerprint import first_of_series, twins_text
+from gentraffic.dataset.misplaced import well_placed
+from gentraffic.errors import BadInput, WrongUse, did_you_mean
 from gentraffic.io.guard import reads
 from gentraffic.io.importers.times import clock_note, distinct_times, joined_clock, to_utc
 from gentraffic.io.source_columns import (
@@ -46,6 +48,7 @@ from gentraffic.io.source_columns import (
     sector_column,
     sector_names,
     some,
+    texts,
 )
 from gentraffic.io.source_table import SourceTable, read_source
 from gentraffic.io.user_cells import places_from_cells
@@ -59,6 +62,10 @@ PLACE_COLUMNS = ("lon", "lat", "row", "col")
 PLANE_COLUMNS = ("x", "y", "xm", "ym", "footprint", "geometry")  # of a cell, which lon, lat or --cells say better
 OURS = ("id", "time", *PLACE_COLUMNS, *SECTOR_COLUMNS)  # what --columns may name beside services
 _LOCAL_TIMES = ("timelocal", "localtime")  # stands beside time_utc, and says less
+# Columns that stand beside traffic: numbers of rows, parts of a date.
+BESIDE = frozenset(("", "index", "rownumber", "hour", "hourofday", "minute", "weekday", "dayofweek",
+                    "week", "month", "year", "isweekend", "weekend", "holiday", "isholiday"))  # fmt: skip
+SUMS = frozenset(("total", "totals", "grandtotal", "sum", "all", "network", "allcells"))
 _NO_SERVICES = {
     *ID_NAMES,
     *TIME_NAMES,
@@ -82,6 +89,7 @@ def read_table(
     service: str | None = None,
     cells: str | Path | gpd.GeoDataFrame | None = None,
     unit: str | None = None,
+    layer: str | None = None,
     reading: Reading | None = None,
 ) -> xr.Dataset:
     """Traffic from a table (CSV, .xlsx, Parquet; packed or not), long or wide (see the module).
@@ -91,34 +99,48 @@ def read_table(
     `timezone` is also what hours of the week are counted in; left out, it is that of the positions.
     `service` names the column `value`, or the values of a wide table (default "traffic"). unit: of the values ("GB",
     "Mbit/s"), or of each service (internet=GB,users=1); "unknown" where left out. Positions come from columns lon, lat,
-    or from `cells` (a file or frame with ids); cells of the table that `cells` lacks are an error. Without both the
-    series have no positions (kind "unplaced"). reading: names of columns and marks in numbers.
+    or from `cells` (a file with ids, or its `layer`, or a frame); cells of the table that `cells` lacks are an error.
+    Without both the series have no positions (kind "unplaced"). reading: names of columns and marks in numbers.
 
     Raises BadInput for what is wrong in the file, WrongUse for a timezone that does not exist and columns that lack.
     """
     path = Path(path)
     reading = reading or Reading()
     if timezone is not None and timezone not in available_timezones() - {"localtime", "posixrules", "Factory"}:
-        raise WrongUse(f"timezone {timezone!r} does not exist; give an IANA name such as Europe/Rome")
+        raise WrongUse(
+            f"timezone {timezone!r} does not exist; give an IANA name such as Europe/Rome"
+            f"{did_you_mean(timezone, available_timezones())}"
+        )
     table = read_source(path)
     reading, of_cells = _two_readings(table, reading, cells is not None)
     rows = _rows(table, service, reading)
     when, aware = _times(rows, timezone, path)
-    values = {name: _values(rows, name, path) for name in rows.values}
-    order = np.lexsort((when, rows.cell))
-    time, start = _check_grid(when[order], rows.cell[order], rows.ids, path, timezone)
-    shape = (len(rows.ids), len(time))
-    units = _units(unit, {name: _head(rows.values[name][0])[1] for name in values})
-    services = {name: (column[order].reshape(shape).astype(np.float32), units[name]) for name, column in values.items()}
-    places = _places(rows, order[start], cells, of_cells, path)
     if not aware and timezone is None:
         raise BadInput(f"{path}: times without offset; say which local time they are, e.g. --timezone Europe/Rome")
+    values = {name: _values(rows, name, path) for name in rows.values}
+    order = np.lexsort((when, rows.cell))
+    time = _check_grid(when[order], rows.cell[order], rows.ids, path, timezone, _maybe_together(rows))
+    shape = (len(rows.ids), len(time))
+    units = _units(unit, {name: _told_unit(rows.table, rows.values[name][0]) for name in values})
+    services = {name: (column[order].reshape(shape).astype(np.float32), units[name]) for name, column in values.items()}
+    kept, remarks = _without_sums(rows.ids, services)
+    notes = [*rows.table.notes, *rows.notes, *remarks]
+    if layer is not None and cells is None:
+        raise WrongUse(f"--layer {layer} is one of the file that --cells names: give both")
+    places, well, remarks = _places(rows, kept, order.reshape(shape), cells, layer, of_cells, path)
+    notes += remarks
+    kept[kept] = well
+    if not kept.all():
+        services = {name: (column[kept], told) for name, (column, told) in services.items()}
     if timezone is None:
         timezone = _zone_at(places, path)
-    notes = list(rows.table.notes) + list(rows.notes)
+    unknown = [name for name, (_, told) in services.items() if told == "unknown"]
+    if unknown and time[1] - time[0] < np.timedelta64(1, "h"):
+        notes.append(f"{some(unknown)}: of unknown unit, so that steps are averaged where they become longer; --unit GB"
+                     " (or MB, calls, ...) says that they add up")  # fmt: skip
     if places.kind == "unplaced":
         notes.append("no positions: evaluate, audit, forecast and validate work; maps and contexts need --cells FILE")
-    return measured_traffic(
+    ds = measured_traffic(
         places,
         time,
         services,
@@ -130,6 +152,10 @@ def read_table(
         },
         warnings=notes,
     )
+    twins = twins_text(rows.ids, first_of_series(ds, next(iter(services))))
+    if twins:
+        notes.append(f"{twins}: where it is one cell under two names, keep one; `fit --dp-epsilon` refuses both")
+    return ds.assign_attrs(warnings=plain_text("\n".join(notes))) if notes else ds
 
 
 def _two_readings(table: SourceTable, reading: Reading, with_cells: bool) -> tuple[Reading, Reading]:
@@ -160,6 +186,7 @@ class _Rows:
     place: Mapping[str, str]
     marks: Notation
     notes: tuple[str, ...]
+    id_name: str = ""  # the file's name of the column of ids
 
 
 def _rows(table: SourceTable, service: str | None, reading: Reading) -> _Rows:
@@ -180,8 +207,9 @@ def _rows(table: SourceTable, service: str | None, reading: Reading) -> _Rows:
     if by_user:
         services = {ours: str(find_column(table, (), theirs)) for ours, theirs in by_user.items()}
     else:
-        left = [name for name in table.names if name not in taken and plain(name) not in _NO_SERVICES]
-        services = {service or "traffic" if plain(name) == "value" else _service_name(_head(name)[0]): name
+        left = [name for name in table.names if name not in taken and plain(name) not in _NO_SERVICES
+                and not _is_beside(name)]  # fmt: skip
+        services = {service or "traffic" if plain(_head(name)[0]) == "value" else _service_name(_head(name)[0]): name
                     for name in left}  # fmt: skip
         if len(services) < len(left):
             raise BadInput(f"{path}: two columns are one service: {some(left)}; say which with --columns SERVICE=NAME")
@@ -192,15 +220,18 @@ def _rows(table: SourceTable, service: str | None, reading: Reading) -> _Rows:
     marks = notation(table, list(services.values()), [], reading)
     notes = [f"column {theirs!r} is the service {ours}" for ours, theirs in services.items()
              if theirs != ours and plain(theirs) != "value" and not by_user]  # fmt: skip
-    if plane := [name for name in table.names if plain(name) in PLANE_COLUMNS and name not in services.values()]:
-        notes.append(f"{some(plane)}: positions on a plane were left out; --columns SERVICE=NAME takes such a column")
+    notes += _left_out(name for name in table.names if name not in taken and name not in services.values())
+    used = {*services.values(), *place.values()}
+    if plane := [name for name in table.names if plain(name) in PLANE_COLUMNS and name not in used]:
+        degrees = "" if {"lon", "lat"} <= place.keys() else "; where they are degrees, --columns lon=NAME,lat=NAME"
+        notes.append(f"{some(plane)} were left out, as positions on a plane or outlines{degrees}")
     for ours, theirs in list(services.items()):
         if len(services) > 1 and not by_user and not np.isfinite(numbers(table.column(theirs), marks)).any():
             del services[ours]
             notes.append(f"column {theirs!r} holds no numbers and was left out")
     cell, ids = _sorted_ids(*id_text(table, columns), path, table.first)
     values = {ours: (theirs, table.column(theirs)) for ours, theirs in services.items()}
-    return _Rows(table, cell, ids, time, table.column(time), values, place, marks, tuple(notes))
+    return _Rows(table, cell, ids, time, table.column(time), values, place, marks, tuple(notes), columns[-1])
 
 
 def _with_one_time(table: SourceTable, reading: Reading) -> SourceTable:
@@ -223,12 +254,30 @@ def _place_columns(table: SourceTable, reading: Reading) -> dict[str, str]:
     return {ours: theirs for ours, theirs in columns.items() if theirs is not None}
 
 
+def _is_beside(name: str) -> bool:
+    """Whether a column, by its name, holds neither traffic nor a cell: numbers of rows, parts of a date."""
+    return plain(name) in BESIDE or re.fullmatch(r"unnamed\d*", plain(name)) is not None
+
+
+def _left_out(names: Iterable[str]) -> list[str]:
+    """A line on the columns that are neither traffic nor a cell, but for those without a name."""
+    beside = [name for name in names if _is_beside(name) and name]
+    return [f"{some(beside)}: left out, no traffic by the name; --columns NAME=COLUMN takes it"] if beside else []
+
+
 def _head(name: str) -> tuple[str, str]:
-    """The head of a column without its unit, and the unit where it has one: `traffic (MB)`; else "unknown"."""
-    found = re.fullmatch(r"([A-Za-z][A-Za-z0-9_]*) \(([^()]+)\)", name.strip())
-    if found is None or not (volume(found[2]) or is_amount(found[2])):
+    """The head of a column without its unit, and the unit where it has one: `DL (MB)`, `DL [GB]`; else "unknown"."""
+    found = re.fullmatch(r"([A-Za-z][^()\[\]]*?)\s*(?:\(([^()]+)\)|\[([^\[\]]+)\])", name.strip())
+    unit = "" if found is None else (found[2] or found[3]).strip()
+    if found is None or not (volume(unit) or is_amount(unit)):
         return name, "unknown"
-    return found[1], found[2]
+    return found[1], unit
+
+
+def _told_unit(table: SourceTable, column: str) -> str:
+    """The unit that a column's head or the file's metadata say, else "unknown"."""
+    unit = _head(column)[1]
+    return table.units.get(column, unit) if unit == "unknown" else unit
 
 
 def _service_name(name: str) -> str:
@@ -246,7 +295,7 @@ def _wide(table: SourceTable, time: str, service: str, place: Mapping[str, str],
     if words:
         raise BadInput(f"{path}: has {words[0]!r} but no column 'cell'; name the cells in a column 'cell', or "
                        "say which holds them with --id-column NAME")  # fmt: skip
-    names = [name for name in table.names if name != time and plain(name) not in _LOCAL_TIMES]
+    names = [name for name in table.names if name != time and plain(name) not in _LOCAL_TIMES and not _is_beside(name)]
     if not names:
         raise BadInput(f"{path}: only {some(table.names)}; a wide table has 'time' and one column per cell")
     if not table.rows:
@@ -258,7 +307,8 @@ def _wide(table: SourceTable, time: str, service: str, place: Mapping[str, str],
     column = pa.chunked_array([c for name in names for c in _alike(table, names, name).chunks])
     cell, ids = _sorted_ids(np.repeat(np.arange(len(names)), table.rows), np.asarray(names, dtype=object), path)
     every = pa.chunked_array([chunk for _ in names for chunk in times.chunks])
-    return _Rows(table, cell, ids, time, every, {service: (service, column)}, {}, marks, ())
+    notes = _left_out(name for name in table.names if name != time)
+    return _Rows(table, cell, ids, time, every, {service: (service, column)}, {}, marks, tuple(notes))
 
 
 def _alike(table: SourceTable, names: list[str], name: str) -> pa.ChunkedArray:
@@ -316,10 +366,12 @@ def _units(unit: str | None, services: Mapping[str, str]) -> dict[str, str]:
             raise WrongUse(f"--unit {unit}: there is no service {name!r}, only {some(services)}")
         if re.fullmatch(r"\s*[0-9.]+\s*[A-Za-z].*", value_unit or name):
             raise WrongUse(f"--unit {unit}: give the unit alone, such as GB or Mbit/s, in which the values are")
-        if equals:
-            units[name] = value_unit
-        elif name:
-            units |= {service: name for service in services if service != "users"}
+        check_units(value_unit or name, f"--unit {unit}")
+        for service in [name] if equals else [service for service in services if name and service != "users"]:
+            told = services[service]
+            if told not in ("unknown", value_unit or name):
+                raise WrongUse(f"--unit {unit}: the column of {service} says {told}: correct the one or the other")
+            units[service] = value_unit or name
     return units
 
 
@@ -332,10 +384,10 @@ def _times(rows: _Rows, timezone: str | None, path: Path) -> tuple[NDArray[np.da
 
 
 def _check_grid(
-    when: NDArray[np.datetime64], cell: NDArray[np.int64], ids: NDArray[Any], path: Path, timezone: str | None = None
-) -> tuple[NDArray[np.datetime64], NDArray[np.int64]]:
-    """(the common times, first row of each cell) of rows sorted by cell and time: every cell at every time, once."""
-    start = np.searchsorted(cell, np.arange(len(ids)))
+    when: NDArray[np.datetime64], cell: NDArray[np.int64], ids: NDArray[Any], path: Path, timezone: str | None = None,
+    hint: str = "",
+) -> NDArray[np.datetime64]:  # fmt: skip
+    """The common times of rows sorted by cell and time: every cell at every time, once. hint: on repeated rows."""
     gap = np.diff(when).astype("timedelta64[ns]").astype(np.int64)
     inside = np.diff(cell) == 0
     repeated = inside & (gap == 0)
@@ -343,7 +395,7 @@ def _check_grid(
         i = int(np.argmax(repeated))
         raise BadInput(
             f"{path}: cell {ids[cell[i]]}, {_utc(when[i])} occurs twice"
-            f" ({int(repeated.sum())} repeats); keep one row each"
+            f" ({int(repeated.sum())} repeats); keep one row each{hint}"
         )
     if not inside.any():
         raise BadInput(f"{path}: one time step per cell; a series needs at least two")
@@ -359,7 +411,9 @@ def _check_grid(
             f" {ids[int(np.argmin(smallest))]}); bring all cells to one cadence"
         )
     if minutes % 1 or 1440 % int(minutes):
-        raise BadInput(f"{path}: a step of {minutes:g} min does not divide a day; aggregate to 1 h, 30, 15 or 10 min")
+        i = int(np.argmax(inside & (gap == step)))
+        raise BadInput(f"{path}: a step of {minutes:g} min does not divide a day; aggregate to 1 h, 30, 15 or 10 min"
+                       f"{clock_note(when[i], timezone)}")  # fmt: skip
     time = np.arange(when.min(), when.max() + np.timedelta64(step, "ns"), np.timedelta64(step, "ns"))
     at = (when - time[0]).astype(np.int64)
     odd = at % step != 0
@@ -379,29 +433,62 @@ def _check_grid(
             f" {int((counts < len(time)).sum())} cells with gaps){clock_note(time[lack[0]], timezone)};"
             " fill the gaps or drop the cells, no value is not 0"
         )
-    return time, start
+    return time
+
+
+def _maybe_together(rows: _Rows) -> str:
+    """What a message adds where a second column names cells or areas, so that only both may name a cell."""
+    taken = {rows.id_name, rows.time_name, *(theirs for theirs, _ in rows.values.values())}
+    known = {*ID_NAMES, "lac", "tac", "area", "pci", "cellnumber"}
+    other = [name for name in rows.table.names if name not in taken and plain(name) in known]
+    return f"; where {other[0]} and {rows.id_name} name a cell together, make one column of them" if other else ""
 
 
 def _utc(time: np.datetime64) -> str:
     return f"{np.datetime_as_string(time, 'm')}Z"
 
 
+def _without_sums(
+    ids: NDArray[Any], services: Mapping[str, tuple[NDArray[np.float32], str]]
+) -> tuple[NDArray[np.bool_], list[str]]:
+    """(which ids are cells, a line on those that are not): a row or column "Total" that is the sum of all others.
+
+    ids: (cells,). services: name -> (values (cells, steps), unit).
+    """
+    cells = np.ones(len(ids), dtype=bool)
+    for k in np.flatnonzero([plain(str(name)) in SUMS for name in ids]) if len(ids) > 2 else ():
+        others = [values.sum(axis=0, dtype=np.float64) - values[k] for values, _ in services.values()]
+        cells[k] = not all(
+            np.allclose(values[k], rest, rtol=1e-5) for (values, _), rest in zip(services.values(), others, strict=True)
+        )
+    return cells, [f"{some(ids[~cells].tolist())} is the sum of all cells: left out"] if not cells.all() else []
+
+
 def _places(
     rows: _Rows,
-    first: NDArray[np.intp],
+    kept: NDArray[np.bool_],
+    order: NDArray[np.intp],
     cells: str | Path | gpd.GeoDataFrame | None,
+    layer: str | None,
     reading: Reading,
     path: Path,
-) -> Places:
-    """Positions from `cells`, else from the columns, else none; `first` is one row of each cell."""
-    ids = rows.ids
+) -> tuple[Places, NDArray[np.bool_], list[str]]:
+    """(positions from `cells`, else from the columns, else none; which cells have one that can be meant; warnings).
+
+    kept: (ids,) which ids are cells. order: (ids, steps) the row of each cell and time.
+    """
+    ids, order = rows.ids[kept], order[kept]
+    names = [f"cell {name}" for name in ids.tolist()]
     if cells is not None:
-        known, places = places_from_cells(cells, ids, reading)
+        known, places = places_from_cells(cells, ids, reading, rows.id_name, layer)
         if not known.all():
             raise BadInput(
                 f"{path}: cell {ids[~known][0]} ({int((~known).sum())} of {len(ids)}) is not in the cells file"
             )
-        return places
+        where = Path(cells).name if isinstance(cells, str | Path) else "the cells"
+        well, places, notes = well_placed(places, names, where)
+        return places, well, notes
+    first = order[:, 0]
     sectors: dict[str, NDArray[Any]] = {}
     for name in SECTOR_COLUMNS:
         if name in rows.place:
@@ -410,14 +497,14 @@ def _places(
         del sectors["site"]  # the ids say it
     have = [name for name in ("lon", "lat") if name in rows.place]
     if not have:
-        return unplaced(ids, sectors)
+        return unplaced(ids, sectors), np.ones(len(ids), dtype=bool), []
     if len(have) == 1:
         raise BadInput(
             f"{path}: no positions, only {have[0]}; add columns lon, lat, or give --cells FILE: outlines, or a CSV of"
             " lon, lat, id"
         )
     marks = place_notation(rows.table, [rows.place[name] for name in have])
-    lon, lat = (numbers(rows.table.column(rows.place[name]), marks)[first] for name in ("lon", "lat"))
+    lon, lat = (_one_place(rows, name, order, marks, path) for name in have)
     extra: dict[str, NDArray[Any]] = dict(sectors)
     for name in ("row", "col"):
         if name in rows.place:
@@ -425,7 +512,28 @@ def _places(
             if not np.isfinite(number).all() or (number % 1).any() or (np.abs(number) >= 2**31).any():
                 raise BadInput(f"{path}: {name} of cell {ids[int(np.argmax(~(number % 1 == 0)))]} is no whole number")
             extra[name] = number.astype(np.int32)
-    return places_from_lonlat(ids, lon, lat, kind="stations", extra=extra)
+    names = [f"row {row + rows.table.first} ({name})" for row, name in zip(first, names, strict=True)]
+    well, places, notes = well_placed(places_from_lonlat(ids, lon, lat, kind="stations", extra=extra), names, path.name)
+    return places, well, notes
+
+
+def _one_place(rows: _Rows, axis: str, order: NDArray[np.intp], marks: Notation, path: Path) -> NDArray[np.float64]:
+    """A cell's lon or lat, (cells,), which all of its rows tell alike, or leave empty. order: (cells, steps)."""
+    column = rows.table.column(rows.place[axis])
+    number = numbers(column, marks)[order]
+    low: NDArray[np.float64] = np.nanmin(number, axis=1, initial=np.inf)
+    high = np.nanmax(number, axis=1, initial=-np.inf)
+    if np.isnan(number).any():  # rows that leave it out are told by others of the cell
+        empty = np.array([text == "" for text in texts(column)])[order]
+        wrong = np.argwhere(np.isnan(number) & (~empty | ~np.isfinite(low)[:, None]))
+        if len(wrong):
+            row = int(order[tuple(wrong[0])])
+            raise BadInput(f"{path}, row {row + rows.table.first}: {axis} {column[row].as_py()!r} is not a number")
+    if (high - low > 1e-6).any():
+        k = int(np.argmax(high - low > 1e-6))
+        raise BadInput(f"{path}: cell {rows.ids[rows.cell[order[k, 0]]]} stands at several places, {axis} {low[k]:g}"
+                       f" and {high[k]:g}: give each place a cell of its own")  # fmt: skip
+    return low
 
 
 def _zone_at(places: Places, path: Path) -> str:

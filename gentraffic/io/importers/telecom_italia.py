@@ -69,6 +69,7 @@ def read_telecom_italia(
     paths: str | Path | Sequence[str | Path],
     *,
     cells: str | Path | gpd.GeoDataFrame | None = None,
+    layer: str | None = None,
     services: Sequence[str] = TELECOM_SERVICES,
 ) -> xr.Dataset:
     """Traffic (cells, 10-minute steps) of five services, or of some, from the raw `sms-call-internet-{mi,tn}-DATE.txt`.
@@ -77,8 +78,8 @@ def read_telecom_italia(
     header. Countries are summed. An empty field is 0, and so is a (cell, interval) without a row: the source writes no
     row where nothing happened. Intervals without a row in any cell are counted in `warnings`; a local day without any
     row between the first and the last is an error. The days may come in any order, one or several files. Milan's
-    positions follow from the cell id; for Trentino give `cells` (a file or frame with `cellId`): cells of the traffic
-    that it lacks are dropped and counted in `warnings`.
+    positions follow from the cell id; for Trentino give `cells` (a file with `cellId`, or its `layer`): cells of the
+    traffic that it lacks are dropped and counted in `warnings`.
 
     Memory: 4 bytes x cells x steps x 5, plus about 150 MB while reading. Raises BadInput.
     """
@@ -86,6 +87,8 @@ def read_telecom_italia(
     if unknown or not services:
         raise WrongUse(f"--service {','.join(unknown)}: the files hold {', '.join(TELECOM_SERVICES)}")
     files = [Path(p) for p in ([paths] if isinstance(paths, str | Path) else paths)]
+    if layer is not None and cells is None:
+        raise WrongUse(f"--layer {layer} is one of the file that --cells names: give both")
     if not files:
         raise BadInput("no files given: name the raw files, one per day")
     if cells is None and any(re.search(r"(?<![a-z])tn(?![a-z])", f.stem.lower()) for f in files):
@@ -111,7 +114,7 @@ def read_telecom_italia(
     if cells is None:
         places = milan_places(ids)
     else:
-        known, places = places_from_cells(cells, ids)
+        known, places = places_from_cells(cells, ids, layer=layer)
         if not known.all():
             notes.append(
                 f"{(~known).sum()} of {len(ids)} cells dropped: not in the cells file (first: {ids[~known][0]})"

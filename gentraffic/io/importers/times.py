@@ -73,11 +73,14 @@ def distinct_times(
     encoded = values.combine_chunks().dictionary_encode()
     code = encoded.indices.to_numpy().astype(np.int64)
     distinct = encoded.dictionary
-    utc_column = re.sub(r"[^a-z]", "", name.lower()).endswith("utc") or name.lower().startswith("utc")
+    ahead = _ahead_of_utc(name)
+    utc_column = ahead is not None
+    shift = np.timedelta64(ahead or 0, "m")
     if pa.types.is_temporal(distinct.type):
         aware = getattr(distinct.type, "tz", None) is not None
         times = distinct.cast(pa.timestamp("ns", distinct.type.tz) if aware else pa.timestamp("ns"))
-        return code, times.to_numpy(zero_copy_only=False).astype("datetime64[ns]"), aware or utc_column
+        stamps = times.to_numpy(zero_copy_only=False).astype("datetime64[ns]")
+        return code, stamps if aware else stamps - shift, aware or utc_column
     if pa.types.is_floating(distinct.type):
         number = distinct.to_numpy(zero_copy_only=False)
         texts = [str(int(v)) if np.isfinite(v) and v == int(v) else repr(float(v)) for v in number]
@@ -86,7 +89,15 @@ def distinct_times(
     if "" in texts:
         raise BadInput(f"{path}: row {int(np.argmax(code == texts.index(''))) + first} has no time")
     parsed, aware = _parsed(texts, path)
-    return code, parsed, aware or utc_column
+    return code, parsed if aware else parsed - shift, aware or utc_column
+
+
+def _ahead_of_utc(name: str) -> int | None:
+    """Minutes that the times of a column are ahead of UTC by its name: `time_utc` 0, `Time (UTC+8)` 480; else None."""
+    found = re.search(r"(?:utc|gmt)\s*([+-])\s*(\d{1,2})(?::?(\d{2}))?", name.lower())
+    if found is not None:
+        return (-1 if found[1] == "-" else 1) * (60 * int(found[2]) + int(found[3] or 0))
+    return 0 if re.sub(r"[^a-z]", "", name.lower()).endswith("utc") or name.lower().startswith("utc") else None
 
 
 def _parsed(texts: Sequence[str], path: Path) -> tuple[Times, bool]:
@@ -116,6 +127,10 @@ def _from_digits(texts: Sequence[str], path: Path) -> tuple[Times, bool]:
         parsed = pd.to_datetime(pd.Series(texts), format=form, errors="coerce")
         if parsed.notna().all() and parsed.dt.year.between(1980, 2099).all():
             return parsed.to_numpy(dtype="datetime64[ns]"), False
+    if form is not None and all(re.match(r"(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])", t) for t in texts):
+        bad = texts[int(np.argmax(parsed.isna().to_numpy()))]
+        ends = " (hours reach 24, so that they may end or begin at their number: write 00 to 23)"
+        raise BadInput(f"{path}: time {bad} is no such time{ends if bad[8:10] == '24' else ''}")
     number = np.array([float(text) for text in texts])
     for _, low, high, to_ns in _EPOCH:
         if ((number >= low) & (number < high)).all():
@@ -140,15 +155,19 @@ def _from_text(texts: Sequence[str], aware: bool, path: Path) -> tuple[Times, bo
     parsed: pd.Series | None = pd.to_datetime(series, format="ISO8601", errors="coerce", utc=aware)
     assert parsed is not None
     if parsed.isna().any() and not aware:
+        odd = texts[int(np.argmax(parsed.isna().to_numpy()))]
         parsed = _with_day_first(series, path)
     if parsed is None or parsed.isna().any():
-        bad = texts[0] if parsed is None else texts[int(np.argmax(parsed.isna().to_numpy()))]
+        bad = odd if parsed is None else texts[int(np.argmax(parsed.isna().to_numpy()))]
+        if re.search(r"[ T]24(:|$)", bad):
+            raise BadInput(f"{path}: time {bad}: hours reach 24, so that they may end or begin at their number: write"
+                           " 00 to 23")  # fmt: skip
         raise BadInput(
             f"{path}: time {bad} is none of ISO 8601, such as 2026-01-05T18:00, or {_FORMS.split(', ', 1)[1]}"
         )
-    odd = ~parsed.dt.year.between(*_YEARS)
-    if odd.any():
-        raise BadInput(f"{path}: time {texts[int(np.argmax(odd))]} is of no year from {_YEARS[0]} to {_YEARS[1]}")
+    outside = ~parsed.dt.year.between(*_YEARS)
+    if outside.any():
+        raise BadInput(f"{path}: time {texts[int(np.argmax(outside))]} is of no year from {_YEARS[0]} to {_YEARS[1]}")
     if aware:
         parsed = parsed.dt.tz_convert("UTC").dt.tz_localize(None)
     return parsed.to_numpy(dtype="datetime64[ns]"), aware
@@ -220,16 +239,24 @@ def to_utc(
     step = np.diff(times[code][order]).astype(np.int64)
     inside = np.diff(cell[order]) == 0
     ups, downs = (np.bincount(cell[order][1:][inside & moved], minlength=len(ids)) for moved in (step > 0, step < 0))
-    frame = pd.DataFrame({"cell": cell[rows], "time": code[rows]})
+    day = times[code[rows]].astype("datetime64[D]").astype(np.int64)
+    frame = pd.DataFrame({"cell": cell[rows], "time": code[rows], "day": day})
     group = frame.groupby(["cell", "time"])
     turn, count = group.cumcount().to_numpy(), group["cell"].transform("size").to_numpy()
     changes = len(np.unique(times[twice].astype("datetime64[D]")))
-    mixed = (np.minimum(ups, downs) > changes)[cell[rows]] & (count > 1)
+    orderless = (np.minimum(ups, downs) > changes) | (np.maximum(ups, downs) == 0)
+    mixed = orderless[cell[rows]] & (count > 1)
     if mixed.any():
         row = rows[int(np.argmax(mixed))]
         raise BadInput(
             f"{path}: cell {ids[cell[row]]}: {pd.Timestamp(times[code[row]])} occurs twice in {timezone} (summer time "
             "ends) and the cell's rows are in no order: sort them, or give times in UTC"
+        )
+    if (tied := _sorted_as_text(frame, count, order, rows)) is not None:
+        row = rows[tied]
+        raise BadInput(
+            f"{path}: cell {ids[cell[row]]}: {pd.Timestamp(times[code[row]])} occurs twice in {timezone} (summer time "
+            "ends) and its two rows stand together, sorted by local time: which is which is lost; give times in UTC"
         )
     later = (turn > 0) != (downs > ups)[cell[rows]]  # newest first: the first of the two is winter time
     single = count == 1
@@ -237,6 +264,27 @@ def to_utc(
         later = np.where(single, _single(rows, code, times, cell, ids, twice, timezone, path), later)
     out[rows[later]] = late[code[rows[later]]]
     return out
+
+
+def _sorted_as_text(
+    frame: pd.DataFrame, count: NDArray[np.int64], order: NDArray[np.intp], rows: NDArray[np.int64]
+) -> int | None:
+    """The first of `rows` that stands beside its twin although other times of its cell occur twice as well, if any.
+
+    In their true order an hour of quarters runs through once, then once more. frame: cell, time, day of the rows that
+    may be twice, count: how often each is there, (rows,). order: (all rows,) by cell, each in the file's order.
+    """
+    twins = frame[count > 1]
+    many = twins.groupby(["cell", "day"])["time"].transform("nunique") > 1
+    place = np.empty(len(order), dtype=np.int64)
+    place[order] = np.arange(len(order))
+    twins = twins[many].assign(place=place[rows][twins.index[many]])
+    apart = twins.groupby(["cell", "time"])["place"].agg(["min", "max", "size"])
+    beside = apart[(apart["size"] == 2) & (apart["max"] - apart["min"] == 1)]
+    if not len(beside):
+        return None
+    own = beside.index[0]
+    return int(twins.index[(twins["cell"] == own[0]) & (twins["time"] == own[1])][0])
 
 
 def _single(

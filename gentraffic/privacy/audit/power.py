@@ -1,8 +1,8 @@
 """What would the searches for copies have found? Copies of every kind are planted in the user's own files.
 
 Training records are changed in the ways of `disguises` and put, one at a time, among the synthetic records; a copy
-counts as found where one search names it at the level that it has in the verdict. How often innocent records are
-accused is tried on the hold-out: one half stands for the synthetic records, the other is the hold-out.
+counts as found where one search names it at the level that it has in the verdict, or as equal. How often innocent
+records are accused is tried on the hold-out: one half stands for the synthetic records, the other is the hold-out.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ import numpy as np
 
 from gentraffic.privacy.audit.disguises import KINDS, planted
 from gentraffic.privacy.audit.records import Records
-from gentraffic.privacy.audit.searches import Likeness, Searches, stretched, tail_of, units_of
+from gentraffic.privacy.audit.searches import SHIFT, Likeness, Searches, equal_above, stretched, tail_of, units_of
 
 HALVINGS = 10  # of the hold-out, each of which is judged as if it were synthetic
 FEWEST_HALVED = 40  # hold-out records: half of them are compared with the other half
+BLIND = 0.5  # share of planted copies below which the searches are called blind to a kind
 QUARTER = 0.25  # of the records into which two days are pasted
 MOST_REAL_HERE = 200  # training records that say how alike real records are to half of the hold-out
 
@@ -54,6 +55,14 @@ class Power:
             f"At {self.train:,} training, {self.holdout:,} hold-out and {self.records:,} synthetic records the copy "
             f"search finds a single copy in these shares of {self.plants} tries: {shares}."
         )
+
+    @property
+    def blindness(self) -> str:
+        """What the searches would miss, before what they did not find; "" where they find most of what is planted."""
+        if self.share("exact") < BLIND:
+            return "This audit is blind on these files: most exact copies would not be found, so it clears nothing."
+        missed = [kind for kind in ("5% noise", "10% noise", "two days") if self.share(kind) < BLIND]
+        return f"This audit finds whole copies, but would miss most with {', '.join(missed)}." if missed else ""
 
     @property
     def alarm_short(self) -> str:
@@ -93,7 +102,9 @@ def measure_power(
 ) -> Power:
     """Plant `plants` copies of every kind, and judge halves of the hold-out. level: that of each search."""
     train, holdout = searches.sides["train"], searches.sides["holdout"]
-    tails = {name: tail_of(detected) for name, detected in searches.likeness(drawn).items()}
+    likeness = searches.likeness(drawn)
+    tails = {name: tail_of(reached) for name, reached in likeness.items()}
+    equal = equal_above(likeness[SHIFT])
     n = len(drawn.cell)
     detected = {}
     for kind in KINDS:
@@ -102,7 +113,7 @@ def measure_power(
         copies = planted(train.values[chosen], kind, rng, day=searches.day, base=base)
         matches = searches.match(copies, "train")
         least = np.min([tails[k].expected(stretched(match.likeness), n) for k, match in matches.items()], axis=0)
-        detected[kind] = int((least <= level).sum())
+        detected[kind] = int(((least <= level) | (stretched(matches[SHIFT].likeness) > equal)).sum())
     halvings = halvings if len(holdout.cell) >= FEWEST_HALVED else 0
     alarms = sum(_accused(searches, level, rng) for _ in range(halvings))
     return Power(plants, detected, len(train.cell), len(holdout.cell), n, halvings, alarms)
@@ -131,6 +142,8 @@ def _accused(searches: Searches, level: float, rng: np.random.Generator) -> bool
             stretched(usual_kept[name].likeness),
         )
         if (tail_of(likeness).expected(likeness.train, len(drawn.cell)) <= level).any():
+            return True
+        if name == SHIFT and (likeness.train > equal_above(likeness)).any():
             return True
     return False
 

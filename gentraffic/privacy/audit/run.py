@@ -23,6 +23,7 @@ from gentraffic.privacy.audit.searches import (
     SHIFT,
     Likeness,
     Searches,
+    equal_above,
     name_of_test,
     stretched,
     tail_of,
@@ -47,6 +48,7 @@ LIMITS = (
     "a generator with a proven bound is another thing: gentraffic fit --dp-epsilon",
 )
 DRIFT = 0.01  # below this p the two real files are said to differ
+TWIN = 0.99  # real records that are more alike than this are nearly equal
 ALIKE = 0.99  # likeness to a hold-out cell that a generator which has not seen it hardly draws
 MOST_COPIES = 50  # that a report lists
 PLANTS = 20  # copies of each kind that are planted to see how many are found
@@ -112,9 +114,11 @@ class Audit:
         ran = f"{len(self.tests)} tests ({', '.join(self.names)})"
         if not self.leak:
             power = "What they would have found was not measured." if self.power is None else self.power.sentence
-            return (
+            nothing = (
                 f"None of the attacks run here found a leak: {ran}, {PROMISED:.0%} false alarms at most in all. {power}"
             )
+            blind = "" if self.power is None else self.power.blindness
+            return f"{blind} {nothing}" if blind else nothing
         reasons = []
         if COPIES in self.found or set(map(name_of_test, ABOUT)) & set(self.found):
             n, of = len(self.search.copies), len(self.search.train)
@@ -318,7 +322,7 @@ def _copies(
                 float(min(1.0, expected.min())),
             )
         )
-        equal = values > max(real, like.holdout.max(), float(stretched(np.array(audit_copies.EXACT))))
+        equal = values > equal_above(like)
         exact = (like.match.likeness > audit_copies.EXACT) & (name == SHIFT)
         rank = np.where(exact, -1.0, expected)  # what equals a series is called so, whatever else it is like
         for row in np.flatnonzero((expected <= level) | (equal & (name == SHIFT))):
@@ -343,7 +347,15 @@ def _notes(drift: float, likeness: dict[str, Likeness], search: audit_copies.Sea
             "saw the hold-out, this audit sees nothing"
         )
     whole = likeness[SHIFT]
-    twins = int((np.concatenate([whole.usual, whole.usual_holdout]) > stretched(np.array(audit_copies.EXACT))).sum())
+    real = np.concatenate([whole.usual, whole.usual_holdout])
+    twins = int((real > stretched(np.array(audit_copies.EXACT))).sum())
+    near = int((real > stretched(np.array(TWIN))).sum())
+    if near and not twins:
+        notes.append(
+            f"{near} real records are nearly equal to another real one (likeness above {TWIN}), as interpolated cells "
+            "and sectors of one mast are: a copy that is changed as little as that cannot be told from such a twin; "
+            "keep one of them to look closer"
+        )
     if twins:
         notes.append(
             f"{twins} real records equal another real one (likeness above {audit_copies.EXACT}): equal records are "

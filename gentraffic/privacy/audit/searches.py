@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gentraffic.privacy.audit.copy_search import Match, best_match, spectra, spectra_of, usual_spread
+from gentraffic.privacy.audit.copy_search import EXACT, Match, best_match, spectra, spectra_of, usual_spread
 from gentraffic.privacy.audit.records import FLOOR, Records
 from gentraffic.privacy.audit.statistics import Floats
 
@@ -127,6 +127,12 @@ def tail_of(likeness: Likeness) -> Tail:
     return replace(
         base, start=base.start + more, highest=max(base.highest + more, drawn.highest), excess=rate * base.terms
     )
+
+
+def equal_above(likeness: Likeness) -> float:
+    """What -log(1 - likeness) to training must pass to be called equal: what real records, and the hold-out, reach."""
+    least = float(stretched(np.array(EXACT)))
+    return float(max(likeness.usual.max(), likeness.usual_holdout.max(), likeness.holdout.max(), least))
 
 
 def _tail(values: Floats, share: float) -> Tail:

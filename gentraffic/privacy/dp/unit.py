@@ -36,8 +36,8 @@ def check_units(files: Sequence[tuple[str, xr.Dataset, str]]) -> None:
         twice = rows_of_one_cell(ds, service)
         if twice:
             raise WrongUse(
-                f"{name}: {len(twice)} cells have several rows, the first is {twice[0]}: {ONE_UNIT}; put all days of a "
-                "cell into one row, or keep one row of each"
+                f"{name}: {len(twice)} rows are cells that have another row, the first is {twice[0]}: {ONE_UNIT}; put "
+                "all days of a cell into one row, or keep one row of each"
             )
     for (name, a, service), (other, b, second) in combinations(files, 2):
         how, same = shared_cells(a, service, b, second)
@@ -49,7 +49,7 @@ def check_units(files: Sequence[tuple[str, xr.Dataset, str]]) -> None:
 
 
 def rows_of_one_cell(ds: xr.Dataset, service: str) -> list[str]:
-    """Ids of the rows that are another row's cell: another period at its position, or the same series."""
+    """The rows that are another row's cell, in words: another period at its position, or the same series."""
     ids = ds["cell_id"].values.astype(str)
     own = {name: ds[name].values for name in PERIODS if name in ds.coords and ds[name].dims == ("cell",)}
     place = np.round(np.stack([ds["lon"].values, ds["lat"].values], axis=1) / 1e-5).astype(np.int64).tolist()
@@ -63,8 +63,10 @@ def rows_of_one_cell(ds: xr.Dataset, service: str) -> list[str]:
             keys.append(("period", *place[k]))
         if stem[k] and stem[k] != name:
             keys.append(("id", stem[k], *place[k]))
-        if any(key in row_of for key in keys):
-            twice.append(str(name))
+        again = next((key for key in keys if key in row_of), None)
+        if again is not None:
+            how = "rises and falls at the same hours as" if again[0] == "series" else "is another period of"
+            twice.append(f"{name}, which {how} {ids[row_of[again]]}")
         row_of.update(dict.fromkeys(keys, k))
     return twice
 

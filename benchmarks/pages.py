@@ -1,0 +1,277 @@
+"""Tables of docs/results that are made from the JSON of benchmarks, and nobody types.
+
+    python benchmarks/pages.py                            # writes the tables of all pages anew from docs/results/data
+    python benchmarks/pages.py --add power power.json     # keeps what a table needs of a benchmark's JSON, then writes
+    python benchmarks/pages.py --check                    # ends with 1 where a page says something else
+    python benchmarks/pages.py --list                     # which tables are made here, and which pages have typed ones
+
+On a page, a table stands between `<!-- table: NAME -->` and `<!-- /table -->`. A JSON file in docs/results/data holds
+what it needs: counts and per-cell scores, without what only a resumed run wants. docs/results/papers.md is made as a
+whole, by benchmarks/paper.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+PAGES = Path(__file__).parents[1] / "docs" / "results"
+DATA = PAGES / "data"
+BLOCK = re.compile(r"(<!-- table: ([a-z0-9-]+) -->\n\n)(.*?)(\n\n<!-- /table -->)", re.DOTALL)
+WHOLE = {"papers.md": "made as a whole by benchmarks/paper.py report", "index.md": "links alone"}
+RATIOS = ("1", "2", "4", "9")
+POPULATIONS = {
+    "stations": "raw stations (512 real, 256 synthetic)", "toy": "toy population (600 real, 360 synthetic)"
+}  # fmt: skip
+VERDICTS = {
+    "nothing copied": "nothing copied (false alarms)",
+    "mean shapes": "a poor generator, nothing copied (false alarms)",
+    "one exact copy": "one exact copy",
+    "two days in a quarter": "two of seven days in a quarter of the records",
+}
+SCORES = ("crps", "crps_shape", "crps_level", "coverage_90")  # of each cell, in the JSON of privacy_milan
+HOURLY = {  # network -> what it is called, and what one unit of its figures is
+    "beijing": ("Beijing, millions", 1e6), "shandong": ("Shandong, thousands", 1e3), "nanchang": ("Nanchang", 1.0),
+    "nanjing": ("Nanjing, thousands", 1e3),
+}  # fmt: skip
+STEPS = ("1", "6")  # hours ahead
+NAIVE, AGAINST, TREES = "last", "yesterday", "lightgbm-day"
+Json = dict[str, Any]
+
+
+def _script(name: str) -> ModuleType:
+    """A benchmark as a module: they are no package."""
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", Path(__file__).parent / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+
+
+# --- what is kept of the JSON of a benchmark ---------
+
+
+def kept_power(done: Json) -> Json:
+    """Of audit_power.py: verdict -> [leaks, seeds], and kind -> share of single copies found, of each population and
+    ratio."""
+    kept: Json = {}
+    for key, seeds in done.items():
+        rows = list(seeds.values())
+        leaks = {name: [row[name] for row in rows if name in row] for name in VERDICTS}
+        singles = [row["single"] for row in rows if "single" in row]
+        kept[key] = {"leaks": {name: [sum(found), len(found)] for name, found in leaks.items() if found}}
+        if singles:
+            kept[key]["found"] = {
+                kind: round(sum(row[kind] for row in singles) / len(singles), 6) for kind in singles[0]
+            }
+    return kept
+
+
+def kept_models(done: Json) -> Json:
+    """Of audit_models.py: AUC and p of every model and seed."""
+    return {key: {side: found[side] for side in ("members", "strangers")} for key, found in done.items()}
+
+
+def kept_milan(done: Json) -> Json:
+    """Of privacy_milan.py: the scores of every fold, of those rows that all folds of the table have."""
+    names = ("location", *SCORES, "acf_error", "weekend_error")
+    return {key: {name: _rounded(fold[name]) for name in names} for key, fold in done.items()}
+
+
+def kept_hourly(done: Json) -> Json:
+    """Of forecasting.py: the mean absolute error of three rows on every hourly network, of two of them by cell."""
+    kept: Json = {}
+    for key, found in done.items():
+        where, _, row = key.partition("|")
+        name, _, seed = row.partition("|")
+        if seed == "0" and name in (NAIVE, AGAINST, TREES) and where.split(" -> ")[-1] in HOURLY:
+            cells = {"abs"} if name != NAIVE else set()
+            kept[f"{where}|{name}"] = {
+                step: {"mae": found[step]["mae"]}
+                | {what: [float(f"{value:.5g}") for value in found[step][what]] for what in cells}
+                for step in STEPS
+            }
+    return kept
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_rounded(one) for one in value]
+    return round(value, 6) if isinstance(value, float) else value
+
+
+# --- tables ---------
+
+
+def verdicts(data: Json) -> str:
+    """In how many seeds the audit found a leak."""
+    rows = []
+    for population, words in POPULATIONS.items():
+        for name, about in VERDICTS.items():
+            found = [data[f"{population}|{ratio}"]["leaks"].get(name) for ratio in RATIOS]
+            if all(found):
+                rows.append([f"{words}: {about}", *(f"{leaks} of {of}" for leaks, of in found)])
+    return _table(["verdict: a leak was found", *(f"{ratio}:1" for ratio in RATIOS)], rows)
+
+
+def singles(data: Json) -> str:
+    """What share of single copies is found."""
+    from gentraffic.privacy.audit.disguises import KINDS
+
+    columns = [f"{population}|{ratio}" for population in POPULATIONS for ratio in ("1", "9")]
+    rows = [
+        [f"{kind}: {about}", *(f"{data[key]['found'][kind]:.0%}" for key in columns)]
+        for kind, (_, about) in KINDS.items()
+    ]
+    return _table(["one copy alone, found by a search", *(key.replace("|", " ") + ":1" for key in columns)], rows)
+
+
+def models(data: Json) -> str:
+    """What the loss of models that know their cells by heart gives away."""
+
+    def auc(found: Mapping[str, float]) -> str:
+        return f"{found['auc']:.2f} ({found['p']:.2g})"
+
+    rows = [[key.split("|")[0], auc(found["members"]), auc(found["strangers"])] for key, found in data.items()]
+    head = ["model, fitted until it knew its cells by heart", "AUC members against others (p)",
+            "AUC of two halves that it never saw (p)"]  # fmt: skip
+    return _table(head, rows)
+
+
+def milan(data: Json) -> str:
+    """Scores of private fits on Milan, over the folds that there are of all rows."""
+    order = ("none", "epsilon 4", "bootstrap", "knn-20", "mean-series")
+    folds = set.intersection(*({key.split("|")[1] for key in data if key.startswith(f"{row}|")} for row in order))
+    chosen = {f"{row}|{fold}": data[f"{row}|{fold}"] for row in order for fold in sorted(folds)}
+    return str(_script("privacy_milan").table(chosen))
+
+
+def milan_first(data: Json) -> str:
+    """The first fold, with epsilon 1."""
+    order = ("none", "epsilon 4", "epsilon 1")
+    return str(_script("privacy_milan").table({f"{row}|0": data[f"{row}|0"] for row in order}))
+
+
+def hourly(data: Json) -> str:
+    """Forecasts of hourly networks: mean absolute errors, and by how much trees differ from yesterday, 95%.
+
+    Bold is the lower of the two where the interval of their difference does not hold 0.
+    """
+    interval = _script("forecasting").interval
+    rows = []
+    places = dict.fromkeys(key.split("|")[0] for key in data)
+    for where in sorted(places, key=lambda place: (" -> " in place, list(HOURLY).index(place.split(" -> ")[-1]))):
+        fitted, _, network = where.rpartition(" -> ")
+        called, unit = HOURLY[network]
+        row: dict[str, list[str]] = {name: [] for name in (NAIVE, AGAINST, TREES, "difference")}
+        for step in STEPS:
+            found = {name: data[f"{where}|{name}"][step] for name in (NAIVE, AGAINST, TREES)}
+            cells = [{step: {"abs": [value / unit for value in found[name]["abs"]]}} for name in (TREES, AGAINST)]
+            low, high = map(float, interval([cells[0]], step, "mae", [cells[1]]).split(" to "))
+            ahead = TREES if high < 0 else AGAINST if low > 0 else ""
+            for name in (NAIVE, AGAINST, TREES):
+                row[name].append(_mae(found[name]["mae"] / unit, name == ahead))
+            row["difference"].append(f"{_short(low)} to {_short(high)}")
+        first = f"fitted on {fitted.capitalize()}, {called}" if fitted else called
+        rows.append([first, *(" / ".join(texts) for texts in row.values())])
+    return _table(["", "last value", "yesterday", f"`{TREES}`", "difference"], rows)
+
+
+def _mae(value: float, best: bool) -> str:
+    text = f"{value:#.3g}".rstrip(".") if value < 1000 else f"{value:.0f}"
+    return f"**{text}**" if best else text
+
+
+def _short(value: float) -> str:
+    return f"{value:#.2g}".rstrip(".") if abs(value) < 100 else f"{value:.0f}"
+
+
+@dataclass(frozen=True)
+class Made:
+    """A table of a page. page: its file. data: the file of DATA that it is made from. make: its text."""
+
+    page: str
+    data: str
+    make: Callable[[Json], str]
+
+
+KEEP: dict[str, Callable[[Json], Json]] = {
+    "hourly": kept_hourly, "power": kept_power, "models": kept_models, "milan": kept_milan, "milan-first": kept_milan
+}  # fmt: skip
+TABLES = {
+    "forecasts-hourly": Made("forecasters.md", "hourly", hourly),
+    "audit-verdicts": Made("privacy.md", "power", verdicts),
+    "audit-singles": Made("privacy.md", "power", singles),
+    "audit-models": Made("privacy.md", "models", models),
+    "privacy-milan": Made("privacy.md", "milan", milan),
+    "privacy-milan-first": Made("privacy.md", "milan-first", milan_first),
+}
+
+
+def written(page: Path, data: Path = DATA) -> str:
+    """The text of a page with its tables made anew. Raises KeyError for a table that nothing makes."""
+
+    def made(block: re.Match[str]) -> str:
+        table = TABLES[block[2]]
+        found = json.loads((data / f"{table.data}.json").read_text(encoding="utf-8"))
+        return f"{block[1]}{table.make(found)}{block[4]}"
+
+    return BLOCK.sub(made, page.read_text(encoding="utf-8"))
+
+
+def typed_tables(page: Path) -> int:
+    """How many tables of a page stand outside the blocks that are made here."""
+    if page.name in WHOLE:
+        return 0
+    return len(re.findall(r"^\|[-:| ]+\|$", BLOCK.sub("", page.read_text(encoding="utf-8")), re.MULTILINE))
+
+
+def main() -> int:
+    """Write, check or list the tables; 1 where a check fails."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--add", nargs="+", metavar=("DATA", "JSON"), help=f"one of {', '.join(KEEP)}, and its files")
+    parser.add_argument("--check", action="store_true", help="write nothing; 1 where a page is not what it would be")
+    parser.add_argument("--list", action="store_true", help="what is made here, and what is typed")
+    options = parser.parse_args()
+    pages = sorted(PAGES.glob("*.md"))
+    if options.list:
+        for page in pages:
+            made = [name for name, table in TABLES.items() if table.page == page.name]
+            whole = f"; the page is {WHOLE[page.name]}" if page.name in WHOLE else ""
+            print(f"{page.name}: {typed_tables(page)} typed, made here: {', '.join(made) or 'none'}{whole}")
+        return 0
+    if options.add:
+        name, *files = options.add
+        done: Json = {}
+        for file in files:
+            done |= json.loads(Path(file).read_text(encoding="utf-8"))
+        DATA.mkdir(exist_ok=True)
+        text = json.dumps(KEEP[name](done), separators=(",", ":")) + "\n"
+        (DATA / f"{name}.json").write_text(text, encoding="utf-8")
+    stale = [page for page in pages if written(page) != page.read_text(encoding="utf-8")]
+    for page in stale:
+        if options.check:
+            print(f"{page}: not what its data say: python benchmarks/pages.py")
+        else:
+            page.write_text(written(page), encoding="utf-8")
+            print(f"{page} written")
+    return 1 if options.check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

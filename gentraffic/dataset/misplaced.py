@@ -1,0 +1,91 @@
+"""Points that cannot be where they are said to be: at 0,0, where unknown places are put, or far from all others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gentraffic.dataset.build import Places, places_from_lonlat
+from gentraffic.errors import BadInput
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FAR_M = 50_000.0  # no network of one city has a site so far from the others
+FAR_SPREADS = 10.0  # and none of a country so many times farther than three quarters of its sites lie from the middle
+FEW = 0.05  # share of points above which they are another region, not mistakes
+
+
+@dataclass(frozen=True)
+class Misplaced:
+    """Which points are at 0,0 and which far from all others, (n,); how far each is from the middle, in metres."""
+
+    null: NDArray[np.bool_]
+    far: NDArray[np.bool_]
+    away_m: NDArray[np.float64]
+
+    @property
+    def any(self) -> NDArray[np.bool_]:
+        """Either of the two, (n,)."""
+        return self.null | self.far
+
+
+def misplaced(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> Misplaced:
+    """Which points lon, lat (n,), in degrees, cannot be meant.
+
+    Where all are at 0,0 none is told. Far is a point whose distance from the median position is more than FAR_M, and
+    more than FAR_SPREADS times what three quarters of the points have, while no more than FEW of the points (or one)
+    are so; of three points or fewer none is far.
+    """
+    from poi.points import earth_metres
+
+    lon, lat = np.asarray(lon, dtype=np.float64), np.asarray(lat, dtype=np.float64)
+    null = (np.abs(lon) < 1e-6) & (np.abs(lat) < 1e-6)
+    if null.all():
+        null = np.zeros(len(lon), dtype=bool)
+    far, away = np.zeros(len(lon), dtype=bool), np.zeros(len(lon))
+    rest = np.flatnonzero(~null)
+    if len(rest) > 3:
+        at = earth_metres(lon[rest], lat[rest])
+        away[rest] = np.linalg.norm(at - np.median(at, axis=0), axis=1)
+        spread = float(np.quantile(away[rest], 0.75, method="lower"))
+        beyond = away[rest] > max(FAR_M, FAR_SPREADS * spread)
+        if 0 < beyond.sum() <= max(1, FEW * len(rest)):
+            far[rest[beyond]] = True
+    return Misplaced(null, far, away)
+
+
+def notes_of(found: Misplaced, names: NDArray[np.object_] | list[str], what: str) -> list[str]:
+    """A warning for each kind, with the first names (n,) of what is left out. what: the file."""
+    lines = []
+    for mask, why in ((found.null, "at 0,0, where nothing is"), (found.far, "far from all others")):
+        rows = np.flatnonzero(mask)
+        if not len(rows):
+            continue
+        first = ", ".join(
+            f"{names[i]} ({found.away_m[i] / 1000:.0f} km away)" if mask is found.far else str(names[i])
+            for i in rows[:5]
+        )
+        more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
+        lines.append(f"{what}: {first}{more} {'is' if len(rows) == 1 else 'are'} {why}: left out")
+    return lines
+
+
+def well_placed(places: Places, names: list[str], what: str) -> tuple[NDArray[np.bool_], Places, list[str]]:
+    """(which cells lie where they can be meant, (cells,), their Places, a warning for those that are left out).
+
+    names: (cells,) how a warning calls each. what: the file. Raises BadInput where all of several cells are at 0,0.
+    """
+    null = (np.abs(places.lon) < 1e-6) & (np.abs(places.lat) < 1e-6)
+    if len(null) > 1 and null.all():
+        raise BadInput(f"{what}: all of it lies at 0,0, where nothing is: give the true positions")
+    found = misplaced(places.lon, places.lat)
+    kept = ~found.any
+    if kept.all():
+        return kept, places, []
+    extra: dict[str, NDArray[Any]] = {name: values[kept] for name, values in places.extra.items()}
+    lonlat = places.lon[kept], places.lat[kept]
+    rest = places_from_lonlat(places.ids[kept], *lonlat, kind=places.kind, cell_m=places.cell_m, extra=extra)
+    return kept, rest, notes_of(found, names, what)
