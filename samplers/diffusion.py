@@ -333,10 +333,10 @@ def _trailing(train_steps: int, steps: int) -> list[int]:
 def diffusion_target(noise: Noise, x: Tensor, eps: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     """The noisy series x_t (STOUTER eq. 7) and what the network should answer: x, eps (B, T), t (B,) -> two (B, T)."""
     a = noise.alphas_cumprod.to(x)[t.to(x.device)].view(-1, *[1] * (x.ndim - 1))
-    signal, rest = a**0.5, (1 - a) ** 0.5
-    x_t = signal * x + rest * eps
+    signal, sigma = a**0.5, (1 - a) ** 0.5
+    x_t = signal * x + sigma * eps
     if noise.prediction_type == "v_prediction":
-        return x_t, signal * eps - rest * x
+        return x_t, signal * eps - sigma * x
     return x_t, eps if noise.prediction_type == "epsilon" else x
 
 

@@ -32,15 +32,16 @@ WIDER = 4  # times as many series at once on a device: those for a CPU are chose
 
 @dataclass(frozen=True)
 class Condition:
-    """Everything a denoiser is told, for B series of T = 168 k steps (k steps an hour).
+    """Everything a sampler is told, for B series of T = 168 k numbers (a week at k steps an hour, see `Sampler`).
 
     place: (B, P) what stands there: the station embedding F_s of STOUTER eq. 2; zeros where nothing is known.
     time: (1 or B, T, Q) what time it is: the embedding F_t of STOUTER eq. 1 at every step, in local time.
     level: (B, 2) standardised log mean level of the series, and 1 where it is given; 0, 0 where it is not: wherever the
     network draws the level itself (`Sampler.draws_level`).
     network: (B,) index of the measured network that the place belongs to; 0 = a network that nobody measured.
-    known: (B, T) values that are given already (same scale as x), nan where they are to be drawn; None: all unknown.
-    profile: (B, 2, T) the usual week of the place, by its own past, at the steps of this window (same scale as x), and
+    known: (B, T) values that are given already (of the scale and in the order of x), nan where they are to be drawn;
+    None: all unknown.
+    profile: (B, 2, T) the usual week of the place, by its own past, at the steps of this window (as x is), and
     how far to trust it, n / (n + 1) for a past of n weeks; 0, 0 where it holds no such step. None: no past anywhere.
     service: (B,) which of the services of a model it is, 0 = the main one; None: all are.
     """
@@ -148,6 +149,12 @@ def of_diffusers(kind: type[nn.Module]) -> Any:
 
 class Sampler(Network, ABC):
     """A trainable sampler of weeks; it draws in many steps (`diffusion.Denoiser`) or at once (`diffusion.OneShot`).
+
+    A series x is (B, 168 k), k numbers for each of the 168 hours of a week that begins at a local midnight, on any day
+    of the week. They are standardised logarithms, without a unit (`gentraffic.modelling.features.Scaler`). With k = 1,
+    each is an hour. With k > 1 they are not the steps one after another: `x.view(B, 168, k)[..., 0]` are the means of
+    the hours, and the k - 1 numbers behind each mean are the cosine coefficients (DCT-II) of the steps within that
+    hour, each of unit spread. An hour with a step that was not measured is nan in all its numbers.
 
     cadences: the steps per hour k that it can draw. series_at_once: how many series one call is best given: with fewer,
     threads wait for the interpreter; with more, activations leave the processor's cache. log_losses: whether `losses`

@@ -72,7 +72,7 @@ def traffic_of(given: str | Path | xr.Dataset) -> xr.Dataset:
 
     if isinstance(given, str | Path):
         return read(given)
-    given = as_in_memory(given)
+    given = as_in_memory(_dataset(given, "traffic"))
     check_traffic(given)
     return given
 
@@ -87,8 +87,21 @@ def context_of(given: str | Path | xr.Dataset) -> xr.Dataset:
 
     if isinstance(given, str | Path):
         return read_context(given)
-    given = as_in_memory(given)
+    given = as_in_memory(_dataset(given, "a context"))
     check_context(given)
+    return given
+
+
+def _dataset(given: Any, what: str) -> xr.Dataset:
+    """The Dataset that is handed over. Raises WrongUse for anything else, such as one variable of it."""
+    import xarray as xr
+
+    if isinstance(given, xr.DataArray):
+        raise WrongUse(
+            f"{what} is given as a DataArray, one variable alone: give the Dataset, `ds` and not `ds.traffic`"
+        )
+    if not isinstance(given, xr.Dataset):
+        raise WrongUse(f"{what} is given as a {type(given).__name__}: give the path of a file, or an xarray Dataset")
     return given
 
 
@@ -202,11 +215,34 @@ def split(
     out: str | Path | None = None,
     rest: str | Path | None = None,
 ) -> tuple[xr.Dataset, xr.Dataset]:
-    """(train, test): two Datasets without a common cell or day whose union is the traffic, bit for bit.
+    """Traffic as a training and a test part without a common cell or day, whose union is the traffic, bit for bit.
 
-    test: share of the cells, locations or whole local days, "20%" or 0.2. model: a folder, instead of it: the test
-    holds the cells that this model held out. by: "cell" or "location", chosen by seed; "time" takes the last local
-    days. out, rest: where training and test are written, if anywhere. Raises WrongUse, BadInput, BadModel.
+    Parameters
+    ----------
+    traffic : path or Dataset ([member,] cell, time)
+        What is split.
+    test : str or float, optional
+        Share of the cells, locations or whole local days that is the test, "20%" or 0.2.
+    model : path, optional
+        A model folder, instead of `test`: the test holds the cells that its `fit` held out.
+    by : {"cell", "location", "time"}
+        What is chosen, by the seed; "time" takes the last local days.
+    seed : int
+        Of the choice.
+    out : path, optional
+        Where the training part is written.
+    rest : path, optional
+        Where the test part is written.
+
+    Returns
+    -------
+    (Dataset, Dataset)
+        Training and test.
+
+    Raises
+    ------
+    WrongUse, BadInput, BadModel
+        Of `gentraffic.errors`.
     """
     from gentraffic.dataset.splits import split_like_model, split_traffic
     from gentraffic.generators.base import read_folder
@@ -240,17 +276,49 @@ def export(
     announce: Callable[[str], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Exported:
-    """Write traffic ([member,] cell, time) in the format of another tool; returns what was written, counts and sums.
+    """Write traffic in the format of another tool.
 
-    format: as `gentraffic export --help` lists them. service: only this variable. member: one series per cell of an
-    ensemble: a number, "mean", or a quantile such as "p95", whose sums mean nothing; "all" for every member where a
-    format else has mean and range (geopackage, kepler, office). unit: what 1 is in a step, "3.2GB", where units are 1;
-    or the unit in which amounts are written, "GB". counter: the measurement (3gpp). form: the specification, "32.435"
-    or "28.532" (3gpp). release: "1.4" or "1.3" (simu5g). capacity: also how often, and how probably, it is exceeded
-    (geotiff, geopackage). decimal: "point" or "comma" (office). statistic: one map of it, "mean", "peak" or "busy_mean"
-    (planning). announce: told in a line of work above a minute before it begins. progress: told (done, of).
+    Parameters
+    ----------
+    traffic : path or Dataset ([member,] cell, time)
+        What is written.
+    format : str
+        As `gentraffic export --help` lists them, such as "geopackage".
+    out : path
+        The file, or the folder, to write.
+    service : str, optional
+        Only this variable.
+    member : str or int, optional
+        One series per cell of an ensemble: a number, "mean", or a quantile such as "p95", whose sums mean nothing;
+        "all" for every member where a format else has mean and range (geopackage, kepler, office).
+    unit : str, optional
+        What 1 is in a step, "3.2GB", where the traffic's units are 1; else the unit in which amounts are written, "GB".
+    counter, form : str, optional
+        The measurement, and the specification "32.435" or "28.532", of 3gpp.
+    release : {"1.4", "1.3"}, optional
+        Of simu5g.
+    capacity : str, optional
+        "40Mbit/s": also how often, and how probably, it is exceeded (geotiff, geopackage).
+    decimal : {"point", "comma"}, optional
+        Of office.
+    statistic : {"mean", "peak", "busy_mean"}, optional
+        One map of it, of planning.
+    announce : callable, optional
+        Is told, in a line, of work above a minute before it begins.
+    progress : callable, optional
+        Is told (done, of).
 
-    Raises WrongUse for what does not go together, BadInput where the file cannot be written.
+    Returns
+    -------
+    Exported
+        The path, cells and steps, and what the writer counted: numbers of rows, and sums.
+
+    Raises
+    ------
+    WrongUse
+        For what does not go together.
+    BadInput
+        For traffic that breaks its schema, or a file that cannot be written.
     """
     from gentraffic.io.export import registry
     from gentraffic.io.export.formats import ExportOptions

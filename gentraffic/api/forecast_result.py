@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Self
 from gentraffic.api.result import Shown
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from gentraffic.forecasting.fit import Fitted
     from gentraffic.forecasting.folder import TrainingScaler
     from gentraffic.forecasting.score import Scored
@@ -100,7 +102,9 @@ class ForecastScores(Shown):
     Attributes
     ----------
     scored : Scored
-        `rows[name][metric]`: (services, steps ahead); `predicted[name]` and `real`: (starts, cells, steps, services).
+        The numbers behind the table, for forecasts of your own beside them: `starts` (starts,), positions in the time
+        of the traffic of the first step forecast; `real` and `predicted[name]` (starts, cells, horizon, services), in
+        `units`; `rows[name][metric]` (services, horizon).
     forecaster : str
         Its name.
     services, units : tuple of str
@@ -119,6 +123,22 @@ class ForecastScores(Shown):
     warnings: tuple[str, ...] = ()
 
     __repr__ = Shown.__str__
+
+    def to_frame(self) -> pd.DataFrame:
+        """A pandas DataFrame, a row per service, forecaster and step ahead, all of 1 to the horizon: mae and rmse in
+        the service's units, r2, ssim; nan where one is not defined."""
+        import pandas as pd
+
+        from gentraffic.forecasting.score import METRICS
+
+        horizon = self.scored.real.shape[2]
+        rows = [
+            (service, name, step + 1, *(float(scores[metric][s, step]) for metric in METRICS))
+            for s, service in enumerate(self.services)
+            for name, scores in self.scored.rows.items()
+            for step in range(horizon)
+        ]
+        return pd.DataFrame(rows, columns=["service", "forecaster", "step", *METRICS])
 
     def to_json(self) -> dict[str, Any]:
         """What `--json` prints of the scores: `["scores"][row][service][metric]`, a list over the steps ahead."""

@@ -127,22 +127,77 @@ def fit(
 ) -> FitResult | None:
     """Train a sampler on traffic files and the contexts of their cells, and write the model folder `out`.
 
-    sampler: stouter, fomo; the baselines vae, tcn-gan, diffwave; bootstrap, knn, climatology, which only remember; or
-    one that another package registers.
-    options: the fields of `FitOptions`. holdout: share of locations that stop the training in time and score it, 0.2.
-    steps, batch: of the training, by default what the sampler's plan says. seed, threads: of torch. device: cpu or
-    cuda, where it trains. precision: fp32 or bf16, of the network's products. service: variable
-    to learn; stouter learns several, with commas between, by default all of Internet, calls and SMS that files hold.
-    fusion, temporal_layer, station_layer, prediction, no_temporal_graph, no_station_graph, profile:
-    the design (stouter and the baselines). level: "model" or "network" draws how much traffic a cell carries in all; by
-    default the level model, for the baselines their own network (`samplers.Sampler.draws_level`). paper: STOUTER as
-    published; channels ("64,128,256"), diffusion_steps, loss (mse or l1): of stouter. size, prediction: of fomo.
-    evidence: finished rows for the card.
-
     To resume after an interruption, call it again: the result is the same to the last bit. Under `accelerate launch`
-    several processes train one model; all but the first return None. With dp_epsilon and dp_delta, and where wanted
-    dp_clip, dp_level_range, dp_suppress_below, dp_user_cap and start, stouter is fitted with differential privacy.
-    Raises WrongUse, naming an option that the sampler does not take, BadInput.
+    several processes train one model; all but the first return None.
+
+    Parameters
+    ----------
+    sampler : str
+        stouter, fomo; the baselines vae, tcn-gan, diffwave; bootstrap, knn, climatology, which only remember; or one
+        that another package registers.
+    traffic : path or sequence of path
+        Measured traffic (cell, time), of one network or several. A Dataset is written to a file first, since the
+        model's provenance keeps the hashes of files.
+    context : path or sequence of path
+        What stands around the cells of `traffic`; places without traffic train the station graph too.
+    out : path
+        The model folder.
+    command : str
+        What the provenance says made the model.
+    progress : callable, optional
+        Is told (training steps done, of).
+    **options
+        Of the training:
+
+        holdout : float, 0 to 0.5
+            Share of the locations of each network, 0.2 by default, that stop the training in time and score the model.
+            A location is what the file says, else a square of 2 km: of a small place, a location may hold a third of
+            the cells. 0 holds nothing out, and scores nothing.
+        steps, batch : int
+            Training steps, and weeks in each; by default what the sampler's plan says.
+        seed : int
+            Of weights, batches and held-out locations; 0 by default.
+        threads : int
+            Of torch; 0, the default, for as many as it has.
+        device : {"cpu", "cuda"}
+            Where it trains.
+        precision : {"fp32", "bf16"}
+            Of the network's products.
+        service : str
+            The variable to learn. stouter learns several, with commas between, by default all of Internet, calls and
+            SMS that the files hold.
+        evidence : path
+            Finished rows for the model card.
+
+        Of the design, of stouter and the baselines:
+
+        level : {"model", "network"}
+            What draws how much traffic a cell carries in all: the level model, by default, or the network itself, by
+            default of the baselines (`samplers.Sampler.draws_level`).
+        profile : bool
+            The model follows the past of a cell (`sample(history=...)`).
+        fusion, temporal_layer, station_layer, prediction : str
+            As `gentraffic fit --help` lists them.
+        no_temporal_graph, no_station_graph : bool
+            Ablations of the graphs.
+        paper, channels, diffusion_steps, loss : bool, str, int, str
+            Of stouter: as published; widths such as "64,128,256"; steps of the noise; "mse" or "l1".
+        size : str
+            Of fomo: 0.3m, 1m, 5m, 35m, 100m, 150m or 200m weights.
+
+        Of stouter with differential privacy: dp_epsilon and dp_delta, and where wanted dp_clip, dp_level_range,
+        dp_suppress_below, dp_user_cap and start.
+
+    Returns
+    -------
+    FitResult or None
+
+    Raises
+    ------
+    WrongUse
+        Naming an option that the sampler does not take, or a number out of its bounds.
+    BadInput
+        For a file that is missing or breaks its schema.
     """
     from gentraffic.dataset.services import split_names
 

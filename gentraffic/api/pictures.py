@@ -26,7 +26,7 @@ class Page:
     several services, where none was named.
     """
 
-    html: str
+    html: str = field(repr=False)  # hundreds of kB
     sections: tuple[str, ...] = ()
     sizes: Mapping[str, int] = field(default_factory=dict)
     shown: str = ""
@@ -77,12 +77,34 @@ def draw_map(
     title: str = "",
     streets: str | Path | None = None,
 ) -> Page:
-    """A map that plays hour by hour, with layers, of one service of a traffic file or Dataset ([member,] cell, time).
+    """A map that plays step by step, with layers, of one service of traffic.
 
-    out: where the page is written (.html), if anywhere. service: which variable, the first unless named. name: what the
-    place is called, by default as the file says. title: of the page, by default what it is and of which place. streets:
-    an OpenStreetMap extract or a context from which streets and names come, where the traffic has none. Raises WrongUse
-    for an unknown service or suffix, NoData, BadInput.
+    Parameters
+    ----------
+    traffic : path or Dataset ([member,] cell, time)
+        What is shown; of an ensemble its mean and range.
+    out : path, optional
+        Where the page is written (.html).
+    service : str, optional
+        Which variable; the first by default.
+    name : str, optional
+        What the place is called; by default as the traffic says.
+    title : str
+        Of the page; by default what it is and of which place.
+    streets : path, optional
+        An OpenStreetMap extract or a context from which streets and names come, where the traffic has none.
+
+    Returns
+    -------
+    Page
+        It shows itself in a notebook; `save(path)` writes it.
+
+    Raises
+    ------
+    WrongUse
+        For an unknown service or suffix, or what is no Dataset.
+    NoData, BadInput
+        Of `gentraffic.errors`.
     """
     from gentraffic.reports.webmap import page
 
@@ -103,9 +125,26 @@ def draw_plot(
     name: str | None = None,
     title: str = "",
 ) -> Picture:
-    """The total over time, three cells, the hours of the days, and levels, of one service of ([member,] cell, time).
+    """The total over time, three cells, the hours of the days, and levels, of one service of traffic.
 
-    out: where the picture is written (.png), if anywhere. Raises as `draw_map`.
+    Parameters
+    ----------
+    traffic : path or Dataset ([member,] cell, time)
+        What is shown; of an ensemble its mean and range.
+    out : path, optional
+        Where the picture is written (.png).
+    service, name, title : str
+        As of `draw_map`.
+
+    Returns
+    -------
+    Picture
+        It shows itself in a notebook; `save(path)` writes it, `figure` is matplotlib's.
+
+    Raises
+    ------
+    WrongUse, NoData, BadInput
+        As `draw_map`.
     """
     from gentraffic.io import atomic
     from gentraffic.reports.plot import SUFFIXES, draw

@@ -22,10 +22,14 @@ LOWER = ("mae", "rmse")  # better when smaller
 
 @dataclass(frozen=True)
 class Scored:
-    """rows: name -> metric -> (services, horizon). predicted: name -> (starts, cells, horizon, services), in units.
+    """Forecasts of some first steps, what was measured there, and their scores.
 
-    real: the same shape. missing: naive row -> why it is not there. covered: (services, horizon) the share of real
-    values within the 90% range of the forecaster, None where its errors are not known.
+    rows: forecaster -> metric -> (services, horizon). predicted: forecaster -> (starts, cells, horizon, services), in
+    the units of the traffic. real: the same shape. starts: (starts,) the first step of each forecast, counted from 0 in
+    the traffic; what lies before it is known to the forecaster. Cells that carry nothing in all these steps do not
+    count. part: the steps that are scored, and those that scale each cell. missing: naive row -> why it is not there.
+    covered: (services, horizon) the share of real values within the 90% range of the forecaster, None where its errors
+    are not known.
     """
 
     rows: dict[str, dict[str, NDArray[np.float64]]]

@@ -28,12 +28,12 @@ from gentraffic.dataset.services import DIRECTIONS, MAIN, MEAN_CELL, SUMS, parts
 from gentraffic.errors import BadInput, WrongUse, did_you_mean
 from gentraffic.generate.totals import Total, districts, fit_totals, parse_totals
 from gentraffic.generators.base import (
-    Block,
     Draw,
     Expected,
     Generator,
     ModelInfo,
     Settings,
+    Span,
     Tell,
     Unsupported,
     check_minutes,
@@ -587,10 +587,10 @@ def _sum_of(parts: list[NDArray[np.float32]], weights: list[float]) -> NDArray[n
     return out.astype(np.float32)
 
 
-def spans(job: Job, size: int) -> list[Block]:
+def spans(job: Job, size: int) -> list[Span]:
     """All of a draw, a block of `size` cells at a time."""
     members, cells, _ = job.shape
-    return [Block(m, at, min(at + size, cells)) for m in range(members) for at in range(0, cells, size)]
+    return [Span(m, at, min(at + size, cells)) for m in range(members) for at in range(0, cells, size)]
 
 
 def _part_done(tell: Tell, part: int, parts: int, done: int, of: int) -> None:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gentraffic.dataset.calendar import Calendar
-    from gentraffic.generators.base import Block, Draw
+    from gentraffic.generators.base import Draw, Span
 
 MAX_TASKS = 2000  # more would cost the scheduler more than they balance
 INPUTS = "inputs"
@@ -178,11 +178,11 @@ def open_draw(folder: Path, spec: StoreSpec) -> tuple[Draw, list[NDArray[Any]]]:
     return family.reopen(model, arrays, calendar, spec.settings), list(arrays.values())
 
 
-def blocks_of(spec: StoreSpec, number: int) -> list[Block]:
+def spans_of(spec: StoreSpec, number: int) -> list[Span]:
     """The blocks of one task."""
-    from gentraffic.generators.base import Block
+    from gentraffic.generators.base import Span
 
-    return [Block(*block) for block in spec.tasks()[number]]
+    return [Span(*block) for block in spec.tasks()[number]]
 
 
 # --- markers ----------------------------------------------------------------------------------------------------------

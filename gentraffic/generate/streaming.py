@@ -25,7 +25,6 @@ from gentraffic.errors import BadInput, WrongUse
 from gentraffic.generate.spec import (
     INPUTS,
     StoreSpec,
-    blocks_of,
     check_same,
     check_shared,
     file_sha256,
@@ -33,6 +32,7 @@ from gentraffic.generate.spec import (
     read_marker,
     read_spec,
     save_job,
+    spans_of,
     write_marker,
 )
 from gentraffic.generators.base import Expected
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from gentraffic.generate.totals import Factors
-    from gentraffic.generators.base import Block, Draw
+    from gentraffic.generators.base import Draw, Span
 
 TRIES = 3  # how often what was torn while it was written is drawn again
 FACTORS = ("factors_table", "factors_cell", "factors_step")
@@ -109,7 +109,7 @@ def draw_tasks(folder: Path, numbers: Iterable[int], threads: int | None = None)
     """
     spec, draw, arrays = _opened(str(folder), _identity(folder))
     numbers = list(numbers)
-    owner = [(number, block) for number in numbers for block in blocks_of(spec, number)]
+    owner = [(number, block) for number in numbers for block in spans_of(spec, number)]
     kept: list[dict[str, Any]] = []
     expected = Expected(spec.model, [block for _, block in owner], spec.steps)
     for block, values in draw.blocks(expected.spans, threads):
@@ -138,7 +138,7 @@ def scale_tasks(folder: Path, numbers: Iterable[int]) -> Iterator[int]:
     for number in numbers:
         with _writing(folder):
             kept = []
-            for block in blocks_of(spec, number):
+            for block in spans_of(spec, number):
                 one, rows = slice(block.member, block.member + 1), slice(block.first, block.end)
                 factors = Factors(table[one], cell_class[one, rows], step_class[one])
                 kept.append(_put(folder, spec, block, factors.apply(raw[one, rows])[0]))
@@ -246,7 +246,7 @@ def _marks(spec: StoreSpec) -> str:
     return "drawn" if spec.totals else "done"
 
 
-def _put_raw(folder: Path, spec: StoreSpec, block: Block, values: Chunk) -> dict[str, Any]:
+def _put_raw(folder: Path, spec: StoreSpec, block: Span, values: Chunk) -> dict[str, Any]:
     """Write one block to where totals are fitted."""
     at = (folder / "raw.npy").stat().st_size - 4 * spec.values  # behind the header
     at += 4 * spec.steps * (block.member * spec.cells + block.first)
@@ -271,7 +271,7 @@ def _sha256_of(folder: Path, piece: Mapping[str, Any]) -> str:
         return ""
 
 
-def _put(folder: Path, spec: StoreSpec, block: Block, values: Chunk) -> dict[str, Any]:
+def _put(folder: Path, spec: StoreSpec, block: Span, values: Chunk) -> dict[str, Any]:
     """Write one whole chunk of the store through to the disk."""
     import zarr
 

@@ -190,7 +190,7 @@ def check_minutes(minutes: float, cadences: Sequence[float]) -> None:
 
 
 @dataclass(frozen=True)
-class Block:
+class Span:
     """Some cells of one member: rows `first` to `end` of what is drawn."""
 
     member: int
@@ -214,8 +214,8 @@ class Draw(Protocol):
         """How many cells one span is best given."""
 
     def blocks(
-        self, spans: Sequence[Block], threads: int | None = None, tell: Tell | None = None
-    ) -> Iterator[tuple[Block, NDArray[np.float32]]]:
+        self, spans: Sequence[Span], threads: int | None = None, tell: Tell | None = None
+    ) -> Iterator[tuple[Span, NDArray[np.float32]]]:
         """The traffic of each span, in their order: (span, (cells, steps)). The same bits for any spans and threads.
 
         threads: by default one per core. tell(done, of): progress, counted as the draw likes.
@@ -230,11 +230,11 @@ class Expected:
     """The spans that a draw is asked for, checked as blocks come. name: of the generator; steps: of the calendar."""
 
     name: str
-    spans: Sequence[Block]
+    spans: Sequence[Span]
     steps: int
     given: int = 0
 
-    def check(self, span: Block, values: NDArray[np.float32]) -> None:
+    def check(self, span: Span, values: NDArray[np.float32]) -> None:
         """Raise BadModel unless this is the span that is next, and values are an array (cells, steps) of amounts: of
         floats, finite, 0 or more."""
         wanted = self.spans[self.given] if self.given < len(self.spans) else "nothing more"

@@ -293,7 +293,7 @@ class Weekly(Family):
         from gentraffic.generators.weekly import Region, SharedInputs, WeeklyDraw
 
         network, scaler = network_of(folder)
-        names = ("ids", "place", "log_level", "level", "past", "past_days", "kinds")
+        names = ("ids", "place", "log_level", "level", "past", "past_days", "week_scores")
         rows: dict[str, Any] = {name: arrays.get(name) for name in names}
         rows["rhythms"] = tuple(arrays["rhythms"].tolist())
         time = torch.from_numpy(np.array(arrays["time"]))

@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from gentraffic.dataset.calendar import Calendar
 from gentraffic.errors import WrongUse
 from gentraffic.generators.base import (
-    Block,
     Family,
     ModelFolder,
     ModelInfo,
     Settings,
+    Span,
     Tell,
     check_minutes,
     writing_folder,
@@ -148,7 +148,7 @@ def draw_naive(
     """
     drawn = model.prepare(context, calendar, settings, cells=cells)
     members, count = drawn.pick.shape
-    spans = [Block(member, 0, count) for member in range(members)]
+    spans = [Span(member, 0, count) for member in range(members)]
     return np.stack([values for _, values in drawn.blocks(spans)])
 
 
@@ -163,8 +163,8 @@ class NaiveDraw:
     block: int = 1024
 
     def blocks(
-        self, spans: Sequence[Block], threads: int | None = None, tell: Tell | None = None
-    ) -> Iterator[tuple[Block, NDArray[np.float32]]]:
+        self, spans: Sequence[Span], threads: int | None = None, tell: Tell | None = None
+    ) -> Iterator[tuple[Span, NDArray[np.float32]]]:
         """The traffic of each span, in their order: (span, (cells, steps)), float32."""
         ends = np.cumsum([len(part.traffic) for part in self.series])
         for done, span in enumerate(spans, start=1):

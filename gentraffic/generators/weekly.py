@@ -23,8 +23,8 @@ from torch import Tensor
 
 from gentraffic.dataset.calendar import Calendar
 from gentraffic.errors import WrongUse, did_you_mean
-from gentraffic.generators.base import Block, Tell, check_minutes
 from gentraffic.generators.base import Settings as Settings
+from gentraffic.generators.base import Span, Tell, check_minutes
 from gentraffic.io.memmap import rows_of_file, trim_heap
 from gentraffic.modelling.expected_week import AUTO, ExpectedWeeks, from_monday, rhythms_of
 from gentraffic.modelling.features import Floats, Places, Scale, Scaler, read_places
@@ -102,9 +102,9 @@ def draw_traffic(
     drawn = WeeklyDraw(*prepare_inputs(bundle, context, calendar, settings, cells=cells, history=history))
     count, tile = len(drawn.region.ids), drawn.block
     out = np.empty((settings.members, count, len(calendar.utc)), dtype=np.float32)
-    blocks = [Block(m, at, min(at + tile, count)) for m in range(settings.members) for at in range(0, count, tile)]
-    for block, values in drawn.blocks(blocks, tiles_at_once, on_tile):
-        out[block.member, block.first : block.end] = values
+    spans = [Span(m, at, min(at + tile, count)) for m in range(settings.members) for at in range(0, count, tile)]
+    for span, values in drawn.blocks(spans, tiles_at_once, on_tile):
+        out[span.member, span.first : span.end] = values
     return out
 
 
@@ -115,8 +115,8 @@ class Region:
     ids: (cells,). place: (cells, P) the station embedding. log_level: (members, cells) log relative level. level:
     (members, cells) the same as the network takes it, standardised. past: (cells, 7, 24 j) the usual weeks of a
     history, nan for cells without one, and past_days: (7,); None where no cell has one. rhythms: the measured network
-    that each member follows, "" for none. kinds: (distinct rhythms, cells, K) what is told of the expected week of
-    each cell with each rhythm (`ExpectedWeeks.scores`); None where the network draws whole weeks.
+    that each member follows, "" for none. week_scores: (distinct rhythms, cells, K) what is told of the expected week
+    of each cell with each rhythm (`ExpectedWeeks.scores`); None where the network draws whole weeks.
     """
 
     ids: NDArray[Any]
@@ -126,7 +126,7 @@ class Region:
     past: NDArray[np.float32] | None = None
     past_days: NDArray[np.int64] | None = None
     rhythms: tuple[str, ...] = ()
-    kinds: NDArray[np.float32] | None = None
+    week_scores: NDArray[np.float32] | None = None
 
     def profile(self, rows: NDArray[np.int64], weekday: int, per_hour: int, scaler: Scaler) -> torch.Tensor | None:
         """What a sampler is told of the past of some rows: (rows, 2, 168 k), zeros for those without; or None."""
@@ -234,8 +234,8 @@ def prepare_inputs(
     region = Region(ids[rows], f_s, log_level, level, rhythms=rhythms)
     weeks = bundle.services.weeks.get(settings.service, bundle.weeks)
     if weeks.networks:
-        kinds = [weeks.scores(rhythm, places, count, rows) for rhythm in dict.fromkeys(rhythms)]
-        region = replace(region, kinds=np.stack(kinds))
+        week_scores = [weeks.scores(rhythm, places, count, rows) for rhythm in dict.fromkeys(rhythms)]
+        region = replace(region, week_scores=np.stack(week_scores))
     if history is not None:
         week = history.week[known]
         if usual is not None:
@@ -286,17 +286,17 @@ class WeeklyDraw:
         return at_once(self.shared.model.series_at_once, self.shared.settings.device)
 
     def blocks(
-        self, spans: Sequence[Block], threads: int | None = None, tell: Tell | None = None
-    ) -> Iterator[tuple[Block, NDArray[np.float32]]]:
+        self, spans: Sequence[Span], threads: int | None = None, tell: Tell | None = None
+    ) -> Iterator[tuple[Span, NDArray[np.float32]]]:
         """The traffic of each span, in their order: (span, (cells, steps)), float32.
 
         Each thread draws a tile; by default there is one thread per core. Holds one span and a few tiles.
         """
         threads = threads or max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
         shared, size = self.shared.on_device(), self.block
-        jobs = ((s, Block(s.member, at, min(at + size, s.end))) for s in spans for at in range(s.first, s.end, size))
+        jobs = ((s, Span(s.member, at, min(at + size, s.end))) for s in spans for at in range(s.first, s.end, size))
         done, whole = 0, np.empty((0, 0), dtype=np.float32)
-        ahead: deque[tuple[Block, Block, Future[NDArray[np.float32]]]] = deque()  # under way, or waiting to be taken
+        ahead: deque[tuple[Span, Span, Future[NDArray[np.float32]]]] = deque()  # under way, or waiting to be taken
         # MKL asks each thread anew how many it may use
         with one_thread(), ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             try:
@@ -334,8 +334,8 @@ class WeeklyDraw:
         }
         if region.past is not None and region.past_days is not None:
             out |= {"past": region.past, "past_days": region.past_days}
-        if region.kinds is not None:
-            out["kinds"] = region.kinds
+        if region.week_scores is not None:
+            out["week_scores"] = region.week_scores
         return out
 
 
@@ -351,7 +351,7 @@ def _by_id(context: xr.Dataset, cells: Sequence[int] | None) -> tuple[xr.Dataset
     return context if sorted_already else context.compute().isel(cell=order), rows
 
 
-def generate_tile(region: Region, shared: SharedInputs, tile: Block) -> NDArray[np.float32]:
+def generate_tile(region: Region, shared: SharedInputs, tile: Span) -> NDArray[np.float32]:
     """One tile of cells, from noise to traffic: (cells of the tile, steps). Called from several threads.
 
     The network is given `series_at_once` cells, the first of the tile again and again behind its last: arrays here are
@@ -365,8 +365,8 @@ def generate_tile(region: Region, shared: SharedInputs, tile: Block) -> NDArray[
     ids = region.ids[padded].tolist()
     rhythm = region.rhythms[tile.member]
     expected = np.zeros((size, WEEK), dtype=np.float32)
-    if region.kinds is not None:
-        scores = region.kinds[list(dict.fromkeys(region.rhythms)).index(rhythm), padded]
+    if region.week_scores is not None:
+        scores = region.week_scores[list(dict.fromkeys(region.rhythms)).index(rhythm), padded]
         expected = shared.weeks.scaled(rhythm, scores, shared.scaler.mean, shared.scaler.spread)
     sheet = np.empty((size, _sheet_days(calendar.days) * HOURS * k), dtype=np.float32)
     network: Any = shared.model  # a Denoiser or a OneShot

@@ -114,6 +114,11 @@ def test_score_gives_the_numbers_of_the_command(
     expected = np.abs(values[live][:, start - 1] - values[live][:, start]).mean()
     assert found.scored.starts.tolist() == start.tolist()
     assert found.to_json()["scores"]["last"]["internet"]["mae"][0] == pytest.approx(expected, rel=1e-4)
+    np.testing.assert_array_equal(found.scored.real[:, :, 2, 0], values[:, start + 2].T)
+    frame = found.to_frame().set_index(["service", "forecaster", "step"])
+    assert list(frame.columns) == ["mae", "rmse", "r2", "ssim"]
+    assert sorted(set(frame.index.get_level_values("step"))) == [1, 2, 3]
+    assert frame.loc[("internet", "last", 1), "mae"] == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_loaded_forecaster_shows_itself_first_and_its_ranges(files: Path, fitted: FittedForecaster) -> None:

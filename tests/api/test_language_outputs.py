@@ -83,6 +83,22 @@ def test_pages_and_pictures_show_themselves(here: Path) -> None:
     assert shown.startswith("<img")
     assert "data:image/png;base64,iVBOR" in shown
     assert (here / "m.png").read_bytes()[:4] == b"\x89PNG"
+    assert len(repr(page)) < 300, "a terminal is not filled with the page itself"
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (lambda: traffic()["internet"], "traffic is given as a DataArray, .*: give the Dataset"),
+        (lambda: traffic()["internet"].values, "traffic is given as a ndarray: give the path of a file, or an xarray"),
+        (lambda: traffic().to_dataframe(), "traffic is given as a DataFrame: give the path"),
+    ],
+)
+def test_what_is_no_dataset_is_named(given: Callable[[], Any], says: str) -> None:
+    with pytest.raises(WrongUse, match=says):
+        gentraffic.draw_plot(given())
+    with pytest.raises(WrongUse, match=says):
+        gentraffic.split(given(), test=0.2)
 
 
 def test_bundled_models_are_those_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,7 @@ from fomo_examples import world
 from gentraffic.dataset.calendar import Calendar
 from gentraffic.errors import BadModel
 from gentraffic.generate.run import Request, run
-from gentraffic.generators.base import Block, ModelInfo, Settings
+from gentraffic.generators.base import ModelInfo, Settings, Span
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "own_generator" / "flat_generator.py"
 PLACE = world("here", 12)[1]
@@ -27,7 +27,7 @@ REQUEST = Request(days=1, members=2)
 class Own:
     """A generator whose `blocks` are a function of the spans and of the steps."""
 
-    give: Callable[[Sequence[Block], int], Iterator[tuple[Block, Any]]]
+    give: Callable[[Sequence[Span], int], Iterator[tuple[Span, Any]]]
     info: ModelInfo = field(default_factory=lambda: ModelInfo(family="own"))
     calendar: Any = None
     units: str = "1"
@@ -36,27 +36,27 @@ class Own:
     def prepare(self, context: Any, calendar: Calendar, settings: Settings, **more: Any) -> Own:
         return replace(self, calendar=calendar)
 
-    def blocks(self, spans: Sequence[Block], threads: Any = None, tell: Any = None) -> Iterator[tuple[Block, Any]]:
+    def blocks(self, spans: Sequence[Span], threads: Any = None, tell: Any = None) -> Iterator[tuple[Span, Any]]:
         return self.give(spans, len(self.calendar.utc))
 
     def arrays(self) -> dict[str, Any]:
         return {}
 
 
-def whole(spans: Sequence[Block], steps: int) -> Iterator[tuple[Block, Any]]:
+def whole(spans: Sequence[Span], steps: int) -> Iterator[tuple[Span, Any]]:
     for span in spans:
         yield span, np.full((span.end - span.first, steps), 1.0 + span.member, dtype=np.float32)
 
 
-def flat(spans: Sequence[Block], steps: int) -> Iterator[tuple[Block, Any]]:
+def flat(spans: Sequence[Span], steps: int) -> Iterator[tuple[Span, Any]]:
     for span, values in whole(spans, steps):
         yield span, values[0]  # numpy would spread one series over all cells
 
 
-def changed(change: Callable[[Any], Any]) -> Callable[[Sequence[Block], int], Iterator[tuple[Block, Any]]]:
+def changed(change: Callable[[Any], Any]) -> Callable[[Sequence[Span], int], Iterator[tuple[Span, Any]]]:
     """What gives something else than amounts."""
 
-    def give(spans: Sequence[Block], steps: int) -> Iterator[tuple[Block, Any]]:
+    def give(spans: Sequence[Span], steps: int) -> Iterator[tuple[Span, Any]]:
         for span, values in whole(spans, steps):
             yield span, change(values)
 
@@ -73,26 +73,26 @@ def put(value: float) -> Callable[[Any], Any]:
     return change
 
 
-def short(spans: Sequence[Block], steps: int) -> Iterator[tuple[Block, Any]]:
+def short(spans: Sequence[Span], steps: int) -> Iterator[tuple[Span, Any]]:
     yield from whole(spans[:-1], steps)
 
 
-def twice(spans: Sequence[Block], steps: int) -> Iterator[tuple[Block, Any]]:
+def twice(spans: Sequence[Span], steps: int) -> Iterator[tuple[Span, Any]]:
     yield from whole([spans[0], *spans[:-1]], steps)
 
 
 @pytest.mark.parametrize(
     ("give", "message"),
     [
-        (flat, r"the generator own gave an array of shape \(24,\) for Block.*: give \(5, 24\)"),
-        (changed(lambda v: v.tolist()), r"the generator own gave a list for Block.*: give a numpy array of shape \(5,"),
+        (flat, r"the generator own gave an array of shape \(24,\) for Span.*: give \(5, 24\)"),
+        (changed(lambda v: v.tolist()), r"the generator own gave a list for Span.*: give a numpy array of shape \(5,"),
         (changed(torch.from_numpy), "the generator own gave a Tensor for"),
         (changed(lambda v: v.astype(int)), "the generator own gave an array of int64 for .*: give float32"),
         (changed(put(np.nan)), "the generator own gave negative or infinite values, or no numbers"),
         (changed(put(np.inf)), "the generator own gave negative or infinite values"),
         (changed(put(-1e-6)), "the generator own gave negative or infinite values"),
         (short, "the generator own gave 5 of 6 spans"),
-        (twice, "the generator own gave Block.member=0, first=0.*, not Block.member=0, first=5"),
+        (twice, "the generator own gave Span.member=0, first=0.*, not Span.member=0, first=5"),
     ],
 )
 def test_what_a_generator_gives_is_checked(give: Any, message: str) -> None:
@@ -101,7 +101,7 @@ def test_what_a_generator_gives_is_checked(give: Any, message: str) -> None:
 
 
 def test_a_mistake_in_a_generator_is_not_the_users() -> None:
-    def broken(spans: Sequence[Block], steps: int) -> Iterator[tuple[Block, Any]]:
+    def broken(spans: Sequence[Span], steps: int) -> Iterator[tuple[Span, Any]]:
         yield spans[0], np.ones(3).reshape(2, 2)
 
     with pytest.raises(ValueError, match="cannot reshape"):
@@ -129,10 +129,10 @@ def test_a_capability_that_nobody_asks_for_is_refused() -> None:
 
 
 def test_members_that_are_all_alike_are_said() -> None:
-    def same(spans: Sequence[Block], steps: int) -> Iterator[tuple[Block, Any]]:
+    def same(spans: Sequence[Span], steps: int) -> Iterator[tuple[Span, Any]]:
         return whole([replace(span, member=0) for span in spans], steps)
 
-    def alike(spans: Sequence[Block], steps: int) -> Iterator[tuple[Block, Any]]:
+    def alike(spans: Sequence[Span], steps: int) -> Iterator[tuple[Span, Any]]:
         return ((span, values) for span, (_, values) in zip(spans, same(spans, steps), strict=True))
 
     warned = run(REQUEST, Own(alike), PLACE).traffic.attrs["warnings"]

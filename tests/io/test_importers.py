@@ -361,6 +361,22 @@ def test_a_data_set_is_read_by_its_name(tmp_path: Path, monkeypatch: pytest.Monk
     assert not (tmp_path / "t.nc").exists()
 
 
+def test_what_a_library_raises_on_a_file_is_bad_input_without_its_readers_doing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(
+        DATA_SETS, "careless", DataSet("careless", f"{__name__}:_careless", "import careless f -o t.nc")
+    )
+    (tmp_path / "f.csv").write_text("1,a lot,3\n")
+    with pytest.raises(BadInput, match=r"f\.csv: cannot be read \(ValueError: could not convert .*a lot"):
+        read_data_set("careless", tmp_path / "f.csv")
+
+
+def _careless(path: Path) -> xr.Dataset:
+    np.loadtxt(path, delimiter=",")
+    raise AssertionError("not reached")
+
+
 def _own(path: Path, n: int) -> xr.Dataset:
     return read_uomo(path)[0].isel(cell=slice(n))
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from gentraffic.dataset.calendar import Calendar
 from gentraffic.errors import WrongUse, did_you_mean
-from gentraffic.generators.base import Block, Tell, Unsupported, check_minutes
+from gentraffic.generators.base import Span, Tell, Unsupported, check_minutes
 from gentraffic.generators.fomo.data import POI_DIM, poi_features
 from gentraffic.generators.fomo.observations import FoMoTask, field_of
 from gentraffic.generators.fomo.scale import FoMoContext, FoMoScale, condition_of, echo_of, refer
@@ -77,8 +77,8 @@ class FoMoDraw:
         return len(self.task.values) if self.cells is None else max(1, len(self.cells))
 
     def blocks(
-        self, spans: Sequence[Block], threads: int | None = None, tell: Tell | None = None
-    ) -> Iterator[tuple[Block, NDArray[np.float32]]]:
+        self, spans: Sequence[Span], threads: int | None = None, tell: Tell | None = None
+    ) -> Iterator[tuple[Span, NDArray[np.float32]]]:
         """The traffic of each span, in their order: (span, (cells, steps)), float32. tell counts solver steps."""
         drawn = draw_field(self.bundle, self.task, self.settings, cells=self.cells, on_step=tell)
         for span in spans:

@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Format:
-    """A format for people. write: what writes it, module:function of this package. suffixes: what the output's name may
+    """A format for people. write: what writes it, module:function. suffixes: what the output's name may
     end in; "" is a folder.
 
     members, services: whether it holds several. takes: which fields of ExportOptions it has. ranged: an ensemble is
@@ -38,7 +38,7 @@ class Format:
     def writer(self) -> Callable[..., dict[str, Any]]:
         """What writes it: called with checked Traffic ([member,] cell, time), a path, and the options that it takes."""
         module, _, function = self.write.partition(":")
-        return getattr(import_module(f"gentraffic.io.export.{module}"), function)  # type: ignore[no-any-return]
+        return getattr(import_module(module), function)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class ExportOptions:
 
 FORMATS = {
     "3gpp": Format(
-        "pm_3gpp:write_3gpp",
+        "gentraffic.io.export.pm_3gpp:write_3gpp",
         ".xml: 3GPP TS 32.435 or TS 28.532 measurement XML, whole Mbit; or a folder, a file per period",
         (".xml", ""),
         (
@@ -80,7 +80,7 @@ FORMATS = {
         own_unit=True,
     ),
     "simu5g": Format(
-        "simulators:write_simu5g",
+        "gentraffic.io.export.simulators:write_simu5g",
         ".ini: Simu5G 1.4.3 and later (OMNeT++), one UE per cell, run k = step k",
         (".ini",),
         (
@@ -94,21 +94,21 @@ FORMATS = {
         own_unit=True,
     ),
     "sionna": Format(
-        "simulators:write_sionna",
+        "gentraffic.io.export.simulators:write_sionna",
         ".npz: tensor (batch, cell, service, time) and positions",
         (".npz",),
         ("export sionna milan.nc -o milan.npz",),
         takes=("unit",),
     ),
     "matlab": Format(
-        "simulators:write_matlab",
+        "gentraffic.io.export.simulators:write_matlab",
         ".mat: one file; or a folder with a CSV per cell",
         ("", ".mat"),
         ("export matlab milan.nc -o milan.mat",),
         takes=("unit",),
     ),
     "gridded": Format(
-        "gridded:write_gridded",
+        "gentraffic.io.export.gridded:write_gridded",
         ".nc: NetCDF (time, y, x) for cdo, GDAL and QGIS's time slider",
         (".nc",),
         ("export gridded milan.nc -o maps.nc", "export gridded ensemble.nc -o maps.nc --member mean"),
@@ -116,7 +116,7 @@ FORMATS = {
         takes=("unit",),
     ),
     "geotiff": Format(
-        "gis:write_geotiff",
+        "gentraffic.io.export.gis:write_geotiff",
         ".tif: a COG with a band per step; of an ensemble its maps: mean, peak, quantiles, probabilities",
         (".tif",),
         ("export geotiff ensemble.nc -o maps.tif --capacity 5Mbit/s",),
@@ -124,7 +124,7 @@ FORMATS = {
         takes=("capacity", "unit"),
     ),
     "geopackage": Format(
-        "gis:write_geopackage",
+        "gentraffic.io.export.gis:write_geopackage",
         ".gpkg: cells with statistics, and the series with geometry and time, for QGIS; of an ensemble mean and range",
         (".gpkg",),
         (
@@ -139,7 +139,7 @@ FORMATS = {
         tells=True,
     ),
     "planning": Format(
-        "gridded:write_planning",
+        "gentraffic.io.export.gridded:write_planning",
         "folder: traffic.bil and traffic.grd, rasters of planning tools",
         ("",),
         ("export planning milan.nc -o rasters --statistic busy_mean",),
@@ -148,7 +148,7 @@ FORMATS = {
         takes=("statistic", "unit"),
     ),
     "kepler": Format(
-        "gis:write_kepler",
+        "gentraffic.io.export.gis:write_kepler",
         ".csv: Kepler.gl; of an ensemble mean and range",
         (".csv",),
         ("export kepler milan.nc -o milan.csv",),
@@ -159,7 +159,7 @@ FORMATS = {
         tells=True,
     ),
     "office": Format(
-        "tables:write_office",
+        "gentraffic.io.export.tables:write_office",
         ".csv or .xlsx: for spreadsheet programs, rounded to 6 digits; of an ensemble mean and range",
         (".csv", ".xlsx"),
         (
@@ -176,7 +176,7 @@ FORMATS = {
         tells=True,
     ),
     "influx": Format(
-        "tables:write_influx",
+        "gentraffic.io.export.tables:write_influx",
         ".lp: InfluxDB line protocol; all members",
         (".lp", ".txt"),
         ("export influx milan.nc -o milan.lp",),
@@ -187,7 +187,7 @@ FORMATS = {
         tells=True,
     ),
     "parquet": Format(
-        "tables:write_parquet_by_day",
+        "gentraffic.io.export.tables:write_parquet_by_day",
         "folder: Parquet partitioned by local day; all members",
         ("",),
         ("export parquet milan.nc -o milan",),
@@ -198,7 +198,7 @@ FORMATS = {
         tells=True,
     ),
     "maveric": Format(
-        "tables:write_maveric",
+        "gentraffic.io.export.tables:write_maveric",
         "folder: the tables of Maveric's RADP: topology, config, ue_data, traffic",
         ("",),
         ("export maveric milan.nc -o maveric",),
@@ -206,7 +206,7 @@ FORMATS = {
         services=False,
     ),
     "frictionless": Format(
-        "data_packages:write_frictionless",
+        "gentraffic.io.export.data_packages:write_frictionless",
         "folder: Frictionless data package (datapackage.json)",
         ("",),
         ("export frictionless milan.nc -o package",),
@@ -215,7 +215,7 @@ FORMATS = {
         row_bytes=90.0,
     ),
     "croissant": Format(
-        "data_packages:write_croissant",
+        "gentraffic.io.export.data_packages:write_croissant",
         "folder: Croissant card (croissant.json) for ML tools",
         ("",),
         ("export croissant milan.nc -o card",),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gentraffic.errors import WrongUse, did_you_mean
+from gentraffic.io.guard import reading
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -55,11 +56,12 @@ DATA_SETS = {
 def read_data_set(name: str, path: Path) -> tuple[xr.Dataset, xr.Dataset | None]:
     """Traffic (cell, time) of a data set, and the context of its cells where it has one.
 
-    Raises WrongUse for a name that is not of DATA_SETS, BadInput for another file.
+    Raises WrongUse for a name that is not of DATA_SETS, BadInput for another file, whatever its reader raises of it.
     """
     if name not in DATA_SETS:
         raise WrongUse(f"no data set {name!r}: give one of {', '.join(DATA_SETS)}{did_you_mean(name, DATA_SETS)}")
     known = DATA_SETS[name]
     module, _, function = known.read.partition(":")
-    found = getattr(import_module(module), function)(path, **known.options)
+    with reading(path):
+        found = getattr(import_module(module), function)(path, **known.options)
     return found if known.places else (found, None)
