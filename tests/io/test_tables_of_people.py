@@ -251,3 +251,21 @@ def test_quarters_of_unknown_unit_say_what_becomes_of_them(tmp_path: Path) -> No
     assert said in read_table(written(tmp_path, table), timezone=ROME).attrs["warnings"]
     assert said not in read_table(written(tmp_path, table), timezone=ROME, unit="GB").attrs["warnings"]
     assert said not in read_table(written(tmp_path, series("A")), timezone=ROME).attrs["warnings"]
+
+
+def test_a_text_among_the_numbers_of_a_sheet_is_asked_for(tmp_path: Path) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+
+    def sheet(*values: object) -> Path:
+        book = openpyxl.Workbook()
+        for row in (["cell", "time", "value"], *(["041", t, v] for t, v in zip(TIMES, values, strict=True))):
+            book.active.append(row)
+        book.save(tmp_path / "t.xlsx")
+        return tmp_path / "t.xlsx"
+
+    for text in ("2.345", "2,5", "1 234"):
+        with pytest.raises(BadInput, match=f"value holds numbers, and '{text}' as text"):
+            read_table(sheet(1234, text), timezone=ROME)
+    whole = read_table(sheet(1234, "5"), timezone=ROME)
+    assert whole["traffic"].values.tolist() == [[1234, 5]]
+    assert read_table(sheet("1,5", "2,5"), timezone=ROME)["traffic"].values.tolist() == [[1.5, 2.5]]
