@@ -105,8 +105,8 @@ def _mark(option: str, value: str | None, known: Mapping[str, str]) -> str | Non
 
 
 def plain(name: str) -> str:
-    """A column's name in small letters and digits: `Cell ID` and `CELL_ID` are one."""
-    return re.sub(r"[^a-z0-9]", "", name.lower())
+    """A column's name in small letters, of any alphabet, and digits: `Cell ID` and `CELL_ID` are one."""
+    return re.sub(r"[\W_]", "", name.lower())
 
 
 def is_row_number(name: str) -> bool:
