@@ -375,7 +375,7 @@ def deploy(
         capacity=_capacity(capacity, load, hourly=True),
     )
     if standing is not None and not len(reached(standing.xy_m, ground.cells_m, radius)[0]):
-        raise NoData(f"--existing: none of the {len(standing.ids)} sites of {name} lies within {radius:g} m of a cell:"
+        raise NoData(f"--existing: no site of {name} lies within {radius:g} m of a cell:"
                      " are lon and lat those of the place?")  # fmt: skip
     weights = {} if context is None else weights_of(context_source(context, "context").ds, load)
     spent = float(sites or 0) if budget is None else budget
