@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gentraffic.api.fitted import Files, FitResult
 from gentraffic.api.language import speaks_python
-from gentraffic.api.private import PRIVATE, check_private, fit_private
+from gentraffic.api.private_fit import PRIVATE, check_private, fit_private
 from gentraffic.errors import WrongUse, did_you_mean
 
 if TYPE_CHECKING:
