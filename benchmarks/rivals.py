@@ -658,6 +658,9 @@ standardised.
 value. Intervals: bootstrap over locations, the same draws for both rows, over the folds that both have; Nanjing has
 five locations, one a fold, so its intervals say little.
 
+Generation has no trained rival here yet: PAR of SDV is under the Business Source License 1.1, TimeGAN and TimeVAE of
+tsgm were not tried.
+
 """
 
 

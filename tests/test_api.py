@@ -18,7 +18,7 @@ from gentraffic.cli.main import run
 from gentraffic.errors import BadModel, WrongUse
 from gentraffic.generate.run import Request
 from gentraffic.generators.base import MODELS
-from gentraffic.places.find import PlaceQuery
+from gentraffic.places.query import PlaceQuery
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.skipif(not (MODELS / "stouter-base").is_dir(), reason="no bundled model in this checkout")

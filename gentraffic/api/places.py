@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gentraffic.api.language import speaks_python
-from gentraffic.places.find import PlaceQuery, parse_box
+from gentraffic.places.find import parse_box
+from gentraffic.places.query import PlaceQuery
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -288,7 +288,7 @@ def _traffic(
     """Audit traffic and write it as traffic.nc and as a Croissant folder: (audit, what was written, positions)."""
     from gentraffic.io.export.data_packages import write_croissant
     from gentraffic.io.files import read_traffic, write_traffic
-    from gentraffic.privacy.release import blurred
+    from gentraffic.privacy.release import blurred, entry_of, memo_sentence, privacy_of
 
     ds = read_traffic(what)
     findings = None
@@ -306,6 +306,7 @@ def _traffic(
         (folder / "audit.json").write_text(json.dumps(findings, indent=1, default=str), encoding="utf-8")
     if coarsen is not None or no_positions:
         ds = blurred(ds, coarsen)
+    ds = ds.assign_attrs(privacy_statement=memo_sentence(entry_of("", "", "", privacy_of(ds), "")))
     write_traffic(ds, folder / "traffic.nc")
     write_croissant(ds, folder / "croissant")
     moved = str(ds.attrs["positions"]) if coarsen is not None or no_positions else ""

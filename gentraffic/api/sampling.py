@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from gentraffic.generate.run import Request, Sink
     from gentraffic.generators.base import Generator, ModelInfo
-    from gentraffic.places.find import PlaceQuery
+    from gentraffic.places.query import PlaceQuery
 
 Tell = Callable[[int, int], None]
 NOTES = {  # attribute of drawn traffic -> its name in a sentence

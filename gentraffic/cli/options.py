@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from rich.progress import Progress, TaskID
 
-    from gentraffic.places.find import PlaceQuery
+    from gentraffic.places.query import PlaceQuery
 
 Tell = Callable[[int, int], None]
 Printed = tuple[dict[str, Any], list[str]]  # what --json prints, and the lines for a person
@@ -182,7 +182,8 @@ def _kept(out: object) -> Iterator[None]:
 
 def place_of(options: dict[str, Any]) -> PlaceQuery:
     """The place that the options PLACE, and --context, name. Raises WrongUse for a box that is none."""
-    from gentraffic.places.find import PlaceQuery, parse_box
+    from gentraffic.places.find import parse_box
+    from gentraffic.places.query import PlaceQuery
 
     known = {name: options[name] for name in PlaceQuery.__dataclass_fields__ if options.get(name) is not None}
     return PlaceQuery(**{**known, "bbox": parse_box(options.get("bbox"))})

@@ -264,8 +264,12 @@ def _shape_spread(row: Row) -> Estimate:
         raise ValueError("one cell: weeks of several are needed to differ")
     real, members, _ = _hours_of_week(row)
     value = rhythm.shape_spread_ratio(real, members)
-    draws = loop_draws(lambda i: rhythm.shape_spread(members[0][i]) / rhythm.shape_spread(real[i]), row.resample)
-    return _centred(value, draws)
+
+    def draw(i: NDArray[np.intp]) -> float:  # of few cells a draw may hold one alone, whose weeks cannot differ
+        base = rhythm.shape_spread(real[i])
+        return rhythm.shape_spread(members[0][i]) / base if base > 1e-12 else np.nan
+
+    return _centred(value, loop_draws(draw, row.resample))
 
 
 def _spatial(row: Row) -> tuple[float, None]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gentraffic.dataset.amounts import bits_per_unit
+from gentraffic.dataset.amounts import bits_per_unit, check_units
 from gentraffic.errors import NoData, WrongUse
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def parse_totals(texts: Sequence[str], services: Sequence[str] = ()) -> tuple[To
         if match is None or not (math.isfinite(amount) and amount > 0):
             usual = services[0] if services else "traffic"
             raise WrongUse(f"--total {text}: give {_WAYS.format(usual)}; the amount above 0")
+        check_units(match[3], f"--total {text}")
         if match[4].endswith("h") and int(match[4][:-1]) > 23:
             raise WrongUse(f"--total {text}: a day has the hours 0h to 23h")
         if services and match[1] not in services:

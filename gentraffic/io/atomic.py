@@ -166,7 +166,8 @@ def replacing(path: str | Path, suffixes: Sequence[str], *, folder: bool = False
 
 
 def _beside(target: Path) -> Path:
-    return target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    name = target.name.encode("utf-8", "replace").decode()  # libraries in C++ take no other bytes
+    return target.with_name(f".{name}.{secrets.token_hex(4)}.part")
 
 
 def _is_zarr(folder: Path) -> bool:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gentraffic.dataset.build import plain_text
 from gentraffic.dataset.geometry import cell_shapes, footprint_text
 from gentraffic.dataset.schema import MAP_VARIABLES, MAX_POINTS, has_positions, services
 from gentraffic.errors import BadInput
@@ -120,7 +121,7 @@ def write_csv(ds: xr.Dataset, path: str | Path) -> None:
             notes["sha256"] = hashlib.file_digest(stream, "sha256").hexdigest()
         sidecar = {
             "@context": "http://www.w3.org/ns/csvw",
-            "url": path.name,
+            "url": plain_text(path.name),
             "tableSchema": {"columns": columns},
             "notes": [{KEY: notes}],
         }

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from shapely.geometry.base import BaseGeometry
 
-    from gentraffic.places.find import PlaceQuery
+    from gentraffic.places.query import PlaceQuery
     from poi.grid import Grid
     from poi.safety import Limits
 

@@ -342,3 +342,11 @@ def test_the_page_says_why_a_picture_is_missing(
     page = (folder / "p.html").read_text(encoding="utf-8")
     assert page.count("<svg ") == pictures
     assert page.count("Not shown: ") == 6 - pictures
+
+
+def test_few_cells_of_which_a_resample_holds_one_alone_are_scored() -> None:
+    place = {"cell": [0, 1]}
+    real, drawn = (traffic(seed=seed).isel(place) for seed in (1, 2))
+    spread = evaluate(real, drawn).scores["shape_spread_ratio"].value
+    assert spread is not None
+    assert 0 < spread < 10

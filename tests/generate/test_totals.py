@@ -195,3 +195,10 @@ def test_units_are_brought_to_that_of_the_first() -> None:
 def test_totals_that_make_no_sense(texts: list[str]) -> None:
     with pytest.raises(WrongUse):
         parse_totals(texts, None if len(texts) > 1 else "traffic")
+
+
+def test_a_total_whose_capitals_leave_a_doubt_is_asked_for() -> None:
+    for text in ("traffic=4tb/day", "traffic=40gb/busyhour"):
+        with pytest.raises(WrongUse, match=r"capitals tell bytes from bits: write .B \(bytes\) or .b \(bits\)"):
+            parse_totals([text])
+    assert [total.unit for total in parse_totals(["traffic=4TB/day"])] == ["TB"]

@@ -99,3 +99,16 @@ def test_the_unit_of_parquet_is_read_back(tmp_path: Path) -> None:
         assert back["traffic"].attrs["units"] == "GB"
         np.testing.assert_array_equal(back["traffic"].values, ds["traffic"].values)
         np.testing.assert_array_equal(back["time"].values, ds["time"].values)
+
+
+@pytest.mark.parametrize("form", ["kepler", "simu5g", "geopackage", "parquet", "croissant", "own csv", "own parquet"])
+def test_names_of_files_that_are_no_text_are_written(form: str, tmp_path: Path) -> None:
+    ds = autumn()
+    suffix = {"kepler": ".csv", "simu5g": ".ini", "geopackage": ".gpkg", "own csv": ".csv", "own parquet": ".parquet"}
+    out = tmp_path / ("caf\udce9" + suffix.get(form, ""))
+    if form.startswith("own"):
+        write_traffic(ds, out)
+    else:
+        export(ds, form, out)
+    assert out.exists()
+    assert not list(tmp_path.glob(".*"))

@@ -16,7 +16,7 @@ from gentraffic.dataset.schema import check_context
 from gentraffic.errors import BadInput, NoData, WrongUse
 from gentraffic.places import osm_online as network
 from gentraffic.places.context import CELL_M, context_dataset, read_place
-from gentraffic.places.find import PlaceQuery
+from gentraffic.places.query import PlaceQuery
 from poi.categories import CATEGORIES
 from poi.count import count_pois
 from poi.errors import BadFile, NetworkFailed, PlaceNotFound, PoiError

@@ -9,7 +9,8 @@ import xarray as xr
 
 from gentraffic.errors import BadInput
 from gentraffic.io.files import read_context, read_own_context, write_context
-from gentraffic.places.find import CONTEXTS, PlaceQuery, bundled_cities, find_context
+from gentraffic.places.find import CONTEXTS, bundled_cities, find_context
+from gentraffic.places.query import PlaceQuery
 
 
 @pytest.mark.parametrize("name", bundled_cities())

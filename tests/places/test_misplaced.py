@@ -11,7 +11,7 @@ from gentraffic.dataset.schema import check_timezone
 from gentraffic.dataset.zones import zone_of_most
 from gentraffic.errors import BadInput
 from gentraffic.places.context import read_place
-from gentraffic.places.find import PlaceQuery
+from gentraffic.places.query import PlaceQuery
 
 
 def around(lon: float, lat: float, n: int, degrees: float = 0.01) -> tuple[np.ndarray, np.ndarray]:

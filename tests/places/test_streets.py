@@ -17,7 +17,8 @@ from gentraffic.dataset.basemap import basemap_of, without_basemap
 from gentraffic.errors import NoData
 from gentraffic.io.files import write_context
 from gentraffic.places.context import read_place
-from gentraffic.places.find import CONTEXTS, PlaceQuery
+from gentraffic.places.find import CONTEXTS
+from gentraffic.places.query import PlaceQuery
 from gentraffic.places.streets import with_streets
 from poi.basemap import unpacked
 from poi.osm import read_pois

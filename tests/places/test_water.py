@@ -15,7 +15,8 @@ from gentraffic.dataset.schema import check_context
 from gentraffic.errors import NoData, WrongUse
 from gentraffic.io.files import read_context
 from gentraffic.modelling.features import read_places
-from gentraffic.places.find import PlaceQuery, find_context
+from gentraffic.places.find import find_context
+from gentraffic.places.query import PlaceQuery
 from gentraffic.places.water import wet_cells, without_water
 
 

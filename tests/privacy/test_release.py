@@ -63,6 +63,8 @@ def test_a_release_says_what_protects_whom(here: Path, capsys: pytest.CaptureFix
         "for a memo: The traffic was drawn from a model that was fitted with differential privacy"
         in told["promise"][-1]
     )
+    statement = read_traffic(here / "r" / "traffic.nc").attrs["privacy_statement"]  # also without its folder
+    assert f"for a memo: {statement}" == told["promise"][-1]
     audit = json.loads((here / "r" / "audit.json").read_text())
     assert audit["power"]["share_found"]["exact"]["value"] == 1.0
     croissant = json.loads((here / "r" / "croissant" / "croissant.json").read_text())
@@ -84,6 +86,8 @@ def test_epsilon_adds_up_over_releases_of_one_source(here: Path, capsys: pytest.
     assert "epsilon 11.000" in capsys.readouterr().out
     assert run(words("syn.nc", "bare")) == 0
     assert "no bound" in capsys.readouterr().out
+    statement = read_traffic(here / "bare" / "traffic.nc").attrs["privacy_statement"]
+    assert "not fitted with differential privacy" in statement
     assert json.loads((here / "ledger.json").read_text())["epsilon"] is None
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gentraffic.dataset.build import plain_text
 from gentraffic.dataset.geometry import cell_shapes
 from gentraffic.dataset.schema import local_time, services
 from gentraffic.dataset.summary import member_range, summary
@@ -176,6 +177,7 @@ def write_kepler(
         metadata = {str(k): str(ds.attrs[k]) for k in ("title", "place", "timezone", "model", "attribution", "license")
                 if k in ds.attrs}  # fmt: skip
         with replacing(path.with_name(path.name + "-metadata.json"), (".json",)) as beside:
-            text = {"@context": "http://www.w3.org/ns/csvw", "url": path.name, "notes": [metadata | {"units": units}]}
+            text: dict[str, Any] = {"@context": "http://www.w3.org/ns/csvw", "url": plain_text(path.name)}
+            text |= {"notes": [metadata | {"units": units}]}
             beside.write_text(json.dumps(text, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return {"rows": rows}

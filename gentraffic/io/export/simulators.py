@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from gentraffic.dataset.build import plain_text
 from gentraffic.dataset.schema import local_time, services, utc_offset_s
 from gentraffic.errors import WrongUse
 from gentraffic.io.atomic import replacing
@@ -119,8 +120,9 @@ def write_simu5g(ds: xr.Dataset, path: str | Path, *, unit: str | None = None, r
     total = int(whole.sum())
     place = " ".join(str(ds.attrs.get("place", "")).split())
     values = {
-        "place": place, "name": Path(path).name, "sim_s": SIM_S, "step_s": step_s, "total": total, "cells": cells,
-        "unit": "kbit", "steps": steps, "last": steps - 1, "first": times[0].isoformat(), "packet": PACKET_B,
+        "place": place, "name": plain_text(Path(path).name), "sim_s": SIM_S, "step_s": step_s, "total": total,
+        "cells": cells, "unit": "kbit", "steps": steps, "last": steps - 1, "first": times[0].isoformat(),
+        "packet": PACKET_B,
         "credit": " ".join(f"{ds.attrs.get('attribution', '')} {ds.attrs.get('license', '')}".split()),
         "width": f"{east.max() + MARGIN_M:.1f}", "height": f"{south.max() + MARGIN_M:.1f}",
         "network": simu5g.network, "serving": "\n".join(simu5g.serving), "version": simu5g.about,

@@ -63,8 +63,10 @@ PLANE_COLUMNS = ("x", "y", "xm", "ym", "footprint", "geometry")  # of a cell, wh
 OURS = ("id", "time", *PLACE_COLUMNS, *SECTOR_COLUMNS)  # what --columns may name beside services
 _LOCAL_TIMES = ("timelocal", "localtime")  # stands beside time_utc, and says less
 # Columns that stand beside traffic: numbers of rows, parts of a date.
-BESIDE = frozenset(("", "index", "rownumber", "hour", "hourofday", "minute", "weekday", "dayofweek",
-                    "week", "month", "year", "isweekend", "weekend", "holiday", "isholiday"))  # fmt: skip
+BESIDE = frozenset((
+    "", "index", "rownumber", "tick", "utcoffset", "utcoffsetmin", "utcoffsets", "hour", "hourofday", "minute",
+    "weekday", "dayofweek", "week", "month", "year", "isweekend", "weekend", "holiday", "isholiday",
+))  # fmt: skip
 SUMS = frozenset(("total", "totals", "grandtotal", "sum", "all", "network", "allcells"))
 _NO_SERVICES = {
     *ID_NAMES,
