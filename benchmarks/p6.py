@@ -27,6 +27,7 @@ from gentraffic.dataset.build import local_utm_wkt, measured_context, places_fro
 from gentraffic.generators.folder import load_bundle
 from gentraffic.modelling.features import Floats, read_places
 from gentraffic.places.context import read_place
+from gentraffic.places.query import PlaceQuery
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -66,11 +67,11 @@ def crops(levels: LevelModel, data: Path) -> None:
     print("| country | crop | cells | slope | rank | largest change | cut by hand: slope | rank | largest change |")
     print("|---|---|---|---|---|---|---|---|---|")
     for name, (file, cell_m) in COUNTRIES.items():
-        whole = read_place(osm=data / "osm" / file, cell_size=cell_m)
+        whole = read_place(PlaceQuery(osm=data / "osm" / file, cell_size=cell_m))
         log = control(levels, whole)
         row = {cell: i for i, cell in enumerate(whole["cell_id"].values.tolist())}
         for crop, part in CROPS.items():
-            cut = read_place(osm=data / "osm" / file, bbox=box_of(whole, part), cell_size=cell_m)
+            cut = read_place(PlaceQuery(osm=data / "osm" / file, bbox=box_of(whole, part), cell_size=cell_m))
             mine = np.array([row.get(cell, -1) for cell in cut["cell_id"].values.tolist()])
             both = np.flatnonzero(mine >= 0)
             by_hand = whole.isel(cell=mine[both])

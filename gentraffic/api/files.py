@@ -78,15 +78,17 @@ def traffic_of(given: str | Path | xr.Dataset) -> xr.Dataset:
 
 
 def context_of(given: str | Path | xr.Dataset) -> xr.Dataset:
-    """A context Dataset that is handed over, also one that xarray opened itself, or the file of a path, checked.
+    """A context Dataset that is handed over, also one that xarray opened itself, or the file of a path or of a bundled
+    city, checked.
 
     Raises WrongUse, BadInput.
     """
     from gentraffic.dataset.schema import check_context
     from gentraffic.io.files import as_in_memory, read_context
+    from gentraffic.places.find import context_file
 
     if isinstance(given, str | Path):
-        return read_context(given)
+        return read_context(context_file(given))
     given = as_in_memory(_dataset(given, "a context"))
     check_context(given)
     return given

@@ -176,7 +176,7 @@ def evaluate(
     train : path or Dataset (cell, time), optional
         Measured traffic that the naive rows may copy, and that the `_p9999` scaling is of.
     context : path or Dataset (cell), optional
-        The POIs of all cells of `train` and `real`.
+        The POIs of all cells of `train` and `real`: a file, or a bundled city by its name.
     service : str, optional
         The variable, where there are several.
     scale : {"auto", "none", "mean"}

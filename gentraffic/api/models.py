@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gentraffic.api.fitted import Files, FitResult
 from gentraffic.api.language import speaks_python
-from gentraffic.api.private import PRIVATE, check_private, fit_private
+from gentraffic.api.private_fit import PRIVATE, check_private, fit_private
 from gentraffic.errors import WrongUse, did_you_mean
 
 if TYPE_CHECKING:
@@ -139,7 +139,8 @@ def fit(
         Measured traffic (cell, time), of one network or several. A Dataset is written to a file first, since the
         model's provenance keeps the hashes of files.
     context : path or sequence of path
-        What stands around the cells of `traffic`; places without traffic train the station graph too.
+        What stands around the cells of `traffic`, as `fetch` writes it, or a bundled city by its name; places without
+        traffic train the station graph too.
     out : path
         The model folder.
     command : str
@@ -555,6 +556,9 @@ def distil(
 
 
 def _paths(name: str, given: str | Path | Sequence[str | Path]) -> tuple[Path, ...]:
+    """The files that an argument names; of contexts also bundled cities. Raises WrongUse for a Dataset."""
+    from gentraffic.places.find import context_file
+
     several: tuple[Any, ...] = (given,)
     if not isinstance(given, str | Path) and not hasattr(given, "data_vars"):
         several = tuple(given)
@@ -563,7 +567,7 @@ def _paths(name: str, given: str | Path | Sequence[str | Path]) -> tuple[Path, .
             f"--{name}: models are fitted on files, whose hashes their provenance keeps: write the Dataset first, "
             f'`ds.to_netcdf("{name}.nc")`, and give that'
         )
-    return tuple(Path(path) for path in several)
+    return tuple(context_file(path) if name == "context" else Path(path) for path in several)
 
 
 def _set_threads(threads: int) -> None:

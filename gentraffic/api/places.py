@@ -13,6 +13,8 @@ from gentraffic.places.query import PlaceQuery
 if TYPE_CHECKING:
     import xarray as xr
 
+    from gentraffic.io.source_columns import Reading
+
 FILES = ("polygon", "cells", "stations", "osm", "population")  # fields of PlaceQuery that are paths
 
 
@@ -32,9 +34,11 @@ def query_of(place: str | Path | None, bbox: str | Sequence[float] | None = None
 
 def with_names(
     context: xr.Dataset, *, name: str | None, network: str | None, habits: str | None, sites: Path | None,
-    sites_credit: str | None,
+    sites_credit: str | None, reading: Reading | None = None,
 ) -> xr.Dataset:  # fmt: skip
-    """A context that says what its place is called, whose rhythm it follows, and where sites stand. Raises BadInput."""
+    """A context that says what its place is called, whose rhythm it follows, and where sites stand. Raises BadInput.
+
+    reading: how the table of sites is written."""
     from gentraffic.dataset.build import plain_text
 
     for key, value in (("network", network), ("habits", habits), ("place", name)):
@@ -43,7 +47,7 @@ def with_names(
     if sites is not None:
         from gentraffic.places.sites import with_sites
 
-        context = with_sites(context, sites, sites_credit)
+        context = with_sites(context, sites, sites_credit, reading)
     return context
 
 
@@ -91,10 +95,14 @@ def fetch(
     Raises WrongUse, NoData, BadInput (`gentraffic.errors`) or NetworkFailed (`poi.errors`).
     """
     from gentraffic.io.files import CONTEXT_FORMATS, check_writable, write_context
+    from gentraffic.io.source_columns import make_reading
     from gentraffic.places.find import find_context
 
     if out is not None:
         check_writable(out, CONTEXT_FORMATS)
+    reading = make_reading(columns, None, decimal, thousands) if sites is not None else None
+    if reading is not None and stations is None:  # they are of the table of sites alone
+        columns = decimal = thousands = None
     query = query_of(
         place, bbox, polygon=polygon, cells=cells, stations=stations, osm=osm, cell_size=cell_size, radius=radius,
         id_column=id_column, columns=columns, decimal=decimal, thousands=thousands, layer=layer, water=water,
@@ -103,7 +111,7 @@ def fetch(
     result = find_context(query, command=command, progress=progress)
     context = with_names(
         result, name=name, network=network, habits=rhythm, sites=None if sites is None else Path(sites),
-        sites_credit=sites_credit,
+        sites_credit=sites_credit, reading=reading,
     )  # fmt: skip
     if streets is not None:
         from gentraffic.places.streets import with_street_lengths

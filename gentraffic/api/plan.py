@@ -29,7 +29,7 @@ from gentraffic.api.language import speaks_python
 from gentraffic.api.plan_result import Plan
 from gentraffic.dataset.amounts import bits_per_unit
 from gentraffic.dataset.units import readable_unit
-from gentraffic.errors import WrongUse
+from gentraffic.errors import NoData, WrongUse
 from gentraffic.io import atomic
 from gentraffic.io.export.counters import capacity_in, parse_amount
 
@@ -342,7 +342,7 @@ def deploy(
 
     from gentraffic.dataset.schema import need_positions
     from gentraffic.io.source_columns import make_reading
-    from gentraffic.planning.deploy import Ground
+    from gentraffic.planning.deploy import Ground, reached
     from gentraffic.planning.load import write_frame
     from gentraffic.planning.sites import masts_of, points_of, weights_of
     from gentraffic.planning.strategies import OWN, deploy_strategies, sites_chosen
@@ -374,6 +374,9 @@ def deploy(
         radius_m=radius,
         capacity=_capacity(capacity, load, hourly=True),
     )
+    if standing is not None and not len(reached(standing.xy_m, ground.cells_m, radius)[0]):
+        raise NoData(f"--existing: no site of {name} lies within {radius:g} m of a cell:"
+                     " are lon and lat those of the place?")  # fmt: skip
     weights = {} if context is None else weights_of(context_source(context, "context").ds, load)
     spent = float(sites or 0) if budget is None else budget
     result = deploy_strategies(

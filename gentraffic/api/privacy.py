@@ -96,14 +96,15 @@ def audit(
     plots is written, if anywhere. Raises WrongUse, BadInput, BadModel.
     """
     from gentraffic.io import atomic
+    from gentraffic.places.find import context_file
     from gentraffic.privacy.audit.run import audit as run_audit
 
     if html is not None:
         atomic.check_writable(html, PAGES)
 
     target = _target(
-        None if model is None else str(model), None if context is None else Path(context), shadows, shadow_steps,
-        None if shadow_dir is None else Path(shadow_dir), device,
+        None if model is None else str(model), None if context is None else context_file(context), shadows,
+        shadow_steps, None if shadow_dir is None else Path(shadow_dir), device,
     )  # fmt: skip
     given = {"train": train, "holdout": holdout, "synthetic": synthetic}
     sources = {role: traffic_source(one, role) for role, one in given.items()}

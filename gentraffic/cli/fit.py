@@ -51,7 +51,8 @@ DESIGN = (
 @click.argument("name", metavar="SAMPLER")
 @TRAFFIC
 @file_option("--context", multiple=True,
-             help="The POIs of the same cells; repeat it. Contexts of other places teach the station graph alone."
+             help="The POIs of the same cells, or a bundled city by name; repeat it. Contexts of other places teach the"
+                  " station graph alone."
 )  # fmt: skip
 @out_option("The model folder.", "DIR")
 @click.option("--service", metavar="NAMES", help="What is learned, where a file has several; stouter learns several,"

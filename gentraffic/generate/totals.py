@@ -295,7 +295,10 @@ def _district(total: Total, cells: xr.Dataset) -> NDArray[np.bool_]:
     if not total.district:
         return np.ones(cells.sizes["cell"], dtype=bool)
     path, _, name = total.district.partition("#")
-    frame = read_vector(Path(path), "a district")
+    try:
+        frame = read_vector(Path(path), "a district")
+    except WrongUse:  # of several layers, which no option of a total names
+        raise WrongUse(f"--total {total.text}: {path} has several layers: save the district as a file alone") from None
     if name:
         texts = frame.drop(columns=frame.geometry.name).astype(str)
         frame = frame[(texts == name).any(axis=1).to_numpy()]

@@ -105,8 +105,8 @@ def _mark(option: str, value: str | None, known: Mapping[str, str]) -> str | Non
 
 
 def plain(name: str) -> str:
-    """A column's name in small letters and digits: `Cell ID` and `CELL_ID` are one."""
-    return re.sub(r"[^a-z0-9]", "", name.lower())
+    """A column's name in small letters, of any alphabet, and digits: `Cell ID` and `CELL_ID` are one."""
+    return re.sub(r"[\W_]", "", name.lower())
 
 
 def is_row_number(name: str) -> bool:
@@ -264,6 +264,10 @@ def notation(table: SourceTable, columns: Sequence[str], places: Sequence[str], 
     Coordinates prove nothing of amounts: programs write the ones, offices the others. Raises BadInput where marks may
     be decimal or of thousands, naming a value and the options that say it.
     """
+    for name in (*columns, *places):
+        if name in table.mixed:
+            raise BadInput(f"{table.path}: {name} holds numbers, and {table.mixed[name]!r} as text: make all of them"
+                           " numbers in the spreadsheet, or save it as CSV")  # fmt: skip
     decimal, thousands = reading.decimal, reading.thousands
     proof: dict[str, str] = {}  # "decimal" or "thousands" + mark -> a value that shows it
     doubt: dict[str, tuple[str, str]] = {}  # mark -> a value that may be either, and its column

@@ -54,13 +54,15 @@ class SourceTable:
     """columns: (name, values (rows,)) as the file has them, text where it was text. notes: what a reader must know.
 
     first: the number that a spreadsheet shows beside the first row, whose header is a row as well. units: of columns,
-    where the file's metadata say them."""
+    where the file's metadata say them. mixed: columns of a sheet that hold numbers, and texts that look like numbers:
+    name -> such a text."""
 
     path: Path
     columns: tuple[tuple[str, pa.ChunkedArray], ...]
     notes: tuple[str, ...] = ()
     first: int = 1
     units: Mapping[str, str] = field(default_factory=dict)
+    mixed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
@@ -370,12 +372,21 @@ def _excel(path: Path, archive: zipfile.ZipFile) -> SourceTable:
     names = [str(name).strip() if name is not None else "" for name in header]
     width = len(names)
     cells: Iterator[tuple[Any, ...]] = zip(*((*row, *[None] * (width - len(row)))[:width] for row in rows), strict=True)
-    columns = tuple((name, _cells(column)) for name, column in zip(names, cells, strict=True) if name)
-    return SourceTable(path, columns, first=2)
+    named = [(name, column) for name, column in zip(names, cells, strict=True) if name]
+    mixed = {name: text for name, column in named if (text := _text_among_numbers(column))}
+    return SourceTable(path, tuple((name, _cells(column)) for name, column in named), first=2, mixed=mixed)
 
 
 def _sheet_rows(sheet: Any) -> Iterator[tuple[Any, ...]]:
     return (row for row in sheet.iter_rows(values_only=True) if any(value not in (None, "") for value in row))
+
+
+def _text_among_numbers(values: Sequence[Any]) -> str:
+    """A text such as 2.345 among the numbers of a column, or "": numbers of a sheet have no marks to read it by."""
+    if not any(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
+        return ""
+    texts = (v.strip() for v in values if isinstance(v, str))
+    return next((text for text in texts if re.fullmatch(r"[+-]?\d[\d '.,\u00a0\u202f\u2019]*[.,' ]\d+", text)), "")
 
 
 def _cells(values: Sequence[Any]) -> pa.ChunkedArray:

@@ -305,7 +305,7 @@ def _as_texts(block: pa.Table) -> pa.Table:
 
 
 def ten_digits(values: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """float32 values as the doubles of ten significant digits, any shape.
+    """Doubles of ten significant digits. values: (any shape) float32 -> the same shape.
 
     As text they read back as the same float32, and, read as doubles, sum to what they were to 1e-9: the seven or eight
     digits that a float32 needs do not.

@@ -416,8 +416,11 @@ class WeeklyProfile:
 
 @dataclass(frozen=True)
 class Scaler:
-    """mean and spread of log(ratio + floor) of hourly means; detail: k -> spreads of the k - 1 coefficients.
+    """Between ratios of traffic to a cell's mean and what networks see of them: k numbers per hour, without a unit.
 
+    The first is the mean over the hour of log(ratio + floor), standardised; the k - 1 others are the cosine
+    coefficients of that logarithm within the hour, each divided by its spread.
+    mean, spread: of log(ratio + floor) of hourly means. detail: k -> spreads of the k - 1 coefficients.
     fade: k -> how much the log of those falls where a cell's standardised level is 1 higher, and where the log of the
     hour's ratio is; both held within FADES. The spreads are those of level 0, as of one that is not known, and log 0.
     drift: network -> standard deviation of the log of a week's mean over what the days before it told; "": of any.

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gentraffic.errors import WrongUse
+from gentraffic.errors import WrongUse, did_you_mean
 from gentraffic.places.query import PlaceQuery
 
 if TYPE_CHECKING:
@@ -21,6 +21,22 @@ Progress = Callable[[int, int], None]
 def bundled_cities() -> list[str]:
     """Names of the places whose context comes with the package."""
     return sorted(path.stem for path in CONTEXTS.glob("*.nc"))
+
+
+def context_file(given: str | Path) -> Path:
+    """The context file that is meant: what stands at this path, else that of the bundled city of this name.
+
+    So a model of a bundled city is fitted without knowing where the package lies. Raises WrongUse for a name that is
+    neither.
+    """
+    path, cities = Path(given), bundled_cities()
+    if path.suffix or path.exists():
+        return path
+    city = str(given).lower()
+    if city not in cities:
+        hint = did_you_mean(city, cities)
+        raise WrongUse(f"no context {str(given)!r}: give a file (.nc, .zarr), or one of {', '.join(cities)}{hint}")
+    return CONTEXTS / f"{city}.nc"
 
 
 def find_context(query: PlaceQuery, *, command: str, held: bool = True, progress: Progress | None = None) -> xr.Dataset:

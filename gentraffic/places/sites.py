@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,18 +19,24 @@ if TYPE_CHECKING:
 REACH_M = 400.0  # a site farther than this from every cell's centre lies outside the place
 
 
-def with_sites(context: xr.Dataset, path: Path, credit: str | None = None) -> xr.Dataset:
+def with_sites(
+    context: xr.Dataset, path: Path, credit: str | None = None, reading: Reading | None = None
+) -> xr.Dataset:
     """The context with `stations` (cell): sites, or radio cells where the table has `n_cells`, nearest to each cell.
 
-    credit: who made the table, for the attribution.
+    credit: who made the table, for the attribution. reading: how it is written; names of columns of another table,
+    which it lacks, are passed over.
     Raises BadFile for a table without lon and lat, BadInput for an `n_cells` below 0, NoData when no site lies in it.
     """
     import pyproj
     from scipy.spatial import cKDTree
 
     table = read_source(path)
-    lon, lat = points(table, Reading())
-    weight = amounts_in(table, "n_cells")
+    reading = reading or Reading()
+    have = {plain(name) for name in table.names}
+    reading = replace(reading, columns={o: t for o, t in reading.columns.items() if plain(t) in have}, id_column=None)
+    lon, lat = points(table, reading)
+    weight = amounts_in(table, "n_cells", reading)
     to_metres = pyproj.Transformer.from_crs("EPSG:4326", context.attrs["crs_wkt"], always_xy=True)
     sites = np.stack(to_metres.transform(lon, lat), axis=1)
     tree = cKDTree(np.stack([context["x"].values, context["y"].values], axis=1))

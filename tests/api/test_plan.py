@@ -95,6 +95,14 @@ def test_small_sites_stand_in_the_busiest_cells() -> None:
     assert again.outcomes["as it stands"].coverage == pytest.approx(found.outcomes["this file"].coverage)
 
 
+def test_standing_sites_that_are_elsewhere_are_refused() -> None:
+    lon, lat = CELLS["lon"].values[:2], CELLS["lat"].values[:2]
+    for wrong in ((lat, lon), (lon * 0, lat * 0)):  # swapped; the place of what has none
+        table = pd.DataFrame({"lon": wrong[0], "lat": wrong[1]})
+        with pytest.raises(NoData, match="no site of existing lies within 100 m of a cell"):
+            gentraffic.plan.deploy(REAL, sites=1, radius=100, existing=table)
+
+
 def test_sleep_gives_the_numbers_of_the_command(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["sleep", str(files / "drawn.nc"), "-o", str(files / "a.nc"), "--capacity", "5", "--serve", "0.2"]
     words += ["--real", str(files / "real.nc"), "--history", str(files / "past.nc")]

@@ -19,6 +19,7 @@ from gentraffic.errors import BadInput, did_you_mean
 from gentraffic.forecasting.data import split
 from gentraffic.forecasting.fit import fit_forecaster
 from gentraffic.places.context import read_place
+from gentraffic.places.query import PlaceQuery
 from gentraffic.planning.milp import solve
 from gentraffic.training.trainer import Run, Trainer
 from poi.errors import NetworkFailed
@@ -82,7 +83,7 @@ def test_a_forecaster_that_is_none_is_named(tmp_path: Path, capsys: pytest.Captu
 
 def test_a_mistyped_bundled_city_is_guessed_also_without_a_network() -> None:
     with pytest.raises(NetworkFailed, match=r"did you mean --city monaco\?"):
-        read_place(city="monacoo", offline=True)
+        read_place(PlaceQuery(city="monacoo", offline=True))
 
 
 def test_a_training_part_without_a_step_is_told() -> None:

@@ -202,3 +202,16 @@ def test_a_total_whose_capitals_leave_a_doubt_is_asked_for() -> None:
         with pytest.raises(WrongUse, match=r"capitals tell bytes from bits: write .B \(bytes\) or .b \(bits\)"):
             parse_totals([text])
     assert [total.unit for total in parse_totals(["traffic=4TB/day"])] == ["TB"]
+
+
+def test_a_district_in_a_file_of_several_layers_is_asked_for_alone(tmp_path: Path) -> None:
+    import geopandas as gpd
+    import shapely
+
+    file = tmp_path / "d.gpkg"
+    for mode, layer in (("w", "a"), ("a", "b")):
+        gpd.GeoDataFrame({"id": [1]}, geometry=[shapely.box(9, 45, 9.1, 45.1)], crs=4326).to_file(
+            file, layer=layer, mode=mode
+        )
+    with pytest.raises(WrongUse, match="has several layers: save the district as a file alone"):
+        districts(parse_totals([f"traffic=1GB/day@{file}"]), context())

@@ -251,3 +251,35 @@ def test_quarters_of_unknown_unit_say_what_becomes_of_them(tmp_path: Path) -> No
     assert said in read_table(written(tmp_path, table), timezone=ROME).attrs["warnings"]
     assert said not in read_table(written(tmp_path, table), timezone=ROME, unit="GB").attrs["warnings"]
     assert said not in read_table(written(tmp_path, series("A")), timezone=ROME).attrs["warnings"]
+
+
+def test_a_text_among_the_numbers_of_a_sheet_is_asked_for(tmp_path: Path) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+
+    def sheet(*values: object) -> Path:
+        book = openpyxl.Workbook()
+        for row in (["cell", "time", "value"], *(["041", t, v] for t, v in zip(TIMES, values, strict=True))):
+            book.active.append(row)
+        book.save(tmp_path / "t.xlsx")
+        return tmp_path / "t.xlsx"
+
+    for text in ("2.345", "2,5", "1 234"):
+        with pytest.raises(BadInput, match=f"value holds numbers, and '{text}' as text"):
+            read_table(sheet(1234, text), timezone=ROME)
+    whole = read_table(sheet(1234, "5"), timezone=ROME)
+    assert whole["traffic"].values.tolist() == [[1234, 5]]
+    assert read_table(sheet("1,5", "2,5"), timezone=ROME)["traffic"].values.tolist() == [[1.5, 2.5]]
+
+
+def test_names_of_columns_in_other_alphabets(tmp_path: Path) -> None:
+    sites = written(tmp_path, "站点,小区,lon,lat\n3,1,9.1,45\n2,2,9.2,45\n1,9,9.3,45\n", "s.csv")
+    table = written(tmp_path, series("1", "9", head="小区,time,value"))
+    traffic = read_table(table, cells=sites, timezone=ROME, reading=make_reading("id=小区"))
+    np.testing.assert_allclose(traffic["lon"], [9.1, 9.3])
+    with pytest.raises(BadInput, match="has no column 'Сота'"):
+        read_table(table, timezone=ROME, reading=make_reading("id=Сота"))
+    wide = read_table(written(tmp_path, "time,Москва,Пермь\n" + "".join(f"{t},1,2\n" for t in TIMES)), timezone=ROME)
+    assert wide["cell_id"].values.tolist() == ["Москва", "Пермь"]
+    named = read_table(written(tmp_path, series("A", head="cell,time,Трафик")), timezone=ROME,
+                       reading=make_reading("internet=Трафик"))  # fmt: skip
+    assert float(named["internet"].sum()) == 11 + 12

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import xarray as xr
 
-from gentraffic.errors import BadInput
+from gentraffic.errors import BadInput, WrongUse
 from gentraffic.io.files import read_context, read_own_context, write_context
-from gentraffic.places.find import CONTEXTS, bundled_cities, find_context
+from gentraffic.places.find import CONTEXTS, bundled_cities, context_file, find_context
 from gentraffic.places.query import PlaceQuery
 
 
@@ -36,3 +36,14 @@ def test_a_context_that_was_cut_by_hand_says_so(tmp_path: Path) -> None:
     assert "warnings" not in find_context(PlaceQuery(context=tmp_path / "whole.nc"), command="").attrs
     line = find_context(PlaceQuery(context=tmp_path / "part.nc"), command="").attrs["warnings"]
     assert "part.nc was cut to 90 of 188 cells: levels near its new edge are off" in line
+
+
+def test_a_context_is_a_file_or_a_bundled_city_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert context_file("Monaco") == CONTEXTS / "monaco.nc"
+    assert context_file(Path("malta")) == CONTEXTS / "malta.nc"
+    assert context_file("own.nc") == Path("own.nc"), "that it is missing says who reads it"
+    (tmp_path / "monaco").mkdir()
+    assert context_file("monaco") == Path("monaco"), "what stands there is meant"
+    with pytest.raises(WrongUse, match=r"no context 'monako': give a file \(\.nc, \.zarr\), or one of .*mean monaco"):
+        context_file("monako")

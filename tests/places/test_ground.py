@@ -17,6 +17,7 @@ from gentraffic.modelling.levels import DRY, LevelModel, activity, elasticities
 from gentraffic.places.context import read_place
 from gentraffic.places.find import CONTEXTS
 from gentraffic.places.ground import VARIABLES
+from gentraffic.places.query import PlaceQuery
 from gentraffic.places.scenario import apply_changes
 from gentraffic.places.streets import with_street_lengths
 
@@ -25,7 +26,8 @@ MODEL = LevelModel({})
 
 @pytest.fixture(scope="module")
 def town(shared_data: Path) -> xr.Dataset:
-    return read_place(osm=shared_data / "osm" / "liechtenstein.osm.pbf", bbox=(9.50, 47.13, 9.54, 47.16), cell_size=250)
+    extract = shared_data / "osm" / "liechtenstein.osm.pbf"
+    return read_place(PlaceQuery(osm=extract, bbox=(9.50, 47.13, 9.54, 47.16), cell_size=250))
 
 
 def test_a_context_holds_it_and_comes_back_from_a_file(town: xr.Dataset, tmp_path: Path) -> None:
@@ -75,9 +77,8 @@ def test_water_takes_away(town: xr.Dataset) -> None:
 
 
 def test_the_law_is_the_same_in_a_crop(town: xr.Dataset, shared_data: Path) -> None:
-    crop = read_place(
-        osm=shared_data / "osm" / "liechtenstein.osm.pbf", bbox=(9.51, 47.135, 9.53, 47.155), cell_size=250
-    )
+    extract = shared_data / "osm" / "liechtenstein.osm.pbf"
+    crop = read_place(PlaceQuery(osm=extract, bbox=(9.51, 47.135, 9.53, 47.155), cell_size=250))
     row = {cell: i for i, cell in enumerate(town["cell_id"].values.tolist())}
     mine = [row[cell] for cell in crop["cell_id"].values.tolist()]
     small, large = MODEL.absolute(read_places(crop)), MODEL.absolute(read_places(town))[mine]

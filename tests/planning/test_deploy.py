@@ -10,6 +10,7 @@ import pytest
 from traffic_examples import context
 
 from gentraffic.errors import BadInput, NoData, WrongUse
+from gentraffic.io.source_columns import make_reading
 from gentraffic.places.sites import with_sites
 from gentraffic.planning.deploy import DeployPlan, Ground, coverage, covered, greedy, mean_day, plan_deploy, reached
 from gentraffic.planning.sites import read_sites
@@ -105,6 +106,9 @@ def test_sites_come_in_the_tables_that_stations_come_in(tmp_path: Path) -> None:
     assert sites.cost.tolist() == [5.0, 2.5]
     known = with_sites(place, file)["stations"].values
     assert np.flatnonzero(known).tolist() == [0, 7]
+    file.write_text("X;Y;CELLS\n" + "".join(f"{lon};{lat};1.200\n".replace(".", ",", 2) for lon, lat in at))
+    reading = make_reading("lon=X,lat=Y,n_cells=CELLS,id=OF_ANOTHER_TABLE", None, "comma", "point")
+    np.testing.assert_array_equal(with_sites(place, file, None, reading)["stations"].values, 1200.0 * known)
     for text, said in (("cost\n9.2;45.4;-7", "cost is '-7' in row 2"), ("n_cells\n9.2;45.4;two", "n_cells is 'two'")):
         file.write_text("lon;lat;" + text + "\n")
         with pytest.raises(BadInput, match=said):

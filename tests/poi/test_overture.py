@@ -10,6 +10,7 @@ import pytest
 import shapely
 
 from gentraffic.places.context import read_place
+from gentraffic.places.query import PlaceQuery
 from poi.errors import BadFile
 from poi.osm import read_pois
 from poi.overture import category_of_place
@@ -76,7 +77,9 @@ def test_places_are_read_and_cut_to_the_boundary(new: bool, tmp_path: Path) -> N
 
 def test_a_context_from_overture_says_whose_it_is(tmp_path: Path) -> None:
     write(tmp_path / "places.parquet", ROWS[:3], False)
-    context = read_place(bbox=(11.115, 46.06, 11.13, 46.075), osm=tmp_path / "places.parquet", cell_size=500)
+    context = read_place(
+        PlaceQuery(bbox=(11.115, 46.06, 11.13, 46.075), osm=tmp_path / "places.parquet", cell_size=500)
+    )
     assert context["poi_count"].sum("cell").values.tolist() == [0, 0, 0, 0, 1, 2, 0, 0]
     assert "Overture" in context.attrs["attribution"]
     assert context.attrs["license"] == "CDLA-Permissive-2.0"
