@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 CONTEXTS = Path(__file__).parents[1] / "assets" / "contexts"
+PLACES = ("city", "bbox", "polygon", "cells", "stations", "context")  # the options that name a place
 KEEP, LEAVE_OUT = "keep", "leave-out"
 WATER = (None, KEEP, LEAVE_OUT)  # what becomes of cells in water
 Progress = Callable[[int, int], None]
@@ -67,10 +68,10 @@ def with_population(context: xr.Dataset, query: PlaceQuery) -> xr.Dataset:
 def _find(query: PlaceQuery, command: str, held: bool, progress: Progress | None) -> xr.Dataset:
     from gentraffic.io.files import read_context, read_own_context
 
-    given = query.named
+    given = [name for name in PLACES if getattr(query, name) is not None]
     if len(given) > 1:
         raise WrongUse(f"two places given, --{given[0]} and --{given[1]}: give one")
-    if query.is_empty:
+    if not given and query.osm is None:
         raise WrongUse(
             "no place given: name one with --city, --bbox, --polygon, --cells, --stations, --osm or --context"
         )

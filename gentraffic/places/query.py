@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-PLACES = ("city", "bbox", "polygon", "cells", "stations", "context")  # the options that name a place
-
 
 @dataclass(frozen=True)
 class PlaceQuery:
@@ -37,13 +35,3 @@ class PlaceQuery:
     timezone: str | None = None
     offline: bool = False
     population: Path | None = None
-
-    @property
-    def named(self) -> list[str]:
-        """Which fields name a place, `osm` aside."""
-        return [name for name in PLACES if getattr(self, name) is not None]
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether no place is named."""
-        return not self.named and self.osm is None

@@ -100,12 +100,15 @@ def finetune_fomo(
     bundle = _grown(bundle, new) if new else bundle
     regions = [placed(region, source, bundle.levels) for source, region in data]
     task = FoMoTask(bundle.model.to(run.device), regions, bundle.scale, plan)
-    start = [weights.detach().cpu().clone() for weights in task.weights]
+    learned = {id(weights) for weights in task.weights}
+    named = task.model.named_parameters()
+    start = {name: weights.detach().cpu().clone() for name, weights in named if id(weights) in learned}
     metadata = _run(trainer_of(task, run.checkpoint, fingerprint(regions, bundle.sha256)), run.on_step)
     share = _trust(data)
     with torch.no_grad():
-        for weights, before in zip(task.weights, start, strict=True):
-            weights.lerp_(before, 1 - share)
+        for name, weights in bundle.model.named_parameters():  # on the CPU again, and perhaps other tensors
+            if name in start:
+                weights.lerp_(start[name], 1 - share)
     metadata["towards_start"] = round(1 - share, 4)
     _measure(bundle.model, regions, bundle.scale, plan)
     return bundle, metadata
