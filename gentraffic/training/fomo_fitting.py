@@ -27,7 +27,7 @@ from gentraffic.training.trainer import PLAIN, OnStep, Run, Trainer
 from samplers.fomo import SIZES, FoMo
 
 Measured = Sequence[tuple[Source, Region]]
-PRIOR_CELLS = 48.0  # how many cells of a city the start counts for in a fine-tuning; 48 to 190 do as well
+PRIOR_CELLS = 48.0  # how many cells of a city the start counts for in a fine-tuning; chosen on Shandong and Nanchang
 
 
 @dataclass(frozen=True)
