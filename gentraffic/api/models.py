@@ -16,11 +16,11 @@ from gentraffic.errors import WrongUse, did_you_mean
 if TYPE_CHECKING:
     import xarray as xr
 
+    from gentraffic.generators.base import Tell
     from gentraffic.generators.folder import Bundle
     from gentraffic.generators.fomo.folder import FoMoBundle
     from gentraffic.modelling.measured import Source
 
-Tell = Callable[[int, int], None]
 HOLDOUT = 0.2
 _GRAPHS = {"temporal_layer", "station_layer", "no_temporal_graph", "no_station_graph", "profile", "level"}
 _TRAINING = {"steps", "batch", "holdout", "evidence"}
@@ -122,7 +122,7 @@ def fit(
     *,
     out: str | Path,
     command: str = "gentraffic.fit",
-    progress: Tell | None = None,
+    progress: Callable[[int, int], None] | None = None,
     **options: Any,
 ) -> FitResult | None:
     """Train a sampler on traffic files and the contexts of their cells, and write the model folder `out`.
@@ -436,7 +436,7 @@ def finetune(
     threads: int = 0,
     device: str = "cpu",
     command: str = "gentraffic.finetune",
-    progress: Tell | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> FitResult:
     """Align a pre-trained FoMo with the users and POIs of a city (contrastive, most weights frozen; FoMo eq. 16).
 
@@ -510,7 +510,7 @@ def distil(
     device: str = "cpu",
     evidence: str | Path | None = None,
     command: str = "gentraffic.distil",
-    progress: Tell | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> FitResult:
     """Train a student that gives, from the same noise, the week that its teacher gives in many solver steps.
 

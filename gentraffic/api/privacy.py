@@ -16,10 +16,10 @@ from gentraffic.errors import BadModel, WrongUse
 if TYPE_CHECKING:
     import xarray as xr
 
+    from gentraffic.generators.base import Tell
     from gentraffic.privacy.audit.models import Subject
     from gentraffic.privacy.audit.run import Audit, Target
 
-Tell = Callable[[int, int], None]
 PAGES = (".html", ".htm")
 
 
@@ -84,7 +84,7 @@ def audit(
     seed: int = 0,
     device: str = "cpu",
     html: str | Path | None = None,
-    progress: Tell | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> AuditResult:
     """Attack synthetic traffic ([member,] cell, time), as somebody would who wants to know what it was made from.
 
@@ -217,7 +217,7 @@ def release(
     leak: bool = False,
     service: str | None = None,
     seed: int = 0,
-    progress: Tell | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Released:
     """Put synthetic traffic, or a model, into a folder to publish: data, card, audit, ledger, checklist, Croissant.
 

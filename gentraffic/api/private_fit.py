@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,13 +14,13 @@ from gentraffic.errors import WrongUse
 if TYPE_CHECKING:
     import xarray as xr
 
+    from gentraffic.generators.base import Tell
     from gentraffic.generators.folder import Bundle
     from gentraffic.privacy.dp.accounting import Privacy
     from gentraffic.privacy.dp.fit import PrivateSource
     from gentraffic.privacy.dp.sgd import PrivatePlan
     from gentraffic.training.fitting import Design
 
-Tell = Callable[[int, int], None]
 ONLY_PRIVATE = ("dp_delta", "dp_clip", "dp_level_range", "dp_suppress_below", "dp_user_cap", "start")
 PRIVATE = ("dp_epsilon", *ONLY_PRIVATE)
 

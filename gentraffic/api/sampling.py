@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from gentraffic.generators.base import Generator, ModelInfo
     from gentraffic.places.query import PlaceQuery
 
-Tell = Callable[[int, int], None]
 NOTES = {  # attribute of drawn traffic -> its name in a sentence
     "rhythm": "rhythm",
     "rhythm_services": "rhythm of other services",
@@ -197,7 +196,7 @@ def sample(
     scheduler: str | None = None,
     map_file: str | Path | None = None,
     plot_file: str | Path | None = None,
-    progress: Tell | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> xr.Dataset:
     """Draw synthetic traffic for every cell or base station of a place: dimensions ([member,] cell, time), float32.
 
@@ -336,8 +335,8 @@ def draw(
     plot_file: Path | None = None,
     dry_run: bool = False,
     command: str = "gentraffic.sample",
-    fetching: Tell | None = None,
-    progress: Tell | None = None,
+    fetching: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Sampling:
     """What `sample` and the command line do: draw a request of a place, and say what was drawn, and how long it took.
 
