@@ -308,8 +308,10 @@ def sample(
     )  # fmt: skip
     context = None
     if isinstance(place, xr.Dataset):
-        if not query.is_empty:
-            raise WrongUse(f"two places given, a context and {[*query.named, 'osm'][0]}: give one")
+        from gentraffic.places.find import names_of
+
+        if names_of(query):
+            raise WrongUse(f"two places given, a context and {names_of(query)[0]}: give one")
         context = context_of(place)
         context = context if timezone is None else context.assign_attrs(timezone=timezone)
     result = draw(
@@ -348,7 +350,7 @@ def draw(
     from gentraffic.generate.run import draw_into, prepare
     from gentraffic.generators.base import default_model
     from gentraffic.generators.observed import context_of as context_of_measured
-    from gentraffic.places.find import find_context, with_population
+    from gentraffic.places.find import find_context, names_of, with_population
 
     began = time.perf_counter()
     model = default_model(request.steps, request.solver, request.guidance) if model is None else model
@@ -359,7 +361,7 @@ def draw(
     sink.check(info, request)
     _check_pictures(map_file, plot_file)
     observed = request.observed()
-    if context is None and observed is not None and query.is_empty:
+    if context is None and observed is not None and not names_of(query):
         context = with_population(context_of_measured(observed), query)
     elif context is None:
         streams = not dry_run and sink.streams(info, request)

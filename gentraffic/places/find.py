@@ -40,6 +40,11 @@ def context_file(given: str | Path) -> Path:
     return CONTEXTS / f"{city}.nc"
 
 
+def names_of(query: PlaceQuery) -> list[str]:
+    """Which fields name a place, `osm` last: a file of it alone does, too."""
+    return [name for name in (*PLACES, "osm") if getattr(query, name) is not None]
+
+
 def find_context(query: PlaceQuery, *, command: str, held: bool = True, progress: Progress | None = None) -> xr.Dataset:
     """The context of a place: read, bundled, or made from files or the network.
 
@@ -68,10 +73,10 @@ def with_population(context: xr.Dataset, query: PlaceQuery) -> xr.Dataset:
 def _find(query: PlaceQuery, command: str, held: bool, progress: Progress | None) -> xr.Dataset:
     from gentraffic.io.files import read_context, read_own_context
 
-    given = [name for name in PLACES if getattr(query, name) is not None]
+    given = [name for name in names_of(query) if name != "osm"]
     if len(given) > 1:
         raise WrongUse(f"two places given, --{given[0]} and --{given[1]}: give one")
-    if not given and query.osm is None:
+    if not names_of(query):
         raise WrongUse(
             "no place given: name one with --city, --bbox, --polygon, --cells, --stations, --osm or --context"
         )
