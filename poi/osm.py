@@ -342,5 +342,6 @@ def _columns(path: Path, names: Sequence[str], required: Sequence[str], optional
         if column is not None:
             named[wanted] = column
         elif wanted not in optional:
-            raise BadFile(f"{path} has no column {wanted!r}: it has {', '.join(names[:12])[:200]}")
+            have = ", ".join(" ".join(name.split()) for name in names[:12])[:200]  # a quoted head may have lines
+            raise BadFile(f"{path} has no column {wanted!r}: it has {have}")
     return named

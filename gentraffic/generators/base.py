@@ -373,7 +373,7 @@ def read_folder(name: str | Path) -> ModelFolder:
         version = int(provenance.get("format_version", 1))
         if provenance.pop("seal", None) not in (None, _seal(provenance)):  # None: from before there were seals
             raise ValueError("it does not fit its own SHA-256")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:  # JSON has numbers without end
         raise BadModel(f"{folder}/provenance.json: not readable ({error}); copy the model folder again") from error
     if version > FORMAT_VERSION:
         raise BadModel(

@@ -157,8 +157,8 @@ def no_ids(table: SourceTable) -> str:
 
 
 def some(names: Iterable[str]) -> str:
-    """Column names for a message, not all of ten thousand."""
-    listed = [str(name) for name in names]
+    """Column names for a message of one line, not all of ten thousand."""
+    listed = [" ".join(str(name).split()) for name in names]
     return ", ".join(listed[:12])[:200] + (", ..." if len(listed) > 12 else "")
 
 

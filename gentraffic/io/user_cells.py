@@ -32,6 +32,7 @@ from gentraffic.io.source_columns import (
     points,
     sector_column,
     sector_names,
+    some,
 )
 from gentraffic.io.source_table import SourceTable, read_source
 
@@ -329,7 +330,7 @@ def _id_column(
         names.setdefault(plain(name), name)
     if wanted is not None:
         if wanted not in own and plain(wanted) not in names:
-            raise WrongUse(f"{path} has no column {wanted!r}: it has {', '.join(own) or 'none'}")
+            raise WrongUse(f"{path} has no column {wanted!r}: it has {some(own) or 'none'}")
         return wanted if wanted in own else names[plain(wanted)]
     known = [names[name] for name in ID_NAMES if name in names]
     if match is not None:
@@ -343,7 +344,7 @@ def _id_column(
             return order[best]
     if not known:
         raise BadInput(f"{path} has no column of ids (cell_id, cell, id, ...): it has "
-                       f"{', '.join(own) or 'none'}; say which with --id-column")  # fmt: skip
+                       f"{some(own) or 'none'}; say which with --id-column")  # fmt: skip
     return known[0]
 
 

@@ -183,7 +183,9 @@ def test_unknown_names_are_told(tmp_path: Path) -> None:
         assert "\n" not in str(told.value)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"files": 3}', "\x00\xff"])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "{}", '{"files": 3}', "\x00\xff", '{"files": {}, "format_version": 1e999}']
+)
 def test_a_torn_provenance_is_told(copy: Path, content: str) -> None:
     (copy / "provenance.json").write_text(content, encoding="latin-1")
     with pytest.raises(BadModel, match=r"provenance\.json: not readable"):

@@ -210,6 +210,7 @@ def test_stations_of_milan_with_their_repeated_rows(shared_data: Path) -> None:
         ("lon,lat,id\n45,109,1\n45,110,2\n", "swapped"),
         ("lon,lat,id\n9,45,1\n900,45,2\n", "row 3.*not on earth"),
         ("lng,latitude2\n9,45\n", "no column 'lat'"),
+        ('id,lon,"lat\nS0,9.00"\nA,9,45\n', "no column 'lat': it has id, lon, lat S0,9.00"),
         ("lon,lat\n", "no rows"),
         ("", "is empty"),
     ],
