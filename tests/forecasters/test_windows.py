@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 import torch
 
 from forecasters import Windows, crop, grid_patches, patches_of_frames, station_patches
@@ -92,6 +93,7 @@ def test_crop_keeps_the_middle() -> None:
     np.testing.assert_array_equal(crop(patches, 3), grid_patches(*(i.ravel() for i in np.indices((6, 6))), 3))
 
 
+@pytest.mark.slow
 def test_a_million_samples_of_a_city_cost_no_more_than_the_city() -> None:
     program = """
 import resource, numpy as np, torch

@@ -170,6 +170,7 @@ def past_with_a_peak(hour: int, level: float, cells: int = 20) -> History:
     return History(np.arange(1, cells + 1), week, np.full(7, 4), np.full(cells, level), "MB")
 
 
+@pytest.mark.slow
 def test_draws_follow_the_past_of_their_cell_and_its_level(follower: Bundle) -> None:
     places = context(30, "alpha")
     calendar = make_calendar("2026-01-05", 14, "1h", "Europe/Rome")

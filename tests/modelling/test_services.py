@@ -150,6 +150,7 @@ def bundle() -> Bundle:
     return fit_sampler([*alpha, source("beta", 16, 8, per_hour=6, seed=1)], design=DESIGN, plan=plan)[0]
 
 
+@pytest.mark.slow
 def test_each_service_has_its_rhythm_and_all_share_the_busy_cells(bundle: Bundle) -> None:
     drawn = {
         name: draw_traffic(bundle, context(400), MONDAY, Settings(members=3, service=name))

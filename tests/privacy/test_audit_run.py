@@ -93,6 +93,7 @@ def test_a_generator_that_blurs_its_training_cells_is_caught_by_distances() -> N
     assert found.share.value > 0.7
 
 
+@pytest.mark.slow
 def test_false_alarms_are_rare_and_the_seed_settles_everything() -> None:
     alarms, p = 0, []
     for seed in range(40):
