@@ -97,9 +97,12 @@ def _parts(cell: Any, digits: Any) -> list[str]:
 
 
 def shown(part: Any, form: str) -> str:
-    """A number in its format, without the point that `#` leaves at the end; `–` for what was not run."""
+    """A number in its format, without the point that `#` leaves at the end; whole numbers stay whole under the format
+    of a fraction; `–` for what was not run."""
     if part is None:
         return NOT_RUN
+    if isinstance(part, int) and not form.endswith("d"):
+        return str(part)
     return part if isinstance(part, str) else format(part, form).rstrip(".")
 
 
