@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -220,12 +220,18 @@ def fit(
             raise WrongUse(f"--device {asked.device}: a private fit is computed on the CPU; leave it out")
         if asked.precision != "fp32":
             raise WrongUse(f"--precision {asked.precision}: a private fit is computed in fp32; leave it out")
-        return _fit_private(sampler, files, Path(out), asked, private, command, tell)
+        return _with_networks(_fit_private(sampler, files, Path(out), asked, private, command, tell))
     asked.check(sampler)
     if is_trained(sampler):
         _set_threads(asked.threads)
     fitting = FITTERS[sampler].fit if sampler in FITTERS else _fit_weekly
-    return fitting(sampler, files, Path(out), asked, command, tell)
+    fitted = fitting(sampler, files, Path(out), asked, command, tell)
+    return None if fitted is None else _with_networks(fitted)
+
+
+def _with_networks(fitted: FitResult) -> FitResult:
+    """A fit with the networks that it knows as its first fact."""
+    return replace(fitted, facts={"networks": list(fitted.networks), **fitted.facts})
 
 
 def _check_options(given: Iterable[str]) -> None:
@@ -270,7 +276,8 @@ def _fit_naive(sampler: str, files: Files, out: Path, options: FitOptions, comma
     metadata = origins | {"command": command, "services": services, "sampler": sampler, "held_out_cells": {}}
     save_naive(replace(fit_naive(sampler, sources), provenance=metadata), out, card(out.name, metadata))
     networks = tuple(sorted(s.network for s in sources))
-    return FitResult(out, networks, {"cells": sum(len(s.level) for s in sources)}, title=f"{sampler}, {out.name}")
+    facts, title = {"cells": sum(len(s.level) for s in sources)}, f"{sampler}, {out.name}"
+    return FitResult(out, networks, facts, title=title, made=f"{sampler} of {facts['cells']} cells")
 
 
 def _fit_weekly(
@@ -331,7 +338,13 @@ def _fit_weekly(
     facts |= {"services": metadata["services"]} if bundle.services.further else {}
     rules = rules_of(design, len(bundle.services.names))
     words = in_words(scores, f"{sampler} (this model)") if scores else []
-    return FitResult(out, tuple(sorted(used)), facts, held_out, judged, f"{sampler}, {out.name}", (*words, rules))
+    title, made = f"{sampler}, {out.name}", _trained(facts)
+    return FitResult(out, tuple(sorted(used)), facts, held_out, judged, title, (*words, rules), made)
+
+
+def _trained(facts: Mapping[str, Any]) -> str:
+    """How much a fit trained, in words."""
+    return f"{facts['parameters']} weights, {facts['steps']} steps in {facts['minutes']} min"
 
 
 def _check_one_service(sampler: str, service: str | None) -> None:
@@ -411,7 +424,8 @@ def _fit_fomo(sampler: str, files: Files, out: Path, options: FitOptions, comman
     save_fomo(replace(bundle, provenance=provenance), out, card(out.name, provenance))
     checkpoint.unlink(missing_ok=True)
     facts = {name: metadata[name] for name in ("minutes", "steps", "parameters")}
-    return FitResult(out, tuple(bundle.networks), facts, held_out, judged, f"fomo, {out.name}")
+    title, made = f"fomo, {out.name}", _trained(facts)
+    return FitResult(out, tuple(bundle.networks), facts, held_out, judged, title, made=made)
 
 
 @dataclass(frozen=True)
@@ -503,7 +517,9 @@ def finetune(
     checkpoint.unlink(missing_ok=True)
     facts = {"cells": sum(len(region.values) for _, region in data)}
     facts |= {key: metadata[key] for key in ("minutes", "steps", "parameters", "trained_parameters", "few")}
-    return FitResult(out, tuple(tuned.networks), facts, held_out, "", f"fomo, fine-tuned, {out.name}")
+    made = f"{facts['trained_parameters']} of {facts['parameters']} weights trained on {facts['cells']} cells, "
+    made += f"{facts['steps']} steps in {facts['minutes']} min"
+    return FitResult(out, tuple(tuned.networks), facts, held_out, "", f"fomo, fine-tuned, {out.name}", made=made)
 
 
 @speaks_python
@@ -563,7 +579,8 @@ def distil(
     save_bundle(replace(student, provenance=provenance), out, card(out.name, provenance))
     checkpoint.unlink(missing_ok=True)
     facts = {"teacher": str(model), "steps": steps, "minutes": metadata["distil_minutes"]}
-    return FitResult(out, tuple(student.networks), facts, title=f"A student of {Path(model).name}, {out.name}")
+    title, made = f"A student of {Path(model).name}, {out.name}", f"draws in {steps} steps, distilled in "
+    return FitResult(out, tuple(student.networks), facts, title=title, made=f"{made}{facts['minutes']} min")
 
 
 def _paths(name: str, given: str | Path | Sequence[str | Path]) -> tuple[Path, ...]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gentraffic.errors import WrongUse, did_you_mean
 from gentraffic.places.query import PlaceQuery
@@ -118,6 +118,13 @@ def parse_box(text: str | None) -> tuple[float, float, float, float] | None:
     except ValueError:
         raise WrongUse(f"--bbox {text}: give four numbers, W,S,E,N in degrees") from None
     return west, south, east, north
+
+
+def query_from(options: Mapping[str, Any]) -> PlaceQuery:
+    """The place that options of these names name, `bbox` as text; others are left alone. Raises WrongUse for a box that
+    is none."""
+    known = {name: options[name] for name in PlaceQuery.__dataclass_fields__ if options.get(name) is not None}
+    return PlaceQuery(**{**known, "bbox": parse_box(options.get("bbox"))})
 
 
 def _zone(context: xr.Dataset, timezone: str | None) -> xr.Dataset:

@@ -177,6 +177,7 @@ def test_validate_gives_the_numbers_of_the_command(files: Path, capsys: pytest.C
         progress=lambda done, of: seen.append((done, of)),
     )  # fmt: skip
     own = json.loads(json.dumps(found.to_json()))
+    assert own.pop("synthetic") == "synthetic"  # a Dataset that was handed over
     assert {name: command[name] for name in own} == own
     assert seen == [(done, 6) for done in range(6)]
     cells = cells_of(found._repr_html_())
