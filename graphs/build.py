@@ -154,6 +154,7 @@ def _edges(tree: cKDTree, xy: NDArray[np.float64], radius_m: float) -> NDArray[n
     return np.stack([source, both.indices.astype(np.int64)])
 
 
+NODES = 65_536  # that are worked on at a time
 MOST_EDGES = 600_000  # directed, in one square with its halo: about 60 MB while it is embedded
 
 Blocks = NDArray[np.int64]
@@ -229,20 +230,37 @@ def squares(
 
 def _blocks(xy_m: NDArray[np.float64], radius_m: float) -> tuple[Blocks, NDArray[np.int32], Blocks]:
     """The squares of the radius that hold nodes, in order (blocks, 2), which one each node is in, and their counts."""
-    row, col = (np.floor(column / radius_m).astype(np.int64) for column in xy_m.T)
-    left, width = col.min(), col.max() - col.min() + 1
-    row *= width  # one number a node: sorted in half the memory of pairs
-    row += col - left
-    keys, where, count = np.unique(row, return_inverse=True, return_counts=True)
-    used = np.stack([keys // width, keys % width + left], axis=1)
-    return used, where.astype(np.int32), count
+    left, right = (int(np.floor(end / radius_m)) for end in (xy_m[:, 1].min(), xy_m[:, 1].max()))
+    width = right - left + 1
+
+    def keys_of(first: int) -> Blocks:  # one number a node, of some nodes at a time: a country has millions
+        row, col = (np.floor(column / radius_m).astype(np.int64) for column in xy_m[first : first + NODES].T)
+        return np.asarray(row * width + (col - left))
+
+    starts = range(0, len(xy_m), NODES)
+    parts = [np.unique(keys_of(first), return_counts=True) for first in starts]
+    keys = np.unique(np.concatenate([part for part, _ in parts]))
+    count, where = np.zeros(len(keys), dtype=np.int64), np.empty(len(xy_m), dtype=np.int32)
+    for first, (part, own) in zip(starts, parts, strict=True):
+        count[np.searchsorted(keys, part)] += own
+        where[first : first + NODES] = np.searchsorted(keys, keys_of(first))
+    return np.stack([keys // width, keys % width + left], axis=1), where, count
 
 
 def _edges_of_blocks(used: Blocks, count: Blocks) -> NDArray[np.float64]:
     """The directed edges that the nodes of each block have, estimated: (blocks,)."""
-    index = {(int(i), int(j)): int(n) for (i, j), n in zip(used, count, strict=True)}
-    around = [sum(index.get((int(i) + di, int(j) + dj), 0) for di in (-1, 0, 1) for dj in (-1, 0, 1)) for i, j in used]
-    return np.asarray(count * np.array(around) * (np.pi / 9), dtype=np.float64)
+    low = used[:, 1].min() - 1  # a column without nodes at each side, so that rows do not touch
+    width = used[:, 1].max() + 2 - low
+    keys, out = used[:, 0] * width + (used[:, 1] - low), np.empty(len(used))
+    for first in range(0, len(used), NODES):
+        some = slice(first, first + NODES)
+        around = np.zeros(len(keys[some]), dtype=np.int64)
+        for beside in (di * width + dj for di in (-1, 0, 1) for dj in (-1, 0, 1)):
+            at = np.searchsorted(keys, keys[some] + beside)
+            at[at == len(keys)] = 0
+            around += np.where(keys[at] == keys[some] + beside, count[at], 0)
+        out[some] = count[some] * around * (np.pi / 9)
+    return out
 
 
 def _within(blocks: Blocks, low: Blocks, high: Blocks) -> NDArray[np.bool_]:

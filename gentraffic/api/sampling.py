@@ -356,6 +356,7 @@ def draw(
     and say what would be drawn. fetching, progress: are told (done, of), of the map and of the draw. The rest is as of
     `sample`, but errors name options, as the command line does. No output may be an input: callers check that.
     """
+    from gentraffic.dataset.memmap import IN_MEMORY, Disk
     from gentraffic.generate.run import draw_into, prepare
     from gentraffic.generators.base import default_model
     from gentraffic.generators.observed import context_of as context_of_measured
@@ -373,8 +374,9 @@ def draw(
     if context is None and observed is not None and not names_of(query):
         context = with_population(context_of_measured(observed), query)
     elif context is None:
-        streams = not dry_run and sink.streams(info, request)
-        context = find_context(query, command=command, held=not streams, progress=fetching)
+        streams = out is not None and not dry_run and sink.streams(info, request)
+        store = Disk(out.resolve().parent) if streams and out is not None else IN_MEMORY
+        context = find_context(query, command=command, store=store, progress=fetching)
     else:
         context = with_population(context, query)
     if name:

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic import __version__
+from gentraffic.dataset.memmap import release_pages, trim_heap
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.generate.spec import (
     INPUTS,
@@ -38,7 +39,6 @@ from gentraffic.generate.spec import (
 from gentraffic.generators.base import Expected
 from gentraffic.io.atomic import cannot_write, list_store, swap_folder, sync, sync_one
 from gentraffic.io.files import UNFINISHED, check_chunks, encoding_of, indexed
-from gentraffic.io.memmap import release_pages, trim_heap
 
 if TYPE_CHECKING:
     import xarray as xr

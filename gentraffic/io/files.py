@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gentraffic.dataset.memmap import IN_MEMORY, Memory, blocks
 from gentraffic.dataset.schema import COORD_ATTRS, check_context, check_traffic, services
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.io import atomic
@@ -40,7 +41,6 @@ READABLE = (".nc", ".zarr", ".parquet", ".csv")
 CONTEXT_FORMATS = (".nc", ".zarr")
 # 2**31 float32 values are 8 GiB: a file that claims more is refused before memory is asked for.
 MAX_VALUES = 2**31
-LARGE_VALUES = 2**20  # from here on what is not to be held is not
 UNFINISHED = "unfinished"  # attribute of a store that is being filled: it is no traffic yet
 CHUNK_VALUES = {".nc": 2**18, ".zarr": 2**20}  # 1 and 4 MiB of float32
 # What the libraries raise on files that are torn, altered or of another kind; found by damaging files byte by byte.
@@ -178,15 +178,15 @@ def write_context(ds: xr.Dataset, path: str | Path) -> None:
     _write_arrays(ds, path)
 
 
-def read_context(path: str | Path, *, held: bool = True) -> xr.Dataset:
+def read_context(path: str | Path, store: Memory = IN_MEMORY) -> xr.Dataset:
     """The context Dataset in `path` (.nc, .zarr), loaded and checked. Raises as `read_traffic`.
 
-    held: False leaves the numbers of a large region in the file, from which each use reads them again.
+    store: where the numbers of its cells lie.
     """
     with reading(path):
         _existing(path, CONTEXT_FORMATS)
         with _whole(path):
-            ds = _read_arrays(path, held=held)
+            ds = _read_arrays(path, store)
             check_context(ds)
     return ds
 
@@ -287,7 +287,7 @@ def encoding_of(ds: xr.Dataset, suffix: str, chunk: int | None = None) -> dict[A
     return encoding
 
 
-def _read_arrays(path: str | Path, *, held: bool = True) -> xr.Dataset:
+def _read_arrays(path: str | Path, store: Memory = IN_MEMORY) -> xr.Dataset:
     import xarray as xr
 
     options: dict[str, Any] = {"engine": "h5netcdf", "backend_kwargs": {"phony_dims": "access"}}
@@ -297,18 +297,27 @@ def _read_arrays(path: str | Path, *, held: bool = True) -> xr.Dataset:
     else:
         check_seal(path)
     with ExitStack() as stack:
-        opened = stack.enter_context(xr.open_dataset(path, chunks=None, cache=held, **options))
+        opened = stack.enter_context(xr.open_dataset(path, chunks=None, cache=store is IN_MEMORY, **options))
         values = sum(variable.size for variable in opened.variables.values())
         if values > MAX_VALUES:
             raise BadInput(f"holds {values:.3g} values, more than the {MAX_VALUES:.3g} that are read at once")
         if UNFINISHED in opened.attrs:
             raise BadInput(f"unfinished: {opened.attrs[UNFINISHED]}")
-        if held or values < LARGE_VALUES:
+        if store is IN_MEMORY:
             return as_in_memory(opened.load())
-        for variable in opened.variables.values():
-            variable.to_numpy()  # what is torn is said here, not in the middle of the work
-        stack.pop_all()  # the file stays open for as long as the Dataset is there
-        return as_in_memory(opened)
+        ds = as_in_memory(opened)
+        for name, variable in ds.variables.items():
+            if variable.dims[:1] == ("cell",) and variable.dtype.kind in "iuf":
+                ds[name] = (variable.dims, _kept(str(name), variable, store), variable.attrs)
+        return ds.load()
+
+
+def _kept(name: str, variable: xr.Variable, store: Memory) -> NDArray[Any]:
+    """The numbers of a variable in a store, read block by block."""
+    out = store.zeros(name, variable.shape, variable.dtype)
+    for rows in blocks(len(out), out):
+        out[rows] = variable[rows].to_numpy()
+    return out
 
 
 def as_in_memory(ds: xr.Dataset) -> xr.Dataset:
