@@ -79,9 +79,7 @@ def check_number(option: str, number: float, least: float, *, above: bool = Fals
         raise WrongUse(f"{option} {shown}: give {wanted}")
 
 
-def read_number(
-    option: str, text: Any, kind: type[int] | type[float], least: float, *, above: bool = False
-) -> float:
+def read_number(option: str, text: Any, kind: type[int] | type[float], least: float, *, above: bool = False) -> float:
     """The number that a text is. Raises WrongUse where it is none of this kind, and as `check_number`."""
     try:
         number = kind(text)

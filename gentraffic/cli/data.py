@@ -106,7 +106,8 @@ def telecom_italia(src: tuple[Path, ...], out: Path, **options: Any) -> Facts:
               " a table of stations (lon, lat, id).")  # fmt: skip
 @shared.LAYER
 @with_options(shared.TABLE)
-@click.option("--id-column", metavar="NAME", help="The column of the cells' ids. [default: by its usual name]")
+@click.option("--id-column", metavar="NAME", help="The column of the cells' ids, or several with commas"
+              " between. [default: by its usual name]")  # fmt: skip
 @click.option("--network", metavar="NAME", help="A name for the measured network: models that learn from it keep it,"
               " and `evaluate` says where a model knew it.")  # fmt: skip
 @TRAFFIC_OUT
