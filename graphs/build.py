@@ -158,6 +158,7 @@ NODES = 65_536  # that are worked on at a time
 MOST_EDGES = 600_000  # directed, in one square with its halo: about 60 MB while it is embedded
 
 Blocks = NDArray[np.int64]
+Release = Callable[[], None]
 
 
 def embed_stations(
@@ -185,20 +186,21 @@ def embedded_squares(
     features: Callable[[Blocks], NDArray[np.float32]],
     radius_m: float = RADIUS_M,
     most_edges: int = MOST_EDGES,
+    release: Release = lambda: None,
 ) -> Iterator[tuple[Blocks, NDArray[np.float32]]]:
     """Yield the same square by square: (rows, their embeddings), every row once. features: of rows (n,), (n, C).
 
-    xy_m: (n, 2) metres.
+    xy_m: (n, 2) metres. release: called whenever some positions were read, which may lie in a file.
     """
     device = next(model.parameters()).device
-    for inner, rows in squares(xy_m, radius_m, model.config["layers"] + 1, most_edges):
+    for inner, rows in squares(xy_m, radius_m, model.config["layers"] + 1, most_edges, release):
         graph = station_graph(xy_m[rows], features(rows), radius_m)
         yield rows[inner], model.embed(graph.x.to(device), graph.edge_index.to(device)).cpu().numpy()[inner]
         del graph
 
 
 def squares(
-    xy_m: NDArray[np.float64], radius_m: float, halo: int, most_edges: int
+    xy_m: NDArray[np.float64], radius_m: float, halo: int, most_edges: int, release: Release = lambda: None
 ) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.int64]]]:
     """Yield, for each rectangle of a partition, (which of the rows lie in it, the rows in it or within the halo).
 
@@ -208,7 +210,7 @@ def squares(
     """
     if not len(xy_m):
         return
-    used, where, count = _blocks(xy_m, radius_m)
+    used, where, count = _blocks(xy_m, radius_m, release)
     edges = _edges_of_blocks(used, count)
     waiting = [(used.min(axis=0), used.max(axis=0) + 1)]
     while waiting:
@@ -228,16 +230,25 @@ def squares(
             yield within[where[rows]], rows
 
 
-def _blocks(xy_m: NDArray[np.float64], radius_m: float) -> tuple[Blocks, NDArray[np.int32], Blocks]:
+def _blocks(
+    xy_m: NDArray[np.float64], radius_m: float, release: Release
+) -> tuple[Blocks, NDArray[np.int32], Blocks]:
     """The squares of the radius that hold nodes, in order (blocks, 2), which one each node is in, and their counts."""
-    left, right = (int(np.floor(end / radius_m)) for end in (xy_m[:, 1].min(), xy_m[:, 1].max()))
-    width = right - left + 1
+    starts = range(0, len(xy_m), NODES)  # some nodes at a time: a country has millions
 
-    def keys_of(first: int) -> Blocks:  # one number a node, of some nodes at a time: a country has millions
-        row, col = (np.floor(column / radius_m).astype(np.int64) for column in xy_m[first : first + NODES].T)
+    def at(first: int) -> Blocks:
+        out = np.floor(xy_m[first : first + NODES] / radius_m).astype(np.int64)
+        release()
+        return out
+
+    ends = [(part[:, 1].min(), part[:, 1].max()) for part in map(at, starts)]
+    left = int(min(low for low, _ in ends))
+    width = int(max(high for _, high in ends)) - left + 1
+
+    def keys_of(first: int) -> Blocks:  # one number a node
+        row, col = at(first).T
         return np.asarray(row * width + (col - left))
 
-    starts = range(0, len(xy_m), NODES)
     parts = [np.unique(keys_of(first), return_counts=True) for first in starts]
     keys = np.unique(np.concatenate([part for part, _ in parts]))
     count, where = np.zeros(len(keys), dtype=np.int64), np.empty(len(xy_m), dtype=np.int32)

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic import __version__
-from gentraffic.dataset.memmap import release_pages, trim_heap
+from gentraffic.dataset.memmap import blocks, release_pages, trim_heap
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.generate.spec import (
     INPUTS,
@@ -86,16 +86,30 @@ def begin(folder: Path, spec: StoreSpec, template: Callable[[str], xr.Dataset], 
 
 
 def _write_template(ds: xr.Dataset, spec: StoreSpec, store: Path) -> None:
-    """Metadata and coordinates of the store; its traffic is not there yet."""
+    """Metadata and coordinates of the store; its traffic is not there yet.
+
+    Numbers of cells are written chunk by chunk: a country's may lie in files, and are not to be held all at once."""
     import dask.array
+    import zarr
 
     variable = ds[spec.service]
     encoding = encoding_of(ds, ".zarr", spec.chunk)
     empty = dask.array.zeros(variable.shape, chunks=encoding[spec.service]["chunks"], dtype=np.float32)
     clean = ds.drop_encoding().assign({spec.service: (variable.dims, empty, variable.attrs)})
     clean = clean.assign_attrs({UNFINISHED: "run the command that was writing this store again"})
-    clean = indexed(clean)
+    per_cell = [str(name) for name, v in clean.coords.items() if v.dims == ("cell",) and v.dtype.kind in "iuf"]
+    for name in per_cell:
+        given = clean[name].variable
+        usual = zarr.create_array(store={}, shape=given.shape, dtype=given.dtype, zarr_format=2).chunks
+        clean[name] = (given.dims, dask.array.zeros(given.shape, chunks=usual, dtype=given.dtype), given.attrs)
+    ids = ds["cell_id"].values
+    clean = indexed(clean, ids)
     clean.to_zarr(store, mode="w", zarr_format=2, consolidated=False, encoding=encoding, compute=False)
+    for name in per_cell:
+        array, values = zarr.open_array(str(store / name), mode="r+"), ds[name].values
+        for rows in blocks(len(values), values, size=array.chunks[0]):
+            array[rows] = values[rows]
+    release_pages(ids)
     attrs = json.loads((store / ".zattrs").read_text(encoding="utf-8"))
     attrs.pop(UNFINISHED)
     whole = json.dumps(attrs | {"order_sha256": spec.sha256}, indent=2)

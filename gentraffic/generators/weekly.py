@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -580,7 +581,8 @@ def place_embedding(
     out: NDArray[np.float32] = store.zeros("embeddings", shape, np.float32)
     if store is not IN_MEMORY:
         trim_heap()
-    for rows, values in embedded_squares(station, places.xy_m, lambda rows: station_features(places, scale, rows)):
+    features = partial(station_features, places, scale)
+    for rows, values in embedded_squares(station, places.xy_m, features, release=places.release):
         out[rows] = values
         release_pages(out)
         places.release()

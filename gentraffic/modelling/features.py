@@ -264,7 +264,9 @@ def at_most(values: NDArray[Any], per_km2: float, area_km2: Floats) -> NDArray[A
 
 def _pois(counts: NDArray[Any], area_km2: Floats | None, rows: Any) -> NDArray[Any]:
     """POIs of one category of some cells, as they are believed where areas are given. counts: (cells,)."""
-    return counts[rows] if area_km2 is None else at_most(counts[rows], MOST_POIS, area_km2[rows])
+    some = counts[rows]
+    release_pages(counts)
+    return some if area_km2 is None else at_most(some, MOST_POIS, area_km2[rows])
 
 
 def _believed(context: xr.Dataset, name: str, area_km2: Floats, rows: Any) -> NDArray[Any]:
@@ -277,11 +279,18 @@ def amounts(context: xr.Dataset, name: str, area_km2: Floats, rows: Any = slice(
     """A member of VARIABLES, which the context has (`is_known`), of some of its cells: (rows,), NaN in those where
     it is not known. area_km2: (cells,) of all."""
     if name == "dry":
-        wet = context[WATER].values[rows].astype(np.float64)
+        wet = _column(context, WATER, rows)
         dry: Floats = np.maximum(area_km2[rows] * 1e6 - wet, 0.0)
         return dry
     parts = PARTS.get(name, (name,))
-    out: Floats = np.sum([context[part].values[rows].astype(np.float64) for part in parts], axis=0)
+    out: Floats = np.sum([_column(context, part, rows) for part in parts], axis=0)
+    return out
+
+
+def _column(context: xr.Dataset, name: str, rows: Any) -> Floats:
+    values = context[name].values
+    out: Floats = values[rows].astype(np.float64)
+    release_pages(values)
     return out
 
 

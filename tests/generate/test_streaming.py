@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
@@ -76,7 +78,7 @@ def test_a_store_holds_what_is_drawn_at_once(model: Path, at_once: Any, chunk: i
 def test_a_context_that_lies_in_files_gives_the_same_bits(
     model: Path, at_once: Any, select: tuple[int, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("dataset.memmap", "modelling.features", "modelling.expected_week", "modelling.levels"):
+    for name in ("dataset.memmap", "generators.weekly", "modelling.levels"):
         monkeypatch.setattr(f"gentraffic.{name}.BLOCK", 64)
     write_context(context(CELLS), tmp_path / "c.nc")
     large = read_context(tmp_path / "c.nc", Disk(tmp_path))
@@ -100,6 +102,19 @@ def test_memory_to_begin_grows_by_little_per_cell(tiny_bundle: Bundle, tmp_path:
         tracemalloc.stop()
     per_cell = (peaks[1] - peaks[0]) / (400**2 - 200**2)
     assert 30 < per_cell < 320  # bytes; the traffic of a week has 672, and counts and densities alone have 200
+
+
+@pytest.mark.slow
+def test_memory_of_the_command_hardly_grows_with_the_region(tmp_path: Path) -> None:
+    peaks = []
+    for side in (100, 450):
+        write_context(traffic_examples.context("grid", n=side), tmp_path / f"{side}.zarr")
+        words = ("sample", "--context", tmp_path / f"{side}.zarr", "--days", 1, "-o", tmp_path / "t.zarr", "--json")
+        done = subprocess.run(
+            [sys.executable, "-m", "gentraffic", *map(str, words)], capture_output=True, text=True, check=True
+        )
+        peaks.append(json.loads(done.stdout)["peak_rss_mb"] * 2**20)
+    assert (peaks[1] - peaks[0]) / (450**2 - 100**2) < 250  # bytes; 1,000 before: 140 of them the context
 
 
 @pytest.mark.parametrize("chunk", [40, 150])
