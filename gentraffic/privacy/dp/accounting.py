@@ -56,7 +56,7 @@ class Privacy:
     epsilon: float
     delta: float
     clip: float = 0.5
-    statistics: float = 0.75
+    statistics: float = 0.85
     level_range: tuple[float, float] = (1e-6, 1e15)
 
 
@@ -122,9 +122,9 @@ def noise_for(
         return (*first, Mechanism("statistics", 0.0), *week, *last)
 
     def once(sigma: float) -> tuple[Mechanism, ...]:
-        # range and rhythm get a quarter of what the statistics spend (zCDP): few bins to choose from, few weeks to add
+        # range and rhythm get a quarter and a ninth of what the statistics spend (zCDP): few bins, few smooth weeks
         first = [Mechanism("range", 2 * sigma)] if needs_range else []
-        last = [Mechanism("rhythm", 2 * sigma)] if rhythm else []
+        last = [Mechanism("rhythm", 3 * sigma)] if rhythm else []
         return (*first, Mechanism("statistics", sigma), *last)
 
     def whole(sigma: float) -> tuple[Mechanism, ...]:
