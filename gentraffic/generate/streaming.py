@@ -69,6 +69,7 @@ def begin(folder: Path, spec: StoreSpec, template: Callable[[str], xr.Dataset], 
             else:
                 (folder / name).unlink(missing_ok=True)
         folder.mkdir(exist_ok=True)
+        trim_heap()  # of what the place was read with
         draw = prepare(scratch=folder)
         trim_heap()
         _write_template(template(draw.units), spec, folder / "store")

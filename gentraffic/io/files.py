@@ -134,7 +134,10 @@ def open_traffic(path: str | Path) -> xr.Dataset:
         check_store(Path(path), chunks=False)
     except BadInput as error:
         raise BadInput(f"{path}: {error}") from None
-    return as_in_memory(xr.open_dataset(path, engine="zarr", chunks=None, backend_kwargs={"consolidated": True}))
+    # the index is taken off a store of ours, and xarray would hold it in memory first
+    index = [INDEX] if atomic.says_listed(Path(path)) else []
+    options: dict[str, Any] = {"backend_kwargs": {"consolidated": True}, "drop_variables": index}
+    return as_in_memory(xr.open_dataset(path, engine="zarr", chunks=None, **options))
 
 
 def check_chunks(path: Path, service: str) -> bool:
