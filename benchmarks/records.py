@@ -201,7 +201,25 @@ def _services(printed: Table) -> list[list[Any]]:
     return rows
 
 
-FROM_JSON = {"fomo-unseen": unseen}
+NEW_PLACES = ("stouter", "knn-20", "knn-level", "bootstrap", "ridge-level x bootstrap-shape",
+              "true level x bootstrap-shape")  # fmt: skip
+P1_SCORES = ("crps", "coverage_90", "crps_shape")
+
+
+def new_places(done: Json) -> list[list[Any]]:
+    """Of fidelity.py --only p1: crps, coverage and crps_shape over the cells of all folds, rows of the page alone."""
+    rows = []
+    for row in NEW_PLACES:
+        folds = [cities for key, cities in done["p1"].items() if key.startswith(f"{row}|")]
+        figures = []
+        for city in folds[0]:
+            cells = {name: [value for fold in folds for value in fold[city][name]] for name in P1_SCORES}
+            figures.append([round(sum(values) / len(values), 6) for values in cells.values()])
+        rows.append(["**stouter**" if row == "stouter" else f"`{row}`", *figures])
+    return rows
+
+
+FROM_JSON = {"fomo-unseen": unseen, "new-places": new_places}
 FROM_PRINT = {  # record -> which of the printed tables, and the rows that the page has
     "levels": (0, _levels), "crops": (0, _crops), "outlier": (-1, _outlier), "expected-weeks": (0, _expected),
     "p5-regions": (0, _regions), "services": (0, _services), "services-rhythms": (1, _crops),

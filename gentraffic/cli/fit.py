@@ -9,7 +9,7 @@ import click
 
 import gentraffic
 from gentraffic.cli import options as shared
-from gentraffic.cli.options import Result, call, file_option, out_option, prints, with_options
+from gentraffic.cli.options import Result, bundled, call, file_option, out_option, prints, with_options
 
 TRAFFIC = file_option("--traffic", multiple=True, required=True, help="Measured traffic; repeat it.")
 DEVICE = click.option("--device", default="cpu", help="Where to train: cpu or cuda.")
@@ -105,7 +105,9 @@ def fit_(name: str, traffic: tuple[Path, ...], context: tuple[Path, ...], out: P
 
 @click.command("finetune", short_help="Align a pre-trained FoMo with a city, from all or a few of its locations.")
 @click.argument("name", metavar="fomo", type=click.Choice(["fomo"]))
-@click.option("--model", required=True, metavar="NAME|DIR", help="The pre-trained FoMo.")
+@click.option(
+    "--model", required=True, metavar="NAME|DIR", shell_complete=bundled("models"), help="The pre-trained FoMo."
+)
 @TRAFFIC
 @file_option("--context", multiple=True, help="The POIs of the same cells; repeat it.")
 @out_option("The model folder to write.", "DIR")
@@ -132,7 +134,9 @@ def finetune_(name: str, model: str, traffic: tuple[Path, ...], **options: Any) 
 
 
 @click.command("distil", short_help="Teach a model to draw in one or two steps (resumable).")
-@click.option("--model", default="stouter-base", metavar="NAME|DIR", help="The teacher.")
+@click.option(
+    "--model", default="stouter-base", metavar="NAME|DIR", shell_complete=bundled("models"), help="The teacher."
+)
 @out_option("The student's model folder.", "DIR")
 @file_option("--context", multiple=True, help="Places to practise on; repeat it. [default: the bundled cities]")
 @click.option("--steps", default=1, help="Solver steps of the student.")

@@ -42,7 +42,10 @@ DASK = ("--workers", "--scheduler")  # options of what needs Dask, beside names 
 CLOSED_PIPE = 141  # what a shell says of a program whose reader has gone: 128 + SIGPIPE
 STOPPED = "interrupted; no output was written"
 GRACE_S = 1.5  # for what is at work when a signal comes
-SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True}
+SETTINGS = {
+    "help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True,
+    "auto_envvar_prefix": "GENTRAFFIC",  # GENTRAFFIC_SAMPLE_CITY for sample --city
+}  # fmt: skip
 
 
 @click.group(context_settings=SETTINGS)

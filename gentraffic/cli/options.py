@@ -82,6 +82,12 @@ def listing(kind: str) -> type[click.Command]:
     return Listing
 
 
+def bundled(kind: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """Completion by the shell of what is bundled. kind: `contexts`, whose names are cities, or `models`."""
+    folder = Path(__file__).parents[1] / "assets" / kind
+    return lambda ctx, param, start: sorted(path.stem for path in folder.iterdir() if path.stem.startswith(start))
+
+
 def with_options(*groups: tuple[Decorator, ...]) -> Decorator:
     """A decorator that adds groups of options in the order in which they are written."""
     last_first = [option for group in groups for option in group][::-1]
@@ -95,7 +101,8 @@ TABLE = (
 )
 LAYER = click.option("--layer", metavar="NAME", help="The layer of --cells, where the file has several.")
 PLACE = (
-    click.option("--city", metavar="NAME", help="A bundled city (`gentraffic models`), else a name in OpenStreetMap."),
+    click.option("--city", metavar="NAME", shell_complete=bundled("contexts"),
+                 help="A bundled city (`gentraffic models`), else a name in OpenStreetMap."),
     click.option("--bbox", metavar="W,S,E,N", help="A box in degrees, e.g. 11.09,46.05,11.15,46.09."),
     file_option("--polygon", help="The area of a vector file (GeoJSON, GeoPackage...)."),
     file_option("--cells", help="Your own cells: polygons with an id column."),
@@ -181,16 +188,31 @@ def is_quiet() -> bool:
 def command_line() -> str:
     """The command as it was typed, for the attributes of what it writes: it runs again in the folder where it ran.
 
-    A path below that folder is written relative to it, any other path as it was typed.
+    A path below that folder is written relative to it, any other path as it was typed. Options of environment
+    variables stand at the end.
     """
     import shlex
 
     context = click.get_current_context(silent=True)
     typed = context.find_root().obj if context is not None else None
-    words = typed if isinstance(typed, tuple) else sys.argv[1:]
+    words = [*(typed if isinstance(typed, tuple) else sys.argv[1:]), *_from_environment(context)]
     # What the system could not decode is no text that a file can hold.
     plain = [word.encode("utf-8", "backslashreplace").decode() for word in map(_from_here, words)]
     return shlex.join(["gentraffic", *plain])
+
+
+def _from_environment(context: click.Context | None) -> list[str]:
+    """The options that environment variables gave, as one would type them."""
+    words: list[str] = []
+    for param in context.command.params if context is not None else ():
+        if context.get_parameter_source(str(param.name)) is click.core.ParameterSource.ENVIRONMENT:  # type: ignore[union-attr]
+            value = param.value_from_envvar(context)  # type: ignore[arg-type]
+            if isinstance(param, click.Option) and param.is_flag:
+                words.append(param.opts[0])
+            else:
+                for one in value if isinstance(value, list | tuple) else [value]:
+                    words += [param.opts[0], str(one)]
+    return words
 
 
 def _from_here(word: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from gentraffic.cli import options as shared
-from gentraffic.cli.options import file_option, out_option, with_options
+from gentraffic.cli.options import bundled, file_option, out_option, with_options
 from gentraffic.io.atomic import check_outputs
 
 # As `api.sampling.draw` calls them.
@@ -18,7 +18,8 @@ HOW = ("name", "chunk_cells", "workers", "scheduler", "map_file", "plot_file", "
 @click.command(cls=shared.listing("generator"), short_help="Draw a week (or any period) of traffic for a place.")
 @with_options(shared.PLACE)
 @file_option("--context", help="A context file that `gentraffic fetch` wrote.")
-@click.option("--model", metavar="NAME|DIR", help="A bundled model, a folder, or a generator of an installed package."
+@click.option("--model", metavar="NAME|DIR", shell_complete=bundled("models"),
+                                             help="A bundled model, a folder, or a generator of an installed package."
                                                   " [default: stouter-fast; stouter-base where --steps, --solver or"
                                                   " --guidance are given]")  # fmt: skip
 @click.option("--place", "name", metavar="NAME", help="What the place is called, in titles. [default: from its source]")

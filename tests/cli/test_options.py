@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 import xarray as xr
+from click.shell_completion import ShellComplete
 from traffic_examples import context, traffic
 
 from gentraffic import read_traffic
-from gentraffic.cli.main import run
+from gentraffic.cli.main import cli, run
 from gentraffic.io.files import write_context, write_traffic
 
 DRAW = ["sample", "--city", "monaco", "--offline", "--days", "1", "--quiet"]
@@ -91,6 +92,30 @@ def test_other_files_beside_and_names_of_models_are_no_inputs(here: Path) -> Non
     (here / "kepler").mkdir()  # an argument that is no file, by the name of a folder
     assert run(["export", "kepler", "m.nc", "-o", "k.csv", "--quiet"]) == 0
     assert run(["export", "kepler", "m.nc", "-o", "k.csv", "--quiet"]) == 0  # its own output may be replaced
+
+
+def test_options_of_environment_variables_count_and_are_recorded(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for option, value in {"DAYS": "1", "TOTAL": "traffic=1TB/day", "SEED": "9", "QUIET": "1"}.items():
+        monkeypatch.setenv(f"GENTRAFFIC_SAMPLE_{option}", value)
+    assert run(["sample", "--city", "monaco", "--seed", "3", "-o", "e.nc"]) == 0
+    drawn = read_traffic(here / "e.nc")
+    assert drawn.sizes["time"] == 24
+    recorded = "gentraffic sample --city monaco --seed 3 -o e.nc --days 1 --total traffic=1TB/day --quiet"
+    assert drawn.attrs["command"] == recorded
+    for option in ("DAYS", "TOTAL", "SEED", "QUIET"):
+        monkeypatch.delenv(f"GENTRAFFIC_SAMPLE_{option}")
+    assert run([*shlex.split(recorded)[1:-3], "--total", "traffic=1TB/day", "-o", "again.nc"]) == 0
+    assert (read_traffic(here / "again.nc")["traffic"].values == drawn["traffic"].values).all()
+
+
+def test_bundled_cities_and_models_complete(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offered(*words: str) -> list[str]:
+        complete = ShellComplete(cli, {}, "gentraffic", "_GENTRAFFIC_COMPLETE")
+        return [item.value for item in complete.get_completions(list(words[:-1]), words[-1])]
+
+    assert offered("sample", "--city", "mo") == ["monaco"]
+    assert offered("fetch", "--city", "m") == ["malta", "milan", "monaco"]
+    assert offered("sample", "--model", "stouter") == ["stouter-base", "stouter-fast"]
 
 
 @pytest.mark.parametrize(
