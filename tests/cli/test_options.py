@@ -142,8 +142,11 @@ def test_the_recorded_command_runs_again_to_the_same_file(words: list[str], here
     out.unlink()
     typed = shlex.split(command)
     assert typed[0] == "gentraffic"
-    done = subprocess.run([sys.executable, "-m", *typed], cwd=here, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    if "district" in command:  # as a shell starts it: one of them, for it takes two seconds
+        done = subprocess.run([sys.executable, "-m", *typed], cwd=here, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    else:
+        assert run(typed[1:]) == 0
     again = read_traffic(out)
     for ds in (first, again):  # names the file of a district as it was typed
         ds.attrs.pop("totals", None)
