@@ -78,8 +78,7 @@ IN_MEMORY = Memory()
 
 
 def blocks(rows: int, *arrays: NDArray[Any] | None, size: int | None = None) -> Iterator[slice]:
-    """Cut so many rows into blocks (BLOCK); behind each, the memory of what was read from mapped arrays is given back.
-    """
+    """Cut so many rows into blocks (BLOCK); behind each, the memory of what was read from mapped arrays is given back."""
     size = size or BLOCK
     for first in range(0, rows, size):
         yield slice(first, min(first + size, rows))
