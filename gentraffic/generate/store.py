@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from gentraffic.generators.observed import Observations
 
 WORKER_BYTES = 500 * 2**20  # a worker with torch and the network loaded, apart from its chunk
-SCRATCH_BYTES = 400  # on the disk, of a cell while its store is filled, beside its traffic
-CELL_BYTES = 200  # what the command comes to hold of a cell beside its context; measured, 1 to 4 million cells
+SCRATCH_BYTES = 400  # on the disk, of a cell while its store is filled, beside its traffic and its context
+CELL_BYTES = 60  # what the command comes to hold of a cell; measured, a million of them beside a thousand
 
 
 class Interrupted(KeyboardInterrupt):

@@ -38,7 +38,7 @@ from gentraffic.generate.spec import (
 )
 from gentraffic.generators.base import Expected
 from gentraffic.io.atomic import cannot_write, list_store, swap_folder, sync, sync_one
-from gentraffic.io.files import UNFINISHED, check_chunks, encoding_of, indexed
+from gentraffic.io.files import INDEX, UNFINISHED, check_chunks, encoding_of, indexed
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -91,6 +91,7 @@ def _write_template(ds: xr.Dataset, spec: StoreSpec, store: Path) -> None:
 
     Numbers of cells are written chunk by chunk: a country's may lie in files, and are not to be held all at once."""
     import dask.array
+    import xarray as xr
     import zarr
 
     variable = ds[spec.service]
@@ -98,19 +99,18 @@ def _write_template(ds: xr.Dataset, spec: StoreSpec, store: Path) -> None:
     empty = dask.array.zeros(variable.shape, chunks=encoding[spec.service]["chunks"], dtype=np.float32)
     clean = ds.drop_encoding().assign({spec.service: (variable.dims, empty, variable.attrs)})
     clean = clean.assign_attrs({UNFINISHED: "run the command that was writing this store again"})
+    clean = indexed(clean)
     per_cell = [str(name) for name, v in clean.coords.items() if v.dims == ("cell",) and v.dtype.kind in "iuf"]
     for name in per_cell:
-        given = clean[name].variable
+        given = clean.variables[name]
         usual = zarr.create_array(store={}, shape=given.shape, dtype=given.dtype, zarr_format=2).chunks
-        clean[name] = (given.dims, dask.array.zeros(given.shape, chunks=usual, dtype=given.dtype), given.attrs)
-    ids = ds["cell_id"].values
-    clean = indexed(clean, ids)
+        empty = dask.array.zeros(given.shape, chunks=usual, dtype=given.dtype)
+        clean = clean.assign_coords(xr.Coordinates({name: (given.dims, empty, given.attrs)}, indexes={}))
     clean.to_zarr(store, mode="w", zarr_format=2, consolidated=False, encoding=encoding, compute=False)
     for name in per_cell:
-        array, values = zarr.open_array(str(store / name), mode="r+"), ds[name].values
+        array, values = zarr.open_array(str(store / name), mode="r+"), ds["cell_id" if name == INDEX else name].values
         for rows in blocks(len(values), values, size=array.chunks[0]):
             array[rows] = values[rows]
-    release_pages(ids)
     attrs = json.loads((store / ".zattrs").read_text(encoding="utf-8"))
     attrs.pop(UNFINISHED)
     whole = json.dumps(attrs | {"order_sha256": spec.sha256}, indent=2)

@@ -345,15 +345,15 @@ def udunits(units: str) -> str:
     return _KNOWN.get(units.strip(), "1")
 
 
-def indexed(ds: xr.Dataset, ids: NDArray[Any] | None = None) -> xr.Dataset:
+def indexed(ds: xr.Dataset) -> xr.Dataset:
     """`ds` with its ids as the coordinate of the dimension `cell`, by which xarray selects; attributes as they are.
 
-    ids: (cells,), where `ds` has them not at hand."""
+    Without the index in memory, which only reading makes."""
     import xarray as xr
 
-    ids = ds["cell_id"].values if ids is None else ids
     about = {"long_name": "identifier of the cell or station, to select by"}
-    return ds.assign_coords({INDEX: xr.Variable(("cell",), ids, about)})
+    ids = xr.Variable(("cell",), ds["cell_id"].variable.data, about)
+    return ds.assign_coords(xr.Coordinates({INDEX: ids}, indexes={}))
 
 
 class _Annotated:

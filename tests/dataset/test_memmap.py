@@ -15,8 +15,13 @@ from gentraffic.dataset.memmap import BLOCK, Disk, blocks, release_pages, rising
 from gentraffic.errors import BadInput
 
 
-@pytest.mark.parametrize("named", [True, False])
-def test_an_array_in_a_file_is_as_one_in_memory(tmp_path: Path, named: bool) -> None:
+@pytest.mark.parametrize(("named", "allocate"), [(True, True), (False, True), (True, False), (False, False)])
+def test_an_array_in_a_file_is_as_one_in_memory(
+    tmp_path: Path, named: bool, allocate: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not allocate:  # as on systems that cannot
+        monkeypatch.delattr(os, "posix_fallocate", raising=False)
+        monkeypatch.setattr("gentraffic.dataset.memmap.ZEROS", 1000)
     rng = np.random.default_rng(0)
     wanted = rng.normal(size=(1000, 7)).astype(np.float32)
     held = Disk(tmp_path, named).zeros("rows", (1000, 7), np.float32)
