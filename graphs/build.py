@@ -232,28 +232,23 @@ def squares(
 
 def _blocks(xy_m: NDArray[np.float64], radius_m: float, release: Release) -> tuple[Blocks, NDArray[np.int32], Blocks]:
     """The squares of the radius that hold nodes, in order (blocks, 2), which one each node is in, and their counts."""
-    starts = range(0, len(xy_m), NODES)  # some nodes at a time: a country has millions
-
-    def at(first: int) -> Blocks:
-        out = np.floor(xy_m[first : first + NODES] / radius_m).astype(np.int64)
+    starts, parts = range(0, len(xy_m), NODES), []  # some nodes at a time: a country has millions
+    for first in starts:
+        parts.append(np.unique(_keys(xy_m[first : first + NODES], radius_m), return_counts=True))
         release()
-        return out
-
-    ends = [(part[:, 1].min(), part[:, 1].max()) for part in map(at, starts)]
-    left = int(min(low for low, _ in ends))
-    width = int(max(high for _, high in ends)) - left + 1
-
-    def keys_of(first: int) -> Blocks:  # one number a node
-        row, col = at(first).T
-        return np.asarray(row * width + (col - left))
-
-    parts = [np.unique(keys_of(first), return_counts=True) for first in starts]
     keys = np.unique(np.concatenate([part for part, _ in parts]))
     count, where = np.zeros(len(keys), dtype=np.int64), np.empty(len(xy_m), dtype=np.int32)
     for first, (part, own) in zip(starts, parts, strict=True):
         count[np.searchsorted(keys, part)] += own
-        where[first : first + NODES] = np.searchsorted(keys, keys_of(first))
-    return np.stack([keys // width, keys % width + left], axis=1), where, count
+        where[first : first + NODES] = np.searchsorted(keys, _keys(xy_m[first : first + NODES], radius_m))
+        release()
+    return np.stack([keys >> 32, (keys & 2**32 - 1) - 2**31], axis=1), where, count
+
+
+def _keys(xy_m: NDArray[np.float64], radius_m: float) -> Blocks:
+    """One number for the square of the radius that each node is in, (n,): in the order of the squares."""
+    row, col = np.floor(xy_m / radius_m).astype(np.int64).T
+    return np.asarray((row << 32) + (col + 2**31))
 
 
 def _edges_of_blocks(used: Blocks, count: Blocks) -> NDArray[np.float64]:

@@ -356,7 +356,8 @@ def draw(
     and say what would be drawn. fetching, progress: are told (done, of), of the map and of the draw. The rest is as of
     `sample`, but errors name options, as the command line does. No output may be an input: callers check that.
     """
-    from gentraffic.dataset.memmap import IN_MEMORY, Disk
+    from gentraffic.dataset.memmap import Disk
+    from gentraffic.dataset.schema import IN_MEMORY
     from gentraffic.generate.run import draw_into, prepare
     from gentraffic.generators.base import default_model
     from gentraffic.generators.observed import context_of as context_of_measured

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-import mmap
 import os
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,19 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from gentraffic.dataset.schema import Memory
 from gentraffic.errors import BadInput
 
 ZEROS = 2**22  # bytes that are written at a time
-BLOCK = 65_536  # rows that are worked on at a time: a country has millions
-
-
-@dataclass(frozen=True)
-class Memory:
-    """Where arrays that are being made lie: in memory."""
-
-    def zeros(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-        """An array of zeros. name: of its file, where it lies in one."""
-        return np.zeros(shape, dtype)
 
 
 @dataclass(frozen=True)
@@ -72,35 +61,6 @@ class Disk(Memory):
         if self.named:
             return (self.folder / f"{name}.npy").open("w+b")
         return tempfile.TemporaryFile(dir=self.folder)
-
-
-IN_MEMORY = Memory()
-
-
-def blocks(rows: int, *arrays: NDArray[Any] | None, size: int | None = None) -> Iterator[slice]:
-    """Cut so many rows into blocks (BLOCK); behind each, the memory of what was read from mapped arrays is given back."""
-    size = size or BLOCK
-    for first in range(0, rows, size):
-        yield slice(first, min(first + size, rows))
-        release_pages(*arrays)
-
-
-def rising(values: NDArray[Any]) -> bool:
-    """Whether each of the values (n,) is larger than the one before."""
-    return all((values[1:][rows] > values[:-1][rows]).all() for rows in blocks(len(values) - 1, values))
-
-
-def release_pages(*arrays: NDArray[Any] | None) -> None:
-    """Give back the memory of what was read from mapped arrays; it is read again where it is needed.
-
-    arrays: each (any shape), or a view of a mapped one.
-    """
-    for values in arrays:
-        base: Any = values
-        while isinstance(base, np.ndarray):
-            base = base.base
-        if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-            base.madvise(mmap.MADV_DONTNEED)
 
 
 def trim_heap() -> None:

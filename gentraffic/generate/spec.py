@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gentraffic import __version__
-from gentraffic.dataset.memmap import blocks, release_pages
+from gentraffic.dataset.schema import blocks, release_pages
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.generators.base import Settings
 from gentraffic.io.atomic import replacing
@@ -105,8 +105,9 @@ def context_sha256(context: xr.Dataset, rows: list[int] | None) -> str:
             sha.update("\0".join(map(str, values.ravel())).encode())
         else:
             flat = np.ascontiguousarray(values).reshape(-1)  # as they lie, no copy is made
-            for part in blocks(len(flat), flat):
+            for part in blocks(len(flat)):
                 sha.update(flat[part].view(np.uint8).data)
+                release_pages(flat)
     return sha.hexdigest()
 
 

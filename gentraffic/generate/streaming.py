@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic import __version__
-from gentraffic.dataset.memmap import blocks, release_pages, trim_heap
+from gentraffic.dataset.memmap import trim_heap
+from gentraffic.dataset.schema import blocks, release_pages
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.generate.spec import (
     INPUTS,
@@ -109,8 +110,9 @@ def _write_template(ds: xr.Dataset, spec: StoreSpec, store: Path) -> None:
     clean.to_zarr(store, mode="w", zarr_format=2, consolidated=False, encoding=encoding, compute=False)
     for name in per_cell:
         array, values = zarr.open_array(str(store / name), mode="r+"), ds["cell_id" if name == INDEX else name].values
-        for rows in blocks(len(values), values, size=array.chunks[0]):
+        for rows in blocks(len(values), array.chunks[0]):
             array[rows] = values[rows]
+            release_pages(values)
     attrs = json.loads((store / ".zattrs").read_text(encoding="utf-8"))
     attrs.pop(UNFINISHED)
     whole = json.dumps(attrs | {"order_sha256": spec.sha256}, indent=2)

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from gentraffic.dataset.memmap import IN_MEMORY, Disk, Memory
+from gentraffic.dataset.memmap import Disk
+from gentraffic.dataset.schema import IN_MEMORY, Memory
 from gentraffic.errors import BadModel, WrongUse
 from gentraffic.generators.base import (
     Family,

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gentraffic.dataset.calendar import Calendar
-from gentraffic.dataset.memmap import BLOCK, IN_MEMORY, Memory, blocks, release_pages, rising, trim_heap
+from gentraffic.dataset.memmap import trim_heap
+from gentraffic.dataset.schema import BLOCK, IN_MEMORY, Memory, blocks, release_pages, rising
 from gentraffic.errors import WrongUse, did_you_mean
 from gentraffic.generators.base import Settings as Settings
 from gentraffic.generators.base import Span, Tell, check_minutes
@@ -245,7 +246,7 @@ def _levels(
     if history is not None:
         known = history.rows(ids)[rows]
         past, drift = _of_the_past(bundle, history, places, ids)
-    for block in blocks(count, log_level, level, size=count if measured else BLOCK):
+    for block in blocks(count, count if measured else BLOCK):
         some = block if isinstance(rows, slice) else rows[block]
         here, part, pick = (slice(None), places, rows) if measured else (some, places.some(some), slice(None))
         angle = np.zeros(len(ids[here]))
@@ -262,6 +263,7 @@ def _levels(
             if known is not None:
                 at = block.start + np.flatnonzero(known[block] >= 0)
                 level[m, at] = np.clip(level[m, at], -HIGHEST_LEVEL, HIGHEST_LEVEL)
+        release_pages(log_level, level)
         places.release()
     return log_level, level
 
@@ -280,9 +282,10 @@ def _week_scores(
     names = list(dict.fromkeys(rhythms))
     out: NDArray[np.float32] = store.zeros("week_scores", (len(names), count, COMPONENTS), np.float32)
     for n, rhythm in enumerate(names):
-        for block in blocks(count, out):
+        for block in blocks(count):
             some = block if isinstance(rows, slice) else rows[block]
             out[n, block] = weeks.scores(rhythm, places, block.stop - block.start, some)
+            release_pages(out)
             places.release()
     return out
 
@@ -582,7 +585,8 @@ def place_embedding(
     if store is not IN_MEMORY:
         trim_heap()
     features = partial(station_features, places, scale)
-    for rows, values in embedded_squares(station, places.xy_m, features, release=places.release):
+    read = partial(release_pages, places.xy_m)
+    for rows, values in embedded_squares(station, places.xy_m, features, release=read):
         out[rows] = values
         release_pages(out)
         places.release()

@@ -26,8 +26,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gentraffic.dataset.memmap import IN_MEMORY, Memory, blocks
-from gentraffic.dataset.schema import COORD_ATTRS, check_context, check_traffic, services
+from gentraffic.dataset.schema import (
+    COORD_ATTRS,
+    IN_MEMORY,
+    Memory,
+    blocks,
+    check_context,
+    check_traffic,
+    release_pages,
+    services,
+)
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.io import atomic
 from gentraffic.io.atomic import LISTED, check_seal, check_store, list_store, put_seal
@@ -318,8 +326,9 @@ def _read_arrays(path: str | Path, store: Memory = IN_MEMORY) -> xr.Dataset:
 def _kept(name: str, variable: xr.Variable, store: Memory) -> NDArray[Any]:
     """The numbers of a variable in a store, read block by block."""
     out = store.zeros(name, variable.shape, variable.dtype)
-    for rows in blocks(len(out), out):
+    for rows in blocks(len(out)):
         out[rows] = variable[rows].to_numpy()
+        release_pages(out)
     return out
 
 

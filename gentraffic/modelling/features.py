@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gentraffic.dataset.memmap import BLOCK as BLOCK
-from gentraffic.dataset.memmap import IN_MEMORY, Memory, blocks, release_pages
+from gentraffic.dataset.schema import BLOCK as BLOCK
+from gentraffic.dataset.schema import IN_MEMORY, Memory, blocks, release_pages
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -217,19 +217,21 @@ def read_places(context: xr.Dataset, store: Memory = IN_MEMORY) -> Places:
         beyond = None if margin is None else margin.poi_count[:, j]
         values = partial(_pois, counts[:, j], None if source else area)
         for radii, log in ((NEAR_M, near), (FAR_M, far)):
-            asked.append(Amount(values, POI_FLOOR, radii, beyond, log[:, j]))
+            asked.append(Amount(values, POI_FLOOR, radii, beyond, log[:, j], (counts,)))
     logs: dict[str, NDArray[np.float32]] = {}
     for name, kind in VARIABLES.items():
         if is_known(context, name, area):
             logs[name] = store.zeros(f"log_{name}", (len(area),), np.float32)
             beyond = context[f"margin_{name}"].values if margin is not None and f"margin_{name}" in context else None
-            asked.append(Amount(partial(_believed, context, name, area), kind.floor, kind.radii_m, beyond, logs[name]))
+            values, read = partial(_believed, context, name, area), _columns(context, name)
+            asked.append(Amount(values, kind.floor, kind.radii_m, beyond, logs[name], read))
     add_log_densities(asked, xy, area, margin)
     known = {}
     for name, log in logs.items():
         known[name] = store.zeros(f"known_{name}", log.shape, np.float64)
-        for rows in blocks(len(log), log, known[name]):
+        for rows in blocks(len(log)):
             known[name][rows] = log[rows]
+            release_pages(log, known[name])
     return Places(
         poi_count=counts,
         near=near,
@@ -250,8 +252,9 @@ def _pairs(context: xr.Dataset, first: str, second: str, store: Memory) -> Float
     """Two columns of a context side by side: (cells, 2)."""
     a, b = context[first].values, context[second].values
     out: Floats = store.zeros(f"{first}_{second}", (len(a), 2), np.float64)
-    for rows in blocks(len(a), a, b, out):
+    for rows in blocks(len(a)):
         out[rows, 0], out[rows, 1] = a[rows], b[rows]
+        release_pages(a, b, out)
     return out
 
 
@@ -264,9 +267,7 @@ def at_most(values: NDArray[Any], per_km2: float, area_km2: Floats) -> NDArray[A
 
 def _pois(counts: NDArray[Any], area_km2: Floats | None, rows: Any) -> NDArray[Any]:
     """POIs of one category of some cells, as they are believed where areas are given. counts: (cells,)."""
-    some = counts[rows]
-    release_pages(counts)
-    return some if area_km2 is None else at_most(some, MOST_POIS, area_km2[rows])
+    return counts[rows] if area_km2 is None else at_most(counts[rows], MOST_POIS, area_km2[rows])
 
 
 def _believed(context: xr.Dataset, name: str, area_km2: Floats, rows: Any) -> NDArray[Any]:
@@ -279,19 +280,18 @@ def amounts(context: xr.Dataset, name: str, area_km2: Floats, rows: Any = slice(
     """A member of VARIABLES, which the context has (`is_known`), of some of its cells: (rows,), NaN in those where
     it is not known. area_km2: (cells,) of all."""
     if name == "dry":
-        wet = _column(context, WATER, rows)
+        wet = context[WATER].values[rows].astype(np.float64)
         dry: Floats = np.maximum(area_km2[rows] * 1e6 - wet, 0.0)
         return dry
     parts = PARTS.get(name, (name,))
-    out: Floats = np.sum([_column(context, part, rows) for part in parts], axis=0)
+    out: Floats = np.sum([context[part].values[rows].astype(np.float64) for part in parts], axis=0)
     return out
 
 
-def _column(context: xr.Dataset, name: str, rows: Any) -> Floats:
-    values = context[name].values
-    out: Floats = values[rows].astype(np.float64)
-    release_pages(values)
-    return out
+def _columns(context: xr.Dataset, name: str) -> tuple[NDArray[Any], ...]:
+    """What `amounts` reads: each (cells,)."""
+    parts = (WATER,) if name == "dry" else PARTS.get(name, (name,))
+    return tuple(context[part].values for part in parts)
 
 
 def is_known(context: xr.Dataset, name: str, area_km2: Floats) -> bool:
@@ -303,7 +303,7 @@ def is_known(context: xr.Dataset, name: str, area_km2: Floats) -> bool:
     cells = len(area_km2)
     if name not in PARTS:
         usual = context[f"{name}{BEFORE}" if f"{name}{BEFORE}" in context else name].values
-        if not any(np.nansum(usual[rows]) > 0 for rows in blocks(cells, usual)):
+        if not any(np.nansum(usual[rows]) > 0 for rows in blocks(cells)):
             return False  # of what a user's file tells: nothing known is not nothing there
     return any(not np.isnan(amounts(context, name, area_km2, rows)).all() for rows in blocks(cells))
 
@@ -329,13 +329,15 @@ def cell_areas(context: xr.Dataset) -> Floats:
 class Amount:
     """What each cell holds: values gives it of some, an index (n,) -> (n,), NaN where that is not known; beyond
     (margin,), the same of the cells of a margin, None where it is known of none. floor: what is added to its density,
-    per km2. radii_m: in metres, ascending. log: (cells,) float32, zeros that `add_log_densities` adds to."""
+    per km2. radii_m: in metres, ascending. log: (cells,) float32, zeros that `add_log_densities` adds to.
+    read: what values reads, (cells,) or more, which may lie in files."""
 
     values: Callable[[NDArray[np.int64]], NDArray[Any]]
     floor: float
     radii_m: tuple[float, ...]
     beyond: NDArray[Any] | None
     log: NDArray[np.float32]
+    read: tuple[NDArray[Any], ...] = ()
 
 
 def add_log_densities(asked: Sequence[Amount], xy_m: Floats, area_km2: Floats, margin: Margin | None = None) -> None:
@@ -372,7 +374,7 @@ def _add_logs(asked: Sequence[Amount], xy_m: Floats, area: Floats, cells: int) -
                 else:
                     density = smooth(column) / land
                 amount.log[own[inner]] += np.log(density[: len(own)][inner] + amount.floor) / len(amount.radii_m)
-            release_pages(xy_m, *(amount.log for amount in here))
+                release_pages(xy_m, amount.log, *amount.read)
 
 
 def tiles(
@@ -387,14 +389,17 @@ def tiles(
         if len(xy_m):
             yield np.arange(len(xy_m)), np.ones(len(xy_m), dtype=bool)
         return
-    parts = [(xy_m[rows].min(axis=0), xy_m[rows].max(axis=0)) for rows in blocks(len(xy_m), xy_m)]
-    low, high = np.min([a for a, _ in parts], axis=0), np.max([b for _, b in parts], axis=0)
+    low, high = np.full(2, np.inf), np.full(2, -np.inf)
+    for rows in blocks(len(xy_m)):
+        low, high = np.minimum(low, xy_m[rows].min(axis=0)), np.maximum(high, xy_m[rows].max(axis=0))
+        release_pages(xy_m)
     side = max(halo_m, float((high - low).max()) / MOST_BINS)
     shape = tuple(int(n) + 1 for n in (high - low) // side)
     bin_of = np.empty(len(xy_m), dtype=np.int32)
-    for rows in blocks(len(xy_m), xy_m):
+    for rows in blocks(len(xy_m)):
         at = ((xy_m[rows] - low) // side).astype(np.int32)
         bin_of[rows] = at[:, 0] * shape[1] + at[:, 1]
+        release_pages(xy_m)
     count = np.bincount(bin_of, minlength=shape[0] * shape[1]).reshape(shape)
     waiting = [(0, shape[0], 0, shape[1])]
     while waiting:

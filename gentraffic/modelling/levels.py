@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gentraffic.dataset.memmap import BLOCK, blocks
+from gentraffic.dataset.schema import BLOCK, blocks
 from gentraffic.modelling.features import NO_SPREAD, VARIABLES, Floats, Places, Scale, fit_scale
 
 SHARED, OWN, SMOOTH = 0.15, 0.35, 0.15  # prior variances, chosen by five folds over locations among some thirty
@@ -229,7 +229,8 @@ class LevelModel:
         cells = len(places.poi_count)
         model = self.networks.get(places.network)
         if model is None:
-            absolute = self.absolute(places)
+            expected = self.law.slope * activity(places) if self.places else np.zeros(cells)
+            absolute = expected + np.log(places.area_km2)  # as `absolute` has it, without blocks
             noise = np.full(cells, self.spread)
             if self.places:
                 noise = self.law.doubt(absolute - np.log(places.area_km2))

@@ -17,8 +17,7 @@ import numpy as np
 
 from gentraffic.dataset.build import Places, measured_context, middle, places_from_xy
 from gentraffic.dataset.geometry import footprint_text
-from gentraffic.dataset.memmap import IN_MEMORY, Memory, blocks
-from gentraffic.dataset.schema import check_name, check_timezone
+from gentraffic.dataset.schema import IN_MEMORY, Memory, blocks, check_name, check_timezone, release_pages
 from gentraffic.errors import BadInput, NoData, WrongUse, did_you_mean
 from gentraffic.io.source_columns import SECTOR_COLUMNS, Reading, make_reading
 from gentraffic.modelling.features import MARGIN_M
@@ -106,7 +105,10 @@ def read_place(
     no_map = _ask_for_map(area, pois, query.offline) if osm is None else []
     margin = _margin(area, pois) if whole else None
     places, counts = _count(area, pois, store)
-    empty = sum(int((~counts[rows].any(axis=1)).sum()) for rows in blocks(len(counts), counts))
+    empty = 0
+    for rows in blocks(len(counts)):
+        empty += int((~counts[rows].any(axis=1)).sum())
+        release_pages(counts)
     if empty == len(counts):
         raise NoData(f"{area.name} has no points of interest in {pois.attrs['source']}: give another place or extract")
     attrs: dict[str, Any] = {"title": f"Points of interest of {area.name}", "place": area.name, "command": command}
@@ -383,7 +385,7 @@ def _grid_places(grid: Grid, ids: NDArray[np.int64], store: Memory) -> Places:
     own = {"cell_id": store.zeros("cell_id", ids.shape, np.int64)}
     own |= {name: store.zeros(name, ids.shape, np.float64) for name in ("lon", "lat", "x", "y")}
     own |= {name: store.zeros(name, ids.shape, np.int32) for name in ("row", "col")}
-    for rows in blocks(len(ids), *own.values()):
+    for rows in blocks(len(ids)):
         row, col = grid.row_col(ids[rows])
         centres = grid.centres(ids[rows])
         part = places_from_xy(ids[rows], centres[:, 0], centres[:, 1], wkt, kind="grid")
@@ -391,6 +393,7 @@ def _grid_places(grid: Grid, ids: NDArray[np.int64], store: Memory) -> Places:
             own[name][rows] = values
         for name in ("lon", "lat", "x", "y"):
             own[name][rows] = getattr(part, name)
+        release_pages(*own.values())
     extra = {name: own.pop(name) for name in ("row", "col")}
     return Places(own.pop("cell_id"), **own, crs_wkt=wkt, kind="grid", cell_m=grid.cell_m, extra=extra)
 
@@ -421,9 +424,10 @@ def _gaps(places: Places, pois: gpd.GeoDataFrame) -> list[str]:
         half = (places.cell_m or 0.0) / math.sqrt(2)  # the squares that cross the file's edge are not outside
         west, south, east, north = box_around(shapely.box(*extent), half).bounds
         outside = 0
-        for rows in blocks(len(places.lon), places.lon, places.lat):
+        for rows in blocks(len(places.lon)):
             lon, lat = places.lon[rows], places.lat[rows]
             outside += int(((lon < west) | (lon > east) | (lat < south) | (lat > north)).sum())
+            release_pages(places.lon, places.lat)
         if outside > _UNCOVERED * len(places.lon):
             warnings.append(f"{outside} of {len(places.lon)} cells lie outside the area of {pois.attrs['source']}")
     return warnings
@@ -439,7 +443,10 @@ def _dataset(
 ) -> xr.Dataset:
     from poi.categories import CATEGORIES
 
-    any_of = np.logical_or.reduce([counts[rows].any(axis=0) for rows in blocks(len(counts), counts)])
+    any_of = np.zeros(len(CATEGORIES), dtype=bool)
+    for rows in blocks(len(counts)):
+        any_of |= counts[rows].any(axis=0)
+        release_pages(counts)
     lacking = [name for name, any_there in zip(CATEGORIES, any_of, strict=True) if not any_there]
     lines = [*warnings, *(f"there are no points of interest of category {name} here" for name in lacking)]
     provenance: dict[str, Any] = {

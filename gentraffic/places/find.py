@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gentraffic.dataset.memmap import IN_MEMORY, Memory
+from gentraffic.dataset.schema import IN_MEMORY, Memory
 from gentraffic.errors import WrongUse, did_you_mean
 from gentraffic.places.query import PlaceQuery
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gentraffic.dataset.memmap import Memory, release_pages
+from gentraffic.dataset.schema import Memory, release_pages
 from gentraffic.modelling.features import PARTS, WATER
 from poi.ground import LAND, MEASURES, STREETS, USES
 

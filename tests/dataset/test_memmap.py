@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gentraffic.dataset.memmap import BLOCK, Disk, blocks, release_pages, rising
+from gentraffic.dataset.memmap import Disk
+from gentraffic.dataset.schema import BLOCK, blocks, release_pages, rising
 from gentraffic.errors import BadInput
 
 
@@ -48,7 +49,7 @@ def test_a_full_disk_is_said_before_anything_is_written(tmp_path: Path, monkeypa
 
 
 def test_blocks_are_all_rows_once_and_rising_sees_across_their_seams() -> None:
-    assert [(b.start, b.stop) for b in blocks(10, size=4)] == [(0, 4), (4, 8), (8, 10)]
+    assert [(b.start, b.stop) for b in blocks(10, 4)] == [(0, 4), (4, 8), (8, 10)]
     ids = np.arange(3 * BLOCK)
     assert rising(ids)
     for at in (1, BLOCK, BLOCK + 1, 3 * BLOCK - 1):

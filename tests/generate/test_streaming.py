@@ -78,7 +78,7 @@ def test_a_store_holds_what_is_drawn_at_once(model: Path, at_once: Any, chunk: i
 def test_a_context_that_lies_in_files_gives_the_same_bits(
     model: Path, at_once: Any, select: tuple[int, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("dataset.memmap", "generators.weekly", "modelling.levels"):
+    for name in ("dataset.schema", "generators.weekly", "modelling.levels"):
         monkeypatch.setattr(f"gentraffic.{name}.BLOCK", 64)
     write_context(context(CELLS), tmp_path / "c.nc")
     large = read_context(tmp_path / "c.nc", Disk(tmp_path))
