@@ -199,6 +199,7 @@ def sample(
     known: str | Path | xr.Dataset | None = None,
     users: str | Path | xr.Dataset | None = None,
     holidays: str | bool | None = None,
+    like: str | Path | xr.Dataset | None = None,
     out: str | Path | None = None,
     chunk_cells: int | None = None,
     workers: int | None = None,
@@ -276,6 +277,8 @@ def sample(
         Earlier weeks that the cells follow; measured traffic that is kept, its gaps filled; active users.
     holidays : str or bool, optional
         "auto" or True, "none" or False, a country such as "IT", or a file of dates.
+    like : path or Dataset (cell, time), optional
+        Traffic whose period, cadence and cells are drawn, where no others are given: to compare with it.
     out : path, optional
         Where it is also written: .nc .zarr .parquet .csv .tif; a .zarr is written as it is drawn, in little memory.
     chunk_cells : int, optional
@@ -314,6 +317,7 @@ def sample(
         total=(total,) if isinstance(total, str) else tuple(total),
         select=read_select(select) if isinstance(select, str | None) else tuple(map(str, select)),
         change=path_given(change), history=history, known=known, users=users, holidays=_holidays(holidays),
+        like=Path(like) if isinstance(like, str) else like,
     )  # fmt: skip
     context = None
     if isinstance(place, xr.Dataset):
@@ -364,6 +368,7 @@ def draw(
     from gentraffic.places.find import find_context, names_of, with_population
 
     began = time.perf_counter()
+    request = request.filled()
     model = default_model(request.steps, request.solver, request.guidance) if model is None else model
     info, load = _model_of(model)
     sink = _sink(out, chunk_cells, workers, scheduler)

@@ -89,7 +89,8 @@ def _find(query: PlaceQuery, command: str, store: Memory, progress: Progress | N
     if query.context is not None:
         if shaping:
             raise WrongUse(f"--{shaping[0].replace('_', '-')} does not go with --context, whose cells are made already")
-        return _zone(_told_if_cut(read_context(query.context, store), query.context), query.timezone)
+        path = context_file(query.context)
+        return _zone(_told_if_cut(read_context(path, store), path), query.timezone)
     bundled = (query.city or "").strip().lower()
     if not shaping and bundled in bundled_cities():
         return _zone(read_own_context(CONTEXTS / f"{bundled}.nc"), query.timezone)

@@ -108,6 +108,22 @@ def test_options_of_environment_variables_count_and_are_recorded(here: Path, mon
     assert (read_traffic(here / "again.nc")["traffic"].values == drawn["traffic"].values).all()
 
 
+def test_like_a_file_takes_its_period_cadence_and_cells(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    draw = ["sample", "--city", "monaco", "--quiet"]
+    assert run([*draw, "--start", "2026-03-27", "--days", "3", "--freq", "30min", "-o", "whole.nc"]) == 0
+    whole = read_traffic(here / "whole.nc")
+    write_traffic(whole.isel(cell=[7, 3, 20], time=slice(5, 100)), here / "some.nc")  # over the change of the clock
+    some = read_traffic(here / "some.nc")
+    assert run([*draw, "--like", "some.nc", "-o", "like.nc"]) == 0
+    like = read_traffic(here / "like.nc")
+    assert like["cell_id"].values.tolist() == some["cell_id"].values.tolist()
+    assert (like["time"].values == whole["time"].values).all()  # whole days, and hours of the place
+    assert run([*draw, "--like", "some.nc", "--days", "1", "--freq", "1h", "-o", "short.nc"]) == 0
+    assert read_traffic(here / "short.nc").sizes == {**like.sizes, "time": 24}
+    assert run(["sample", "--model", "fomo-base", "--like", "some.nc", "--known", "some.nc", "-o", "k.nc"]) == 2
+    assert "--like does not go with" in capsys.readouterr().err
+
+
 def test_bundled_cities_and_models_complete(monkeypatch: pytest.MonkeyPatch) -> None:
     def offered(*words: str) -> list[str]:
         complete = ShellComplete(cli, {}, "gentraffic", "_GENTRAFFIC_COMPLETE")

@@ -77,7 +77,7 @@ def prepare(folder: Path, page: Path, data: Path) -> None:
     for extract in ("town.osm.pbf", "extract.osm.pbf", "country.osm.pbf"):
         shutil.copyfile(data / "osm" / "liechtenstein.osm.pbf", folder / extract)
     shutil.copyfile(data / "osm" / "malta.osm.pbf", folder / "malta.osm.pbf")
-    mall = {"type": "Point", "coordinates": [9.19, 45.4642]}
+    mall = {"type": "Point", "coordinates": [9.5215, 47.1411] if page.name == "gallery.md" else [9.19, 45.4642]}
     feature = {"type": "Feature", "geometry": mall, "properties": {"what": "mall", "floor_area": 40000}}
     (folder / "mall.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
     squares(5).to_file(folder / "cells.geojson")
