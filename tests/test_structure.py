@@ -96,6 +96,7 @@ FLOORS = {  # a room imports from rooms of lower floors only, or from itself
     "evaluation": 6, "planning": 6, "forecasting": 7, "privacy": 7, "reports": 8, "api": 9, "cli": 10, "__main__": 11,
 }  # fmt: skip
 MOST_MODULES = 20  # of a folder, its __init__.py aside
+MOST_LINES_OF_CLI = 1_330
 
 
 def pointing_up(graph: dict[str, set[str]]) -> list[str]:
@@ -127,6 +128,12 @@ def test_every_module_of_the_package_is_in_a_room_and_no_room_is_crowded() -> No
     assert rooms == set(FLOORS) - {"errors", "__main__"}
     crowded = {str(f.relative_to(ROOT)): len(list(f.glob("*.py"))) - 1 for f in folders}
     assert {name: count for name, count in crowded.items() if count > MOST_MODULES} == {}
+
+
+def test_the_command_line_parses_calls_and_prints() -> None:
+    """What Python could use as well lies below: its rooms are where a line is added first."""
+    lines = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in modules("gentraffic/cli")}
+    assert sum(lines.values()) <= MOST_LINES_OF_CLI, lines
 
 
 def test_benchmarks_import_rooms_and_not_one_another() -> None:

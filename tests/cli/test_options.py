@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -25,13 +26,21 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A measured file, its table and its context."""
+    folder = tmp_path_factory.mktemp("files")
+    write_traffic(traffic(units="GB"), folder / "m.nc")
+    write_traffic(traffic(units="GB"), folder / "m.csv")
+    write_context(context(), folder / "c.nc")
+    (folder / "s.csv").write_text("id,lon,lat\n1,7.42,43.735\n2,7.43,43.74\n")
+    return folder
+
+
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a measured file, its table and its context, in which commands run."""
-    write_traffic(traffic(units="GB"), tmp_path / "m.nc")
-    write_traffic(traffic(units="GB"), tmp_path / "m.csv")
-    write_context(context(), tmp_path / "c.nc")
-    (tmp_path / "s.csv").write_text("id,lon,lat\n1,7.42,43.735\n2,7.43,43.74\n")
+def here(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with copies of them, in which commands run."""
+    shutil.copytree(files, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
