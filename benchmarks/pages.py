@@ -157,16 +157,10 @@ def models(data: Json) -> str:
 
 def milan(data: Json) -> str:
     """Scores of private fits on Milan, over the folds that there are of all rows."""
-    order = ("none", "epsilon 4", "bootstrap", "knn-20", "mean-series")
+    order = ("none", "epsilon 8", "epsilon 4", "epsilon 1", "bootstrap", "knn-20", "mean-series")
     folds = set.intersection(*({key.split("|")[1] for key in data if key.startswith(f"{row}|")} for row in order))
     chosen = {f"{row}|{fold}": data[f"{row}|{fold}"] for row in order for fold in sorted(folds)}
     return str(_script("privacy_milan").table(chosen))
-
-
-def milan_first(data: Json) -> str:
-    """The first fold, with epsilon 1."""
-    order = ("none", "epsilon 4", "epsilon 1")
-    return str(_script("privacy_milan").table({f"{row}|0": data[f"{row}|0"] for row in order}))
 
 
 def hourly(data: Json) -> str:
@@ -213,7 +207,7 @@ class Made:
 
 
 KEEP: dict[str, Callable[[Json], Json]] = {
-    "hourly": kept_hourly, "power": kept_power, "models": kept_models, "milan": kept_milan, "milan-first": kept_milan
+    "hourly": kept_hourly, "power": kept_power, "models": kept_models, "milan": kept_milan
 }  # fmt: skip
 TABLES = {
     "forecasts-hourly": Made("forecasters.md", "hourly", hourly),
@@ -221,7 +215,6 @@ TABLES = {
     "audit-singles": Made("privacy.md", "power", singles),
     "audit-models": Made("privacy.md", "models", models),
     "privacy-milan": Made("privacy.md", "milan", milan),
-    "privacy-milan-first": Made("privacy.md", "milan-first", milan_first),
 }
 
 

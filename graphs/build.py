@@ -154,9 +154,11 @@ def _edges(tree: cKDTree, xy: NDArray[np.float64], radius_m: float) -> NDArray[n
     return np.stack([source, both.indices.astype(np.int64)])
 
 
+NODES = 65_536  # that are worked on at a time
 MOST_EDGES = 600_000  # directed, in one square with its halo: about 60 MB while it is embedded
 
 Blocks = NDArray[np.int64]
+Release = Callable[[], None]
 
 
 def embed_stations(
@@ -184,20 +186,21 @@ def embedded_squares(
     features: Callable[[Blocks], NDArray[np.float32]],
     radius_m: float = RADIUS_M,
     most_edges: int = MOST_EDGES,
+    release: Release = lambda: None,
 ) -> Iterator[tuple[Blocks, NDArray[np.float32]]]:
     """Yield the same square by square: (rows, their embeddings), every row once. features: of rows (n,), (n, C).
 
-    xy_m: (n, 2) metres.
+    xy_m: (n, 2) metres. release: called whenever some positions were read, which may lie in a file.
     """
     device = next(model.parameters()).device
-    for inner, rows in squares(xy_m, radius_m, model.config["layers"] + 1, most_edges):
+    for inner, rows in squares(xy_m, radius_m, model.config["layers"] + 1, most_edges, release):
         graph = station_graph(xy_m[rows], features(rows), radius_m)
         yield rows[inner], model.embed(graph.x.to(device), graph.edge_index.to(device)).cpu().numpy()[inner]
         del graph
 
 
 def squares(
-    xy_m: NDArray[np.float64], radius_m: float, halo: int, most_edges: int
+    xy_m: NDArray[np.float64], radius_m: float, halo: int, most_edges: int, release: Release = lambda: None
 ) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.int64]]]:
     """Yield, for each rectangle of a partition, (which of the rows lie in it, the rows in it or within the halo).
 
@@ -207,7 +210,7 @@ def squares(
     """
     if not len(xy_m):
         return
-    used, where, count = _blocks(xy_m, radius_m)
+    used, where, count = _blocks(xy_m, radius_m, release)
     edges = _edges_of_blocks(used, count)
     waiting = [(used.min(axis=0), used.max(axis=0) + 1)]
     while waiting:
@@ -227,22 +230,41 @@ def squares(
             yield within[where[rows]], rows
 
 
-def _blocks(xy_m: NDArray[np.float64], radius_m: float) -> tuple[Blocks, NDArray[np.int32], Blocks]:
+def _blocks(xy_m: NDArray[np.float64], radius_m: float, release: Release) -> tuple[Blocks, NDArray[np.int32], Blocks]:
     """The squares of the radius that hold nodes, in order (blocks, 2), which one each node is in, and their counts."""
-    row, col = (np.floor(column / radius_m).astype(np.int64) for column in xy_m.T)
-    left, width = col.min(), col.max() - col.min() + 1
-    row *= width  # one number a node: sorted in half the memory of pairs
-    row += col - left
-    keys, where, count = np.unique(row, return_inverse=True, return_counts=True)
-    used = np.stack([keys // width, keys % width + left], axis=1)
-    return used, where.astype(np.int32), count
+    starts, parts = range(0, len(xy_m), NODES), []  # some nodes at a time: a country has millions
+    for first in starts:
+        parts.append(np.unique(_keys(xy_m[first : first + NODES], radius_m), return_counts=True))
+        release()
+    keys = np.unique(np.concatenate([part for part, _ in parts]))
+    count, where = np.zeros(len(keys), dtype=np.int64), np.empty(len(xy_m), dtype=np.int32)
+    for first, (part, own) in zip(starts, parts, strict=True):
+        count[np.searchsorted(keys, part)] += own
+        where[first : first + NODES] = np.searchsorted(keys, _keys(xy_m[first : first + NODES], radius_m))
+        release()
+    return np.stack([keys >> 32, (keys & 2**32 - 1) - 2**31], axis=1), where, count
+
+
+def _keys(xy_m: NDArray[np.float64], radius_m: float) -> Blocks:
+    """One number for the square of the radius that each node is in, (n,): in the order of the squares."""
+    row, col = np.floor(xy_m / radius_m).astype(np.int64).T
+    return np.asarray((row << 32) + (col + 2**31))
 
 
 def _edges_of_blocks(used: Blocks, count: Blocks) -> NDArray[np.float64]:
     """The directed edges that the nodes of each block have, estimated: (blocks,)."""
-    index = {(int(i), int(j)): int(n) for (i, j), n in zip(used, count, strict=True)}
-    around = [sum(index.get((int(i) + di, int(j) + dj), 0) for di in (-1, 0, 1) for dj in (-1, 0, 1)) for i, j in used]
-    return np.asarray(count * np.array(around) * (np.pi / 9), dtype=np.float64)
+    low = used[:, 1].min() - 1  # a column without nodes at each side, so that rows do not touch
+    width = used[:, 1].max() + 2 - low
+    keys, out = used[:, 0] * width + (used[:, 1] - low), np.empty(len(used))
+    for first in range(0, len(used), NODES):
+        some = slice(first, first + NODES)
+        around = np.zeros(len(keys[some]), dtype=np.int64)
+        for beside in (di * width + dj for di in (-1, 0, 1) for dj in (-1, 0, 1)):
+            at = np.searchsorted(keys, keys[some] + beside)
+            at[at == len(keys)] = 0
+            around += np.where(keys[at] == keys[some] + beside, count[at], 0)
+        out[some] = count[some] * around * (np.pi / 9)
+    return out
 
 
 def _within(blocks: Blocks, low: Blocks, high: Blocks) -> NDArray[np.bool_]:

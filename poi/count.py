@@ -47,8 +47,17 @@ def count_in_grid(pois: gpd.GeoDataFrame, crs: str, cell_m: float, ids: Ints) ->
 
     ids: (n,).
     """
+    out = np.zeros((len(ids), len(CATEGORIES)), dtype=np.int64)
+    add_counts_in_grid(out, pois, crs, cell_m, ids)
+    return out
+
+
+def add_counts_in_grid(
+    out: npt.NDArray[np.signedinteger], pois: gpd.GeoDataFrame, crs: str, cell_m: float, ids: Ints
+) -> None:
+    """Add what `count_in_grid` counts to `out`, (n, 8). ids: (n,)."""
     hit, cell = _in_grid(pois.geometry.x.to_numpy(), pois.geometry.y.to_numpy(), crs, cell_m, ids)
-    return _tally(hit, cell, category_index(pois), len(ids))
+    np.add.at(out, (cell, category_index(pois)[hit]), 1)
 
 
 def sum_ground(ground: Ground, cells: gpd.GeoDataFrame, *, radius_m: float | None = None) -> Floats:
@@ -74,8 +83,21 @@ def sum_in_grid(ground: Ground, crs: str, cell_m: float, ids: Ints) -> Floats:
 
     ids: (n,).
     """
+    cell, measure, amount = amounts_in_grid(ground, crs, cell_m, ids)
+    out = np.zeros((len(ids), len(MEASURES)))
+    out[cell, measure] = amount
+    return out
+
+
+def amounts_in_grid(ground: Ground, crs: str, cell_m: float, ids: Ints) -> tuple[Ints, Ints, Floats]:
+    """What `sum_in_grid` sums where there is anything: which of the cells, which measure, how much, (m,) each.
+
+    ids: (n,).
+    """
     hit, cell = _in_grid(ground.at[:, 0], ground.at[:, 1], crs, cell_m, ids)
-    return _add_up(ground, hit, cell, len(ids))
+    used, where = np.unique(cell * len(MEASURES) + ground.measure[hit], return_inverse=True)
+    cell, measure = np.divmod(used, len(MEASURES))
+    return cell, measure, np.bincount(where, ground.amount[hit], len(used)).astype(np.float64)
 
 
 def _add_up(ground: Ground, hit: Ints, cell: Ints, cells: int) -> Floats:
@@ -87,10 +109,10 @@ def _in_grid(lon: Floats, lat: Floats, crs: str, cell_m: float, ids: Ints) -> tu
     """Pairs (point, cell) of the points (m,) degrees that lie in one of the cells (n,)."""
     x, y = Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(lon, lat)
     cell_of = cell_ids(np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64), crs, cell_m)
-    order = np.argsort(ids)
+    order = None if (ids[1:] > ids[:-1]).all() else np.argsort(ids)
     at = np.searchsorted(ids, cell_of, sorter=order)
     at[at == len(ids)] = 0
-    cell = order[at]
+    cell = at if order is None else order[at]
     hit = np.flatnonzero(ids[cell] == cell_of)
     return hit, cell[hit]
 

@@ -30,7 +30,7 @@ _COL = 10**6
 _ZONE = 10**13
 _WIDTH_M = 1_000_000.0  # eastings of a zone: within them its scale is true to 0.3%
 _HEIGHT_M = 20_000_000.0
-_BATCH = 200_000
+_BATCH = 50_000
 
 
 @dataclass(frozen=True)
@@ -143,13 +143,20 @@ def ids_within(grid: Grid, boundary: BaseGeometry | None = None) -> Ints:
 
     Whoever stands inside the boundary stands in a cell; a cell that only touches it is left out. A boundary without
     area (a line, a point) keeps the cells that it meets. Raises PoiError where no cell is left."""
-    row, col = (a.ravel() for a in np.mgrid[0 : grid.rows, 0 : grid.cols])
-    if boundary is not None:
-        keep = _meets(grid, row, col, to_metres(boundary, grid.crs))
-        row, col = row[keep], col[keep]
-    if not len(row):
+    area = None if boundary is None else to_metres(boundary, grid.crs)
+    if area is not None:
+        shapely.prepare(area)
+    parts = []
+    for start in range(0, grid.rows * grid.cols, _BATCH):  # of millions, polygons of some at a time
+        row, col = np.divmod(np.arange(start, min(start + _BATCH, grid.rows * grid.cols)), grid.cols)
+        if area is not None:
+            keep = _meets(grid, row, col, area)
+            row, col = row[keep], col[keep]
+        parts.append(grid.ids(row, col))
+    ids = np.concatenate(parts)
+    if not len(ids):
         raise PoiError("no cell shares area with the boundary: give a larger area or a smaller --cell-size")
-    return grid.ids(row, col)
+    return ids
 
 
 def grid_cells(grid: Grid, boundary: BaseGeometry | None = None) -> gpd.GeoDataFrame:
@@ -192,16 +199,11 @@ def check_degrees(geometry: BaseGeometry, what: str) -> None:
 
 
 def _meets(grid: Grid, row: Ints, col: Ints, area: BaseGeometry) -> npt.NDArray[np.bool_]:
-    shapely.prepare(area)
-    has_area = area.area > 0
-    keep = np.zeros(len(row), dtype=bool)
-    slack = min(1e-3, grid.cell_m * 1e-3) if has_area else 0.0  # as in grid_over: to touch is not to share area
-    for start in range(0, len(row), _BATCH):
-        part = slice(start, start + _BATCH)
-        west, south = grid.west + col[part] * grid.cell_m, grid.south + row[part] * grid.cell_m
-        inner = grid.cell_m - slack
-        keep[part] = shapely.intersects(area, shapely.box(west + slack, south + slack, west + inner, south + inner))
-    return keep
+    slack = min(1e-3, grid.cell_m * 1e-3) if area.area > 0 else 0.0  # as in grid_over: to touch is not to share area
+    west, south = grid.west + col * grid.cell_m, grid.south + row * grid.cell_m
+    inner = grid.cell_m - slack
+    squares = shapely.box(west + slack, south + slack, west + inner, south + inner)
+    return np.asarray(shapely.intersects(area, squares), dtype=bool)
 
 
 def _zone_number(crs: str) -> int:

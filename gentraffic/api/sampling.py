@@ -13,7 +13,8 @@ from gentraffic.api.files import context_of
 from gentraffic.api.inputs import path_given
 from gentraffic.api.language import speaks_python
 from gentraffic.api.places import query_of
-from gentraffic.api.result import Shown
+from gentraffic.api.result import WARNING, Shown
+from gentraffic.dataset.schema import warnings_in
 from gentraffic.errors import WrongUse
 from gentraffic.io.process import peak_rss_mb
 
@@ -110,7 +111,7 @@ class Sampling(Shown):
     @property
     def warnings(self) -> list[str]:
         """What a user should know."""
-        return [line for line in str(self.drawn.attrs.get("warnings", "")).splitlines() if line]
+        return warnings_in(self.drawn)
 
     @cached_property
     def effect(self) -> list[str]:
@@ -127,6 +128,14 @@ class Sampling(Shown):
         """Whose rhythm was drawn, which holidays, what was not drawn, and what a change does."""
         known = {} if self.traffic is None else self.traffic.attrs
         return [*(f"{words}: {known[name]}" for name, words in NOTES.items() if known.get(name)), *self.effect]
+
+    def text(self) -> list[str]:
+        """Lines for a terminal: warnings, `sentences`, how much was drawn and in how long, and the pictures."""
+        if self.traffic is None:
+            return [f"would draw {self.size} ({self.mib:.1f} MiB)"]
+        line = f"{self.out}: {self.size} of {self.place}, {self.timezone}; drawn in {self.seconds['sample']:.1f} s"
+        warnings = [f"{WARNING}{warning}" for warning in self.warnings]
+        return [*warnings, *self.sentences(), line, *map(str, self.pictures.values())]
 
     def to_json(self) -> dict[str, Any]:
         """What `--json` prints."""
@@ -351,6 +360,8 @@ def draw(
     and say what would be drawn. fetching, progress: are told (done, of), of the map and of the draw. The rest is as of
     `sample`, but errors name options, as the command line does. No output may be an input: callers check that.
     """
+    from gentraffic.dataset.memmap import Disk
+    from gentraffic.dataset.schema import IN_MEMORY
     from gentraffic.generate.run import draw_into, prepare
     from gentraffic.generators.base import default_model
     from gentraffic.generators.observed import context_of as context_of_measured
@@ -369,8 +380,9 @@ def draw(
     if context is None and observed is not None and not names_of(query):
         context = with_population(context_of_measured(observed), query)
     elif context is None:
-        streams = not dry_run and sink.streams(info, request)
-        context = find_context(query, command=command, held=not streams, progress=fetching)
+        streams = out is not None and not dry_run and sink.streams(info, request)
+        store = Disk(out.resolve().parent) if streams and out is not None else IN_MEMORY
+        context = find_context(query, command=command, store=store, progress=fetching)
     else:
         context = with_population(context, query)
     if name:
@@ -397,6 +409,14 @@ def draw(
     seconds = {"load": loaded - began + drawn.prepared_s, "sample": drawn.drawn_s}
     seconds["write"] = time.perf_counter() - began - sum(seconds.values())
     return replace(sampling, pictures=pictures, seconds=seconds)
+
+
+def request_of(options: Mapping[str, Any]) -> Request:
+    """The request of options of these names, of which others are left alone. Raises WrongUse for unreadable ids."""
+    from gentraffic.generate.run import Request, read_select
+
+    asked = {name: options[name] for name in Request.__dataclass_fields__}
+    return Request(**asked | {"seed": options["seed"] or 0, "select": read_select(options["select"])})
 
 
 def _holidays(given: str | bool | None) -> str | None:

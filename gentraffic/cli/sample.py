@@ -88,23 +88,13 @@ def sample(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -
       dwellings, residents: homes or people without shops, where the place knows floor area or --population
     times of mall, quarter, offices, station: opening hours, Mon-Sat 9:00-21:00
     """
-    from gentraffic.api.sampling import draw
-    from gentraffic.generate.run import Request, read_select
+    from gentraffic.api.sampling import draw, request_of
+    from gentraffic.places.find import query_from
 
     check_outputs({"out": out, **options})
-    asked = {name: options[name] for name in Request.__dataclass_fields__}
-    asked |= {"seed": options["seed"] or 0, "select": read_select(options["select"])}
     with shared.progress("Overpass", "drawing", quiet=quiet) as (fetching, drawing):
         sampling = draw(
-            shared.place_of(options), Request(**asked), options["model"], out=out, fetching=fetching, progress=drawing,
+            query_from(options), request_of(options), options["model"], out=out, fetching=fetching, progress=drawing,
             command=shared.command_line(), **{name: options[name] for name in HOW},
         )  # fmt: skip
-    if quiet and not as_json:
-        return
-    if sampling.traffic is None:
-        lines = [f"would draw {sampling.size} ({sampling.mib:.1f} MiB)"]
-    else:
-        line = f"{out}: {sampling.size} of {sampling.place}, {sampling.timezone}"
-        line += f"; drawn in {sampling.seconds['sample']:.1f} s"
-        lines = [*shared.warned(sampling.warnings), *sampling.sentences(), line, *map(str, sampling.pictures.values())]
-    shared.report(sampling.to_json(), lines, as_json=as_json, quiet=quiet)
+    shared.report(sampling, as_json=as_json, quiet=quiet)

@@ -152,7 +152,7 @@ def measured_context(
 
     attributes = {"units": "1", "long_name": "points of interest"}
     ds = xr.Dataset(
-        {"poi_count": (("cell", "category"), poi_count.astype(np.int32), attributes)},
+        {"poi_count": (("cell", "category"), poi_count.astype(np.int32, copy=False), attributes)},
         coords=_coordinates(places) | {"category": ("category", np.asarray(CATEGORIES, dtype=str))},
         attrs=_attributes(places, timezone, attrs, warnings),
     )

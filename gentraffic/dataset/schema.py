@@ -15,13 +15,15 @@ the same surroundings whatever area is drawn around it.
 
 from __future__ import annotations
 
+import mmap
 import re
 from collections.abc import Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from gentraffic.dataset.services import MAIN
 from gentraffic.errors import BadInput, WrongUse, did_you_mean
@@ -70,6 +72,7 @@ CENTRE_TOLERANCE_M = 1000.0
 # xarray holds strings in fixed width: the widest footprint times the number of cells must stay bounded.
 FOOTPRINT_BYTES = 2**30
 BLOCK_VALUES = 2**22  # 16 MiB of float32
+BLOCK = 65_536  # cells that are worked on at a time: a country has millions
 
 
 def services(ds: xr.Dataset) -> list[str]:
@@ -221,12 +224,24 @@ def check_context(ds: xr.Dataset) -> None:
         per_cell = ds[name].values
         if ds[name].dims[:1] != ("cell",) or per_cell.dtype.kind not in "iuf":
             raise BadInput(f"{name} must be numbers per cell, has dimensions {_tuple(ds[name].dims)}, {per_cell.dtype}")
-        wrong = ~(np.isfinite(per_cell) & (per_cell >= 0))
-        if name == "population" and per_cell.dtype.kind == "f" and not np.isnan(per_cell).all():
-            wrong &= ~np.isnan(per_cell)  # not known there
-        if wrong.any():
-            cell = ds["cell_id"].values[np.argwhere(wrong)[0][0]]
-            raise BadInput(f"{name} holds {int(wrong.sum())} negative or missing values, the first at cell {cell}")
+        _check_amounts(name, per_cell, ds["cell_id"].values)
+
+
+def _check_amounts(name: str, per_cell: NDArray[Any], ids: NDArray[Any]) -> None:
+    """per_cell: (cells,) or (cells, columns); of residents NaN is not known, where any are."""
+    partly = name == "population" and per_cell.dtype.kind == "f" and not np.isnan(per_cell).all()
+    count, first = 0, 0
+    for rows in blocks(len(per_cell)):
+        values = per_cell[rows]
+        wrong = ~(np.isfinite(values) & (values >= 0))
+        if partly:
+            wrong &= ~np.isnan(values)
+        if wrong.any() and not count:
+            first = rows.start + int(np.argwhere(wrong)[0][0])
+        count += int(wrong.sum())
+        release_pages(per_cell)
+    if count:
+        raise BadInput(f"{name} holds {count} negative or missing values, the first at cell {ids[first]}")
 
 
 def check_timezone(name: object) -> None:
@@ -299,6 +314,9 @@ def _check_cells(ds: xr.Dataset) -> None:
 def _check_ids(ids: NDArray[Any]) -> None:
     if ids.dtype.kind not in "iuUT" and not all(isinstance(i, str) for i in ids):
         raise BadInput(f"cell_id is {ids.dtype}, must be whole numbers or text")
+    if ids.dtype.kind in "iu" and rising(ids):
+        release_pages(ids)
+        return  # which needs no memory
     seen, first, counts = np.unique(
         ids if ids.dtype.kind in "iu" else ids.astype(str), return_index=True, return_counts=True
     )
@@ -311,19 +329,21 @@ def _check_ids(ids: NDArray[Any]) -> None:
 
 
 def _check_positions(ds: xr.Dataset, ids: NDArray[Any]) -> None:
-    for name in ("lon", "lat", "x", "y"):
+    for name, limit in (("lon", 180.0), ("lat", 90.0), ("x", np.inf), ("y", np.inf)):
         column = ds[name].values
         if column.dtype != np.float64:
             raise BadInput(f"the coordinate {name} is {column.dtype}, must be float64")
-        if not np.isfinite(column).all():
-            raise BadInput(f"the coordinate {name} is not finite at cell {ids[~np.isfinite(column)][0]}")
-    for name, limit in (("lon", 180.0), ("lat", 90.0)):
-        beyond = np.abs(ds[name].values) > limit
-        if beyond.any():
-            raise BadInput(
-                f"{name} is {ds[name].values[beyond][0]:g} at cell {ids[beyond][0]}, beyond {limit:g} degrees: "
-                "are lon and lat swapped, or is the file not in EPSG:4326?"
-            )
+        for rows in blocks(len(column)):
+            values = column[rows]
+            if not np.isfinite(values).all():
+                raise BadInput(f"the coordinate {name} is not finite at cell {ids[rows][~np.isfinite(values)][0]}")
+            beyond = np.abs(values) > limit
+            if beyond.any():
+                raise BadInput(
+                    f"{name} is {values[beyond][0]:g} at cell {ids[rows][beyond][0]}, beyond {limit:g} degrees: "
+                    "are lon and lat swapped, or is the file not in EPSG:4326?"
+                )
+            release_pages(column)
 
 
 def _check_grid(ds: xr.Dataset) -> None:
@@ -333,6 +353,13 @@ def _check_grid(ds: xr.Dataset) -> None:
         row, col = ds["row"].values, ds["col"].values
         if row.dtype.kind not in "iu" or col.dtype.kind not in "iu":
             raise BadInput(f"row and col are {row.dtype} and {col.dtype}, must be whole numbers")
+        in_order = all(
+            ((row[1:][at] > row[:-1][at]) | ((row[1:][at] == row[:-1][at]) & (col[1:][at] > col[:-1][at]))).all()
+            for at in blocks(len(row) - 1)
+        )
+        release_pages(row, col)
+        if in_order:  # row by row, which needs no memory
+            return
         by_place = np.lexsort((col, row))
         if ((np.diff(row[by_place]) == 0) & (np.diff(col[by_place]) == 0)).any():
             raise BadInput("two cells have the same row and col")
@@ -375,13 +402,20 @@ def _check_centres(ds: xr.Dataset) -> None:
     if not crs.is_projected or any(abs(axis.unit_conversion_factor - 1) > 1e-9 for axis in crs.axis_info):
         raise BadInput(f"crs_wkt names {crs.name!r}, which is not in metres: use the UTM zone of the place")
     to_metres = pyproj.Transformer.from_crs("EPSG:4326", crs, always_xy=True)
-    x, y = to_metres.transform(ds["lon"].values, ds["lat"].values)
-    apart = np.hypot(x - ds["x"].values, y - ds["y"].values)
-    far = ~(apart < CENTRE_TOLERANCE_M)
-    if far.any():
+    lon, lat, x, y = (ds[name].values for name in ("lon", "lat", "x", "y"))
+    count, first = 0, (0, 0.0)  # row, metres
+    for rows in blocks(len(lon)):
+        there_x, there_y = to_metres.transform(lon[rows], lat[rows])
+        apart = np.hypot(there_x - x[rows], there_y - y[rows])
+        far = ~(apart < CENTRE_TOLERANCE_M)
+        if far.any() and not count:
+            first = rows.start + int(np.argmax(far)), float(apart[far][0])
+        count += int(far.sum())
+        release_pages(lon, lat, x, y)
+    if count:
         raise BadInput(
-            f"lon, lat and x, y of cell {ds['cell_id'].values[far][0]} are {apart[far][0] / 1000:.4g} km apart "
-            f"({int(far.sum())} such cells): are lon and lat swapped, or is crs_wkt wrong?"
+            f"lon, lat and x, y of cell {ds['cell_id'].values[first[0]]} are {first[1] / 1000:.4g} km apart "
+            f"({count} such cells): are lon and lat swapped, or is crs_wkt wrong?"
         )
 
 
@@ -490,6 +524,11 @@ def need_positions(ds: xr.Dataset, what: str) -> None:
         raise WrongUse(f"{what} {reason}: import it again with --cells FILE, or with columns lon, lat")
 
 
+def warnings_in(ds: xr.Dataset) -> list[str]:
+    """What a user should know of a Dataset."""
+    return [line for line in str(ds.attrs.get("warnings", "")).splitlines() if line]
+
+
 def credits_of(texts: Iterable[str]) -> str:
     """Attributions joined, each part once."""
     parts = [part.strip() for text in texts for part in text.split(";")]
@@ -539,3 +578,45 @@ def _check_shapes(ds: xr.Dataset) -> None:
     closed = (at[ends - 1] == at[ends - size]).all(axis=1) & (size > 3)
     if not closed[area].all():
         raise BadInput("map_lon, map_lat: the ring of an area does not end where it began")
+
+
+# --- many cells: blocks of them, and arrays that may lie in files -----------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Where arrays that are being made lie: in memory."""
+
+    def zeros(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        """An array of zeros. name: of its file, where it lies in one."""
+        return np.zeros(shape, dtype)
+
+
+IN_MEMORY = Memory()
+
+
+def blocks(rows: int, size: int | None = None) -> Iterator[slice]:
+    """Cut so many rows into blocks of `size` (BLOCK). Who reads mapped arrays releases their pages behind each."""
+    size = size or BLOCK
+    for first in range(0, rows, size):
+        yield slice(first, min(first + size, rows))
+
+
+def rising(values: NDArray[Any]) -> bool:
+    """Whether each of the values (n,) is larger than the one before."""
+    starts = range(0, len(values) - 1, BLOCK)
+    return all((values[at + 1 : at + BLOCK + 1] > values[at : at + BLOCK][: len(values) - 1 - at]).all()
+               for at in starts)  # fmt: skip
+
+
+def release_pages(*arrays: NDArray[Any] | None) -> None:
+    """Give back the memory of what was read from mapped arrays; it is read again where it is needed.
+
+    arrays: each (any shape), or a view of a mapped one.
+    """
+    for values in arrays:
+        base: Any = values
+        while isinstance(base, np.ndarray):
+            base = base.base
+        if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+            base.madvise(mmap.MADV_DONTNEED)

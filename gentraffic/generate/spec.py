@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gentraffic import __version__
+from gentraffic.dataset.schema import blocks, release_pages
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.generators.base import Settings
 from gentraffic.io.atomic import replacing
@@ -103,7 +104,10 @@ def context_sha256(context: xr.Dataset, rows: list[int] | None) -> str:
         if values.dtype.kind in "OUT":
             sha.update("\0".join(map(str, values.ravel())).encode())
         else:
-            sha.update(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)  # as they lie, no copy is made
+            flat = np.ascontiguousarray(values).reshape(-1)  # as they lie, no copy is made
+            for part in blocks(len(flat)):
+                sha.update(flat[part].view(np.uint8).data)
+                release_pages(flat)
     return sha.hexdigest()
 
 
@@ -127,6 +131,7 @@ def save_job(folder: Path, spec: StoreSpec, calendar: Calendar, arrays: Mapping[
             os.replace(values.filename, path)
         else:
             np.save(path, values, allow_pickle=False)
+        release_pages(values)
         hashes[f"{INPUTS}/{name}.npy"] = file_sha256(path)
     template = [path for path in (folder / "store").rglob("*") if path.is_file() and path.parent.name != "store"]
     for path in (folder / "attrs.json", *template):

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from gentraffic.generators.observed import Observations
 
 WORKER_BYTES = 500 * 2**20  # a worker with torch and the network loaded, apart from its chunk
-CELL_BYTES = 200  # what the command comes to hold of a cell beside its context; measured, 1 to 4 million cells
+SCRATCH_BYTES = 400  # on the disk, of a cell while its store is filled, beside its traffic and its context
+CELL_BYTES = 60  # what the command comes to hold of a cell; measured, a million of them beside a thousand
 
 
 class Interrupted(KeyboardInterrupt):
@@ -207,7 +208,7 @@ def check_disk(spec: StoreSpec, folder: Path, kept: int) -> None:
     """Raise BadInput where the disk of `folder` has not what the tasks that are not kept may need."""
     tasks = len(spec.tasks())
     passes = 2 if spec.totals else 1  # what is drawn waits on the disk until the total is known
-    need = math.ceil(spec.values * 4 * passes * (tasks - kept) / tasks)
+    need = math.ceil(spec.values * 4 * passes * (tasks - kept) / tasks) + (0 if kept else spec.cells * SCRATCH_BYTES)
     free = shutil.disk_usage(folder).free
     if need > free:
         raise BadInput(

@@ -21,6 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic import __version__
+from gentraffic.dataset.memmap import trim_heap
+from gentraffic.dataset.schema import blocks, release_pages
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.generate.spec import (
     INPUTS,
@@ -37,8 +39,7 @@ from gentraffic.generate.spec import (
 )
 from gentraffic.generators.base import Expected
 from gentraffic.io.atomic import cannot_write, list_store, swap_folder, sync, sync_one
-from gentraffic.io.files import UNFINISHED, check_chunks, encoding_of, indexed
-from gentraffic.io.memmap import release_pages, trim_heap
+from gentraffic.io.files import INDEX, UNFINISHED, check_chunks, encoding_of, indexed
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -69,6 +70,7 @@ def begin(folder: Path, spec: StoreSpec, template: Callable[[str], xr.Dataset], 
             else:
                 (folder / name).unlink(missing_ok=True)
         folder.mkdir(exist_ok=True)
+        trim_heap()  # of what the place was read with
         draw = prepare(scratch=folder)
         trim_heap()
         _write_template(template(draw.units), spec, folder / "store")
@@ -86,8 +88,12 @@ def begin(folder: Path, spec: StoreSpec, template: Callable[[str], xr.Dataset], 
 
 
 def _write_template(ds: xr.Dataset, spec: StoreSpec, store: Path) -> None:
-    """Metadata and coordinates of the store; its traffic is not there yet."""
+    """Metadata and coordinates of the store; its traffic is not there yet.
+
+    Numbers of cells are written chunk by chunk: a country's may lie in files, and are not to be held all at once."""
     import dask.array
+    import xarray as xr
+    import zarr
 
     variable = ds[spec.service]
     encoding = encoding_of(ds, ".zarr", spec.chunk)
@@ -95,7 +101,18 @@ def _write_template(ds: xr.Dataset, spec: StoreSpec, store: Path) -> None:
     clean = ds.drop_encoding().assign({spec.service: (variable.dims, empty, variable.attrs)})
     clean = clean.assign_attrs({UNFINISHED: "run the command that was writing this store again"})
     clean = indexed(clean)
+    per_cell = [str(name) for name, v in clean.coords.items() if v.dims == ("cell",) and v.dtype.kind in "iuf"]
+    for name in per_cell:
+        given = clean.variables[name]
+        usual = zarr.create_array(store={}, shape=given.shape, dtype=given.dtype, zarr_format=2).chunks
+        empty = dask.array.zeros(given.shape, chunks=usual, dtype=given.dtype)
+        clean = clean.assign_coords(xr.Coordinates({name: (given.dims, empty, given.attrs)}, indexes={}))
     clean.to_zarr(store, mode="w", zarr_format=2, consolidated=False, encoding=encoding, compute=False)
+    for name in per_cell:
+        array, values = zarr.open_array(str(store / name), mode="r+"), ds["cell_id" if name == INDEX else name].values
+        for rows in blocks(len(values), array.chunks[0]):
+            array[rows] = values[rows]
+            release_pages(values)
     attrs = json.loads((store / ".zattrs").read_text(encoding="utf-8"))
     attrs.pop(UNFINISHED)
     whole = json.dumps(attrs | {"order_sha256": spec.sha256}, indent=2)

@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from gentraffic.dataset.memmap import Disk
+from gentraffic.dataset.schema import IN_MEMORY, Memory
 from gentraffic.errors import BadModel, WrongUse
 from gentraffic.generators.base import (
     Family,
@@ -97,8 +99,8 @@ class Bundle:
             scale = history.unit(self.levels, read_places(context), context["cell_id"].values)
             scale *= history.step_factor(calendar.per_hour)
             units = history.units
-        embeddings = None if scratch is None else scratch / "embeddings.npy"
-        inputs = prepare_inputs(self, context, calendar, settings, cells=cells, history=history, embeddings=embeddings)
+        store = IN_MEMORY if scratch is None else Disk(scratch, named=True)
+        inputs = prepare_inputs(self, context, calendar, settings, cells=cells, history=history, store=store)
         return WeeklyDraw(*inputs, units, scale)
 
     def time(self) -> torch.Tensor:
@@ -107,14 +109,11 @@ class Bundle:
 
         return time_embedding(self.temporal)
 
-    def place(self, places: Places, path: Path | None = None) -> NDArray[np.float32]:
-        """The station embedding F_s (STOUTER eq. 2) of every cell of a context: (cells, P).
-
-        path: a .npy file to write them to, which is then mapped: a country's are not held in memory.
-        """
+    def place(self, places: Places, store: Memory = IN_MEMORY) -> NDArray[np.float32]:
+        """The station embedding F_s (STOUTER eq. 2) of every cell of a context: (cells, P). store: where they lie."""
         from gentraffic.generators.weekly import place_embedding
 
-        return place_embedding(self.station, places, self.levels, path)
+        return place_embedding(self.station, places, self.levels, store)
 
 
 def save_bundle(bundle: Bundle, folder: Path, card: str) -> None:

@@ -12,8 +12,8 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain, repeat
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -22,11 +22,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gentraffic.dataset.calendar import Calendar
+from gentraffic.dataset.memmap import trim_heap
+from gentraffic.dataset.schema import BLOCK, IN_MEMORY, Memory, blocks, release_pages, rising
 from gentraffic.errors import WrongUse, did_you_mean
 from gentraffic.generators.base import Settings as Settings
 from gentraffic.generators.base import Span, Tell, check_minutes
-from gentraffic.io.memmap import rows_of_file, trim_heap
-from gentraffic.modelling.expected_week import AUTO, ExpectedWeeks, from_monday, rhythms_of
+from gentraffic.modelling.expected_week import AUTO, COMPONENTS, ExpectedWeeks, from_monday, rhythms_of
 from gentraffic.modelling.features import Floats, Places, Scale, Scaler, read_places
 from gentraffic.modelling.history import History, as_profile
 from gentraffic.modelling.levels import LevelModel
@@ -187,11 +188,11 @@ class SharedInputs:
 
 def prepare_inputs(
     bundle: WeeklyModel, context: xr.Dataset, calendar: Calendar, settings: Settings, *,
-    cells: Sequence[int] | None = None, history: History | None = None, embeddings: Path | None = None,
+    cells: Sequence[int] | None = None, history: History | None = None, store: Memory = IN_MEMORY,
 ) -> tuple[Region, SharedInputs]:  # fmt: skip
     """All that drawing needs of a place and of a model: features and levels come from the whole context.
 
-    embeddings: a .npy file to hold `Region.place` in, instead of memory. Raises as `draw_traffic`.
+    store: where what there is of each cell lies. Raises as `draw_traffic`.
     """
     check_settings(bundle, calendar, settings)
     if history is not None and not bundle.model.config.get("use_profile"):
@@ -199,34 +200,15 @@ def prepare_inputs(
     context, rows = _by_id(context, cells)
     ids = context["cell_id"].values
     with one_thread():
-        places = read_places(context)
+        places = read_places(context, store)
         try:
-            f_s = place_embedding(bundle.station, places, bundle.levels, embeddings)[rows]
+            f_s = place_embedding(bundle.station, places, bundle.levels, store)[rows]
         except ValueError as error:  # so many stations in one place that their graph is too large
             raise WrongUse(str(error)) from error
         time = bundle.time()
-    count = len(f_s)
-    known = np.full(count, -1) if history is None else history.rows(ids)[rows]
-    unit = 1.0 if history is None else history.unit(bundle.levels, places, ids)
-    usual = bundle.scaler.usual
-    recent = np.ones(1) if history is None else history.now(usual.memory if usual is not None else 0.0)
-    angle = level_angle(settings.seed, ids, places.xy_m) if settings.members > 1 else np.zeros(len(ids))
     measured = bundle.weeks.measured
     rhythms = rhythms_of(bundle.networks, measured, context.attrs, settings.habits, settings.members, settings.seed)
-    log_level = np.empty((settings.members, count))
-    level = np.empty((settings.members, count), dtype=np.float32)
-    for m in range(settings.members):
-        if bundle.scaler.own_level:  # nothing is told of it, and nothing multiplied in
-            log_level[m], level[m] = 0.0, 0.0
-            continue
-        log_level[m] = bundle.levels.draw(places, turned(angle, m)[None])[0][rows]
-        if history is not None:  # a known level drifts from week to week; its mean does not
-            z = turned(angle, m)[rows]
-            drift = bundle.scaler.drift.get(places.network, bundle.scaler.drift.get("", 0.0))
-            now = np.log(recent[known] / unit) + drift * z - np.where(z == 0, 0.0, drift**2 / 2)
-            log_level[m] = np.where(known < 0, log_level[m], now)
-        level[m] = bundle.levels.standard(places, log_level[m], rhythms[m], rows)
-        level[m, known >= 0] = np.clip(level[m, known >= 0], -HIGHEST_LEVEL, HIGHEST_LEVEL)
+    log_level, level = _levels(bundle, settings, places, ids, rows, rhythms, history, store)
     if settings.service:
         have = bundle.services.measured_in(settings.service)
         rhythms = follow(rhythms, have, measured, context.attrs, settings.habits, settings.seed)
@@ -234,15 +216,78 @@ def prepare_inputs(
     region = Region(ids[rows], f_s, log_level, level, rhythms=rhythms)
     weeks = bundle.services.weeks.get(settings.service, bundle.weeks)
     if weeks.networks:
-        week_scores = [weeks.scores(rhythm, places, count, rows) for rhythm in dict.fromkeys(rhythms)]
-        region = replace(region, week_scores=np.stack(week_scores))
+        region = replace(region, week_scores=_week_scores(weeks, places, rows, rhythms, len(f_s), store))
     if history is not None:
+        known, usual = history.rows(ids)[rows], bundle.scaler.usual
         week = history.week[known]
         if usual is not None:
             week = profile_week(week, history.days, usual, rhythms[0]).astype(np.float32)
         past = np.where((known < 0)[:, None, None], np.float32(np.nan), week)
         region = replace(region, past=past, past_days=history.days)
     return region, SharedInputs.of(bundle, time, calendar, settings)
+
+
+def _levels(
+    bundle: WeeklyModel, settings: Settings, places: Places, ids: NDArray[Any], rows: Any, rhythms: Sequence[str],
+    history: History | None, store: Memory,
+) -> tuple[Floats, NDArray[np.float32]]:  # fmt: skip
+    """The levels of the main service as `Region` has them: (members, cells) twice.
+
+    rows: of the context that are drawn. Block by block, but for a measured network, whose law looks around each cell.
+    """
+    levels, count = bundle.levels, len(ids) if isinstance(rows, slice) else len(rows)
+    log_level = store.zeros("log_level", (settings.members, count), np.float64)
+    level = store.zeros("level", (settings.members, count), np.float32)
+    if bundle.scaler.own_level:  # nothing is told of it, and nothing multiplied in
+        return log_level, level
+    measured = places.network in levels.networks
+    unit = None if measured else levels.unit(places)
+    known, past, drift = None, np.empty(0), 0.0
+    if history is not None:
+        known = history.rows(ids)[rows]
+        past, drift = _of_the_past(bundle, history, places, ids)
+    for block in blocks(count, count if measured else BLOCK):
+        some = block if isinstance(rows, slice) else rows[block]
+        here, part, pick = (slice(None), places, rows) if measured else (some, places.some(some), slice(None))
+        angle = np.zeros(len(ids[here]))
+        if settings.members > 1:
+            angle = level_angle(settings.seed, ids[here], places.xy_m[here])
+        for m in range(settings.members):
+            log = levels.draw(part, turned(angle, m)[None], unit)[0][pick]
+            if known is not None:  # a known level drifts from week to week; its mean does not
+                z = turned(angle, m)[pick]
+                now = past[known[block]] + drift * z - np.where(z == 0, 0.0, drift**2 / 2)
+                log = np.where(known[block] < 0, log, now)
+            log_level[m, block] = log
+            level[m, block] = levels.standard(part, log, rhythms[m], pick, unit)
+            if known is not None:
+                at = block.start + np.flatnonzero(known[block] >= 0)
+                level[m, at] = np.clip(level[m, at], -HIGHEST_LEVEL, HIGHEST_LEVEL)
+        release_pages(log_level, level)
+        places.release()
+    return log_level, level
+
+
+def _of_the_past(bundle: WeeklyModel, history: History, places: Places, ids: NDArray[Any]) -> tuple[Floats, float]:
+    """The log relative levels of the cells of a past, in its order, and by how much they drift from week to week."""
+    usual, drift = bundle.scaler.usual, bundle.scaler.drift
+    recent = history.now(usual.memory if usual is not None else 0.0)
+    return np.log(recent / history.unit(bundle.levels, places, ids)), drift.get(places.network, drift.get("", 0.0))
+
+
+def _week_scores(
+    weeks: ExpectedWeeks, places: Places, rows: Any, rhythms: Sequence[str], count: int, store: Memory
+) -> NDArray[np.float32]:
+    """`Region.week_scores` of `count` cells, the `rows` of places."""
+    names = list(dict.fromkeys(rhythms))
+    out: NDArray[np.float32] = store.zeros("week_scores", (len(names), count, COMPONENTS), np.float32)
+    for n, rhythm in enumerate(names):
+        for block in blocks(count):
+            some = block if isinstance(rows, slice) else rows[block]
+            out[n, block] = weeks.scores(rhythm, places, block.stop - block.start, some)
+            release_pages(out)
+            places.release()
+    return out
 
 
 def _service_levels(
@@ -341,10 +386,13 @@ class WeeklyDraw:
 
 def _by_id(context: xr.Dataset, cells: Sequence[int] | None) -> tuple[xr.Dataset, Any]:
     """The context in the order of its ids, and where `cells` are there: sums over cells must not depend on order."""
-    order = np.argsort(context["cell_id"].values, kind="stable")
+    ids = context["cell_id"].values
+    if ids.dtype.kind in "iu" and rising(ids):  # no copy, of a country, is made of anything
+        return context, slice(None) if cells is None else np.asarray(cells, dtype=np.int64)
+    order = np.argsort(ids, kind="stable")
     sorted_already = not (order[:-1] > order[1:]).any()
     if sorted_already and cells is None:
-        return context, slice(None)  # all, as they are: no copy, of a country, is made of anything
+        return context, slice(None)
     at = np.empty_like(order)
     at[order] = np.arange(len(order))
     rows = at if cells is None else at[np.asarray(cells, dtype=np.int64)]
@@ -528,20 +576,18 @@ def station_features(places: Places, scale: Scale, rows: Any = slice(None)) -> N
 
 
 def place_embedding(
-    station: GraphMAE, places: Places, levels: LevelModel | None, path: Path | None = None
+    station: GraphMAE, places: Places, levels: LevelModel | None, store: Memory = IN_MEMORY
 ) -> NDArray[np.float32]:
-    """F_s (cells, P) of a whole context. Where `path` is given, that .npy file, which holds them, mapped."""
+    """F_s (cells, P) of a whole context. store: where they lie."""
     scale = station_scale(places, levels)
     shape = len(places.xy_m), int(station.config["hidden_channels"])
-    squares = embedded_squares(station, places.xy_m, lambda rows: station_features(places, scale, rows))
-    if path is None:
-        out = np.empty(shape, dtype=np.float32)
-        for rows, values in squares:
-            out[rows] = values
-        return out
-    trim_heap()
-    with rows_of_file(path, shape) as file:
-        for rows, values in squares:
-            file[rows] = values
-    mapped: NDArray[np.float32] = np.load(path, "r", allow_pickle=False)
-    return mapped
+    out: NDArray[np.float32] = store.zeros("embeddings", shape, np.float32)
+    if store is not IN_MEMORY:
+        trim_heap()
+    features = partial(station_features, places, scale)
+    read = partial(release_pages, places.xy_m)
+    for rows, values in embedded_squares(station, places.xy_m, features, release=read):
+        out[rows] = values
+        release_pages(out)
+        places.release()
+    return out

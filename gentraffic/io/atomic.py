@@ -422,7 +422,7 @@ def check_store(store: Path, *, chunks: bool = True) -> None:
     except (OSError, ValueError, AttributeError) as error:
         raise BadInput(f"damaged: {_CONSOLIDATED} is not readable ({error}); copy the store again") from error
     if listed is None:
-        if not whole and _says_listed(store):
+        if not whole and says_listed(store):
             raise BadInput(f"incomplete: {_CONSOLIDATED} is missing; copy the store again")
         _check_counts(store)
         return
@@ -471,7 +471,8 @@ def _check_counts(store: Path) -> None:
             )
 
 
-def _says_listed(store: Path) -> bool:
+def says_listed(store: Path) -> bool:
+    """Whether the attributes of a Zarr 2 store say that it lists its files."""
     try:
         return LISTED in json.loads((store / ".zattrs").read_text(encoding="utf-8"))
     except (OSError, ValueError, TypeError):

@@ -26,7 +26,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gentraffic.dataset.schema import COORD_ATTRS, check_context, check_traffic, services
+from gentraffic.dataset.schema import (
+    COORD_ATTRS,
+    IN_MEMORY,
+    Memory,
+    blocks,
+    check_context,
+    check_traffic,
+    release_pages,
+    services,
+)
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.io import atomic
 from gentraffic.io.atomic import LISTED, check_seal, check_store, list_store, put_seal
@@ -40,7 +49,6 @@ READABLE = (".nc", ".zarr", ".parquet", ".csv")
 CONTEXT_FORMATS = (".nc", ".zarr")
 # 2**31 float32 values are 8 GiB: a file that claims more is refused before memory is asked for.
 MAX_VALUES = 2**31
-LARGE_VALUES = 2**20  # from here on what is not to be held is not
 UNFINISHED = "unfinished"  # attribute of a store that is being filled: it is no traffic yet
 CHUNK_VALUES = {".nc": 2**18, ".zarr": 2**20}  # 1 and 4 MiB of float32
 # What the libraries raise on files that are torn, altered or of another kind; found by damaging files byte by byte.
@@ -134,7 +142,10 @@ def open_traffic(path: str | Path) -> xr.Dataset:
         check_store(Path(path), chunks=False)
     except BadInput as error:
         raise BadInput(f"{path}: {error}") from None
-    return as_in_memory(xr.open_dataset(path, engine="zarr", chunks=None, backend_kwargs={"consolidated": True}))
+    # the index is taken off a store of ours, and xarray would hold it in memory first
+    index = [INDEX] if atomic.says_listed(Path(path)) else []
+    options: dict[str, Any] = {"backend_kwargs": {"consolidated": True}, "drop_variables": index}
+    return as_in_memory(xr.open_dataset(path, engine="zarr", chunks=None, **options))
 
 
 def check_chunks(path: Path, service: str) -> bool:
@@ -178,15 +189,15 @@ def write_context(ds: xr.Dataset, path: str | Path) -> None:
     _write_arrays(ds, path)
 
 
-def read_context(path: str | Path, *, held: bool = True) -> xr.Dataset:
+def read_context(path: str | Path, store: Memory = IN_MEMORY) -> xr.Dataset:
     """The context Dataset in `path` (.nc, .zarr), loaded and checked. Raises as `read_traffic`.
 
-    held: False leaves the numbers of a large region in the file, from which each use reads them again.
+    store: where the numbers of its cells lie.
     """
     with reading(path):
         _existing(path, CONTEXT_FORMATS)
         with _whole(path):
-            ds = _read_arrays(path, held=held)
+            ds = _read_arrays(path, store)
             check_context(ds)
     return ds
 
@@ -287,7 +298,7 @@ def encoding_of(ds: xr.Dataset, suffix: str, chunk: int | None = None) -> dict[A
     return encoding
 
 
-def _read_arrays(path: str | Path, *, held: bool = True) -> xr.Dataset:
+def _read_arrays(path: str | Path, store: Memory = IN_MEMORY) -> xr.Dataset:
     import xarray as xr
 
     options: dict[str, Any] = {"engine": "h5netcdf", "backend_kwargs": {"phony_dims": "access"}}
@@ -297,18 +308,28 @@ def _read_arrays(path: str | Path, *, held: bool = True) -> xr.Dataset:
     else:
         check_seal(path)
     with ExitStack() as stack:
-        opened = stack.enter_context(xr.open_dataset(path, chunks=None, cache=held, **options))
+        opened = stack.enter_context(xr.open_dataset(path, chunks=None, cache=store is IN_MEMORY, **options))
         values = sum(variable.size for variable in opened.variables.values())
         if values > MAX_VALUES:
             raise BadInput(f"holds {values:.3g} values, more than the {MAX_VALUES:.3g} that are read at once")
         if UNFINISHED in opened.attrs:
             raise BadInput(f"unfinished: {opened.attrs[UNFINISHED]}")
-        if held or values < LARGE_VALUES:
+        if store is IN_MEMORY:
             return as_in_memory(opened.load())
-        for variable in opened.variables.values():
-            variable.to_numpy()  # what is torn is said here, not in the middle of the work
-        stack.pop_all()  # the file stays open for as long as the Dataset is there
-        return as_in_memory(opened)
+        ds = as_in_memory(opened)
+        for name, variable in ds.variables.items():
+            if variable.dims[:1] == ("cell",) and variable.dtype.kind in "iuf":
+                ds[name] = (variable.dims, _kept(str(name), variable, store), variable.attrs)
+        return ds.load()
+
+
+def _kept(name: str, variable: xr.Variable, store: Memory) -> NDArray[Any]:
+    """The numbers of a variable in a store, read block by block."""
+    out = store.zeros(name, variable.shape, variable.dtype)
+    for rows in blocks(len(out)):
+        out[rows] = variable[rows].to_numpy()
+        release_pages(out)
+    return out
 
 
 def as_in_memory(ds: xr.Dataset) -> xr.Dataset:
@@ -334,12 +355,14 @@ def udunits(units: str) -> str:
 
 
 def indexed(ds: xr.Dataset) -> xr.Dataset:
-    """`ds` with its ids as the coordinate of the dimension `cell`, by which xarray selects; attributes as they are."""
+    """`ds` with its ids as the coordinate of the dimension `cell`, by which xarray selects; attributes as they are.
+
+    Without the index in memory, which only reading makes."""
     import xarray as xr
 
-    ids = ds["cell_id"].values
     about = {"long_name": "identifier of the cell or station, to select by"}
-    return ds.assign_coords({INDEX: xr.Variable(("cell",), ids, about)})
+    ids = xr.Variable(("cell",), ds["cell_id"].variable.data, about)
+    return ds.assign_coords(xr.Coordinates({INDEX: ids}, indexes={}))
 
 
 class _Annotated:

@@ -102,7 +102,7 @@ class ExpectedWeek:
 
     def scores(self, places: Places, rows: Any = slice(None)) -> NDArray[np.float32]:
         """Those of some cells, (cells, COMPONENTS): zeros where another source's categories hold other things."""
-        at = np.arange(len(places.xy_m))[rows]
+        at = np.arange(*rows.indices(len(places.xy_m))) if isinstance(rows, slice) else np.asarray(rows)
         out = np.zeros((len(at), COMPONENTS), dtype=np.float32)
         if self.places is not None and places.source == self.source:
             for first in range(0, len(at), BLOCK):  # a country has millions of rows

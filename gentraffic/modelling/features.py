@@ -18,13 +18,16 @@ alike at every cadence.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from gentraffic.dataset.schema import BLOCK as BLOCK
+from gentraffic.dataset.schema import IN_MEMORY, Memory, blocks, release_pages
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -42,7 +45,8 @@ NO_SPREAD = 1e-9  # what is below tells no cells apart
 TRUNCATE = 5.0  # standard deviations beyond which a Gaussian neighbourhood weighs nothing
 MOST_POIS, MOST_SITES = 4000.0, 5000.0  # of a category, of radio cells, per km2: twice the most of any town here
 LEAST_KM2 = 0.0625  # of a cell in which these are counted: a mall may be all of a smaller one
-BLOCK = 65_536  # rows that are worked on at a time: a country has millions
+MOST_CELLS = 131_072  # of a tile with its halo: its densities take 100 bytes a cell
+MOST_BINS = 1000  # along an axis, by which cells are sorted into tiles
 FLOOR = 0.05  # of the cell's mean: below it a ratio counts as silence, so that empty hours do not rule the logarithm
 WEEK = 168  # hours
 LEAST_MEAN = 0.05  # of a cell's mean: a week that is more silent than that says nothing about its shape
@@ -162,6 +166,25 @@ class Places:
         mean = smooth_density(counts, xy, AROUND_M)[: len(self.xy_m)]
         return np.log1p(mean, out=mean)
 
+    def some(self, rows: Any) -> Places:
+        """Some of the cells, an index of them (n,) or a slice, with what is known of each alone: no `around`."""
+        return replace(
+            self,
+            poi_count=self.poi_count[rows],
+            near=self.near[rows],
+            far=self.far[rows],
+            area_km2=self.area_km2[rows],
+            xy_m=self.xy_m[rows],
+            known={name: values[rows] for name, values in self.known.items()},
+            margin=None,
+            before=None if self.before is None else self.before.some(rows),
+            lon_lat=None if self.lon_lat is None else self.lon_lat[rows],
+        )
+
+    def release(self) -> None:
+        """Give back the memory of what was read from mapped arrays."""
+        release_pages(self.poi_count, self.near, self.far, self.xy_m, self.lon_lat, *self.known.values())
+
     @property
     def pois(self) -> Floats:
         """(cells,) the mean log density of POIs, as OpenStreetMap counts: over categories and over all radii."""
@@ -173,36 +196,42 @@ class Places:
         return out
 
 
-def read_places(context: xr.Dataset) -> Places:
-    """The features of every cell of a context Dataset."""
+def read_places(context: xr.Dataset, store: Memory = IN_MEMORY) -> Places:
+    """The features of every cell of a context Dataset. store: where they lie."""
     before = None
     if f"poi_count{BEFORE}" in context:
         old = [str(name) for name in context.data_vars if str(name).endswith(BEFORE)]
         past = {name.removesuffix(BEFORE): context[name] for name in old}
         before = read_places(context.drop_vars(old).assign(past))
-    counts = context["poi_count"].values  # a country has millions of rows: few copies are made
-    xy = np.stack([context["x"].values, context["y"].values], axis=1).astype(np.float64, copy=False)
+    counts = context["poi_count"].values
+    xy = _pairs(context, "x", "y", store)
     area = cell_areas(context)
     margin = None
     if "margin_poi_count" in context:
         around = np.stack([context["margin_x"].values, context["margin_y"].values], axis=1).astype(np.float64)
         margin = Margin(context["margin_poi_count"].values, around, float(np.mean(area)))
     source = "AMap" if "UoMo" in str(context.attrs.get("attribution", "")) else ""
-    believed = counts if source else at_most(counts, MOST_POIS, area)
-    near, far = np.zeros((2, *counts.shape), dtype=np.float32)
+    near, far = (store.zeros(name, counts.shape, np.float32) for name in ("near", "far"))
     asked = []
     for j in range(counts.shape[1]):
         beyond = None if margin is None else margin.poi_count[:, j]
+        values = partial(_pois, counts[:, j], None if source else area)
         for radii, log in ((NEAR_M, near), (FAR_M, far)):
-            asked.append(Amount(partial(believed.__getitem__, (slice(None), j)), POI_FLOOR, radii, beyond, log[:, j]))
+            asked.append(Amount(values, POI_FLOOR, radii, beyond, log[:, j], (counts,)))
     logs: dict[str, NDArray[np.float32]] = {}
     for name, kind in VARIABLES.items():
-        if amounts(context, name, area) is not None:
-            logs[name] = np.zeros(len(area), dtype=np.float32)
+        if is_known(context, name, area):
+            logs[name] = store.zeros(f"log_{name}", (len(area),), np.float32)
             beyond = context[f"margin_{name}"].values if margin is not None and f"margin_{name}" in context else None
-            asked.append(Amount(partial(_believed, context, name, area), kind.floor, kind.radii_m, beyond, logs[name]))
+            values, read = partial(_believed, context, name, area), _columns(context, name)
+            asked.append(Amount(values, kind.floor, kind.radii_m, beyond, logs[name], read))
     add_log_densities(asked, xy, area, margin)
-    known = {name: logs.pop(name).astype(np.float64) for name in list(logs)}
+    known = {}
+    for name, log in logs.items():
+        known[name] = store.zeros(f"known_{name}", log.shape, np.float64)
+        for rows in blocks(len(log)):
+            known[name][rows] = log[rows]
+            release_pages(log, known[name])
     return Places(
         poi_count=counts,
         near=near,
@@ -215,49 +244,76 @@ def read_places(context: xr.Dataset) -> Places:
         before=before,
         timezone=str(context.attrs.get("timezone", "")),
         source=source,
-        lon_lat=np.stack([context["lon"].values, context["lat"].values], axis=1).astype(np.float64, copy=False)
-        if "lon" in context and "lat" in context
-        else None,
+        lon_lat=_pairs(context, "lon", "lat", store) if "lon" in context and "lat" in context else None,
     )
+
+
+def _pairs(context: xr.Dataset, first: str, second: str, store: Memory) -> Floats:
+    """Two columns of a context side by side: (cells, 2)."""
+    a, b = context[first].values, context[second].values
+    out: Floats = store.zeros(f"{first}_{second}", (len(a), 2), np.float64)
+    for rows in blocks(len(a)):
+        out[rows, 0], out[rows, 1] = a[rows], b[rows]
+        release_pages(a, b, out)
+    return out
 
 
 def at_most(values: NDArray[Any], per_km2: float, area_km2: Floats) -> NDArray[Any]:
     """What is believed of counts: a cell that holds more than any town does is a mistake, which must not decide the
-    levels of all that lies around. values: (cells,) or (cells, columns). area_km2: (cells,)."""
-    most = per_km2 * np.maximum(area_km2, LEAST_KM2)
-    most = most[:, None] if values.ndim == 2 else most
-    return np.minimum(values, most) if (values > most).any() else values
+    levels of all that lies around. values: (cells,). area_km2: (cells,)."""
+    out: NDArray[Any] = np.minimum(values, per_km2 * np.maximum(area_km2, LEAST_KM2))
+    return out
 
 
-def _believed(context: xr.Dataset, name: str, area_km2: Floats) -> NDArray[Any]:
-    """`amounts` of what is known. Made when it is asked for: of a country, all together would not fit the memory."""
-    values = amounts(context, name, area_km2)
-    assert values is not None
-    return at_most(values, MOST_SITES, area_km2) if VARIABLES[name].sites else values
+def _pois(counts: NDArray[Any], area_km2: Floats | None, rows: Any) -> NDArray[Any]:
+    """POIs of one category of some cells, as they are believed where areas are given. counts: (cells,)."""
+    return counts[rows] if area_km2 is None else at_most(counts[rows], MOST_POIS, area_km2[rows])
 
 
-def amounts(context: xr.Dataset, name: str, area_km2: Floats) -> Floats | None:
-    """A member of VARIABLES of the cells of a context: (cells,), NaN in those where it is not known, None where it is
-    known in none. area_km2: (cells,)."""
+def _believed(context: xr.Dataset, name: str, area_km2: Floats, rows: Any) -> NDArray[Any]:
+    """`amounts` of some cells, as far as they are believed."""
+    values = amounts(context, name, area_km2, rows)
+    return at_most(values, MOST_SITES, area_km2[rows]) if VARIABLES[name].sites else values
+
+
+def amounts(context: xr.Dataset, name: str, area_km2: Floats, rows: Any = slice(None)) -> Floats:
+    """A member of VARIABLES, which the context has (`is_known`), of some of its cells: (rows,), NaN in those where
+    it is not known. area_km2: (cells,) of all."""
     if name == "dry":
-        wet = context[WATER].values.astype(np.float64) if WATER in context else None
-        return None if wet is None else np.maximum(area_km2 * 1e6 - wet, 0.0)
+        wet = context[WATER].values[rows].astype(np.float64)
+        dry: Floats = np.maximum(area_km2[rows] * 1e6 - wet, 0.0)
+        return dry
     parts = PARTS.get(name, (name,))
-    if not all(part in context for part in parts):
-        return None
+    out: Floats = np.sum([context[part].values[rows].astype(np.float64) for part in parts], axis=0)
+    return out
+
+
+def _columns(context: xr.Dataset, name: str) -> tuple[NDArray[Any], ...]:
+    """What `amounts` reads: each (cells,)."""
+    parts = (WATER,) if name == "dry" else PARTS.get(name, (name,))
+    return tuple(context[part].values for part in parts)
+
+
+def is_known(context: xr.Dataset, name: str, area_km2: Floats) -> bool:
+    """Whether a member of VARIABLES is known of any cell of a context. area_km2: (cells,)."""
+    if name == "dry":
+        return WATER in context
+    if not all(part in context for part in PARTS.get(name, (name,))):
+        return False
+    cells = len(area_km2)
     if name not in PARTS:
         usual = context[f"{name}{BEFORE}" if f"{name}{BEFORE}" in context else name].values
-        if not np.nansum(usual) > 0:  # of what a user's file tells: nothing known is not nothing there
-            return None
-    out: Floats = np.sum([context[part].values.astype(np.float64) for part in parts], axis=0)
-    return None if np.isnan(out).all() else out
+        if not any(np.nansum(usual[rows]) > 0 for rows in blocks(cells)):
+            return False  # of what a user's file tells: nothing known is not nothing there
+    return any(not np.isnan(amounts(context, name, area_km2, rows)).all() for rows in blocks(cells))
 
 
 def cell_areas(context: xr.Dataset) -> Floats:
-    """km2 of every cell: (cells,). Of stations what each covers, `radius_m` around."""
+    """km2 of every cell: (cells,), of a grid one number for all, not to be written to. Of stations what each covers,
+    `radius_m` around."""
     cells = context.sizes["cell"]
     if "cell_m" in context.attrs:
-        return np.full(cells, (float(context.attrs["cell_m"]) / 1000) ** 2)
+        return np.broadcast_to((float(context.attrs["cell_m"]) / 1000) ** 2, cells)
     if "footprint" in context.coords:
         import shapely
 
@@ -266,20 +322,22 @@ def cell_areas(context: xr.Dataset) -> Floats:
         out: Floats = np.maximum(shapely.area(shapes) * narrow * KM_PER_DEGREE**2, 1e-6)
         return out
     radius_km = float(context.attrs.get("radius_m", STATION_RADIUS_M)) / 1000
-    return np.full(cells, np.pi * radius_km**2)
+    return np.broadcast_to(np.pi * radius_km**2, cells)
 
 
 @dataclass(frozen=True)
 class Amount:
-    """What each cell holds: values gives it, (cells,), NaN where that is not known; beyond (margin,), the same of the
-    cells of a margin, None where it is known of none. floor: what is added to its density, per km2. radii_m: in metres,
-    ascending. log: (cells,) float32, zeros that `add_log_densities` adds to."""
+    """What each cell holds: values gives it of some, an index (n,) -> (n,), NaN where that is not known; beyond
+    (margin,), the same of the cells of a margin, None where it is known of none. floor: what is added to its density,
+    per km2. radii_m: in metres, ascending. log: (cells,) float32, zeros that `add_log_densities` adds to.
+    read: what values reads, (cells,) or more, which may lie in files."""
 
-    values: Callable[[], NDArray[Any]]
+    values: Callable[[NDArray[np.int64]], NDArray[Any]]
     floor: float
     radii_m: tuple[float, ...]
     beyond: NDArray[Any] | None
     log: NDArray[np.float32]
+    read: tuple[NDArray[Any], ...] = ()
 
 
 def add_log_densities(asked: Sequence[Amount], xy_m: Floats, area_km2: Floats, margin: Margin | None = None) -> None:
@@ -289,30 +347,78 @@ def add_log_densities(asked: Sequence[Amount], xy_m: Floats, area_km2: Floats, m
     counts for none around it. xy_m: (cells, 2) centres in metres. area_km2: (cells,). margin: where `beyond` is.
     """
     inside = [amount for amount in asked if amount.beyond is None]
-    _add_logs(inside, xy_m, area_km2)
+    _add_logs(inside, xy_m, area_km2, len(xy_m))
     if margin is not None:
         area = np.concatenate([area_km2, np.full(len(margin.xy_m), margin.area_km2)])
         wide = [amount for amount in asked if amount.beyond is not None]
-        _add_logs(wide, np.concatenate([xy_m, margin.xy_m]), area)
+        _add_logs(wide, np.concatenate([xy_m, margin.xy_m]), area, len(xy_m))
 
 
-def _add_logs(asked: Sequence[Amount], xy_m: Floats, area: Floats) -> None:
+def _add_logs(asked: Sequence[Amount], xy_m: Floats, area: Floats, cells: int) -> None:
+    """Tile by tile, each with the cells of its halo; the first `cells` of the positions are those of the amounts."""
     for radius in sorted({radius for amount in asked for radius in amount.radii_m}):
-        smooth = _Smoother(xy_m, radius)  # made once for all: it takes as long as smoothing several of them
-        land = smooth(area)
-        for amount in asked:  # one at a time: a country has millions of rows
-            if radius not in amount.radii_m:
-                continue
-            column = amount.values().astype(np.float64)
-            if amount.beyond is not None:
-                column = np.concatenate([column, amount.beyond])
-            unknown = np.isnan(column)
-            if unknown.any():
-                around = smooth(np.where(unknown, 0.0, column)) / smooth(np.where(unknown, 0.0, area))
-                density = np.where(unknown, np.nan, around)
+        here = [amount for amount in asked if radius in amount.radii_m]
+        for rows, inner in tiles(xy_m, reach_m(radius)):
+            own, beyond = rows[rows < cells], rows[rows >= cells] - cells  # rows rise: these follow those
+            inner = inner[: len(own)]
+            smooth = _Smoother(xy_m[rows], radius)  # made once for all: it takes as long as smoothing several of them
+            land = smooth(area[rows])
+            for amount in here:
+                column = amount.values(own).astype(np.float64)
+                if amount.beyond is not None:
+                    column = np.concatenate([column, amount.beyond[beyond]])
+                unknown = np.isnan(column)
+                if unknown.any():
+                    around = smooth(np.where(unknown, 0.0, column)) / smooth(np.where(unknown, 0.0, area[rows]))
+                    density = np.where(unknown, np.nan, around)
+                else:
+                    density = smooth(column) / land
+                amount.log[own[inner]] += np.log(density[: len(own)][inner] + amount.floor) / len(amount.radii_m)
+                release_pages(xy_m, amount.log, *amount.read)
+
+
+def tiles(
+    xy_m: Floats, halo_m: float, most: int | None = None
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.bool_]]]:
+    """Yield, for each rectangle of a partition of the cells, the rows in it or within `halo_m` of it along x and y, in
+    order, (n,), and which of these lie in it, (n,). A rectangle is halved while it and its halo hold more than `most`
+    cells (MOST_CELLS). xy_m: (cells, 2) metres.
+    """
+    most = MOST_CELLS if most is None else most
+    if len(xy_m) <= most:
+        if len(xy_m):
+            yield np.arange(len(xy_m)), np.ones(len(xy_m), dtype=bool)
+        return
+    low, high = np.full(2, np.inf), np.full(2, -np.inf)
+    for rows in blocks(len(xy_m)):
+        low, high = np.minimum(low, xy_m[rows].min(axis=0)), np.maximum(high, xy_m[rows].max(axis=0))
+        release_pages(xy_m)
+    side = max(halo_m, float((high - low).max()) / MOST_BINS)
+    shape = tuple(int(n) + 1 for n in (high - low) // side)
+    bin_of = np.empty(len(xy_m), dtype=np.int32)
+    for rows in blocks(len(xy_m)):
+        at = ((xy_m[rows] - low) // side).astype(np.int32)
+        bin_of[rows] = at[:, 0] * shape[1] + at[:, 1]
+        release_pages(xy_m)
+    count = np.bincount(bin_of, minlength=shape[0] * shape[1]).reshape(shape)
+    waiting = [(0, shape[0], 0, shape[1])]
+    while waiting:
+        x, x_end, y, y_end = waiting.pop()
+        with_halo = np.s_[max(x - 1, 0) : x_end + 1, max(y - 1, 0) : y_end + 1]
+        if not count[x:x_end, y:y_end].any():
+            continue
+        if count[with_halo].sum() > most and max(x_end - x, y_end - y) > 1:
+            if x_end - x >= y_end - y:
+                middle = (x + x_end) // 2
+                waiting += [(middle, x_end, y, y_end), (x, middle, y, y_end)]
             else:
-                density = smooth(column) / land
-            amount.log[:] += np.log(density[: len(amount.log)] + amount.floor) / len(amount.radii_m)
+                middle = (y + y_end) // 2
+                waiting += [(x, x_end, middle, y_end), (x, x_end, y, middle)]
+            continue
+        near, within = np.zeros((2, *shape), dtype=bool)
+        near[with_halo], within[x:x_end, y:y_end] = True, True
+        some = np.flatnonzero(near.ravel()[bin_of])
+        yield some, within.ravel()[bin_of[some]]
 
 
 def _with_margin(counts: Floats, xy_m: Floats, margin: Margin | None) -> tuple[Floats, Floats]:
@@ -321,13 +427,15 @@ def _with_margin(counts: Floats, xy_m: Floats, margin: Margin | None) -> tuple[F
     return np.concatenate([counts, margin.poi_count]), np.concatenate([xy_m, margin.xy_m])
 
 
-def reach_m() -> float:
+def reach_m(radius_m: float = max(FAR_M)) -> float:
     """How far, in metres along x or along y, the POIs or sites of a cell reach into the features of other cells.
+
+    radius_m: of one neighbourhood; by default of the widest.
 
     Beyond it, features do not change by a bit: the Gaussians of `smooth_density` end after TRUNCATE spreads of a raster
     of half the radius, which is shared out and read back bilinearly.
     """
-    return (int(TRUNCATE * np.sqrt(4 - 1 / 3) + 0.5) + 2) * max(FAR_M) / 2
+    return (int(TRUNCATE * np.sqrt(4 - 1 / 3) + 0.5) + 2) * max(radius_m / 2, LEAST_PITCH_M)
 
 
 def smooth_density(values: Floats, xy_m: Floats, radius_m: float) -> Floats:

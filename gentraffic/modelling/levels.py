@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gentraffic.dataset.schema import BLOCK, blocks
 from gentraffic.modelling.features import NO_SPREAD, VARIABLES, Floats, Places, Scale, fit_scale
 
 SHARED, OWN, SMOOTH = 0.15, 0.35, 0.15  # prior variances, chosen by five folds over locations among some thirty
@@ -98,7 +99,17 @@ def activity(places: Places) -> Floats:
 def log_mean(logs: Floats) -> float:
     """The log of the mean of what `logs` (cells,) are the logs of."""
     top = logs.max()
-    return float(top + np.log(np.mean(np.exp(logs - top))))
+    return float(top + np.log(_sum_of_exp(logs, top) / len(logs)))
+
+
+def _sum_of_exp(logs: Floats, top: float) -> np.float64:
+    """np.sum(np.exp(logs - top)), to the bit, without arrays of all cells: numpy sums by halves, too (of a length that
+    is a multiple of eight). logs: (cells,)."""
+    if len(logs) <= BLOCK:
+        return np.float64(np.exp(logs - top).sum())
+    half = len(logs) // 2
+    half -= half % 8
+    return _sum_of_exp(logs[:half], top) + _sum_of_exp(logs[half:], top)
 
 
 @dataclass(frozen=True)
@@ -194,8 +205,12 @@ class LevelModel:
 
         It depends on nothing but what stands around the cell, and on its area.
         """
-        expected = self.law.slope * activity(places) if self.places else np.zeros(len(places.xy_m))
-        out: Floats = expected + np.log(places.area_km2)
+        out = np.empty(len(places.xy_m))
+        for rows in blocks(len(out)):
+            part = places.some(rows)
+            expected = self.law.slope * activity(part) if self.places else np.zeros(len(part.xy_m))
+            out[rows] = expected + np.log(part.area_km2)
+            places.release()
         return out
 
     def unit(self, places: Places) -> float:
@@ -203,9 +218,10 @@ class LevelModel:
         a change."""
         return log_mean(self.absolute(places.before or places))
 
-    def relative(self, places: Places) -> tuple[Floats, Floats]:
+    def relative(self, places: Places, unit: float | None = None) -> tuple[Floats, Floats]:
         """Centre of the log relative level (traffic / traffic of the mean cell) and the scale of its uncertainty.
 
+        unit: as `unit` gives it, where places are some of the cells of a context.
         Returns two (cells,) arrays: the log level of the control, and what a standard normal z is multiplied by where
         the network was not measured (0 where residual quantiles apply instead). In a measured network the control is
         the median; elsewhere it is the expected level, and its mean over the context (before a change) is 1.
@@ -213,20 +229,24 @@ class LevelModel:
         cells = len(places.poi_count)
         model = self.networks.get(places.network)
         if model is None:
-            absolute = self.absolute(places)
+            expected = self.law.slope * activity(places) if self.places else np.zeros(cells)
+            absolute = expected + np.log(places.area_km2)  # as `absolute` has it, without blocks
             noise = np.full(cells, self.spread)
             if self.places:
                 noise = self.law.doubt(absolute - np.log(places.area_km2))
-            reference = absolute if places.before is None else self.absolute(places.before)
-            return absolute - log_mean(reference), self.inflate * noise
+            if unit is None:
+                unit = log_mean(absolute if places.before is None else self.absolute(places.before))
+            return absolute - unit, self.inflate * noise
         centre = np.full(cells, model.mean - np.log(model.mean_traffic))
         if self.places:
             centre = centre + model.centre(places)
         return centre, np.zeros(cells)
 
-    def draw(self, places: Places, z: Floats) -> Floats:
-        """Log relative levels (members, cells) from standard normal z (members, cells); z = 0 gives the control."""
-        centre, noise = self.relative(places)
+    def draw(self, places: Places, z: Floats, unit: float | None = None) -> Floats:
+        """Log relative levels (members, cells) from standard normal z (members, cells); z = 0 gives the control.
+
+        unit: as in `relative`."""
+        centre, noise = self.relative(places, unit)
         model = self.networks.get(places.network)
         if model is None:
             return centre + noise * z - np.where(z == 0, 0.0, noise**2 / 2)  # whose exponential has the control's mean
@@ -246,19 +266,22 @@ class LevelModel:
             return np.ones(len(places.poi_count))
         return model.doubt(model.centre(places))
 
-    def standard(self, places: Places, log_relative: Floats, like: str = "", rows: Any = slice(None)) -> Floats:
+    def standard(
+        self, places: Places, log_relative: Floats, like: str = "", rows: Any = slice(None), unit: float | None = None
+    ) -> Floats:
         """Log levels relative to the mean cell as STUNet takes them: standardised, the same shape.
 
         log_relative: (cells,) of all cells, or of `rows`, an index of some of them. Elsewhere: how far a cell's traffic
         per km2 lies above that of the cells of the network `like` (of all, ""), by the law, so that a village is no
-        city centre, whatever is drawn around it.
+        city centre, whatever is drawn around it. unit: as in `relative`.
         """
         model = self.networks.get(places.network)
         if model is None:
             chosen = [self.networks[like]] if like in self.networks else list(self.networks.values())
             mean = float(np.mean([n.law_mean for n in chosen])) if chosen else 0.0
             spread = float(np.mean([n.spread for n in chosen])) if chosen else self.spread
-            apart = log_relative + self.unit(places) - np.log(places.area_km2[rows]) - mean
+            unit = self.unit(places) if unit is None else unit
+            apart = log_relative + unit - np.log(places.area_km2[rows]) - mean
             unmeasured: Floats = np.clip(apart / spread, -FARTHEST, FARTHEST)
             return unmeasured
         measured: Floats = (log_relative + np.log(model.mean_traffic) - model.mean) / model.spread

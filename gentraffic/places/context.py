@@ -17,7 +17,7 @@ import numpy as np
 
 from gentraffic.dataset.build import Places, measured_context, middle, places_from_xy
 from gentraffic.dataset.geometry import footprint_text
-from gentraffic.dataset.schema import check_name, check_timezone
+from gentraffic.dataset.schema import IN_MEMORY, Memory, blocks, check_name, check_timezone, release_pages
 from gentraffic.errors import BadInput, NoData, WrongUse, did_you_mean
 from gentraffic.io.source_columns import SECTOR_COLUMNS, Reading, make_reading
 from gentraffic.modelling.features import MARGIN_M
@@ -59,12 +59,14 @@ class _Area:
     cells: gpd.GeoDataFrame | None = None
 
 
-def read_place(query: PlaceQuery, *, command: str = "", progress: Progress | None = None) -> xr.Dataset:
+def read_place(
+    query: PlaceQuery, *, command: str = "", store: Memory = IN_MEMORY, progress: Progress | None = None
+) -> xr.Dataset:
     """The Context of a place: `poi_count` (cell, category) and where the cells are; see `gentraffic.dataset.schema`.
 
     query: the place, but for `context`, `water` and `population`, which `find.find_context` sees to. Cells are laid
     CELL_M wide and stations cover RADIUS_M unless it says otherwise; without `osm` Overpass is asked. command: for the
-    attributes. progress: told (answered, asked) by Overpass.
+    attributes. store: where the numbers of the cells of a grid lie. progress: told (answered, asked) by Overpass.
     The attribute `warnings` repeats what is missing: categories, parts of the file, coordinates.
 
     Raises WrongUse for two places or none, and for options that do not go together; NoData or PlaceNotFound for no such
@@ -102,8 +104,12 @@ def read_place(query: PlaceQuery, *, command: str = "", progress: Progress | Non
     whole = osm is not None and any(value is not None for value in given.values())  # of a file that reaches further
     no_map = _ask_for_map(area, pois, query.offline) if osm is None else []
     margin = _margin(area, pois) if whole else None
-    places, counts = _count(area, pois)
-    if not counts.any():
+    places, counts = _count(area, pois, store)
+    empty = 0
+    for rows in blocks(len(counts)):
+        empty += int((~counts[rows].any(axis=1)).sum())
+        release_pages(counts)
+    if empty == len(counts):
         raise NoData(f"{area.name} has no points of interest in {pois.attrs['source']}: give another place or extract")
     attrs: dict[str, Any] = {"title": f"Points of interest of {area.name}", "place": area.name, "command": command}
     if places.kind == "stations":
@@ -113,13 +119,12 @@ def read_place(query: PlaceQuery, *, command: str = "", progress: Progress | Non
         *_gaps(places, pois),
         *no_map,
     ]
-    empty = int((counts.sum(axis=1) == 0).sum())
     if not any(value is not None for value in given.values()) and empty > _EMPTY * len(counts):
         warnings.append(f"{empty} of {len(counts)} cells are empty: is this the area? give --bbox or --polygon")
     found = _dataset(places, counts, pois, query.timezone, attrs, warnings)
     found = found.assign_coords(map_around(places.lon, places.lat, places.cell_m or 0.0, pois))
     found = found if margin is None else found.assign(margin)
-    return found.assign(_ground(area, pois, found)).assign_attrs({FETCHED: found.sizes["cell"]})
+    return found.assign(_ground(area, pois, found, store)).assign_attrs({FETCHED: found.sizes["cell"]})
 
 
 def context_dataset(
@@ -300,9 +305,10 @@ def _ask_for_map(area: _Area, pois: gpd.GeoDataFrame, offline: bool) -> list[str
     return []
 
 
-def _count(area: _Area, pois: gpd.GeoDataFrame) -> tuple[Places, NDArray[np.int64]]:
+def _count(area: _Area, pois: gpd.GeoDataFrame, store: Memory) -> tuple[Places, NDArray[np.integer]]:
     """Where the cells are, and their counts (cells, 8)."""
-    from poi.count import count_in_grid, count_pois
+    from poi.categories import CATEGORIES
+    from poi.count import add_counts_in_grid, count_pois
 
     if area.cells is not None:
         stations = area.cells.attrs["kind"] == "stations"
@@ -310,13 +316,15 @@ def _count(area: _Area, pois: gpd.GeoDataFrame) -> tuple[Places, NDArray[np.int6
     assert area.grid is not None
     assert area.ids is not None
     # without polygons: a country has millions of cells, and a polygon takes a kilobyte
-    return _grid_places(area.grid, area.ids), count_in_grid(pois, area.grid.crs, area.grid.cell_m, area.ids)
+    counts = store.zeros("poi_count", (len(area.ids), len(CATEGORIES)), np.int32)
+    add_counts_in_grid(counts, pois, area.grid.crs, area.grid.cell_m, area.ids)
+    return _grid_places(area.grid, area.ids, store), counts
 
 
-def _ground(area: _Area, pois: gpd.GeoDataFrame, context: xr.Dataset) -> dict[str, Any]:
+def _ground(area: _Area, pois: gpd.GeoDataFrame, context: xr.Dataset, store: Memory) -> dict[str, Any]:
     """What stands on the ground of the cells of a context, and of those around: variables of it."""
-    from gentraffic.places.ground import margin_of, variables_of
-    from poi.count import sum_ground, sum_in_grid
+    from gentraffic.places.ground import margin_of, place_variables, variables_of
+    from poi.count import amounts_in_grid, sum_ground, sum_in_grid
 
     ground = pois.attrs.get("ground")
     if ground is None:
@@ -326,7 +334,8 @@ def _ground(area: _Area, pois: gpd.GeoDataFrame, context: xr.Dataset) -> dict[st
         return variables_of(sum_ground(ground, area.cells, radius_m=area.reach_m if stations else None), ground)
     assert area.grid is not None
     assert area.ids is not None
-    found = variables_of(sum_in_grid(ground, area.grid.crs, area.grid.cell_m, area.ids), ground)
+    amounts = amounts_in_grid(ground, area.grid.crs, area.grid.cell_m, area.ids)
+    found = place_variables(amounts, ground, len(area.ids), store)
     if "margin_x" not in context:
         return found
     col, row = ((context[f"margin_{axis}"].values - low) / area.grid.cell_m - 0.5
@@ -369,20 +378,24 @@ def _margin(area: _Area, pois: gpd.GeoDataFrame) -> dict[str, Any] | None:
     }
 
 
-def _grid_places(grid: Grid, ids: NDArray[np.int64]) -> Places:
+def _grid_places(grid: Grid, ids: NDArray[np.int64], store: Memory) -> Places:
     from pyproj import CRS
 
-    row, col = grid.row_col(ids)
-    centres = grid.centres(ids)
-    return places_from_xy(
-        ids,
-        centres[:, 0],
-        centres[:, 1],
-        CRS.from_user_input(grid.crs).to_wkt(),
-        kind="grid",
-        cell_m=grid.cell_m,
-        extra={"row": row.astype(np.int32), "col": col.astype(np.int32)},
-    )
+    wkt = CRS.from_user_input(grid.crs).to_wkt()
+    own = {"cell_id": store.zeros("cell_id", ids.shape, np.int64)}
+    own |= {name: store.zeros(name, ids.shape, np.float64) for name in ("lon", "lat", "x", "y")}
+    own |= {name: store.zeros(name, ids.shape, np.int32) for name in ("row", "col")}
+    for rows in blocks(len(ids)):
+        row, col = grid.row_col(ids[rows])
+        centres = grid.centres(ids[rows])
+        part = places_from_xy(ids[rows], centres[:, 0], centres[:, 1], wkt, kind="grid")
+        for name, values in (("cell_id", part.ids), ("row", row), ("col", col)):
+            own[name][rows] = values
+        for name in ("lon", "lat", "x", "y"):
+            own[name][rows] = getattr(part, name)
+        release_pages(*own.values())
+    extra = {name: own.pop(name) for name in ("row", "col")}
+    return Places(own.pop("cell_id"), **own, crs_wkt=wkt, kind="grid", cell_m=grid.cell_m, extra=extra)
 
 
 def _places(cells: gpd.GeoDataFrame) -> Places:
@@ -410,10 +423,13 @@ def _gaps(places: Places, pois: gpd.GeoDataFrame) -> list[str]:
     if extent is not None and extent[2] - extent[0] <= 180.0:
         half = (places.cell_m or 0.0) / math.sqrt(2)  # the squares that cross the file's edge are not outside
         west, south, east, north = box_around(shapely.box(*extent), half).bounds
-        lon, lat = places.lon, places.lat
-        outside = int(((lon < west) | (lon > east) | (lat < south) | (lat > north)).sum())
-        if outside > _UNCOVERED * len(lon):
-            warnings.append(f"{outside} of {len(lon)} cells lie outside the area of {pois.attrs['source']}")
+        outside = 0
+        for rows in blocks(len(places.lon)):
+            lon, lat = places.lon[rows], places.lat[rows]
+            outside += int(((lon < west) | (lon > east) | (lat < south) | (lat > north)).sum())
+            release_pages(places.lon, places.lat)
+        if outside > _UNCOVERED * len(places.lon):
+            warnings.append(f"{outside} of {len(places.lon)} cells lie outside the area of {pois.attrs['source']}")
     return warnings
 
 
@@ -427,7 +443,11 @@ def _dataset(
 ) -> xr.Dataset:
     from poi.categories import CATEGORIES
 
-    lacking = [name for name, total in zip(CATEGORIES, counts.sum(axis=0), strict=True) if total == 0]
+    any_of = np.zeros(len(CATEGORIES), dtype=bool)
+    for rows in blocks(len(counts)):
+        any_of |= counts[rows].any(axis=0)
+        release_pages(counts)
+    lacking = [name for name, any_there in zip(CATEGORIES, any_of, strict=True) if not any_there]
     lines = [*warnings, *(f"there are no points of interest of category {name} here" for name in lacking)]
     provenance: dict[str, Any] = {
         "osm_source": str(pois.attrs["source"]),
@@ -438,7 +458,7 @@ def _dataset(
     }
     return measured_context(
         places,
-        counts.astype(np.int32),
+        counts.astype(np.int32, copy=False),
         timezone=timezone or _timezone(places),
         attrs=provenance | dict(attrs),
         warnings=lines,

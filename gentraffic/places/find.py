@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from gentraffic.dataset.schema import IN_MEMORY, Memory
 from gentraffic.errors import WrongUse, did_you_mean
 from gentraffic.places.query import PlaceQuery
 
@@ -45,15 +46,17 @@ def names_of(query: PlaceQuery) -> list[str]:
     return [name for name in (*PLACES, "osm") if getattr(query, name) is not None]
 
 
-def find_context(query: PlaceQuery, *, command: str, held: bool = True, progress: Progress | None = None) -> xr.Dataset:
+def find_context(
+    query: PlaceQuery, *, command: str, store: Memory = IN_MEMORY, progress: Progress | None = None
+) -> xr.Dataset:
     """The context of a place: read, bundled, or made from files or the network.
 
-    held: False leaves the numbers of a large context in its file, see `gentraffic.io.files.read_context`.
+    store: where the numbers of its cells lie.
     Raises WrongUse for no place or two of them, NoData where nothing of it is left.
     """
     if query.water not in WATER:
         raise WrongUse(f"--water {query.water}: give {LEAVE_OUT} or {KEEP}")
-    found = with_population(_find(query, command, held, progress), query)
+    found = with_population(_find(query, command, store, progress), query)
     if query.water != LEAVE_OUT:
         return found
     from gentraffic.places.water import without_water
@@ -70,7 +73,7 @@ def with_population(context: xr.Dataset, query: PlaceQuery) -> xr.Dataset:
     return with_residents(context, query.population)
 
 
-def _find(query: PlaceQuery, command: str, held: bool, progress: Progress | None) -> xr.Dataset:
+def _find(query: PlaceQuery, command: str, store: Memory, progress: Progress | None) -> xr.Dataset:
     from gentraffic.io.files import read_context, read_own_context
 
     given = [name for name in names_of(query) if name != "osm"]
@@ -87,13 +90,13 @@ def _find(query: PlaceQuery, command: str, held: bool, progress: Progress | None
         if shaping:
             raise WrongUse(f"--{shaping[0].replace('_', '-')} does not go with --context, whose cells are made already")
         path = context_file(query.context)
-        return _zone(_told_if_cut(read_context(path, held=held), path), query.timezone)
+        return _zone(_told_if_cut(read_context(path, store), path), query.timezone)
     bundled = (query.city or "").strip().lower()
     if not shaping and bundled in bundled_cities():
         return _zone(read_own_context(CONTEXTS / f"{bundled}.nc"), query.timezone)
     from gentraffic.places.context import read_place
 
-    return read_place(query, command=command, progress=progress or (lambda done, of: None))
+    return read_place(query, command=command, store=store, progress=progress or (lambda done, of: None))
 
 
 def _told_if_cut(context: xr.Dataset, path: object) -> xr.Dataset:
@@ -119,6 +122,13 @@ def parse_box(text: str | None) -> tuple[float, float, float, float] | None:
     except ValueError:
         raise WrongUse(f"--bbox {text}: give four numbers, W,S,E,N in degrees") from None
     return west, south, east, north
+
+
+def query_from(options: Mapping[str, Any]) -> PlaceQuery:
+    """The place that options of these names name, `bbox` as text; others are left alone. Raises WrongUse for a box that
+    is none."""
+    known = {name: options[name] for name in PlaceQuery.__dataclass_fields__ if options.get(name) is not None}
+    return PlaceQuery(**{**known, "bbox": parse_box(options.get("bbox"))})
 
 
 def _zone(context: xr.Dataset, timezone: str | None) -> xr.Dataset:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gentraffic.dataset.schema import Memory, release_pages
 from gentraffic.modelling.features import PARTS, WATER
 from poi.ground import LAND, MEASURES, STREETS, USES
 
@@ -23,6 +24,22 @@ VARIABLES = {
     **{f"street_length_{name}": (f"street {name}", "m", f"length of streets, {name}") for name in STREETS},
     **{f"land_area_{use}": (f"land {use}", "m2", f"land, {use}") for use in LAND},
 }  # name in a context -> member of MEASURES, units, what it is
+
+
+def place_variables(
+    found: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]], ground: Ground, cells: int, store: Memory
+) -> dict[str, Any]:
+    """The same of many cells, most of them empty. found: as `poi.count.amounts_in_grid` gives it. store: where the
+    variables lie."""
+    out: dict[str, Any] = {}
+    for name, (measure, units, about) in VARIABLES.items():
+        if measure in ground.known:
+            values = store.zeros(name, (cells,), np.float32)
+            own = found[1] == MEASURES.index(measure)
+            values[found[0][own]] = found[2][own]
+            release_pages(values)
+            out[name] = ("cell", values, {"units": units, "long_name": about})
+    return out
 
 
 def variables_of(sums: NDArray[np.float64], ground: Ground) -> dict[str, Any]:

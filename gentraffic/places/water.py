@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from gentraffic.dataset.basemap import basemap_of
 from gentraffic.dataset.geometry import cell_shapes
 from gentraffic.errors import NoData, WrongUse
-from gentraffic.modelling.features import MARGIN_M, VARIABLES, amounts, cell_areas
+from gentraffic.modelling.features import MARGIN_M, VARIABLES, amounts, cell_areas, is_known
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -60,10 +60,9 @@ def _margin(context: xr.Dataset, drop: NDArray[np.bool_]) -> dict[str, Any]:
     }  # fmt: skip
     area = cell_areas(context)
     for name in VARIABLES:
-        values = amounts(context, name, area)
         # else it is not known around the cells
-        if values is not None and (f"margin_{name}" in context or "margin" not in context.dims):
-            more[f"margin_{name}"] = values[near]
+        if is_known(context, name, area) and (f"margin_{name}" in context or "margin" not in context.dims):
+            more[f"margin_{name}"] = amounts(context, name, area, near)
     found = {}
     for name, values in more.items():
         if name in context:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,6 +17,7 @@ import pytest
 import traffic_examples
 import xarray as xr
 
+from gentraffic.dataset.memmap import Disk
 from gentraffic.errors import BadInput, BadModel, WrongUse
 from gentraffic.generate import run as drawing
 from gentraffic.generate import store as producing
@@ -72,15 +75,15 @@ def test_a_store_holds_what_is_drawn_at_once(model: Path, at_once: Any, chunk: i
 
 
 @pytest.mark.parametrize("select", [(), (7, 3, 140)])
-def test_a_context_that_stays_in_its_file_gives_the_same_bits(
+def test_a_context_that_lies_in_files_gives_the_same_bits(
     model: Path, at_once: Any, select: tuple[int, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gentraffic.io.files.LARGE_VALUES", 10)
+    for name in ("dataset.schema", "generators.weekly", "modelling.levels"):
+        monkeypatch.setattr(f"gentraffic.{name}.BLOCK", 64)
     write_context(context(CELLS), tmp_path / "c.nc")
-    large = read_context(tmp_path / "c.nc", held=False)
+    large = read_context(tmp_path / "c.nc", Disk(tmp_path))
     ids = tuple(str(i) for i in at_once["cell_id"].values[list(select)])
     draw_store(model, large, replace(REQUEST, select=ids or None), tmp_path / "a.zarr", chunk_cells=64)
-    assert not large.variables["lat"]._in_memory
     got, want = read_traffic(tmp_path / "a.zarr"), at_once.isel(cell=list(select)) if select else at_once
     np.testing.assert_array_equal(got["traffic"].values, want["traffic"].values)
     np.testing.assert_array_equal(got["lat"].values, want["lat"].values)
@@ -91,7 +94,7 @@ def test_memory_to_begin_grows_by_little_per_cell(tiny_bundle: Bundle, tmp_path:
     peaks = []
     for side in (200, 400):
         write_context(traffic_examples.context("grid", n=side), tmp_path / f"{side}.nc")
-        large = read_context(tmp_path / f"{side}.nc", held=False)
+        large = read_context(tmp_path / f"{side}.nc", Disk(tmp_path))
         tracemalloc.start()
         calendar = REQUEST.calendar(tiny_bundle.info, None, "Europe/Monaco")
         tiny_bundle.prepare(large, calendar, Settings(steps=1), scratch=tmp_path)
@@ -99,6 +102,19 @@ def test_memory_to_begin_grows_by_little_per_cell(tiny_bundle: Bundle, tmp_path:
         tracemalloc.stop()
     per_cell = (peaks[1] - peaks[0]) / (400**2 - 200**2)
     assert 30 < per_cell < 320  # bytes; the traffic of a week has 672, and counts and densities alone have 200
+
+
+@pytest.mark.slow
+def test_memory_of_the_command_hardly_grows_with_the_region(tmp_path: Path) -> None:
+    peaks = []
+    for side in (100, 450):
+        write_context(traffic_examples.context("grid", n=side), tmp_path / f"{side}.zarr")
+        words = ("sample", "--context", tmp_path / f"{side}.zarr", "--days", 1, "-o", tmp_path / "t.zarr", "--json")
+        done = subprocess.run(
+            [sys.executable, "-m", "gentraffic", *map(str, words)], capture_output=True, text=True, check=True
+        )
+        peaks.append(json.loads(done.stdout)["peak_rss_mb"] * 2**20)
+    assert (peaks[1] - peaks[0]) / (450**2 - 100**2) < 250  # bytes; 1,000 before: 140 of them the context
 
 
 @pytest.mark.parametrize("chunk", [40, 150])
@@ -110,9 +126,8 @@ def test_totals_give_the_same_bits(tiny_bundle: Bundle, model: Path, chunk: int,
     assert got.attrs["units"] == want.attrs["units"] == "TB"
 
 
-@pytest.fixture
-def job(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, StoreSpec, list[int]]:
-    """A resumable draw on one thread in this process: its folder, its order, and the tasks that were drawn."""
+def here(patch: pytest.MonkeyPatch) -> list[int]:
+    """Workers are this thread of this process; the list of the tasks that it draws."""
     drawn: list[int] = []
 
     class Local:
@@ -129,18 +144,33 @@ def job(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[P
 
     from gentraffic.generate import workers as engine
 
-    monkeypatch.setattr(engine, "workers", lambda *_: Local())
-    monkeypatch.setattr(
+    patch.setattr(engine, "workers", lambda *_: Local())
+    patch.setattr(
         engine, "remote", lambda _, folder: (lambda n: draw(folder, n), lambda n: streaming.scale_tasks(folder, n))
     )
-    with pytest.raises(KeyboardInterrupt, match="4 of 15 tasks are kept"):
-        run(model, tmp_path, stop=4)
+    return drawn
+
+
+@pytest.fixture(scope="module")
+def begun(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a draw that was interrupted."""
+    out = tmp_path_factory.mktemp("begun")
+    with pytest.MonkeyPatch.context() as patch:
+        drawn = here(patch)
+        with pytest.raises(KeyboardInterrupt, match="4 of 15 tasks are kept"):
+            run(model, out, stop=4)
+    assert sorted(drawn) == [12, 13, 14]  # the fourth was on the disk, and its word had not arrived
+    return part_of(out / "out.zarr")
+
+
+@pytest.fixture
+def job(begun: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, StoreSpec, list[int]]:
+    """A copy of what was begun, to be resumed: its folder, its order, and the tasks that are drawn."""
     folder = part_of(tmp_path / "out.zarr")
+    shutil.copytree(begun, folder)
     order = read_spec(folder)
     assert order is not None
-    assert sorted(drawn) == [12, 13, 14]  # the fourth was on the disk, and its word had not arrived
-    drawn.clear()
-    return folder, order, drawn
+    return folder, order, here(monkeypatch)
 
 
 def run(model: Path, tmp_path: Path, stop: int = 0, chunk: int = 30, request: Request = REQUEST) -> Drawn:

@@ -16,6 +16,7 @@ import torch
 from bundle_examples import context, sources
 
 from gentraffic.dataset.calendar import make_calendar
+from gentraffic.dataset.memmap import Disk
 from gentraffic.errors import BadInput, BadModel
 from gentraffic.generators.base import MODELS
 from gentraffic.generators.folder import Bundle, load_bundle, save_bundle
@@ -239,7 +240,7 @@ def test_place_embeddings_come_from_the_whole_context(
     assert whole.shape == (120, 32)
     assert whole.dtype == np.float32
     np.testing.assert_array_equal(whole, place_embedding(tiny_bundle.station, places, tiny_bundle.levels))
-    held = tiny_bundle.place(places, tmp_path / "held.npy")
+    held = tiny_bundle.place(places, Disk(tmp_path))
     assert isinstance(held, np.memmap)
     np.testing.assert_array_equal(held, whole)
     monkeypatch.setattr(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from graphs import build
 from graphs.build import embed_stations, squares, station_graph
 from graphs.graphmae import LAYERS, GraphMAE
 
@@ -83,3 +84,21 @@ def test_dense_places_are_cut_until_a_square_is_a_radius_wide(most_edges: int) -
     parts = list(squares(xy, RADIUS_M, 3, most_edges))
     assert sum(int(inner.sum()) for inner, _ in parts) == 1500
     assert len(parts) <= 16
+
+
+def test_squares_do_not_depend_on_how_many_nodes_are_looked_at_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    xy, _ = lattice(32, 400.0)
+    xy = np.concatenate([xy, xy + np.array([2e6, -5e5])]) - 3e4  # two towns, of both signs
+    shuffled = xy[np.random.default_rng(1).permutation(len(xy))]
+    whole = list(squares(shuffled, RADIUS_M, 3, 4000))
+    used, count = np.unique(np.floor(shuffled / RADIUS_M).astype(np.int64), axis=0, return_counts=True)
+    near = (np.abs(used[:, None] - used[None]) <= 1).all(axis=2)
+    np.testing.assert_allclose(build._edges_of_blocks(used, count), count * (near @ count) * np.pi / 9, rtol=1e-12)
+    monkeypatch.setattr(build, "NODES", 100)
+    read: list[int] = []
+    parts = list(squares(shuffled, RADIUS_M, 3, 4000, lambda: read.append(0)))
+    assert len(read) > 2 * len(shuffled) // 100
+    assert len(parts) == len(whole)
+    for one, other in zip(parts, whole, strict=True):
+        np.testing.assert_array_equal(one[0], other[0])
+        np.testing.assert_array_equal(one[1], other[1])

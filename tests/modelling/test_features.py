@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import traffic_examples
 from numpy.typing import NDArray
 from scipy import stats
 
+from gentraffic.dataset.memmap import Disk
 from gentraffic.modelling.features import (
     AROUND_M,
     FAR_M,
@@ -19,8 +21,10 @@ from gentraffic.modelling.features import (
     SOURCES,
     VARIABLES,
     fit_scale,
+    reach_m,
     read_places,
     smooth_density,
+    tiles,
 )
 from gentraffic.modelling.levels import LevelModel, activity, elasticities
 
@@ -233,3 +237,50 @@ def test_order_of_the_cells_does_not_matter() -> None:
     a, b = read_places(context), read_places(context.isel(cell=order))
     np.testing.assert_allclose(b.pois, a.pois[order], rtol=1e-6)
     np.testing.assert_allclose(activity(b), activity(a)[order], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("margin", [False, True])
+def test_tiles_with_their_halo_give_the_bits_of_the_whole(
+    margin: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(3)
+    context, _ = town(120)  # 28 km wide
+    order = rng.permutation(120 * 120)  # in no order, and a far town beside it
+    homes = rng.gamma(0.3, 1000, 120 * 120).astype(np.float32)
+    homes[::7] = np.nan
+    context = context.assign(population=("cell", homes), land_area_water=("cell", np.abs(homes) % 300)).isel(cell=order)
+    context = context.assign_coords(x=context["x"] + np.where(context["row"] > 100, 90_000.0, 0.0))
+    if margin:
+        inside = context["col"].values < 90
+        xy = {f"margin_{axis}": ("margin", context[axis].values[~inside]) for axis in ("x", "y")}
+        counts = ("margin", "category"), context["poi_count"].values[~inside]
+        context = context.isel(cell=np.flatnonzero(inside)).assign(margin_poi_count=counts, **xy)
+    whole = read_places(context)
+    monkeypatch.setattr("gentraffic.modelling.features.MOST_CELLS", 3000)
+    sizes = [int(inner.sum()) for _, inner in tiles(whole.xy_m, reach_m())]
+    assert len(sizes) > 3
+    assert sum(sizes) == len(whole.xy_m)
+    held = read_places(context, Disk(tmp_path))
+    assert isinstance(held.near, np.memmap)
+    for name in ("poi_count", "near", "far", "xy_m", "lon_lat", "area_km2"):
+        np.testing.assert_array_equal(getattr(held, name), getattr(whole, name))
+    assert set(held.known) == {"population", "dry"}
+    for name, values in whole.known.items():
+        np.testing.assert_array_equal(held.known[name], values)
+        assert np.isfinite(values).sum() > 1000
+
+
+def test_tiles_are_each_cell_once_with_all_that_is_near() -> None:
+    xy = np.random.default_rng(4).uniform(0, 50_000, (4000, 2)) * [1.0, 0.3]
+    seen = np.zeros(4000, dtype=int)
+    for rows, inner in tiles(xy, 2000.0, most=900):
+        assert (np.diff(rows) > 0).all()
+        assert len(rows) <= 900
+        seen[rows[inner]] += 1
+        near = np.abs(xy[:, None] - xy[rows[inner]][None]).max(axis=2).min(axis=1) <= 2000.0
+        assert set(np.flatnonzero(near)) <= set(rows.tolist())
+    np.testing.assert_array_equal(seen, 1)
+    ((all_rows, every),) = tiles(xy, 2000.0, most=4000)
+    assert every.all()
+    assert len(all_rows) == 4000
+    assert list(tiles(np.empty((0, 2)), 2000.0)) == []

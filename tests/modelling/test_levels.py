@@ -32,6 +32,7 @@ from gentraffic.modelling.levels import (
     fit_law,
     fit_levels,
     fit_slope,
+    log_mean,
     rbf_kernel,
     stack_features,
 )
@@ -392,3 +393,11 @@ def test_the_control_of_an_unmeasured_network_has_mean_one_and_is_what_further_m
     assert control.mean() == pytest.approx(1.0, abs=1e-12)
     z = np.random.default_rng(7).normal(size=(40_000, len(control)))
     np.testing.assert_allclose(np.exp(model.draw(where, z)).mean(axis=0), control, rtol=0.05)
+
+
+@pytest.mark.parametrize("cells", [1, 7, 129, 1000, 4099, 30_001])
+def test_the_mean_of_many_cells_is_that_of_numpy_to_the_bit(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gentraffic.modelling.levels.BLOCK", 1000)
+    logs = np.random.default_rng(cells).normal(0, 4, cells)
+    top = logs.max()
+    assert log_mean(logs) == float(top + np.log(np.mean(np.exp(logs - top))))
