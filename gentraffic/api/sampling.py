@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from gentraffic.generators.base import Generator, ModelInfo
     from gentraffic.places.query import PlaceQuery
 
+LOG = logging.getLogger(__name__)
 NOTES = {  # attribute of drawn traffic -> its name in a sentence
     "rhythm": "rhythm",
     "rhythm_services": "rhythm of other services",
@@ -401,9 +403,12 @@ def draw(
     )
     if dry_run:
         return sampling
+    LOG.info("place %s: %d cells, %s", sampling.place, sampling.cells, sampling.timezone)
     job = prepare(request, load(), context, observed, command)
     loaded = time.perf_counter()
+    LOG.info("model %s: %d steps of %d members are drawn", sampling.model, sampling.steps, sampling.members)
     drawn = draw_into(sink, job, progress or (lambda done, of: None))
+    LOG.info("prepared in %.2f s, drawn in %.2f s", drawn.prepared_s, drawn.drawn_s)
     sampling = replace(sampling, traffic=drawn.traffic, mean=drawn.mean, tasks=drawn.tasks, tasks_kept=drawn.kept)
     pictures = _draw_pictures(sampling, map_file, plot_file)
     seconds = {"load": loaded - began + drawn.prepared_s, "sample": drawn.drawn_s}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import logging
 import math
 import os
 import re
@@ -121,10 +122,22 @@ PLACE = (
     click.option("--timezone", metavar="ZONE", help="IANA time zone. [default: the zone of the place]"),
     click.option("--offline", is_flag=True, help="Use no network: bundled places, files and the cache only."),
 )  # fmt: skip
+
+
+def _log(context: click.Context, param: click.Parameter, asked: bool) -> None:
+    """Log what gentraffic does to standard error, if asked."""
+    if asked:
+        logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True)
+        logging.getLogger("gentraffic").setLevel(logging.INFO)
+
+
 COMMON = (
     click.option("--json", "as_json", is_flag=True, help="Print the report as JSON."),
     click.option("--quiet", is_flag=True, help="Print nothing but errors."),
     click.option("--debug", is_flag=True, help="Show the traceback of an error."),
+    click.option(
+        "-v", "--verbose", is_flag=True, expose_value=False, callback=_log, help="Log what is done, and when."
+    ),
 )
 SERVICE = click.option("--service", metavar="NAME", help="The traffic variable, where a file has several.")
 SERVICES = click.option("--service", multiple=True, metavar="NAME", help="The traffic variable; repeat it for several.")

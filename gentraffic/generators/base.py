@@ -31,6 +31,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from gentraffic.dataset.calendar import Calendar
     from gentraffic.generators.observed import Observations
 
+LOG = logging.getLogger(__name__)
 MODELS = Path(__file__).parents[1] / "assets" / "models"
 FORMAT_VERSION = 2  # of what is written; folders of earlier versions are upgraded when they are read
 T = TypeVar("T")
@@ -381,6 +383,7 @@ def read_folder(name: str | Path) -> ModelFolder:
             "pip install --upgrade gentraffic"
         )
     _refuse_unlisted(folder, hashes)
+    LOG.info("model folder %s: %d files", folder, len(hashes))
     files = {}
     for file, digest in hashes.items():
         path = folder / file

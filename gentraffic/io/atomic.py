@@ -21,6 +21,7 @@ import ctypes
 import errno
 import hashlib
 import json
+import logging
 import math
 import mmap
 import os
@@ -37,6 +38,7 @@ from typing import Any, BinaryIO
 from gentraffic.errors import BadInput, WrongUse
 
 # Arguments that name what is written -> how the command line writes them; any other that names a file is an input.
+LOG = logging.getLogger(__name__)
 OUTPUTS = {
     "out": "-o",
     "map_file": "--map",
@@ -156,6 +158,7 @@ def replacing(path: str | Path, suffixes: Sequence[str], *, folder: bool = False
         else:
             os.replace(temporary, target)
         sync_one(target.parent)
+        LOG.info("wrote %s", target)
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:

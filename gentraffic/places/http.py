@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import logging
 import os
 import socket
 import ssl
@@ -30,6 +31,7 @@ from gentraffic.io.atomic import replacing
 from poi.errors import BadFile, NetworkFailed
 
 T = TypeVar("T")
+LOG = logging.getLogger(__name__)
 
 USER_AGENT = f"gentraffic/{__version__} (synthetic cellular traffic from OpenStreetMap)"
 ATTEMPTS = 4
@@ -103,6 +105,7 @@ def ask(question: Question, read: Callable[[bytes], T], *, offline: bool = False
             f"--offline, and the answer of {question.what} is {state} in the cache {cache_folder()}: "
             "ask once without --offline, or give --osm FILE"
         )
+    LOG.info("asking for %s", question.what)
     content, body = _ask_server(question, read)
     return Answer(content, body, _keep(file, body))
 

@@ -9,6 +9,7 @@ generator states.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ class Run:
     device: str = "cpu"
 
 
+LOG = logging.getLogger(__name__)
 PLAIN = Run()  # from the first step, on the CPU, told to nobody
 
 
@@ -245,6 +247,7 @@ class Trainer(Generic[Task]):
             self.best_step = self.step
             return
         self.scores.append((self.step, score))
+        LOG.info("step %d of %d: held-out score %.5g", self.step, self.schedule.steps, score)
         if score < self.best_score:
             self.best_score, self.best_step, self.best = score, self.step, _copy(self.average)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -262,3 +263,17 @@ def test_models_lists_what_is_bundled(capsys: pytest.CaptureFixture[str]) -> Non
     told = json.loads(capsys.readouterr().out)
     assert [m["name"] for m in told["models"]] == ["fomo-base", "stouter-base", "stouter-fast"]
     assert told["cities"] == bundled_cities() == ["helsinki", "liechtenstein", "malta", "milan", "monaco", "porto"]
+
+
+def test_verbose_says_on_standard_error_what_is_done_and_else_nothing(tmp_path: Path) -> None:
+    def told(*more: str) -> list[str]:
+        out = tmp_path / "m.nc"
+        words = [sys.executable, "-m", "gentraffic", "sample", "--city", "monaco", "--days", "1", "--quiet", "-o", out]
+        done = subprocess.run([*words, *more], check=True, capture_output=True, text=True)
+        assert not done.stdout
+        return done.stderr.splitlines()
+
+    lines = told("-v")
+    for what in ("model folder", "place Monaco: 188 cells", "drawn in", f"wrote {tmp_path / 'm.nc'}"):
+        assert [line for line in lines if re.match(rf"\d\d:\d\d:\d\d .*{re.escape(what)}", line)], what
+    assert not told()
