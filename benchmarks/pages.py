@@ -6,8 +6,9 @@
     python benchmarks/pages.py --list                     # which tables are made here, and which pages have typed ones
 
 On a page, a table stands between `<!-- table: NAME -->` and `<!-- /table -->`. A JSON file in docs/results/data holds
-what it needs: counts and per-cell scores, without what only a resumed run wants. docs/results/papers.md is made as a
-whole, by benchmarks/paper.py.
+what it needs: counts and per-cell scores, without what only a resumed run wants, or a record, whose figures are the
+table's own (benchmarks/records.py). docs/results/papers.md and rivals.md are made as a whole, by functions of
+benchmarks/paper.py and rivals.py.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-PAGES = Path(__file__).parents[1] / "docs" / "results"
+ROOT = Path(__file__).parents[1]
+PAGES = ROOT / "docs" / "results"
 DATA = PAGES / "data"
 BLOCK = re.compile(r"(<!-- table: ([a-z0-9-]+) -->\n\n)(.*?)(\n\n<!-- /table -->)", re.DOTALL)
-WHOLE = {"papers.md": "made as a whole by benchmarks/paper.py report", "index.md": "links alone"}
+LINKS = "index.md"  # has no table of figures
 RATIOS = ("1", "2", "4", "9")
 POPULATIONS = {
     "stations": "raw stations (512 real, 256 synthetic)", "toy": "toy population (600 real, 360 synthetic)"
@@ -155,16 +157,10 @@ def models(data: Json) -> str:
 
 def milan(data: Json) -> str:
     """Scores of private fits on Milan, over the folds that there are of all rows."""
-    order = ("none", "epsilon 4", "bootstrap", "knn-20", "mean-series")
+    order = ("none", "epsilon 8", "epsilon 4", "epsilon 1", "bootstrap", "knn-20", "mean-series")
     folds = set.intersection(*({key.split("|")[1] for key in data if key.startswith(f"{row}|")} for row in order))
     chosen = {f"{row}|{fold}": data[f"{row}|{fold}"] for row in order for fold in sorted(folds)}
     return str(_script("privacy_milan").table(chosen))
-
-
-def milan_first(data: Json) -> str:
-    """The first fold, with epsilon 1."""
-    order = ("none", "epsilon 4", "epsilon 1")
-    return str(_script("privacy_milan").table({f"{row}|0": data[f"{row}|0"] for row in order}))
 
 
 def hourly(data: Json) -> str:
@@ -211,7 +207,7 @@ class Made:
 
 
 KEEP: dict[str, Callable[[Json], Json]] = {
-    "hourly": kept_hourly, "power": kept_power, "models": kept_models, "milan": kept_milan, "milan-first": kept_milan
+    "hourly": kept_hourly, "power": kept_power, "models": kept_models, "milan": kept_milan
 }  # fmt: skip
 TABLES = {
     "forecasts-hourly": Made("forecasters.md", "hourly", hourly),
@@ -219,50 +215,74 @@ TABLES = {
     "audit-singles": Made("privacy.md", "power", singles),
     "audit-models": Made("privacy.md", "models", models),
     "privacy-milan": Made("privacy.md", "milan", milan),
-    "privacy-milan-first": Made("privacy.md", "milan-first", milan_first),
 }
 
 
+def _papers() -> str:
+    files = sorted((PAGES / "papers").glob("*.json"))
+    return str(_script("paper").page(files)).replace(f"{ROOT.as_posix()}/", "")
+
+
+def _rivals() -> str:
+    done = json.loads((PAGES / "rivals.json").read_text(encoding="utf-8"))
+    return str(_script("rivals").page(done, "docs/results/rivals.json"))
+
+
+WHOLE: dict[str, Callable[[], str]] = {"papers.md": _papers, "rivals.md": _rivals}  # pages that have no other text
+
+
 def written(page: Path, data: Path = DATA) -> str:
-    """The text of a page with its tables made anew. Raises KeyError for a table that nothing makes."""
+    """The text of a page with its tables made anew. Raises FileNotFoundError for a table that nothing makes."""
+
+    if page.name in WHOLE:
+        return WHOLE[page.name]()
 
     def made(block: re.Match[str]) -> str:
-        table = TABLES[block[2]]
-        found = json.loads((data / f"{table.data}.json").read_text(encoding="utf-8"))
-        return f"{block[1]}{table.make(found)}{block[4]}"
+        table = TABLES.get(block[2])
+        name = block[2] if table is None else table.data
+        found = json.loads((data / f"{name}.json").read_text(encoding="utf-8"))
+        make = _script("records").table if table is None else table.make
+        return f"{block[1]}{make(found)}{block[4]}"
 
     return BLOCK.sub(made, page.read_text(encoding="utf-8"))
 
 
 def typed_tables(page: Path) -> int:
     """How many tables of a page stand outside the blocks that are made here."""
-    if page.name in WHOLE:
+    if page.name in WHOLE or page.name == LINKS:
         return 0
     return len(re.findall(r"^\|[-:| ]+\|$", BLOCK.sub("", page.read_text(encoding="utf-8")), re.MULTILINE))
+
+
+def added(name: str, files: list[Path]) -> str:
+    """What docs/results/data holds of what a benchmark wrote or printed."""
+    if name not in KEEP:
+        old = json.loads((DATA / f"{name}.json").read_text(encoding="utf-8"))
+        records = _script("records")
+        return str(records.write(records.refreshed(name, old, files[0].read_text(encoding="utf-8"))))
+    done: Json = {}
+    for file in files:
+        done |= json.loads(file.read_text(encoding="utf-8"))
+    return json.dumps(KEEP[name](done), separators=(",", ":")) + "\n"
 
 
 def main() -> int:
     """Write, check or list the tables; 1 where a check fails."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--add", nargs="+", metavar=("DATA", "JSON"), help=f"one of {', '.join(KEEP)}, and its files")
+    parser.add_argument("--add", nargs="+", metavar=("DATA", "JSON"), help="a table's data, and files of its benchmark")
     parser.add_argument("--check", action="store_true", help="write nothing; 1 where a page is not what it would be")
     parser.add_argument("--list", action="store_true", help="what is made here, and what is typed")
     options = parser.parse_args()
     pages = sorted(PAGES.glob("*.md"))
     if options.list:
         for page in pages:
-            made = [name for name, table in TABLES.items() if table.page == page.name]
-            whole = f"; the page is {WHOLE[page.name]}" if page.name in WHOLE else ""
-            print(f"{page.name}: {typed_tables(page)} typed, made here: {', '.join(made) or 'none'}{whole}")
+            names = [block[2] for block in BLOCK.finditer(page.read_text(encoding="utf-8"))]
+            made = "all" if page.name in WHOLE else ", ".join(names) or "none"
+            print(f"{page.name}: {typed_tables(page)} typed, made here: {made}")
         return 0
     if options.add:
         name, *files = options.add
-        done: Json = {}
-        for file in files:
-            done |= json.loads(Path(file).read_text(encoding="utf-8"))
-        DATA.mkdir(exist_ok=True)
-        text = json.dumps(KEEP[name](done), separators=(",", ":")) + "\n"
-        (DATA / f"{name}.json").write_text(text, encoding="utf-8")
+        (DATA / f"{name}.json").write_text(added(name, [Path(file) for file in files]), encoding="utf-8")
     stale = [page for page in pages if written(page) != page.read_text(encoding="utf-8")]
     for page in stale:
         if options.check:

@@ -54,6 +54,22 @@ class BadModel(GentrafficError):
     exit_code = 6
 
 
+def in_one_line(error: Exception) -> tuple[str, int]:
+    """What to say of an exception that is no GentrafficError, in one line, and the exit code that it stands for."""
+    if isinstance(error, MemoryError):
+        return "out of memory: draw fewer cells, days or members at once", BadInput.exit_code
+    if isinstance(error, OSError):
+        name = f"{error.filename}: " if error.filename else ""
+        return f"{name}{error.strerror or error}", BadInput.exit_code
+    kind = type(error).__name__
+    if is_of_an_input(error):
+        reason = " ".join(str(error).split())[:300]
+        detail = f"{kind}: {reason}" if reason else kind
+        line = f"an input cannot be read, or an output not written ({detail}); --debug shows where"
+        return line, BadInput.exit_code
+    return f"internal error, please report it: {kind}: {error} (--debug shows where)", GentrafficError.exit_code
+
+
 def is_of_an_input(error: BaseException) -> bool:
     """Whether an exception, or what led to it, is a library's own, or of a kind that only data can cause."""
     seen: BaseException | None = error

@@ -230,9 +230,7 @@ def squares(
             yield within[where[rows]], rows
 
 
-def _blocks(
-    xy_m: NDArray[np.float64], radius_m: float, release: Release
-) -> tuple[Blocks, NDArray[np.int32], Blocks]:
+def _blocks(xy_m: NDArray[np.float64], radius_m: float, release: Release) -> tuple[Blocks, NDArray[np.int32], Blocks]:
     """The squares of the radius that hold nodes, in order (blocks, 2), which one each node is in, and their counts."""
     starts, parts = range(0, len(xy_m), NODES), []  # some nodes at a time: a country has millions
     for first in starts:

@@ -1,10 +1,17 @@
-"""The pictures of the README and of the tutorials: a week of Milan as a moving map, and as a plot.
+"""The pictures of the README and of the gallery.
 
-python docs/pictures/make_pictures.py            # writes milan-week.gif and milan-plot.png beside this file
+python docs/pictures/make_pictures.py            # milan-week.gif and milan-plot.png, beside this file
+python docs/pictures/make_pictures.py --gallery  # pages of docs/gallery.md as Chromium shows them: gallery-*.png
 """
 
 from __future__ import annotations
 
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
 from io import BytesIO
 from pathlib import Path
 
@@ -21,6 +28,26 @@ HERE = Path(__file__).parent
 STEP_H, FRAME_MS = 4, 260  # hours between frames; how long each is shown
 COLOURS, SHADES = 24, 11
 MOST_BYTES = 1_000_000
+MALL = {
+    "type": "FeatureCollection",
+    "features": [
+        {
+            "type": "Feature",
+            "geometry": {"type": "Point", "coordinates": [9.5215, 47.1411]},
+            "properties": {"what": "mall", "name": "Galleria", "floor_area": 40000},
+        }
+    ],
+}
+GALLERY = {  # picture -> the page, width, height, dark, and the command of docs/gallery.md that makes the page
+    "gallery-map.png": (1200, 780, False, "sample --city liechtenstein --members 20 --total traffic=3TB/day "
+                                          "-o town.nc --map town.html"),
+    "gallery-phone.png": (400, 780, True, "map town.nc -o phone.html"),
+    "gallery-report.png": (1200, 1500, False, "report town.nc -o report.html --capacity 2Mbit/s"),
+    "gallery-plan.png": (1200, 780, True, "plan deploy town.nc --sites 10 --radius 400 -o sites.geojson "
+                                          "--map sites.html"),
+    "gallery-change.png": (1200, 780, False, "sample --city liechtenstein --change mall.geojson -o what-if.nc "
+                                             "--map difference.html"),
+}  # fmt: skip
 
 
 def moving_map(traffic: xr.Dataset, path: Path) -> None:
@@ -57,8 +84,36 @@ def plot(traffic: xr.Dataset, path: Path) -> None:
     held.unlink()
 
 
+def gallery() -> None:
+    """Type the commands of the gallery, and take a picture of each page in Chromium."""
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if browser is None:
+        raise SystemExit("Chromium is not installed: apt-get install chromium")
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "mall.geojson").write_text(json.dumps(MALL), encoding="utf-8")
+        for name, (width, height, dark, command) in GALLERY.items():
+            words = command.split()
+            subprocess.run([sys.executable, "-m", "gentraffic", *words, "--quiet"], cwd=folder, check=True)
+            page = next(word for word in words if word.endswith(".html"))
+            shot = Path(folder) / name
+            options = [
+                "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--virtual-time-budget=8000",
+                f"--blink-settings=preferredColorScheme={0 if dark else 1}", f"--window-size={width},{height}",
+            ]  # fmt: skip
+            subprocess.run(
+                [browser, *options, f"--screenshot={shot}", f"file://{folder}/{page}"], check=True, capture_output=True
+            )
+            Image.open(shot).convert("RGB").quantize(256).save(HERE / name, optimize=True)
+            print(name, (HERE / name).stat().st_size)
+
+
 def main() -> None:
-    """Draw Milan once and make both pictures."""
+    """Draw Milan once and make both pictures, or make those of the gallery."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--gallery", action="store_true", help="pages as a browser shows them; needs Chromium")
+    if parser.parse_args().gallery:
+        gallery()
+        return
     matplotlib.use("Agg")
     traffic = gentraffic.sample("milan", days=7)
     for name, write in (("milan-week.gif", moving_map), ("milan-plot.png", plot)):

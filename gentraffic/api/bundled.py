@@ -50,6 +50,14 @@ class Bundled(Shown):
         found = [f"{one['name']} ({one['kind']} of {one['package']})" for one in self.plug_ins]
         return [f"cities: {', '.join(self.cities)}", *([f"of installed packages: {', '.join(found)}"] if found else [])]
 
+    def text(self) -> list[str]:
+        """Lines for a terminal: each model with its data and rhythms, the cities, and the plug-ins."""
+        lines = []
+        for model in self.models:
+            lines += [f"{model.name}: {model.parameters} weights, trained on", *(f"    {t}" for t in model.trained_on)]
+            lines.append(f"    rhythms that --rhythm can name: {', '.join(model.habits)}")
+        return [*lines, *self.sentences()]
+
     def to_json(self) -> dict[str, Any]:
         """What `--json` prints: models, cities, plug_ins."""
         models = [asdict(model) for model in self.models]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gentraffic.api.language import speaks_python
-from gentraffic.api.result import Shown
+from gentraffic.api.result import Facts, Shown
 from gentraffic.errors import WrongUse
 
 if TYPE_CHECKING:
@@ -40,6 +40,17 @@ class Exported(Shown):
         """What a reader must know of the numbers."""
         return [str(self.facts["note"])] if "note" in self.facts else []
 
+    def to_json(self) -> dict[str, Any]:
+        """What `--json` prints: output, format, cells, steps, and the facts."""
+        values = {"output": str(self.path), "format": self.format, "cells": self.cells, "steps": self.steps}
+        return {**values, **self.facts}
+
+    def text(self) -> list[str]:
+        """Lines for a terminal: what was written, in figures, and the notes."""
+        facts = ", ".join(f"{name} {short_text(value)}" for name, value in self.facts.items() if name != "note")
+        line = f"{self.path}: {self.format}, {self.cells} cells x {self.steps} steps; {facts}"
+        return [line, *(f"note: {note}" for note in self.sentences())]
+
 
 def short_text(value: object) -> str:
     """A count, a sum or several of them in a few words: 1,000; internet=3 voice=4; 24 x 3."""
@@ -59,6 +70,26 @@ def read_traffic(path: str | Path) -> xr.Dataset:
     from gentraffic.io.files import read_traffic as read
 
     return read(path)
+
+
+def traffic_facts(traffic: xr.Dataset, out: str | Path, context: str | Path | None = None) -> Facts:
+    """Traffic ([member,] cell, time) that was written to `out`, in figures; the context of its cells, to `context`."""
+    from gentraffic.dataset.schema import warnings_in
+
+    cells, steps, names = traffic.sizes["cell"], traffic.sizes["time"], [str(name) for name in traffic.data_vars]
+    timezone, also = traffic.attrs["timezone"], {} if context is None else {"context": str(context)}
+    values = {"output": str(out), "cells": cells, "steps": steps, "services": names, "timezone": timezone}
+    line = f"{out}: {cells} cells x {steps} steps of {', '.join(names)}, {timezone}"
+    return Facts({**values, "warnings": warnings_in(traffic), **also}, [line, *also.values()])
+
+
+def split_facts(parts: Sequence[xr.Dataset], files: Sequence[Path], how: Mapping[str, Any]) -> Facts:
+    """The training and the test part (cell, time) of traffic, in figures. files: that hold them. how: it was split."""
+    sizes = [dict(part.sizes) for part in parts]
+    lines = [f"{path}: {s['cell']} cells x {s['time']} steps" for path, s in zip(files, sizes, strict=True)]
+    if twins := parts[0].attrs.get("split_twins"):
+        lines.append(f"{twins}: cells with the same series are kept on one side")
+    return Facts({"train": str(files[0]), "test": str(files[1]), **how, "sizes": sizes}, lines)
 
 
 def traffic_of(given: str | Path | xr.Dataset) -> xr.Dataset:

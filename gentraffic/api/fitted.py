@@ -58,7 +58,7 @@ class Files:
 class FitResult(Shown):
     """A model folder that was written. facts: of the training, by name. held_out: network -> ids of the cells that were
     held out. table: scores on them beside the naive rows, Markdown; "" where none were held out. notes: what else there
-    is to say."""
+    is to say. made: how much was learned, in words."""
 
     path: Path
     networks: tuple[str, ...]
@@ -67,11 +67,12 @@ class FitResult(Shown):
     table: str = ""
     title: str = "A fitted model"
     notes: tuple[str, ...] = ()
+    made: str = ""
 
     def rows(self) -> list[tuple[str, ...]]:
         """Name and value of each fact."""
         count = sum(len(ids) for ids in self.held_out.values())
-        facts = {"folder": self.path, "networks": ", ".join(self.networks), **self.facts, "cells held out": count}
+        facts = {"folder": self.path, **self.facts, "networks": ", ".join(self.networks), "cells held out": count}
         return [("", "value"), *((name, str(value)) for name, value in facts.items())]
 
     @property
@@ -84,6 +85,15 @@ class FitResult(Shown):
         """Where the held-out cells are found, and the notes."""
         said = (line.replace("gentraffic split --model", "gentraffic.split(model=...)") for line in self.held_out_note)
         return (*said, *self.notes)
+
+    def to_json(self) -> dict[str, Any]:
+        """What `--json` prints: output, and the facts."""
+        return {"output": str(self.path), **self.facts}
+
+    def text(self) -> list[str]:
+        """Lines for a terminal: the table, the notes, and how much was learned."""
+        table, made = [self.table] if self.table else [], [f"{self.path}: {self.made}"] if self.made else []
+        return [*table, *self.held_out_note, *self.notes, *made]
 
     def with_words(self, say: Callable[[str], str]) -> Self:
         """The same, its notes in other words."""

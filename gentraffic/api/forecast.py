@@ -358,8 +358,9 @@ def score(
         write_page(scored, forecaster.name, ds, chosen, html, traffic=Path(source.name).name, model=folder)
     units = tuple(str(ds[s].attrs["units"]) for s in chosen)
     return ForecastScores(
-        scored, forecaster.name, tuple(chosen), units, forecaster.sha256, tuple(warnings_of(ds.sizes["cell"]))
-    )
+        scored, forecaster.name, tuple(chosen), units, forecaster.sha256, tuple(warnings_of(ds.sizes["cell"])),
+        str(forecaster.folder or forecaster.name), source.name,
+    )  # fmt: skip
 
 
 def _loaded(model: str | Path | FittedForecaster, device: str) -> FittedForecaster:

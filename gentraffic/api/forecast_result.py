@@ -7,14 +7,29 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from gentraffic.api.result import Shown
+from gentraffic.api.result import Facts, Shown, warned
 
 if TYPE_CHECKING:
     import pandas as pd
+    import xarray as xr
 
     from gentraffic.forecasting.fit import Fitted
     from gentraffic.forecasting.folder import TrainingScaler
     from gentraffic.forecasting.score import Scored
+
+
+def forecast_facts(ahead: xr.Dataset, out: str | Path) -> Facts:
+    """A forecast ([member,] cell, time) that was written to `out`, in figures."""
+    from gentraffic.forecasting.choices import warnings_of
+
+    cells, horizon, names = ahead.sizes["cell"], ahead.sizes["time"], [str(name) for name in ahead.data_vars]
+    first, warnings = str(ahead["time"].values[0])[:16] + "Z", warnings_of(cells)
+    values = {
+        "output": str(out), "forecaster": str(ahead.attrs["model"]).partition(" ")[0], "services": names,
+        "horizon": horizon, "first": first, "cells": cells, "warnings": warnings,
+    }  # fmt: skip
+    line = f"{out}: {horizon} steps of {', '.join(names)} from {first} on, {cells} cells"
+    return Facts(values, [*warned(warnings), line])
 
 
 def learned_in_words(facts: Mapping[str, Any]) -> str:
@@ -80,6 +95,17 @@ class FittedForecaster(Shown):
         steps = "" if "trees" in facts else f", {facts['steps']} steps"
         return f"{learned_in_words(facts)}, {facts['windows']} windows{steps} in {facts['minutes']} min"
 
+    def to_json(self) -> dict[str, Any]:
+        """What `--json` prints: output, forecaster, services, what is told of the training, scores, warnings."""
+        output = {} if self.folder is None else {"output": str(self.folder)}
+        values = {**output, "forecaster": self.name, "services": self.services, **self.training}
+        return {**values, **self.scores, "warnings": list(self.warnings)}
+
+    def text(self) -> list[str]:
+        """Lines for a terminal: warnings, the scores on the test part, and what it learned."""
+        where = "" if self.folder is None else f"{self.folder}: "
+        return [*warned(self.warnings), self.provenance["tables"]["held_out"], f"{where}{self.learned}"]
+
     def rows(self) -> list[tuple[str, ...]]:
         """A row per service, forecaster and step ahead, the first and the last."""
         from gentraffic.forecasting.score import score_rows
@@ -113,6 +139,8 @@ class ForecastScores(Shown):
         Of the forecaster's folder; empty where there is none.
     warnings : tuple of str
         What a user should know of the data.
+    model, traffic : str
+        What the forecaster and the traffic are called: their paths.
     """
 
     scored: Scored
@@ -121,6 +149,8 @@ class ForecastScores(Shown):
     units: tuple[str, ...]
     sha256: str = ""
     warnings: tuple[str, ...] = ()
+    model: str = ""
+    traffic: str = ""
 
     __repr__ = Shown.__str__
 
@@ -141,11 +171,13 @@ class ForecastScores(Shown):
         return pd.DataFrame(rows, columns=["service", "forecaster", "step", *METRICS])
 
     def to_json(self) -> dict[str, Any]:
-        """What `--json` prints of the scores: `["scores"][row][service][metric]`, a list over the steps ahead."""
-        return self.scored.to_json(self.services, self.units)
+        """What `--json` prints: of what, and `["scores"][row][service][metric]`, a list over the steps ahead."""
+        values: dict[str, Any] = {"model": self.model, "model_sha256": self.sha256, "forecaster": self.forecaster}
+        scores = self.scored.to_json(self.services, self.units)
+        return {**values, "traffic": self.traffic, **scores, "warnings": list(self.warnings)}
 
     def text(self) -> list[str]:
-        """Lines for a terminal: a table of all steps ahead for each service, and which rows are missing."""
+        """Lines for a terminal: warnings, a table of all steps ahead for each service, and which rows are missing."""
         from gentraffic.forecasting.score import coverage_line, table
 
         starts, cells = self.scored.real.shape[:2]
@@ -153,13 +185,13 @@ class ForecastScores(Shown):
         for s, (service, units) in enumerate(zip(self.services, self.units, strict=True)):
             lines += [f"{service}, {units}, {starts} starts x {cells} cells", table(self.scored, s)]
             lines += coverage_line(self.scored, s)
-        return [*lines, *(f"no row {name}: {why}" for name, why in self.scored.missing.items())]
+        return [*warned(self.warnings), *lines, *(f"no row {name}: {why}" for name, why in self.scored.missing.items())]
 
     def rows(self) -> list[tuple[str, ...]]:
         """A row per service, forecaster and step ahead, the first and the last."""
         from gentraffic.forecasting.score import score_rows
 
-        return score_rows(self.to_json())
+        return score_rows(self.scored.to_json(self.services, self.units))
 
     def sentences(self) -> list[str]:
         """What was scored on, how often the 90% range held, and which rows are missing."""

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gentraffic.api.files import context_of, traffic_of
 from gentraffic.errors import WrongUse
@@ -77,6 +77,16 @@ def check_number(option: str, number: float, least: float, *, above: bool = Fals
     if number < least or (above and number == least):
         wanted = f"a number above {least:g}" if above else f"{least:g} or more"
         raise WrongUse(f"{option} {shown}: give {wanted}")
+
+
+def read_number(option: str, text: Any, kind: type[int] | type[float], least: float, *, above: bool = False) -> float:
+    """The number that a text is. Raises WrongUse where it is none of this kind, and as `check_number`."""
+    try:
+        number = kind(text)
+    except ValueError:
+        raise WrongUse(f"{option} {text}: give {'a whole number' if kind is int else 'a number'}") from None
+    check_number(option, number, least, above=above, shown=text)
+    return number
 
 
 def check_whole(least: int, **numbers: int | None) -> None:

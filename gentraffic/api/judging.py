@@ -108,6 +108,40 @@ class EvaluationResult(Shown, Evaluation):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
+class ServiceEvaluations(Shown):
+    """Evaluations of one service or several.
+
+    by_service: service -> result, the main one first; one entry "" where files hold one service each.
+    """
+
+    by_service: dict[str, EvaluationResult]
+    title = EvaluationResult.title
+    __repr__ = Shown.__str__
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Those of each service, its name before them."""
+        every = [(name, result.rows()) for name, result in self.by_service.items()]
+        return [("service", *every[0][1][0]), *((name, *row) for name, rows in every for row in rows[1:])]
+
+    def sentences(self) -> list[str]:
+        """Those of each service."""
+        return list(dict.fromkeys(said for result in self.by_service.values() for said in result.sentences()))
+
+    def with_words(self, say: Callable[[str], str]) -> Self:
+        """The same evaluations, their sentences in other words."""
+        return replace(self, by_service={name: result.with_words(say) for name, result in self.by_service.items()})
+
+    def to_json(self) -> dict[str, Any]:
+        """What `--json` prints: the figures of the main service, and, of several, those of each."""
+        figures = {name: result.to_json() for name, result in self.by_service.items()}
+        return next(iter(figures.values())) | ({"by_service": figures} if len(figures) > 1 else {})
+
+    def text(self, *, width: int = 100, colour: bool = False) -> list[str]:
+        """Lines for a terminal: the report of each service, about `width` characters wide."""
+        return [line for result in self.by_service.values() for line in result.text(width=width, colour=colour)]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class ValidationResult(Shown, Validation):
     """Scores of forecasters that were trained on real traffic (trtr), on synthetic (tstr) and on both (aug).
 
@@ -123,16 +157,30 @@ class ValidationResult(Shown, Validation):
         Steps ahead.
     weighing : dict
         The weights that sim-mstnet gave to the variants.
+    files : dict of str to str
+        Role (real, synthetic) -> what the file is called.
+    asked : dict
+        few_percent, seeds and seed, as they were asked for.
     """
+
+    files: dict[str, str] = field(default_factory=dict)
+    asked: dict[str, Any] = field(default_factory=dict)
 
     title = "Forecasters trained on synthetic traffic, tested on measured traffic"
     __repr__ = Shown.__str__
 
     def to_json(self) -> dict[str, Any]:
-        """What `--json` prints: `["forecasters"][forecaster][service]["step_1"]`, means over seeds with intervals."""
+        """What `--json` prints: the files, `["forecasters"][forecaster][service]["step_1"]`, means over seeds with
+        intervals, and what was asked for."""
         from gentraffic.reports.validation_table import to_json
 
-        return to_json(self)
+        return {**self.files, **to_json(self), **self.asked}
+
+    def text(self) -> list[str]:
+        """Lines for a terminal: what was done, and a table per service and step ahead."""
+        from gentraffic.reports.validation_table import text
+
+        return text(self)
 
     def rows(self) -> list[tuple[str, ...]]:
         """A row per service, step ahead, forecaster and training."""
@@ -231,11 +279,11 @@ def evaluate(
 @speaks_python
 def evaluate_services(
     real: str | Path, synthetic: str | Path, *, service: str | None = None, html: str | Path | None = None, **more: Any
-) -> dict[str, EvaluationResult]:
+) -> ServiceEvaluations:
     """`evaluate` of each service that is named, with commas between, or, for None, that both files are known to hold.
 
-    Service -> result, the main one first; one entry "" where files hold one service each. html: the page of the first;
-    those of others have their service in the name. more: the other arguments of `evaluate`, which it raises as.
+    html: the page of the first; those of others have their service in the name. more: the other arguments of
+    `evaluate`, which it raises as.
     """
     from gentraffic.dataset.services import shared_services, split_names
 
@@ -249,7 +297,7 @@ def evaluate_services(
     for name in names or (None,):
         own = page if page is None or not out else page.with_stem(f"{page.stem}-{name}")
         out[name or ""] = speaks_options(evaluate)(real, synthetic, service=name, html=own, **more)
-    return out
+    return ServiceEvaluations(out)
 
 
 @speaks_python
@@ -331,4 +379,5 @@ def validate(
             tstr.ValidationPlan(names_given(service), percent, seeds, seed, holdout, horizon, steps, device),
             on_fit=progress,
         )
-    return ValidationResult(**vars(scored))
+    asked = {"few_percent": percent, "seeds": seeds, "seed": seed}
+    return ValidationResult(**vars(scored), files={"real": measured.name, "synthetic": drawn.name}, asked=asked)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -28,7 +28,8 @@ _FURTHER = {  # option -> name in `samplers.sampler.FURTHER`; STOUTER as publish
     "fusion": "fusion", "prediction": "prediction_type", "paper": "direct", "channels": "channels",
     "diffusion_steps": "num_train_timesteps", "loss": "loss_type",
 }  # fmt: skip
-_EVERY = _GRAPHS | _TRAINING | _FURTHER.keys() | {"size"}
+_FOMO = {"size", "patch", "bare_steps"}
+_EVERY = _GRAPHS | _TRAINING | _FURTHER.keys() | _FOMO
 
 
 def can_be_fitted() -> tuple[str, ...]:
@@ -69,6 +70,8 @@ class FitOptions:
     temporal_layer: str | None = None
     station_layer: str | None = None
     size: str | None = None
+    patch: str | None = None
+    bare_steps: int | None = None
     prediction: str | None = None
     paper: bool = False
     channels: str | None = None
@@ -101,10 +104,10 @@ class FitOptions:
         for option, given in (("device", self.device), ("precision", self.precision)):
             if given not in ("cpu", "fp32") and not is_trained(sampler):
                 raise WrongUse(f"--{option} {given}: {sampler} is not trained; leave it out")
-        for name in ("steps", "batch"):
+        for name in ("steps", "batch", "bare_steps"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise WrongUse(f"--{name} {value}: give 1 or more")
+                raise WrongUse(f"--{name.replace('_', '-')} {value}: give 1 or more")
         if self.holdout is not None and not 0 <= self.holdout <= 0.5:
             raise WrongUse(f"--holdout {self.holdout}: give 0 (none) to 0.5")
 
@@ -185,6 +188,11 @@ def fit(
             Of stouter: as published; widths such as "64,128,256"; steps of the noise; "mse" or "l1".
         size : str
             Of fomo: 0.3m, 1m, 5m, 35m, 100m, 150m or 200m weights.
+        patch : str
+            Of fomo: cells, cells and steps of a token, "1,1,16" by default.
+        bare_steps : int
+            Of fomo: how many of the steps come first in which neither users nor POIs are told, none by default; all of
+            them for a model that `finetune` shows the context.
 
         Of stouter with differential privacy: dp_epsilon and dp_delta, and where wanted dp_clip, dp_level_range,
         dp_suppress_below, dp_user_cap and start.
@@ -212,12 +220,18 @@ def fit(
             raise WrongUse(f"--device {asked.device}: a private fit is computed on the CPU; leave it out")
         if asked.precision != "fp32":
             raise WrongUse(f"--precision {asked.precision}: a private fit is computed in fp32; leave it out")
-        return _fit_private(sampler, files, Path(out), asked, private, command, tell)
+        return _with_networks(_fit_private(sampler, files, Path(out), asked, private, command, tell))
     asked.check(sampler)
     if is_trained(sampler):
         _set_threads(asked.threads)
     fitting = FITTERS[sampler].fit if sampler in FITTERS else _fit_weekly
-    return fitting(sampler, files, Path(out), asked, command, tell)
+    fitted = fitting(sampler, files, Path(out), asked, command, tell)
+    return None if fitted is None else _with_networks(fitted)
+
+
+def _with_networks(fitted: FitResult) -> FitResult:
+    """A fit with the networks that it knows as its first fact."""
+    return replace(fitted, facts={"networks": list(fitted.networks), **fitted.facts})
 
 
 def _check_options(given: Iterable[str]) -> None:
@@ -262,7 +276,8 @@ def _fit_naive(sampler: str, files: Files, out: Path, options: FitOptions, comma
     metadata = origins | {"command": command, "services": services, "sampler": sampler, "held_out_cells": {}}
     save_naive(replace(fit_naive(sampler, sources), provenance=metadata), out, card(out.name, metadata))
     networks = tuple(sorted(s.network for s in sources))
-    return FitResult(out, networks, {"cells": sum(len(s.level) for s in sources)}, title=f"{sampler}, {out.name}")
+    facts, title = {"cells": sum(len(s.level) for s in sources)}, f"{sampler}, {out.name}"
+    return FitResult(out, networks, facts, title=title, made=f"{sampler} of {facts['cells']} cells")
 
 
 def _fit_weekly(
@@ -323,7 +338,13 @@ def _fit_weekly(
     facts |= {"services": metadata["services"]} if bundle.services.further else {}
     rules = rules_of(design, len(bundle.services.names))
     words = in_words(scores, f"{sampler} (this model)") if scores else []
-    return FitResult(out, tuple(sorted(used)), facts, held_out, judged, f"{sampler}, {out.name}", (*words, rules))
+    title, made = f"{sampler}, {out.name}", _trained(facts)
+    return FitResult(out, tuple(sorted(used)), facts, held_out, judged, title, (*words, rules), made)
+
+
+def _trained(facts: Mapping[str, Any]) -> str:
+    """How much a fit trained, in words."""
+    return f"{facts['parameters']} weights, {facts['steps']} steps in {facts['minutes']} min"
 
 
 def _check_one_service(sampler: str, service: str | None) -> None:
@@ -358,7 +379,7 @@ def _fit_fomo(sampler: str, files: Files, out: Path, options: FitOptions, comman
     from gentraffic.generators.fomo.folder import save_fomo
     from gentraffic.io.guard import text_of
     from gentraffic.training.checkpoint import checkpoint_beside
-    from gentraffic.training.fomo_fitting import FoMoDesign, fit_fomo, split
+    from gentraffic.training.fomo_fitting import FoMoDesign, fit_fomo, parse_patch, split
     from gentraffic.training.fomo_task import FoMoPlan
     from gentraffic.training.options import check_prediction
     from gentraffic.training.processes import join
@@ -367,9 +388,12 @@ def _fit_fomo(sampler: str, files: Files, out: Path, options: FitOptions, comman
     _check_one_service(sampler, options.service)
     evidence = "" if options.evidence is None else text_of(options.evidence)
     checkpoint, group = checkpoint_beside(out), join(options.device, options.precision)
-    given = {name: value for name in ("steps", "batch") if (value := getattr(options, name)) is not None}
+    named = ("steps", "batch", "bare_steps")
+    given = {name: value for name in named if (value := getattr(options, name)) is not None}
     plan = replace(FoMoPlan(), seed=options.seed, **given)
-    prediction = check_prediction(options.prediction)
+    if plan.bare_steps > plan.steps:
+        raise WrongUse(f"--bare-steps {plan.bare_steps}: they are of the {plan.steps} --steps; give at most as many")
+    prediction, patch = check_prediction(options.prediction), parse_patch(options.patch or "1,1,16")
     data = files.pairs(options.service)
     folds = round(1 / options.share) if options.share else 0
     parts = {}
@@ -380,7 +404,7 @@ def _fit_fomo(sampler: str, files: Files, out: Path, options: FitOptions, comman
         raise WrongUse(f"no network has {folds} locations, so none can be held out: give --holdout 0 or more data")
     bundle, metadata = fit_fomo(
         [parts[r.network][0] if r.network in parts else (s, r) for s, r in data],
-        design=FoMoDesign(size=options.size or "1m", prediction_type=prediction),
+        design=FoMoDesign(size=options.size or "1m", token=patch, prediction_type=prediction),
         plan=plan,
         run=Run(checkpoint, lambda step, of, loss: tell(step, of)),
         group=group,
@@ -400,7 +424,8 @@ def _fit_fomo(sampler: str, files: Files, out: Path, options: FitOptions, comman
     save_fomo(replace(bundle, provenance=provenance), out, card(out.name, provenance))
     checkpoint.unlink(missing_ok=True)
     facts = {name: metadata[name] for name in ("minutes", "steps", "parameters")}
-    return FitResult(out, tuple(bundle.networks), facts, held_out, judged, f"fomo, {out.name}")
+    title, made = f"fomo, {out.name}", _trained(facts)
+    return FitResult(out, tuple(bundle.networks), facts, held_out, judged, title, made=made)
 
 
 @dataclass(frozen=True)
@@ -414,7 +439,7 @@ class Fitter:
 
 
 FITTERS = {
-    "fomo": Fitter(_fit_fomo, frozenset(_TRAINING | {"size", "prediction"})),
+    "fomo": Fitter(_fit_fomo, frozenset(_TRAINING | _FOMO | {"prediction"})),
     **dict.fromkeys(("bootstrap", "knn", "climatology"), Fitter(_fit_naive, trained=False)),
 }
 
@@ -492,7 +517,9 @@ def finetune(
     checkpoint.unlink(missing_ok=True)
     facts = {"cells": sum(len(region.values) for _, region in data)}
     facts |= {key: metadata[key] for key in ("minutes", "steps", "parameters", "trained_parameters", "few")}
-    return FitResult(out, tuple(tuned.networks), facts, held_out, "", f"fomo, fine-tuned, {out.name}")
+    made = f"{facts['trained_parameters']} of {facts['parameters']} weights trained on {facts['cells']} cells, "
+    made += f"{facts['steps']} steps in {facts['minutes']} min"
+    return FitResult(out, tuple(tuned.networks), facts, held_out, "", f"fomo, fine-tuned, {out.name}", made=made)
 
 
 @speaks_python
@@ -552,7 +579,8 @@ def distil(
     save_bundle(replace(student, provenance=provenance), out, card(out.name, provenance))
     checkpoint.unlink(missing_ok=True)
     facts = {"teacher": str(model), "steps": steps, "minutes": metadata["distil_minutes"]}
-    return FitResult(out, tuple(student.networks), facts, title=f"A student of {Path(model).name}, {out.name}")
+    title, made = f"A student of {Path(model).name}, {out.name}", f"draws in {steps} steps, distilled in "
+    return FitResult(out, tuple(student.networks), facts, title=title, made=f"{made}{facts['minutes']} min")
 
 
 def _paths(name: str, given: str | Path | Sequence[str | Path]) -> tuple[Path, ...]:

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gentraffic.api.files import traffic_of
+from gentraffic.api.inputs import path_given
 from gentraffic.api.language import speaks_python
 
 if TYPE_CHECKING:
@@ -19,17 +20,38 @@ HEIGHT_PX = 640  # of a page inside a notebook
 
 
 @dataclass(frozen=True)
-class Page:
-    """A page in one piece, which needs no network; a notebook shows it.
+class Drawn:
+    """Traffic that was drawn. sizes: dimension -> length, of the traffic that it shows. shown: which of several
+    services, where none was named. out: the file that holds it. sections: titles, where a page has some."""
 
-    sections: titles, where it has some. sizes: dimension -> length, of the traffic that it shows. shown: which of
-    several services, where none was named.
-    """
-
-    html: str = field(repr=False)  # hundreds of kB
-    sections: tuple[str, ...] = ()
     sizes: Mapping[str, int] = field(default_factory=dict)
     shown: str = ""
+    out: Path | None = None
+    sections: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """What `--json` prints: output, sections where there are some, and how much it shows."""
+        values: dict[str, Any] = {} if self.out is None else {"output": str(self.out)}
+        if self.sections:
+            members = self.sizes.get("member", 1)
+            return values | {"sections": list(self.sections), "cells": self.sizes["cell"], "members": members}
+        return values | {"cells": self.sizes["cell"], "steps": self.sizes["time"]}
+
+    def text(self) -> list[str]:
+        """A line for a terminal: the file, what it shows, and which of several services."""
+        where = "" if self.out is None else f"{self.out}: "
+        if self.sections:
+            which = f" ({self.shown}; --service names another)" if self.shown else ""
+            return [f"{where}{', '.join(title.lower() for title in self.sections)}{which}"]
+        which = f" of {self.shown}; --service names another" if self.shown else ""
+        return [f"{where}{self.sizes['cell']:,} cells x {self.sizes['time']:,} steps{which}"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page(Drawn):
+    """A page in one piece, which needs no network; a notebook shows it."""
+
+    html: str = field(repr=False)  # hundreds of kB
 
     def save(self, path: str | Path) -> None:
         """Write the page. Raises WrongUse for another suffix than .html, BadInput where it cannot be written."""
@@ -42,14 +64,11 @@ class Page:
         return frame + escape(self.html, quote=True) + '"></iframe>'
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A picture, which a notebook shows. figure: of matplotlib. sizes: dimension -> length, of the traffic it shows.
-    shown: which of several services, where none was named."""
+@dataclass(frozen=True, kw_only=True)
+class Picture(Drawn):
+    """A picture, which a notebook shows. figure: of matplotlib."""
 
     figure: Figure
-    sizes: Mapping[str, int] = field(default_factory=dict)
-    shown: str = ""
 
     def save(self, path: str | Path) -> None:
         """Write the picture. Raises WrongUse for another suffix than .png, BadInput where it cannot be written."""
@@ -110,7 +129,7 @@ def draw_map(
 
     _check_page(out)
     ds = _with_streets(_called(traffic_of(traffic), name), streets)
-    drawn = Page(page(ds, service=service, title=title), sizes=_sizes(ds), shown=_shown(ds, service))
+    drawn = Page(_sizes(ds), _shown(ds, service), path_given(out), html=page(ds, service=service, title=title))
     if out is not None:
         drawn.save(out)
     return drawn
@@ -152,7 +171,8 @@ def draw_plot(
     if out is not None:
         atomic.check_writable(out, SUFFIXES)
     ds = _called(traffic_of(traffic), name)
-    drawn = Picture(draw(ds, service=service, title=title), _sizes(ds), _shown(ds, service))
+    picture = draw(ds, service=service, title=title)
+    drawn = Picture(_sizes(ds), _shown(ds, service), path_given(out), figure=picture)
     if out is not None:
         drawn.save(out)
     return drawn
@@ -183,7 +203,7 @@ def report(
     ds = _with_streets(_called(traffic_of(traffic), name), streets)
     measured = None if real is None else traffic_of(real)
     html, sections = page(ds, service=service, capacity=capacity, model=model, real=measured)
-    drawn = Page(html, tuple(sections), _sizes(ds), _shown(ds, service))
+    drawn = Page(_sizes(ds), _shown(ds, service), path_given(out), tuple(sections), html=html)
     if out is not None:
         drawn.save(out)
     return drawn

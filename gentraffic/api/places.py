@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gentraffic.api.language import speaks_python
+from gentraffic.api.result import Facts, warned
 from gentraffic.places.find import parse_box
 from gentraffic.places.query import PlaceQuery
 
@@ -30,6 +31,23 @@ def query_of(place: str | Path | None, bbox: str | Sequence[float] | None = None
         known |= {"context": Path(place)} if is_file else {"city": str(place)}
     box = parse_box(bbox) if isinstance(bbox, str) or bbox is None else tuple(float(degrees) for degrees in bbox)
     return PlaceQuery(bbox=box, **files, **known)  # type: ignore[arg-type]
+
+
+def context_facts(context: xr.Dataset, out: str | Path) -> Facts:
+    """A context (cell) that was written to `out`, in figures."""
+    from gentraffic.dataset.schema import warnings_in
+
+    about, warnings = context.attrs, warnings_in(context)
+    place, cells, pois = about.get("place", ""), context.sizes["cell"], int(context["poi_count"].sum())
+    values = {"output": str(out), "place": place, "cells": cells, "pois": pois, "timezone": about["timezone"]}
+    values |= {"osm_snapshot": about.get("osm_snapshot", ""), "warnings": warnings}
+    lived = ""
+    if "population" in context:
+        people = float(context["population"].sum())
+        values, lived = values | {"residents": people}, f"{people:,.0f} residents, "
+    water = [f"water: {about['water']}"] if "water" in about else []
+    line = f"{out}: {cells} cells of {place}, {pois} POIs, {lived}{about['timezone']}"
+    return Facts(values, [*warned(warnings), *water, line])
 
 
 def with_names(

@@ -157,7 +157,7 @@ def sleep(
     attrs = {"command": command, "unit_load": unit_load, "gap": result.gap}
     decision = plan_dataset(inputs.load, awake, "awake", "radio units", "Awake radio units", attrs)
     _write(decision, lambda: cells_awake(inputs.load, awake), out, map_file)
-    return Plan(decision, result.outcomes, result.gap, judged_by, notes, "Awake radio units")
+    return Plan(decision, result.outcomes, result.gap, judged_by, notes, "Awake radio units", path_given(out))
 
 
 @speaks_python
@@ -264,7 +264,7 @@ def prb(
     attrs = {"command": command, "mbit_per_unit": mbit, "gap": result.gap}
     decision = plan_dataset(load, blocks, "blocks", "PRB", "Resource blocks", attrs)
     _write(decision, lambda: cells_blocks(load, blocks), out, map_file)
-    return Plan(decision, result.outcomes, result.gap, judged_by, notes, "Resource blocks")
+    return Plan(decision, result.outcomes, result.gap, judged_by, notes, "Resource blocks", path_given(out))
 
 
 @speaks_python
@@ -390,7 +390,7 @@ def deploy(
         from gentraffic.reports.sites_map import write_sites_map
 
         write_sites_map(load, allowed, chosen, Path(map_file), existing=standing, radius_m=radius)
-    return Plan(decision, result.outcomes, result.gap, judged_by, notes, "New sites")
+    return Plan(decision, result.outcomes, result.gap, judged_by, notes, "New sites", path_given(out))
 
 
 def _check_outputs(out: str | Path | None, map_file: str | Path | None, formats: tuple[str, ...]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 
 from gentraffic.api.language import in_python
@@ -33,6 +34,8 @@ class Plan(Shown, Generic[D, O]):
         How the other files were taken.
     title : str
         What was decided.
+    out : Path, optional
+        The file that holds it.
     """
 
     decision: D
@@ -41,6 +44,7 @@ class Plan(Shown, Generic[D, O]):
     judged_by: str
     notes: tuple[str, ...] = ()
     title: str = ""
+    out: Path | None = None
 
     __repr__ = Shown.__str__
 
@@ -69,10 +73,18 @@ class Plan(Shown, Generic[D, O]):
         """The same plan, its notes in other words."""
         return replace(self, notes=tuple(map(say, self.notes)))
 
+    def text(self) -> list[str]:
+        """Lines for a terminal: the table, the notes, and how good the decision is for its own traffic."""
+        from gentraffic.planning.load import table_text
+
+        where = "" if self.out is None else f"{self.out}: "
+        return [*table_text(self.rows()), *self.notes, f"{where}{self.quality} for this file"]
+
     def to_json(self) -> dict[str, Any]:
-        """What `--json` prints: judged_by, gap, outcomes, notes; without the decision itself."""
+        """What `--json` prints: output, judged_by, gap, outcomes, notes; without the decision itself."""
         outcomes: Mapping[str, Any] = self.outcomes
         return {
+            **({} if self.out is None else {"output": str(self.out)}),
             "judged_by": self.judged_by,
             "gap": self.gap,
             "outcomes": {name: asdict(outcome) for name, outcome in outcomes.items()},

@@ -202,6 +202,15 @@ class Released(Shown):
         """What the release promises, and its files."""
         return [("", str(self.path)), *(("promise", line) for line in self.lines), ("files", ", ".join(self.files))]
 
+    def to_json(self) -> dict[str, Any]:
+        """What `--json` prints: output, promise, ledger, audit, files."""
+        values = {"output": str(self.path), "promise": list(self.lines), "ledger": self.ledger, "audit": self.audit}
+        return values | {"files": list(self.files)}
+
+    def text(self) -> list[str]:
+        """Lines for a terminal: what it promises."""
+        return [f"{self.path}: {self.lines[0]}", *self.lines[1:]]
+
 
 @speaks_python
 def release(

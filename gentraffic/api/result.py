@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
-from typing import Self
+from typing import Any, Self
+
+WARNING = "warning: "  # begins a line that a person must see whatever becomes of the output
 
 
 def html_table(rows: list[tuple[str, ...]], caption: str = "") -> str:
@@ -16,10 +19,16 @@ def html_table(rows: list[tuple[str, ...]], caption: str = "") -> str:
     return "\n".join([*lines, "</tbody></table>"])
 
 
+def warned(warnings: Sequence[str]) -> list[str]:
+    """Warnings as lines for a person."""
+    return [f"{WARNING}{warning}" for warning in warnings]
+
+
 class Shown:
     """Base of results: shown as a table in a notebook, and as text elsewhere. Subclasses give `rows` and `title`.
 
-    Those that hold sentences for a reader give `sentences`, which stand below the table, and `with_words`.
+    Those that hold sentences for a reader give `sentences`, which stand below the table, and `with_words`. What a
+    command prints of a result are its `to_json`, figures by name, and its `text`, lines for a terminal.
     """
 
     title: str = ""
@@ -45,3 +54,24 @@ class Shown:
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         return "\n".join([*([self.title] if self.title else []), *lines, *self.sentences()])
+
+
+@dataclass(frozen=True)
+class Facts(Shown):
+    """Figures by name, and the lines that say them to a person; those of warnings begin with WARNING."""
+
+    values: Mapping[str, Any]
+    lines: Sequence[str]
+    title: str = ""
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Name and value of each figure."""
+        return [("", "value"), *((name, str(value)) for name, value in self.values.items())]
+
+    def to_json(self) -> dict[str, Any]:
+        """The figures."""
+        return dict(self.values)
+
+    def text(self) -> list[str]:
+        """The lines."""
+        return list(self.lines)

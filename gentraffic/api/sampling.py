@@ -13,7 +13,8 @@ from gentraffic.api.files import context_of
 from gentraffic.api.inputs import path_given
 from gentraffic.api.language import speaks_python
 from gentraffic.api.places import query_of
-from gentraffic.api.result import Shown
+from gentraffic.api.result import WARNING, Shown
+from gentraffic.dataset.schema import warnings_in
 from gentraffic.errors import WrongUse
 from gentraffic.io.process import peak_rss_mb
 
@@ -110,7 +111,7 @@ class Sampling(Shown):
     @property
     def warnings(self) -> list[str]:
         """What a user should know."""
-        return [line for line in str(self.drawn.attrs.get("warnings", "")).splitlines() if line]
+        return warnings_in(self.drawn)
 
     @cached_property
     def effect(self) -> list[str]:
@@ -127,6 +128,14 @@ class Sampling(Shown):
         """Whose rhythm was drawn, which holidays, what was not drawn, and what a change does."""
         known = {} if self.traffic is None else self.traffic.attrs
         return [*(f"{words}: {known[name]}" for name, words in NOTES.items() if known.get(name)), *self.effect]
+
+    def text(self) -> list[str]:
+        """Lines for a terminal: warnings, `sentences`, how much was drawn and in how long, and the pictures."""
+        if self.traffic is None:
+            return [f"would draw {self.size} ({self.mib:.1f} MiB)"]
+        line = f"{self.out}: {self.size} of {self.place}, {self.timezone}; drawn in {self.seconds['sample']:.1f} s"
+        warnings = [f"{WARNING}{warning}" for warning in self.warnings]
+        return [*warnings, *self.sentences(), line, *map(str, self.pictures.values())]
 
     def to_json(self) -> dict[str, Any]:
         """What `--json` prints."""
@@ -190,6 +199,7 @@ def sample(
     known: str | Path | xr.Dataset | None = None,
     users: str | Path | xr.Dataset | None = None,
     holidays: str | bool | None = None,
+    like: str | Path | xr.Dataset | None = None,
     out: str | Path | None = None,
     chunk_cells: int | None = None,
     workers: int | None = None,
@@ -267,6 +277,8 @@ def sample(
         Earlier weeks that the cells follow; measured traffic that is kept, its gaps filled; active users.
     holidays : str or bool, optional
         "auto" or True, "none" or False, a country such as "IT", or a file of dates.
+    like : path or Dataset (cell, time), optional
+        Traffic whose period, cadence and cells are drawn, where no others are given: to compare with it.
     out : path, optional
         Where it is also written: .nc .zarr .parquet .csv .tif; a .zarr is written as it is drawn, in little memory.
     chunk_cells : int, optional
@@ -305,6 +317,7 @@ def sample(
         total=(total,) if isinstance(total, str) else tuple(total),
         select=read_select(select) if isinstance(select, str | None) else tuple(map(str, select)),
         change=path_given(change), history=history, known=known, users=users, holidays=_holidays(holidays),
+        like=Path(like) if isinstance(like, str) else like,
     )  # fmt: skip
     context = None
     if isinstance(place, xr.Dataset):
@@ -355,6 +368,7 @@ def draw(
     from gentraffic.places.find import find_context, names_of, with_population
 
     began = time.perf_counter()
+    request = request.filled()
     model = default_model(request.steps, request.solver, request.guidance) if model is None else model
     info, load = _model_of(model)
     sink = _sink(out, chunk_cells, workers, scheduler)
@@ -395,6 +409,14 @@ def draw(
     seconds = {"load": loaded - began + drawn.prepared_s, "sample": drawn.drawn_s}
     seconds["write"] = time.perf_counter() - began - sum(seconds.values())
     return replace(sampling, pictures=pictures, seconds=seconds)
+
+
+def request_of(options: Mapping[str, Any]) -> Request:
+    """The request of options of these names, of which others are left alone. Raises WrongUse for unreadable ids."""
+    from gentraffic.generate.run import Request, read_select
+
+    asked = {name: options[name] for name in Request.__dataclass_fields__}
+    return Request(**asked | {"seed": options["seed"] or 0, "select": read_select(options["select"])})
 
 
 def _holidays(given: str | bool | None) -> str | None:

@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+import gentraffic
+from gentraffic.api.files import split_facts, traffic_facts
+from gentraffic.api.places import context_facts
+from gentraffic.api.result import Facts, warned
 from gentraffic.cli import options as shared
-from gentraffic.cli.options import FILE, Printed, call, file_option, out_option, prints, warned, with_options
+from gentraffic.cli.options import FILE, call, file_option, out_option, prints, with_options
 from gentraffic.io.importers.registry import DATA_SETS
 
 if TYPE_CHECKING:
@@ -28,7 +32,7 @@ if TYPE_CHECKING:
 @click.option("--network", metavar="NAME", help="The measured network that the cells belong to, if any.")
 @out_option("Context: .nc or .zarr.")
 @prints
-def fetch(city: str | None, out: Path, **options: Any) -> Printed:
+def fetch(city: str | None, out: Path, **options: Any) -> Facts:
     """Count the points of interest around every cell or station of a place and write them to a context file.
 
     \b
@@ -39,19 +43,7 @@ def fetch(city: str | None, out: Path, **options: Any) -> Printed:
 
     With --sites the model also knows where base stations stand already: traffic follows them closely.
     """
-    from gentraffic.api.places import fetch as fetch_place
-
-    context = call(fetch_place, city, bar="Overpass", out=out, **options)
-    about, warnings = context.attrs, shared.warnings_in(context)
-    place, cells, pois = about.get("place", ""), context.sizes["cell"], int(context["poi_count"].sum())
-    values = {"output": str(out), "place": place, "cells": cells, "pois": pois, "timezone": about["timezone"]}
-    values |= {"osm_snapshot": about.get("osm_snapshot", ""), "warnings": warnings}
-    people = float(context["population"].sum()) if "population" in context else None
-    values |= {} if people is None else {"residents": people}
-    lived = "" if people is None else f"{people:,.0f} residents, "
-    water = [f"water: {about['water']}"] if "water" in about else []
-    line = f"{out}: {cells} cells of {place}, {pois} POIs, {lived}{about['timezone']}"
-    return values, [*warned(warnings), *water, line]
+    return context_facts(call(gentraffic.fetch, city, bar="Overpass", out=out, **options), out)
 
 
 @click.group("import", short_help="Operators' and public measurements into a traffic file.")
@@ -62,24 +54,20 @@ def import_() -> None:
 TRAFFIC_OUT = out_option("Traffic: .nc .zarr .parquet .csv.")
 
 
-def _imported(traffic: xr.Dataset, out: Path, **more: str) -> Printed:
-    cells, steps, names = traffic.sizes["cell"], traffic.sizes["time"], [str(name) for name in traffic.data_vars]
-    timezone, warnings = traffic.attrs["timezone"], shared.warnings_in(traffic)
-    values = {"output": str(out), "cells": cells, "steps": steps, "services": names, "timezone": timezone}
-    line = f"{out}: {cells} cells x {steps} steps of {', '.join(names)}, {timezone}"
+def _imported(traffic: xr.Dataset, out: Path, context: Path | None = None) -> Facts:
+    """What is printed of imported traffic; its warnings at once, also beside JSON."""
+    facts = traffic_facts(traffic, out, context)
     if not shared.is_quiet():
-        click.echo("".join(f"{line}\n" for line in warned(warnings)), err=True, nl=False)
-    return values | {"warnings": warnings} | more, [line, *more.values()]
+        click.echo("".join(f"{line}\n" for line in warned(facts.values["warnings"])), err=True, nl=False)
+    return facts
 
 
 def _data_set(name: str) -> click.Command:
     known = DATA_SETS[name]
 
-    def read(src: Path, context: Path | None, out: Path) -> Printed:
-        from gentraffic.api.files import import_dataset
-
-        traffic, _ = call(import_dataset, name, src, out=out, context_out=context)
-        return _imported(traffic, out, **({} if context is None else {"context": str(context)}))
+    def read(src: Path, context: Path | None, out: Path) -> Facts:
+        traffic, _ = call(gentraffic.import_dataset, name, src, out=out, context_out=context)
+        return _imported(traffic, out, context)
 
     read.__doc__ = f"{known.about}.\n\n    \b\n    gentraffic {known.example}"
     help_ = "Also write the context: the POIs of the same cells."
@@ -99,17 +87,13 @@ for _name in DATA_SETS:
 @click.option("--service", metavar="NAMES", help="Which of internet,call_in,call_out,sms_in,sms_out. [default: all]")
 @TRAFFIC_OUT
 @prints
-def telecom_italia(
-    src: tuple[Path, ...], cells: Path | None, layer: str | None, service: str | None, out: Path
-) -> Printed:
+def telecom_italia(src: tuple[Path, ...], out: Path, **options: Any) -> Facts:
     """Read raw days of the Telecom Italia Big Data Challenge: five services, 10 minutes, local time Europe/Rome.
 
     \b
     gentraffic import telecom-italia sms-call-internet-mi-2013-11-*.txt -o milan.zarr
     """
-    from gentraffic.api.files import import_telecom_italia
-
-    return _imported(call(import_telecom_italia, src, cells=cells, layer=layer, service=service, out=out), out)
+    return _imported(call(gentraffic.import_telecom_italia, src, out=out, **options), out)
 
 
 @import_.command(short_help="A table: CSV, Excel or Parquet with cell, time and a value per service.")
@@ -122,12 +106,13 @@ def telecom_italia(
               " a table of stations (lon, lat, id).")  # fmt: skip
 @shared.LAYER
 @with_options(shared.TABLE)
-@click.option("--id-column", metavar="NAME", help="The column of the cells' ids. [default: by its usual name]")
+@click.option("--id-column", metavar="NAME", help="The column of the cells' ids, or several with commas"
+              " between. [default: by its usual name]")  # fmt: skip
 @click.option("--network", metavar="NAME", help="A name for the measured network: models that learn from it keep it,"
               " and `evaluate` says where a model knew it.")  # fmt: skip
 @TRAFFIC_OUT
 @prints
-def table(src: Path, out: Path, **options: Any) -> Printed:
+def table(src: Path, out: Path, **options: Any) -> Facts:
     """Read a table with columns cell, time, one per service (or `value`), and lon, lat (or --cells; without both the
     series have no positions). Ids are text. CSV in any usual encoding, packed or not, .xlsx and Parquet.
 
@@ -135,9 +120,7 @@ def table(src: Path, out: Path, **options: Any) -> Printed:
     gentraffic import table measured.csv --timezone Europe/Rome --unit GB -o traffic.nc
     gentraffic import table counters.xlsx --cells sites.csv --columns id=CELL_NAME,internet=DL_GB -o traffic.nc
     """
-    from gentraffic.api.files import import_table
-
-    return _imported(call(import_table, src, out=out, **options), out)
+    return _imported(call(gentraffic.import_table, src, out=out, **options), out)
 
 
 @click.command(short_help="Split a traffic file into training and test.")
@@ -149,7 +132,7 @@ def table(src: Path, out: Path, **options: Any) -> Printed:
 @out_option("The training part.", "FILE")
 @file_option("--rest", required=True, help="The test part.")
 @prints
-def split(traffic: Path, test: str | None, model: str | None, by: str, seed: int, out: Path, rest: Path) -> Printed:
+def split(traffic: Path, test: str | None, model: str | None, by: str, seed: int, out: Path, rest: Path) -> Facts:
     """Split a traffic file by cells, locations or local days (the last are the test).
 
     \b
@@ -157,13 +140,5 @@ def split(traffic: Path, test: str | None, model: str | None, by: str, seed: int
     gentraffic split traffic.nc --test 25% --by time -o train.nc --rest test.nc
     gentraffic split traffic.nc --model my-model -o seen.nc --rest test.nc
     """
-    from gentraffic.api.files import split as split_file
-
-    parts = call(split_file, traffic, test=test, model=model, by=by, seed=seed, out=out, rest=rest)
-    sizes = [dict(part.sizes) for part in parts]
-    values: dict[str, Any] = {"train": str(out), "test": str(rest)}
-    values |= {"by": by, "seed": seed} if model is None else {"model": model}
-    lines = [f"{p}: {s['cell']} cells x {s['time']} steps" for p, s in zip((out, rest), sizes, strict=True)]
-    if twins := parts[0].attrs.get("split_twins"):
-        lines.append(f"{twins}: cells with the same series are kept on one side")
-    return values | {"sizes": sizes}, lines
+    parts = call(gentraffic.split, traffic, test=test, model=model, by=by, seed=seed, out=out, rest=rest)
+    return split_facts(parts, (out, rest), {"by": by, "seed": seed} if model is None else {"model": model})

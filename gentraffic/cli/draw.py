@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from gentraffic.cli.options import SERVICE, TRAFFIC, Printed, call, file_option, out_option, prints
-
-if TYPE_CHECKING:
-    from gentraffic.api.pictures import Page, Picture
+import gentraffic
+from gentraffic.cli.options import SERVICE, TRAFFIC, Result, call, file_option, out_option, prints
 
 TITLE = click.option("--title", default="", show_default=False, metavar="TEXT",
                      help="The title. [default: what it is, and of which place]")  # fmt: skip
@@ -27,7 +25,7 @@ STREETS = file_option("--streets", help="Where the streets and names of the map 
 @TITLE
 @STREETS
 @prints
-def map_(traffic: Path, out: Path, **options: Any) -> Printed:
+def map_(traffic: Path, out: Path, **options: Any) -> Result:
     """Write a page with a map that plays hour by hour, and with layers.
 
     The layers: mean, busy hour, the members' range; of a what-if the difference, before and after. A cell is found by
@@ -38,9 +36,7 @@ def map_(traffic: Path, out: Path, **options: Any) -> Printed:
     gentraffic map what-if.nc -o change.html
     gentraffic map measured.nc -o measured.html --streets city.osm.pbf
     """
-    from gentraffic.api.pictures import draw_map
-
-    return _drawn(call(draw_map, traffic, out, **options), out)
+    return call(gentraffic.draw_map, traffic, out, **options)
 
 
 @click.command(short_help="A traffic file as a picture: total, three cells, hours, levels.")
@@ -50,23 +46,13 @@ def map_(traffic: Path, out: Path, **options: Any) -> Printed:
 @NAME
 @TITLE
 @prints
-def plot(traffic: Path, out: Path, **options: Any) -> Printed:
+def plot(traffic: Path, out: Path, **options: Any) -> Result:
     """Draw the region's traffic over time, a quiet, a median and the busiest cell, the hours of the days, and levels.
 
     \b
     gentraffic plot milan.nc -o milan.png
     """
-    from gentraffic.api.pictures import draw_plot
-
-    return _drawn(call(draw_plot, traffic, out, **options), out)
-
-
-def _drawn(shown: Page | Picture, out: Path) -> Printed:
-    """What is printed of a picture: its file, how much it shows, and which of several services."""
-    sizes = shown.sizes
-    line = f"{out}: {sizes['cell']:,} cells x {sizes['time']:,} steps"
-    line += f" of {shown.shown}; --service names another" if shown.shown else ""
-    return {"output": str(out), "cells": sizes["cell"], "steps": sizes["time"]}, [line]
+    return call(gentraffic.draw_plot, traffic, out, **options)
 
 
 @click.command("report", short_help="One page about a traffic file, for a colleague who was not there.")
@@ -80,7 +66,7 @@ def _drawn(shown: Page | Picture, out: Path) -> Printed:
 @click.option("--model", metavar="DIR", help="The folder of the model that drew it. [default: the bundled one]")
 @STREETS
 @prints
-def report_(traffic: Path, out: Path, **options: Any) -> Printed:
+def report_(traffic: Path, out: Path, **options: Any) -> Result:
     """Write a page that needs no network and prints: what, where, which model and data, maps, typical weeks, busy
     hours, uncertainty, what to trust and what not, attribution.
 
@@ -90,10 +76,4 @@ def report_(traffic: Path, out: Path, **options: Any) -> Printed:
     gentraffic report ensemble.nc -o report.html --real measured.nc
     gentraffic report what-if.nc -o change.html
     """
-    from gentraffic.api.pictures import report
-
-    page = call(report, traffic, out, **options)
-    sizes, titles = page.sizes, list(page.sections)
-    values = {"output": str(out), "sections": titles, "cells": sizes["cell"], "members": sizes.get("member", 1)}
-    which = f" ({page.shown}; --service names another)" if page.shown else ""
-    return values, [f"{out}: {', '.join(title.lower() for title in titles)}{which}"]
+    return call(gentraffic.report, traffic, out, **options)

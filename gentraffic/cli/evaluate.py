@@ -10,7 +10,9 @@ from typing import Any
 
 import click
 
-from gentraffic.cli.options import HTML, SEED, THREADS, Printed, call, file_option, listing, prints, seed_option
+import gentraffic
+from gentraffic.api.result import Facts
+from gentraffic.cli.options import HTML, SEED, THREADS, call, file_option, listing, prints, seed_option, shown
 
 
 @click.command(short_help="Score synthetic traffic against measured traffic, beside naive rows.")
@@ -26,7 +28,7 @@ from gentraffic.cli.options import HTML, SEED, THREADS, Printed, call, file_opti
 @seed_option("Of the intervals and of the naive rows.")
 @HTML
 @prints
-def evaluate(real: Path, synthetic: Path, html: Path | None, seed: int, **options: Any) -> Printed:
+def evaluate(real: Path, synthetic: Path, html: Path | None, seed: int, **options: Any) -> Facts:
     """Compare two traffic files by every fidelity metric, each with its 95% interval.
 
     \b
@@ -41,14 +43,9 @@ def evaluate(real: Path, synthetic: Path, html: Path | None, seed: int, **option
     from gentraffic.api import judging
 
     began = time.perf_counter()
-    results = call(judging.evaluate_services, real, synthetic, bar="scoring rows", html=html, seed=seed, **options)
-    page = {} if html is None else {"html": str(html)}
-    several = {"by_service": {name: part.to_json() for name, part in results.items()}} if len(results) > 1 else {}
-    values = next(iter(results.values())).to_json() | several | page
-    values |= {"seed": seed, "seconds": round(time.perf_counter() - began, 3)}
-    width, colour = shutil.get_terminal_size((110, 24)).columns, sys.stdout.isatty()
-    tables = [line for part in results.values() for line in part.text(width=width, colour=colour)]
-    return values, [*tables, *page.values()]
+    result = call(judging.evaluate_services, real, synthetic, bar="scoring rows", html=html, seed=seed, **options)
+    lines = result.text(width=shutil.get_terminal_size((110, 24)).columns, colour=sys.stdout.isatty())
+    return shown(result, lines, html=html, seed=seed, seconds=round(time.perf_counter() - began, 3))
 
 
 @click.command(
@@ -70,7 +67,7 @@ def evaluate(real: Path, synthetic: Path, html: Path | None, seed: int, **option
 @THREADS
 @click.option("--device", default="cpu", help="Where the forecasters are trained: cpu or cuda.")
 @prints
-def validate(real: Path, synthetic: Path, few: str, seeds: int, seed: int, **options: Any) -> Printed:
+def validate(real: Path, synthetic: Path, **options: Any) -> Facts:
     """Is synthetic traffic good enough to train on? Each forecaster is trained on real traffic (trtr), on synthetic
     (tstr) and on both (aug), and tested on the same real steps; the naive forecasters stand beside them.
 
@@ -84,13 +81,6 @@ def validate(real: Path, synthetic: Path, few: str, seeds: int, seed: int, **opt
     For honest figures draw with a model that never saw those locations: `gentraffic fit` with the same --holdout and
     --seed leaves them out. sim-mstnet weighs randomised variants of the synthetic traffic when it trains on both.
     """
-    from gentraffic.api import judging
-    from gentraffic.reports.validation_table import text
-
     began = time.perf_counter()
-    how: dict[str, Any] = {"few": few, "seeds": seeds, "seed": seed}
-    result = call(judging.validate, real, synthetic, bar="training forecasters", **how, **options)
-    values = {"real": str(real), "synthetic": str(synthetic)} | result.to_json()
-    values |= {"few_percent": float(few.removesuffix("%")), "seeds": seeds, "seed": seed}
-    values |= {"seconds": round(time.perf_counter() - began, 1)}
-    return values, text(result)
+    result = call(gentraffic.validate, real, synthetic, bar="training forecasters", **options)
+    return shown(result, seconds=round(time.perf_counter() - began, 1))

@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from gentraffic.cli.options import TRAFFIC, Printed, call, is_quiet, out_option, prints, with_options
+import gentraffic
+from gentraffic.cli.options import TRAFFIC, Result, call, is_quiet, out_option, prints, with_options
 from gentraffic.errors import WrongUse, did_you_mean
 from gentraffic.io.export.formats import FORMATS
 
@@ -78,17 +79,9 @@ def export() -> None:
 def _command(name: str) -> click.Command:
     form = FORMATS[name]
 
-    def write(traffic: Path, out: Path, **options: Any) -> Printed:
-        from gentraffic.api.files import export as export_file
-        from gentraffic.api.files import short_text
-
+    def write(traffic: Path, out: Path, **options: Any) -> Result:
         say = (lambda line: None) if is_quiet() else partial(click.echo, err=True)
-        made = call(export_file, traffic, name, out, bar=f"writing {name}", announce=say, **options)
-        facts = made.facts
-        text = ", ".join(f"{key} {short_text(value)}" for key, value in facts.items() if key != "note")
-        lines = [f"{out}: {name}, {made.cells} cells x {made.steps} steps; {text}"]
-        lines += [f"note: {note}" for note in made.sentences()]
-        return {"output": str(out), "format": name, "cells": made.cells, "steps": made.steps, **facts}, lines
+        return call(gentraffic.export, traffic, name, out, bar=f"writing {name}", announce=say, **options)
 
     examples = "\n".join(f"    gentraffic {example}" for example in form.examples)
     write.__doc__ = f"{form.about}.\n\n    \b\n{examples}"

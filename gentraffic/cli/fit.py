@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
+import gentraffic
 from gentraffic.cli import options as shared
-from gentraffic.cli.options import Printed, call, file_option, out_option, prints, with_options
+from gentraffic.cli.options import Result, bundled, call, file_option, out_option, prints, with_options
 
 TRAFFIC = file_option("--traffic", multiple=True, required=True, help="Measured traffic; repeat it.")
 DEVICE = click.option("--device", default="cpu", help="Where to train: cpu or cuda.")
@@ -35,6 +36,8 @@ DESIGN = (
     click.option("--temporal-layer", help="gin, gcn, gat or sage. [default: gin]"),
     click.option("--station-layer", help="gcn, gin, gat or sage. [default: gcn]"),
     click.option("--size", help="fomo: 0.3m, 1m, 5m, 35m, 100m, 150m or 200m weights. [default: 1m]"),
+    click.option("--patch", metavar="H,W,T", help="fomo: cells, cells and steps of a token. [default: 1,1,16]"),
+    click.option("--bare-steps", type=int, help="fomo: of --steps, the first, without users and POIs. [default: 0]"),
     click.option("--prediction", help="stouter, fomo: epsilon, sample or v_prediction. [default: v_prediction;"
                  " epsilon]"),
     click.option("--no-temporal-graph", is_flag=True, help="Ablation: without the time embedding."),
@@ -52,8 +55,7 @@ DESIGN = (
 @TRAFFIC
 @file_option("--context", multiple=True,
              help="The POIs of the same cells, or a bundled city by name; repeat it. Contexts of other places teach the"
-                  " station graph alone."
-)  # fmt: skip
+                  " station graph alone.")  # fmt: skip
 @out_option("The model folder.", "DIR")
 @click.option("--service", metavar="NAMES", help="What is learned, where a file has several; stouter learns several,"
               " internet,call_in: the first is the main one. [default: the main one; stouter: all of Internet, calls,"
@@ -71,7 +73,7 @@ DESIGN = (
 @file_option("--evidence", help="For the card: finished rows of benchmarks/fidelity.py; fomo: Markdown.")
 @with_options(PRIVACY)
 @prints
-def fit_(name: str, traffic: tuple[Path, ...], context: tuple[Path, ...], out: Path, **options: Any) -> Printed | None:
+def fit_(name: str, traffic: tuple[Path, ...], context: tuple[Path, ...], out: Path, **options: Any) -> Result | None:
     """Train a sampler on traffic files and the contexts of their cells, and write a model folder.
 
     stouter, fomo, or a baseline: vae, tcn-gan, diffwave; bootstrap, knn and climatology only remember. The baselines
@@ -98,23 +100,14 @@ def fit_(name: str, traffic: tuple[Path, ...], context: tuple[Path, ...], out: P
     \b
     accelerate launch --multi_gpu --num_processes 4 -m gentraffic fit stouter --traffic ... -o DIR
     """
-    from gentraffic.api.models import fit
-
-    fitted = call(fit, name, traffic, context, bar="training", out=out, **options)
-    if fitted is None:
-        return None
-    facts = fitted.facts
-    lines = [*([fitted.table] if fitted.table else []), *fitted.held_out_note, *fitted.notes]
-    if "minutes" in facts:
-        lines.append(f"{out}: {facts['parameters']} weights, {facts['steps']} steps in {facts['minutes']} min")
-    elif "cells" in facts:
-        lines.append(f"{out}: {name} of {facts['cells']} cells")
-    return {"output": str(out), "networks": list(fitted.networks), **facts}, lines
+    return call(gentraffic.fit, name, traffic, context, bar="training", out=out, **options)
 
 
 @click.command("finetune", short_help="Align a pre-trained FoMo with a city, from all or a few of its locations.")
 @click.argument("name", metavar="fomo", type=click.Choice(["fomo"]))
-@click.option("--model", required=True, metavar="NAME|DIR", help="The pre-trained FoMo.")
+@click.option(
+    "--model", required=True, metavar="NAME|DIR", shell_complete=bundled("models"), help="The pre-trained FoMo."
+)
 @TRAFFIC
 @file_option("--context", multiple=True, help="The POIs of the same cells; repeat it.")
 @out_option("The model folder to write.", "DIR")
@@ -128,9 +121,7 @@ def fit_(name: str, traffic: tuple[Path, ...], context: tuple[Path, ...], out: P
 @shared.THREADS
 @DEVICE
 @prints
-def finetune_(
-    name: str, model: str, traffic: tuple[Path, ...], context: tuple[Path, ...], out: Path, **options: Any
-) -> Printed:
+def finetune_(name: str, model: str, traffic: tuple[Path, ...], **options: Any) -> Result:
     """Align a pre-trained FoMo with the users and POIs of a city (contrastive, most weights frozen).
 
     \b
@@ -139,17 +130,13 @@ def finetune_(
 
     To resume after an interruption, run the same command again.
     """
-    from gentraffic.api.models import finetune
-
-    tuned = call(finetune, model, traffic, context, bar="fine-tuning", out=out, **options)
-    facts = tuned.facts
-    line = f"{out}: {facts['trained_parameters']} of {facts['parameters']} weights trained on {facts['cells']} cells, "
-    line += f"{facts['steps']} steps in {facts['minutes']} min"
-    return {"output": str(out), **facts}, [*tuned.held_out_note, line]
+    return call(gentraffic.finetune, model, traffic, bar="fine-tuning", **options)
 
 
 @click.command("distil", short_help="Teach a model to draw in one or two steps (resumable).")
-@click.option("--model", default="stouter-base", metavar="NAME|DIR", help="The teacher.")
+@click.option(
+    "--model", default="stouter-base", metavar="NAME|DIR", shell_complete=bundled("models"), help="The teacher."
+)
 @out_option("The student's model folder.", "DIR")
 @file_option("--context", multiple=True, help="Places to practise on; repeat it. [default: the bundled cities]")
 @click.option("--steps", default=1, help="Solver steps of the student.")
@@ -161,7 +148,7 @@ def finetune_(
 @DEVICE
 @file_option("--evidence", metavar="FILE.json", help="For the card: finished rows of benchmarks/steps.py.")
 @prints
-def distil_(model: str, context: tuple[Path, ...], out: Path, steps: int, **options: Any) -> Printed:
+def distil_(model: str, context: tuple[Path, ...], out: Path, **options: Any) -> Result:
     """Train a student that gives, from the same noise, the week that its teacher gives in many steps.
 
     \b
@@ -171,27 +158,16 @@ def distil_(model: str, context: tuple[Path, ...], out: Path, steps: int, **opti
 
     No traffic is needed. To resume after an interruption, run the same command again.
     """
-    from gentraffic.api.models import distil
-
-    student = call(distil, model, context, bar="distilling", out=out, steps=steps, **options)
-    line = f"{out}: draws in {steps} steps, distilled in {student.facts['minutes']} min"
-    return {"output": str(out), **student.facts}, [line]
+    return call(gentraffic.distil, model, context, bar="distilling", out=out, **options)
 
 
 @click.command(short_help="What is bundled, and what each model was trained on.")
 @prints
-def models() -> Printed:
+def models() -> Result:
     """List the bundled models and cities, and the generators, samplers and forecasters of installed packages.
 
     \b
     gentraffic models
     gentraffic models --json
     """
-    from gentraffic.api.bundled import bundled
-
-    result = call(bundled)
-    lines = []
-    for model in result.models:
-        lines += [f"{model.name}: {model.parameters} weights, trained on", *(f"    {t}" for t in model.trained_on)]
-        lines.append(f"    rhythms that --rhythm can name: {', '.join(model.habits)}")
-    return result.to_json(), [*lines, *result.sentences()]
+    return call(gentraffic.bundled)

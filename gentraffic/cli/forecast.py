@@ -7,8 +7,11 @@ from typing import Any
 
 import click
 
+import gentraffic
+from gentraffic.api.forecast_result import forecast_facts
+from gentraffic.api.result import Facts
 from gentraffic.cli import options as shared
-from gentraffic.cli.options import AT_LEAST_1, Printed, call, file_option, out_option, prints, warned
+from gentraffic.cli.options import AT_LEAST_1, Result, call, file_option, out_option, prints, shown
 
 MODEL = file_option("--model", required=True, metavar="DIR", help="A folder of `gentraffic forecast fit`.")
 DEVICE = click.option("--device", default="cpu", help="cpu or cuda.")
@@ -45,7 +48,7 @@ def forecast() -> None:
 @shared.SEED
 @shared.THREADS
 @prints
-def fit(name: str, traffic: tuple[Path, ...], out: Path, **options: Any) -> Printed:
+def fit(name: str, traffic: tuple[Path, ...], out: Path, **options: Any) -> Result:
     """Train the forecaster NAME: lightgbm (boosted trees: begin with it), lightgbm-day (without last
     week), last, yesterday, last-week (nothing to learn), lstm, xlstm, stn, stn-tf, stn-slstm, stn-slstm-tf (Ali et
     al.), sim-mstnet (Ma et al., for several services at once), or stn-slstm-day (ours).
@@ -57,12 +60,7 @@ def fit(name: str, traffic: tuple[Path, ...], out: Path, **options: Any) -> Prin
     Steps are split in time order; scalers see the training part only. To resume after an interruption, run the same
     command again: the result is the same to the last bit.
     """
-    from gentraffic.api import forecast as forecaster
-
-    result = call(forecaster.fit, name, traffic, bar="training", out=out, **options)
-    values = {"output": str(out), "forecaster": name, "services": result.services, **result.training, **result.scores}
-    lines = [*warned(result.warnings), result.provenance["tables"]["held_out"], f"{out}: {result.learned}"]
-    return values | {"warnings": list(result.warnings)}, lines
+    return call(gentraffic.forecast.fit, name, traffic, bar="training", out=out, **options)
 
 
 @forecast.command(short_help="Continue a series.")
@@ -77,7 +75,7 @@ def fit(name: str, traffic: tuple[Path, ...], out: Path, **options: Any) -> Prin
 @DEVICE
 @out_option("Traffic: .nc .zarr .parquet .csv .tif.")
 @prints
-def run(model: Path, history: Path, out: Path, **options: Any) -> Printed:
+def run(model: Path, history: Path, out: Path, **options: Any) -> Facts:
     """Forecast the steps that follow a traffic file.
 
     \b
@@ -87,17 +85,7 @@ def run(model: Path, history: Path, out: Path, **options: Any) -> Printed:
 
     The history may be of cells that the forecaster never saw; it must have the cadence that it was fitted on.
     """
-    from gentraffic.api import forecast as forecaster
-    from gentraffic.forecasting.choices import warnings_of
-
-    ahead = call(forecaster.run, model, history, bar="forecasting", out=out, **options)
-    cells, horizon, names = ahead.sizes["cell"], ahead.sizes["time"], [str(name) for name in ahead.data_vars]
-    first, warnings = str(ahead["time"].values[0])[:16] + "Z", warnings_of(cells)
-    values = {
-        "output": str(out), "forecaster": str(ahead.attrs["model"]).partition(" ")[0], "services": names,
-        "horizon": horizon, "first": first, "cells": cells, "warnings": warnings,
-    }  # fmt: skip
-    return values, [*warned(warnings), f"{out}: {horizon} steps of {', '.join(names)} from {first} on, {cells} cells"]
+    return forecast_facts(call(gentraffic.forecast.run, model, history, bar="forecasting", out=out, **options), out)
 
 
 @forecast.command(short_help="Score a forecaster beside the naive ones.")
@@ -109,7 +97,7 @@ def run(model: Path, history: Path, out: Path, **options: Any) -> Printed:
 @DEVICE
 @file_option("--html", metavar="FILE.html", help="A page with maps and curves that needs no network.")
 @prints
-def score(model: Path, traffic: Path, html: Path | None, **options: Any) -> Printed:
+def score(model: Path, traffic: Path, html: Path | None, **options: Any) -> Facts:
     """Score on the last 15% of the steps (or what `forecast fit` left for the test): mae, rmse, r2, ssim.
 
     \b
@@ -119,10 +107,4 @@ def score(model: Path, traffic: Path, html: Path | None, **options: Any) -> Prin
 
     The scaler of each cell sees the steps of the training part only, also for a city that the forecaster never saw.
     """
-    from gentraffic.api import forecast as forecaster
-
-    result = call(forecaster.score, model, traffic, html=html, **options)
-    page = {} if html is None else {"html": str(html)}
-    values: dict[str, Any] = {"model": str(model), "model_sha256": result.sha256, "forecaster": result.forecaster}
-    values |= {"traffic": str(traffic), **result.to_json(), "warnings": list(result.warnings), **page}
-    return values, [*warned(result.warnings), *result.text(), *page.values()]
+    return shown(call(gentraffic.forecast.score, model, traffic, html=html, **options), html=html)

@@ -26,7 +26,7 @@ from gentraffic.cli.forecast import forecast
 from gentraffic.cli.plan import plan
 from gentraffic.cli.privacy import audit_, release_
 from gentraffic.cli.sample import sample
-from gentraffic.errors import GentrafficError, is_of_an_input
+from gentraffic.errors import GentrafficError, in_one_line
 from gentraffic.io.process import (
     finish_threads,
     interrupt_on_signals,
@@ -42,7 +42,10 @@ DASK = ("--workers", "--scheduler")  # options of what needs Dask, beside names 
 CLOSED_PIPE = 141  # what a shell says of a program whose reader has gone: 128 + SIGPIPE
 STOPPED = "interrupted; no output was written"
 GRACE_S = 1.5  # for what is at work when a signal comes
-SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True}
+SETTINGS = {
+    "help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True,
+    "auto_envvar_prefix": "GENTRAFFIC",  # GENTRAFFIC_SAMPLE_CITY for sample --city
+}  # fmt: skip
 
 
 @click.group(context_settings=SETTINGS)
@@ -112,21 +115,10 @@ def run(arguments: list[str]) -> int:
         if debug:
             raise
         return _say(str(error), error.exit_code)
-    except MemoryError:
-        return _say("out of memory: draw fewer cells, days or members at once", 5)
-    except OSError as error:
-        if debug:
-            raise
-        name = f"{error.filename}: " if error.filename else ""
-        return _say(f"{name}{error.strerror or error}", 5)
     except Exception as error:
-        if debug:
+        if debug and not isinstance(error, MemoryError):
             raise
-        if is_of_an_input(error):
-            reason = " ".join(str(error).split())[:300]
-            detail = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
-            return _say(f"an input cannot be read, or an output not written ({detail}); --debug shows where", 5)
-        return _say(f"internal error, please report it: {type(error).__name__}: {error} (--debug shows where)", 1)
+        return _say(*in_one_line(error))
 
 
 def _what_helps(context: click.Context | None, arguments: list[str]) -> str:

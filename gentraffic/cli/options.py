@@ -8,29 +8,29 @@ import math
 import os
 import re
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from functools import partial, wraps
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import reduce, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import click
 
-from gentraffic.api.inputs import check_number
+from gentraffic.api.inputs import read_number
 from gentraffic.api.language import speaks_options
-from gentraffic.errors import WrongUse
+from gentraffic.api.result import WARNING, Facts
+from gentraffic.io import process
+from gentraffic.io.process import Tell
 
-if TYPE_CHECKING:
-    import xarray as xr
-    from rich.progress import Progress, TaskID
-
-    from gentraffic.places.query import PlaceQuery
-
-Tell = Callable[[int, int], None]
-Printed = tuple[dict[str, Any], list[str]]  # what --json prints, and the lines for a person
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 T = TypeVar("T")
+
+
+class Result(Protocol):
+    """What a command prints: figures as JSON, or lines for a person."""
+
+    def to_json(self) -> dict[str, Any]: ...
+    def text(self) -> list[str]: ...
 
 
 class Number(click.ParamType):  # type: ignore[type-arg]  # generic in recent versions of click only
@@ -42,13 +42,7 @@ class Number(click.ParamType):  # type: ignore[type-arg]  # generic in recent ve
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """The number. Raises WrongUse, naming the option and the value."""
-        name = param.opts[0] if param is not None else "value"
-        try:
-            number = self.kind(value)
-        except ValueError:
-            raise WrongUse(f"{name} {value}: give {'a whole number' if self.kind is int else 'a number'}") from None
-        check_number(name, number, self.least, above=self.above, shown=value)
-        return number
+        return read_number(param.opts[0] if param else "value", value, self.kind, self.least, above=self.above)
 
 
 FILE = click.Path(path_type=Path)
@@ -88,15 +82,16 @@ def listing(kind: str) -> type[click.Command]:
     return Listing
 
 
+def bundled(kind: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """Completion by the shell of what is bundled. kind: `contexts`, whose names are cities, or `models`."""
+    folder = Path(__file__).parents[1] / "assets" / kind
+    return lambda ctx, param, start: sorted(path.stem for path in folder.iterdir() if path.stem.startswith(start))
+
+
 def with_options(*groups: tuple[Decorator, ...]) -> Decorator:
     """A decorator that adds groups of options in the order in which they are written."""
-
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        for option in reversed([option for group in groups for option in group]):
-            function = option(function)
-        return function
-
-    return decorate
+    last_first = [option for group in groups for option in group][::-1]
+    return lambda function: reduce(lambda decorated, option: option(decorated), last_first, function)
 
 
 TABLE = (
@@ -106,7 +101,8 @@ TABLE = (
 )
 LAYER = click.option("--layer", metavar="NAME", help="The layer of --cells, where the file has several.")
 PLACE = (
-    click.option("--city", metavar="NAME", help="A bundled city (`gentraffic models`), else a name in OpenStreetMap."),
+    click.option("--city", metavar="NAME", shell_complete=bundled("contexts"),
+                 help="A bundled city (`gentraffic models`), else a name in OpenStreetMap."),
     click.option("--bbox", metavar="W,S,E,N", help="A box in degrees, e.g. 11.09,46.05,11.15,46.09."),
     file_option("--polygon", help="The area of a vector file (GeoJSON, GeoPackage...)."),
     file_option("--cells", help="Your own cells: polygons with an id column."),
@@ -138,14 +134,14 @@ HTML = file_option("--html", metavar="FILE.html", help="A page with plots that n
 THREADS = click.option("--threads", type=COUNT, default=0, show_default=False, help="Of torch. [default: all cores]")
 
 
-def prints(function: Callable[..., Printed | None]) -> Callable[..., None]:
-    """A command that prints what its function returns, and takes COMMON: values as JSON, or lines for a person."""
+def prints(function: Callable[..., Result | None]) -> Callable[..., None]:
+    """A command that prints the result that its function returns, and takes COMMON."""
 
     @wraps(function)
     def command(*, as_json: bool, quiet: bool, debug: bool, **options: Any) -> None:
-        printed = function(**options)
-        if printed is not None:  # None: of several processes that fit, the first prints
-            report(*printed, as_json=as_json, quiet=quiet)
+        result = function(**options)
+        if result is not None:  # None: of several processes that fit, the first prints
+            report(result, as_json=as_json, quiet=quiet)
 
     return with_options(COMMON)(command)
 
@@ -160,96 +156,28 @@ def call(function: Callable[..., T], *args: Any, bar: str = "", **options: Any) 
     if not bar:
         return speaks_options(function)(*args, **options)
     quiet = is_quiet() or os.environ.get("RANK", "0") != "0"  # of several processes, the first shows it
-    with progress(bar, quiet=quiet) as (tell,), _kept(options.get("out")):
+    with progress(bar, quiet=quiet) as (tell,), process.checkpoint_kept(options.get("out")):
         return speaks_options(function)(*args, progress=tell, **options)
 
 
-@contextmanager
-def _kept(out: object) -> Iterator[None]:
-    """Say, where work on a model is interrupted, that its checkpoint is kept and how it goes on."""
-    try:
-        yield
-    except KeyboardInterrupt as stop:
-        if str(stop) or not isinstance(out, Path):
-            raise
-        checkpoint = out.with_name(f"{out.name}.checkpoint.safetensors")
-        if not checkpoint.is_file():
-            raise
-        raise KeyboardInterrupt(
-            f"interrupted; {checkpoint} is kept: run the same command again to go on, or delete it"
-        ) from None
+def progress(*works: str, quiet: bool) -> AbstractContextManager[list[Tell]]:
+    """Progress bars, or lines, of works: a tell(done, of) for each, which says nothing where it is to be quiet."""
+    return nullcontext([lambda done, of: None for _ in works]) if quiet else process.progress(*works)
 
 
-def place_of(options: dict[str, Any]) -> PlaceQuery:
-    """The place that the options PLACE, and --context, name. Raises WrongUse for a box that is none."""
-    from gentraffic.places.find import parse_box
-    from gentraffic.places.query import PlaceQuery
-
-    known = {name: options[name] for name in PlaceQuery.__dataclass_fields__ if options.get(name) is not None}
-    return PlaceQuery(**{**known, "bbox": parse_box(options.get("bbox"))})
-
-
-WARNING = "warning: "  # begins a line that a person must see whatever becomes of the output
-
-
-@contextmanager
-def progress(*works: str, quiet: bool) -> Iterator[list[Tell]]:
-    """Progress bars on a terminal, a line a minute elsewhere: a tell(done, of) for each; all but the last show once
-    told."""
-    if quiet:
-        yield [lambda done, of: None for _ in works]
-        return
-    if not sys.stderr.isatty():
-        yield [Minutes(work).tell for work in works]
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bars:
-        tasks = [bars.add_task(work, total=None, visible=work == works[-1]) for work in works]
-        yield [partial(_show, bars, task) for task in tasks]
-
-
-class Minutes:
-    """Progress in a pipe or a log: nothing of short work, of long work a line with an estimate, then one a minute."""
-
-    FIRST_S, EVERY_S = 15.0, 60.0  # after which the first line comes, and each further one
-
-    def __init__(self, work: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self.work, self.clock = work, clock
-        self.began = clock()
-        self.told = self.began + self.FIRST_S - self.EVERY_S
-        self.first: tuple[int, float] | None = None  # what was done when it was first told, and when that was
-
-    def tell(self, done: int, of: int) -> None:
-        """Say how far the work is, where a line is due and it is not nearly done."""
-        now = self.clock()
-        if self.first is None or done < self.first[0]:
-            self.first = (done, now)
-        steps, seconds = done - self.first[0], now - self.first[1]
-        if now - self.told < self.EVERY_S or steps <= 0 or done >= of:
-            return
-        left = seconds * (of - done) / steps
-        if self.told < self.began and left < self.EVERY_S - self.FIRST_S:
-            return  # a minute in all: who waits in a pipe needs no line
-        self.told = now
-        text = f"{left / 60:.0f} min" if left >= 90 else f"{left:.0f} s"
-        with suppress(OSError):  # nobody hears it
-            click.echo(f"{self.work}: {done:,} of {of:,}, at most {text} to go", err=True)
-
-
-def _show(bars: Progress, task: TaskID, done: int, of: int) -> None:
-    bars.update(task, completed=done, total=of, visible=True)
-
-
-def report(values: dict[str, Any], lines: list[str], *, as_json: bool, quiet: bool) -> None:
-    """End a command: the values as JSON, or the lines for a person, warnings on the error stream; or nothing."""
+def report(result: Result, *, as_json: bool, quiet: bool) -> None:
+    """End a command: a result as JSON, or as lines for a person, warnings on the error stream; or nothing."""
     if as_json:
-        click.echo(json.dumps(values, indent=1, default=str))
+        click.echo(json.dumps(result.to_json(), indent=1, default=str))
     elif not quiet:
-        for line in lines:
+        for line in result.text():
             click.echo(line, err=line.startswith(WARNING))
+
+
+def shown(result: Result, lines: list[str] | None = None, *, html: Path | None = None, **more: Any) -> Facts:
+    """A result with its page, where there is one, and further figures; lines: instead of its own."""
+    page = {} if html is None else {"html": str(html)}
+    return Facts(result.to_json() | page | more, [*(result.text() if lines is None else lines), *page.values()])
 
 
 def is_quiet() -> bool:
@@ -257,29 +185,34 @@ def is_quiet() -> bool:
     return bool(click.get_current_context().params.get("quiet"))
 
 
-def warnings_in(ds: xr.Dataset) -> list[str]:
-    """What a user should know of a Dataset."""
-    return [line for line in str(ds.attrs.get("warnings", "")).splitlines() if line]
-
-
-def warned(warnings: Sequence[str]) -> list[str]:
-    """Warnings as lines for a person."""
-    return [f"{WARNING}{warning}" for warning in warnings]
-
-
 def command_line() -> str:
     """The command as it was typed, for the attributes of what it writes: it runs again in the folder where it ran.
 
-    A path below that folder is written relative to it, any other path as it was typed.
+    A path below that folder is written relative to it, any other path as it was typed. Options of environment
+    variables stand at the end.
     """
     import shlex
 
     context = click.get_current_context(silent=True)
     typed = context.find_root().obj if context is not None else None
-    words = typed if isinstance(typed, tuple) else sys.argv[1:]
+    words = [*(typed if isinstance(typed, tuple) else sys.argv[1:]), *_from_environment(context)]
     # What the system could not decode is no text that a file can hold.
     plain = [word.encode("utf-8", "backslashreplace").decode() for word in map(_from_here, words)]
     return shlex.join(["gentraffic", *plain])
+
+
+def _from_environment(context: click.Context | None) -> list[str]:
+    """The options that environment variables gave, as one would type them."""
+    words: list[str] = []
+    for param in context.command.params if context is not None else ():
+        if context.get_parameter_source(str(param.name)) is click.core.ParameterSource.ENVIRONMENT:  # type: ignore[union-attr]
+            value = param.value_from_envvar(context)  # type: ignore[arg-type]
+            if isinstance(param, click.Option) and param.is_flag:
+                words.append(param.opts[0])
+            else:
+                for one in value if isinstance(value, list | tuple) else [value]:
+                    words += [param.opts[0], str(one)]
+    return words
 
 
 def _from_here(word: str) -> str:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+import gentraffic
 from gentraffic.cli import options as shared
-from gentraffic.cli.options import AT_LEAST_1, NOT_NEGATIVE, POSITIVE, Printed, call, file_option, out_option, prints
-
-if TYPE_CHECKING:
-    from gentraffic.api.plan_result import Plan
+from gentraffic.cli.options import AT_LEAST_1, NOT_NEGATIVE, POSITIVE, Result, call, file_option, out_option, prints
 
 JUDGES = shared.with_options((
     shared.SERVICE,
@@ -46,16 +44,14 @@ def plan() -> None:
 @click.option("--pool", type=shared.COUNT, metavar="N", help="Units awake at once over all cells, at most.")
 @JUDGES
 @prints
-def sleep(traffic: Path, out: Path, **options: Any) -> Printed:
+def sleep(traffic: Path, out: Path, **options: Any) -> Result:
     """Which radio units sleep when (FoMo eq. 17): quality, wear and energy, the least in sum.
 
     \b
     gentraffic plan sleep forecast.nc -o awake.parquet --real measured.nc --history last-month.nc
     gentraffic plan sleep ensemble.nc -o awake.nc --units 6 --capacity 2.5 --serve 0.95 --map awake.html
     """
-    from gentraffic.api import plan as planner
-
-    return _printed(call(planner.sleep, traffic, bar="planning", out=out, **options), out)
+    return call(gentraffic.plan.sleep, traffic, bar="planning", out=out, **options)
 
 
 @plan.command(short_help="Resource blocks per cell and slot (backlog and delay).")
@@ -75,7 +71,7 @@ def sleep(traffic: Path, out: Path, **options: Any) -> Printed:
 @click.option("--select", metavar="IDS|@FILE", help="Plan only these cells.")
 @JUDGES
 @prints
-def prb(traffic: Path, out: Path, **options: Any) -> Printed:
+def prb(traffic: Path, out: Path, **options: Any) -> Result:
     """How a server shares its resource blocks among cells (FoMo eq. 18): least backlog and delay.
 
     A slot is a step of the file, mostly an hour. Backlog: what waits at the end of each slot, summed over cells and
@@ -84,9 +80,7 @@ def prb(traffic: Path, out: Path, **options: Any) -> Printed:
     \b
     gentraffic plan prb forecast.nc -o blocks.parquet --select 4560,4561,4660,4661 --real measured.nc
     """
-    from gentraffic.api import plan as planner
-
-    return _printed(call(planner.prb, traffic, bar="planning", out=out, **options), out)
+    return call(gentraffic.plan.prb, traffic, bar="planning", out=out, **options)
 
 
 @plan.command(short_help="Where to put new sites (coverage of demand by hour).")
@@ -104,7 +98,7 @@ def prb(traffic: Path, out: Path, **options: Any) -> Printed:
 @file_option("--context", help="Also plan from its POIs, and population, alone.")
 @JUDGES
 @prints
-def deploy(traffic: Path, out: Path, **options: Any) -> Printed:
+def deploy(traffic: Path, out: Path, **options: Any) -> Result:
     """Where N new sites cover the most demand, by hour of the day (FoMo section 5.3).
 
     \b
@@ -113,14 +107,4 @@ def deploy(traffic: Path, out: Path, **options: Any) -> Printed:
     gentraffic plan deploy porto.nc --sites 5 --existing sites.csv --columns id=SITE,lon=X,lat=Y -o sites.geojson
     gentraffic plan deploy porto.nc --budget 30 --candidates roofs.csv --existing sites.csv -o sites.geojson
     """
-    from gentraffic.api import plan as planner
-
-    return _printed(call(planner.deploy, traffic, bar="planning", out=out, **options), out)
-
-
-def _printed(result: Plan[Any, Any], out: Path) -> Printed:
-    """The plan beside the same decision made from other data."""
-    from gentraffic.planning.load import table_text
-
-    lines = [*table_text(result.rows()), *result.notes, f"{out}: {result.quality} for this file"]
-    return {"output": str(out)} | result.to_json(), lines
+    return call(gentraffic.plan.deploy, traffic, bar="planning", out=out, **options)

@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
+import gentraffic
 from gentraffic.cli import options as shared
-from gentraffic.cli.options import FILE, Printed, call, file_option, out_option, prints, seed_option
+from gentraffic.cli.options import FILE, Result, call, file_option, out_option, prints, seed_option, shown
 
 
 @click.command("audit", short_help="Look for what synthetic traffic gives away of its training cells.")
@@ -31,7 +32,7 @@ from gentraffic.cli.options import FILE, Printed, call, file_option, out_option,
 @seed_option("Of halves, subsets and shadow models.")
 @shared.HTML
 @prints
-def audit_(train: Path, holdout: Path, synthetic: Path, html: Path | None, seed: int, **options: Any) -> Printed:
+def audit_(train: Path, holdout: Path, synthetic: Path, html: Path | None, seed: int, **options: Any) -> Result:
     """Attack synthetic traffic, as somebody would who wants to know which cells it was made from.
 
     \b
@@ -46,13 +47,10 @@ def audit_(train: Path, holdout: Path, synthetic: Path, html: Path | None, seed:
     verdict. Copies of each kind are planted in your files to say what share would be found. To resume LiRA, run the
     same command again. That nothing was found is no proof that there is nothing.
     """
-    from gentraffic.api.privacy import audit
-
     began = time.perf_counter()
-    result = call(audit, train, holdout, synthetic, bar="auditing", html=html, seed=seed, **options)
-    values = result.to_json() | {"seed": seed, "seconds": round(time.perf_counter() - began, 3)}
-    page = {} if html is None else {"html": str(html)}
-    return values | page, [*result.text(shutil.get_terminal_size((110, 24)).columns), *page.values()]
+    result = call(gentraffic.audit, train, holdout, synthetic, bar="auditing", html=html, seed=seed, **options)
+    lines = result.text(shutil.get_terminal_size((110, 24)).columns)
+    return shown(shown(result, lines, seed=seed, seconds=round(time.perf_counter() - began, 3)), html=html)
 
 
 @click.command("release", short_help="Put synthetic traffic or a model into a folder to publish.")
@@ -69,7 +67,7 @@ def audit_(train: Path, holdout: Path, synthetic: Path, html: Path | None, seed:
 @shared.SERVICE
 @seed_option("Of the audit.")
 @prints
-def release_(what: Path, out: Path, **options: Any) -> Printed:
+def release_(what: Path, out: Path, **options: Any) -> Result:
     """Put synthetic traffic, or a model, into a folder to publish: data, card, audit, ledger, checklist, Croissant.
 
     \b
@@ -79,10 +77,4 @@ def release_(what: Path, out: Path, **options: Any) -> Printed:
     The ledger counts every release from one private source; epsilon adds up, but all that is drawn from one private
     model counts once. Nothing is written where the audit found a leak, but with --leak.
     """
-    from gentraffic.api.privacy import release
-
-    made = call(release, what, out, bar="auditing", **options)
-    first, *lines = made.lines
-    values = {"output": str(out), "promise": list(made.lines), "ledger": made.ledger, "audit": made.audit}
-    values |= {"files": list(made.files)}
-    return values, [f"{out}: {first}", *lines]
+    return call(gentraffic.release, what, out, bar="auditing", **options)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from gentraffic.cli import options as shared
-from gentraffic.cli.options import file_option, out_option, with_options
+from gentraffic.cli.options import bundled, file_option, out_option, with_options
 from gentraffic.io.atomic import check_outputs
 
 # As `api.sampling.draw` calls them.
@@ -18,7 +18,8 @@ HOW = ("name", "chunk_cells", "workers", "scheduler", "map_file", "plot_file", "
 @click.command(cls=shared.listing("generator"), short_help="Draw a week (or any period) of traffic for a place.")
 @with_options(shared.PLACE)
 @file_option("--context", help="A context file that `gentraffic fetch` wrote.")
-@click.option("--model", metavar="NAME|DIR", help="A bundled model, a folder, or a generator of an installed package."
+@click.option("--model", metavar="NAME|DIR", shell_complete=bundled("models"),
+                                             help="A bundled model, a folder, or a generator of an installed package."
                                                   " [default: stouter-fast; stouter-base where --steps, --solver or"
                                                   " --guidance are given]")  # fmt: skip
 @click.option("--place", "name", metavar="NAME", help="What the place is called, in titles. [default: from its source]")
@@ -50,6 +51,7 @@ HOW = ("name", "chunk_cells", "workers", "scheduler", "map_file", "plot_file", "
 @click.option("--select", metavar="IDS|@FILE", help="Only these cells: ids with commas, or a file of one per line.")
 @file_option("--history", help="Earlier weeks of the same cells, which they follow; FoMo goes on where they end.")
 @file_option("--known", help="FoMo: keep this measured traffic and draw what it lacks (NaN, absent cells or hours).")
+@file_option("--like", help="Draw the period, cadence and cells of this traffic file, to compare with it.")
 @file_option("--users", help="FoMo: active users of the cells at the steps to be drawn.")
 @file_option("--map", "map_file", metavar="FILE.html",
              help="A map that needs no network; with --change of before, after and the difference.")  # fmt: skip
@@ -86,23 +88,13 @@ def sample(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -
       dwellings, residents: homes or people without shops, where the place knows floor area or --population
     times of mall, quarter, offices, station: opening hours, Mon-Sat 9:00-21:00
     """
-    from gentraffic.api.sampling import draw
-    from gentraffic.generate.run import Request, read_select
+    from gentraffic.api.sampling import draw, request_of
+    from gentraffic.places.find import query_from
 
     check_outputs({"out": out, **options})
-    asked = {name: options[name] for name in Request.__dataclass_fields__}
-    asked |= {"seed": options["seed"] or 0, "select": read_select(options["select"])}
     with shared.progress("Overpass", "drawing", quiet=quiet) as (fetching, drawing):
         sampling = draw(
-            shared.place_of(options), Request(**asked), options["model"], out=out, fetching=fetching, progress=drawing,
+            query_from(options), request_of(options), options["model"], out=out, fetching=fetching, progress=drawing,
             command=shared.command_line(), **{name: options[name] for name in HOW},
         )  # fmt: skip
-    if quiet and not as_json:
-        return
-    if sampling.traffic is None:
-        lines = [f"would draw {sampling.size} ({sampling.mib:.1f} MiB)"]
-    else:
-        line = f"{out}: {sampling.size} of {sampling.place}, {sampling.timezone}"
-        line += f"; drawn in {sampling.seconds['sample']:.1f} s"
-        lines = [*shared.warned(sampling.warnings), *sampling.sentences(), line, *map(str, sampling.pictures.values())]
-    shared.report(sampling.to_json(), lines, as_json=as_json, quiet=quiet)
+    shared.report(sampling, as_json=as_json, quiet=quiet)

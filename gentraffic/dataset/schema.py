@@ -524,6 +524,11 @@ def need_positions(ds: xr.Dataset, what: str) -> None:
         raise WrongUse(f"{what} {reason}: import it again with --cells FILE, or with columns lon, lat")
 
 
+def warnings_in(ds: xr.Dataset) -> list[str]:
+    """What a user should know of a Dataset."""
+    return [line for line in str(ds.attrs.get("warnings", "")).splitlines() if line]
+
+
 def credits_of(texts: Iterable[str]) -> str:
     """Attributions joined, each part once."""
     parts = [part.strip() for text in texts for part in text.split(";")]

@@ -63,7 +63,8 @@ class Request:
     total: one text per total (`gentraffic.generate.totals`). select: ids of the cells to draw. change: a file of
     changes (`gentraffic.places.scenario`). history, known, users: measured traffic, as files or Datasets
     (`gentraffic.generators.observed`); the units are then its own. holidays: auto, none, a country or a file
-    (`gentraffic.dataset.public_holidays`); by default auto for a period that is given or longer than a week.
+    (`gentraffic.dataset.public_holidays`); by default auto for a period that is given or longer than a week. like: a
+    file of traffic, whose period, cadence and cells are drawn where no others are asked for (`filled`).
     """
 
     start: str | None = None
@@ -85,6 +86,30 @@ class Request:
     known: Path | xr.Dataset | None = None
     users: Path | xr.Dataset | None = None
     holidays: str | None = None
+    like: Path | xr.Dataset | None = None
+
+    def filled(self) -> Request:
+        """The request with the period, the cadence and the cells of `like`, where it asks for no others.
+
+        Days are whole: those that hold the file's steps. Raises WrongUse, BadInput.
+        """
+        if self.like is None:
+            return self
+        if self.history is not None or self.known is not None:
+            raise WrongUse("--like does not go with --history or --known, which have a period of their own")
+        from gentraffic.io.files import read_traffic
+
+        ds = read_traffic(self.like) if isinstance(self.like, Path) else self.like
+        minutes, zone = minutes_of(ds), str(ds.attrs["timezone"])
+        freq = self.freq or next((name for name, k in FREQUENCIES.items() if 60 // k == minutes), None)
+        if freq is None:
+            raise WrongUse(f"--like has a step of {minutes} min: give --freq, one of {', '.join(FREQUENCIES)}")
+        first, last = first_day(ds, zone), first_day(ds.isel(time=[-1]), zone)
+        days = int((np.datetime64(last) - np.datetime64(first)).astype(int)) + 1
+        ids = tuple(map(str, ds["cell_id"].values.tolist()))
+        return replace(
+            self, like=None, start=self.start or first, days=self.days or days, freq=freq, select=self.select or ids
+        )
 
     @property
     def asked_services(self) -> tuple[str, ...]:

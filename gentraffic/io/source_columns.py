@@ -25,9 +25,10 @@ _CELLS = ("cell", "localcell", "eutrancell", "eutrancellfdd", "eutrancelltdd", "
           "nrcelldu", "nrcellcu", "lncel", "wcel")  # fmt: skip
 _SITES = ("station", "basestation", "bs", "bts", "enodeb", "enb", "gnodeb", "gnb", "nodeb", "ne", "site")
 # Small letters and digits alone; in the order in which they are taken: what names a cell before what names a site.
+SITE_NAMES = tuple(site + ending for site in _SITES for ending in _ENDINGS)
 ID_NAMES = (
     *(cell + ending for cell in _CELLS for ending in _ENDINGS), "id", *("sector" + ending for ending in _ENDINGS),
-    "eci", "ecgi", "cgi", "nci", "ncgi", "ci", "cid", *(site + ending for site in _SITES for ending in _ENDINGS),
+    "eci", "ecgi", "cgi", "nci", "ncgi", "ci", "cid", *SITE_NAMES,
     "squareid", "gridid", "tileid", "hexid", "zoneid", "nodeid",
 )  # fmt: skip
 _OF_WHAT, _HOW = ("", "site", "cell", "station", "gps", "antenna", "wgs84"), ("", "deg", "degrees", "wgs84", "dd")
@@ -144,11 +145,30 @@ def global_id(table: SourceTable) -> list[str]:
 
 
 def id_columns(table: SourceTable, asked: str | None = None) -> list[str]:
-    """The columns that name a cell, several where only together they do; empty where none is known."""
-    if asked is None and (together := global_id(table)):
-        return together
-    column = find_column(table, ID_NAMES, asked)
-    return [] if column is None else [column]
+    """The columns that name a cell, several where only together they do; empty where none is known.
+
+    Together: those of OpenCelliD; a site and a cell number that other sites have as well; and those that are asked for
+    with commas between. Raises WrongUse for a column that is asked for and lacks.
+    """
+    if asked is None:
+        if together := global_id(table):
+            return together
+        column = find_column(table, ID_NAMES)
+        return [] if column is None else [*_site_of(table, column), column]
+    if "," in asked and asked not in table.names:
+        return [str(find_column(table, (), part.strip())) for part in asked.split(",")]
+    return [str(find_column(table, (), asked))]
+
+
+def _site_of(table: SourceTable, column: str) -> list[str]:
+    """The column of sites, where it tells apart what a column of cells calls alike: cell 1 of two sites."""
+    if plain(column) in SITE_NAMES:
+        return []
+    site = find_column(table, SITE_NAMES)
+    if site is None or site == column:
+        return []
+    cells, pairs = (len(id_text(table, columns)[1]) for columns in ([column], [site, column]))
+    return [site] if pairs > cells else []
 
 
 def no_ids(table: SourceTable) -> str:

@@ -18,12 +18,13 @@ import re
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gentraffic.errors import BadInput
+from gentraffic.io.export.folder import MARK
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -86,7 +87,7 @@ def read_source(path: str | Path) -> SourceTable:
     """
     path = Path(path)
     if path.is_dir():
-        return _parquet_folder(path)
+        return _data_package(path) if (path / MARK).is_file() else _parquet_folder(path)
     if not path.is_file():
         raise BadInput(f"{path}: {'is no file' if path.exists() else 'no such file'}")
     size = path.stat().st_size
@@ -139,6 +140,45 @@ def _told_units(metadata: Mapping[bytes, bytes]) -> dict[str, str]:
         return told | {name: str(variables[name]["units"]) for name in notes.get("services", ())}
     except (ValueError, TypeError, AttributeError, KeyError):
         return {}  # other programs have metadata of such names
+
+
+def _companion_units(path: Path) -> dict[str, str]:
+    """The units in the CSV-on-the-Web metadata beside a table of this project, traffic itself or an export."""
+    beside = path.with_name(f"{path.name}-metadata.json")
+    try:
+        if not beside.is_file() or beside.is_symlink() or beside.stat().st_size > _PIECE:
+            return {}
+        (note, *_) = json.loads(beside.read_text(encoding="utf-8"))["notes"]
+        variables = note.get("gentraffic", {}).get("variables", {})
+        services = note.get("gentraffic", {}).get("services", ())
+        return {str(name): str(unit) for name, unit in note.get("units", {}).items()} | {
+            str(name): str(variables[name]["units"]) for name in services
+        }
+    except (ValueError, TypeError, AttributeError, KeyError):
+        return {}  # other programs write such files too
+
+
+def _data_package(folder: Path) -> SourceTable:
+    """The series of a Frictionless or Croissant export, with the positions of its table of cells."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    parts = [folder / name for name in ("traffic.csv", "cells.csv")]
+    if not all(part.is_file() and not part.is_symlink() for part in parts):
+        raise BadInput(f"{folder}: is an export without traffic.csv and cells.csv: give one table")
+    series, cells = (read_source(part) for part in parts)
+    try:
+        about = json.loads((folder / MARK).read_text(encoding="utf-8"))
+        units = {str(name): str(unit) for name, unit in about["units"].items()}
+        at = pc.index_in(series.column("cell_id"), cells.column("cell_id").combine_chunks())
+        places = [(name, pa.chunked_array([cells.column(name).combine_chunks().take(at.combine_chunks())]))
+                  for name in ("lon", "lat") if name in cells.names]  # fmt: skip
+    except (ValueError, TypeError, AttributeError, KeyError, StopIteration):
+        raise BadInput(f"{folder}: {MARK}, traffic.csv or cells.csv is not as gentraffic writes it") from None
+    if at.null_count:
+        missing = series.column("cell_id").filter(at.is_null())[0].as_py()
+        raise BadInput(f"{folder}: cell {missing} of traffic.csv is not in cells.csv")
+    return replace(series, path=folder, columns=(*series.columns, *places), units=units)
 
 
 def _parquet_folder(folder: Path) -> SourceTable:
@@ -259,7 +299,7 @@ def _csv(path: Path, content: bytes) -> SourceTable:
         if name or pcc.any(pcc.not_equal(values, "")).as_py():  # a separator at the end of each line makes no column
             columns.append((name, values))
     note = () if encoding == "UTF-8" else (f"{path.name} was read as {encoding}",)
-    return SourceTable(path, tuple(columns), note, read.skip_rows + 1)
+    return SourceTable(path, tuple(columns), note, read.skip_rows + 1, _companion_units(path))
 
 
 def _without_empty_end(table: pa.Table) -> pa.Table:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gentraffic.dataset.schema import IN_MEMORY, Memory
 from gentraffic.errors import WrongUse, did_you_mean
@@ -89,7 +89,8 @@ def _find(query: PlaceQuery, command: str, store: Memory, progress: Progress | N
     if query.context is not None:
         if shaping:
             raise WrongUse(f"--{shaping[0].replace('_', '-')} does not go with --context, whose cells are made already")
-        return _zone(_told_if_cut(read_context(query.context, store), query.context), query.timezone)
+        path = context_file(query.context)
+        return _zone(_told_if_cut(read_context(path, store), path), query.timezone)
     bundled = (query.city or "").strip().lower()
     if not shaping and bundled in bundled_cities():
         return _zone(read_own_context(CONTEXTS / f"{bundled}.nc"), query.timezone)
@@ -121,6 +122,13 @@ def parse_box(text: str | None) -> tuple[float, float, float, float] | None:
     except ValueError:
         raise WrongUse(f"--bbox {text}: give four numbers, W,S,E,N in degrees") from None
     return west, south, east, north
+
+
+def query_from(options: Mapping[str, Any]) -> PlaceQuery:
+    """The place that options of these names name, `bbox` as text; others are left alone. Raises WrongUse for a box that
+    is none."""
+    known = {name: options[name] for name in PlaceQuery.__dataclass_fields__ if options.get(name) is not None}
+    return PlaceQuery(**{**known, "bbox": parse_box(options.get("bbox"))})
 
 
 def _zone(context: xr.Dataset, timezone: str | None) -> xr.Dataset:

@@ -15,7 +15,7 @@ from gentraffic.evaluation.baselines import ALL_KNOWING
 from gentraffic.evaluation.evaluate import SYNTHETIC, Evaluation, winners
 from gentraffic.evaluation.scores import METRICS, NO_TIME, ONE_MEMBER, Metric, Score
 from gentraffic.reports import evaluation_figures as figures
-from gentraffic.reports.evaluation_table import facts, interval_text, judgement, missing, reasons, value_text, verdict
+from gentraffic.reports.evaluation_table import facts, interval_text, lead, missing, reasons, value_text, verdict
 from gentraffic.reports.page import (
     Block,
     Bullets,
@@ -67,7 +67,7 @@ def page(
     )
     first: list[Block] = [
         Cards(_cards(result)),
-        Bullets([*judgement(result), *verdict(result)], "verdict"),
+        Bullets([*lead(result), *verdict(result)], "verdict"),
         Terms(facts(result)),
         Bullets(result.notes, "notes"),
     ]

@@ -136,6 +136,12 @@ def judgement(evaluation: Evaluation) -> list[str]:
     return sentences
 
 
+def lead(evaluation: Evaluation) -> list[str]:
+    """What a report begins with: `judgement`, or how to come by one where one member cannot give it."""
+    alone = bool(evaluation.naive) and len(evaluation.pair.synthetic) == 1
+    return judgement(evaluation) or (["one member does not tell what it is good enough for: draw --members 20"] * alone)
+
+
 def rows(evaluation: Evaluation) -> list[tuple[str, ...]]:
     """Rows of text, their head first: metric, value, 95% interval, that of a perfect copy, the naive rows' values."""
     out: list[tuple[str, ...]] = [("metric", "value", "95% interval", "perfect", *evaluation.naive)]
@@ -158,7 +164,7 @@ def text(evaluation: Evaluation, *, width: int = 100, colour: bool = False) -> s
     def say(sentence: str) -> None:
         console.print(sentence, markup=False, soft_wrap=True)
 
-    for sentence in judgement(evaluation):
+    for sentence in lead(evaluation):
         say(sentence)
     for word, sentence in facts(evaluation):
         say(f"{word:<10} {sentence}")
@@ -184,8 +190,9 @@ def _scores(evaluation: Evaluation, *, explained: bool) -> Table:
     table = _table("Synthetic against real", "metric", "value", "95% interval", "best", *([""] if explained else []))
     for metric in METRICS:
         score = evaluation.scores[metric.name]
-        row = [metric.label, value_text(metric, score), interval_text(metric, score), f"{metric.best:g}"]
-        table.add_row(*row, *([metric.about] if explained else []), style="dim" if score.value is None else None)
+        if score.value is not None:  # the reasons of the others stand below
+            row = [metric.label, value_text(metric, score), interval_text(metric, score), f"{metric.best:g}"]
+            table.add_row(*row, *([metric.about] if explained else []))
     return table
 
 
@@ -194,7 +201,7 @@ def _beside(columns: dict[str, dict[str, Score]], names: list[str]) -> Table:
     for metric in METRICS:
         best = winners(metric, columns)
         scores = {name: columns[name][metric.name] for name in names}
-        if any(score.value is not None for score in scores.values()):
+        if scores[SYNTHETIC].value is not None:
             marks = (value_text(metric, score) + (" *" if name in best else "  ") for name, score in scores.items())
             table.add_row(metric.label, *marks)
     return table

@@ -12,6 +12,7 @@ from gentraffic.reports.evaluation_table import number
 
 LEVEL = 0.95
 METRICS = ("mae", "rmse", "r2", "ssim")
+GOOD, FAIR = 5.0, 20.0  # percent of error more than training on real cells gives, at most
 Interval = dict[str, float | None]
 
 
@@ -65,8 +66,33 @@ def text(validation: Validation) -> list[str]:
     for s, (service, units) in enumerate(zip(m.services, m.units, strict=True)):
         for h in range(validation.horizon):
             lines += ["", f"{service} ({units}), {h + 1} step{'s' if h else ''} ahead"]
-            lines += _table(validation, s, h)
+            lines += [*_table(validation, s, h), *judgement(validation, s, h)]
     return lines
+
+
+def judgement(validation: Validation, s: int, h: int) -> list[str]:
+    """What the gaps of a service and step say in words; and that a naive row beats all that was trained, where so."""
+    sentences, trained = [], []
+    for forecaster, trainings in validation.scores.items():
+        row = _row(trainings, s, h)
+        trained += [v for t in TRAININGS if (v := row[f"{t}_mae"]["mean"]) is not None]
+        gap, low, high = (row["gap_percent"][part] for part in ("mean", "low", "high"))
+        if gap is None:
+            continue
+        how = "good" if gap <= GOOD else "fair" if gap <= FAIR else "not good"
+        chance = low is not None and high is not None and low < 0 < high
+        sentences.append(
+            f"{forecaster}: synthetic traffic is {how} to train on: mae {gap:+.1f}% beside real traffic"
+            + (", less than the seeds change" if chance else "")
+        )
+    naive = {name: _plain(scores, s, h)["mae"] for name, scores in validation.naive.items() if scores is not None}
+    known = {name: value for name, value in naive.items() if value is not None}
+    if known and trained and (best := min(known, key=lambda name: known[name])) and known[best] < min(trained):
+        sentences.append(
+            f"{best} beats every forecaster that was trained: mae {number(known[best])}, of the best of them "
+            f"{number(min(trained))}; take {best}, or train longer (--steps)"
+        )
+    return sentences
 
 
 def rows(validation: Validation) -> list[tuple[str, ...]]:

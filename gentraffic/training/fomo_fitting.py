@@ -14,13 +14,13 @@ import torch
 from numpy.typing import NDArray
 
 from gentraffic.errors import WrongUse
-from gentraffic.generators.fomo.data import CADENCES, POI_DIM, Region, placed
+from gentraffic.generators.fomo.data import CADENCES, POI_DIM, SIDE, Region, placed
 from gentraffic.generators.fomo.folder import FoMoBundle
 from gentraffic.generators.fomo.scale import FoMoScale, fit_scale_of
 from gentraffic.modelling.levels import LevelModel, fit_levels
 from gentraffic.modelling.measured import Source
 from gentraffic.training.fitting import INFLATE, machine, measured_cells
-from gentraffic.training.fomo_task import FoMoPlan, FoMoTask, trainer_of
+from gentraffic.training.fomo_task import WINDOW, FoMoPlan, FoMoTask, trainer_of
 from gentraffic.training.processes import ALONE, ProcessGroup
 from gentraffic.training.residual_spectrum import fit_fomo_spectrum
 from gentraffic.training.trainer import PLAIN, OnStep, Run, Trainer
@@ -137,6 +137,19 @@ def fingerprint(regions: Sequence[Region], design: Any) -> str:
         for part in (region.users, region.poi):
             digest.update(b"none" if part is None else part.tobytes())
     return digest.hexdigest()
+
+
+def parse_patch(text: str) -> tuple[int, int, int]:
+    """Cells, cells and steps per token from "1,1,16". Raises WrongUse for sides that a block is not made of."""
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) == 3 and all(part.isdecimal() and int(part) > 0 for part in parts):
+        height, width, steps = (int(part) for part in parts)
+        if not (SIDE % height or SIDE % width or WINDOW % steps):
+            return height, width, steps
+    raise WrongUse(
+        f"--patch {text}: give cells, cells and steps of a token, that a block of {SIDE} x {SIDE} cells and {WINDOW} "
+        "steps is made of, such as 1,1,16 or 2,2,8"
+    )
 
 
 def parse_share(text: str) -> float:

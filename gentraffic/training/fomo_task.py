@@ -33,8 +33,8 @@ class FoMoPlan:
 
     masks: how often each of `samplers.masks.MASKS` is drawn. users_keep, poi_keep, level_keep, network_keep: how often
     each part of the context is told. poi_noise, level_noise: standard deviation of noise on the POI features and on the
-    standardised level, so that no single place can be recognised by them. contrast: weight of the negatives of eq. 16,
-    0 for none.
+    standardised level, so that no single place can be recognised by them. bare_steps: the first ones, which learn from
+    traffic alone: neither users nor POIs are told. contrast: weight of the negatives of eq. 16, 0 for none.
     """
 
     steps: int = 2000
@@ -50,6 +50,7 @@ class FoMoPlan:
     level_keep: float = 0.9
     level_noise: float = 0.3
     network_keep: float = 0.75
+    bare_steps: int = 0
     contrast: float = 0.0
     negatives: int = 1
     frozen: bool = False
@@ -90,6 +91,8 @@ def batch_of(
 ) -> FoMoWindows:
     """The windows of one step, each with a mask, a cadence and a context of its own. ladders: see `ladder`."""
     rng = np.random.default_rng((plan.seed, step))
+    if step < plan.bare_steps:
+        plan = replace(plan, users_keep=0.0, poi_keep=0.0)
     weights = region_weights([able[0] for able in ladders])
     windows: list[FoMoContext] = []
     truth, where = [], []

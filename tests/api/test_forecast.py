@@ -106,6 +106,7 @@ def test_score_gives_the_numbers_of_the_command(
     told = json.loads(capsys.readouterr().out)
     found = gentraffic.forecast.score(fitted, OTHER, horizon=3, starts=5, html=files / "page.html")
     own: dict[str, Any] = json.loads(json.dumps(found.to_json()))
+    assert [own.pop(name) for name in ("model", "model_sha256", "traffic")] == ["lstm", "", "traffic"]  # of no file
     assert own == {name: told[name] for name in own}
     assert "<svg" in (files / "page.html").read_text(encoding="utf-8")
     values = OTHER["internet"].values  # what `last` scores, by hand

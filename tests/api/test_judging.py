@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import gentraffic
 from gentraffic.api.files import context_of, traffic_of
 from gentraffic.cli.main import run
 from gentraffic.errors import BadInput, WrongUse
+from gentraffic.evaluation.intervals import make_resample
 from gentraffic.evaluation.scores import METRICS
 from gentraffic.generators.base import MODELS
 from gentraffic.io.files import write_context, write_traffic
@@ -23,6 +25,14 @@ from gentraffic.reports.evaluation_table import value_text
 
 REAL = traffic(days=9, units="MB")
 DRAWN = traffic(days=9, members=3, seed=3)
+
+
+@pytest.fixture(autouse=True)
+def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Intervals from 50 draws, not 1000: what they are is tested beside them, in test_metrics.py and
+    test_naive_rows.py."""
+    for module in ("evaluation.evaluate", "reports.evaluation_figures"):
+        monkeypatch.setattr(f"gentraffic.{module}.make_resample", partial(make_resample, draws=50))
 
 
 @pytest.fixture(scope="module")
@@ -177,6 +187,7 @@ def test_validate_gives_the_numbers_of_the_command(files: Path, capsys: pytest.C
         progress=lambda done, of: seen.append((done, of)),
     )  # fmt: skip
     own = json.loads(json.dumps(found.to_json()))
+    assert own.pop("synthetic") == "synthetic"  # a Dataset that was handed over
     assert {name: command[name] for name in own} == own
     assert seen == [(done, 6) for done in range(6)]
     cells = cells_of(found._repr_html_())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -22,6 +23,29 @@ def test_pages_say_what_their_data_say(pages: ModuleType) -> None:
     for name, table in pages.TABLES.items():
         assert f"<!-- table: {name} -->" in told[table.page]
         assert (pages.DATA / f"{table.data}.json").is_file()
+    shown = [name for text in told.values() for _, name, *_ in pages.BLOCK.findall(text)]
+    used = {pages.TABLES[name].data if name in pages.TABLES else name for name in shown}
+    assert sorted(shown) == sorted(set(shown))
+    assert used == {path.stem for path in pages.DATA.glob("*.json")}, "data that no page shows"
+
+
+def test_no_table_of_results_is_typed(pages: ModuleType) -> None:
+    assert {page.name: pages.typed_tables(page) for page in pages.PAGES.glob("*.md") if pages.typed_tables(page)} == {}
+
+
+def test_a_record_says_when_it_ran_and_its_page_how(pages: ModuleType) -> None:
+    records = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in pages.DATA.glob("*.json")}
+    records = {name: found for name, found in records.items() if "rows" in found}
+    assert records
+    for page in pages.PAGES.glob("*.md"):
+        text = page.read_text(encoding="utf-8")
+        told = " ".join(text.replace("\\\n", " ").split())
+        for _, name, *_ in pages.BLOCK.findall(text):
+            if name in records:
+                found = records[name]
+                assert found["command"] in told, f"{page.name}: {name} lacks its command"
+                assert re.fullmatch(r"[0-9a-f]{7,40}", found["commit"]), name
+                assert found["ran"] >= "2026-11-21"
 
 
 def test_a_table_follows_its_data(pages: ModuleType, tmp_path: Path) -> None:
@@ -44,3 +68,37 @@ def test_a_table_follows_its_data(pages: ModuleType, tmp_path: Path) -> None:
     assert row.split(" | ")[1:] == ["1 of 4", "1 of 4", "1 of 4", "1 of 4 |"]
     assert lines[-3:] == ["", "| typed |", "|---|"]
     assert not any("poor generator" in line for line in lines)  # which nobody ran here
+
+
+def test_a_record_is_shown_with_its_best_figures_bold() -> None:
+    records = script("records")
+    found = {
+        "head": ["", "mae / rmse", "n"],
+        "digits": ["", [".2f", ".1f"], ",d"],
+        "best": [None, ["low", "high"], None],
+        "never_best": ["told"],
+        "rows": [["a", [0.104, 1.0], 1000], ["b", [0.096, 2.0], None], ["told", [0.01, 9.0], 3], ["c", "text", 4]],
+    }
+    assert records.table(found).splitlines() == [
+        "|  | mae / rmse | n |",
+        "|---|---|---|",
+        "| a | **0.10** / 1.0 | 1,000 |",  # reads like the best
+        "| b | **0.10** / **2.0** | – |",
+        "| told | 0.01 / 9.0 | 3 |",
+        "| c | text | 4 |",
+    ]
+    assert json.loads(records.write(found)) == found
+
+
+def test_a_record_takes_what_a_benchmark_prints() -> None:
+    records = script("records")
+    printed = "| a | b |\n|---|---|\n| 1 | **0.5** / 12% |\n\ntext\n\n| c |\n|---|\n| - |\n"
+    first, second = records.tables(printed)
+    assert [records.value(cell) for cell in first[1]] == [1, [0.5, 0.12]]
+    assert [records.value(cell) for cell in second[1]] == [None]
+    assert records.value("0.85-0.95") == "0.85-0.95"
+    text = "| country | crop | cells | slope | rank | largest change |\n|---|---|---|---|---|---|\n"
+    text += "| malta | middle | 19 | 1.000 | 0.9 | 35.7% |\n"
+    fresh = records.refreshed("crops", {"command": "p6", "commit": "0", "ran": "", "digits": [], "rows": []}, text)
+    assert fresh["rows"] == [["Malta", "middle", 19, 1.0, 0.9, 0.357]]
+    assert fresh["command"] == "p6"

@@ -17,13 +17,14 @@ from gentraffic.generators.naive import NAIVE
 from gentraffic.privacy.dp.accounting import Privacy
 from gentraffic.privacy.dp.fit import PrivateSource, fit_private_stouter
 from gentraffic.training.fitting import Design
-from gentraffic.training.fomo_fitting import FoMoDesign
+from gentraffic.training.fomo_fitting import FoMoDesign, parse_patch
 from gentraffic.training.options import design_of, plan_of
 
 GIVEN: dict[str, Any] = {  # a value of each option that no family has by default
-    "fusion": "gated", "temporal_layer": "sage", "station_layer": "gin", "size": "5m", "prediction": "sample",
-    "paper": True, "channels": "16,8", "diffusion_steps": 500, "loss": "l1", "no_temporal_graph": True,
-    "no_station_graph": True, "profile": True, "level": "network", "steps": 7, "batch": 3,
+    "fusion": "gated", "temporal_layer": "sage", "station_layer": "gin", "size": "5m", "patch": "2,2,8",
+    "bare_steps": 3, "prediction": "sample", "paper": True, "channels": "16,8", "diffusion_steps": 500,
+    "loss": "l1", "no_temporal_graph": True, "no_station_graph": True, "profile": True, "level": "network",
+    "steps": 7, "batch": 3,
 }  # fmt: skip
 EVERYWHERE = {"seed", "threads", "device", "precision", "service"}  # where and of what: options of all families
 BESIDE = {"holdout", "evidence"}  # tested by what is written: tests/cli/test_fit.py
@@ -33,7 +34,8 @@ FAMILIES = sorted(can_be_fitted())
 def fitted_as(family: str, options: FitOptions) -> object:
     """All that the options decide of a fit."""
     if family == "fomo":
-        return FoMoDesign(size=options.size or "1m", prediction_type=options.prediction or "v_prediction"), options
+        token = parse_patch(options.patch or "1,1,16")
+        return FoMoDesign(options.size or "1m", token, options.prediction or "v_prediction"), options
     design = design_of(family, options)
     return design, plan_of(design, options)
 

@@ -81,7 +81,7 @@ def test_the_usual_week_has_no_holidays_and_a_long_period_says_what_is_not_drawn
     assert "holidays" not in week.attrs
     assert asked.attrs["holidays"].startswith("IT: 2026-01-06")
     assert not np.array_equal(week["traffic"].values, asked["traffic"].values)
-    year = run(Request(days=400), tiny_bundle, place).traffic
+    year = run(Request(days=400, steps=1), tiny_bundle, place).traffic
     assert year.sizes["time"] == 9600
     assert "2026-12-25 Christmas Day" in year.attrs["holidays"]
     assert "400 days" in year.attrs["not_drawn"]

@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from traffic_examples import context, traffic
 from gentraffic.cli.main import run
 from gentraffic.evaluation.alignment import align
 from gentraffic.evaluation.evaluate import Evaluation, evaluate, winners
+from gentraffic.evaluation.intervals import make_resample
 from gentraffic.evaluation.metrics import rhythm
 from gentraffic.evaluation.metrics import summary as m
 from gentraffic.evaluation.scores import METRICS
@@ -46,6 +48,14 @@ FILES = {
     "later.nc": traffic(days=15, seed=3, units="MB", start="2014-05-01T22:00"),
     "stations.nc": traffic(context("stations"), units="MB"),
 }
+
+
+@pytest.fixture(autouse=True)
+def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Intervals from 50 draws, not 1000: what they are is tested beside them, in test_metrics.py and
+    test_naive_rows.py."""
+    for module in ("evaluation.evaluate", "reports.evaluation_figures"):
+        monkeypatch.setattr(f"gentraffic.{module}.make_resample", partial(make_resample, draws=50))
 
 
 @pytest.fixture(scope="module")

@@ -126,9 +126,8 @@ def test_totals_give_the_same_bits(tiny_bundle: Bundle, model: Path, chunk: int,
     assert got.attrs["units"] == want.attrs["units"] == "TB"
 
 
-@pytest.fixture
-def job(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, StoreSpec, list[int]]:
-    """A resumable draw on one thread in this process: its folder, its order, and the tasks that were drawn."""
+def here(patch: pytest.MonkeyPatch) -> list[int]:
+    """Workers are this thread of this process; the list of the tasks that it draws."""
     drawn: list[int] = []
 
     class Local:
@@ -145,18 +144,33 @@ def job(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[P
 
     from gentraffic.generate import workers as engine
 
-    monkeypatch.setattr(engine, "workers", lambda *_: Local())
-    monkeypatch.setattr(
+    patch.setattr(engine, "workers", lambda *_: Local())
+    patch.setattr(
         engine, "remote", lambda _, folder: (lambda n: draw(folder, n), lambda n: streaming.scale_tasks(folder, n))
     )
-    with pytest.raises(KeyboardInterrupt, match="4 of 15 tasks are kept"):
-        run(model, tmp_path, stop=4)
+    return drawn
+
+
+@pytest.fixture(scope="module")
+def begun(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a draw that was interrupted."""
+    out = tmp_path_factory.mktemp("begun")
+    with pytest.MonkeyPatch.context() as patch:
+        drawn = here(patch)
+        with pytest.raises(KeyboardInterrupt, match="4 of 15 tasks are kept"):
+            run(model, out, stop=4)
+    assert sorted(drawn) == [12, 13, 14]  # the fourth was on the disk, and its word had not arrived
+    return part_of(out / "out.zarr")
+
+
+@pytest.fixture
+def job(begun: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, StoreSpec, list[int]]:
+    """A copy of what was begun, to be resumed: its folder, its order, and the tasks that are drawn."""
     folder = part_of(tmp_path / "out.zarr")
+    shutil.copytree(begun, folder)
     order = read_spec(folder)
     assert order is not None
-    assert sorted(drawn) == [12, 13, 14]  # the fourth was on the disk, and its word had not arrived
-    drawn.clear()
-    return folder, order, drawn
+    return folder, order, here(monkeypatch)
 
 
 def run(model: Path, tmp_path: Path, stop: int = 0, chunk: int = 30, request: Request = REQUEST) -> Drawn:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from bundle_examples import short_graphs
 from fomo_examples import world
 
 from gentraffic.cli.main import run
@@ -46,7 +47,8 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def fit(toy: Path, name: str, *words: str) -> Path:
     """The folder of a model of this name, fitted with these words."""
     if not (toy / name).is_dir():
-        assert run([*words, "-o", str(toy / name), "--quiet"]) == 0
+        with short_graphs():
+            assert run([*words, "-o", str(toy / name), "--quiet"]) == 0
     return toy / name
 
 

@@ -11,6 +11,7 @@ import xarray as xr
 
 from gentraffic.dataset.amounts import conversion
 from gentraffic.dataset.build import measured_traffic
+from gentraffic.errors import BadInput
 from gentraffic.io.export.columns import text_number
 from gentraffic.io.export.formats import ExportOptions
 from gentraffic.io.export.registry import export
@@ -90,15 +91,39 @@ def test_an_office_table_keeps_its_sum_and_hours(decimal: str, tmp_path: Path) -
     assert conversion(back["traffic"].attrs["units"], "GB", 3600) == 1
 
 
-def test_the_unit_of_parquet_is_read_back(tmp_path: Path) -> None:
+def test_the_unit_of_every_table_of_ours_is_read_back(tmp_path: Path) -> None:
     ds = autumn()
-    export(ds, "parquet", tmp_path / "days")
-    write_traffic(ds, tmp_path / "own.parquet")
-    for source in (tmp_path / "days", tmp_path / "own.parquet"):
-        back = read_table(source)
-        assert back["traffic"].attrs["units"] == "GB"
-        np.testing.assert_array_equal(back["traffic"].values, ds["traffic"].values)
-        np.testing.assert_array_equal(back["time"].values, ds["time"].values)
+    forms = {"days": "parquet", "k.csv": "kepler", "frictionless": "frictionless", "croissant": "croissant"}
+    for name, form in forms.items():
+        export(ds, form, tmp_path / name)
+    for name in ("own.parquet", "own.csv"):
+        write_traffic(ds, tmp_path / name)
+    for name in (*forms, "own.parquet", "own.csv"):
+        back = read_table(tmp_path / name)
+        assert back["traffic"].attrs["units"] == "GB", name
+        np.testing.assert_allclose(back["traffic"].values, ds["traffic"].values, rtol=1e-7, err_msg=name)
+        np.testing.assert_array_equal(back["time"].values, ds["time"].values, err_msg=name)
+        np.testing.assert_allclose(back["lon"].values, ds["lon"].values, rtol=1e-9, err_msg=name)
+
+
+def test_a_package_that_is_not_whole_is_refused(tmp_path: Path) -> None:
+    export(autumn(), "frictionless", tmp_path / "p")
+    lines = (tmp_path / "p" / "cells.csv").read_text().splitlines(keepends=True)
+    (tmp_path / "p" / "cells.csv").write_text("".join(lines[:-1]))
+    with pytest.raises(BadInput, match=r"cell \S+ of traffic\.csv is not in cells\.csv"):
+        read_table(tmp_path / "p")
+    (tmp_path / "p" / "cells.csv").unlink()
+    with pytest.raises(BadInput, match=r"without traffic\.csv and cells\.csv"):
+        read_table(tmp_path / "p")
+
+
+def test_the_unit_beside_a_table_of_others_is_not_believed(tmp_path: Path) -> None:
+    """CSV-on-the-Web notes of another program, or none that is whole, tell nothing."""
+    write_traffic(autumn(), tmp_path / "t.csv")
+    beside = tmp_path / "t.csv-metadata.json"
+    for text in ("{", "[]", '{"notes": []}', '{"notes": ["GB"]}', '{"notes": [{"gentraffic": 3}]}'):
+        beside.write_text(text)
+        assert read_table(tmp_path / "t.csv")["traffic"].attrs["units"] == "unknown"
 
 
 @pytest.mark.parametrize("form", ["kepler", "simu5g", "geopackage", "parquet", "croissant", "own csv", "own parquet"])

@@ -9,7 +9,8 @@ import xarray as xr
 from gentraffic.dataset.amounts import check_units, is_amount, volume
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.io.importers.table import read_table
-from gentraffic.io.source_columns import make_reading
+from gentraffic.io.source_columns import Reading, make_reading
+from gentraffic.io.user_cells import read_stations
 
 TIMES = ("2024-03-01T00:00Z", "2024-03-01T01:00Z")
 ROME = "Europe/Rome"
@@ -81,9 +82,25 @@ def test_two_columns_of_one_name_with_other_ids(tmp_path: Path) -> None:
         read_table(written(tmp_path, table), timezone=ROME)
 
 
+def test_a_cell_number_that_other_sites_have_too_is_named_with_its_site(tmp_path: Path) -> None:
+    rows = [(b, c, t) for b in (7, 8) for c in (1, 2) for t in TIMES]
+    table = "eNodeB ID,Cell ID,time,value\n" + "".join(f"{b},{c},{t},{b * c}\n" for b, c, t in rows)
+    traffic = read_table(written(tmp_path, table), timezone=ROME)
+    assert traffic["cell_id"].values.tolist() == ["7-1", "7-2", "8-1", "8-2"]
+    np.testing.assert_array_equal(traffic["traffic"].values[:, 0], [7, 14, 8, 16])
+    asked = read_table(written(tmp_path, table), timezone=ROME, reading=Reading(id_column="eNodeB ID, Cell ID"))
+    assert asked["cell_id"].values.tolist() == ["7-1", "7-2", "8-1", "8-2"]
+    whole = "eNodeB ID,Cell ID,time,value\n" + "".join(f"{b},{10 * b + c},{t},5\n" for b, c, t in rows)
+    alone = read_table(written(tmp_path, whole), timezone=ROME)
+    assert alone["cell_id"].values.tolist() == [71, 72, 81, 82], "which it names alone"
+    sites = "eNodeB ID,Cell ID,lon,lat\n" + "".join(f"{b},{c},9.{b}{c},45.0\n" for b in (7, 8) for c in (1, 2))
+    cells = read_stations(written(tmp_path, sites, "s.csv"))
+    assert cells["cell_id"].tolist() == ["7-1", "7-2", "8-1", "8-2"]
+
+
 def test_an_id_that_repeats_within_another_says_so(tmp_path: Path) -> None:
-    table = "eNodeB ID,Cell ID,time,value\n" + "".join(f"{b},1,{t},5\n" for b in (7, 8) for t in TIMES)
-    with pytest.raises(BadInput, match="where eNodeB ID and Cell ID name a cell together"):
+    table = "LAC,Cell ID,time,value\n" + "".join(f"{b},1,{t},5\n" for b in (7, 8) for t in TIMES)
+    with pytest.raises(BadInput, match="where LAC and Cell ID name a cell together"):
         read_table(written(tmp_path, table), timezone=ROME)
 
 

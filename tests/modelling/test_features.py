@@ -280,7 +280,7 @@ def test_tiles_are_each_cell_once_with_all_that_is_near() -> None:
         near = np.abs(xy[:, None] - xy[rows[inner]][None]).max(axis=2).min(axis=1) <= 2000.0
         assert set(np.flatnonzero(near)) <= set(rows.tolist())
     np.testing.assert_array_equal(seen, 1)
-    (all_rows, every), = tiles(xy, 2000.0, most=4000)
+    ((all_rows, every),) = tiles(xy, 2000.0, most=4000)
     assert every.all()
     assert len(all_rows) == 4000
     assert list(tiles(np.empty((0, 2)), 2000.0)) == []

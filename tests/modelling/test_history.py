@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from benchmark_scripts import script
-from bundle_examples import DESIGN, PLAN, context, source
+from bundle_examples import DESIGN, PLAN, context, short_graphs, source
 
 from gentraffic.cli.main import run
 from gentraffic.dataset.calendar import make_calendar
@@ -151,7 +151,8 @@ def test_in_training_weeks_depart_from_their_profile_as_others_did(monkeypatch: 
 def follower() -> Bundle:
     """A model that takes the past, fitted in seconds on one network of three weeks."""
     plan = replace(PLAN, steps=40)
-    bundle, told = fit_sampler([source("alpha", days=21)], design=replace(DESIGN, use_profile=True), plan=plan)
+    with short_graphs():
+        bundle, told = fit_sampler([source("alpha", days=21)], design=replace(DESIGN, use_profile=True), plan=plan)
     assert told["recommended_steps"] == 8
     assert told["plan"]["profile_keep"] > 0
     spread = np.array(bundle.model.config["profile_spread"])

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from bundle_examples import DESIGN, PLAN, context, source
+from bundle_examples import DESIGN, PLAN, context, short_graphs, source
 from numpy.typing import NDArray
 
 from gentraffic.dataset.calendar import make_calendar
@@ -147,7 +147,8 @@ def bundle() -> Bundle:
     silent[:, :, 1:6] = 0.0
     alpha[1] = replace(alpha[1], ratio=silent, clean=silent)
     plan = replace(PLAN, steps=200)
-    return fit_sampler([*alpha, source("beta", 16, 8, per_hour=6, seed=1)], design=DESIGN, plan=plan)[0]
+    with short_graphs():
+        return fit_sampler([*alpha, source("beta", 16, 8, per_hour=6, seed=1)], design=DESIGN, plan=plan)[0]
 
 
 @pytest.mark.slow

@@ -42,6 +42,7 @@ def test_a_context_is_a_file_or_a_bundled_city_by_its_name(tmp_path: Path, monke
     monkeypatch.chdir(tmp_path)
     assert context_file("Monaco") == CONTEXTS / "monaco.nc"
     assert context_file(Path("malta")) == CONTEXTS / "malta.nc"
+    assert find_context(PlaceQuery(context=Path("monaco")), command="").attrs["place"] == "Monaco"
     assert context_file("own.nc") == Path("own.nc"), "that it is missing says who reads it"
     (tmp_path / "monaco").mkdir()
     assert context_file("monaco") == Path("monaco"), "what stands there is meant"

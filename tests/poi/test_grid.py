@@ -25,8 +25,8 @@ def test_ids_do_not_move_with_the_extent(cell_m: float, lat: float) -> None:
     names: dict[tuple[int, ...], set[int]] = {}
     point = shapely.Point(lon, lat0)
     for _ in range(20):
-        west, east = lon - rng.uniform(0.001, 0.1), lon + rng.uniform(0.001, 0.1)
-        south, north = lat0 - rng.uniform(0.001, 0.1), lat0 + rng.uniform(0.001, 0.1)
+        west, east = lon - rng.uniform(0.001, 0.05), lon + rng.uniform(0.001, 0.05)
+        south, north = lat0 - rng.uniform(0.001, 0.05), lat0 + rng.uniform(0.001, 0.05)
         box = shapely.box(west, south, east, north)
         cells = grid_cells(grid_over(box, cell_m), box)
         holder = cells[cells.contains(point)]

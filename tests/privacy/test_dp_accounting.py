@@ -81,11 +81,11 @@ def test_sampling_is_below_the_whole_and_below_renyi() -> None:
 
 def test_the_noise_keeps_the_promise_and_no_more() -> None:
     found = noise_for(Privacy(4.0, DELTA), sample_rate=0.2, steps=50, needs_range=True)
-    assert [m.name for m in found] == ["range", "statistics", "training"]
+    assert [m.name for m in found] == ["range", "statistics", "rhythm", "training"]
     assert 3.95 < epsilon_of(found, DELTA) <= 4.0
     less = [Mechanism(m.name, 0.99 * m.noise_multiplier, m.sample_rate, m.steps) for m in found]
     assert epsilon_of(less, DELTA) > 4.0
-    only = noise_for(Privacy(4.0, DELTA), sample_rate=0.2, steps=0, needs_range=False)
+    only = noise_for(Privacy(4.0, DELTA), sample_rate=0.2, steps=0, needs_range=False, rhythm=False)
     assert [m.name for m in only] == ["statistics"]
     assert only[0].noise_multiplier < found[1].noise_multiplier
     assert {

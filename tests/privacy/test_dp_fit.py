@@ -1,4 +1,4 @@
-"""A private fit as a whole: nothing but the two mechanisms knows the traffic, and the folder says what was promised."""
+"""A private fit as a whole: nothing but the mechanisms knows the traffic, and the folder says what was promised."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from gentraffic.io.files import write_context, write_traffic
 from gentraffic.modelling.features import Floats, Scaler
 from gentraffic.privacy.dp import fit as private_fitting
 from gentraffic.privacy.dp import levels as private_level
+from gentraffic.privacy.dp import rhythm as private_rhythm
 from gentraffic.privacy.dp import sgd as private_training
 from gentraffic.privacy.dp.accounting import Mechanism, Secret, epsilon_of
 from gentraffic.privacy.dp.fit import capped_per_user, read_private, suppressed
@@ -73,7 +74,7 @@ def words(out: str, *more: str, promise: Sequence[str] = PROMISE) -> list[str]:
 
 
 def two_folders(here: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, bytes]]:
-    """What two fits write, file by file, on different traffic, the two mechanisms replaced by their noise alone."""
+    """What two fits write, file by file, on different traffic, the mechanisms replaced by their noise alone."""
 
     def only_noise(vectors: Floats, noise_multiplier: float, draws: Floats) -> Floats:
         return noise_multiplier * draws
@@ -84,6 +85,7 @@ def two_folders(here: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, b
         return original([g * 0 for g in total], *rest)
 
     monkeypatch.setattr(private_level, "noisy_sum", only_noise)
+    monkeypatch.setattr(private_rhythm, "noisy_sum", only_noise)
     monkeypatch.setattr(private_training, "noisy_mean", no_gradient)
     monkeypatch.setattr(Secret, "fresh", classmethod(lambda cls: cls(b"known")))
     monkeypatch.setattr("sys.argv", ["gentraffic"])
@@ -108,8 +110,8 @@ def test_the_check_above_sees_a_leak(here: Path, monkeypatch: pytest.MonkeyPatch
     original = private_fitting.fit_private_levels
 
     def leaky(networks: Any, *rest: Any, **more: Any) -> Any:
-        levels, _ = original(networks, *rest, **more)
-        return levels, Scaler(mean=float(networks[0].logs[:, 0].mean()), spread=1.0)
+        levels, _, live = original(networks, *rest, **more)
+        return levels, Scaler(mean=float(networks[0].logs[:, 0].mean()), spread=1.0), live
 
     monkeypatch.setattr(private_fitting, "fit_private_levels", leaky)
     one, other = two_folders(here, monkeypatch)
@@ -127,10 +129,11 @@ def test_the_folder_says_what_was_promised(here: Path, capsys: pytest.CaptureFix
     assert told["clip"] == 0.5
     assert "users: not guaranteed" in told["unit"]
     mechanisms = [Mechanism(**m) for m in told["mechanisms"]]
-    assert [m.name for m in mechanisms] == ["statistics", "training"]  # the range of levels is narrow: no histogram
+    # the range of levels is narrow: no histogram
+    assert [m.name for m in mechanisms] == ["statistics", "rhythm", "training"]
     assert epsilon_of(mechanisms, 1e-3) == told["epsilon"] <= 8
-    assert mechanisms[1].steps == 4
-    assert mechanisms[1].sample_rate == pytest.approx(8 / CELLS)
+    assert mechanisms[2].steps == 4
+    assert mechanisms[2].sample_rate == pytest.approx(8 / CELLS)
     assert known["metrics"] == {}  # no score that epsilon does not cover
     assert known["recommended_steps"] == 16  # nor what its condition leaves open, which few steps would need
     assert known["validation"] == []
@@ -140,7 +143,8 @@ def test_the_folder_says_what_was_promised(here: Path, capsys: pytest.CaptureFix
     card = (here / "m" / "README.md").read_text()
     for word in (
         "differential privacy", f"epsilon | {told['epsilon']:.3f}", "delta | 0.001", "users: not guaranteed",
-        "add or remove", f"{mechanisms[1].noise_multiplier:.4f}", "neighbours", "they add up", "No scores",
+        "add or remove", f"{mechanisms[1].noise_multiplier:.4f}",
+        f"{mechanisms[2].noise_multiplier:.4f}", "`rhythm`: the mean week", "neighbours", "they add up", "No scores",
     ):  # fmt: skip
         assert word in card, word
     for word in ("anonym", "safe "):

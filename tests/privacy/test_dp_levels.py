@@ -108,7 +108,7 @@ def _fit_with(f: Features, of: PrivateLevels, privacy: Privacy) -> Floats:
     original = module.Features
     module.Features = lambda *_: f  # type: ignore[assignment, misc]
     try:
-        levels, _ = fit_private_levels([of], privacy, NO_NOISE, Secret(b"s"), scaler=False)
+        levels, *_ = fit_private_levels([of], privacy, NO_NOISE, Secret(b"s"), scaler=False)
     finally:
         module.Features = original  # type: ignore[misc]
     model = levels["alpha"]
@@ -120,8 +120,8 @@ def _fit_with(f: Features, of: PrivateLevels, privacy: Privacy) -> Floats:
 
 def test_noise_shrinks_what_it_hides_and_widens_what_is_drawn() -> None:
     of = network(400)
-    quiet, _ = fit_private_levels([of], PRIVACY, NO_NOISE, Secret(b"s"), scaler=False)
-    loud, _ = fit_private_levels([of], PRIVACY, {"range": 0.0, "statistics": 60.0}, Secret(b"s"), scaler=False)
+    quiet, *_ = fit_private_levels([of], PRIVACY, NO_NOISE, Secret(b"s"), scaler=False)
+    loud, *_ = fit_private_levels([of], PRIVACY, {"range": 0.0, "statistics": 60.0}, Secret(b"s"), scaler=False)
     places = read_places(context(400, "alpha", 0))
     assert loud["alpha"].centre(places).std() < 0.7 * quiet["alpha"].centre(places).std()
     assert loud["alpha"].residual[90] > 1.2 * quiet["alpha"].residual[90]
@@ -132,7 +132,7 @@ def test_noise_shrinks_what_it_hides_and_widens_what_is_drawn() -> None:
 
 def test_scaler_and_mean_traffic_are_those_of_the_cells() -> None:
     of = network(400, dead=40)
-    levels, scaler = fit_private_levels([of], PRIVACY, NO_NOISE, Secret(b"s"), scaler=True)
+    levels, scaler, _ = fit_private_levels([of], PRIVACY, NO_NOISE, Secret(b"s"), scaler=True)
     live = of.level > 0
     assert scaler is not None
     assert scaler.mean == pytest.approx(of.logs[live, 0].mean(), abs=0.01)
@@ -144,8 +144,8 @@ def test_scaler_and_mean_traffic_are_those_of_the_cells() -> None:
 def test_what_is_stored_is_public_or_noisy() -> None:
     """Landmarks and scale do not depend on the traffic; the rest is a function of the released sums."""
     one, other = network(100), replace(network(100), level=np.exp(np.random.default_rng(7).normal(5, 1, 100)))
-    a, _ = fit_private_levels([one], PRIVACY, {"range": 2.0, "statistics": 1.0}, Secret(b"s"), scaler=False)
-    b, _ = fit_private_levels([other], PRIVACY, {"range": 2.0, "statistics": 1.0}, Secret(b"s"), scaler=False)
+    a, *_ = fit_private_levels([one], PRIVACY, {"range": 2.0, "statistics": 1.0}, Secret(b"s"), scaler=False)
+    b, *_ = fit_private_levels([other], PRIVACY, {"range": 2.0, "statistics": 1.0}, Secret(b"s"), scaler=False)
     assert np.array_equal(a["alpha"].points, b["alpha"].points)
     assert np.array_equal(a["alpha"].scale.mean, b["alpha"].scale.mean)
     listed = one.scale(np.concatenate([one.counts, one.around], axis=1)).round(6)
@@ -173,8 +173,8 @@ def test_networks_teach_each_other() -> None:
     noise = {"range": 0.0, "statistics": 1.0}
     places = read_places(context(400, "small", 3))
     truth = places.counts.sum(axis=1) / 8
-    alone, _ = fit_private_levels([small], PRIVACY, noise, Secret(b"s"), scaler=False)
-    both, _ = fit_private_levels([small, large], PRIVACY, noise, Secret(b"s"), scaler=False)
+    alone, *_ = fit_private_levels([small], PRIVACY, noise, Secret(b"s"), scaler=False)
+    both, *_ = fit_private_levels([small, large], PRIVACY, noise, Secret(b"s"), scaler=False)
     error = [np.std(m["small"].centre(places) - truth) for m in (alone, both)]
     assert error[1] < error[0]
 

@@ -68,8 +68,9 @@ def trainer(
     privacy: Privacy = PRIVACY,
     mark: str = "data",
     dropout: float = 0.0,
+    sigma: float = 1.3,
 ) -> Trainer[PrivateTask]:
-    mechanism = Mechanism("training", 1.3, RATE, PLAN.steps)
+    mechanism = Mechanism("training", sigma, RATE, PLAN.steps)
     listed: list[tuple[int, int] | None] = [(0, i) for i in range(CELLS)]
     listed[4] = None  # a dead one
     task = PrivateTask(network(dropout), PREPARED, listed, TIME, SCALER, PLAN, RATE, Secret(secret))
@@ -332,3 +333,11 @@ def test_a_model_that_is_watched_again_has_the_same_gradients() -> None:
     watched(one.task.model)
     again = cell_gradients(turn, rows, PLAN.draws)
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+
+
+@pytest.mark.parametrize(("noise", "share"), [(0.0, 1.0), (0.06, 1.0), (0.65, 0.1), (6.5, 0.01)])
+def test_louder_steps_are_shorter(noise: float, share: float) -> None:
+    """What noise moves the weights is lr x sigma / cells per step: it grows no further where that is above 0.065."""
+    loop = trainer(sigma=noise * RATE * CELLS)
+    (group,) = loop.optimiser.param_groups
+    assert group["lr"] == loop.schedule.learning_rate == pytest.approx(PLAN.learning_rate * share)

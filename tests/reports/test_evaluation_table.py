@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gentraffic.evaluation.scores import METRICS, Score
-from gentraffic.reports.evaluation_table import _scores, judgement
+from gentraffic.reports.evaluation_table import _scores, judgement, lead
 
 
 def scores(**values: float) -> dict[str, Score]:
@@ -54,6 +54,15 @@ def test_a_verdict_in_words(values: dict[str, float], level: str, hours: str) ->
 def test_nothing_is_said_without_naive_rows_or_values() -> None:
     assert judgement(SimpleNamespace(scores=scores(crps_level=1.0), naive={})) == []
     assert judgement(evaluation(scores())) == []
+
+
+def test_one_member_is_asked_for_more_and_scores_without_a_value_have_no_row() -> None:
+    found = evaluation(scores(mae=1.0))
+    found.pair = SimpleNamespace(synthetic=[0])
+    assert lead(found) == ["one member does not tell what it is good enough for: draw --members 20"]
+    assert _scores(found, explained=False).row_count == 1
+    found.pair = SimpleNamespace(synthetic=[0, 1])
+    assert lead(found) == []
 
 
 def test_no_value_is_cut_where_the_page_is_narrow() -> None:

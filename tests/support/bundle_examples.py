@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import xarray as xr
@@ -12,6 +15,7 @@ from traffic_examples import SIDE, SOUTH, UTM, WEST
 from gentraffic.generators.folder import Bundle
 from gentraffic.modelling.features import read_places
 from gentraffic.modelling.measured import Source
+from gentraffic.training import fitting
 from gentraffic.training.fitting import Design, fit_sampler
 from gentraffic.training.sampler_task import Plan
 from poi.categories import CATEGORIES
@@ -77,7 +81,20 @@ def sources() -> list[Source]:
     return [source("alpha"), source("beta", 16, 8, per_hour=6, seed=1), times_only]
 
 
+@contextmanager
+def short_graphs(steps: int = 20) -> Iterator[None]:
+    """Fits whose two graphs are pre-trained for a few steps: what a test does not look at takes three seconds else."""
+    kept = fitting.fit_graphs
+
+    def few(*of: Any) -> Any:
+        return kept(*of, steps=steps)
+
+    with mock.patch.object(fitting, "fit_graphs", few), mock.patch("gentraffic.privacy.dp.fit.fit_graphs", few):
+        yield
+
+
 def tiny_bundle() -> Bundle:
-    """A fitted bundle; some seconds of one core."""
-    bundle, _ = fit_sampler(sources(), design=DESIGN, plan=PLAN)
+    """A fitted bundle; a second of one core."""
+    with short_graphs():
+        bundle, _ = fit_sampler(sources(), design=DESIGN, plan=PLAN)
     return bundle

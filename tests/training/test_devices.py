@@ -32,9 +32,11 @@ def test_stouter_is_fitted_on_the_device() -> None:
         assert all(p.device.type == "cpu" for p in bundle.model.parameters())
         return [p.detach() for p in bundle.model.parameters()]
 
-    with pretending():
-        there = weights("cuda")
-    for a, b in zip(weights("cpu"), there, strict=True):
+    with bundle_examples.short_graphs():
+        with pretending():
+            there = weights("cuda")
+        here = weights("cpu")
+    for a, b in zip(here, there, strict=True):
         torch.testing.assert_close(on_cpu(a), on_cpu(b), rtol=0, atol=1e-6)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bundle_examples import DESIGN, PLAN, context, source
+from bundle_examples import DESIGN, PLAN, context, short_graphs, source
 from torch import Tensor
 
 from gentraffic.api.models import FitOptions
@@ -65,7 +65,8 @@ class Unasked(LevelModel):
 @pytest.fixture(scope="module")
 def own() -> Bundle:
     """A network that was really fitted so, and whose level model must not be asked."""
-    bundle, _ = fit_sampler([source("alpha")], design=OWN, plan=replace(PLAN, steps=150))
+    with short_graphs():
+        bundle, _ = fit_sampler([source("alpha")], design=OWN, plan=replace(PLAN, steps=150))
     levels = Unasked(**{f.name: getattr(bundle.levels, f.name) for f in fields(bundle.levels)})
     return replace(bundle, levels=levels)
 

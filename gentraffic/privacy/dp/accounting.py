@@ -49,14 +49,14 @@ class Privacy:
     """What is promised and how it is spent.
 
     epsilon, delta: of everything that is released, together; epsilon inf = no noise, for comparison only. clip: L2 norm
-    that no cell's gradient exceeds. statistics: share of epsilon that levels (and the scaler) alone would spend.
+    that no cell's gradient exceeds. statistics: share of epsilon that levels, mean week and scaler alone would spend.
     level_range: mean traffic per cell and step, in the file's unit, between which all cells are known to lie.
     """
 
     epsilon: float
     delta: float
     clip: float = 0.5
-    statistics: float = 0.75
+    statistics: float = 0.85
     level_range: tuple[float, float] = (1e-6, 1e15)
 
 
@@ -107,8 +107,10 @@ def epsilon_of(mechanisms: Sequence[Mechanism], delta: float) -> float:
 
 
 @lru_cache(maxsize=16)
-def noise_for(privacy: Privacy, *, sample_rate: float, steps: int, needs_range: bool) -> tuple[Mechanism, ...]:
-    """The mechanisms of a fit, with as little noise as the promise allows: [range,] statistics[, training].
+def noise_for(
+    privacy: Privacy, *, sample_rate: float, steps: int, needs_range: bool, rhythm: bool = True
+) -> tuple[Mechanism, ...]:
+    """The mechanisms of a fit, with as little noise as the promise allows: [range,] statistics[, rhythm][, training].
 
     Without steps there is no training, and the statistics have the whole of epsilon.
     Raises WrongUse where even the largest noise would not keep the promise.
@@ -116,12 +118,14 @@ def noise_for(privacy: Privacy, *, sample_rate: float, steps: int, needs_range: 
     if np.isinf(privacy.epsilon):
         first = [Mechanism("range", 0.0)] if needs_range else []
         last = [Mechanism("training", 0.0, sample_rate, steps)] if steps else []
-        return (*first, Mechanism("statistics", 0.0), *last)
+        week = [Mechanism("rhythm", 0.0)] if rhythm else []
+        return (*first, Mechanism("statistics", 0.0), *week, *last)
 
     def once(sigma: float) -> tuple[Mechanism, ...]:
-        # the range gets a fifth of what both spend (zCDP): it has few bins to choose from
+        # range and rhythm get a quarter and a ninth of what the statistics spend (zCDP): few bins, few smooth weeks
         first = [Mechanism("range", 2 * sigma)] if needs_range else []
-        return (*first, Mechanism("statistics", sigma))
+        last = [Mechanism("rhythm", 3 * sigma)] if rhythm else []
+        return (*first, Mechanism("statistics", sigma), *last)
 
     def whole(sigma: float) -> tuple[Mechanism, ...]:
         return (*once(statistics), Mechanism("training", sigma, sample_rate, steps))

@@ -2,7 +2,8 @@
 
 Public: the list of cells, positions and POIs (so the graphs and how POIs are standardised), the calendar, and a model
 to start from, if one is given. Private and paid for: the range of levels, the level models, the scaler where no model
-brings one, and every step of STUNet. There is no validation, no early end and no loss that is told.
+brings one, the network's mean week, and every step of STUNet. There is no validation, no early end and no loss that is
+told.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ from gentraffic.dataset.panel import read_panel
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.generators.folder import Bundle
 from gentraffic.generators.weekly import place_embedding, time_embedding
-from gentraffic.modelling.expected_week import ExpectedWeeks, expected_of
-from gentraffic.modelling.features import FLOOR, Places
+from gentraffic.modelling.expected_week import ExpectedWeek, ExpectedWeeks, expected_of
+from gentraffic.modelling.features import FLOOR, Floats, Places
 from gentraffic.modelling.levels import Law, LevelModel
 from gentraffic.modelling.measured import Source, counted, locations, match, read_source
+from gentraffic.modelling.weekly_profile import cell_weeks
 from gentraffic.privacy.dp.accounting import (
     ADJACENCY,
     UNIT,
@@ -36,9 +38,19 @@ from gentraffic.privacy.dp.accounting import (
     noise_for,
 )
 from gentraffic.privacy.dp.levels import PrivateLevels, fit_private_levels, needs_range
+from gentraffic.privacy.dp.rhythm import PrivateWeeks, fit_private_week, log_departures, public_week
 from gentraffic.privacy.dp.sgd import PrivatePlan, PrivateTask, clone_untrained, trainer_of
 from gentraffic.training.checkpoint import PRIVATE, resume
-from gentraffic.training.fitting import INFLATE, Design, build, fingerprint, fit_graphs, machine, recommended
+from gentraffic.training.fitting import (
+    INFLATE,
+    Design,
+    build,
+    expects_week,
+    fingerprint,
+    fit_graphs,
+    machine,
+    recommended,
+)
 from gentraffic.training.sampler_task import Prepared
 from gentraffic.training.trainer import Run
 from samplers import STUNet
@@ -157,7 +169,9 @@ def fit_private_stouter(
             "public, and must not have seen this traffic"
         )
     rate = min(plan.batch / listed, 1.0)
-    mechanisms = noise_for(privacy, sample_rate=rate, steps=plan.steps, needs_range=needs_range(privacy))
+    weeks = start.weeks if start is not None else ExpectedWeeks()
+    rhythm = expects_week(design) if start is None else bool(weeks.networks)  # else the network draws whole weeks
+    mechanisms = noise_for(privacy, sample_rate=rate, steps=plan.steps, needs_range=needs_range(privacy), rhythm=rhythm)
     data = hashlib.sha256(
         json.dumps([fingerprint([s.source for s in sources], design), start.sha256 if start else "", asdict(privacy)])
         .encode() + b"".join(s.rows.tobytes() + s.live.tobytes() for s in sources)
@@ -166,13 +180,19 @@ def fit_private_stouter(
         note, _ = resume(run.checkpoint, {"fingerprint": data, "privacy": asdict(privacy)}, PRIVATE)
         secret = Secret(bytes.fromhex(note["secret"]))
     secret = secret or Secret.fresh()
-    networks, scaler = fit_private_levels(
-        [levels_of(s) for s in sources],
-        privacy,
-        {m.name: m.noise_multiplier for m in mechanisms},
-        secret,
-        scaler=start is None,
+    noise = {m.name: m.noise_multiplier for m in mechanisms}
+    networks, scaler, live = fit_private_levels(
+        [levels_of(s) for s in sources], privacy, noise, secret, scaler=start is None
     )
+    if rhythm:
+        public = public_week(weeks)
+        own = {
+            s.source.network: fit_private_week(
+                week_of(s, public, live[s.source.network]), number, noise["rhythm"], secret
+            )
+            for number, s in enumerate(sources)
+        }
+        weeks = ExpectedWeeks({**weeks.networks, **own})
     levels = LevelModel(
         {**(start.levels.networks if start else {}), **networks},
         spread=start.levels.spread if start else float(np.mean([n.spread for n in networks.values()])),
@@ -188,14 +208,13 @@ def fit_private_stouter(
     assert scaler is not None
     everywhere = before + names
     model = network_of(start, design, len(everywhere), plan.seed)
-    weeks = start.weeks if start is not None else ExpectedWeeks()
     prepared = []
     for s in sources:
         assert s.source.places is not None
         part = levels.networks[s.source.network]
         level = np.clip((np.log(s.source.level) - part.mean) / part.spread, -5.0, 5.0).astype(np.float32)
         place = place_embedding(station, s.source.places, levels)[s.source.rows]
-        expected = expected_of([s.source], weeks, scaler)  # the public networks' mean week: its own is not public
+        expected = expected_of([s.source], weeks, scaler)
         of_week = None if expected is None else expected[s.source.network]
         number = everywhere.index(s.source.network) + 1
         prepared.append(Prepared(s.source, place, level, number, 1.0, expected=of_week))
@@ -245,6 +264,15 @@ def levels_of(s: PrivateSource) -> PrivateLevels:
     log = np.log(hours + FLOOR)
     logs[there] = np.stack([log.mean(axis=1), (log**2).mean(axis=1)], axis=1)[s.live[there]]
     return PrivateLevels(s.source.network, places.counts[s.rows], places.around[s.rows], s.location, level, logs)
+
+
+def week_of(s: PrivateSource, public: Floats, live: float) -> PrivateWeeks:
+    """What the mean week is learned from, for every listed cell. public: (168,) log week; live: cells with traffic."""
+    there = s.live >= 0
+    departures = np.zeros((len(s.rows), len(public)))
+    departures[there] = log_departures(cell_weeks(s.source), public)[s.live[there]]
+    week = ExpectedWeek(public, locations=len(np.unique(s.location)), timezone=s.source.timezone)
+    return PrivateWeeks(departures, live, week)
 
 
 def network_of(start: Bundle | None, design: Design, networks: int, seed: int) -> STUNet:

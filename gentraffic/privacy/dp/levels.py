@@ -68,8 +68,9 @@ class PrivateLevels:
 
 def fit_private_levels(
     networks: Sequence[PrivateLevels], privacy: Privacy, noise: dict[str, float], secret: Secret, *, scaler: bool
-) -> tuple[dict[str, NetworkLevel], Scaler | None]:
-    """Level models of all networks, and with `scaler` the traffic scaling, from two noisy releases.
+) -> tuple[dict[str, NetworkLevel], Scaler | None, dict[str, float]]:
+    """Level models of all networks, with `scaler` the traffic scaling, and about how many cells of each network have
+    traffic, from two noisy releases.
 
     noise: noise multipliers of the mechanisms "range" and "statistics".
     """
@@ -82,9 +83,12 @@ def fit_private_levels(
         noisy_sum(s, noise["statistics"], secret.normal("statistics", i, s.shape[1])) for i, s in enumerate(shares)
     ]
     weights = part_weights(scaler=scaler)
-    levels = _posterior(networks, features, windows, released, noise["statistics"], weights)
+    sigma = noise["statistics"]
+    total = [live_cells(r[0], len(n.location), sigma, weights) for n, r in zip(networks, released, strict=True)]
+    levels = _posterior(networks, features, windows, released, total, sigma, weights)
     listed = sum(len(n.location) for n in networks)
-    return levels, _scaler(released, listed, noise["statistics"], weights) if scaler else None
+    live = {n.network: count for n, count in zip(networks, total, strict=True)}
+    return levels, _scaler(released, listed, sigma, weights) if scaler else None, live
 
 
 def clip_norm(vectors: Floats, most: float = 1.0) -> Floats:
@@ -213,6 +217,7 @@ def _posterior(
     features: Sequence[Features],
     windows: Sequence[Window],
     released: Sequence[Floats],
+    total: Sequence[float],
     sigma: float,
     weights: dict[str, float],
 ) -> dict[str, NetworkLevel]:
@@ -222,7 +227,6 @@ def _posterior(
     (covariance from the list of cells), z the noise of the mechanism. The linear weights of two networks share
     SHARED / (SHARED + OWN) of their variance.
     """
-    total = [live_cells(r[0], len(n.location), sigma, weights) for n, r in zip(networks, released, strict=True)]
     sizes = [f.listed.shape[1] for f in features]
     at = np.concatenate([[0], np.cumsum(sizes)])
     prior, maps, cover = (np.zeros((at[-1], at[-1])) for _ in range(3))

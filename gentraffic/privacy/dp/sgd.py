@@ -37,13 +37,15 @@ from samplers.diffusion import diffusion_target
 
 ROWS = 128  # that go through the network at once
 CHECKPOINT_EVERY = 20  # steps
+QUIET = 0.065  # noise multiplier over expected cells per step, up to which steps keep their length
 
 
 @dataclass(frozen=True)
 class PrivatePlan:
     """What is trained for how long. batch: cells per step, expected. draws: windows per cell and step.
 
-    The place's, level's and network's noise in the condition is that of `training.Plan`.
+    learning_rate: shorter where the noise is above QUIET. The place's, level's and network's noise in the condition is
+    that of `training.Plan`.
     """
 
     steps: int = 60
@@ -300,10 +302,12 @@ def trainer_of(
     rule = PrivateGradient(
         privacy.clip, mechanism.noise_multiplier, mechanism.sample_rate * len(task.listed), plan.draws, task.secret
     )
+    noise = mechanism.noise_multiplier / (mechanism.sample_rate * len(task.listed))
+    rate = plan.learning_rate * QUIET / max(noise, QUIET)  # louder steps are shorter: they would undo more
     return Trainer(
         task,
-        Schedule(mechanism.steps, plan.learning_rate, 1, plan.ema, CHECKPOINT_EVERY, plan.seed),
-        torch.optim.SGD(task.weights, lr=plan.learning_rate, momentum=plan.momentum),
+        Schedule(mechanism.steps, rate, 1, plan.ema, CHECKPOINT_EVERY, plan.seed),
+        torch.optim.SGD(task.weights, lr=rate, momentum=plan.momentum),
         Checkpoint(checkpoint, identity, PRIVATE),
         rule=rule,
     )

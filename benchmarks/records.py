@@ -1,0 +1,236 @@
+"""Tables whose figures are kept as numbers: what a benchmark printed, beside the command and the commit that it ran at.
+
+    python benchmarks/p6.py --data ../shared/data > p6.txt
+    python benchmarks/pages.py --add crops p6.txt          # reads what it printed, and writes the page anew
+
+A record is docs/results/data/NAME.json: command, commit and ran (its date); head: the names of the columns; rows: of
+each its cells: a text, a number, null for what was not run, or a list of them, which the page shows as `1 / 2`.
+digits: of each column the format of its numbers, or a list of formats; best: `low`, `high` or null, of each column or
+each part, which of its numbers the page has bold; never_best: names of rows that are left out of that.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+Json = dict[str, Any]
+Table = list[list[str]]
+RULE = re.compile(r"\|(:?-{3,}:?\|)+$")
+NOT_RUN = "–"
+
+
+def tables(text: str) -> list[Table]:
+    """The tables of a text in Markdown, each as rows of cells, its head first."""
+    found: list[Table] = []
+    open_table = False
+    for line in text.splitlines():
+        if not line.startswith("|"):
+            open_table = False
+            continue
+        if RULE.match(line):
+            continue
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        if open_table:
+            found[-1].append(cells)
+        else:
+            found.append([cells])
+        open_table = True
+    return found
+
+
+def value(cell: str) -> Any:
+    """A cell as what a record holds: `0.1`, `10%` and `0.1 / 0.2` are numbers, `-` is None, all else stays a text."""
+    parts = [_number(part) for part in cell.replace("**", "").split(" / ")]
+    if any(isinstance(part, str) for part in parts):
+        return cell
+    return parts[0] if len(parts) == 1 else parts
+
+
+def _number(part: str) -> float | int | str | None:
+    if part in ("-", NOT_RUN, ""):
+        return None
+    try:
+        return int(part)
+    except ValueError:
+        pass
+    try:
+        return round(float(part.removesuffix("%")) / 100, 6) if part.endswith("%") else float(part)
+    except ValueError:
+        return part
+
+
+def _now() -> Json:
+    """The commit of here, and today."""
+    words = ["git", "rev-parse", "--short", "HEAD"]
+    here = subprocess.run(words, capture_output=True, text=True, check=False, cwd=Path(__file__).parent)
+    return {"commit": here.stdout.strip(), "ran": datetime.now(UTC).date().isoformat()}
+
+
+def write(found: Json) -> str:
+    """A record as JSON, one line for each row."""
+    lines = [f'"{key}": {json.dumps(part, ensure_ascii=False)}' for key, part in found.items() if key != "rows"]
+    rows = ",\n  ".join(json.dumps(row, ensure_ascii=False) for row in found["rows"])
+    return "{\n" + ",\n".join(lines) + f',\n"rows": [\n  {rows}\n]\n}}\n'
+
+
+def table(found: Json) -> str:
+    """The table of a record, in Markdown."""
+    rows = [[_parts(cell, found["digits"][at]) for at, cell in enumerate(row)] for row in found["rows"]]
+    for at, best in enumerate(found.get("best", [])):
+        for part, way in enumerate(best if isinstance(best, list) else [best]):
+            if way:
+                _mark(found, rows, (at, part), way)
+    texts = [[" / ".join(parts) for parts in row] for row in rows]
+    lines = ["| " + " | ".join(found["head"]) + " |", "|---" * len(found["head"]) + "|"]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in texts)])
+
+
+def _parts(cell: Any, digits: Any) -> list[str]:
+    parts = cell if isinstance(cell, list) else [cell]
+    formats = digits if isinstance(digits, list) else [digits] * len(parts)
+    return [shown(part, form) for part, form in zip(parts, formats, strict=len(parts) > 1)]
+
+
+def shown(part: Any, form: str) -> str:
+    """A number in its format, without the point that `#` leaves at the end; whole numbers stay whole under the format
+    of a fraction; `–` for what was not run."""
+    if part is None:
+        return NOT_RUN
+    if isinstance(part, int) and not form.endswith("d"):
+        return str(part)
+    return part if isinstance(part, str) else format(part, form).rstrip(".")
+
+
+def _mark(found: Json, rows: list[list[list[str]]], where: tuple[int, int], way: str) -> None:
+    """Make the best texts of one part of a column bold: all that read like the best."""
+    at, part = where
+    numbers = {}
+    for i, row in enumerate(found["rows"]):
+        cell = row[at] if isinstance(row[at], list) else [row[at]]
+        if row[0] not in found.get("never_best", []) and part < len(cell) and isinstance(cell[part], int | float):
+            numbers[i] = cell[part]
+    best = (min if way == "low" else max)(numbers, key=lambda i: numbers[i])
+    text = rows[best][at][part]
+    for i in numbers:
+        if rows[i][at][part] == text:
+            rows[i][at][part] = f"**{text}**"
+
+
+# --- records of what benchmarks keep or print ---------
+
+
+def unseen(done: Json) -> list[list[Any]]:
+    """Of foundation.py --only unseen: mean absolute errors of a city that FoMo never saw, zero-shot and tuned."""
+    rows = []
+    for users in ("", ", users"):
+        for task in ("short", "long", "generation"):
+            naive = ("b*users" if users else "knn-20") if task == "generation" else "" if users else "climatology"
+            names = [f"{shots}{users}" for shots in ("zero-shot", "5% few-shot", "10% few-shot")]
+            row: list[Any] = [f"{task}{users} (`{naive}`)" if naive else f"{task}{users}"]
+            for city in ("uomo-sd", "uomo-nc", "uomo-nj"):
+                found = [done[f"unseen|{city}|{city}|{task}|{name}"]["mae_p9999"] for name in [*names, naive] if name]
+                row.append([round(sum(cells) / len(cells), 6) for cells in found])
+            rows.append(row)
+    return rows
+
+
+def _levels(printed: Table) -> list[list[Any]]:
+    """Of p5.py --levels."""
+    words = {"population": "residents", "POIs and ground": "POIs and buildings, streets, land, water"}
+    rows = []
+    for name, *figures in printed:
+        where, _, what = name.partition("; ")[0].rpartition(", ") if "Helsinki" in name else ("", "", name)
+        for word, said in words.items():
+            what = said if what == word else what.replace("population ", "residents ")
+        rows.append([f"{where}, {what}" if where else what, *map(value, figures)])
+    return rows
+
+
+def _crops(printed: Table) -> list[list[Any]]:
+    """Of p6.py --only crops."""
+    return [[country.capitalize(), *map(value, rest)] for country, *rest in printed]
+
+
+def _outlier(printed: Table) -> list[list[Any]]:
+    """Of p6.py --only outlier."""
+    names = {"malta": "Malta, cells of 500 m"}
+    return [[names.get(place, place.capitalize()), what, *map(value, rest)] for place, what, *rest in printed]
+
+
+PARTS = {"100 cells of the east": "east", "25 cells of the south-west": "south-west", "mean": "mean of eleven",
+         "row 0, column 0 of the north-east": "centre"}  # fmt: skip
+RATIO, CRPS, COVERAGE, ACF = 3, 4, 6, 7  # columns of what p5.py prints, after region, row and cells
+
+
+def _expected(printed: Table) -> list[list[Any]]:
+    """Of p5.py --expected: three of the eleven regions, and the mean of all."""
+    rows = []
+    for row in printed:
+        if row[0] in PARTS:
+            cells = f", {row[2]} cells" if row[2] else ""
+            figures = [row[RATIO], *row[COVERAGE : COVERAGE + 7]]
+            rows.append([f"{PARTS[row[0]]}{cells}", f"`{row[1]}`", *map(value, figures)])
+    return rows
+
+
+def _regions(printed: Table) -> list[list[Any]]:
+    """Of p5.py: the model's rows beside the crps of borrowed weeks."""
+    crps = {row[0]: value(row[CRPS]) for row in printed if row[1] == "bootstrap"}
+    return [
+        [PARTS[row[0]], value(row[RATIO]), value(row[CRPS]), crps[row[0]], *map(value, row[COVERAGE : COVERAGE + 7])]
+        for row in printed
+        if row[1] == "stouter"
+    ]
+
+
+def _services(printed: Table) -> list[list[Any]]:
+    """Of services.py: the model's rows beside the best naive ones in crps and crps_shape (columns 2 and 3)."""
+    rows = []
+    for service in dict.fromkeys(row[0] for row in printed):
+        mine, *naive = [row for row in printed if row[0] == service]
+        best = [
+            min(((value(row[at]), f"`{row[1]}`") for row in naive if value(row[at])), default=None) for at in (2, 3)
+        ]
+        figures = list(map(value, mine[4:8]))
+        rows.append([service, value(mine[2]), list(best[0] or ()), value(mine[3]), list(best[1] or ()), *figures])
+    return rows
+
+
+NEW_PLACES = ("stouter", "knn-20", "knn-level", "bootstrap", "ridge-level x bootstrap-shape",
+              "true level x bootstrap-shape")  # fmt: skip
+P1_SCORES = ("crps", "coverage_90", "crps_shape")
+
+
+def new_places(done: Json) -> list[list[Any]]:
+    """Of fidelity.py --only p1: crps, coverage and crps_shape over the cells of all folds, rows of the page alone."""
+    rows = []
+    for row in NEW_PLACES:
+        folds = [cities for key, cities in done["p1"].items() if key.startswith(f"{row}|")]
+        figures = []
+        for city in folds[0]:
+            cells = {name: [value for fold in folds for value in fold[city][name]] for name in P1_SCORES}
+            figures.append([round(sum(values) / len(values), 6) for values in cells.values()])
+        rows.append(["**stouter**" if row == "stouter" else f"`{row}`", *figures])
+    return rows
+
+
+FROM_JSON = {"fomo-unseen": unseen, "new-places": new_places}
+FROM_PRINT = {  # record -> which of the printed tables, and the rows that the page has
+    "levels": (0, _levels), "crops": (0, _crops), "outlier": (-1, _outlier), "expected-weeks": (0, _expected),
+    "p5-regions": (0, _regions), "services": (0, _services), "services-rhythms": (1, _crops),
+}  # fmt: skip
+
+
+def refreshed(name: str, old: Json, text: str) -> Json:
+    """A record with the rows of a run of now: its head, digits and command stay."""
+    if name in FROM_JSON:
+        rows = FROM_JSON[name](json.loads(text))
+    else:
+        at, rows_of = FROM_PRINT[name]
+        rows = rows_of(tables(text)[at][1:])
+    return {**old, **_now(), "rows": rows}
