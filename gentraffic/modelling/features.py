@@ -260,8 +260,9 @@ def _pairs(context: xr.Dataset, first: str, second: str, store: Memory) -> Float
 
 def at_most(values: NDArray[Any], per_km2: float, area_km2: Floats) -> NDArray[Any]:
     """What is believed of counts: a cell that holds more than any town does is a mistake, which must not decide the
-    levels of all that lies around. values: (cells,). area_km2: (cells,)."""
-    out: NDArray[Any] = np.minimum(values, per_km2 * np.maximum(area_km2, LEAST_KM2))
+    levels of all that lies around. values: (cells,) or (cells, columns). area_km2: (cells,)."""
+    most = per_km2 * np.maximum(area_km2, LEAST_KM2)
+    out: NDArray[Any] = np.minimum(values, most[:, None] if values.ndim == 2 else most)
     return out
 
 
