@@ -2,6 +2,7 @@
 
     python benchmarks/p6.py --data ../shared/data > p6.txt
     python benchmarks/pages.py --add crops p6.txt          # reads what it printed, and writes the page anew
+    python benchmarks/records.py docs/results/data/crops.json    # the table of a record
 
 A record is docs/results/data/NAME.json: command, commit and ran (its date); head: the names of the columns; rows: of
 each its cells: a text, a number, null for what was not run, or a list of them, which the page shows as `1 / 2`.
@@ -11,6 +12,7 @@ each part, which of its numbers the page has bold; never_best: names of rows tha
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import subprocess
@@ -234,3 +236,15 @@ def refreshed(name: str, old: Json, text: str) -> Json:
         at, rows_of = FROM_PRINT[name]
         rows = rows_of(tables(text)[at][1:])
     return {**old, **_now(), "rows": rows}
+
+
+def main() -> None:
+    """Print the tables of records."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("records", type=Path, nargs="+", help="docs/results/data/NAME.json")
+    for record in parser.parse_args().records:
+        print(table(json.loads(record.read_text(encoding="utf-8"))))
+
+
+if __name__ == "__main__":
+    main()

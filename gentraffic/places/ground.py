@@ -29,8 +29,11 @@ VARIABLES = {
 def place_variables(
     found: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]], ground: Ground, cells: int, store: Memory
 ) -> dict[str, Any]:
-    """The same of many cells, most of them empty. found: as `poi.count.amounts_in_grid` gives it. store: where the
-    variables lie."""
+    """The same of many cells, most of them empty. store: where the variables lie.
+
+    found: of n amounts that are not 0, as `poi.count.amounts_in_grid` gives them: (n,) cells, (n,) measures as their
+    positions in MEASURES, (n,) amounts.
+    """
     out: dict[str, Any] = {}
     for name, (measure, units, about) in VARIABLES.items():
         if measure in ground.known:
