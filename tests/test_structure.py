@@ -96,7 +96,7 @@ FLOORS = {  # a room imports from rooms of lower floors only, or from itself
     "evaluation": 6, "planning": 6, "forecasting": 7, "privacy": 7, "reports": 8, "api": 9, "cli": 10, "__main__": 11,
 }  # fmt: skip
 MOST_MODULES = 20  # of a folder, its __init__.py aside
-MOST_LINES_OF_CLI = 1_380
+MOST_LINES_OF_CLI = 1_430
 
 
 def pointing_up(graph: dict[str, set[str]]) -> list[str]:

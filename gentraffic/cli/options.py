@@ -1,4 +1,4 @@
-"""Options that several commands share, and the report they end with."""
+"""Options that several commands share, how far they are, and the report they end with."""
 
 from __future__ import annotations
 
@@ -9,21 +9,25 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from functools import reduce, wraps
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial, reduce, wraps
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 
 from gentraffic.api.inputs import read_number
 from gentraffic.api.language import speaks_options
 from gentraffic.api.result import WARNING, Facts
-from gentraffic.io import process
-from gentraffic.io.process import Tell
+from gentraffic.io.process import checkpoint_kept
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+Tell = Callable[[int, int], None]  # is told (done, of)
 T = TypeVar("T")
 
 
@@ -169,13 +173,58 @@ def call(function: Callable[..., T], *args: Any, bar: str = "", **options: Any) 
     if not bar:
         return speaks_options(function)(*args, **options)
     quiet = is_quiet() or os.environ.get("RANK", "0") != "0"  # of several processes, the first shows it
-    with progress(bar, quiet=quiet) as (tell,), process.checkpoint_kept(options.get("out")):
+    with progress(bar, quiet=quiet) as (tell,), checkpoint_kept(options.get("out")):
         return speaks_options(function)(*args, progress=tell, **options)
 
 
-def progress(*works: str, quiet: bool) -> AbstractContextManager[list[Tell]]:
-    """Progress bars, or lines, of works: a tell(done, of) for each, which says nothing where it is to be quiet."""
-    return nullcontext([lambda done, of: None for _ in works]) if quiet else process.progress(*works)
+@contextmanager
+def progress(*works: str, quiet: bool) -> Iterator[list[Tell]]:
+    """Progress of works: a tell(done, of) for each. Bars on a terminal, where all but the last show once told; a line a
+    minute elsewhere; nothing where it is to be quiet."""
+    if quiet:
+        yield [lambda done, of: None for _ in works]
+    elif not sys.stderr.isatty():
+        yield [Minutes(work).tell for work in works]
+    else:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
+        with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bars:
+            tasks = [bars.add_task(work, total=None, visible=work == works[-1]) for work in works]
+            yield [partial(_show, bars, task) for task in tasks]
+
+
+class Minutes:
+    """Progress in a pipe or a log: nothing of short work, of long work a line with an estimate, then one a minute."""
+
+    FIRST_S, EVERY_S = 15.0, 60.0  # after which the first line comes, and each further one
+
+    def __init__(self, work: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self.work, self.clock = work, clock
+        self.began = clock()
+        self.told = self.began + self.FIRST_S - self.EVERY_S
+        self.first: tuple[int, float] | None = None  # what was done when it was first told, and when that was
+
+    def tell(self, done: int, of: int) -> None:
+        """Say how far the work is, where a line is due and it is not nearly done."""
+        now = self.clock()
+        if self.first is None or done < self.first[0]:
+            self.first = (done, now)
+        steps, seconds = done - self.first[0], now - self.first[1]
+        if now - self.told < self.EVERY_S or steps <= 0 or done >= of:
+            return
+        left = seconds * (of - done) / steps
+        if self.told < self.began and left < self.EVERY_S - self.FIRST_S:
+            return  # a minute in all: who waits in a pipe needs no line
+        self.told = now
+        text = f"{left / 60:.0f} min" if left >= 90 else f"{left:.0f} s"
+        with suppress(OSError):  # nobody hears it
+            print(f"{self.work}: {done:,} of {of:,}, at most {text} to go", file=sys.stderr, flush=True)
+
+
+def _show(bars: Progress, task: TaskID, done: int, of: int) -> None:
+    bars.update(task, completed=done, total=of, visible=True)
 
 
 def report(result: Result, *, as_json: bool, quiet: bool) -> None:

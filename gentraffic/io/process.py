@@ -1,4 +1,4 @@
-"""What a program asks of its process: standard streams that end no work, lines on its progress, an end in time, the
+"""What a program asks of its process: standard streams that end no work, an end in time, the
 memory that it took."""
 
 from __future__ import annotations
@@ -10,18 +10,13 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+from typing import Any
 
 LINGER_S = 5.0
-Tell = Callable[[int, int], None]  # is told (done, of)
 signals: list[int] = []  # those heard that ask to end
 
 
@@ -58,56 +53,6 @@ def open_standard_streams() -> Output:
         stream = io.TextIOWrapper(buffer, encoding, "backslashreplace", line_buffering=lines)
         setattr(sys, name, stream)
     return raw["stdout"]
-
-
-@contextmanager
-def progress(*works: str) -> Iterator[list[Tell]]:
-    """Progress bars on a terminal, a line a minute elsewhere: a tell(done, of) for each; all but the last show once
-    told.
-
-    `with progress("drawing") as (tell,): gentraffic.sample("milan", progress=tell)`"""
-    if not sys.stderr.isatty():
-        yield [Minutes(work).tell for work in works]
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bars:
-        tasks = [bars.add_task(work, total=None, visible=work == works[-1]) for work in works]
-        yield [partial(_show, bars, task) for task in tasks]
-
-
-class Minutes:
-    """Progress in a pipe or a log: nothing of short work, of long work a line with an estimate, then one a minute."""
-
-    FIRST_S, EVERY_S = 15.0, 60.0  # after which the first line comes, and each further one
-
-    def __init__(self, work: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self.work, self.clock = work, clock
-        self.began = clock()
-        self.told = self.began + self.FIRST_S - self.EVERY_S
-        self.first: tuple[int, float] | None = None  # what was done when it was first told, and when that was
-
-    def tell(self, done: int, of: int) -> None:
-        """Say how far the work is, where a line is due and it is not nearly done."""
-        now = self.clock()
-        if self.first is None or done < self.first[0]:
-            self.first = (done, now)
-        steps, seconds = done - self.first[0], now - self.first[1]
-        if now - self.told < self.EVERY_S or steps <= 0 or done >= of:
-            return
-        left = seconds * (of - done) / steps
-        if self.told < self.began and left < self.EVERY_S - self.FIRST_S:
-            return  # a minute in all: who waits in a pipe needs no line
-        self.told = now
-        text = f"{left / 60:.0f} min" if left >= 90 else f"{left:.0f} s"
-        with suppress(OSError):  # nobody hears it
-            print(f"{self.work}: {done:,} of {of:,}, at most {text} to go", file=sys.stderr, flush=True)
-
-
-def _show(bars: Progress, task: TaskID, done: int, of: int) -> None:
-    bars.update(task, completed=done, total=of, visible=True)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from traffic_examples import context, traffic
 
 from gentraffic import read_traffic
 from gentraffic.cli.main import cli, run
+from gentraffic.cli.options import Minutes
 from gentraffic.io.files import write_context, write_traffic
 
 DRAW = ["sample", "--city", "monaco", "--offline", "--days", "1", "--quiet"]
@@ -206,3 +207,25 @@ def test_an_interrupted_command_says_what_is_kept(
     assert run(["fit", "vae", *files, "-o", str(tmp_path / "m")]) == 130
     told = "m.checkpoint.safetensors is kept: run the same command again" if kept else "no output was written"
     assert told in capsys.readouterr().err
+
+
+def test_long_work_in_a_pipe_says_a_line_a_minute(capsys: pytest.CaptureFixture[str]) -> None:
+    now = [0.0]
+    long, short = Minutes("training", lambda: now[0]), Minutes("training", lambda: now[0])
+    for step in range(1, 401):
+        now[0] = float(step)
+        long.tell(step, 400)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "training: 15 of 400, at most 6 min to go"  # 385 s are left
+    assert [line.split()[1] for line in lines] == ["15", "75", "135", "195", "255", "315", "375"]
+    now[0] = 0.0
+    for step in range(1, 51):
+        now[0] = float(step)
+        short.tell(step, 50)
+    assert capsys.readouterr().err == ""
+    resumed = Minutes("training", lambda: now[0])
+    now[0] = resumed.began
+    resumed.tell(1_001, 2_001)
+    now[0] += 20.0
+    resumed.tell(1_201, 2_001)  # 10 steps a second: 80 s for 800
+    assert "at most 80 s to go" in capsys.readouterr().err

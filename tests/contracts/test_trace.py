@@ -18,7 +18,7 @@ MAIN = 1  # level: `main` calls `run` and ends the process, which a test does no
 def sample(tmp_path_factory: pytest.TempPathFactory) -> tuple[Trace, Counter[str]]:
     """The trace of the command, and how often each file of a model was read."""
     out, read = tmp_path_factory.mktemp("trace") / "m.nc", Counter[str]()
-    command, read_bytes = ["sample", "--city", "monaco", "-o", str(out), "--quiet"], Path.read_bytes
+    command, read_bytes = ["sample", "--city", "monaco", "-o", str(out)], Path.read_bytes
     assert run(command) == 0  # libraries are imported now: tracing them would take many times as long
 
     def counted(path: Path) -> bytes:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gentraffic.io.process import Minutes, lock_alone, peak_rss_mb
+from gentraffic.io.process import lock_alone, peak_rss_mb
 
 ROOT = Path(__file__).parents[2]
 # What Windows has not. Libraries that have a way of their own there are imported before.
@@ -49,28 +49,6 @@ def test_the_peak_of_memory_is_what_the_system_says() -> None:
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     kib = next(float(line.split()[1]) for line in lines if line.startswith("VmHWM"))
     assert peak == pytest.approx(kib / 1024, rel=0.1)
-
-
-def test_long_work_in_a_pipe_says_a_line_a_minute(capsys: pytest.CaptureFixture[str]) -> None:
-    now = [0.0]
-    long, short = Minutes("training", lambda: now[0]), Minutes("training", lambda: now[0])
-    for step in range(1, 401):
-        now[0] = float(step)
-        long.tell(step, 400)
-    lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "training: 15 of 400, at most 6 min to go"  # 385 s are left
-    assert [line.split()[1] for line in lines] == ["15", "75", "135", "195", "255", "315", "375"]
-    now[0] = 0.0
-    for step in range(1, 51):
-        now[0] = float(step)
-        short.tell(step, 50)
-    assert capsys.readouterr().err == ""
-    resumed = Minutes("training", lambda: now[0])
-    now[0] = resumed.began
-    resumed.tell(1_001, 2_001)
-    now[0] += 20.0
-    resumed.tell(1_201, 2_001)  # 10 steps a second: 80 s for 800
-    assert "at most 80 s to go" in capsys.readouterr().err
 
 
 @pytest.mark.slow
