@@ -158,7 +158,8 @@ def replacing(path: str | Path, suffixes: Sequence[str], *, folder: bool = False
         else:
             os.replace(temporary, target)
         sync_one(target.parent)
-        LOG.info("wrote %s", target)
+        if not any(part.endswith(".part") for part in target.parts[:-1]):  # else it is not yet what was asked for
+            LOG.info("wrote %s", target)
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
