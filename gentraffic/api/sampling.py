@@ -408,7 +408,7 @@ def draw(
     loaded = time.perf_counter()
     LOG.info("model %s: %d steps of %d members are drawn", sampling.model, sampling.steps, sampling.members)
     drawn = draw_into(sink, job, progress or (lambda done, of: None))
-    LOG.info("prepared in %.2f s, drawn in %.2f s", drawn.prepared_s, drawn.drawn_s)
+    LOG.info("%s: prepared in %.2f s, drawn in %.2f s", out or "traffic", drawn.prepared_s, drawn.drawn_s)
     sampling = replace(sampling, traffic=drawn.traffic, mean=drawn.mean, tasks=drawn.tasks, tasks_kept=drawn.kept)
     pictures = _draw_pictures(sampling, map_file, plot_file)
     seconds = {"load": loaded - began + drawn.prepared_s, "sample": drawn.drawn_s}
