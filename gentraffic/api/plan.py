@@ -149,15 +149,18 @@ def sleep(
         )
         notes += tuple(filter(None, [beyond_units(inputs.load, costs)]))
     result = sleep_strategies(inputs, costs, pool=pool, time_limit_s=time_limit, tell=progress)
-    if (lost := result.outcomes[OWN].lost) > 0.001 and not serve:
-        notes += (
-            f"the plan leaves {lost:.1%} of the load unserved, where energy costs more: --serve 0.95 serves more",
+    lost, shortfall = result.outcomes[OWN].lost, ""
+    if lost > 0.001 and not serve:
+        shortfall = (
+            f"the plan leaves {lost:.1%} of the load unserved, where energy costs more: --serve 0.95 serves more"
         )
     awake = result.plans[OWN]
     attrs = {"command": command, "unit_load": unit_load, "gap": result.gap}
     decision = plan_dataset(inputs.load, awake, "awake", "radio units", "Awake radio units", attrs)
     _write(decision, lambda: cells_awake(inputs.load, awake), out, map_file)
-    return Plan(decision, result.outcomes, result.gap, judged_by, notes, "Awake radio units", path_given(out))
+    return Plan(
+        decision, result.outcomes, result.gap, judged_by, notes, "Awake radio units", path_given(out), shortfall
+    )
 
 
 @speaks_python

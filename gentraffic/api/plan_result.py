@@ -36,6 +36,8 @@ class Plan(Shown, Generic[D, O]):
         What was decided.
     out : Path, optional
         The file that holds it.
+    shortfall : str
+        What the decision leaves unserved, in words, which is said first; "" for nothing.
     """
 
     decision: D
@@ -45,6 +47,7 @@ class Plan(Shown, Generic[D, O]):
     notes: tuple[str, ...] = ()
     title: str = ""
     out: Path | None = None
+    shortfall: str = ""
 
     __repr__ = Shown.__str__
 
@@ -67,18 +70,24 @@ class Plan(Shown, Generic[D, O]):
     def sentences(self) -> list[str]:
         """The notes, by what the plans are judged, and how good the decision is for its own traffic."""
         quality = in_python(self.quality)
-        return [*self.notes, f"Judged by {self.judged_by}. The decision is {quality} for its own traffic."]
+        return [*self.every_note, f"Judged by {self.judged_by}. The decision is {quality} for its own traffic."]
 
     def with_words(self, say: Callable[[str], str]) -> Self:
         """The same plan, its notes in other words."""
-        return replace(self, notes=tuple(map(say, self.notes)))
+        return replace(self, notes=tuple(map(say, self.notes)), shortfall=say(self.shortfall))
+
+    @property
+    def every_note(self) -> list[str]:
+        """The shortfall, where there is one, and the notes."""
+        return [*filter(None, [self.shortfall]), *self.notes]
 
     def text(self) -> list[str]:
-        """Lines for a terminal: the table, the notes, and how good the decision is for its own traffic."""
+        """Lines for a terminal: shortfall, table, notes, and how good the decision is for its own traffic."""
         from gentraffic.planning.load import table_text
 
         where = "" if self.out is None else f"{self.out}: "
-        return [*table_text(self.rows()), *self.notes, f"{where}{self.quality} for this file"]
+        first = filter(None, [self.shortfall])
+        return [*first, *table_text(self.rows()), *self.notes, f"{where}{self.quality} for this file"]
 
     def to_json(self) -> dict[str, Any]:
         """What `--json` prints: output, judged_by, gap, outcomes, notes; without the decision itself."""
@@ -88,5 +97,5 @@ class Plan(Shown, Generic[D, O]):
             "judged_by": self.judged_by,
             "gap": self.gap,
             "outcomes": {name: asdict(outcome) for name, outcome in outcomes.items()},
-            "notes": list(self.notes),
+            "notes": self.every_note,
         }

@@ -246,7 +246,8 @@ def test_the_advice_of_a_sleep_plan_works() -> None:
 
 def test_what_a_sleep_plan_leaves_unserved_is_said() -> None:
     found = gentraffic.plan.sleep(with_values(7.0 * np.ones((2, 3))), units=9, capacity=1.0, wear=0.0)
-    assert any("leaves 100.0% of the load unserved" in note for note in found.notes)
+    assert "leaves 100.0% of the load unserved" in found.text()[0]
+    assert found.to_json()["notes"][0] == found.shortfall == found.sentences()[0]
 
 
 def test_blocks_are_planned_for_the_busiest_slots_unless_a_start_is_given() -> None:
