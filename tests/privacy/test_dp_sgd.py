@@ -336,7 +336,7 @@ def test_a_model_that_is_watched_again_has_the_same_gradients() -> None:
 
 
 @pytest.mark.parametrize(("noise", "share"), [(0.0, 1.0), (0.06, 1.0), (0.65, 0.1), (6.5, 0.01)])
-def test_louder_steps_are_shorter(noise: float, share: float) -> None:
+def test_the_learning_rate_falls_as_the_noise_rises(noise: float, share: float) -> None:
     """What noise moves the weights is lr x sigma / cells per step: it grows no further where that is above 0.065."""
     loop = trainer(sigma=noise * RATE * CELLS)
     (group,) = loop.optimiser.param_groups

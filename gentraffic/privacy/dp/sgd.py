@@ -37,14 +37,14 @@ from samplers.diffusion import diffusion_target
 
 ROWS = 128  # that go through the network at once
 CHECKPOINT_EVERY = 20  # steps
-QUIET = 0.065  # noise multiplier over expected cells per step, up to which steps keep their length
+FULL_STEP_NOISE = 0.065  # noise multiplier / expected cells per step, up to which the learning rate stays
 
 
 @dataclass(frozen=True)
 class PrivatePlan:
     """What is trained for how long. batch: cells per step, expected. draws: windows per cell and step.
 
-    learning_rate: shorter where the noise is above QUIET. The place's, level's and network's noise in the condition is
+    learning_rate: lowered where the noise is above FULL_STEP_NOISE. The place's, level's and network's noise in the condition is
     that of `training.Plan`.
     """
 
@@ -303,7 +303,7 @@ def trainer_of(
         privacy.clip, mechanism.noise_multiplier, mechanism.sample_rate * len(task.listed), plan.draws, task.secret
     )
     noise = mechanism.noise_multiplier / (mechanism.sample_rate * len(task.listed))
-    rate = plan.learning_rate * QUIET / max(noise, QUIET)  # louder steps are shorter: they would undo more
+    rate = plan.learning_rate * FULL_STEP_NOISE / max(noise, FULL_STEP_NOISE)  # noise undoes learning
     return Trainer(
         task,
         Schedule(mechanism.steps, rate, 1, plan.ema, CHECKPOINT_EVERY, plan.seed),
