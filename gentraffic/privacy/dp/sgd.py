@@ -44,8 +44,8 @@ FULL_STEP_NOISE = 0.065  # noise multiplier / expected cells per step, up to whi
 class PrivatePlan:
     """What is trained for how long. batch: cells per step, expected. draws: windows per cell and step.
 
-    learning_rate: lowered where the noise is above FULL_STEP_NOISE. The place's, level's and network's noise in the condition is
-    that of `training.Plan`.
+    learning_rate: lowered where the noise is above FULL_STEP_NOISE. The place's, level's and network's noise in the
+    condition is that of `training.Plan`.
     """
 
     steps: int = 60
@@ -303,7 +303,7 @@ def trainer_of(
         privacy.clip, mechanism.noise_multiplier, mechanism.sample_rate * len(task.listed), plan.draws, task.secret
     )
     noise = mechanism.noise_multiplier / (mechanism.sample_rate * len(task.listed))
-    rate = plan.learning_rate * FULL_STEP_NOISE / max(noise, FULL_STEP_NOISE)  # noise undoes learning
+    rate = plan.learning_rate * FULL_STEP_NOISE / max(noise, FULL_STEP_NOISE)
     return Trainer(
         task,
         Schedule(mechanism.steps, rate, 1, plan.ema, CHECKPOINT_EVERY, plan.seed),
