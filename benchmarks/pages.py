@@ -211,11 +211,12 @@ class Made:
 
 
 KEEP: dict[str, Callable[[Json], Json]] = {
-    "hourly": kept_hourly, "power": kept_power, "models": kept_models, "milan": kept_milan
+    "hourly": kept_hourly, "power": kept_power, "power-files": kept_power, "models": kept_models, "milan": kept_milan
 }  # fmt: skip
 TABLES = {
     "forecasts-hourly": Made("forecasters.md", "hourly", hourly),
     "audit-verdicts": Made("privacy.md", "power", verdicts),
+    "audit-files": Made("privacy.md", "power-files", verdicts),
     "audit-singles": Made("privacy.md", "power", singles),
     "audit-models": Made("privacy.md", "models", models),
     "privacy-milan": Made("privacy.md", "milan", milan),
