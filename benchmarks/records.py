@@ -61,7 +61,8 @@ def _number(part: str) -> float | int | str | None:
     except ValueError:
         pass
     try:
-        return round(float(part.removesuffix("%")) / 100, 6) if part.endswith("%") else float(part)
+        found = round(float(part.removesuffix("%")) / 100, 6) if part.endswith("%") else float(part)
+        return found + 0.0  # not -0
     except ValueError:
         return part
 

@@ -189,8 +189,19 @@ class ValidationResult(Shown, Validation):
         return rows(self)
 
     def sentences(self) -> list[str]:
-        """What a reader must know of the data."""
-        return list(self.material.notes)
+        """What a reader must know of the data, and what the figures say in words."""
+        from gentraffic.reports.validation_table import about, judgements
+
+        return [*about(self), *judgements(self)]
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row per service, step ahead, forecaster and training, as numbers: mae, rmse, and the gap in mae in percent
+        with its 95% interval (gap, gap_low, gap_high)."""
+        import pandas as pd
+
+        from gentraffic.reports.validation_table import frame_rows
+
+        return pd.DataFrame(frame_rows(self))
 
     def with_words(self, say: Callable[[str], str]) -> Self:
         """The same validation, its notes in other words."""
@@ -305,7 +316,7 @@ def validate(
     real: str | Path | xr.Dataset,
     synthetic: str | Path | xr.Dataset,
     *,
-    forecaster: str | Sequence[str] = ("lstm",),
+    forecaster: str | Sequence[str] = (),
     service: str | Sequence[str] = (),
     few: float | str = 100.0,
     seeds: int = 3,
@@ -329,7 +340,8 @@ def validate(
     synthetic : path or Dataset ([member,] cell, time)
         Drawn traffic of the same cadence, in any unit.
     forecaster : str or sequence of str
-        What to train.
+        What to train; by default lightgbm (seconds), or lightgbm-day where a series has no two weeks to train on.
+        Networks take a minute or more for each of the 3 x `seeds` trainings.
     service : str or sequence of str
         The variables to forecast, where the two share several.
     few : float or str

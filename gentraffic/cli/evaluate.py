@@ -53,7 +53,8 @@ def evaluate(real: Path, synthetic: Path, html: Path | None, seed: int, **option
 )
 @file_option("--synthetic", required=True, help="Drawn traffic: .nc .zarr .parquet .csv.")
 @file_option("--real", required=True, help="Measured traffic of the same cadence.")
-@click.option("--forecaster", multiple=True, metavar="NAME", default=("lstm",), help="What to train; repeat it.")
+@click.option("--forecaster", multiple=True, metavar="NAME", help="What to train; repeat it. Networks take a minute or"
+              " more a training. [default: lightgbm; lightgbm-day for less than two weeks]")  # fmt: skip
 @click.option("--service", multiple=True, metavar="NAME",
               help="The traffic variable, where the files share several; repeat it for several at once.")  # fmt: skip
 @click.option("--few", default="100", metavar="PERCENT",
@@ -74,6 +75,7 @@ def validate(real: Path, synthetic: Path, **options: Any) -> Facts:
     \b
     gentraffic validate --synthetic drawn.nc --real measured.nc
     gentraffic validate --synthetic drawn.nc --real measured.nc --few 10 --seeds 5 --json
+    gentraffic validate --synthetic drawn.nc --real measured.nc --forecaster lstm --forecaster stn-slstm-day
     gentraffic validate --synthetic drawn.nc --real measured.nc --service traffic --service users \\
         --forecaster sim-mstnet --few 10
 

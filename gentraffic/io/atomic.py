@@ -363,6 +363,12 @@ def check_seal(path: str | Path) -> None:
             raise BadInput(f"damaged: {size - end - _LENGTH} bytes were added behind its end; {_AGAIN}")
 
 
+def is_sealed(path: str | Path) -> bool:
+    """Whether a file carries the seal of this project, broken or not."""
+    with Path(path).open("rb") as stream:
+        return _found(stream, Path(path).stat().st_size) >= 0
+
+
 def _found(stream: BinaryIO, size: int) -> int:
     """Where the last seal of a file begins, -1 where there is none."""
     if size < _LENGTH:

@@ -38,8 +38,9 @@ from gentraffic.dataset.schema import (
 )
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.io import atomic
-from gentraffic.io.atomic import LISTED, check_seal, check_store, list_store, put_seal
+from gentraffic.io.atomic import LISTED, check_seal, check_store, is_sealed, list_store, put_seal
 from gentraffic.io.guard import check_arrays, check_regular, reading, reads
+from gentraffic.io.hdf5_check import check_in_child
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -228,10 +229,11 @@ def _existing(path: str | Path, formats: tuple[str, ...]) -> str:
         raise BadInput(f"{path}: no such file")
     if (suffix == ".zarr") != path.is_dir():
         raise BadInput(f"{path}: {'a Zarr store is a folder' if suffix == '.zarr' else 'is a folder, not a file'}")
+    check_regular(path)
+    if suffix == ".nc" and not is_sealed(path):
+        check_in_child(path)
     if suffix in (".nc", ".zarr"):
         check_arrays(path)
-    else:
-        check_regular(path)
     return suffix
 
 

@@ -54,15 +54,7 @@ def to_json(validation: Validation) -> dict[str, Any]:
 
 def text(validation: Validation) -> list[str]:
     """Lines for a person: what was done, then a table per service and horizon step, the naive rows last."""
-    m, c = validation.material, validation.material.counts
-    few = "" if c["cells_train"] == c["cells_train_all"] else f" (of {c['cells_train_all']})"
-    lines = [
-        f"real       {c['cells_train']}{few} cells x {c['steps_train']} steps of {c['minutes']} min to train on",
-        f"synthetic  {c['cells_synthetic']} cells, {c['members_synthetic']} members",
-        f"test       {c['cells_test']} real cells, the last {c['steps_test']} steps; normalised per cell by what went "
-        "before",
-        *(f"note       {note}" for note in m.notes),
-    ]
+    m, lines = validation.material, about(validation)
     for s, (service, units) in enumerate(zip(m.services, m.units, strict=True)):
         for h in range(validation.horizon):
             lines += ["", f"{service} ({units}), {h + 1} step{'s' if h else ''} ahead"]
@@ -70,27 +62,54 @@ def text(validation: Validation) -> list[str]:
     return lines
 
 
+def about(validation: Validation) -> list[str]:
+    """What was trained on and tested on, line by line, and the notes."""
+    c = validation.material.counts
+    few = "" if c["cells_train"] == c["cells_train_all"] else f" (of {c['cells_train_all']})"
+    return [
+        f"real       {c['cells_train']}{few} cells x {c['steps_train']} steps of {c['minutes']} min to train on",
+        f"synthetic  {c['cells_synthetic']} cells, {c['members_synthetic']} members",
+        f"test       {c['cells_test']} real cells, the last {c['steps_test']} steps; normalised per cell by what went "
+        "before",
+        *(f"note       {note}" for note in validation.material.notes),
+    ]
+
+
+def judgements(validation: Validation) -> list[str]:
+    """`judgement` of every service and step, which each line names where there are several."""
+    out, services = [], validation.material.services
+    for s, service in enumerate(services):
+        for h in range(validation.horizon):
+            where = f"{service}, " if len(services) > 1 else ""
+            where += f"{h + 1} step{'s' if h else ''} ahead: " if validation.horizon > 1 else ""
+            out += [f"{where}{line}" for line in judgement(validation, s, h)]
+    return out
+
+
 def judgement(validation: Validation, s: int, h: int) -> list[str]:
-    """What the gaps of a service and step say in words; and that a naive row beats all that was trained, where so."""
-    sentences, trained = [], []
-    for forecaster, trainings in validation.scores.items():
-        row = _row(trainings, s, h)
-        trained += [v for t in TRAININGS if (v := row[f"{t}_mae"]["mean"]) is not None]
+    """What the gaps of a service and step say in words; no verdict where a naive row beats all that was trained."""
+    rows = {forecaster: _row(trainings, s, h) for forecaster, trainings in validation.scores.items()}
+    trained = [v for row in rows.values() for t in TRAININGS if (v := row[f"{t}_mae"]["mean"]) is not None]
+    naive = {name: _plain(scores, s, h)["mae"] for name, scores in validation.naive.items() if scores is not None}
+    known = {name: value for name, value in naive.items() if value is not None}
+    best = min(known, key=lambda name: known[name]) if known and trained else ""
+    beaten = bool(best) and known[best] < min(trained)
+    sentences = []
+    for forecaster, row in rows.items():
         gap, low, high = (row["gap_percent"][part] for part in ("mean", "low", "high"))
         if gap is None:
             continue
         how = "good" if gap <= GOOD else "fair" if gap <= FAIR else "not good"
         chance = low is not None and high is not None and low < 0 < high
+        verdict = "" if beaten else f"synthetic traffic is {how} to train on: "
         sentences.append(
-            f"{forecaster}: synthetic traffic is {how} to train on: mae {gap:+.1f}% beside real traffic"
+            f"{forecaster}: {verdict}mae {gap:+.1f}% beside real traffic"
             + (", less than the seeds change" if chance else "")
         )
-    naive = {name: _plain(scores, s, h)["mae"] for name, scores in validation.naive.items() if scores is not None}
-    known = {name: value for name, value in naive.items() if value is not None}
-    if known and trained and (best := min(known, key=lambda name: known[name])) and known[best] < min(trained):
+    if beaten:
         sentences.append(
             f"{best} beats every forecaster that was trained: mae {number(known[best])}, of the best of them "
-            f"{number(min(trained))}; take {best}, or train longer (--steps)"
+            f"{number(min(trained))}; so this says little of the traffic: train longer (more steps), or take {best}"
         )
     return sentences
 
@@ -110,6 +129,27 @@ def rows(validation: Validation) -> list[tuple[str, ...]]:
                 plain = {} if scores is None else _plain(scores, s, h)
                 shown = ("–" if (v := plain.get(m)) is None else number(v) for m in ("mae", "rmse"))
                 out.append((*where, forecaster, "nothing", *shown, ""))
+    return out
+
+
+def frame_rows(validation: Validation) -> list[dict[str, Any]]:
+    """`rows` as numbers, a dict each; nan where there is none."""
+    out: list[dict[str, Any]] = []
+    nan = float("nan")
+    for s, service in enumerate(validation.material.services):
+        for h in range(validation.horizon):
+            where = {"service": service, "step": h + 1}
+            for forecaster, trainings in validation.scores.items():
+                row = _row(trainings, s, h)
+                for training, words in (("trtr", "real"), ("tstr", "synthetic"), ("aug", "both")):
+                    means = {metric: row[f"{training}_{metric}"]["mean"] for metric in ("mae", "rmse")}
+                    gap = _gap(row, training) or {"mean": nan, "low": nan, "high": nan}
+                    gaps = {"gap": gap["mean"], "gap_low": gap["low"], "gap_high": gap["high"]}
+                    out.append({**where, "forecaster": forecaster, "trained_on": words, **means, **gaps})
+            for forecaster, scores in validation.naive.items():
+                plain = {} if scores is None else _plain(scores, s, h)
+                means = {metric: plain.get(metric) for metric in ("mae", "rmse")}
+                out.append({**where, "forecaster": forecaster, "trained_on": "nothing", **means})
     return out
 
 

@@ -180,10 +180,11 @@ def test_a_notebook_shows_every_metric() -> None:
 
 def test_validate_gives_the_numbers_of_the_command(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["validate", "--synthetic", f"{files}/drawn.nc", "--real", f"{files}/real.nc", "--steps", "2"]
+    words += ["--forecaster", "lstm"]
     command = told(capsys, [*words, "--seeds", "2", "--horizon", "2", "--few", "50"])
     seen: list[tuple[int, int]] = []
     found = gentraffic.validate(
-        files / "real.nc", DRAWN, steps=2, seeds=2, horizon=2, few=50,
+        files / "real.nc", DRAWN, forecaster="lstm", steps=2, seeds=2, horizon=2, few=50,
         progress=lambda done, of: seen.append((done, of)),
     )  # fmt: skip
     own = json.loads(json.dumps(found.to_json()))
@@ -199,6 +200,19 @@ def test_validate_gives_the_numbers_of_the_command(files: Path, capsys: pytest.C
     assert cells[at + 11].startswith(f"{gap:+.1f}%")
     last = own["naive"]["last"]["internet"]["step_1"]["mae"]
     assert cells[cells.index("last") + 2] == f"{last:.4g}"
+    frame = found.to_frame().set_index(["step", "forecaster", "trained_on"])
+    assert frame.loc[(1, "lstm", "synthetic"), "gap"] == pytest.approx(gap)
+    assert frame.loc[(1, "last", "nothing"), "mae"] == pytest.approx(last)
+    # two steps of training: a naive row is ahead, and nothing is said of how good the traffic is
+    assert "beats every forecaster that was trained" in str(found)
+    assert "to train on:" not in str(found)
+
+
+def test_validate_takes_the_trees_that_the_series_is_long_enough_for() -> None:
+    for days, name in ((21, "lightgbm"), (14, "lightgbm-day")):
+        whole = traffic(days=days)
+        found = gentraffic.validate(whole, whole, steps=5, seeds=1)
+        assert list(found.scores) == [name]
 
 
 def gappy(ds: xr.Dataset) -> xr.Dataset:
