@@ -155,8 +155,8 @@ def _levels(printed: Table) -> list[list[Any]]:
 
 
 def _crops(printed: Table) -> list[list[Any]]:
-    """Of p6.py --only crops."""
-    return [[country.capitalize(), *map(value, rest)] for country, *rest in printed]
+    """Of p6.py --only crops, and of other tables that are kept as they are printed."""
+    return [[name[:1].upper() + name[1:], *map(value, rest)] for name, *rest in printed]
 
 
 def _outlier(printed: Table) -> list[list[Any]]:
@@ -226,6 +226,7 @@ FROM_JSON = {"fomo-unseen": unseen, "new-places": new_places}
 FROM_PRINT = {  # record -> which of the printed tables, and the rows that the page has
     "levels": (0, _levels), "crops": (0, _crops), "outlier": (-1, _outlier), "expected-weeks": (0, _expected),
     "p5-regions": (0, _regions), "services": (0, _services), "services-rhythms": (1, _crops),
+    "unmeasured": (0, _crops),
 }  # fmt: skip
 
 

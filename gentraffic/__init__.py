@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from gentraffic.api.files import (
         split as split,
     )
+    from gentraffic.api.files import (
+        write_traffic as write_traffic,
+    )
     from gentraffic.api.judging import evaluate as evaluate
     from gentraffic.api.judging import validate as validate
     from gentraffic.api.models import distil as distil
@@ -75,6 +78,7 @@ _WHERE = {  # public name -> module of `api`
     "sample": "sampling",
     "split": "files",
     "validate": "judging",
+    "write_traffic": "files",
 }
 _MODULES = ("forecast", "plan")  # modules of `api` that are public as such: gentraffic.plan.sleep
 __all__ = sorted([*_WHERE, *_MODULES])

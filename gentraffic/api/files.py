@@ -72,6 +72,18 @@ def read_traffic(path: str | Path) -> xr.Dataset:
     return read(path)
 
 
+@speaks_python
+def write_traffic(traffic: xr.Dataset, path: str | Path) -> None:
+    """Write traffic ([member,] cell, time), checked, in the format that the suffix of `path` names: .nc, .zarr,
+    .parquet, .csv or .tif. An older file is replaced as a whole, or not at all.
+
+    Raises WrongUse for the suffix, BadInput where the traffic is none or the file cannot be written.
+    """
+    from gentraffic.io.files import write_traffic as write
+
+    write(traffic, path)
+
+
 def traffic_facts(traffic: xr.Dataset, out: str | Path, context: str | Path | None = None) -> Facts:
     """Traffic ([member,] cell, time) that was written to `out`, in figures; the context of its cells, to `context`."""
     from gentraffic.dataset.schema import warnings_in

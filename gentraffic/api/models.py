@@ -130,8 +130,9 @@ def fit(
 ) -> FitResult | None:
     """Train a sampler on traffic files and the contexts of their cells, and write the model folder `out`.
 
-    To resume after an interruption, call it again: the result is the same to the last bit. Under `accelerate launch`
-    several processes train one model; all but the first return None.
+    To resume after an interruption, call it again: the result is the same to the last bit. What is kept is a
+    checkpoint beside `out`, every 250 steps (fomo: 100); the graphs before them are trained anew. Under `accelerate
+    launch` several processes train one model; all but the first return None.
 
     Parameters
     ----------
@@ -139,8 +140,8 @@ def fit(
         stouter, fomo; the baselines vae, tcn-gan, diffwave; bootstrap, knn, climatology, which only remember; or one
         that another package registers.
     traffic : path or sequence of path
-        Measured traffic (cell, time), of one network or several. A Dataset is written to a file first, since the
-        model's provenance keeps the hashes of files.
+        Files of measured traffic (cell, time), of one network or several. Write a Dataset first
+        (`gentraffic.write_traffic`): the model's provenance keeps the hashes of files.
     context : path or sequence of path
         What stands around the cells of `traffic`, as `fetch` writes it, or a bundled city by its name; places without
         traffic train the station graph too.
@@ -149,7 +150,7 @@ def fit(
     command : str
         What the provenance says made the model.
     progress : callable, optional
-        Is told (training steps done, of).
+        Is told (steps done, of): of the graphs first, then of the training.
     **options
         Of the training:
 
@@ -591,9 +592,10 @@ def _paths(name: str, given: str | Path | Sequence[str | Path]) -> tuple[Path, .
     if not isinstance(given, str | Path) and not hasattr(given, "data_vars"):
         several = tuple(given)
     if not all(isinstance(path, str | Path) for path in several):
+        write = "gentraffic.write_traffic" if name == "traffic" else "gentraffic.fetch(..., out=)"
         raise WrongUse(
             f"--{name}: models are fitted on files, whose hashes their provenance keeps: write the Dataset first, "
-            f'`ds.to_netcdf("{name}.nc")`, and give that'
+            f'`{write}(ds, "{name}.nc")`, and give that'
         )
     return tuple(context_file(path) if name == "context" else Path(path) for path in several)
 

@@ -15,6 +15,7 @@ from gentraffic.errors import WrongUse
 if TYPE_CHECKING:
     import xarray as xr
 
+BLOCK_M = 2000.0  # side of the squares that are a location where a file names none
 Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
 
 
@@ -57,7 +58,8 @@ def split_traffic(
     """(train, test): two Datasets without a common cell or day whose union is `ds`, bit for bit.
 
     `ds`: Traffic ([member,] cell, time). `test`: share of the cells, locations or whole local days, "20%" or 0.2.
-    `by`: "cell" or "location" (coordinate `location`), chosen by `seed`; "time" takes the last local days. Cells with
+    `by`: "cell" or "location" (coordinate `location`, else squares of 2 km), chosen by `seed`; "time" takes the last
+    local days. Cells with
     the same series are kept on one side; the attribute `split_twins` names them. Raises WrongUse.
     """
     text = str(test).strip()
@@ -77,7 +79,7 @@ def split_traffic(
     elif by == "cell":
         group, dim = np.arange(ds.sizes["cell"]), "cell"
     elif by == "location":
-        group, dim = _locations(ds), "cell"
+        group, dim = _places_of(ds), "cell"
     else:
         raise WrongUse(f"by {by}: choose one of cell, location, time")
     names = np.unique(group)
@@ -116,6 +118,15 @@ def split_like_model(ds: xr.Dataset, provenance: Mapping[str, Any]) -> tuple[xr.
     parts = (("train", ~held), ("test", held))
     seen, test = (ds.isel(cell=np.flatnonzero(m)).assign_attrs(split=name, split_by="model") for name, m in parts)
     return seen, test
+
+
+def _places_of(ds: xr.Dataset) -> NDArray[Any]:
+    """(cells,) cells of one number share their ground: what the file says, else squares of BLOCK_M, as in `fit`."""
+    if "location" in ds.coords:
+        return np.asarray(ds["location"].values)
+    if not {"x", "y"} <= set(ds.coords):
+        raise WrongUse("the cells have neither locations nor positions: split by cell or time")
+    return block_locations(ds["x"].values, ds["y"].values, BLOCK_M)
 
 
 def _locations(context: Any) -> NDArray[Any]:

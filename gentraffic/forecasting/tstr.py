@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from gentraffic.forecasting.task import Plan
 
 LOCATIONS = 5  # fewer of them are not split
-BLOCK_M = 2000.0  # what a location is where the file names none
 SYNTHETIC = 0.85, 0.15  # of the synthetic steps: training, and choice of weights where no real ones may be used
 LEARNING_RATE = 1e-3
 VARIANTS = 8  # of the synthetic traffic that sim-mstnet weighs
@@ -296,7 +295,7 @@ def _live(ds: xr.Dataset, names: list[str]) -> NDArray[np.bool_]:
 
 def _held_out(real: xr.Dataset, holdout: float, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """(training cells, held-out cells); none held out where there are too few locations."""
-    from gentraffic.dataset.splits import block_locations, p1_folds
+    from gentraffic.dataset.splits import BLOCK_M, block_locations, p1_folds
 
     if not 0 <= holdout <= 0.5:
         raise WrongUse(f"--holdout {holdout:g}: give 0 (none) to 0.5")

@@ -1,4 +1,4 @@
-"""`run(request, generator, context, sink)`: the one way from a request to traffic, for every generator and every sink.
+"""From a request to traffic: `prepare`, then `draw_into` a sink, for every generator and every sink; `run` does both.
 
 A `Request` is what is asked for, and what that means for a place: the calendar, the settings, the cells, the totals.
 
@@ -394,8 +394,8 @@ class Job:
 
 @dataclass(frozen=True)
 class Drawn:
-    """traffic: the Dataset, or its file opened. mean: of all values of the last service. seconds: of loading place and
-    levels, of drawing. tasks, kept: of a resumable store, all and those of an earlier run."""
+    """traffic: the Dataset, or its file opened. mean: of all values of the last service. prepared_s: seconds of loading
+    place and levels; drawn_s: of drawing. tasks, kept: of a resumable store, all and those of an earlier run."""
 
     traffic: xr.Dataset
     mean: float

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gentraffic.dataset.panel import DAY_S, Panel, read_panel
 from gentraffic.dataset.services import known_services
-from gentraffic.dataset.splits import block_locations
+from gentraffic.dataset.splits import BLOCK_M, block_locations
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.modelling.features import Floats, Places, read_places
 
@@ -176,7 +176,7 @@ def read_live(traffic: xr.Dataset, service: str | None = None, *, alone: bool = 
     return panel.only(np.flatnonzero(live))
 
 
-def locations(panel: Panel, block_m: float = 2000.0) -> NDArray[np.int64]:
+def locations(panel: Panel, block_m: float = BLOCK_M) -> NDArray[np.int64]:
     """(cells,) cells of one number share their ground: what the file says, else squares of `block_m` metres."""
     if panel.location is not None:
         return panel.location.astype(np.int64)

@@ -40,7 +40,7 @@ from gentraffic.training.sampler_task import (
     source_weights,
     trainer_of,
 )
-from gentraffic.training.trainer import PLAIN, Run
+from gentraffic.training.trainer import PLAIN, OnStep, Run
 from graphs.build import station_graph, temporal_graph
 from graphs.graphmae import GraphMAE, pretrain
 from samplers import SAMPLERS, Denoiser, Sampler, sampler_class, sampler_names
@@ -156,6 +156,7 @@ def fit_sampler(
     if len({s.network for s in placed}) < len(placed):
         raise WrongUse("two traffic files name the same network: join them first, or change their `network` attribute")
     check_services(sources, design)
+    _check_builds(design, len(sources))
     began = clock.monotonic()
     everything, sources = sources, [s for s in sources if not s.service]
     levels = fit_levels(
@@ -164,7 +165,7 @@ def fit_sampler(
         places=design.use_place,
     )
     known = [s.places for s in placed if s.places is not None and not s.service]
-    temporal, station = graphs or fit_graphs([*known, *extra_places], levels, design)
+    temporal, station = graphs or fit_graphs([*known, *extra_places], levels, design, on_step=run.on_step)
     if design.own_level:
         sources, held_out = (
             [s.over(levels.networks[s.network].mean_traffic if s.places else s.level.mean()) for s in side]
@@ -451,6 +452,17 @@ def build(
     return model
 
 
+def _check_builds(design: Design, networks: int) -> None:
+    """Raise WrongUse where the sampler of a design cannot be built, before minutes of work on graphs."""
+    try:
+        build(design, networks, CADENCES[:1])
+    except WrongUse:
+        raise
+    except Exception as error:
+        name = class_of(design).__name__
+        raise WrongUse(f"{design.sampler}: {name} cannot be built: {type(error).__name__}: {error}") from error
+
+
 def machine() -> str:
     """The processor and its cores, in words."""
     name = platform.processor() or platform.machine()
@@ -462,9 +474,15 @@ def machine() -> str:
 
 
 def fit_graphs(
-    places: Sequence[Places], levels: LevelModel | None, design: Design, steps: int = 400
+    places: Sequence[Places],
+    levels: LevelModel | None,
+    design: Design,
+    steps: int = 400,
+    on_step: OnStep | None = None,
 ) -> tuple[GraphMAE, GraphMAE]:
-    """Pre-train the temporal and the station graph (STOUTER section 4): two GraphMAE models."""
+    """Pre-train the temporal and the station graph (STOUTER section 4): two GraphMAE models.
+
+    on_step: told of the steps on the station graph, which may hold a whole city."""
     torch.manual_seed(0)
     temporal = GraphMAE(168, TIME_DIM, encoder_layer=design.temporal_layer, decoder_layer=design.temporal_layer)
     for _ in pretrain(temporal, [temporal_graph()], steps=steps, learning_rate=3e-3, seed=0):
@@ -479,8 +497,9 @@ def fit_graphs(
     )
     scaled = [(p, station_features(p, station_scale(p, levels))) for p in places if len(p.poi_count) > 1]
     graphs = [station_graph(p.xy_m, features) for p, features in scaled]
-    for _ in pretrain(station, graphs, steps=steps, learning_rate=3e-3, seed=0):
-        pass
+    for step, loss in enumerate(pretrain(station, graphs, steps=steps, learning_rate=3e-3, seed=0), start=1):
+        if on_step is not None:
+            on_step(step, steps, loss)
     return temporal.eval(), station.eval()
 
 

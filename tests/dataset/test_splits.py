@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from traffic_examples import context, traffic
 
-from gentraffic.dataset.splits import block_locations, p1_folds
+from gentraffic.dataset.splits import block_locations, p1_folds, split_traffic
 from gentraffic.errors import WrongUse
 from gentraffic.io.importers.uomo import read_uomo
 
@@ -43,6 +44,16 @@ def test_blocks_are_squares() -> None:
     block = block_locations(x.ravel(), y.ravel(), 1000.0).reshape(6, 8)
     expected = np.array([[0] * 4 + [1] * 4] * 4 + [[2] * 4 + [3] * 4] * 2)
     np.testing.assert_array_equal(block, expected)
+
+
+def test_a_file_without_locations_is_split_by_squares_of_two_kilometres() -> None:
+    whole = traffic(context("grid", 24)).drop_vars("location", errors="ignore")
+    train, test = split_traffic(whole, test=0.25, by="location", seed=1)
+    square = {cell: (x // 2000, y // 2000) for cell, x, y in zip(
+        whole["cell_id"].values.tolist(), whole["x"].values, whole["y"].values, strict=True)}  # fmt: skip
+    sides = [{square[cell] for cell in part["cell_id"].values.tolist()} for part in (train, test)]
+    assert not sides[0] & sides[1]
+    assert len(sides[1]) == round(0.25 * len(set(square.values())))
 
 
 def test_too_few_locations_are_refused(shared_data: Path) -> None:

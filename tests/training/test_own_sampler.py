@@ -21,6 +21,9 @@ from gentraffic.training import fitting
 from gentraffic.training.fitting import Design, build, expects_week, plan_for, takes_services
 from gentraffic.training.options import design_of
 from gentraffic.training.sampler_task import Plan
+from samplers.diffusion import Noise, Rest, read_rest
+from samplers.hours import HourEnter
+from samplers.sampler import register_to_config
 
 
 def files(folder: Path) -> tuple[Path, Path]:
@@ -73,6 +76,39 @@ def test_a_denoiser_that_could_not_be_loaded_is_refused_before_it_is_trained(
     with pytest.raises(WrongUse, match=r"Forgetful.__init__ lacks rest, num_train_timesteps, prediction_type"):
         gentraffic.fit("mine", traffic, place, out=tmp_path / "model", steps=10**9, holdout=0)
     assert not (tmp_path / "model").exists()
+
+
+class Unbuilt(Mine):
+    """One whose constructor fails."""
+
+    @register_to_config
+    def __init__(
+        self, place_dim: int = 32, time_dim: int = 32, networks: int = 1, width: int = 8,
+        cadences: tuple[int, ...] = (1, 2, 4, 6), dropout: float = 0.0, use_time: bool = True, use_place: bool = True,
+        use_profile: bool = False, rest: Rest | None = None, num_train_timesteps: int = 1000,
+        prediction_type: str = "v_prediction",
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.noise = Noise(num_train_timesteps, prediction_type=prediction_type, rest=read_rest(rest, networks))
+        self.enter = HourEnter(1, width)  # type: ignore[call-arg]
+
+
+def test_a_sampler_that_cannot_be_built_is_refused_before_the_graphs_are_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(samplers.SAMPLERS, "mine", f"{Unbuilt.__module__}:Unbuilt")
+    monkeypatch.setattr(fitting, "fit_graphs", None)  # calling it would fail
+    traffic, place = files(tmp_path)
+    with pytest.raises(WrongUse, match=r"mine: Unbuilt cannot be built: TypeError: HourEnter.__init__\(\) missing 1 "):
+        gentraffic.fit("mine", traffic, place, out=tmp_path / "model", holdout=0)
+
+
+def test_progress_of_a_fit_is_told_of_the_graphs_first(tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    traffic, place = files(tmp_path)
+    gentraffic.fit("vae", traffic, place, out=tmp_path / "model", steps=3, holdout=0,
+                   progress=lambda done, of: told.append((done, of)))  # fmt: skip
+    assert told == [*((step, 400) for step in range(1, 401)), (1, 3), (2, 3), (3, 3)]
 
 
 class Whole(Mine):
