@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+from poi.errors import one_line
+
 # Libraries whose own exceptions on a file say that the file is not as they need it, not that the program is wrong.
 LIBRARIES = frozenset((
     "binascii", "bz2", "csv", "gzip", "h5netcdf", "h5py", "json", "lzma", "numcodecs", "osmium", "pandas", "pyarrow",
@@ -28,6 +30,9 @@ class GentrafficError(Exception):
     """Base class of the errors that end a command in one line."""
 
     exit_code = 1
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(one_line(message))
 
 
 class WrongUse(GentrafficError):

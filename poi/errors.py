@@ -1,10 +1,21 @@
 """What can go wrong between a place and its counts. Each class carries the exit code that a command ends with."""
 
+MOST_LETTERS = 1000  # of a message: what is longer repeats a file
+
+
+def one_line(message: str) -> str:
+    """A message as one line: a value of a damaged file may hold several, or no end."""
+    line = " ".join(message.split()) if len(message.splitlines()) > 1 else message
+    return line if len(line) <= MOST_LETTERS else f"{line[: MOST_LETTERS // 2]} ... {line[-MOST_LETTERS // 2 :]}"
+
 
 class PoiError(Exception):
     """Base class; the message is one line that names the value and the fix."""
 
     exit_code = 5
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(one_line(message))
 
 
 class PlaceNotFound(PoiError):

@@ -171,3 +171,16 @@ def test_nothing_is_suggested_for_what_is_like_no_name() -> None:
     assert did_you_mean("PORTOO", ["milan", "Porto"]) == "; did you mean Porto?"
     with pytest.raises(NetworkFailed, match="bundled, without a network: helsinki"):
         gentraffic.sample("Trentoo, Italy", days=7, offline=True)
+
+
+def test_a_message_is_one_line_whatever_the_value_holds() -> None:
+    from gentraffic.errors import BadInput
+    from poi.errors import BadFile
+
+    for kind in (BadInput, BadFile):
+        assert str(kind("t.csv: a\nb\r\nc: no number")) == "t.csv: a b c: no number"
+        assert str(kind("two  blanks stay")) == "two  blanks stay"
+        long = str(kind("begin " + "x" * 5000 + " end"))
+        assert len(long) < 1010
+        assert long.startswith("begin ")
+        assert long.endswith(" end")
