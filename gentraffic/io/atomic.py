@@ -437,8 +437,8 @@ def check_store(store: Path, *, chunks: bool = True) -> None:
     except (OSError, ValueError, AttributeError) as error:
         raise BadInput(f"damaged: {_CONSOLIDATED} is not readable ({error}); copy the store again") from error
     if listed is None:
-        if not whole and says_listed(store):
-            raise BadInput(f"incomplete: {_CONSOLIDATED} is missing; copy the store again")
+        if says_listed(store):
+            _check_unlisted(store, whole)
         _check_counts(store)
         return
     if not isinstance(listed, dict) or listed.get("sha256") != seal_of([whole.get("metadata"), listed.get("files")]):
@@ -457,6 +457,22 @@ def check_store(store: Path, *, chunks: bool = True) -> None:
             raise BadInput(
                 f"damaged: {name} differs from its SHA-256; copy the store again, or write what you changed anew"
             )
+
+
+def _check_unlisted(store: Path, whole: dict[str, Any]) -> None:
+    """Raise BadInput where a store that had a list once lacks its metadata, or has it in two versions.
+
+    Another program that wrote it anew has dropped the list, and wrote both alike. whole: what `.zmetadata` holds."""
+    metadata = whole.get("metadata")
+    if not isinstance(metadata, dict):
+        raise BadInput(f"incomplete: {_CONSOLIDATED} is missing; copy the store again")
+    for name, document in metadata.items():
+        try:
+            same = json.loads((store / name).read_text(encoding="utf-8")) == document
+        except (OSError, ValueError):
+            same = False
+        if not same:
+            raise BadInput(f"damaged: {_CONSOLIDATED} and {name} differ; copy the store again")
 
 
 def _check_counts(store: Path) -> None:

@@ -86,8 +86,8 @@ def short_graphs(steps: int = 20) -> Iterator[None]:
     """Fits whose two graphs are pre-trained for a few steps: what a test does not look at takes three seconds else."""
     kept = fitting.fit_graphs
 
-    def few(*of: Any) -> Any:
-        return kept(*of, steps=steps)
+    def few(*of: Any, **more: Any) -> Any:
+        return kept(*of, **more | {"steps": steps})
 
     with mock.patch.object(fitting, "fit_graphs", few), mock.patch("gentraffic.privacy.dp.fit.fit_graphs", few):
         yield
