@@ -156,8 +156,9 @@ def import_dataset(
 ) -> tuple[xr.Dataset, xr.Dataset | None]:
     """Traffic (cell, time) of a public data set, and the context of its cells, None where it has none.
 
-    name: "uomo", "milan-week", "milan-5x5" or "beijing" (`gentraffic import --help`). path: its file or folder. out,
-    context_out: where they are written, if anywhere. Raises WrongUse, BadInput.
+    name: "uomo", whose files have a context, "milan-week", "milan-5x5" or "beijing", which have none: `fetch` makes it,
+    and "milan" is bundled (`gentraffic import --help`). path: its file or folder. out, context_out: where they are
+    written, if anywhere. Raises WrongUse, BadInput.
     """
     from gentraffic.io.files import CONTEXT_FORMATS, check_writable, write_context
     from gentraffic.io.importers.registry import read_data_set
