@@ -387,7 +387,7 @@ class _Change:
         if "counts" in self.properties:
             given = self.properties["counts"]
             try:
-                given = json.loads(given) if isinstance(given, str) else dict(given)
+                given = dict(json.loads(given) if isinstance(given, str) else given)
             except (TypeError, ValueError) as error:
                 raise BadInput(f'{self.where}: counts is {given!r}; give {{"Shop": 30, "Food": 12}}') from error
             return {self.column(name): self.whole(n, f"{name} in counts") for name, n in given.items() if _given(n)}

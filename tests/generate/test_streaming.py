@@ -268,9 +268,9 @@ def test_little_disk_and_little_memory_are_said_before_the_work(
 ) -> None:
     free = shutil.disk_usage(tmp_path)._replace(free=50_000)
     monkeypatch.setattr(producing.shutil, "disk_usage", lambda _: free)
-    with pytest.raises(BadInput, match=r"GiB are needed and 0\.00 GiB are free"):
+    with pytest.raises(BadInput, match=r"MiB are needed and 0\.0 MiB are free"):
         run(model, tmp_path)
-    with pytest.raises(BadInput, match="GiB are needed"):
+    with pytest.raises(BadInput, match="MiB are needed"):
         draw_store(model, context(CELLS), REQUEST, tmp_path / "b.zarr")
     monkeypatch.undo()
     for module in (producing, drawing):

@@ -173,6 +173,7 @@ def test_a_dark_station_is_silent(tmp_path: Path) -> None:
         ({"change": "add", "key": "natural", "value": "tree"}, ["natural=tree"]),
         ({"change": "add", "like": "999"}, ["'999'"]),
         ({"change": "add", "counts": "many"}, ["counts is 'many'"]),
+        ({"change": "add", "counts": "3"}, ["counts is '3'"]),
         ({"change": "remove", "category": "Shop", "count": 100_000}, ["removes 100000"]),
         ({"change": "add", "what": "sites"}, ["no sites", "--sites"]),
         ({"change": "add", "what": "trees"}, ["trees"]),
