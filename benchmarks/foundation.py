@@ -17,7 +17,8 @@ Parts, each resumable row by row (run the same command again); `--only` limits t
   ablations  no users, no POIs, no contrastive fine-tuning, random mask only, other predictions; fold 0
   published  as the paper trains it, each row within `--minutes` of one core, fold 0: in two stages (the first half of
              the steps bare of users and POIs), with contrastive fine-tuning at the end (a fifth of the minutes, most
-             weights frozen), with both, and with tokens of other sizes; `--variants` runs some of the rows
+             weights frozen), with both, and with tokens of other sizes; scaling: with other sizes, and with a part of
+             the training locations; `--variants` runs some of the rows
 `mae_p9999` and `rmse_p9999` are of the expectation (one solver step), `crps` of the members (at most six for short and
 long). 95% intervals by bootstrap over locations.
 """
@@ -74,11 +75,14 @@ Rows = dict[str, Any]
 @dataclass(frozen=True)
 class Variant:
     """A way to train FoMo within a time. token: cells, cells and steps. bare: which part of the pre-training is told
-    neither users nor POIs. aligned: which part of the time goes to contrastive fine-tuning."""
+    neither users nor POIs. aligned: which part of the time goes to contrastive fine-tuning. size: of the network. data:
+    which part of the training locations is known."""
 
     token: tuple[int, int, int] = (1, 1, 16)
     bare: float = 0.0
     aligned: float = 0.0
+    size: str = "1m"
+    data: float = 1.0
 
 
 PLAIN = "plain"
@@ -86,6 +90,8 @@ VARIANTS = {
     PLAIN: Variant(), "two stages": Variant(bare=0.5), "contrastive": Variant(aligned=0.2),
     "two stages, contrastive": Variant(bare=0.5, aligned=0.2), "tokens 1, 1, 8": Variant((1, 1, 8)),
     "tokens 2, 2, 8": Variant((2, 2, 8)), "tokens 2, 2, 4": Variant((2, 2, 4)),
+    "half of the locations": Variant(data=0.5), "a quarter of the locations": Variant(data=0.25),
+    "0.3m weights": Variant(size="0.3m"), "5m weights": Variant(size="5m"),
 }  # fmt: skip
 
 
@@ -197,15 +203,16 @@ def run_variants(table: Table, data: Sequence[Pair], parts: Sequence[str], plan:
 
 def run_published(table: Table, data: Sequence[Pair], names: Sequence[str], minutes: float, plan: FoMoPlan) -> None:
     """Fold 0, each row within the same time: the expectation, and one draw for its JSD."""
-    train, held = p3.parts_of(data, 5, 0)
+    every, held = p3.parts_of(data, 5, 0)
     for name in names:
         if table.done("published", name):
             continue
         variant, seconds = VARIANTS[name], 60 * minutes
-        design = FoMoDesign(token=variant.token)
+        train = every if variant.data == 1 else [few(pair, variant.data, 0) for pair in every]
 
-        def pre_train(steps: int, design: FoMoDesign = design, bare: float = variant.bare) -> tuple[FoMoBundle, Any]:
-            own = replace(plan, steps=steps, warmup=min(plan.warmup, steps), bare_steps=round(bare * steps))
+        def pre_train(steps: int, variant: Variant = variant, train: Sequence[Pair] = train) -> tuple[FoMoBundle, Any]:
+            design = FoMoDesign(size=variant.size, token=variant.token)
+            own = replace(plan, steps=steps, warmup=min(plan.warmup, steps), bare_steps=round(variant.bare * steps))
             return fit_fomo(train, design=design, plan=own)
 
         steps = steps_within(pre_train, (1 - variant.aligned) * seconds)
@@ -214,7 +221,7 @@ def run_published(table: Table, data: Sequence[Pair], names: Sequence[str], minu
         took, told = time.process_time() - began, {"steps": [steps], "weights": metadata["parameters"]}
         if variant.aligned:
 
-            def align(steps: int, start: FoMoBundle = bundle) -> tuple[FoMoBundle, Any]:
+            def align(steps: int, start: FoMoBundle = bundle, train: Sequence[Pair] = train) -> tuple[FoMoBundle, Any]:
                 own = replace(ALIGN, steps=steps, warmup=min(ALIGN.warmup, steps))
                 return finetune_fomo(copy.deepcopy(start), train, plan=own)
 
