@@ -26,7 +26,7 @@ class Whole:
     strongly the network is held where it is. inner_steps, adjoint_steps: see `forecasters.implicit.NetworkProblem`.
     cuts: at most."""
 
-    samples: int = 128
+    samples: int = 64
     ridge: float = 0.1
     inner_steps: int = 8
     adjoint_steps: int = 8
