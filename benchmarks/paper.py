@@ -691,7 +691,7 @@ def run_sim(rows: Rows, data: Path, model: str, quick: bool) -> None:
             predicted = forecasts(fitted, test, 1)
             found = score(predicted, test)
             cells = (np.abs(predicted - real_steps) / mean).mean(axis=(0, 2, 3))
-            told = {"cells": cells.round(5).tolist(), "fit_cpu_s": seconds, "batches": fitted.metadata["batches"][-1]}
+            told = {"cells": [round(float(v), 5) for v in cells], "fit_cpu_s": seconds, "batches": fitted.metadata["batches"][-1]}
             return {m: (found[m][:, 0] / mean).round(4).tolist() for m in ("mae", "rmse")} | told
 
         rows.run(f"sim-mstnet|ablations|milan|{name}|0", row)
