@@ -70,6 +70,7 @@ SIM = {  # what trains sim-mstnet, and the arguments of its network
     "bi-level, no loss weights": ("aug", {"weigh_losses": False}), "bi-level, POI mix varied too": ("pois", {}),
 }  # fmt: skip
 UNWEIGHTED = "both, unweighted"  # what the others of SIM are compared with
+WHOLE, HEAD_ALONE = "bi-level over the whole network", "both, weights chosen (bi-level)"
 STUDY = {"hidden": (32, 64, 128), "blocks": (1, 2, 3), "slstm_heads": (2, 4, 8), "slstm_layers": (1, 2),
          "fusion_heads": (2, 4, 8)}  # fmt: skip
 FEW_REAL = 10.0  # percent of the real training cells
@@ -691,7 +692,11 @@ def run_sim(rows: Rows, data: Path, model: str, quick: bool) -> None:
             predicted = forecasts(fitted, test, 1)
             found = score(predicted, test)
             cells = (np.abs(predicted - real_steps) / mean).mean(axis=(0, 2, 3))
-            told = {"cells": [round(float(v), 5) for v in cells], "fit_cpu_s": seconds, "batches": fitted.metadata["batches"][-1]}
+            told = {
+                "cells": [round(float(v), 5) for v in cells],
+                "fit_cpu_s": seconds,
+                "batches": np.round(fitted.metadata["batches"][-1], 4).tolist(),
+            }
             return {m: (found[m][:, 0] / mean).round(4).tolist() for m in ("mae", "rmse")} | told
 
         rows.run(f"sim-mstnet|ablations|milan|{name}|0", row)
@@ -711,6 +716,8 @@ def sim_tables(done: dict[str, Any]) -> Iterator[str]:
     for name, row in ((name, rows[name]) for name in SIM if name in rows):
         values = [*row["mae"], float(np.mean(row["mae"]))]
         yield f"| {name} | {' | '.join(f'{v:.4f}' for v in values)} | {_apart(row, rows.get(UNWEIGHTED))} |"
+    if WHOLE in rows and HEAD_ALONE in rows:
+        yield f"\nOver the whole network less by the head alone: {_apart(rows[WHOLE], rows[HEAD_ALONE])}."
 
 
 def _apart(row: Row, other: Row | None) -> str:
