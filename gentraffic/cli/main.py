@@ -41,6 +41,7 @@ INTERRUPTED = 130
 DASK = ("--workers", "--scheduler")  # options of what needs Dask, beside names of .zarr
 CLOSED_PIPE = 141  # what a shell says of a program whose reader has gone: 128 + SIGPIPE
 STOPPED = "interrupted; no output was written"
+NOT_PRINTED = "standard output cannot be written: {}; files that the command was to write are whole"
 GRACE_S = 1.5  # for what is at work when a signal comes
 SETTINGS = {
     "help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True,
@@ -88,7 +89,8 @@ def main() -> NoReturn:
         finish_threads()
     sys.stdout.flush()
     if out.failed is not None and code == 0:
-        code = _not_printed(out.failed)
+        reason = out.failed.strerror or out.failed
+        code = CLOSED_PIPE if out.failed.errno == errno.EPIPE else _say(NOT_PRINTED.format(reason), 5)
     sys.stderr.flush()
     os._exit(code)
 
@@ -143,14 +145,6 @@ def _say(message: str, code: int) -> int:
     with suppress(OSError):  # nobody hears it
         click.echo("gentraffic: " + " ".join(message.split()), err=True)
     return code
-
-
-def _not_printed(failed: OSError) -> int:
-    """The exit code where standard output took not all; a line, unless whoever read has read enough."""
-    if failed.errno == errno.EPIPE:
-        return CLOSED_PIPE
-    reason = failed.strerror or failed
-    return _say(f"standard output cannot be written: {reason}; files that the command was to write are whole", 5)
 
 
 class _Command(ModuleType):

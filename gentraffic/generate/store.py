@@ -212,9 +212,14 @@ def check_disk(spec: StoreSpec, folder: Path, kept: int) -> None:
     free = shutil.disk_usage(folder).free
     if need > free:
         raise BadInput(
-            f"{folder}: {need / GIB:.2f} GiB are needed and {free / GIB:.2f} GiB are free: free some, give another -o, "
+            f"{folder}: {_size(need)} are needed and {_size(free)} are free: free some, give another -o, "
             "or draw fewer cells, days or members"
         )
+
+
+def _size(count: int) -> str:
+    """Bytes for a reader."""
+    return f"{count / GIB:.2f} GiB" if count >= GIB / 10 else f"{count / 2**20:.1f} MiB"
 
 
 def check_memory(spec: StoreSpec, workers: int) -> None:

@@ -182,7 +182,12 @@ def cannot_write(path: str | Path, error: OSError) -> BadInput:
     """The one line that a failed write becomes."""
     # h5py and others put several lines into the message: the first line, or the system's own words, say enough.
     reason = error.strerror or (str(error).splitlines() or [type(error).__name__])[0]
-    return BadInput(f"cannot write {path}: {reason}")
+    asked = Path(path)
+    for part in (*reversed(asked.parents), asked):  # `.NAME.*.part` holds pieces of what was asked for
+        if part.suffix == ".part" and part.name.startswith("."):
+            asked = part.with_name(part.name[1:].rpartition(".")[0].rpartition(".")[0])
+            break
+    return BadInput(f"cannot write {asked}: {reason}")
 
 
 def swap_folder(temporary: Path, target: Path) -> None:

@@ -44,6 +44,7 @@ MARGIN_M = 6000.0  # three times the widest neighbourhood: what lies beyond weig
 NO_SPREAD = 1e-9  # what is below tells no cells apart
 TRUNCATE = 5.0  # standard deviations beyond which a Gaussian neighbourhood weighs nothing
 MOST_POIS, MOST_SITES = 4000.0, 5000.0  # of a category, of radio cells, per km2: twice the most of any town here
+MISTAKE = 2.0  # times as many are no town but a mistake, which tells nothing of what lies around
 LEAST_KM2 = 0.0625  # of a cell in which these are counted: a mall may be all of a smaller one
 MOST_CELLS = 131_072  # of a tile with its halo: its densities take 100 bytes a cell
 MOST_BINS = 1000  # along an axis, by which cells are sorted into tiles
@@ -210,12 +211,15 @@ def read_places(context: xr.Dataset, store: Memory = IN_MEMORY) -> Places:
     if "margin_poi_count" in context:
         around = np.stack([context["margin_x"].values, context["margin_y"].values], axis=1).astype(np.float64)
         margin = Margin(context["margin_poi_count"].values, around, float(np.mean(area)))
-    source = "AMap" if "UoMo" in str(context.attrs.get("attribution", "")) else ""
+        land = np.full(len(around), margin.area_km2)
+    source, usual = _source(context), _usual(context, "poi_count")
     near, far = (store.zeros(name, counts.shape, np.float32) for name in ("near", "far"))
     asked = []
     for j in range(counts.shape[1]):
         beyond = None if margin is None else margin.poi_count[:, j]
-        values = partial(_pois, counts[:, j], None if source else area)
+        if beyond is not None and not source:
+            beyond = believed(beyond, beyond, MOST_POIS, land)
+        values = partial(_pois, counts[:, j], usual[:, j], None if source else area)
         for radii, log in ((NEAR_M, near), (FAR_M, far)):
             asked.append(Amount(values, POI_FLOOR, radii, beyond, log[:, j], (counts,)))
     logs: dict[str, NDArray[np.float32]] = {}
@@ -223,6 +227,8 @@ def read_places(context: xr.Dataset, store: Memory = IN_MEMORY) -> Places:
         if is_known(context, name, area):
             logs[name] = store.zeros(f"log_{name}", (len(area),), np.float32)
             beyond = context[f"margin_{name}"].values if margin is not None and f"margin_{name}" in context else None
+            if beyond is not None and kind.sites:
+                beyond = believed(beyond, beyond, MOST_SITES, land)
             values, read = partial(_believed, context, name, area), _columns(context, name)
             asked.append(Amount(values, kind.floor, kind.radii_m, beyond, logs[name], read))
     add_log_densities(asked, xy, area, margin)
@@ -258,23 +264,61 @@ def _pairs(context: xr.Dataset, first: str, second: str, store: Memory) -> Float
     return out
 
 
-def at_most(values: NDArray[Any], per_km2: float, area_km2: Floats) -> NDArray[Any]:
-    """What is believed of counts: a cell that holds more than any town does is a mistake, which must not decide the
-    levels of all that lies around. values: (cells,) or (cells, columns). area_km2: (cells,)."""
+def believed(values: NDArray[Any], usual: NDArray[Any], per_km2: float, area_km2: Floats) -> NDArray[Any]:
+    """What is believed of counts (cells,): no more than `per_km2`, twice what any town holds, and inf, which counts for
+    no cell around, where the place held MISTAKE times that before any change that a user asks for.
+
+    usual: (cells,) before a change. area_km2: (cells,)."""
     most = per_km2 * np.maximum(area_km2, LEAST_KM2)
-    out: NDArray[Any] = np.minimum(values, most[:, None] if values.ndim == 2 else most)
-    return out
+    wrong = usual > MISTAKE * most
+    out: NDArray[Any] = np.minimum(values, most)
+    return np.where(wrong, np.inf, out) if wrong.any() else out
 
 
-def _pois(counts: NDArray[Any], area_km2: Floats | None, rows: Any) -> NDArray[Any]:
-    """POIs of one category of some cells, as they are believed where areas are given. counts: (cells,)."""
-    return counts[rows] if area_km2 is None else at_most(counts[rows], MOST_POIS, area_km2[rows])
+def _usual(context: xr.Dataset, name: str) -> NDArray[Any]:
+    """A variable of a context before the change that a user asks for, if one is."""
+    values: NDArray[Any] = context[f"{name}{BEFORE}" if f"{name}{BEFORE}" in context else name].values
+    return values
+
+
+def mistaken_cells(context: xr.Dataset) -> list[str]:
+    """A warning for each kind of count of which cells hold more than any place does (`believed`)."""
+    area, lines = cell_areas(context), []
+    kinds = {"points of interest of one kind": ("poi_count", MOST_POIS), "radio cells": ("stations", MOST_SITES)}
+    for what, (name, per_km2) in kinds.items():
+        if name not in context or (name == "poi_count" and _source(context)):
+            continue
+        counts, found = _usual(context, name), []
+        for rows in blocks(len(area)):
+            most = counts[rows] if counts.ndim == 1 else counts[rows].max(axis=1)
+            wrong = np.flatnonzero(most > MISTAKE * per_km2 * np.maximum(area[rows], LEAST_KM2))
+            found += [(rows.start + int(i), float(most[i])) for i in wrong]
+            release_pages(counts)
+        if found:
+            first = ", ".join(f"{context['cell_id'].values[i]} ({n:,.0f})" for i, n in found[:5])
+            more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+            lines.append(
+                f"{what} in cell {first}{more}: more than any place holds; taken for a mistake and not counted"
+            )
+    return lines
+
+
+def _source(context: xr.Dataset) -> str:
+    """Who counted its POIs, a key of SOURCES."""
+    return "AMap" if "UoMo" in str(context.attrs.get("attribution", "")) else ""
+
+
+def _pois(counts: NDArray[Any], usual: NDArray[Any], area_km2: Floats | None, rows: Any) -> NDArray[Any]:
+    """POIs of one category of some cells, as they are believed where areas are given. counts, usual: (cells,)."""
+    return counts[rows] if area_km2 is None else believed(counts[rows], usual[rows], MOST_POIS, area_km2[rows])
 
 
 def _believed(context: xr.Dataset, name: str, area_km2: Floats, rows: Any) -> NDArray[Any]:
     """`amounts` of some cells, as far as they are believed."""
     values = amounts(context, name, area_km2, rows)
-    return at_most(values, MOST_SITES, area_km2[rows]) if VARIABLES[name].sites else values
+    if not VARIABLES[name].sites:
+        return values
+    return believed(values, _usual(context, name)[rows], MOST_SITES, area_km2[rows])
 
 
 def amounts(context: xr.Dataset, name: str, area_km2: Floats, rows: Any = slice(None)) -> Floats:
@@ -303,7 +347,7 @@ def is_known(context: xr.Dataset, name: str, area_km2: Floats) -> bool:
         return False
     cells = len(area_km2)
     if name not in PARTS:
-        usual = context[f"{name}{BEFORE}" if f"{name}{BEFORE}" in context else name].values
+        usual = _usual(context, name)
         if not any(np.nansum(usual[rows]) > 0 for rows in blocks(cells)):
             return False  # of what a user's file tells: nothing known is not nothing there
     return any(not np.isnan(amounts(context, name, area_km2, rows)).all() for rows in blocks(cells))
@@ -328,10 +372,13 @@ def cell_areas(context: xr.Dataset) -> Floats:
 
 @dataclass(frozen=True)
 class Amount:
-    """What each cell holds: values gives it of some, an index (n,) -> (n,), NaN where that is not known; beyond
+    """What each cell holds.
+
+    values gives it of some cells, an index (n,) -> (n,), NaN where it is not known, inf where it is a mistake; beyond
     (margin,), the same of the cells of a margin, None where it is known of none. floor: what is added to its density,
     per km2. radii_m: in metres, ascending. log: (cells,) float32, zeros that `add_log_densities` adds to.
-    read: what values reads, (cells,) or more, which may lie in files."""
+    read: what values reads, (cells,) or more, which may lie in files.
+    """
 
     values: Callable[[NDArray[np.int64]], NDArray[Any]]
     floor: float
@@ -344,8 +391,9 @@ class Amount:
 def add_log_densities(asked: Sequence[Amount], xy_m: Floats, area_km2: Floats, margin: Margin | None = None) -> None:
     """Add to the `log` of each amount the log of its density per km2 around, `floor` added: the mean over its radii.
 
-    The sum of the values around over the area of the cells around: an edge is not a desert. A cell that is not known
-    counts for none around it. xy_m: (cells, 2) centres in metres. area_km2: (cells,). margin: where `beyond` is.
+    The sum of the values around over the area of the cells around: an edge is not a desert. A cell that is not known,
+    or mistaken, counts for none around it; a mistaken one holds what they do. xy_m: (cells, 2) centres in metres.
+    area_km2: (cells,). margin: where `beyond` is.
     """
     inside = [amount for amount in asked if amount.beyond is None]
     _add_logs(inside, xy_m, area_km2, len(xy_m))
@@ -368,10 +416,10 @@ def _add_logs(asked: Sequence[Amount], xy_m: Floats, area: Floats, cells: int) -
                 column = amount.values(own).astype(np.float64)
                 if amount.beyond is not None:
                     column = np.concatenate([column, amount.beyond[beyond]])
-                unknown = np.isnan(column)
-                if unknown.any():
-                    around = smooth(np.where(unknown, 0.0, column)) / smooth(np.where(unknown, 0.0, area[rows]))
-                    density = np.where(unknown, np.nan, around)
+                left_out = ~np.isfinite(column)
+                if left_out.any():
+                    around = smooth(np.where(left_out, 0.0, column)) / smooth(np.where(left_out, 0.0, area[rows]))
+                    density = np.where(np.isnan(column), np.nan, around)
                 else:
                     density = smooth(column) / land
                 amount.log[own[inner]] += np.log(density[: len(own)][inner] + amount.floor) / len(amount.radii_m)

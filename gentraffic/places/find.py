@@ -56,12 +56,21 @@ def find_context(
     """
     if query.water not in WATER:
         raise WrongUse(f"--water {query.water}: give {LEAVE_OUT} or {KEEP}")
-    found = with_population(_find(query, command, store, progress), query)
+    found = told_of_mistakes(with_population(_find(query, command, store, progress), query))
     if query.water != LEAVE_OUT:
         return found
     from gentraffic.places.water import without_water
 
     return without_water(found.compute())
+
+
+def told_of_mistakes(context: xr.Dataset) -> xr.Dataset:
+    """A context with a warning of cells that hold more than any place does, as far as it has not said so."""
+    from gentraffic.modelling.features import mistaken_cells
+
+    known = str(context.attrs.get("warnings", ""))
+    new = [line for line in mistaken_cells(context) if line not in known]
+    return context.assign_attrs(warnings="\n".join(filter(None, (known, *new)))) if new else context
 
 
 def with_population(context: xr.Dataset, query: PlaceQuery) -> xr.Dataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -282,3 +283,10 @@ def test_links_in_the_way_of_a_draw_on_workers_are_refused(
     assert "is a link, and gentraffic did not put it there" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "far").iterdir()] == ["thesis.txt"]
     assert (tmp_path / "far" / "thesis.txt").read_text() == "mine"
+
+
+def test_a_full_disk_names_what_was_asked_for_and_not_the_hidden_part_of_it() -> None:
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    for piece in ("y.zarr", ".y.zarr.83c40636.part", ".y.zarr.83c40636.part/.a.4daff38f.part/0.0"):
+        line = str(atomic.cannot_write(Path("out") / piece, full))
+        assert line.startswith(f"cannot write {Path('out', 'y.zarr')}: No space")

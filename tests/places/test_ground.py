@@ -11,8 +11,9 @@ import xarray as xr
 from change_examples import changes, point, strip
 
 from gentraffic.dataset.basemap import has_basemap, without_basemap
+from gentraffic.generators.folder import load_bundle
 from gentraffic.io.files import read_context, write_context
-from gentraffic.modelling.features import BEFORE, PARTS, read_places
+from gentraffic.modelling.features import BEFORE, PARTS, believed, mistaken_cells, read_places
 from gentraffic.modelling.levels import DRY, LevelModel, activity, elasticities
 from gentraffic.places.context import read_place
 from gentraffic.places.find import CONTEXTS
@@ -96,12 +97,33 @@ def test_a_change_remembers_what_stood_there(town: xr.Dataset) -> None:
     assert (places.known["offices"] > places.before.known["offices"]).all()
 
 
-def test_one_mistaken_cell_does_not_decide_the_levels_around() -> None:
-    from gentraffic.modelling.features import at_most
+def test_what_is_believed_of_a_cell() -> None:
+    area = np.array([0.0625, 0.25, 1e-4, 0.0625])  # km2
+    counts = np.array([500, 1_001, 251, 3])
+    assert believed(counts, counts, 4000.0, area).tolist() == [250, 1000, 250, 3]
+    counts[0] += 1  # more than twice as many: a mistake, which counts for no cell around
+    assert believed(counts, counts, 4000.0, area).tolist() == [np.inf, 1000, 250, 3]
+    usual = np.array([3, 1_001, 251, 3])  # but what a user adds is meant
+    assert believed(counts, usual, 4000.0, area).tolist() == [250, 1000, 250, 3]
 
-    area = np.array([0.0625, 0.25, 1e-4])  # km2
-    counts = np.array([[10_000, 3], [999, 1_001], [250, 251]])
-    assert at_most(counts, 4000.0, area).tolist() == [[250, 3], [999, 1000], [250, 250]]
+
+@pytest.mark.parametrize("name", ["poi_count", "stations"])
+def test_a_mistaken_cell_changes_no_level_around_it_by_two_per_cent(name: str) -> None:
+    place = traffic_examples.context("grid", 24)
+    sites = np.random.default_rng(3).poisson(2.0, 576).astype(np.float32)
+    place = place.assign(stations=("cell", sites))
+    changed = place.copy(deep=True)
+    at = 12 * 24 + 12
+    if name == "stations":
+        changed[name][at] += 10_000
+    else:
+        changed[name][at, 6] += 10_000
+    levels = load_bundle("stouter-base").levels
+    apart = np.delete(levels.absolute(read_places(changed)) - levels.absolute(read_places(place)), at)
+    assert np.abs(np.expm1(apart)).max() < 0.02
+    (line,) = mistaken_cells(changed)
+    assert f"in cell {changed['cell_id'].values[at]} (10,0" in line
+    assert mistaken_cells(place) == []
 
 
 def test_what_is_known_of_some_cells_counts_there_alone() -> None:
