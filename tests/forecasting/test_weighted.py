@@ -69,8 +69,8 @@ def test_every_round_lowers_the_outer_loss_from_where_it_started(
 def test_over_the_whole_network_the_group_that_lies_is_left_out(
     parts: tuple[list[Part], list[Part], list[Part]],
 ) -> None:
-    small = Whole(samples=32, inner_steps=4, adjoint_steps=4, cuts=4)
-    told = fit_weighted(*parts, replace(PLAN, steps=24), Weigh(whole=small)).metadata
+    small = Whole(samples=24, inner_steps=3, adjoint_steps=4, cuts=4)
+    told = fit_weighted(*parts, replace(PLAN, steps=12), Weigh(whole=small)).metadata
     weights, batches = np.array(told["weights"]), np.array(told["batches"])
     np.testing.assert_allclose(batches.sum(-1), 1.0)
     assert batches[-1, 1] < 0.05 < batches[-1, 2], "the group that lies, and the one like the real cells"
