@@ -15,6 +15,10 @@ Parts, each resumable row by row (run the same command again); `--only` limits t
              after 120, and every third half day; hourly, of cells that fold 0 holds out (a bundled model has seen them)
              and of Milan (it has not: `crps_shape` and `acf_error` count, and where part is known)
   ablations  no users, no POIs, no contrastive fine-tuning, random mask only, other predictions; fold 0
+  published  as the paper trains it, each row within `--minutes` of one core, fold 0: in two stages (the first half of
+             the steps bare of users and POIs), with contrastive fine-tuning at the end (a fifth of the minutes, most
+             weights frozen), with both, and with tokens of other sizes; scaling: with other sizes, and with a part of
+             the training locations; `--variants` runs some of the rows
 `mae_p9999` and `rmse_p9999` are of the expectation (one solver step), `crps` of the members (at most six for short and
 long). 95% intervals by bootstrap over locations.
 """
@@ -22,9 +26,11 @@ long). 95% intervals by bootstrap over locations.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,9 +66,33 @@ PUBLISHED = {  # FoMo tables 2-4: (short, long, generation) MAE; their metric co
 SOLVERS = (("gaussian", 2), ("dpm++", 8))
 SOLVER_CELLS, HOURS = 64, 168
 MILAN = "milan"  # of whose cells a bundled FoMo has seen 25, which are left out
+MOST_STEPS = 100_000  # of a fit within a time
 ALIGN = FoMoPlan(steps=60, learning_rate=3e-4, warmup=20, contrast=0.05, frozen=True, ema=0.98)
 Pair = tuple[Source, Region]
 Rows = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to train FoMo within a time. token: cells, cells and steps. bare: which part of the pre-training is told
+    neither users nor POIs. aligned: which part of the time goes to contrastive fine-tuning. size: of the network. data:
+    which part of the training locations is known."""
+
+    token: tuple[int, int, int] = (1, 1, 16)
+    bare: float = 0.0
+    aligned: float = 0.0
+    size: str = "1m"
+    data: float = 1.0
+
+
+PLAIN = "plain"
+VARIANTS = {
+    PLAIN: Variant(), "two stages": Variant(bare=0.5), "contrastive": Variant(aligned=0.2),
+    "two stages, contrastive": Variant(bare=0.5, aligned=0.2), "tokens 1, 1, 8": Variant((1, 1, 8)),
+    "tokens 2, 2, 8": Variant((2, 2, 8)), "tokens 2, 2, 4": Variant((2, 2, 4)),
+    "half of the locations": Variant(data=0.5), "a quarter of the locations": Variant(data=0.25),
+    "0.3m weights": Variant(size="0.3m"), "5m weights": Variant(size="5m"),
+}  # fmt: skip
 
 
 class Table:
@@ -171,6 +201,65 @@ def run_variants(table: Table, data: Sequence[Pair], parts: Sequence[str], plan:
             table.put("ablations", "contrastive fine-tuning", aligned, metadata)
 
 
+def run_published(table: Table, data: Sequence[Pair], names: Sequence[str], minutes: float, plan: FoMoPlan) -> None:
+    """Fold 0, each row within the same time: the expectation, and one draw for its JSD."""
+    every, held = p3.parts_of(data, 5, 0)
+    for name in names:
+        if table.done("published", name):
+            continue
+        variant, seconds = VARIANTS[name], 60 * minutes
+        train = every if variant.data == 1 else [few(pair, variant.data, 0) for pair in every]
+
+        def pre_train(steps: int, variant: Variant = variant, train: Sequence[Pair] = train) -> tuple[FoMoBundle, Any]:
+            design = FoMoDesign(size=variant.size, token=variant.token)
+            own = replace(plan, steps=steps, warmup=min(plan.warmup, steps), bare_steps=round(variant.bare * steps))
+            return fit_fomo(train, design=design, plan=own)
+
+        steps = steps_within(pre_train, (1 - variant.aligned) * seconds)
+        began = time.process_time()
+        bundle, metadata = pre_train(steps)
+        took, told = time.process_time() - began, {"steps": [steps], "weights": metadata["parameters"]}
+        if variant.aligned:
+
+            def align(steps: int, start: FoMoBundle = bundle, train: Sequence[Pair] = train) -> tuple[FoMoBundle, Any]:
+                own = replace(ALIGN, steps=steps, warmup=min(ALIGN.warmup, steps))
+                return finetune_fomo(copy.deepcopy(start), train, plan=own)
+
+            more = steps_within(align, variant.aligned * seconds)
+            began = time.process_time()
+            bundle, _ = align(more)
+            took += time.process_time() - began
+            told["steps"].append(more)
+        table.put("published", name, published_rows(bundle, held, name), {**told, "fit_cpu_s": round(took, 1)})
+
+
+def steps_within(fit: Callable[[int], Any], seconds: float) -> int:
+    """How many steps of a fit take `seconds` of one core, from two short fits. fit: of a number of steps."""
+    took = []
+    fit(1)  # what is done once in a process
+    for count in (2, 12):
+        began = time.process_time()
+        fit(count)
+        took.append(time.process_time() - began)
+    per_step = max((took[1] - took[0]) / 10, 1e-4)
+    return int(np.clip((seconds - took[0] + 2 * per_step) / per_step, 2, MOST_STEPS))
+
+
+def published_rows(bundle: FoMoBundle, parts: dict[str, tuple[Pair, Pair]], label: str) -> dict[str, list[Rows]]:
+    """`network|task|row` -> scores of the expectation by series, and the JSD of one draw."""
+    out = {}
+    for city, pairs in parts.items():
+        part = p3.held_out(*((source, placed(region, source, bundle.levels)) for source, region in pairs))
+        for task, observed in p3.TASKS.items():
+            real, _ = p3.real_of(part, observed)
+            for users in (False, True):
+                members = p3.model_members(bundle, part, task, users=users, members=1)
+                found = p3.scores(part, task, members[:1])
+                found["jsd_hist"] = summary.jsd_hist(real, members[1])
+                out[f"{city}|{task}|{label}{', users' if users else ''}"] = [found]
+    return out
+
+
 def run_solver(table: Table, data: Sequence[Pair], folder: Path, bundle: FoMoBundle, members: int) -> None:
     """Solvers and steps on cells of fold 0 and of Milan: whole weeks, and what is known gone on with and filled."""
     for city in (*CITIES, MILAN):
@@ -262,6 +351,8 @@ def main() -> None:
     parser.add_argument("--fold", type=int, nargs="*", help="which folds to run, all by default")
     parser.add_argument("--steps", type=int, default=800, help="training steps of p3")
     parser.add_argument("--few-steps", type=int, default=400, help="training steps of unseen, scaling and ablations")
+    parser.add_argument("--minutes", type=float, default=3.5, help="of one core: of every fit of the part published")
+    parser.add_argument("--variants", nargs="*", default=list(VARIANTS), choices=list(VARIANTS), help="of published")
     parser.add_argument("--members", type=int, default=p3.MEMBERS)
     parser.add_argument("--model", default="fomo-base", help="of the part seen")
     parser.add_argument("--quick", action="store_true", help="one fold and few steps: does it run?")
@@ -274,7 +365,7 @@ def main() -> None:
     folds = list(range(args.folds)) if args.fold is None else args.fold
     if args.quick:
         plan, small, members, folds = replace(plan, steps=12), replace(small, steps=6), 2, [0]
-        tune = replace(tune, steps=4)
+        tune, args.minutes = replace(tune, steps=4), 0.05
     if "p3" in args.only:
         run_p3(table, data, folds, args.folds, plan, members)
     if "stouter" in args.only:
@@ -285,8 +376,10 @@ def main() -> None:
     if "unseen" in args.only:
         run_unseen(table, data, small, tune, min(members, 6))
     run_variants(table, data, args.only, small, min(members, 4))
+    if "published" in args.only:
+        run_published(table, data, args.variants, args.minutes, FoMoPlan())
     for part in args.only:
-        if part != "solver" and (rows := table.of(part)):
+        if part not in ("solver", "published") and (rows := table.of(part)):
             print(f"\n### {part}\n\n{seen_table(rows) if part == 'seen' else p3.table(rows)}")
     if "solver" in args.only:
         run_solver(table, data, args.data, load_fomo(args.model), members)

@@ -111,6 +111,22 @@ def kept_hourly(done: Json) -> Json:
     return kept
 
 
+def kept_variants(done: Json) -> Json:
+    """Of foundation.py --only published: what each row took, and sums of errors over the series of each location."""
+    told = {key.partition("|")[2]: of for key, of in done["told"].items() if key.startswith("published|")}
+    kept: Json = {}
+    for key, found in done.items():
+        part, _, where = key.partition("|")
+        if part == "published":
+            places = sorted(set(found["location"]))
+            sums = {name: [0.0] * len(places) for name in ("n", "mae_p9999", "mse")}
+            for place, *errors in zip(found["location"], found["mae_p9999"], found["mse"], strict=True):
+                for name, value in zip(sums, (1, *errors), strict=True):
+                    sums[name][places.index(place)] += value
+            kept[where.partition("|")[2]] = _rounded({**sums, "jsd_hist": found["jsd_hist"]})
+    return {"command": VARIANTS, **_script("records")._now(), "told": told, "scores": kept}
+
+
 def _rounded(value: Any) -> Any:
     if isinstance(value, list):
         return [_rounded(one) for one in value]
@@ -192,6 +208,65 @@ def hourly(data: Json) -> str:
     return _table(["", "last value", "yesterday", f"`{TREES}`", "difference"], rows)
 
 
+CITIES = {"uomo-sd": "Shandong", "uomo-nc": "Nanchang", "uomo-nj": "Nanjing"}
+TASKS = ("short", "long", "generation")
+PLAIN = "plain"
+VARIANTS = "python benchmarks/foundation.py --data ../shared/data -o variants.json --only published"
+
+
+def variants(data: Json) -> str:
+    """Ways to train FoMo within the same time: as the paper prints them, RMSE / MAE or JSD / MAE, of three cities."""
+    rows = []
+    for name, told in data["told"].items():
+        steps = " + ".join(map(str, told["steps"]))
+        row = [name, f"{steps} in {told['fit_cpu_s'] / 60:.1f} min"]
+        for task in TASKS:
+            for users in ("", ", users"):
+                found = [data["scores"][f"{city}|{task}|{name}{users}"] for city in CITIES]
+                row.append("; ".join(f"{first:.4f} / {mae:.4f}" for first, mae in (_two(of, task) for of in found)))
+        rows.append(row)
+    scores = [f"{task}{users}, {'JSD' if task == 'generation' else 'RMSE'} / MAE"
+              for task in TASKS for users in ("", ", users")]  # fmt: skip
+    return _table(["", "steps", *scores], rows)
+
+
+def _two(of: Json, task: str) -> tuple[float, float]:
+    """JSD and MAE of generation, RMSE and MAE of the rest, over all series of a city."""
+    first = of["jsd_hist"] if task == "generation" else (sum(of["mse"]) / sum(of["n"])) ** 0.5
+    return first, sum(of["mae_p9999"]) / sum(of["n"])
+
+
+def variants_apart(data: Json) -> str:
+    """MAE of each variant less that of the plain one, in 1e-4, 95% over the locations of two cities; bold: it is not 0.
+
+    Nanjing has one location held out, which gives no interval.
+    """
+    import numpy as np
+
+    from gentraffic.evaluation.intervals import interval, make_resample
+
+    rows, cities = [], ("uomo-sd", "uomo-nc")
+    for name in data["told"]:
+        if name == PLAIN:
+            continue
+        row = [name]
+        for task in TASKS:
+            for users in ("", ", users"):
+                texts = []
+                for city in cities:
+                    mine, plain = (data["scores"][f"{city}|{task}|{of}{users}"] for of in (name, PLAIN))
+                    n, apart = np.array(plain["n"]), np.array(mine["mae_p9999"]) - np.array(plain["mae_p9999"])
+                    times = make_resample(np.arange(len(n))).times
+                    found = interval(times @ apart / (times @ n))
+                    assert found is not None
+                    low, high = (1e4 * end for end in found)
+                    text = f"{1e4 * apart.sum() / n.sum():+.1f} ({low:+.1f} to {high:+.1f})"
+                    texts.append(f"**{text}**" if low > 0 or high < 0 else text)
+                row.append("; ".join(texts))
+        rows.append(row)
+    return _table(["", *(f"{task}{users}" for task in TASKS for users in ("", ", users"))], rows)
+
+
 def _mae(value: float, best: bool) -> str:
     text = f"{value:#.3g}".rstrip(".") if value < 1000 else f"{value:.0f}"
     return f"**{text}**" if best else text
@@ -211,9 +286,12 @@ class Made:
 
 
 KEEP: dict[str, Callable[[Json], Json]] = {
-    "hourly": kept_hourly, "power": kept_power, "power-files": kept_power, "models": kept_models, "milan": kept_milan
+    "hourly": kept_hourly, "power": kept_power, "power-files": kept_power, "models": kept_models, "milan": kept_milan,
+    "fomo-variants": kept_variants,
 }  # fmt: skip
 TABLES = {
+    "fomo-variants": Made("fomo.md", "fomo-variants", variants),
+    "fomo-variants-apart": Made("fomo.md", "fomo-variants", variants_apart),
     "forecasts-hourly": Made("forecasters.md", "hourly", hourly),
     "audit-verdicts": Made("privacy.md", "power", verdicts),
     "audit-files": Made("privacy.md", "power-files", verdicts),

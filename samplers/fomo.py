@@ -29,6 +29,10 @@ SIZES: dict[str, dict[str, Any]] = {  # name -> width, depth, heads; the names g
     "100m": {"width": 544, "depth": 18, "heads": 17},
     "150m": {"width": 640, "depth": 20, "heads": 10},
     "200m": {"width": 768, "depth": 18, "heads": 12},
+    # layers x width of the paper's table 6, which gives 4.9, 34.1 and 217.7 million weights, but neither heads nor MLPs
+    "12x128": {"width": 128, "depth": 12, "heads": 4},  # 3.7
+    "16x256": {"width": 256, "depth": 16, "heads": 8},  # 19.5
+    "20x768": {"width": 768, "depth": 20, "heads": 12},  # 216.5
 }
 NEAR_HOURS = 2.0
 TRAINED_IN_FINE_TUNING = ("ada", "leave", "of_poi", "poi_", "of_users", "of_level", "of_network", "of_cadence")

@@ -87,12 +87,25 @@ def write_traffic(traffic: xr.Dataset, path: str | Path) -> None:
 def traffic_facts(traffic: xr.Dataset, out: str | Path, context: str | Path | None = None) -> Facts:
     """Traffic ([member,] cell, time) that was written to `out`, in figures; the context of its cells, to `context`."""
     from gentraffic.dataset.schema import warnings_in
+    from gentraffic.modelling.measured import COPIED_WEEK
 
     cells, steps, names = traffic.sizes["cell"], traffic.sizes["time"], [str(name) for name in traffic.data_vars]
     timezone, also = traffic.attrs["timezone"], {} if context is None else {"context": str(context)}
     values = {"output": str(out), "cells": cells, "steps": steps, "services": names, "timezone": timezone}
     line = f"{out}: {cells} cells x {steps} steps of {', '.join(names)}, {timezone}"
-    return Facts({**values, "warnings": warnings_in(traffic), **also}, [line, *also.values()])
+    warnings = [*warnings_in(traffic), *([COPIED_WEEK] if _repeats_a_week(traffic) else [])]
+    return Facts({**values, "warnings": warnings, **also}, [line, *also.values()])
+
+
+def _repeats_a_week(traffic: xr.Dataset) -> bool:
+    """Whether any member of the first service goes on with its first week over again."""
+    from gentraffic.dataset.panel import DAY_S, read_panel
+    from gentraffic.modelling.measured import copied_week
+
+    panel = read_panel(traffic)
+    if not panel.step_s or DAY_S % panel.step_s:
+        return False
+    return any(copied_week(member, panel.per_day) for member in panel.values)
 
 
 def split_facts(parts: Sequence[xr.Dataset], files: Sequence[Path], how: Mapping[str, Any]) -> Facts:

@@ -167,7 +167,7 @@ def fit(
         metadata,
         TrainingScaler(ids, fit_scaler(known.network.values[:, : known.known])),
         training=fitted.metadata,
-        warnings=tuple(warnings_of(len(ids))),
+        warnings=tuple(warnings_of(len(ids), [member for members in networks for member in members])),
     )
     if out is None or checkpoint is None:
         return forecaster
@@ -358,8 +358,8 @@ def score(
         write_page(scored, forecaster.name, ds, chosen, html, traffic=Path(source.name).name, model=folder)
     units = tuple(str(ds[s].attrs["units"]) for s in chosen)
     return ForecastScores(
-        scored, forecaster.name, tuple(chosen), units, forecaster.sha256, tuple(warnings_of(ds.sizes["cell"])),
-        str(forecaster.folder or forecaster.name), source.name,
+        scored, forecaster.name, tuple(chosen), units, forecaster.sha256,
+        tuple(warnings_of(ds.sizes["cell"], networks)), str(forecaster.folder or forecaster.name), source.name,
     )  # fmt: skip
 
 

@@ -188,7 +188,7 @@ def fit(
         paper, channels, diffusion_steps, loss : bool, str, int, str
             Of stouter: as published; widths such as "64,128,256"; steps of the noise; "mse" or "l1".
         size : str
-            Of fomo: 0.3m, 1m, 5m, 35m, 100m, 150m or 200m weights.
+            Of fomo: 0.3m, 1m, 5m, 35m, 100m, 150m or 200m weights; 12x128, 16x256 or 20x768, layers x width.
         patch : str
             Of fomo: cells, cells and steps of a token, "1,1,16" by default.
         bare_steps : int

@@ -35,7 +35,8 @@ DESIGN = (
                  " concat; linear]"),
     click.option("--temporal-layer", help="gin, gcn, gat or sage. [default: gin]"),
     click.option("--station-layer", help="gcn, gin, gat or sage. [default: gcn]"),
-    click.option("--size", help="fomo: 0.3m, 1m, 5m, 35m, 100m, 150m or 200m weights. [default: 1m]"),
+    click.option("--size", help="fomo: 0.3m, 1m, 5m, 35m, 100m, 150m or 200m weights; 12x128, 16x256 or 20x768,"
+                 " layers x width as published. [default: 1m]"),
     click.option("--patch", metavar="H,W,T", help="fomo: cells, cells and steps of a token. [default: 1,1,16]"),
     click.option("--bare-steps", type=int, help="fomo: of --steps, the first, without users and POIs. [default: 0]"),
     click.option("--prediction", help="stouter, fomo: epsilon, sample or v_prediction. [default: v_prediction;"

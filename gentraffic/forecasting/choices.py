@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from forecasters import Recipe
+    from gentraffic.forecasting.data import Network
     from gentraffic.forecasting.task import Plan
 
 
@@ -100,9 +101,13 @@ def services_for(learned: Sequence[str], ds: xr.Dataset, given: Sequence[str]) -
     )
 
 
-def warnings_of(cells: int) -> list[str]:
-    """What a user should know of so few cells."""
-    return ["one cell: its neighbourhood is the cell itself, repeated"] if cells == 1 else []
+def warnings_of(cells: int, networks: Sequence[Network] = ()) -> list[str]:
+    """What a user should know of so few cells, and of traffic with a copied week."""
+    from gentraffic.modelling.measured import COPIED_WEEK, copied_week
+
+    few = ["one cell: its neighbourhood is the cell itself, repeated"] if cells == 1 else []
+    copied = any(copied_week(network.values[:, :, 0], network.per_day) for network in networks)
+    return [*few, *([COPIED_WEEK] if copied else [])]
 
 
 @contextmanager

@@ -12,6 +12,10 @@ them, for every service its own, as if its linear head were trained to the end o
 by the real windows kept aside (the later part of the same few cells, which also chooses the best training step),
 cross-fitted: these are cut into blocks of time, and each block judges heads whose real samples the other blocks have
 joined. The head that is kept at last is the inner optimum on all real windows.
+
+With `Weigh.whole` the weights are those of the bi-level problem over the whole network instead: after each round but
+the last, cutting planes with implicit gradients choose one w (G,), which the next round's batches follow and the head
+is solved with at last.
 """
 
 from __future__ import annotations
@@ -35,6 +39,7 @@ from forecasters.bilevel import (
     stacked,
 )
 from gentraffic.errors import BadInput
+from gentraffic.forecasting.whole_network import Whole, choose_over_network
 
 if TYPE_CHECKING:
     from forecasters.windows import Windows
@@ -55,7 +60,8 @@ class Weigh:
     is; the outer problem takes one of them. blocks: of time, into which the windows kept aside are cut. toll: the share
     of the outer loss that synthetic samples of weight 1 must save to be believed. keep: the part of the synthetic
     windows that is spread over all variants alike. choose: False leaves every window the same weight, for comparison:
-    the same rounds and heads without the choice of weights. So does training on one group alone."""
+    the same rounds and heads without the choice of weights. So does training on one group alone. whole: weights are
+    chosen over the whole network, None for its linear head alone."""
 
     rounds: int = 3
     real: float = 0.5
@@ -65,6 +71,7 @@ class Weigh:
     toll: float = 0.02
     keep: float = 0.1
     choose: bool = True
+    whole: Whole | None = None
 
 
 def fit_weighted(
@@ -82,9 +89,10 @@ def fit_weighted(
 
     name: `sim-mstnet`, or another forecaster that `weighs`. real_later: real parts that choose the weights and the best
     step. design: arguments of the network that differ from the named ones. device: of torch. The metadata has weights
-    (rounds + 1, services, G), batches (rounds, G): the share of every group in a round's batches, and outer (rounds,
-    services, 4): the outer loss before, after, the cuts' bound of it, and the ridge. Raises BadInput where a part gives
-    no window.
+    (rounds + 1, services, G), batches (rounds, G): the share of every group in a round's batches, outer (rounds,
+    services, 4): the outer loss before, after, the cuts' bound of it, and the ridge, and whole (rounds - 1, 3): with
+    `Weigh.whole`, the outer loss before and after and how many cuts were made. Raises BadInput where a part gives no
+    window.
     """
     from forecasters.windows import windows_to
     from gentraffic.forecasting.fit import Fitted, windows_of
@@ -116,6 +124,7 @@ def fit_weighted(
     batches: list[list[float]] = []
     chosen, best = [weights.tolist()], (float("inf"), model.state_dict())
     history: list[list[list[float]]] = []
+    over_network: list[list[float]] = []
     total = plan.steps or STEPS
     steps = total // weigh.rounds
     for k in range(weigh.rounds):
@@ -131,20 +140,31 @@ def fit_weighted(
         if ending:
             model.load_state_dict(best[1])
         history.append([])
-        heads = head_moments(model.eval(), [train[:n], *([w] for w in train[n:])], later, weigh, plan.seed)
+        groups = [train[:n], *([w] for w in train[n:])]
+        heads = head_moments(model.eval(), groups, later, weigh, plan.seed)
         for s, head in enumerate(heads):
-            optimum, ridge = choose_weights(head, weights[s], weigh, choose)
+            at = weights[s] if weigh.whole is None or not choose else of_group
+            optimum, ridge = choose_weights(head, at, weigh, choose and weigh.whole is None)
             weights[s] = optimum.weights
             history[-1].append([optimum.history[0], optimum.value, optimum.bound, ridge])
             aside = np.full(len(head.counts), not ending)  # a next round is still to be judged by them
             with torch.no_grad():  # the inner optimum: where the next round starts, and what is kept at last
                 model.head[s] = torch.from_numpy(head.problem(ridge, aside).solve(optimum.weights))
         chosen.append(weights.tolist())
-        if choose and not ending:
+        if choose and not ending and weigh.whole is not None:
+            found = choose_over_network(
+                model, groups, later, of_group, weigh.whole, toll=weigh.toll, seed=plan.seed * 1009 + k
+            )
+            of_group = found.weights
+            over_network.append([found.history[0], found.value, found.cuts])
+        elif choose and not ending:
             variants = np.mean([choose_variants(head, 1 - weigh.real, weigh) for head in heads], axis=0)
             synthetic = (1 - weigh.real) * (1 - (k + 1) / (weigh.rounds - 1))
             of_group = np.append(1 - synthetic, synthetic * (weigh.keep / len(drawn) + (1 - weigh.keep) * variants))
-    metadata = {"weights": chosen, "batches": batches, "outer": history, "plan": asdict(plan), "weigh": asdict(weigh)}
+    metadata = {
+        "weights": chosen, "batches": batches, "outer": history, "whole": over_network, "plan": asdict(plan),
+        "weigh": asdict(weigh),
+    }  # fmt: skip
     return Fitted(name, model.eval(), metadata)
 
 

@@ -216,6 +216,19 @@ def repeats(values: NDArray[np.float32], week: int) -> bool:
     return bool(np.corrcoef(head.ravel(), tail.ravel())[0, 1] > 0.9995)
 
 
+def copied_week(values: NDArray[np.float32], per_day: int) -> bool:
+    """True when a series goes on with its first week over again: two days or more of it. values: (cells, steps)."""
+    week = 7 * per_day
+    known = np.isfinite(values).all(axis=1)
+    some = values[known]
+    if some.shape[1] < week + 2 * per_day or not len(some) or some[:, :week].std() == 0 or some[:, week:].std() == 0:
+        return False
+    return repeats(some, week)
+
+
+COPIED_WEEK = "the second week repeats the first: what knows last week scores too well on it; leave the copy out"
+
+
 def match(ids: NDArray[Any], contexts: Sequence[xr.Dataset]) -> tuple[xr.Dataset | None, NDArray[np.int64]]:
     """The context, among those given, that holds all cells, and where each stands there; None, zeros for none.
 

@@ -52,6 +52,18 @@ def test_fit_learns_what_the_command_learns(files: Path, fitted: FittedForecaste
     assert fitted.provenance["data"][0]["file"] == "in memory"
 
 
+def test_a_copied_week_is_named_by_fit_and_score() -> None:
+    whole = dataset(days=14)
+    [name] = whole.data_vars
+    week = 7 * round(86_400 / float((whole["time"].values[1] - whole["time"].values[0]) / np.timedelta64(1, "s")))
+    whole[name].values[..., week:] = whole[name].values[..., :week]
+    found = gentraffic.forecast.fit("last", whole, threads=1)
+    scored = gentraffic.forecast.score(found, whole)
+    for warnings in (found.warnings, scored.warnings):
+        assert any("second week repeats the first" in line for line in warnings)
+    assert not gentraffic.forecast.fit("last", dataset(days=14), threads=1).warnings
+
+
 def test_fit_writes_only_where_a_folder_is_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: Path, fitted: FittedForecaster
 ) -> None:

@@ -102,3 +102,27 @@ def test_a_record_takes_what_a_benchmark_prints() -> None:
     fresh = records.refreshed("crops", {"command": "p6", "commit": "0", "ran": "", "digits": [], "rows": []}, text)
     assert fresh["rows"] == [["Malta", "middle", 19, 1.0, 0.9, 0.357]]
     assert fresh["command"] == "p6"
+
+
+def test_variants_of_fomo_are_shown_with_the_interval_of_their_difference(pages: ModuleType) -> None:
+    done: dict[str, object] = {"told": {}}
+    for name, extra in (("plain", 0.0), ("two stages", 0.0002)):
+        done["told"][f"published|{name}"] = {"steps": [10], "weights": 5, "fit_cpu_s": 120.0}  # type: ignore[index]
+        for city in pages.CITIES:
+            for task in pages.TASKS:
+                for users in ("", ", users"):
+                    found = {
+                        "mae_p9999": [0.01 + extra, 0.03 + extra, 0.02 + extra], "mse": [0.0001, 0.0003, 0.0002],
+                        "location": [7, 9, 7], "jsd_hist": 0.5,
+                    }  # fmt: skip
+                    done[f"published|{name}|{city}|{task}|{name}{users}"] = found
+    kept = pages.kept_variants(done)
+    place = kept["scores"]["uomo-nc|short|plain, users"]
+    assert place["n"] == [2, 1]
+    assert place["mae_p9999"] == [pytest.approx(0.03), pytest.approx(0.03)]
+    plain = pages.variants(kept).splitlines()[2]
+    assert plain.startswith("| plain | 10 in 2.0 min | 0.0141 / 0.0200; ")  # the root of 0.0002, and the mean
+    assert plain.endswith("0.5000 / 0.0200; 0.5000 / 0.0200; 0.5000 / 0.0200 |")
+    apart = pages.variants_apart(kept).splitlines()[2:]
+    assert len(apart) == 1, "not of the plain one itself"
+    assert apart[0].startswith("| two stages | **+2.0 (+2.0 to +2.0)**; **+2.0 (+2.0 to +2.0)** | ")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,6 +62,50 @@ def test_a_finished_row_is_not_run_again_and_another_run_is_refused(tmp_path: Pa
     assert made == [1]
     with pytest.raises(SystemExit, match="take another file"):
         module.Rows(tmp_path / "x.json", {"paper": "stouter", "quick": False})
+
+
+def test_figures_of_forecasts_are_what_their_names_say() -> None:
+    """A 3 x 3 grid of whole sines: correlations, autocorrelations and deviations known beforehand."""
+    module = script("paper")
+    step = np.arange(400)
+    waves = np.stack([np.sin(2 * np.pi * step / 40 + phase) for phase in (0, 0, 0, 0, 0, np.pi, 0, 0, 0)])
+    values = np.array([1, 2, 3, 4, 5, 6, 7, 8, 9])[:, None] * (10 + waves)
+    network = SimpleNamespace(values=values[..., None], frame=np.arange(9).reshape(3, 3))
+    part = SimpleNamespace(network=network, first=400)
+    real = values[:, :80].T
+    away = np.zeros_like(real)
+    away[:, 8] = np.tile([-9.0, 9.0], 40)  # the worst cell, whose mean is 90
+    found = module.figures_of(part, real, real - away)
+    assert found["2"] == [pytest.approx((7 - 1) / 8)]  # one of the eight around the centre is its mirror image
+    want = [(1 - lag / 400) * np.cos(2 * np.pi * lag / 40) for lag in module.LAGS]
+    np.testing.assert_allclose(found["3"], want, atol=0.03)  # the sum over whole periods, less its first `lag` terms
+    assert found["4"] == [pytest.approx(1 - 81 / 40.5), 1.0, 1.0]
+    assert found["6"][2:] == [-9.0, 9.0]
+    assert found["8"][:2] == [9.0, 90.0]
+    assert found["9"] == [0.0, pytest.approx(18 / 90)]
+    assert set(found) == set(module.FIGURES)
+
+
+def test_a_study_asks_a_size_once_and_shows_the_best_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("optuna")
+    module, fits = script("paper"), []
+
+    def fit(name: str, train: Any, validation: Any, plan: Any, design: dict[str, int]) -> Any:
+        fits.append(design)
+        return SimpleNamespace(metadata={"validation": [(50, 1.0), (100, 1 / design["hidden"])], "parameters": 7})
+
+    monkeypatch.setattr("gentraffic.io.importers.public_sets.read_milan_5x5", lambda path: None)
+    monkeypatch.setattr("gentraffic.forecasting.data.networks_of", lambda ds: [None])
+    monkeypatch.setattr("gentraffic.forecasting.data.split", lambda network: (None, None, None))
+    monkeypatch.setattr("gentraffic.forecasting.fit.fit_forecaster", fit)
+    told = {"paper": "slstm-stn", "quick": False, "study": 9, "epochs": 1}
+    for _ in range(2):  # the second time goes on where the first has ended: nothing is left
+        module.run_study(module.Rows(tmp_path / "x.json", told), tmp_path, 9, 1)
+    assert len(fits) == len({tuple(sizes.values()) for sizes in fits}) <= 9
+    lines = [line for line in module.stn_tables(json.loads((tmp_path / "x.json").read_text())) if "0.0" in line]
+    assert lines[0].startswith(f"| {max(sizes['hidden'] for sizes in fits)}, ")
 
 
 def test_scores_are_those_of_the_first_member_and_of_the_mean() -> None:

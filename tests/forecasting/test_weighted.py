@@ -23,6 +23,7 @@ from gentraffic.forecasting.weighted import (
     head_moments,
     judge,
 )
+from gentraffic.forecasting.whole_network import Whole, choose_over_network
 
 PLAN = plan_for("sim-mstnet", 90)
 GRID = np.linspace(0, 1, 201)
@@ -63,6 +64,40 @@ def test_every_round_lowers_the_outer_loss_from_where_it_started(
     np.testing.assert_allclose(batches[:, 0], [0.5, 0.75, 1.0], err_msg="the last round has real windows alone")
     np.testing.assert_allclose(batches.sum(-1), 1.0)
     assert batches[1, 1] < 0.1 * batches[1, 2], "the group that lies"
+
+
+def test_over_the_whole_network_the_group_that_lies_is_left_out(
+    parts: tuple[list[Part], list[Part], list[Part]],
+) -> None:
+    small = Whole(samples=24, inner_steps=3, adjoint_steps=4, cuts=4)
+    told = fit_weighted(*parts, replace(PLAN, steps=12), Weigh(whole=small)).metadata
+    weights, batches = np.array(told["weights"]), np.array(told["batches"])
+    np.testing.assert_allclose(batches.sum(-1), 1.0)
+    assert batches[-1, 1] < 0.05 < batches[-1, 2], "the group that lies, and the one like the real cells"
+    (before, after, _), (again, at_last, _) = told["whole"]
+    assert after < before
+    assert at_last <= again
+    np.testing.assert_array_equal(
+        weights[1:], np.repeat(batches[:, None], 2, axis=1), "each head at its round's weights"
+    )
+
+
+def test_the_choice_over_the_network_leaves_it_as_it_was(parts: tuple[list[Part], list[Part], list[Part]]) -> None:
+    from gentraffic.forecasting.fit import fit_forecaster, windows_of
+
+    real, later, drawn = parts
+    model = fit_forecaster("sim-mstnet", real, later, replace(PLAN, steps=2)).model
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    groups = [[windows_of(model, part, 1)] for part in (*real, *drawn)]
+    aside = [windows_of(model, part, 1) for part in later]
+    start = np.array([0.5, 0.25, 0.25])
+    small = Whole(samples=16, inner_steps=2, adjoint_steps=2, cuts=3)
+    runs = [choose_over_network(model, groups, aside, start, small, toll=0.0, seed=1) for _ in range(2)]
+    np.testing.assert_array_equal(runs[0].weights, runs[1].weights)
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, before[name], rtol=0, atol=0)
+    dear = choose_over_network(model, groups, aside, start, small, toll=100.0, seed=1)
+    assert dear.weights[0] > 0.9, "a toll that no gain pays leaves real samples alone"
 
 
 def head(rng: np.random.Generator, real: int = 12, blocks: tuple[int, ...] = (5, 9, 7)) -> tuple[Head, Any]:
