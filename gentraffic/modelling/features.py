@@ -268,7 +268,7 @@ def believed(values: NDArray[Any], usual: NDArray[Any], per_km2: float, area_km2
     """What is believed of counts (cells,): no more than `per_km2`, twice what any town holds, and inf, which counts for
     no cell around, where the place held MISTAKE times that before any change that a user asks for.
 
-    usual: (cells,) before a change. area_km2: (cells,)."""
+    values: (cells,). usual: (cells,) before a change. area_km2: (cells,)."""
     most = per_km2 * np.maximum(area_km2, LEAST_KM2)
     wrong = usual > MISTAKE * most
     out: NDArray[Any] = np.minimum(values, most)
