@@ -368,7 +368,7 @@ def fitted(bench: Bench, sampler: str, steps: int, group: ProcessGroup, on_step:
         plan = plan_of(bench, sampler, steps)
         return fit_fomo(data, design=FoMoDesign(size=size), plan=plan, run=Run(on_step=on_step), group=group)[0]
     graphs = fitting.fit_graphs
-    fitting.fit_graphs = lambda *given: graphs(*given, steps=2)  # type: ignore[assignment]
+    fitting.fit_graphs = lambda *given, **more: graphs(*given, **more | {"steps": 2})  # type: ignore[assignment]
     try:
         return fitting.fit_sampler(
             [read_source(measured, [place])], design=fitting.Design(sampler=sampler),

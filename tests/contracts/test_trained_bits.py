@@ -57,7 +57,7 @@ def machine() -> str:
 def quick() -> Iterator[None]:
     """Graphs that learn for a moment, and a tiny FoMo."""
     graphs = fitting.fit_graphs
-    few = lambda *of: graphs(*of, steps=5)  # noqa: E731
+    few = lambda *of, **more: graphs(*of, **more | {"steps": 5})  # noqa: E731
     with (
         mock.patch.object(fitting, "fit_graphs", few),
         mock.patch.object(private_fitting, "fit_graphs", few),

@@ -232,7 +232,7 @@ def test_the_command_reports(tmp_path: Path, capsys: pytest.CaptureFixture[str],
     for name, ds in files.items():
         write_traffic(ds, tmp_path / f"{name}.nc")
     words = ["validate", *(w for name in files for w in (f"--{name}", str(tmp_path / f"{name}.nc")))]
-    assert run([*words, "--seeds", "1", "--steps", "2", "--json"]) == 0
+    assert run([*words, "--forecaster", "lstm", "--seeds", "1", "--steps", "2", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     row = found["forecasters"]["lstm"]["internet"]["step_1"]
     assert row["gap_percent"]["mean"] == pytest.approx(100 * (row["tstr_mae"]["mean"] / row["trtr_mae"]["mean"] - 1))
