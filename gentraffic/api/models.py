@@ -313,13 +313,17 @@ def _fit_weekly(
     cells = {cell for s in sources for cell in s.cell_id.tolist()}
     spare = [read_places(c) for c in contexts if not cells & set(c["cell_id"].values.tolist())]
     parts = _hold_out(sources, options.share, plan.seed) if options.share else {}
+
+    def told(step: int, of: int, loss: float) -> None:
+        tell(step, of)
+
     bundle, metadata = fit_sampler(
         [parts[s.network][0] if s.network in parts else s for s in sources],
         extra_places=spare,
         held_out=[held for _, held in parts.values()],
         design=design,
         plan=plan,
-        run=Run(checkpoint, lambda step, of, loss: tell(step, of)),
+        run=Run(checkpoint, told, on_graph_step=told),
         group=group,
     )
     if not group.first:

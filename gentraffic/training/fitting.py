@@ -165,7 +165,7 @@ def fit_sampler(
         places=design.use_place,
     )
     known = [s.places for s in placed if s.places is not None and not s.service]
-    temporal, station = graphs or fit_graphs([*known, *extra_places], levels, design, on_step=run.on_step)
+    temporal, station = graphs or fit_graphs([*known, *extra_places], levels, design, on_step=run.on_graph_step)
     if design.own_level:
         sources, held_out = (
             [s.over(levels.networks[s.network].mean_traffic if s.places else s.level.mean()) for s in side]

@@ -31,11 +31,12 @@ OnStep = Callable[[int, int, float], None]  # the steps done, the steps in all, 
 @dataclass(frozen=True)
 class Run:
     """How a training is carried out, not what is learned: where it resumes from and saves to, who is told of its steps,
-    and the device of torch."""
+    the device of torch, and who is told of the steps of the graphs before it."""
 
     checkpoint: Path | None = None
     on_step: OnStep | None = None
     device: str = "cpu"
+    on_graph_step: OnStep | None = None
 
 
 LOG = logging.getLogger(__name__)
