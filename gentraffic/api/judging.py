@@ -340,8 +340,8 @@ def validate(
     synthetic : path or Dataset ([member,] cell, time)
         Drawn traffic of the same cadence, in any unit.
     forecaster : str or sequence of str
-        What to train; by default lightgbm (seconds), or lightgbm-day where a series has no two weeks to train on.
-        Networks take a minute or more for each of the 3 x `seeds` trainings.
+        What to train; by default lightgbm (a minute for 125 cells and four weeks), or lightgbm-day where a series has
+        no two weeks to train on. Networks take a minute or more for each of the 3 x `seeds` trainings.
     service : str or sequence of str
         The variables to forecast, where the two share several.
     few : float or str

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -211,6 +212,9 @@ def one_score(
     from gentraffic.forecasting.fit import fit_forecaster, forecasts, score
 
     (real, real_later), (drawn, drawn_later) = material.real, material.synthetic
+    # What learns every step ahead by itself learns those alone that are scored.
+    direct = "horizon" in signature(recipe_of(name).network).parameters
+    how: dict[str, Any] = {"design": {"horizon": horizon} if direct else None, "run": Run(device=device)}
     if recipe_of(name).weighs:  # in the same rounds with the same solved heads, whatever it is trained on
         from gentraffic.forecasting.weighted import fit_weighted
 
@@ -224,11 +228,11 @@ def one_score(
             weighing.setdefault("weights", []).append(fitted.metadata["weights"])
     elif training == "aug":
         half = [1.0 / len(real)] * len(real) + [1.0 / len(drawn)] * len(drawn)
-        fitted = fit_forecaster(name, [*real, *drawn], real_later, plan, shares=half, run=Run(device=device))
+        fitted = fit_forecaster(name, [*real, *drawn], real_later, plan, shares=half, **how)
     elif training == "trtr":
-        fitted = fit_forecaster(name, real, real_later, plan, run=Run(device=device))
+        fitted = fit_forecaster(name, real, real_later, plan, **how)
     else:
-        fitted = fit_forecaster(name, drawn, drawn_later, plan, run=Run(device=device))
+        fitted = fit_forecaster(name, drawn, drawn_later, plan, **how)
     return score(forecasts(fitted, material.test, horizon), material.test)
 
 

@@ -373,6 +373,8 @@ def read_folder(name: str | Path) -> ModelFolder:
         provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
         hashes = dict(provenance["files"])
         version = int(provenance.get("format_version", 1))
+        if version < 1:
+            raise ValueError(f"format_version {version}: the first is 1")
         if provenance.pop("seal", None) not in (None, _seal(provenance)):  # None: from before there were seals
             raise ValueError("it does not fit its own SHA-256")
     except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:  # JSON has numbers without end

@@ -185,7 +185,17 @@ def test_unknown_names_are_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", "[]", "{}", '{"files": 3}', "\x00\xff", '{"files": {}, "format_version": 1e999}']
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        "{}",
+        '{"files": 3}',
+        "\x00\xff",
+        '{"files": {}, "format_version": 1e999}',
+        '{"files": {}, "format_version": -1}',
+    ],
 )
 def test_a_torn_provenance_is_told(copy: Path, content: str) -> None:
     (copy / "provenance.json").write_text(content, encoding="latin-1")
