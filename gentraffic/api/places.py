@@ -114,7 +114,7 @@ def fetch(
     """
     from gentraffic.io.files import CONTEXT_FORMATS, check_writable, write_context
     from gentraffic.io.source_columns import make_reading
-    from gentraffic.places.find import find_context, told_of_mistakes
+    from gentraffic.places.find import find_context, warned_of_mistakes
 
     if out is not None:
         check_writable(out, CONTEXT_FORMATS)
@@ -132,7 +132,7 @@ def fetch(
         sites_credit=sites_credit, reading=reading,
     )  # fmt: skip
     if sites is not None:
-        context = told_of_mistakes(context)
+        context = warned_of_mistakes(context)
     if streets is not None:
         from gentraffic.places.streets import with_street_lengths
 

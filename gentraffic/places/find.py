@@ -56,7 +56,7 @@ def find_context(
     """
     if query.water not in WATER:
         raise WrongUse(f"--water {query.water}: give {LEAVE_OUT} or {KEEP}")
-    found = told_of_mistakes(with_population(_find(query, command, store, progress), query))
+    found = warned_of_mistakes(with_population(_find(query, command, store, progress), query))
     if query.water != LEAVE_OUT:
         return found
     from gentraffic.places.water import without_water
@@ -64,7 +64,7 @@ def find_context(
     return without_water(found.compute())
 
 
-def told_of_mistakes(context: xr.Dataset) -> xr.Dataset:
+def warned_of_mistakes(context: xr.Dataset) -> xr.Dataset:
     """A context with a warning of cells that hold more than any place does, as far as it has not said so."""
     from gentraffic.modelling.features import mistaken_cells
 
