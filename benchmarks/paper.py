@@ -168,7 +168,7 @@ class Stouter:
         tiles = -(-len(held.rows) // bundle.model.series_at_once) * len(drawn)
         per_series = (time.process_time() - began) / (tiles * bundle.model.series_at_once)
         usual = bundle.info.recommended
-        return row | scores(held.hourly(), drawn) | {
+        return row | scores(held.hourly(), drawn, held.location) | {
             "draw_cpu_s": round(per_series * DRAWN_AT_ONCE, 3), "solver": usual.solver, "solver_steps": usual.steps,
         }  # fmt: skip
 
@@ -206,15 +206,20 @@ def seconds_per_step(design: Design) -> float:
     return max(min(took[1:]), 1e-4)
 
 
-def scores(real: NDArray[Any], members: NDArray[Any]) -> Row:
-    """MAE, RMSE, JSD of the first member, and of the mean of all; over live cells (cells, 168)."""
-    from gentraffic.evaluation.metrics.summary import jsd_softmax24, mae_minmax, rmse_minmax
+def scores(real: NDArray[Any], members: NDArray[Any], location: NDArray[Any]) -> Row:
+    """MAE, RMSE, JSD of the first member, and of the mean of all; the MAE of the first in each cell.
+
+    real: (cells, 168), live ones; members: (m, cells, 168); location: (cells,).
+    """
+    from gentraffic.evaluation.metrics.summary import jsd_softmax24, mae_minmax, mae_minmax_cells, rmse_minmax
 
     def three(drawn: NDArray[Any]) -> list[float]:
         found = (mae_minmax(real, drawn), rmse_minmax(real, drawn), jsd_softmax24(real, drawn) * 1e4)
         return [round(float(v), 4) for v in found]
 
-    return {"one": three(members[0]), "mean": three(members.mean(axis=0)), "cells": len(real)}
+    told = {"one": three(members[0]), "mean": three(members.mean(axis=0)), "cells": len(real)}
+    by_cell = [round(float(v), 5) for v in mae_minmax_cells(real, members[0])]
+    return told | {"mae": by_cell, "location": location.tolist()}
 
 
 def run_stouter(bench: Stouter, only: Sequence[str], quick: bool) -> None:
@@ -277,7 +282,7 @@ def naive_row(bench: Stouter, service: str) -> Row:
     train, held = bench.source(service, 0)
     past, real = train.hourly(), held.hourly()
     week = (past / past.mean(axis=1, keepdims=True)).mean(axis=0)
-    return scores(real, (real.mean(axis=1, keepdims=True) * week)[None])
+    return scores(real, (real.mean(axis=1, keepdims=True) * week)[None], held.location)
 
 
 def month_row(bench: Stouter, name: str) -> Row:
@@ -321,22 +326,27 @@ def stouter_tables(done: dict[str, Any]) -> Iterator[str]:
     groups: dict[str, dict[str, dict[str, list[Row]]]] = {}
     for key, row in done.items():
         if key.startswith("stouter|"):
-            _, part, service, name, _ = key.split("|")
-            groups.setdefault(part, {}).setdefault(service, {}).setdefault(name, []).append(row)
+            _, part, service, name, fold = key.split("|")
+            groups.setdefault(part, {}).setdefault(service, {}).setdefault(name, []).append({**row, "fold": fold})
     by_service = {**groups.get("table-3", {}), **groups.get("table-2", {})}
     missing = [part for part in PARTS["stouter"] if part not in groups]
     if missing:
         yield f"Not run yet: {', '.join(missing)}. The same command without `--only` runs them.\n"
+    if cut := _cut(by_service):
+        yield f"Rows of tables 2 and 3 that have not run: {cut}.\n"
     if by_service:
-        yield "Tables 2 and 3: MAE / RMSE / JSD x 1e4 of one drawn series; other cells than the paper's.\n"
-        yield "| service | generator | published | ours | mean of members |\n|---|---|---|---|---|"
+        yield "Tables 2 and 3: MAE / RMSE / JSD x 1e4 of one drawn series; other cells than the paper's. Last column:"
+        yield "the MAE less that of the naive week, 95% over locations; above 0, that week is ahead.\n"
+        yield "| service | generator | published | ours | mean of members | less the naive week |"
+        yield "|---|---|---|---|---|---|"
         for service, rows in by_service.items():
             for name, found in rows.items():
                 figure = paper["table 2-3"][region].get(name.split(" --")[0], {}).get(service)
                 own = name if name != "stouter" else "stouter, shipped design"
                 shown = "–" if name in ("naive", "stouter") else _three(figure)
                 own = "mean week, naive" if name == "naive" else own
-                yield f"| {service} | {own} | {shown} | {_mean(found, 'one')} | {_mean(found, 'mean')} |"
+                less = _less(found, rows.get("naive", []))
+                yield f"| {service} | {own} | {shown} | {_mean(found, 'one')} | {_mean(found, 'mean')} | {less} |"
     internet = by_service.get("internet", {})
     if internet:
         yield "\nTable 4: cost of Internet's models, one CPU core; published: GPU, training in 1e4 s and drawing of"
@@ -354,12 +364,13 @@ def stouter_tables(done: dict[str, Any]) -> Iterator[str]:
         rows = groups.get(part, {}).get("internet", {})
         if rows:
             rows = {"ours": [*base, *rows.pop("ours", [])], **rows}
-            yield f"\n{title} of `stouter --paper`, Internet, {max(map(len, rows.values()))} of {FOLDS} folds.\n"
-            yield "| variant | published | ours | folds |\n|---|---|---|---|"
+            yield f"\n{title} of `stouter --paper`, Internet, {max(map(len, rows.values()))} of {FOLDS} folds. Last"
+            yield "column: the MAE less that of ours, 95% over locations; one seed.\n"
+            yield "| variant | published | ours | folds | less ours |\n|---|---|---|---|---|"
             for name, found in rows.items():
                 if found:
-                    figure = _three(paper[part.replace("-", " ")][name])
-                    yield f"| {name} | {figure} | {_mean(found, 'one')} | {len(found)} |"
+                    figure, less = _three(paper[part.replace("-", " ")][name]), _less(found, rows["ours"])
+                    yield f"| {name} | {figure} | {_mean(found, 'one')} | {len(found)} | {less} |"
     for part, title in (
         ("figure-7", "Figure 7: without graphs (the paper prints bars, no figures)"),
         ("figure-8", "Figure 8: diffusion steps T (a curve in the paper, level from 600 on)"),
@@ -367,11 +378,12 @@ def stouter_tables(done: dict[str, Any]) -> Iterator[str]:
         rows = groups.get(part, {}).get("internet", {})
         if rows:
             last = {"1000": base} if part == "figure-8" else {"both graphs": base}
-            yield f"\n{title}, Internet.\n"
-            yield "| | ours |\n|---|---|"
+            yield f"\n{title}, Internet. Last column: the MAE less that of the last row, 95% over locations;"
+            yield "one seed.\n"
+            yield "| | ours | less the last row |\n|---|---|---|"
             for name, found in {**rows, **last}.items():
                 if found:
-                    yield f"| {name} | {_mean(found, 'one')} |"
+                    yield f"| {name} | {_mean(found, 'one')} | {_less(found, base)} |"
     for part, title, figures in (
         ("figure-9", "Figure 9: a month, MAE / RMSE over a cell's spread; ours: 25 other cells, November 2013, from a "
                      "model of one week", paper["figure 9"]),
@@ -385,6 +397,31 @@ def stouter_tables(done: dict[str, Any]) -> Iterator[str]:
                 figure = figures.get(name.split(" --")[0]) if name != "stouter" else None
                 own = "stouter, shipped design" if name == "stouter" else name
                 yield f"| {own} | {_three(figure)} | {_mean(found, 'one')} |"
+
+
+def _cut(by_service: dict[str, dict[str, list[Row]]]) -> str:
+    """Which services, and which generators of a service, tables 2 and 3 lack; of tables with more than Internet."""
+    absent: dict[str, list[str]] = {}
+    for service in (*FIRST, *SECOND):
+        lacks = [name for name in GENERATORS if name not in by_service.get(service, {})]
+        if lacks:
+            absent.setdefault("all" if len(lacks) == len(GENERATORS) else ", ".join(lacks), []).append(service)
+    if len(by_service) < 2:
+        return ""
+    return "; ".join(f"{what} of {', '.join(services)}" for what, services in absent.items())
+
+
+def _less(found: Sequence[Row], base: Sequence[Row]) -> str:
+    """The MAE of some rows less that of others, over the cells of the folds that both have, and its 95% interval."""
+    from gentraffic.evaluation.intervals import bootstrap_interval
+
+    others = {row["fold"]: row for row in base if "mae" in row}
+    pairs = [(row, others[row["fold"]]) for row in found if "mae" in row and row["fold"] in others]
+    if not pairs or all(row["mae"] == other["mae"] for row, other in pairs):
+        return "–"
+    apart = np.concatenate([np.array(row["mae"]) - np.array(other["mae"]) for row, other in pairs])
+    low, high = bootstrap_interval(apart, np.concatenate([row["location"] for row, _ in pairs]))
+    return f"{apart.mean():+.4f} ({low:+.4f} to {high:+.4f})"
 
 
 def run_fomo(rows: Rows, data: Path, model: str, quick: bool) -> None:

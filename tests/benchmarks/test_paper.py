@@ -111,10 +111,32 @@ def test_a_study_asks_a_size_once_and_shows_the_best_first(
 def test_scores_are_those_of_the_first_member_and_of_the_mean() -> None:
     rng = np.random.default_rng(0)
     real, members = rng.gamma(2, 1, (3, 168)), rng.gamma(2, 1, (4, 3, 168))
-    found = script("paper").scores(real, members)
+    found = script("paper").scores(real, members, np.array([4, 4, 7]))
     for key, drawn in (("one", members[0]), ("mean", members.mean(0))):
         want = (mae_minmax(real, drawn), rmse_minmax(real, drawn), jsd_softmax24(real, drawn) * 1e4)
         np.testing.assert_allclose(found[key], want, atol=1e-4)
+    assert np.mean(found["mae"]) == pytest.approx(found["one"][0], abs=1e-4)
+    assert found["location"] == [4, 4, 7]
+
+
+def test_a_row_less_another_is_paired_by_fold_and_tells_what_has_not_run() -> None:
+    """By hand: fold 0 apart by 0.1 in each cell, fold 1 by 0.2, fold 2 in one of the two rows only."""
+    module = script("paper")
+    base = [{"fold": f, "mae": [0.1, 0.5], "location": [2 * int(f), 2 * int(f) + 1]} for f in "01"]
+    others = [{**row, "mae": [v + gap for v in row["mae"]]} for row, gap in zip(base, (0.1, 0.2), strict=True)]
+    apart = module._less([*others, {"fold": "2", "mae": [9.0, 9.0], "location": [0, 1]}], base)
+    middle, low, _, high = apart.replace("(", "").replace(")", "").split()
+    assert float(middle) == pytest.approx(0.15)
+    assert 0.1 <= float(low) < 0.15 < float(high) <= 0.2
+    assert module._less(base, base) == "–"
+    assert module._less([{"fold": "0", "one": [0.1]}], base) == "–"
+    whole = dict.fromkeys(module.GENERATORS, base)
+    assert module._cut({"internet": whole}) == "", "of one service alone, the parts say what is missing"
+    services = dict.fromkeys(("internet", "calls", "sms", *module.SECOND[1:]), whole) | {
+        module.SECOND[0]: {"vae": base}
+    }
+    lacks = [name for name in module.GENERATORS if name != "vae"]
+    assert module._cut(services) == f"{', '.join(lacks)} of {module.SECOND[0]}"
 
 
 def test_the_page_shows_published_beside_ours_and_says_quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
