@@ -15,13 +15,16 @@ core-minutes (`--minutes`), on 248 cells of Milan over the week of 4 November 20
 held out and drawn. The network draws shapes and its series get the real cell's mean, since the paper's are scaled by
 the cell's own minimum and maximum. One drawn series is scored, as MAE, RMSE (`_minmax`) and JSD (`jsd_softmax24` x
 1e4). On raw files of Telecom Italia, of Milan or Trentino: `gentraffic import telecom-italia FOLDER -o all.nc`, then
-`--traffic all.nc --context place.nc --region trentino`.
+`--traffic all.nc --context place.nc --region trentino`. `--rows "beta-VAE of tsgm"` adds a generator of another library
+(Apache-2.0), which is told nothing of the place; tsgm 0.1 pins old packages, so: `pip install --no-deps tsgm keras`,
+and what they then miss.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -48,6 +51,7 @@ if TYPE_CHECKING:
 PUBLISHED = json.loads(Path(__file__).with_name("published.json").read_text(encoding="utf-8"))
 RIVALS = ("tcn-gan", "vae", "diffwave")
 GENERATORS = ("stouter --paper", "stouter", *RIVALS)
+LIBRARY = "beta-VAE of tsgm"  # a row of table 3 by its name only
 FIRST, SECOND = ("internet", *SUMS), DIRECTIONS  # the services of table 3 and of table 2
 TIMES, QUICK_TIMES = (10, 50, 100, 200, 400, 600, 800), (10, 100)  # figure 8; 1000 is that of table 3
 FUSIONS = ("weighted", "gated", "cross-attention", "decoupled")
@@ -115,6 +119,7 @@ class Stouter:
     bundles: dict[tuple[str, str, int], Bundle]
     data: Path
     generators: Sequence[str]
+    library: bool = False
 
     def source(self, service: str, fold: int) -> tuple[Source, Source]:
         """What trains and what is held out."""
@@ -207,7 +212,8 @@ def seconds_per_step(design: Design) -> float:
 
 
 def scores(real: NDArray[Any], members: NDArray[Any], location: NDArray[Any]) -> Row:
-    """MAE, RMSE, JSD of the first member, and of the mean of all; the MAE of the first in each cell.
+    """MAE, RMSE, JSD of the first member, and of the mean of all; the MAE of the first in each cell, and its spread:
+    the standard deviation over cells of the traffic over its mean, as a part of the real one.
 
     real: (cells, 168), live ones; members: (m, cells, 168); location: (cells,).
     """
@@ -219,7 +225,10 @@ def scores(real: NDArray[Any], members: NDArray[Any], location: NDArray[Any]) ->
 
     told = {"one": three(members[0]), "mean": three(members.mean(axis=0)), "cells": len(real)}
     by_cell = [round(float(v), 5) for v in mae_minmax_cells(real, members[0])]
-    return told | {"mae": by_cell, "location": location.tolist()}
+    shapes = [v / np.maximum(v.mean(axis=1, keepdims=True), 1e-9) for v in (members[0], real)]
+    apart = [shape.std(axis=0).mean() for shape in shapes]
+    spread = round(float(apart[0] / apart[1]), 3)
+    return told | {"spread": spread, "mae": by_cell, "location": location.tolist()}
 
 
 def run_stouter(bench: Stouter, only: Sequence[str], quick: bool) -> None:
@@ -239,6 +248,8 @@ def run_stouter(bench: Stouter, only: Sequence[str], quick: bool) -> None:
                     f"stouter|{part}|{service}|{name}|0",
                     lambda name=name, design=design, service=service: bench.scored(name, design, service),  # type: ignore[misc]
                 )
+            if bench.library:
+                run(f"stouter|{part}|{service}|{LIBRARY}|0", lambda service=service: library_row(bench, service))  # type: ignore[misc]
 
     for part in [part for part in PARTS["stouter"] if part in only]:
         if part == "table-3":
@@ -283,6 +294,46 @@ def naive_row(bench: Stouter, service: str) -> Row:
     past, real = train.hourly(), held.hourly()
     week = (past / past.mean(axis=1, keepdims=True)).mean(axis=0)
     return scores(real, (real.mean(axis=1, keepdims=True) * week)[None], held.location)
+
+
+def library_row(bench: Stouter, service: str) -> Row:
+    """The convolutional beta-VAE of tsgm within the budget, each cell over its mean and all scaled to 0 .. 1, Adam at
+    its defaults; weeks from its prior, at the real cells' means."""
+    os.environ.setdefault("KERAS_BACKEND", "torch")
+    try:
+        import keras
+        import tsgm
+    except ImportError as e:
+        raise SystemExit(f"{LIBRARY} needs {e.name}: pip install --no-deps tsgm keras, and what they miss") from None
+    keras.utils.set_random_seed(0)
+    train, held = bench.source(service, 0)
+    past, real = train.hourly(), held.hourly()
+    shape = past / past.mean(axis=1, keepdims=True)
+    low, high = shape.min(), shape.max()
+    x = ((shape - low) / (high - low)).astype(np.float32)[..., None]
+
+    def fit(epochs: int) -> tuple[Any, float]:
+        parts = tsgm.models.zoo["vae_conv5"](x.shape[1], 1, 16)
+        model = tsgm.models.cvae.BetaVAE(parts.encoder, parts.decoder)
+        model.compile(optimizer=keras.optimizers.Adam())
+        began = time.process_time()
+        model.fit(x, epochs=epochs, batch_size=BATCH, verbose=0)
+        return model, time.process_time() - began
+
+    fit(1)  # what is done once in a process
+    epochs = max(1, round(bench.minutes * 60 / (fit(2)[1] / 2)))
+    model, seconds = fit(epochs)
+    began = time.process_time()
+    count = bench.members * len(real)
+    drawn = model.generate(count).detach().numpy()[..., 0].astype(np.float64).reshape(-1, *real.shape)
+    per_series = (time.process_time() - began) / count
+    drawn = low + (high - low) * drawn
+    drawn *= real.mean(axis=1, keepdims=True) / np.maximum(drawn.mean(axis=2, keepdims=True), 1e-9)
+    return {
+        "steps": epochs * -(-len(x) // BATCH), "weights": model.count_params(), "fit_cpu_s": round(seconds, 1),
+        **scores(real, drawn, held.location), "draw_cpu_s": round(per_series * DRAWN_AT_ONCE, 3), "solver": "",
+        "solver_steps": 1,
+    }  # fmt: skip
 
 
 def month_row(bench: Stouter, name: str) -> Row:
@@ -336,17 +387,20 @@ def stouter_tables(done: dict[str, Any]) -> Iterator[str]:
         yield f"Rows of tables 2 and 3 that have not run: {cut}.\n"
     if by_service:
         yield "Tables 2 and 3: MAE / RMSE / JSD x 1e4 of one drawn series; other cells than the paper's. Last column:"
-        yield "the MAE less that of the naive week, 95% over locations; above 0, that week is ahead.\n"
-        yield "| service | generator | published | ours | mean of members | less the naive week |"
-        yield "|---|---|---|---|---|---|"
+        yield "the MAE less that of the naive week, 95% over locations; above 0, that week is ahead. Spread: how much"
+        yield "the drawn cells differ, as a part of how much the real ones do (standard deviation over cells of the"
+        yield "traffic over its mean): a row whose cells are all alike has a low MAE, and is no traffic.\n"
+        yield "| service | generator | published | ours | mean of members | spread | less the naive week |"
+        yield "|---|---|---|---|---|---|---|"
         for service, rows in by_service.items():
             for name, found in rows.items():
                 figure = paper["table 2-3"][region].get(name.split(" --")[0], {}).get(service)
                 own = name if name != "stouter" else "stouter, shipped design"
                 shown = "–" if name in ("naive", "stouter") else _three(figure)
                 own = "mean week, naive" if name == "naive" else own
-                less = _less(found, rows.get("naive", []))
-                yield f"| {service} | {own} | {shown} | {_mean(found, 'one')} | {_mean(found, 'mean')} | {less} |"
+                spread, less = f"{found[0].get('spread', np.nan):.2f}", _less(found, rows.get("naive", []))
+                one, mean = _mean(found, "one"), _mean(found, "mean")
+                yield f"| {service} | {own} | {shown} | {one} | {mean} | {spread.replace('nan', '–')} | {less} |"
     internet = by_service.get("internet", {})
     if internet:
         yield "\nTable 4: cost of Internet's models, one CPU core; published: GPU, training in 1e4 s and drawing of"
@@ -836,8 +890,9 @@ def load_stouter(args: argparse.Namespace) -> Stouter:
     told = {"paper": "stouter", "quick": args.quick, "minutes": minutes, "channels": list(channels)}
     rows = Rows(args.out, {**told, "region": args.region})
     members, graph_steps = (2, 60) if args.quick else (20, 400)
+    library, names = LIBRARY in args.rows, [name for name in args.rows if name != LIBRARY]
     return Stouter(
-        rows, traffic, context, args.region, minutes, channels, graph_steps, members, {}, {}, args.data, args.rows
+        rows, traffic, context, args.region, minutes, channels, graph_steps, members, {}, {}, args.data, names, library
     )
 
 
@@ -849,7 +904,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("-o", "--out", type=Path, required=True, help="JSON of finished rows; report: a .md file")
     parser.add_argument("--only", nargs="*", help="such as table-3 figure-8")
-    parser.add_argument("--rows", nargs="*", default=GENERATORS, choices=GENERATORS, help="stouter: of its rivals")
+    parser.add_argument("--rows", nargs="*", default=GENERATORS, choices=(*GENERATORS, LIBRARY), help="of stouter")
     parser.add_argument("--minutes", type=float, help="stouter: of one core, of every fit. [10; --quick 0.25]")
     parser.add_argument("--channels", type=int, nargs="*", help="of stouter --paper. [64 128 256; --quick 16 32]")
     parser.add_argument("--traffic", type=Path, help="of `gentraffic import telecom-italia`, five services")

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from benchmark_scripts import script
 
 from gentraffic.evaluation.metrics.summary import jsd_softmax24, mae_minmax, rmse_minmax
@@ -117,6 +118,51 @@ def test_scores_are_those_of_the_first_member_and_of_the_mean() -> None:
         np.testing.assert_allclose(found[key], want, atol=1e-4)
     assert np.mean(found["mae"]) == pytest.approx(found["one"][0], abs=1e-4)
     assert found["location"] == [4, 4, 7]
+    assert script("paper").scores(real, 3 * real[None], np.zeros(3))["spread"] == 1
+    mean_week = real.mean(axis=1, keepdims=True) * real[:1]
+    assert script("paper").scores(real, mean_week[None], np.zeros(3))["spread"] == 0
+
+
+def test_the_row_of_tsgm_draws_what_its_model_gives_at_the_means_of_the_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that gives the highest value in every other hour and the lowest else, in place of the library's."""
+    module, told = script("paper"), []
+
+    class Model:
+        def compile(self, optimizer: object) -> None: ...
+
+        def count_params(self) -> int:
+            return 7
+
+        def fit(self, x: Any, epochs: int, batch_size: int, verbose: int) -> None:
+            told.append((x.min(), x.max(), x.shape))
+
+        def generate(self, count: int) -> torch.Tensor:
+            return (torch.arange(168) % 2.0).repeat(count, 1)[..., None]
+
+    tsgm = SimpleNamespace(models=SimpleNamespace(
+        zoo={"vae_conv5": lambda *shape: SimpleNamespace(encoder=None, decoder=None)},
+        cvae=SimpleNamespace(BetaVAE=lambda encoder, decoder: Model()),
+    ))  # fmt: skip
+    keras = SimpleNamespace(
+        utils=SimpleNamespace(set_random_seed=lambda seed: None), optimizers=SimpleNamespace(Adam=lambda: None)
+    )
+    monkeypatch.setitem(sys.modules, "tsgm", tsgm)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "keras", keras)  # type: ignore[arg-type]
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    monkeypatch.setattr(module.time, "process_time", iter(np.arange(0, 99, 0.5)).__next__)
+    week = 2 + (np.arange(168) % 2.0) * np.array([[1.0], [2.0], [0.5]])
+    train = SimpleNamespace(hourly=lambda: week)
+    real = 10 * week[:2]
+    held = SimpleNamespace(hourly=lambda: real, location=np.array([3, 5]))
+    bench = SimpleNamespace(source=lambda service, fold: (train, held), minutes=0.1, members=2)
+    row = module.library_row(bench, "internet")
+    assert told[-1] == (0, 1, (3, 168, 1)), "all cells scaled by one lowest and one highest value"
+    shape = week / week.mean(axis=1, keepdims=True)
+    drawn = np.where(np.arange(168) % 2, shape.max(), shape.min())
+    want = real.mean(axis=1, keepdims=True) * drawn / drawn.mean()
+    assert row["one"] == module.scores(real, want[None], np.array([3, 5]))["one"]
+    assert (row["weights"], row["spread"]) == (7, 0), "both cells drawn alike"
+    assert row["one"][0] > 0
 
 
 def test_a_row_less_another_is_paired_by_fold_and_tells_what_has_not_run() -> None:
