@@ -219,7 +219,7 @@ def variants(data: Json) -> str:
     rows = []
     for name, told in data["told"].items():
         steps = " + ".join(map(str, told["steps"]))
-        row = [name, f"{steps} in {told['fit_cpu_s'] / 60:.1f} min"]
+        row = [name, f"{told['weights'] / 1e6:.2f}", f"{steps} in {told['fit_cpu_s'] / 60:.1f} min"]
         for task in TASKS:
             for users in ("", ", users"):
                 found = [data["scores"][f"{city}|{task}|{name}{users}"] for city in CITIES]
@@ -227,7 +227,7 @@ def variants(data: Json) -> str:
         rows.append(row)
     scores = [f"{task}{users}, {'JSD' if task == 'generation' else 'RMSE'} / MAE"
               for task in TASKS for users in ("", ", users")]  # fmt: skip
-    return _table(["", "steps", *scores], rows)
+    return _table(["", "million weights", "steps", *scores], rows)
 
 
 def _two(of: Json, task: str) -> tuple[float, float]:

@@ -658,8 +658,9 @@ standardised.
 value. Intervals: bootstrap over locations, the same draws for both rows, over the folds that both have; Nanjing has
 five locations, one a fold, so its intervals say little.
 
-Generation has no trained rival here yet: PAR of SDV is under the Business Source License 1.1, TimeGAN and TimeVAE of
-tsgm were not tried.
+Generation: the convolutional beta-VAE of tsgm is a row of STOUTER's tables, [The papers' tables](papers.md). TimeGAN of
+tsgm 0.1.0 stops in its first epoch with PyTorch (`Can't call numpy() on Tensor that requires grad`), TimeVAE is not in
+it, and PAR of SDV is under the Business Source License 1.1.
 
 """
 

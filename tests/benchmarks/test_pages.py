@@ -107,7 +107,7 @@ def test_a_record_takes_what_a_benchmark_prints() -> None:
 def test_variants_of_fomo_are_shown_with_the_interval_of_their_difference(pages: ModuleType) -> None:
     done: dict[str, object] = {"told": {}}
     for name, extra in (("plain", 0.0), ("two stages", 0.0002)):
-        done["told"][f"published|{name}"] = {"steps": [10], "weights": 5, "fit_cpu_s": 120.0}  # type: ignore[index]
+        done["told"][f"published|{name}"] = {"steps": [10], "weights": 1_364_944, "fit_cpu_s": 120.0}  # type: ignore[index]
         for city in pages.CITIES:
             for task in pages.TASKS:
                 for users in ("", ", users"):
@@ -121,7 +121,7 @@ def test_variants_of_fomo_are_shown_with_the_interval_of_their_difference(pages:
     assert place["n"] == [2, 1]
     assert place["mae_p9999"] == [pytest.approx(0.03), pytest.approx(0.03)]
     plain = pages.variants(kept).splitlines()[2]
-    assert plain.startswith("| plain | 10 in 2.0 min | 0.0141 / 0.0200; ")  # the root of 0.0002, and the mean
+    assert plain.startswith("| plain | 1.36 | 10 in 2.0 min | 0.0141 / 0.0200; ")  # the root of 0.0002, and the mean
     assert plain.endswith("0.5000 / 0.0200; 0.5000 / 0.0200; 0.5000 / 0.0200 |")
     apart = pages.variants_apart(kept).splitlines()[2:]
     assert len(apart) == 1, "not of the plain one itself"
