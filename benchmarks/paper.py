@@ -380,6 +380,10 @@ def stouter_tables(done: dict[str, Any]) -> Iterator[str]:
             _, part, service, name, fold = key.split("|")
             groups.setdefault(part, {}).setdefault(service, {}).setdefault(name, []).append({**row, "fold": fold})
     by_service = {**groups.get("table-3", {}), **groups.get("table-2", {})}
+    for own, words in (("stouter --paper", "the published design"), ("stouter", "the shipped design")):
+        if any("mae" in row for rows in by_service.values() for row in rows.get(own, [])):
+            others = _ahead(by_service, own) or "nothing"
+            yield f"In the MAE of one series, by the 95% interval, ahead of {words}: {others}.\n"
     missing = [part for part in PARTS["stouter"] if part not in groups]
     if missing:
         yield f"Not run yet: {', '.join(missing)}. The same command without `--only` runs them.\n"
@@ -466,16 +470,34 @@ def _cut(by_service: dict[str, dict[str, list[Row]]]) -> str:
 
 
 def _less(found: Sequence[Row], base: Sequence[Row]) -> str:
+    """The MAE of some rows less that of others, as a text."""
+    apart = _between(found, base)
+    return "–" if apart is None else "{:+.4f} ({:+.4f} to {:+.4f})".format(*apart)
+
+
+def _between(found: Sequence[Row], base: Sequence[Row]) -> tuple[float, float, float] | None:
     """The MAE of some rows less that of others, over the cells of the folds that both have, and its 95% interval."""
     from gentraffic.evaluation.intervals import bootstrap_interval
 
     others = {row["fold"]: row for row in base if "mae" in row}
     pairs = [(row, others[row["fold"]]) for row in found if "mae" in row and row["fold"] in others]
     if not pairs or all(row["mae"] == other["mae"] for row, other in pairs):
-        return "–"
+        return None
     apart = np.concatenate([np.array(row["mae"]) - np.array(other["mae"]) for row, other in pairs])
     low, high = bootstrap_interval(apart, np.concatenate([row["location"] for row, _ in pairs]))
-    return f"{apart.mean():+.4f} ({low:+.4f} to {high:+.4f})"
+    return float(apart.mean()), low, high
+
+
+def _ahead(by_service: dict[str, dict[str, list[Row]]], mine: str) -> str:
+    """Which rows have a lower MAE than one of ours by their 95% interval over locations, and in which services."""
+    better: dict[str, list[str]] = {}
+    for service, rows in by_service.items():
+        for name, found in rows.items():
+            apart = _between(rows.get(mine, []), found)
+            if apart is not None and apart[1] > 0:
+                better.setdefault(name, []).append(service)
+    named = {"naive": "the naive week", "stouter": "the shipped design", "stouter --paper": "the published design"}
+    return "; ".join(f"{named.get(name, name)} ({', '.join(services)})" for name, services in better.items())
 
 
 def run_fomo(rows: Rows, data: Path, model: str, quick: bool) -> None:

@@ -176,6 +176,9 @@ def test_a_row_less_another_is_paired_by_fold_and_tells_what_has_not_run() -> No
     assert 0.1 <= float(low) < 0.15 < float(high) <= 0.2
     assert module._less(base, base) == "–"
     assert module._less([{"fold": "0", "one": [0.1]}], base) == "–"
+    far = {"internet": {"naive": base, "stouter": others, "vae": base}, "calls": {"naive": others, "stouter": base}}
+    assert module._ahead(far, "stouter") == "the naive week (internet); vae (internet)"
+    assert module._ahead(far, "naive") == "the shipped design (calls)"
     whole = dict.fromkeys(module.GENERATORS, base)
     assert module._cut({"internet": whole}) == "", "of one service alone, the parts say what is missing"
     services = dict.fromkeys(("internet", "calls", "sms", *module.SECOND[1:]), whole) | {
