@@ -393,7 +393,9 @@ def stouter_tables(done: dict[str, Any]) -> Iterator[str]:
         yield "Tables 2 and 3: MAE / RMSE / JSD x 1e4 of one drawn series; other cells than the paper's. Last column:"
         yield "the MAE less that of the naive week, 95% over locations; above 0, that week is ahead. Spread: how much"
         yield "the drawn cells differ, as a part of how much the real ones do (standard deviation over cells of the"
-        yield "traffic over its mean): a row whose cells are all alike has a low MAE, and is no traffic.\n"
+        without = any("spread" not in row for rows in by_service.values() for found in rows.values() for row in found)
+        yield "traffic over its mean): a row whose cells are all alike has a low MAE, and is no traffic."
+        yield "–: rows that ran before it was kept.\n" if without else ""
         yield "| service | generator | published | ours | mean of members | spread | less the naive week |"
         yield "|---|---|---|---|---|---|---|"
         for service, rows in by_service.items():
@@ -880,7 +882,10 @@ def page(files: Sequence[Path]) -> str:
                 f'!!! warning "Quick"\n    Of `--quick`{what}: these rows show that it runs, not how good it is.\n'
             )
         out += ["\n".join(TABLES[told["paper"]](done)).strip("\n"), ""]
-        out.append(f"    python benchmarks/paper.py {' '.join(words)} --data ../shared/data -o {path.name}")
+        command = f"    python benchmarks/paper.py {' '.join(words)} --data ../shared/data -o {path.name}"
+        out.append(command)
+        if any(f"|{LIBRARY}|" in key for key in done):
+            out.append(f'{command} --only table-3 --rows "{LIBRARY}"')
     names = " ".join(path.as_posix() for path in files)
     out.append(f"\nThis page: `python benchmarks/paper.py report {names} -o docs/results/papers.md`.\n")
     return "\n".join(out)

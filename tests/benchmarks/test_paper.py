@@ -193,6 +193,7 @@ def test_the_page_shows_published_beside_ours_and_says_quick(tmp_path: Path, mon
     row = {"one": [0.2, 0.3, 1.5], "mean": [0.1, 0.2, 1.0], "weights": 1234, "fit_cpu_s": 5.0, "draw_cpu_s": 0.1}
     told = {"paper": "stouter", "quick": True, "minutes": 0.25, "channels": [16, 32], "region": "milan"}
     done = {"settings": told, "stouter|table-3|internet|stouter --paper|0": row, "stouter|figure-8|internet|10|0": row}
+    done[f"stouter|table-3|internet|{module.LIBRARY}|0"] = row
     (tmp_path / "s.json").write_text(json.dumps(done))
     step = {m: [float(h) for h in range(6)] for m in ("mae", "rmse", "r2", "ssim")}
     other = {"settings": {"paper": "slstm-stn", "quick": False}, "slstm-stn|table-3|milan|stn|0": step | {"epochs": 40}}
@@ -205,6 +206,8 @@ def test_the_page_shows_published_beside_ours_and_says_quick(tmp_path: Path, mon
     assert "| internet | stouter --paper | 0.0781 / 0.1088 / 0.4843 | 0.2000 / 0.3000 / 1.5000 |" in first
     assert "| 10 | 0.2000 / 0.3000 / 1.5000 |" in first
     assert "Of `--quick`, 15 core-seconds a fit" in first
+    assert f'--only table-3 --rows "{module.LIBRARY}"' in first
+    assert "ran before it was kept" in first
     assert "other cells" in first
     assert "Not run yet: figure-10, figure-9, table-6, figure-7, table-5, table-2." in first
     assert "stouter --quick --minutes 0.25" in first
