@@ -102,6 +102,7 @@ def test_import_is_light_and_dir_shows_what_there_is() -> None:
     program = (
         "import sys, gentraffic; assert {'sample', 'load_model', 'read_traffic'} <= set(dir(gentraffic));"
         "assert dir(gentraffic) == gentraffic.__all__;"
+        "assert dir(gentraffic.forecast) == ['fit', 'load', 'run', 'score'];"
         "print([m for m in ('numpy', 'torch', 'xarray', 'pandas', 'click') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True)

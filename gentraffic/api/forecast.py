@@ -26,7 +26,12 @@ if TYPE_CHECKING:
 
     from gentraffic.forecasting.data import Part
 
+__all__ = ["fit", "load", "run", "score"]
 SCALERS = ("history", "model")
+
+
+def __dir__() -> list[str]:
+    return __all__  # what Tab offers: the functions, not what this module imports
 
 
 @speaks_python

@@ -46,9 +46,14 @@ if TYPE_CHECKING:
     from gentraffic.planning.sleep import SleepOutcome
     from gentraffic.planning.strategies import Inputs
 
+__all__ = ["deploy", "prb", "sleep"]
 CELL_FORMATS = (".nc", ".zarr", ".parquet", ".csv", ".geojson")
 SITE_FORMATS = (".geojson", ".json", ".parquet")
 MAP_FORMATS = (".html", ".htm")
+
+
+def __dir__() -> list[str]:
+    return __all__  # what Tab offers: the functions, not what this module imports
 
 
 @speaks_python

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import click
 import gentraffic
 from gentraffic.cli.options import TRAFFIC, Result, call, is_quiet, out_option, prints, with_options
 from gentraffic.errors import WrongUse, did_you_mean
-from gentraffic.io.export.formats import FORMATS
+from gentraffic.io.export.formats import FORMATS, ExportOptions
 
 SHARED = (
     TRAFFIC,
@@ -21,19 +21,6 @@ SHARED = (
     click.option("--member", metavar="N|mean|p95|all", help="One series per cell of an ensemble: a member, their "
                  "mean, or a quantile, whose sums mean nothing; all: every member, where a format has mean and range."),
 )  # fmt: skip
-ONLY_SOME: dict[str, Callable[..., Any]] = {
-    "unit": click.option("--unit", metavar="AMOUNT", help="The unit to write, e.g. GB, where a format"
-                         " has units; or what 1 is in a step, e.g. 3.2GB, where units are 1."),
-    "counter": click.option("--counter", metavar="NAME", help="The measurement. [default: DRB.PdcpSduVolumeDL]"),
-    "form": click.option("--form", metavar="32.435|28.532", help="The specification. [default: 32.435]"),
-    "release": click.option("--release", metavar="1.4|1.3", help="Of Simu5G. [default: 1.4, which is 1.4.3 and later]"),
-    "capacity": click.option("--capacity", metavar="AMOUNT", help="Also how often, and how probably, it is exceeded,"
-                             " e.g. 40Mbit/s; a bare number is in the file's units."),
-    "decimal": click.option("--decimal", metavar="point|comma", help="Of .csv: comma parts the columns by semicolons."
-                            " [default: point]"),
-    "statistic": click.option("--statistic", metavar="NAME", help="One map of it: mean, peak, busy_mean."
-                              " [default: .bil a band per step, .grd the mean]"),
-}  # fmt: skip
 
 
 class _Export(click.Group):
@@ -85,10 +72,13 @@ def _command(name: str) -> click.Command:
 
     examples = "\n".join(f"    gentraffic {example}" for example in form.examples)
     write.__doc__ = f"{form.about}.\n\n    \b\n{examples}"
-    own = tuple(ONLY_SOME[option] for option in form.takes)
-    # Of other formats, too, so that one line says whose an option is; --help does not list them.
-    others = tuple(click.option(f"--{option}", hidden=True) for option in ONLY_SOME if option not in form.takes)
-    return click.command(name, short_help=form.about)(with_options(SHARED, own, others)(prints(write)))
+    # Those of other formats, too, so that one line says whose an option is; --help does not list them.
+    some = tuple(
+        click.option(f"--{one.name}", metavar=one.metadata["metavar"], help=one.metadata["about"],
+                     hidden=one.name not in form.takes)
+        for one in fields(ExportOptions)
+    )  # fmt: skip
+    return click.command(name, short_help=form.about)(with_options(SHARED, some)(prints(write)))
 
 
 for _name in FORMATS:

@@ -103,6 +103,7 @@ def split_traffic(
 def split_like_model(ds: xr.Dataset, provenance: Mapping[str, Any]) -> tuple[xr.Dataset, xr.Dataset]:
     """(seen, held out): the cells of `ds` that a model did not hold out of its training, and those that it did.
 
+    What else stands at a location of theirs, such as a cell that `fit` left out as dead or as a copy, is held out, too.
     `ds`: Traffic ([member,] cell, time). provenance: of a model folder; its `held_out_cells` has the ids by network.
     Raises WrongUse where the model held out none of these cells, or nothing else.
     """
@@ -113,6 +114,8 @@ def split_like_model(ds: xr.Dataset, provenance: Mapping[str, Any]) -> tuple[xr.
         raise WrongUse(f"the model held out cells of {have}, not of {network or 'a file without a network'}")
     ids = by_network.get(network) or next(iter(by_network.values()))
     held = np.isin(ds["cell_id"].values.astype(str), np.array(ids).astype(str))
+    if "location" in ds.coords:
+        held = np.isin(ds["location"].values, ds["location"].values[held])
     if held.all() or not held.any():
         raise WrongUse(f"the model held out {int(held.sum())} of the {held.size} cells here: there is nothing to split")
     parts = (("train", ~held), ("test", held))

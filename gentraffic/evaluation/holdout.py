@@ -114,20 +114,33 @@ def model_row(
 
 def in_words(rows: Mapping[str, Sequence[Mapping[str, Any]]], own: str) -> list[str]:
     """Whether a row beats the best naive one in crps, a sentence for each network. rows: as `table` takes them; own:
-    the name of the row. Rows that know the true level are no rivals."""
+    the name of the row. Rows that know the true level are no rivals. It beats only where the 95% interval, by
+    location, of the difference by cell lies below 0."""
     sentences = []
     for network in rows[own][0]:
-        means = {
-            row: float(np.mean([value for part in parts for value in part[network]["crps"]]))
+        crps = {
+            row: np.concatenate([np.asarray(part[network]["crps"], dtype=np.float64) for part in parts])
             for row, parts in rows.items()
             if network in parts[0] and not row.startswith("true ")
         }
-        best = min((row for row in means if row != own), key=lambda row: means[row], default="")
-        if best:
-            figures = f"crps {means[own]:.4f}, that of {best} {means[best]:.4f}"
-            worse = f"does not beat {best}, a naive row: take that, or train longer, or on more cells"
-            said = worse if means[own] >= means[best] else "beats every naive row"
-            sentences.append(f"{network}: on cells that it did not see, this model {said} ({figures})")
+        best = min((row for row in crps if row != own), key=lambda row: float(crps[row].mean()), default="")
+        if not best:
+            continue
+        places = np.concatenate([np.asarray(part[network]["location"]) for part in rows[own]])
+        less = crps[own] - crps[best]
+        low, high = bootstrap_interval(less, places)
+        figures = f"crps {crps[own].mean():.4f}, that of {best} {crps[best].mean():.4f}"
+        if np.isfinite(low):
+            figures += f"; difference {less.mean():+.4f}, 95% {low:+.4f} to {high:+.4f}"
+        if less.mean() >= 0:
+            said = f"does not beat {best}, a naive row: take that, or train longer, or on more cells"
+        elif high < 0:
+            said = "beats every naive row"
+        else:
+            known = len(np.unique(places))
+            tell = f"{known} location{'s' * (known > 1)} tell"
+            said = f"is not clearly better than {best}, a naive row, as far as {tell}"
+        sentences.append(f"{network}: on cells that it did not see, this model {said} ({figures})")
     return sentences
 
 

@@ -57,8 +57,8 @@ class Weigh:
     """rounds: of training, with a choice of weights after each. real: the share of real windows in the batches of the
     first round, which grows evenly to 1 in the last, and the weight that the real samples start with.
     samples: windows per group, and per block, of which moments are taken. ridges: how strongly a head is held where it
-    is; the outer problem takes one of them. blocks: of time, into which the windows kept aside are cut. toll: the share
-    of the outer loss that synthetic samples of weight 1 must save to be believed. keep: the part of the synthetic
+    is; the outer problem takes one of them. blocks: of time, into which the windows kept aside are cut. penalty: the
+    share of the outer loss that synthetic samples of weight 1 must save to be believed. keep: the part of the synthetic
     windows that is spread over all variants alike. choose: False leaves every window the same weight, for comparison:
     the same rounds and heads without the choice of weights. So does training on one group alone. whole: weights are
     chosen over the whole network, None for its linear head alone."""
@@ -68,7 +68,7 @@ class Weigh:
     samples: int = 1500
     ridges: tuple[float, ...] = (0.03, 1.0)
     blocks: int = 5
-    toll: float = 0.02
+    penalty: float = 0.02
     keep: float = 0.1
     choose: bool = True
     whole: Whole | None = None
@@ -153,7 +153,7 @@ def fit_weighted(
         chosen.append(weights.tolist())
         if choose and not ending and weigh.whole is not None:
             found = choose_over_network(
-                model, groups, later, of_group, weigh.whole, toll=weigh.toll, seed=plan.seed * 1009 + k
+                model, groups, later, of_group, weigh.whole, penalty=weigh.penalty, seed=plan.seed * 1009 + k
             )
             of_group = found.weights
             over_network.append([found.history[0], found.value, found.cuts])
@@ -206,7 +206,7 @@ def judge(head: Head, ridge: float) -> Outer:
 def choose_weights(head: Head, start: Floats, weigh: Weigh, choose: bool = True) -> tuple[Weighting, float]:
     """The group weights (G,) and the ridge with the least outer loss.
 
-    The loss has a toll on synthetic weight: blocks are few, so a small gain on them may be chance. choose: False
+    Synthetic weight is penalised: blocks are few, so a small gain on them may be chance. choose: False
     chooses the ridge alone.
     start: (G,) the weights that the search starts from.
     """
@@ -218,11 +218,11 @@ def choose_weights(head: Head, start: Floats, weigh: Weigh, choose: bool = True)
             value = judged(start)[0]
             candidates.append((Weighting(start, value, value, 0, (value,)), ridge))
             continue
-        toll: Floats = weigh.toll * judged(np.where(synthetic, 0.0, 1.0))[0] * synthetic.astype(np.float64)
+        penalty: Floats = weigh.penalty * judged(np.where(synthetic, 0.0, 1.0))[0] * synthetic.astype(np.float64)
 
-        def outer(weights: Floats, judged: Outer = judged, toll: Floats = toll) -> tuple[float, Floats]:
+        def outer(weights: Floats, judged: Outer = judged, penalty: Floats = penalty) -> tuple[float, Floats]:
             value, slope = judged(weights)
-            return float(value + toll @ weights), slope + toll
+            return float(value + penalty @ weights), slope + penalty
 
         candidates.append((minimise_by_cuts(outer, start, tolerance=1e-3, most=40), ridge))
     return min(candidates, key=lambda pair: pair[0].value)

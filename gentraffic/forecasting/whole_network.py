@@ -40,13 +40,13 @@ def choose_over_network(
     start: Floats,
     whole: Whole,
     *,
-    toll: float,
+    penalty: float,
     seed: int,
 ) -> Weighting:
     """The group weights (G,) with the least loss on the windows kept aside; the network stays as it was.
 
     model: a forecaster. groups: the windows of each of G groups, group 0 the real ones. start: (G,) where the search
-    begins. toll: as that of `Weigh`. seed: of which windows are taken.
+    begins. penalty: as that of `Weigh`. seed: of which windows are taken.
     """
     inside = [_loss(model, windows, whole.samples, (seed, 2000 + i)) for i, windows in enumerate(groups)]
     aside = _loss(model, later, whole.samples * len(groups), (seed, 3000))
@@ -57,11 +57,11 @@ def choose_over_network(
     training = model.training
     model.eval()  # without dropout, so that the inner problem is the same whenever it is asked
     alone = problem(np.where(synthetic, 0.0, 1.0))[0]
-    dues = toll * alone * synthetic.astype(np.float64)
+    penalties = penalty * alone * synthetic.astype(np.float64)
 
     def outer(weights: Floats) -> tuple[float, Floats]:
         value, slope = problem(weights)
-        return float(value + dues @ weights), slope + dues
+        return float(value + penalties @ weights), slope + penalties
 
     found = minimise_by_cuts(outer, start, tolerance=1e-3, most=whole.cuts)
     problem.restore()

@@ -226,7 +226,10 @@ def copied_week(values: NDArray[np.float32], per_day: int) -> bool:
     return repeats(some, week)
 
 
-COPIED_WEEK = "the second week repeats the first: what knows last week scores too well on it; leave the copy out"
+COPIED_WEEK = (
+    "the second week repeats the first: what knows last week scores too well on it; `fit` and `validate` use the first "
+    "week alone, for `forecast` cut the copy off with `gentraffic split --by time`"
+)
 
 
 def match(ids: NDArray[Any], contexts: Sequence[xr.Dataset]) -> tuple[xr.Dataset | None, NDArray[np.int64]]:

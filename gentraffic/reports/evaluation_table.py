@@ -94,14 +94,23 @@ def verdict(evaluation: Evaluation) -> list[str]:
     leading = next((metric for metric in contests if metric.name == "crps"), next(iter(contests)))
     rivals = winners(leading, {name: scores for name, scores in columns.items() if name != SYNTHETIC})
     rivals = rivals or [name for name in evaluation.naive if evaluation.naive[name][leading.name].value is not None][:1]
-    own, best = (value_text(leading, columns[name][leading.name]) for name in (SYNTHETIC, rivals[0]))
-    beats = "beats" if SYNTHETIC in contests[leading] else "does not beat"
-    sentences.append(f"{leading.name}: {own} {beats} the best naive row, {rivals[0]} with {best}")
+    scores = [columns[name][leading.name] for name in (SYNTHETIC, rivals[0])]
+    own, best = (value_text(leading, score) for score in scores)
+    nearer = "is nearer to real than" if SYNTHETIC in contests[leading] else "is not nearer to real than"
+    overlap = "; their 95% intervals overlap" if _overlap(*scores) else ""
+    sentences.append(f"{leading.name}: {own} {nearer} the best naive row, {rivals[0]} with {best}{overlap}")
     if len(evaluation.pair.synthetic) > 1 and evaluation.pair.paired:
         sentences.append("of a naive row that is one series, not an ensemble, crps is the absolute error")
     if any(name in evaluation.naive for name in ALL_KNOWING):
         sentences.append("b*users knows how many users each cell has, which no generator is told: it takes no part")
     return sentences
+
+
+def _overlap(one: Score, other: Score) -> bool:
+    """Whether both have intervals, and these share a value."""
+    if one.low is None or one.high is None or other.low is None or other.high is None:
+        return False
+    return max(one.low, other.low) <= min(one.high, other.high)
 
 
 def judgement(evaluation: Evaluation) -> list[str]:

@@ -27,7 +27,7 @@ from gentraffic.generators.fomo.folder import save_fomo
 from gentraffic.generators.naive import NAIVE, fit_naive, save_naive
 from gentraffic.io.files import read_traffic, write_context, write_traffic
 from gentraffic.modelling.measured import read_source
-from samplers import SAMPLERS, sampler_class
+from samplers import sampler_class, sampler_names
 
 ROOT = Path(__file__).parents[2]
 SMALL: dict[str, dict[str, Any]] = {  # arguments that make a sampler small, where its own are large
@@ -35,7 +35,8 @@ SMALL: dict[str, dict[str, Any]] = {  # arguments that make a sampler small, whe
     "tcn-gan": {"channels": 8, "blocks": 2},
     "diffwave": {"channels": 8, "layers": 4},
 }  # fmt: skip
-GENERATORS = (*sorted(SAMPLERS), *sorted(OTHERS), "student", "follower", "flat")  # flat: of another package
+NETWORKS = tuple(sorted(sampler_names()))  # samplers of packages that are installed, too
+GENERATORS = (*NETWORKS, *sorted(OTHERS), "student", "follower", "flat")  # flat: of another package
 CELLS = 12
 PLAIN = Request(days=8, seed=3, members=2)
 
@@ -94,7 +95,7 @@ def models(installed: Path, tiny_bundle: Bundle, tmp_path_factory: pytest.TempPa
     known["networks"] = len(tiny_bundle.networks)
     tiny_bundle = replace(tiny_bundle, provenance=tiny_bundle.provenance | {"recommended_steps": 2})  # of the solver
     save_bundle(tiny_bundle, folder / "stouter", "card")
-    for name in SAMPLERS:
+    for name in NETWORKS:
         if name == "stouter":
             continue
         kind, design = cast(Any, sampler_class(name)), SMALL.get(name, {})

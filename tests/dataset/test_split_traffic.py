@@ -73,6 +73,16 @@ def test_the_cells_that_a_model_held_out_are_the_test() -> None:
             split_like_model(REAL.assign_attrs(network), provenance)
 
 
+def test_what_stands_at_a_location_that_a_model_held_out_is_in_the_test() -> None:
+    location = np.arange(REAL.sizes["cell"]) // 3
+    ds = REAL.assign_coords(location=("cell", location)).assign_attrs(network="here")
+    ids = REAL["cell_id"].values[[4, 9]].tolist()  # one cell of location 1, one of location 3
+    seen, test = split_like_model(ds, {"held_out_cells": {"here": ids}})
+    assert set(test["cell_id"].values.tolist()) == set(REAL["cell_id"].values[[3, 4, 5, 9, 10, 11]].tolist())
+    assert not set(test["location"].values.tolist()) & set(seen["location"].values.tolist())
+    assert seen.sizes["cell"] + test.sizes["cell"] == REAL.sizes["cell"]
+
+
 def test_cells_with_the_same_series_are_kept_on_one_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ds = REAL.copy(deep=True)
     pairs = [(0, 3), (1, 7), (4, 5)]

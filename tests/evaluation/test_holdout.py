@@ -5,14 +5,25 @@ from __future__ import annotations
 from gentraffic.evaluation.holdout import in_words
 
 
-def test_a_model_that_a_naive_row_beats_is_told_so() -> None:
-    def row(*crps: float) -> list[dict[str, dict[str, list[float]]]]:
-        return [{"a": {"crps": list(crps)}, "b": {"crps": [1.0, 1.0]}}]
+def test_a_model_is_told_whether_it_beats_the_naive_rows() -> None:
+    def row(*crps: float, places: int = 4) -> list[dict[str, dict[str, list[float]]]]:
+        place = [float(i % places) for i in range(len(crps))]
+        return [{"a": {"crps": list(crps), "location": place}, "b": {"crps": [1.0, 1.0], "location": [0.0, 1.0]}}]
 
-    rows = {"knn-20": row(0.2, 0.4), "bootstrap": row(0.5, 0.5), "true level x bootstrap-shape": row(0.0, 0.0)}
-    first, second = in_words(rows | {"vae (this model)": row(0.3, 0.4)}, "vae (this model)")
+    rows = {
+        "knn-20": row(0.2, 0.4, 0.2, 0.4),
+        "bootstrap": row(0.5, 0.5, 0.5, 0.5),
+        "true level x bootstrap-shape": row(0.0, 0.0, 0.0, 0.0),
+    }
+    first, second = in_words(rows | {"vae (this model)": row(0.3, 0.4, 0.3, 0.4)}, "vae (this model)")
     assert first.startswith("a: on cells that it did not see, this model does not beat knn-20")
-    assert "crps 0.3500, that of knn-20 0.3000" in first
+    assert "crps 0.3500, that of knn-20 0.3000; difference +0.0500" in first
     assert "does not beat" in second  # a tie is no win
-    assert "beats every naive row" in in_words(rows | {"m": row(0.1, 0.2)}, "m")[0]
+    [won, _] = in_words(rows | {"m": row(0.1, 0.3, 0.1, 0.3)}, "m")
+    assert "beats every naive row" in won
+    assert "difference -0.1000, 95% -0.1000 to -0.1000" in won  # every location gains as much
+    [unclear, _] = in_words(rows | {"m": row(0.0, 0.5, 0.1, 0.5)}, "m")  # the mean is less, but half of them lose
+    assert "is not clearly better than knn-20, a naive row, as far as 4 locations tell" in unclear
+    [alone, _] = in_words({name: row(0.3, places=1) for name in ("knn-20",)} | {"m": row(0.1, places=1)}, "m")
+    assert "is not clearly better than knn-20, a naive row, as far as 1 location tell (crps 0.1000, that" in alone
     assert in_words({"m": row(0.1)}, "m") == []

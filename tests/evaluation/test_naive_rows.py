@@ -158,7 +158,7 @@ def test_the_command_prints_the_naive_rows(tmp_path: Path, capsys: pytest.Captur
     assert run(words) == 0
     out = capsys.readouterr().out
     assert "Beside the naive rows" in out
-    assert "mae: 0 beats the best naive row" in out
+    assert "mae: 0 is nearer to real than the best naive row" in out
     assert run([*words, "--json", "--html", str(tmp_path / "page.html")]) == 0
     told = json.loads(capsys.readouterr().out)
     assert list(told["naive"]) == [name for name in NAMES if name not in ("climatology", "b*users")]

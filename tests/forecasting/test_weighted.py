@@ -92,12 +92,12 @@ def test_the_choice_over_the_network_leaves_it_as_it_was(parts: tuple[list[Part]
     aside = [windows_of(model, part, 1) for part in later]
     start = np.array([0.5, 0.25, 0.25])
     small = Whole(samples=16, inner_steps=2, adjoint_steps=2, cuts=3)
-    runs = [choose_over_network(model, groups, aside, start, small, toll=0.0, seed=1) for _ in range(2)]
+    runs = [choose_over_network(model, groups, aside, start, small, penalty=0.0, seed=1) for _ in range(2)]
     np.testing.assert_array_equal(runs[0].weights, runs[1].weights)
     for name, value in model.state_dict().items():
         torch.testing.assert_close(value, before[name], rtol=0, atol=0)
-    dear = choose_over_network(model, groups, aside, start, small, toll=100.0, seed=1)
-    assert dear.weights[0] > 0.9, "a toll that no gain pays leaves real samples alone"
+    dear = choose_over_network(model, groups, aside, start, small, penalty=100.0, seed=1)
+    assert dear.weights[0] > 0.9, "a penalty above every gain leaves real samples alone"
 
 
 def head(rng: np.random.Generator, real: int = 12, blocks: tuple[int, ...] = (5, 9, 7)) -> tuple[Head, Any]:
@@ -158,8 +158,8 @@ def test_a_block_judges_heads_that_know_the_other_blocks_but_not_itself() -> Non
 def test_a_toll_that_no_gain_pays_leaves_real_samples_alone() -> None:
     h, _ = head(np.random.default_rng(2))
     start = np.array([0.5, 0.25, 0.25])
-    assert choose_weights(h, start, Weigh(toll=0.0))[0].weights[0] < 0.9
-    np.testing.assert_allclose(choose_weights(h, start, Weigh(toll=100.0))[0].weights, [1, 0, 0], atol=1e-9)
+    assert choose_weights(h, start, Weigh(penalty=0.0))[0].weights[0] < 0.9
+    np.testing.assert_allclose(choose_weights(h, start, Weigh(penalty=100.0))[0].weights, [1, 0, 0], atol=1e-9)
     fixed, _ = choose_weights(h, start, Weigh(), choose=False)
     np.testing.assert_array_equal(fixed.weights, start)
 

@@ -17,7 +17,7 @@ from gentraffic.generators.base import load_model
 from gentraffic.generators.folder import load_bundle
 from gentraffic.generators.naive import NAIVE, NaiveModel, draw_naive, fit_naive, save_naive
 from gentraffic.generators.weekly import Settings
-from samplers import SAMPLERS
+from samplers import sampler_names
 
 WEEK = make_calendar("2026-01-05", 7, "1h", "Europe/Rome")  # a Monday
 SOURCE = source("alpha", days=15)
@@ -26,7 +26,7 @@ RELATIVE = SOURCE.ratio * (SOURCE.level / SOURCE.level.mean())[:, None, None]
 
 def test_the_command_offers_what_there_is() -> None:
     assert tuple(name for name in FITTERS if not is_trained(name)) == NAIVE
-    assert set(can_be_fitted()) == {*SAMPLERS, *NAIVE, "fomo"}
+    assert set(can_be_fitted()) == {*sampler_names(), *NAIVE, "fomo"}
 
 
 def test_bootstrap_draws_whole_series_of_single_cells() -> None:

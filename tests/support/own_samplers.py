@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from samplers import SAMPLERS, sampler_class
+from samplers import sampler_class, sampler_names
 from samplers.diffusion import Noise, Rest, denoising_loss, read_rest
 from samplers.hours import HourEnter, HourLeave, Surroundings
 from samplers.layers import StepEmbedding, per_hour
@@ -77,7 +77,8 @@ def code_of_the_page() -> str:
     return code[1]
 
 
-EVERY = (*SAMPLERS, "mine", "affine")  # what the suites of samplers run over: a stranger's pass them as they are
+# What the suites of samplers run over: those of gentraffic, of packages that are installed, and a stranger's two.
+EVERY = tuple(dict.fromkeys((*sampler_names(), "mine", "affine")))
 
 
 def class_named(name: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
@@ -41,23 +41,30 @@ class Format:
         return getattr(import_module(module), function)  # type: ignore[no-any-return]
 
 
+def _option(metavar: str, about: str) -> Any:
+    """An option of some formats, as the command line shows it; None is what a format does without."""
+    return field(default=None, metadata={"metavar": metavar, "about": about})
+
+
 @dataclass(frozen=True)
 class ExportOptions:
-    """What only some formats take; None is what the format does without.
+    """What only some formats take, and what the command line says of each; None is what the format does without."""
 
-    unit: what 1 is in a step, "3.2GB", where units are 1; of tables and maps also the unit to write, "GB". counter,
-    form: the measurement and the specification of 3gpp. release: of Simu5G. capacity: how often it is exceeded is
-    written too, "40Mbit/s"; a bare number is in the file's units. decimal: "point" or "comma", of office.
-    statistic: "mean", "peak" or "busy_mean", of planning.
-    """
-
-    unit: str | None = None
-    counter: str | None = None
-    capacity: str | None = None
-    form: str | None = None
-    release: str | None = None
-    decimal: str | None = None
-    statistic: str | None = None
+    unit: str | None = _option(
+        "AMOUNT",
+        "The unit to write, e.g. GB, where a format has units; or what 1 is in a step, e.g. 3.2GB, where units are 1.",
+    )
+    counter: str | None = _option("NAME", "The measurement. [default: DRB.PdcpSduVolumeDL]")
+    capacity: str | None = _option(
+        "AMOUNT",
+        "Also how often, and how probably, it is exceeded, e.g. 40Mbit/s; a bare number is in the file's units.",
+    )
+    form: str | None = _option("32.435|28.532", "The specification. [default: 32.435]")
+    release: str | None = _option("1.4|1.3", "Of Simu5G. [default: 1.4, which is 1.4.3 and later]")
+    decimal: str | None = _option("point|comma", "Of .csv: comma parts the columns by semicolons. [default: point]")
+    statistic: str | None = _option(
+        "NAME", "One map of it: mean, peak, busy_mean. [default: .bil a band per step, .grd the mean]"
+    )
 
     def given(self) -> dict[str, str]:
         """Those that are not None, by name."""
