@@ -222,11 +222,31 @@ def new_places(done: Json) -> list[list[Any]]:
     return rows
 
 
-FROM_JSON = {"fomo-unseen": unseen, "new-places": new_places}
+GRAPHS_SCORES = ("crps", "crps_shape")
+WHAT_ELSE = {"stouter": "**stouter**", "stouter, no station embedding": "no embedding of the place",
+             "stouter, stations untrained": "GraphMAE of the stations untrained",
+             "stouter, hours by sines": "sines of the hour"}  # fmt: skip
+
+
+def graphs(done: Json) -> list[list[Any]]:
+    """Of fidelity.py --only p1 --graphs: crps and crps_shape over the cells of the folds, one row for each change."""
+    rows = []
+    for row in dict.fromkeys(key.split("|")[0] for key in done["p1"]):
+        folds = [cities for key, cities in done["p1"].items() if key.startswith(f"{row}|")]
+        figures = []
+        for city in folds[0]:
+            cells = [[value for fold in folds for value in fold[city][name]] for name in GRAPHS_SCORES]
+            figures.append([round(sum(values) / len(values), 6) for values in cells])
+        said = row.removeprefix("stouter, ")
+        rows.append([WHAT_ELSE.get(row, said.replace(" graph of ", " graph: ")), *figures])
+    return rows
+
+
+FROM_JSON = {"fomo-unseen": unseen, "new-places": new_places, "graphs": graphs}
 FROM_PRINT = {  # record -> which of the printed tables, and the rows that the page has
     "levels": (0, _levels), "crops": (0, _crops), "outlier": (-1, _outlier), "expected-weeks": (0, _expected),
     "p5-regions": (0, _regions), "services": (0, _services), "services-rhythms": (1, _crops),
-    "unmeasured": (0, _crops),
+    "unmeasured": (0, _crops), "weeks-tried": (0, _crops),
 }  # fmt: skip
 
 
