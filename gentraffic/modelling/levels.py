@@ -12,7 +12,8 @@ place carries is less sure than how much a busy one does, and it also says less 
 
 In a network that nobody measured an absolute law holds (`Law`): log traffic per km2 = a network effect + elasticities .
 log densities per km2 + noise that grows where a place is stranger than any that was measured. Nothing in it depends on
-the area drawn; relative traffic (the mean cell is 1) is made of it last.
+the area drawn; relative traffic (the mean cell is 1) is made of it last. Who counted the POIs has a law of its own
+where networks of that source were measured: AMap's counts tell less of traffic than OpenStreetMap's.
 """
 
 from __future__ import annotations
@@ -179,9 +180,10 @@ class NetworkLevel:
 class LevelModel:
     """The level models of all measured networks, and what holds where nobody measured.
 
-    spread: standard deviation of log level over the cells of a network. law: what holds where nobody measured.
-    inflate: factor on the residuals, so that intervals of few members cover what they say. places: False = the
-    ablation without the station graph, where levels are drawn without looking at the place.
+    spread: standard deviation of log level over the cells of a network. law: what holds where nobody measured. laws:
+    the same where another source counted the POIs, by source, a key of `features.SOURCES`. inflate: factor on the
+    residuals, so that intervals of few members cover what they say. places: False = the ablation without the station
+    graph, where levels are drawn without looking at the place.
     """
 
     networks: dict[str, NetworkLevel]
@@ -189,6 +191,11 @@ class LevelModel:
     inflate: float = 1.0
     places: bool = True
     law: Law = field(default_factory=Law)
+    laws: dict[str, Law] = field(default_factory=dict)
+
+    def law_of(self, places: Places) -> Law:
+        """What holds in an unmeasured network whose POIs were counted by the source of these."""
+        return self.laws.get(places.source, self.law)
 
     def scale(self, places: Places) -> Scale:
         """How the log POI counts of and around cells (16 columns) are standardised: as in their network, or as in the
@@ -205,10 +212,10 @@ class LevelModel:
 
         It depends on nothing but what stands around the cell, and on its area.
         """
-        out = np.empty(len(places.xy_m))
+        out, law = np.empty(len(places.xy_m)), self.law_of(places)
         for rows in blocks(len(out)):
             part = places.some(rows)
-            expected = self.law.slope * activity(part) if self.places else np.zeros(len(part.xy_m))
+            expected = law.slope * activity(part) if self.places else np.zeros(len(part.xy_m))
             out[rows] = expected + np.log(part.area_km2)
             places.release()
         return out
@@ -229,11 +236,12 @@ class LevelModel:
         cells = len(places.poi_count)
         model = self.networks.get(places.network)
         if model is None:
-            expected = self.law.slope * activity(places) if self.places else np.zeros(cells)
+            law = self.law_of(places)
+            expected = law.slope * activity(places) if self.places else np.zeros(cells)
             absolute = expected + np.log(places.area_km2)  # as `absolute` has it, without blocks
             noise = np.full(cells, self.spread)
             if self.places:
-                noise = self.law.doubt(absolute - np.log(places.area_km2))
+                noise = law.doubt(absolute - np.log(places.area_km2))
             if unit is None:
                 unit = log_mean(absolute if places.before is None else self.absolute(places.before))
             return absolute - unit, self.inflate * noise
@@ -279,6 +287,8 @@ class LevelModel:
         if model is None:
             chosen = [self.networks[like]] if like in self.networks else list(self.networks.values())
             mean = float(np.mean([n.law_mean for n in chosen])) if chosen else 0.0
+            if places.source in self.laws:  # law_mean is of `law`
+                mean *= self.laws[places.source].slope / self.law.slope
             spread = float(np.mean([n.spread for n in chosen])) if chosen else self.spread
             unit = self.unit(places) if unit is None else unit
             apart = log_relative + unit - np.log(places.area_km2[rows]) - mean
@@ -306,7 +316,8 @@ class LevelModel:
             for name, part in values["networks"].items()
         }
         known = {key: value for key, value in values.items() if key != "trust"}  # of before there was a law
-        return cls(**{**known, "networks": networks, "law": Law(**values.get("law", {}))})
+        laws = {source: Law(**law) for source, law in values.get("laws", {}).items()}
+        return cls(**{**known, "networks": networks, "law": Law(**values.get("law", {})), "laws": laws})
 
 
 @dataclass(frozen=True)
@@ -361,6 +372,7 @@ def fit_levels(measured: Sequence[Measured], *, inflate: float = 1.0, places: bo
             apart = np.exp(slopes[i] * centre[mine])
             factor[mine] = apart / np.sqrt((apart**2).mean())
     networks, law = {}, fit_law(measured)
+    laws = {source: fit_law(measured, source) for source in sorted({m.source for m in measured if m.source})}
     for i, m in enumerate(measured):
         mine = net == i
         weights = (SHARED * p.T @ alpha + OWN * p[mine].T @ alpha[mine]) / 8
@@ -383,18 +395,18 @@ def fit_levels(measured: Sequence[Measured], *, inflate: float = 1.0, places: bo
         )
     places_per = np.array([len(np.unique(m.location)) for m in measured], dtype=np.float64)
     spread = float((spreads * places_per).sum() / places_per.sum())
-    return LevelModel(networks, spread=spread, inflate=inflate, places=places, law=law)
+    return LevelModel(networks, spread=spread, inflate=inflate, places=places, law=law, laws=laws)
 
 
-def fit_law(measured: Sequence[Measured]) -> Law:
+def fit_law(measured: Sequence[Measured], source: str = "") -> Law:
     """The factor on the elasticities and the noise, learned over networks, each with an effect of its own.
 
+    source: who counted the POIs of the places that it is for; networks of others count only where there is none of it.
     A network's slope is that of log traffic per km2 on what the prior law expects, its variance counts locations, not
-    cells; slopes are normal about that of all networks, which is normal about 1, both by SLOPES_APART. Places that
-    nobody measured are counted by OpenStreetMap: networks of another source count only where there is none of it.
+    cells; slopes are normal about that of all networks, which is normal about 1, both by SLOPES_APART.
     """
     usable = [(m, m.activity, m.area_km2) for m in measured if m.activity is not None and m.area_km2 is not None]
-    usable = [part for part in usable if part[0].source == ""] or usable
+    usable = [part for part in usable if part[0].source == source] or usable
     weight, pull = 1 / SLOPES_APART**2, 1 / SLOPES_APART**2
     for m, expected, area in usable:
         x, y = expected - expected.mean(), np.log(m.level) - np.log(area)

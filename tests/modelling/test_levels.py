@@ -320,6 +320,33 @@ def test_the_factor_on_elasticities_is_learned_over_networks_and_few_are_not_bel
     assert many.lowest < -2.5 < 2.5 < many.highest  # as far as it was measured
 
 
+def test_who_counted_the_pois_has_a_law_of_its_own_where_it_was_measured() -> None:
+    osm = law_networks([1.0] * 6, noise=0.4, seed=1)
+    amap = [
+        replace(m, network=f"a{i}", source="AMap") for i, m in enumerate(law_networks([0.5] * 6, noise=1.2, seed=2))
+    ]
+    alone, both = fit_levels(osm), fit_levels([*osm, *amap])
+    assert both.law == alone.law == fit_law(osm)  # one says nothing of the other
+    assert alone.laws == {}
+    assert both.laws == {"AMap": fit_law(amap, "AMap")}
+    assert both.laws["AMap"].slope < 0.65 < 0.9 < both.law.slope
+    assert both.laws["AMap"].noise == pytest.approx(1.2, abs=0.08)
+    m = osm[0]
+    where = places_of(m.counts, m.around, "")
+    expected, noise = both.relative(replace(where, source="AMap"))
+    law, x = both.laws["AMap"], activity(replace(where, source="AMap"))
+    log = law.slope * x + np.log(where.area_km2)
+    np.testing.assert_allclose(expected, log - np.log(np.exp(log).mean()), atol=1e-12)
+    np.testing.assert_allclose(noise, law.doubt(law.slope * x), atol=1e-12)
+    for one, other in zip(both.relative(where), alone.relative(where), strict=True):
+        np.testing.assert_array_equal(one, other)  # OpenStreetMap's places: the same bits
+    # a cell as busy as the mean of a network of its own source is its mean cell, as it is by one law for all
+    drawn = both.standard(replace(where, source="AMap"), expected, "a1")
+    mean = amap[1].activity.mean() * law.slope if amap[1].activity is not None else 0.0
+    spread = both.networks["a1"].spread
+    np.testing.assert_allclose(drawn, np.clip((law.slope * x - mean) / spread, -FARTHEST, FARTHEST), atol=1e-9)
+
+
 def test_doubt_grows_where_a_place_is_stranger_than_any_that_was_measured() -> None:
     law = Law()
     inside = law.doubt(np.linspace(law.lowest, law.highest, 9))
@@ -370,7 +397,11 @@ def test_from_json_and_back() -> None:
         np.testing.assert_array_equal(back.standard(places, z), model.standard(places, z))
     old = model.to_json()
     old.pop("law")
+    old.pop("laws")
     assert LevelModel.from_json({**old, "trust": 0.8}).law == Law()  # a folder of before there was a law
+    amap = [replace(m, source="AMap") for m in law_networks([0.7, 0.9])]
+    two = fit_levels(amap)
+    assert LevelModel.from_json(json.loads(json.dumps(two.to_json()))).laws == two.laws != {}
     wrongs: tuple[dict[str, Any], ...] = ({}, {"networks": {"a": {}}}, {"networks": {}, "colour": "red"})
     for wrong in wrongs:
         with pytest.raises((KeyError, TypeError)):

@@ -199,6 +199,7 @@ def fit_private_stouter(
         inflate=INFLATE,
         places=design.use_place,
         law=start.levels.law if start else Law(),
+        laws=start.levels.laws if start else {},
     )
     if start is not None:
         temporal, station, scaler = start.temporal, start.station, start.scaler
