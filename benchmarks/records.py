@@ -15,7 +15,9 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import statistics
 import subprocess
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -181,14 +183,25 @@ def _expected(printed: Table) -> list[list[Any]]:
     return rows
 
 
+WANTED = ["wanted", "0.75", "", "", "0.85-0.95", "0.03", "0.9-1.1", "0.05", "0.42", "0.08", "0.85-1.15"]
+
+
 def _regions(printed: Table) -> list[list[Any]]:
-    """Of p5.py: the model's rows beside the crps of borrowed weeks."""
+    """Of p5.py: the model's rows beside the crps of borrowed weeks; of several seeds [mean, standard deviation]."""
+    found: dict[str, list[list[float]]] = {}
     crps = {row[0]: value(row[CRPS]) for row in printed if row[1] == "bootstrap"}
-    return [
-        [PARTS[row[0]], value(row[RATIO]), value(row[CRPS]), crps[row[0]], *map(value, row[COVERAGE : COVERAGE + 7])]
-        for row in printed
-        if row[1] == "stouter"
-    ]
+    for row in printed:
+        if row[1] == "stouter" and row[0].split(", seed ")[0] in PARTS:
+            figures = [value(row[RATIO]), value(row[CRPS]), crps[row[0]], *map(value, row[COVERAGE : COVERAGE + 7])]
+            found.setdefault(PARTS[row[0].split(", seed ")[0]], []).append(figures)
+    rows = [[name, *(_over_seeds(one) for one in zip(*seeds, strict=True))] for name, seeds in found.items()]
+    return [*rows, WANTED]
+
+
+def _over_seeds(figures: Sequence[float]) -> Any:
+    if len(figures) == 1:
+        return figures[0]
+    return [round(statistics.mean(figures), 6), round(statistics.stdev(figures), 6)]
 
 
 def _services(printed: Table) -> list[list[Any]]:

@@ -104,6 +104,21 @@ def test_a_record_takes_what_a_benchmark_prints() -> None:
     assert fresh["command"] == "p6"
 
 
+def test_regions_of_several_seeds_are_told_with_their_spread() -> None:
+    records = script("records")
+    head = "| region | row | cells | a | b | c | d | e | f | g | h | i | j |\n" + "|---" * 13 + "|\n"
+    rows = [
+        f"| 100 cells of the east{seed} | {row} | 100 | " + " | ".join([str(figure)] * 10) + " |"
+        for seed, figure in ((", seed 0", 0.5), (", seed 1", 0.7))
+        for row in ("stouter", "bootstrap", "bootstrap within")
+    ]
+    old = {"command": "", "commit": "0", "ran": "", "digits": [], "rows": []}
+    fresh = records.refreshed("p5-regions", old, head + "\n".join(rows))
+    assert fresh["rows"][:-1] == [["east", *[[0.6, round(0.02**0.5, 6)]] * 10]]
+    alone = "\n".join(row.replace(", seed 0", "") for row in rows[:3])
+    assert records.refreshed("p5-regions", old, head + alone)["rows"] == [["east", *[0.5] * 10], records.WANTED]
+
+
 def test_ablations_of_the_graphs_are_means_over_the_cells_of_all_folds() -> None:
     records = script("records")
     done: dict[str, dict[str, object]] = {"p1": {}}
