@@ -6,7 +6,7 @@
     python benchmarks/p5.py --data ../shared/data --networks uomo-sd  # without one
     python benchmarks/p5.py --data ../shared/data --levels            # the law alone: seconds
     python benchmarks/p5.py --data ../shared/data --expected          # weeks without a network: a minute
-    python benchmarks/p5.py --data ../shared/data --tried             # other regressions of them: ten minutes
+    python benchmarks/p5.py --data ../shared/data --tried             # other regressions of them: minutes
 
 Parts of Milan that lie apart from the training cells: the block of 100 cells in the east, and the 25 cells in the
 south-west; training cells within APART_M of them are left out. Their total is known. Beside the model, `bootstrap`: a
@@ -334,7 +334,7 @@ def trials(data: Path, places: Places, cells: list[int]) -> dict[str, Trial]:
         "cells of a block count less": Trial(usual, crowd=0.5),
         "weeks of calls and SMS, too": Trial(usual, others=other_weeks(data, cells)),
         "shares with a floor of 0.3 per km2": Trial(floored),
-        "the same, and 33 kinds of place": Trial((*floored, kinds)),
+        "the same, and 34 kinds of place": Trial((*floored, kinds)),
         "boosted trees": Trial(usual, trees=True),
         "boosted trees of all these": Trial((*floored, kinds, *more), trees=True),
         "rests as large as the map says": Trial(usual, by_spread=True),
