@@ -6,6 +6,7 @@
     python benchmarks/p5.py --data ../shared/data --networks uomo-sd  # without one
     python benchmarks/p5.py --data ../shared/data --levels            # the law alone: seconds
     python benchmarks/p5.py --data ../shared/data --expected          # weeks without a network: a minute
+    python benchmarks/p5.py --data ../shared/data --tried             # other regressions of them: minutes
 
 Parts of Milan that lie apart from the training cells: the block of 100 cells in the east, and the 25 cells in the
 south-west; training cells within APART_M of them are left out. Their total is known. Beside the model, `bootstrap`: a
@@ -15,6 +16,9 @@ over that of `bootstrap`.
 that lies within APART_M: members are the expected week and the rest of a random training cell's, told without its
 location, in the network's place. It is quick enough to choose kernels by, and says how far a network can come: `by map`
 beside `mean week`, which looks at no map, and `bootstrap within`, the weeks of the region itself.
+--tried: the same for other regressions on the map than the package's, each of which differs from it in one thing, with
+all training cells and with the scattered ones alone: means over regions and SEEDS, and in how many of the regions the
+ratio is lower than that of `as it is`. The last three know what nobody does: the region's own mean, or its components.
 --levels: Spearman and log error of the law over the 10,000 cells of Milan and the cells of Helsinki, in blocks of 20 x
 20 cells and of 4 km; the law's elasticities are constants, and only its factor is fitted on the other blocks.
 """
@@ -22,8 +26,9 @@ beside `mean week`, which looks at no map, and `bootstrap within`, the weeks of 
 from __future__ import annotations
 
 import argparse
+import csv
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -46,10 +51,20 @@ from gentraffic.io.importers.public_sets import (
     read_milan_week,
 )
 from gentraffic.io.importers.uomo import read_uomo
-from gentraffic.modelling.expected_week import fit_week
-from gentraffic.modelling.features import FLOOR, VARIABLES, Amount, Floats, add_log_densities, read_places
+from gentraffic.modelling.expected_week import COMPONENTS, fit_week, principal_components, week_features
+from gentraffic.modelling.features import (
+    FLOOR,
+    VARIABLES,
+    Amount,
+    Floats,
+    Places,
+    add_log_densities,
+    read_places,
+    smooth_density,
+)
 from gentraffic.modelling.levels import REFERENCE, activity, elasticities
-from gentraffic.modelling.measured import Source, read_source
+from gentraffic.modelling.measured import Source, read_source, read_sources
+from gentraffic.modelling.weekly_profile import cell_weeks
 from gentraffic.places.find import CONTEXTS
 from gentraffic.places.ground import variables_of
 from gentraffic.training.fitting import Design, fit_sampler, plan_for
@@ -172,6 +187,248 @@ def expected(data: Path) -> None:
         print(f"| mean | {row} | | " + " | ".join(f"{np.mean([s[k] for s in scored]):.3f}" for k in ROWS) + " |")
 
 
+Block = tuple[Floats, float, float]  # columns (places, k) of the map; variances of what is linear in them, and bent
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A regression of weeks on the map, written apart from the package's, of which it is a variant.
+
+    blocks: of columns. reach_km: within which places near one another share something. crowd: power of the number of
+    cells of a location by which each of them counts less. others: cell -> (n,) log weeks of other services, told as
+    well. trees: boosted trees in the Gaussian process's place. by_spread: rests are as large as a regression on the
+    columns says. known: what nobody knows of the region: "mean", its own mean week, or how many of its components.
+    """
+
+    blocks: tuple[Block, ...]
+    reach_km: float = 0.5
+    crowd: float = 0.0
+    others: dict[int, Floats] = field(default_factory=dict)
+    trees: bool = False
+    by_spread: bool = False
+    known: str | int = ""
+
+    def columns(self, heard: NDArray[np.int64], held: NDArray[np.int64], weight: Floats) -> tuple[Floats, Floats]:
+        """Those of some rows of the map and of others, (n, k) and (m, k), standardised by the former."""
+        x = np.concatenate([columns for columns, _, _ in self.blocks], axis=1)
+        centre = np.average(x[heard], axis=0, weights=weight)
+        spread = np.sqrt(np.average((x[heard] - centre) ** 2, axis=0, weights=weight)) + 1e-6
+        a, b = (np.clip((x[rows] - centre) / spread, -3, 3) for rows in (heard, held))
+        return a, b
+
+    def alike(self, a: Floats, b: Floats, km_a: Floats, km_b: Floats) -> Floats:
+        """Covariances of places, (m, n). a, b: their columns; km_a, km_b: (m, 2) and (n, 2)."""
+        each = [(columns.shape[1], line, bend) for columns, line, bend in self.blocks]
+        line, bend = (np.concatenate([np.full(one[0], one[at] / one[0]) for one in each]) for at in (1, 2))
+        bent = np.exp(-(((a[:, None] - b[None]) ** 2) * bend).sum(axis=2) / 2)
+        apart = np.sqrt(((km_a[:, None] - km_b[None]) ** 2).sum(axis=2))
+        return np.asarray(0.3 * bent + (a * line) @ b.T + 0.3 * np.exp(-apart / self.reach_km))
+
+    def told(
+        self, km: Floats, heard: NDArray[np.int64], held: NDArray[np.int64], scores: Floats, weight: Floats
+    ) -> tuple[Floats, Floats]:
+        """What rows of the map that were measured say of the scores of rows held over the mean, (m, k), and that mean.
+
+        km: (places, 2). scores: (n, k), weight: (n,) of those heard."""
+        a, b = self.columns(heard, held, weight)
+        mean = np.average(scores, axis=0, weights=weight)
+        if self.trees:
+            return np.stack([boosted(a, part, weight, b) for part in (scores - mean).T], axis=1), mean
+        own = self.alike(a, a, km[heard], km[heard]) + np.diag(weight.mean() / weight)
+        return np.asarray(self.alike(b, a, km[held], km[heard]) @ np.linalg.solve(own, scores - mean)), mean
+
+    def __call__(self, train: Source, held: Source) -> tuple[Floats, Floats, Floats, Floats]:
+        """Expected log weeks of a region (m, 168), log weeks of training cells and what is told of each without its
+        location (n, 168), and by what the rests of training cells are to be multiplied in each cell, (m, n)."""
+        assert train.places is not None
+        km, log, real = train.places.xy_m / 1000, log_weeks(train), log_weeks(held)
+        number = np.unique(train.location, return_inverse=True)[1].ravel()
+        weight = train.level**0.5 * np.bincount(number)[number] ** -self.crowd
+        weight /= weight.mean()
+        mean = np.average(log, axis=0, weights=weight)
+        apart = log - mean
+        basis = principal_components(apart, weight)
+        if self.others:  # components of all services side by side, and what each of them says of the Internet's week
+            more = np.stack([self.others[cell] for cell in train.cell_id.tolist()])
+            apart = np.concatenate([apart, more - np.average(more, axis=0, weights=weight)], axis=1)
+            basis = np.linalg.svd(apart * np.sqrt(weight)[:, None], full_matrices=False)[2][:COMPONENTS]
+        scores = apart @ basis.T
+        predicted, baseline = np.empty_like(scores), np.empty_like(scores)
+        part = np.random.default_rng(1).permutation(number.max() + 1)[number] % 25
+        for one in range(25):
+            out, kept = part == one, part != one
+            predicted[out], baseline[out] = self.told(km, train.rows[kept], train.rows[out], scores[kept], weight[kept])
+        both, own = ((weight[:, None] * predicted * other).sum(axis=0) for other in (scores - baseline, predicted))
+        few = (number.max() + 1) / (number.max() + 3)
+        trust = np.clip(both / own, 0, 1) * few
+        weeks = basis[:, :168]
+        left_out = mean + (baseline + trust * predicted) @ weeks
+        left_out += np.average(log - left_out, axis=0, weights=weight)
+        expected = mean + trust * self.told(km, train.rows, held.rows, scores, weight)[0] @ weeks
+        if self.known == "mean":
+            expected += np.average(real - expected, axis=0, weights=held.level**0.5)
+        elif self.known:
+            exact = weeks[: int(self.known)]
+            expected, left_out = (mean + (v - mean) @ exact.T @ exact for v in (real, log))
+        times = np.ones((len(real), len(log)))
+        if self.by_spread:
+            size = np.log(((log - left_out) ** 2).mean(axis=1)) / 2
+            a, b = self.columns(train.rows, held.rows, np.ones(len(log)))
+            slope = np.linalg.solve(a.T @ a + 100 * np.eye(a.shape[1]), a.T @ (size - size.mean()))
+            times = np.exp((b @ slope)[:, None] - (a @ slope)[None, :])
+        return expected, log, left_out, times
+
+
+def log_weeks(source: Source) -> Floats:
+    """(cells, 168): what `fit_week` takes components of."""
+    out: Floats = np.log(np.maximum(cell_weeks(source).reshape(-1, 168), 0.0) + FLOOR)
+    return out
+
+
+def boosted(a: Floats, y: Floats, weight: Floats, b: Floats) -> Floats:
+    """What small boosted trees that learned y (n,) of columns (n, k) say of others (m, k): (m,)."""
+    import lightgbm
+
+    rules = {"num_leaves": 4, "min_child_samples": 15, "learning_rate": 0.05, "subsample": 0.7, "subsample_freq": 1,
+             "colsample_bytree": 0.3, "reg_lambda": 5, "random_state": 0, "verbose": -1, "n_jobs": 1}  # fmt: skip
+    return np.asarray(lightgbm.LGBMRegressor(**rules).fit(a, y, sample_weight=weight).booster_.predict(b))
+
+
+def trials(data: Path, places: Places, cells: list[int]) -> dict[str, Trial]:
+    """What was tried: name -> regression. cells: those measured, of which other services are asked."""
+    context = read_context(CONTEXTS / "milan.nc")
+    area, xy = places.area_km2[:, None], places.xy_m
+
+    def density(counts: Floats, radius_m: float) -> Floats:
+        out: Floats = smooth_density(counts.reshape(len(xy), -1) / area, xy, radius_m)[: len(xy)]
+        return out
+
+    def shares(counts: Floats, radii_m: tuple[float, ...], floor: float) -> Floats:
+        logs = np.mean([np.log(density(counts, radius) + floor) for radius in radii_m], axis=0)
+        return np.asarray(logs - logs.mean(axis=1, keepdims=True))
+
+    columns = week_features(places)
+    sites, near, far = columns[:, :1], columns[:, 1:9], columns[:, 9:]
+    usual: tuple[Block, ...] = ((sites, 0.3, 1.0), (near, 0.3, 0.5), (far, 0.03, 0.2))
+    counts, active = places.poi_count.astype(np.float64), np.exp(activity(places))
+    pulled = density(active, 1000.0)[:, 0] ** 2
+    centre = np.log(np.hypot(*(xy - pulled @ xy / pulled.sum()).T) / 1000 + 0.5)[:, None]
+    around = np.log(np.concatenate([density(active, r) for r in (500.0, 1000.0, 2000.0, 4000.0)], axis=1))
+    lengths = [np.nan_to_num(context[f"street_length_{kind}"].values) for kind in ("motorway", "main", "street")]
+    streets = np.log(np.concatenate([density(length.astype(np.float64), 500.0) for length in lengths], axis=1) + 3000)
+    floored: tuple[Block, ...] = (
+        usual[0],
+        (shares(counts, (125, 250, 500), 0.3), 0.3, 0.5),
+        (shares(counts, (1000, 2000), 0.3), 0.03, 0.2),
+    )
+    kinds = (shares(kinds_of_place(data, context), (125, 250, 500), 1.0), 0.3, 0.5)
+    logs = (usual[0], (places.near.astype(np.float64), 0.3, 0.5), (places.far.astype(np.float64), 0.03, 0.2))
+    more = tuple((part, 0.1, 0.3) for part in (centre, around, streets))
+    return {
+        "as it is": Trial(usual),
+        "distance to the centre, too": Trial((*usual, more[0])),
+        "activity within 0.5 to 4 km, too": Trial((*usual, more[1])),
+        "streets by class, too": Trial((*usual, more[2])),
+        "densities, not shares": Trial(logs),
+        "neighbours within 3 km": Trial(usual, reach_km=3.0),
+        "cells of a block count less": Trial(usual, crowd=0.5),
+        "weeks of calls and SMS, too": Trial(usual, others=other_weeks(data, cells)),
+        "shares with a floor of 0.3 per km2": Trial(floored),
+        "the same, and 34 kinds of place": Trial((*floored, kinds)),
+        "boosted trees": Trial(usual, trees=True),
+        "boosted trees of all these": Trial((*floored, kinds, *more), trees=True),
+        "rests as large as the map says": Trial(usual, by_spread=True),
+        "the region's mean week known": Trial(usual, known="mean"),
+        "first component known": Trial(usual, known=1),
+        "six components known": Trial(usual, known=6),
+    }
+
+
+FURNITURE = ("bench", "waste_basket", "bicycle_parking", "drinking_water", "telephone", "vending_machine", "clock",
+             "post_box", "parking_entrance", "recycling", "atm", "toilets", "fountain", "shelter")  # fmt: skip
+LEAST_OF_KIND = 30
+
+
+def kinds_of_place(data: Path, context: xr.Dataset) -> Floats:
+    """Points of OpenStreetMap in the cells of Milan by the value of their tag, without street furniture: (cells, k)."""
+    from pyproj import Transformer
+    from scipy.spatial import cKDTree
+
+    with (data / "milan" / "osm_pois.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    turn = Transformer.from_crs(4326, context.attrs["crs_wkt"], always_xy=True)
+    at = np.stack(turn.transform([float(r["lon"]) for r in rows], [float(r["lat"]) for r in rows]), axis=1)
+    apart, cell = cKDTree(np.stack([context["x"].values, context["y"].values], axis=1)).query(at)
+    value = np.array([row["value"] for row in rows])
+    inside = apart < 200.0
+    names, count = np.unique(value[inside], return_counts=True)
+    kept = [name for name in names[count >= LEAST_OF_KIND] if name not in FURNITURE]
+    size = context.sizes["cell"]
+    return np.stack([np.bincount(cell[inside & (value == n)], minlength=size) for n in kept], axis=1).astype(np.float64)
+
+
+def other_weeks(data: Path, cells: list[int]) -> dict[int, Floats]:
+    """Log weeks of calls and of SMS of cells of Milan: cell -> (336,); a service that is silent has the mean week."""
+    week = read_milan_week(data / "telecom-italia", services=("internet", "call_in", "sms_in"))
+    out = {cell: np.zeros(336) for cell in cells}
+    for at, source in enumerate(read_sources(week, [], ["internet", "call_in", "sms_in"])[1:]):
+        log = log_weeks(source)
+        for cell in cells:
+            out[cell][168 * at : 168 * (at + 1)] = log.mean(axis=0)
+        for cell, row in zip(source.cell_id.tolist(), log, strict=True):
+            if cell in out:
+                out[cell][168 * at : 168 * (at + 1)] = row
+    return out
+
+
+TOLD = ("ratio", "weekend_error", "weekend_spearman", "acf_error", "rhythm_mae", "shape_spread_ratio")
+
+
+def tried(data: Path, seeds: int) -> None:
+    """Rows of `trials`: means over regions and seeds, learned from all cells and from the scattered ones alone."""
+    parts = list(regions(data))
+    places = parts[0][1].places
+    assert places is not None
+    cells = sorted({cell for _, train, _, _ in parts for cell in train.cell_id.tolist()})
+    print(
+        "| regression | "
+        + " | ".join(TOLD).replace("weekend_error", "size of weekend_error")
+        + " | better in | centre | of scattered cells | better in |"
+    )
+    print("|---|" + "---|" * (len(TOLD) + 4))
+    first: list[Floats] = []
+    for name, trial in trials(data, places, cells).items():
+        every = [  # (regions, TOLD) of all training cells, of the scattered ones
+            np.array([scored(trial, train if block else some, some, held, seeds) for _, train, some, held in parts])
+            for block in (True, False)
+        ]
+        first = first or every
+        better = [f"{(one[:, 0] < base[:, 0]).sum()}" for one, base in zip(every, first, strict=True)]
+        mean = every[0].mean(axis=0)
+        mean[1] = np.abs(every[0][:, 1]).mean()
+        figures = [*(f"{v:.3f}" for v in mean), better[0], f"{every[0][CENTRE, 0]:.3f}"]
+        print(f"| {name} | " + " | ".join([*figures, f"{every[1][:, 0].mean():.3f}", better[1]]) + " |", flush=True)
+
+
+CENTRE = 2  # of the regions
+
+
+def scored(trial: Trial, train: Source, some: Source, held: Source, seeds: int) -> Floats:
+    """The rows of TOLD of one region, mean over seeds. some: the training cells whose weeks `bootstrap` borrows."""
+    expected, log, left_out, times = trial(train, held)
+    real = monday_weeks(held)
+    level, chances = real.mean(axis=1)[None, :, None], np.diff(by_location(train.location), prepend=0.0)
+    rows = []
+    for seed in range(seeds):
+        chosen = np.random.default_rng(2 + seed).choice(len(log), size=(MEMBERS, len(real)), p=chances)
+        rest = (log - left_out)[chosen] * times[np.arange(len(real)), chosen][..., None]
+        drawn = np.maximum(np.exp(expected + rest) - FLOOR, 0.0)
+        borrowed = weeks_of(monday_weeks(some), len(real), 100 + seed)
+        mine, base = (score(real, v / v.mean(axis=2, keepdims=True) * level) for v in (drawn, borrowed))
+        rows.append([mine["crps_shape"] / base["crps_shape"], *(mine[k] for k in TOLD[1:])])
+    return np.mean(rows, axis=0)
+
+
 def draw_region(train: list[Source], held: Source, context: xr.Dataset, steps: int | None, seed: int = 0) -> Floats:
     """Fit on the training sources and draw the cells of a region whose network is not named."""
     plan = replace(plan_for(Design()), seed=seed)
@@ -289,6 +546,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--levels", action="store_true", help="the law alone")
     parser.add_argument("--expected", action="store_true", help="what map and measured cells tell of weeks, alone")
+    parser.add_argument("--tried", action="store_true", help="the same of other regressions on the map")
     parser.add_argument("--networks", nargs="*", help="each network left out once, or those named, instead")
     parser.add_argument("--seeds", type=int, default=1, help="of training, of drawing and of the naive rows")
     parser.add_argument("--steps", type=int, help="training steps, for a trial")
@@ -296,6 +554,9 @@ def main() -> None:
     torch.set_num_threads(1)
     if args.levels:
         levels(args.data)
+        return
+    if args.tried:
+        tried(args.data, args.seeds)
         return
     print("| region | row | cells | " + " | ".join(ROWS) + " |\n|---|---|---|" + "---|" * len(ROWS))
     if args.expected:

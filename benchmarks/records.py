@@ -15,7 +15,9 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import statistics
 import subprocess
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -181,14 +183,25 @@ def _expected(printed: Table) -> list[list[Any]]:
     return rows
 
 
+WANTED = ["wanted", "0.75", "", "", "0.85-0.95", "0.03", "0.9-1.1", "0.05", "0.42", "0.08", "0.85-1.15"]
+
+
 def _regions(printed: Table) -> list[list[Any]]:
-    """Of p5.py: the model's rows beside the crps of borrowed weeks."""
+    """Of p5.py: the model's rows beside the crps of borrowed weeks; of several seeds [mean, standard deviation]."""
+    found: dict[str, list[list[float]]] = {}
     crps = {row[0]: value(row[CRPS]) for row in printed if row[1] == "bootstrap"}
-    return [
-        [PARTS[row[0]], value(row[RATIO]), value(row[CRPS]), crps[row[0]], *map(value, row[COVERAGE : COVERAGE + 7])]
-        for row in printed
-        if row[1] == "stouter"
-    ]
+    for row in printed:
+        if row[1] == "stouter" and row[0].split(", seed ")[0] in PARTS:
+            figures = [value(row[RATIO]), value(row[CRPS]), crps[row[0]], *map(value, row[COVERAGE : COVERAGE + 7])]
+            found.setdefault(PARTS[row[0].split(", seed ")[0]], []).append(figures)
+    rows = [[name, *(_over_seeds(one) for one in zip(*seeds, strict=True))] for name, seeds in found.items()]
+    return [*rows, WANTED]
+
+
+def _over_seeds(figures: Sequence[float]) -> Any:
+    if len(figures) == 1:
+        return figures[0]
+    return [round(statistics.mean(figures), 6), round(statistics.stdev(figures), 6)]
 
 
 def _services(printed: Table) -> list[list[Any]]:
@@ -222,11 +235,31 @@ def new_places(done: Json) -> list[list[Any]]:
     return rows
 
 
-FROM_JSON = {"fomo-unseen": unseen, "new-places": new_places}
+GRAPHS_SCORES = ("crps", "crps_shape")
+WHAT_ELSE = {"stouter": "**stouter**", "stouter, no station embedding": "no embedding of the place",
+             "stouter, stations untrained": "GraphMAE of the stations untrained",
+             "stouter, hours by sines": "sines of the hour"}  # fmt: skip
+
+
+def graphs(done: Json) -> list[list[Any]]:
+    """Of fidelity.py --only p1 --graphs: crps and crps_shape over the cells of the folds, one row for each change."""
+    rows = []
+    for row in dict.fromkeys(key.split("|")[0] for key in done["p1"]):
+        folds = [cities for key, cities in done["p1"].items() if key.startswith(f"{row}|")]
+        figures = []
+        for city in folds[0]:
+            cells = [[value for fold in folds for value in fold[city][name]] for name in GRAPHS_SCORES]
+            figures.append([round(sum(values) / len(values), 6) for values in cells])
+        said = row.removeprefix("stouter, ")
+        rows.append([WHAT_ELSE.get(row, said.replace(" graph of ", " graph: ")), *figures])
+    return rows
+
+
+FROM_JSON = {"fomo-unseen": unseen, "new-places": new_places, "graphs": graphs}
 FROM_PRINT = {  # record -> which of the printed tables, and the rows that the page has
     "levels": (0, _levels), "crops": (0, _crops), "outlier": (-1, _outlier), "expected-weeks": (0, _expected),
     "p5-regions": (0, _regions), "services": (0, _services), "services-rhythms": (1, _crops),
-    "unmeasured": (0, _crops),
+    "unmeasured": (0, _crops), "weeks-tried": (0, _crops),
 }  # fmt: skip
 
 

@@ -104,6 +104,35 @@ def test_a_record_takes_what_a_benchmark_prints() -> None:
     assert fresh["command"] == "p6"
 
 
+def test_regions_of_several_seeds_are_told_with_their_spread() -> None:
+    records = script("records")
+    head = "| region | row | cells | a | b | c | d | e | f | g | h | i | j |\n" + "|---" * 13 + "|\n"
+    rows = [
+        f"| 100 cells of the east{seed} | {row} | 100 | " + " | ".join([str(figure)] * 10) + " |"
+        for seed, figure in ((", seed 0", 0.5), (", seed 1", 0.7))
+        for row in ("stouter", "bootstrap", "bootstrap within")
+    ]
+    old = {"command": "", "commit": "0", "ran": "", "digits": [], "rows": []}
+    fresh = records.refreshed("p5-regions", old, head + "\n".join(rows))
+    assert fresh["rows"][:-1] == [["east", *[[0.6, round(0.02**0.5, 6)]] * 10]]
+    alone = "\n".join(row.replace(", seed 0", "") for row in rows[:3])
+    assert records.refreshed("p5-regions", old, head + alone)["rows"] == [["east", *[0.5] * 10], records.WANTED]
+
+
+def test_ablations_of_the_graphs_are_means_over_the_cells_of_all_folds() -> None:
+    records = script("records")
+    done: dict[str, dict[str, object]] = {"p1": {}}
+    for row, extra in (("stouter", 0.0), ("stouter, hours by sines", 0.5), ("stouter, station graph of gat", 1.0)):
+        for fold, cells in ((0, [1.0, 2.0, 3.0]), (1, [6.0])):
+            scores = {"crps": [cell + extra for cell in cells], "crps_shape": [0.25] * len(cells)}
+            done["p1"][f"{row}|0|{fold}"] = {"uomo-sd": scores, "milan": scores}
+    assert records.graphs(done) == [
+        ["**stouter**", [3.0, 0.25], [3.0, 0.25]],
+        ["sines of the hour", [3.5, 0.25], [3.5, 0.25]],
+        ["station graph: gat", [4.0, 0.25], [4.0, 0.25]],
+    ]
+
+
 def test_variants_of_fomo_are_shown_with_the_interval_of_their_difference(pages: ModuleType) -> None:
     done: dict[str, object] = {"told": {}}
     for name, extra in (("plain", 0.0), ("two stages", 0.0002)):
