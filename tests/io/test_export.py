@@ -431,3 +431,14 @@ def test_series_without_positions_are_written_and_read_back(form: str, name: str
         np.testing.assert_array_equal(back["internet"].values, ds["internet"].values)
         np.testing.assert_array_equal(back["time"].values, ds["time"].values)
         assert back["cell_id"].values.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("form", ["frictionless", "parquet"])
+def test_files_of_somebody_else_in_an_exported_folder_are_not_deleted_with_it(form: str, tmp_path: Path) -> None:
+    ds, out = traffic(), tmp_path / "out"
+    export(ds, form, out)
+    export(ds, form, out)  # its own it replaces
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(BadInput, match=rf"{out} holds notes.txt, which gentraffic did not write"):
+        export(ds, form, out)
+    assert (out / "notes.txt").read_text() == "mine"
