@@ -147,7 +147,7 @@ def _elements(path: Path, examined: Examined, basemap: Extent | bool = False) ->
         with path.open("rb") as stream:
             tagged, outlines, nodes, reader = read_xml(unfolded(pieces(stream), examined.kind, str(path)), str(path))
         if not tagged.place and not (len(nodes.ids) or outlines or reader.boxes):
-            raise BadFile(f"{path} holds no elements: give an extract that covers the place")
+            raise BadFile(f"{path} holds no nodes and no ways: give an extract that covers the place")
         tagged.drop_doubles(reader.gone)
         xy = element_points(tagged, outlines, nodes)
     reach: Extent | None = None

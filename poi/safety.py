@@ -142,6 +142,8 @@ def _scan_xml(stream_pieces: Iterator[bytes], name: str, cap: int) -> str | None
             raise _too_large(name, cap)
         if len(prolog) < _PROLOG:
             prolog += piece[:_PROLOG]
+            if prolog.startswith((b"\x1f\x8b", b"BZh", b"PK\x03\x04", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")):
+                raise BadFile(f"{name} holds a packed file inside a packed file: unpack it once")
             if b"\0" in prolog[:256]:
                 raise BadFile(f"{name} is text in UTF-16, or no text: save it as UTF-8")
         window = tail + piece

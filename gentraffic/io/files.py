@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -336,6 +336,7 @@ def _kept(name: str, variable: xr.Variable, store: Memory) -> NDArray[Any]:
 
 def as_in_memory(ds: xr.Dataset) -> xr.Dataset:
     """What a file of ours holds, as `xarray.open_dataset` gives it, without what CF adds to it; others as they are."""
+    ds = _with_whole_text(ds)
     ds = from_cf(ds).copy()
     if LISTED in ds.attrs:
         ds = ds.drop_vars(INDEX, errors="ignore")
@@ -346,6 +347,32 @@ def as_in_memory(ds: xr.Dataset) -> xr.Dataset:
         elif variable.dtype.kind == "M":
             ds[name] = ds[name].astype("datetime64[ns]")
     return ds.drop_encoding()
+
+
+def _with_whole_text(ds: xr.Dataset) -> xr.Dataset:
+    """`ds` with attributes of text as they were written.
+
+    A file of the classic model (`NETCDF4_CLASSIC`) says that its characters are ASCII; h5netcdf keeps the bytes of
+    others, which are UTF-8 in files of this project, as lone surrogates, which no text may hold."""
+
+    def whole(attrs: Mapping[Any, Any]) -> dict[Any, Any]:
+        return {key: _from_bytes(value) if isinstance(value, str) else value for key, value in attrs.items()}
+
+    ds = ds.assign_attrs(whole(ds.attrs))
+    for variable in ds.variables.values():
+        variable.attrs = whole(variable.attrs)
+    return ds
+
+
+def _from_bytes(text: str) -> str:
+    """A text whose bytes h5netcdf kept as surrogates, as UTF-8, else as Latin-1."""
+    if text.isascii() or not any("\udc80" <= letter <= "\udcff" for letter in text):
+        return text
+    kept = text.encode("utf-8", "surrogateescape")
+    try:
+        return kept.decode("utf-8")
+    except UnicodeDecodeError:
+        return kept.decode("latin-1")
 
 
 # --- NetCDF by the CF conventions -------------------------------------------------------------------------------------

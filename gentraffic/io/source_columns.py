@@ -336,7 +336,8 @@ def numbers(values: pa.ChunkedArray, marks: Notation) -> NDArray[np.float64]:
     if not pa.types.is_string(values.type):
         if pa.types.is_boolean(values.type) or pa.types.is_temporal(values.type):
             return np.full(len(values), np.nan)
-        return np.asarray(values.cast(pa.float64()).to_numpy(), dtype=np.float64)
+        # whole numbers above 2**53 are rounded, as those of text are
+        return np.asarray(values.cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64)
     d, t = re.escape(marks.decimal), re.escape(marks.thousands)
     form = rf"^[+-]?([0-9]+({d}[0-9]*)?|{d}[0-9]+)([eE][+-]?[0-9]+)?$"
     text = _clean(values)

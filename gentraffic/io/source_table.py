@@ -38,6 +38,7 @@ _XML_HEAD = 4096  # bytes of a part of an .xlsx in which declarations would stan
 # The columns of an OpenCelliD download, which has no header.
 OPENCELLID = ("radio", "mcc", "net", "area", "cell", "unit", "lon", "lat", "range", "samples", "changeable", "created",
               "updated", "averageSignal")  # fmt: skip
+_TUPLE = re.compile(r"""\((?:'[^']*'|"[^"]*"|[\w.-]+)(?:, (?:'[^']*'|"[^"]*"|[\w.-]+))+\)""")  # ('dl', 'a')
 _RADIOS = ("GSM", "UMTS", "LTE", "NR", "CDMA")
 _OTHERS = {  # what begins so is no table: what it is, and what to do
     b"\xd0\xcf\x11\xe0": "an old Excel .xls: save it as .xlsx or CSV",
@@ -121,6 +122,7 @@ def _parquet(path: Path) -> SourceTable:
 
     schema = pq.read_schema(path)
     plain = [f.name for f in schema if not (pa.types.is_nested(f.type) or _binary(f.type)) and f.name[:7] != "__index"]
+    _check_columns(path, plain, schema.metadata or {})
     table = pq.read_table(path, columns=plain)
     columns = []
     for name in plain:
@@ -129,6 +131,20 @@ def _parquet(path: Path) -> SourceTable:
             values = values.cast(values.type.value_type)
         columns.append((name.strip(), values.cast(pa.string()) if pa.types.is_large_string(values.type) else values))
     return SourceTable(path, tuple(columns), units=_told_units(schema.metadata or {}))
+
+
+def _check_columns(path: Path, names: Sequence[str], metadata: Mapping[bytes, bytes]) -> None:
+    """Raise BadInput where two columns of a Parquet file have one name, or pandas wrote names of several levels."""
+    if twice := next((name for i, name in enumerate(names) if name in names[:i]), None):
+        raise BadInput(f"{path}: {names.count(twice)} columns are called {twice!r}: rename or drop the others")
+    try:
+        levels = len(json.loads(metadata.get(b"pandas", b"{}")).get("column_indexes", ()))
+    except (ValueError, TypeError, AttributeError):
+        levels = 0  # other programs have metadata of such names
+    tuples = [name for name in names if _TUPLE.fullmatch(name)]
+    if tuples or levels > 1:
+        raise BadInput(f"{path}: its columns have names of several levels ({(tuples or list(names))[0]}): give each one"
+                       " name, such as dl_a")  # fmt: skip
 
 
 def _told_units(metadata: Mapping[bytes, bytes]) -> dict[str, str]:
@@ -185,7 +201,16 @@ def _parquet_folder(folder: Path) -> SourceTable:
     """The rows of all Parquet files of a folder, in the order of their names, as one table."""
     import pyarrow as pa
 
-    parts = sorted(part for part in folder.rglob("*.parquet") if part.is_file() and not part.is_symlink())
+    parts = []
+    for entry in sorted(folder.rglob("*")):
+        named = entry.suffix.lower() == ".parquet"
+        if entry.is_symlink() and (named or entry.is_dir()):
+            raise BadInput(f"{folder}: {entry.relative_to(folder)} is a link; a folder of Parquet files holds its data"
+                           " itself")  # fmt: skip
+        if named and not (entry.is_file() or entry.is_dir()):
+            raise BadInput(f"{folder}: {entry.relative_to(folder)} is a pipe or a device, not a file")
+        if named and entry.is_file():
+            parts.append(entry)
     if not parts:
         raise BadInput(f"{folder}: is a folder without Parquet files: give one table")
     if sum(part.stat().st_size for part in parts) > MAX_BYTES:
@@ -418,6 +443,7 @@ def _excel(path: Path, archive: zipfile.ZipFile) -> SourceTable:
 
 
 def _sheet_rows(sheet: Any) -> Iterator[tuple[Any, ...]]:
+    sheet.reset_dimensions()  # what a sheet says of its size may be short: A1 in all that Apache POI streams
     return (row for row in sheet.iter_rows(values_only=True) if any(value not in (None, "") for value in row))
 
 

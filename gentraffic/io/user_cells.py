@@ -313,8 +313,10 @@ def _check_polygons(shapes: gpd.GeoSeries, ids: NDArray[Any], path: str | Path) 
     for wrong, fault in (
         (missing, "has no geometry: fill it or drop the row"),
         (~missing & ~np.isin(shapely.get_type_id(areas), (3, 6)), "is no polygon: for points use --stations"),
+        (~missing & (shapely.area(shapely.convex_hull(areas)) == 0),
+         "encloses no area: give a polygon, or points with --stations"),
         (~missing & ~shapely.is_valid(areas), "crosses itself: fix it, e.g. with shapely.make_valid"),
-    ):
+    ):  # fmt: skip
         if wrong.any():
             first = int(np.argmax(wrong))
             more = f" ({int(wrong.sum())} such)" if wrong.sum() > 1 else ""

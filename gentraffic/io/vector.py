@@ -6,6 +6,8 @@ refused, and GDAL is given no way to the network while it reads.
 
 from __future__ import annotations
 
+import glob
+import json
 import mmap
 import re
 import warnings
@@ -30,6 +32,9 @@ KINDS: dict[str, tuple[bytes, tuple[str, ...]]] = {
     ".geoparquet": (b"PAR1", ()),
 }
 _LINKED_CRS = re.compile(rb'"crs"\s*:\s*\{[^{}]*(\{[^{}]*\}[^{}]*)?"type"\s*:\s*"link"')
+_CRS_MEMBER = re.compile(rb'"crs"\s*:\s*')
+_LONGEST_CRS = 4096  # bytes
+_ANSI = 0x57  # the code page of a .dbf that only says: that of its system
 _STYLES = "layer_styles"  # the table in which QGIS keeps how a GeoPackage looks
 # A proxy that no library can speak to ends each request before a connection; /vsicurl has its own gate.
 _OFFLINE = {
@@ -99,11 +104,72 @@ def read_layer(path: Path, layer: str | None, max_rows: int) -> tuple[gpd.GeoDat
         raise BadInput(f"{path} is not what its name says: GDAL takes it for {info['driver']}")
     if info["features"] > max_rows:
         raise BadInput(f"{path} has {info['features']} shapes, more than the cap of {max_rows}: cut it")
+    encoding, notes = _dbf_encoding(path) if info["driver"] == "ESRI Shapefile" else (None, [])
     with warnings.catch_warnings(record=True) as remarks:  # GDAL's own, such as on feature ids that nobody reads
         warnings.simplefilter("always")
-        frame = pyogrio.read_dataframe(path.absolute(), layer=chosen, on_invalid="fix")
-    unclosed = any("closed ring" in str(remark.message) for remark in remarks)
-    return frame, [f"{path.name}: outlines that are not closed were closed"] if unclosed else []
+        frame = pyogrio.read_dataframe(path.absolute(), layer=chosen, on_invalid="fix", encoding=encoding)
+    if info["driver"] == "GeoJSON":
+        _check_stated_crs(path, frame.crs)
+    if any("closed ring" in str(remark.message) for remark in remarks):
+        notes = [*notes, f"{path.name}: outlines that are not closed were closed"]
+    return frame, notes
+
+
+def _dbf_encoding(path: Path) -> tuple[str | None, list[str]]:
+    """(how the texts beside a Shapefile are written where neither a .cpg nor the .dbf says it, else None; warnings).
+
+    Text that is UTF-8 as a whole is UTF-8: no other one looks so by chance."""
+    beside = {file.suffix.lower(): file for file in sorted(path.parent.glob(f"{glob.escape(path.stem)}.*"))}
+    if ".cpg" in beside or ".dbf" not in beside:
+        return None, []
+    content = beside[".dbf"].read_bytes()
+    if len(content) < 32 or content[29] not in (0, _ANSI) or content.isascii():
+        return None, []
+    body = content[32:]  # the head holds a date and sizes
+    if body.isascii():
+        return None, []
+    fields = int.from_bytes(content[8:10], "little")  # bytes of the head, which the descriptions of fields end
+    try:
+        content[fields:].decode("utf-8")
+    except UnicodeDecodeError:
+        return "ISO-8859-1", [f"{path.name} is read as Latin-1, as it says no encoding: a .cpg beside it names another"]
+    return "UTF-8", []
+
+
+def _check_stated_crs(path: Path, found: Any) -> None:
+    """Raise BadInput where a GeoJSON names a CRS that nobody knows, which GDAL takes for WGS 84 without a word."""
+    import pyproj
+
+    stated = _crs_member(path)
+    if stated is None or found is None or not found.equals(pyproj.CRS(4326), ignore_axis_order=True):
+        return
+    properties = stated.get("properties") if isinstance(stated, dict) else None
+    about = properties if isinstance(properties, dict) else {}
+    name = stated if isinstance(stated, str) else about.get("name", f"EPSG:{about.get('code')}")
+    try:
+        known = pyproj.CRS.from_user_input(str(name)).equals(pyproj.CRS(4326), ignore_axis_order=True)
+    except pyproj.exceptions.CRSError:
+        known = str(name).upper() == "CRS84"
+    if not known:
+        shown = " ".join(str(about.get("name", about.get("code", stated))).split())[:60]
+        raise BadInput(f"{path} names the CRS {shown}, which is not understood: state one such as EPSG:4326")
+
+
+def _crs_member(path: Path) -> Any:
+    """What the member `crs` of a collection says, None where there is none: it stands before or after the features."""
+    if path.stat().st_size == 0:
+        return None
+    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as text:
+        begin, end = text.find(b'"features"'), max(text.rfind(b"]"), 0)
+        for match in _CRS_MEMBER.finditer(text):
+            if begin < match.start() < end:  # a property of a feature
+                continue
+            start = text[match.end() : match.end() + _LONGEST_CRS].decode("utf-8", "replace")
+            try:
+                return json.JSONDecoder().raw_decode(start)[0]
+            except ValueError:
+                return start[:60]
+    return None
 
 
 def _chosen(path: Path, layers: Sequence[tuple[str, Any]], layer: str | None) -> str | None:

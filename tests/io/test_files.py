@@ -662,3 +662,18 @@ def test_counts_that_a_store_without_a_list_lacks_are_not_zero(tmp_path: Path) -
     (tmp_path / "c.zarr" / "poi_count" / "0.0").unlink()
     with pytest.raises(BadInput, match=r"incomplete: poi_count/0\.0 is missing of 1 chunks"):
         read_context(tmp_path / "c.zarr")
+
+
+@pytest.mark.parametrize("suffix", [".nc", ".parquet"])
+def test_a_copy_of_the_classic_model_is_read(tmp_path: Path, suffix: str) -> None:
+    ds = traffic(context("cells")).assign_attrs(title="Réseau d'été, 東京")
+    copy = tmp_path / "classic.nc"
+    ds["internet"].attrs["long_name"] = "trafic à midi"
+    write_traffic(ds, tmp_path / f"t{suffix}")
+    back = read_traffic(tmp_path / f"t{suffix}")
+    pytest.importorskip("netCDF4")
+    back.to_netcdf(copy, format="NETCDF4_CLASSIC", engine="netcdf4")
+    again = read_traffic(copy)
+    np.testing.assert_array_equal(again["internet"].values, ds["internet"].values)
+    assert (again.attrs["title"], again["internet"].attrs["long_name"]) == (ds.attrs["title"], "trafic à midi")
+    assert again.attrs["crs_wkt"] == ds.attrs["crs_wkt"]

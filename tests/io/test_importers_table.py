@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from gentraffic.dataset.schema import check_traffic, local_time
@@ -236,3 +238,124 @@ def test_what_is_taken_as_position_is_not_said_to_be_left_out_and_twins_are_name
     bare = read_table(path, timezone="UTC")
     assert "X, Y were left out" in bare.attrs["warnings"]
     assert "--columns lon=NAME,lat=NAME" in bare.attrs["warnings"]
+
+
+def rows_at(folder: Path, times: list[object]) -> Path:
+    """A series of one cell at these times, whose values count from 1."""
+    text = "".join(f"a,{time},{i}\n" for i, time in enumerate(times, start=1))
+    (folder / "t.csv").write_text(f"cell,time,value\n{text}")
+    return folder / "t.csv"
+
+
+def typed(folder: Path, column: pa.Array, values: pa.Array | None = None) -> Path:
+    """A Parquet file of one cell at typed times."""
+    amounts = pa.array([1.0, 2.0]) if values is None else values
+    pq.write_table(pa.table({"cell": ["a", "a"], "time": column, "value": amounts}), folder / "t.parquet")
+    return folder / "t.parquet"
+
+
+def intervals(minutes: int, count: int, less: int = 0) -> list[object]:
+    ends = [divmod(minutes * k % 1440, 60) for k in range(count + 1)]
+    last = [divmod((minutes * (k + 1) - less) % 1440, 60) for k in range(count)]
+    return [f"2026-01-05 {h:02d}:{m:02d}-{H:02d}:{M:02d}" for (h, m), (H, M) in zip(ends, last, strict=False)]
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        intervals(60, 3), intervals(60, 12), intervals(60, 23), intervals(60, 24), intervals(15, 50), intervals(30, 7),
+        intervals(60, 5, less=1), [str(t).replace(" ", "T") for t in intervals(60, 5)],
+        [str(t).replace(":", "") for t in intervals(60, 5)],
+    ],
+)  # fmt: skip
+def test_intervals_are_not_read_as_offsets(tmp_path: Path, times: list[object]) -> None:
+    with pytest.raises(BadInput, match=r"intervals, whose end would be read as an offset to UTC: keep the start"):
+        read_table(rows_at(tmp_path, times), timezone="Europe/Rome")
+
+
+@pytest.mark.parametrize("offset", ["-19:00", "-12:30", "+14:15"])
+def test_offsets_of_no_place_are_refused(tmp_path: Path, offset: str) -> None:
+    times: list[object] = [f"2026-01-0{day} 18:00{offset}" for day in (5, 6)]
+    with pytest.raises(BadInput, match="no place is"):
+        read_table(rows_at(tmp_path, times), timezone="Europe/Rome")
+
+
+@pytest.mark.parametrize("zone", ["America/New_York", "Atlantic/Azores", "America/St_Johns", "Australia/Lord_Howe"])
+@pytest.mark.parametrize("freq", ["15min", "1h", "12h", "1D"])
+@pytest.mark.parametrize("steps", [2, 3, 30])
+def test_offsets_of_places_are_exact_over_clock_changes(tmp_path: Path, zone: str, freq: str, steps: int) -> None:
+    for change in ("2026-03-08T07:00Z", "2026-11-01T06:00Z", "2026-03-29T01:00Z", "2026-10-24T15:00Z"):
+        middle = pd.Timestamp(change) - steps // 2 * pd.Timedelta(freq)
+        utc = pd.date_range(middle, periods=steps, freq=freq)
+        traffic = read_table(rows_at(tmp_path, [t.isoformat() for t in utc.tz_convert(zone)]), timezone=zone)
+        np.testing.assert_array_equal(traffic["time"].values, utc.tz_localize(None).to_numpy())
+
+
+@pytest.mark.parametrize(
+    ("times", "says"),
+    [
+        (["1/13/2026 12:00 AM", "1/13/2026 13:00 AM"], "row 3: time 1/13/2026 13:00 AM: no hour"),
+        (["1/13/2026 0:00 PM", "1/13/2026 1:00 PM"], "row 2: time 1/13/2026 0:00 PM: no hour"),
+        (["1/13/2026 1:00 AM", "1/13/2026 2:00"], "row 3: time 1/13/2026 2:00: others have AM or PM"),
+        ([-7200, -3600, 0], "time -7200 is before 1970"),
+        ([8836000000, 8836003600], "time 8836000000 is of no year from 1970 to 2199"),
+        ([8836000000000, 8836003600000], "is of no year"),
+        ([8836000000 * 10**9, 8836003600 * 10**9], "is of no year"),
+        (["2026-01-05T00:00:00.001Z", "2026-01-05T01:00:00.001Z"], r"t\.csv: .* no whole second: round"),
+    ],
+)
+def test_times_that_cannot_be_are_named(tmp_path: Path, times: list[object], says: str) -> None:
+    with pytest.raises(BadInput, match=says):
+        read_table(rows_at(tmp_path, times), timezone="Europe/Rome")
+
+
+def test_noon_and_midnight_of_twelve_hours(tmp_path: Path) -> None:
+    clocks = ["12:00 AM", *(f"{h}:00 AM" for h in range(1, 12)), "12:00 PM", "1:00 PM"]
+    traffic = read_table(rows_at(tmp_path, [f"1/13/2026 {clock}" for clock in clocks]), timezone="UTC")
+    np.testing.assert_array_equal(traffic["time"].values, pd.date_range("2026-01-13", periods=14, freq="1h").to_numpy())
+
+
+@pytest.mark.parametrize(
+    ("column", "says"),
+    [
+        (pa.array([-315_000_000, -314_996_400], pa.timestamp("s")), "1960-01-08T.* is of no year"),
+        (pa.array([8_836_000_000, 8_836_003_600], pa.timestamp("s", "UTC")), "is of no year"),
+        (pa.array([32_503_680_000, 32_503_683_600], pa.timestamp("s")), "3000-01-01T.* is of no year"),
+        (pa.array([-3653, -3652], pa.int32()).cast(pa.date32()), "is of no year"),
+        (pa.array([3600, 7200], pa.time32("s")), "'time' holds times of day without a date"),
+        (pa.array([3600, 7200], pa.duration("s")), "'time' holds durations"),
+    ],
+)
+def test_typed_times_pass_the_checks_of_texts(tmp_path: Path, column: pa.Array, says: str) -> None:
+    with pytest.raises(BadInput, match=says):
+        read_table(typed(tmp_path, column), timezone="UTC")
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+@pytest.mark.parametrize("zone", [None, "Asia/Tokyo"])
+def test_typed_times_of_every_unit(tmp_path: Path, unit: str, zone: str | None) -> None:
+    column = pa.array([1_767_571_200, 1_767_574_800], pa.timestamp("s")).cast(pa.timestamp(unit, zone))
+    traffic = read_table(typed(tmp_path, column), timezone="UTC")
+    assert traffic["time"].values.astype("datetime64[s]").astype(int).tolist() == [1_767_571_200, 1_767_574_800]
+
+
+@pytest.mark.parametrize(("value", "kind"), [(2**64 - 1, pa.uint64()), (2**63 - 1, pa.int64())])
+def test_the_largest_number_of_64_bits_is_no_traffic(tmp_path: Path, value: int, kind: pa.DataType) -> None:
+    column = pa.array([1_767_571_200, 1_767_574_800], pa.timestamp("s"))
+    with pytest.raises(BadInput, match=f"value = {value} is the largest number of 64 bits"):
+        read_table(typed(tmp_path, column, pa.array([5, value], kind)), timezone="UTC")
+    traffic = read_table(typed(tmp_path, column, pa.array([5, 2**60], kind)), timezone="UTC")
+    assert traffic["traffic"].values.tolist() == [[5.0, 2.0**60]]
+
+
+@pytest.mark.parametrize("clock", ["00:00", "12:00", "22:00"])
+def test_a_day_that_a_calendar_skips_is_no_summer_time(tmp_path: Path, clock: str) -> None:
+    with pytest.raises(BadInput, match="its calendar skips that day"):
+        read_table(rows_at(tmp_path, ["2011-12-29T12:00", f"2011-12-30T{clock}"]), timezone="Pacific/Apia")
+
+
+@pytest.mark.parametrize("zone", ["localtime", "Factory", "posixrules"])
+def test_zones_that_are_refused_are_not_proposed(tmp_path: Path, zone: str) -> None:
+    with pytest.raises(WrongUse, match="does not exist") as caught:
+        read_table(csv(tmp_path, table()), timezone=zone)
+    assert f"did you mean {zone}" not in str(caught.value)

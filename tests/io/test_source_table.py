@@ -549,3 +549,83 @@ def test_what_the_project_writes_is_a_table_too(tmp_path: Path) -> None:
     pd.DataFrame({"cell": [1], "other": [2.0]}).to_parquet(tmp_path / "days" / "z.parquet")
     with pytest.raises(BadInput, match="has columns cell, other, the first part"):
         read_table(tmp_path / "days", timezone="Europe/Rome")
+
+
+def sheet(path: Path, dimension: str) -> Path:
+    """An .xlsx of cells, hours and two services, whose sheet says a size of its own."""
+    import openpyxl
+
+    book = openpyxl.Workbook()
+    for row in [("cell", "time", "dl", "ul"), *(("A1", f"2026-01-05T0{h}:00Z", h + 1, 10 * h) for h in range(5))]:
+        book.active.append(row)
+    book.save(path)
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    name = "xl/worksheets/sheet1.xml"
+    assert b'<dimension ref="A1:D6"' in parts[name]
+    parts[name] = parts[name].replace(b'<dimension ref="A1:D6"', f'<dimension ref="{dimension}"'.encode())
+    with zipfile.ZipFile(path, "w") as archive:
+        for part, content in parts.items():
+            archive.writestr(part, content)
+    return path
+
+
+@pytest.mark.parametrize("dimension", ["A1:D6", "A1:D3", "A1:C6", "A1", "A1:XFD1048576", "B2:C3"])
+def test_the_size_that_a_sheet_says_is_not_believed(tmp_path: Path, dimension: str) -> None:
+    traffic = read_table(sheet(tmp_path / "t.xlsx", dimension), timezone="UTC")
+    assert traffic["dl"].values.tolist() == [[1, 2, 3, 4, 5]]
+    assert traffic["ul"].values.tolist() == [[0, 10, 20, 30, 40]]
+
+
+def test_days_of_a_spreadsheet_before_1970_are_refused(tmp_path: Path) -> None:
+    import datetime
+
+    import openpyxl
+
+    book = openpyxl.Workbook()
+    for row in [("cell", "time", "value"), *(("A1", datetime.datetime(1900, 1, d), d) for d in (5, 6))]:
+        book.active.append(row)
+    book.save(tmp_path / "t.xlsx")
+    with pytest.raises(BadInput, match=r"1900-01-.* is of no year"):
+        read_table(tmp_path / "t.xlsx", timezone="UTC")
+
+
+def parts(folder: Path) -> Path:
+    """A folder of two Parquet files, one cell each, the second in capitals."""
+    for cell, name in (("a", "1.parquet"), ("b", "sub/2.PARQUET")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        times = pd.date_range("2026-01-05", periods=2, freq="1h", tz="UTC")
+        pd.DataFrame({"cell": cell, "time": times, "value": [1.0, 2.0]}).to_parquet(folder / name)
+    return folder
+
+
+def test_a_folder_of_parquet_takes_every_part_and_refuses_links(tmp_path: Path) -> None:
+    folder = parts(tmp_path / "whole")
+    assert read_table(folder, timezone="UTC")["cell_id"].values.tolist() == ["a", "b"]
+    (tmp_path / "3.parquet").write_bytes((folder / "1.parquet").read_bytes())
+    for name, target in (("3.parquet", tmp_path / "3.parquet"), ("more", tmp_path), ("4.Parquet", tmp_path / "none")):
+        (folder / name).symlink_to(target)
+        with pytest.raises(BadInput, match=f"whole: {name} is a link"):
+            read_table(folder, timezone="UTC")
+        (folder / name).unlink()
+    (folder / "notes.txt").symlink_to(tmp_path / "none")  # no part
+    assert read_table(folder, timezone="UTC").sizes["cell"] == 2
+
+
+def test_parquet_columns_of_one_name_or_of_levels_are_refused(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = tmp_path / "t.parquet"
+    columns = [pa.array(["a", "a"]), pa.array(["2026-01-05T00:00Z", "2026-01-05T01:00Z"]), pa.array([1.0, 2.0])]
+    for twice in ("value", "time"):
+        names = {"value": ["cell", "time", "value", "value"], "time": ["cell", "time", "time", "value"]}[twice]
+        own = [columns[["cell", "time", "value"].index(name)] for name in names]
+        pq.write_table(pa.Table.from_arrays(own, names=names), path)
+        with pytest.raises(BadInput, match=f"2 columns are called '{twice}'"):
+            read_table(path, timezone="UTC")
+    times = pd.date_range("2026-01-05", periods=2, freq="1h", name="time")
+    levels = pd.MultiIndex.from_product([["dl", "ul"], ["a", "b"]])
+    pd.DataFrame(np.ones((2, 4)), index=times, columns=levels).to_parquet(path)
+    with pytest.raises(BadInput, match=r"names of several levels \(\('dl', 'a'\)\)"):
+        read_table(path, timezone="UTC")

@@ -121,6 +121,7 @@ def test_cells_that_are_refused(tmp_path: Path) -> None:
         ([feature(BOX, id=1), feature(None, id=2)], "shape 2 has no geometry"),
         ([feature(BOX, id=1), feature(shapely.Point(9, 45), id=2)], "shape 2 is no polygon: for points use --stations"),
         ([feature(bow, id=7)], "shape 7 crosses itself"),
+        ([feature(shapely.Polygon([(9, 45), (9.1, 45.1), (9.2, 45.2)]), id=7)], "shape 7 encloses no area"),
         ([], "holds no shapes"),
         ([feature(shapely.box(5.15e5, 5.034e6, 5.152e5, 5.0342e6), id=1)], "outside lon and lat.*degrees"),
         ([feature(shapely.box(45.4, 109.1, 45.5, 109.2), id=1)], "swapped"),

@@ -155,3 +155,58 @@ def test_a_crs_that_asks_for_a_file_of_shifts_is_refused(tmp_path: Path) -> None
     frame.to_parquet(path)
     with pytest.raises(BadInput, match="grid shift"):
         read_cells(path)
+
+
+def shapefile(path: Path, encoding: str, code_page: int, ids: list[str]) -> Path:
+    """Cells with ids in an encoding that no .cpg names. code_page: byte 29 of the .dbf."""
+    shapes = [box(9 + k / 10, 45, 9.1 + k / 10, 45.1) for k in range(len(ids))]
+    gpd.GeoDataFrame({"id": ids}, geometry=shapes, crs="EPSG:4326").to_file(path, encoding=encoding)
+    path.with_suffix(".cpg").unlink()
+    content = bytearray(path.with_suffix(".dbf").read_bytes())
+    content[29] = code_page
+    path.with_suffix(".dbf").write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("code_page", [0, 0x57])  # none, and that of the system
+def test_texts_of_a_shapefile_that_names_no_encoding(tmp_path: Path, code_page: int) -> None:
+    for encoding, warned in (("utf-8", []), ("ISO-8859-1", ["is read as Latin-1"])):
+        cells = read_cells(shapefile(tmp_path / "c.shp", encoding, code_page, ["è", "b"]))
+        assert cells["cell_id"].tolist() == ["è", "b"]
+        assert [line.split(",")[0] for line in cells.attrs["warnings"]] == [f"c.shp {line}" for line in warned]
+    assert read_cells(shapefile(tmp_path / "a.shp", "utf-8", code_page, ["a", "b"])).attrs["warnings"] == []
+
+
+def test_what_a_shapefile_says_of_its_encoding_stands(tmp_path: Path) -> None:
+    cells = read_cells(shapefile(tmp_path / "c.shp", "cp1251", 0xC9, ["Ж", "b"]))  # Russian Windows
+    assert cells["cell_id"].tolist() == ["Ж", "b"]
+    (tmp_path / "c.CPG").write_text("cp1251")
+    assert read_cells(tmp_path / "c.shp")["cell_id"].tolist() == ["Ж", "b"]
+
+
+@pytest.mark.parametrize(
+    "crs",
+    ["foo", "EPSG:32632", 5, {}, *({"type": "name", "properties": {"name": n}} for n in ("foo", "EPSG:999999", ""))],
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_a_crs_that_is_not_understood_is_refused(tmp_path: Path, crs: object, first: bool) -> None:
+    whole = collection()
+    whole.pop("crs", None)
+    own = {"crs": crs, **whole} if first else {**whole, "crs": crs}
+    (tmp_path / "c.geojson").write_text(json.dumps(own))
+    with pytest.raises(BadInput, match="which is not understood: state one such as EPSG:4326"):
+        read_cells(tmp_path / "c.geojson")
+
+
+@pytest.mark.parametrize("name", ["EPSG:4326", "urn:ogc:def:crs:OGC:1.3:CRS84", "CRS84", "EPSG:4258", "WGS 84"])
+def test_a_crs_of_degrees_that_is_known_is_taken(tmp_path: Path, name: str) -> None:
+    whole = collection({"type": "name", "properties": {"name": name}})
+    (tmp_path / "c.geojson").write_text(json.dumps(whole))
+    assert read_cells(tmp_path / "c.geojson").total_bounds == pytest.approx([9.0, 45.0, 9.1, 45.1], abs=1e-6)
+
+
+def test_a_property_called_crs_is_no_crs_of_the_file(tmp_path: Path) -> None:
+    whole = json.loads(json.dumps(collection()))
+    whole["features"][0]["properties"]["crs"] = "foo"
+    (tmp_path / "c.geojson").write_text(json.dumps(whole))
+    assert read_cells(tmp_path / "c.geojson")["cell_id"].tolist() == [1]

@@ -139,11 +139,20 @@ def test_entities_are_refused_wherever_they_stand(tmp_path: Path, where: int) ->
         refused(tmp_path / name, "DOCTYPE")
 
 
+RELATION = (
+    b'<?xml version="1.0"?><osm version="0.6"><relation id="1" version="1"><member type="way" ref="1" role="outer"/>'
+    b'<tag k="type" v="multipolygon"/><tag k="building" v="yes"/></relation></osm>'
+)
+
+
 def test_foreign_and_empty_files(tmp_path: Path) -> None:
     cases = {
         "empty.osm": (b"", "is empty"),
         "blank.osm.gz": (gzip.compress(b""), "is empty"),
-        "none.osm": (b'<?xml version="1.0"?><osm version="0.6"></osm>', "holds no elements"),
+        "none.osm": (b'<?xml version="1.0"?><osm version="0.6"></osm>', "holds no nodes and no ways"),
+        "relations.osm": (RELATION, "holds no nodes and no ways"),
+        "twice.osm.gz": (gzip.compress(gzip.compress(XML + END)), "a packed file inside a packed file: unpack it once"),
+        "mixed.osm.bz2": (bz2.compress(gzip.compress(XML + END)), "a packed file inside a packed file: unpack it once"),
         "page.osm": (b"<!doctype html><html><body>504 Gateway Time-out</body></html>", "no <osm> element"),
         "utf16.osm": ((XML + END).decode().encode("utf-16"), "UTF-16"),
         "image.osm.pbf": (b"\x89PNG\r\n\x1a\n" + bytes(100), "no column 'lon'|damaged"),

@@ -108,10 +108,11 @@ def read_table(
     """
     path = Path(path)
     reading = reading or Reading()
-    if timezone is not None and timezone not in available_timezones() - {"localtime", "posixrules", "Factory"}:
+    zones = available_timezones() - {"localtime", "posixrules", "Factory"}
+    if timezone is not None and timezone not in zones:
         raise WrongUse(
             f"timezone {timezone!r} does not exist; give an IANA name such as Europe/Rome"
-            f"{did_you_mean(timezone, available_timezones())}"
+            f"{did_you_mean(timezone, zones)}"
         )
     table = read_source(path)
     reading, of_cells = _two_readings(table, reading, cells is not None)
@@ -345,6 +346,14 @@ def _values(rows: _Rows, name: str, path: Path) -> NDArray[np.float64]:
     """One service's column as numbers, finite and not negative."""
     column = rows.values[name][1]
     number = numbers(column, rows.marks)
+    most = (number == 2.0**63) | (number == 2.0**64)  # of 64 bits
+    if most.any():
+        i = int(np.argmax(most))
+        raise BadInput(
+            f"{path}: cell {rows.ids[rows.cell[i]]}, {rows.times[i].as_py()}: {rows.values[name][0]} ="
+            f" {column[i].as_py()} is the largest number of 64 bits, as programs write for a missing value"
+            f" ({int(most.sum())} such rows): fill them or drop the cells"
+        )
     wrong = ~((number >= 0) & (number <= np.finfo(np.float32).max))
     if wrong.any():
         i = int(np.argmax(wrong))
@@ -390,6 +399,14 @@ def _check_grid(
     hint: str = "",
 ) -> NDArray[np.datetime64]:  # fmt: skip
     """The common times of rows sorted by cell and time: every cell at every time, once. hint: on repeated rows."""
+    part = when.astype(np.int64) % 10**9 != 0
+    if part.any():
+        i = int(np.argmax(part))
+        at = np.datetime_as_string(when[i])
+        raise BadInput(
+            f"{path}: cell {ids[cell[i]]}, {at}Z ({int(part.sum())} such rows) is no whole second: round the times to"
+            " the step"
+        )
     gap = np.diff(when).astype("timedelta64[ns]").astype(np.int64)
     inside = np.diff(cell) == 0
     repeated = inside & (gap == 0)

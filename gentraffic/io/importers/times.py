@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 Times = NDArray[np.datetime64]
 _OFFSET = re.compile(r"(?<=[\d.])\s*(Z|z|UTC|GMT|[+-]\d{2}:?\d{2}|(?<=:\d\d)[+-]\d{2}|(?<=T\d\d)[+-]\d{2})$")
+_INTERVAL = re.compile(r"[ T](\d{2})(?::?(\d{2}))?(?::?\d{2}(?:\.\d+)?)?\s*-(\d{2}):?(\d{2})?$")
+_MOST_AHEAD, _MOST_BEHIND = 14 * 60, 12 * 60  # minutes that a clock of any place is off UTC
+_TWELVE = re.compile(r"[ T](\d{1,2}):\d{2}(?::\d{2})?(\s*[AaPp][Mm])?$")
 _COMPACT = {8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 _EPOCH = (("s", 1e8, 1e11, 10**9), ("ms", 1e11, 1e14, 10**6), ("us", 1e14, 1e17, 10**3), ("ns", 1e17, 1e20, 1))
 _YEARS = (1970, 2199)  # of measured traffic; nanoseconds reach from 1677 to 2262
@@ -61,7 +64,8 @@ def distinct_times(
     """(each row's index into the distinct times, these, whether they are UTC for sure).
 
     name: of the column; `time_utc` says what its times are. first: number of the first row.
-    Raises BadInput for times in no known form, for several forms, and for offsets in some rows only.
+    Raises BadInput for times in no known form, for several forms, for offsets in some rows only, for intervals, hours
+    such as 13 PM, and years before 1970 or after 2199.
     """
     import pyarrow as pa
 
@@ -78,8 +82,7 @@ def distinct_times(
     shift = np.timedelta64(ahead or 0, "m")
     if pa.types.is_temporal(distinct.type):
         aware = getattr(distinct.type, "tz", None) is not None
-        times = distinct.cast(pa.timestamp("ns", distinct.type.tz) if aware else pa.timestamp("ns"))
-        stamps = times.to_numpy(zero_copy_only=False).astype("datetime64[ns]")
+        stamps = _stamps(distinct, name, path)
         return code, stamps if aware else stamps - shift, aware or utc_column
     if pa.types.is_floating(distinct.type):
         number = distinct.to_numpy(zero_copy_only=False)
@@ -88,8 +91,44 @@ def distinct_times(
         texts = [str(v).strip() for v in distinct.to_pylist()]
     if "" in texts:
         raise BadInput(f"{path}: row {int(np.argmax(code == texts.index(''))) + first} has no time")
+    _check_twelve(texts, code, first, path)
     parsed, aware = _parsed(texts, path)
     return code, parsed if aware else parsed - shift, aware or utc_column
+
+
+def _stamps(distinct: pa.Array, name: str, path: Path) -> Times:
+    """Times that a file types as such, (n,), as they stand. Raises BadInput for times without a day, and odd years."""
+    import pyarrow as pa
+
+    kind = distinct.type
+    if not (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
+        what = "durations" if pa.types.is_duration(kind) else "times of day without a date"
+        raise BadInput(f"{path}: column {name!r} holds {what} ({kind}): give date and time")
+    if pa.types.is_date(kind):
+        distinct = distinct.cast(pa.timestamp("s" if pa.types.is_date32(kind) else "ms"))
+    stamps: Times = distinct.cast(pa.int64()).to_numpy().astype(f"datetime64[{distinct.type.unit}]")
+    _check_years(stamps, [str(stamp) for stamp in stamps], path)
+    return stamps.astype("datetime64[ns]")
+
+
+def _check_years(stamps: Times, told: Sequence[str], path: Path) -> None:
+    """Raise BadInput where times, (n,), in any unit, are of no year of measured traffic. told: as the file has them."""
+    years = stamps.astype("datetime64[Y]").astype(np.int64) + 1970
+    outside = (years < _YEARS[0]) | (years > _YEARS[1])
+    if outside.any():
+        raise BadInput(f"{path}: time {told[int(np.argmax(outside))]} is of no year from {_YEARS[0]} to {_YEARS[1]}")
+
+
+def _check_twelve(texts: Sequence[str], code: NDArray[np.int64], first: int, path: Path) -> None:
+    """Raise BadInput for 13:00 PM and 0:00 AM, and where some hours have AM or PM and others none."""
+    clocks = [_TWELVE.search(text) for text in texts]
+    if not any(m is not None and m[2] for m in clocks):
+        return
+    for i, m in enumerate(clocks):
+        if m is not None and not (m[2] and 1 <= int(m[1]) <= 12):
+            fault = "no hour of AM or PM goes beyond 1 to 12" if m[2] else "others have AM or PM, this one has none"
+            raise BadInput(f"{path}: row {int(np.argmax(code == i)) + first}: time {texts[i]}: {fault}; write 00:00 to"
+                           " 23:59")  # fmt: skip
 
 
 def _ahead_of_utc(name: str) -> int | None:
@@ -102,8 +141,11 @@ def _ahead_of_utc(name: str) -> int | None:
 
 def _parsed(texts: Sequence[str], path: Path) -> tuple[Times, bool]:
     """Distinct times (n,) as they stand, or in UTC where they say their offset or count from 1970."""
-    digits = [re.fullmatch(r"\d+(\.\d*)?", text) is not None for text in texts]
+    digits = [re.fullmatch(r"-?\d+(\.\d*)?", text) is not None for text in texts]
     if all(digits):
+        if below := next((text for text in texts if text.startswith("-")), ""):
+            raise BadInput(f"{path}: time {below} is before 1970, where it counts from then: traffic is of a year from"
+                           f" {_YEARS[0]} to {_YEARS[1]}")  # fmt: skip
         return _from_digits(texts, path)
     if any(digits):
         a, b = texts[digits.index(True)], texts[digits.index(False)]
@@ -115,7 +157,38 @@ def _parsed(texts: Sequence[str], path: Path) -> tuple[Times, bool]:
         raise BadInput(
             f"{path}: some times have an offset ({a}), others none ({b}): give all of them one, or split the file"
         )
+    if all(offset):
+        _check_offsets(texts, path)
     return _from_text([re.sub(r"\s*(UTC|GMT|z)$", "Z", text) for text in texts], all(offset), path)
+
+
+def _check_offsets(texts: Sequence[str], path: Path) -> None:
+    """Raise BadInput where what looks like offsets are the ends of intervals: 00:00-01:00, 01:00-02:00.
+
+    There clock and offset move together from row to row, so that most rows have one length; offsets of a place stay,
+    or move against the clock. An offset beyond those of any place is none either.
+    """
+    lengths: dict[int, set[int]] = {}  # of a step in minutes -> its ends
+    counts: dict[int, int] = {}
+    for m in map(_INTERVAL.search, texts):
+        if m is not None:
+            end = 60 * int(m[3]) + int(m[4] or 0)
+            length = (end - 60 * int(m[1]) - int(m[2] or 0)) % 1440
+            lengths.setdefault(length, set()).add(end % 1440)
+            counts[length] = counts.get(length, 0) + 1
+    most = max(counts, key=lambda length: counts[length], default=0)
+    if most and counts[most] >= 0.8 * len(texts) and len(lengths[most]) > 1:
+        raise BadInput(
+            f"{path}: times such as {texts[0]} are intervals, whose end would be read as an offset to UTC: keep the"
+            f" start of each alone, {_OFFSET.sub('', texts[0])}"
+        )
+    for text in texts:
+        found = re.search(r"([+-])(\d{2}):?(\d{2})?$", text)
+        if found is not None:
+            minutes = 60 * int(found[2]) + int(found[3] or 0)
+            if minutes > (_MOST_AHEAD if found[1] == "+" else _MOST_BEHIND):
+                raise BadInput(f"{path}: time {text}: no place is {found[0]} off UTC; where it is an interval, keep its"
+                               " start alone")  # fmt: skip
 
 
 def _from_digits(texts: Sequence[str], path: Path) -> tuple[Times, bool]:
@@ -135,8 +208,7 @@ def _from_digits(texts: Sequence[str], path: Path) -> tuple[Times, bool]:
     for _, low, high, to_ns in _EPOCH:
         if ((number >= low) & (number < high)).all():
             whole = [_nanoseconds(text, to_ns) for text in texts]
-            if max(whole) >= 2**63:
-                break
+            _check_years(np.array([t // 10**9 for t in whole], dtype=np.int64).astype("datetime64[s]"), texts, path)
             return np.array(whole, dtype=np.int64).astype("datetime64[ns]"), True
     odd = texts[0] if number.min() < 1e8 else texts[int(np.argmax(np.abs(np.log10(number) - np.log10(number[0]))))]
     hint = " (a day number of a spreadsheet? write the column as dates)" if 20_000 < float(odd) < 80_000 else ""
@@ -165,11 +237,9 @@ def _from_text(texts: Sequence[str], aware: bool, path: Path) -> tuple[Times, bo
         raise BadInput(
             f"{path}: time {bad} is none of ISO 8601, such as 2026-01-05T18:00, or {_FORMS.split(', ', 1)[1]}"
         )
-    outside = ~parsed.dt.year.between(*_YEARS)
-    if outside.any():
-        raise BadInput(f"{path}: time {texts[int(np.argmax(outside))]} is of no year from {_YEARS[0]} to {_YEARS[1]}")
     if aware:
         parsed = parsed.dt.tz_convert("UTC").dt.tz_localize(None)
+    _check_years(parsed.to_numpy(), texts, path)
     return parsed.to_numpy(dtype="datetime64[ns]"), aware
 
 
@@ -222,9 +292,13 @@ def to_utc(
     if summer.isna().any():
         i = int(summer.isna().to_numpy().argmax())
         row = int(np.argmax(code == i))
+        when = f"{path}: cell {ids[cell[row]]}: {pd.Timestamp(times[i])} does not exist in {timezone}"
+        whole = pd.Timedelta(days=1)
+        before, after = (zone.utcoffset((pd.Timestamp(times[i]) + way).to_pydatetime()) for way in (-whole, whole))
+        if before is not None and after is not None and after - before > whole / 2:  # Apia, 30 December 2011
+            raise BadInput(f"{when} (its calendar skips that day); give times in UTC or with their offset")
         raise BadInput(
-            f"{path}: cell {ids[cell[row]]}: {pd.Timestamp(times[i])} does not exist in {timezone} (summer time"
-            " begins);"
+            f"{when} (summer time begins);"
             " give times in UTC or with their offset, or the zone of a clock that keeps winter time, e.g. Etc/GMT-1"
         )
     early, late = (
