@@ -662,3 +662,11 @@ def test_counts_that_a_store_without_a_list_lacks_are_not_zero(tmp_path: Path) -
     (tmp_path / "c.zarr" / "poi_count" / "0.0").unlink()
     with pytest.raises(BadInput, match=r"incomplete: poi_count/0\.0 is missing of 1 chunks"):
         read_context(tmp_path / "c.zarr")
+
+
+@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
+@pytest.mark.parametrize("seed", [0, 2**31 - 1, 2**32, 1_780_000_000_123, 2**53 + 1, 2**63 - 1])
+def test_a_seed_such_as_a_clock_comes_back_as_it_was(seed: int, suffix: str, tmp_path: Path) -> None:
+    write_traffic(traffic().assign_attrs(seed=seed), tmp_path / f"t{suffix}")
+    back = read_traffic(tmp_path / f"t{suffix}").attrs["seed"]
+    assert int(back) == seed and not isinstance(back, float)
