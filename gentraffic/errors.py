@@ -12,6 +12,7 @@ LIBRARIES = frozenset((
 ))  # fmt: skip
 
 
+MOST_INTEGER = 2**63 - 1  # of any whole number that is asked for: files and NumPy hold no larger one
 LONGEST_NAME = 60  # letters of a name: what is longer is no misspelt one
 
 

@@ -101,8 +101,15 @@ def _find(query: PlaceQuery, command: str, store: Memory, progress: Progress | N
         path = context_file(query.context)
         return _zone(_told_if_cut(read_context(path, store), path), query.timezone)
     bundled = (query.city or "").strip().lower()
-    if not shaping and bundled in bundled_cities():
-        return _zone(read_own_context(CONTEXTS / f"{bundled}.nc"), query.timezone)
+    if bundled in bundled_cities():
+        if not shaping:
+            return _zone(read_own_context(CONTEXTS / f"{bundled}.nc"), query.timezone)
+        if query.offline and query.osm is None:
+            option = f"--{shaping[0].replace('_', '-')}"
+            raise WrongUse(
+                f"{option} {getattr(query, shaping[0])}: the bundled {bundled} has cells of its own, and other cells "
+                f"need the map: give --osm, an extract of it, or leave {option} or --offline out"
+            )
     from gentraffic.places.context import read_place
 
     return read_place(query, command=command, store=store, progress=progress or (lambda done, of: None))

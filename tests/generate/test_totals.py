@@ -230,4 +230,5 @@ def test_the_least_and_the_largest_amount_are_met(amount: float, place: xr.Datas
     drawn = np.full((1, place.sizes["cell"], len(calendar.utc)), 3, dtype=np.float32)
     drawn[:, 0] = 1e-4  # a cell that carries next to nothing
     out = fit(drawn, parse_totals([f"traffic={amount}TB/day"]), place, calendar).apply(drawn)
-    assert out.sum(dtype=np.float64) == pytest.approx(amount, rel=1e-6) and (out > 0).all()
+    assert out.sum(dtype=np.float64) == pytest.approx(amount, rel=1e-6)
+    assert (out > 0).all()

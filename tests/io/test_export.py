@@ -450,4 +450,5 @@ def test_whole_numbers_that_cannot_be_exact_are_refused(factor: float, unit: str
 
 def test_the_largest_whole_numbers_are_exact() -> None:
     whole, left = whole_numbers(np.array([[1, 2], [0, 1]], dtype=np.float32), 2.0**51, "kbit of traffic")
-    assert whole.tolist() == [[2**51, 2**52], [0, 2**51]] and left == 0
+    assert whole.tolist() == [[2**51, 2**52], [0, 2**51]]
+    assert left == 0

@@ -669,4 +669,5 @@ def test_counts_that_a_store_without_a_list_lacks_are_not_zero(tmp_path: Path) -
 def test_a_seed_such_as_a_clock_comes_back_as_it_was(seed: int, suffix: str, tmp_path: Path) -> None:
     write_traffic(traffic().assign_attrs(seed=seed), tmp_path / f"t{suffix}")
     back = read_traffic(tmp_path / f"t{suffix}").attrs["seed"]
-    assert int(back) == seed and not isinstance(back, float)
+    assert int(back) == seed
+    assert not isinstance(back, float)
