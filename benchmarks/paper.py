@@ -630,6 +630,10 @@ def stn_tables(done: dict[str, Any]) -> Iterator[str]:
         yield f"Table III, one step (10 minutes): MAE / RMSE / R2 / SSIM, {epochs} of the paper's 40 epochs. Other"
         yield "cells: 25 of Milan's centre, November 2013, in the source's units; the paper has 10,000, most of them"
         yield "far less busy.\n"
+        if "last value" in milan:
+            behind = [[n for n, row in milan.items() if row["mae"][h] > milan["last value"]["mae"][h]] for h in (0, 5)]
+            yield f"Behind the last value by MAE: at one step {_these(behind[0])}, at six steps {_these(behind[1])}."
+            yield "LightGBM and `stn-slstm-day` on the same cells: [Forecasters](forecasters.md).\n"
         yield from _one_step(milan, paper["table 3"])
         yield "\nTable IV, steps 1 and 6 by feeding back: MAE / RMSE / SSIM.\n"
         yield from _six_steps(milan, paper["table 4"])
@@ -667,6 +671,10 @@ def stn_tables(done: dict[str, Any]) -> Iterator[str]:
 
 
 METRICS = ("mae", "rmse", "r2", "ssim")
+
+
+def _these(names: Sequence[str]) -> str:
+    return ", ".join(names) or "none"
 
 
 def _one_step(rows: Mapping[str, Row], published: Mapping[str, Any]) -> Iterator[str]:
@@ -777,6 +785,9 @@ def sim_tables(done: dict[str, Any]) -> Iterator[str]:
         yield f"| {name} | {' | '.join(f'{v:.4f}' for v in values)} | {_apart(row, rows.get(UNWEIGHTED))} |"
     if WHOLE in rows and HEAD_ALONE in rows:
         yield f"\nOver the whole network less by the head alone: {_apart(rows[WHOLE], rows[HEAD_ALONE])}."
+    for alone in ("synthetic alone", "few real cells alone"):
+        if WHOLE in rows and alone in rows:
+            yield f"Over the whole network less {alone}: {_apart(rows[WHOLE], rows[alone])}."
 
 
 def _apart(row: Row, other: Row | None) -> str:

@@ -45,8 +45,8 @@ def networks(data: Path) -> Iterator[tuple[str, Places, list[int], Floats, list[
     context = read_context(CONTEXTS / "milan.nc")
     level = read_milan_5x5(data / "traffic" / "milan_5x5_internet_10min.csv")["internet"].values.mean(axis=1)
     rows = np.searchsorted(context["cell_id"].values, MILAN_CELLS).tolist()
-    for name, place in (("Milan, 25 cells, with sites", context), ("Milan, 25 cells, without", context.drop_vars("stations"))):
-        yield name, read_places(place), rows, level, list(range(len(rows)))
+    for name, place in (("with sites", context), ("without", context.drop_vars("stations"))):
+        yield f"Milan, 25 cells, {name}", read_places(place), rows, level, list(range(len(rows)))
 
 
 def drawn_levels(levels: LevelModel, places: Places) -> Floats:

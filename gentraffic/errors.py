@@ -1,5 +1,6 @@
 """What a user can cause. Each class carries its exit code; the message is one line that names the value and the fix."""
 
+import re
 from collections.abc import Iterable
 
 from poi.errors import one_line
@@ -13,6 +14,8 @@ LIBRARIES = frozenset((
 
 
 MOST_INTEGER = 2**63 - 1  # of any whole number that is asked for: files and NumPy hold no larger one
+# How the loader of libraries says that memory is short.
+NO_ROOM = re.compile("failed to map segment|cannot allocate memory|cannot map", re.IGNORECASE)
 LONGEST_NAME = 60  # letters of a name: what is longer is no misspelt one
 
 
@@ -62,7 +65,7 @@ class BadModel(GentrafficError):
 
 def in_one_line(error: Exception) -> tuple[str, int]:
     """What to say of an exception that is no GentrafficError, in one line, and the exit code that it stands for."""
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or (isinstance(error, ImportError) and NO_ROOM.search(str(error))):
         return "out of memory: draw fewer cells, days or members at once", BadInput.exit_code
     if isinstance(error, OSError):
         name = f"{error.filename}: " if error.filename else ""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gentraffic.api.language import speaks_python
 from gentraffic.api.result import Facts, Shown
-from gentraffic.errors import WrongUse
+from gentraffic.errors import BadInput, WrongUse
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -314,7 +314,13 @@ def split(
             parts = split_like_model(whole, read_folder(model).provenance)
         else:
             parts = split_traffic(whole, test=str(test), by=by, seed=seed)
-        return keep_train(parts[0]), keep_test(parts[1])
+        train = keep_train(parts[0])
+        try:
+            return train, keep_test(parts[1])
+        except BadInput as error:
+            if out is None:
+                raise
+            raise BadInput(f"{error}; {out} is written, and belongs to no {rest} that stands there") from error
 
 
 @speaks_python

@@ -86,7 +86,8 @@ def main() -> NoReturn:
         sys.modules.setdefault("dask", None)  # type: ignore[arg-type]  # None: it is not there for who imports it
     code = run(sys.argv[1:])
     if code != INTERRUPTED:  # else at once: what is to be kept is on the disk, and threads at work are not waited for
-        finish_threads()
+        sys.stdout.flush()
+        finish_threads(code)
     sys.stdout.flush()
     if out.failed is not None and code == 0:
         reason = out.failed.strerror or out.failed

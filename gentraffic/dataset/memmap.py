@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import tempfile
 from dataclasses import dataclass
@@ -51,9 +52,10 @@ class Disk(Memory):
                     stream.flush()
                 mapped: NDArray[Any] = np.memmap(stream, dtype, "r+", start, shape)
         except OSError as error:
+            many = error.errno in (errno.EMFILE, errno.ENFILE)
+            fix = "let the process open more files (`ulimit -n`)" if many else "free some, or give another -o"
             raise BadInput(
-                f"{self.folder}: no file of {size / 2**20:.0f} MiB can be made there ({error.strerror or error}): "
-                "free some, or give another -o"
+                f"{self.folder}: no file of {size / 2**20:.0f} MiB can be made there ({error.strerror or error}): {fix}"
             ) from error
         return mapped
 

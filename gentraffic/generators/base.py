@@ -411,6 +411,19 @@ def _refuse_unlisted(folder: Path, files: Mapping[str, str]) -> None:
             raise BadModel(f"{folder}: {name} is not listed in provenance.json; remove it, or copy the folder again")
 
 
+def check_replaceable(folder: Path) -> None:
+    """Raise BadInput where a model folder that is to be replaced holds files that are not of the model."""
+    from gentraffic.io.atomic import check_nothing_lost
+
+    try:
+        files = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # none stands there, or it does not say what it holds
+    known = {*files, "README.md", "provenance.json"}
+    there = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_symlink() or path.is_file()]
+    check_nothing_lost(folder, [name for name in there if name not in known])
+
+
 def _from_1(files: dict[str, bytes]) -> dict[str, bytes]:
     """Version 2 keeps the same files; it only names its version."""
     return files
@@ -429,6 +442,7 @@ def writing_folder(folder: Path, provenance: Mapping[str, Any], card: str) -> It
 
     if folder.is_dir() and any(folder.iterdir()) and not (folder / "provenance.json").is_file():
         raise BadInput(f"{folder} exists and is not a model folder; take another name")
+    check_replaceable(folder)
     with replacing(folder, (folder.suffix,), folder=True) as temporary:
         yield temporary
         # diffusers notes where a part was read from: a path of this machine

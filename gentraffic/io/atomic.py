@@ -123,6 +123,8 @@ def check_writable(path: str | Path, suffixes: Sequence[str], *, folder: bool = 
     if target.suffix.lower() == ".zarr":
         if target.exists() and not _is_zarr(target):
             raise BadInput(f"{path} exists and is not a Zarr store; remove it or take another name")
+        if target.exists():
+            check_nothing_lost(path, [name for name in _files(target) if not _of_zarr(name)])
     elif target.exists() and not (target.is_dir() if folder else target.is_file()):
         raise BadInput(f"{path} exists and is not a {'folder' if folder else 'file'}; take another name")
     probe = _beside(target)
@@ -500,6 +502,25 @@ def _check_counts(store: Path) -> None:
             raise BadInput(
                 f"incomplete: {document.parent.name}/{first} is missing of {whole} chunks; copy the store again"
             )
+
+
+def _of_zarr(name: str) -> bool:
+    """Whether a file has a name that Zarr gives: metadata, a chunk, or what a killed writer left of one."""
+    last = name.rpartition("/")[2].removesuffix(".partial")
+    chunk = re.fullmatch(r"(.*/)?(c/)?\d+([./]\d+)*", name.removesuffix(".partial"))
+    return last in (".zarray", ".zattrs", ".zgroup", _CONSOLIDATED, "zarr.json", "c") or chunk is not None
+
+
+def check_nothing_lost(path: str | Path, foreign: Collection[str]) -> None:
+    """Raise BadInput where a folder that is to be replaced holds files that gentraffic did not write: they would be
+    deleted with it. foreign: their names in it."""
+    lost = sorted(name for name in foreign if not _of_a_desktop(name))
+    if lost:
+        also = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+        raise BadInput(
+            f"{path} holds {lost[0]}{also}, which gentraffic did not write and which would be deleted with it: move "
+            "that elsewhere, or give another -o"
+        )
 
 
 def says_listed(store: Path) -> bool:

@@ -95,8 +95,12 @@ def let_the_first_speak() -> None:
     time.sleep(LINGER_S)
 
 
-def finish_threads() -> None:
-    """What the interpreter does in its end, but for taking down what it holds."""
+def finish_threads(code: int) -> None:
+    """What the interpreter does in its end, but for taking down what it holds.
+
+    code: of the process. The work is done: a signal that comes now ends it at once, with that code and no words."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: os._exit(code))
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gentraffic.errors import BadInput, BadModel, WrongUse
+from gentraffic.generators.base import check_replaceable
 from gentraffic.io.atomic import check_own, check_writable, open_own, replacing
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def checkpoint_beside(out: Path) -> Path:
     """
     if out.exists() and not (out / "provenance.json").is_file():
         raise WrongUse(f"{out} exists and is not a model folder: give another -o")
+    check_replaceable(out)
     check_writable(out, (out.suffix.lower(),), folder=True)
     path = out.with_name(f"{out.name}.checkpoint.safetensors")
     check_own(path)

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from traffic_examples import traffic
 
+import gentraffic
 from gentraffic.cli.main import run
 from gentraffic.dataset.splits import split_like_model, split_traffic
-from gentraffic.errors import WrongUse
+from gentraffic.errors import BadInput, WrongUse
 from gentraffic.io.files import read_traffic, write_traffic
 
 REAL = traffic(days=10)
@@ -100,3 +101,17 @@ def test_cells_with_the_same_series_are_kept_on_one_side(tmp_path: Path, capsys:
     write_traffic(ds, files[0])
     assert run(["split", files[0], "--test", "40%", "-o", files[1], "--rest", files[2]]) == 0
     assert f"3 cells carry the same series as another one ({ids[3]} as {ids[0]}, " in capsys.readouterr().out
+
+
+def test_a_test_part_that_cannot_be_written_says_that_the_training_part_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, rest = tmp_path / "train.nc", tmp_path / "test.nc"
+
+    def fails(traffic: object, path: Path) -> None:
+        if path == rest:
+            raise BadInput(f"cannot write {path}: No space left on device")
+
+    monkeypatch.setattr("gentraffic.io.files.write_traffic", fails)
+    with pytest.raises(BadInput, match=f"No space left on device; {out} is written, and belongs to no {rest}"):
+        gentraffic.split(REAL, test="20%", out=out, rest=rest)

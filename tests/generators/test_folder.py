@@ -28,6 +28,7 @@ from gentraffic.generators.weekly import (
     station_scale,
 )
 from gentraffic.modelling.features import read_places
+from gentraffic.training.checkpoint import checkpoint_beside
 from graphs.graphmae import GraphMAE
 from samplers import STUNet
 
@@ -111,9 +112,8 @@ def test_a_model_that_was_read_and_saved_names_no_path_of_the_machine(saved: Pat
 def test_saving_replaces_an_older_model_as_a_whole(tiny_bundle: Bundle, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     save_bundle(tiny_bundle, folder, CARD)
-    (folder / "stunet" / "left-over.txt").write_text("from before")
-    save_bundle(tiny_bundle, folder, CARD)
-    assert not (folder / "stunet" / "left-over.txt").exists()
+    save_bundle(tiny_bundle, folder, "another card")
+    assert (folder / "README.md").read_text() == "another card"
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
 
     def failing(path: Path) -> None:
@@ -124,6 +124,24 @@ def test_saving_replaces_an_older_model_as_a_whole(tiny_bundle: Bundle, tmp_path
         save_bundle(broken, folder, CARD)
     load_bundle(folder)  # the older one is still whole
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "model/more.bin", ".git/HEAD", "plots/week.png"])
+def test_files_of_somebody_else_in_a_model_folder_are_not_deleted_with_it(
+    name: str, tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    folder = tmp_path / "m"
+    save_bundle(tiny_bundle, folder, "card")
+    (folder / name).parent.mkdir(exist_ok=True, parents=True)
+    (folder / name).write_text("mine")
+    (folder / ".DS_Store").write_text("a file manager's")
+    for write in (lambda: save_bundle(tiny_bundle, folder, "card"), lambda: checkpoint_beside(folder)):
+        with pytest.raises(BadInput, match=rf"{folder} holds {name}, which gentraffic did not write"):
+            write()
+    assert (folder / name).read_text() == "mine"
+    (folder / name).unlink()
+    save_bundle(tiny_bundle, folder, "another card")
+    assert (folder / "README.md").read_text() == "another card"
 
 
 def test_saving_touches_nothing_else(tiny_bundle: Bundle, tmp_path: Path) -> None:

@@ -250,6 +250,28 @@ def test_what_the_project_did_not_put_beside_an_output_is_not_opened(kind: str, 
     assert not (tmp_path / "other.txt").exists()
 
 
+@pytest.mark.parametrize("name", ["notes.txt", "traffic/notes", "old/.zarray.bak", "c/x"])
+def test_files_of_somebody_else_in_a_store_are_not_deleted_with_it(name: str, tmp_path: Path) -> None:
+    ds, store = traffic(), tmp_path / "t.zarr"
+    write_traffic(ds, store)
+    for kept in (".DS_Store", "traffic/0.0.partial"):  # a file manager's, and of a writer that was killed
+        (store / kept).parent.mkdir(exist_ok=True)
+        (store / kept).touch()
+    write_traffic(ds, store)
+    (store / name).parent.mkdir(exist_ok=True)
+    (store / name).write_text("mine")
+    with pytest.raises(BadInput, match=rf"{store} holds {name}, which gentraffic did not write .* give another -o"):
+        write_traffic(ds, store)
+    assert (store / name).read_text() == "mine"
+
+
+def test_a_store_of_zarr_3_may_be_replaced(tmp_path: Path) -> None:
+    store = tmp_path / "t.zarr"
+    traffic().to_zarr(store, zarr_format=3, consolidated=False)
+    write_traffic(traffic(), store)
+    assert not (store / "zarr.json").exists()
+
+
 def test_the_folder_of_a_job_is_the_users_own(tmp_path: Path) -> None:
     (tmp_path / "far").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "far")

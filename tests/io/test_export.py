@@ -452,3 +452,14 @@ def test_the_largest_whole_numbers_are_exact() -> None:
     whole, left = whole_numbers(np.array([[1, 2], [0, 1]], dtype=np.float32), 2.0**51, "kbit of traffic")
     assert whole.tolist() == [[2**51, 2**52], [0, 2**51]]
     assert left == 0
+
+
+@pytest.mark.parametrize("form", ["frictionless", "parquet"])
+def test_files_of_somebody_else_in_an_exported_folder_are_not_deleted_with_it(form: str, tmp_path: Path) -> None:
+    ds, out = traffic(), tmp_path / "out"
+    export(ds, form, out)
+    export(ds, form, out)  # its own it replaces
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(BadInput, match=rf"{out} holds notes.txt, which gentraffic did not write"):
+        export(ds, form, out)
+    assert (out / "notes.txt").read_text() == "mine"

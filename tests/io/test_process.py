@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from gentraffic.errors import in_one_line
 from gentraffic.io.process import lock_alone, peak_rss_mb
 
 ROOT = Path(__file__).parents[2]
@@ -62,3 +64,33 @@ def test_sample_asks_for_nothing_that_only_posix_has(name: str, tmp_path: Path) 
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert (tmp_path / name).exists()
+
+
+def test_a_signal_that_comes_after_the_work_ends_with_its_exit_code_and_no_words(tmp_path: Path) -> None:
+    script = tmp_path / "late.py"
+    script.write_text(
+        "import threading, time\n"
+        "from gentraffic.io.process import finish_threads, interrupt_on_signals\n"
+        "interrupt_on_signals(1.5, 130, b'interrupted')\n"
+        "threading.Thread(target=time.sleep, args=(20,)).start()\n"
+        "print('done', flush=True)\n"
+        "finish_threads(7)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"done\n"
+        time.sleep(0.3)
+        process.terminate()
+        _, errors = process.communicate(timeout=5)
+    assert (process.returncode, errors) == (7, b"")
+
+
+def test_a_library_that_finds_no_room_is_told_as_memory() -> None:
+    room = ImportError("libtorch_cpu.so: failed to map segment from shared object")
+    assert in_one_line(room) == ("out of memory: draw fewer cells, days or members at once", 5)
+    assert in_one_line(ImportError("No module named 'torch'"))[1] == 1
