@@ -13,6 +13,7 @@ LIBRARIES = frozenset((
 ))  # fmt: skip
 
 
+MOST_INTEGER = 2**63 - 1  # of any whole number that is asked for: files and NumPy hold no larger one
 # How the loader of libraries says that memory is short.
 NO_ROOM = re.compile("failed to map segment|cannot allocate memory|cannot map", re.IGNORECASE)
 LONGEST_NAME = 60  # letters of a name: what is longer is no misspelt one

@@ -17,7 +17,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gentraffic.api.forecast_result import FittedForecaster, ForecastScores
-from gentraffic.api.inputs import check_positive, check_whole, names_given, path_given, traffic_source, traffic_sources
+from gentraffic.api.inputs import (
+    check_positive,
+    check_threads,
+    check_whole,
+    names_given,
+    path_given,
+    traffic_source,
+    traffic_sources,
+)
 from gentraffic.api.language import speaks_python
 from gentraffic.errors import WrongUse
 
@@ -136,7 +144,8 @@ def fit(
     checkpoint = None if out is None else checkpoint_beside(out)
     check_shares(train, validation)
     check_whole(1, steps=steps, batch=batch, stride=stride)
-    check_whole(0, seed=seed, threads=threads)
+    check_whole(0, seed=seed)
+    check_threads(threads)
     check_positive(learning_rate=learning_rate)
     check_device(device)
     design = design_of(name, recipe, backend, device)
@@ -257,12 +266,16 @@ def run(
         For a folder that is missing, changed or of another kind.
     """
     from gentraffic.forecasting.choices import services_for
-    from gentraffic.forecasting.continuation import check_members, continuation, forecasts_after, members_after
+    from gentraffic.forecasting.continuation import (
+        check_ahead,
+        check_members,
+        continuation,
+        forecasts_after,
+        members_after,
+    )
     from gentraffic.io.files import check_writable, write_traffic
 
-    if horizon < 1:
-        raise WrongUse(f"--horizon {horizon}: give 1 or more steps")
-    check_whole(1, members=members)
+    check_whole(1, horizon=horizon, members=members)
     check_whole(0, seed=seed)
     if scaler not in SCALERS:
         raise WrongUse(f"--scaler {scaler}: give one of {', '.join(SCALERS)}")
@@ -271,6 +284,7 @@ def run(
     forecaster = _loaded(model, device)
     source = traffic_source(history, "history")
     chosen = services_for(forecaster.services, source.ds, names_given(service))
+    check_ahead(source.ds, horizon, members * len(chosen), source.name)
     known = forecaster.scaler if scaler == "model" else None
     fitted = forecaster.fitted
     if members > 1:
@@ -343,8 +357,7 @@ def score(
     from gentraffic.forecasting.score import score_beside_naive
     from gentraffic.io import atomic
 
-    if horizon < 1 or (starts is not None and starts < 1):
-        raise WrongUse(f"--horizon {horizon}, --starts {starts}: give 1 or more")
+    check_whole(1, horizon=horizon, starts=starts)
     if html is not None:
         atomic.check_writable(html, (".html", ".htm"))
     forecaster = _loaded(model, device)

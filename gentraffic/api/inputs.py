@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gentraffic.api.files import context_of, traffic_of
-from gentraffic.errors import WrongUse
+from gentraffic.errors import MOST_INTEGER, WrongUse
 
 if TYPE_CHECKING:
     import xarray as xr
+
+MOST_THREADS = 1024  # of torch: more than any machine that it is run on has
 
 
 @dataclass(frozen=True)
@@ -69,9 +71,24 @@ def path_given(path: str | Path | None) -> Path | None:
     return None if path is None else Path(path)
 
 
+def check_at_most(most: int, **numbers: int | None) -> None:
+    """Raise WrongUse where a number that is given, by its argument's name, is above `most`."""
+    for name, number in numbers.items():
+        if number is not None and number > most:
+            raise WrongUse(f"{_option(name)} {number}: give at most {most}")
+
+
+def check_threads(threads: int) -> None:
+    """Raise WrongUse for a number of threads of torch that no machine has."""
+    check_whole(0, threads=threads)
+    check_at_most(MOST_THREADS, threads=threads)
+
+
 def check_number(option: str, number: float, least: float, *, above: bool = False, shown: object = None) -> None:
     """Raise WrongUse unless a number is finite and at least `least`, or above it; `shown`: how the user wrote it."""
     shown = number if shown is None else shown
+    if isinstance(number, int) and abs(number) > MOST_INTEGER:
+        raise WrongUse(f"{option} {shown}: give {'at most ' if number > 0 else 'at least -'}{MOST_INTEGER}")
     if not math.isfinite(number):
         raise WrongUse(f"{option} {shown}: give a finite number")
     if number < least or (above and number == least):
@@ -94,7 +111,7 @@ def check_whole(least: int, **numbers: int | None) -> None:
     for name, number in numbers.items():
         if number is not None:
             option = _option(name)
-            if isinstance(number, bool) or not math.isfinite(number) or int(number) != number:
+            if isinstance(number, bool) or not (isinstance(number, int) or float(number).is_integer()):
                 raise WrongUse(f"{option} {number}: give a whole number")
             check_number(option, number, least)
 

@@ -7,7 +7,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from gentraffic.api.inputs import check_whole, context_source, names_given, percent_given, traffic_source
+from gentraffic.api.inputs import (
+    check_at_most,
+    check_threads,
+    check_whole,
+    context_source,
+    names_given,
+    percent_given,
+    traffic_source,
+)
 from gentraffic.api.language import speaks_options, speaks_python
 from gentraffic.api.result import Shown
 from gentraffic.evaluation.evaluate import Evaluation
@@ -18,6 +26,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from gentraffic.evaluation.scores import Score
+
+MOST_SEEDS = 1000  # each is three trainings of every forecaster
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -379,8 +389,10 @@ def validate(
     from gentraffic.training.processes import check_device
 
     check_device(device)
-    check_whole(1, steps=steps)
-    check_whole(0, seed=seed, threads=threads)
+    check_whole(1, steps=steps, seeds=seeds, horizon=horizon)
+    check_at_most(MOST_SEEDS, seeds=seeds)
+    check_whole(0, seed=seed)
+    check_threads(threads)
     percent = percent_given("few", few)
     measured, drawn = traffic_source(real, "real"), traffic_source(synthetic, "synthetic")
     with torch_threads(threads):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar, cast
 
+from gentraffic.api.arguments import annotations_of, taken
 from gentraffic.api.result import Shown
 from gentraffic.errors import GentrafficError
 from gentraffic.io.atomic import check_outputs
@@ -34,11 +35,12 @@ def _argument(option: str) -> str:
 
 
 def speaks_python(function: Callable[P, T]) -> Callable[P, T]:
-    """A function of the public interface: no output is an input, and errors and results name arguments as Python does.
+    """A function of the public interface: arguments are of the types annotated, no output is an input, and errors and
+    results name arguments as Python does.
 
-    `speaks_options` is the same function for the command line.
+    `speaks_options` is the same function for the command line, whose options have types already.
     """
-    signature = inspect.signature(function)
+    signature, annotations = inspect.signature(function), annotations_of(function)
     files = {name for name, parameter in signature.parameters.items() if "Path" in str(parameter.annotation)}
 
     @wraps(function)
@@ -50,7 +52,9 @@ def speaks_python(function: Callable[P, T]) -> Callable[P, T]:
     @wraps(checked)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            result = checked(*args, **kwargs)
+            given = signature.bind(*args, **kwargs)
+            given.arguments.update(taken(annotations, given.arguments))
+            result = checked(*given.args, **given.kwargs)
         except (GentrafficError, PoiError) as error:
             if error.args and isinstance(error.args[0], str):
                 error.args = (in_python(error.args[0]), *error.args[1:])

@@ -8,7 +8,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gentraffic.api.arguments import annotations_of, taken
 from gentraffic.api.fitted import Files, FitResult
+from gentraffic.api.inputs import check_threads, check_whole
 from gentraffic.api.language import speaks_python
 from gentraffic.api.private_fit import PRIVATE, check_private, fit_private
 from gentraffic.errors import WrongUse, did_you_mean
@@ -105,9 +107,7 @@ class FitOptions:
             if given not in ("cpu", "fp32") and not is_trained(sampler):
                 raise WrongUse(f"--{option} {given}: {sampler} is not trained; leave it out")
         for name in ("steps", "batch", "bare_steps"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise WrongUse(f"--{name.replace('_', '-')} {value}: give 1 or more")
+            check_whole(1, **{name: getattr(self, name)})
         if self.holdout is not None and not 0 <= self.holdout <= 0.5:
             raise WrongUse(f"--holdout {self.holdout}: give 0 (none) to 0.5")
 
@@ -214,6 +214,8 @@ def fit(
     private = {name: options.pop(name, None) for name in PRIVATE}
     _check_options(options)
     asked = FitOptions(**{**options, "service": ",".join(split_names(options.get("service"))) or None})
+    asked = replace(asked, **taken(annotations_of(FitOptions), vars(asked)))
+    check_whole(0, seed=asked.seed)
     files = Files(_paths("traffic", traffic), _paths("context", context))
     tell = progress or (lambda done, of: None)
     if check_private(sampler, {**private, "evidence": asked.evidence}):
@@ -605,6 +607,7 @@ def _paths(name: str, given: str | Path | Sequence[str | Path]) -> tuple[Path, .
 
 
 def _set_threads(threads: int) -> None:
+    check_threads(threads)
     if threads:
         import torch
 

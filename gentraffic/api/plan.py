@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
 __all__ = ["deploy", "prb", "sleep"]
 CELL_FORMATS = (".nc", ".zarr", ".parquet", ".csv", ".geojson")
+MOST_COST = 1e12  # costs are added up: beyond, a double forgets the others
+MOST_UNITS = 1e9  # units that would carry the busiest cell
 SITE_FORMATS = (".geojson", ".json", ".parquet")
 MAP_FORMATS = (".html", ".htm")
 
@@ -136,12 +138,21 @@ def sleep(
     check_whole(0, pool=pool)
     check_finite(0, quality=quality, wear=wear, unit_power=unit_power, load_power=load_power, serve=serve)
     check_positive(time_limit=time_limit)
+    for option, cost in (("quality", quality), ("wear", wear), ("unit-power", unit_power), ("load-power", load_power)):
+        if cost > MOST_COST:
+            raise WrongUse(f"--{option} {cost:g}: give at most {MOST_COST:g}; costs count beside one another")
     if serve > 1:
         raise WrongUse(f"--serve {serve:g}: give a share, 0 to 1")
     _check_capacity(capacity)
     inputs, judged_by = _inputs(traffic, real, history, service=service)
     given = _capacity(capacity, inputs.load)
     unit_load = unit_load_of(inputs.judge, units) if given is None else given
+    peak = float(inputs.load.values.max())
+    if peak / MOST_UNITS > unit_load:
+        raise WrongUse(
+            f"--capacity {capacity}: the busiest cell carries {peak:.3g} in a step, more than {MOST_UNITS:g} times as "
+            "much: give what one unit serves in a step"
+        )
     costs = SleepCosts(units, unit_load, quality, wear, load_power, unit_power, serve, full=given is None)
     notes = inputs.notes
     if given is None:

@@ -401,6 +401,8 @@ def draw(
         out=out,
         changes=request.change is not None,
     )
+    variables = max(1, len(request.named())) * (2 if sampling.changes else 1)
+    sink.check_size(info, request, sampling.cells * sampling.steps * sampling.members * variables)
     if dry_run:
         return sampling
     LOG.info("place %s: %d cells, %s", sampling.place, sampling.cells, sampling.timezone)

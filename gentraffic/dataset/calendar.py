@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FREQUENCIES = {"1h": 1, "30min": 2, "15min": 4, "10min": 6}  # name -> steps per hour
+MOST_DAYS = 3660
 FIRST_YEAR, LAST_YEAR = 1900, 2260
 FIRST_DAY = "2026-01-05"  # a Monday; the default start, so that the same command gives the same file on any day
 
@@ -65,8 +66,8 @@ def make_calendar(start: str, days: int, freq: str, timezone: str) -> Calendar:
 
     if freq not in FREQUENCIES:
         raise WrongUse(f"--freq {freq}: choose one of {', '.join(FREQUENCIES)}")
-    if not 1 <= days <= 3660:
-        raise WrongUse(f"--days {days}: give 1 to 3660")
+    if not 1 <= days <= MOST_DAYS:
+        raise WrongUse(f"--days {days}: give 1 to {MOST_DAYS}")
     try:
         first = date.fromisoformat(start)
     except ValueError as error:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from forecasters import fit_scaler
+from gentraffic.dataset.calendar import MOST_DAYS
+from gentraffic.dataset.panel import read_panel
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.forecasting.data import networks_of
-from gentraffic.forecasting.fit import Fitted, check_fits, forecast
+from gentraffic.forecasting.fit import Fitted, forecast
+from gentraffic.forecasting.fit import check_fits as check_suits
 from gentraffic.forecasting.ranges import members_of
+from gentraffic.generate.run import check_fits
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -39,7 +44,7 @@ def forecasts_after(
     short or of another cadence.
     """
     networks = networks_of(ds, services)
-    check_fits(fitted, networks[0])
+    check_suits(fitted, networks[0])
     if known is None and networks[0].steps < networks[0].per_day:
         raise BadInput(
             f"{name}: too short a series: {networks[0].steps} steps, a day ({networks[0].per_day}) is needed to "
@@ -52,6 +57,15 @@ def forecasts_after(
         if tell is not None:
             tell(done, len(networks))
     return np.stack(ahead)
+
+
+def check_ahead(ds: xr.Dataset, horizon: int, series: int, name: str) -> None:
+    """Raise WrongUse for a horizon beyond the period that can be drawn, BadInput where the forecast of `ds` does not
+    fit the memory. series: how many of each cell, members times services."""
+    per_day = read_panel(ds).per_day
+    if horizon > MOST_DAYS * per_day:
+        raise WrongUse(f"--horizon {horizon}: give at most {MOST_DAYS * per_day} steps, which are {MOST_DAYS} days")
+    check_fits(ds.sizes.get("member", 1) * ds.sizes["cell"] * horizon * series, Path(f"forecast of {name}"))
 
 
 def check_members(fitted: Fitted, ds: xr.Dataset, horizon: int, name: str) -> None:

@@ -178,6 +178,7 @@ def validate(
             real_ds, synthetic_ds, services=plan.services, holdout=plan.holdout, few=plan.few, seed=plan.seed, pick=k,
             variants=VARIANTS if any(recipes[name].weighs for name in learned) else 0,
         )  # fmt: skip
+        check_horizon(material, plan.horizon)
         for name in learned:
             for training in TRAININGS:
                 if on_fit is not None:
@@ -187,6 +188,13 @@ def validate(
                 scores[name][training].append(of_it)
                 done += 1
     return Validation(material, scores, naive_scores(material, plan.horizon), plan.horizon, weighing)
+
+
+def check_horizon(material: Material, horizon: int) -> None:
+    """Raise WrongUse for more steps ahead than the test part has."""
+    steps = material.test.last - material.test.first
+    if horizon > steps:
+        raise WrongUse(f"--horizon {horizon}: give at most {steps}, the steps of the test part")
 
 
 def default_forecaster(material: Material) -> str:

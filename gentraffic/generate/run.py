@@ -25,7 +25,7 @@ from gentraffic.dataset.calendar import FIRST_DAY, FREQUENCIES, Calendar, calend
 from gentraffic.dataset.public_holidays import LONG_DAYS, NONE, Holidays, find_holidays
 from gentraffic.dataset.schema import check_name, credits_of, traffic_dataset
 from gentraffic.dataset.services import DIRECTIONS, MAIN, MEAN_CELL, SUMS, parts_of, split_names
-from gentraffic.errors import BadInput, WrongUse, did_you_mean
+from gentraffic.errors import MOST_INTEGER, BadInput, WrongUse, did_you_mean
 from gentraffic.generate.totals import Total, districts, fit_totals, parse_totals
 from gentraffic.generators.base import (
     Draw,
@@ -181,8 +181,9 @@ class Request:
         for option, given, least in (
             ("seed", self.seed, 0), ("members", self.members, 1), ("steps", self.steps, 1), ("days", self.days, 1)
         ):  # fmt: skip
-            if given is not None and given < least:
-                raise WrongUse(f"--{option} {given}: give {least} or more")
+            if given is not None and not least <= given <= MOST_INTEGER:
+                bound = f"{least} or more" if given < least else f"at most {MOST_INTEGER}"
+                raise WrongUse(f"--{option} {given}: give {bound}")
         if self.guidance is not None and not 0 <= self.guidance < math.inf:
             raise WrongUse(f"--guidance {self.guidance}: give 0 or more")
         if self.precision not in (None, *PRECISIONS):
@@ -414,6 +415,9 @@ class Sink(Protocol):
     def streams(self, info: ModelInfo, request: Request) -> bool:
         """Whether traffic is written as it is drawn."""
 
+    def check_size(self, info: ModelInfo, request: Request, values: int) -> None:
+        """Raise BadInput where so many values do not fit, before anything is made."""
+
     def stream(self, job: Job) -> Callable[[Tell], Drawn] | None:
         """What draws a job piece by piece into the sink; None where it is drawn first, and `put` there as a whole.
 
@@ -433,6 +437,10 @@ class Memory:
     def streams(self, info: ModelInfo, request: Request) -> bool:
         """Never."""
         return False
+
+    def check_size(self, info: ModelInfo, request: Request, values: int) -> None:
+        """Raise BadInput where the values do not fit the memory."""
+        check_fits(values, Path("traffic in memory"), copies=1)
 
     def stream(self, job: Job) -> None:
         """Nothing is streamed."""
@@ -457,6 +465,10 @@ class File:
     def streams(self, info: ModelInfo, request: Request) -> bool:
         """Never."""
         return False
+
+    def check_size(self, info: ModelInfo, request: Request, values: int) -> None:
+        """Raise BadInput where the values do not fit the memory."""
+        check_fits(values, self.path)
 
     def stream(self, job: Job) -> None:
         """Nothing is streamed. Raises BadInput where all of a job does not fit the memory."""
@@ -713,9 +725,9 @@ def privacy_attrs(spent: Mapping[str, Any] | None) -> dict[str, str | float]:
     return {} if spent is None else {f"privacy_{name}": spent[name] for name in names if name in spent}
 
 
-def check_fits(values: int, out: Path) -> None:
-    """Raise BadInput where a format that is written at once does not fit the memory."""
-    need, free = values * 4 * 3, free_memory()
+def check_fits(values: int, out: Path, copies: int = 3) -> None:
+    """Raise BadInput where values that are held at once, in so many copies, do not fit the memory."""
+    need, free = values * 4 * copies, free_memory()
     if need > free:
         raise BadInput(
             f"{out.name}: {values:.3g} values need {need / GIB:.1f} GiB of memory, {free / GIB:.1f} GiB are free: "

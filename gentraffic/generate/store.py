@@ -88,6 +88,17 @@ class Store:
             raise WrongUse(f"{self.asked[0]}: the model must lie in a folder that workers can read: save it first")
         File(self.path).check(info, request, kind)
 
+    def check_size(self, info: ModelInfo, request: Request, values: int) -> None:
+        """Raise BadInput where the values do not fit the disk, or, where they are not streamed, the memory."""
+        if not self.streams(info, request):
+            File(self.path).check_size(info, request, values)
+            return
+        disk = shutil.disk_usage(self.path.resolve().parent)
+        resumes = self.workers is not None or self.scheduler is not None  # a part may lie there already
+        need, most = values * 4, disk.total if resumes else disk.free
+        if need > most:
+            raise BadInput(f"{self.path}: {_no_room(need, most)}")
+
     def stream(self, job: Job) -> Callable[[Tell], Drawn] | None:
         """What draws into the store, which appears whole or not at all.
 
@@ -211,10 +222,15 @@ def check_disk(spec: StoreSpec, folder: Path, kept: int) -> None:
     need = math.ceil(spec.values * 4 * passes * (tasks - kept) / tasks) + (0 if kept else spec.cells * SCRATCH_BYTES)
     free = shutil.disk_usage(folder).free
     if need > free:
-        raise BadInput(
-            f"{folder}: {_size(need)} are needed and {_size(free)} are free: free some, give another -o, "
-            "or draw fewer cells, days or members"
-        )
+        raise BadInput(f"{folder}: {_no_room(need, free)}")
+
+
+def _no_room(need: int, have: int) -> str:
+    """That a disk has too few bytes."""
+    return (
+        f"{_size(need)} are needed and {_size(have)} are free: free some, give another -o, "
+        "or draw fewer cells, days or members"
+    )
 
 
 def _size(count: int) -> str:

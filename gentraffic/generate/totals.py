@@ -30,6 +30,7 @@ DAY, BUSY = "day", "busyhour"
 CLOSE = 1e-13  # relative error at which a total holds
 MOST_ROUNDS = 200_000
 ROWS = 4096  # cells that are summed or scaled at once: a country may lie on the disk
+LEAST_AMOUNT, MOST_AMOUNT = 1e-20, 1e30  # of a total in its unit: a share of it, of one cell, is a float32
 LEAST = 1e-6  # of its drawn share: a part that other totals leave less than this counts as left with nothing
 _TEXT = re.compile(r"([\w-]+)=([0-9.eE+-]+?)\s*([A-Za-z]*)/(day|busyhour|\d{1,2}h)(?:@(.+))?", re.DOTALL)
 _WAYS = (
@@ -79,7 +80,15 @@ def parse_totals(texts: Sequence[str], services: Sequence[str] = ()) -> tuple[To
     if not services and len(firsts) > 1:
         one, other = list(dict.fromkeys(total.service for total in totals))[:2]
         raise WrongUse(f"--total names two services, {one!r} and {other!r}: name both with --service {one},{other}")
-    return tuple(_in_unit(total, firsts[total.service]) for total in totals)
+    totals = [_in_unit(total, firsts[total.service]) for total in totals]
+    for total in totals:
+        if not LEAST_AMOUNT <= total.amount <= MOST_AMOUNT:
+            unit = "" if total.unit == "unit" else total.unit
+            raise WrongUse(
+                f"--total {total.text}: values cannot hold {total.amount:g}{unit} (float32): give an amount from "
+                f"{LEAST_AMOUNT:g} to {MOST_AMOUNT:g}, in a unit that suits"
+            )
+    return tuple(totals)
 
 
 def _in_unit(total: Total, first: Total) -> Total:

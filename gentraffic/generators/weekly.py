@@ -543,8 +543,8 @@ def check_settings(bundle: WeeklyModel, calendar: Calendar, settings: Settings) 
     if settings.service and settings.service not in bundle.services.further:
         raise WrongUse(f"--service {settings.service}: this model draws {', '.join(bundle.services.names)}")
     try:
-        torch.empty(0, device=settings.device)
-    except (RuntimeError, AssertionError) as error:
+        torch.zeros(1, device=settings.device).item()  # a device that computes: meta has no values
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise WrongUse(f"--device {settings.device}: not on this machine ({str(error).splitlines()[0]})") from error
 
 

@@ -559,8 +559,7 @@ def _narrow(values: NDArray[Any]) -> NDArray[Any]:
 
 def _narrow_number(value: Any) -> Any:
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
-        narrow = _narrow(np.asarray(value))
-        return narrow.dtype.type(narrow)
+        return np.int32(value) if -(2**31) <= value < 2**31 else np.int64(value)  # such as a seed from a clock
     return value
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gentraffic.dataset.schema import IN_MEMORY, Memory
-from gentraffic.errors import WrongUse, did_you_mean
+from gentraffic.errors import NoData, WrongUse, did_you_mean
 from gentraffic.places.query import PlaceQuery
+from poi.errors import PoiError
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -105,7 +106,15 @@ def _find(query: PlaceQuery, command: str, store: Memory, progress: Progress | N
         return _zone(read_own_context(CONTEXTS / f"{bundled}.nc"), query.timezone)
     from gentraffic.places.context import read_place
 
-    return read_place(query, command=command, store=store, progress=progress or (lambda done, of: None))
+    try:
+        return read_place(query, command=command, store=store, progress=progress or (lambda done, of: None))
+    except (NoData, PoiError):
+        if not (query.offline and query.osm is None and query.cell_size is not None and bundled in bundled_cities()):
+            raise
+        raise WrongUse(
+            f"--cell-size {query.cell_size:g}: the bundled {bundled} has cells of its own, and others need a map that "
+            "is not here: give --osm, an extract of it, or leave --cell-size or --offline out"
+        ) from None
 
 
 def _told_if_cut(context: xr.Dataset, path: object) -> xr.Dataset:

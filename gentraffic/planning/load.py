@@ -72,6 +72,8 @@ def read_load(
 
             try:
                 at = pd.Timestamp(start)
+                if pd.isna(at):
+                    raise ValueError("no date")
                 at = at.tz_localize(str(ds.attrs["timezone"])) if at.tzinfo is None else at
             except ValueError as error:
                 raise WrongUse(f"--start {start}: not a time ({error}); give e.g. 2026-01-05T18:00") from error

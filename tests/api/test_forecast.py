@@ -175,7 +175,7 @@ def test_a_notebook_shows_the_scores(fitted: FittedForecaster) -> None:
         (lambda m: gentraffic.forecast.fit("stn", TRAFFIC, backend="vanilla"), WrongUse, "backend=vanilla: stn has no"),
         (lambda m: gentraffic.forecast.fit("lstm", TRAFFIC, out=__file__), WrongUse, "give another out"),
         (lambda m: gentraffic.forecast.fit("lstm", TRAFFIC, service="sms"), WrongUse, "no service 'sms'"),
-        (lambda m: gentraffic.forecast.run(m, TRAFFIC, horizon=0), WrongUse, "horizon=0: give 1 or more steps"),
+        (lambda m: gentraffic.forecast.run(m, TRAFFIC, horizon=0), WrongUse, "horizon=0: give 1 or more"),
         (lambda m: gentraffic.forecast.run(m, TRAFFIC, scaler="best"), WrongUse, "scaler=best: give one of history"),
         (lambda m: gentraffic.forecast.run(m, OTHER, scaler="model"), BadInput, "scaler=model: the forecaster was not"),
         (lambda m: gentraffic.forecast.run(m, TRAFFIC.isel(time=slice(0, 12))), BadInput, "history: too short"),

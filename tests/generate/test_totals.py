@@ -215,3 +215,20 @@ def test_a_district_in_a_file_of_several_layers_is_asked_for_alone(tmp_path: Pat
         )
     with pytest.raises(WrongUse, match="has several layers: save the district as a file alone"):
         districts(parse_totals([f"traffic=1GB/day@{file}"]), context())
+
+
+@pytest.mark.parametrize("text", ["traffic=1e-300TB/day", "traffic=1e308TB/day", "traffic=9e-21/busyhour"])
+def test_an_amount_that_float32_cannot_hold_is_refused(text: str) -> None:
+    with pytest.raises(WrongUse, match=f"--total {text}: values cannot hold .*: give an amount from 1e-20 to 1e"):
+        parse_totals([text])
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("amount", [1e-20, 1e30])
+def test_the_least_and_the_largest_amount_are_met(amount: float, place: xr.Dataset) -> None:
+    calendar = make_calendar("2026-01-05", 1, "10min", ROME)
+    drawn = np.full((1, place.sizes["cell"], len(calendar.utc)), 3, dtype=np.float32)
+    drawn[:, 0] = 1e-4  # a cell that carries next to nothing
+    out = fit(drawn, parse_totals([f"traffic={amount}TB/day"]), place, calendar).apply(drawn)
+    assert out.sum(dtype=np.float64) == pytest.approx(amount, rel=1e-6)
+    assert (out > 0).all()

@@ -104,7 +104,7 @@ def read_xml(root: ET.Element) -> dict[str, dict[str, int]]:
 
 
 def test_remainders_are_carried_from_step_to_step_and_from_cell_to_cell() -> None:
-    whole, left = whole_numbers(np.array([[0.4, 0.4, 0.4], [0.4, 0.4, 0.0]], dtype=np.float32), 1.0)
+    whole, left = whole_numbers(np.array([[0.4, 0.4, 0.4], [0.4, 0.4, 0.0]], dtype=np.float32), 1.0, "kbit of traffic")
     # running sums 0.4 0.8 1.2 | 1.6 2.0 2.0, rounded 0 1 1 | 2 2 2
     np.testing.assert_array_equal(whole, [[0, 1, 0], [1, 0, 0]])
     assert left == pytest.approx(0.0, abs=1e-6)
@@ -113,7 +113,7 @@ def test_remainders_are_carried_from_step_to_step_and_from_cell_to_cell() -> Non
 def test_sums_are_the_exact_ones_rounded_however_small_the_values() -> None:
     rng = np.random.default_rng(0)
     values = (rng.lognormal(-2, 2, (400, 168)) * rng.integers(0, 2, (400, 1))).astype(np.float32)
-    whole, left = whole_numbers(values, 0.37)
+    whole, left = whole_numbers(values, 0.37, "kbit of traffic")
     true = math.fsum(float(v) * 0.37 for v in values.ravel())
     assert whole.min() >= 0
     assert abs(whole.sum() - true) <= 0.5 + 1e-6
@@ -431,6 +431,27 @@ def test_series_without_positions_are_written_and_read_back(form: str, name: str
         np.testing.assert_array_equal(back["internet"].values, ds["internet"].values)
         np.testing.assert_array_equal(back["time"].values, ds["time"].values)
         assert back["cell_id"].values.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("factor", "unit", "said"),
+    [
+        (1e300, "1e300GB", "--unit 1e300GB: 6e\\+300 kbit of traffic in all are more than .*: give a smaller --unit"),
+        (np.inf, "1e308GB", "--unit 1e308GB: inf kbit"),
+        (2.0**53 / 3 * 1.001, None, "^9.02e\\+15 kbit .*: draw with a smaller --total"),
+        (1e-300, "1e-300GB", "every whole number would be 0: give a larger --unit"),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_whole_numbers_that_cannot_be_exact_are_refused(factor: float, unit: str | None, said: str) -> None:
+    with pytest.raises(WrongUse, match=said):
+        whole_numbers(np.array([[1, 2, 3]] if unit else [[1, 1, 1]], dtype=np.float32), factor, "kbit of traffic", unit)
+
+
+def test_the_largest_whole_numbers_are_exact() -> None:
+    whole, left = whole_numbers(np.array([[1, 2], [0, 1]], dtype=np.float32), 2.0**51, "kbit of traffic")
+    assert whole.tolist() == [[2**51, 2**52], [0, 2**51]]
+    assert left == 0
 
 
 @pytest.mark.parametrize("form", ["frictionless", "parquet"])

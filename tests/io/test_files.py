@@ -677,3 +677,12 @@ def test_a_copy_of_the_classic_model_is_read(tmp_path: Path, suffix: str) -> Non
     np.testing.assert_array_equal(again["internet"].values, ds["internet"].values)
     assert (again.attrs["title"], again["internet"].attrs["long_name"]) == (ds.attrs["title"], "trafic à midi")
     assert again.attrs["crs_wkt"] == ds.attrs["crs_wkt"]
+
+
+@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
+@pytest.mark.parametrize("seed", [0, 2**31 - 1, 2**32, 1_780_000_000_123, 2**53 + 1, 2**63 - 1])
+def test_a_seed_such_as_a_clock_comes_back_as_it_was(seed: int, suffix: str, tmp_path: Path) -> None:
+    write_traffic(traffic().assign_attrs(seed=seed), tmp_path / f"t{suffix}")
+    back = read_traffic(tmp_path / f"t{suffix}").attrs["seed"]
+    assert int(back) == seed
+    assert not isinstance(back, float)

@@ -407,6 +407,6 @@ def _check(bundle: FoMoModel, field: FoMoTask, settings: Settings) -> None:
     if not np.isnan(field.values[:, field.given :]).any():
         raise WrongUse("everything is measured already: there is nothing left to draw")
     try:
-        torch.empty(0, device=settings.device)
-    except (RuntimeError, AssertionError) as error:
+        torch.zeros(1, device=settings.device).item()  # a device that computes: meta has no values
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise WrongUse(f"--device {settings.device}: not on this machine ({str(error).splitlines()[0]})") from error

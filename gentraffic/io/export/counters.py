@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from gentraffic.errors import WrongUse
 if TYPE_CHECKING:
     import xarray as xr
 
+MOST_OF_A_CELL, MOST_OF_ALL = 2.0**53, 2.0**62  # running sums are doubles, the sum of all is an int64
 HOW = "draw with `gentraffic sample --total traffic=5TB/day`, or say what 1 stands for with --unit 3.2GB"
 
 
@@ -72,12 +74,27 @@ def capacity_in(text: str, ds: xr.Dataset, service: str) -> float:
     return value * theirs / ours
 
 
-def whole_numbers(values: NDArray[np.float32], factor: float) -> tuple[NDArray[np.int64], float]:
+def whole_numbers(
+    values: NDArray[np.float32], factor: float, what: str, unit: str | None = None
+) -> tuple[NDArray[np.int64], float]:
     """`values * factor`, (cells, steps), as whole numbers of which every running sum is the rounded true one.
 
     What rounding leaves over is carried to the next step, and at the end of a cell to the next cell: sums over a cell
     are right to 1, the sum of all to a half, however many values there are. Returns also what is left at the very end.
+
+    what: the numbers in words, "kbit of traffic"; unit: what was asked for, as of `bits_per_value`. Raises WrongUse
+    where the numbers are too large to be exact, or all round to 0.
     """
+    with np.errstate(over="ignore", invalid="ignore"):
+        largest = float(np.max(values.sum(axis=1, dtype=np.float64), initial=0.0) * factor)
+        total = float(values.sum(dtype=np.float64) * factor)
+    asked = f"--unit {unit}: " if unit is not None else ""
+    if largest > MOST_OF_A_CELL or total > MOST_OF_ALL or not math.isfinite(factor):
+        advice = "give a smaller --unit" if unit is not None else "draw with a smaller --total"
+        raise WrongUse(f"{asked}{total:.3g} {what} in all are more than whole numbers hold exactly: {advice}")
+    if total < 0.5 and values.any():
+        advice = "give a larger --unit" if unit is not None else "draw with a larger --total"
+        raise WrongUse(f"{asked}{total:.3g} {what} in all, so every whole number would be 0: {advice}")
     out = np.empty(values.shape, dtype=np.int64)
     carry = 0.0
     for row, series in zip(out, values, strict=True):

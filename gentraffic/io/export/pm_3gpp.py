@@ -75,7 +75,9 @@ def write_3gpp(
     counters = [counter if len(names) == 1 else f"{counter}.{name}" for name in names]
     whole, left = {}, {}
     for name in names:
-        whole[name], left[name] = whole_numbers(ds[name].values, bits_per_value(ds, name, unit) / MBIT)
+        whole[name], left[name] = whole_numbers(
+            ds[name].values, bits_per_value(ds, name, unit) / MBIT, f"Mbit of {name}", unit
+        )
     cells = [_managed(cell, counter) for cell in ds["cell_id"].values.tolist()]
     begins = local_time(ds)
     step_s = step_seconds(ds)

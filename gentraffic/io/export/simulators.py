@@ -113,7 +113,9 @@ def write_simu5g(ds: xr.Dataset, path: str | Path, *, unit: str | None = None, r
     if cells > MAX_UES:
         raise WrongUse(f"{cells} cells: Simu5G takes one UE per cell, at most {MAX_UES}; draw some with --select")
     step_s = step_seconds(ds)
-    whole, left = whole_numbers(ds[service].values, bits_per_value(ds, service, unit) / BIT_SCALES["kbit"])
+    whole, left = whole_numbers(
+        ds[service].values, bits_per_value(ds, service, unit) / BIT_SCALES["kbit"], f"kbit of {service}", unit
+    )
     x, y = (ds[axis].values for axis in ("x", "y"))
     east, south = x - x.min() + MARGIN_M, y.max() - y + MARGIN_M
     times = local_time(ds)
