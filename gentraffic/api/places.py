@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from gentraffic.api.language import speaks_python
 from gentraffic.api.result import Facts, warned
-from gentraffic.places.find import parse_box
 from gentraffic.places.query import PlaceQuery
 
 if TYPE_CHECKING:
@@ -24,6 +23,8 @@ def query_of(place: str | Path | None, bbox: str | Sequence[float] | None = None
 
     bbox: four degrees, west, south, east, north, or such a text. Raises WrongUse for a box that is none.
     """
+    from gentraffic.places.find import parse_box
+
     files = {name: Path(fields.pop(name)) for name in FILES if fields.get(name) is not None}
     known = {name: value for name, value in fields.items() if value is not None}
     if place is not None:

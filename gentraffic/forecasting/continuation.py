@@ -65,7 +65,8 @@ def check_ahead(ds: xr.Dataset, horizon: int, series: int, name: str) -> None:
     per_day = read_panel(ds).per_day
     if horizon > MOST_DAYS * per_day:
         raise WrongUse(f"--horizon {horizon}: give at most {MOST_DAYS * per_day} steps, which are {MOST_DAYS} days")
-    check_fits(ds.sizes.get("member", 1) * ds.sizes["cell"] * horizon * series, Path(f"forecast of {name}"))
+    values = ds.sizes.get("member", 1) * ds.sizes["cell"] * horizon * series
+    check_fits(values, Path(f"forecast of {name}"), advice="give fewer members, a shorter horizon, or fewer cells")
 
 
 def check_members(fitted: Fitted, ds: xr.Dataset, horizon: int, name: str) -> None:

@@ -725,14 +725,17 @@ def privacy_attrs(spent: Mapping[str, Any] | None) -> dict[str, str | float]:
     return {} if spent is None else {f"privacy_{name}": spent[name] for name in names if name in spent}
 
 
-def check_fits(values: int, out: Path, copies: int = 3) -> None:
-    """Raise BadInput where values that are held at once, in so many copies, do not fit the memory."""
+FEWER = "write .zarr, which is written as it is drawn, or draw fewer cells, days or members"
+
+
+def check_fits(values: int, out: Path, copies: int = 3, advice: str = FEWER) -> None:
+    """Raise BadInput where values that are held at once, in so many copies, do not fit the memory.
+
+    advice: what helps."""
     need, free = values * 4 * copies, free_memory()
     if need > free:
-        raise BadInput(
-            f"{out.name}: {values:.3g} values need {need / GIB:.1f} GiB of memory, {free / GIB:.1f} GiB are free: "
-            "write .zarr, which is written as it is drawn, or draw fewer cells, days or members"
-        )
+        sizes = f"{need / GIB:.1f} GiB of memory, {free / GIB:.1f} GiB are free"
+        raise BadInput(f"{out.name}: {values:.3g} values need {sizes}: {advice}")
 
 
 def free_memory() -> int:

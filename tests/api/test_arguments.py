@@ -117,5 +117,13 @@ def test_more_members_than_the_memory_holds_are_refused_at_once(members: int) ->
         gentraffic.sample("monaco", days=1, members=members, offline=True)
 
 
-def test_every_annotation_of_a_public_function_is_known() -> None:
+def test_a_forecast_that_does_not_fit_says_what_helps_a_forecast() -> None:
+    last = gentraffic.forecast.fit("last", traffic())
+    with pytest.raises(
+        gentraffic.errors.BadInput, match="GiB are free: give fewer members, a shorter horizon, or fewer"
+    ):
+        gentraffic.forecast.run(last, traffic(), members=10**9)
+
+
+def test_annotations_are_those_of_the_function_behind_its_decorators() -> None:
     assert annotations_of(gentraffic.sample.__wrapped__.__wrapped__)["members"] == "int"  # type: ignore[attr-defined]

@@ -277,3 +277,19 @@ def test_verbose_says_on_standard_error_what_is_done_and_else_nothing(tmp_path: 
     for what in ("model folder", "place Monaco: 188 cells", "drawn in", f"wrote {tmp_path / 'm.nc'}"):
         assert [line for line in lines if re.match(rf"\d\d:\d\d:\d\d .*{re.escape(what)}", line)], what
     assert not told()
+
+
+def test_help_loads_nothing_heavy() -> None:
+    root = str(Path(__file__).parents[2])
+    program = (
+        "import sys; from gentraffic.cli.main import run; assert run(['--help']) == 0;"
+        "print([m for m in ('numpy', 'torch', 'xarray', 'pandas', 'shapely') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": root},
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
