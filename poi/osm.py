@@ -31,7 +31,7 @@ from poi.osm_xml import read_xml
 from poi.overpass import basemap_of, ground_of, places
 from poi.overture import classify, is_overture
 from poi.points import Floats, Origin, make_pois
-from poi.safety import Examined, Limits, examine, pieces, unfolded
+from poi.safety import Examined, Limits, check_row_groups, examine, pieces, unfolded
 
 _OVERTURE = ("geometry", "categories", "taxonomy", "basic_category", "operating_status")
 _NAMES = {"lon": ("lon", "longitude", "lng"), "lat": ("lat", "latitude")}
@@ -218,6 +218,7 @@ def _from_overture(path: Path, examined: Examined, boundary: BaseGeometry | None
     inside = boundary.bounds if boundary is not None else (-180.0, -90.0, 180.0, 90.0)
     with _parsing(path):
         parquet = pq.ParquetFile(path)
+        check_row_groups(parquet.metadata, str(path))
         if parquet.metadata.num_rows > limits.rows:
             raise BadFile(f"{path} has {parquet.metadata.num_rows} rows, more than the cap of {limits.rows}: cut it")
         have = [name for name in _OVERTURE if name in parquet.schema_arrow.names]
@@ -250,6 +251,7 @@ def _read_table(
         first = 1
         if examined.kind == "parquet":
             parquet = pq.ParquetFile(path)
+            check_row_groups(parquet.metadata, str(path))
             named = _columns(path, parquet.schema_arrow.names, required, optional)
             if parquet.metadata.num_rows > limits.rows:
                 raise BadFile(

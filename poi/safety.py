@@ -13,7 +13,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from poi.errors import BadFile
 
@@ -93,6 +93,16 @@ def examine(stream: BinaryIO, name: str, size: int, limits: Limits) -> Examined:
         for _ in whole:
             pass
     return Examined(kind, digest.hexdigest(), snapshot)
+
+
+def check_row_groups(metadata: Any, name: str) -> None:
+    """Raise BadFile unless the row groups of a Parquet file (`pyarrow.parquet.FileMetaData`) have as many rows as it.
+
+    Arrow makes room for the rows that a group says it has: a file of 4 kB can ask for gigabytes."""
+    groups = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
+    if sum(groups) != metadata.num_rows or min(groups, default=0) < 0:
+        rows = f"{metadata.num_rows:,} rows, its parts {sum(groups):,}"
+        raise BadFile(f"{name} is damaged: it says {rows}; copy it again")
 
 
 def _kind(start: bytes) -> str:

@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING, Any
 
 from gentraffic.errors import BadInput
 from gentraffic.io.export.folder import MARK
+from poi.errors import PoiError
+from poi.safety import check_row_groups
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -106,7 +108,7 @@ def read_source(path: str | Path) -> SourceTable:
                 if "xl/workbook.xml" in archive.namelist():
                     return _excel(path, archive)
         return _csv(path, _unpacked(path, start))
-    except BadInput:
+    except (BadInput, PoiError):
         raise
     except MemoryError:
         raise BadInput(f"{path}: does not fit into memory; split it by time") from None
@@ -120,7 +122,9 @@ def _parquet(path: Path) -> SourceTable:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema = pq.read_schema(path)
+    about = pq.read_metadata(path)
+    check_row_groups(about, str(path))
+    schema = about.schema.to_arrow_schema()
     plain = [f.name for f in schema if not (pa.types.is_nested(f.type) or _binary(f.type)) and f.name[:7] != "__index"]
     _check_columns(path, plain, schema.metadata or {})
     table = pq.read_table(path, columns=plain)

@@ -23,6 +23,7 @@ from gentraffic.dataset.geometry import cell_shapes, footprint_text
 from gentraffic.dataset.schema import MAP_VARIABLES, MAX_POINTS, has_positions, services
 from gentraffic.errors import BadInput
 from gentraffic.io.atomic import replacing, seal_of
+from poi.safety import check_row_groups
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -81,6 +82,7 @@ def read_parquet(path: str | Path, max_values: int) -> xr.Dataset:
     import shapely
 
     whole_metadata = pq.read_metadata(path)
+    check_row_groups(whole_metadata, str(path))
     metadata = whole_metadata.metadata or {}
     notes = _parse_notes(metadata.get(KEY.encode()))
     _check_sealed(notes, lambda whole: [whole, json.loads(metadata.get(b"geo", b"{}"))])

@@ -251,8 +251,11 @@ def read_vector(path: str | Path, what: str, *, layer: str | None = None) -> gpd
     Raises BadInput for what cannot be read as asked, WrongUse for a layer that is not there or must be named.
     """
     import geopandas as gpd
+    import pyarrow.parquet as pq
 
     from gentraffic.io.vector import check_vector, gdal_offline, read_layer
+    from poi.errors import PoiError
+    from poi.safety import check_row_groups
 
     path = Path(path)
     suffix = path.suffix.lower()
@@ -260,11 +263,12 @@ def read_vector(path: str | Path, what: str, *, layer: str | None = None) -> gpd
     notes: list[str] = []
     try:
         if suffix in (".parquet", ".geoparquet"):
+            check_row_groups(pq.read_metadata(path), str(path))
             frame = gpd.read_parquet(path)
         else:
             with gdal_offline():
                 frame, notes = read_layer(path, layer, MAX_OWN)
-    except (BadInput, WrongUse, MemoryError):
+    except (BadInput, PoiError, WrongUse, MemoryError):
         raise
     except Exception as error:  # whatever a library raises on an input is the input's
         reason = " ".join(str(error).split())[:200] or type(error).__name__

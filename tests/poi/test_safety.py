@@ -6,6 +6,7 @@ import json
 import time
 import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import pytest
 import poi.safety
 from poi.errors import BadFile, PoiError
 from poi.osm import extent_of, read_pois
-from poi.safety import Limits
+from poi.safety import Limits, check_row_groups
 
 NODE = b'<node id="1" version="1" lat="45" lon="9"><tag k="shop" v="books"/></node>\n'
 XML = b'<?xml version="1.0"?>\n<osm version="0.6">\n' + NODE
@@ -205,3 +206,17 @@ def test_json_with_a_byte_order_mark(tmp_path: Path) -> None:
     element = {"type": "node", "id": 1, "lat": 45, "lon": 9, "tags": {"shop": "books"}}
     path.write_text(json.dumps({"elements": [element]}), encoding="utf-8-sig")
     assert len(read_pois(path)) == 1
+
+
+@pytest.mark.parametrize(("groups", "fits"), [((72,), True), ((40, 32), True), ((), False), ((17_179_869_128,), False),
+                                              ((73,), False), ((144, -72), False)])  # fmt: skip
+def test_a_parquet_file_whose_parts_have_other_rows_is_refused_before_arrow_makes_room(
+    groups: tuple[int, ...], fits: bool
+) -> None:
+    parts = [SimpleNamespace(num_rows=rows) for rows in groups]
+    about = SimpleNamespace(num_rows=72, num_row_groups=len(parts), row_group=parts.__getitem__)
+    if fits:
+        check_row_groups(about, "t.parquet")
+        return
+    with pytest.raises(BadFile, match=r"t\.parquet is damaged: it says 72 rows, its parts [\d,]+; copy it again"):
+        check_row_groups(about, "t.parquet")
