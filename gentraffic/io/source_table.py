@@ -35,6 +35,7 @@ MAX_BYTES = 8 * 2**30  # of a file
 MAX_UNFOLDED = 8 * 2**30  # of what a packed file holds
 MAX_SHEET_BYTES = 2**30  # of the XML in an .xlsx, which becomes Python objects
 SEPARATORS = ",;\t|"
+MAX_SHEET_CELLS = 2**26  # empty ones too, as every row is made as long as the longest
 _PIECE = 2**20
 _XML_HEAD = 4096  # bytes of a part of an .xlsx in which declarations would stand
 # The columns of an OpenCelliD download, which has no header.
@@ -205,7 +206,7 @@ def _parquet_folder(folder: Path) -> SourceTable:
     """The rows of all Parquet files of a folder, in the order of their names, as one table."""
     import pyarrow as pa
 
-    parts = []
+    parts, others = [], []
     for entry in sorted(folder.rglob("*")):
         named = entry.suffix.lower() == ".parquet"
         if entry.is_symlink() and (named or entry.is_dir()):
@@ -215,6 +216,8 @@ def _parquet_folder(folder: Path) -> SourceTable:
             raise BadInput(f"{folder}: {entry.relative_to(folder)} is a pipe or a device, not a file")
         if named and entry.is_file():
             parts.append(entry)
+        elif not entry.is_dir() and entry.name[0] not in "._" and entry.name != MARK:  # _SUCCESS, .crc: of the writer
+            others.append(str(entry.relative_to(folder)))
     if not parts:
         raise BadInput(f"{folder}: is a folder without Parquet files: give one table")
     if sum(part.stat().st_size for part in parts) > MAX_BYTES:
@@ -231,7 +234,11 @@ def _parquet_folder(folder: Path) -> SourceTable:
         if len({column.type for column in values}) > 1:
             raise BadInput(f"{folder}: column {name!r} is of one type in some parts and of another in others")
         columns.append((name, pa.chunked_array([chunk for column in values for chunk in column.chunks])))
-    return SourceTable(folder, tuple(columns), units=tables[0].units)
+    notes = tuple(dict.fromkeys(note for part in tables for note in part.notes))
+    if others:
+        notes += (f"{folder.name}: the Parquet files alone were read, not {', '.join(others[:3])}"
+                  f"{', ...' if len(others) > 3 else ''}",)  # fmt: skip
+    return SourceTable(folder, tuple(columns), notes, units=tables[0].units)
 
 
 def _binary(kind: Any) -> bool:
@@ -322,13 +329,33 @@ def _csv(path: Path, content: bytes) -> SourceTable:
     import pyarrow.compute as pcc
 
     table = _without_empty_end(table)
-    columns = []
-    for i, name in enumerate(names):
-        values = pcc.utf8_trim_whitespace(table.column(i))
-        if name or pcc.any(pcc.not_equal(values, "")).as_py():  # a separator at the end of each line makes no column
-            columns.append((name, values))
-    note = () if encoding == "UTF-8" else (f"{path.name} was read as {encoding}",)
-    return SourceTable(path, tuple(columns), note, read.skip_rows + 1, _companion_units(path))
+    trimmed = [pcc.utf8_trim_whitespace(table.column(i)) for i in range(len(names))]
+    # a separator at the end of each line makes no column
+    empty = [not name and pcc.all(pcc.equal(trimmed[i], "")).as_py() for i, name in enumerate(names)]
+    notes = () if encoding == "UTF-8" else (f"{path.name} was read as {encoding}",)
+    nameless = {i + 1: trimmed[i] for i, name in enumerate(names) if not name and not empty[i]}
+    columns = tuple((name, trimmed[i]) for i, name in enumerate(names) if not empty[i])
+    return SourceTable(path, columns, notes + _left_out(nameless), read.skip_rows + 1, _companion_units(path))
+
+
+def _left_out(nameless: Mapping[int, pa.ChunkedArray]) -> tuple[str, ...]:
+    """A line on the columns that hold values and have no name, but for the numbers of rows that pandas and R write.
+
+    nameless: the column's number in the file, from 1 -> its values, (rows,).
+    """
+    numbers = [i for i, values in nameless.items() if not _counts_rows(values)]
+    if not numbers:
+        return ()
+    shown = ", ".join(map(str, numbers[:5])) + (", ..." if len(numbers) > 5 else "")
+    return (f"column{'s' if len(numbers) > 1 else ''} {shown}: left out, as the header has no name there",)
+
+
+def _counts_rows(values: pa.ChunkedArray) -> bool:
+    """Whether a column holds 0, 1, 2, ... or 1, 2, 3, ... in the order of its rows."""
+    first = str(values[0].as_py()).strip() if len(values) else ""
+    return first in ("0", "1") and all(
+        str(value).strip() == str(i) for i, value in enumerate(values.to_pylist(), int(first))
+    )
 
 
 def _without_empty_end(table: pa.Table) -> pa.Table:
@@ -438,17 +465,26 @@ def _excel(path: Path, archive: zipfile.ZipFile) -> SourceTable:
     if len(sheets) > 1:
         raise BadInput(f"{path}: {len(sheets)} sheets hold tables ({', '.join(sheets)}): save the one you mean alone")
     header, *rows = next(iter(sheets.values()))
-    names = [str(name).strip() if name is not None else "" for name in header]
-    width = len(names)
-    cells: Iterator[tuple[Any, ...]] = zip(*((*row, *[None] * (width - len(row)))[:width] for row in rows), strict=True)
-    named = [(name, column) for name, column in zip(names, cells, strict=True) if name]
-    mixed = {name: text for name, column in named if (text := _text_among_numbers(column))}
-    return SourceTable(path, tuple((name, _cells(column)) for name, column in named), first=2, mixed=mixed)
+    width = max(len(header), *map(len, rows))
+    if width * len(rows) > MAX_SHEET_CELLS:  # a value far to the right
+        raise BadInput(f"{path}: {len(rows)} rows of {width} columns: more than {MAX_SHEET_CELLS} cells; save as CSV"
+                       " the columns you mean")  # fmt: skip
+    names = [str(name).strip() if name is not None else "" for name in (*header, *[None] * (width - len(header)))]
+    cells: Iterator[tuple[Any, ...]] = zip(*((*row, *[None] * (width - len(row))) for row in rows), strict=True)
+    held = [(i, name, column) for i, (name, column) in enumerate(zip(names, cells, strict=True), start=1)
+            if name or any(value not in (None, "") for value in column)]  # fmt: skip
+    mixed = {name: text for _, name, column in held if (text := _text_among_numbers(column))}
+    columns = [(i, name, _cells(column)) for i, name, column in held]
+    notes = _left_out({i: values for i, name, values in columns if not name})
+    return SourceTable(path, tuple((name, values) for _, name, values in columns), notes, first=2, mixed=mixed)
 
 
 def _sheet_rows(sheet: Any) -> Iterator[tuple[Any, ...]]:
     sheet.reset_dimensions()  # what a sheet says of its size may be short: A1 in all that Apache POI streams
-    return (row for row in sheet.iter_rows(values_only=True) if any(value not in (None, "") for value in row))
+    for row in sheet.iter_rows(values_only=True):
+        last = next((i for i in range(len(row), 0, -1) if row[i - 1] not in (None, "")), 0)
+        if last:
+            yield row[:last]
 
 
 def _text_among_numbers(values: Sequence[Any]) -> str:

@@ -273,6 +273,22 @@ def test_intervals_are_not_read_as_offsets(tmp_path: Path, times: list[object]) 
         read_table(rows_at(tmp_path, times), timezone="Europe/Rome")
 
 
+@pytest.mark.parametrize("clock", ["10:00-11:00", "00:00-01:00", "08:30-09:00", "06:45-07:00"])
+def test_one_interval_a_day_is_asked_for(tmp_path: Path, clock: str) -> None:
+    times: list[object] = [f"2026-01-0{day} {clock}" for day in (5, 6, 7)]
+    with pytest.raises(BadInput, match=f"time 2026-01-05 {clock} may be an interval"):
+        read_table(rows_at(tmp_path, times), timezone="Europe/Rome")
+
+
+@pytest.mark.parametrize("clock", ["00:00:00-01:00", "00:00-05:00", "06:00-08:00"])
+def test_one_offset_a_day_is_exact(tmp_path: Path, clock: str) -> None:
+    times: list[object] = [f"2026-01-0{day} {clock}" for day in (5, 6, 7)]
+    utc = pd.to_datetime(pd.Series(times), utc=True).dt.tz_localize(None)
+    np.testing.assert_array_equal(
+        read_table(rows_at(tmp_path, times), timezone="Europe/Rome")["time"].values, utc.to_numpy()
+    )
+
+
 @pytest.mark.parametrize("offset", ["-19:00", "-12:30", "+14:15"])
 def test_offsets_of_no_place_are_refused(tmp_path: Path, offset: str) -> None:
     times: list[object] = [f"2026-01-0{day} 18:00{offset}" for day in (5, 6)]

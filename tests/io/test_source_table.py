@@ -590,6 +590,52 @@ def test_days_of_a_spreadsheet_before_1970_are_refused(tmp_path: Path) -> None:
         read_table(tmp_path / "t.xlsx", timezone="UTC")
 
 
+@pytest.mark.parametrize("suffix", [".xlsx", ".csv"])
+def test_a_column_without_a_name_is_said_to_be_left_out(tmp_path: Path, suffix: str) -> None:
+    def read(head: list[str], rows: list[tuple[Any, ...]]) -> str:
+        path = tmp_path / f"t{suffix}"
+        if suffix == ".csv":
+            path.write_text(
+                "\n".join(",".join("" if v is None else str(v) for v in row) for row in [head, *rows]) + "\n"
+            )
+        else:
+            import openpyxl
+
+            book = openpyxl.Workbook()
+            for row in [[name or None for name in head], *rows]:
+                book.active.append(row)
+            book.save(path)
+        traffic = read_table(path, timezone="UTC")
+        assert traffic["traffic"].values.tolist() == [[1, 2, 3]]
+        return str(traffic.attrs.get("warnings", ""))
+
+    times = [f"2026-01-05T0{hour}:00" for hour in range(3)]
+    plain = [("A1", time, value) for value, time in enumerate(times, start=1)]
+    for start in (0, 1):  # the numbers of rows of pandas and R
+        numbered = [(i, *row) for i, row in enumerate(plain, start=start)]
+        assert "left out" not in read(["", "cell", "time", "value"], numbered)
+    assert "column 1: left out" in read(["", "cell", "time", "value"], [(7, *row) for row in plain])
+    assert "column 4: left out" in read(["cell", "time", "value", ""], [(*row, 9.5) for row in plain])
+    assert "columns 3, 5: left out" in read(
+        ["cell", "time", "", "value", ""], [(*row[:2], "x", row[2], 8) for row in plain]
+    )
+    assert "left out" not in read(["cell", "time", "value", ""], [(*row, None) for row in plain])
+
+
+def test_a_value_far_to_the_right_of_a_sheet_takes_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import openpyxl
+
+    book = openpyxl.Workbook()
+    for row in [("cell", "time", "value"), *(("A1", f"2026-01-05T0{hour}:00", hour) for hour in range(3))]:
+        book.active.append(row)
+    book.active["XFD3"] = "x"
+    book.save(tmp_path / "t.xlsx")
+    assert "column 16384: left out" in read_table(tmp_path / "t.xlsx", timezone="UTC").attrs["warnings"]
+    monkeypatch.setattr("gentraffic.io.source_table.MAX_SHEET_CELLS", 3 * 16383)
+    with pytest.raises(BadInput, match="3 rows of 16384 columns: more than 49149 cells"):
+        read_table(tmp_path / "t.xlsx", timezone="UTC")
+
+
 def parts(folder: Path) -> Path:
     """A folder of two Parquet files, one cell each, the second in capitals."""
     for cell, name in (("a", "1.parquet"), ("b", "sub/2.PARQUET")):
@@ -608,8 +654,13 @@ def test_a_folder_of_parquet_takes_every_part_and_refuses_links(tmp_path: Path) 
         with pytest.raises(BadInput, match=f"whole: {name} is a link"):
             read_table(folder, timezone="UTC")
         (folder / name).unlink()
-    (folder / "notes.txt").symlink_to(tmp_path / "none")  # no part
-    assert read_table(folder, timezone="UTC").sizes["cell"] == 2
+    (folder / "_SUCCESS").symlink_to(tmp_path / "none")  # no part
+    (folder / ".1.parquet.crc").write_text("crc")
+    assert "were read" not in read_table(folder, timezone="UTC").attrs["warnings"]
+    (folder / "sub" / "3.csv").write_text("cell,time,value\n")
+    traffic = read_table(folder, timezone="UTC")
+    assert traffic.sizes["cell"] == 2
+    assert "whole: the Parquet files alone were read, not sub/3.csv" in traffic.attrs["warnings"]
 
 
 def test_parquet_columns_of_one_name_or_of_levels_are_refused(tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 Times = NDArray[np.datetime64]
 _OFFSET = re.compile(r"(?<=[\d.])\s*(Z|z|UTC|GMT|[+-]\d{2}:?\d{2}|(?<=:\d\d)[+-]\d{2}|(?<=T\d\d)[+-]\d{2})$")
 _INTERVAL = re.compile(r"[ T](\d{2})(?::?(\d{2}))?(?::?\d{2}(?:\.\d+)?)?\s*-(\d{2}):?(\d{2})?$")
+_SECONDS = re.compile(r":\d{2}:\d{2}")
+_STEPS = (15, 30, 60)  # minutes of an interval that, one a day, looks like an offset
 _MOST_AHEAD, _MOST_BEHIND = 14 * 60, 12 * 60  # minutes that a clock of any place is off UTC
 _TWELVE = re.compile(r"[ T](\d{1,2}):\d{2}(?::\d{2})?(\s*[AaPp][Mm])?$")
 _COMPACT = {8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
@@ -168,7 +170,7 @@ def _check_offsets(texts: Sequence[str], path: Path) -> None:
     There clock and offset move together from row to row, so that most rows have one length; offsets of a place stay,
     or move against the clock. An offset beyond those of any place is none either.
     """
-    lengths: dict[int, set[int]] = {}  # of a step in minutes -> its ends
+    lengths: dict[int, set[int]] = {}  # of an interval in minutes -> its ends
     counts: dict[int, int] = {}
     for m in map(_INTERVAL.search, texts):
         if m is not None:
@@ -189,6 +191,11 @@ def _check_offsets(texts: Sequence[str], path: Path) -> None:
             if minutes > (_MOST_AHEAD if found[1] == "+" else _MOST_BEHIND):
                 raise BadInput(f"{path}: time {text}: no place is {found[0]} off UTC; where it is an interval, keep its"
                                " start alone")  # fmt: skip
+    if most in _STEPS and counts[most] == len(texts) and not any(map(_SECONDS.search, texts)):  # one a day: none moves
+        raise BadInput(
+            f"{path}: time {texts[0]} may be an interval, or local time with its offset to UTC: keep the start alone,"
+            " or write times in UTC with Z"
+        )
 
 
 def _from_digits(texts: Sequence[str], path: Path) -> tuple[Times, bool]:
