@@ -78,7 +78,9 @@ def places_from_lonlat(
     wrong = ~(np.isfinite(lon) & np.isfinite(lat) & (np.abs(lon) <= 180.0) & (np.abs(lat) <= 90.0))
     if wrong.any():
         i = int(np.argmax(wrong))
-        raise BadInput(f"cell {ids[i]}: lon {lon[i]}, lat {lat[i]} is no place on Earth; lon, lat must be degrees")
+        swapped = (np.abs(lon) <= 90.0).all() and (np.abs(lat) <= 180.0).all()
+        fix = "lon and lat look swapped, exchange the columns" if swapped else "lon, lat must be degrees"
+        raise BadInput(f"cell {ids[i]}: lon {lon[i]:.10g}, lat {lat[i]:.10g} is no place on Earth; {fix}")
     wkt = local_utm_wkt(*middle(lon, lat))
     x, y = Transformer.from_crs("EPSG:4326", wkt, always_xy=True).transform(lon, lat)
     return Places(ids, lon, lat, np.asarray(x), np.asarray(y), wkt, kind, cell_m, dict(extra or {}))

@@ -20,10 +20,12 @@ from gentraffic.io.source_table import SourceTable
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_ENDINGS = ("id", "", "name", "ref", "code", "number", "no")
+_ENDINGS = ("id", "", "name", "ref", "code", "number", "no", "identity", "标识", "名称", "编号")
 _CELLS = ("cell", "localcell", "eutrancell", "eutrancellfdd", "eutrancelltdd", "utrancell", "gerancell", "nrcell",
-          "nrcelldu", "nrcellcu", "lncel", "wcel")  # fmt: skip
-_SITES = ("station", "basestation", "bs", "bts", "enodeb", "enb", "gnodeb", "gnb", "nodeb", "ne", "site")
+          "nrcelldu", "nrcellcu", "lncel", "wcel", "gcell", "ucell", "nrcel", "小区", "zelle", "cellule", "celda",
+          "cella", "célula", "celula", "сота", "セル", "셀")  # fmt: skip
+_SITES = ("station", "basestation", "bs", "bts", "enodeb", "enb", "gnodeb", "gnb", "nodeb", "ne", "site", "lnbts",
+          "mrbts", "wbts", "tower", "mast", "基站", "站点", "standort")  # fmt: skip
 # Small letters and digits alone; in the order in which they are taken: what names a cell before what names a site.
 SITE_NAMES = tuple(site + ending for site in _SITES for ending in _ENDINGS)
 ID_NAMES = (
@@ -37,16 +39,25 @@ LON_NAMES = tuple(of + name + how for of in _OF_WHAT for how in (*_HOW, "e")
 LAT_NAMES = tuple(of + name + how for of in _OF_WHAT for how in (*_HOW, "n") for name in ("lat", "latitude"))
 TIME_NAMES = ("time", "timeutc", "timestamp", "timestamputc", "datetime", "datetimeutc", "utctime", "starttime",
               "begintime", "periodstart", "periodstarttime", "intervalstart", "resulttime", "utc", "date", "day",
-              "timelocal", "localtime")  # fmt: skip
-DATE_NAMES, CLOCK_NAMES = ("date", "day"), ("hour", "hourofday", "time", "timeofday", "starttime", "clock")
+              "timelocal", "localtime", "ts", "unixtime", "epoch", "epochms", "meastime", "measurementtime",
+              "collectiontime", "zeit", "zeitstempel", "zeitpunkt", "datum", "datumuhrzeit", "datumzeit", "fecha",
+              "fechahora", "horodatage", "dateheure", "dataora", "datahora", "时间", "开始时间", "日期时间", "日期",
+              "日時", "время", "датавремя", "дата")  # fmt: skip
+DATE_NAMES = ("date", "day", "datum", "fecha", "日期", "дата")
+CLOCK_NAMES = ("hour", "hourofday", "time", "timeofday", "starttime", "clock", "uhrzeit", "stunde", "zeit", "hora",
+               "heure", "ora", "时间", "小时", "время", "час")  # fmt: skip
 SECTOR_COLUMNS = ("site", "azimuth", "height", "band")  # of a planner's table, kept beside the cell
 _SECTOR_TEXT = ("site", "band")
 GLOBAL_ID = (("radio", "rat", "technology"), ("mcc",), ("net", "mnc"), ("area", "lac", "tac"),
              ("cell", "cid", "ci", "cellid", "eci", "nci"))  # fmt: skip
 _WHOLE = re.compile(r"0|-?[1-9]\d{0,18}")
+_MISSING = ("#N/A", "<NA>", "\\N", "#REF!", "#NAME?", "#VALUE!")  # what programs write for no value
+_PERHAPS = frozenset(("nan", "null", "none", "na", "n/a", "-", "--"))  # and what may be a name as well
+_SHORT = r"^[0-9]([.,][0-9]+)?[eE]\+[0-9]+$"  # 4.60012E+14 of Excel, 1e+05 of R
 _HELP = "say which with --id-column NAME"
 _ROW_NUMBERS = frozenset(("", "index", "row", "col", "rownumber", "rownum", "rowno", "rowid", "fid", "ogcfid",
-                          "objectid", "seq", "no", "nr", "lfd", "lfdnr"))  # fmt: skip
+                          "objectid", "seq", "no", "nr", "lfd", "lfdnr", "n", "num", "number", "sno", "slno",
+                          "rownames", "line", "lineno", "序号", "番号"))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -186,10 +197,19 @@ def some(names: Iterable[str]) -> str:
 
 
 def id_text(table: SourceTable, columns: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[Any]]:
-    """(each row's index into the ids, the distinct ids as text in the order in which they appear); "" is no id."""
+    """(each row's index into the ids, the distinct ids as text in the order in which they appear); "" is no id.
+
+    Raises BadInput for ids that a program has rounded or shortened, which name no cell any more.
+    """
+    import pyarrow as pa
     import pyarrow.compute as pc
 
+    for name in columns:
+        _check_whole(table, name)
     texts = [_as_text(table.column(name)) for name in columns]
+    for number, values in enumerate(texts):
+        if len(missing := values.filter(pc.is_in(values, pa.array(_MISSING)))):
+            texts[number] = pc.if_else(pc.is_in(values, missing.combine_chunks()), "", values)
     joined = texts[0] if len(texts) == 1 else pc.binary_join_element_wise(*texts, "-")
     encoded = joined.combine_chunks().dictionary_encode()
     ids = np.asarray(encoded.dictionary.to_pylist(), dtype=object)
@@ -198,14 +218,40 @@ def id_text(table: SourceTable, columns: Sequence[str]) -> tuple[NDArray[np.int6
     return encoded.indices.to_numpy().astype(np.int64), ids
 
 
+def odd_ids(ids: NDArray[Any]) -> list[str]:
+    """A line on ids, (n,), that are written as programs write a missing value."""
+    odd = [str(i) for i in ids.tolist() if str(i).lower() in _PERHAPS]
+    return [f"{some(odd)} is taken as an id: where it stands for a missing one, drop those rows"] if odd else []
+
+
+def _check_whole(table: SourceTable, name: str) -> None:
+    """Raise BadInput where ids are floating numbers beyond what these hold exactly, or short as 4.60012E+14."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    values = table.column(name)
+    if pa.types.is_floating(values.type):
+        number = values.drop_null().to_numpy()
+        big = np.abs(number) >= 2.0 ** (np.finfo(number.dtype).nmant + 1)
+        if big.any():
+            raise BadInput(f"{table.path}: {name} {number[big][0]:.0f} is a rounded number, as spreadsheets hold ids of"
+                           " so many digits: give that column as text")  # fmt: skip
+    elif pa.types.is_string(values.type):
+        short = values.filter(pc.fill_null(pc.match_substring_regex(values, _SHORT), False))
+        if len(short):
+            raise BadInput(f"{table.path}: {name} {short[0].as_py()} is a number that a program has shortened"
+                           f" ({len(short)} such rows): write that column as text, in full")  # fmt: skip
+
+
 def _as_text(values: pa.ChunkedArray) -> pa.ChunkedArray:
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if pa.types.is_floating(values.type):
-        number = values.to_numpy()
-        if np.isfinite(number).all() and not (number % 1).any() and (np.abs(number) < 2**53).all():
-            values = pa.chunked_array([pa.array(number.astype(np.int64))])
+        number = values.to_numpy().astype(np.float64)
+        known = number[~np.isnan(number)]  # what has no number is missing
+        if np.isfinite(known).all() and not (known % 1).any() and (np.abs(known) < 2**53).all():
+            values = pa.chunked_array([pa.array(number, pa.float64(), from_pandas=True).cast(pa.int64())])
     return pc.fill_null(pc.utf8_trim_whitespace(values.cast(pa.string())), "")
 
 
@@ -250,7 +296,6 @@ def _read_marks(
     marked = values.filter(pc.match_substring_regex(values, r"[0-9][., '][0-9]|^[+-]?[.,][0-9]|[0-9][.,]$"))
     if not len(marked):
         return
-    big = pc.any(pc.match_substring_regex(values, r"^[+-]?[0-9]{4,}([.,][0-9]+)?$")).as_py()
     for mark, other, group in ((".", ",", _DOT_GROUP), (",", ".", _COMMA_GROUP)):
         here = pc.match_substring(marked, mark)
         if not pc.any(here).as_py():
@@ -267,8 +312,8 @@ def _read_marks(
         twice = only.filter(pc.match_substring_regex(only, "^[^" + mark + "]*[" + mark + "].*[" + mark + "]"))
         if len(twice):  # 1.234.567
             proof.setdefault("thousands" + mark, twice[0].as_py())
-        elif placed or not pc.all(grouped).as_py() or big:
-            single = only if placed or big else only.filter(pc.invert(grouped))
+        elif placed or not pc.all(grouped).as_py():
+            single = only if placed else only.filter(pc.invert(grouped))
             proof.setdefault("decimal" + mark, single[0].as_py())
         else:
             doubt.setdefault(mark, (only[0].as_py(), name))
@@ -343,7 +388,8 @@ def numbers(values: pa.ChunkedArray, marks: Notation) -> NDArray[np.float64]:
     text = _clean(values)
     good = pc.match_substring_regex(text, form)
     if marks.thousands:
-        grouped = pc.match_substring_regex(text, rf"^[+-]?[0-9]{{1,3}}({t}[0-9]{{3}})+({d}[0-9]*)?$")
+        groups = rf"[0-9]{{1,3}}({t}[0-9]{{3}})+" + ("|[0-9]{1,2}(,[0-9]{2})+,[0-9]{3}" if t == "," else "")  # 1,23,456
+        grouped = pc.match_substring_regex(text, rf"^[+-]?({groups})({d}[0-9]*)?$")
         good = pc.or_(good, grouped)
         text = pc.replace_substring(text, marks.thousands, "")
     if marks.decimal != ".":
@@ -388,7 +434,8 @@ def points(table: SourceTable, reading: Reading) -> tuple[NDArray[np.float64], N
     for axis, names in (("lon", LON_NAMES), ("lat", LAT_NAMES)):
         name = find_column(table, names, reading.named(axis))
         if name is None:
-            raise BadFile(f"{table.path} has no column {axis!r}: it has {some(table.names)}")
+            raise BadFile(f"{table.path} has no column {axis!r}: it has {some(table.names)}; say which with --columns"
+                          " lon=NAME,lat=NAME, in degrees")  # fmt: skip
         columns.append(name)
     if not table.rows:
         raise BadFile(f"{table.path} has no rows: give a table of points")

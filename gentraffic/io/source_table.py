@@ -52,6 +52,16 @@ _OTHERS = {  # what begins so is no table: what it is, and what to do
     b"7z\xbc\xaf": "a 7z archive: unpack it first",
     b"Rar!": "a rar archive: unpack it first",
 }
+_OFFICE = {  # a ZIP that holds such a part: what it is, and what to do
+    "xl/workbook.bin": "an Excel .xlsb: save it as .xlsx or CSV",
+    "content.xml": "an OpenDocument file: save the sheet as .xlsx or CSV",
+    "word/document.xml": "a document of Word: save its table as CSV",
+}
+DAY = r"(19|20)\d\d-\d\d-\d\d"  # that times begin with
+_WKT_NAMES = ("wkt", "wktgeom", "geometry", "geom", "thegeom", "geomwkt", "point")
+_WKT_POINT = (r"^(?i:SRID=4326;)?\s*(?i:POINT)\s*(?i:Z)?\s*"
+              r"\(\s*(?P<lon>[-+0-9.eE]+)\s+(?P<lat>[-+0-9.eE]+)(?:\s+[-+0-9.eE]+)?\s*\)\s*$")  # fmt: skip
+_EXACT = 2**53  # whole numbers above are rounded in a spreadsheet
 
 
 @dataclass(frozen=True)
@@ -85,11 +95,30 @@ class SourceTable:
 
 
 def read_source(path: str | Path) -> SourceTable:
-    """The table in a file, or in the Parquet files of a folder.
+    """The table in a file, or in the Parquet files of a folder; a column of points in WKT as columns lon and lat.
 
     Raises BadInput, in one line, for what is missing, empty, cut, too large or no table.
     """
-    path = Path(path)
+    return _with_lonlat(_as_it_stands(Path(path)))
+
+
+def _with_lonlat(table: SourceTable) -> SourceTable:
+    """A table whose `POINT (lon lat)`, as QGIS and PostGIS write them, are columns lon and lat."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for name, values in table.columns:
+        if re.sub(r"[\W_]", "", name.lower()) not in _WKT_NAMES or not pa.types.is_string(values.type):
+            continue
+        parts = pc.extract_regex(values, _WKT_POINT)
+        if table.rows and parts.null_count == 0 and not {"lon", "lat"} & set(table.names):
+            axes = [(axis, pc.struct_field(parts, axis)) for axis in ("lon", "lat")]
+            left = [(own, column) for own, column in table.columns if own != name]
+            return replace(table, columns=(*left, *axes))
+    return table
+
+
+def _as_it_stands(path: Path) -> SourceTable:
     if path.is_dir():
         return _data_package(path) if (path / MARK).is_file() else _parquet_folder(path)
     if not path.is_file():
@@ -106,8 +135,12 @@ def read_source(path: str | Path) -> SourceTable:
             return _parquet(path)
         if start[:2] == b"PK":
             with zipfile.ZipFile(path) as archive:
-                if "xl/workbook.xml" in archive.namelist():
+                parts = archive.namelist()
+                if "xl/workbook.xml" in parts:
                     return _excel(path, archive)
+            for part, what in _OFFICE.items():
+                if part in parts:
+                    raise BadInput(f"{path}: is {what}")
         return _csv(path, _unpacked(path, start))
     except (BadInput, PoiError):
         raise
@@ -128,13 +161,18 @@ def _parquet(path: Path) -> SourceTable:
     schema = about.schema.to_arrow_schema()
     plain = [f.name for f in schema if not (pa.types.is_nested(f.type) or _binary(f.type)) and f.name[:7] != "__index"]
     _check_columns(path, plain, schema.metadata or {})
-    table = pq.read_table(path, columns=plain)
+    # an index of pandas without a name: of times it is the column of times
+    index = [f.name for f in schema if f.name[:7] == "__index" and pa.types.is_timestamp(f.type)]
+    if len(index) > 1 or "time" in plain:
+        index = []
+    table = pq.read_table(path, columns=[*index, *plain])
     columns = []
-    for name in plain:
+    for name in (*index, *plain):
         values = table[name]
         if pa.types.is_dictionary(values.type):
             values = values.cast(values.type.value_type)
-        columns.append((name.strip(), values.cast(pa.string()) if pa.types.is_large_string(values.type) else values))
+        ours = "time" if name in index else name.strip()
+        columns.append((ours, values.cast(pa.string()) if pa.types.is_large_string(values.type) else values))
     return SourceTable(path, tuple(columns), units=_told_units(schema.metadata or {}))
 
 
@@ -329,7 +367,8 @@ def _csv(path: Path, content: bytes) -> SourceTable:
     import pyarrow.compute as pcc
 
     table = _without_empty_end(table)
-    trimmed = [pcc.utf8_trim_whitespace(table.column(i)) for i in range(len(names))]
+    bare = [_bare(name, pcc.utf8_trim_whitespace(table.column(i))) for i, name in enumerate(names)]
+    names, trimmed = [name for name, _ in bare], [values for _, values in bare]
     # a separator at the end of each line makes no column
     empty = [not name and pcc.all(pcc.equal(trimmed[i], "")).as_py() for i, name in enumerate(names)]
     notes = () if encoding == "UTF-8" else (f"{path.name} was read as {encoding}",)
@@ -343,11 +382,18 @@ def _left_out(nameless: Mapping[int, pa.ChunkedArray]) -> tuple[str, ...]:
 
     nameless: the column's number in the file, from 1 -> its values, (rows,).
     """
-    numbers = [i for i, values in nameless.items() if not _counts_rows(values)]
+    numbers = [
+        i for i, values in nameless.items() if not (_counts_rows(values) or (i == 1 and _begins_with_day(values)))
+    ]
     if not numbers:
         return ()
     shown = ", ".join(map(str, numbers[:5])) + (", ..." if len(numbers) > 5 else "")
     return (f"column{'s' if len(numbers) > 1 else ''} {shown}: left out, as the header has no name there",)
+
+
+def _begins_with_day(values: pa.ChunkedArray) -> bool:
+    """Whether the first value is a day, as in an index of times that pandas writes without a name."""
+    return len(values) > 0 and re.match(DAY, str(values[0].as_py()).strip()) is not None
 
 
 def _counts_rows(values: pa.ChunkedArray) -> bool:
@@ -356,6 +402,18 @@ def _counts_rows(values: pa.ChunkedArray) -> bool:
     return first in ("0", "1") and all(
         str(value).strip() == str(i) for i, value in enumerate(values.to_pylist(), int(first))
     )
+
+
+def _bare(name: str, values: pa.ChunkedArray) -> tuple[str, pa.ChunkedArray]:
+    """A column without the quotes of a database ('0041') and without what keeps Excel from numbers (="0041")."""
+    import pyarrow.compute as pc
+
+    if pc.any(pc.starts_with(values, '="')).as_py():
+        values = pc.replace_substring_regex(values, r'^="(.*)"$', r"\1")
+    filled = values.filter(pc.not_equal(values, ""))
+    if len(filled) and filled[0].as_py()[0] == "'" and pc.all(pc.match_substring_regex(filled, "^'.*'$")).as_py():
+        values = pc.replace_substring_regex(values, "^'(.*)'$", r"\1")
+    return name[1:-1] if re.fullmatch("'.+'", name) else name, values
 
 
 def _without_empty_end(table: pa.Table) -> pa.Table:
@@ -481,10 +539,21 @@ def _excel(path: Path, archive: zipfile.ZipFile) -> SourceTable:
 
 def _sheet_rows(sheet: Any) -> Iterator[tuple[Any, ...]]:
     sheet.reset_dimensions()  # what a sheet says of its size may be short: A1 in all that Apache POI streams
-    for row in sheet.iter_rows(values_only=True):
+    for cells in sheet.iter_rows():
+        row = tuple(_shown(cell) for cell in cells)
         last = next((i for i in range(len(row), 0, -1) if row[i - 1] not in (None, "")), 0)
         if last:
             yield row[:last]
+
+
+def _shown(cell: Any) -> Any:
+    """What a cell of a sheet holds; a whole number that is shown with noughts before it (0041) as that text."""
+    value = cell.value
+    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 and value % 1 == 0:
+        form = cell.number_format
+        if isinstance(form, str) and re.fullmatch("00+", form):
+            return str(int(value)).zfill(len(form))
+    return value
 
 
 def _text_among_numbers(values: Sequence[Any]) -> str:
@@ -501,7 +570,7 @@ def _cells(values: Sequence[Any]) -> pa.ChunkedArray:
 
     present = [v for v in values if v is not None]
     if present and all(isinstance(v, int | float) and not isinstance(v, bool) for v in present):
-        whole = all(float(v).is_integer() for v in present) and len(present) == len(values)
+        whole = all(float(v).is_integer() and abs(v) < _EXACT for v in present) and len(present) == len(values)
         return pa.chunked_array([pa.array([int(v) if whole else v for v in values], pa.int64() if whole else None)])
     if present and all(isinstance(v, date) for v in present):
         return pa.chunked_array([pa.array([None if v is None else _second(v) for v in values], pa.timestamp("ns"))])

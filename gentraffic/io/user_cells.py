@@ -28,6 +28,7 @@ from gentraffic.io.source_columns import (
     id_text,
     is_row_number,
     no_ids,
+    odd_ids,
     plain,
     points,
     sector_column,
@@ -140,6 +141,7 @@ def read_stations(
     extra = _sectors(table, reading, asked)
     if columns:
         code, station_ids = id_text(table, columns)
+        notes += odd_ids(station_ids)
         named = np.asarray([str(i) for i in station_ids], dtype=object)[code]
         if (named == "").any():
             row = int(np.argmax(named == "")) + table.first
@@ -181,6 +183,9 @@ def _matching(table: SourceTable, known: list[str], ids: NDArray[Any], id_name: 
     if not counts[best]:
         return known
     _check_one(table.path, [columns[0] for columns, n in zip(every, counts, strict=True) if n == counts[best]], id_name)
+    if every[best] != known:
+        code, held_ids = id_text(table, every[best])
+        _check_no_rows(table.path, every[best][0], [str(held_ids[c]) for c in code], id_name)
     return every[best]
 
 
@@ -188,6 +193,15 @@ def _check_one(path: Path | str, names: list[str], id_name: str) -> None:
     """Raise BadInput where the ids that are looked for stand in two columns, and no name tells which is meant."""
     if len(set(names)) > 1 and plain(names[0]) not in {*ID_NAMES, plain(id_name)}:
         raise BadInput(f"{path}: {names[0]!r} and {names[1]!r} hold the same ids: say which with --id-column NAME")
+
+
+def _check_no_rows(path: Path | str, name: str, ids: Sequence[str], id_name: str) -> None:
+    """Raise BadInput where a column of ids, unknown by name, counts the rows: these are in any order, and no ids."""
+    if plain(name) in {*ID_NAMES, plain(id_name)} or len(ids) < 2:
+        return
+    if any(list(ids) == [str(first + row) for row in range(len(ids))] for first in (0, 1)):
+        raise BadInput(f"{path}: {name!r} holds {ids[0]}, {ids[1]}, ... as numbers of rows do: where they are the ids,"
+                       f" say --id-column {name}")  # fmt: skip
 
 
 def _sectors(table: SourceTable, reading: Reading, asked: Sequence[str]) -> dict[str, NDArray[Any]]:
@@ -347,6 +361,7 @@ def _id_column(
         best = int(np.argmax(counts)) if counts else 0
         if counts and counts[best]:
             _check_one(path, [name for name, n in zip(order, counts, strict=True) if n == counts[best]], id_name)
+            _check_no_rows(path, order[best], _texts(frame[order[best]]).tolist(), id_name)
             return order[best]
     if not known:
         raise BadInput(f"{path} has no column of ids (cell_id, cell, id, ...): it has "

@@ -43,6 +43,7 @@ from gentraffic.io.source_columns import (
     no_ids,
     notation,
     numbers,
+    odd_ids,
     place_notation,
     plain,
     sector_column,
@@ -50,7 +51,7 @@ from gentraffic.io.source_columns import (
     some,
     texts,
 )
-from gentraffic.io.source_table import SourceTable, read_source
+from gentraffic.io.source_table import DAY, SourceTable, read_source
 from gentraffic.io.user_cells import places_from_cells
 
 if TYPE_CHECKING:
@@ -61,13 +62,16 @@ if TYPE_CHECKING:
 PLACE_COLUMNS = ("lon", "lat", "row", "col")
 PLANE_COLUMNS = ("x", "y", "xm", "ym", "footprint", "geometry")  # of a cell, which lon, lat or --cells say better
 OURS = ("id", "time", *PLACE_COLUMNS, *SECTOR_COLUMNS)  # what --columns may name beside services
+_DAY_ROWS = 24  # of a cell, below which a value that stays tells nothing
 _LOCAL_TIMES = ("timelocal", "localtime")  # stands beside time_utc, and says less
 # Columns that stand beside traffic: numbers of rows, parts of a date.
 BESIDE = frozenset((
     "", "index", "rownumber", "tick", "utcoffset", "utcoffsetmin", "utcoffsets", "hour", "hourofday", "minute",
     "weekday", "dayofweek", "week", "month", "year", "isweekend", "weekend", "holiday", "isholiday",
 ))  # fmt: skip
-SUMS = frozenset(("total", "totals", "grandtotal", "sum", "all", "network", "allcells"))
+SUMS = frozenset(("total", "totals", "grandtotal", "sum", "all", "network", "allcells", "summe", "gesamt", "somme",
+                  "suma", "totale", "razem", "итого", "всего", "合计", "总计"))  # fmt: skip
+MEANS = frozenset(("mean", "average", "avg", "mittelwert", "durchschnitt", "moyenne", "media", "promedio", "平均"))
 _NO_SERVICES = {
     *ID_NAMES,
     *TIME_NAMES,
@@ -195,10 +199,12 @@ class _Rows:
 def _rows(table: SourceTable, service: str | None, reading: Reading) -> _Rows:
     path = table.path
     table = _with_one_time(table, reading)
-    time = find_column(table, TIME_NAMES, reading.named("time"))
+    time = _time_column(table, reading)
     if time is None:
-        raise BadInput(f"{path}: no column 'time' (found: {some(table.names)}); name the columns cell, time, value, or "
-                       "say which with --columns time=NAME,id=NAME")  # fmt: skip
+        title = len([name for name in table.names if name]) == 1
+        fix = ("is that line a title? drop the lines above the names of the columns" if title else "name the columns"
+               " cell, time, value, or say which with --columns time=NAME,id=NAME")  # fmt: skip
+        raise BadInput(f"{path}: no column 'time' (found: {some(table.names)}); {fix}")
     if "member" in table.names:
         raise BadInput(f"{path}: has a column 'member'; import takes measured traffic, one series per cell")
     columns = id_columns(table, reading.named("id"))
@@ -228,26 +234,84 @@ def _rows(table: SourceTable, service: str | None, reading: Reading) -> _Rows:
     if plane := [name for name in table.names if plain(name) in PLANE_COLUMNS and name not in used]:
         degrees = "" if {"lon", "lat"} <= place.keys() else "; where they are degrees, --columns lon=NAME,lat=NAME"
         notes.append(f"{some(plane)} were left out, as positions on a plane or outlines{degrees}")
+    cell, ids = _sorted_ids(*id_text(table, columns), path, table.first)
+    notes += odd_ids(ids)
     for ours, theirs in list(services.items()):
-        if len(services) > 1 and not by_user and not np.isfinite(numbers(table.column(theirs), marks)).any():
+        if len(services) == 1 or by_user:
+            break
+        number = numbers(table.column(theirs), marks)
+        if not np.isfinite(number).any():
             del services[ours]
             notes.append(f"column {theirs!r} holds no numbers and was left out")
-    cell, ids = _sorted_ids(*id_text(table, columns), path, table.first)
+        elif _is_of_cells(number, cell, len(ids)):
+            del services[ours]
+            notes.append(f"column {theirs!r} says the same of a cell at all times and was left out, as no traffic;"
+                         f" --columns {ours}={theirs} takes it")  # fmt: skip
     values = {ours: (theirs, table.column(theirs)) for ours, theirs in services.items()}
     return _Rows(table, cell, ids, time, table.column(time), values, place, marks, tuple(notes), columns[-1])
 
 
+def _time_column(table: SourceTable, reading: Reading) -> str | None:
+    """The column of times: the one that is named or known, `Time (UTC+1)` as well, or a first one without a name that
+    holds times, as pandas writes an index."""
+    found = find_column(table, TIME_NAMES, reading.named("time"))
+    if found is None:
+        heads = [name for name in table.names if plain(re.sub(r"\s*[(\[].*[)\]]$", "", name)) in TIME_NAMES]
+        found = heads[0] if len(heads) == 1 else None
+    if found is None and table.rows and table.names and table.names[0] in ("", "Unnamed: 0"):
+        first = texts(table.columns[0][1].slice(0, 1))[0]
+        found = table.names[0] if re.match(DAY, first) else None
+    return found
+
+
 def _with_one_time(table: SourceTable, reading: Reading) -> SourceTable:
-    """A table whose columns of the date and of the hour are one, `time`, where it has both and no other is said."""
-    date, clock = find_column(table, DATE_NAMES), find_column(table, CLOCK_NAMES)
-    if date is None or clock is None or reading.named("time") is not None or not table.rows:
+    """A table whose columns of the date and of the hour are one, `time`, where it has both and no other is said.
+
+    A date may be three columns, of year, month and day; minutes may stand in a column of their own."""
+    if reading.named("time") is not None or not table.rows:
         return table
-    joined = joined_clock(table.column(date), table.column(clock), table.path)
+    table = _with_one_date(table)
+    date, clock = find_column(table, DATE_NAMES), find_column(table, CLOCK_NAMES)
+    whole = find_column(table, [name for name in TIME_NAMES if name not in DATE_NAMES])
+    if date is None or clock is None or whole not in (None, clock):  # a timestamp says more
+        return table
+    minute = find_column(table, ("minute", "minutes", "min"))
+    minutes = None if minute is None else table.column(minute)
+    joined = joined_clock(table.column(date), table.column(clock), table.path, minutes, clock)
     if joined is None:
         return table
-    left = [(name, values) for name, values in table.columns if name not in (date, clock)]
-    note = f"time is columns {date!r} and {clock!r}"
+    used = [date, clock, *([] if minute is None else [minute])]
+    left = [(name, values) for name, values in table.columns if name not in used]
+    note = f"time is columns {', '.join(map(repr, used[:-1]))} and {used[-1]!r}"
     return replace(table, columns=(("time", joined), *left), notes=(*table.notes, note))
+
+
+def _with_one_date(table: SourceTable) -> SourceTable:
+    """A table whose columns year, month and day are one, `date`."""
+    import pyarrow as pa
+
+    parts = [find_column(table, (name,)) for name in ("year", "month", "day")]
+    if any(name is None for name in parts) or find_column(table, ("date",)) is not None:
+        return table
+    named = [str(name) for name in parts]
+    rows = list(zip(*(texts(table.column(name)) for name in named), strict=True))
+    if not all(re.fullmatch(r"(19|20)\d\d", y) and m.isdecimal() and d.isdecimal() for y, m, d in set(rows)):
+        return table
+    dates = pa.chunked_array([pa.array([f"{y}-{m.zfill(2)}-{d.zfill(2)}" for y, m, d in rows])])
+    left = [(name, values) for name, values in table.columns if name not in named]
+    return replace(table, columns=(("date", dates), *left))
+
+
+def _is_of_cells(number: NDArray[np.float64], cell: NDArray[np.int64], cells: int) -> bool:
+    """Whether numbers (rows,) tell of cells, such as a carrier or a power, not of times: each has one all day, not 0.
+
+    cell: (rows,) index of the row's cell."""
+    if len(number) < _DAY_ROWS * cells or not np.isfinite(number).all():
+        return False
+    low, high = np.full(cells, np.inf), np.full(cells, -np.inf)
+    np.minimum.at(low, cell, number)
+    np.maximum.at(high, cell, number)
+    return bool((low == high).all() and (low != 0).any())
 
 
 def _place_columns(table: SourceTable, reading: Reading) -> dict[str, str]:
@@ -269,12 +333,13 @@ def _left_out(names: Iterable[str]) -> list[str]:
 
 
 def _head(name: str) -> tuple[str, str]:
-    """The head of a column without its unit, and the unit where it has one: `DL (MB)`, `DL [GB]`; else "unknown"."""
-    found = re.fullmatch(r"([A-Za-z][^()\[\]]*?)\s*(?:\(([^()]+)\)|\[([^\[\]]+)\])", name.strip())
-    unit = "" if found is None else (found[2] or found[3]).strip()
-    if found is None or not (volume(unit) or is_amount(unit)):
-        return name, "unknown"
-    return found[1], unit
+    """The head of a column without a unit in brackets, and its unit: `DL (MB)`, `DL [GB]`, `DL_GB`; else "unknown"."""
+    found = re.fullmatch(r"(\w[^()\[\]]*?)\s*(?:\(([^()]+)\)|\[([^\[\]]+)\])", name.strip())
+    if found is not None:
+        unit = (found[2] or found[3]).strip()
+        return (found[1], unit) if volume(unit) or is_amount(unit) else (name, "unknown")
+    last = re.search(r"(?<=\w)[\s_,-]+([A-Za-z]{2,})$", name.strip())
+    return name, last[1] if last is not None and volume(last[1]) else "unknown"
 
 
 def _told_unit(table: SourceTable, column: str) -> str:
@@ -305,13 +370,26 @@ def _wide(table: SourceTable, time: str, service: str, place: Mapping[str, str],
         raise BadInput(f"{path}: no rows")
     times = table.column(time)
     if len(times.unique()) < 0.8 * len(times):  # a long table: each time stands there once per cell
-        raise BadInput(no_ids(table))
+        raise BadInput(f"{no_ids(table)}; where each column is a cell, keep one row for each time")
     marks = notation(table, names, [], reading)
+    _check_wide(table, names, marks)
     column = pa.chunked_array([c for name in names for c in _alike(table, names, name).chunks])
     cell, ids = _sorted_ids(np.repeat(np.arange(len(names)), table.rows), np.asarray(names, dtype=object), path)
     every = pa.chunked_array([chunk for _ in names for chunk in times.chunks])
     notes = _left_out(name for name in table.names if name != time)
     return _Rows(table, cell, ids, time, every, {service: (service, column)}, {}, marks, tuple(notes))
+
+
+def _check_wide(table: SourceTable, names: list[str], marks: Notation) -> None:
+    """Raise BadInput where a column is no cell's: it holds names, or one number in all rows, that of the one cell."""
+    for name in names:
+        values = numbers(table.column(name), marks)
+        if not np.isfinite(values).any() and any(texts(table.column(name).slice(0, 1))):
+            raise BadInput(no_ids(table))
+        one = table.rows >= _DAY_ROWS and (values == values[0]).all() and values[0] > 0 and values[0] % 1 == 0
+        if one and not re.search(r"\d", name):
+            raise BadInput(f"{table.path}: column {name!r} is {values[0]:.0f} in all rows: where that is the cell's id,"
+                           f" say --id-column {name}; else drop the column")  # fmt: skip
 
 
 def _alike(table: SourceTable, names: list[str], name: str) -> pa.ChunkedArray:
@@ -331,7 +409,7 @@ def _sorted_ids(
     """(each row's index into the ids, the ids sorted: int64 where all are written as whole numbers, else text)."""
     empty = np.array([str(i) == "" for i in names])[code]
     if empty.any():
-        raise BadInput(f"{path}: row {int(np.argmax(empty)) + first} names no cell")
+        raise BadInput(f"{path}: row {int(np.argmax(empty)) + first} names no cell: fill in its id or drop the row")
     ids = as_ids(names)
     if len(set(ids.tolist())) < len(ids):
         twice = next(i for i in ids.tolist() if ids.tolist().count(i) > 1)
@@ -470,17 +548,32 @@ def _utc(time: np.datetime64) -> str:
 def _without_sums(
     ids: NDArray[Any], services: Mapping[str, tuple[NDArray[np.float32], str]]
 ) -> tuple[NDArray[np.bool_], list[str]]:
-    """(which ids are cells, a line on those that are not): a row or column "Total" that is the sum of all others.
+    """(which ids are cells, a line on those that are not): what is the sum or the mean of all others, by its values.
 
-    ids: (cells,). services: name -> (values (cells, steps), unit).
+    In short series a name such as Total has to say it as well. ids: (cells,). services: name -> (values (cells, steps),
+    unit).
     """
     cells = np.ones(len(ids), dtype=bool)
-    for k in np.flatnonzero([plain(str(name)) in SUMS for name in ids]) if len(ids) > 2 else ():
-        others = [values.sum(axis=0, dtype=np.float64) - values[k] for values, _ in services.values()]
-        cells[k] = not all(
-            np.allclose(values[k], rest, rtol=1e-5) for (values, _), rest in zip(services.values(), others, strict=True)
-        )
-    return cells, [f"{some(ids[~cells].tolist())} is the sum of all cells: left out"] if not cells.all() else []
+    notes: list[str] = []
+    if len(ids) < 3:
+        return cells, notes
+    sums = [values.sum(axis=0, dtype=np.float64) for values, _ in services.values()]
+    steps = len(sums[0])
+    first, _ = next(iter(services.values()))
+    busy = int(np.argmax(sums[0]))  # one step tells most cells from a sum
+    for what, names, share in (("sum", SUMS, 1.0), ("mean", MEANS, 1.0 / (len(ids) - 1))):
+        found = np.isclose(first[:, busy], (sums[0][busy] - first[:, busy]) * share, rtol=1e-5, atol=0)
+        if steps < _DAY_ROWS or what == "mean":
+            found &= [plain(str(name)) in names for name in ids]
+        for k in np.flatnonzero(found):
+            found[k] = all(
+                values[k].any() and np.allclose(values[k], (total - values[k]) * share, rtol=1e-5, atol=0)
+                for (values, _), total in zip(services.values(), sums, strict=True)
+            )
+        if found.any():
+            notes.append(f"{some(ids[found].tolist())} is the {what} of all cells: left out")
+            cells &= ~found
+    return cells, notes
 
 
 def _places(

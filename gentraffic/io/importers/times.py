@@ -31,33 +31,78 @@ _TWELVE = re.compile(r"[ T](\d{1,2}):\d{2}(?::\d{2})?(\s*[AaPp][Mm])?$")
 _COMPACT = {8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 _EPOCH = (("s", 1e8, 1e11, 10**9), ("ms", 1e11, 1e14, 10**6), ("us", 1e14, 1e17, 10**3), ("ns", 1e17, 1e20, 1))
 _YEARS = (1970, 2199)  # of measured traffic; nanoseconds reach from 1677 to 2262
-_CLOCK = re.compile(r"(\d{1,2})(?::(\d{2})(?::(\d{2}))?)?")
+_CLOCK = re.compile(r"(\d{1,2})(?::(\d{2})(?::(\d{2}))?)?(\s*[AaPp][Mm])?")
+_DAY_CLOCK = re.compile(r"[ T](\d{1,2}:\d{2}(?::\d{2})?)(?:\.0+)?$")
 _FORMS = "ISO 8601 such as 2026-01-05T18:00, 20260105, 2026010518, or s, ms, us, ns since 1970"
 
 
-def joined_clock(dates: pa.ChunkedArray, clocks: pa.ChunkedArray, path: Path) -> pa.ChunkedArray | None:
-    """Dates and hours of two columns, (rows,) each, as one of text; None where the second holds no times of day.
+def joined_clock(
+    dates: pa.ChunkedArray, clocks: pa.ChunkedArray, path: Path, minutes: pa.ChunkedArray | None = None,
+    name: str = "hour",
+) -> pa.ChunkedArray | None:  # fmt: skip
+    """Dates and hours of two columns, (rows,) each, as one of text; None where the first tells the time of day as well.
 
-    An hour is 0 to 23, alone or with minutes and seconds. Raises BadInput for hours from 1 to 24.
+    An hour is 0 to 23, alone or with minutes and seconds, or 1 to 12 with AM or PM. minutes: of a third column,
+    (rows,), where the hours are alone. name: of the column of hours. Raises BadInput for hours from 1 to 24, and for
+    what is no time of day.
     """
+    import pyarrow as pa
+
+    days = _days(dates)
+    if days is None:
+        return None
+    told = _plain_texts(clocks)
+    known = {clock: _CLOCK.fullmatch(clock) for clock in set(told)}
+    if any(m is not None and int(m[1]) == 24 for m in known.values()):
+        raise BadInput(f"{path}: hours reach 24, so that they may end or begin at their number: write 0 to 23")
+    for clock, m in known.items():
+        if m is None or int(m[1]) > 23 or (m[4] and not 1 <= int(m[1]) <= 12):
+            if re.search(r"\d{4}[-/.]|[-/.]\d{4}|\d{6}", clock):  # a date as well
+                return None
+            raise BadInput(f"{path}: {name} {clock or 'nothing'} is no time of day: write 0 to 23, or 18:00")
+    short = {clock: (_of_24(m), m[2] or "00", m[3] or "00") for clock, m in known.items() if m is not None}
+    parts = _plain_texts(minutes) if minutes is not None and not any(m and m[2] for m in known.values()) else None
+    if parts is not None and not all(re.fullmatch(r"[0-5]?\d", part) for part in parts):
+        parts = None
+    lines = []
+    for row, (day, clock) in enumerate(zip(days, told, strict=True)):
+        hour, minute, second = short[clock]
+        lines.append(f"{day} {hour:02d}:{minute if parts is None else parts[row].zfill(2)}:{second}")
+    return pa.chunked_array([pa.array(lines)])
+
+
+def _of_24(m: re.Match[str]) -> int:
+    return int(m[1]) if not m[4] else int(m[1]) % 12 + (12 if m[4].strip().lower()[0] == "p" else 0)
+
+
+def _plain_texts(values: pa.ChunkedArray) -> list[str]:
+    """A column as text, (rows,), whole numbers without a point."""
+    import pyarrow as pa
+
+    if pa.types.is_time(values.type):
+        return [str(v.replace(microsecond=0)) if v is not None else "" for v in values.to_pylist()]
+    found = ["" if v is None else str(v).strip() for v in values.to_pylist()]
+    return [text.removesuffix(".0") for text in found]
+
+
+def _days(dates: pa.ChunkedArray) -> list[str] | None:
+    """The days of a column, (rows,), as text; None where it says times of day that are not all midnight."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    def text(values: pa.ChunkedArray) -> list[str]:
-        if pa.types.is_floating(values.type):
-            values = values.cast(pa.int64(), safe=False)
-        return [str(v).strip() for v in values.to_pylist()]
-
-    known = {clock: _CLOCK.fullmatch(clock) for clock in set(text(clocks))}
-    if any(m is not None and int(m[1]) == 24 for m in known.values()):
-        raise BadInput(f"{path}: hours reach 24, so that they may end or begin at their number: write 0 to 23")
-    if not all(m is not None and int(m[1]) < 24 for m in known.values()):
-        return None
     if pa.types.is_temporal(dates.type):
-        dates = pc.strftime(dates, format="%Y-%m-%d")
-    short = {clock: f"{int(m[1]):02d}:{m[2] or '00'}:{m[3] or '00'}" for clock, m in known.items() if m is not None}
-    days = [f"{d[:4]}-{d[4:6]}-{d[6:]}" if re.fullmatch(r"\d{8}", d) else d for d in text(dates)]
-    return pa.chunked_array([pa.array([f"{d} {short[c]}" for d, c in zip(days, text(clocks), strict=True)])])
+        if (
+            pa.types.is_timestamp(dates.type)
+            and not pc.all(pc.equal(dates, pc.floor_temporal(dates, unit="day"))).as_py()
+        ):
+            return None
+        return [str(day) for day in pc.strftime(dates, format="%Y-%m-%d").to_pylist()]
+    days = _plain_texts(dates)
+    clocks = {m[1] for m in map(_DAY_CLOCK.search, set(days)) if m}
+    if clocks - {"00:00", "00:00:00", "0:00"}:
+        return None
+    days = [_DAY_CLOCK.sub("", d) for d in days] if clocks else days
+    return [f"{d[:4]}-{d[4:6]}-{d[6:]}" if re.fullmatch(r"\d{8}", d) else d for d in days]
 
 
 def distinct_times(
@@ -161,7 +206,8 @@ def _parsed(texts: Sequence[str], path: Path) -> tuple[Times, bool]:
         )
     if all(offset):
         _check_offsets(texts, path)
-    return _from_text([re.sub(r"\s*(UTC|GMT|z)$", "Z", text) for text in texts], all(offset), path)
+    texts = [re.sub(r"(?<=\d)t(?=\d)", "T", re.sub(r"\s*(UTC|GMT|z)$", "Z", text)) for text in texts]
+    return _from_text(texts, all(offset), path)
 
 
 def _check_offsets(texts: Sequence[str], path: Path) -> None:
@@ -233,6 +279,9 @@ def _from_text(texts: Sequence[str], aware: bool, path: Path) -> tuple[Times, bo
     series = pd.Series(texts, dtype=object)
     parsed: pd.Series | None = pd.to_datetime(series, format="ISO8601", errors="coerce", utc=aware)
     assert parsed is not None
+    if not aware and not pd.api.types.is_datetime64_dtype(parsed):  # pandas sees an offset such as +1 in it
+        odd = next(text for text, when in zip(texts, parsed, strict=True) if when is not pd.NaT and when.tzinfo)
+        raise BadInput(f"{path}: time {odd}: write offsets to UTC in full, such as +01:00")
     if parsed.isna().any() and not aware:
         odd = texts[int(np.argmax(parsed.isna().to_numpy()))]
         parsed = _with_day_first(series, path)
