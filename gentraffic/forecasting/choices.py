@@ -47,7 +47,7 @@ def plan_of(name: str, recipe: Recipe, given: Mapping[str, Any], seed: int, *, p
     from gentraffic.forecasting.task import PUBLISHED, Plan
 
     if paper and not recipe.published:
-        why = "is of another paper" if name in FORECASTERS else "is not of this package"
+        why = "is not of that paper" if name in FORECASTERS else "is not of this package"
         have = [other for other, its in FORECASTERS.items() if its.published]
         raise WrongUse(f"--paper: {name} {why}; leave it out, or give one of {', '.join(have)}")
     base = PUBLISHED if paper else Plan()

@@ -45,7 +45,7 @@ def test_without_it_the_plan_is_ours() -> None:
 
 @pytest.mark.parametrize("name", sorted(set(FORECASTERS) - PAPER))
 def test_other_papers_and_naive_ones_refuse_it(name: str) -> None:
-    with pytest.raises(WrongUse, match=f"--paper: {name} is of another paper"):
+    with pytest.raises(WrongUse, match=f"--paper: {name} is not of that paper"):
         plan_of(name, FORECASTERS[name], ASKED, 0, paper=True)
 
 
