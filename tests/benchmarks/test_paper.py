@@ -188,6 +188,30 @@ def test_a_row_less_another_is_paired_by_fold_and_tells_what_has_not_run() -> No
     assert module._cut(services) == f"{', '.join(lacks)} of {module.SECOND[0]}"
 
 
+def test_tables_5_and_6_run_all_folds_of_every_variant_and_share_what_they_compare_with() -> None:
+    module = script("paper")
+    for quick, folds in ((True, 1), (False, 5)):
+        keys: list[str] = []
+        bench = SimpleNamespace(rows=SimpleNamespace(run=lambda key, _, keys=keys: keys.append(key)))
+        bench.design = lambda name: module.Stouter.design(SimpleNamespace(channels=(8, 16)), name)
+        module.run_stouter(bench, ("table-5", "table-6"), quick)
+        found = {tuple(key.split("|")[i] for i in (1, 3, 4)) for key in keys}
+        names = [("table-6", name) for name in module.FUSIONS]
+        names += [("table-5", f"{graph} {layer}") for graph, layer in module.GRAPHS]
+        ours = {("folds", module.OURS, str(fold)) for fold in range(1, folds)}
+        assert found == {(*name, str(fold)) for name in names for fold in range(folds)} | ours
+    row = {"one": [0.2, 0.3, 1.5], "mean": [0.1, 0.2, 1.0], "weights": 1, "fit_cpu_s": 5.0, "draw_cpu_s": 0.1}
+    row |= {"mae": [0.1, 0.3], "location": [0, 1]}
+    worse = {**row, "mae": [0.2, 0.4]}
+    done: dict[str, Any] = {"settings": {"region": "milan"}, "stouter|table-3|internet|stouter --paper|0": row}
+    done |= {f"stouter|folds|internet|ours|{fold}": row for fold in range(1, 5)}
+    done |= {f"stouter|table-6|internet|gated|{fold}": worse for fold in range(5)}
+    text = "\n".join(module.stouter_tables(done))
+    assert "5 of 5 folds" in text
+    assert "| 5 | +0.1000 (+0.1000 to +0.1000) |" in text
+    assert "table-5" in text.split("Not run yet: ")[1].split(". ")[0]
+
+
 def test_the_page_shows_published_beside_ours_and_says_quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = script("paper")
     row = {"one": [0.2, 0.3, 1.5], "mean": [0.1, 0.2, 1.0], "weights": 1234, "fit_cpu_s": 5.0, "draw_cpu_s": 0.1}
