@@ -70,7 +70,8 @@ def fit_forecaster(
         if not len(part_windows):
             raise BadInput(
                 f"too short a series: {part.last - part.first} training steps, {name} needs more than "
-                f"{model.context + model.horizon} ({model.context} of the past, {model.horizon} ahead)"
+                f"{model.context + model.horizon} ({model.context} of the past, {model.horizon} ahead): "
+                f"{'fit lightgbm-day, which needs no last week' if name == 'lightgbm' else 'take a longer one'}"
             )
     checked = [w for w in (windows_of(model, part, 1) for part in validation) if len(w)]
     mark = fingerprint(name, [*windows, *checked], dict(design or {}), shares)

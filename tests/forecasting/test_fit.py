@@ -245,6 +245,8 @@ def test_bad_input_is_one_line() -> None:
         fit_forecaster("arima", [train])
     with pytest.raises(BadInput, match="too short a series: 20 training steps, stn-slstm-day needs more than 31"):
         fit_forecaster("stn-slstm-day", [whole(with_values(net, net.values[:, :20]))], (), QUICK)
+    with pytest.raises(BadInput, match=r"lightgbm needs more than .* fit lightgbm-day, which needs no last week"):
+        fit_forecaster("lightgbm", [whole(with_values(net, net.values[:, :20]))], (), QUICK)
     with pytest.raises(BadInput, match=r"steps of 10 min and lstm was fitted on steps of 60 min"):
         forecast(fine, replace(net, per_day=144))
     with pytest.raises(BadInput, match="forecasts 1 services, the traffic has 2"):
