@@ -25,7 +25,7 @@ _CELLS = ("cell", "localcell", "eutrancell", "eutrancellfdd", "eutrancelltdd", "
           "nrcelldu", "nrcellcu", "lncel", "wcel", "gcell", "ucell", "nrcel", "小区", "zelle", "cellule", "celda",
           "cella", "célula", "celula", "сота", "セル", "셀")  # fmt: skip
 _SITES = ("station", "basestation", "bs", "bts", "enodeb", "enb", "gnodeb", "gnb", "nodeb", "ne", "site", "lnbts",
-          "mrbts", "wbts", "tower", "mast", "基站", "站点", "standort")  # fmt: skip
+          "mrbts", "wbts", "tower", "mast", "antenna", "基站", "站点", "standort")  # fmt: skip
 # Small letters and digits alone; in the order in which they are taken: what names a cell before what names a site.
 SITE_NAMES = tuple(site + ending for site in _SITES for ending in _ENDINGS)
 ID_NAMES = (
@@ -33,10 +33,16 @@ ID_NAMES = (
     "eci", "ecgi", "cgi", "nci", "ncgi", "ci", "cid", *SITE_NAMES,
     "squareid", "gridid", "tileid", "hexid", "zoneid", "nodeid",
 )  # fmt: skip
-_OF_WHAT, _HOW = ("", "site", "cell", "station", "gps", "antenna", "wgs84"), ("", "deg", "degrees", "wgs84", "dd")
-LON_NAMES = tuple(of + name + how for of in _OF_WHAT for how in (*_HOW, "e")
-                  for name in ("lon", "longitude", "lng", "long"))  # fmt: skip
-LAT_NAMES = tuple(of + name + how for of in _OF_WHAT for how in (*_HOW, "n") for name in ("lat", "latitude"))
+_OF_WHAT = ("", "site", "cell", "station", "gps", "antenna", "wgs84", "coord", "geo")
+_HOW = ("", "deg", "degrees", "wgs84", "dd", "dec", "decimal")
+_LON, _LAT = (
+    ("lon", "longitude", "lng", "long", "longitud", "longitudine"),
+    ("lat", "latitude", "latitud", "latitudine"),
+)
+LON_NAMES = (*(of + name + how for of in _OF_WHAT for how in (*_HOW, "e") for name in _LON),
+             "länge", "laenge", "längengrad", "经度", "経度", "долгота")  # fmt: skip
+LAT_NAMES = (*(of + name + how for of in _OF_WHAT for how in (*_HOW, "n") for name in _LAT),
+             "breite", "breitengrad", "纬度", "緯度", "широта")  # fmt: skip
 TIME_NAMES = ("time", "timeutc", "timestamp", "timestamputc", "datetime", "datetimeutc", "utctime", "starttime",
               "begintime", "periodstart", "periodstarttime", "intervalstart", "resulttime", "utc", "date", "day",
               "timelocal", "localtime", "ts", "unixtime", "epoch", "epochms", "meastime", "measurementtime",
@@ -48,8 +54,11 @@ CLOCK_NAMES = ("hour", "hourofday", "time", "timeofday", "starttime", "clock", "
                "heure", "ora", "时间", "小时", "время", "час")  # fmt: skip
 SECTOR_COLUMNS = ("site", "azimuth", "height", "band")  # of a planner's table, kept beside the cell
 _SECTOR_TEXT = ("site", "band")
-GLOBAL_ID = (("radio", "rat", "technology"), ("mcc",), ("net", "mnc"), ("area", "lac", "tac"),
-             ("cell", "cid", "ci", "cellid", "eci", "nci"))  # fmt: skip
+# What tells apart rows of one site and place, where neither azimuth nor band does.
+TELLING = ("sector", "sectorid", "sectorname", "cell", "cellname", "radio", "rat", "tech", "technology", "carrier",
+           "frequency", "freq", "earfcn", "arfcn", "pci", "operator", "antenna")  # fmt: skip
+GLOBAL_ID = (("radio", "rat", "technology"), ("mcc",), ("net", "mnc", "netcode"), ("area", "lac", "tac", "areacode"),
+             ("cell", "cid", "ci", "cellid", "eci", "nci", "cellcode"))  # fmt: skip
 _WHOLE = re.compile(r"0|-?[1-9]\d{0,18}")
 _MISSING = ("#N/A", "<NA>", "\\N", "#REF!", "#NAME?", "#VALUE!")  # what programs write for no value
 _PERHAPS = frozenset(("nan", "null", "none", "na", "n/a", "-", "--"))  # and what may be a name as well

@@ -453,10 +453,19 @@ def _utf8(path: Path, content: bytes) -> tuple[bytes, str]:
         return content, "UTF-8"
     if any(byte < 9 or 14 <= byte < 32 for byte in sample):
         raise BadInput(f"{path}: is binary, not a table: give CSV, Parquet or .xlsx")
+    if not _is_western(content):
+        raise BadInput(f"{path}: its letters are in an encoding of another alphabet (GBK, Windows-1251, ...), which the"
+                       " file does not name: save it as UTF-8")  # fmt: skip
     try:
         return content.decode("cp1252").encode(), "Latin-1 (Windows-1252)"
     except UnicodeError:
         return content.decode("latin-1").encode(), "Latin-1"
+
+
+def _is_western(content: bytes) -> bool:
+    """Whether letters beyond ASCII stand mostly alone, as accents do; in other alphabets whole words are of them."""
+    runs = [len(run) for run in re.findall(rb"[\x80-\xff]+", content[: 4 * _PIECE])]
+    return sum(run for run in runs if run > 1) <= 0.5 * sum(runs)
 
 
 def _is_utf8(content: bytes) -> bool:

@@ -21,6 +21,7 @@ from gentraffic.io.guard import reads
 from gentraffic.io.source_columns import (
     ID_NAMES,
     SECTOR_COLUMNS,
+    TELLING,
     Reading,
     as_ids,
     find_column,
@@ -34,6 +35,7 @@ from gentraffic.io.source_columns import (
     sector_column,
     sector_names,
     some,
+    texts,
 )
 from gentraffic.io.source_table import SourceTable, read_source
 
@@ -146,7 +148,13 @@ def read_stations(
         if (named == "").any():
             row = int(np.argmax(named == "")) + table.first
             raise BadInput(f"{path}, row {row}: the id is missing; fill it or drop the row")
-        keep, named, remarks = _one_row_each(named, lon, lat, extra, Path(path))
+        again = np.bincount(code, minlength=len(station_ids)) > 1
+        sought = set() if match is None else {str(i) for i in match.tolist()}
+        whole = any(str(i) in sought for i in station_ids[again])
+        tells = {} if whole else extra | _telling(table, columns)  # ids of sites are sought: their sectors do not count
+        keep, named, remarks = _one_row_each(named, lon, lat, tells, Path(path))
+        if whole and len(keep) < len(lon):
+            extra = {}
         notes += remarks
         ids = as_ids(named[keep])
         if "site" in extra and (named[keep].astype(str) == extra["site"][keep].astype(str)).all():
@@ -210,10 +218,19 @@ def _sectors(table: SourceTable, reading: Reading, asked: Sequence[str]) -> dict
     return {ours: sector_column(table, ours, theirs, reading) for ours, theirs in names.items() if theirs is not None}
 
 
+def _telling(table: SourceTable, ids: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Columns beside azimuth and band by which rows of a site are cells of their own, name -> (rows,)."""
+    names = [name for name in table.names if plain(name) in TELLING and name not in ids]
+    return {plain(name): np.asarray(texts(table.column(name)), dtype=object) for name in names}
+
+
 def _one_row_each(
     named: NDArray[Any], lon: NDArray[np.float64], lat: NDArray[np.float64], extra: dict[str, NDArray[Any]], path: Path
 ) -> tuple[NDArray[np.intp], NDArray[Any], list[str]]:
-    """(rows that are kept, ids, warnings): repeats of a row go, sectors of one site get ids of their own."""
+    """(rows that are kept, ids, warnings): repeats of a row go, sectors of one site get ids of their own.
+
+    extra: what tells sectors apart, name -> (rows,).
+    """
     import pandas as pd
 
     frame = pd.DataFrame({"id": named, "lon": lon, "lat": lat, **extra})
@@ -226,9 +243,13 @@ def _one_row_each(
     one_place = ~kept.duplicated(["id"], keep=False) | kept.duplicated(["id", "lon", "lat"], keep=False)
     if shared.any() and one_place.all():  # sectors: one site, one place, other azimuths or bands
         parts = [kept["id"].astype(str)]
-        for name in ("azimuth", "band", "height"):
-            if name in kept and not pd.concat(parts, axis=1).agg("-".join, axis=1).is_unique:
-                parts.append(kept[name].map(lambda v: f"{v:g}" if isinstance(v, float) else str(v)))
+        for name in ("azimuth", "band", "height", *TELLING):
+            so_far = pd.concat(parts, axis=1).agg("-".join, axis=1)
+            if name not in kept or so_far.is_unique:
+                continue
+            more = kept[name].map(lambda v: f"{v:g}" if isinstance(v, float) else str(v))
+            if name not in TELLING or (so_far + more).nunique() > so_far.nunique():
+                parts.append(more)
         whole = pd.concat(parts, axis=1).agg("-".join, axis=1)
         kept = kept.assign(id=kept["id"].where(~shared, whole))
         notes.append(
@@ -237,7 +258,8 @@ def _one_row_each(
     double = kept["id"].duplicated()
     if double.any():
         value = kept["id"][double].iloc[0]
-        raise BadInput(f"{path}: id {value} occurs more than once ({int(double.sum())} doubles); ids must be unique")
+        raise BadInput(f"{path}: id {value} occurs more than once ({int(double.sum())} doubles), at several places: say"
+                       " with --id-column which column, or which several, name one row each")  # fmt: skip
     out, keep = named.copy(), kept.index.to_numpy()
     out[keep] = kept["id"].to_numpy()
     return keep, out, notes

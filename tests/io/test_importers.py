@@ -390,3 +390,13 @@ def test_uomo_pois_are_turned_to_their_traffic(shared_data: Path) -> None:
     live = level > 0
     total = context["poi_count"].values.sum(axis=1)
     assert spearmanr(level[live], total[live]).statistic > 0.7
+
+
+def test_telecom_a_last_line_without_end_is_said(tmp_path: Path) -> None:
+    rows = "".join(f"1\t{1383260400000 + 600_000 * k}\t39\t1\t1\t1\t1\t10{k}\n" for k in range(4))
+    (tmp_path / "mi.txt").write_text(rows)
+    assert "no end" not in read_telecom_italia(tmp_path / "mi.txt").attrs.get("warnings", "")
+    (tmp_path / "mi.txt").write_text(rows[:-2])
+    cut = read_telecom_italia(tmp_path / "mi.txt")
+    assert cut.attrs["warnings"] == "mi.txt: the last line has no end: is the file whole?"
+    assert cut["internet"].values[0, -1] == 10

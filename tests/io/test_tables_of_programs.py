@@ -266,3 +266,48 @@ def test_files_of_offices_that_are_no_xlsx(part: str, said: str, tmp_path: Path)
         archive.writestr(part, "x")
     with pytest.raises(BadInput, match=said):
         read_table(tmp_path / "t.zip", timezone="UTC")
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"), [("北京东站", "gbk"), ("Москва", "cp1251"), ("東京", "shift-jis"), ("서울", "euc-kr")]
+)
+def test_letters_of_another_alphabet_are_not_taken_for_accents(text: str, encoding: str, tmp_path: Path) -> None:
+    content = long([text]).encode(encoding)
+    (tmp_path / "t.csv").write_bytes(content)
+    with pytest.raises(BadInput, match=r"encoding of another alphabet .*: save it as UTF-8"):
+        read_table(tmp_path / "t.csv", timezone="UTC")
+    (tmp_path / "t.csv").write_bytes(long(["Lòdi", "créée", "Zürich-Öst"]).encode("cp1252"))
+    assert read_table(tmp_path / "t.csv", timezone="UTC")["cell_id"].values.tolist() == ["Lòdi", "Zürich-Öst", "créée"]
+
+
+# --- sites and sectors ------------------------------------------------------------------------------------------------
+
+
+def test_sectors_are_told_by_whatever_tells_them(tmp_path: Path) -> None:
+    sites = "site,azimuth,tech,lon,lat\nA,0,4G,9.1,45.4\nA,0,5G,9.1,45.4\nB,0,4G,9.2,45.5\n"
+    assert read_stations(written(tmp_path, sites))["cell_id"].tolist() == ["A-0-4G", "A-0-5G", "B"]
+
+
+def test_counters_of_sites_take_the_place_of_their_sectors(tmp_path: Path) -> None:
+    sites = written(tmp_path, "site,azimuth,lon,lat\nA,0,9.1,45.4\nA,120,9.1,45.4\nB,0,9.2,45.5\n")
+    for ids in (["A", "B"], ["A-0", "A-120", "B"]):
+        known, places = places_from_cells(sites, np.array(ids))
+        assert known.all()
+        np.testing.assert_allclose(places.lon, [9.1, 9.2] if len(ids) == 2 else [9.1, 9.1, 9.2])
+    moved = written(tmp_path, "site,azimuth,lon,lat\nA,0,9.1,45.4\nA,120,9.3,45.4\nB,0,9.2,45.5\n")
+    with pytest.raises(BadInput, match=r"id A occurs more than once .* at several places: say with --id-column"):
+        places_from_cells(moved, np.array(["A", "B"]))
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "radio,mcc,net_code,area_code,cell_code,lon,lat",
+        "Radio,MCC,MNC,TAC,ECI,Longitud,Latitud",
+        "RAT,mcc,mnc,lac,ci,经度,纬度",
+    ],
+)
+def test_global_ids_and_positions_under_other_names(head: str, tmp_path: Path) -> None:
+    cells = read_stations(written(tmp_path, f"{head}\nLTE,222,1,7,9,9.1,45.4\nLTE,222,1,8,9,9.2,45.4\n"))
+    assert cells["cell_id"].tolist() == ["LTE-222-1-7-9", "LTE-222-1-8-9"]
+    np.testing.assert_allclose(cells.geometry.x, [9.1, 9.2])

@@ -102,7 +102,7 @@ def read_telecom_italia(
     first, last = int(numbers[0]), int(numbers[-1])
     if last - first > MAX_DAYS * STEPS_PER_CHUNK:
         raise BadInput(f"{files[0]}: {(last - first) // STEPS_PER_CHUNK} days from first to last, more than {MAX_DAYS}")
-    notes = _gaps(numbers, files)
+    notes = [*_cut(files), *_gaps(numbers, files)]
 
     ids_size = max(values.shape[1] for values in days.values())
     present = np.zeros(ids_size, dtype=bool)
@@ -243,6 +243,21 @@ def _columns(rows: pd.DataFrame, file: Path) -> tuple[NDArray[np.int64], NDArray
             f" {values[i].min():g} is negative or infinite; correct or drop the row"
         )
     return head[:, 0].astype(np.int64), (head[:, 1] // STEP_MS).astype(np.int64), values
+
+
+def _cut(files: Sequence[Path]) -> list[str]:
+    """A warning about files whose last line has no end: rows differ in length, so that a number may be cut as well."""
+    cut = []
+    for file in files:
+        with file.open("rb") as stream:
+            if (
+                stream.read(2) != b"\x1f\x8b"
+                and stream.seek(0, 2)
+                and stream.seek(-1, 2)
+                and stream.read(1) not in b"\r\n"
+            ):
+                cut.append(file.name)
+    return [f"{', '.join(cut[:3])}: the last line has no end: is the file whole?"] if cut else []
 
 
 def _gaps(numbers: NDArray[np.int64], files: Sequence[Path]) -> list[str]:
