@@ -532,8 +532,8 @@ def run_fomo(rows: Rows, data: Path, model: str, quick: bool) -> None:
 
 def fomo_tables(done: dict[str, Any]) -> Iterator[str]:
     """Markdown beside tables 2 to 4."""
-    yield "Behind trained rivals, LightGBM first, in short and long forecasts without users on cells that none of them saw:"
-    yield "[Trained rivals](rivals.md).\n"
+    yield "Behind trained rivals, LightGBM first, in short and long forecasts without users on cells that none of them"
+    yield "saw: [Trained rivals](rivals.md).\n"
     yield "RMSE / MAE of short and long, JSD / MAE of generation, over the 99.99th percentile. Ours is the expectation"
     yield "of `fomo-base` on the public part of the cities, places that it was trained on, as upstream splits them. The"
     yield "same task on other cells: the paper has thousands of stations a city, and the code of its metrics is"
