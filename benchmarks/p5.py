@@ -7,6 +7,7 @@
     python benchmarks/p5.py --data ../shared/data --levels            # the law alone: seconds
     python benchmarks/p5.py --data ../shared/data --expected          # weeks without a network: a minute
     python benchmarks/p5.py --data ../shared/data --tried             # other regressions of them: minutes
+    python benchmarks/p5.py --data ../shared/data --apart --seeds 3   # what of their errors is a region's own: a minute
 
 Parts of Milan that lie apart from the training cells: the block of 100 cells in the east, and the 25 cells in the
 south-west; training cells within APART_M of them are left out. Their total is known. Beside the model, `bootstrap`: a
@@ -16,9 +17,15 @@ over that of `bootstrap`.
 that lies within APART_M: members are the expected week and the rest of a random training cell's, told without its
 location, in the network's place. It is quick enough to choose kernels by, and says how far a network can come: `by map`
 beside `mean week`, which looks at no map, and `bootstrap within`, the weeks of the region itself.
+--networks: a second table says what part of their ranges is wrong: levels, weeks, or how far levels may be off.
 --tried: the same for other regressions on the map than the package's, each of which differs from it in one thing, with
 all training cells and with the scattered ones alone: means over regions and SEEDS, and in how many of the regions the
 ratio is lower than that of `as it is`. The last three know what nobody does: the region's own mean, or its components.
+--apart: the same weeks again, as they are, with the region's own mean week known, and with its own spread known, too;
+how far the mean departure of a region's cells from what the map says is beyond that of as many cells of training; and
+whether errors lean one way over the regions (the mean over its standard error), as a fault of the model would, or not,
+as what is a region's own does. Further tables have the autocorrelation by lag,
+and how far the weeks of neighbours depart alike from what the map says, which members do not.
 --levels: Spearman and log error of the law over the 10,000 cells of Milan and the cells of Helsinki, in blocks of 20 x
 20 cells and of 4 km; the law's elasticities are constants, and only its factor is fitted on the other blocks.
 """
@@ -40,6 +47,7 @@ from scipy.stats import spearmanr
 from gentraffic.dataset.calendar import make_calendar
 from gentraffic.evaluation.metrics import rhythm
 from gentraffic.evaluation.metrics import summary as m
+from gentraffic.evaluation.metrics.distribution import LAGS_H, autocorrelation
 from gentraffic.generators.base import Settings
 from gentraffic.generators.weekly import draw_traffic
 from gentraffic.io.files import read_context
@@ -62,7 +70,7 @@ from gentraffic.modelling.features import (
     read_places,
     smooth_density,
 )
-from gentraffic.modelling.levels import REFERENCE, activity, elasticities
+from gentraffic.modelling.levels import REFERENCE, LevelModel, activity, elasticities
 from gentraffic.modelling.measured import Source, read_source, read_sources
 from gentraffic.modelling.weekly_profile import cell_weeks
 from gentraffic.places.find import CONTEXTS
@@ -164,7 +172,7 @@ def by_map(train: Source, held: Source, seed: int, *, blind: bool = False) -> Fl
     """
     assert held.places is not None
     week, left_out = fit_week(replace(train, places=None) if blind else train)
-    log = np.log(monday_weeks(train) / train.level[:, None] + FLOOR)
+    log = log_ratios(train)
     chances = np.diff(by_location(train.location), prepend=0.0)
     chosen = np.random.default_rng(seed).choice(len(log), size=(MEMBERS, len(held.rows)), p=chances)
     rest = (log - left_out)[chosen]
@@ -411,6 +419,104 @@ def tried(data: Path, seeds: int) -> None:
 
 
 CENTRE = 2  # of the regions
+LEANING = ("weekend_error", "shape_spread_ratio")  # the others have no sign
+APART = ("ratio", "weekend_error", "acf_error", "rhythm_mae", "shape_spread_ratio")
+
+
+def apart(data: Path, seeds: int) -> None:
+    """What of the errors of expected weeks is a region's own mean week or spread, and what all regions share."""
+    head = ["region", "cells", "shared over chance", *APART]
+    print("| " + " | ".join(head) + " |\n|" + "---|" * len(head))
+    found: list[tuple[float, Floats, Floats]] = []
+    for name, train, _, held in regions(data):
+        found.append(errors_apart(train, held, seeds))
+        shared, scores, _ = found[-1]
+        print(f"| {name} | {len(held.rows)} | {shared:.1f} | " + " | ".join(_side_by_side(scores)) + " |", flush=True)
+    scores = np.array([one for _, one, _ in found])  # (regions, 3, APART)
+    print(
+        f"| mean | | {np.mean([one for one, _, _ in found]):.1f} | "
+        + " | ".join(_side_by_side(scores.mean(axis=0)))
+        + " |"
+    )
+    print("| standard deviation | | | " + " | ".join(_side_by_side(scores.std(axis=0, ddof=1))) + " |")
+    signed = _side_by_side(leaning(scores - 1.0 * np.isin(APART, ("ratio", "shape_spread_ratio"))), 1)
+    texts = [text if name in LEANING else "" for name, text in zip(APART, signed, strict=True)]
+    print("| mean over its standard error | | | " + " | ".join(texts) + " |")
+    lags = np.array([one for _, _, one in found])  # (regions, 3, lags)
+    print("\n| lag, h | mean | standard deviation | mean over its standard error |\n|---|---|---|---|")
+    for at, lag in enumerate(LAGS_H):
+        parts = lags[..., at].mean(axis=0), lags[..., at].std(axis=0, ddof=1), leaning(lags[..., at])
+        texts = [" / ".join(f"{v:.{digits}f}" for v in part) for part, digits in zip(parts, (3, 3, 1), strict=True)]
+        print(f"| {lag} | " + " | ".join(texts) + " |")
+    print("\n| network | " + " | ".join(f"to {far:.0f} m" for far in NEAR_M) + " |\n|---|" + "---|" * len(NEAR_M))
+    for source, place in networks(data):
+        if place is not None:
+            print(f"| {source.network} | " + " | ".join(f"{v:.2f}" for v in alike_near(source)) + " |")
+
+
+NEAR_M = (300.0, 600.0, 1000.0)
+
+
+def alike_near(source: Source) -> list[float]:
+    """Correlation of the rests of pairs of cells: how their weeks depart from what the map says, location left out.
+    Of those within the first of NEAR_M, from there to the second, and so on."""
+    assert source.places is not None
+    rest = log_weeks(source) - fit_week(source)[1]
+    rest -= np.average(rest, axis=0, weights=source.level**0.5)
+    alike = rest @ rest.T / rest.shape[1]
+    xy = source.places.xy_m[source.rows]
+    apart = np.hypot(*(xy[:, None] - xy[None]).transpose(2, 0, 1))
+    nearer = (0.0, *NEAR_M)
+    return [
+        float(alike[(apart > near) & (apart <= far)].mean() / np.diag(alike).mean())
+        for near, far in zip(nearer, NEAR_M, strict=False)
+    ]
+
+
+def leaning(errors: Floats) -> Floats:
+    """The mean over regions, in standard errors. errors: (regions, ...)."""
+    return np.asarray(errors.mean(axis=0) / errors.std(axis=0, ddof=1) * len(errors) ** 0.5)
+
+
+def _side_by_side(scores: Floats, digits: int = 3) -> list[str]:
+    """scores: (3, APART) as they are, mean known, spread known: one text for each of APART."""
+    return [" / ".join(f"{v:.{digits}f}" for v in column) for column in scores.T]
+
+
+def errors_apart(train: Source, held: Source, seeds: int) -> tuple[float, Floats, Floats]:
+    """Of one region: the square of its cells' mean departure from what the map says, over that of as many training
+    cells' rests; the rows of APART, (3, APART), and drawn minus real autocorrelation, (3, lags), as they are, with its
+    mean week known, and with its spread known, too. Means over seeds; `ratio` is to the weeks as they are."""
+    assert held.places is not None
+    week, left_out = fit_week(train)
+    rests = log_ratios(train) - left_out
+    real, level = monday_weeks(held), held.level[:, None]
+    expected = week.log(week.scores(held.places, held.rows))
+    departure, weight = log_ratios(held) - expected, held.level**0.5 / (held.level**0.5).sum()
+    mean = weight @ departure
+    within, chance = weight @ (departure - mean) ** 2, (weight**2).sum() * (rests**2).mean()
+    spread = float(np.sqrt(within.mean() / (1 - (weight**2).sum()) / (rests**2).mean()))
+    chances, autocorrelated = (
+        np.diff(by_location(train.location), prepend=0.0),
+        autocorrelation(real, LAGS_H).mean(axis=0),
+    )
+    rows, lags = np.zeros((3, len(APART))), np.zeros((3, len(LAGS_H)))
+    for seed in range(seeds):
+        chosen = np.random.default_rng(2 + seed).choice(len(rests), size=(MEMBERS, len(real)), p=chances)
+        usual = 1.0
+        for at, (known, times) in enumerate(((0.0 * mean, 1.0), (mean, 1.0), (mean, spread))):
+            drawn = np.maximum(np.exp(expected + known + times * rests[chosen]) - FLOOR, 0.0)
+            drawn *= level / drawn.mean(axis=2, keepdims=True)
+            scores = score(real, drawn)
+            usual = usual if at else scores["crps_shape"]
+            rows[at] += [scores["crps_shape"] / usual, *(scores[name] for name in APART[1:])]
+            lags[at] += np.mean([autocorrelation(one, LAGS_H).mean(axis=0) for one in drawn], axis=0) - autocorrelated
+    return float((mean**2).mean() / chance), rows / seeds, lags / seeds
+
+
+def log_ratios(source: Source) -> Floats:
+    """Log weeks of cells over their level, (cells, 168)."""
+    return np.asarray(np.log(monday_weeks(source) / source.level[:, None] + FLOOR))
 
 
 def scored(trial: Trial, train: Source, some: Source, held: Source, seeds: int) -> Floats:
@@ -429,13 +535,41 @@ def scored(trial: Trial, train: Source, some: Source, held: Source, seeds: int) 
     return np.mean(rows, axis=0)
 
 
-def draw_region(train: list[Source], held: Source, context: xr.Dataset, steps: int | None, seed: int = 0) -> Floats:
-    """Fit on the training sources and draw the cells of a region whose network is not named."""
+def draw_region(
+    train: list[Source], held: Source, context: xr.Dataset, steps: int | None, seed: int = 0
+) -> tuple[Floats, LevelModel]:
+    """Fit on the training sources and draw the cells of a region whose network is not named: members, and the model of
+    levels."""
     plan = replace(plan_for(Design()), seed=seed)
     bundle, _ = fit_sampler(train, plan=plan if steps is None else replace(plan, steps=steps))
     place = context.assign_attrs({k: "" for k in ("network", "habits") if k in context.attrs})
     calendar = make_calendar("2013-11-04", 7, "1h", str(context.attrs["timezone"]))
-    return draw_traffic(bundle, place, calendar, Settings(seed, MEMBERS), cells=held.rows.tolist()).astype(np.float64)
+    drawn = draw_traffic(bundle, place, calendar, Settings(seed, MEMBERS), cells=held.rows.tolist())
+    return drawn.astype(np.float64), bundle.levels
+
+
+RANGES = ("coverage_90", "level known", "week known", "noise known", "noise of the law", "own noise", "own slope")
+
+
+def ranges(real: Floats, drawn: Floats, levels: LevelModel, held: Source) -> list[float]:
+    """RANGES of an unmeasured network, which say what part of its ranges is wrong.
+
+    `coverage_90` of members as they are, of their weeks at the real levels, of the real weeks at their levels, and with
+    levels as far apart as the network's own are about the law; the noise that the law has, and the network's own; the
+    slope of its levels on what the prior law expects. real: (cells, 168). drawn: (MEMBERS, cells, 168)."""
+    assert held.places is not None
+    places = replace(held.places, network="")
+    law, expected = levels.law_of(places), activity(places)[held.rows]
+    log = np.log(held.level) - np.log(places.area_km2[held.rows])
+    own = float((log - law.slope * expected).std())
+    centre, noise = (part[held.rows] for part in levels.relative(places))
+    mean, known, times = drawn.mean(axis=2, keepdims=True), real.mean(axis=1)[:, None], own / law.noise
+    z = (np.log(mean[1:, :, 0]) - centre) / noise + noise / 2
+    noisy = mean.copy()  # the control, the first, stays
+    noisy[1:, :, 0] = np.exp(centre + times * noise * z - (times * noise) ** 2 / 2)
+    parts = (drawn, drawn / mean * known, mean * (real / known), drawn / mean * noisy)
+    inside = [float(m.coverage_cells(real, p / p.mean() * real.mean(), 0.9).mean()) for p in parts]
+    return [*inside, law.noise, own, float(np.polyfit(expected, log, 1)[0])]
 
 
 def networks(data: Path) -> list[tuple[Source, xr.Dataset | None]]:
@@ -495,7 +629,7 @@ def levels(data: Path) -> None:
         count = np.bincount(cell[apart < 180], weight[apart < 180], len(xy))
         kind = VARIABLES[name]
         around = np.zeros(len(xy), dtype=np.float32)
-        amount = Amount(count.copy, kind.floor, kind.radii_m, None, around)
+        amount = Amount(count.__getitem__, kind.floor, kind.radii_m, None, around)
         add_log_densities([amount], xy, np.full(len(xy), 0.0625))
         known[name] = around.astype(np.float64) - REFERENCE[name]
     block = np.unique(xy // 4000, axis=0, return_inverse=True)[1].ravel() % 25
@@ -547,6 +681,7 @@ def main() -> None:
     parser.add_argument("--levels", action="store_true", help="the law alone")
     parser.add_argument("--expected", action="store_true", help="what map and measured cells tell of weeks, alone")
     parser.add_argument("--tried", action="store_true", help="the same of other regressions on the map")
+    parser.add_argument("--apart", action="store_true", help="what of their errors is a region's own")
     parser.add_argument("--networks", nargs="*", help="each network left out once, or those named, instead")
     parser.add_argument("--seeds", type=int, default=1, help="of training, of drawing and of the naive rows")
     parser.add_argument("--steps", type=int, help="training steps, for a trial")
@@ -558,17 +693,24 @@ def main() -> None:
     if args.tried:
         tried(args.data, args.seeds)
         return
+    if args.apart:
+        apart(args.data, args.seeds)
+        return
     print("| region | row | cells | " + " | ".join(ROWS) + " |\n|---|---|---|" + "---|" * len(ROWS))
     if args.expected:
         expected(args.data)
         return
     every: dict[str, list[dict[str, float]]] = {}
+    parts: list[list[str]] = []
     for name, train, held, place in left_out(args.data, args.networks):
         real = monday_weeks(held)
         pool = np.concatenate([monday_weeks(o) / (o.level.mean() if len(train) > 1 else 1.0) for o in train])
         for seed in range(args.seeds):
-            rows = {"stouter": draw_region(train, held, place, args.steps, seed)}
-            rows |= {
+            drawn, level_model = draw_region(train, held, place, args.steps, seed)
+            if args.networks is not None:
+                parts.append([name, *(f"{v:.3f}" for v in ranges(real, drawn, level_model, held))])
+            rows = {
+                "stouter": drawn,
                 "bootstrap": weeks_of(pool, len(real), 2 * seed),
                 "bootstrap within": weeks_of(real, len(real), 2 * seed + 1),
             }
@@ -576,6 +718,9 @@ def main() -> None:
                 every.setdefault(f"{name} | {row} | {len(real)}", []).append(scores)
     for row, scored in every.items() if args.seeds > 1 else ():
         print(f"| mean of {row} | " + " | ".join(f"{np.mean([s[k] for s in scored]):.3f}" for k in ROWS) + " |")
+    if parts:
+        print("\n| ranges | " + " | ".join(RANGES) + " |\n|---|" + "---|" * len(RANGES))
+        print("\n".join("| " + " | ".join(part) + " |" for part in parts))
 
 
 def left_out(data: Path, names: list[str] | None) -> Iterator[tuple[str, list[Source], Source, xr.Dataset]]:

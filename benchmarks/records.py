@@ -198,6 +198,31 @@ def _regions(printed: Table) -> list[list[Any]]:
     return [*rows, WANTED]
 
 
+NETWORKS = {"uomo-sd": "Shandong", "uomo-nc": "Nanchang", "uomo-nj": "Nanjing", "milan": "Milan"}
+
+
+def _networks(printed: Table) -> list[list[Any]]:
+    """Of p5.py --networks: the model's row of each, beside bootstrap of the others and of the network itself."""
+    rows = []
+    for name in dict.fromkeys(row[0] for row in printed):
+        mine, borrowed, within = ([value(c) for c in row] for row in printed if row[0] == name)
+        both = [part for at in (COVERAGE, CRPS) for part in (mine[at], borrowed[at])]
+        figures = [mine[2], mine[RATIO], within[RATIO], *both, *mine[ACF : ACF + 6]]
+        rows.append([NETWORKS[name.removeprefix("without ")], *figures])
+    return rows
+
+
+def _named(printed: Table) -> list[list[Any]]:
+    """Of p5.py: rows of networks."""
+    return [[NETWORKS[name.removeprefix("without ")], *map(value, rest)] for name, *rest in printed]
+
+
+def _apart(printed: Table) -> list[list[Any]]:
+    """Of p5.py --apart: a row for each region, and over all."""
+    names = {**PARTS, "mean": "mean"}
+    return [[names.get(name, name.removesuffix(" of the north-east")), *map(value, rest)] for name, *rest in printed]
+
+
 def _over_seeds(figures: Sequence[float]) -> Any:
     if len(figures) == 1:
         return figures[0]
@@ -259,7 +284,8 @@ FROM_JSON = {"fomo-unseen": unseen, "new-places": new_places, "graphs": graphs}
 FROM_PRINT = {  # record -> which of the printed tables, and the rows that the page has
     "levels": (0, _levels), "crops": (0, _crops), "outlier": (-1, _outlier), "expected-weeks": (0, _expected),
     "p5-regions": (0, _regions), "services": (0, _services), "services-rhythms": (1, _crops),
-    "unmeasured": (0, _crops), "weeks-tried": (0, _crops),
+    "p5-networks": (0, _networks), "p5-ranges": (1, _named), "weeks-apart": (0, _apart), "weeks-lags": (1, _crops),
+    "weeks-near": (2, _named), "unmeasured": (0, _crops), "weeks-tried": (0, _crops),
 }  # fmt: skip
 
 
