@@ -467,15 +467,14 @@ def alike_near(source: Source) -> list[float]:
     xy = source.places.xy_m[source.rows]
     apart = np.hypot(*(xy[:, None] - xy[None]).transpose(2, 0, 1))
     nearer = (0.0, *NEAR_M)
-    return [
-        float(alike[(apart > near) & (apart <= far)].mean() / np.diag(alike).mean())
-        for near, far in zip(nearer, NEAR_M, strict=False)
-    ]
+    pairs = [(apart > near) & (apart <= far) for near, far in zip(nearer, NEAR_M, strict=False)]
+    return [float(alike[some].mean() / np.diag(alike).mean()) if some.any() else np.nan for some in pairs]
 
 
 def leaning(errors: Floats) -> Floats:
-    """The mean over regions, in standard errors. errors: (regions, ...)."""
-    return np.asarray(errors.mean(axis=0) / errors.std(axis=0, ddof=1) * len(errors) ** 0.5)
+    """The mean over regions, in standard errors; 0 where none has an error. errors: (regions, ...)."""
+    spread = errors.std(axis=0, ddof=1)
+    return np.asarray(errors.mean(axis=0) / np.where(spread > 0, spread, np.inf) * len(errors) ** 0.5)
 
 
 def _side_by_side(scores: Floats, digits: int = 3) -> list[str]:
