@@ -109,6 +109,11 @@ def read_place(
     for rows in blocks(len(counts)):
         empty += int((~counts[rows].any(axis=1)).sum())
         release_pages(counts)
+    alone = not any(value is not None for value in given.values())
+    if empty == len(counts) and alone and len(pois):
+        box = ",".join(f"{degrees:.4f}" for degrees in pois.attrs["extent"])
+        raise NoData(f"none of the {len(pois)} places in {area.name} lies in the box that it states, {box}: correct its"
+                     " bounds, or give --bbox")  # fmt: skip
     if empty == len(counts):
         raise NoData(f"{area.name} has no points of interest in {pois.attrs['source']}: give another place or extract")
     attrs: dict[str, Any] = {"title": f"Points of interest of {area.name}", "place": area.name, "command": command}
@@ -119,7 +124,7 @@ def read_place(
         *_gaps(places, pois),
         *no_map,
     ]
-    if not any(value is not None for value in given.values()) and empty > _EMPTY * len(counts):
+    if alone and empty > _EMPTY * len(counts):
         warnings.append(f"{empty} of {len(counts)} cells are empty: is this the area? give --bbox or --polygon")
     found = _dataset(places, counts, pois, query.timezone, attrs, warnings)
     found = found.assign_coords(map_around(places.lon, places.lat, places.cell_m or 0.0, pois))
@@ -443,9 +448,11 @@ def _dataset(
 ) -> xr.Dataset:
     from poi.categories import CATEGORIES
 
-    any_of = np.zeros(len(CATEGORIES), dtype=bool)
+    any_of, peopled = np.zeros(len(CATEGORIES), dtype=bool), np.zeros(len(counts), dtype=bool)
     for rows in blocks(len(counts)):
-        any_of |= counts[rows].any(axis=0)
+        some = counts[rows] > 0
+        any_of |= some.any(axis=0)
+        peopled[rows] = some.any(axis=1)
         release_pages(counts)
     lacking = [name for name, any_there in zip(CATEGORIES, any_of, strict=True) if not any_there]
     lines = [*warnings, *(f"there are no points of interest of category {name} here" for name in lacking)]
@@ -459,16 +466,18 @@ def _dataset(
     return measured_context(
         places,
         counts.astype(np.int32, copy=False),
-        timezone=timezone or _timezone(places),
+        timezone=timezone or _timezone(places, peopled),
         attrs=provenance | dict(attrs),
         warnings=lines,
     )
 
 
-def _timezone(places: Places) -> str:
+def _timezone(places: Places, peopled: NDArray[np.bool_]) -> str:
+    """The zone of most cells; where nearly all are empty, of most that hold a place. peopled: (cells,) which do."""
     from gentraffic.dataset.zones import zone_of_most
 
-    found = zone_of_most(places.lon, places.lat)
+    few = 0 < peopled.sum() < (1 - _EMPTY) * len(peopled)
+    found = zone_of_most(places.lon[peopled], places.lat[peopled]) if few else zone_of_most(places.lon, places.lat)
     if found is None:
         lon, lat = middle(places.lon, places.lat)
         raise BadInput(f"no time zone is known at {lon:.3f}, {lat:.3f}: give --timezone, e.g. Europe/Rome")

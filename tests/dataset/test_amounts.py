@@ -17,6 +17,7 @@ from gentraffic.dataset.amounts import (
 from gentraffic.dataset.summary import summary
 from gentraffic.dataset.units import converted
 from gentraffic.errors import WrongUse
+from gentraffic.io.export.counters import parse_amount
 
 AMOUNTS = ["B", "kB", "MB", "GB", "TB", "GiB", "Mbit", "Gbits", "bit", "Gbyte", "Tbyte", "MBytes", "GB per step",
            "calls", "SMS", "octets"]  # fmt: skip
@@ -50,6 +51,15 @@ def test_volumes_in_bits() -> None:
     assert conversion("GB", "Mbit/s", 3600) == pytest.approx(8e9 / 3600 / 1e6)
     assert conversion("GB", "1", 3600) is None
     assert conversion("unknown", "unknown", 3600) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [("3.2GB", (3.2, "GB")), ("18GB per step", (18, "GB per step")), ("3 GB/15min", (3, "GB/15min")), ("40", (40, ""))],
+)
+def test_a_capacity_is_an_amount_and_perhaps_a_time(text: str, wanted: tuple[float, str]) -> None:
+    assert parse_amount(text, "--capacity") == wanted
+    assert wanted[1] == "" or volume(wanted[1]) is not None
 
 
 def test_steps_that_do_not_fit_are_refused() -> None:

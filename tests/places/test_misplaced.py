@@ -9,7 +9,7 @@ import pytest
 from gentraffic.dataset.misplaced import misplaced
 from gentraffic.dataset.schema import check_timezone
 from gentraffic.dataset.zones import zone_of_most
-from gentraffic.errors import BadInput
+from gentraffic.errors import BadInput, NoData
 from gentraffic.places.context import read_place
 from gentraffic.places.query import PlaceQuery
 
@@ -130,6 +130,13 @@ def test_a_file_with_a_box_keeps_it_and_doubts_it_where_it_is_empty(tmp_path: Pa
     place = read_place(PlaceQuery(osm=osm(tmp_path / "a.osm", bounds=bounds)))
     assert place.sizes["cell"] > 5000
     assert f"of {place.sizes['cell']} cells are empty: is this the area?" in place.attrs["warnings"]
+    assert place.attrs["timezone"] == "Europe/Monaco", "of the places, not of all the sea and France around them"
+
+
+def test_a_file_whose_box_is_elsewhere_says_so(tmp_path: Path) -> None:
+    bounds = '<bounds minlat="10" minlon="10" maxlat="10.01" maxlon="10.01"/>'
+    with pytest.raises(NoData, match=r"none of the 8 places in a.osm lies in the box that it states, 10.0000,10.0000"):
+        read_place(PlaceQuery(osm=osm(tmp_path / "a.osm", bounds=bounds)))
 
 
 def test_zones_are_those_of_most_points_on_land() -> None:

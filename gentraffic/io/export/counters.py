@@ -25,14 +25,14 @@ HOW = "draw with `gentraffic sample --total traffic=5TB/day`, or say what 1 stan
 
 def parse_amount(text: str, option: str) -> tuple[float, str]:
     """`3.2GB` as (3.2, "GB"); the unit may be missing. Raises WrongUse for anything else, and what is not above 0."""
-    match = re.fullmatch(r"\s*([0-9.]+(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z/]*)\s*", text)
+    match = re.fullmatch(r"\s*([0-9.]+(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z][\w /]*?)?\s*", text)
     try:
         value = float(match[1]) if match else 0.0
     except ValueError:
         value = 0.0
     if match is None or not (0 < value < np.inf):
         raise WrongUse(f"{option} {text}: give an amount above 0 with its unit, such as 3.2GB")
-    return value, match[2]
+    return value, match[2] or ""
 
 
 def bits_per_value(ds: xr.Dataset, service: str, unit: str | None) -> float:
