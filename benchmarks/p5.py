@@ -24,8 +24,8 @@ ratio is lower than that of `as it is`. The last three know what nobody does: th
 --apart: the same weeks again, as they are, with the region's own mean week known, and with its own spread known, too;
 how far the mean departure of a region's cells from what the map says is beyond that of as many cells of training; and
 whether errors lean one way over the regions (the mean over its standard error), as a fault of the model would, or not,
-as what is a region's own does. Further tables have the autocorrelation by lag,
-and how far the weeks of neighbours depart alike from what the map says, which members do not.
+as what is a region's own does. Further tables have the autocorrelation by lag; how far the weeks of neighbours depart
+alike from what the map says, which members do not; and how many sums over neighbouring cells lie in the ranges.
 --levels: Spearman and log error of the law over the 10,000 cells of Milan and the cells of Helsinki, in blocks of 20 x
 20 cells and of 4 km; the law's elasticities are constants, and only its factor is fitted on the other blocks.
 """
@@ -452,9 +452,39 @@ def apart(data: Path, seeds: int) -> None:
     for source, place in networks(data):
         if place is not None:
             print(f"| {source.network} | " + " | ".join(f"{v:.2f}" for v in alike_near(source)) + " |")
+    sides = " | ".join("one cell" if side == 1 else f"{side} x {side}" for side in SIDES)
+    print(f"\n| sums of | {sides} |\n|---|" + "---|" * len(SIDES))
+    for name, train, held in milan_parts(data):
+        parts = np.mean([sums_covered(train, held, seed) for seed in range(seeds)], axis=0)
+        texts = [" / ".join(f"{v:.2f}" for v in part) for part in parts.T]
+        print(f"| {name} | " + " | ".join(texts) + " |")
 
 
 NEAR_M = (300.0, 600.0, 1000.0)
+SIDES, CELL_M = (1, 2, 5), 235.0
+
+
+def sums_covered(train: Source, held: Source, seed: int) -> Floats:
+    """`coverage_90` of the traffic of squares of SIDES x SIDES cells of a region whose levels are known, (2, SIDES): of
+    weeks by map, and with its mean week known."""
+    assert held.places is not None
+    real, xy = monday_weeks(held), held.places.xy_m[held.rows]
+    level = real.mean(axis=1)[None, :, None]
+    drawn = by_map(train, held, 2 + seed)
+    mean = np.exp(np.average(log_ratios(held) - np.log(drawn + FLOOR).mean(axis=0), axis=0, weights=held.level**0.5))
+    rows = []
+    for members in (drawn, drawn * mean):
+        members = members / members.mean(axis=2, keepdims=True) * level
+        sums = [in_squares(xy, side * CELL_M) for side in SIDES]
+        rows.append([float(m.coverage_cells(onto @ real, onto @ members, 0.9).mean()) for onto in sums])
+    return np.array(rows)
+
+
+def in_squares(xy: Floats, side_m: float) -> Floats:
+    """1 where a cell lies in a square, from the south-west corner of the cells on: (squares, cells). xy: (cells, 2)."""
+    corner = xy.min(axis=0) - CELL_M / 2
+    number = np.unique(np.floor((xy - corner) / side_m), axis=0, return_inverse=True)[1].ravel()
+    return np.eye(number.max() + 1)[:, number]
 
 
 def alike_near(source: Source) -> list[float]:

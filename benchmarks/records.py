@@ -285,7 +285,7 @@ FROM_PRINT = {  # record -> which of the printed tables, and the rows that the p
     "levels": (0, _levels), "crops": (0, _crops), "outlier": (-1, _outlier), "expected-weeks": (0, _expected),
     "p5-regions": (0, _regions), "services": (0, _services), "services-rhythms": (1, _crops),
     "p5-networks": (0, _networks), "p5-ranges": (1, _named), "weeks-apart": (0, _apart), "weeks-lags": (1, _crops),
-    "weeks-near": (2, _named), "unmeasured": (0, _crops), "weeks-tried": (0, _crops),
+    "weeks-near": (2, _named), "weeks-sums": (3, _apart), "unmeasured": (0, _crops), "weeks-tried": (0, _crops),
 }  # fmt: skip
 
 
