@@ -112,3 +112,15 @@ def test_ranges_say_which_part_is_wrong() -> None:
     assert known == pytest.approx(0.88, abs=0.05)
     assert as_is < own_noise - 0.05
     assert own_noise == pytest.approx(0.88, abs=0.06)
+
+
+def test_squares_of_cells_sum_those_that_lie_in_them() -> None:
+    p5 = script("p5")
+    row, column = np.divmod(np.arange(16), 4)
+    xy = p5.CELL_M * np.stack([column, row], axis=1) + 1e6
+    onto = p5.in_squares(xy, 2 * p5.CELL_M)
+    grid = np.arange(16.0)
+    want = grid.reshape(2, 2, 2, 2).sum(axis=(1, 3))
+    np.testing.assert_array_equal(np.sort(onto @ grid), np.sort(want.ravel()))
+    assert (onto.sum(axis=0) == 1).all()
+    assert len(p5.in_squares(xy, p5.CELL_M)) == 16
