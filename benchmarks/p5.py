@@ -637,7 +637,7 @@ def levels(data: Path) -> None:
     rows |= {name.replace(", sites", "").replace(" and sites", ""): c.drop_vars("stations") for name, c in rows.items()}
     block = row // 20 * 5 + col // 20
     known = np.isfinite(context["street_length_street"].values)
-    parts = {"Milan": np.ones(len(log), dtype=bool), f"Milan, {known.sum()} cells of known streets": known}
+    parts = {"Milan": np.ones(len(log), dtype=bool), f"Milan, {known.sum():,} cells of known streets": known}
     for where, some in parts.items():
         for name, place in rows.items():
             expected = activity(read_places(place))[some]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmark_scripts import script
+from benchmark_scripts import FOLDER, script
 from bundle_examples import context, source
 
 from gentraffic.modelling.expected_week import fit_week, week_features
@@ -124,3 +126,15 @@ def test_squares_of_cells_sum_those_that_lie_in_them() -> None:
     np.testing.assert_array_equal(np.sort(onto @ grid), np.sort(want.ravel()))
     assert (onto.sum(axis=0) == 1).all()
     assert len(p5.in_squares(xy, p5.CELL_M)) == 16
+
+
+@pytest.mark.slow
+def test_levels_by_the_law_are_those_of_the_record(shared_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ten seconds: Milan and Helsinki, by blocks; what the page of results says is what the command prints."""
+    records = script("records")
+    script("p5").levels(shared_data)
+    record = json.loads((FOLDER.parent / "docs" / "results" / "data" / "levels.json").read_text(encoding="utf-8"))
+    found = {name: figures for name, *figures in records.refreshed("levels", record, capsys.readouterr().out)["rows"]}
+    for name, *figures in record["rows"]:
+        same = found[name]
+        np.testing.assert_allclose(same, figures, atol=2e-3, err_msg=name)
