@@ -29,6 +29,7 @@ from gentraffic.evaluation.metrics.paired import Floats, whole_days
 
 Estimate = tuple[float, NDArray[np.float64] | None]
 NO_TIME = "the files share no time, and this metric compares hour with hour"
+NO_PLACES = "it is not known where the cells lie"
 ONE_MEMBER = "the ensemble has one member: draw two or more (gentraffic sample --members 20)"
 
 
@@ -274,7 +275,7 @@ def _shape_spread(row: Row) -> Estimate:
 
 def _spatial(row: Row) -> tuple[float, None]:
     if row.xy_m is None:
-        raise ValueError("it is not known where the cells lie")
+        raise ValueError(NO_PLACES)
     return m.spatial_acf_error(row.real, row.one, row.xy_m), None
 
 

@@ -58,6 +58,7 @@ ADDED = "cf_added"  # global attribute: JSON, variable ("" for the file) -> name
 CONVENTIONS = "CF-1.8, CF-1.9, CF-1.10, CF-1.11"  # the file keeps to each; checkers look for theirs
 GIVEN_UNITS, GIVEN_TYPE, GIVEN_CONVENTIONS = "units_as_given", "dtype_as_given", "conventions_as_given"
 INDEX, CRS, BOUNDS = "cell", "crs", "time_bnds"  # variables of the file only
+_DEGREES = {"degrees_east": "longitude", "degrees_north": "latitude"}
 EXACT = 2**53  # whole numbers up to here are the same in double precision
 LONG_ATTRIBUTE = 60_000  # bytes; HDF5 keeps a longer text of fixed length in no attribute
 STEP_S = 3600  # of a file of one step
@@ -456,6 +457,15 @@ def _describe_coordinates(out: _Annotated) -> None:
         out.add(name, **COORD_ATTRS[name])
     if "poi_count" in out.ds:
         out.add("poi_count", long_name="points of interest by category")
+    if "category" in out.ds.coords:
+        out.add("category", long_name="category of points of interest")
+    for name, units in (("azimuth", "degree"), ("height", "m")):  # as COORD_ATTRS has it in words
+        if name in out.ds.coords and out.ds[name].dtype.kind in "iuf":
+            out.add(name, units=units)
+    for name in map(str, out.ds.variables):  # such as where the names of a map stand
+        degrees = _DEGREES.get(str(out.ds[name].attrs.get("units")))
+        if degrees is not None:
+            out.add(name, standard_name=degrees, long_name=degrees)
     for name in [axis for axis in ("x", "y") if axis in out.ds.coords]:  # none of cells without positions
         out.add(name, standard_name=f"projection_{name}_coordinate")
     for name in ("member", "row", "col", "cell_id"):

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gentraffic.dataset.schema import has_positions
 from gentraffic.evaluation.baselines import ALL_KNOWING
 from gentraffic.evaluation.evaluate import SYNTHETIC, Evaluation, winners
-from gentraffic.evaluation.scores import METRICS, NO_TIME, ONE_MEMBER, Metric, Score
+from gentraffic.evaluation.scores import METRICS, NO_PLACES, NO_TIME, ONE_MEMBER, Metric, Score
 from gentraffic.reports import evaluation_figures as figures
 from gentraffic.reports.evaluation_table import facts, interval_text, lead, missing, reasons, value_text, verdict
 from gentraffic.reports.page import (
@@ -140,14 +141,14 @@ def _reasons(result: Evaluation) -> list[Text]:
 
 def _figures(result: Evaluation, real: xr.Dataset) -> list[Section]:
     pair = result.pair
-    scattered = figures.places(real, pair.rows).closed
+    placed = has_positions(real)
     groups = real["location"].values[pair.rows] if "location" in real.coords else np.arange(len(pair.ids))
     ensemble = len(pair.synthetic) > 1
     week = "Real traffic in ink, synthetic in colour" + (", with the band of its members." if ensemble else ".")
     if not pair.paired:
         week += " The files share no time: they are laid side by side as the note above says."
     where = "Mean traffic of each cell, on one logarithmic scale; the third map is their ratio."
-    if scattered:
+    if placed and figures.places(real, pair.rows).closed:
         where += " The cells are scattered: empty land between them is left out."
     thinned = figures.thinned(result)
     sections: list[tuple[str, str, Callable[[], str]]] = [
@@ -164,7 +165,7 @@ def _figures(result: Evaluation, real: xr.Dataset) -> list[Section]:
          "it is too wide, below it, too sure of itself. Bars: 95% intervals." + thinned,
          lambda: figures.coverage(result, groups)),
     ]  # fmt: skip
-    refused: dict[str, str] = {}
+    refused: dict[str, str] = {} if placed else {"Level maps": NO_PLACES}
     if not pair.paired:
         refused |= {"Error by hour": NO_TIME, "Coverage by nominal level": NO_TIME}
     if not ensemble:

@@ -19,6 +19,7 @@ from gentraffic.evaluation.evaluate import Evaluation
 from gentraffic.evaluation.intervals import interval, make_resample
 from gentraffic.evaluation.metrics import summary as m
 from gentraffic.evaluation.metrics.paired import Floats
+from gentraffic.evaluation.scores import NO_PLACES
 from gentraffic.reports.map_layers import COLOURS
 from gentraffic.reports.plot import ACCENT, INK, SOFT, typical_cells
 from gentraffic.reports.svg import new_figure, page_style, plain_text, svg_text
@@ -134,7 +135,7 @@ class Map:
 def places(ds: xr.Dataset, rows: NDArray[np.intp]) -> Map:
     """How the cells at the positions `rows` of `ds` are drawn on a map. rows: (n,)."""
     if not has_positions(ds):
-        raise ValueError("it is not known where the cells lie")
+        raise ValueError(NO_PLACES)
     if "row" not in ds.coords or not _upright(ds):
         at = np.stack([ds["x"].values[rows], ds["y"].values[rows]], 1)
         return Map(at, _outlines(ds)[rows] if "footprint" in ds.coords else None)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from traffic_examples import context, traffic
+from traffic_examples import context, traffic, without_positions
 
 from gentraffic.cli.main import run
 from gentraffic.evaluation.alignment import align
@@ -65,6 +65,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_traffic(ds, where / name)
     write_context(context(), where / "context.nc")
     (where / "torn.nc").write_bytes((where / "real.nc").read_bytes()[:9000])
+    write_traffic(without_positions(REAL), where / "unplaced.nc")
+    write_traffic(without_positions(DRAWN), where / "unplaced-drawn.nc")
     nan = REAL.copy(deep=True)
     nan["internet"].values[4, 9] = np.nan
     nan.to_netcdf(where / "nan.nc", engine="h5netcdf")
@@ -342,6 +344,7 @@ def test_the_page_stands_alone(
         ("one-step.nc", "drawn.nc", 5),
         ("real.nc", "later.nc", 4),
         ("real.nc", "one-member.nc", 5),
+        ("unplaced.nc", "unplaced-drawn.nc", 5),
     ],
 )
 def test_the_page_says_why_a_picture_is_missing(

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
-from traffic_examples import context, traffic
+from traffic_examples import context, traffic, without_positions
 
 from gentraffic.cli.main import run
 from gentraffic.errors import BadInput, WrongUse
@@ -359,6 +359,22 @@ def test_a_quantile_of_members_says_that_sums_mean_nothing(tmp_path: Path, capsy
     assert run([*words, "mean", "--json"]) == 0
     assert "note" not in json.loads(capsys.readouterr().out)
     assert "add up" not in (tmp_path / "t.xml").read_text(encoding="utf-8")
+
+
+# --- without positions ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_format_is_written_without_positions_or_says_that_it_needs_them(form: str, tmp_path: Path) -> None:
+    ds = without_positions(day())
+    path = tmp_path / f"out{FORMATS[form].suffixes[0]}"
+    if FORMATS[form].positions:
+        with pytest.raises(WrongUse, match=f"export {form} needs to know where the cells lie"):
+            export(ds, form, path)
+        assert list(tmp_path.iterdir()) == []
+    else:
+        export(ds, form, path)
+        assert path.exists()
 
 
 # --- the command ------------------------------------------------------------------------------------------------------

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import xarray as xr
 from traffic_examples import SIDE, SOUTH, WEST, context, traffic
 
+from gentraffic.dataset.basemap import basemap_coords
 from gentraffic.dataset.memmap import Disk
+from gentraffic.dataset.schema import COORD_ATTRS
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.io import files
 from gentraffic.io.files import read_context, read_traffic, write_context, write_traffic
+from poi.basemap import CLASSES
+from poi.elements import BaseMap
 
 KINDS = ("grid", "cells", "stations")
 
@@ -500,7 +505,20 @@ CF_KINDS = {
     "ids in no order": lambda: traffic(context().isel(cell=[3, 1, 2, 0])),
     "counts": lambda: traffic(units="messages"),
     "one step": lambda: traffic(units="GB").isel(time=slice(0, 1)),
+    "a map": lambda: traffic(context(), units="GB").assign_coords(_map()),
+    "sectors": lambda: traffic(context("stations"), units="GB").assign_coords(
+        azimuth=("cell", np.arange(36) * 10, COORD_ATTRS["azimuth"]),
+        height=("cell", np.linspace(10, 45, 36), COORD_ATTRS["height"]),
+    ),
 }
+
+
+def _map() -> dict[str, Any]:
+    """A street and a name."""
+    street = np.array([CLASSES.index("street")], dtype=np.int8)
+    at = np.array([[918_000, 4_545_000], [918_100, 4_545_100]], dtype=np.int32)
+    size, kind, where = np.array([2], dtype=np.int32), np.zeros(1, dtype=np.int8), np.array([[9.18, 45.45]])
+    return basemap_coords(BaseMap(street, size, at, ("Centro",), kind, where))
 
 
 def _numbered(first: int) -> xr.Dataset:
@@ -562,6 +580,7 @@ def test_cf_checkers_find_no_error(kind: str, checked: dict[str, tuple[str, str]
     assert "cf:1.11" in said
     assert "\n                                     Errors" not in said, said
     assert "ERRORS detected: 0" in told, told
+    assert "WARN: (3" not in told, told  # each has a unit and a name
     assert "FATAL" not in told
 
 

@@ -95,3 +95,10 @@ def traffic(
         timezone="Europe/Rome",
         attrs=attrs,
     )
+
+
+def without_positions(ds: xr.Dataset) -> xr.Dataset:
+    """The same series of cells of which nobody told where they lie."""
+    kept = ds.drop_vars(["lon", "lat", "x", "y", "row", "col", "footprint"], errors="ignore").copy()
+    kept.attrs = {key: value for key, value in kept.attrs.items() if key not in ("crs_wkt", "cell_m")}
+    return kept.assign_attrs(kind="unplaced")

@@ -97,7 +97,6 @@ FORMATS = {
         members=False,
         services=False,
         takes=("unit", "release"),
-        positions=False,
         own_unit=True,
     ),
     "sionna": Format(
