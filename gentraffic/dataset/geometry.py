@@ -83,7 +83,8 @@ def lattice(ds: xr.Dataset) -> Lattice:
     # Least squares for x = side col + x0, y = side row + y0: rounded outlines give the side only roughly.
     across = np.concatenate([col - col.mean(), row - row.mean()])
     if across.any():
-        side = float(across @ np.concatenate([x - x.mean(), y - y.mean()]) / (across @ across))
+        fitted = float(across @ np.concatenate([x - x.mean(), y - y.mean()]) / (across @ across))
+        side = side if abs(fitted - side) < 1e-9 * side else fitted  # 250, not 249.9999999999999
     x0, y0 = x.mean() - side * col.mean(), y.mean() - side * row.mean()
     apart = np.hypot(x - x0 - side * col, y - y0 - side * row)
     unique = len(np.unique(row * (col.max() + 1) + col)) == len(row)

@@ -152,7 +152,8 @@ def member_range(ds: xr.Dataset) -> xr.Dataset:
 def one_member(ds: xr.Dataset, which: str | None) -> xr.Dataset:
     """`ds` with one series per cell: of member "0", "1", ..., the "mean" of all, or a quantile such as "p95".
 
-    A Dataset without members is returned as it is. Raises WrongUse for None (which member is meant?), or a name that
+    A Dataset without members is returned as it is. The mean is float64: rounded to float32, means of a few values add
+    up to another sum. Raises WrongUse for None (which member is meant?), or a name that
     is none of these.
     """
     import re
@@ -175,7 +176,7 @@ def one_member(ds: xr.Dataset, which: str | None) -> xr.Dataset:
     out = ds.isel(member=0).drop_vars("member")
     for name, variable in ds.data_vars.items():
         values = variable.values
-        one = np.empty(values.shape[1:], dtype=np.float32)
+        one = np.empty(values.shape[1:], dtype=np.float32 if quantile else np.float64)
         block = max(1, BLOCK // (values.shape[0] * values.shape[2]))
         for start in range(0, len(one), block):
             part = values[:, start : start + block]

@@ -1,4 +1,7 @@
-"""Maps of a grid as GeoTIFF: cloud-optimised (COG), one float32 band per time step or statistic."""
+"""Maps of a grid as GeoTIFF: cloud-optimised (COG), a band per time step or statistic.
+
+Bands are float32, as traffic is; float64 where float32 would round them: means of members, other units.
+"""
 
 from __future__ import annotations
 
@@ -50,12 +53,24 @@ def grid_of(ds: xr.Dataset, path: str | Path, bands: int) -> tuple[Lattice, int,
     return grid, height, width
 
 
-def profile_of(ds: xr.Dataset, grid: Lattice, height: int, width: int, bands: int) -> dict[str, Any]:
+def sample_type(values: Iterable[NDArray[Any]]) -> str:
+    """The type of a raster that holds the values as they are: float32, or float64 where that would round them."""
+    with np.errstate(over="ignore"):  # what is beyond float32 is not equal, as what is rounded
+        exact = all(
+            v.dtype == np.float32 or np.array_equal(v, v.astype(np.float32), equal_nan=True)
+            for v in map(np.asarray, values)
+        )
+    return "float32" if exact else "float64"
+
+
+def profile_of(
+    ds: xr.Dataset, grid: Lattice, height: int, width: int, bands: int, dtype: str = "float32"
+) -> dict[str, Any]:
     """What GDAL is told of a raster of the cells, north up."""
     import rasterio
 
     return {
-        "dtype": "float32", "count": bands, "height": height, "width": width, "crs": ds.attrs["crs_wkt"],
+        "dtype": dtype, "count": bands, "height": height, "width": width, "crs": ds.attrs["crs_wkt"],
         "transform": rasterio.Affine(grid.side, 0, grid.west, 0, -grid.side, grid.south + grid.side * height),
         "nodata": float("nan"),
     }  # fmt: skip
@@ -70,7 +85,8 @@ def write_bands(ds: xr.Dataset, path: str | Path, bands: list[Band], tags: Mappi
     from rasterio.shutil import copy
 
     grid, height, width = grid_of(ds, path, len(bands))
-    profile = profile_of(ds, grid, height, width, len(bands)) | {
+    dtype = np.dtype(sample_type(values for _, _, values in bands))
+    profile = profile_of(ds, grid, height, width, len(bands), dtype.name) | {
         "driver": "GTiff", "compress": "deflate", "predictor": 3, "interleave": "band", "bigtiff": "if_safer",
     }  # fmt: skip
     # GDAL reports a full disk while it closes a file in its log only: it writes to memory, and Python to the disk.
@@ -79,7 +95,7 @@ def write_bands(ds: xr.Dataset, path: str | Path, bands: list[Band], tags: Mappi
             fill_bands(tif, grid, height, width, bands)
             tif.update_tags(**{str(key): str(value) for key, value in ds.attrs.items()}, **tags)
         whole = memory
-        if len(bands) * 4 * TILE**2 <= MAX_TILE_BYTES:
+        if len(bands) * dtype.itemsize * TILE**2 <= MAX_TILE_BYTES:
             copy(
                 memory.name, optimised.name, driver="COG", compress="DEFLATE", predictor="YES", blocksize=TILE,
                 bigtiff="IF_SAFER", overviews="NONE", num_threads="1",
@@ -94,7 +110,7 @@ def fill_bands(raster: Any, grid: Lattice, height: int, width: int, bands: Itera
 
     bands: each its description, its units and its values (cells,).
     """
-    band = np.full((height, width), np.nan, dtype=np.float32)
+    band = np.full((height, width), np.nan, dtype=raster.dtypes[0])
     for number, (about, units, values) in enumerate(bands, start=1):
         band[height - 1 - grid.row, grid.col] = values
         raster.write(band, number)

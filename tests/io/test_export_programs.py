@@ -24,6 +24,7 @@ from traffic_examples import context, traffic, without_positions
 from gentraffic.cli.main import run
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.io.export.formats import FORMATS, ExportOptions
+from gentraffic.io.export.gridded import rounded_to_float32
 from gentraffic.io.export.registry import export
 from gentraffic.io.files import write_traffic
 
@@ -89,6 +90,98 @@ def test_gridded_is_read_by_xarray_by_gdal_and_by_cdo(change: str, tmp_path: Pat
     assert float(done.stdout) == pytest.approx(total(ds), rel=1e-6)  # cdo sums in single precision
     done = subprocess.run(["cdo", "-s", "showtimestamp", str(path)], capture_output=True, text=True, check=True)
     assert [int(datetime.fromisoformat(t).replace(tzinfo=UTC).timestamp()) for t in done.stdout.split()] == seconds(ds)
+
+
+IDS = {
+    "small": np.arange(9), "large": 320_019_369_001_487 + np.arange(9), "huge": 2**60 + np.arange(9),
+    "text": np.array([f"MI {i:02d} é" for i in range(9)], dtype=object),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("ids", IDS.values(), ids=IDS)
+def test_a_gridded_file_keeps_the_ids_of_its_cells(ids: Any, tmp_path: Path) -> None:
+    ds = day().assign_coords(cell_id=("cell", ids))
+    export(ds.isel(cell=[*range(4), *range(5, 9)]), "gridded", tmp_path / "g.nc")
+    with xr.open_dataset(tmp_path / "g.nc", engine="h5netcdf") as grid:
+        held = grid["cell_id"].values
+        for i in (*range(4), *range(5, 9)):
+            at = held[i // 3, i % 3]
+            assert str(at if isinstance(at, str) else int(at)) == str(ids[i])
+        assert held[1, 1] == "" or np.isnan(held[1, 1])
+
+
+def test_nco_adds_up_a_gridded_file_with_a_hole(tmp_path: Path) -> None:
+    """NCO takes a fill value of NaN for a value: every sum would be NaN."""
+    import netCDF4
+
+    ds = day().isel(cell=[*range(4), *range(5, 9)])
+    export(ds, "gridded", tmp_path / "g.nc")
+    with netCDF4.Dataset(tmp_path / "g.nc") as raw:
+        assert raw["internet"].getncattr("_FillValue") == netCDF4.default_fillvals["f4"]
+        assert raw["cell_id"].getncattr("_FillValue") == netCDF4.default_fillvals["f8"]
+        raw.set_auto_mask(False)
+        assert (raw["internet"][:, 1, 1] == netCDF4.default_fillvals["f4"]).all()
+    if shutil.which("ncwa") is None:
+        pytest.skip("NCO is not here")
+    subprocess.run(["ncwa", "-y", "ttl", "-v", "internet", str(tmp_path / "g.nc"), str(tmp_path / "s.nc")], check=True)
+    with netCDF4.Dataset(tmp_path / "s.nc") as raw:
+        assert float(raw["internet"][...]) == pytest.approx(total(ds), rel=1e-6)
+
+
+RASTERS = {"gridded": "g.nc", "geotiff": "g.tif", "planning": "g"}
+
+
+def cells_of(form: str, path: Path, ds: xr.Dataset) -> Any:
+    """(steps, cells) what GDAL reads of a raster export."""
+    import rasterio
+
+    name = {"gridded": f"netcdf:{path}:internet", "planning": f"{path}/traffic.bil"}.get(form, str(path))
+    with rasterio.open(name) as raster:
+        assert raster.crs.to_epsg() == 32632
+        assert (raster.transform.a, raster.transform.e) == (235.0, -235.0)
+        return np.array(list(raster.sample(zip(ds.x.values, ds.y.values, strict=True)))).astype(np.float64).T
+
+
+@pytest.mark.parametrize("form", RASTERS)
+@pytest.mark.parametrize("unit", [None, "kbit"])
+def test_rasters_of_a_mean_and_of_another_unit_add_up(form: str, unit: str | None, tmp_path: Path) -> None:
+    """Few values, so that rounding each to float32 would show in the sum."""
+    ds = day(members=3).isel(time=slice(0, 5))
+    path = tmp_path / RASTERS[form]
+    export(ds, form, path, ExportOptions(unit=unit), member="mean")
+    mean = ds.internet.values.astype(np.float64).mean(axis=0) * (1 if unit is None else 8e6)
+    found = cells_of(form, path, ds)
+    np.testing.assert_allclose(found, mean.T, rtol=2e-6)
+    assert math.fsum(found.ravel().tolist()) == pytest.approx(math.fsum(mean.ravel().tolist()), rel=2e-9)
+    if form != "planning":
+        np.testing.assert_allclose(found, mean.T, rtol=1e-15)
+
+
+@pytest.mark.parametrize("form", RASTERS)
+def test_no_raster_overflows_without_a_word(form: str, tmp_path: Path) -> None:
+    ds = day()
+    ds["internet"] = (
+        ds["internet"].copy(data=np.full(ds.internet.shape, 1e35, dtype=np.float32)).assign_attrs(units="GB")
+    )
+    path = tmp_path / RASTERS[form]
+    if form == "planning":
+        with pytest.raises(WrongUse, match=r"values up to 8e\+44 are more than \.bil and \.grd hold"):
+            export(ds, form, path, ExportOptions(unit="bit"))
+        assert list(tmp_path.iterdir()) == []
+        return
+    export(ds, form, path, ExportOptions(unit="bit"))
+    np.testing.assert_allclose(cells_of(form, path, ds), 8e44, rtol=1e-6)
+
+
+def test_what_rounding_leaves_goes_to_the_next() -> None:
+    rng = np.random.default_rng(5)
+    for shape in ((1, 1000), (1000, 1), (40, 60), (60, 40)):
+        exact = rng.gamma(2.0, 1.0, shape) * rng.choice([0.0, 1e-12, 1.0], shape)
+        out = rounded_to_float32(exact)
+        assert out.dtype == np.float32
+        np.testing.assert_allclose(out, exact, rtol=1.1e-6)
+        sums = [math.fsum(values.ravel().tolist()) for values in (out.astype(np.float64), exact)]
+        assert sums[0] == pytest.approx(sums[1], rel=1e-9)
 
 
 def test_gridded_refuses_what_is_no_grid_and_asks_for_a_member(tmp_path: Path) -> None:
@@ -168,7 +261,10 @@ def test_planning_rasters_are_read_by_gdal(tmp_path: Path) -> None:
         assert raster.crs.to_epsg() == 32632
         sampled = np.array(list(raster.sample(zip(ds.x.values, ds.y.values, strict=True))))
         np.testing.assert_array_equal(sampled, ds.internet.values)
+        assert raster.descriptions == tuple(f"{t}Z" for t in np.datetime_as_string(ds.time.values, unit="s"))
+        assert set(raster.units) == {"GB"}
     with rasterio.open(tmp_path / "p" / "traffic.grd") as raster:
+        assert raster.crs.to_epsg() == 32632  # a .grd cannot say it: traffic.grd.aux.xml does
         mean = raster.read(1, masked=True)
         assert mean.mask.sum() == 1
         assert float(mean.astype("f8").sum()) * 25 == pytest.approx(total(ds), rel=1e-6)

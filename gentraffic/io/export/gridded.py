@@ -4,30 +4,35 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from xml.sax.saxutils import escape
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gentraffic.dataset.geometry import Lattice
 from gentraffic.dataset.schema import services
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.io.atomic import replacing
 from gentraffic.io.export.counters import step_seconds
 from gentraffic.io.export.folder import folder
-from gentraffic.io.files import ADDED, to_cf, with_char_attributes
-from gentraffic.io.geotiff import Band, grid_of, profile_of
+from gentraffic.io.files import ADDED, EXACT, to_cf, with_char_attributes
+from gentraffic.io.geotiff import Band, grid_of, profile_of, sample_type
 
 if TYPE_CHECKING:
     import xarray as xr
 
 MAX_BLOCK = 2**20  # values of one chunk of the NetCDF file
+FILL = float.fromhex("0x1.ep+122")  # NC_FILL_FLOAT and NC_FILL_DOUBLE
 NODATA = -9999.0  # of .bil
 BLANK = float(np.float32(1.70141e38))  # what a grid of Surfer has where nothing is
 
 
 def write_gridded(ds: xr.Dataset, path: str | Path) -> dict[str, Any]:
-    """Write one member as NetCDF: each service (time, y, x), NaN where no cell is, y northwards, `cell_id` (y, x).
+    """Write one member as NetCDF: each service (time, y, x), the fill value where no cell is, y northwards,
+    `cell_id` (y, x).
 
-    y and x are metres in the grid mapping `crs`; `lon`, `lat` (y, x) degrees. Raises BadInput for cells on no grid.
+    y and x are metres in the grid mapping `crs`; `lon`, `lat` (y, x) degrees. The fill value is the usual one of
+    NetCDF: NCO takes NaN for a value, and its sums are NaN then. Raises BadInput for cells on no grid.
     """
     import pyproj
     import xarray as xr
@@ -56,13 +61,11 @@ def write_gridded(ds: xr.Dataset, path: str | Path) -> dict[str, Any]:
         "time_bnds": (("time", "bnds"), flat["time_bnds"].values),
     }
     variables: dict[str, Any] = {"crs": ((), np.int32(0), crs)}
-    ids = _on_grid(flat["cell_id"].values, grid, height, width)
-    if ids is not None:
-        about_ids = {"long_name": "identifier of the cell", "units": "1"}
-        variables["cell_id"] = (("y", "x"), ids, about_ids | {"coordinates": "lon lat", "grid_mapping": "crs"})
+    variables["cell_id"] = _ids(ds["cell_id"].values, grid, height, width)
     for name in services(ds):
-        values = np.full((steps, height, width), np.nan, dtype=np.float32)
-        values[:, grid.row, grid.col] = ds[name].values.reshape(-1, steps).T
+        held = ds[name].values.reshape(-1, steps).T
+        values = np.full((steps, height, width), np.nan, dtype=sample_type([held]))
+        values[:, grid.row, grid.col] = held
         attrs = flat[name].attrs | {"grid_mapping": "crs", "coordinates": "lon lat"}
         variables[name] = (("time", "y", "x"), values, attrs)
     added = (ADDED, "featureType", "timezone")
@@ -79,13 +82,16 @@ def _transform(west: float, south: float, side: float) -> str:
     return " ".join(repr(float(v)) for v in (west, side, 0.0, south, 0.0, side))
 
 
-def _on_grid(ids: NDArray[Any], grid: Any, height: int, width: int) -> NDArray[np.float64] | None:
-    """Numbers of the cells where they lie; None for ids that are text."""
-    if ids.dtype.kind not in "iuf":
-        return None
-    out = np.full((height, width), np.nan)
-    out[grid.row, grid.col] = ids
-    return out
+def _ids(ids: NDArray[Any], grid: Lattice, height: int, width: int) -> tuple[Any, ...]:
+    """A variable with the ids of the cells where they lie: numbers where double precision holds them, else text."""
+    about = {"long_name": "identifier of the cell", "coordinates": "lon lat", "grid_mapping": "crs"}
+    if ids.dtype.kind in "iu" and int(np.abs(ids.astype(object)).max()) <= EXACT:
+        numbers = np.full((height, width), np.nan)
+        numbers[grid.row, grid.col] = ids
+        return ("y", "x"), numbers, about | {"units": "1"}
+    text = np.full((height, width), "", dtype=object)
+    text[grid.row, grid.col] = ids.astype(str)
+    return ("y", "x"), text, about
 
 
 def _encoding(out: xr.Dataset, steps: int, pixels: int) -> dict[str, dict[str, Any]]:
@@ -94,9 +100,10 @@ def _encoding(out: xr.Dataset, steps: int, pixels: int) -> dict[str, dict[str, A
     for name, variable in out.variables.items():
         if variable.dims == ("time", "y", "x"):
             together = max(1, min(steps, MAX_BLOCK // pixels))  # whole maps: what a time slider asks for
-            encoding[str(name)] = {**pack, "chunksizes": (together, *variable.shape[1:])}
+            fill = {"_FillValue": variable.dtype.type(FILL)}
+            encoding[str(name)] = {**pack, **fill, "chunksizes": (together, *variable.shape[1:])}
         elif name == "cell_id":
-            encoding[str(name)] = dict(pack)
+            encoding[str(name)] = {**pack, **({"dtype": "S1"} if variable.dtype.kind == "O" else {"_FillValue": FILL})}
         else:
             encoding[str(name)] = {"_FillValue": None}
     for name in ("time", "time_bnds"):
@@ -109,9 +116,9 @@ def write_planning(ds: xr.Dataset, path: str | Path, *, statistic: str | None = 
 
     traffic.bil, .hdr, .prj (ESRI): a band per step, or with `statistic` (mean, peak, busy_mean) one band of it.
     traffic.grd (Surfer 6, binary): one band, the statistic, the mean where none is named; traffic.prj is of both.
-    bands.csv: what each band is. Pixels without a cell are -9999, in .grd blank.
+    bands.csv: what each band is, and .aux.xml for GDAL and QGIS. Pixels without a cell are -9999, in .grd blank.
 
-    Raises WrongUse for another statistic, BadInput for cells on no grid.
+    Raises WrongUse for another statistic and for values beyond float32, BadInput for cells on no grid.
     """
     import rasterio
     from rasterio.shutil import copy
@@ -136,24 +143,58 @@ def write_planning(ds: xr.Dataset, path: str | Path, *, statistic: str | None = 
         try:
             bil = profile | {"driver": "EHdr", "nodata": NODATA}
             with rasterio.open(temporary / "traffic.bil", "w", **bil) as raster:
-                _fill(raster, grid, height, width, bands[".bil"], NODATA)
+                _fill(raster, grid, bands[".bil"], NODATA)
             with rasterio.MemoryFile() as memory:  # GDAL makes a .grd as a copy only
                 with memory.open(**profile | {"driver": "GTiff", "count": 1, "nodata": BLANK}) as raster:
-                    _fill(raster, grid, height, width, one, BLANK)
+                    _fill(raster, grid, one, BLANK)
                 copy(memory.name, str(temporary / "traffic.grd"), driver="GSBG")
         except rasterio.errors.RasterioError as error:
             raise BadInput(f"cannot write {path}: {error}") from error
         lines = ["file,band,what,units", *(f"traffic.bil,{i},{b[0]},{b[1]}" for i, b in enumerate(bands[".bil"], 1))]
         lines.append(f"traffic.grd,1,{one[0][0]},{units}")
         (temporary / "bands.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        for stray in temporary.glob("*.aux.xml"):
-            stray.unlink()  # GDAL's own notes; bands.csv says the same to everybody
+        for name, told in (("traffic.bil", bands[".bil"]), ("traffic.grd", one)):
+            (temporary / f"{name}.aux.xml").write_text(_notes(ds, told), encoding="utf-8")
     return {"bands": len(bands[".bil"]), "statistic": one[0][0], "seconds_per_band": step_seconds(ds)}
 
 
-def _fill(raster: Any, grid: Any, height: int, width: int, bands: list[Band], nodata: float) -> None:
-    """As `fill_bands`, for formats that know no NaN and no description of a band."""
-    band = np.full((height, width), nodata, dtype=np.float32)
-    for number, (_, _, values) in enumerate(bands, start=1):
-        band[height - 1 - grid.row, grid.col] = values
-        raster.write(band, number)
+def _notes(ds: xr.Dataset, bands: list[Band]) -> str:
+    """What GDAL and QGIS read beside a raster that cannot say it: its coordinate system, what each band is."""
+    told = "".join(
+        f'<PAMRasterBand band="{i}"><Description>{escape(name)}</Description><UnitType>{escape(units)}</UnitType>'
+        "</PAMRasterBand>\n"
+        for i, (name, units, _) in enumerate(bands, start=1)
+    )
+    crs = escape(str(ds.attrs["crs_wkt"]))
+    return f'<PAMDataset>\n<SRS dataAxisToSRSAxisMapping="1,2">{crs}</SRS>\n{told}</PAMDataset>\n'
+
+
+def _fill(raster: Any, grid: Lattice, bands: list[Band], nodata: float) -> None:
+    """As `fill_bands`, for formats of float32 that know no NaN and no description of a band."""
+    values = rounded_to_float32(np.stack([values for _, _, values in bands], axis=1))
+    band = np.full(raster.shape, nodata, dtype=np.float32)
+    for number in range(len(bands)):
+        band[raster.height - 1 - grid.row, grid.col] = values[:, number]
+        raster.write(band, number + 1)
+
+
+def rounded_to_float32(values: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    """(cells, bands) as float32; what rounding leaves of a value goes to the next so large that it does not show: sums
+    stay, zeros too.
+
+    Along the longer axis. Raises WrongUse for what float32 does not hold, or is `BLANK`.
+    """
+    if not values.size or float(values.max()) >= BLANK:
+        most = float(values.max(initial=0))
+        raise WrongUse(f"values up to {most:.3g} are more than .bil and .grd hold: give another --unit")
+    if values.dtype == np.float32:
+        return values
+    turned = values.shape[0] > values.shape[1]
+    exact = values.astype(np.float64) if turned else values.astype(np.float64).T  # (along, across)
+    out = np.empty(exact.shape, dtype=np.float32)
+    left = np.zeros(exact.shape[1])
+    for row, true in zip(out, exact, strict=True):
+        given = np.where(true > 1e6 * np.abs(left), left, 0.0)
+        row[:] = true + given
+        left += true - row
+    return out if turned else out.T
