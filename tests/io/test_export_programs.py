@@ -378,6 +378,29 @@ def test_parquet_by_day_is_one_table_of_whole_local_days(change: str, tmp_path: 
     local = frame["time"].dt.tz_convert("Europe/Rome")
     assert (frame["time_local"] == local.map(lambda t: t.isoformat())).all()
     assert (local.dt.strftime("%Y-%m-%d") == frame["day"].astype(str)).all()
+    files = [path for path in (tmp_path / "p").rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} == {".parquet"}, "polars reads every file of a folder"
+    export(ds, "parquet", tmp_path / "p")  # a folder of ours is replaced
+    (tmp_path / "p" / files[0].parent.name / "mine.parquet").write_bytes(b"x")
+    with pytest.raises(BadInput, match=r"mine\.parquet, which gentraffic did not write"):
+        export(ds, "parquet", tmp_path / "p")
+    shutil.rmtree(tmp_path / "p")
+    frame.to_parquet(tmp_path / "p", partition_cols=["day"])
+    with pytest.raises(BadInput, match="is not an export of gentraffic"):
+        export(ds, "parquet", tmp_path / "p")
+
+
+def test_a_geopackage_needs_no_new_gdal(tmp_path: Path) -> None:
+    """GDAL 3.6, of QGIS 3.22, warns of GeoPackage 1.4 and of times without milliseconds."""
+    export(day(), "geopackage", tmp_path / "t.gpkg")
+    base = sqlite3.connect(tmp_path / "t.gpkg")
+    assert base.execute("PRAGMA user_version").fetchone() == (10200,)
+    moment = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}"
+    for column, table in (("time_utc", "series"), ("update_time", "layer_styles")):
+        for (text,) in base.execute(f"SELECT {column} FROM {table}"):
+            assert re.fullmatch(moment + "Z", text)
+    assert re.fullmatch(moment + r"\+02:00", base.execute("SELECT time_local FROM series").fetchone()[0])
+    base.close()
 
 
 @pytest.mark.parametrize("change", CHANGES)

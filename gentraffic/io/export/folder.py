@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,12 +17,25 @@ if TYPE_CHECKING:
 
 MARK = "gentraffic-export.json"  # says what the folder is, and that gentraffic may replace it
 
-HIDDEN_MARK = f"_{MARK}"  # in a folder of which every file is read that has no such name, as Parquet's is
+OLD_MARK = f"_{MARK}"  # of folders of Parquet that earlier versions wrote
+FOOTER = "gentraffic_export"  # the mark within Parquet files: programs take every file of their folder for data
+
+
+def mark_text(ds: xr.Dataset, made: str, files: list[str]) -> str:
+    """The mark of a folder in the format `made` with these files: JSON."""
+    about = {"format": made, "gentraffic": __version__, "timezone": ds.attrs["timezone"]}
+    kept = ("title", "source", "model", "member", "attribution", "license")
+    about |= {name: str(ds.attrs[name]) for name in kept if name in ds.attrs}
+    about["units"] = {str(name): str(ds[name].attrs["units"]) for name in ds.data_vars}
+    about["files"] = files
+    return json.dumps(about, indent=1, ensure_ascii=False)
 
 
 @contextmanager
-def folder(path: str | Path, ds: xr.Dataset, made: str, *, mark: str = MARK) -> Iterator[Path]:
+def folder(path: str | Path, ds: xr.Dataset, made: str, *, marked: bool = True) -> Iterator[Path]:
     """Yield a temporary folder that becomes `path` when the block ends well; the mark is written beside the files.
+
+    marked: False where the block writes `mark_text` into Parquet files, as FOOTER.
 
     Raises BadInput where something stands there that is no such export, or holds files of somebody else, WrongUse for a
     path with a suffix.
@@ -30,24 +43,38 @@ def folder(path: str | Path, ds: xr.Dataset, made: str, *, mark: str = MARK) -> 
     check_folder(path)
     with replacing(path, ("",), folder=True) as temporary:
         yield temporary
-        about = {"format": made, "gentraffic": __version__, "timezone": ds.attrs["timezone"]}
-        kept = ("title", "source", "model", "member", "attribution", "license")
-        about |= {name: str(ds.attrs[name]) for name in kept if name in ds.attrs}
-        about["units"] = {str(name): str(ds[name].attrs["units"]) for name in ds.data_vars}
-        about["files"] = sorted(p.relative_to(temporary).as_posix() for p in temporary.rglob("*") if p.is_file())
-        (temporary / mark).write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        if marked:
+            files = sorted(p.relative_to(temporary).as_posix() for p in temporary.rglob("*") if p.is_file())
+            (temporary / MARK).write_text(mark_text(ds, made, files) + "\n", encoding="utf-8")
 
 
 def check_folder(path: str | Path) -> None:
     """Raise BadInput where a folder stands at `path` that is not empty and no export, or holds more than the export."""
     target = Path(path)
-    marked = any((target / name).is_file() for name in (MARK, HIDDEN_MARK))
-    if target.is_dir() and any(target.iterdir()) and not marked:
+    if not target.is_dir() or not any(target.iterdir()):
+        return
+    marks = _marks(target)
+    if not marks:
         raise BadInput(f"{path} exists and is not an export of gentraffic; take another name")
-    for name in (MARK, HIDDEN_MARK):
+    for name, text in marks.items():
         try:
-            files = json.loads((target / name).read_text(encoding="utf-8"))["files"]
-        except (OSError, ValueError, KeyError, TypeError):
-            continue  # no such mark, or of a version that did not list them
+            files = json.loads(text)["files"]
+        except (ValueError, KeyError, TypeError):
+            continue  # of a version that did not list them
         there = [p.relative_to(target).as_posix() for p in target.rglob("*") if p.is_symlink() or p.is_file()]
         check_nothing_lost(path, [file for file in there if file not in (*files, name)])
+
+
+def _marks(target: Path) -> dict[str, str]:
+    """The marks of a folder: the name of the file that is one, or FOOTER, and what it says."""
+    marks = {name: target / name for name in (MARK, OLD_MARK) if (target / name).is_file()}
+    found = {name: file.read_text(encoding="utf-8", errors="replace") for name, file in marks.items()}
+    part = next((p for p in sorted(target.glob("day=*/part-0.parquet")) if p.is_file()), None)
+    if not found and part is not None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        with suppress(OSError, pa.ArrowException):
+            held = pq.read_metadata(part).metadata or {}
+            found |= {FOOTER: held[FOOTER.encode()].decode("utf-8", "replace")} if FOOTER.encode() in held else {}
+    return found

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
 ROWS_PER_BLOCK = 2**18
+# As every QGIS and GDAL in use reads it without a warning: GDAL's own default is of 1.4, and leaves out milliseconds.
+GPKG = {"driver": "GPKG", "dataset_options": {"VERSION": "1.2"}, "layer_options": {"DATETIME_PRECISION": "MILLISECOND"}}
 
 
 def write_geotiff(ds: xr.Dataset, path: str | Path, *, capacity: float | None = None) -> dict[str, Any]:
@@ -80,14 +82,14 @@ def write_geopackage(
         try:
             kind = "Point" if ds.attrs["kind"] == "stations" else "MultiPolygon"
             pyogrio.write_dataframe(
-                cells, hidden, layer="cells", driver="GPKG", geometry_type=kind, promote_to_multi=kind != "Point"
+                cells, hidden, layer="cells", geometry_type=kind, promote_to_multi=kind != "Point", **GPKG
             )
             rows = 0
             for block in _blocks(ds, as_text=False):
-                pyogrio.write_dataframe(block, hidden, layer="series", driver="GPKG", append=rows > 0)
+                pyogrio.write_dataframe(block, hidden, layer="series", append=rows > 0, **GPKG)
                 rows += len(block)
                 tell(rows, total)
-            pyogrio.write_dataframe(about, hidden, layer="about", driver="GPKG")
+            pyogrio.write_dataframe(about, hidden, layer="about", **GPKG)
             units = [str(ds[name].attrs["units"]) for name in names]
             add_views(hidden, list(statistics), cells, dict(zip(names, units, strict=True)))
             hidden.replace(temporary)

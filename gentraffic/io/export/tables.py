@@ -22,7 +22,7 @@ from gentraffic.dataset.summary import member_range
 from gentraffic.errors import WrongUse
 from gentraffic.io.atomic import replacing
 from gentraffic.io.export.columns import Tell, headed, own_columns, silent, text_number
-from gentraffic.io.export.folder import HIDDEN_MARK, folder
+from gentraffic.io.export.folder import FOOTER, folder, mark_text
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -294,7 +294,9 @@ def write_parquet_by_day(ds: xr.Dataset, path: str | Path, *, tell: Tell = silen
     members = ds["member"].values.tolist() if "member" in ds.dims else [None]
     unique = list(dict.fromkeys(days.tolist()))
     own = own_columns(ds, {"member", "cell", "lon", "lat", "time", "time_local", "day", *names})
-    with folder(path, ds, "parquet", mark=HIDDEN_MARK) as temporary:
+    footer = {"about": json.dumps(about, ensure_ascii=False)}
+    footer[FOOTER] = mark_text(ds, "parquet", [f"day={day}/part-0.parquet" for day in unique])
+    with folder(path, ds, "parquet", marked=False) as temporary:
         for number, day in enumerate(unique):
             tell(number, len(unique))
             at = np.flatnonzero(days == day)
@@ -314,7 +316,7 @@ def write_parquet_by_day(ds: xr.Dataset, path: str | Path, *, tell: Tell = silen
                     values = ds[name].values if member is None else ds[name].values[m]
                     columns[name] = np.ascontiguousarray(values[:, at]).reshape(-1)
                 blocks.append(pa.table(columns))
-            table = pa.concat_tables(blocks).replace_schema_metadata({"about": json.dumps(about, ensure_ascii=False)})
+            table = pa.concat_tables(blocks).replace_schema_metadata(footer)
             pq.write_table(table, part / "part-0.parquet", compression="zstd", write_page_checksum=True)
     return {"days": len(unique), "rows": cells * len(days) * len(members)}
 
