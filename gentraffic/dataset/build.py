@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from gentraffic import __version__
 from gentraffic.dataset.schema import CONVENTIONS, COORD_ATTRS, check_context, check_traffic
+from gentraffic.dataset.services import long_name
 from gentraffic.errors import BadInput
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def measured_traffic(
 
     ds = xr.Dataset(
         {
-            name: (("cell", "time"), values, {"units": units, "long_name": f"{name} traffic"})
+            name: (("cell", "time"), values, {"units": units, "long_name": long_name(name)})
             for name, (values, units) in services.items()
         },
         coords=_coordinates(places) | {"time": ("time", time.astype("datetime64[ns]"), COORD_ATTRS["time"])},

@@ -25,7 +25,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from gentraffic.dataset.services import MAIN
+from gentraffic.dataset.services import MAIN, long_name
 from gentraffic.errors import BadInput, WrongUse, did_you_mean
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def traffic_dataset(
         coords["member"] = (("member",), np.arange(len(array), dtype=np.int32), COORD_ATTRS["member"])
     place = {name: cells.attrs[name] for name in PLACE_ATTRS if name in cells.attrs}
     ds = xr.Dataset(
-        {service: (dims, array, {"units": units, "long_name": f"{service} traffic"})},
+        {service: (dims, array, {"units": units, "long_name": long_name(service)})},
         coords=coords,
         attrs={
             "Conventions": CONVENTIONS,

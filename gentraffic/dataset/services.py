@@ -22,6 +22,11 @@ SUMS = {"calls": ("call_in", "call_out"), "sms": ("sms_in", "sms_out")}
 MEAN_CELL = "mean_cell"  # attribute of a relative service: what 1 of it is, beside the other services of its file
 
 
+def long_name(service: str) -> str:
+    """What programs write at an axis: "internet traffic", and not "traffic traffic"."""
+    return service if service == "traffic" else f"{service} traffic"
+
+
 def split_names(text: str | Sequence[str] | None) -> tuple[str, ...]:
     """Names with commas between, or in a sequence, each once: "internet,call_in". () for None.
 
@@ -79,7 +84,7 @@ def with_sum(ds: xr.Dataset, name: str | None) -> xr.Dataset:
     if units != second.attrs.get("units"):
         raise WrongUse(f"--service {name}: {parts[0]} is in {units!r}, {parts[1]} in {second.attrs.get('units')!r}")
     weights = [1.0, 1.0]
-    attrs: dict[str, str | float] = {"units": units, "long_name": f"{name} traffic"}
+    attrs: dict[str, str | float] = {"units": units, "long_name": long_name(name)}
     if units == "1":
         if MEAN_CELL not in first.attrs or MEAN_CELL not in second.attrs:
             raise WrongUse(

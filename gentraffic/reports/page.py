@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from gentraffic import __version__
 from gentraffic.dataset.schema import is_usual_week, local_time
+from gentraffic.dataset.services import long_name
 from gentraffic.io.atomic import replacing
 from gentraffic.io.templates import render
 
@@ -216,7 +217,7 @@ def traffic_words(ds: xr.Dataset, service: str) -> str:
     if is_plan(ds):
         return PLANNED.get(service, service)
     name = service.replace("_", " ")
-    label = name if name == "traffic" else f"{name} traffic"
+    label = long_name(name)
     return f"synthetic {label}".capitalize() if is_drawn(ds) else label.capitalize()
 
 

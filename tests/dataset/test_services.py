@@ -11,7 +11,15 @@ from traffic_examples import traffic
 
 from gentraffic.dataset.panel import read_panel
 from gentraffic.dataset.schema import one_service
-from gentraffic.dataset.services import MEAN_CELL, known_services, main_of, shared_services, split_names, with_sum
+from gentraffic.dataset.services import (
+    MEAN_CELL,
+    known_services,
+    long_name,
+    main_of,
+    shared_services,
+    split_names,
+    with_sum,
+)
 from gentraffic.errors import WrongUse
 
 
@@ -65,3 +73,7 @@ def test_lists_of_names_that_are_refused(text: str, words: str) -> None:
     with pytest.raises(WrongUse, match=words):
         split_names(text)
     assert split_names(" internet, call_in ") == ("internet", "call_in")
+
+
+def test_programs_do_not_write_traffic_traffic() -> None:
+    assert [*map(long_name, ("traffic", "internet"))] == ["traffic", "internet traffic"]
