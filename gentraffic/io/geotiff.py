@@ -54,7 +54,10 @@ def grid_of(ds: xr.Dataset, path: str | Path, bands: int) -> tuple[Lattice, int,
 
 
 def sample_type(values: Iterable[NDArray[Any]]) -> str:
-    """The type of a raster that holds the values as they are: float32, or float64 where that would round them."""
+    """The type of a raster that holds the values as they are: float32, or float64 where that would round them.
+
+    values: arrays of any shape, such as (cells,) of each band.
+    """
     with np.errstate(over="ignore"):  # what is beyond float32 is not equal, as what is rounded
         exact = all(
             v.dtype == np.float32 or np.array_equal(v, v.astype(np.float32), equal_nan=True)
