@@ -182,7 +182,9 @@ def rounded_to_float32(values: NDArray[np.floating[Any]]) -> NDArray[np.float32]
     """Values as float32; what rounding leaves of one goes to the next so large that it does not show: sums stay, zeros
     too.
 
-    values: (cells, bands), as what is returned; remainders go along the longer axis. Raises WrongUse for what float32 does not hold, or is `BLANK`.
+    values: (cells, bands), as what is returned; remainders go along the longer axis.
+
+    Raises WrongUse for what float32 does not hold, or is `BLANK`.
     """
     if not values.size or float(values.max()) >= BLANK:
         most = float(values.max(initial=0))
