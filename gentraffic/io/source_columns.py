@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _ENDINGS = ("id", "", "name", "ref", "code", "number", "no", "identity", "标识", "名称", "编号")
 _CELLS = ("cell", "localcell", "eutrancell", "eutrancellfdd", "eutrancelltdd", "utrancell", "gerancell", "nrcell",
-          "nrcelldu", "nrcellcu", "lncel", "wcel", "gcell", "ucell", "nrcel", "小区", "zelle", "cellule", "celda",
+          "nrcelldu", "nrcellcu", "lncel", "wcel", "gcell", "ucell", "nrcel", "小区", "zelle", "zell", "cellule", "celda",
           "cella", "célula", "celula", "сота", "セル", "셀")  # fmt: skip
 _SITES = ("station", "basestation", "bs", "bts", "enodeb", "enb", "gnodeb", "gnb", "nodeb", "ne", "site", "lnbts",
           "mrbts", "wbts", "tower", "mast", "antenna", "基站", "站点", "standort")  # fmt: skip
