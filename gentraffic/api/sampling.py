@@ -15,6 +15,7 @@ from gentraffic.api.inputs import path_given
 from gentraffic.api.language import speaks_python
 from gentraffic.api.places import query_of
 from gentraffic.api.result import WARNING, Shown
+from gentraffic.dataset.misplaced import check_shared_ids
 from gentraffic.dataset.schema import warnings_in
 from gentraffic.errors import WrongUse
 from gentraffic.io.process import peak_rss_mb
@@ -387,6 +388,9 @@ def draw(
         context = find_context(query, command=command, store=store, progress=fetching)
     else:
         context = with_population(context, query)
+    for measured in () if observed is None else (observed.history, observed.known, observed.users):
+        if measured is not None:
+            check_shared_ids(measured, context, "the context")
     if name:
         context = context.assign_attrs(place=name)
     calendar, rows = request.calendar(info, observed, str(context.attrs["timezone"])), request.rows(context)

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gentraffic.dataset.build import Places, places_from_lonlat
+from gentraffic.dataset.schema import has_positions
 from gentraffic.errors import BadInput
 
 if TYPE_CHECKING:
+    import xarray as xr
     from numpy.typing import NDArray
 
 FAR_M = 50_000.0  # no network of one city has a site so far from the others
 FAR_SPREADS = 10.0  # and none of a country so many times farther than three quarters of its sites lie from the middle
+NEAR_M, FAR_TIMES = 2.0, 5.0  # what stands at one place in two files, and what does not
 FEW = 0.05  # share of points above which they are another region, not mistakes
 
 
@@ -55,6 +58,36 @@ def misplaced(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> Misplaced:
         if 0 < beyond.sum() <= max(1, FEW * len(rest)):
             far[rest[beyond]] = True
     return Misplaced(null, far, away)
+
+
+def check_same_places(ours: xr.Dataset, theirs: xr.Dataset, at: NDArray[Any], rows: NDArray[Any], name: str) -> None:
+    """Raise BadInput where ids that two files share name other places in each: one of them has numbered its rows.
+
+    at, rows: (n,) positions in `ours` and in `theirs` of the same ids. name: of theirs. That is so where, for most of
+    them, another cell of theirs stands where ours does, and the one of the same id far off."""
+    if not (has_positions(ours) and has_positions(theirs)) or len(at) < 2:
+        return
+    from scipy.spatial import cKDTree
+
+    from poi.points import earth_metres
+
+    here, there = (earth_metres(ds["lon"].values, ds["lat"].values) for ds in (ours, theirs))
+    near, which = cKDTree(there).query(here[at])
+    away = np.linalg.norm(here[at] - there[rows], axis=1)
+    wrong = (which != rows) & (near <= NEAR_M) & (away > FAR_TIMES * NEAR_M)
+    if wrong.sum() * 2 > len(at):
+        k = int(np.argmax(wrong))
+        own, other = ours["cell_id"].values[at[k]], theirs["cell_id"].values[which[k]]
+        raise BadInput(f"cell {own} stands where {name} has cell {other}, and so for {int(wrong.sum())} of {len(at)}"
+                       " ids: these are no ids there but numbers of rows; read it again with --id-column")  # fmt: skip
+
+
+def check_shared_ids(ours: xr.Dataset, theirs: xr.Dataset, name: str) -> None:
+    """`check_same_places` for all ids that two files share."""
+    row = {str(cell): k for k, cell in enumerate(theirs["cell_id"].values.tolist())}
+    pairs = [(k, row[str(cell)]) for k, cell in enumerate(ours["cell_id"].values.tolist()) if str(cell) in row]
+    at = np.array(pairs, dtype=np.int64).reshape(-1, 2)
+    check_same_places(ours, theirs, at[:, 0], at[:, 1], name)
 
 
 def notes_of(found: Misplaced, names: NDArray[np.object_] | list[str], what: str) -> list[str]:

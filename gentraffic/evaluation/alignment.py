@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic.dataset.amounts import RELATIVE, combine_steps, how_combined
+from gentraffic.dataset.misplaced import check_same_places
 from gentraffic.dataset.panel import DAY_S, MONDAY_S, WEEK_S, Panel, read_panel
 from gentraffic.dataset.schema import has_positions
 from gentraffic.dataset.services import main_of, with_sum
@@ -263,6 +264,7 @@ def _same_place(real: xr.Dataset, synthetic: xr.Dataset, i: NDArray[np.intp], j:
             f"cells of one id lie {far / 1000:.0f} km apart in the two files: they are of different places, although "
             f"{len(i)} ids agree"
         )
+    check_same_places(real, synthetic, i, j, "--synthetic")
 
 
 def _one_cadence(real: Panel, synthetic: Panel) -> tuple[Panel, Panel, list[str]]:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 _ENDINGS = ("id", "", "name", "ref", "code", "number", "no", "identity", "标识", "名称", "编号")
 _CELLS = ("cell", "localcell", "eutrancell", "eutrancellfdd", "eutrancelltdd", "utrancell", "gerancell", "nrcell",
-          "nrcelldu", "nrcellcu", "lncel", "wcel", "gcell", "ucell", "nrcel", "小区", "zelle", "zell", "cellule", "celda",
-          "cella", "célula", "celula", "сота", "セル", "셀")  # fmt: skip
+          "nrcelldu", "nrcellcu", "lncel", "wcel", "gcell", "ucell", "nrcel", "小区", "zelle", "zell", "cellule",
+          "celda", "cella", "célula", "celula", "сота", "セル", "셀")  # fmt: skip
 _SITES = ("station", "basestation", "bs", "bts", "enodeb", "enb", "gnodeb", "gnb", "nodeb", "ne", "site", "lnbts",
           "mrbts", "wbts", "tower", "mast", "antenna", "基站", "站点", "standort")  # fmt: skip
 # Small letters and digits alone; in the order in which they are taken: what names a cell before what names a site.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gentraffic.dataset.misplaced import check_same_places
 from gentraffic.dataset.panel import DAY_S, Panel, read_panel
 from gentraffic.dataset.services import known_services
 from gentraffic.dataset.splits import BLOCK_M, block_locations
@@ -98,6 +99,10 @@ def read_source(
         need_positions(traffic, "fitting to the POIs of a context")
     live = read_live(traffic, service, alone=alone)
     context, rows = match(live.cell_id, contexts)
+    if context is not None:
+        order = {cell: row for row, cell in enumerate(traffic["cell_id"].values.tolist())}
+        at = np.array([order[cell] for cell in live.cell_id.tolist()], dtype=np.int64)
+        check_same_places(traffic, context, at, rows, "the context")
     named = "" if context is None else context.attrs.get("network")
     network = str(traffic.attrs.get("network") or named or live.service)
     return _source(live, network, None if context is None else read_places(context), rows, alone=alone)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic.dataset.amounts import at_cadence, conversion, how_combined, per_hour, step_seconds
+from gentraffic.dataset.misplaced import check_same_places
 from gentraffic.dataset.schema import local_time, one_service, services, traffic_dataset
 from gentraffic.errors import BadInput, NoData, WrongUse
 
@@ -115,7 +116,9 @@ def matching(load: Load, ds: xr.Dataset, name: str, *, scale: bool = True) -> tu
     missing = [cell for cell in load.ids if str(cell) not in row]
     if missing:
         raise WrongUse(f"{name} lacks {len(missing)} of {len(load.ids)} cells, the first is {missing[0]!r}")
-    ds = ds.isel(cell=[row[str(cell)] for cell in load.ids])
+    rows = np.array([row[str(cell)] for cell in load.ids])
+    check_same_places(load.ds, ds, np.arange(len(rows)), rows, name)
+    ds = ds.isel(cell=rows)
     every = ds[service].values.astype(np.float64)
     every = every if every.ndim == 3 else every[None]
     if not np.isfinite(every).all():

@@ -5,8 +5,9 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
+import xarray as xr
 
-from gentraffic.dataset.misplaced import misplaced
+from gentraffic.dataset.misplaced import check_shared_ids, misplaced
 from gentraffic.dataset.schema import check_timezone
 from gentraffic.dataset.zones import zone_of_most
 from gentraffic.errors import BadInput, NoData
@@ -170,3 +171,24 @@ def test_zones_of_a_machine_are_refused_and_those_of_the_sea_are_for_who_asks() 
             check_timezone(name)
     check_timezone("Etc/GMT+3")
     check_timezone("Europe/Rome")
+
+
+def placed(lon: list[float], ids: list[int]) -> xr.Dataset:
+    places = {"lon": ("cell", np.array(lon)), "lat": ("cell", np.full(len(lon), 43.73))}
+    return xr.Dataset(coords={"cell_id": ("cell", np.array(ids)), **places}, attrs={"kind": "stations"})
+
+
+def test_ids_that_are_numbers_of_rows_in_one_of_two_files_are_noticed() -> None:
+    """The sites of a table without ids are 0, 1, 2, ...: joined with 1, 2, 3, ... each cell would lie at the next."""
+    lon = [7.41 + k / 1000 for k in range(8)]
+    traffic, numbered, same = (
+        placed(lon[:7], list(range(1, 8))),
+        placed(lon, list(range(8))),
+        placed(lon, list(range(1, 9))),
+    )
+    with pytest.raises(BadInput, match="cell 1 stands where the context has cell 0, and so for 7 of 7 ids"):
+        check_shared_ids(traffic, numbered, "the context")
+    check_shared_ids(traffic, same, "the context")
+    moved = same.assign_coords(lon=same["lon"] + 0.01)  # the middles of areas lie elsewhere than masts: no proof
+    check_shared_ids(traffic, moved, "the context")
+    check_shared_ids(traffic, placed(lon[::-1], list(range(1, 9))[::-1]), "the context")
