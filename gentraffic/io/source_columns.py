@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic.errors import BadInput, WrongUse
+from gentraffic.io.source_table import SECTOR_COLUMNS as SECTOR_COLUMNS
 from gentraffic.io.source_table import SourceTable
 
 if TYPE_CHECKING:
@@ -52,7 +53,6 @@ TIME_NAMES = ("time", "timeutc", "timestamp", "timestamputc", "datetime", "datet
 DATE_NAMES = ("date", "day", "datum", "fecha", "日期", "дата")
 CLOCK_NAMES = ("hour", "hourofday", "time", "timeofday", "starttime", "clock", "uhrzeit", "stunde", "zeit", "hora",
                "heure", "ora", "时间", "小时", "время", "час")  # fmt: skip
-SECTOR_COLUMNS = ("site", "azimuth", "height", "band")  # of a planner's table, kept beside the cell
 _SECTOR_TEXT = ("site", "band")
 # What tells apart rows of one site and place, where neither azimuth nor band does.
 TELLING = ("sector", "sectorid", "sectorname", "cell", "cellname", "radio", "rat", "tech", "technology", "carrier",

@@ -31,6 +31,7 @@ from poi.safety import check_row_groups
 if TYPE_CHECKING:
     import pyarrow as pa
 
+SECTOR_COLUMNS = ("site", "azimuth", "height", "band")  # of a planner's table, kept beside the cell
 MAX_BYTES = 8 * 2**30  # of a file
 MAX_UNFOLDED = 8 * 2**30  # of what a packed file holds
 MAX_SHEET_BYTES = 2**30  # of the XML in an .xlsx, which becomes Python objects
@@ -218,7 +219,7 @@ def _companion_units(path: Path) -> dict[str, str]:
 
 
 def _data_package(folder: Path) -> SourceTable:
-    """The series of a Frictionless or Croissant export, with the positions of its table of cells."""
+    """The series of a Frictionless or Croissant export, with the positions and antennas of its table of cells."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -231,7 +232,7 @@ def _data_package(folder: Path) -> SourceTable:
         units = {str(name): str(unit) for name, unit in about["units"].items()}
         at = pc.index_in(series.column("cell_id"), cells.column("cell_id").combine_chunks())
         places = [(name, pa.chunked_array([cells.column(name).combine_chunks().take(at.combine_chunks())]))
-                  for name in ("lon", "lat") if name in cells.names]  # fmt: skip
+                  for name in ("lon", "lat", *SECTOR_COLUMNS) if name in cells.names]  # fmt: skip
     except (ValueError, TypeError, AttributeError, KeyError, StopIteration):
         raise BadInput(f"{folder}: {MARK}, traffic.csv or cells.csv is not as gentraffic writes it") from None
     if at.null_count:

@@ -20,7 +20,7 @@ from gentraffic.errors import WrongUse
 from gentraffic.io.export.counters import parse_amount
 
 AMOUNTS = ["B", "kB", "MB", "GB", "TB", "GiB", "Mbit", "Gbits", "bit", "Gbyte", "Tbyte", "MBytes", "GB per step",
-           "calls", "SMS", "octets"]  # fmt: skip
+           "calls", "SMS", "octets", "unit"]  # fmt: skip
 RATES = ["1", "unknown", "Mbit/s", "Mbps", "kb/s", "bps", "MB/s", "GB/day", "GB/h", "MB per hour", "MB per 15 min",
          "Gbit s-1", "%", "users", "prb share", "Erlang"]  # fmt: skip
 

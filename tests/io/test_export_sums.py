@@ -91,8 +91,12 @@ def test_an_office_table_keeps_its_sum_and_hours(decimal: str, tmp_path: Path) -
     assert conversion(back["traffic"].attrs["units"], "GB", 3600) == 1
 
 
-def test_the_unit_of_every_table_of_ours_is_read_back(tmp_path: Path) -> None:
-    ds = autumn()
+def test_all_of_every_table_of_ours_is_read_back(tmp_path: Path) -> None:
+    ds = autumn().assign_coords(
+        site=("cell", np.array(["S 1", "S 1", "Ü,2", "S3"], dtype=object)),
+        azimuth=("cell", np.array([0.0, 120.5, 240.0, 10.0])), height=("cell", np.array([30.0, 30.0, 12.5, 20.0])),
+        band=("cell", np.array(["1800", "700", "n78", "2100"], dtype=object)),
+    )  # fmt: skip
     forms = {"days": "parquet", "k.csv": "kepler", "frictionless": "frictionless", "croissant": "croissant"}
     for name, form in forms.items():
         export(ds, form, tmp_path / name)
@@ -104,6 +108,8 @@ def test_the_unit_of_every_table_of_ours_is_read_back(tmp_path: Path) -> None:
         np.testing.assert_allclose(back["traffic"].values, ds["traffic"].values, rtol=1e-7, err_msg=name)
         np.testing.assert_array_equal(back["time"].values, ds["time"].values, err_msg=name)
         np.testing.assert_allclose(back["lon"].values, ds["lon"].values, rtol=1e-9, err_msg=name)
+        for column in ("site", "azimuth", "height", "band"):
+            assert back[column].values.tolist() == ds[column].values.tolist(), (name, column)
 
 
 def test_a_package_that_is_not_whole_is_refused(tmp_path: Path) -> None:

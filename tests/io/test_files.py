@@ -644,7 +644,8 @@ def test_units_are_those_of_udunits(tmp_path: Path) -> None:
         assert cf_units.Unit(udunits(f"{prefix}B")).convert(1.0, "bit") == pytest.approx(ours, rel=1e-12)
     for name in ("messages", "erlang", "GB/day?", ""):
         assert udunits(name) == "1"
-    for units, method in (("GB", "time: sum"), ("Mbit/s", "time: mean"), ("1", "time: mean")):
+    sums, means = ("GB", "messages", "unit"), ("Mbit/s", "1", "users")
+    for units, method in (*((name, "time: sum") for name in sums), *((name, "time: mean") for name in means)):
         write_traffic(traffic(units=units), tmp_path / "t.nc")
         with xr.open_dataset(tmp_path / "t.nc", engine="h5netcdf") as opened:
             assert opened["internet"].attrs["cell_methods"] == method
