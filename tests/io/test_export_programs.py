@@ -480,6 +480,18 @@ def test_a_quantile_of_members_says_that_sums_mean_nothing(tmp_path: Path, capsy
     assert "add up" not in (tmp_path / "t.xml").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(("cell", "changed"), [
+    ("007", True), ("1E2", True), (320_019_369_001_487, False), (2**60 + 1, True), ("MI-007", False), ("12", False),
+    ("1.50", True), ("nan", False),
+])  # fmt: skip
+def test_ids_that_a_spreadsheet_program_would_change_are_said(cell: Any, changed: bool, tmp_path: Path) -> None:
+    ds = day().isel(cell=[0], time=slice(0, 2))
+    ds = ds.assign_coords(cell_id=("cell", np.array([cell], dtype=object if isinstance(cell, str) else np.int64)))
+    told = export(ds, "office", tmp_path / "t.csv")
+    assert (f"ids such as {cell}: write .xlsx" in told.get("note", "")) == changed
+    assert "note" not in export(ds, "office", tmp_path / "t.xlsx")
+
+
 # --- without positions ------------------------------------------------------------------------------------------------
 
 

@@ -97,7 +97,9 @@ def export(
         announce(line)
     if about.tells:
         given["tell"] = tell
-    return about.writer()(ds, path, **given) | note
+    written = about.writer()(ds, path, **given)
+    notes = "; ".join(str(part["note"]) for part in (note, written) if "note" in part)
+    return written | note | ({"note": notes} if notes else {})
 
 
 def never_reached(ds: xr.Dataset, service: str, text: str, capacity: float) -> dict[str, str]:

@@ -136,7 +136,20 @@ def write_office(
         table.writerow(head)
         for row in rows:
             table.writerow([_office_text(value, decimal) for value in row])
-    return about | {"decimal": decimal}
+    changed = next((cell for cell in ds["cell_id"].values.tolist() if _taken_for_a_number(cell)), None)
+    lost = {} if changed is None else {"note": f"a spreadsheet program makes another number of ids such as {changed}: "
+                                               "write .xlsx, or tell it that the column is text"}  # fmt: skip
+    return about | {"decimal": decimal} | lost
+
+
+def _taken_for_a_number(cell: Any) -> bool:
+    """Whether a spreadsheet program that opens a CSV shows another id: 007 as 7, 1E2 as 100, 16 digits rounded."""
+    text = str(cell)
+    try:
+        number = float(text)
+    except ValueError:
+        return False
+    return math.isfinite(number) and text != f"{number:.15g}"
 
 
 def _office_text(value: Any, decimal: str) -> str:
