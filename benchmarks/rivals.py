@@ -653,10 +653,10 @@ FoMo is one model for everything. What its fit takes on one core is what each ri
 together, unless its usual number of steps (PatchTST 5000, NHITS 1000, SAITS and CSDI 100 epochs) or the stop of
 LightGBM (50 trees without gain on a fifth of the training locations) comes first. Settings are those of the libraries
 and papers: LightGBM 31 leaves at 0.1, L1; PatchTST and NHITS with 256 windows a step; SAITS of 2 layers of 256; CSDI
-of 4 layers of 64 channels, 50 diffusion steps, the median of 3 draws. What each sees: FoMo and LightGBM POIs, the
-block around a cell, the hour and the training cells' usual week; NHITS the hour; PatchTST and AutoETS neither; SAITS
-and CSDI the block and the hour of day. Every series is divided by the mean of what is observed of it, or
-standardised.
+of 4 layers of 64 channels, 50 diffusion steps, the median of 3 draws. In these minutes CSDI makes few steps (above):
+how good it is after its usual epochs is not told here. What each sees: FoMo and LightGBM POIs, the block around a
+cell, the hour and the training cells' usual week; NHITS the hour; PatchTST and AutoETS neither; SAITS and CSDI the
+block and the hour of day. Every series is divided by the mean of what is observed of it, or standardised.
 
 `jsd_hist` is of one draw where a model draws (FoMo, CSDI), else of the forecast, on bins from 0 to the city's highest
 value. Intervals: bootstrap over locations, the same draws for both rows, over the folds that both have; Nanjing has
