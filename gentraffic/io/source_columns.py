@@ -50,9 +50,9 @@ TIME_NAMES = ("time", "timeutc", "timestamp", "timestamputc", "datetime", "datet
               "collectiontime", "zeit", "zeitstempel", "zeitpunkt", "datum", "datumuhrzeit", "datumzeit", "fecha",
               "fechahora", "horodatage", "dateheure", "dataora", "datahora", "时间", "开始时间", "日期时间", "日期",
               "日時", "время", "датавремя", "дата")  # fmt: skip
-DATE_NAMES = ("date", "day", "datum", "fecha", "日期", "дата")
-CLOCK_NAMES = ("hour", "hourofday", "time", "timeofday", "starttime", "clock", "uhrzeit", "stunde", "zeit", "hora",
-               "heure", "ora", "时间", "小时", "время", "час")  # fmt: skip
+DATE_NAMES = ("date", "dateid", "day", "datum", "fecha", "日期", "дата")
+CLOCK_NAMES = ("hour", "hourid", "hourofday", "time", "timeofday", "starttime", "clock", "uhrzeit", "stunde", "zeit",
+               "hora", "heure", "ora", "时间", "小时", "время", "час")  # fmt: skip
 _SECTOR_TEXT = ("site", "band")
 # What tells apart rows of one site and place, where neither azimuth nor band does.
 TELLING = ("sector", "sectorid", "sectorname", "cell", "cellname", "radio", "rat", "tech", "technology", "carrier",

@@ -311,3 +311,34 @@ def test_global_ids_and_positions_under_other_names(head: str, tmp_path: Path) -
     cells = read_stations(written(tmp_path, f"{head}\nLTE,222,1,7,9,9.1,45.4\nLTE,222,1,8,9,9.2,45.4\n"))
     assert cells["cell_id"].tolist() == ["LTE-222-1-7-9", "LTE-222-1-8-9"]
     np.testing.assert_allclose(cells.geometry.x, [9.1, 9.2])
+
+
+def test_dates_with_dots_are_said_where_nothing_shows_the_day(tmp_path: Path) -> None:
+    rows = "".join(f"A,01.05.2026 0{h}:00,{h}\n" for h in range(3))
+    traffic = read(tmp_path, f"cell,time,value\n{rows}")
+    assert traffic["time"].values[0] == np.datetime64("2026-05-01T00")
+    assert "01.05.2026 is read as day 01 of its month" in traffic.attrs["warnings"]
+    with pytest.raises(BadInput, match=r"time 01\.05\.2026 may begin with the month, as Nokia"):
+        read(tmp_path, f"cell,PERIOD_START_TIME,value\n{rows}")
+    later = read(tmp_path, f"cell,PERIOD_START_TIME,value\n{rows.replace('01.05', '13.05')}")
+    assert later["time"].values[0] == np.datetime64("2026-05-13T00")
+    assert "is read as day" not in later.attrs.get("warnings", "")
+
+
+@pytest.mark.parametrize(("value", "bits"), [(2**32 - 1, 32), (2**31 - 1, 32), (2**64 - 1, 64)])
+def test_the_largest_number_of_a_machine_is_a_missing_value(value: int, bits: int, tmp_path: Path) -> None:
+    rows = "".join(f"A,2026-01-05T0{h}:00Z,{value if h == 1 else h}\n" for h in range(3))
+    with pytest.raises(BadInput, match=f"{value} is the largest number of {bits} bits"):
+        read(tmp_path, f"cell,time,value\n{rows}")
+
+
+def test_counters_as_makers_export_them(tmp_path: Path) -> None:
+    rows = "".join(f"2026-01-05,{h},E1,LTE1,{h}\n" for h in range(3))
+    traffic = read(tmp_path, f"DATE_ID,HOUR_ID,ERBS,EUtranCellFDD,pmPdcpVolDlDrb\n{rows}")
+    assert list(traffic.data_vars) == ["pmPdcpVolDlDrb"]
+    assert traffic["time"].values[0] == np.datetime64("2026-01-05T00")
+    rows = "".join(f"2026-01-05 0{h}:00,60,{site},{site},{h}\n" for site in (1001, 1002) for h in range(3))
+    traffic = read(tmp_path, f"Begin Time,Period (min),ManagedElement,eNodeB,DL PDCP Volume(MB)\n{rows}")
+    assert list(traffic.data_vars) == ["DL_PDCP_Volume"]
+    with pytest.raises(BadInput, match="cell A, 2026-01-05 00:00: traffic = 3 MB;"):
+        read(tmp_path, "Time,A,B\n2026-01-05 00:00,3 MB,1 MB\n2026-01-05 01:00,900 kB,1 MB\n")

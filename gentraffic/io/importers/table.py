@@ -25,7 +25,7 @@ from gentraffic.dataset.fingerprint import first_of_series, twins_text
 from gentraffic.dataset.misplaced import well_placed
 from gentraffic.errors import BadInput, WrongUse, did_you_mean
 from gentraffic.io.guard import reads
-from gentraffic.io.importers.times import clock_note, distinct_times, joined_clock, to_utc
+from gentraffic.io.importers.times import clock_note, day_first_note, distinct_times, joined_clock, to_utc
 from gentraffic.io.source_columns import (
     CLOCK_NAMES,
     DATE_NAMES,
@@ -77,6 +77,8 @@ _NO_SERVICES = {
     *TIME_NAMES,
     *_LOCAL_TIMES,
     *PLANE_COLUMNS,
+    *("period", "periodmin", "granularity", "granularityperiod", "duration", "subnetwork", "managedelement"),
+    *("integrity", "reliability", "result", "table"),
     "radio",
     "mcc",
     "mnc",
@@ -131,7 +133,7 @@ def read_table(
     units = _units(unit, {name: _told_unit(rows.table, rows.values[name][0]) for name in values})
     services = {name: (column[order].reshape(shape).astype(np.float32), units[name]) for name, column in values.items()}
     kept, remarks = _without_sums(rows.ids, services)
-    notes = [*rows.table.notes, *rows.notes, *remarks]
+    notes = [*rows.table.notes, *rows.notes, *remarks, *day_first_note(rows.times, rows.time_name, path)]
     if layer is not None and cells is None:
         raise WrongUse(f"--layer {layer} is one of the file that --cells names: give both")
     places, well, remarks = _places(rows, kept, order.reshape(shape), cells, layer, of_cells, path)
@@ -384,7 +386,8 @@ def _check_wide(table: SourceTable, names: list[str], marks: Notation) -> None:
     """Raise BadInput where a column is no cell's: it holds names, or one number in all rows, that of the one cell."""
     for name in names:
         values = numbers(table.column(name), marks)
-        if not np.isfinite(values).any() and any(texts(table.column(name).slice(0, 1))):
+        first = texts(table.column(name).slice(0, 1))[0]
+        if not np.isfinite(values).any() and first and not first[0].isdigit():  # 3 MB is said with its value
             raise BadInput(no_ids(table))
         one = table.rows >= _DAY_ROWS and (values == values[0]).all() and values[0] > 0 and values[0] % 1 == 0
         if one and not re.search(r"\d", name):
@@ -424,12 +427,13 @@ def _values(rows: _Rows, name: str, path: Path) -> NDArray[np.float64]:
     """One service's column as numbers, finite and not negative."""
     column = rows.values[name][1]
     number = numbers(column, rows.marks)
-    most = (number == 2.0**63) | (number == 2.0**64)  # of 64 bits
+    most = np.isin(number, (2.0**31 - 1, 2.0**32 - 1, 2.0**63, 2.0**64))
     if most.any():
         i = int(np.argmax(most))
+        bits = 32 if number[i] < 2.0**33 else 64
         raise BadInput(
             f"{path}: cell {rows.ids[rows.cell[i]]}, {rows.times[i].as_py()}: {rows.values[name][0]} ="
-            f" {column[i].as_py()} is the largest number of 64 bits, as programs write for a missing value"
+            f" {column[i].as_py()} is the largest number of {bits} bits, as programs write for a missing value"
             f" ({int(most.sum())} such rows): fill them or drop the cells"
         )
     wrong = ~((number >= 0) & (number <= np.finfo(np.float32).max))

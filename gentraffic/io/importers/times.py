@@ -302,6 +302,26 @@ def _from_text(texts: Sequence[str], aware: bool, path: Path) -> tuple[Times, bo
 _DMY = re.compile(r"(\d{1,2})([./-])(\d{1,2})\2(\d{4})(?:[ T](\d{1,2}:\d{2}(?::\d{2})?)(\s*[AaPp][Mm])?)?")
 
 
+def day_first_note(values: pa.ChunkedArray, name: str, path: Path) -> list[str]:
+    """A line where dates such as 01.11.2013 show nowhere which number is the day. name: of the column.
+
+    Raises BadInput where the maker of the table writes the month first, as Nokia's PERIOD_START_TIME does.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pa.types.is_string(values.type):
+        return []
+    days = pc.unique(pc.utf8_slice_codeunits(pc.utf8_trim_whitespace(values), 0, 10)).to_pylist()
+    parts = [re.match(r"(\d{1,2})\.(\d{1,2})\.\d{4}", day or "") for day in days]
+    if not parts or not all(m and int(m[1]) <= 12 and int(m[2]) <= 12 and m[1] != m[2] for m in parts):
+        return []
+    if re.sub(r"[^a-z]", "", name.lower()) == "periodstarttime":
+        raise BadInput(f"{path}: time {days[0]} may begin with the month, as Nokia writes it, or with the day: write"
+                       " dates as 2026-01-05")  # fmt: skip
+    return [f"{days[0]} is read as day {parts[0][1] if parts[0] else ''} of its month"]
+
+
 def _with_day_first(series: pd.Series, path: Path) -> pd.Series | None:
     """1.11.2013 18:00 and 11/1/2013 6:00 PM, where the table shows which is the day; None for other forms."""
     import pandas as pd
