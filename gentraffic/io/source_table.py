@@ -37,6 +37,7 @@ MAX_UNFOLDED = 8 * 2**30  # of what a packed file holds
 MAX_SHEET_BYTES = 2**30  # of the XML in an .xlsx, which becomes Python objects
 SEPARATORS = ",;\t|"
 MAX_SHEET_CELLS = 2**26  # empty ones too, as every row is made as long as the longest
+MAX_SHEET_ROWS = 2**20  # that Excel has
 _PIECE = 2**20
 _XML_HEAD = 4096  # bytes of a part of an .xlsx in which declarations would stand
 # The columns of an OpenCelliD download, which has no header.
@@ -525,7 +526,7 @@ def _excel(path: Path, archive: zipfile.ZipFile) -> SourceTable:
         warnings.simplefilter("ignore")  # of openpyxl's, about styles and the like
         book = load_workbook(path, read_only=True, data_only=True)
         try:
-            sheets = {sheet.title: rows for sheet in book.worksheets if len(rows := list(_sheet_rows(sheet))) > 1}
+            sheets = {sheet.title: rows for sheet in book.worksheets if len(rows := list(_sheet_rows(path, sheet))) > 1}
         finally:
             book.close()
     if not sheets:
@@ -547,9 +548,13 @@ def _excel(path: Path, archive: zipfile.ZipFile) -> SourceTable:
     return SourceTable(path, tuple((name, values) for _, name, values in columns), notes, first=2, mixed=mixed)
 
 
-def _sheet_rows(sheet: Any) -> Iterator[tuple[Any, ...]]:
+def _sheet_rows(path: Path, sheet: Any) -> Iterator[tuple[Any, ...]]:
     sheet.reset_dimensions()  # what a sheet says of its size may be short: A1 in all that Apache POI streams
-    for cells in sheet.iter_rows():
+    for number, cells in enumerate(sheet.iter_rows()):
+        if number >= MAX_SHEET_ROWS:  # a row says a higher number: all before it come as empty ones
+            raise BadInput(
+                f"{path}: sheet {sheet.title!r} has rows beyond the {MAX_SHEET_ROWS} of Excel: save it as CSV"
+            )
         row = tuple(_shown(cell) for cell in cells)
         last = next((i for i in range(len(row), 0, -1) if row[i - 1] not in (None, "")), 0)
         if last:

@@ -636,6 +636,23 @@ def test_a_value_far_to_the_right_of_a_sheet_takes_no_memory(tmp_path: Path, mon
         read_table(tmp_path / "t.xlsx", timezone="UTC")
 
 
+def test_a_row_beyond_those_of_excel_is_refused_at_once(tmp_path: Path) -> None:
+    import openpyxl
+
+    book = openpyxl.Workbook()
+    for row in [("cell", "time", "value"), ("A1", "2026-01-05T00:00", 1)]:
+        book.active.append(row)
+    book.save(tmp_path / "whole.xlsx")
+    with zipfile.ZipFile(tmp_path / "whole.xlsx") as old, zipfile.ZipFile(tmp_path / "t.xlsx", "w") as new:
+        for name in old.namelist():
+            part = old.read(name).replace(b'<row r="2"', b'<row r="99000000"')
+            for column in (b"A", b"B", b"C"):
+                part = part.replace(b'"' + column + b'2"', b'"' + column + b'99000000"')
+            new.writestr(name, part)
+    with pytest.raises(BadInput, match="beyond the 1048576 of Excel"):
+        read_table(tmp_path / "t.xlsx", timezone="UTC")
+
+
 def parts(folder: Path) -> Path:
     """A folder of two Parquet files, one cell each, the second in capitals."""
     for cell, name in (("a", "1.parquet"), ("b", "sub/2.PARQUET")):
