@@ -32,33 +32,10 @@ _PER = re.compile(r"\s*(?:/|\bper\b)\s*(\d*)\s*([A-Za-z]+)$")
 _INVERSE = re.compile(r"\s+([A-Za-z]+)-1$")  # as UDUNITS has it
 _WORD = re.compile(r"([kmgtpe]?i?|kilo|mega|giga|tera|peta|exa)[ -]?(byte|bit|octet)s?", re.IGNORECASE)
 _PREFIXES = {"kilo": "k", "mega": "M", "giga": "G", "tera": "T", "peta": "P", "exa": "E"}
-_COUNTS = frozenset(
-    {
-        "call",
-        "calls",
-        "sms",
-        "message",
-        "messages",
-        "event",
-        "events",
-        "session",
-        "sessions",
-        "cdr",
-        "cdrs",
-        "count",
-        "counts",
-        "attempts",
-        "connections",
-        "packets",
-        "requests",
-        "handovers",
-        "visits",
-        "minutes",
-        "call minutes",
-        "seconds",
-        "unit",
-    }
-)  # fmt: skip    what `--total calls=2000000/day` gives
+# "unit" is what `--total calls=2000000/day` gives
+_COUNTS = frozenset({"call", "calls", "sms", "message", "messages", "event", "events", "session", "sessions", "cdr",
+                     "cdrs", "count", "counts", "attempts", "connections", "packets", "requests", "handovers", "visits",
+                     "minutes", "call minutes", "seconds", "unit"})  # fmt: skip
 # Shares say the same of one cell and of many: no sum over cells means anything.
 _SHARES = frozenset({"1", "%", "percent", "share", "ratio", "fraction", "prb share"})
 
