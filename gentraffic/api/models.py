@@ -365,8 +365,8 @@ def main_service(files: Files, service: str | None, *, several: bool) -> str:
 
     several: whether the model has others. Raises WrongUse where files have different ones that are known apart.
     """
-    from gentraffic.dataset.schema import one_service
-    from gentraffic.dataset.services import DIRECTIONS, MAIN, split_names
+    from gentraffic.dataset.schema import MAIN, one_service
+    from gentraffic.dataset.services import DIRECTIONS, split_names
     from gentraffic.io.files import read_traffic
 
     named = split_names(service)

@@ -232,8 +232,8 @@ def _check_page(out: str | Path | None) -> None:
 
 def _shown(ds: xr.Dataset, service: str | None) -> str:
     """The service that is meant where none is named and there are several known ones; else ""."""
-    from gentraffic.dataset.schema import one_service
-    from gentraffic.dataset.services import DIRECTIONS, MAIN, SUMS
+    from gentraffic.dataset.schema import MAIN, one_service
+    from gentraffic.dataset.services import DIRECTIONS, SUMS
 
     known = {*MAIN, *DIRECTIONS, *SUMS} & {str(name) for name in ds.data_vars}
     return one_service(ds, None) if service is None and len(known) > 1 else ""

@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic import __version__
-from gentraffic.dataset.schema import CONVENTIONS, COORD_ATTRS, check_context, check_traffic
-from gentraffic.dataset.services import long_name
+from gentraffic.dataset.schema import CONVENTIONS, COORD_ATTRS, check_context, check_traffic, long_name
 from gentraffic.errors import BadInput
 
 if TYPE_CHECKING:

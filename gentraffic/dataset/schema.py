@@ -25,7 +25,6 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from gentraffic.dataset.services import MAIN, long_name
 from gentraffic.errors import BadInput, WrongUse, did_you_mean
 
 if TYPE_CHECKING:
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 CONVENTIONS = "CF-1.12"
+MAIN = ("traffic", "internet")  # the main service: meant where nobody names another
 KINDS = ("grid", "cells", "stations", "unplaced")  # the last: series whose positions nobody told
 PER_CELL = ("cell_id", "lon", "lat", "x", "y", "row", "col", "footprint")
 # The map beneath (`dataset.basemap`): its dimensions, and its coordinates with the dimension of each.
@@ -75,6 +75,11 @@ BLOCK_VALUES = 2**22  # 16 MiB of float32
 BLOCK = 65_536  # cells that are worked on at a time: a country has millions
 
 
+def long_name(service: str) -> str:
+    """What programs write at an axis: "internet traffic", and not "traffic traffic"."""
+    return service if service == "traffic" else f"{service} traffic"
+
+
 def services(ds: xr.Dataset) -> list[str]:
     """The names of the traffic variables of `ds`, in its order."""
     return [str(name) for name in ds.data_vars]
@@ -86,7 +91,7 @@ def cell_columns(ds: xr.Dataset) -> list[str]:
 
 
 def one_service(ds: xr.Dataset, name: str | None) -> str:
-    """`name` if `ds` has such a service; for None the main one (`services.MAIN`), else the first. Raises WrongUse."""
+    """`name` if `ds` has such a service; for None the main one (`MAIN`), else the first. Raises WrongUse."""
     have = services(ds)
     if name is not None and name not in have:
         raise WrongUse(f"no service {name!r} here, only {', '.join(have)}{did_you_mean(name, have)}")

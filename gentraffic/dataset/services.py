@@ -11,20 +11,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gentraffic.dataset.schema import MAIN, long_name
 from gentraffic.errors import WrongUse
 
 if TYPE_CHECKING:
     import xarray as xr
 
-MAIN = ("traffic", "internet")
 DIRECTIONS = ("call_in", "call_out", "sms_in", "sms_out")
 SUMS = {"calls": ("call_in", "call_out"), "sms": ("sms_in", "sms_out")}
 MEAN_CELL = "mean_cell"  # attribute of a relative service: what 1 of it is, beside the other services of its file
-
-
-def long_name(service: str) -> str:
-    """What programs write at an axis: "internet traffic", and not "traffic traffic"."""
-    return service if service == "traffic" else f"{service} traffic"
 
 
 def split_names(text: str | Sequence[str] | None) -> tuple[str, ...]:

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from gentraffic import __version__
 from gentraffic.dataset.calendar import FIRST_DAY, FREQUENCIES, Calendar, calendar_of, make_calendar
 from gentraffic.dataset.public_holidays import LONG_DAYS, NONE, Holidays, find_holidays
-from gentraffic.dataset.schema import check_name, credits_of, traffic_dataset
-from gentraffic.dataset.services import DIRECTIONS, MAIN, MEAN_CELL, SUMS, parts_of, split_names
+from gentraffic.dataset.schema import MAIN, check_name, credits_of, traffic_dataset
+from gentraffic.dataset.services import DIRECTIONS, MEAN_CELL, SUMS, parts_of, split_names
 from gentraffic.errors import MOST_INTEGER, BadInput, WrongUse, did_you_mean
 from gentraffic.generate.totals import Total, districts, fit_totals, parse_totals
 from gentraffic.generators.base import (

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gentraffic.dataset.amounts import is_amount
+from gentraffic.dataset.amounts import RELATIVE, is_amount
 from gentraffic.dataset.schema import (
     COORD_ATTRS,
     IN_MEMORY,
@@ -486,7 +486,7 @@ def _describe_values(out: _Annotated, mapped: bool) -> None:
         if "units" in out.ds[name].attrs:
             given = str(out.ds[name].attrs["units"])
             if "time" in out.ds[name].dims:
-                out.add(name, cell_methods=f"time: {'sum' if is_amount(given) else 'mean'}")
+                out.add(name, cell_methods=f"time: {'sum' if given != RELATIVE and is_amount(given) else 'mean'}")
             if udunits(given) != given:
                 out.add(name, **{GIVEN_UNITS: given})
                 out.ds[name].attrs["units"] = udunits(given)

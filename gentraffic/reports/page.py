@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from gentraffic import __version__
-from gentraffic.dataset.schema import is_usual_week, local_time
-from gentraffic.dataset.services import long_name
+from gentraffic.dataset.schema import is_usual_week, local_time, long_name
 from gentraffic.io.atomic import replacing
 from gentraffic.io.templates import render
 
