@@ -59,8 +59,10 @@ def page_style() -> Any:
 def svg_text(figure: Figure, label: str, *, cropped: bool = False) -> str:
     """The figure as an SVG element: no prolog, no metadata, ids of its own. cropped: without empty room above and
     below, which maps of a fixed shape leave."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
     stream = StringIO()
-    inside = None
+    none = {"Date": None, "Creator": None, "Format": None, "Type": None}
     if cropped:
         from matplotlib.transforms import Bbox
 
@@ -68,8 +70,9 @@ def svg_text(figure: Figure, label: str, *, cropped: bool = False) -> str:
         width, height = figure.get_size_inches()
         used = figure.get_tightbbox()
         inside = Bbox([[0, max(0.0, used.y0 - 0.06)], [width, min(height, used.y1 + 0.06)]])
-    none = {"Date": None, "Creator": None, "Format": None, "Type": None}
-    figure.savefig(stream, format="svg", bbox_inches=inside, metadata=none)
+        figure.savefig(stream, format="svg", bbox_inches=inside, metadata=none)
+    else:  # drawn once, where `savefig` draws once more to place its parts
+        FigureCanvasSVG(figure).print_svg(stream, metadata=none)
     text = stream.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)

@@ -168,6 +168,7 @@ def test_the_command_prints_the_naive_rows(tmp_path: Path, capsys: pytest.Captur
     assert all(re.search(rf"<th[^>]*>{re.escape(name)}</th>", page) for name in told["naive"])
 
 
+@pytest.mark.slow
 def test_p1_gives_the_same_figures_on_real_data(shared_data: Path) -> None:
     """A second implementation: the benchmark's own scores of one fold of uomo_sd."""
     from gentraffic.evaluation import holdout as p1

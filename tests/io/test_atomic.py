@@ -154,7 +154,7 @@ def test_a_killed_writer_never_leaves_half_a_file(tmp_path: Path) -> None:
     pair = [traffic(context(n=40), seed=seed) for seed in (1, 2)]
     names = [str(tmp_path / f"t{suffix}") for suffix in files.READABLE]
     rng = np.random.default_rng()
-    for _ in range(3):
+    for _ in range(2):
         writer = subprocess.Popen(
             [sys.executable, "-c", textwrap.dedent(script), *names],
             env=os.environ | {"PYTHONPATH": SUPPORT}, stdout=subprocess.PIPE, text=True,

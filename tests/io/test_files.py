@@ -391,11 +391,10 @@ def test_a_seal_whose_own_bytes_are_altered_is_refused(tmp_path: Path) -> None:
     write_traffic(ds, path)
     whole = path.read_bytes()
     for at in range(len(whole) - 84, len(whole)):
-        for tail in (b"", b"\n"):
-            altered = bytearray(whole)
-            altered[at] ^= 1
-            path.write_bytes(bytes(altered) + tail)
-            assert "damaged" in _refused(path, ds)
+        altered = bytearray(whole)
+        altered[at] ^= 1
+        path.write_bytes(bytes(altered) + b"\n" * (at % 2))  # with a tail, and without
+        assert "damaged" in _refused(path, ds)
 
 
 def test_a_netcdf_of_others_needs_no_seal(tmp_path: Path) -> None:

@@ -320,6 +320,7 @@ def test_the_factor_on_elasticities_is_learned_over_networks_and_few_are_not_bel
     assert many.lowest < -2.5 < 2.5 < many.highest  # as far as it was measured
 
 
+@pytest.mark.slow
 def test_who_counted_the_pois_has_a_law_of_its_own_where_it_was_measured() -> None:
     osm = law_networks([1.0] * 6, noise=0.4, seed=1)
     amap = [

@@ -77,6 +77,7 @@ def test_water_takes_away(town: xr.Dataset) -> None:
     assert np.allclose(apart, DRY * (np.log(5e4) - np.log(1.05e6)), atol=0.05)
 
 
+@pytest.mark.slow
 def test_the_law_is_the_same_in_a_crop(town: xr.Dataset, shared_data: Path) -> None:
     extract = shared_data / "osm" / "liechtenstein.osm.pbf"
     crop = read_place(PlaceQuery(osm=extract, bbox=(9.51, 47.135, 9.53, 47.155), cell_size=250))

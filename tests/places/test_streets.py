@@ -41,6 +41,7 @@ def test_bundled_cities_carry_what_their_extract_holds(monaco: xr.Dataset, share
     assert with_streets(bare, tmp_path / "monaco.nc").identical(monaco)
 
 
+@pytest.mark.slow
 def test_a_page_shows_the_streets_of_a_file(monaco: xr.Dataset, shared_data: Path, tmp_path: Path) -> None:
     traffic = traffic_examples.traffic(without_basemap(monaco.isel(cell=slice(60, 90))))
     assert '"base":null' in gentraffic.draw_map(traffic).html

@@ -152,7 +152,7 @@ def test_random_bytes_within_a_block_are_refused_or_read(tmp_path: Path) -> None
     rng = np.random.default_rng(3)
     blocks = [pb.block(STRINGS, NODES, BOOKS), pb.block(STRINGS, SCHOOL, AREA)]
     refusals, said = 0, ""
-    for turn in range(25):
+    for turn in range(15):
         damaged = [bytearray(b) for b in blocks]
         for part in damaged:
             for at in rng.integers(0, len(part), 2):
@@ -165,7 +165,7 @@ def test_random_bytes_within_a_block_are_refused_or_read(tmp_path: Path) -> None
             refusals += 1
             said += str(error)
         assert time.perf_counter() - start < 10
-    assert refusals > 8
+    assert refusals > 4
     assert "broke off" not in said, "what is checked first does not end the child either"
 
 

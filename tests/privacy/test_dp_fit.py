@@ -171,6 +171,7 @@ def test_two_runs_differ_and_scores_must_be_asked_for(here: Path, capsys: pytest
     assert known["privacy"]["cells_listed"] < CELLS
 
 
+@pytest.mark.slow
 def test_a_public_model_to_start_from(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(words("m", "--start", "stouter-base", "--steps", "1")) == 0
     bundle, base = load_bundle(here / "m"), load_bundle("stouter-base")

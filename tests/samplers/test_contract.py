@@ -169,7 +169,7 @@ CLOCK = torch.stack([WAVE, torch.sin(2 * torch.pi * HOUR / 24), torch.ones(WEEK)
 STEPS: dict[str, tuple[int, float, dict[str, Any]]] = {"vae": (150, 5e-3, {}), "tcn-gan": (220, 5e-3, {"blocks": 3})}
 
 
-@pytest.mark.parametrize("name", sorted(STEPS))
+@pytest.mark.parametrize("name", ["vae", pytest.param("tcn-gan", marks=pytest.mark.slow)])
 def test_one_shot_draws_follow_the_place_with_the_right_spread(name: str) -> None:
     """A town where places of sign +1 are busy by night and those of sign -1 by day, with noise."""
     steps, rate, more = STEPS[name]

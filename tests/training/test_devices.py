@@ -19,6 +19,7 @@ from gentraffic.training.processes import ProcessGroup, join
 from gentraffic.training.trainer import Run
 
 
+@pytest.mark.slow
 def test_stouter_is_fitted_on_the_device() -> None:
     from gentraffic.training.fitting import Design
 
@@ -40,6 +41,7 @@ def test_stouter_is_fitted_on_the_device() -> None:
         torch.testing.assert_close(on_cpu(a), on_cpu(b), rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_fomo_is_fitted_and_tuned_on_the_device() -> None:
     data = fomo_examples.data(fomo_examples.world())
     plan = FoMoPlan(steps=3, batch=4, warmup=1, check_every=2)
@@ -55,6 +57,7 @@ def test_fomo_is_fitted_and_tuned_on_the_device() -> None:
         torch.testing.assert_close(on_cpu(a), on_cpu(b), rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_fomo_learns_in_bf16_what_it_learns_in_fp32() -> None:
     """Scored in fp32 on windows of a world that neither run has seen."""
     from gentraffic.training.fomo_task import batch_of, ladder

@@ -65,6 +65,7 @@ def error(loop: DistillingTask, network: torch.nn.Module) -> float:
     return total / 4
 
 
+@pytest.mark.slow
 def test_the_student_learns_its_teachers_answers(teacher: Bundle, places: list[Places]) -> None:
     student, told = distil(teacher, places, plan=PLAN)
     loop = DistillingTask(teacher, teacher.place(places[0]), Lesson(), PLAN)

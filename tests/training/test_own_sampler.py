@@ -103,6 +103,7 @@ def test_a_sampler_that_cannot_be_built_is_refused_before_the_graphs_are_trained
         gentraffic.fit("mine", traffic, place, out=tmp_path / "model", holdout=0)
 
 
+@pytest.mark.slow
 def test_progress_of_a_fit_is_told_of_the_graphs_first(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     traffic, place = files(tmp_path)
