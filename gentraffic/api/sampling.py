@@ -31,6 +31,7 @@ LOG = logging.getLogger(__name__)
 NOTES = {  # attribute of drawn traffic -> its name in a sentence
     "rhythm": "rhythm",
     "rhythm_services": "rhythm of other services",
+    "measured_cells": "measured, at least in part",
     "usual_week": "a usual week",
     "holidays": "holidays",
     "not_drawn": "not drawn",
@@ -277,7 +278,8 @@ def sample(
     change : path, optional
         Points of interest or sites that are added or removed; SERVICE_before and SERVICE_after are drawn.
     history, known, users : path or Dataset (cell, time), optional
-        Earlier weeks that the cells follow; measured traffic that is kept, its gaps filled; active users.
+        Earlier weeks that the cells follow; measured traffic that is kept, whose gaps are filled and whose weeks and
+        levels the cells around follow; active users.
     holidays : str or bool, optional
         "auto" or True, "none" or False, a country such as "IT", or a file of dates.
     like : path or Dataset (cell, time), optional

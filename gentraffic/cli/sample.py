@@ -50,7 +50,7 @@ HOW = ("name", "chunk_cells", "workers", "scheduler", "map_file", "plot_file", "
                               " sites added or removed; draws before and after.")  # fmt: skip
 @click.option("--select", metavar="IDS|@FILE", help="Only these cells: ids with commas, or a file of one per line.")
 @file_option("--history", help="Earlier weeks of the same cells, which they follow; FoMo goes on where they end.")
-@file_option("--known", help="FoMo: keep this measured traffic and draw what it lacks (NaN, absent cells or hours).")
+@file_option("--known", help="Keep this measured traffic; what it lacks (NaN, cells, hours) follows it.")
 @file_option("--like", help="Draw the period, cadence and cells of this traffic file, to compare with it.")
 @file_option("--users", help="FoMo: active users of the cells at the steps to be drawn.")
 @file_option("--map", "map_file", metavar="FILE.html",

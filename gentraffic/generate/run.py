@@ -38,7 +38,7 @@ from gentraffic.generators.base import (
     Unsupported,
     check_minutes,
 )
-from gentraffic.generators.observed import Observations, minutes_of, read_observations
+from gentraffic.generators.observed import Observations, minutes_of, read_observations, told_of
 from gentraffic.modelling.expected_week import AUTO, in_words, rhythms_of
 from gentraffic.modelling.services import follow
 from samplers import PRECISIONS
@@ -150,11 +150,12 @@ class Request:
 
         Raises Unsupported, naming what the model draws, for a service that it does not have.
         """
-        names = self.named()
+        names, have = self.named(), info.services
+        measured = observed.service if observed is not None else None
+        if self.known is not None and measured is not None:
+            self.check_measured(measured, names, have)
         if not names:
-            measured = observed.service if observed is not None else None
-            return (measured or info.services[0],)
-        have = info.services
+            return (measured or have[0],)
         if "services" in info.supports:
             known = (*have, *(MAIN if have[0] in MAIN else ()), *(name for name in SUMS if parts_of(name, have)))
         else:
@@ -171,6 +172,14 @@ class Request:
                     "services", f"--{option} {name}: {info.name} draws {listed}{did_you_mean(name, (*have, *known))}"
                 )
         return names
+
+    def check_measured(self, measured: str, names: Sequence[str], have: Sequence[str]) -> None:
+        """Raise WrongUse unless one service is to be drawn, the one that is measured. have: those of the model."""
+        if set(names) - {measured}:
+            more = ", ".join(name for name in names if name != measured)
+            raise WrongUse(f"--known holds {measured} alone: {more} cannot be drawn beside it; leave it out")
+        if parts := parts_of(measured, have):
+            raise WrongUse(f"--known: this model draws {measured} as the sum of {', '.join(parts)}: give each of these")
 
     def rows(self, context: xr.Dataset) -> list[int] | None:
         """Rows of the context for the ids of `select`, in that order; None for all. Raises WrongUse."""
@@ -643,7 +652,8 @@ def provenance(
     carried = ("osm_source", "osm_snapshot", "osm_sha256", "warnings", "positions")
     credit = credits_of((str(context.attrs.get("attribution", "")), str(info.provenance.get("attribution", ""))))
     source = "drawn by a generative model; not measured"
-    if observed is not None and observed.main is not None and info.continues_history:
+    kept = observed is not None and (observed.known is not None or info.continues_history)
+    if kept and observed is not None and observed.main is not None:
         theirs = str(observed.main.attrs.get("attribution", ""))
         credit = "; ".join(part for part in (theirs, credit) if part)
         source = "drawn by a generative model, given measured traffic; measured values are kept as they are"
@@ -661,6 +671,7 @@ def provenance(
         "attribution": credit,
         "license": "ODbL-1.0",
         **rhythm_attrs(info, context, settings),
+        **({} if observed is None else told_of(observed, context)),
         **privacy_attrs(info.provenance.get("privacy")),
         **{name: str(context.attrs[name]) for name in carried if context.attrs.get(name)},
     }

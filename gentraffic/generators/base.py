@@ -168,8 +168,10 @@ class ModelInfo:
             message = f"{option}: {self.name} was distilled for {only} alone; give --model stouter-base, or its teacher"
         elif capability in self.fixed:
             message = f"{option}: {this} draws with {self.fixed[capability]} alone"
-        elif capability in ("known", "users"):
+        elif capability == "users":
             message = f"{option} needs a FoMo, and {this} is none: give --model fomo-base"
+        elif capability == "known":
+            message = f"{option}: {this} cannot be given measured traffic; give --model stouter-fast or fomo-base"
         elif capability == "history":
             message = f"{option}: {this} takes no past; give one of `gentraffic fit ... --profile`, or a FoMo"
         elif capability == "services":

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -79,13 +80,14 @@ class Bundle:
         """What it is and can do."""
         layers, denoises = self.station.config["layers"], not self.model.is_one_shot()
         described = _info(self.sampler, self.provenance, self.networks, self.model.config, layers, self, denoises)
-        return _with_services(replace(described, measured=self.weeks.measured), self.services)
+        return _with_weeks(described, self.weeks, self.services)
 
     def prepare(
         self, context: xr.Dataset, calendar: Calendar, settings: Settings, *, cells: Sequence[int] | None = None,
         observed: Observations | None = None, scratch: Path | None = None,
     ) -> WeeklyDraw:  # fmt: skip
-        """As `gentraffic.generators.base.Generator`. observed: its history, where the model follows a past."""
+        """As `gentraffic.generators.base.Generator`. observed: its history, where the model follows a past, or what is
+        known."""
         from gentraffic.generators.weekly import WeeklyDraw, prepare_inputs
 
         history, scale, units = None, 1.0, "1"
@@ -99,8 +101,18 @@ class Bundle:
             scale = history.unit(self.levels, read_places(context), context["cell_id"].values)
             scale *= history.step_factor(calendar.per_hour)
             units = history.units
+        known = None
+        if observed is not None and observed.known is not None:
+            from gentraffic.modelling.known_cells import read_known
+
+            off = tuple(int(day) for day, _ in settings.holidays)
+            zone, name, ds = str(context.attrs["timezone"]), str(observed.service), observed.known
+            units = str(ds[name].attrs["units"])
+            known = partial(read_known, ds, name, calendar=calendar, timezone=zone, days_off=off)
         store = IN_MEMORY if scratch is None else Disk(scratch, named=True)
-        inputs = prepare_inputs(self, context, calendar, settings, cells=cells, history=history, store=store)
+        inputs = prepare_inputs(
+            self, context, calendar, settings, cells=cells, history=history, known=known, store=store
+        )
         return WeeklyDraw(*inputs, units, scale)
 
     def time(self) -> torch.Tensor:
@@ -160,7 +172,7 @@ def describe(folder: ModelFolder) -> ModelInfo:
         layers = folder.json("station_graph/config.json")["layers"]
         denoises = SCHEDULE in folder.files  # which `save_bundle` writes for these alone
         info = _info(sampler, folder.provenance, folder.json("level.json")["order"], config, layers, folder, denoises)
-        return _with_services(replace(info, measured=_weeks(folder).measured), _services(folder))
+        return _with_weeks(info, _weeks(folder), _services(folder))
 
 
 def _info(
@@ -198,8 +210,10 @@ def _info(
     )
 
 
-def _with_services(info: ModelInfo, services: Services) -> ModelInfo:
-    """The same, of a model of several services."""
+def _with_weeks(info: ModelInfo, weeks: ExpectedWeeks, services: Services) -> ModelInfo:
+    """The same, of a model that knows these expected weeks and further services."""
+    if weeks.networks:  # from which measured weeks can be told to depart
+        info = replace(info, measured=weeks.measured, supports=info.supports | {"known"})
     if not services.further:
         return info
     supports = info.supports | {"services"}
@@ -290,11 +304,14 @@ class Weekly(Family):
         import torch
 
         from gentraffic.generators.weekly import Region, SharedInputs, WeeklyDraw
+        from gentraffic.modelling.known_cells import KnownWeeks
 
         network, scaler = network_of(folder)
         names = ("ids", "place", "log_level", "level", "past", "past_days", "week_scores")
         rows: dict[str, Any] = {name: arrays.get(name) for name in names}
         rows["rhythms"] = tuple(arrays["rhythms"].tolist())
+        told = {name.removeprefix("known_"): values for name, values in arrays.items() if name.startswith("known_")}
+        rows["known"] = KnownWeeks(**told) if told else None
         time = torch.from_numpy(np.array(arrays["time"]))
         with folder.understanding():
             networks, weeks, services = tuple(folder.json("level.json")["order"]), _weeks(folder), _services(folder)

@@ -91,6 +91,16 @@ def one_of(ds: xr.Dataset, name: str | None, what: str) -> str:
     raise WrongUse(f"--{what}: it holds {', '.join(have) or 'no traffic'}; name one of these with --service")
 
 
+def told_of(given: Observations, context: xr.Dataset) -> dict[str, str]:
+    """The attribute `measured_cells` of traffic that was drawn given known traffic: in how many of the cells there is
+    some. {} where none was given."""
+    if given.known is None or given.service is None:
+        return {}
+    some = np.isfinite(given.known[given.service].values).any(axis=1)
+    have = set(given.known["cell_id"].values[some].tolist()) & set(context["cell_id"].values.tolist())
+    return {"measured_cells": f"{len(have):,} of {context.sizes['cell']:,} cells"}
+
+
 def users_of(ds: xr.Dataset) -> str:
     """The variable that counts users: `users`, or the only one. Raises WrongUse."""
     have = [str(v) for v in ds.data_vars]

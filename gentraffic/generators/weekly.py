@@ -30,6 +30,8 @@ from gentraffic.generators.base import Span, Tell, check_minutes
 from gentraffic.modelling.expected_week import AUTO, COMPONENTS, ExpectedWeeks, from_monday, rhythms_of
 from gentraffic.modelling.features import Floats, Places, Scale, Scaler, read_places
 from gentraffic.modelling.history import History, as_profile
+from gentraffic.modelling.known_cells import KnownCells, KnownWeeks, check_left, known_weeks, log_expected
+from gentraffic.modelling.kriging import condition, conditional_levels, likeness_of
 from gentraffic.modelling.levels import LevelModel
 from gentraffic.modelling.random_streams import level_angle, shape_seeds, turned
 from gentraffic.modelling.services import ServiceDraw, Services, follow, mix_noise
@@ -117,7 +119,8 @@ class Region:
     (members, cells) the same as the network takes it, standardised. past: (cells, 7, 24 j) the usual weeks of a
     history, nan for cells without one, and past_days: (7,); None where no cell has one. rhythms: the measured network
     that each member follows, "" for none. week_scores: (distinct rhythms, cells, K) what is told of the expected week
-    of each cell with each rhythm (`ExpectedWeeks.scores`); None where the network draws whole weeks.
+    of each cell with each rhythm (`ExpectedWeeks.scores`); None where the network draws whole weeks. known: what
+    measured cells say of the weeks of all, and what is kept of them; None where none was measured.
     """
 
     ids: NDArray[Any]
@@ -128,6 +131,18 @@ class Region:
     past_days: NDArray[np.int64] | None = None
     rhythms: tuple[str, ...] = ()
     week_scores: NDArray[np.float32] | None = None
+    known: KnownWeeks | None = None
+
+    def expected(self, rows: NDArray[np.int64], member: int, weeks: ExpectedWeeks, scaler: Scaler) -> NDArray[Any]:
+        """What is taken from the scaled weeks of some rows in one member, Monday first: (rows, 168) float32."""
+        rhythm = self.rhythms[member]
+        at = list(dict.fromkeys(self.rhythms)).index(rhythm)
+        out = np.zeros((len(rows), WEEK), dtype=np.float32)
+        if self.week_scores is not None:
+            out = weeks.scaled(rhythm, self.week_scores[at, rows], scaler.mean, scaler.spread)
+        if self.known is not None:
+            out = out + self.known.log_week(at, rows) / np.float32(scaler.spread)
+        return out
 
     def profile(self, rows: NDArray[np.int64], weekday: int, per_hour: int, scaler: Scaler) -> torch.Tensor | None:
         """What a sampler is told of the past of some rows: (rows, 2, 168 k), zeros for those without; or None."""
@@ -188,11 +203,13 @@ class SharedInputs:
 
 def prepare_inputs(
     bundle: WeeklyModel, context: xr.Dataset, calendar: Calendar, settings: Settings, *,
-    cells: Sequence[int] | None = None, history: History | None = None, store: Memory = IN_MEMORY,
+    cells: Sequence[int] | None = None, history: History | None = None,
+    known: Callable[[NDArray[Any]], KnownCells] | None = None, store: Memory = IN_MEMORY,
 ) -> tuple[Region, SharedInputs]:  # fmt: skip
     """All that drawing needs of a place and of a model: features and levels come from the whole context.
 
-    store: where what there is of each cell lies. Raises as `draw_traffic`.
+    known: gives what was measured in the cells of these ids, in their order. store: where what there is of each cell
+    lies. Raises as `draw_traffic` and `known`.
     """
     check_settings(bundle, calendar, settings)
     if history is not None and not bundle.model.config.get("use_profile"):
@@ -208,13 +225,18 @@ def prepare_inputs(
         time = bundle.time()
     measured = bundle.weeks.measured
     rhythms = rhythms_of(bundle.networks, measured, context.attrs, settings.habits, settings.members, settings.seed)
+    asked, given = rows, None
+    if known is not None:  # levels of all cells, of which those measured may not be drawn
+        rows, given = slice(None), known(ids)
     log_level, level = _levels(bundle, settings, places, ids, rows, rhythms, history, store)
     if settings.service:
         have = bundle.services.measured_in(settings.service)
         rhythms = follow(rhythms, have, measured, context.attrs, settings.habits, settings.seed)
         log_level, level = _service_levels(bundle, settings, places, ids, rows, log_level, rhythms)
+    rows, weeks = asked, bundle.services.weeks.get(settings.service, bundle.weeks)
     region = Region(ids[rows], f_s, log_level, level, rhythms=rhythms)
-    weeks = bundle.services.weeks.get(settings.service, bundle.weeks)
+    if given is not None:
+        region = _given(region, given, bundle, settings, weeks, places, ids, rows)
     if weeks.networks:
         region = replace(region, week_scores=_week_scores(weeks, places, rows, rhythms, len(f_s), store))
     if history is not None:
@@ -266,6 +288,34 @@ def _levels(
         release_pages(log_level, level)
         places.release()
     return log_level, level
+
+
+def _given(
+    region: Region, known: KnownCells, bundle: WeeklyModel, settings: Settings, weeks: ExpectedWeeks, places: Places,
+    ids: NDArray[Any], rows: Any,
+) -> Region:  # fmt: skip
+    """The region, whose levels are of all cells, given what was measured in some: of `rows` alone, in their units."""
+    at = np.arange(len(ids))[rows]
+    check_left(known, at)
+    main, levels = not settings.service, bundle.levels
+    log_level, level = np.empty((settings.members, len(at))), np.empty((settings.members, len(at)), dtype=np.float32)
+    for m, rhythm in enumerate(region.rhythms):
+        measured = np.full(len(ids), np.nan)
+        measured[known.rows] = known.level(log_expected(weeks, rhythm, places, known.rows))
+        drawn = region.log_level[m]
+        if main:
+            log, unit = conditional_levels(levels, places, ids.tolist(), settings.seed, m, measured)
+            standard = levels.standard(places, log, rhythm)
+        else:
+            control = region.log_level[0]
+            apart, doubt = drawn - control, np.ones(len(control))
+            log, unit, _ = condition(control, apart, doubt, likeness_of(places), places.xy_m, measured)
+            spread = bundle.services.networks[rhythm].ratios[settings.service].level_spread
+            standard = region.level[m] + (log - drawn) / spread
+        log_level[m] = log[at] + np.log(unit)
+        level[m] = np.clip(standard, -HIGHEST_LEVEL, HIGHEST_LEVEL)[at]
+    told = known_weeks(known, weeks, tuple(dict.fromkeys(region.rhythms)), places, at)
+    return replace(region, log_level=log_level, level=level, known=told)
 
 
 def _of_the_past(bundle: WeeklyModel, history: History, places: Places, ids: NDArray[Any]) -> tuple[Floats, float]:
@@ -356,7 +406,9 @@ class WeeklyDraw:
                         whole = np.empty((span.end - span.first, values.shape[1]), dtype=np.float32)
                     whole[tile.first - span.first : tile.end - span.first] = values
                     if tile.end == span.end:
-                        yield span, whole if self.scale == 1.0 else self.scale * whole
+                        whole = whole if self.scale == 1.0 else self.scale * whole
+                        known, k = self.region.known, self.calendar.per_hour
+                        yield span, whole if known is None else known.keep(whole, span.first, k)
                         done += 1
                         if tell is not None:
                             tell(done, len(spans))
@@ -381,6 +433,8 @@ class WeeklyDraw:
             out |= {"past": region.past, "past_days": region.past_days}
         if region.week_scores is not None:
             out["week_scores"] = region.week_scores
+        if region.known is not None:
+            out |= {f"known_{name}": values for name, values in region.known.arrays().items()}
         return out
 
 
@@ -412,10 +466,7 @@ def generate_tile(region: Region, shared: SharedInputs, tile: Span) -> NDArray[n
     level = np.stack([region.level[tile.member, padded], level_known], axis=1)
     ids = region.ids[padded].tolist()
     rhythm = region.rhythms[tile.member]
-    expected = np.zeros((size, WEEK), dtype=np.float32)
-    if region.week_scores is not None:
-        scores = region.week_scores[list(dict.fromkeys(region.rhythms)).index(rhythm), padded]
-        expected = shared.weeks.scaled(rhythm, scores, shared.scaler.mean, shared.scaler.spread)
+    expected = region.expected(padded, tile.member, shared.weeks, shared.scaler)
     sheet = np.empty((size, _sheet_days(calendar.days) * HOURS * k), dtype=np.float32)
     network: Any = shared.model  # a Denoiser or a OneShot
     service = shared.services.index(settings.service)
@@ -452,7 +503,8 @@ def generate_tile(region: Region, shared: SharedInputs, tile: Span) -> NDArray[n
         known[:, :overlap] = x[:, -overlap:]
         at = first * HOURS * k
         of_week = from_monday(expected, np.zeros(size, dtype=np.int64), k)[:, rows]
-        ratio = shared.scaler.inverse(x.numpy() + of_week, level[:, 0])
+        apart = x.numpy() if region.known is None else x.numpy() * region.known.rest[padded, None]
+        ratio = shared.scaler.inverse(apart + of_week, level[:, 0])
         if window == 0:  # the level is the mean of the first whole week; later weeks may differ from it
             usual = _usual_mean(ratio, weekday, [int(day) for day, _ in settings.holidays])
             usual = np.maximum(usual, np.float32(1e-6))  # a silent week stays silent

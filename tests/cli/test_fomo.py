@@ -136,7 +136,7 @@ def test_options_that_contradict_each_other_are_refused(folder: Path, capsys: py
     ):
         assert sample(folder, *words) in (2, 3)
         assert message in capsys.readouterr().err
-    words = ["sample", "--known", past, *place, "-o", str(folder / "o.nc")]
+    words = ["sample", "--users", past, *place, "-o", str(folder / "o.nc")]
     assert run(words) == 2
     assert "needs a FoMo" in capsys.readouterr().err
 

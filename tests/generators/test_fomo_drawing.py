@@ -15,7 +15,7 @@ from gentraffic.generators.fomo.folder import FoMoBundle, load_fomo
 from gentraffic.generators.fomo.observations import FoMoTask
 from gentraffic.generators.fomo.tiles import PHASES, closure, fade, layings, starts
 from gentraffic.modelling.features import fit_scale, read_places
-from gentraffic.modelling.kriging import conditional_levels, krige
+from gentraffic.modelling.kriging import SITES, conditional_levels, krige
 from gentraffic.modelling.levels import LOCATION, NOISE, LevelModel, NetworkLevel, stack_features
 from gentraffic.modelling.random_streams import LATTICE_M
 
@@ -172,10 +172,12 @@ def test_what_cannot_be_drawn_is_refused(bundle: FoMoBundle) -> None:
 
 def test_kriging_gives_the_value_where_a_neighbour_knows_and_nothing_far_off() -> None:
     at = np.array([[0.0, 0.0], [100_000.0, 0.0]])
-    out = krige(np.array([1.0, -1.0]), at, np.array([[0.0, 0.0], [50_000.0, 0.0], [100_300.0, 0.0]]))
+    wanted = np.array([[0.0, 0.0], [50_000.0, 0.0], [100_300.0, 0.0]])
+    out, told = krige(np.array([1.0, -1.0]), at, wanted, SITES)
     assert out[0] == pytest.approx(0.3)  # LOCATION / (LOCATION + NOISE): the rest is each cell's own
     assert out[1] == pytest.approx(0.0, abs=1e-9)
     assert out[2] == pytest.approx(-0.3 * np.exp(-0.3))
+    np.testing.assert_allclose(told, [0.3**2, 0.0, 0.3**2 * np.exp(-0.6)], atol=1e-9)
 
 
 def test_levels_of_measured_cells_are_theirs_and_tell_of_their_neighbours(bundle: FoMoBundle) -> None:
@@ -190,7 +192,7 @@ def test_levels_of_measured_cells_are_theirs_and_tell_of_their_neighbours(bundle
 
 def test_what_a_neighbour_tells_is_stretched_where_levels_are_in_doubt() -> None:
     """Against the Gaussian conditional of the whole covariance, diag(doubt) C diag(doubt)."""
-    places = replace(read_places(context(16, seed=5)), network="uomo-x")
+    places = replace(read_places(context(16, seed=5)), network="uomo-x", squares=False)
     cells = 16
     part = NetworkLevel(
         mean=1.0,

@@ -1,0 +1,319 @@
+"""Weeks of cells that nobody measured, in a place where somebody measured others.
+
+What was measured says three things. Its mean week is the rhythm of the place: the network whose rhythm a model follows
+departs from it, and the more cells were measured the more of that is taken over (shrinkage: James and Stein, Proc.
+Fourth Berkeley Symp. 1:361, 1961). A cell that was measured has a week of its own. And cells near it, or among the same
+kinds of places, depart from the mean week as it does: simple kriging (Journel and Huijbregts, Mining Geostatistics,
+1978, chapter V) of the departures of its nearest measured cells, hour by hour of the week.
+
+Values that were measured at the steps to be drawn are kept. What is drawn in the gaps between them joins them: the log
+of measured over drawn is interpolated as an autoregression would go on, which is conditional simulation by substitution
+(the same, chapter VII) in time. Levels: `modelling.kriging`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gentraffic.dataset.schema import blocks
+from gentraffic.errors import NoData, WrongUse
+from gentraffic.modelling.expected_week import BENDS, BENT, LINEAR, SITES, WEIGHT, standard, week_features
+from gentraffic.modelling.features import FLOOR, WEEK, Floats, Places
+from gentraffic.modelling.kriging import NEAREST
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from gentraffic.dataset.calendar import Calendar
+    from gentraffic.modelling.expected_week import ExpectedWeeks
+
+# Variance of departures that a cell shares with those near it, over that of a cell of mean weight alone, and the
+# distance over which it falls by e; chosen over ten regions of Milan of which some cells were measured.
+NEAR, REACH_M = 2.0, 500.0
+SPREAD, DOUBTED = 0.1, 2.0  # variance of log weeks about their mean in one network, and the cells that it counts as
+MEMORY_H = 16.0  # hours in which the log of measured over drawn falls by e
+LASTING = 0.4  # share of the variance of departures that a cell has in all weeks alike
+ROWS = 256  # cells that are worked on at a time
+
+
+@dataclass(frozen=True)
+class KnownCells:
+    """What was measured in n cells of a place.
+
+    rows: (n,) of the context. week: (n, 168) mean traffic of each hour of the week, Monday first, nan where none was
+    measured; count: (n, 168) of how many steps. values: (n, steps) float32 at the steps to be drawn, nan where nothing
+    was measured. units: of all.
+    """
+
+    rows: NDArray[np.int64]
+    week: Floats
+    count: NDArray[np.int64]
+    values: NDArray[np.float32]
+    units: str
+
+    def level(self, log_expected: Floats) -> Floats:
+        """Mean traffic over a whole week, (n,), given what hours that were not measured are to those that were.
+
+        log_expected: (n, 168) log of the expected week over its mean, plus FLOOR.
+        """
+        expected = np.maximum(np.exp(log_expected) - FLOOR, 0.0)
+        expected /= np.maximum(expected.mean(axis=1, keepdims=True), 1e-9)
+        measured, usual = (np.nansum(self.count * part, axis=1) for part in (self.week, expected))
+        out: Floats = measured / np.maximum(usual, 1e-9 * self.count.sum(axis=1))
+        return out
+
+    def departures(self, log_expected: Floats) -> tuple[Floats, Floats]:
+        """How the log weeks depart from those expected: what they share, (168,), and what remains of each, (n, 168).
+
+        log_expected: (n, 168), as in `level`. Hours that nobody measured have what the same hour of other days has; in
+        a cell that was not measured then, nothing remains.
+        """
+        level = self.level(log_expected)
+        live = level > 0
+        seen = (self.count > 0) & live[:, None]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            log = np.log(self.week / np.where(live, level, 1.0)[:, None] + FLOOR)
+        apart = np.where(seen, log - log_expected, 0.0)
+        weight = seen * self.weight(level)[:, None]
+        total = weight.sum(axis=0)
+        if not total.any():
+            return np.zeros(WEEK), np.zeros_like(apart)
+        shared = _filled((weight * apart).sum(axis=0) / np.maximum(total, 1e-12), total > 0)
+        rest = np.where(seen, apart - shared, 0.0)
+        cells = total.max() ** 2 / (weight.max(axis=1) ** 2).sum()  # as many of equal weight
+        spread = (DOUBTED * SPREAD + (weight * rest**2).sum() / weight.sum() * (cells - 1)) / (DOUBTED + cells - 1)
+        noise = spread / cells
+        told = max(float((shared**2).mean()) - noise, 0.0)
+        shared = shared * (told / (told + noise))
+        return shared, np.where(seen, apart - shared, 0.0)
+
+    def weight(self, level: Floats) -> Floats:
+        """By how much each cell counts, (n,), 1 in the mean: busy ones, and those measured in all hours, count more."""
+        out = level**WEIGHT * (self.count > 0).mean(axis=1)
+        return np.asarray(out / max(float(out.mean()), 1e-12))
+
+
+@dataclass(frozen=True)
+class KnownWeeks:
+    """What measured cells say of the weeks of the cells that are drawn, and what is kept of them.
+
+    shared: (rhythms, 168) and apart: (rhythms, n, 168) as `KnownCells.departures`, for each distinct rhythm. near:
+    (cells, k) the measured cells that each cell hears, with weights share (cells, k). own: (cells,) which of them it is
+    itself, -1 for none. trust: (n, 168) how far a measured cell's own hours are taken for usual. values: (n, steps)
+    float32, kept. level: (n,) mean traffic, in the units of values. rest: (cells,) standard deviation of how a cell
+    departs from what is told here, over that of a cell of which nothing is told.
+    """
+
+    shared: Floats
+    apart: NDArray[np.float32]
+    near: NDArray[np.int32]
+    share: NDArray[np.float32]
+    own: NDArray[np.int64]
+    trust: NDArray[np.float32]
+    values: NDArray[np.float32]
+    level: Floats
+    rest: NDArray[np.float32]
+
+    def log_week(self, rhythm: int, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """What is added to the expected log weeks of some cells: (rows, 168).
+
+        rhythm: which of the distinct ones they follow."""
+        apart = self.apart[rhythm]
+        out = np.einsum("ck,ckt->ct", self.share[rows], apart[self.near[rows]])
+        own = self.own[rows]
+        mine = own >= 0
+        trust = self.trust[own[mine]]
+        out[mine] = trust * apart[own[mine]] + (1 - trust) * out[mine]
+        total: NDArray[np.float32] = (self.shared[rhythm] + out).astype(np.float32)
+        return total
+
+    def keep(self, drawn: NDArray[np.float32], first: int, per_hour: int) -> NDArray[np.float32]:
+        """What was drawn, (cells, steps), of the cells from `first` on, with what was measured in its place."""
+        own = self.own[first : first + len(drawn)]
+        mine = np.flatnonzero(own >= 0)
+        if len(mine):
+            known, floor = self.values[own[mine]], FLOOR * self.level[own[mine]]
+            drawn = drawn.copy()
+            drawn[mine] = join(known, drawn[mine], floor, per_hour)
+        return drawn
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All of it, by name: `KnownWeeks(**arrays)` is the same."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+def join(known: NDArray[np.float32], drawn: NDArray[np.float32], floor: Floats, per_hour: int) -> NDArray[np.float32]:
+    """Known values, and between them what was drawn, moved to where they lie: (cells, steps) float32.
+
+    known: (cells, steps), nan where a value is to be drawn. drawn: (cells, steps). floor: (cells,) added before the
+    logarithm. The log of known over drawn, given its last value before a gap and its first behind, has the mean of a
+    first-order autoregression that falls by e in MEMORY_H.
+    """
+    steps = np.arange(known.shape[1])
+    seen = ~np.isnan(known)
+    small = np.maximum(floor, 1e-12)[:, None]
+    ratio = np.where(seen, np.log((np.nan_to_num(known) + small) / (drawn + small)), 0.0)
+    before = np.maximum.accumulate(np.where(seen, steps, -1), axis=1)
+    behind = np.minimum.accumulate(np.where(seen, steps, len(steps))[:, ::-1], axis=1)[:, ::-1]
+    falls = np.exp(-1 / (MEMORY_H * per_hour))
+    left, right = (np.where(there, np.power(falls, np.abs(at - steps)), 0.0) for at, there in
+                   ((before, before >= 0), (behind, behind < len(steps))))  # fmt: skip
+    both = np.maximum(1 - (left * right) ** 2, 1e-12)
+    rows = np.arange(len(known))[:, None]
+    from_left = left * (1 - right**2) / both * ratio[rows, np.maximum(before, 0)]
+    from_right = right * (1 - left**2) / both * ratio[rows, np.minimum(behind, len(steps) - 1)]
+    moved = np.maximum((drawn + small) * np.exp(from_left + from_right) - small, 0.0)
+    out: NDArray[np.float32] = np.where(seen, known, moved.astype(np.float32))
+    return out
+
+
+def read_known(
+    ds: xr.Dataset, service: str, ids: NDArray[Any], calendar: Calendar, timezone: str, days_off: tuple[int, ...] = ()
+) -> KnownCells:
+    """What a Traffic Dataset says of a place, nan where nothing was measured.
+
+    ids: (cells,) of the place. days_off: days of the calendar that are not usual ones, such as public holidays.
+    Raises NoData where none of its cells belongs to the place or was measured.
+    """
+    import pandas as pd
+
+    at = {cell: row for row, cell in enumerate(ids.tolist())}
+    named = ds["cell_id"].values.tolist()
+    found = np.array([(i, at[cell]) for i, cell in enumerate(named) if cell in at], dtype=np.int64).reshape(-1, 2)
+    if not len(found):
+        raise NoData(f"--known: none of its {len(named)} cells is one of the place (its first is {str(named[0])!r})")
+    local = pd.DatetimeIndex(ds["time"].values).tz_localize("UTC").tz_convert(timezone)
+    hour = (local.day_of_week * 24 + local.hour).to_numpy()
+    first = pd.Timestamp(calendar.first)
+    off = np.isin((local.tz_localize(None).normalize() - first).days.to_numpy(), days_off)
+    onto = np.zeros((len(hour), WEEK))
+    onto[np.arange(len(hour)), hour] = ~off
+    if not onto.any():
+        onto[np.arange(len(hour)), hour] = 1.0
+    mine = {when: i for i, when in enumerate(calendar.utc.astype("datetime64[ns]").tolist())}
+    columns = [(i, mine[when]) for i, when in enumerate(ds["time"].values.astype("datetime64[ns]").tolist())
+               if when in mine]  # fmt: skip
+    from_step, to_step = np.array(columns, dtype=np.int64).reshape(-1, 2).T
+    sums, count = np.empty((len(found), WEEK)), np.empty((len(found), WEEK), dtype=np.int64)
+    values = np.full((len(found), len(calendar.utc)), np.nan, dtype=np.float32)
+    for rows in blocks(len(found), ROWS):
+        part = ds[service].values[found[rows, 0]]
+        seen = ~np.isnan(part)
+        sums[rows], count[rows] = np.nan_to_num(part).astype(np.float64) @ onto, np.rint(seen @ onto)
+        values[rows, to_step] = part[:, from_step]
+    some = count.sum(axis=1) > 0
+    if not some.any():
+        raise NoData("--known: nothing is known, its cells of the place hold NaN alone")
+    some &= np.isin(np.arange(len(found)), np.unique(found[:, 1], return_index=True)[1])
+    order = np.flatnonzero(some)[np.argsort(found[some, 1], kind="stable")]
+    with np.errstate(invalid="ignore"):
+        week = np.where(count > 0, sums / np.maximum(count, 1), np.nan)
+    units = str(ds[service].attrs["units"])
+    return KnownCells(found[order, 1], week[order], count[order], values[order], units)
+
+
+def check_left(known: KnownCells, rows: NDArray[np.int64]) -> None:
+    """Raise WrongUse where all values of the cells to be drawn were measured. rows: (cells,) of the context."""
+    if np.isin(rows, known.rows).all() and not np.isnan(known.values[np.isin(known.rows, rows)]).any():
+        raise WrongUse("--known: everything is measured already, there is nothing left to draw")
+
+
+def known_weeks(
+    known: KnownCells, weeks: ExpectedWeeks, rhythms: tuple[str, ...], places: Places, rows: NDArray[np.int64]
+) -> KnownWeeks:
+    """What `KnownWeeks` holds. rhythms: distinct ones. rows: (cells,) of the places that are drawn."""
+    parts, levels = [], []
+    for rhythm in rhythms:
+        expected = log_expected(weeks, rhythm, places, known.rows)
+        parts.append(known.departures(expected))
+        levels.append(known.level(expected))
+    near, share, told = heard(known, weeks, rhythms[0], places, rows, known.weight(levels[0]))
+    trust = (known.count / (known.count + 1.0)).astype(np.float32)
+    position = np.full(len(places.xy_m), -1, dtype=np.int64)
+    position[known.rows] = np.arange(len(known.rows))
+    own = position[rows]
+    told[own >= 0] = LASTING * trust.mean(axis=1)[own[own >= 0]]
+    return KnownWeeks(
+        shared=np.stack([shared for shared, _ in parts]),
+        apart=np.stack([apart for _, apart in parts]).astype(np.float32),
+        near=near,
+        share=share,
+        own=own,
+        trust=trust,
+        values=known.values,
+        level=levels[0],
+        rest=np.sqrt(1 - told).astype(np.float32),
+    )
+
+
+def log_expected(weeks: ExpectedWeeks, rhythm: str, places: Places, rows: NDArray[np.int64]) -> Floats:
+    """Log of the expected weeks of some cells over their mean, plus FLOOR: (rows, 168)."""
+    out: Floats = weeks.scaled(rhythm, weeks.scores(rhythm, places, len(rows), rows), 0.0, 1.0).astype(np.float64)
+    return out
+
+
+def heard(
+    known: KnownCells, weeks: ExpectedWeeks, rhythm: str, places: Places, rows: NDArray[np.int64], weight: Floats
+) -> tuple[NDArray[np.int32], NDArray[np.float32], Floats]:
+    """The measured cells that each cell hears, (rows, k), their weights (rows, k), and the share of the variance that
+    they tell, (rows,): simple kriging.
+
+    weight: (n,) of the measured cells; the variance that each has alone is 1 / weight.
+    """
+    from scipy.spatial import cKDTree
+
+    at, count = places.xy_m[known.rows], min(NEAREST, len(known.rows))
+    near, share = np.zeros((len(rows), count), dtype=np.int32), np.zeros((len(rows), count), dtype=np.float32)
+    told = np.zeros(len(rows))
+    if not np.isfinite(at).all():
+        return near, share, told
+    tree, columns = cKDTree(at), _columns(weeks, rhythm, places, known.rows)
+    first = SITES if columns is None or not np.isnan(columns[:, SITES]).any() else SITES + 1
+    own = 1 / np.maximum(weight, 1e-3)
+    for some in blocks(len(rows), ROWS):
+        here = places.xy_m[rows[some]]
+        index = tree.query(here, k=np.arange(1, count + 1))[1]
+        between = np.linalg.norm(at[index][:, :, None] - at[index][:, None], axis=-1)
+        alike = NEAR * np.exp(-between / REACH_M) + own[index][:, None] * np.eye(count)
+        towards = NEAR * np.exp(-np.linalg.norm(at[index] - here[:, None], axis=-1) / REACH_M)
+        mine = None if columns is None else _columns(weeks, rhythm, places, rows[some])
+        own_variance = np.full(len(here), 1 + NEAR)
+        if columns is not None and mine is not None:
+            alike += _alike(columns[index], columns[index], first)
+            towards += _alike(mine[:, None], columns[index], first)[:, 0]
+            own_variance += _alike(mine[:, None], mine[:, None], first)[:, 0, 0]
+        near[some] = index
+        weights = np.linalg.solve(alike, towards[..., None])[..., 0]
+        share[some] = weights
+        told[some] = (weights * towards).sum(axis=1) / own_variance
+    return near, share, told
+
+
+def _columns(weeks: ExpectedWeeks, rhythm: str, places: Places, rows: NDArray[np.int64]) -> Floats | None:
+    """What tells kinds of place, (rows, 17), in spreads of a network whose POIs the same source counted, nan where the
+    radio cells are not known; None where there is no such network."""
+    own = weeks.networks.get(rhythm)
+    told = [w.places for w in (own, *weeks.networks.values()) if w is not None and w.source == places.source]
+    scale = next((part for part in told if part is not None), None)
+    return None if scale is None else standard(week_features(places, rows), scale.centre, scale.spread)
+
+
+def _alike(a: Floats, b: Floats, first: int) -> Floats:
+    """`expected_week.likeness` of columns (..., m, 17) and (..., n, 17): (..., m, n), the same bits in any company."""
+    a, b = (np.nan_to_num(part[..., first:]) for part in (a, b))
+    x, y = a[..., :, None, :], b[..., None, :, :]
+    bent = BENT * np.exp(-(BENDS[first:] * (x - y) ** 2).sum(axis=-1) / 2)
+    return np.asarray(bent + (LINEAR[first:] * x * y).sum(axis=-1))
+
+
+def _filled(week: Floats, seen: NDArray[np.bool_]) -> Floats:
+    """A week, (168,), whose hours that are not seen have the mean of that hour on other days, 0 where none has one."""
+    days, have = week.reshape(7, 24), seen.reshape(7, 24)
+    count = have.sum(axis=0)
+    mean = np.where(count > 0, np.where(have, days, 0.0).sum(axis=0) / np.maximum(count, 1), 0.0)
+    out: Floats = np.where(have, days, mean).ravel()
+    return out

@@ -1,0 +1,344 @@
+"""What measured cells say of the weeks and levels of others: against closed forms, and on cells of Milan."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from bundle_examples import context
+from numpy.typing import NDArray
+
+import gentraffic
+from gentraffic.dataset.calendar import calendar_of, make_calendar
+from gentraffic.errors import NoData, WrongUse
+from gentraffic.generators.folder import load_bundle
+from gentraffic.io.files import read_context, read_traffic
+from gentraffic.io.importers.public_sets import BLOCK, read_milan_week
+from gentraffic.modelling.expected_week import ExpectedWeeks, likeness, standard, week_features
+from gentraffic.modelling.features import FLOOR, WEEK, read_places
+from gentraffic.modelling.known_cells import (
+    MEMORY_H,
+    NEAR,
+    REACH_M,
+    KnownCells,
+    _columns,
+    check_left,
+    heard,
+    join,
+    read_known,
+)
+from gentraffic.modelling.kriging import SQUARES, condition, conditional_levels
+from gentraffic.modelling.levels import LevelModel
+from gentraffic.places.find import CONTEXTS
+
+HOUR = np.arange(WEEK)
+WAVE = np.log(1.0 + 0.5 * np.sin(2 * np.pi * HOUR / 24) + FLOOR)
+
+
+def known_cells(week: NDArray[np.float64], count: NDArray[np.int64] | None = None) -> KnownCells:
+    count = np.where(np.isnan(week), 0, 1) if count is None else count
+    return KnownCells(np.arange(len(week)), week, count, np.full((len(week), 1), np.nan, dtype=np.float32), "MB")
+
+
+# --- one cell in time -------------------------------------------------------------------------------------------------
+
+
+def test_what_is_drawn_in_a_gap_joins_what_was_measured_around_it() -> None:
+    """Against the mean of a Gaussian process of covariance exp(-hours / MEMORY_H), given all that was measured."""
+    rng = np.random.default_rng(0)
+    steps, per_hour = 40, 2
+    known = rng.lognormal(1, 0.4, (3, steps)).astype(np.float32)
+    known[0, 5:12] = known[0, 20:] = np.nan
+    known[1, :7] = known[1, 9:30] = np.nan
+    known[2] = np.nan
+    drawn, floor = rng.lognormal(1, 0.4, (3, steps)).astype(np.float32), np.array([0.1, 0.2, 0.3])
+    out = join(known, drawn, floor, per_hour)
+    at = np.arange(steps) / per_hour
+    whole = np.exp(-np.abs(at[:, None] - at[None]) / MEMORY_H)
+    for row in range(2):
+        seen = ~np.isnan(known[row])
+        ratio = np.log((known[row, seen] + floor[row]) / (drawn[row, seen] + floor[row]))
+        told = whole[np.ix_(~seen, seen)] @ np.linalg.solve(whole[np.ix_(seen, seen)], ratio)
+        expected = np.maximum((drawn[row, ~seen] + floor[row]) * np.exp(told) - floor[row], 0)
+        np.testing.assert_allclose(out[row, ~seen], expected, rtol=1e-5)
+        np.testing.assert_array_equal(out[row, seen], known[row, seen])
+    np.testing.assert_allclose(out[2], drawn[2], rtol=1e-6)
+
+
+def test_the_level_of_a_cell_that_was_measured_by_day_is_that_of_its_whole_week() -> None:
+    shape = np.maximum(np.exp(WAVE) - FLOOR, 0)
+    week = 40.0 * shape / shape.mean() * np.ones((2, 1))
+    week[0, np.isin(HOUR % 24, range(12))] = np.nan  # the quiet half
+    assert np.nanmean(week[0]) < 35 or np.nanmean(week[0]) > 45
+    level = known_cells(week).level(np.broadcast_to(np.log(shape / shape.mean() + FLOOR), (2, WEEK)))
+    np.testing.assert_allclose(level, 40.0, rtol=1e-6)
+
+
+# --- weeks ------------------------------------------------------------------------------------------------------------
+
+
+def weeks_about(shared: NDArray[np.float64], cells: int, seed: int, spread: float = 0.3) -> KnownCells:
+    rng = np.random.default_rng(seed)
+    log = WAVE + shared + rng.normal(0, spread, (cells, WEEK))
+    return known_cells(50.0 * np.maximum(np.exp(log) - FLOOR, 0))
+
+
+def test_the_rhythm_that_measured_cells_share_is_taken_over_as_far_as_it_is_sure() -> None:
+    shared = 0.6 * np.sin(2 * np.pi * HOUR / WEEK)
+    expected = np.broadcast_to(WAVE, (1, WEEK))
+    errors = {}
+    for cells in (1, 4, 40):
+        known = weeks_about(shared, cells, seed=cells)
+        told, rest = known.departures(np.broadcast_to(WAVE, (cells, WEEK)))
+        errors[cells] = float(np.sqrt(((told - told.mean() - shared) ** 2).mean()))
+        level = known.level(expected.repeat(cells, axis=0))
+        np.testing.assert_allclose(told + rest, np.log(known.week / level[:, None] + FLOOR) - WAVE, atol=1e-9)
+    assert errors[40] < errors[4] < errors[1] < 0.35 < float(np.sqrt((shared**2).mean()))
+    assert errors[40] < 0.1
+
+
+def test_noise_of_few_cells_is_not_taken_for_a_rhythm() -> None:
+    sizes = []
+    for seed in range(20):
+        known = weeks_about(np.zeros(WEEK), 3, seed)
+        told, _ = known.departures(np.broadcast_to(WAVE, (3, WEEK)))
+        sizes.append(np.sqrt((told**2).mean()))
+    assert np.mean(sizes) < 0.06  # the mean of three has 0.3 / sqrt(3) = 0.17
+
+
+def test_hours_that_nobody_measured_have_what_other_days_have() -> None:
+    shared = np.where(HOUR % 24 < 12, 0.5, -0.5)
+    known = weeks_about(shared, 30, 0, spread=0.05)
+    week = known.week.copy()
+    week[:, 72:] = np.nan  # Monday to Wednesday alone
+    told, rest = known_cells(week).departures(np.broadcast_to(WAVE, (30, WEEK)))
+    np.testing.assert_allclose(told[96:120], told[24:72].reshape(2, 24).mean(axis=0), atol=0.05)
+    assert (rest[:, 72:] == 0).all()
+
+
+def test_cells_hear_measured_ones_as_a_gaussian_process_does() -> None:
+    """Against one system of all measured cells, with the regression's own covariances."""
+    bundle = load_bundle("stouter-fast")
+    place = context(40, seed=3).assign_attrs(timezone="Europe/Rome")
+    places = read_places(place)
+    places = replace(places, xy_m=places.xy_m * 500 / np.ptp(places.xy_m), source="")
+    rows, drawn = np.arange(0, 40, 4), np.arange(40)
+    known = replace(known_cells(np.ones((10, WEEK))), rows=rows)
+    weight = np.linspace(0.5, 1.5, 10)
+    near, share, told = heard(known, bundle.weeks, "milan", places, drawn, weight)
+    columns = _columns(bundle.weeks, "milan", places, drawn)
+    assert columns is not None
+    scale = bundle.weeks.networks["milan"].places
+    assert scale is not None
+    np.testing.assert_array_equal(columns, standard(week_features(places, drawn), scale.centre, scale.spread))
+    first = 1 if np.isnan(columns[:, 0]).any() else 0
+    apart = np.linalg.norm(places.xy_m[:, None] - places.xy_m[None], axis=-1)
+    points = np.nan_to_num(columns)
+    whole = likeness(points, points, first) + NEAR * np.exp(-apart / REACH_M)
+    weights = np.linalg.solve(whole[np.ix_(rows, rows)] + np.diag(1 / weight), whole[rows])  # (10, 40)
+    full = np.zeros((40, 10))
+    np.put_along_axis(full, near.astype(np.int64), share.astype(np.float64), axis=1)
+    np.testing.assert_allclose(full, weights.T, atol=1e-5)
+    variance = np.diag(whole) + 1
+    np.testing.assert_allclose(told, (weights * whole[rows]).sum(axis=0) / variance, atol=1e-6)
+    assert 0.1 < told.max() < 1
+
+
+# --- levels -----------------------------------------------------------------------------------------------------------
+
+
+def test_levels_between_measured_ones_are_their_gaussian_conditional() -> None:
+    rng = np.random.default_rng(2)
+    xy, doubt = rng.uniform(0, 2000, (12, 2)), np.full(12, 0.7)
+    middle, have = rng.normal(0, 1, 12), np.arange(12) < 8
+    log = middle + rng.normal(0, 0.7, 12)
+    measured = np.where(have, 30 * np.exp(log), np.nan)
+    out, unit, told = condition(middle, np.zeros(12), doubt, SQUARES, xy, measured)
+    apart = np.linalg.norm(xy[:, None] - xy[None], axis=-1)
+    whole = doubt[0] ** 2 * (SQUARES.shared * np.exp(-apart / SQUARES.reach_m) + (1 - SQUARES.shared) * np.eye(12))
+    seen = log[have] + np.log(30) - np.log(unit) - middle[have]
+    weights = np.linalg.solve(whole[np.ix_(have, have)], whole[np.ix_(have, ~have)])
+    np.testing.assert_allclose(out[~have], middle[~have] + weights.T @ seen, atol=1e-9)
+    left = np.diag(whole)[~have] - (weights * whole[np.ix_(have, ~have)]).sum(axis=0)
+    np.testing.assert_allclose(1 - told[~have], left / doubt[0] ** 2, atol=1e-9)
+    np.testing.assert_allclose(np.exp(out[have]) * unit, measured[have], rtol=1e-12)
+
+
+def test_the_control_is_the_mean_of_what_members_draw_also_beside_measured_cells() -> None:
+    """Of a network that nobody measured: the mean of a lognormal, whose spread is smaller near measured cells."""
+    place = context(30, seed=5)
+    place.attrs.pop("network", None)
+    places = replace(read_places(place), squares=True)
+    levels, measured = LevelModel({}), np.full(30, np.nan)
+    measured[:5] = 7.0
+    control, unit = conditional_levels(levels, places, list(range(30)), 0, 0, measured)
+    drawn = []
+    for member in range(1, 401):
+        log, own = conditional_levels(levels, places, list(range(30)), 0, member, measured)
+        assert np.allclose(np.exp(log[:5]) * own, 7.0)
+        drawn.append(log[5:] - control[5:])  # each about its own unit
+    spread = np.std(drawn, axis=0)
+    mean = np.log(np.exp(drawn).mean(axis=0))
+    assert np.abs(mean).mean() < 0.15
+    assert spread.min() < spread.max()
+    assert unit > 0
+
+
+def test_a_silent_cell_is_silent_and_says_nothing_of_others() -> None:
+    middle, xy = np.zeros(4), np.array([[0.0, 0.0], [100.0, 0.0], [200.0, 0.0], [300.0, 0.0]])
+    measured = np.array([5.0, np.nan, 0.0, np.nan])
+    out, unit, _ = condition(middle, np.zeros(4), np.ones(4), SQUARES, xy, measured)
+    assert unit == pytest.approx(5.0)
+    assert np.exp(out[2]) * unit < 1e-9
+    np.testing.assert_allclose(out[[1, 3]], 0.0, atol=1e-9)
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def series(hours: int = 200, cells: int = 6) -> xr.Dataset:
+    """Cells 3, 1, 4, 0, 5, 9 of `context`, each hour its own number."""
+    utc = make_calendar("2026-01-07", 10, "1h", "Europe/Rome").utc[:hours]
+    values = np.arange(cells * hours, dtype=np.float32).reshape(cells, hours)
+    ids = np.array([3, 1, 4, 0, 5, 9])[:cells]
+    return xr.Dataset(
+        {"traffic": (("cell", "time"), values, {"units": "MB"})},
+        {"cell_id": ("cell", ids), "time": ("time", utc)},
+        {"timezone": "Europe/Rome"},
+    )
+
+
+def test_a_file_is_read_by_id_and_local_hour() -> None:
+    ds = series()
+    ds["traffic"][0, :] = np.nan  # cell 3 has nothing
+    calendar = make_calendar("2026-01-08", 2, "1h", "Europe/Rome")
+    known = read_known(ds, "traffic", np.arange(6), calendar, "Europe/Rome")
+    assert known.rows.tolist() == [0, 1, 4, 5]  # rising; 9 is not of the place
+    assert known.units == "MB"
+    np.testing.assert_array_equal(known.values, ds["traffic"].values[[3, 1, 2, 4]][:, 24:72])
+    wednesday = 2 * 24  # where the file begins
+    assert known.count[0, wednesday : wednesday + 24].tolist() == [2] * 24
+    first = ds["traffic"].values[3, 5]
+    assert known.week[0, wednesday + 5] == pytest.approx((first + first + 168) / 2)
+    off = read_known(ds, "traffic", np.arange(6), calendar, "Europe/Rome", days_off=(0,))  # Thursday the 8th
+    assert (off.count[:, 72:96] == known.count[:, 72:96] - 1).all()
+    with pytest.raises(NoData, match="none of its 6 cells is one of the place"):
+        read_known(ds, "traffic", np.array([77, 78]), calendar, "Europe/Rome")
+    with pytest.raises(NoData, match="hold NaN alone"):
+        read_known(ds, "traffic", np.array([3]), calendar, "Europe/Rome")
+
+
+def test_nothing_left_to_draw_is_said() -> None:
+    ds = series()
+    known = read_known(ds, "traffic", np.array([0, 1, 3]), calendar_of(ds["time"].values, "Europe/Rome"), "Europe/Rome")
+    with pytest.raises(WrongUse, match="everything is measured already"):
+        check_left(known, np.array([0, 1, 2]))
+    check_left(replace(known, rows=known.rows[:2], values=known.values[:2]), np.array([0, 1, 2]))
+
+
+# --- a place ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def milan(shared_data: Path) -> tuple[xr.Dataset, xr.Dataset]:
+    """(place, traffic) of 100 squares in the east of Milan that say of no network to be theirs."""
+    traffic = read_milan_week(shared_data / "telecom-italia", (BLOCK,))[["internet"]]
+    whole = read_context(CONTEXTS / "milan.nc")
+    rows = np.flatnonzero(np.isin(whole["cell_id"].values, traffic["cell_id"].values))
+    place = whole.isel(cell=rows).assign_attrs(network="")
+    return place, traffic.assign_attrs(network="")
+
+
+def rhythm_error(traffic: xr.Dataset, drawn: xr.Dataset, cells: NDArray[np.int64]) -> float:
+    """Mean difference of the total by hour, each over its mean."""
+    real = traffic["internet"].values[cells].sum(axis=0, dtype=float)
+    order = [drawn["cell_id"].values.tolist().index(cell) for cell in traffic["cell_id"].values[cells].tolist()]
+    name = str(next(iter(drawn.data_vars)))
+    ours = drawn[name].values.reshape(-1, *drawn[name].shape[-2:]).mean(axis=0)[order].sum(axis=0, dtype=float)
+    return float(np.abs(ours / ours.mean() - real / real.mean()).mean())
+
+
+def test_a_few_measured_cells_bring_the_rhythm_of_the_place(milan: tuple[xr.Dataset, xr.Dataset]) -> None:
+    place, traffic = milan
+    some = np.sort(np.random.default_rng(1).permutation(100)[:5])
+    rest = np.setdiff1d(np.arange(100), some)
+    # by the rhythm of another country
+    without = gentraffic.sample(place, model="stouter-fast", rhythm="uomo-nj", start="2013-11-04", holidays="none")
+    given = gentraffic.sample(place, model="stouter-fast", rhythm="uomo-nj", known=traffic.isel(cell=some))
+    before, after = (rhythm_error(traffic, ds, rest) for ds in (without, given))
+    assert before > 0.2
+    assert after < 0.6 * before, (before, after)
+    kept = [given["cell_id"].values.tolist().index(cell) for cell in traffic["cell_id"].values[some].tolist()]
+    np.testing.assert_array_equal(given["internet"].values[kept], traffic["internet"].values[some])
+    assert given["internet"].attrs["units"] == traffic["internet"].attrs["units"]
+    assert given.attrs["measured_cells"] == "5 of 100 cells"
+    assert "measured values are kept" in given.attrs["source"]
+    level = given["internet"].values.mean() / traffic["internet"].values.mean()
+    assert 0.4 < level < 2.5
+
+
+def test_gaps_are_filled_better_than_by_a_draw_of_the_place_alone(milan: tuple[xr.Dataset, xr.Dataset]) -> None:
+    place, traffic = milan
+    gaps = np.zeros((100, 168), dtype=bool)
+    for cell in range(0, 100, 3):
+        gaps[cell, 30 + cell // 2 : 54 + cell // 2] = True
+    values = traffic["internet"].values.copy()
+    values[gaps] = np.nan
+    known = traffic.assign(internet=(("cell", "time"), values, traffic["internet"].attrs))
+    given = gentraffic.sample(place, model="stouter-fast", known=known, members=4)
+    order = [given["cell_id"].values.tolist().index(cell) for cell in traffic["cell_id"].values.tolist()]
+    drawn, real = given["internet"].values[:, order], traffic["internet"].values
+    np.testing.assert_array_equal(drawn[:, ~gaps], np.broadcast_to(real[~gaps], (4, (~gaps).sum())))
+    error = np.abs(drawn[:, gaps].mean(axis=0) - real[gaps]).mean() / real[gaps].mean()
+    hour = np.broadcast_to(np.nanmean(values.reshape(100, 7, 24), axis=1)[:, None], (100, 7, 24)).reshape(100, 168)
+    assert error < np.abs(hour[gaps] - real[gaps]).mean() / real[gaps].mean()  # the cell's own mean day
+    assert error < 0.2
+
+
+def test_cells_are_the_same_whatever_else_is_drawn(milan: tuple[xr.Dataset, xr.Dataset]) -> None:
+    place, traffic = milan
+    known = traffic.isel(cell=slice(0, 100, 9))
+    whole = gentraffic.sample(place, model="stouter-fast", known=known, members=2)
+    some = [str(cell) for cell in place["cell_id"].values[[7, 50, 3]]]
+    few = gentraffic.sample(place, model="stouter-fast", known=known, members=2, select=some)
+    rows = [whole["cell_id"].values.astype(str).tolist().index(cell) for cell in some]
+    np.testing.assert_array_equal(few["internet"].values, whole["internet"].values[:, rows])
+    order = np.random.default_rng(0).permutation(100)
+    turned = gentraffic.sample(place.isel(cell=order), model="stouter-fast", members=2,
+                               known=known.isel(cell=slice(None, None, -1)))  # fmt: skip
+    np.testing.assert_array_equal(turned["internet"].values, whole["internet"].values[:, order])
+
+
+def test_a_store_and_workers_hold_the_same(milan: tuple[xr.Dataset, xr.Dataset], tmp_path: Path) -> None:
+    place, traffic = milan
+    known = traffic.isel(cell=slice(0, 100, 9))
+    whole = gentraffic.sample(place, model="stouter-fast", known=known)
+    gentraffic.sample(place, model="stouter-fast", known=known, out=tmp_path / "t.zarr", chunk_cells=30)
+    stored = read_traffic(tmp_path / "t.zarr")
+    np.testing.assert_array_equal(stored["internet"].values, whole["internet"].values)
+    gentraffic.sample(place, model="stouter-fast", known=known, out=tmp_path / "w.zarr", chunk_cells=50, workers=2)
+    np.testing.assert_array_equal(read_traffic(tmp_path / "w.zarr")["internet"].values, whole["internet"].values)
+
+
+def test_one_service_is_drawn_the_one_that_is_measured(milan: tuple[xr.Dataset, xr.Dataset]) -> None:
+    place, traffic = milan
+    some = traffic.isel(cell=slice(0, 100, 9))
+    with pytest.raises(WrongUse, match="known holds internet alone: call_in cannot be drawn beside it"):
+        gentraffic.sample(place, model="stouter-fast", known=some, service="internet,call_in")
+    calls = some.rename(internet="call_in")
+    drawn = gentraffic.sample(place, model="stouter-fast", known=calls)
+    assert list(drawn.data_vars) == ["call_in"]
+    rows = [drawn["cell_id"].values.tolist().index(cell) for cell in calls["cell_id"].values.tolist()]
+    np.testing.assert_array_equal(drawn["call_in"].values[rows], calls["call_in"].values)
+    sums = some.rename(internet="calls")
+    with pytest.raises(WrongUse, match="the sum of call_in, call_out: give each of these"):
+        gentraffic.sample(place, model="stouter-fast", known=sums)
+
+
+def test_a_model_that_draws_whole_weeks_says_what_to_take() -> None:
+    whole = replace(load_bundle("stouter-fast"), weeks=ExpectedWeeks())
+    with pytest.raises(WrongUse, match="cannot be given measured traffic; give --model stouter-fast or fomo-base"):
+        whole.info.check("known", "k.nc")
