@@ -240,11 +240,11 @@ def prepare_inputs(
     if weeks.networks:
         region = replace(region, week_scores=_week_scores(weeks, places, rows, rhythms, len(f_s), store))
     if history is not None:
-        known, usual = history.rows(ids)[rows], bundle.scaler.usual
-        week = history.week[known]
+        of_past, usual = history.rows(ids)[rows], bundle.scaler.usual
+        week = history.week[of_past]
         if usual is not None:
             week = profile_week(week, history.days, usual, rhythms[0]).astype(np.float32)
-        past = np.where((known < 0)[:, None, None], np.float32(np.nan), week)
+        past = np.where((of_past < 0)[:, None, None], np.float32(np.nan), week)
         region = replace(region, past=past, past_days=history.days)
     return region, SharedInputs.of(bundle, time, calendar, settings)
 

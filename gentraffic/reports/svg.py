@@ -72,7 +72,8 @@ def svg_text(figure: Figure, label: str, *, cropped: bool = False) -> str:
         inside = Bbox([[0, max(0.0, used.y0 - 0.06)], [width, min(height, used.y1 + 0.06)]])
         figure.savefig(stream, format="svg", bbox_inches=inside, metadata=none)
     else:  # drawn once, where `savefig` draws once more to place its parts
-        FigureCanvasSVG(figure).print_svg(stream, metadata=none)
+        canvas: Any = FigureCanvasSVG(figure)  # whose methods have no types
+        canvas.print_svg(stream, metadata=none)
     text = stream.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
