@@ -4,6 +4,7 @@
     python benchmarks/p5.py --data ../shared/data --seeds 3           # the same with three seeds, and their mean
     python benchmarks/p5.py --data ../shared/data --networks          # without each network in turn: a fit for each
     python benchmarks/p5.py --data ../shared/data --networks uomo-sd  # without one
+    python benchmarks/p5.py --data ../shared/data --known             # the same, a few cells measured: a fit for each
     python benchmarks/p5.py --data ../shared/data --levels            # the law alone: seconds
     python benchmarks/p5.py --data ../shared/data --expected          # weeks without a network: a minute
     python benchmarks/p5.py --data ../shared/data --tried             # other regressions of them: minutes
@@ -18,6 +19,8 @@ that lies within APART_M: members are the expected week and the rest of a random
 location, in the network's place. It is quick enough to choose kernels by, and says how far a network can come: `by map`
 beside `mean week`, which looks at no map, and `bootstrap within`, the weeks of the region itself.
 --networks: a second table says what part of their ranges is wrong: levels, weeks, or how far levels may be off.
+--known: as --networks, and some cells of the network left out are measured (`sample --known`): rows are of the others,
+means over three choices of the cells.
 --tried: the same for other regressions on the map than the package's, each of which differs from it in one thing, with
 all training cells and with the scattered ones alone: means over regions and SEEDS, and in how many of the regions the
 ratio is lower than that of `as it is`. The last three know what nobody does: the region's own mean, or its components.
@@ -48,7 +51,8 @@ from gentraffic.dataset.calendar import make_calendar
 from gentraffic.evaluation.metrics import rhythm
 from gentraffic.evaluation.metrics import summary as m
 from gentraffic.evaluation.metrics.distribution import LAGS_H, autocorrelation
-from gentraffic.generators.base import Settings
+from gentraffic.generators.base import Settings, Span
+from gentraffic.generators.observed import Observations
 from gentraffic.generators.weekly import draw_traffic
 from gentraffic.io.files import read_context
 from gentraffic.io.importers.public_sets import (
@@ -577,6 +581,42 @@ def draw_region(
     return drawn.astype(np.float64), bundle.levels
 
 
+MEASURED = (0, 1, 3, 10, 30)  # cells
+
+
+def some_known(data: Path, names: list[str], steps: int | None) -> None:
+    """Rows of the cells of a network that no one trained on, given the week of a few of its other cells."""
+    for name, train, held, place in left_out(data, names):
+        plan = plan_for(Design())
+        bundle, _ = fit_sampler(train, plan=plan if steps is None else replace(plan, steps=steps))
+        place = place.assign_attrs({k: "" for k in ("network", "habits") if k in place.attrs})
+        calendar = make_calendar("2013-11-04", 7, "1h", str(place.attrs["timezone"]))
+        real = monday_weeks(held)
+        for count in MEASURED:
+            scores = []
+            for seed in range(3):
+                measured, rest = np.split(np.random.default_rng(seed).permutation(len(real)), [count])
+                ds = xr.Dataset(
+                    {"traffic": (("cell", "time"), real[measured].astype(np.float32), {"units": "MB"})},
+                    {"cell_id": ("cell", held.cell_id[measured]), "time": ("time", calendar.utc)},
+                )
+                draw = bundle.prepare(
+                    place, calendar, Settings(seed, MEMBERS), cells=held.rows[rest].tolist(),
+                    observed=Observations(None, ds, None, "traffic") if count else None,
+                )  # fmt: skip
+                drawn = np.stack(
+                    [values for _, values in draw.blocks([Span(m, 0, len(rest)) for m in range(MEMBERS)])]
+                ).astype(np.float64)
+                borrowed = weeks_of(monday_weeks(train[0]), len(rest), seed)
+                found = score(real[rest], drawn)
+                found["ratio"] = found["crps_shape"] / score(real[rest], borrowed)["crps_shape"]
+                found["total"] = float(drawn.mean() / real[rest].mean()) if count else np.nan
+                scores.append(found)
+            mean = {key: float(np.mean([s[key] for s in scores])) for key in (*ROWS, "total")}
+            said = " | ".join(f"{mean[k]:.3f}" for k in (*ROWS, "total"))
+            print(f"| {name} | {count} cells measured | {len(real) - count} | {said} |", flush=True)
+
+
 RANGES = ("coverage_90", "level known", "week known", "noise known", "noise of the law", "own noise", "own slope")
 
 
@@ -711,6 +751,7 @@ def main() -> None:
     parser.add_argument("--expected", action="store_true", help="what map and measured cells tell of weeks, alone")
     parser.add_argument("--tried", action="store_true", help="the same of other regressions on the map")
     parser.add_argument("--apart", action="store_true", help="what of their errors is a region's own")
+    parser.add_argument("--known", nargs="*", help="networks left out, or all, of which a few cells are measured")
     parser.add_argument("--networks", nargs="*", help="each network left out once, or those named, instead")
     parser.add_argument("--seeds", type=int, default=1, help="of training, of drawing and of the naive rows")
     parser.add_argument("--steps", type=int, help="training steps, for a trial")
@@ -725,7 +766,11 @@ def main() -> None:
     if args.apart:
         apart(args.data, args.seeds)
         return
-    print("| region | row | cells | " + " | ".join(ROWS) + " |\n|---|---|---|" + "---|" * len(ROWS))
+    columns = (*ROWS, "total") if args.known is not None else ROWS
+    print("| region | row | cells | " + " | ".join(columns) + " |\n|---|---|---|" + "---|" * len(columns))
+    if args.known is not None:
+        some_known(args.data, args.known, args.steps)
+        return
     if args.expected:
         expected(args.data)
         return
