@@ -232,8 +232,8 @@ def scores(real: NDArray[Any], members: NDArray[Any], location: NDArray[Any]) ->
     return told | {"spread": spread, "mae": by_cell, "location": location.tolist()}
 
 
-def run_stouter(bench: Stouter, only: Sequence[str], quick: bool) -> None:
-    """Every part that is asked for, the first ones first."""
+def run_stouter(bench: Stouter, only: Sequence[str], quick: bool, folds: int) -> None:
+    """Every part that is asked for, the first ones first. folds: of tables 5 and 6."""
     run = bench.rows.run
 
     def internet(part: str, name: str, change: dict[str, Any], fold: int = 0) -> None:
@@ -261,11 +261,11 @@ def run_stouter(bench: Stouter, only: Sequence[str], quick: bool) -> None:
         elif part in ("table-5", "table-6"):
             graphs = {f"{graph} {layer}": {f"{graph}_layer": layer} for graph, layer in GRAPHS}
             fusions = {fusion: {"fusion": fusion} for fusion in FUSIONS}
-            for name, change in (graphs if part == "table-5" else fusions).items():
-                for fold in range(1 if quick else FOLDS):
+            for fold in range(folds):
+                for name, change in (graphs if part == "table-5" else fusions).items():
                     internet(part, name, change, fold)
-            for fold in range(1, 1 if quick else FOLDS):  # what both tables are compared with; fold 0 is table 3's
-                internet("folds", OURS, {}, fold)
+                if fold:  # what both tables are compared with; fold 0 is table 3's
+                    internet("folds", OURS, {}, fold)
         elif part == "figure-7":
             for name, change in ABLATIONS.items():
                 internet(part, name, change)
@@ -1014,6 +1014,7 @@ def main() -> None:
     parser.add_argument("--study", type=int, metavar="TRIALS", help="slstm-stn: table II alone, by Optuna. [paper: 24]")
     parser.add_argument("--epochs", type=int, default=5, help="of every trial of the study")
     parser.add_argument("--quick", action="store_true", help="small, seconds a fit, fewer rows")
+    parser.add_argument("--folds", type=int, choices=range(1, FOLDS + 1), help="of tables 5 and 6. [5; --quick 1]")
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.study is not None and args.paper != "slstm-stn":
@@ -1028,7 +1029,7 @@ def main() -> None:
     if args.paper == "stouter":
         bench = load_stouter(args)
         rows = bench.rows
-        run_stouter(bench, only, args.quick)
+        run_stouter(bench, only, args.quick, args.folds or (1 if args.quick else FOLDS))
     else:
         further: dict[str, Any] = {} if args.study is None else {"study": args.study, "epochs": args.epochs}
         if args.paper == "sim-mstnet":

@@ -8,8 +8,9 @@
 Contexts are what `gentraffic fetch` writes (`make contexts`); the models are what `gentraffic fit stouter` and
 `gentraffic fit fomo` write; this script only types the commands. Milan's file holds five services, so `stouter-base`
 and its student draw Internet (with the traffic of the other networks, the main service), calls and SMS (`make models`).
-`--steps` shortens training for a trial. `levels`: the level models of both anew, whose networks do not depend on what
-the law of levels knows of the ground: a fit of 40 steps, and nothing else of them changes. `cards`: scores that were
+`--steps` shortens training for a trial. `levels`: the level models of both anew, `weeks`: their expected weeks, whose
+networks do not depend on what the law of levels knows of the ground, nor on what else weeks say: a fit of 40 steps, and
+nothing else of them changes. `cards`: scores that were
 made after the training go onto the cards of both, and nothing else of them changes.
 """
 
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -41,7 +43,8 @@ PLACES = {
     "helsinki": ("helsinki-centre.osm.pbf", 250),
 }
 PARTS = ("contexts", "stouter", "fast", "fomo")
-CARDS, LEVELS = "cards", "levels"  # asked for by name only
+CARDS = "cards"  # asked for by name only, as are these: name -> what of a model folder is anew
+ANEW = {"levels": "level.json", "weeks": "week.json"}
 TRIAL_STEPS = 40  # of a fit whose level model alone is of use: it is fitted before the network
 FOMO_STEPS = 4000
 STOUTER_STEPS = 4800  # further services take two windows in five: so many leave the main one what 3200 gave it
@@ -64,7 +67,7 @@ def main() -> None:
     parser.add_argument("--evidence-note", default="", help="a sentence on how the rows were made, for the cards")
     parser.add_argument("--fomo-evidence", type=Path, help="Markdown for fomo-base's card (benchmarks/foundation.py)")
     parser.add_argument("--steps", type=int, help="training steps of every model, for a trial")
-    parser.add_argument("--only", nargs="*", choices=[*PARTS, CARDS, LEVELS], default=PARTS)
+    parser.add_argument("--only", nargs="*", choices=[*PARTS, CARDS, *ANEW], default=PARTS)
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     CONTEXTS.mkdir(parents=True, exist_ok=True)
@@ -74,11 +77,11 @@ def main() -> None:
             put_scores(MODELS / name, args.evidence, args.evidence_note)
     if "contexts" in args.only:
         fetch_contexts(args.data, args.work)
-    if {"stouter", "fomo", LEVELS} & set(args.only):
+    if {"stouter", "fomo", *ANEW} & set(args.only):
         words = import_traffic(args.data, args.work)
         for place in CONTEXTS.glob("*.nc"):
             shutil.copyfile(place, args.work / place.name)
-    if {"stouter", LEVELS} & set(args.only):
+    if {"stouter", *ANEW} & set(args.only):
         write_traffic(read_beijing(args.data / "traffic" / "beijing_stations_168h.npz"), args.work / "beijing.nc")
         services = ("internet", *DIRECTIONS)  # all that Milan's file holds are learned
         measured = args.work / "milan-week.nc"
@@ -86,11 +89,11 @@ def main() -> None:
         more: list[object] = ["--traffic", "beijing.nc", "--traffic", measured.name]
         for place in sorted(CONTEXTS.glob("*.nc")):
             more += ["--context", place.name]
-    if LEVELS in args.only:
+    if anew := [ANEW[name] for name in args.only if name in ANEW]:
         trial = args.work / "trial"
         fit("stouter", trial, None, [*words, *more], TRIAL_STEPS, into_package=False)
         for name in ("stouter-base", "stouter-fast"):
-            put_levels(MODELS / name, trial)
+            put_anew(MODELS / name, trial, anew)
     if "stouter" in args.only:
         fit("stouter", args.work / "stouter-base", args.evidence, [*words, *more], args.steps or STOUTER_STEPS)
     if "fast" in args.only:
@@ -156,21 +159,26 @@ def put_scores(folder: Path, evidence: Path, note: str) -> None:
     rewrite(folder, provenance, whole.files)
 
 
-def put_levels(folder: Path, trial: Path) -> None:
-    """Put the level model of a fit into a model folder whose network learned from the same traffic. Raises SystemExit
-    where what the network was told was another: then it must be fitted anew."""
+def put_anew(folder: Path, trial: Path, names: Sequence[str]) -> None:
+    """Put some files of a fit into a model folder whose network learned from the same traffic. Raises SystemExit where
+    what the network was told was another: then it must be fitted anew."""
     whole, new = read_folder(folder), read_folder(trial)
     for name in ("scaler.json", "week.json", "services.json"):
         if not holds(json.loads(new.files[name]), json.loads(whole.files[name])):
             raise SystemExit(f"{folder}: {name} would be another; fit it anew (--only stouter fast)")
-    levels = {"level.json": new.files["level.json"]}
-    rewrite(folder, {**whole.provenance, "data": new.provenance["data"]}, {**whole.files, **levels})
+    anew = {name: new.files[name] for name in names}
+    data = new.provenance["data"] if ANEW["levels"] in names else whole.provenance["data"]  # which the levels look at
+    rewrite(folder, {**whole.provenance, "data": data}, {**whole.files, **anew})
 
 
 def holds(new: Any, old: Any) -> bool:
-    """Whether JSON says all that an older one says; a later version may say more."""
+    """Whether JSON says all that an older one says, to roundings of another processor; a later version may say more."""
     if isinstance(old, dict):
         return isinstance(new, dict) and all(name in new and holds(new[name], part) for name, part in old.items())
+    if isinstance(old, list):
+        return isinstance(new, list) and len(new) == len(old) and all(map(holds, new, old))
+    if isinstance(old, float):
+        return isinstance(new, float) and math.isclose(new, old, rel_tol=1e-9, abs_tol=1e-12)
     return bool(new == old)
 
 

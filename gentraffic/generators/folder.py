@@ -307,7 +307,7 @@ class Weekly(Family):
         from gentraffic.modelling.known_cells import KnownWeeks
 
         network, scaler = network_of(folder)
-        names = ("ids", "place", "log_level", "level", "past", "past_days", "week_scores")
+        names = ("ids", "place", "log_level", "level", "past", "past_days", "week_scores", "xy_m")
         rows: dict[str, Any] = {name: arrays.get(name) for name in names}
         rows["rhythms"] = tuple(arrays["rhythms"].tolist())
         told = {name.removeprefix("known_"): values for name, values in arrays.items() if name.startswith("known_")}
@@ -315,9 +315,9 @@ class Weekly(Family):
         time = torch.from_numpy(np.array(arrays["time"]))
         with folder.understanding():
             networks, weeks, services = tuple(folder.json("level.json")["order"]), _weeks(folder), _services(folder)
-        part = settings.service
+        part, main = settings.service, weeks
         scaler, weeks = services.scalers.get(part, scaler), services.weeks.get(part, weeks)
-        shared = SharedInputs(network, scaler, time, networks, calendar, settings, weeks, services)
+        shared = SharedInputs(network, scaler, time, networks, calendar, settings, weeks, services, main.shared)
         return WeeklyDraw(Region(**rows), shared, str(arrays["units"]), float(arrays["scale"]))
 
 

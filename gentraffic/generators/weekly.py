@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import os
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -33,7 +33,7 @@ from gentraffic.modelling.history import History, as_profile
 from gentraffic.modelling.known_cells import KnownCells, KnownWeeks, check_left, known_weeks, log_expected
 from gentraffic.modelling.kriging import condition, conditional_levels, likeness_of
 from gentraffic.modelling.levels import LevelModel
-from gentraffic.modelling.random_streams import level_angle, shape_seeds, turned
+from gentraffic.modelling.random_streams import around, lattice_seeds, level_angle, shape_seeds, turned
 from gentraffic.modelling.services import ServiceDraw, Services, follow, mix_noise
 from gentraffic.modelling.weekly_profile import profile_week
 from graphs.build import embedded_squares, interpolate_hours, temporal_graph
@@ -120,7 +120,8 @@ class Region:
     history, nan for cells without one, and past_days: (7,); None where no cell has one. rhythms: the measured network
     that each member follows, "" for none. week_scores: (distinct rhythms, cells, K) what is told of the expected week
     of each cell with each rhythm (`ExpectedWeeks.scores`); None where the network draws whole weeks. known: what
-    measured cells say of the weeks of all, and what is kept of them; None where none was measured.
+    measured cells say of the weeks of all, and what is kept of them; None where none was measured. xy_m: (cells, 2)
+    metres; None where what is drawn of neighbours has nothing in common.
     """
 
     ids: NDArray[Any]
@@ -132,6 +133,7 @@ class Region:
     rhythms: tuple[str, ...] = ()
     week_scores: NDArray[np.float32] | None = None
     known: KnownWeeks | None = None
+    xy_m: Floats | None = None
 
     def expected(self, rows: NDArray[np.int64], member: int, weeks: ExpectedWeeks, scaler: Scaler) -> NDArray[Any]:
         """What is taken from the scaled weeks of some rows in one member, Monday first: (rows, 168) float32."""
@@ -156,7 +158,8 @@ class Region:
 @dataclass(frozen=True)
 class SharedInputs:
     """What all cells share: the network, its scaling, the time embedding (168, Q), the names of measured networks, and
-    the weeks from which what it draws departs; scaling and weeks are those of the service that is drawn."""
+    the weeks from which what it draws departs; scaling and weeks are those of the service that is drawn. shared: of
+    each network, `ExpectedWeek.shared` of the main service, which holds for all."""
 
     model: Sampler
     scaler: Scaler
@@ -166,13 +169,14 @@ class SharedInputs:
     settings: Settings
     weeks: ExpectedWeeks = field(default_factory=ExpectedWeeks)
     services: Services = field(default_factory=Services)
+    shared: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, bundle: WeeklyModel, time: torch.Tensor, calendar: Calendar, settings: Settings) -> SharedInputs:
         """Those of a model, for the service that the settings name. time: (168, Q)."""
         part, name = bundle.services, settings.service
         scaler, weeks = part.scalers.get(name, bundle.scaler), part.weeks.get(name, bundle.weeks)
-        return cls(bundle.model, scaler, time, bundle.networks, calendar, settings, weeks, part)
+        return cls(bundle.model, scaler, time, bundle.networks, calendar, settings, weeks, part, bundle.weeks.shared)
 
     def on_device(self) -> SharedInputs:
         """The same, with a copy of the network where it is to draw elsewhere than on the CPU."""
@@ -186,19 +190,43 @@ class SharedInputs:
         return self.services.numbers(self.settings.service, self.networks).get(rhythm, 0)
 
     def noise(
-        self, rhythm: str, ids: Sequence[Any], pair: int, window: int, steps: int, mirrored: bool
+        self, rhythm: str, ids: Sequence[Any], xy_m: Floats | None, pair: int, window: int, steps: int, mirrored: bool
     ) -> torch.Tensor | None:
-        """The starting noise of a further service, (cells, steps), which shares what happens with those before it."""
-        name, settings = self.settings.service, self.settings
-        if not self.services.index(name):
+        """The starting noise of cells that share some with their neighbours, or of a further service, which shares what
+        happens with those before it: (cells, steps); None where it is that of their seeds alone.
+
+        xy_m: (cells, 2) metres."""
+        settings, shared = self.settings, self.shared.get(rhythm, 0.0) if xy_m is not None else 0.0
+        names: tuple[str, ...] = ("",)
+        if self.services.index(settings.service):
+            part = self.services.networks[rhythm]
+            names = (self.services.main, *list(part.ratios)[: part.position(settings.service) + 1])
+        elif not shared:
             return None
-        part = self.services.networks[rhythm]
-        own = [
-            starting_noise(shape_seeds(settings.seed, ids, pair, window, self.services.index(each)), steps).numpy()
-            for each in (self.services.main, *list(part.ratios)[: part.position(name) + 1])
-        ]
-        mixed = torch.from_numpy(mix_noise(own, part.mixing, len(own) - 1)) * (-1.0 if mirrored else 1.0)
-        return mixed.to(settings.device)
+        own = []
+        for number in map(self.services.index, names):
+            alone = starting_noise(shape_seeds(settings.seed, ids, pair, window, number), steps).numpy()
+            if shared and xy_m is not None:
+                points, weight = around(xy_m)
+                unique, at = np.unique(points.reshape(-1, 2), axis=0, return_inverse=True)
+                each = starting_noise(lattice_seeds(settings.seed, unique, pair, window, number), steps).numpy()
+                alone = _shared_noise(alone, each, at.reshape(len(alone), -1), weight, shared)
+            own.append(alone)
+        mixed = own[0] if len(own) == 1 else mix_noise(own, part.mixing, len(own) - 1)
+        return (torch.from_numpy(mixed) * (-1.0 if mirrored else 1.0)).to(settings.device)
+
+
+def _shared_noise(
+    alone: NDArray[np.float32], each: NDArray[np.float32], at: NDArray[np.int64], weight: Floats, shared: float
+) -> NDArray[np.float32]:
+    """Standard normal noise of cells, (cells, steps), of which a share comes from the lattice points around.
+
+    alone: (cells, steps). each: (points, steps). at: (cells, 4) the points of each cell, weight: (cells, 4)."""
+    out = np.float32((1 - shared) ** 0.5) * alone
+    of_points = (shared**0.5 * weight).astype(np.float32)
+    for corner in range(at.shape[1]):
+        out += of_points[:, corner, None] * each[at[:, corner]]
+    return out
 
 
 def prepare_inputs(
@@ -234,7 +262,9 @@ def prepare_inputs(
         rhythms = follow(rhythms, have, measured, context.attrs, settings.habits, settings.seed)
         log_level, level = _service_levels(bundle, settings, places, ids, rows, log_level, rhythms)
     rows, weeks = asked, bundle.services.weeks.get(settings.service, bundle.weeks)
-    region = Region(ids[rows], f_s, log_level, level, rhythms=rhythms)
+    shares = any(bundle.weeks.shared.get(name) for name in rhythms) and np.isfinite(places.xy_m).all()
+    xy = np.array(places.xy_m[rows], dtype=np.float64) if shares else None
+    region = Region(ids[rows], f_s, log_level, level, rhythms=rhythms, xy_m=xy)
     if given is not None:
         region = _given(region, given, bundle, settings, weeks, places, ids, rows)
     if weeks.networks:
@@ -433,6 +463,8 @@ class WeeklyDraw:
             out |= {"past": region.past, "past_days": region.past_days}
         if region.week_scores is not None:
             out["week_scores"] = region.week_scores
+        if region.xy_m is not None:
+            out["xy_m"] = region.xy_m
         if region.known is not None:
             out |= {f"known_{name}": values for name, values in region.known.arrays().items()}
         return out
@@ -465,7 +497,7 @@ def generate_tile(region: Region, shared: SharedInputs, tile: Span) -> NDArray[n
     level_known = np.full(size, not shared.scaler.own_level, dtype=np.float32)
     level = np.stack([region.level[tile.member, padded], level_known], axis=1)
     ids = region.ids[padded].tolist()
-    rhythm = region.rhythms[tile.member]
+    rhythm, xy = region.rhythms[tile.member], None if region.xy_m is None else region.xy_m[padded]
     expected = region.expected(padded, tile.member, shared.weeks, shared.scaler)
     sheet = np.empty((size, _sheet_days(calendar.days) * HOURS * k), dtype=np.float32)
     network: Any = shared.model  # a Denoiser or a OneShot
@@ -491,7 +523,7 @@ def generate_tile(region: Region, shared: SharedInputs, tile: Span) -> NDArray[n
                 network,
                 condition,
                 seeds=shape_seeds(settings.seed, ids, pair, window, service),
-                noise=shared.noise(rhythm, ids, pair, window, WEEK * k, mirrored),
+                noise=shared.noise(rhythm, ids, xy, pair, window, WEEK * k, mirrored),
                 mirrored=mirrored,  # members 1 and 2, 3 and 4, ... are antithetic pairs
                 steps=settings.steps,
                 solver=settings.solver,

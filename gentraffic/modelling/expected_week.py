@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic.modelling.features import BLOCK, FLOOR, KM_PER_DEGREE, WEEK, Floats, Places, Scaler
+from gentraffic.modelling.random_streams import around
 from gentraffic.modelling.weekly_profile import cell_weeks
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ LINEAR = np.repeat([0.3, 0.3 / CATEGORIES, 0.03 / CATEGORIES], [1, CATEGORIES, C
 BENT, BENDS = 0.3, np.repeat([1.0, 0.5 / CATEGORIES, 0.2 / CATEGORIES], [1, CATEGORIES, CATEGORIES])
 NEIGHBOURS, REACH_KM, ALONE_KM = 0.3, 0.5, 5.0
 MOST_CELLS, MOST_PARTS = 600, 25  # that a regression hears, and refits without some locations: both cost their cubes
+MOST_PAIRED = 2000  # cells whose pairs are looked at
 FEW_LOCATIONS = 2.0  # by which what few locations say of themselves is shrunk
 
 
@@ -91,6 +93,7 @@ class ExpectedWeek:
 
     basis: (COMPONENTS, 168) the ways in which places differ. places: what tells their scores; None where nobody knows
     what stands around. source: who counted the POIs. locations: how many places it was measured at. timezone: where.
+    shared: share of how cells depart from this that those beside them depart by as well (`random_streams.around`).
     """
 
     mean: Floats
@@ -99,6 +102,7 @@ class ExpectedWeek:
     source: str = ""
     locations: int = 1
     timezone: str = ""
+    shared: float = 0.0
 
     def scores(self, places: Places, rows: Any = slice(None)) -> NDArray[np.float32]:
         """Those of some cells, (cells, COMPONENTS): zeros where another source's categories hold other things."""
@@ -149,6 +153,11 @@ class ExpectedWeeks:
         """network -> where it lies (an IANA time zone) and at how many locations it was measured."""
         return {name: (week.timezone, week.locations) for name, week in self.networks.items()}
 
+    @property
+    def shared(self) -> dict[str, float]:
+        """network -> `ExpectedWeek.shared`."""
+        return {name: week.shared for name, week in self.networks.items()}
+
     def to_json(self) -> dict[str, Any]:
         """Plain numbers, as week.json holds them."""
         return {name: _plain(asdict(week)) for name, week in self.networks.items()}
@@ -172,6 +181,7 @@ class ExpectedWeeks:
                     str(week["source"]),
                     int(week["locations"]),
                     str(week["timezone"]),
+                    float(week.get("shared", 0.0)),  # models of before share nothing
                 )
                 for name, week in values.items()
             }
@@ -273,7 +283,27 @@ def fit_week(source: Source) -> tuple[ExpectedWeek, Floats]:
             left_out += np.average(log - left_out, axis=0, weights=weight)  # without a large one, all others lean away
     regression = Regression(centre, spread, points, where[heard], pulls.get(SITES), pulls[SITES + 1])
     by, zone = source.places.source, source.timezone
-    return ExpectedWeek(mean, basis, regression, by, len(groups), zone), left_out
+    rest = log - left_out - np.average(log - left_out, axis=0, weights=weight)
+    shared = round(shared_by_neighbours(rest, source.places.xy_m[source.rows]), 3)
+    return ExpectedWeek(mean, basis, regression, by, len(groups), zone, shared), left_out
+
+
+def shared_by_neighbours(rest: Floats, xy_m: Floats) -> float:
+    """The share of departures, within 0 and 1, that covariances of cells near one another tell: least squares on those
+    of noise that is shared wholly. rest: (cells, 168). xy_m: (cells, 2) metres."""
+    if not np.isfinite(xy_m).all():
+        return 0.0
+    some = np.sort(np.random.default_rng(0).permutation(len(rest))[:MOST_PAIRED])
+    rest, xy_m = rest[some], xy_m[some]
+    points, weight = around(xy_m)
+    number = np.unique(points.reshape(-1, 2), axis=0, return_inverse=True)[1].reshape(len(rest), -1)
+    onto = np.zeros((len(rest), number.max() + 1))
+    np.put_along_axis(onto, number, weight, axis=1)
+    whole, alike = onto @ onto.T, rest @ rest.T / rest.shape[1]
+    np.fill_diagonal(whole, 0.0)
+    if not whole.any():
+        return 0.0
+    return float(np.clip((whole * alike).sum() / (whole**2).sum() / max(np.trace(alike) / len(rest), LEAST), 0.0, 1.0))
 
 
 def _parts(location: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 # Variance of departures that a cell shares with those near it, over that of a cell of mean weight alone, and the
 # distance over which it falls by e; chosen over ten regions of Milan of which some cells were measured.
 NEAR, REACH_M = 2.0, 500.0
-SPREAD, DOUBTED = 0.1, 2.0  # variance of log weeks about their mean in one network, and the cells that it counts as
+SPREAD, DOUBTED = 0.2, 2.0  # variance of log weeks of one network about its mean, 0.07 to 0.28; the cells it counts as
 MEMORY_H = 16.0  # hours in which the log of measured over drawn falls by e
 LASTING = 0.4  # share of the variance of departures that a cell has in all weeks alike
 ROWS = 256  # cells that are worked on at a time
@@ -88,7 +88,7 @@ class KnownCells:
         spread = (DOUBTED * SPREAD + (weight * rest**2).sum() / weight.sum() * (cells - 1)) / (DOUBTED + cells - 1)
         noise = spread / cells
         told = max(float((shared**2).mean()) - noise, 0.0)
-        shared = shared * (told / (told + noise))
+        shared = shared * (told / (told + noise) * cells / (cells + 1))  # few cells may all be unlike the others
         return shared, np.where(seen, apart - shared, 0.0)
 
     def weight(self, level: Floats) -> Floats:

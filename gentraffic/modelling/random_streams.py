@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 
 from gentraffic.modelling.features import Floats
 
-SHAPE, LEVEL, LATTICE, SERVICE = 1, 2, 3, 4  # purposes
+SHAPE, LEVEL, LATTICE, SERVICE, AROUND = 1, 2, 3, 4, 5  # purposes
 GOLDEN = (5**0.5 - 1) / 2
 ROOTS = (2, 3, 7, 11, 13, 17, 19, 23)  # of the steps of services: rationally independent of each other and of GOLDEN
 LATTICE_M = 1000.0  # neighbours within about this distance share part of their level's surprise
+WEEKS_M = 500.0  # side of the lattice of what neighbours share of how their weeks depart from what is expected: in
+# Milan 0.81 at 235 m, 0.52 at 380 m, 0.23 at 540 m, 0.02 at 800 m (`benchmarks/p5.py --apart`)
 SHARED = 0.675  # share of the field in a cell's angle: surprises of one place then correlate by 0.3, which is
 # LOCATION / (LOCATION + NOISE) of gentraffic.modelling.levels
 
@@ -44,6 +46,25 @@ def shape_seeds(seed: int, cell_ids: Sequence[Any], pair: int, window: int, serv
         words = [*before, *(word[rows] for word in own), *after]
         out[rows] = _philox_keys(np.stack(np.broadcast_arrays(*words), axis=1).astype(np.uint32))
     return out
+
+
+def around(xy_m: Floats) -> tuple[NDArray[np.int64], Floats]:
+    """The lattice points of side WEEKS_M around each cell, (cells, 4, 2), and their weights, (cells, 4), whose squares
+    add up to 1: bilinear ones. xy_m: (cells, 2) metres."""
+    place = xy_m / WEEKS_M
+    low = np.floor(place).astype(np.int64)
+    part = place - low
+    corners = np.array([(0, 0), (0, 1), (1, 0), (1, 1)])
+    weight = np.abs(1 - corners[None] - part[:, None]).prod(axis=2)
+    return low[:, None] + corners[None], weight / np.linalg.norm(weight, axis=1, keepdims=True)
+
+
+def lattice_seeds(seed: int, points: NDArray[np.int64], pair: int, window: int, service: int = 0) -> NDArray[np.uint64]:
+    """The streams of lattice points (n, 2) for weeks, as `shape_seeds` has those of cells: (n, 2)."""
+    before = [*_words(seed), *_words(AROUND), *_words(service)]
+    at = [(points[:, axis] & 0xFFFF_FFFF).astype(np.uint32) for axis in (0, 1)]
+    words = np.broadcast_arrays(*before, *at, *_words(pair), *_words(window))
+    return _philox_keys(np.stack(words, axis=1).astype(np.uint32))
 
 
 def level_noise(seed: int, cell_ids: Sequence[Any], xy_m: Floats, member: int) -> Floats:

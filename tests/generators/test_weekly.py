@@ -20,14 +20,23 @@ from torch import Tensor
 
 from gentraffic.dataset.calendar import FREQUENCIES, make_calendar
 from gentraffic.errors import WrongUse
+from gentraffic.generators.base import bundled_models
 from gentraffic.generators.folder import Bundle, load_bundle, save_bundle
-from gentraffic.generators.weekly import OVERLAP_DAYS, Settings, draw_traffic, time_of_windows, window_starts
+from gentraffic.generators.weekly import (
+    OVERLAP_DAYS,
+    Settings,
+    _shared_noise,
+    draw_traffic,
+    time_of_windows,
+    window_starts,
+)
 from gentraffic.io.files import read_context
-from gentraffic.modelling.expected_week import ExpectedWeeks
+from gentraffic.modelling.expected_week import ExpectedWeeks, shared_by_neighbours
 from gentraffic.modelling.features import Scaler, read_places
-from gentraffic.modelling.random_streams import level_noise
+from gentraffic.modelling.random_streams import around, lattice_seeds, level_noise, shape_seeds
 from gentraffic.places.find import CONTEXTS
 from samplers import WEEK, Condition, Noise
+from samplers.diffusion import starting_noise
 
 MONDAY = make_calendar("2026-01-05", 7, "1h", "Europe/Rome")
 QUICK = Settings(steps=2)
@@ -363,3 +372,69 @@ def test_in_bf16_held_out_weeks_are_told_as_well_as_in_fp32(tiny_bundle: Bundle)
     real = np.random.default_rng(0).gamma(2.0, 0.5, drawn[0].shape[1:])
     scores = [crps_cells(real, members.astype(np.float64)).mean() for members in drawn]
     assert scores[1] == pytest.approx(scores[0], rel=0.01)
+
+
+# --- neighbours -------------------------------------------------------------------------------------------------------
+
+
+def test_noise_that_neighbours_share_is_standard_normal_and_as_alike_as_is_said() -> None:
+    """Over many pairs of cells: the covariance of the lattice read bilinearly, and each cell's own part."""
+    rng = np.random.default_rng(0)
+    cells, shared = 600, 0.8
+    xy = rng.uniform(0, 3000, (cells, 2))
+    points, weight = around(xy)
+    unique, at = np.unique(points.reshape(-1, 2), axis=0, return_inverse=True)
+    each = starting_noise(lattice_seeds(3, unique, 1, 0), WEEK).numpy()
+    alone = starting_noise(shape_seeds(3, list(range(cells)), 1, 0), WEEK).numpy()
+    noise = _shared_noise(alone, each, at.reshape(cells, 4), weight, shared).astype(np.float64)
+    assert abs(noise.mean()) < 0.03
+    assert noise.var() == pytest.approx(1.0, abs=0.03)
+    onto = np.zeros((cells, len(unique)))
+    np.put_along_axis(onto, at.reshape(cells, 4), weight, axis=1)
+    expected = shared * (onto @ onto.T)
+    found = noise @ noise.T / WEEK
+    pairs = np.triu_indices(cells, 1)
+    for low, high in ((0.1, 0.3), (0.3, 0.5), (0.5, 0.7), (0.7, 0.81)):
+        some = (expected[pairs] > low) & (expected[pairs] <= high)
+        assert found[pairs][some].mean() == pytest.approx(expected[pairs][some].mean(), abs=0.02)
+    assert abs(found[pairs][expected[pairs] == 0].mean()) < 0.005
+
+
+def test_the_share_of_neighbours_is_found_again() -> None:
+    rng = np.random.default_rng(1)
+    xy = rng.uniform(0, 4000, (400, 2))
+    points, weight = around(xy)
+    unique, at = np.unique(points.reshape(-1, 2), axis=0, return_inverse=True)
+    for shared in (0.0, 0.3, 0.8):
+        rest = _shared_noise(
+            rng.normal(0, 1, (400, WEEK)).astype(np.float32), rng.normal(0, 1, (len(unique), WEEK)).astype(np.float32),
+            at.reshape(400, 4), weight, shared,
+        )  # fmt: skip
+        assert shared_by_neighbours(0.3 * rest.astype(np.float64), xy) == pytest.approx(shared, abs=0.05)
+    assert shared_by_neighbours(rng.normal(0, 1, (9, WEEK)), np.full((9, 2), np.nan)) == 0.0
+
+
+@pytest.mark.skipif("stouter-fast" not in bundled_models(), reason="no bundled model in this checkout")
+def test_neighbours_of_a_real_place_depart_alike_and_far_cells_do_not() -> None:
+    """As the rhythm's network has it; each cell alone, in any company, has the same bits."""
+    bundle, place = load_bundle("stouter-fast"), read_context(CONTEXTS / "milan.nc")
+    square = np.flatnonzero((place["row"].values < 52) & (place["row"].values >= 46) & (place["col"].values < 52)
+                            & (place["col"].values >= 46)).tolist()  # fmt: skip
+    far = np.flatnonzero((place["row"].values == 5) & (place["col"].values < 12)).tolist()
+    drawn = draw_traffic(bundle, place, MONDAY, Settings(members=9), cells=[*square, *far]).astype(np.float64)
+    log = np.log(drawn / drawn.mean(axis=2, keepdims=True) + 0.05)
+    apart = (log - log.mean(axis=0)).transpose(1, 0, 2).reshape(drawn.shape[1], -1)
+    alike = np.corrcoef(apart)
+    xy = np.stack([place[axis].values[[*square, *far]] for axis in ("x", "y")], axis=1)
+    metres = np.hypot(*(xy[:, None] - xy[None]).transpose(2, 0, 1))
+    assert 0.45 < alike[(metres > 0) & (metres < 300)].mean() < 0.8
+    assert abs(alike[metres > 3000].mean()) < 0.05
+    few = draw_traffic(bundle, place, MONDAY, Settings(members=9), cells=[far[3], square[7]])
+    np.testing.assert_array_equal(few, drawn[:, [len(square) + 3, 7]].astype(np.float32))
+
+
+def test_a_model_of_before_shares_nothing() -> None:
+    bundle = load_bundle("stouter-fast")
+    old = {name: {k: v for k, v in week.items() if k != "shared"} for name, week in bundle.weeks.to_json().items()}
+    assert set(ExpectedWeeks.from_json(old).shared.values()) == {0.0}
+    assert bundle.weeks.shared["milan"] > 0.7
