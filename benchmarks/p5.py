@@ -13,7 +13,7 @@
 Parts of Milan that lie apart from the training cells: the block of 100 cells in the east, and the 25 cells in the
 south-west; training cells within APART_M of them are left out. Their total is known. Beside the model, `bootstrap`: a
 whole week, level and all, of a random training cell, and of a random cell of the region itself. `ratio`: `crps_shape`
-over that of `bootstrap`.
+over that of `bootstrap`. A second table: how many sums over neighbouring cells lie in the ranges.
 --expected: what map and measured cells tell of weeks, over eleven regions of Milan that are left out in turn with all
 that lies within APART_M: members are the expected week and the rest of a random training cell's, told without its
 location, in the network's place. It is quick enough to choose kernels by, and says how far a network can come: `by map`
@@ -27,8 +27,8 @@ ratio is lower than that of `as it is`. The last three know what nobody does: th
 --apart: the same weeks again, as they are, with the region's own mean week known, and with its own spread known, too;
 how far the mean departure of a region's cells from what the map says is beyond that of as many cells of training; and
 whether errors lean one way over the regions (the mean over its standard error), as a fault of the model would, or not,
-as what is a region's own does. Further tables have the autocorrelation by lag; how far the weeks of neighbours depart
-alike from what the map says, which members do not; and how many sums over neighbouring cells lie in the ranges.
+as what is a region's own does. Further tables have the autocorrelation by lag, and how far the weeks of neighbours
+depart alike from what the map says.
 --levels: Spearman and log error of the law over the 10,000 cells of Milan and the cells of Helsinki, in blocks of 20 x
 20 cells and of 4 km; the law's elasticities are constants, and only its factor is fitted on the other blocks.
 """
@@ -63,7 +63,13 @@ from gentraffic.io.importers.public_sets import (
     read_milan_week,
 )
 from gentraffic.io.importers.uomo import read_uomo
-from gentraffic.modelling.expected_week import COMPONENTS, fit_week, principal_components, week_features
+from gentraffic.modelling.expected_week import (
+    COMPONENTS,
+    ExpectedWeeks,
+    fit_week,
+    principal_components,
+    week_features,
+)
 from gentraffic.modelling.features import (
     FLOOR,
     VARIABLES,
@@ -456,32 +462,20 @@ def apart(data: Path, seeds: int) -> None:
     for source, place in networks(data):
         if place is not None:
             print(f"| {source.network} | " + " | ".join(f"{v:.2f}" for v in alike_near(source)) + " |")
-    sides = " | ".join("one cell" if side == 1 else f"{side} x {side}" for side in SIDES)
-    print(f"\n| sums of | {sides} |\n|---|" + "---|" * len(SIDES))
-    for name, train, held in milan_parts(data):
-        parts = np.mean([sums_covered(train, held, seed) for seed in range(seeds)], axis=0)
-        texts = [" / ".join(f"{v:.2f}" for v in part) for part in parts.T]
-        print(f"| {name} | " + " | ".join(texts) + " |")
 
 
 NEAR_M = (300.0, 600.0, 1000.0)
 SIDES, CELL_M = (1, 2, 5), 235.0
 
 
-def sums_covered(train: Source, held: Source, seed: int) -> Floats:
-    """`coverage_90` of the traffic of squares of SIDES x SIDES cells of a region whose levels are known, (2, SIDES): of
-    weeks by map, and with its mean week known."""
+def sums_covered(held: Source, members: Floats) -> list[float]:
+    """`coverage_90` of the hourly traffic of squares of SIDES x SIDES cells of a region whose levels are known:
+    (SIDES,). members: (members, cells, 168)."""
     assert held.places is not None
     real, xy = monday_weeks(held), held.places.xy_m[held.rows]
-    level = real.mean(axis=1)[None, :, None]
-    drawn = by_map(train, held, 2 + seed)
-    mean = np.exp(np.average(log_ratios(held) - np.log(drawn + FLOOR).mean(axis=0), axis=0, weights=held.level**0.5))
-    rows = []
-    for members in (drawn, drawn * mean):
-        members = members / members.mean(axis=2, keepdims=True) * level
-        sums = [in_squares(xy, side * CELL_M) for side in SIDES]
-        rows.append([float(m.coverage_cells(onto @ real, onto @ members, 0.9).mean()) for onto in sums])
-    return np.array(rows)
+    drawn = members / members.mean(axis=2, keepdims=True) * real.mean(axis=1)[None, :, None]
+    sums = [in_squares(xy, side * CELL_M) for side in SIDES]
+    return [float(m.coverage_cells(onto @ real, onto @ drawn, 0.9).mean()) for onto in sums]
 
 
 def in_squares(xy: Floats, side_m: float) -> Floats:
@@ -570,15 +564,19 @@ def scored(trial: Trial, train: Source, some: Source, held: Source, seeds: int) 
 
 def draw_region(
     train: list[Source], held: Source, context: xr.Dataset, steps: int | None, seed: int = 0
-) -> tuple[Floats, LevelModel]:
-    """Fit on the training sources and draw the cells of a region whose network is not named: members, and the model of
-    levels."""
+) -> tuple[Floats, Floats, LevelModel]:
+    """Fit on the training sources and draw the cells of a region whose network is not named: members; members whose
+    neighbours have no noise in common; and the model of levels."""
     plan = replace(plan_for(Design()), seed=seed)
     bundle, _ = fit_sampler(train, plan=plan if steps is None else replace(plan, steps=steps))
     place = context.assign_attrs({k: "" for k in ("network", "habits") if k in context.attrs})
     calendar = make_calendar("2013-11-04", 7, "1h", str(context.attrs["timezone"]))
-    drawn = draw_traffic(bundle, place, calendar, Settings(seed, MEMBERS), cells=held.rows.tolist())
-    return drawn.astype(np.float64), bundle.levels
+    apart = ExpectedWeeks({name: replace(week, shared=0.0) for name, week in bundle.weeks.networks.items()})
+    drawn, alone = (
+        draw_traffic(b, place, calendar, Settings(seed, MEMBERS), cells=held.rows.tolist()).astype(np.float64)
+        for b in (bundle, replace(bundle, weeks=apart))
+    )
+    return drawn, alone, bundle.levels
 
 
 MEASURED = (0, 1, 3, 10, 30)  # cells
@@ -776,13 +774,17 @@ def main() -> None:
         return
     every: dict[str, list[dict[str, float]]] = {}
     parts: list[list[str]] = []
+    sums: dict[str, list[list[float]]] = {}
     for name, train, held, place in left_out(args.data, args.networks):
         real = monday_weeks(held)
         pool = np.concatenate([monday_weeks(o) / (o.level.mean() if len(train) > 1 else 1.0) for o in train])
         for seed in range(args.seeds):
-            drawn, level_model = draw_region(train, held, place, args.steps, seed)
+            drawn, alone, level_model = draw_region(train, held, place, args.steps, seed)
             if args.networks is not None:
                 parts.append([name, *(f"{v:.3f}" for v in ranges(real, drawn, level_model, held))])
+            else:
+                for row, members in (("as drawn", drawn), ("noise of each cell alone", alone)):
+                    sums.setdefault(f"{name} | {row}", []).append(sums_covered(held, members))
             rows = {
                 "stouter": drawn,
                 "bootstrap": weeks_of(pool, len(real), 2 * seed),
@@ -792,6 +794,11 @@ def main() -> None:
                 every.setdefault(f"{name} | {row} | {len(real)}", []).append(scores)
     for row, scored in every.items() if args.seeds > 1 else ():
         print(f"| mean of {row} | " + " | ".join(f"{np.mean([s[k] for s in scored]):.3f}" for k in ROWS) + " |")
+    if sums:
+        sides = " | ".join("one cell" if side == 1 else f"{side} x {side}" for side in SIDES)
+        print(f"\n| sums in | noise | {sides} |\n|---|---|" + "---|" * len(SIDES))
+        for row, covered in sums.items():
+            print(f"| {row} | " + " | ".join(f"{v:.3f}" for v in np.mean(covered, axis=0)) + " |")
     if parts:
         print("\n| ranges | " + " | ".join(RANGES) + " |\n|---|" + "---|" * len(RANGES))
         print("\n".join("| " + " | ".join(part) + " |" for part in parts))

@@ -217,6 +217,20 @@ def _named(printed: Table) -> list[list[Any]]:
     return [[NETWORKS[name.removeprefix("without ")], *map(value, rest)] for name, *rest in printed]
 
 
+def _known(printed: Table) -> list[list[Any]]:
+    """Of p5.py --known: what is best told in a row."""
+    kept = (RATIO, CRPS, COVERAGE, COVERAGE + 2, COVERAGE + 5, -2, -1)  # weekends, rhythm, levels, total
+    return [
+        [NETWORKS[row[0].removeprefix("without ")], int(row[1].split()[0]), *(value(row[at]) for at in kept)]
+        for row in printed
+    ]
+
+
+def _sums(printed: Table) -> list[list[Any]]:
+    """Of p5.py: sums over squares, by the noise they were drawn with."""
+    return [[f"{PARTS[name]}, {noise}", *map(value, rest)] for name, noise, *rest in printed]
+
+
 def _apart(printed: Table) -> list[list[Any]]:
     """Of p5.py --apart: a row for each region, and over all."""
     names = {**PARTS, "mean": "mean"}
@@ -285,7 +299,8 @@ FROM_PRINT = {  # record -> which of the printed tables, and the rows that the p
     "levels": (0, _levels), "crops": (0, _crops), "outlier": (-1, _outlier), "expected-weeks": (0, _expected),
     "p5-regions": (0, _regions), "services": (0, _services), "services-rhythms": (1, _crops),
     "p5-networks": (0, _networks), "p5-ranges": (1, _named), "weeks-apart": (0, _apart), "weeks-lags": (1, _crops),
-    "weeks-near": (2, _named), "weeks-sums": (3, _apart), "unmeasured": (0, _crops), "weeks-tried": (0, _crops),
+    "weeks-near": (2, _named), "weeks-sums": (1, _sums), "some-known": (0, _known),
+    "unmeasured": (0, _crops), "weeks-tried": (0, _crops),
 }  # fmt: skip
 
 

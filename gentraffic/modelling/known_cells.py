@@ -103,7 +103,7 @@ class KnownWeeks:
 
     shared: (rhythms, 168) and apart: (rhythms, n, 168) as `KnownCells.departures`, for each distinct rhythm. near:
     (cells, k) the measured cells that each cell hears, with weights share (cells, k). own: (cells,) which of them it is
-    itself, -1 for none. trust: (n, 168) how far a measured cell's own hours are taken for usual. values: (n, steps)
+    itself, -1 for none; usual: (rhythms, n, 168) what is usual of it, as far as trust (n, 168) goes. values: (n, steps)
     float32, kept. level: (n,) mean traffic, in the units of values. rest: (cells,) standard deviation of how a cell
     departs from what is told here, over that of a cell of which nothing is told.
     """
@@ -113,6 +113,7 @@ class KnownWeeks:
     near: NDArray[np.int32]
     share: NDArray[np.float32]
     own: NDArray[np.int64]
+    usual: NDArray[np.float32]
     trust: NDArray[np.float32]
     values: NDArray[np.float32]
     level: Floats
@@ -126,8 +127,7 @@ class KnownWeeks:
         out = np.einsum("ck,ckt->ct", self.share[rows], apart[self.near[rows]])
         own = self.own[rows]
         mine = own >= 0
-        trust = self.trust[own[mine]]
-        out[mine] = trust * apart[own[mine]] + (1 - trust) * out[mine]
+        out[mine] = self.usual[rhythm, own[mine]] + (1 - self.trust[own[mine]]) * out[mine]
         total: NDArray[np.float32] = (self.shared[rhythm] + out).astype(np.float32)
         return total
 
@@ -232,18 +232,22 @@ def known_weeks(
         parts.append(known.departures(expected))
         levels.append(known.level(expected))
     near, share, told = heard(known, weeks, rhythms[0], places, rows, known.weight(levels[0]))
-    trust = (known.count / (known.count + 1.0)).astype(np.float32)
+    apart = np.stack([apart for _, apart in parts])
+    kind, count = _by_kind_of_day(apart, known.count)
+    trust = count / (count + 1.0)
+    usual = trust * kind + LASTING * known.count / (known.count + 1.0) * (apart - kind)
     position = np.full(len(places.xy_m), -1, dtype=np.int64)
     position[known.rows] = np.arange(len(known.rows))
     own = position[rows]
-    told[own >= 0] = LASTING * trust.mean(axis=1)[own[own >= 0]]
+    told[own >= 0] = LASTING * (known.count / (known.count + 1.0)).mean(axis=1)[own[own >= 0]]
     return KnownWeeks(
         shared=np.stack([shared for shared, _ in parts]),
-        apart=np.stack([apart for _, apart in parts]).astype(np.float32),
+        apart=apart.astype(np.float32),
         near=near,
         share=share,
         own=own,
-        trust=trust,
+        usual=usual.astype(np.float32),
+        trust=trust.astype(np.float32),
         values=known.values,
         level=levels[0],
         rest=np.sqrt(1 - told).astype(np.float32),
@@ -308,6 +312,19 @@ def _alike(a: Floats, b: Floats, first: int) -> Floats:
     x, y = a[..., :, None, :], b[..., None, :, :]
     bent = BENT * np.exp(-(BENDS[first:] * (x - y) ** 2).sum(axis=-1) / 2)
     return np.asarray(bent + (LINEAR[first:] * x * y).sum(axis=-1))
+
+
+def _by_kind_of_day(apart: Floats, count: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """The mean of each hour over working days, and over Saturday and Sunday, at all of them, (rhythms, n, 168), and how
+    many steps each is of, (n, 168). apart: (rhythms, n, 168). count: (n, 168) steps."""
+    days, steps = apart.reshape(*apart.shape[:2], 7, 24), count.reshape(-1, 7, 24)
+    mean, number = np.empty_like(days), np.empty(steps.shape)
+    for some in (slice(0, 5), slice(5, 7)):
+        total = steps[:, some].sum(axis=1, keepdims=True)
+        summed = (days[:, :, some] * steps[None, :, some]).sum(axis=2, keepdims=True)
+        mean[:, :, some] = summed / np.maximum(total, 1)[None]
+        number[:, some] = total
+    return mean.reshape(apart.shape), number.reshape(count.shape)
 
 
 def _filled(week: Floats, seen: NDArray[np.bool_]) -> Floats:
