@@ -1,4 +1,4 @@
-"""Gaps in measured traffic, filled by each bundled model that takes it (`sample --known`): 25 cells of Milan, three weeks.
+"""Gaps in measured traffic, filled by each bundled model that takes it (`sample --known`): 25 cells of Milan, 3 weeks.
 
     python benchmarks/gaps.py --data ../shared/data          # a minute of a core
 

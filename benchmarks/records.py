@@ -226,6 +226,11 @@ def _known(printed: Table) -> list[list[Any]]:
     ]
 
 
+def _gaps(printed: Table) -> list[list[Any]]:
+    """Of gaps.py: names of models as commands have them."""
+    return [[gap, f"`{name}`" if "-" in name else name, *map(value, rest)] for gap, name, *rest in printed]
+
+
 def _sums(printed: Table) -> list[list[Any]]:
     """Of p5.py: sums over squares, by the noise they were drawn with."""
     return [[f"{PARTS[name]}, {noise}", *map(value, rest)] for name, noise, *rest in printed]
@@ -299,7 +304,7 @@ FROM_PRINT = {  # record -> which of the printed tables, and the rows that the p
     "levels": (0, _levels), "crops": (0, _crops), "outlier": (-1, _outlier), "expected-weeks": (0, _expected),
     "p5-regions": (0, _regions), "services": (0, _services), "services-rhythms": (1, _crops),
     "p5-networks": (0, _networks), "p5-ranges": (1, _named), "weeks-apart": (0, _apart), "weeks-lags": (1, _crops),
-    "weeks-near": (2, _named), "weeks-sums": (1, _sums), "some-known": (0, _known),
+    "weeks-near": (2, _named), "weeks-sums": (1, _sums), "some-known": (0, _known), "gaps": (0, _gaps),
     "unmeasured": (0, _crops), "weeks-tried": (0, _crops),
 }  # fmt: skip
 

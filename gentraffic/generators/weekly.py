@@ -330,21 +330,22 @@ def _given(
     main, levels = not settings.service, bundle.levels
     log_level, level = np.empty((settings.members, len(at))), np.empty((settings.members, len(at)), dtype=np.float32)
     for m, rhythm in enumerate(region.rhythms):
-        measured = np.full(len(ids), np.nan)
+        measured, like = np.full(len(ids), np.nan), likeness_of(bundle.weeks.shared.get(rhythm, 0.0))
         measured[known.rows] = known.level(log_expected(weeks, rhythm, places, known.rows))
         drawn = region.log_level[m]
         if main:
-            log, unit = conditional_levels(levels, places, ids.tolist(), settings.seed, m, measured)
+            log, unit = conditional_levels(levels, places, ids.tolist(), settings.seed, m, measured, like)
             standard = levels.standard(places, log, rhythm)
         else:
             control = region.log_level[0]
             apart, doubt = drawn - control, np.ones(len(control))
-            log, unit, _ = condition(control, apart, doubt, likeness_of(places), places.xy_m, measured)
+            log, unit, _ = condition(control, apart, doubt, like, places.xy_m, measured)
             spread = bundle.services.networks[rhythm].ratios[settings.service].level_spread
             standard = region.level[m] + (log - drawn) / spread
         log_level[m] = log[at] + np.log(unit)
         level[m] = np.clip(standard, -HIGHEST_LEVEL, HIGHEST_LEVEL)[at]
-    told = known_weeks(known, weeks, tuple(dict.fromkeys(region.rhythms)), places, at)
+    shared = bundle.weeks.shared.get(region.rhythms[0], 0.0)
+    told = known_weeks(known, weeks, tuple(dict.fromkeys(region.rhythms)), places, at, shared)
     return replace(region, log_level=log_level, level=level, known=told)
 
 

@@ -138,8 +138,7 @@ class Places:
     the context knows (VARIABLES), mean over its radii, NaN where it is not known. area_km2: (cells,). xy_m: (cells, 2)
     metres. network: the measured network that the cells belong to, "" if none. margin: what lies around. before:
     what-if: the same cells before a change, whose mean cell is what relative traffic 1 stands for. timezone: of the
-    context. source: of its POIs, a key of SOURCES. lon_lat: (cells, 2) degrees, None if not said. squares: whether the
-    cells are those of a grid.
+    context. source: of its POIs, a key of SOURCES. lon_lat: (cells, 2) degrees, None if not said.
     """
 
     poi_count: NDArray[Any]
@@ -154,7 +153,6 @@ class Places:
     timezone: str = ""
     source: str = ""
     lon_lat: Floats | None = None
-    squares: bool = False
 
     @cached_property
     def counts(self) -> Floats:
@@ -253,7 +251,6 @@ def read_places(context: xr.Dataset, store: Memory = IN_MEMORY) -> Places:
         timezone=str(context.attrs.get("timezone", "")),
         source=source,
         lon_lat=_pairs(context, "lon", "lat", store) if "lon" in context and "lat" in context else None,
-        squares=context.attrs.get("kind") == "grid",
     )
 
 

@@ -31,9 +31,10 @@ if TYPE_CHECKING:
     from gentraffic.dataset.calendar import Calendar
     from gentraffic.modelling.expected_week import ExpectedWeeks
 
-# Variance of departures that a cell shares with those near it, over that of a cell of mean weight alone, and the
-# distance over which it falls by e; chosen over ten regions of Milan of which some cells were measured.
-NEAR, REACH_M = 2.0, 500.0
+# Variance of departures that a cell shares with those near it, over that of a cell of mean weight alone, where
+# neighbours share all of their noise, and the distance over which it falls by e; chosen over ten regions of Milan, of
+# which some cells were measured.
+NEAR, REACH_M = 2.4, 500.0
 SPREAD, DOUBTED = 0.2, 2.0  # variance of log weeks of one network about its mean, 0.07 to 0.28; the cells it counts as
 MEMORY_H = 16.0  # hours in which the log of measured over drawn falls by e
 LASTING = 0.4  # share of the variance of departures that a cell has in all weeks alike
@@ -223,15 +224,17 @@ def check_left(known: KnownCells, rows: NDArray[np.int64]) -> None:
 
 
 def known_weeks(
-    known: KnownCells, weeks: ExpectedWeeks, rhythms: tuple[str, ...], places: Places, rows: NDArray[np.int64]
-) -> KnownWeeks:
-    """What `KnownWeeks` holds. rhythms: distinct ones. rows: (cells,) of the places that are drawn."""
+    known: KnownCells, weeks: ExpectedWeeks, rhythms: tuple[str, ...], places: Places, rows: NDArray[np.int64],
+    shared: float,
+) -> KnownWeeks:  # fmt: skip
+    """What `KnownWeeks` holds. rhythms: distinct ones. rows: (cells,) of the places that are drawn. shared: how much of
+    their weeks neighbours have in common (`ExpectedWeek.shared`)."""
     parts, levels = [], []
     for rhythm in rhythms:
         expected = log_expected(weeks, rhythm, places, known.rows)
         parts.append(known.departures(expected))
         levels.append(known.level(expected))
-    near, share, told = heard(known, weeks, rhythms[0], places, rows, known.weight(levels[0]))
+    near, share, told = heard(known, weeks, rhythms[0], places, rows, known.weight(levels[0]), NEAR * shared)
     apart = np.stack([apart for _, apart in parts])
     kind, count = _by_kind_of_day(apart, known.count)
     trust = count / (count + 1.0)
@@ -261,12 +264,19 @@ def log_expected(weeks: ExpectedWeeks, rhythm: str, places: Places, rows: NDArra
 
 
 def heard(
-    known: KnownCells, weeks: ExpectedWeeks, rhythm: str, places: Places, rows: NDArray[np.int64], weight: Floats
+    known: KnownCells,
+    weeks: ExpectedWeeks,
+    rhythm: str,
+    places: Places,
+    rows: NDArray[np.int64],
+    weight: Floats,
+    nearness: float,
 ) -> tuple[NDArray[np.int32], NDArray[np.float32], Floats]:
     """The measured cells that each cell hears, (rows, k), their weights (rows, k), and the share of the variance that
     they tell, (rows,): simple kriging.
 
-    weight: (n,) of the measured cells; the variance that each has alone is 1 / weight.
+    weight: (n,) of the measured cells; the variance that each has alone is 1 / weight. nearness: the variance that
+    cells at one place have in common beside.
     """
     from scipy.spatial import cKDTree
 
@@ -282,10 +292,10 @@ def heard(
         here = places.xy_m[rows[some]]
         index = tree.query(here, k=np.arange(1, count + 1))[1]
         between = np.linalg.norm(at[index][:, :, None] - at[index][:, None], axis=-1)
-        alike = NEAR * np.exp(-between / REACH_M) + own[index][:, None] * np.eye(count)
-        towards = NEAR * np.exp(-np.linalg.norm(at[index] - here[:, None], axis=-1) / REACH_M)
+        alike = nearness * np.exp(-between / REACH_M) + own[index][:, None] * np.eye(count)
+        towards = nearness * np.exp(-np.linalg.norm(at[index] - here[:, None], axis=-1) / REACH_M)
         mine = None if columns is None else _columns(weeks, rhythm, places, rows[some])
-        own_variance = np.full(len(here), 1 + NEAR)
+        own_variance = np.full(len(here), 1 + nearness)
         if columns is not None and mine is not None:
             alike += _alike(columns[index], columns[index], first)
             towards += _alike(mine[:, None], columns[index], first)[:, 0]

@@ -34,11 +34,12 @@ SITES = Likeness(LOCATION / (LOCATION + NOISE), LATTICE_M)
 # Squares of a grid share the base stations that serve them: the 10,000 of Milan about the law, 0.79 at 235 m, 0.39 at
 # 850 m, 0.19 at 1,750 m (`benchmarks/p5.py --levels`).
 SQUARES = Likeness(0.97, 1000.0)
+ALIKE = 0.5  # share of their weeks that neighbours must have in common to be taken for such squares
 
 
-def likeness_of(places: Places) -> Likeness:
-    """That of squares of a grid, or that of cells and stations."""
-    return SQUARES if places.squares else SITES
+def likeness_of(shared: float) -> Likeness:
+    """That of cells whose weeks share so much with those of their neighbours (`ExpectedWeek.shared`)."""
+    return SQUARES if shared > ALIKE else SITES
 
 
 def conditional_levels(
@@ -48,10 +49,12 @@ def conditional_levels(
     seed: int,
     member: int,
     measured: NDArray[np.float64],
+    like: Likeness = SITES,
 ) -> tuple[Floats, float]:
     """Log relative level of every cell for one member, (cells,), and the unit: traffic of the mean cell.
 
-    measured: (cells,) mean traffic in the source's unit, NaN where nobody measured. Measured cells get exactly theirs;
+    like: how neighbours are. measured: (cells,) mean traffic in the source's unit, NaN where nobody measured. Measured
+    cells get exactly theirs;
     one that is silent says nothing of others. Without any, levels are those of the level model and the unit is 1.
     member 0 is the most likely map of a measured network, elsewhere the expected one.
     """
@@ -61,7 +64,7 @@ def conditional_levels(
     middle = centre - noise**2 / 2  # the median, about which members scatter; there is no noise in a measured network
     doubt = noise if noise.any() else levels.doubt(places)
     apart = drawn - middle if member else np.zeros(len(drawn))
-    out, unit, told = condition(middle, apart, doubt, likeness_of(places), places.xy_m, measured)
+    out, unit, told = condition(middle, apart, doubt, like, places.xy_m, measured)
     if member or not (measured > 0).any():
         return (out if member else np.where(np.isnan(measured), drawn, out)), unit
     # the mean of what is lognormal, and surer near cells that were measured

@@ -192,7 +192,7 @@ def test_levels_of_measured_cells_are_theirs_and_tell_of_their_neighbours(bundle
 
 def test_what_a_neighbour_tells_is_stretched_where_levels_are_in_doubt() -> None:
     """Against the Gaussian conditional of the whole covariance, diag(doubt) C diag(doubt)."""
-    places = replace(read_places(context(16, seed=5)), network="uomo-x", squares=False)
+    places = replace(read_places(context(16, seed=5)), network="uomo-x")
     cells = 16
     part = NetworkLevel(
         mean=1.0,

@@ -128,7 +128,7 @@ def test_cells_hear_measured_ones_as_a_gaussian_process_does() -> None:
     rows, drawn = np.arange(0, 40, 4), np.arange(40)
     known = replace(known_cells(np.ones((10, WEEK))), rows=rows)
     weight = np.linspace(0.5, 1.5, 10)
-    near, share, told = heard(known, bundle.weeks, "milan", places, drawn, weight)
+    near, share, told = heard(known, bundle.weeks, "milan", places, drawn, weight, 0.8 * NEAR)
     columns = _columns(bundle.weeks, "milan", places, drawn)
     assert columns is not None
     scale = bundle.weeks.networks["milan"].places
@@ -137,7 +137,7 @@ def test_cells_hear_measured_ones_as_a_gaussian_process_does() -> None:
     first = 1 if np.isnan(columns[:, 0]).any() else 0
     apart = np.linalg.norm(places.xy_m[:, None] - places.xy_m[None], axis=-1)
     points = np.nan_to_num(columns)
-    whole = likeness(points, points, first) + NEAR * np.exp(-apart / REACH_M)
+    whole = likeness(points, points, first) + 0.8 * NEAR * np.exp(-apart / REACH_M)
     weights = np.linalg.solve(whole[np.ix_(rows, rows)] + np.diag(1 / weight), whole[rows])  # (10, 40)
     full = np.zeros((40, 10))
     np.put_along_axis(full, near.astype(np.int64), share.astype(np.float64), axis=1)
@@ -171,13 +171,13 @@ def test_the_control_is_the_mean_of_what_members_draw_also_beside_measured_cells
     """Of a network that nobody measured: the mean of a lognormal, whose spread is smaller near measured cells."""
     place = context(30, seed=5)
     place.attrs.pop("network", None)
-    places = replace(read_places(place), squares=True)
+    places = read_places(place)
     levels, measured = LevelModel({}), np.full(30, np.nan)
     measured[:5] = 7.0
-    control, unit = conditional_levels(levels, places, list(range(30)), 0, 0, measured)
+    control, unit = conditional_levels(levels, places, list(range(30)), 0, 0, measured, SQUARES)
     drawn = []
     for member in range(1, 401):
-        log, own = conditional_levels(levels, places, list(range(30)), 0, member, measured)
+        log, own = conditional_levels(levels, places, list(range(30)), 0, member, measured, SQUARES)
         assert np.allclose(np.exp(log[:5]) * own, 7.0)
         drawn.append(log[5:] - control[5:])  # each about its own unit
     spread = np.std(drawn, axis=0)
