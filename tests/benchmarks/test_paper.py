@@ -190,11 +190,11 @@ def test_a_row_less_another_is_paired_by_fold_and_tells_what_has_not_run() -> No
 
 def test_tables_5_and_6_run_all_folds_of_every_variant_and_share_what_they_compare_with() -> None:
     module = script("paper")
-    for quick, folds in ((True, 1), (False, 5)):
+    for quick, folds in ((True, 1), (True, 3), (False, 5)):
         keys: list[str] = []
         bench = SimpleNamespace(rows=SimpleNamespace(run=lambda key, _, keys=keys: keys.append(key)))
         bench.design = lambda name: module.Stouter.design(SimpleNamespace(channels=(8, 16)), name)
-        module.run_stouter(bench, ("table-5", "table-6"), quick)
+        module.run_stouter(bench, ("table-5", "table-6"), quick, folds)
         found = {tuple(key.split("|")[i] for i in (1, 3, 4)) for key in keys}
         names = [("table-6", name) for name in module.FUSIONS]
         names += [("table-5", f"{graph} {layer}") for graph, layer in module.GRAPHS]
