@@ -178,7 +178,7 @@ def read_known(
     """What a Traffic Dataset says of a place, nan where nothing was measured.
 
     ids: (cells,) of the place. days_off: days of the calendar that are not usual ones, such as public holidays.
-    Raises NoData where none of its cells belongs to the place or was measured.
+    Raises NoData where none of its cells belongs to the place, was measured, or carries anything.
     """
     import pandas as pd
 
@@ -209,6 +209,8 @@ def read_known(
     some = count.sum(axis=1) > 0
     if not some.any():
         raise NoData("--known: nothing is known, its cells of the place hold NaN alone")
+    if not sums.any():
+        raise NoData("--known: all that was measured in the place is 0, which does not tell what other cells carry")
     some &= np.isin(np.arange(len(found)), np.unique(found[:, 1], return_index=True)[1])
     order = np.flatnonzero(some)[np.argsort(found[some, 1], kind="stable")]
     with np.errstate(invalid="ignore"):

@@ -227,6 +227,9 @@ def test_a_file_is_read_by_id_and_local_hour() -> None:
     assert (off.count[:, 72:96] == known.count[:, 72:96] - 1).all()
     with pytest.raises(NoData, match="none of its 6 cells is one of the place"):
         read_known(ds, "traffic", np.array([77, 78]), calendar, "Europe/Rome")
+    silent = ds.assign(traffic=(("cell", "time"), np.zeros((6, 200), dtype=np.float32), ds["traffic"].attrs))
+    with pytest.raises(NoData, match="all that was measured in the place is 0"):
+        read_known(silent, "traffic", np.arange(6), calendar, "Europe/Rome")
     with pytest.raises(NoData, match="hold NaN alone"):
         read_known(ds, "traffic", np.array([3]), calendar, "Europe/Rome")
 
