@@ -5,7 +5,8 @@
 Of the hours of 1 to 21 November 2013, a fifth is taken away, in gaps of so many hours at random in random cells.
 Scores are of the hours that were taken, over the mean traffic of these: `crps` of ten members, the absolute error of
 their median, and which share lies in their 90% range. `mean hour`: the mean of what is left of the same hour of the
-same cell on working days, or on Saturdays and Sundays. Both models learned from other weeks of these cells.
+same cell on working days, or on Saturdays and Sundays. The models learned from these cells, in these weeks among
+others.
 """
 
 from __future__ import annotations

@@ -611,7 +611,7 @@ def some_known(data: Path, names: list[str], steps: int | None) -> None:
                 found["total"] = float(drawn.mean() / real[rest].mean()) if count else np.nan
                 scores.append(found)
             mean = {key: float(np.mean([s[key] for s in scores])) for key in (*ROWS, "total")}
-            said = " | ".join(f"{mean[k]:.3f}" for k in (*ROWS, "total"))
+            said = " | ".join("–" if np.isnan(mean[k]) else f"{mean[k]:.3f}" for k in (*ROWS, "total"))
             print(f"| {name} | {count} cells measured | {len(real) - count} | {said} |", flush=True)
 
 

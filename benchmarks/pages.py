@@ -27,7 +27,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "results"
 DATA = PAGES / "data"
-BLOCK = re.compile(r"(<!-- table: ([a-z0-9-]+) -->\n\n)(.*?)(\n\n<!-- /table -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- table: ([a-z0-9-]+) -->\n\n)(.*?)\n*(<!-- /table -->)", re.DOTALL)  # may be empty
 LINKS = "index.md"  # has no table of figures
 RATIOS = ("1", "2", "4", "9")
 POPULATIONS = {
@@ -325,7 +325,7 @@ def written(page: Path, data: Path = DATA) -> str:
         name = block[2] if table is None else table.data
         found = json.loads((data / f"{name}.json").read_text(encoding="utf-8"))
         make = _script("records").table if table is None else table.make
-        return f"{block[1]}{make(found)}{block[4]}"
+        return f"{block[1]}{make(found)}\n\n{block[4]}"
 
     return BLOCK.sub(made, page.read_text(encoding="utf-8"))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from benchmark_scripts import FOLDER, script
 from bundle_examples import context
@@ -42,3 +43,17 @@ def test_levels_where_nobody_measured_are_scored_with_and_without_a_map(
     assert (name, cells) == ("here", "16")
     assert 0 <= float(inside) <= 1
     assert float(rank) > 0.7, "levels that are the sum of the counts, drawn from the counts"
+
+
+def test_gaps_are_a_fifth_and_the_mean_hour_knows_nothing_of_them() -> None:
+    module = script("gaps")
+    gaps = module.gaps_of(25, 504, 24)
+    assert 0.2 <= gaps.mean() < 0.2 + 24 / gaps.size
+    runs = np.flatnonzero(np.diff(np.pad(gaps, ((0, 0), (1, 1))).astype(int), axis=1))
+    assert len(runs) % 2 == 0
+    kind = np.arange(504) % 24
+    values = np.where(gaps, np.nan, 3.0 + kind[None])
+    np.testing.assert_allclose(module.mean_hour(values, kind)[gaps], np.broadcast_to(3.0 + kind, gaps.shape)[gaps])
+    drawn = np.array([[1.0, 2.0], [3.0, 2.0]])
+    said = module.row("x", 6, np.array([1.0, 3.0]), drawn)
+    assert said == "| 6 h | x | 0.2500 | 0.5000 | 0.50 |"
