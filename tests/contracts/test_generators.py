@@ -156,8 +156,12 @@ def refused(name: str, capability: str, request: Request) -> Request:
 
 ASKED = [capability for capability in CAPABILITIES if capability != "workers"]
 OF_A_PAST = {"history", "known", "users", "holidays", "guidance"}  # in which a follower differs from stouter
-PAIRS = [(name, capability) for name in GENERATORS for capability in ASKED
-         if name != "follower" or capability in OF_A_PAST]  # fmt: skip
+ALIKE = {"diffwave", "tcn-gan", "vae"}  # of which the family is that of stouter, and which differ in few capabilities
+DIFFER = {"known", "solver", "steps", "services"}
+PAIRS = [
+    pytest.param(name, capability, marks=[pytest.mark.slow] if name in ALIKE and capability not in DIFFER else [])
+    for name in GENERATORS for capability in ASKED if name != "follower" or capability in OF_A_PAST
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "capability"), PAIRS)

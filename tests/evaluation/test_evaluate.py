@@ -340,10 +340,10 @@ def test_the_page_stands_alone(
 @pytest.mark.parametrize(
     ("real", "synthetic", "pictures"),
     [
-        ("one-cell.nc", "drawn.nc", 5),
+        pytest.param("one-cell.nc", "drawn.nc", 5, marks=pytest.mark.slow),
         ("one-step.nc", "drawn.nc", 5),
         ("real.nc", "later.nc", 4),
-        ("real.nc", "one-member.nc", 5),
+        pytest.param("real.nc", "one-member.nc", 5, marks=pytest.mark.slow),
         ("unplaced.nc", "unplaced-drawn.nc", 5),
     ],
 )

@@ -29,7 +29,7 @@ def test_surprises_are_standard_normal(member: int) -> None:
     assert abs(z.var() - 1) < 4 * np.sqrt(2 / 6000)
 
 
-@pytest.mark.parametrize("member", [1, 5])
+@pytest.mark.parametrize("member", [1, pytest.param(5, marks=pytest.mark.slow)])
 def test_neighbours_share_and_strangers_do_not(member: int) -> None:
     def share(apart_m: float) -> float:
         z = level_noise(0, list(range(6000)), pairs(apart_m), member)

@@ -187,7 +187,10 @@ def test_bad_input_is_answered_in_one_line(
     assert not FORBIDDEN.search(err)
 
 
-@pytest.mark.parametrize("synthetic", ["innocent", "guilty", "one-synthetic", "members"])
+@pytest.mark.parametrize(
+    "synthetic",
+    [*(pytest.param(s, marks=pytest.mark.slow) for s in ("innocent", "members")), "guilty", "one-synthetic"],
+)
 def test_reports_say_what_was_run_and_never_too_much(
     synthetic: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -26,7 +26,9 @@ def seen(ds: xr.Dataset) -> str:
     return re.sub(r"<style>.*?</style>", " ", pages.page(ds)[0], flags=re.DOTALL)
 
 
-@pytest.mark.parametrize(("drawn", "members"), [(True, None), (True, 12), (False, None)])
+@pytest.mark.parametrize(
+    ("drawn", "members"), [(True, None), pytest.param(True, 12, marks=pytest.mark.slow), (False, None)]
+)
 def test_the_busy_hour_of_one_draw_is_not_mapped(drawn: bool, members: int | None) -> None:
     ds = traffic(days=7, units="GB") if members is None else traffic(days=7, units="GB", members=members)
     if not drawn:

@@ -130,6 +130,7 @@ def test_what_makes_no_sense(teacher: Bundle, places: list[Places]) -> None:
         distil(teacher, [])
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_model_that_loads(
     teacher: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
