@@ -74,7 +74,7 @@ def sample(out: Path, as_json: bool, quiet: bool, debug: bool, **options: Any) -
     gentraffic sample --city milan --model my-model --service internet,calls,sms -o milan.nc
     gentraffic sample --city milan --change mall.geojson -o what-if.nc --map difference.html
     gentraffic sample --model fomo-base --history measured.nc --days 2 -o next.nc
-    gentraffic sample --model fomo-base --known gaps.nc --context city.nc -o filled.nc
+    gentraffic sample --known measured.nc --context city.nc --members 10 -o filled.nc
 
     Traffic is relative (units "1": 1 is what the mean cell carries in a mean hour) unless --total gives it units.
     Member 0 is the control: its levels are the most likely ones; further members spread over what is possible.

@@ -97,7 +97,7 @@ def evaluate(
     notes = [*pair.notes, *(training.notes if training else ())]
     if divisor[1] == "real":
         notes.append("the _p9999 scaling is that of --real's own 99.99% quantile: give --train for the training data's")
-    notes += unlike_means(pair) + seen_before(real, synthetic) + too_few(len(pair.synthetic))
+    notes += given_before(synthetic) + unlike_means(pair) + seen_before(real, synthetic) + too_few(len(pair.synthetic))
     if not len(resample.times):
         notes.append("there are no intervals: one place says nothing about others")
     tell = progress or (lambda done, of: None)
@@ -165,6 +165,15 @@ def known_by_its_marks(real: xr.Dataset, model: str) -> str:
         if any(shared_share(mine.get(kind, []), marks) >= COPIED for kind, marks in part.get("marks", {}).items()):
             return str(part.get("network") or part.get("title") or part.get("file"))
     return ""
+
+
+def given_before(synthetic: xr.Dataset) -> list[str]:
+    """A note where the synthetic file holds measured values that were given to the model."""
+    given = synthetic.attrs.get("measured_cells")
+    if not given:
+        return []
+    return [f"the synthetic file holds measured values that were given to the model ({given}): where --real holds the"
+            " same, scores are those of a copy"]  # fmt: skip
 
 
 def unlike_means(pair: Pair) -> list[str]:

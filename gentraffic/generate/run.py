@@ -154,7 +154,7 @@ class Request:
         measured = observed.service if observed is not None else None
         if self.known is not None and measured is not None:
             self.check_measured(measured, names, have)
-        if not names:
+        if not names or names == (measured,):  # what is measured may be called as it likes
             return (measured or have[0],)
         if "services" in info.supports:
             known = (*have, *(MAIN if have[0] in MAIN else ()), *(name for name in SUMS if parts_of(name, have)))
@@ -527,6 +527,7 @@ def prepare(
     attrs |= service_attrs(info, context, settings, services)
     holidays = request.public_holidays(info, calendar, str(context.attrs["timezone"]))
     attrs |= period_attrs(info, calendar, holidays)
+    attrs |= {} if observed is None else told_of(observed, context, calendar.utc)
     if request.is_usual_week(calendar, holidays):
         attrs["usual_week"] = USUAL_WEEK
     if totals:
@@ -671,7 +672,6 @@ def provenance(
         "attribution": credit,
         "license": "ODbL-1.0",
         **rhythm_attrs(info, context, settings),
-        **({} if observed is None else told_of(observed, context)),
         **privacy_attrs(info.provenance.get("privacy")),
         **{name: str(context.attrs[name]) for name in carried if context.attrs.get(name)},
     }

@@ -12,6 +12,7 @@ from gentraffic.errors import BadInput, WrongUse
 
 if TYPE_CHECKING:
     import xarray as xr
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -91,14 +92,26 @@ def one_of(ds: xr.Dataset, name: str | None, what: str) -> str:
     raise WrongUse(f"--{what}: it holds {', '.join(have) or 'no traffic'}; name one of these with --service")
 
 
-def told_of(given: Observations, context: xr.Dataset) -> dict[str, str]:
+def told_of(given: Observations, context: xr.Dataset, utc: NDArray[np.datetime64]) -> dict[str, str]:
     """The attribute `measured_cells` of traffic that was drawn given known traffic: in how many of the cells there is
-    some. {} where none was given."""
+    some, and what of the file is not used as it may be thought. {} where none was given. utc: (steps,) that are drawn.
+    """
     if given.known is None or given.service is None:
         return {}
-    some = np.isfinite(given.known[given.service].values).any(axis=1)
-    have = set(given.known["cell_id"].values[some].tolist()) & set(context["cell_id"].values.tolist())
-    return {"measured_cells": f"{len(have):,} of {context.sizes['cell']:,} cells"}
+    values = given.known[given.service].values
+    here = set(context["cell_id"].values.tolist())
+    names = given.known["cell_id"].values.tolist()
+    mine = np.array([name in here for name in names], dtype=bool)
+    some = mine & np.isfinite(values).any(axis=1)
+    text = f"{int(some.sum()):,} of {context.sizes['cell']:,} cells"
+    if not np.isin(given.known["time"].values.astype("datetime64[ns]"), utc.astype("datetime64[ns]")).any():
+        text += ", in another period, which is followed"
+    if silent := int((some & (np.nan_to_num(values).max(axis=1) == 0)).sum()):
+        text += f"; {silent:,} of them carried nothing and {'stays' if silent == 1 else 'stay'} at 0"
+    if other := [str(name) for name, own in zip(names, mine, strict=True) if not own]:
+        are, were = ("is no cell", "was") if len(other) == 1 else ("are no cells", "were")
+        text += f"; {len(other):,} of the file {are} of the place (such as {other[0]}) and {were} not used"
+    return {"measured_cells": text}
 
 
 def users_of(ds: xr.Dataset) -> str:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 SUFFIXES = (".html", ".htm")
+GIVEN = "measured_cells"  # attribute of traffic that was drawn given measured traffic, which it holds
 PLANNED = {"awake": "Awake radio units", "blocks": "Resource blocks"}  # variables of `gentraffic plan`
 
 
@@ -189,6 +190,8 @@ def badge_of(ds: xr.Dataset) -> tuple[str, str]:
     if is_plan(ds):
         from_drawn = ds.attrs.get("model")
         return ("A plan, from synthetic traffic", "drawn") if from_drawn else ("A plan, from traffic", "measured")
+    if given := ds.attrs.get(GIVEN):
+        return f"Synthetic traffic; measured in part: {given}", "drawn"
     return ("Synthetic traffic, not measured", "drawn") if is_drawn(ds) else ("Measured traffic", "measured")
 
 

@@ -16,7 +16,7 @@ from gentraffic.generators.cards import UNMODELLED
 from gentraffic.reports.change import has_event, step_word, when
 from gentraffic.reports.evaluation_figures import axis_number
 from gentraffic.reports.model_summary import ModelSummary
-from gentraffic.reports.page import Card, is_drawn, is_plan, period_words
+from gentraffic.reports.page import GIVEN, Card, is_drawn, is_plan, period_words
 from gentraffic.reports.traffic_figures import band_words, clock_changes, hours_are_chance, said_units
 
 if TYPE_CHECKING:
@@ -135,6 +135,8 @@ def facts(
     members = ds.sizes.get("member", 1)
     plan = is_plan(ds)
     how = "synthetic, drawn by a model; not measured" if is_drawn(ds) else "measured"
+    if given := ds.attrs.get(GIVEN):
+        how = f"synthetic, drawn by a model; measured in part ({given})"
     how = f"a plan, from {'synthetic' if ds.attrs.get('model') else 'measured or forecast'} traffic" if plan else how
     many = f"{ds.sizes['cell']:,} {noun}s" if ds.sizes["cell"] > 1 else f"one {noun}"
     first, last = (f"{when:%A} {when.day} {when:%B %Y}" for when in (local[0], local[-1]))
@@ -205,6 +207,8 @@ def trust(ds: xr.Dataset, drew: ModelSummary | None, result: xr.Dataset) -> list
     if not is_drawn(ds):
         return ["These are measurements; nothing here was drawn by a model."]
     out = ["Nothing here was measured. Use it where there are no measurements, and replace it when there are."]
+    if given := ds.attrs.get(GIVEN):
+        out = [f"Measured values were given and stand as they are ({given}); all others are drawn, and follow them."]
     if is_plan(ds):
         out.append("A plan is as good as the traffic that it was made from: look at the report of that traffic first.")
     elif "member" not in ds.dims:

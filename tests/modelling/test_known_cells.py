@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 import gentraffic
 from gentraffic.dataset.calendar import calendar_of, make_calendar
 from gentraffic.errors import NoData, WrongUse
+from gentraffic.evaluation.evaluate import given_before
 from gentraffic.generators.folder import load_bundle
 from gentraffic.io.files import read_context, read_traffic
 from gentraffic.io.importers.public_sets import BLOCK, read_milan_week
@@ -33,6 +34,7 @@ from gentraffic.modelling.known_cells import (
 from gentraffic.modelling.kriging import SQUARES, condition, conditional_levels
 from gentraffic.modelling.levels import LevelModel
 from gentraffic.places.find import CONTEXTS
+from gentraffic.reports.traffic import page as report_page
 
 HOUR = np.arange(WEEK)
 WAVE = np.log(1.0 + 0.5 * np.sin(2 * np.pi * HOUR / 24) + FLOOR)
@@ -278,9 +280,30 @@ def test_a_few_measured_cells_bring_the_rhythm_of_the_place(milan: tuple[xr.Data
     np.testing.assert_array_equal(given["internet"].values[kept], traffic["internet"].values[some])
     assert given["internet"].attrs["units"] == traffic["internet"].attrs["units"]
     assert given.attrs["measured_cells"] == "5 of 100 cells"
+    page = report_page(given)[0]
+    assert "Synthetic traffic; measured in part: 5 of 100 cells" in page
+    assert "Nothing here was measured" not in page
+    (note,) = given_before(given)
+    assert "scores are those of a copy" in note
+    assert given_before(without) == []
     assert "measured values are kept" in given.attrs["source"]
     level = given["internet"].values.mean() / traffic["internet"].values.mean()
     assert 0.4 < level < 2.5
+
+
+def test_what_of_a_file_is_not_used_is_said(milan: tuple[xr.Dataset, xr.Dataset]) -> None:
+    place, traffic = milan
+    some = traffic.isel(cell=[3, 7, 50]).copy(deep=True)
+    some["internet"][0] = 0.0
+    some = some.assign_coords(cell_id=("cell", [*some["cell_id"].values[:2], 99_999]))
+    later = gentraffic.sample(place, model="stouter-fast", known=some, start="2013-12-02", days=2)
+    assert later.attrs["measured_cells"] == (
+        "2 of 100 cells, in another period, which is followed; 1 of them carried nothing and stays at 0;"
+        " 1 of the file is no cell of the place (such as 99999) and was not used"
+    )
+    named = gentraffic.sample(place, model="stouter-fast", known=traffic.isel(cell=[3]).rename(internet="DL_GB"),
+                              service="DL_GB")  # fmt: skip
+    assert list(named.data_vars) == ["DL_GB"]
 
 
 def test_gaps_are_filled_better_than_by_a_draw_of_the_place_alone(milan: tuple[xr.Dataset, xr.Dataset]) -> None:
