@@ -238,6 +238,7 @@ def import_table(
     decimal: str | None = None,
     thousands: str | None = None,
     network: str | None = None,
+    keep_gaps: bool = False,
     out: str | Path | None = None,
 ) -> xr.Dataset:
     """Traffic (cell, time) from a table: CSV, Excel or Parquet with cell, time and a value per service.
@@ -246,20 +247,24 @@ def import_table(
     "internet=GB,users=1"; "unknown" where it is left out. network: a name for the measured network, by which models
     that learn from it, and `evaluate`, know it again. cells: where the table has no lon and lat, polygons or a table of
     stations; without both the series have no positions. layer: of a file of cells with several. columns:
-    "id=CELL_NAME,internet=DL_GB". decimal, thousands: "point" or "comma", where numbers leave a doubt. out: where it is
-    written, if anywhere. Raises WrongUse, BadInput.
+    "id=CELL_NAME,internet=DL_GB". decimal, thousands: "point" or "comma", where numbers leave a doubt. keep_gaps: NaN
+    where a cell has no value, which `sample(known=...)` fills, in place of an error. out: where it is written, if
+    anywhere; with gaps a .nc or .zarr. Raises WrongUse, BadInput.
     """
     from gentraffic.io.importers.table import read_table
     from gentraffic.io.source_columns import make_reading
 
-    with _written(out) as keep:
+    if keep_gaps and out is not None and Path(out).suffix.lower() not in (".nc", ".zarr"):
+        raise WrongUse(f"--keep-gaps: {out} cannot hold gaps, give a .nc or .zarr")
+    with _written(out, gaps=keep_gaps) as keep:
         reading = make_reading(columns, id_column, decimal, thousands)
         where = None if cells is None else Path(cells)
         if network is not None and (not network.strip() or set(network) & set(",:")):
             raise WrongUse(f"--network {network}: give a name without commas and colons")
         traffic = read_table(
-            path, timezone=timezone, service=service, cells=where, unit=unit, layer=layer, reading=reading
-        )
+            path, timezone=timezone, service=service, cells=where, unit=unit, layer=layer, reading=reading,
+            keep_gaps=keep_gaps,
+        )  # fmt: skip
         return keep(traffic if network is None else traffic.assign_attrs(network=network.strip()))
 
 
@@ -400,7 +405,7 @@ def export(
 
 
 @contextmanager
-def _written(out: str | Path | None) -> Iterator[Callable[[xr.Dataset], xr.Dataset]]:
+def _written(out: str | Path | None, *, gaps: bool = False) -> Iterator[Callable[[xr.Dataset], xr.Dataset]]:
     """A function that writes Traffic ([member,] cell, time) where it is wanted, and returns it.
 
     That the file can be written is checked before the work. Raises WrongUse, BadInput.
@@ -412,7 +417,7 @@ def _written(out: str | Path | None) -> Iterator[Callable[[xr.Dataset], xr.Datas
 
     def keep(traffic: xr.Dataset) -> xr.Dataset:
         if out is not None:
-            write_traffic(traffic, out)
+            write_traffic(traffic, out, gaps=gaps)
         return traffic
 
     yield keep

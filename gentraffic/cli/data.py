@@ -110,6 +110,8 @@ def telecom_italia(src: tuple[Path, ...], out: Path, **options: Any) -> Facts:
               " between. [default: by its usual name]")  # fmt: skip
 @click.option("--network", metavar="NAME", help="A name for the measured network: models that learn from it keep it,"
               " and `evaluate` says where a model knew it.")  # fmt: skip
+@click.option("--keep-gaps", is_flag=True, help="NaN where a cell has no value, in place of an error: `sample --known`"
+              " fills it.")  # fmt: skip
 @TRAFFIC_OUT
 @prints
 def table(src: Path, out: Path, **options: Any) -> Facts:

@@ -13,7 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic import __version__
-from gentraffic.dataset.schema import CONVENTIONS, COORD_ATTRS, check_context, check_traffic, long_name
+from gentraffic.dataset.schema import (
+    CONVENTIONS,
+    COORD_ATTRS,
+    check_context,
+    check_traffic,
+    check_traffic_with_gaps,
+    long_name,
+)
 from gentraffic.errors import BadInput
 
 if TYPE_CHECKING:
@@ -120,10 +127,12 @@ def measured_traffic(
     timezone: str,
     attrs: Mapping[str, str],
     warnings: Sequence[str] = (),
+    gaps: bool = False,
 ) -> xr.Dataset:
     """A checked Traffic dataset. `time` (steps,) in UTC; `services` name -> (values (cells, steps), units).
 
-    Raises BadInput where the schema is broken: NaN, infinite or negative values first of all, naming cell and time.
+    gaps: NaN may stand for what nobody measured. Raises BadInput where the schema is broken: NaN, infinite or negative
+    values first of all, naming cell and time.
     """
     import xarray as xr
 
@@ -135,7 +144,7 @@ def measured_traffic(
         coords=_coordinates(places) | {"time": ("time", time.astype("datetime64[ns]"), COORD_ATTRS["time"])},
         attrs={"featureType": "timeSeries"} | _attributes(places, timezone, attrs, warnings),
     )
-    check_traffic(ds)
+    (check_traffic_with_gaps if gaps else check_traffic)(ds)
     return ds
 
 

@@ -185,6 +185,15 @@ def traffic_dataset(
     return ds
 
 
+def check_traffic_with_gaps(ds: xr.Dataset) -> None:
+    """As `check_traffic`, but NaN may stand for what nobody measured; some value of each service there must be."""
+    whole = ds.fillna(0.0)
+    check_traffic(whole.assign({n: v.astype(np.float32).assign_attrs(ds[n].attrs) for n, v in whole.items()}))
+    for name in ds.data_vars:
+        if ds[name].isnull().all():
+            raise BadInput(f"{name} holds nothing but NaN: at least one value must be known")
+
+
 def check_traffic(ds: xr.Dataset) -> None:
     """Raise BadInput, naming what is wrong in one line, unless `ds` is a traffic Dataset as the module says."""
     _check_attrs(ds)

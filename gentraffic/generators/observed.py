@@ -68,7 +68,8 @@ def read_observations(
 
 def read_gappy(given: Path | xr.Dataset, what: str) -> xr.Dataset:
     """Measured traffic in which NaN stands for what nobody measured. Raises as `read_traffic` for all else."""
-    from gentraffic.io.files import as_in_memory, check_traffic_with_gaps, read_traffic_with_gaps
+    from gentraffic.dataset.schema import check_traffic_with_gaps
+    from gentraffic.io.files import as_in_memory, read_traffic_with_gaps
 
     if isinstance(given, str | Path):
         ds, called = read_traffic_with_gaps(given), str(given)

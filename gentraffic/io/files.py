@@ -34,6 +34,7 @@ from gentraffic.dataset.schema import (
     blocks,
     check_context,
     check_traffic,
+    check_traffic_with_gaps,
     release_pages,
     services,
 )
@@ -97,14 +98,15 @@ def check_writable(
             raise WrongUse(f"{path}: stations do not lie on a grid; write .nc, .zarr, .parquet or .csv")
 
 
-def write_traffic(ds: xr.Dataset, path: str | Path) -> None:
+def write_traffic(ds: xr.Dataset, path: str | Path, *, gaps: bool = False) -> None:
     """Check `ds` and write it in the format that the suffix of `path` names, replacing an older file as a whole.
 
-    Raises WrongUse for the suffix, BadInput where `ds` breaks the schema or the file cannot be written.
+    gaps: NaN may stand for what nobody measured, in .nc and .zarr. Raises WrongUse for the suffix, BadInput where `ds`
+    breaks the schema or the file cannot be written.
     """
     members = ds.sizes.get("member", 1)
     check_writable(path, kind=str(ds.attrs.get("kind")), members=members, services=len(services(ds)))
-    check_traffic(ds)
+    (check_traffic_with_gaps if gaps else check_traffic)(ds)
     suffix = Path(path).suffix.lower()
     if suffix in (".parquet", ".csv"):
         from gentraffic.io import tables
@@ -174,15 +176,6 @@ def read_traffic_with_gaps(path: str | Path) -> xr.Dataset:
         ds = _read_arrays(path) if suffix in (".nc", ".zarr") else _read_table(path, suffix)
         check_traffic_with_gaps(ds)
     return ds
-
-
-def check_traffic_with_gaps(ds: xr.Dataset) -> None:
-    """As `check_traffic`, but NaN may stand for what nobody measured; some value of each service there must be."""
-    whole = ds.fillna(0.0)
-    check_traffic(whole.assign({n: v.astype(np.float32).assign_attrs(ds[n].attrs) for n, v in whole.items()}))
-    for name in ds.data_vars:
-        if ds[name].isnull().all():
-            raise BadInput(f"{name} holds nothing but NaN: at least one value must be known")
 
 
 def write_context(ds: xr.Dataset, path: str | Path) -> None:

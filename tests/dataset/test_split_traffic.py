@@ -108,7 +108,7 @@ def test_a_test_part_that_cannot_be_written_says_that_the_training_part_is(
 ) -> None:
     out, rest = tmp_path / "train.nc", tmp_path / "test.nc"
 
-    def fails(traffic: object, path: Path) -> None:
+    def fails(traffic: object, path: Path, **more: object) -> None:
         if path == rest:
             raise BadInput(f"cannot write {path}: No space left on device")
 

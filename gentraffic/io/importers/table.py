@@ -88,6 +88,8 @@ _NO_SERVICES = {
     "tac",
 }
 
+NO_VALUE = frozenset({"", "nan", "na", "n/a", "null", "none", "-", "--"})  # as programs write that there is none
+
 
 @reads
 def read_table(
@@ -99,6 +101,7 @@ def read_table(
     unit: str | None = None,
     layer: str | None = None,
     reading: Reading | None = None,
+    keep_gaps: bool = False,
 ) -> xr.Dataset:
     """Traffic from a table (CSV, .xlsx, Parquet; packed or not), long or wide (see the module).
 
@@ -109,6 +112,7 @@ def read_table(
     "Mbit/s"), or of each service (internet=GB,users=1); "unknown" where left out. Positions come from columns lon, lat,
     or from `cells` (a file with ids, or its `layer`, or a frame); cells of the table that `cells` lacks are an error.
     Without both the series have no positions (kind "unplaced"). reading: names of columns and marks in numbers.
+    keep_gaps: NaN where a cell has no row at a time, or no value in it, in place of an error.
 
     Raises BadInput for what is wrong in the file, WrongUse for a timezone that does not exist and columns that lack.
     """
@@ -126,17 +130,22 @@ def read_table(
     when, aware = _times(rows, timezone, path)
     if not aware and timezone is None:
         raise BadInput(f"{path}: times without offset; say which local time they are, e.g. --timezone Europe/Rome")
-    values = {name: _values(rows, name, path) for name in rows.values}
+    values = {name: _values(rows, name, path, keep_gaps) for name in rows.values}
     order = np.lexsort((when, rows.cell))
-    time = _check_grid(when[order], rows.cell[order], rows.ids, path, timezone, _maybe_together(rows))
+    time = _check_grid(when[order], rows.cell[order], rows.ids, path, timezone, _maybe_together(rows), keep_gaps)
     shape = (len(rows.ids), len(time))
     units = _units(unit, {name: _told_unit(rows.table, rows.values[name][0]) for name in values})
-    services = {name: (column[order].reshape(shape).astype(np.float32), units[name]) for name, column in values.items()}
-    kept, remarks = _without_sums(rows.ids, services)
+    step = ((when[order] - time[0]) / (time[1] - time[0])).astype(np.int64)
+    row_of, columns = _on_grid(order, rows.cell[order], step, shape, values)
+    services = {name: (column, units[name]) for name, column in columns.items()}
+    whole = services
+    if keep_gaps:
+        whole = {name: (np.nan_to_num(column), told) for name, (column, told) in services.items()}
+    kept, remarks = _without_sums(rows.ids, whole)
     notes = [*rows.table.notes, *rows.notes, *remarks, *day_first_note(rows.times, rows.time_name, path)]
     if layer is not None and cells is None:
         raise WrongUse(f"--layer {layer} is one of the file that --cells names: give both")
-    places, well, remarks = _places(rows, kept, order.reshape(shape), cells, layer, of_cells, path)
+    places, well, remarks = _places(rows, kept, row_of, cells, layer, of_cells, path)
     notes += remarks
     kept[kept] = well
     if not kept.all():
@@ -149,10 +158,15 @@ def read_table(
                      " (or MB, calls, ...) says that they add up")  # fmt: skip
     if places.kind == "unplaced":
         notes.append("no positions: evaluate, audit, forecast and validate work; maps and contexts need --cells FILE")
+    gaps = sum(int(np.isnan(column).sum()) for column, _ in services.values())
+    if gaps:
+        are = "value is missing and kept as a gap" if gaps == 1 else "values are missing and kept as gaps"
+        notes.append(f"{gaps:,} {are}: `gentraffic sample --known` fills {'it' if gaps == 1 else 'them'}")
     ds = measured_traffic(
         places,
         time,
         services,
+        gaps=keep_gaps,
         timezone=timezone,
         attrs={
             "title": f"Traffic imported from {path.name}",
@@ -165,6 +179,23 @@ def read_table(
     if twins:
         notes.append(f"{twins}: where it is one cell under two names, keep one; `fit --dp-epsilon` refuses both")
     return ds.assign_attrs(warnings=plain_text("\n".join(notes))) if notes else ds
+
+
+def _on_grid(
+    order: NDArray[np.intp], cell: NDArray[np.int64], step: NDArray[np.int64], shape: tuple[int, int],
+    values: Mapping[str, NDArray[np.float64]],
+) -> tuple[NDArray[np.intp], dict[str, NDArray[np.float32]]]:  # fmt: skip
+    """(the row of each cell and time, or of the cell's first where it has none; the values there, nan where none is).
+
+    order: (rows,) rows by cell and time, of which cell and step (rows,) say where they belong. shape: (cells, steps).
+    """
+    row_of = np.repeat(order[np.searchsorted(cell, np.arange(shape[0]))], shape[1]).reshape(shape)
+    row_of[cell, step] = order
+    out = {}
+    for name, column in values.items():
+        out[name] = np.full(shape, np.nan, dtype=np.float32)
+        out[name][cell, step] = column[order]
+    return row_of, out
 
 
 def _two_readings(table: SourceTable, reading: Reading, with_cells: bool) -> tuple[Reading, Reading]:
@@ -423,8 +454,9 @@ def _sorted_ids(
     return rank[code], ids[order]
 
 
-def _values(rows: _Rows, name: str, path: Path) -> NDArray[np.float64]:
-    """One service's column as numbers, finite and not negative."""
+def _values(rows: _Rows, name: str, path: Path, keep_gaps: bool = False) -> NDArray[np.float64]:
+    """One service's column as numbers, finite and not negative; keep_gaps: nan where a program writes that there is no
+    value."""
     column = rows.values[name][1]
     number = numbers(column, rows.marks)
     most = np.isin(number, (2.0**31 - 1, 2.0**32 - 1, 2.0**63, 2.0**64))
@@ -437,13 +469,20 @@ def _values(rows: _Rows, name: str, path: Path) -> NDArray[np.float64]:
             f" ({int(most.sum())} such rows): fill them or drop the cells"
         )
     wrong = ~((number >= 0) & (number <= np.finfo(np.float32).max))
+    none = np.zeros(len(number), dtype=bool)
+    for i in np.flatnonzero(np.isnan(number)):
+        value = column[i].as_py()
+        none[i] = value is None or str(value).strip().lower() in NO_VALUE
+    if keep_gaps:
+        wrong &= ~none
     if wrong.any():
         i = int(np.argmax(wrong))
         value = column[i].as_py()
+        fix = ", or keep them as gaps with --keep-gaps" if none[wrong].all() else ""
         raise BadInput(
             f"{path}: cell {rows.ids[rows.cell[i]]}, {rows.times[i].as_py()}: {rows.values[name][0]} = "
             f"{'nan' if value in (None, '') else value}; traffic is a number, not negative"
-            f" ({int(wrong.sum())} such rows): correct them in the source"
+            f" ({int(wrong.sum())} such rows): correct them in the source{fix}"
         )
     return number
 
@@ -478,9 +517,10 @@ def _times(rows: _Rows, timezone: str | None, path: Path) -> tuple[NDArray[np.da
 
 def _check_grid(
     when: NDArray[np.datetime64], cell: NDArray[np.int64], ids: NDArray[Any], path: Path, timezone: str | None = None,
-    hint: str = "",
+    hint: str = "", keep_gaps: bool = False,
 ) -> NDArray[np.datetime64]:  # fmt: skip
-    """The common times of rows sorted by cell and time: every cell at every time, once. hint: on repeated rows."""
+    """The common times of rows sorted by cell and time: every cell at every time, once, or at most once where gaps are
+    kept. hint: on repeated rows."""
     part = when.astype(np.int64) % 10**9 != 0
     if part.any():
         i = int(np.argmax(part))
@@ -524,7 +564,7 @@ def _check_grid(
             f"{path}: cell {ids[cell[i]]}, {_utc(when[i])} is off the {minutes:g}-minute grid of the other rows"
             f"{clock_note(when[i], timezone)}"
         )
-    if len(when) != len(ids) * len(time):
+    if len(when) != len(ids) * len(time) and not keep_gaps:
         counts = np.bincount(cell, minlength=len(ids))
         i = int(np.argmax(counts < len(time)))
         have = at[cell == i] // step
@@ -532,7 +572,7 @@ def _check_grid(
         raise BadInput(
             f"{path}: cell {ids[i]} has no value at {_utc(time[lack[0]])} ({len(lack)} missing there,"
             f" {int((counts < len(time)).sum())} cells with gaps){clock_note(time[lack[0]], timezone)};"
-            " fill the gaps or drop the cells, no value is not 0"
+            " fill the gaps or drop the cells, no value is not 0; or keep them as gaps with --keep-gaps"
         )
     return time
 
