@@ -93,7 +93,9 @@ class KnownCells:
         return shared, np.where(seen, apart - shared, 0.0)
 
     def weight(self, level: Floats) -> Floats:
-        """By how much each cell counts, (n,), 1 in the mean: busy ones, and those measured in all hours, count more."""
+        """By how much each cell counts, (n,), 1 in the mean: busy ones, and those measured in all hours, count more.
+
+        level: (n,) mean traffic."""
         out = level**WEIGHT * (self.count > 0).mean(axis=1)
         return np.asarray(out / max(float(out.mean()), 1e-12))
 
@@ -123,7 +125,7 @@ class KnownWeeks:
     def log_week(self, rhythm: int, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """What is added to the expected log weeks of some cells: (rows, 168).
 
-        rhythm: which of the distinct ones they follow."""
+        rhythm: which of the distinct ones they follow. rows: (rows,) of the cells that are drawn."""
         apart = self.apart[rhythm]
         out = np.einsum("ck,ckt->ct", self.share[rows], apart[self.near[rows]])
         own = self.own[rows]
@@ -260,7 +262,7 @@ def known_weeks(
 
 
 def log_expected(weeks: ExpectedWeeks, rhythm: str, places: Places, rows: NDArray[np.int64]) -> Floats:
-    """Log of the expected weeks of some cells over their mean, plus FLOOR: (rows, 168)."""
+    """Log of the expected weeks of some cells over their mean, plus FLOOR: (rows, 168). rows: (rows,) of the places."""
     out: Floats = weeks.scaled(rhythm, weeks.scores(rhythm, places, len(rows), rows), 0.0, 1.0).astype(np.float64)
     return out
 
