@@ -959,6 +959,9 @@ def page(files: Sequence[Path]) -> str:
         out.append(command)
         if any(f"|{LIBRARY}|" in key for key in done):
             out.append(f'{command} --only table-3 --rows "{LIBRARY}"')
+        folds = 1 + max((int(key[-1]) for key in done if key.startswith("stouter|table-5|")), default=0)
+        if told["quick"] and folds > 1:
+            out.append(f"{command} --only table-6 table-5 --folds {folds}")
     names = " ".join(path.as_posix() for path in files)
     out.append(f"\nThis page: `python benchmarks/paper.py report {names} -o docs/results/papers.md`.\n")
     return "\n".join(out)
