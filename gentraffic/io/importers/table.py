@@ -470,9 +470,9 @@ def _values(rows: _Rows, name: str, path: Path, keep_gaps: bool = False) -> NDAr
         )
     wrong = ~((number >= 0) & (number <= np.finfo(np.float32).max))
     none = np.zeros(len(number), dtype=bool)
-    for i in np.flatnonzero(np.isnan(number)):
-        value = column[i].as_py()
-        none[i] = value is None or str(value).strip().lower() in NO_VALUE
+    for row in np.flatnonzero(np.isnan(number)).tolist():
+        told = column[row].as_py()
+        none[row] = told is None or str(told).strip().lower() in NO_VALUE
     if keep_gaps:
         wrong &= ~none
     if wrong.any():
