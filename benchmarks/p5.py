@@ -39,6 +39,7 @@ import argparse
 import csv
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -705,6 +706,23 @@ def levels(data: Path) -> None:
         alone = f"; elasticity {elasticities(names)['population']:.2f}"
         print(f"| Helsinki, {' and '.join(names)}{alone} | {held_out(log, expected, block)} |")
     centre(data, log, xy)
+    places = read_places(context)
+    error = np.log(total[:, 1]) - activity(places)
+    print("\n| Milan, errors of the law at a distance of | correlation |\n|---|---|")
+    for near, far, alike in alike_at(error - error.mean(), places.xy_m):
+        print(f"| {near} to {far} m | {alike:.2f} |")
+
+
+def alike_at(error: Floats, xy: Floats) -> list[tuple[int, int, float]]:
+    """(nearest, farthest, correlation) of pairs of cells by distance. error: (cells,), of mean 0; xy: (cells, 2)."""
+    from scipy.spatial import cKDTree
+
+    steps = (0, 240, 400, 700, 1000, 1500, 2000, 3000)
+    pairs = cKDTree(xy).query_pairs(steps[-1], output_type="ndarray")
+    apart = np.linalg.norm(xy[pairs[:, 0]] - xy[pairs[:, 1]], axis=1)
+    both = error[pairs[:, 0]] * error[pairs[:, 1]] / error.var()
+    bins = [(near, far, (apart > near) & (apart <= far)) for near, far in pairwise(steps)]
+    return [(near, far, float(both[some].mean())) for near, far, some in bins]
 
 
 def centre(data: Path, log: Floats, xy: Floats) -> None:

@@ -31,8 +31,8 @@ class Likeness:
 
 
 SITES = Likeness(LOCATION / (LOCATION + NOISE), LATTICE_M)
-# Squares of a grid share the base stations that serve them: the 10,000 of Milan about the law, 0.79 at 235 m, 0.39 at
-# 850 m, 0.19 at 1,750 m (`benchmarks/p5.py --levels`).
+# Squares of a grid share the base stations that serve them: the errors of the law over the 10,000 of Milan, 0.82 to
+# 240 m, 0.55 at 400 to 700 m, 0.26 at 1,000 to 1,500 m, 0.11 at 2,000 to 3,000 m (`benchmarks/p5.py --levels`).
 SQUARES = Likeness(0.97, 1000.0)
 ALIKE = 0.5  # share of their weeks that neighbours must have in common to be taken for such squares
 

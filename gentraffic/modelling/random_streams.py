@@ -19,7 +19,7 @@ GOLDEN = (5**0.5 - 1) / 2
 ROOTS = (2, 3, 7, 11, 13, 17, 19, 23)  # of the steps of services: rationally independent of each other and of GOLDEN
 LATTICE_M = 1000.0  # neighbours within about this distance share part of their level's surprise
 WEEKS_M = 500.0  # side of the lattice of what neighbours share of how their weeks depart from what is expected: in
-# Milan 0.81 at 235 m, 0.52 at 380 m, 0.23 at 540 m, 0.02 at 800 m (`benchmarks/p5.py --apart`)
+# Milan 0.81 to 300 m, 0.30 from there to 600 m, 0.02 to 1,000 m (`benchmarks/p5.py --apart`)
 SHARED = 0.675  # share of the field in a cell's angle: surprises of one place then correlate by 0.3, which is
 # LOCATION / (LOCATION + NOISE) of gentraffic.modelling.levels
 
