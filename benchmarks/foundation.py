@@ -171,7 +171,9 @@ def run_unseen(table: Table, data: Sequence[Pair], plan: FoMoPlan, tune: FoMoPla
         whole = len(np.unique(here[1].location)) / len(np.unique(train[1].location))
         for share in (0.05, 0.10):  # of the city's locations, one at least
             tuned, _ = finetune_fomo(bundle, [few(train, share * whole, 0)], plan=tune)
-            rows |= p3.rows_of(tuned, parts, members=members, label=f"{share:.0%} few-shot", naive_too=False)
+            for told, known in (("", None), (", told the mean", mean)):
+                label = f"{share:.0%} few-shot{told}"
+                rows |= p3.rows_of(tuned, parts, members=members, label=label, naive_too=False, city_mean=known)
         table.put("unseen", city, rows, metadata)
 
 

@@ -272,7 +272,8 @@ def sample(
         "internet,call_in" or names, of what the model draws (`model.info.services`).
     total : str or sequence of str
         What the region carries, "traffic=5TB/day", "traffic=0.3TB/busyhour", or several. Without it traffic is
-        relative: 1 is what the mean cell carries in a mean hour.
+        relative: 1 is what the mean cell carries in a mean hour. With `known`, in its units: what was measured is
+        kept and counts towards it, and the other cells carry the rest.
     select : sequence or str, optional
         Ids of the cells to draw: a list, "a,b", or "@FILE" with one id per line.
     change : path, optional

@@ -45,7 +45,7 @@ HOW = ("name", "chunk_cells", "workers", "scheduler", "map_file", "plot_file", "
                                                  " is called. [default: that of --total, or the main one]")  # fmt: skip
 @click.option("--total", multiple=True, metavar="SERVICE=AMOUNT/day",
               help="Scale so that the region carries exactly this in a mean day, e.g. traffic=5TB/day; /busyhour or"
-                   " /18h for an hour, @FILE[#NAME] for a district. Several hold together.")  # fmt: skip
+                   " /18h for an hour, @FILE[#NAME] for a district. Several hold. Cells of --known stay.")  # fmt: skip
 @file_option("--change", help="What-if: a mall, stadium, quarter, offices, station or event with a size, or POIs or"
                               " sites added or removed; draws before and after.")  # fmt: skip
 @click.option("--select", metavar="IDS|@FILE", help="Only these cells: ids with commas, or a file of one per line.")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 FAR_M = 50_000.0  # no network of one city has a site so far from the others
 FAR_SPREADS = 10.0  # and none of a country so many times farther than three quarters of its sites lie from the middle
 NEAR_M, FAR_TIMES = 2.0, 5.0  # what stands at one place in two files, and what does not
+ELSEWHERE_M = 5_000.0  # no file has a cell so far from where another has it
 FEW = 0.05  # share of points above which they are another region, not mistakes
 
 
@@ -64,8 +65,9 @@ def check_same_places(ours: xr.Dataset, theirs: xr.Dataset, at: NDArray[Any], ro
     """Raise BadInput where ids that two files share name other places in each: one of them has numbered its rows.
 
     at, rows: (n,) positions in `ours` and in `theirs` of the same ids. name: of theirs. That is so where, for most of
-    them, another cell of theirs stands where ours does, and the one of the same id far off."""
-    if not (has_positions(ours) and has_positions(theirs)) or len(at) < 2:
+    them, another cell of theirs stands where ours does, and the one of the same id far off; or where most lie
+    kilometres apart."""
+    if not (has_positions(ours) and has_positions(theirs)) or not len(at):
         return
     from scipy.spatial import cKDTree
 
@@ -74,8 +76,13 @@ def check_same_places(ours: xr.Dataset, theirs: xr.Dataset, at: NDArray[Any], ro
     here, there = (earth_metres(ds["lon"].values, ds["lat"].values) for ds in (ours, theirs))
     near, which = cKDTree(there).query(here[at])
     away = np.linalg.norm(here[at] - there[rows], axis=1)
+    apart = away > ELSEWHERE_M
+    if apart.sum() * 2 > len(at):
+        k = int(np.argmax(apart))
+        raise BadInput(f"cell {ours['cell_id'].values[at[k]]} lies {away[k] / 1000:.0f} km from where {name} has a cell"
+                       f" of this id, and so for {int(apart.sum())} of {len(at)} ids: these are two places")  # fmt: skip
     wrong = (which != rows) & (near <= NEAR_M) & (away > FAR_TIMES * NEAR_M)
-    if wrong.sum() * 2 > len(at):
+    if len(at) > 1 and wrong.sum() * 2 > len(at):
         k = int(np.argmax(wrong))
         own, other = ours["cell_id"].values[at[k]], theirs["cell_id"].values[which[k]]
         raise BadInput(f"cell {own} stands where {name} has cell {other}, and so for {int(wrong.sum())} of {len(at)}"

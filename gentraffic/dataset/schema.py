@@ -42,6 +42,7 @@ MAP_VARIABLES = {
     "map_class": SHAPES, "map_size": SHAPES, "map_lon": POINTS, "map_lat": POINTS,
     "map_name": LABELS, "map_name_class": LABELS, "map_name_lon": LABELS, "map_name_lat": LABELS,
 }  # fmt: skip
+MEASURED = "measured_steps"  # a column of cells of traffic that was drawn given measured traffic
 MAX_POINTS = 5_000_000  # of a map: those made here have fewer than 300,000
 MAX_LABELS = 200_000
 RESERVED = frozenset(
@@ -64,6 +65,7 @@ COORD_ATTRS: dict[str, dict[str, str]] = {
     "azimuth": {"long_name": "direction that the antenna looks to, degrees from north, clockwise"},
     "height": {"long_name": "height of the antenna, m"},
     "band": {"long_name": "frequency band"},
+    MEASURED: {"long_name": "steps at which the value was measured; at the others it was drawn"},
     "time": {"standard_name": "time", "axis": "T", "long_name": "start of the interval, UTC"},
     "member": {"standard_name": "realization", "long_name": "member of the ensemble"},
 }

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from gentraffic.dataset.calendar import make_calendar
+from gentraffic.errors import WrongUse
 from gentraffic.evaluation import naive_rows as naive
 from gentraffic.evaluation.metrics.summary import crps_cells, p9999
 from gentraffic.generators.fomo.data import SIDE, Region, placed
@@ -22,6 +23,7 @@ from gentraffic.generators.fomo.folder import FoMoBundle
 from gentraffic.generators.fomo.scale import FoMoContext, condition_of
 from gentraffic.generators.weekly import Settings, draw_traffic
 from gentraffic.modelling.features import Floats
+from gentraffic.modelling.levels import log_mean
 from gentraffic.modelling.measured import Source
 from gentraffic.modelling.random_streams import level_noise
 from gentraffic.training.fomo_fitting import split
@@ -150,8 +152,9 @@ def model_members(
 ) -> Floats:
     """Members (m, series, steps) in the source's unit; member 0 is the expectation (one step at the likeliest level).
 
-    city_mean: traffic of the mean cell, where the level model does not know the network; over the mean cell's users it
-    is the traffic per user where nothing is observed, as in `sample`.
+    city_mean: traffic of the mean cell, as `sample --total` tells it; over the mean cell's users it is the traffic per
+    user where nothing is observed. Without it the mean traffic of the network's training cells stands for it.
+    Raises WrongUse where neither is known.
     """
     observed = TASKS[task]
     known = np.broadcast_to(np.arange(WINDOW) < observed, (len(part.blocks), SIDE, SIDE, WINDOW))
@@ -177,21 +180,27 @@ def masked_members(
     levels = bundle.levels
     places, scale = part.held_source.places, bundle.scale
     assert places is not None
-    if city_mean is not None:  # the network is not known to the level model, nor traffic per user
-        places = replace(places, network="")
-        if not known.any() and part.held.users is not None and part.train.users is not None:
-            crowd = np.concatenate([part.train.users, part.held.users]).mean(dtype=np.float64)
-            scale = replace(scale, per_user=np.append(city_mean / crowd, scale.per_user[1:]))
-    mean = city_mean if city_mean is not None else levels.networks[part.held.network].mean_traffic
+    network = levels.networks.get(places.network)
+    mean = city_mean if network is None or city_mean is not None else network.mean_traffic
+    if mean is None:
+        raise WrongUse(f"city_mean: give it, the levels of {places.network!r} were not measured")
+    unit = 0.0  # log of what the levels drawn of the mean cell are over `mean`
+    if network is not None and city_mean is not None:
+        unit = log_mean(levels.relative(places)[0])
+    if city_mean is not None and not known.any() and part.held.users is not None and part.train.users is not None:
+        crowd = np.concatenate([part.train.users, part.held.users]).mean(dtype=np.float64)
+        per_user = scale.per_user.copy()
+        per_user[scale.number(part.held.network)] = city_mean / crowd
+        scale = replace(scale, per_user=per_user)
     ids = list(range(len(places.poi_count)))
     out = []
     for member in range(members + 1):
         log = levels.draw(places, level_noise(seed, ids, places.xy_m, member)[None])[0]
         region = replace(
             part.held,
-            level=np.exp(log)[part.held.rows] * mean,
+            level=np.exp(log - unit)[part.held.rows] * mean,
             z=levels.standard(places, log)[part.held.rows],
-            spread=levels.spread if city_mean is not None else part.held.spread,
+            spread=levels.spread if network is None else part.held.spread,
             users=part.held.users if users else None,
         )
         windows = stack(

@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from gentraffic import __version__
 from gentraffic.dataset.calendar import FIRST_DAY, FREQUENCIES, Calendar, calendar_of, make_calendar
 from gentraffic.dataset.public_holidays import LONG_DAYS, NONE, Holidays, find_holidays
-from gentraffic.dataset.schema import MAIN, check_name, credits_of, traffic_dataset
+from gentraffic.dataset.schema import COORD_ATTRS, MAIN, MEASURED, check_name, credits_of, traffic_dataset
 from gentraffic.dataset.services import DIRECTIONS, MEAN_CELL, SUMS, parts_of, split_names
 from gentraffic.errors import MOST_INTEGER, BadInput, WrongUse, did_you_mean
-from gentraffic.generate.totals import Total, districts, fit_totals, parse_totals
+from gentraffic.generate.totals import Total, districts, fit_totals, in_units, parse_totals
 from gentraffic.generators.base import (
     Draw,
     Expected,
@@ -38,7 +38,14 @@ from gentraffic.generators.base import (
     Unsupported,
     check_minutes,
 )
-from gentraffic.generators.observed import Observations, minutes_of, read_observations, told_of
+from gentraffic.generators.observed import (
+    Observations,
+    has_measurements,
+    measured_steps,
+    minutes_of,
+    read_observations,
+    told_of,
+)
 from gentraffic.modelling.expected_week import AUTO, in_words, rhythms_of
 from gentraffic.modelling.services import follow
 from samplers import PRECISIONS
@@ -215,8 +222,10 @@ class Request:
         kept = "known" if self.known is not None else "users" if self.users is not None else None
         if kept is None and self.history is not None and info.continues_history:
             kept = "history"
-        if kept is not None and (self.total or self.change is not None):
-            raise WrongUse(f"{'--total' if self.total else '--change'} does not go with --{kept}: leave one out")
+        if kept is not None and self.change is not None:
+            raise WrongUse(f"--change does not go with --{kept}: leave one out")
+        if kept in ("users", "history") and self.total:
+            raise WrongUse(f"--total does not go with --{kept}: leave one out")
 
     def calendar(self, info: ModelInfo, observed: Observations | None, timezone: str) -> Calendar:
         """The steps to draw, in the local time of a place.
@@ -328,7 +337,8 @@ class Job:
     """A request, a generator and a place, checked against each other: all that a sink needs.
 
     rows: of the context that are drawn, None for all; place: those of its cells. sets: (totals, cells) which cells each
-    total speaks of. services: names of the variables.
+    total speaks of. services: names of the variables. measured: (cells,) those with known traffic, which totals do not
+    scale; None where there is none.
     """
 
     request: Request
@@ -344,6 +354,7 @@ class Job:
     services: tuple[str, ...]
     attrs: Mapping[str, Any]
     holidays: Holidays | None = None
+    measured: NDArray[np.bool_] | None = None
 
     @property
     def parts(self) -> dict[str, tuple[str, ...]]:
@@ -520,6 +531,9 @@ def prepare(
     if rows is not None:
         context = context.compute()  # picking cells from a file is slow
     place = context if rows is None else context.isel(cell=rows)
+    measured = has_measurements(observed, place["cell_id"].values)
+    if totals and measured is not None and observed is not None and observed.main is not None:
+        totals = in_units(totals, str(observed.units), 60 * minutes_of(observed.main))
     settings, services = request.settings(info), request.services(info, observed)
     if taken := [name for name in services if name in place.coords]:
         raise WrongUse(f"the cells have a column {taken[0]!r}, as the traffic is called: give --service another name")
@@ -528,6 +542,10 @@ def prepare(
     holidays = request.public_holidays(info, calendar, str(context.attrs["timezone"]))
     attrs |= period_attrs(info, calendar, holidays)
     attrs |= {} if observed is None else told_of(observed, context, calendar.utc)
+    place = place.drop_vars(MEASURED, errors="ignore")  # of an earlier draw
+    counts = None if observed is None else measured_steps(observed, place["cell_id"].values, calendar.utc)
+    if counts is not None:
+        place = place.assign_coords({MEASURED: ("cell", counts, COORD_ATTRS[MEASURED])})
     if request.is_usual_week(calendar, holidays):
         attrs["usual_week"] = USUAL_WEEK
     if totals:
@@ -546,6 +564,7 @@ def prepare(
         services=services,
         attrs=attrs,
         holidays=holidays,
+        measured=measured,
     )
 
 
@@ -609,7 +628,8 @@ def _as_services(
         unit, asked = units, job.own_totals(name)
         if job.sets is not None and asked:
             totals = [job.totals[k] for k in asked]
-            factors = fit_totals(next(iter(values.values())), totals, job.sets[asked], job.calendar, job.timezone)
+            first, sets = next(iter(values.values())), job.sets[asked]
+            factors = fit_totals(first, totals, sets, job.calendar, job.timezone, job.measured)
             values, unit = {state: factors.apply(v) for state, v in values.items()}, totals[0].unit
         mean_cell = sum(weights) if amounts else None
         out += [job.dataset(v, f"{name}{state}", unit, mean_cell) for state, v in values.items()]

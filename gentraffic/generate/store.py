@@ -208,7 +208,7 @@ def template_of(job: Job, spec: StoreSpec, units: str) -> xr.Dataset:
 def factors_of(job: Job, drawn: NDArray[np.float32]) -> Factors:
     """What all that is drawn (members, cells, steps) is multiplied by, for the totals of a job."""
     assert job.sets is not None  # asked for totals only
-    return fit_totals(drawn, job.totals, job.sets, job.calendar, job.timezone)
+    return fit_totals(drawn, job.totals, job.sets, job.calendar, job.timezone, job.measured)
 
 
 def _drawn(out: Path, mean: float, entered: float, began: float, tasks: int, kept: int) -> Drawn:

@@ -4,6 +4,8 @@ Several totals are met by iterative proportional fitting (Deming & Stephan 1940)
 steps that a total speaks of is scaled to it in turn until all hold. Of all traffic that meets the totals this is the
 nearest to the drawn one in relative entropy. Cells, and steps, that belong to the same sets share one factor, so the
 fit runs over a table of a few numbers, and the daily course within them stays as drawn.
+
+Cells that were measured are never scaled: what they carry counts towards the totals, and the others carry the rest.
 """
 
 from __future__ import annotations
@@ -11,14 +13,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gentraffic.dataset.amounts import bits_per_unit, check_units
+from gentraffic.dataset.amounts import bits_per_unit, check_units, conversion
 from gentraffic.errors import NoData, WrongUse
 
 if TYPE_CHECKING:
@@ -131,43 +133,70 @@ def districts(totals: Sequence[Total], cells: xr.Dataset) -> NDArray[np.bool_]:
         if len(whole) < 2:
             continue
         of, sets = _classes(rows[whole])
-        mass = np.bincount(of).astype(np.float64)[:, None]
-        _check_together(mass, sets[:, None, :], np.array([totals[k].amount for k in whole]), [totals[k] for k in whole])
+        mass, amounts = np.bincount(of).astype(np.float64)[:, None], np.array([totals[k].amount for k in whole])
+        _check_together(mass, sets[:, None, :], amounts, [totals[k] for k in whole], 0 * amounts)
     return rows
 
 
+def in_units(totals: Sequence[Total], units: str, step_s: int) -> tuple[Total, ...]:
+    """The totals in the units of measured traffic, which is kept as it is; those without a unit are in it already.
+
+    Raises WrongUse for units that cannot be turned into these."""
+    out = []
+    for total in totals:
+        factor = 1.0 if total.unit == "unit" else conversion(total.unit, units, step_s)
+        if factor is None:
+            raise WrongUse(
+                f"--total {total.text}: the measured file is in {units!r}, into which {total.unit} cannot be turned; "
+                "leave the unit out if the amount is in that of the file"
+            )
+        out.append(replace(total, amount=total.amount * factor, unit=units))
+    return tuple(out)
+
+
 def fit_totals(
-    drawn: NDArray[np.float32], totals: Sequence[Total], rows: NDArray[np.bool_], calendar: Calendar, timezone: str
-) -> Factors:
+    drawn: NDArray[np.float32], totals: Sequence[Total], rows: NDArray[np.bool_], calendar: Calendar, timezone: str,
+    measured: NDArray[np.bool_] | None = None,
+) -> Factors:  # fmt: skip
     """The factors by which `drawn` (members, cells, steps) meets every total, for each member by itself.
 
-    rows: (totals, cells), what `districts` returned.
+    rows: (totals, cells), what `districts` returned. measured: (cells,) those that are not scaled; what they carry
+    counts towards the totals.
     What no total speaks of is scaled like the rest: by the ratio of all totals to
-    what their sets carry as drawn. Raises NoData where a set carries no traffic, WrongUse where totals cannot hold
-    together, saying which and why.
+    what their sets carry as drawn. Raises NoData where a set carries no traffic that can be scaled, WrongUse where
+    totals cannot hold together, or measured cells alone carry more, saying which and why.
     """
     import pandas as pd
 
     local = pd.DatetimeIndex(calendar.utc).tz_localize("UTC").tz_convert(timezone)
     hours, dates = np.asarray(local.hour), np.asarray(local.normalize().tz_localize(None))
     tables, cell_classes, step_classes = [], [], []
+    kept = np.zeros(rows.shape[1], dtype=bool) if measured is None else measured
     for values in drawn:
         steps = np.stack([_steps(t, values, row, hours) for t, row in zip(totals, rows, strict=True)])
         days = [
             calendar.days if t.hours == DAY else len(np.unique(dates[s])) for t, s in zip(totals, steps, strict=True)
         ]
-        cell_class, cell_sets = _classes(rows)
+        cell_class, marked = _classes(np.vstack([rows, kept]))
+        cell_sets, fixed = marked[:, :-1], marked[:, -1]
         step_class, step_sets = _classes(steps)
         mass = np.zeros((len(cell_sets), len(step_sets)))
         for c in range(len(cell_sets)):
             np.add.at(mass[c], step_class, _course(values, cell_class == c))
         sets = cell_sets[:, None, :] & step_sets[None, :, :]  # (cell classes, step classes, totals)
         wanted = np.array([t.amount for t in totals]) * days
+        held = np.array([mass[fixed][sets[fixed][..., k]].sum() for k in range(len(totals))])
         for k, total in enumerate(totals):
-            if not mass[sets[..., k]].sum() > 0:
-                where = total.district or "the region"
-                raise NoData(f"--total {total.text}: {where} carries no traffic then, so no total can be reached")
-        tables.append(_fit(mass, sets, wanted, totals))
+            where = total.district or "the region"
+            if held[k] >= wanted[k]:
+                carried = f"{held[k] / days[k]:.4g}{'' if total.unit == 'unit' else total.unit}"
+                raise WrongUse(f"--total {total.text}: the measured cells of {where} carry {carried} then: give more")
+            if not mass[~fixed][sets[~fixed][..., k]].sum() > 0:
+                what = "no traffic" if measured is None else "no traffic beside what was measured"
+                raise NoData(f"--total {total.text}: {where} carries {what} then, so no total can be reached")
+        table = np.ones(mass.shape)
+        table[~fixed] = _fit(mass[~fixed], sets[~fixed], wanted - held, totals, held)
+        tables.append(table)
         _check_busy(totals, rows, values, tables[-1][:, step_class], cell_class, hours, steps)
         cell_classes.append(cell_class)
         step_classes.append(step_class)
@@ -177,13 +206,15 @@ def fit_totals(
 
 
 def _fit(
-    mass: NDArray[np.float64], sets: NDArray[np.bool_], wanted: NDArray[np.float64], totals: Sequence[Total]
-) -> NDArray[np.float64]:
-    """Iterative proportional fitting: the factors (cell classes, step classes)."""
+    mass: NDArray[np.float64], sets: NDArray[np.bool_], wanted: NDArray[np.float64], totals: Sequence[Total],
+    held: NDArray[np.float64],
+) -> NDArray[np.float64]:  # fmt: skip
+    """Iterative proportional fitting: the factors (cell classes, step classes). held: what measured cells carry of each
+    total, which `wanted` lacks."""
     have = np.array([mass[sets[..., k]].sum() for k in range(len(wanted))])
     factor = np.full(mass.shape, wanted.sum() / have.sum())
     if len(wanted) > 1:
-        _check_together(mass, sets, wanted, totals)
+        _check_together(mass, sets, wanted, totals, held)
     for _ in range(MOST_ROUNDS):
         worst = 0.0
         for k, want in enumerate(wanted):
@@ -199,9 +230,11 @@ def _fit(
 
 
 def _check_together(
-    mass: NDArray[np.float64], sets: NDArray[np.bool_], wanted: NDArray[np.float64], totals: Sequence[Total]
-) -> None:
-    """Raise WrongUse with a smallest set of totals that cannot hold together, and what the last of them could be."""
+    mass: NDArray[np.float64], sets: NDArray[np.bool_], wanted: NDArray[np.float64], totals: Sequence[Total],
+    held: NDArray[np.float64],
+) -> None:  # fmt: skip
+    """Raise WrongUse with a smallest set of totals that cannot hold together, and what the last of them could be. held:
+    as in `_fit`."""
     member = sets.reshape(-1, len(wanted)).T.astype(np.float64)  # (totals, parts)
     prior = mass.reshape(-1) * (wanted.sum() / (member @ mass.reshape(-1)).sum())
     keep = list(range(len(wanted)))
@@ -213,13 +246,13 @@ def _check_together(
             keep = rest
     *others, last = keep
     low, high = (_extreme(member, wanted, prior, others, last, sign) for sign in (1.0, -1.0))
-    share = totals[last].amount / wanted[last]
+    share, more = totals[last].amount / (wanted[last] + held[last]), float(held[last])
     unit = "" if totals[last].unit == "unit" else totals[last].unit
-    bounds = f"more than {low * share:.4g}{unit}" if low > 0 else ""
+    bounds = f"more than {(low + more) * share:.4g}{unit}" if low + more > 0 else ""
     if high is not None:
-        bounds += f"{' and ' if bounds else ''}less than {high * share:.4g}{unit}"
+        bounds += f"{' and ' if bounds else ''}less than {(high + more) * share:.4g}{unit}"
         if high - low <= 1e-9 * high:
-            bounds = f"{high * share:.4g}{unit}"
+            bounds = f"{(high + more) * share:.4g}{unit}"
     named = " and ".join(totals[i].text for i in others)
     raise WrongUse(
         f"--total {totals[last].text} cannot hold together with {named}: beside them it must be {bounds or 'another'}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -91,6 +91,25 @@ def one_of(ds: xr.Dataset, name: str | None, what: str) -> str:
     if len(have) == 1:
         return have[0]
     raise WrongUse(f"--{what}: it holds {', '.join(have) or 'no traffic'}; name one of these with --service")
+
+
+def has_measurements(given: Observations | None, ids: NDArray[Any]) -> NDArray[np.bool_] | None:
+    """(cells,) in which of the cells with these ids known traffic holds a value; None where none was given."""
+    if given is None or given.known is None or given.service is None:
+        return None
+    some = np.isfinite(given.known[given.service].values).any(axis=1)
+    return np.isin(ids, given.known["cell_id"].values[some])
+
+
+def measured_steps(given: Observations, ids: NDArray[Any], utc: NDArray[np.datetime64]) -> NDArray[np.int32] | None:
+    """(cells,) at how many of the steps to be drawn, utc, cells with these ids were measured; None where none was."""
+    if given.known is None or given.service is None:
+        return None
+    mine = np.isin(given.known["time"].values.astype("datetime64[ns]"), utc.astype("datetime64[ns]"))
+    counted = np.isfinite(given.known[given.service].values[:, mine]).sum(axis=1)
+    counts = dict(zip(given.known["cell_id"].values.tolist(), counted.tolist(), strict=True))
+    out = np.array([counts.get(cell, 0) for cell in ids.tolist()], dtype=np.int32)
+    return out if out.any() else None
 
 
 def told_of(given: Observations, context: xr.Dataset, utc: NDArray[np.datetime64]) -> dict[str, str]:

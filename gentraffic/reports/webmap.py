@@ -22,7 +22,15 @@ from numpy.typing import NDArray
 
 from gentraffic.dataset.basemap import basemap_of
 from gentraffic.dataset.geometry import cell_shapes, sectors_apart
-from gentraffic.dataset.schema import check_traffic, is_usual_week, local_time, member_band, one_service, units_words
+from gentraffic.dataset.schema import (
+    MEASURED,
+    check_traffic,
+    is_usual_week,
+    local_time,
+    member_band,
+    one_service,
+    units_words,
+)
 from gentraffic.dataset.services import with_sum
 from gentraffic.dataset.units import readable
 from gentraffic.io.templates import asset, render
@@ -111,7 +119,7 @@ def page(ds: xr.Dataset, *, service: str | None = None, markers: Sequence[Marker
 
 def map_data(ds: xr.Dataset, service: str) -> dict[str, Any]:
     """What the page reads from its JSON block; arrays as base64 of zlib of bytes in planes."""
-    stride = -(-ds.sizes["cell"] * ds.sizes["time"] // MAX_VALUES)
+    measured, stride = _measured(ds), -(-ds.sizes["cell"] * ds.sizes["time"] // MAX_VALUES)
     ds = ds.isel(time=slice(None, None, stride))
     values = ds[service].values
     members = len(values) if values.ndim == 3 else 1
@@ -150,6 +158,7 @@ def map_data(ds: xr.Dataset, service: str) -> dict[str, Any]:
         "every": int(times[1] - times[0]) if len(times) > 1 else 3600,
         "offsets": _offsets(ds),
         "ids": ids.tolist(),
+        "measured": measured,
         "first": int(np.argmax(total["mean"][times < times[0] + 86400])),  # the busiest step of the first day
         "levels": LEVELS,
         "bandBits": BAND_BITS,
@@ -186,6 +195,14 @@ def _quantile(values: NDArray[np.float32], quantile: float) -> NDArray[np.float3
     for start in range(0, len(out), block):
         out[start : start + block] = np.quantile(values[:, start : start + block], quantile, axis=0)
     return out
+
+
+def _measured(ds: xr.Dataset) -> list[list[int]]:
+    """[cell, 1 where all of its steps were measured, else 0] of each cell that was measured, given to the draw."""
+    if MEASURED not in ds.coords:
+        return []
+    count = ds[MEASURED].values
+    return [[int(c), int(count[c] >= ds.sizes["time"])] for c in np.flatnonzero(count > 0)]
 
 
 def _pack(numbers: NDArray[Any], width: int) -> str:

@@ -15,7 +15,7 @@ from traffic_examples import context
 
 from gentraffic.dataset.calendar import Calendar, make_calendar
 from gentraffic.errors import NoData, WrongUse
-from gentraffic.generate.totals import Factors, districts, fit_totals, parse_totals
+from gentraffic.generate.totals import Factors, districts, fit_totals, in_units, parse_totals
 
 ROME = "Europe/Rome"
 
@@ -232,3 +232,46 @@ def test_the_least_and_the_largest_amount_are_met(amount: float, place: xr.Datas
     out = fit(drawn, parse_totals([f"traffic={amount}TB/day"]), place, calendar).apply(drawn)
     assert out.sum(dtype=np.float64) == pytest.approx(amount, rel=1e-6)
     assert (out > 0).all()
+
+
+def test_measured_cells_keep_theirs_and_the_others_carry_the_rest(place: xr.Dataset, tmp_path: Path) -> None:
+    calendar = make_calendar("2026-01-05", 2, "1h", ROME)
+    drawn = drawn_traffic(calendar)
+    measured = np.zeros(36, dtype=bool)
+    measured[[0, 7, 20]] = True
+    west = district(place, tmp_path / "west.geojson", slice(0, 2))
+    totals = parse_totals(["traffic=900GB/day", f"traffic=400GB/day@{west}"])
+    rows = districts(totals, place)
+    out = fit_totals(drawn, totals, rows, calendar, ROME, measured).apply(drawn)
+    for member, before in zip(out, drawn, strict=True):
+        np.testing.assert_array_equal(member[measured], before[measured])
+        assert carried(member, np.ones(36, bool), np.ones(48, bool)) == pytest.approx(2 * 900, rel=1e-6)
+        assert carried(member, rows[1], np.ones(48, bool)) == pytest.approx(2 * 400, rel=1e-6)
+        factor = member[~measured] / before[~measured]  # one in the district, another outside
+        assert len(np.unique(factor.round(4))) == 2
+
+
+def test_less_than_what_was_measured_is_refused_with_what_that_is(place: xr.Dataset) -> None:
+    calendar = make_calendar("2026-01-05", 2, "1h", ROME)
+    drawn = np.full((1, 36, 48), 0.5, dtype=np.float32)
+    measured = np.arange(36) < 10  # 10 cells x 24 h x 0.5 GB
+    totals = parse_totals(["traffic=100GB/day"])
+    with pytest.raises(WrongUse, match="measured cells of the region carry 120GB then: give more"):
+        fit_totals(drawn, totals, districts(totals, place), calendar, ROME, measured)
+    enough = parse_totals(["traffic=276GB/day"])
+    factors = fit_totals(drawn, enough, districts(enough, place), calendar, ROME, measured)
+    assert factors.apply(drawn)[0, 30, 0] == pytest.approx(0.25)  # 156 GB over 26 cells x 24 h
+    more, everywhere = parse_totals(["traffic=500GB/day"]), np.ones(36, dtype=bool)
+    with pytest.raises(NoData, match="no traffic beside what was measured"):
+        fit_totals(drawn, more, districts(more, place), calendar, ROME, everywhere)
+
+
+def test_totals_in_the_units_of_a_measured_file() -> None:
+    (total,) = in_units(parse_totals(["traffic=3TB/day"]), "GB", 3600)
+    assert (total.amount, total.unit) == (3000, "GB")
+    (rate,) = in_units(parse_totals(["traffic=3TB/day"]), "Mbit/s", 900)
+    assert rate.amount == pytest.approx(3e12 * 8 / (1e6 * 900))  # values of quarters of an hour that add up to 3 TB
+    (plain,) = in_units(parse_totals(["calls=50/day"]), "calls", 3600)
+    assert (plain.amount, plain.unit) == (50, "calls")
+    with pytest.raises(WrongUse, match="the measured file is in 'calls', into which GB cannot be turned"):
+        in_units(parse_totals(["calls=50GB/day"]), "calls", 3600)

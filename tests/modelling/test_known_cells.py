@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import gentraffic
 from gentraffic.dataset.calendar import calendar_of, make_calendar
-from gentraffic.errors import NoData, WrongUse
+from gentraffic.errors import BadInput, NoData, WrongUse
 from gentraffic.evaluation.evaluate import given_before
 from gentraffic.generators.folder import load_bundle
 from gentraffic.io.files import read_context, read_traffic
@@ -35,6 +35,7 @@ from gentraffic.modelling.kriging import SQUARES, condition, conditional_levels
 from gentraffic.modelling.levels import LevelModel
 from gentraffic.places.find import CONTEXTS
 from gentraffic.reports.traffic import page as report_page
+from gentraffic.reports.webmap import map_data
 
 HOUR = np.arange(WEEK)
 WAVE = np.log(1.0 + 0.5 * np.sin(2 * np.pi * HOUR / 24) + FLOOR)
@@ -347,6 +348,53 @@ def test_a_store_and_workers_hold_the_same(milan: tuple[xr.Dataset, xr.Dataset],
     np.testing.assert_array_equal(stored["internet"].values, whole["internet"].values)
     gentraffic.sample(place, model="stouter-fast", known=known, out=tmp_path / "w.zarr", chunk_cells=50, workers=2)
     np.testing.assert_array_equal(read_traffic(tmp_path / "w.zarr")["internet"].values, whole["internet"].values)
+
+
+def test_a_total_of_the_place_holds_with_what_was_measured(
+    milan: tuple[xr.Dataset, xr.Dataset], tmp_path: Path
+) -> None:
+    place, traffic = milan
+    traffic = traffic.copy(deep=True)
+    traffic["internet"].attrs["units"] = "MB"
+    known = traffic.isel(cell=slice(0, 100, 9))
+    carried = float(traffic["internet"].values.sum(dtype=float)) / 7  # in a day; what the cells measured carry is less
+    asked = {"model": "stouter-fast", "known": known, "total": f"internet={1.5 * carried / 1000:.6f}GB/day"}
+    given = gentraffic.sample(place, members=2, **asked)
+    assert given["internet"].attrs["units"] == "MB"  # as measured
+    rows = [given["cell_id"].values.tolist().index(cell) for cell in known["cell_id"].values.tolist()]
+    for member in given["internet"].values:
+        np.testing.assert_array_equal(member[rows], known["internet"].values)
+        assert member.sum(dtype=float) / 7 == pytest.approx(1.5 * carried, rel=1e-6)
+    gentraffic.sample(place, members=2, **asked, out=tmp_path / "t.zarr", chunk_cells=30)
+    np.testing.assert_array_equal(read_traffic(tmp_path / "t.zarr")["internet"].values, given["internet"].values)
+    with pytest.raises(WrongUse, match=r"the measured cells of the region carry .*MB then: give more"):
+        gentraffic.sample(place, model="stouter-fast", known=known, total="internet=1MB/day")
+    with pytest.raises(WrongUse, match=r"the measured file is in 'MB', into which calls cannot be turned"):
+        gentraffic.sample(place, model="stouter-fast", known=known, total="internet=5calls/day")
+
+
+def test_the_file_says_which_cells_were_measured(milan: tuple[xr.Dataset, xr.Dataset]) -> None:
+    place, traffic = milan
+    some = traffic.isel(cell=[3, 7]).copy(deep=True)
+    some["internet"].values[1, 10:30] = np.nan
+    given = gentraffic.sample(place, model="stouter-fast", known=some)
+    rows = [given["cell_id"].values.tolist().index(cell) for cell in some["cell_id"].values.tolist()]
+    steps = given["measured_steps"].values
+    assert [steps[row] for row in rows] == [168, 148]
+    assert steps.sum() == 316
+    assert sorted(map_data(given, "internet")["measured"]) == sorted([[rows[0], 1], [rows[1], 0]])
+    later = gentraffic.sample(place, model="stouter-fast", known=some, start="2013-12-02", days=1)
+    assert "measured_steps" not in later.coords  # none of its values is a measured one
+    assert map_data(later, "internet")["measured"] == []
+
+
+def test_a_file_of_another_place_is_refused(milan: tuple[xr.Dataset, xr.Dataset]) -> None:
+    place, traffic = milan
+    away = traffic.isel(cell=[3, 7]).copy(deep=True)
+    for name, far in (("lat", 0.7), ("y", 77_800.0)):
+        away = away.assign_coords({name: ("cell", away[name].values + far, away[name].attrs)})
+    with pytest.raises(BadInput, match=r"lies 78 km from where the context has a cell of this id, and so for 2 of 2 ids"):
+        gentraffic.sample(place, model="stouter-fast", known=away)
 
 
 def test_one_service_is_drawn_the_one_that_is_measured(milan: tuple[xr.Dataset, xr.Dataset]) -> None:

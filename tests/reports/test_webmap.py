@@ -455,6 +455,31 @@ def test_a_browser_draws_streets_and_follows_the_keyboard(tmp_path: Path) -> Non
     assert answers[5] == "There is no cell further that way."
 
 
+def test_measured_cells_have_an_outline_that_the_legend_explains(tmp_path: Path) -> None:
+    ds = traffic()
+    steps = np.zeros(ds.sizes["cell"], dtype=np.int32)
+    steps[:2] = ds.sizes["time"], 5
+    script = """
+    const wait = setInterval(() => {
+      if (document.body.dataset.ready !== "yes") return;
+      clearInterval(wait);
+      const out = document.createElement("pre"), row = document.getElementById("measured-row");
+      const said = [row.hidden, row.textContent.trim()];
+      for (const c of [0, 1, 2]) { setCell(c); said.push(document.getElementById("cell-facts").textContent); }
+      out.id = "answers";
+      out.textContent = said.join("|");
+      document.body.append(out);
+    }, 20);
+    """
+    page = webmap.page(ds.assign_coords(measured_steps=("cell", steps)))
+    page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)
+    (tmp_path / "asked.html").write_text(page.replace("</body>", f"<script>{script}</script></body>"), encoding="utf-8")
+    hidden, legend, *facts = _text(_browse(tmp_path / "asked.html", "", tmp_path / "profile"), "answers").split("|")
+    assert (hidden, legend) == ("false", "measured, at least in part; all others are drawn")
+    assert [fact.rpartition(": ")[2] for fact in facts] == ["measured.", "measured in part, drawn in its gaps.", "drawn."]
+    assert 'id="measured-row" hidden' in webmap.page(traffic())
+
+
 def test_water_is_a_plain_wash_that_the_legend_explains(tmp_path: Path) -> None:
     ds = _with_streets()
     script = """

@@ -67,6 +67,8 @@ function paint(layer) {                      // the colours of a layer for the p
 }
 const PLAYED = { name: "time", title: "Hour by hour", label: D.label, kind: "amount", ramp: D.colours, flip: true, none: D.none };
 const LAYERS = [PLAYED, ...D.layers];
+const MEASURED = new Map(D.measured), GIVEN = "#0a7d5a";
+const howMeasured = (c) => !MEASURED.has(c) ? "" : MEASURED.get(c) ? "measured" : "measured in part, drawn in its gaps";
 const BUCKET = new Uint8Array(D.levels + 1);
 for (let q = 1; q <= D.levels; q++) BUCKET[q] = 1 + Math.round(254 * share(decode(q)));
 
@@ -212,6 +214,16 @@ const CellLayer = CanvasLayer.extend({
       if (!sheer || b) context.stroke();     // of polygons: closes the seams between neighbours
     }
     context.globalAlpha = 1;
+    if (MEASURED.size) {                     // which of a place that was drawn around them
+      context.beginPath();
+      for (const c of MEASURED.keys()) if (this.seen[c]) this.trace(context, c, this.radius(shadeOf(c)) + 1);
+      context.strokeStyle = "#fff";
+      context.lineWidth = 3.4;
+      context.stroke();
+      context.strokeStyle = GIVEN;
+      context.lineWidth = 1.8;
+      context.stroke();
+    }
     if (S.cell >= 0) {
       context.beginPath();
       this.trace(context, S.cell, this.radius(shadeOf(S.cell)) + 1.5);
@@ -436,6 +448,8 @@ function showWater() {                       // the legend says what the wash is
   const look = NIGHT.matches ? BASE.dark : BASE.light, wet = D.base && D.base.classes.some(([name]) => WATERS.has(name));
   $("water-row").hidden = !(wet && S.streets);
   $("water-row").querySelector("i").style.background = look.water;
+  $("measured-row").hidden = !MEASURED.size;
+  $("measured-row").querySelector("i").style.border = `2px solid ${GIVEN}`;
   $("water").textContent = O.shapes === "points" ? "water" : "water, over the colours of the cells";
 }
 function setStreets(on) {
@@ -482,7 +496,7 @@ function showCell() {
   const place = `${Math.abs(lat).toFixed(4)}° ${lat < 0 ? "S" : "N"}, ${Math.abs(lon).toFixed(4)}° ${lon < 0 ? "W" : "E"}`;
   $("cell-facts").textContent =
     `Mean ${withUnits(mean)}; busiest ${dayText(localTimes[peak])}, ${clock(localTimes[peak])}. ${place}.` +
-    (D.band ? ` Band: ${D.band}.` : "");
+    (D.band ? ` Band: ${D.band}.` : "") + (MEASURED.size ? ` ${WORD}: ${howMeasured(S.cell) || "drawn"}.` : "");
 }
 let waiting = 0;
 function remember() {                        // the address keeps the state, at most twice a second
@@ -594,7 +608,7 @@ function tip(event, c) {
   if (c < 0) return;
   const name = document.createElement("b"), value = document.createElement("span"), when = document.createElement("span");
   name.textContent = `${WORD} ${D.ids[c]}`;
-  value.textContent = layerText(c);
+  value.textContent = layerText(c) + (MEASURED.has(c) ? `, ${howMeasured(c)}` : "");
   when.textContent = S.layer === PLAYED ? `${dayText(localTimes[S.step])}, ${clock(localTimes[S.step])}` : S.layer.title;
   box.replaceChildren(name, value, when);
   const size = map.getSize(), p = event.containerPoint;
