@@ -121,6 +121,7 @@ class Stouter:
     data: Path
     generators: Sequence[str]
     library: bool = False
+    services: Sequence[str] = (*FIRST, *SECOND)
 
     def source(self, service: str, fold: int) -> tuple[Source, Source]:
         """What trains and what is held out."""
@@ -241,7 +242,7 @@ def run_stouter(bench: Stouter, only: Sequence[str], quick: bool, folds: int) ->
         run(f"stouter|{part}|internet|{name}|{fold}", lambda: bench.scored(f"{part} {name}", design, fold=fold))
 
     def services(part: str, names: Sequence[str]) -> None:
-        for service in names:
+        for service in [name for name in names if name in bench.services]:
             run(f"stouter|{part}|{service}|naive|0", lambda service=service: naive_row(bench, service))  # type: ignore[misc]
             for name in bench.generators:
                 design = bench.design(name)
@@ -995,8 +996,9 @@ def load_stouter(args: argparse.Namespace) -> Stouter:
     members, graph_steps = (2, 60) if args.quick else (20, 400)
     library, names = LIBRARY in args.rows, [name for name in args.rows if name != LIBRARY]
     return Stouter(
-        rows, traffic, context, args.region, minutes, channels, graph_steps, members, {}, {}, args.data, names, library
-    )
+        rows, traffic, context, args.region, minutes, channels, graph_steps, members, {}, {}, args.data, names, library,
+        args.services,
+    )  # fmt: skip
 
 
 def main() -> None:
@@ -1008,6 +1010,8 @@ def main() -> None:
     parser.add_argument("-o", "--out", type=Path, required=True, help="JSON of finished rows; report: a .md file")
     parser.add_argument("--only", nargs="*", help="such as table-3 figure-8")
     parser.add_argument("--rows", nargs="*", default=GENERATORS, choices=(*GENERATORS, LIBRARY), help="of stouter")
+    parser.add_argument("--services", nargs="*", default=(*FIRST, *SECOND), choices=(*FIRST, *SECOND),
+                        help="stouter: of tables 2 and 3")  # fmt: skip
     parser.add_argument("--minutes", type=float, help="stouter: of one core, of every fit. [10; --quick 0.25]")
     parser.add_argument("--channels", type=int, nargs="*", help="of stouter --paper. [64 128 256; --quick 16 32]")
     parser.add_argument("--traffic", type=Path, help="of `gentraffic import telecom-italia`, five services")

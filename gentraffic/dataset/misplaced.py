@@ -79,8 +79,10 @@ def check_same_places(ours: xr.Dataset, theirs: xr.Dataset, at: NDArray[Any], ro
     apart = away > ELSEWHERE_M
     if apart.sum() * 2 > len(at):
         k = int(np.argmax(apart))
-        raise BadInput(f"cell {ours['cell_id'].values[at[k]]} lies {away[k] / 1000:.0f} km from where {name} has a cell"
-                       f" of this id, and so for {int(apart.sum())} of {len(at)} ids: these are two places")  # fmt: skip
+        raise BadInput(
+            f"cell {ours['cell_id'].values[at[k]]} lies {away[k] / 1000:.0f} km from where {name} has a cell of this"
+            f" id, and so for {int(apart.sum())} of {len(at)} ids: these are two places"
+        )
     wrong = (which != rows) & (near <= NEAR_M) & (away > FAR_TIMES * NEAR_M)
     if len(at) > 1 and wrong.sum() * 2 > len(at):
         k = int(np.argmax(wrong))

@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gentraffic.dataset.calendar import Calendar
+from gentraffic.dataset.calendar import Calendar, make_calendar
 from gentraffic.dataset.memmap import trim_heap
 from gentraffic.dataset.schema import BLOCK, IN_MEMORY, Memory, blocks, release_pages, rising
 from gentraffic.errors import WrongUse, did_you_mean
@@ -30,7 +30,14 @@ from gentraffic.generators.base import Span, Tell, check_minutes
 from gentraffic.modelling.expected_week import AUTO, COMPONENTS, ExpectedWeeks, from_monday, rhythms_of
 from gentraffic.modelling.features import Floats, Places, Scale, Scaler, read_places
 from gentraffic.modelling.history import History, as_profile
-from gentraffic.modelling.known_cells import KnownCells, KnownWeeks, check_left, known_weeks, log_expected
+from gentraffic.modelling.known_cells import (
+    KnownCells,
+    KnownWeeks,
+    check_left,
+    known_weeks,
+    log_expected,
+    measured_sizes,
+)
 from gentraffic.modelling.kriging import condition, conditional_levels, likeness_of
 from gentraffic.modelling.levels import LevelModel
 from gentraffic.modelling.random_streams import around, lattice_seeds, level_angle, shape_seeds, turned
@@ -46,6 +53,8 @@ if TYPE_CHECKING:
 
 HIGHEST_LEVEL = 3.0  # spreads from a network's mean: no training cell told more, and a past may hold anything
 SUNDAY, WORKDAYS = 6, 5
+MONDAY = "2026-01-05"  # any
+PROBED = 100  # measured cells of which a week is drawn to see how rough it is
 OVERLAP_DAYS = 1  # of each further window are given by the window before it, so that no seam shows
 
 
@@ -135,10 +144,14 @@ class Region:
     known: KnownWeeks | None = None
     xy_m: Floats | None = None
 
+    def at(self, rhythm: str) -> int:
+        """Which of the distinct rhythms it is."""
+        return list(dict.fromkeys(self.rhythms)).index(rhythm)
+
     def expected(self, rows: NDArray[np.int64], member: int, weeks: ExpectedWeeks, scaler: Scaler) -> NDArray[Any]:
         """What is taken from the scaled weeks of some rows in one member, Monday first: (rows, 168) float32."""
         rhythm = self.rhythms[member]
-        at = list(dict.fromkeys(self.rhythms)).index(rhythm)
+        at = self.at(rhythm)
         out = np.zeros((len(rows), WEEK), dtype=np.float32)
         if self.week_scores is not None:
             out = weeks.scaled(rhythm, self.week_scores[at, rows], scaler.mean, scaler.spread)
@@ -247,7 +260,7 @@ def prepare_inputs(
     with one_thread():
         places = read_places(context, store)
         try:
-            f_s = place_embedding(bundle.station, places, bundle.levels, store)[rows]
+            embedding = place_embedding(bundle.station, places, bundle.levels, store)
         except ValueError as error:  # so many stations in one place that their graph is too large
             raise WrongUse(str(error)) from error
         time = bundle.time()
@@ -264,11 +277,13 @@ def prepare_inputs(
     rows, weeks = asked, bundle.services.weeks.get(settings.service, bundle.weeks)
     shares = any(bundle.weeks.shared.get(name) for name in rhythms) and np.isfinite(places.xy_m).all()
     xy = np.array(places.xy_m[rows], dtype=np.float64) if shares else None
-    region = Region(ids[rows], f_s, log_level, level, rhythms=rhythms, xy_m=xy)
+    region = Region(ids[rows], embedding[rows], log_level, level, rhythms=rhythms, xy_m=xy)
+    shared = SharedInputs.of(bundle, time, calendar, settings)
     if given is not None:
-        region = _given(region, given, bundle, settings, weeks, places, ids, rows)
+        every = replace(region, ids=ids, place=embedding)
+        region = _given(every, given, shared, bundle, weeks, places, rows)
     if weeks.networks:
-        region = replace(region, week_scores=_week_scores(weeks, places, rows, rhythms, len(f_s), store))
+        region = replace(region, week_scores=_week_scores(weeks, places, rows, rhythms, len(region.ids), store))
     if history is not None:
         of_past, usual = history.rows(ids)[rows], bundle.scaler.usual
         week = history.week[of_past]
@@ -276,7 +291,7 @@ def prepare_inputs(
             week = profile_week(week, history.days, usual, rhythms[0]).astype(np.float32)
         past = np.where((of_past < 0)[:, None, None], np.float32(np.nan), week)
         region = replace(region, past=past, past_days=history.days)
-    return region, SharedInputs.of(bundle, time, calendar, settings)
+    return region, shared
 
 
 def _levels(
@@ -321,14 +336,15 @@ def _levels(
 
 
 def _given(
-    region: Region, known: KnownCells, bundle: WeeklyModel, settings: Settings, weeks: ExpectedWeeks, places: Places,
-    ids: NDArray[Any], rows: Any,
+    region: Region, known: KnownCells, shared: SharedInputs, bundle: WeeklyModel, weeks: ExpectedWeeks, places: Places,
+    rows: Any,
 ) -> Region:  # fmt: skip
-    """The region, whose levels are of all cells, given what was measured in some: of `rows` alone, in their units."""
+    """The region, of all cells but for xy_m, given what was measured in some: of `rows` alone, in their units."""
+    settings, ids = shared.settings, region.ids
     at = np.arange(len(ids))[rows]
     check_left(known, at)
     main, levels = not settings.service, bundle.levels
-    log_level, level = np.empty((settings.members, len(at))), np.empty((settings.members, len(at)), dtype=np.float32)
+    log_level, level = np.empty((settings.members, len(ids))), np.empty((settings.members, len(ids)), dtype=np.float32)
     for m, rhythm in enumerate(region.rhythms):
         measured, like = np.full(len(ids), np.nan), likeness_of(bundle.weeks.shared.get(rhythm, 0.0))
         measured[known.rows] = known.level(log_expected(weeks, rhythm, places, known.rows))
@@ -342,11 +358,36 @@ def _given(
             log, unit, _ = condition(control, apart, doubt, like, places.xy_m, measured)
             spread = bundle.services.networks[rhythm].ratios[settings.service].level_spread
             standard = region.level[m] + (log - drawn) / spread
-        log_level[m] = log[at] + np.log(unit)
-        level[m] = np.clip(standard, -HIGHEST_LEVEL, HIGHEST_LEVEL)[at]
-    shared = bundle.weeks.shared.get(region.rhythms[0], 0.0)
-    told = known_weeks(known, weeks, tuple(dict.fromkeys(region.rhythms)), places, at, shared)
-    return replace(region, log_level=log_level, level=level, known=told)
+        log_level[m] = log + np.log(unit)
+        level[m] = np.clip(standard, -HIGHEST_LEVEL, HIGHEST_LEVEL)
+    names = tuple(dict.fromkeys(region.rhythms))
+    told = known_weeks(known, weeks, names, places, at, bundle.weeks.shared.get(names[0], 0.0))
+    told = replace(told, sizes=_sizes(replace(region, level=level), known, shared, places))
+    return replace(region, ids=ids[rows], place=region.place[rows], log_level=log_level[:, at], level=level[:, at],
+                   known=told)  # fmt: skip
+
+
+def _sizes(region: Region, known: KnownCells, shared: SharedInputs, places: Places) -> Floats:
+    """`KnownWeeks.sizes`: a week of measured cells, by each rhythm, as if nobody had measured it, beside the real one.
+
+    region: of all cells, those of places."""
+    names = tuple(dict.fromkeys(region.rhythms))
+    some = np.unique(np.linspace(0, len(known.rows) - 1, PROBED).astype(np.int64))
+    rows = known.rows[some]
+    alone = Region(
+        region.ids[rows], region.place[rows], np.zeros((len(names), len(rows))),
+        region.level[[region.rhythms.index(name) for name in names]][:, rows], rhythms=names,
+        week_scores=np.stack([shared.weeks.scores(name, places, len(rows), rows) for name in names]),
+    )  # fmt: skip
+    week = make_calendar(MONDAY, DAYS, "1h", "UTC")
+    hourly = replace(shared, calendar=week, settings=replace(shared.settings, holidays=())).on_device()
+    size, out = at_once(shared.model.series_at_once, shared.settings.device), np.ones((len(names), 2))
+    with one_thread():
+        for n, name in enumerate(names):
+            tiles = [Span(n, first, min(first + size, len(rows))) for first in range(0, len(rows), size)]
+            drawn = np.concatenate([generate_tile(alone, hourly, tile) for tile in tiles]).astype(np.float64)
+            out[n] = measured_sizes(known, log_expected(shared.weeks, name, places, known.rows), some, drawn)
+    return out
 
 
 def _of_the_past(bundle: WeeklyModel, history: History, places: Places, ids: NDArray[Any]) -> tuple[Floats, float]:
@@ -536,7 +577,7 @@ def generate_tile(region: Region, shared: SharedInputs, tile: Span) -> NDArray[n
         known[:, :overlap] = x[:, -overlap:]
         at = first * HOURS * k
         of_week = from_monday(expected, np.zeros(size, dtype=np.int64), k)[:, rows]
-        apart = x.numpy() if region.known is None else x.numpy() * region.known.rest[padded, None]
+        apart = x.numpy() if region.known is None else region.known.departing(region.at(rhythm), padded, x.numpy(), k)
         ratio = shared.scaler.inverse(apart + of_week, level[:, 0])
         if window == 0:  # the level is the mean of the first whole week; later weeks may differ from it
             usual = _usual_mean(ratio, weekday, [int(day) for day, _ in settings.holidays])

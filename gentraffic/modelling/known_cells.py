@@ -36,7 +36,12 @@ if TYPE_CHECKING:
 # which some cells were measured.
 NEAR, REACH_M = 2.4, 500.0
 SPREAD, DOUBTED = 0.2, 2.0  # variance of log weeks of one network about its mean, 0.07 to 0.28; the cells it counts as
+# Variance of a network's mean log week about that of another: 0.02 to 0.34, 0.15 in the mean of the 15 pairs. What
+# departs by more is as likely a cell unlike the others, so that one odd cell does not stand for a town.
+BETWEEN = 0.15
 MEMORY_H = 16.0  # hours in which the log of measured over drawn falls by e
+FAST_H = 5  # hours: what departs from the mean of so many is fast
+FEW_FAST, FEW_SLOW = 2.0, 10.0  # cells: what few say of sizes is shrunk; rare large slow departures are seen late
 LASTING = 0.4  # share of the variance of departures that a cell has in all weeks alike
 ROWS = 256  # cells that are worked on at a time
 
@@ -88,9 +93,19 @@ class KnownCells:
         cells = total.max() ** 2 / (weight.max(axis=1) ** 2).sum()  # as many of equal weight
         spread = (DOUBTED * SPREAD + (weight * rest**2).sum() / weight.sum() * (cells - 1)) / (DOUBTED + cells - 1)
         noise = spread / cells
-        told = max(float((shared**2).mean()) - noise, 0.0)
+        told = min(max(float((shared**2).mean()) - noise, 0.0), BETWEEN)
         shared = shared * (told / (told + noise) * cells / (cells + 1))  # few cells may all be unlike the others
         return shared, np.where(seen, apart - shared, 0.0)
+
+    def sizes(self, log_expected: Floats) -> tuple[float, float]:
+        """`sizes` of a single week of the measured cells. log_expected: (n, 168), as in `level`."""
+        level = self.level(log_expected)
+        live = level > 0
+        with np.errstate(invalid="ignore", divide="ignore"):
+            log = np.log(self.week / np.where(live, level, 1.0)[:, None] + FLOOR) - log_expected
+        seen = (self.count > 0) & live[:, None]
+        calmer = np.sqrt(LASTING + (1 - LASTING) / np.maximum(self.count, 1))  # a mean of weeks is
+        return sizes(log, log_expected, seen, calmer)
 
     def weight(self, level: Floats) -> Floats:
         """By how much each cell counts, (n,), 1 in the mean: busy ones, and those measured in all hours, count more.
@@ -108,7 +123,8 @@ class KnownWeeks:
     (cells, k) the measured cells that each cell hears, with weights share (cells, k). own: (cells,) which of them it is
     itself, -1 for none; usual: (rhythms, n, 168) what is usual of it, as far as trust (n, 168) goes. values: (n, steps)
     float32, kept. level: (n,) mean traffic, in the units of values. rest: (cells,) standard deviation of how a cell
-    departs from what is told here, over that of a cell of which nothing is told.
+    departs from what is told here, over that of a cell of which nothing is told. sizes: (rhythms, 2) of how it does so
+    slowly and from hour to hour, over what is drawn with the rhythm.
     """
 
     shared: Floats
@@ -121,6 +137,21 @@ class KnownWeeks:
     values: NDArray[np.float32]
     level: Floats
     rest: NDArray[np.float32]
+    sizes: Floats
+
+    def departing(
+        self, rhythm: int, rows: NDArray[np.int64], drawn: NDArray[np.float32], per_hour: int
+    ) -> NDArray[np.float32]:
+        """How some cells depart from what is expected of them and told here, (rows, 168 k), given what was drawn.
+
+        rhythm, rows: as in `log_week`. drawn: (rows, 168 k), k numbers per hour, of which the first is its mean."""
+        out = drawn * self.rest[rows, None]
+        slowly, fast = self.sizes[rhythm].astype(np.float32)
+        hours = out[:, ::per_hour]
+        slow = _slow(hours, np.ones(hours.shape, dtype=bool))
+        whole: NDArray[np.float32] = out * fast
+        whole[:, ::per_hour] += (slowly - fast) * slow
+        return whole
 
     def log_week(self, rhythm: int, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """What is added to the expected log weeks of some cells: (rows, 168).
@@ -172,6 +203,44 @@ def join(known: NDArray[np.float32], drawn: NDArray[np.float32], floor: Floats, 
     moved = np.maximum((drawn + small) * np.exp(from_left + from_right) - small, 0.0)
     out: NDArray[np.float32] = np.where(seen, known, moved.astype(np.float32))
     return out
+
+
+def sizes(
+    log: Floats, log_expected: Floats, seen: NDArray[np.bool_], calmer: Floats | float = 1.0
+) -> tuple[float, float]:
+    """How far weeks depart from what is expected of them, slowly and from hour to hour: the sizes of the two parts of
+    the log departures times the expected traffic, the slow one's root mean square about what the cells share (nan of
+    one cell), the fast one's mean. Both are nan where no FAST_H hours in a row were seen.
+
+    log: (n, 168) departures. log_expected: (n, 168). seen: (n, 168). calmer: what is said of each is divided by it."""
+    values = np.where(seen, log, 0.0)
+    whole = _window_sums(seen.astype(np.float64)) == FAST_H
+    if not whole.any():
+        return float("nan"), float("nan")
+    slow, weight = _slow(values, seen), np.exp(log_expected) / calmer
+    fast = float((np.abs(values - slow) * weight)[whole].mean())
+    count = whole.sum(axis=0)
+    several = whole & (count > 1)
+    if not several.any():
+        return float("nan"), fast
+    shared = np.where(whole, slow, 0.0).sum(axis=0) / np.maximum(count, 1)
+    apart = (slow - shared) * np.sqrt(count / np.maximum(count - 1, 1))
+    return float(np.sqrt(((apart * weight)[several] ** 2).mean())), fast
+
+
+def _window_sums(values: NDArray[Any]) -> NDArray[Any]:
+    """Of FAST_H hours around each, (n, hours); the last stand before the first."""
+    half = FAST_H // 2
+    out = values.copy()
+    for by in range(1, half + 1):
+        out += np.roll(values, by, axis=1) + np.roll(values, -by, axis=1)
+    return out
+
+
+def _slow(values: NDArray[Any], seen: NDArray[np.bool_]) -> NDArray[Any]:
+    """The mean of FAST_H hours around each hour, of those that were seen: (n, hours)."""
+    count = np.maximum(_window_sums(seen.astype(values.dtype)), 1)
+    return np.asarray(_window_sums(values) / count, dtype=values.dtype)
 
 
 def read_known(
@@ -258,7 +327,24 @@ def known_weeks(
         values=known.values,
         level=levels[0],
         rest=np.sqrt(1 - told).astype(np.float32),
+        sizes=np.ones((len(rhythms), 2)),
     )
+
+
+def measured_sizes(known: KnownCells, expected: Floats, rows: NDArray[np.int64], drawn: Floats) -> tuple[float, float]:
+    """By what the slow and the fast part of what is drawn are multiplied, so that they are as large as those measured.
+
+    expected: (n, 168) log weeks of the measured cells. rows: of these, those of which drawn (rows, 168) is a week over
+    its mean."""
+    cells = int((known.count > 0).any(axis=1).sum())
+    apart = np.log(drawn + FLOOR) - expected[rows]
+    ours = sizes(apart, expected[rows], np.ones(apart.shape, dtype=bool))
+    out = []
+    sure = ((cells - 1) / (cells - 1 + FEW_SLOW), cells / (cells + FEW_FAST))
+    for real, own, power in zip(known.sizes(expected), ours, sure, strict=True):
+        usable = np.isfinite(real) and real > 0 and own > 0
+        out.append((real / own) ** power if usable else 1.0)
+    return out[0], out[1]
 
 
 def log_expected(weeks: ExpectedWeeks, rhythm: str, places: Places, rows: NDArray[np.int64]) -> Floats:

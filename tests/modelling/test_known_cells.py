@@ -15,21 +15,27 @@ import gentraffic
 from gentraffic.dataset.calendar import calendar_of, make_calendar
 from gentraffic.errors import BadInput, NoData, WrongUse
 from gentraffic.evaluation.evaluate import given_before
+from gentraffic.evaluation.metrics.rhythm import roughness_ratio
 from gentraffic.generators.folder import load_bundle
 from gentraffic.io.files import read_context, read_traffic
 from gentraffic.io.importers.public_sets import BLOCK, read_milan_week
 from gentraffic.modelling.expected_week import ExpectedWeeks, likeness, standard, week_features
 from gentraffic.modelling.features import FLOOR, WEEK, read_places
 from gentraffic.modelling.known_cells import (
+    BETWEEN,
+    FEW_FAST,
     MEMORY_H,
     NEAR,
     REACH_M,
+    SPREAD,
     KnownCells,
     _columns,
     check_left,
     heard,
     join,
+    measured_sizes,
     read_known,
+    sizes,
 )
 from gentraffic.modelling.kriging import SQUARES, condition, conditional_levels
 from gentraffic.modelling.levels import LevelModel
@@ -101,6 +107,52 @@ def test_the_rhythm_that_measured_cells_share_is_taken_over_as_far_as_it_is_sure
         np.testing.assert_allclose(told + rest, np.log(known.week / level[:, None] + FLOOR) - WAVE, atol=1e-9)
     assert errors[40] < errors[4] < errors[1] < 0.4 < float(np.sqrt((shared**2).mean()))
     assert errors[40] < 0.1
+
+
+def test_one_odd_cell_is_not_taken_for_the_rhythm_of_a_town() -> None:
+    """It departs by as much as no two networks do: by the variance between networks a fifth of it is believed."""
+    shared = 1.2 * np.sin(2 * np.pi * HOUR / WEEK)
+    told, _ = weeks_about(shared, 1, seed=0).departures(WAVE[None])
+    part = float(told @ shared / (shared @ shared))
+    assert 0.15 < part < BETWEEN / (BETWEEN + SPREAD) / 2 + 0.02
+    many, _ = weeks_about(shared, 40, seed=0).departures(np.broadcast_to(WAVE, (40, WEEK)))
+    assert float(many @ shared / (shared @ shared)) > 0.9  # and forty of them are
+
+
+def test_what_is_drawn_is_made_as_restless_as_what_was_measured() -> None:
+    """Normal noise of spread s about a flat week: the part about the mean of 5 hours has s sqrt(1 - 1/5), and the mean
+    size of a normal number is sqrt(2 / pi) of its spread."""
+    rng = np.random.default_rng(2)
+    flat = np.full((400, WEEK), np.log(1 + FLOOR))
+    slow, fast = sizes(0.1 * rng.normal(size=flat.shape), flat, np.ones(flat.shape, dtype=bool))
+    assert fast == pytest.approx(0.1 * np.sqrt(0.8 * 2 / np.pi) * (1 + FLOOR), rel=0.01)
+    assert slow == pytest.approx(0.1 * np.sqrt(0.2) * (1 + FLOOR), rel=0.02)
+    week = np.exp(flat + 0.05 * rng.normal(size=flat.shape)) - FLOOR
+    drawn = np.exp(flat[:50] + 0.1 * rng.normal(size=(50, WEEK))) - FLOOR
+    slowly, quickly = measured_sizes(known_cells(week), flat, np.arange(50), drawn)
+    assert slowly == pytest.approx(0.5, abs=0.03)  # as of 400 cells, wholly believed
+    assert quickly == pytest.approx(0.5, abs=0.02)
+    one = measured_sizes(known_cells(week[:1]), flat[:1], np.zeros(50, dtype=np.int64), drawn)
+    assert one[0] == 1.0  # how places differ cannot be seen in one
+    assert one[1] == pytest.approx(0.5 ** (1 / (1 + FEW_FAST)), abs=0.05)
+    four = known_cells(week, np.full(week.shape, 4, dtype=np.int64))  # means of four weeks are calmer than each of them
+    assert four.sizes(flat)[1] == pytest.approx(known_cells(week).sizes(flat)[1] / np.sqrt(0.4 + 0.6 / 4), rel=1e-6)
+
+
+def test_a_place_that_was_measured_in_part_is_as_restless_as_it_was_measured(
+    milan: tuple[xr.Dataset, xr.Dataset],
+) -> None:
+    place, traffic = milan
+    some = np.arange(0, 100, 10)
+    rest = np.setdiff1d(np.arange(100), some)
+    real = traffic["internet"].values[rest].astype(float)
+    found = []
+    for known in (None, traffic.isel(cell=some)):
+        drawn = gentraffic.sample(place, model="stouter-fast", rhythm="uomo-nj", known=known)
+        order = [drawn["cell_id"].values.tolist().index(cell) for cell in traffic["cell_id"].values[rest].tolist()]
+        found.append(roughness_ratio(real, drawn[next(iter(drawn.data_vars))].values[order].astype(float)))
+    assert found[0] > 2.5
+    assert found[1] < 1.8, found
 
 
 def test_noise_of_few_cells_is_not_taken_for_a_rhythm() -> None:
@@ -393,7 +445,9 @@ def test_a_file_of_another_place_is_refused(milan: tuple[xr.Dataset, xr.Dataset]
     away = traffic.isel(cell=[3, 7]).copy(deep=True)
     for name, far in (("lat", 0.7), ("y", 77_800.0)):
         away = away.assign_coords({name: ("cell", away[name].values + far, away[name].attrs)})
-    with pytest.raises(BadInput, match=r"lies 78 km from where the context has a cell of this id, and so for 2 of 2 ids"):
+    with pytest.raises(
+        BadInput, match=r"lies 78 km from where the context has a cell of this id, and so for 2 of 2 ids"
+    ):
         gentraffic.sample(place, model="stouter-fast", known=away)
 
 

@@ -476,7 +476,11 @@ def test_measured_cells_have_an_outline_that_the_legend_explains(tmp_path: Path)
     (tmp_path / "asked.html").write_text(page.replace("</body>", f"<script>{script}</script></body>"), encoding="utf-8")
     hidden, legend, *facts = _text(_browse(tmp_path / "asked.html", "", tmp_path / "profile"), "answers").split("|")
     assert (hidden, legend) == ("false", "measured, at least in part; all others are drawn")
-    assert [fact.rpartition(": ")[2] for fact in facts] == ["measured.", "measured in part, drawn in its gaps.", "drawn."]
+    assert [fact.rpartition(": ")[2] for fact in facts] == [
+        "measured.",
+        "measured in part, drawn in its gaps.",
+        "drawn.",
+    ]
     assert 'id="measured-row" hidden' in webmap.page(traffic())
 
 
