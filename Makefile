@@ -17,7 +17,7 @@ test: $(STAMP)
 
 # a file's tests in one process: what they prepare is prepared once
 unit: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow

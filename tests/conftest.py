@@ -13,6 +13,17 @@ if TYPE_CHECKING:
     from gentraffic.generators.folder import Bundle
 
 pytest_plugins = ["osm_server"]  # the fixture `server`
+# Files that take longest come first, so that at the end no process waits for the other's last one.
+LONGEST = (
+    "test_generators.py", "test_streaming.py", "test_structure.py", "test_traffic.py", "test_files.py",
+    "test_evaluate.py", "test_campaign.py", "test_change.py", "test_main.py", "test_release.py", "test_golden.py",
+    "test_audit_run.py", "test_trainer.py", "test_api.py", "test_services.py", "test_fit.py", "test_known_cells.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """In the order of LONGEST, all others behind; of a file, as they stand there."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 def pytest_collection_finish() -> None:

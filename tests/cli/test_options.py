@@ -147,10 +147,10 @@ def test_bundled_cities_and_models_complete(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     "words",
     [
-        ["--total", "traffic=4TB/day"],
+        pytest.param(["--total", "traffic=4TB/day"], marks=pytest.mark.slow),
         ["--total", "traffic=4TB/day", "--total", "traffic=300GB/busyhour"],
         ["--total", "traffic=300GB/18h@{here}/my district.geojson#A", "--seed", "3"],
-        ["--service", "internet", "--members", "2"],
+        pytest.param(["--service", "internet", "--members", "2"], marks=pytest.mark.slow),
     ],
 )
 def test_the_recorded_command_runs_again_to_the_same_file(words: list[str], here: Path) -> None:

@@ -157,7 +157,7 @@ def refused(name: str, capability: str, request: Request) -> Request:
 ASKED = [capability for capability in CAPABILITIES if capability != "workers"]
 OF_A_PAST = {"history", "known", "users", "holidays", "guidance"}  # in which a follower differs from stouter
 ALIKE = {"diffwave", "tcn-gan", "vae"}  # of which the family is that of stouter, and which differ in few capabilities
-DIFFER = {"known", "solver", "steps", "services"}
+DIFFER = {"solver", "services"}
 PAIRS = [
     pytest.param(name, capability, marks=[pytest.mark.slow] if name in ALIKE and capability not in DIFFER else [])
     for name in GENERATORS for capability in ASKED if name != "follower" or capability in OF_A_PAST
@@ -220,7 +220,9 @@ def scheduler() -> Iterator[str]:
         yield str(cluster.scheduler_address)
 
 
-@pytest.mark.parametrize("name", GENERATORS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in ALIKE else []) for name in GENERATORS]
+)
 def test_all_sinks_hold_the_same_bits(name: str, models: dict[str, str], tmp_path: Path, scheduler: str) -> None:
     generator, ids = load_model(models[name]), tuple(str(i) for i in place()["cell_id"].values[[7, 2, 9]])
     request = replace(PLAIN, total=("traffic=3TB/day", "traffic=0.3TB/busyhour"), select=ids)
@@ -301,6 +303,7 @@ def test_a_strangers_sampler_is_fitted_and_drawn_with(
     assert (ROOT / "examples/own_sampler/affine_sampler.py").read_text(encoding="utf-8") in page
 
 
+@pytest.mark.slow
 def test_a_strangers_packages_serve_the_command_line(installed: Path, inputs: dict[str, Path], tmp_path: Path) -> None:
     """In processes of their own, as pip has installed them."""
 

@@ -228,6 +228,7 @@ def test_histograms_per_cell_pool_to_jsd_hist() -> None:
     assert m.js_divergence(a.sum(axis=0), b.sum(axis=0)) == pytest.approx(m.jsd_hist(real, members), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_draws_of_tails_and_curves_are_those_of_resampled_data() -> None:
     real, members = data()
     resample = make_resample(GROUPS, seed=2)
@@ -265,6 +266,7 @@ def test_pair_distances_are_what_diversity_divides() -> None:
     np.testing.assert_allclose(pair_distance_cells(members), np.mean(pairs, axis=0))
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
     """Locations of a mother population with a known mean error: 95% intervals of 25 locations hold it 9 times in 10."""
     rng = np.random.default_rng(0)

@@ -88,6 +88,7 @@ def test_loss_weighs_tasks_by_their_own_error(past: Tensor) -> None:
     torch.testing.assert_close(model.log_variance.grad, torch.zeros(2), rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_it_learns_what_only_the_other_service_tells() -> None:
     """Service 1 repeats what service 0 did one step before, plus its own noise: sharing beats keeping to oneself."""
     generator = torch.Generator().manual_seed(0)

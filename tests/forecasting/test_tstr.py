@@ -128,6 +128,7 @@ def test_synthetic_trains_without_any_real_value(real: xr.Dataset, drawn: xr.Dat
         np.testing.assert_array_equal(a.network.values, b.network.values)
 
 
+@pytest.mark.slow
 def test_sim_mstnet_trains_in_the_same_rounds_on_whatever_it_gets(real: xr.Dataset, drawn: xr.Dataset) -> None:
     """Only real + synthetic has weights to choose; what is trained on synthetic alone knows no real training cell."""
     few, plan = prepare(real, drawn, variants=3), plan_for("sim-mstnet", 3)

@@ -48,6 +48,7 @@ def parts() -> tuple[list[Part], list[Part], list[Part]]:
     return [train], [later], [whole(network(kind, seed=s)) for s, kind in ((1, "lying"), (2, "like"))]
 
 
+@pytest.mark.slow
 def test_every_round_lowers_the_outer_loss_from_where_it_started(
     parts: tuple[list[Part], list[Part], list[Part]],
 ) -> None:
@@ -66,6 +67,7 @@ def test_every_round_lowers_the_outer_loss_from_where_it_started(
     assert batches[1, 1] < 0.1 * batches[1, 2], "the group that lies"
 
 
+@pytest.mark.slow
 def test_over_the_whole_network_the_group_that_lies_is_left_out(
     parts: tuple[list[Part], list[Part], list[Part]],
 ) -> None:
@@ -82,6 +84,7 @@ def test_over_the_whole_network_the_group_that_lies_is_left_out(
     )
 
 
+@pytest.mark.slow
 def test_the_choice_over_the_network_leaves_it_as_it_was(parts: tuple[list[Part], list[Part], list[Part]]) -> None:
     from gentraffic.forecasting.fit import fit_forecaster, windows_of
 

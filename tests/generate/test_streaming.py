@@ -211,7 +211,7 @@ def test_the_same_command_resumes_and_ends_with_the_same_files(
 
 
 @pytest.mark.parametrize("file", ["done/14.json", "store/traffic/2.4.0", "store/x/0", "inputs/place.npy", "job.json"])
-@pytest.mark.parametrize("way", ["cut", "altered", "gone"])
+@pytest.mark.parametrize("way", ["cut", *(pytest.param(way, marks=pytest.mark.slow) for way in ("altered", "gone"))])
 def test_torn_files_are_made_again(
     job: tuple[Path, StoreSpec, list[int]], model: Path, at_once: Any, file: str, way: str, tmp_path: Path
 ) -> None:

@@ -78,7 +78,7 @@ FAMILIES: dict[str, Callable[[Path], Path]] = {
 }  # fmt: skip
 
 
-SLOW = ("private", "vae")  # trained for this alone; vae has the card of the other rivals
+SLOW = ("private", "vae", "scored")  # trained for this alone; vae has the card of the other rivals
 
 
 @pytest.mark.parametrize("family", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in FAMILIES])

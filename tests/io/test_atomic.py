@@ -95,6 +95,7 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(
     assert {p: p.read_bytes() for p in sorted(tmp_path.rglob("*")) if p.is_file()} == before
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_old_files_and_nothing_else(tmp_path: Path) -> None:
     """With a limit on file size, the system refuses bytes as a full disk does: in the middle of the library's write."""
     script = """
@@ -193,6 +194,7 @@ KILLED = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["exchange", "plain"])
 def test_a_process_killed_between_two_renames_leaves_one_of_the_two(way: str, tmp_path: Path) -> None:
     """In one step where the system can, so no kill falls between; else the old store comes back when read."""

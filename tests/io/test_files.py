@@ -573,6 +573,7 @@ for path in sys.argv[1:]:
     return {kind: (Path(f"{path}.txt").read_text(), told[str(path)]) for kind, path in paths.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [*CF_KINDS, "context"])
 def test_cf_checkers_find_no_error(kind: str, checked: dict[str, tuple[str, str]]) -> None:
     said, told = checked[kind]

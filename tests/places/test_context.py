@@ -75,6 +75,7 @@ def test_a_missing_category_is_a_warning(shared_data: Path) -> None:
     assert said == {f"there are no points of interest of category {name} here" for name in lacking}
 
 
+@pytest.mark.slow
 def test_cell_ids_and_counts_do_not_move_with_the_extent(shared_data: Path) -> None:
     """The ground that two boxes share has the same cells with the same counts, the cells at the edges too."""
     osm = shared_data / "osm" / "porto-centre.osm.pbf"

@@ -217,6 +217,7 @@ def attack(sigma: float, fits: int) -> float:
     return float((a.mean() - b.mean()) / np.sqrt((a.var(ddof=1) + b.var(ddof=1)) / 2))
 
 
+@pytest.mark.slow
 def test_an_attack_on_the_released_levels_stays_below_the_promise() -> None:
     """1,000 fits: mu at most 1 / sigma + 3 standard errors, and near enough to it to mean something."""
     mu, error = attack(1.0, 500), np.sqrt(2 / 250)

@@ -50,7 +50,7 @@ def match(members: int | None = None) -> tuple[xr.Dataset, int, int]:
     return both, 7, step
 
 
-@pytest.mark.parametrize("members", [None, 3])
+@pytest.mark.parametrize("members", [None, pytest.param(3, marks=pytest.mark.slow)])
 def test_one_hour_above_the_capacity_is_said_in_numbers(members: int | None) -> None:
     ds, cell, step = match(members)
     name, when = ds.cell_id.values[cell], f"{local_time(ds)[step]:%a %H:%M}"
@@ -124,6 +124,7 @@ def test_the_map_of_a_sampled_change_is_a_map(tmp_path: Path, capsys: pytest.Cap
     assert 'id="map"' in drawn.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_what_few_members_exceed_is_said() -> None:
     ds, _, step = match(3)
     values = ds.internet_after.values.copy()

@@ -285,6 +285,7 @@ def train(model: STUNet, steps: int) -> None:
         optimiser.step()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DENOISERS)
 def test_draws_follow_the_place_they_are_for(name: str) -> None:
     model = make(name)

@@ -35,6 +35,7 @@ def places() -> list[Places]:
     return [s.places for s in sources() if s.places is not None]
 
 
+@pytest.mark.slow
 def test_solving_is_drawing(teacher: Bundle, places: list[Places]) -> None:
     """A draw from noise has the bits of one from seeds, with and without given values, and lets gradients through."""
     loop = DistillingTask(teacher, teacher.place(places[0]), Lesson(), PLAN)

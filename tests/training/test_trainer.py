@@ -68,6 +68,7 @@ def test_killed_and_run_again_ends_in_the_same_bits(tmp_path: Path) -> None:
     assert all(torch.equal(p, q) for p, q in zip(done.finish().parameters(), whole.finish().parameters(), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{"use_time": False}, {"use_place": False}])
 def test_ablations_resume_as_well(tmp_path: Path, changes: dict[str, Any]) -> None:
     """Weights that no step uses have no moments in the optimiser."""
@@ -124,6 +125,7 @@ def test_a_checkpoint_is_whole_or_not_there(tmp_path: Path) -> None:
         assert files == ([] if step < 10 else ["run.safetensors"])  # nothing temporary stays behind
 
 
+@pytest.mark.slow
 def test_training_stops_when_the_held_out_score_no_longer_improves() -> None:
     still = trainer(plan=replace(SHORT, steps=200, learning_rate=0.0, patience=2))
     assert [step for step, _ in still.run()][-1] == 30  # best at the first check, then two in vain
