@@ -130,17 +130,26 @@ def _mark(found: Json, rows: list[list[list[str]]], where: tuple[int, int], way:
 
 
 def unseen(done: Json) -> list[list[Any]]:
-    """Of foundation.py --only unseen: mean absolute errors of a city that FoMo never saw, zero-shot and tuned."""
+    """Of foundation.py --only unseen: mean absolute errors of a city that FoMo never saw, zero-shot and tuned, told the
+    mean cell's traffic; and of what is generated where few shots are not told it."""
     rows = []
+
+    def row(task: str, users: str, names: Sequence[str | None], said: str) -> list[Any]:
+        out: list[Any] = [said]
+        for city in ("uomo-sd", "uomo-nc", "uomo-nj"):
+            found = [name and done[f"unseen|{city}|{city}|{task}|{name}"]["mae_p9999"] for name in names]
+            out.append([cells and round(sum(cells) / len(cells), 6) for cells in found])
+        return out
+
     for users in ("", ", users"):
+        told = [f"{shots}{users}" for shots in ("zero-shot", *(f"{n}% few-shot, told the mean" for n in (5, 10)))]
         for task in ("short", "long", "generation"):
             naive = ("b*users" if users else "knn-20") if task == "generation" else "" if users else "climatology"
-            names = [f"{shots}{users}" for shots in ("zero-shot", "5% few-shot", "10% few-shot")]
-            row: list[Any] = [f"{task}{users} (`{naive}`)" if naive else f"{task}{users}"]
-            for city in ("uomo-sd", "uomo-nc", "uomo-nj"):
-                found = [done[f"unseen|{city}|{city}|{task}|{name}"]["mae_p9999"] for name in [*names, naive] if name]
-                row.append([round(sum(cells) / len(cells), 6) for cells in found])
-            rows.append(row)
+            said = f"{task}{users} (`{naive}`)" if naive else f"{task}{users}"
+            rows.append(row(task, users, [*told, naive] if naive else told, said))
+    for users in ("", ", users"):
+        names = [None, *(f"{n}% few-shot{users}" for n in (5, 10))]
+        rows.append(row("generation", users, names, f"generation{users}, the mean not told"))
     return rows
 
 

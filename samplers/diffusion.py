@@ -103,9 +103,7 @@ class MirroredPath(GaussianPath):
     def __init__(self, noise: Noise, steps: int, length: int, power: Tensor, device: torch.device) -> None:
         """length: T. device: of the series."""
         super().__init__(noise, steps, device=device, last=LAST_MIRRORED)
-        at = np.linspace(0, len(power), length + 1)
-        between = np.interp(at, np.arange(len(power)), power.numpy())
-        self.waves = _Part(self.shares, torch.from_numpy(QUIET * between)[None], device)
+        self.waves = _Part(self.shares, torch.from_numpy(QUIET * at_length(power.numpy(), length))[None], device)
 
     def step(self, model_output: Tensor, timestep: Any, sample: Tensor) -> Stepped:
         """As `GaussianPath.step`. model_output, sample: (..., T)."""
@@ -116,6 +114,18 @@ class MirroredPath(GaussianPath):
         assert self.waves is not None
         mean = torch.fft.irfft(self.waves.move(i, *map(torch.fft.rfft, both)), 2 * length)
         return Stepped(prev_sample=mean[:, :length].reshape(sample.shape))
+
+
+def at_length(power: NDArray[Any], length: int) -> NDArray[np.float64]:
+    """The power (F,) of the waves of a series of F steps, for one of `length`: (length + 1,), of which the last is that
+    of the wave before it. Between waves it is interpolated; of a shorter series each has the mean of those around."""
+    if length >= len(power):
+        at = np.linspace(0, len(power), length + 1)
+        return np.asarray(np.interp(at, np.arange(len(power)), power), dtype=np.float64)
+    edges = np.clip((np.arange(length + 1) - 0.5) * len(power) / length + 0.5, 0, len(power))  # wave k: from k to k + 1
+    whole = np.interp(edges, np.arange(len(power) + 1), np.concatenate([[0.0], np.cumsum(power, dtype=np.float64)]))
+    out = np.diff(whole) / np.diff(edges)
+    return np.append(out, out[-1])
 
 
 class Multistep:

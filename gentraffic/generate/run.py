@@ -531,7 +531,7 @@ def prepare(
     if rows is not None:
         context = context.compute()  # picking cells from a file is slow
     place = context if rows is None else context.isel(cell=rows)
-    measured = has_measurements(observed, place["cell_id"].values)
+    measured = None if observed is None else has_measurements(observed, place["cell_id"].values)
     if totals and measured is not None and observed is not None and observed.main is not None:
         totals = in_units(totals, str(observed.units), 60 * minutes_of(observed.main))
     settings, services = request.settings(info), request.services(info, observed)

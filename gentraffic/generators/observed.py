@@ -93,16 +93,17 @@ def one_of(ds: xr.Dataset, name: str | None, what: str) -> str:
     raise WrongUse(f"--{what}: it holds {', '.join(have) or 'no traffic'}; name one of these with --service")
 
 
-def has_measurements(given: Observations | None, ids: NDArray[Any]) -> NDArray[np.bool_] | None:
-    """(cells,) in which of the cells with these ids known traffic holds a value; None where none was given."""
-    if given is None or given.known is None or given.service is None:
+def has_measurements(given: Observations, ids: NDArray[Any]) -> NDArray[np.bool_] | None:
+    """(cells,) in which of the cells with these ids (cells,) known traffic holds a value; None where none was given."""
+    if given.known is None or given.service is None:
         return None
     some = np.isfinite(given.known[given.service].values).any(axis=1)
     return np.isin(ids, given.known["cell_id"].values[some])
 
 
 def measured_steps(given: Observations, ids: NDArray[Any], utc: NDArray[np.datetime64]) -> NDArray[np.int32] | None:
-    """(cells,) at how many of the steps to be drawn, utc, cells with these ids were measured; None where none was."""
+    """(cells,) at how many of the steps to be drawn, utc (steps,), cells with these ids (cells,) were measured; None
+    where none was."""
     if given.known is None or given.service is None:
         return None
     mine = np.isin(given.known["time"].values.astype("datetime64[ns]"), utc.astype("datetime64[ns]"))

@@ -144,7 +144,7 @@ class KnownWeeks:
     ) -> NDArray[np.float32]:
         """How some cells depart from what is expected of them and told here, (rows, 168 k), given what was drawn.
 
-        rhythm, rows: as in `log_week`. drawn: (rows, 168 k), k numbers per hour, of which the first is its mean."""
+        rhythm, and rows (rows,): as in `log_week`. drawn: (rows, 168 k), k numbers per hour, the first its mean."""
         out = drawn * self.rest[rows, None]
         slowly, fast = self.sizes[rhythm].astype(np.float32)
         hours = out[:, ::per_hour]
@@ -212,7 +212,8 @@ def sizes(
     the log departures times the expected traffic, the slow one's root mean square about what the cells share (nan of
     one cell), the fast one's mean. Both are nan where no FAST_H hours in a row were seen.
 
-    log: (n, 168) departures. log_expected: (n, 168). seen: (n, 168). calmer: what is said of each is divided by it."""
+    log: (n, 168) departures. log_expected: (n, 168). seen: (n, 168). calmer: (n, 168) or one number, by which what is
+    said of each is divided."""
     values = np.where(seen, log, 0.0)
     whole = _window_sums(seen.astype(np.float64)) == FAST_H
     if not whole.any():

@@ -15,17 +15,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gentraffic.generators.fomo.data import Region
-from gentraffic.generators.fomo.scale import FoMoScale
+from gentraffic.generators.fomo.data import SIDE, Region
+from gentraffic.generators.fomo.scale import FoMoScale, condition_of
 from gentraffic.modelling.features import Scaler
-from gentraffic.training.fomo_task import WINDOW, FoMoPlan, ladder
-from gentraffic.training.fomo_task import batch_of as fomo_batch
+from gentraffic.training.fomo_task import WINDOW, FoMoPlan, ladder, masked, region_weights, stack, window
 from gentraffic.training.sampler_task import Plan, Prepared, batch_of
 from samplers import WEEK, Denoiser
-from samplers.diffusion import Rest, diffusion_target
+from samplers.diffusion import QUIET, Rest, diffusion_target
 from samplers.fomo import FoMo
 
 BATCHES = 8  # of each network
+# Chosen on whole weeks of Shandong, Nanchang and Milan (docs/results/speed): what recurs every day and half-day, and
+# all else. With the mean power throughout two steps draw weeks too rough.
+DAYS_OWN, DAILY, OTHERS = (1.0, 0.5), 1.3, 0.3
 
 
 @torch.no_grad()
@@ -69,41 +71,86 @@ def fit_residual_spectrum(
 
 @torch.no_grad()
 def fit_fomo_spectrum(model: FoMo, regions: Sequence[Region], scale: FoMoScale, plan: FoMoPlan) -> Rest | None:
-    """The power about the prediction from noise of windows of which nothing is observed: (cadences, WINDOW), `rest`.
+    """The power about the prediction from noise of series of which nothing is observed: (cadences, F), `rest`.
 
-    Over windows of the training blocks, their places told and users not, in the cosines of a window and its mirror
-    image (DCT-II, orthonormal). A cadence at which nothing was measured keeps the row that the model has, else has that
-    of the nearest one. None where no cadence was. On the CPU.
+    Over stretches of the training blocks of a week, or of a window where no region at that cadence has a week, their
+    places told and users not, in the cosines of a stretch and its mirror image (DCT-II, orthonormal), F of them. What
+    a cell does every day of a week is its own, so the waves of DAYS_OWN days count DAILY times their mean power, beside
+    others that count OTHERS times, of which few loud series make most (`samplers.diffusion.QUIET`, of a window's waves,
+    is divided out). A cadence at which nothing was measured keeps the row that the model has, else has that of the
+    nearest one. None where no cadence was. On the CPU.
     """
-    last = model.noise.num_train_timesteps - 1
-    a = float(model.noise.alphas_cumprod[last])
-    step = torch.arange(WINDOW)
-    cosines = torch.cos(math.pi * (step + 0.5) * step[:, None] / WINDOW) * (2 / WINDOW) ** 0.5
-    cosines[0] /= 2**0.5
-    told = replace(
-        plan, masks=(0.0, 0.0, 1.0, 0.0), users_keep=0.0, poi_keep=1.0, level_keep=1.0, network_keep=1.0, poi_noise=0.0,
-        level_noise=0.0,
-    )  # fmt: skip
     found: dict[int, tuple[float, ...]] = {}
     if model.rest is not None:
         found = dict(zip(model.cadences, model.rest, strict=True))
     for minutes in model.cadences:
-        ladders = [[r for r in ladder(region) if r.minutes == minutes] for region in regions]
-        ladders = [able for able in ladders if able]
-        power = []
-        for i in range(BATCHES if ladders else 0):
-            batch = fomo_batch(ladders, scale, told, i, model.token[2])
-            generator, x = torch.Generator().manual_seed(i), batch.x.nan_to_num()
-            t = torch.full((len(x),), last)
-            x_t, _ = diffusion_target(model.noise, x, torch.randn(x.shape, generator=generator), t)
-            clean = clean_of(model.noise.prediction_type, a, x_t, model(x_t, t, batch.scene))
-            whole = batch.scene.exists.all(-1)
-            power.append(((x - clean)[whole] @ cosines.T).square())
+        there = [r for region in regions for r in ladder(region) if r.minutes == minutes]
+        week = WEEK * 60 // minutes
+        long = [r for r in there if r.values.shape[1] >= week]
+        length = week if long else WINDOW
+        rng, power = np.random.default_rng((plan.seed, minutes)), []
+        for i in range(BATCHES if there else 0):
+            generator = torch.Generator().manual_seed(i)
+            count = max(1, plan.batch * WINDOW // length)
+            power.append(
+                _mirrored_power(model, _stretches(long or there, length, count, rng), scale, length, generator)
+            )
         if power:
-            found[minutes] = tuple(torch.cat(power).mean(0).double().numpy().round(5).tolist())
+            mean = torch.cat(power).mean(0).double().numpy()
+            if long:
+                own = np.isin(np.arange(length), [2 * length // (days * 1440 // minutes) for days in DAYS_OWN])
+                mean = mean * np.where(own, DAILY, OTHERS) / QUIET
+            found[minutes] = tuple(mean.round(5).tolist())
     if not found:
         return None
     return tuple(found[min(found, key=lambda have, want=m: abs(have - want))] for m in model.cadences)  # type: ignore[misc]
+
+
+def _stretches(
+    regions: Sequence[Region], length: int, count: int, rng: np.random.Generator
+) -> list[tuple[Region, int, int]]:
+    """Region, block and first step of each of some stretches of `length` steps."""
+    weights, out = region_weights(regions), []
+    for _ in range(count):
+        region = regions[int(rng.choice(len(regions), p=weights))]
+        start = int(rng.integers(region.values.shape[1] - length + 1))
+        out.append((region, int(rng.integers(len(region.blocks))), start))
+    return out
+
+
+def _mirrored_power(
+    model: FoMo, stretches: Sequence[tuple[Region, int, int]], scale: FoMoScale, length: int, generator: torch.Generator
+) -> Tensor:
+    """Squares of the cosines of what the prediction from noise leaves of each cell of some stretches: (cells, F).
+
+    The windows of a stretch stand one after the other, the last at its end."""
+    last = model.noise.num_train_timesteps - 1
+    a = float(model.noise.alphas_cumprod[last])
+    firsts = sorted({*range(0, length - WINDOW + 1, WINDOW), length - WINDOW})
+    unknown = np.zeros((SIDE, SIDE, WINDOW), dtype=bool)
+    rest = []
+    for region, block, start in stretches:
+        whole = [window(region, scale, block, start + first) for first in firsts]
+        shown = stack(
+            [masked(replace(w, users=np.full_like(w.users, np.nan)), unknown, scale, region.spread) for w in whole]
+        )
+        ratio = (
+            np.nan_to_num(np.concatenate([w.values for w in whole]))
+            / np.nan_to_num(shown.reference, nan=1.0)[..., None]
+        )
+        x = torch.from_numpy(scale.forward(ratio, scale.usual(shown.network, shown.hour)[:, None, None])).float()
+        t = torch.full((len(x),), last)
+        x_t, _ = diffusion_target(model.noise, x, torch.randn(x.shape, generator=generator), t)
+        apart = x - clean_of(model.noise.prediction_type, a, x_t, model(x_t, t, condition_of(shown, scale)))
+        series = torch.zeros(SIDE, SIDE, length)
+        for first, part in zip(firsts, apart, strict=True):
+            series[..., first : first + WINDOW] = part
+        rest.append(series[torch.from_numpy(whole[0].exists[0].all(-1))])
+    step = torch.arange(length)
+    cosines = torch.cos(math.pi * (step + 0.5) * step[:, None] / length) * (2 / length) ** 0.5
+    cosines[0] /= 2**0.5
+    out: Tensor = (torch.cat(rest) @ cosines.T).square()
+    return out
 
 
 def clean_of(prediction: str, a: float, x_t: Tensor, answer: Tensor) -> Tensor:
