@@ -170,10 +170,14 @@ def run_unseen(table: Table, data: Sequence[Pair], plan: FoMoPlan, tune: FoMoPla
         rows = p3.rows_of(bundle, parts, members=members, label="zero-shot", city_mean=mean)
         whole = len(np.unique(here[1].location)) / len(np.unique(train[1].location))
         for share in (0.05, 0.10):  # of the city's locations, one at least
-            tuned, _ = finetune_fomo(bundle, [few(train, share * whole, 0)], plan=tune)
+            seen = few(train, share * whole, 0)
+            tuned, _ = finetune_fomo(bundle, [seen], plan=tune)
+            places = seen[0].places
+            shots = np.full(0 if places is None else len(places.xy_m), np.nan)
+            shots[seen[0].rows] = seen[1].level
             for told, known in (("", None), (", told the mean", mean)):
-                label = f"{share:.0%} few-shot{told}"
-                rows |= p3.rows_of(tuned, parts, members=members, label=label, naive_too=False, city_mean=known)
+                rows |= p3.rows_of(tuned, parts, members=members, label=f"{share:.0%} few-shot{told}", naive_too=False,
+                                   city_mean=known, shots=shots)  # fmt: skip
         table.put("unseen", city, rows, metadata)
 
 

@@ -23,6 +23,7 @@ from gentraffic.generators.fomo.folder import FoMoBundle
 from gentraffic.generators.fomo.scale import FoMoContext, condition_of
 from gentraffic.generators.weekly import Settings, draw_traffic
 from gentraffic.modelling.features import Floats
+from gentraffic.modelling.kriging import conditional_levels
 from gentraffic.modelling.levels import log_mean
 from gentraffic.modelling.measured import Source
 from gentraffic.modelling.random_streams import level_noise
@@ -149,18 +150,20 @@ def model_members(
     members: int = MEMBERS,
     seed: int = 0,
     city_mean: float | None = None,
+    shots: Floats | None = None,
 ) -> Floats:
     """Members (m, series, steps) in the source's unit; member 0 is the expectation (one step at the likeliest level).
 
     city_mean: traffic of the mean cell, as `sample --total` tells it; over the mean cell's users it is the traffic per
-    user where nothing is observed. Without it the mean traffic of the network's training cells stands for it.
-    Raises WrongUse where neither is known.
+    user where nothing is observed. shots: (cells of the context,) mean traffic of those measured, nan of others, from
+    which the levels of all follow as `sample --known` has it. Without either the network's level model is taken.
+    Raises WrongUse where there is none.
     """
     observed = TASKS[task]
     known = np.broadcast_to(np.arange(WINDOW) < observed, (len(part.blocks), SIDE, SIDE, WINDOW))
-    return masked_members(bundle, part, known, users=users, members=members, seed=seed, city_mean=city_mean)[
-        ..., observed:
-    ]
+    return masked_members(
+        bundle, part, known, users=users, members=members, seed=seed, city_mean=city_mean, shots=shots
+    )[..., observed:]
 
 
 def masked_members(
@@ -172,6 +175,7 @@ def masked_members(
     members: int = MEMBERS,
     seed: int = 0,
     city_mean: float | None = None,
+    shots: Floats | None = None,
 ) -> Floats:
     """`model_members` of whole windows under any mask: (m, series, 64), as drawn where `known` too.
 
@@ -181,12 +185,11 @@ def masked_members(
     places, scale = part.held_source.places, bundle.scale
     assert places is not None
     network = levels.networks.get(places.network)
-    mean = city_mean if network is None or city_mean is not None else network.mean_traffic
-    if mean is None:
-        raise WrongUse(f"city_mean: give it, the levels of {places.network!r} were not measured")
-    unit = 0.0  # log of what the levels drawn of the mean cell are over `mean`
-    if network is not None and city_mean is not None:
-        unit = log_mean(levels.relative(places)[0])
+    if network is None and city_mean is None and shots is None:
+        raise WrongUse(f"city_mean or shots: give one, the levels of {places.network!r} were not measured")
+    mean = 1.0 if network is None else network.mean_traffic
+    if city_mean is not None:  # which the levels of a network, medians, are scaled to
+        mean = city_mean if network is None else city_mean / float(np.exp(log_mean(levels.relative(places)[0])))
     if city_mean is not None and not known.any() and part.held.users is not None and part.train.users is not None:
         crowd = np.concatenate([part.train.users, part.held.users]).mean(dtype=np.float64)
         per_user = scale.per_user.copy()
@@ -195,10 +198,13 @@ def masked_members(
     ids = list(range(len(places.poi_count)))
     out = []
     for member in range(members + 1):
-        log = levels.draw(places, level_noise(seed, ids, places.xy_m, member)[None])[0]
+        if shots is None or city_mean is not None:
+            log = levels.draw(places, level_noise(seed, ids, places.xy_m, member)[None])[0]
+        else:
+            log, mean = conditional_levels(levels, places, ids, seed, member, shots)
         region = replace(
             part.held,
-            level=np.exp(log - unit)[part.held.rows] * mean,
+            level=np.exp(log)[part.held.rows] * mean,
             z=levels.standard(places, log)[part.held.rows],
             spread=levels.spread if network is None else part.held.spread,
             users=part.held.users if users else None,
@@ -294,11 +300,12 @@ def rows_of(
     label: str = "fomo",
     naive_too: bool = True,
     city_mean: float | None = None,
+    shots: Floats | None = None,
 ) -> dict[str, list[dict[str, Any]]]:
     """All naive rows and the bundle with and without users: `network|task|row` -> [scores].
 
     parts: network -> ((source, region) of the training cells, the same of the held-out ones). label: of the bundle's
-    rows. naive_too: whether the naive rows come with it. city_mean: as `model_members` takes it.
+    rows. naive_too: whether the naive rows come with it. city_mean, and shots (cells,): as `model_members` takes them.
     """
     out: dict[str, list[dict[str, Any]]] = {}
     for name, (train, held) in parts.items():
@@ -309,7 +316,9 @@ def rows_of(
                     out[f"{name}|{task}|{row}"] = [scores(part, task, drawn)]
             for users in (False, True) if part.held.users is not None else (False,):
                 count = min(members, CONTINUED) if TASKS[task] else members
-                drawn = model_members(bundle, part, task, users=users, members=count, seed=seed, city_mean=city_mean)
+                drawn = model_members(
+                    bundle, part, task, users=users, members=count, seed=seed, city_mean=city_mean, shots=shots
+                )
                 row = f"{label}, users" if users else label
                 out[f"{name}|{task}|{row}"] = [scores(part, task, drawn, first_is_expectation=True)]
     return out

@@ -27,6 +27,7 @@ from gentraffic.training.trainer import PLAIN, OnStep, Run, Trainer
 from samplers.fomo import SIZES, FoMo
 
 Measured = Sequence[tuple[Source, Region]]
+FEWEST = 3  # locations that a city must have been measured at to have a level model of its own
 PRIOR_CELLS = 48.0  # how many cells of a city the start counts for in a fine-tuning; chosen on Shandong and Nanchang
 
 
@@ -89,8 +90,9 @@ def finetune_fomo(
     """Align a pre-trained FoMo with the context of its own or of further regions (FoMo section 3.4).
 
     A region that the model does not know becomes a network of its own: an index that starts as that of no network, its
-    usual week, its traffic per user and its level model. With plan.frozen only adaLN, the context modules and the
-    decoder are trained. run: where it resumes from, who is told of its steps, and the device.
+    usual week, its traffic per user and, of FEWEST locations or more, its level model: what one or two locations carry
+    says less of the others than the law that holds where nobody measured. With plan.frozen only adaLN, the context
+    modules and the decoder are trained. run: where it resumes from, who is told of its steps, and the device.
 
     The mean week of one or two locations, and weights that were trained on them alone, are worse for the rest of the
     city than the start. So on n cells both go n / (n + PRIOR_CELLS) of the way from the start (for weights: Wortsman et
@@ -198,7 +200,8 @@ def _levels(data: Measured) -> LevelModel:
 
 def _grown(bundle: FoMoBundle, new: Measured) -> FoMoBundle:
     """The bundle with an index, a usual week and a level model for further regions."""
-    known, added = bundle.levels, _levels(new)
+    known = bundle.levels
+    added = _levels([pair for pair in new if len(np.unique(pair[1].location)) >= FEWEST])
     levels = replace(known, networks={**known.networks, **added.networks})
     theirs = fit_scale_of([region for _, region in new])
     old = bundle.scale

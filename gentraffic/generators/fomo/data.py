@@ -132,11 +132,15 @@ def read_region(
 
 
 def placed(region: Region, source: Source, levels: LevelModel) -> Region:
-    """A region with POI features and standardised levels, as far as its network has them."""
-    part = levels.networks.get(region.network)
+    """A region with POI features and standardised levels: as its network has them, or as the law has them where the
+    levels of its network are not known."""
+    part, log = levels.networks.get(region.network), np.log(region.level)
     z, spread = region.z, 1.0
     if part is not None:
-        z, spread = (np.log(region.level) - part.mean) / part.spread, part.spread
+        z, spread = (log - part.mean) / part.spread, part.spread
+    elif source.places is not None and levels.networks:
+        unit = (log - levels.relative(source.places)[0][source.rows]).mean()
+        z, spread = levels.standard(source.places, log - unit, rows=source.rows), levels.spread
     poi = None if source.places is None else poi_features(source.places, levels)[source.rows]
     return replace(region, poi=poi, z=z, spread=spread)
 

@@ -198,7 +198,9 @@ class _Member:
         if per_user == 0.0 and not observed.any() and (~np.isnan(field.users)).any():
             per_user = 1.0 / float(np.nanmean(field.users))  # relative: the mean user count is the mean cell's
         elif per_user and not observed.any():
-            per_user /= bundle.levels.networks[scale.networks[self.number - 1]].mean_traffic
+            known = bundle.levels.networks.get(scale.networks[self.number - 1])
+            mean = float(np.nanmean(field.users)) * per_user if known is None else known.mean_traffic
+            per_user /= mean
         self.reference, self.per_user, by_users = refer(
             field.values, field.users, self.usual, per_user, np.exp(log) * unit
         )
