@@ -39,6 +39,7 @@ import torch
 from numpy.typing import NDArray
 
 from gentraffic.evaluation import fomo_tasks as p3
+from gentraffic.evaluation.intervals import bootstrap_interval
 from gentraffic.evaluation.metrics import summary
 from gentraffic.evaluation.public_cities import CITIES, read_city, read_regions
 from gentraffic.generators.base import FOMO, Settings
@@ -179,6 +180,22 @@ def run_unseen(table: Table, data: Sequence[Pair], plan: FoMoPlan, tune: FoMoPla
                 rows |= p3.rows_of(tuned, parts, members=members, label=f"{share:.0%} few-shot{told}", naive_too=False,
                                    city_mean=known, shots=shots)  # fmt: skip
         table.put("unseen", city, rows, metadata)
+
+
+def few_shot_table(rows: dict[str, list[Rows]]) -> str:
+    """Markdown: MAE of few-shot rows less that of zero-shot, in 1e-4; 95% intervals by bootstrap over locations."""
+    lines = ["| network | task | row | less zero-shot, 1e-4 |", "|---|---|---|---|"]
+    for key, (found,) in rows.items():
+        network, task, row = key.split("|")
+        if "few-shot" not in row:
+            continue
+        (zero,) = rows[f"{network}|{task}|zero-shot{', users' if row.endswith(', users') else ''}"]
+        apart = np.array(found["mae_p9999"]) - np.array(zero["mae_p9999"])
+        low, high = bootstrap_interval(apart, np.array(found["location"]))
+        lines.append(
+            f"| {network} | {task} | {row} | {apart.mean() * 1e4:+.1f} ({low * 1e4:+.1f} to {high * 1e4:+.1f}) |"
+        )
+    return "\n".join(lines)
 
 
 def variants(plan: FoMoPlan) -> Iterator[tuple[str, str, FoMoDesign, FoMoPlan]]:
@@ -387,6 +404,8 @@ def main() -> None:
     for part in args.only:
         if part not in ("solver", "published") and (rows := table.of(part)):
             print(f"\n### {part}\n\n{seen_table(rows) if part == 'seen' else p3.table(rows)}")
+            if part == "unseen":
+                print(f"\n{few_shot_table(rows)}")
     if "solver" in args.only:
         run_solver(table, data, args.data, load_fomo(args.model), members)
         own = {k: [v] for k, v in table.rows.items() if k.startswith("solver|")}
