@@ -20,6 +20,7 @@ from gentraffic.modelling.random_streams import LATTICE_M, level_noise
 
 SILENT = 1e-12  # what a cell without traffic has, for its logarithm
 NEAREST = 16  # measured cells that each unmeasured one looks at
+MOST = 400  # measured cells by which the doubt of their mean is judged
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def conditional_levels(
     middle = centre - noise**2 / 2  # the median, about which members scatter; there is no noise in a measured network
     doubt = noise if noise.any() else levels.doubt(places)
     apart = drawn - middle if member else np.zeros(len(drawn))
-    out, unit, told = condition(middle, apart, doubt, like, places.xy_m, measured)
+    out, unit, told = condition(middle, apart, doubt, like, places.xy_m, measured, even=bool(noise.any()))
     if member or not (measured > 0).any():
         return (out if member else np.where(np.isnan(measured), drawn, out)), unit
     # the mean of what is lognormal, and surer near cells that were measured
@@ -72,13 +73,15 @@ def conditional_levels(
 
 
 def condition(
-    middle: Floats, apart: Floats, doubt: Floats, like: Likeness, xy_m: Floats, measured: Floats
+    middle: Floats, apart: Floats, doubt: Floats, like: Likeness, xy_m: Floats, measured: Floats, *, even: bool = False
 ) -> tuple[Floats, float, Floats]:
     """Log relative levels given those of measured cells, (cells,), the unit, and what share of the doubt is gone.
 
     middle: (cells,) the most likely log levels. apart: (cells,) by how much a member draws others; its unit is as
     doubtful as the surprises of few cells make it. doubt: (cells,) standard deviations. xy_m: (cells, 2) metres.
-    measured: (cells,) mean traffic, NaN where nobody measured.
+    measured: (cells,) mean traffic, NaN where nobody measured. even: whether the mean over members, and over choices of
+    measured cells, is to be right: what few cells say of the unit is log-normal, and so is what members draw of it, and
+    the mean of each lies above its median by half the variance.
     """
     have, live = ~np.isnan(measured), measured > 0
     told = have.astype(np.float64)
@@ -86,12 +89,23 @@ def condition(
         return np.where(have, np.log(SILENT), middle + apart), 1.0, told
     log = np.log(np.where(live, measured, SILENT))
     unit = float((log - middle - apart)[live].mean())
+    if even and not have.all():
+        unit -= variance_of_mean(doubt[live], like, xy_m[live])
     out = np.where(have, log - unit, middle)
     if not have.all():
         field = (log - unit - middle)[live] / doubt[live]
         heard, told[~have] = krige(field, xy_m[live], xy_m[~have], like)
         out[~have] += doubt[~have] * heard + np.sqrt(1 - told[~have]) * apart[~have]
     return out, float(np.exp(unit)), told
+
+
+def variance_of_mean(doubt: Floats, like: Likeness, xy_m: Floats) -> float:
+    """Of the mean of surprises of these standard deviations (n,) at (n, 2) metres."""
+    some = np.unique(np.linspace(0, len(doubt) - 1, MOST).astype(np.int64))
+    apart = np.nan_to_num(np.linalg.norm(xy_m[some][:, None] - xy_m[some][None], axis=-1), nan=np.inf)
+    np.fill_diagonal(apart, 0.0)
+    alike = like.shared * np.exp(-apart / like.reach_m) + (1 - like.shared) * np.eye(len(some))
+    return float((alike * np.multiply.outer(doubt[some], doubt[some])).mean())
 
 
 def krige(values: Floats, at: Floats, wanted: Floats, like: Likeness) -> tuple[Floats, Floats]:

@@ -37,7 +37,7 @@ from gentraffic.modelling.known_cells import (
     read_known,
     sizes,
 )
-from gentraffic.modelling.kriging import SQUARES, condition, conditional_levels
+from gentraffic.modelling.kriging import SQUARES, Likeness, condition, conditional_levels, variance_of_mean
 from gentraffic.modelling.levels import LevelModel
 from gentraffic.places.find import CONTEXTS
 from gentraffic.reports.traffic import page as report_page
@@ -470,3 +470,31 @@ def test_a_model_that_draws_whole_weeks_says_what_to_take() -> None:
     whole = replace(load_bundle("stouter-fast"), weeks=ExpectedWeeks())
     with pytest.raises(WrongUse, match="cannot be given measured traffic; give --model stouter-fast or fomo-base"):
         whole.info.check("known", "k.nc")
+
+
+def test_few_measured_cells_tell_the_total_without_bias() -> None:
+    """1,000 cells of log-normal surprises about an even law: whichever three are measured, in the mean members draw the
+    total that there is. By the mean of their logarithms alone it would be exp(1 / 3), 1.4 times that."""
+    rng = np.random.default_rng(5)
+    alone, places = Likeness(0.0, 1.0), 1000
+    middle, doubt = np.full(places, -0.5), np.ones(places)
+    found: dict[bool, list[float]] = {True: [], False: []}
+    for _ in range(3000):
+        real = np.exp(rng.normal(size=places) - 0.5)
+        measured = np.full(places, np.nan)
+        measured[:3] = real[:3]
+        for even, totals in found.items():
+            apart = rng.normal(size=places)
+            log, unit, _ = condition(middle, apart, doubt, alone, np.zeros((places, 2)), measured, even=even)
+            totals.append(float((np.exp(log) * unit)[3:].mean() / real[3:].mean()))
+    assert np.mean(found[True]) == pytest.approx(1.0, abs=0.05)
+    assert np.mean(found[False]) == pytest.approx(np.exp(1 / 3), abs=0.07)
+
+
+def test_the_variance_of_a_mean_is_that_of_simulated_surprises() -> None:
+    rng = np.random.default_rng(6)
+    xy, doubt, like = rng.uniform(0, 1500, (12, 2)), rng.uniform(0.5, 1.5, 12), Likeness(0.6, 700.0)
+    apart = np.linalg.norm(xy[:, None] - xy[None], axis=-1)
+    covariance = 0.6 * np.exp(-apart / 700.0) + 0.4 * np.eye(12)
+    drawn = doubt * rng.multivariate_normal(np.zeros(12), covariance, 40_000)
+    assert variance_of_mean(doubt, like, xy) == pytest.approx(drawn.mean(axis=1).var(), rel=0.03)
