@@ -179,7 +179,7 @@ def masked_members(
 ) -> Floats:
     """`model_members` of whole windows under any mask: (m, series, 64), as drawn where `known` too.
 
-    known: (windows, SIDE, SIDE, 64) what is told of each window of `part.blocks`.
+    known: (windows, SIDE, SIDE, 64) what is told of each window of `part.blocks`. shots: (cells of the context,).
     """
     levels = bundle.levels
     places, scale = part.held_source.places, bundle.scale

@@ -100,7 +100,7 @@ def condition(
 
 
 def variance_of_mean(doubt: Floats, like: Likeness, xy_m: Floats) -> float:
-    """Of the mean of surprises of these standard deviations (n,) at (n, 2) metres."""
+    """Of the mean of surprises. doubt: (n,) their standard deviations. xy_m: (n, 2) metres."""
     some = np.unique(np.linspace(0, len(doubt) - 1, MOST).astype(np.int64))
     apart = np.nan_to_num(np.linalg.norm(xy_m[some][:, None] - xy_m[some][None], axis=-1), nan=np.inf)
     np.fill_diagonal(apart, 0.0)
