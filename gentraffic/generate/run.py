@@ -26,7 +26,7 @@ from gentraffic.dataset.public_holidays import LONG_DAYS, NONE, Holidays, find_h
 from gentraffic.dataset.schema import COORD_ATTRS, MAIN, MEASURED, check_name, credits_of, traffic_dataset
 from gentraffic.dataset.services import DIRECTIONS, MEAN_CELL, SUMS, parts_of, split_names
 from gentraffic.errors import MOST_INTEGER, BadInput, WrongUse, did_you_mean
-from gentraffic.generate.totals import Total, districts, fit_totals, in_units, parse_totals
+from gentraffic.generate.totals import Factors, Total, districts, fit_totals, in_units, parse_totals
 from gentraffic.generators.base import (
     Draw,
     Expected,
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 
 DAYS = 7
 GIB = 2**30
+UNLIKELY = 10.0  # times what measured cells make likely of others, a total needs a second look
 USUAL_WEEK = "the dates stand for days of the week; no public holidays (--start gives a period with its holidays)"
 
 
@@ -184,7 +185,11 @@ class Request:
         """Raise WrongUse unless one service is to be drawn, the one that is measured. have: those of the model."""
         if set(names) - {measured}:
             more = ", ".join(name for name in names if name != measured)
-            raise WrongUse(f"--known holds {measured} alone: {more} cannot be drawn beside it; leave it out")
+            option = "service" if self.service else "total"
+            raise WrongUse(
+                f"--{option} {more}: --known holds {measured} alone, which is what is drawn: name it {measured}, or "
+                "import the file under that name"
+            )
         if parts := parts_of(measured, have):
             raise WrongUse(f"--known: this model draws {measured} as the sum of {', '.join(parts)}: give each of these")
 
@@ -630,6 +635,7 @@ def _as_services(
             totals = [job.totals[k] for k in asked]
             first, sets = next(iter(values.values())), job.sets[asked]
             factors = fit_totals(first, totals, sets, job.calendar, job.timezone, job.measured)
+            job = _told_of_totals(job, factors, totals)
             values, unit = {state: factors.apply(v) for state, v in values.items()}, totals[0].unit
         mean_cell = sum(weights) if amounts else None
         out += [job.dataset(v, f"{name}{state}", unit, mean_cell) for state, v in values.items()]
@@ -637,6 +643,21 @@ def _as_services(
     for more in out[1:]:
         whole = whole.assign({str(name): variable for name, variable in more.data_vars.items()})
     return whole
+
+
+def _told_of_totals(job: Job, factors: Factors, totals: Sequence[Total]) -> Job:
+    """The job, with a warning where the totals are far from what measured cells make likely of the others."""
+    if job.measured is None or job.measured.all():
+        return job
+    factor = factors.of_cells(~job.measured)
+    if 1 / UNLIKELY < factor < UNLIKELY:
+        return job
+    said = "; ".join(total.text for total in totals)
+    warning = (
+        f"--total {said}: with it the cells without measurements carry {factor:.2g} times what the measured ones make "
+        "likely: check the amount and its unit"
+    )
+    return replace(job, attrs={**job.attrs, "warnings": f"{job.attrs.get('warnings', '')}\n{warning}".strip()})
 
 
 def _alike(values: NDArray[np.float32]) -> bool:

@@ -110,6 +110,14 @@ class Factors:
     cell_class: NDArray[np.intp]  # (members, cells)
     step_class: NDArray[np.intp]  # (members, steps)
 
+    def of_cells(self, cells: NDArray[np.bool_]) -> float:
+        """The median factor of some cells, (cells,), over members and steps."""
+        parts = [
+            self.table[m][np.unique(of[cells])][:, np.unique(self.step_class[m])]
+            for m, of in enumerate(self.cell_class)
+        ]
+        return float(np.median(np.concatenate([part.ravel() for part in parts])))
+
     def apply(self, drawn: NDArray[np.float32]) -> NDArray[np.float32]:
         """`drawn` (members, cells, steps) scaled, float32; the products are taken in float64."""
         out = np.empty_like(drawn)
@@ -148,7 +156,7 @@ def in_units(totals: Sequence[Total], units: str, step_s: int) -> tuple[Total, .
         if factor is None:
             raise WrongUse(
                 f"--total {total.text}: the measured file is in {units!r}, into which {total.unit} cannot be turned; "
-                "leave the unit out if the amount is in that of the file"
+                "import the file with --unit, or leave the unit out if the amount is in that of the file"
             )
         out.append(replace(total, amount=total.amount * factor, unit=units))
     return tuple(out)
@@ -192,8 +200,13 @@ def fit_totals(
                 carried = f"{held[k] / days[k]:.4g}{'' if total.unit == 'unit' else total.unit}"
                 raise WrongUse(f"--total {total.text}: the measured cells of {where} carry {carried} then: give more")
             if not mass[~fixed][sets[~fixed][..., k]].sum() > 0:
-                what = "no traffic" if measured is None else "no traffic beside what was measured"
-                raise NoData(f"--total {total.text}: {where} carries {what} then, so no total can be reached")
+                if held[k] > 0:
+                    carried = f"{held[k] / days[k]:.4g}{'' if total.unit == 'unit' else total.unit}"
+                    raise NoData(
+                        f"--total {total.text}: {where} holds no cell without measurements that could carry more than "
+                        f"the {carried} that were measured: leave this total out"
+                    )
+                raise NoData(f"--total {total.text}: {where} carries no traffic then, so no total can be reached")
         table = np.ones(mass.shape)
         table[~fixed] = _fit(mass[~fixed], sets[~fixed], wanted - held, totals, held)
         tables.append(table)

@@ -98,7 +98,8 @@ def has_measurements(given: Observations, ids: NDArray[Any]) -> NDArray[np.bool_
     if given.known is None or given.service is None:
         return None
     some = np.isfinite(given.known[given.service].values).any(axis=1)
-    return np.isin(ids, given.known["cell_id"].values[some])
+    named = set(map(str, given.known["cell_id"].values[some].tolist()))
+    return np.array([str(cell) in named for cell in ids.tolist()], dtype=bool)
 
 
 def measured_steps(given: Observations, ids: NDArray[Any], utc: NDArray[np.datetime64]) -> NDArray[np.int32] | None:
@@ -108,8 +109,8 @@ def measured_steps(given: Observations, ids: NDArray[Any], utc: NDArray[np.datet
         return None
     mine = np.isin(given.known["time"].values.astype("datetime64[ns]"), utc.astype("datetime64[ns]"))
     counted = np.isfinite(given.known[given.service].values[:, mine]).sum(axis=1)
-    counts = dict(zip(given.known["cell_id"].values.tolist(), counted.tolist(), strict=True))
-    out = np.array([counts.get(cell, 0) for cell in ids.tolist()], dtype=np.int32)
+    counts = dict(zip(map(str, given.known["cell_id"].values.tolist()), counted.tolist(), strict=True))
+    out = np.array([counts.get(str(cell), 0) for cell in ids.tolist()], dtype=np.int32)
     return out if out.any() else None
 
 
@@ -120,8 +121,8 @@ def told_of(given: Observations, context: xr.Dataset, utc: NDArray[np.datetime64
     if given.known is None or given.service is None:
         return {}
     values = given.known[given.service].values
-    here = set(context["cell_id"].values.tolist())
-    names = given.known["cell_id"].values.tolist()
+    here = set(map(str, context["cell_id"].values.tolist()))
+    names = list(map(str, given.known["cell_id"].values.tolist()))
     mine = np.array([name in here for name in names], dtype=bool)
     some = mine & np.isfinite(values).any(axis=1)
     text = f"{int(some.sum()):,} of {context.sizes['cell']:,} cells"
@@ -153,6 +154,9 @@ def context_of(given: Observations) -> xr.Dataset:
     ds = given.main
     if ds is None:
         raise WrongUse("--users alone names no place: add --city, --context or the like")
+    if ds.attrs["kind"] == "unplaced":
+        what = "known" if given.known is not None else "history"
+        raise WrongUse(f"--{what}: the file does not say where its cells lie: add --city, --context or the like")
     kept = [name for name in (*PER_CELL, *cell_columns(ds), *MAP_VARIABLES) if name in ds.coords]
     out = ds[kept].drop_vars("time", errors="ignore")
     out = out.assign(poi_count=(("cell", "category"), np.zeros((ds.sizes["cell"], len(CATEGORIES)), dtype=np.int32)))

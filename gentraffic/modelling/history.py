@@ -46,8 +46,10 @@ class History:
 
         ids: (cells,).
         """
-        at = {cell: row for row, cell in enumerate(self.cell_id.tolist())}
-        rows = np.array([at.get(cell, -1) for cell in ids.tolist()], dtype=np.int64)
+        at = {
+            str(cell): row for row, cell in enumerate(self.cell_id.tolist())
+        }  # numbers in one file are text in another
+        rows = np.array([at.get(str(cell), -1) for cell in ids.tolist()], dtype=np.int64)
         if (rows < 0).all():
             raise WrongUse(f"--history holds none of the {len(ids)} cells (its first is {str(self.cell_id[0])!r})")
         return rows

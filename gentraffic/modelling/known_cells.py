@@ -254,11 +254,11 @@ def read_known(
     """
     import pandas as pd
 
-    at = {cell: row for row, cell in enumerate(ids.tolist())}
-    named = ds["cell_id"].values.tolist()
+    at = {str(cell): row for row, cell in enumerate(ids.tolist())}  # numbers in one file are text in another
+    named = list(map(str, ds["cell_id"].values.tolist()))
     found = np.array([(i, at[cell]) for i, cell in enumerate(named) if cell in at], dtype=np.int64).reshape(-1, 2)
     if not len(found):
-        raise NoData(f"--known: none of its {len(named)} cells is one of the place (its first is {str(named[0])!r})")
+        raise NoData(f"--known: none of its {len(named)} cells is one of the place (its first is {named[0]!r})")
     local = pd.DatetimeIndex(ds["time"].values).tz_localize("UTC").tz_convert(timezone)
     hour = (local.day_of_week * 24 + local.hour).to_numpy()
     first = pd.Timestamp(calendar.first)

@@ -245,8 +245,8 @@ def match(ids: NDArray[Any], contexts: Sequence[xr.Dataset]) -> tuple[xr.Dataset
     """
     matches = []
     for context in contexts:
-        order = {cell: row for row, cell in enumerate(context["cell_id"].values.tolist())}
-        rows = [order.get(cell, -1) for cell in ids.tolist()]
+        order = {str(cell): row for row, cell in enumerate(context["cell_id"].values.tolist())}
+        rows = [order.get(str(cell), -1) for cell in ids.tolist()]
         if min(rows) >= 0:
             matches.append((context, np.array(rows, dtype=np.int64)))
     if len(matches) > 1:

@@ -262,7 +262,9 @@ def test_less_than_what_was_measured_is_refused_with_what_that_is(place: xr.Data
     factors = fit_totals(drawn, enough, districts(enough, place), calendar, ROME, measured)
     assert factors.apply(drawn)[0, 30, 0] == pytest.approx(0.25)  # 156 GB over 26 cells x 24 h
     more, everywhere = parse_totals(["traffic=500GB/day"]), np.ones(36, dtype=bool)
-    with pytest.raises(NoData, match="no traffic beside what was measured"):
+    with pytest.raises(
+        NoData, match="holds no cell without measurements that could carry more than the 432GB that were measured"
+    ):
         fit_totals(drawn, more, districts(more, place), calendar, ROME, everywhere)
 
 

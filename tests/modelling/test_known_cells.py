@@ -451,10 +451,45 @@ def test_a_file_of_another_place_is_refused(milan: tuple[xr.Dataset, xr.Dataset]
         gentraffic.sample(place, model="stouter-fast", known=away)
 
 
+def test_a_total_far_from_what_was_measured_is_noticed(milan: tuple[xr.Dataset, xr.Dataset]) -> None:
+    place, traffic = milan
+    known, day = traffic.isel(cell=slice(0, 100, 4)), float(traffic["internet"].values.sum(dtype=float)) / 7
+    asked = {"model": "stouter-fast", "known": known}
+    likely = gentraffic.sample(place, total=f"internet={day:.3f}/day", **asked)
+    assert "check the amount" not in likely.attrs.get("warnings", "")
+    for times in (0.28, 1000):  # a quarter is measured
+        odd = gentraffic.sample(place, total=f"internet={times * day:.3f}/day", **asked)
+        assert "times what the measured ones make likely: check the amount and its unit" in odd.attrs["warnings"]
+
+
+def test_ids_are_the_same_as_numbers_and_as_text(milan: tuple[xr.Dataset, xr.Dataset]) -> None:
+    place, traffic = milan
+    known = traffic.isel(cell=slice(0, 100, 9))
+    numbers = gentraffic.sample(place, model="stouter-fast", known=known)
+    text = known.assign_coords(cell_id=("cell", [str(cell) for cell in known["cell_id"].values]))
+    given = gentraffic.sample(place, model="stouter-fast", known=text)
+    np.testing.assert_array_equal(given["internet"].values, numbers["internet"].values)
+    assert given.attrs["measured_cells"] == "12 of 100 cells"
+    np.testing.assert_array_equal(given["measured_steps"].values, numbers["measured_steps"].values)
+
+
+def test_a_file_without_positions_needs_a_place(milan: tuple[xr.Dataset, xr.Dataset]) -> None:
+    _, traffic = milan
+    some = traffic.isel(cell=[3, 7])
+    bare = some.drop_vars([name for name in some.coords if name not in ("cell_id", "time")]).assign_attrs(
+        kind="unplaced"
+    )
+    bare.attrs = {name: bare.attrs[name] for name in ("kind", "timezone", "network") if name in bare.attrs}
+    with pytest.raises(WrongUse, match="known: the file does not say where its cells lie: add city, context"):
+        gentraffic.sample(model="stouter-fast", known=bare)
+
+
 def test_one_service_is_drawn_the_one_that_is_measured(milan: tuple[xr.Dataset, xr.Dataset]) -> None:
     place, traffic = milan
     some = traffic.isel(cell=slice(0, 100, 9))
-    with pytest.raises(WrongUse, match="known holds internet alone: call_in cannot be drawn beside it"):
+    with pytest.raises(
+        WrongUse, match="service=call_in: known holds internet alone, which is what is drawn: name it internet"
+    ):
         gentraffic.sample(place, model="stouter-fast", known=some, service="internet,call_in")
     calls = some.rename(internet="call_in")
     drawn = gentraffic.sample(place, model="stouter-fast", known=calls)

@@ -71,9 +71,9 @@ def _place(
     ds: xr.Dataset, name: str, context: xr.Dataset, utc: NDArray[np.datetime64], out: NDArray[np.float32]
 ) -> None:
     """Write the values of a file where its cells and times stand in the field."""
-    cells = {cell: i for i, cell in enumerate(context["cell_id"].values.tolist())}
+    cells = {str(cell): i for i, cell in enumerate(context["cell_id"].values.tolist())}  # numbers may be text in a file
     times = {when: i for i, when in enumerate(utc.astype("datetime64[ns]").tolist())}
-    rows = [(i, cells[cell]) for i, cell in enumerate(ds["cell_id"].values.tolist()) if cell in cells]
+    rows = [(i, cells[str(cell)]) for i, cell in enumerate(ds["cell_id"].values.tolist()) if str(cell) in cells]
     columns = [(i, times[when]) for i, when in enumerate(ds["time"].values.tolist()) if when in times]
     if rows and columns:
         (from_row, to_row), (from_column, to_column) = (np.array(pairs).T for pairs in (rows, columns))
