@@ -505,7 +505,7 @@ def _check_service(ds: xr.Dataset, name: str) -> None:
     for word in ("NaN", "negative", "infinite"):
         if word in count:
             cell, step = first[word]
-            fix = ": fill them with `gentraffic sample --known`, or leave their cells or days out" if word == "NaN" else ""
+            fix = ": fill them by `gentraffic sample --known`, or leave their cells out" if word == "NaN" else ""
             raise BadInput(f"{name} holds {count[word]} {word} values, the first at cell {cell}, {step}{fix}")
 
 
