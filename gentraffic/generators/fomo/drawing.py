@@ -194,13 +194,11 @@ class _Member:
         log, unit = conditional_levels(
             bundle.levels, place.places, place.ids, settings.seed, member, np.where(observed, measured, np.nan)
         )
-        per_user = float(scale.per_user[self.number]) if not observed.any() else 0.0
+        per_user, level = 0.0, bundle.levels.networks.get(scale.networks[self.number - 1]) if self.number else None
+        if not observed.any() and level is not None:
+            per_user = float(scale.per_user[self.number]) / level.mean_traffic
         if per_user == 0.0 and not observed.any() and (~np.isnan(field.users)).any():
             per_user = 1.0 / float(np.nanmean(field.users))  # relative: the mean user count is the mean cell's
-        elif per_user and not observed.any():
-            known = bundle.levels.networks.get(scale.networks[self.number - 1])
-            mean = float(np.nanmean(field.users)) * per_user if known is None else known.mean_traffic
-            per_user /= mean
         self.reference, self.per_user, by_users = refer(
             field.values, field.users, self.usual, per_user, np.exp(log) * unit
         )
