@@ -15,16 +15,14 @@ core-minutes (`--minutes`), on 248 cells of Milan over the week of 4 November 20
 held out and drawn. The network draws shapes and its series get the real cell's mean, since the paper's are scaled by
 the cell's own minimum and maximum. One drawn series is scored, as MAE, RMSE (`_minmax`) and JSD (`jsd_softmax24` x
 1e4). On raw files of Telecom Italia, of Milan or Trentino: `gentraffic import telecom-italia FOLDER -o all.nc`, then
-`--traffic all.nc --context place.nc --region trentino`. `--rows "beta-VAE of tsgm"` adds a generator of another library
-(Apache-2.0), which is told nothing of the place; tsgm 0.1 pins old packages, so: `pip install --no-deps tsgm keras`,
-and what they then miss.
+`--traffic all.nc --context place.nc --region trentino`. `--rows "beta-VAE of tsgm" "PAR of SDV"` adds generators of
+other libraries, which are told nothing of the place; evaluation/library_generators.py says what to install.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -36,6 +34,7 @@ import torch
 from numpy.typing import NDArray
 
 from gentraffic.dataset.services import DIRECTIONS, SUMS, with_sum
+from gentraffic.evaluation.library_generators import LIBRARIES, library_weeks
 from gentraffic.io.atomic import replacing
 
 if TYPE_CHECKING:
@@ -51,7 +50,6 @@ if TYPE_CHECKING:
 PUBLISHED = json.loads(Path(__file__).with_name("published.json").read_text(encoding="utf-8"))
 RIVALS = ("tcn-gan", "vae", "diffwave")
 GENERATORS = ("stouter --paper", "stouter", *RIVALS)
-LIBRARY = "beta-VAE of tsgm"  # a row of table 3 by its name only
 FIRST, SECOND = ("internet", *SUMS), DIRECTIONS  # the services of table 3 and of table 2
 TIMES, QUICK_TIMES = (10, 50, 100, 200, 400, 600, 800), (10, 100)  # figure 8; 1000 is that of table 3
 OURS = "ours"  # what tables 5 and 6 call the published design
@@ -120,7 +118,7 @@ class Stouter:
     bundles: dict[tuple[str, str, int], Bundle]
     data: Path
     generators: Sequence[str]
-    library: bool = False
+    libraries: Sequence[str] = ()
     services: Sequence[str] = (*FIRST, *SECOND)
 
     def source(self, service: str, fold: int) -> tuple[Source, Source]:
@@ -250,8 +248,11 @@ def run_stouter(bench: Stouter, only: Sequence[str], quick: bool, folds: int) ->
                     f"stouter|{part}|{service}|{name}|0",
                     lambda name=name, design=design, service=service: bench.scored(name, design, service),  # type: ignore[misc]
                 )
-            if bench.library:
-                run(f"stouter|{part}|{service}|{LIBRARY}|0", lambda service=service: library_row(bench, service))  # type: ignore[misc]
+            for name in bench.libraries:
+                run(
+                    f"stouter|{part}|{service}|{name}|0",
+                    lambda service=service, name=name: library_row(bench, service, name),  # type: ignore[misc]
+                )
 
     for part in [part for part in PARTS["stouter"] if part in only]:
         if part == "table-3":
@@ -297,44 +298,14 @@ def naive_row(bench: Stouter, service: str) -> Row:
     return scores(real, (real.mean(axis=1, keepdims=True) * week)[None], held.location)
 
 
-def library_row(bench: Stouter, service: str) -> Row:
-    """The convolutional beta-VAE of tsgm within the budget, each cell over its mean and all scaled to 0 .. 1, Adam at
-    its defaults; weeks from its prior, at the real cells' means."""
-    os.environ.setdefault("KERAS_BACKEND", "torch")
-    try:
-        import keras
-        import tsgm
-    except ImportError as e:
-        raise SystemExit(f"{LIBRARY} needs {e.name}: pip install --no-deps tsgm keras, and what they miss") from None
-    keras.utils.set_random_seed(0)
+def library_row(bench: Stouter, service: str, name: str) -> Row:
+    """Weeks of a generator of another library, trained within the budget, at the real cells' means."""
     train, held = bench.source(service, 0)
-    past, real = train.hourly(), held.hourly()
-    shape = past / past.mean(axis=1, keepdims=True)
-    low, high = shape.min(), shape.max()
-    x = ((shape - low) / (high - low)).astype(np.float32)[..., None]
-
-    def fit(epochs: int) -> tuple[Any, float]:
-        parts = tsgm.models.zoo["vae_conv5"](x.shape[1], 1, 16)
-        model = tsgm.models.cvae.BetaVAE(parts.encoder, parts.decoder)
-        model.compile(optimizer=keras.optimizers.Adam())
-        began = time.process_time()
-        model.fit(x, epochs=epochs, batch_size=BATCH, verbose=0)
-        return model, time.process_time() - began
-
-    fit(1)  # what is done once in a process
-    epochs = max(1, round(bench.minutes * 60 / (fit(2)[1] / 2)))
-    model, seconds = fit(epochs)
-    began = time.process_time()
-    count = bench.members * len(real)
-    drawn = model.generate(count).detach().numpy()[..., 0].astype(np.float64).reshape(-1, *real.shape)
-    per_series = (time.process_time() - began) / count
-    drawn = low + (high - low) * drawn
-    drawn *= real.mean(axis=1, keepdims=True) / np.maximum(drawn.mean(axis=2, keepdims=True), 1e-9)
-    return {
-        "steps": epochs * -(-len(x) // BATCH), "weights": model.count_params(), "fit_cpu_s": round(seconds, 1),
-        **scores(real, drawn, held.location), "draw_cpu_s": round(per_series * DRAWN_AT_ONCE, 3), "solver": "",
-        "solver_steps": 1,
-    }  # fmt: skip
+    real = held.hourly()
+    drawn, told = library_weeks(name, train.hourly(), bench.members * len(real), bench.minutes * 60, BATCH)
+    members = drawn.reshape(-1, *real.shape) * real.mean(axis=1, keepdims=True)
+    told["draw_cpu_s"] = round(told["draw_cpu_s"] * DRAWN_AT_ONCE, 3)
+    return told | scores(real, members, held.location)
 
 
 def month_row(bench: Stouter, name: str) -> Row:
@@ -958,8 +929,10 @@ def page(files: Sequence[Path]) -> str:
         out += ["\n".join(TABLES[told["paper"]](done)).strip("\n"), ""]
         command = f"    python benchmarks/paper.py {' '.join(words)} --data ../shared/data -o {path.name}"
         out.append(command)
-        if any(f"|{LIBRARY}|" in key for key in done):
-            out.append(f'{command} --only table-3 --rows "{LIBRARY}"')
+        libraries = [name for name in LIBRARIES if any(f"|{name}|" in key for key in done)]
+        if libraries:
+            named = " ".join(f'"{name}"' for name in libraries)
+            out.append(f"{command} --only table-3 --services internet --rows {named}")
         folds = 1 + max((int(key[-1]) for key in done if key.startswith("stouter|table-5|")), default=0)
         if told["quick"] and folds > 1:
             out.append(f"{command} --only table-6 table-5 --folds {folds}")
@@ -994,10 +967,11 @@ def load_stouter(args: argparse.Namespace) -> Stouter:
     told = {"paper": "stouter", "quick": args.quick, "minutes": minutes, "channels": list(channels)}
     rows = Rows(args.out, {**told, "region": args.region})
     members, graph_steps = (2, 60) if args.quick else (20, 400)
-    library, names = LIBRARY in args.rows, [name for name in args.rows if name != LIBRARY]
+    names = [name for name in args.rows if name not in LIBRARIES]
+    libraries = [name for name in args.rows if name in LIBRARIES]
     return Stouter(
-        rows, traffic, context, args.region, minutes, channels, graph_steps, members, {}, {}, args.data, names, library,
-        args.services,
+        rows, traffic, context, args.region, minutes, channels, graph_steps, members, {}, {}, args.data, names,
+        libraries, args.services,
     )  # fmt: skip
 
 
@@ -1009,7 +983,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("-o", "--out", type=Path, required=True, help="JSON of finished rows; report: a .md file")
     parser.add_argument("--only", nargs="*", help="such as table-3 figure-8")
-    parser.add_argument("--rows", nargs="*", default=GENERATORS, choices=(*GENERATORS, LIBRARY), help="of stouter")
+    parser.add_argument("--rows", nargs="*", default=GENERATORS, choices=(*GENERATORS, *LIBRARIES), help="of stouter")
     parser.add_argument("--services", nargs="*", default=(*FIRST, *SECOND), choices=(*FIRST, *SECOND),
                         help="stouter: of tables 2 and 3")  # fmt: skip
     parser.add_argument("--minutes", type=float, help="stouter: of one core, of every fit. [10; --quick 0.25]")
