@@ -49,8 +49,8 @@ wheel: $(STAMP)
 	$(BIN)/python -m build --outdir dist .
 	set -e; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
 	$(PYTHON) -m venv "$$folder/venv"; \
-	"$$folder/venv/bin/pip" install --quiet -c constraints.txt torch; \
-	"$$folder/venv/bin/pip" install --quiet -c constraints.txt dist/*.whl; \
+	.ci/install "$$folder/venv" torch; \
+	.ci/install "$$folder/venv" dist/*.whl; \
 	mkdir "$$folder/elsewhere"; cd "$$folder/elsewhere"; \
 	"$$folder/venv/bin/gentraffic" sample --city monaco --days 7 -o m.nc; \
 	"$$folder/venv/bin/gentraffic" models
@@ -69,8 +69,8 @@ models: $(STAMP)
 # torch first and pinned: a resolver that meets an open range with no torch installed fetches gigabytes of CUDA.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet -c constraints.txt torch
-	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev]"
+	.ci/install $(VENV) torch
+	.ci/install $(VENV) -e ".[dev]"
 	touch $(STAMP)
 
 clean:
