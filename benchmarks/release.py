@@ -112,7 +112,9 @@ def main() -> None:
         run("distil", "--threads", 1, "-o", "stouter-fast", folder=args.work)
         publish(args.work / "stouter-fast")
     if "fomo" in args.only:
-        more = ["--context", "milan.nc"]
+        internet = args.work / "milan-internet.nc"  # a FoMo has one service
+        write_traffic(read_milan_week(args.data / "telecom-italia"), internet)
+        more = ["--traffic", internet.name, "--context", "milan.nc"]
         fit("fomo", args.work / "fomo-base", args.fomo_evidence, [*words, *more], args.steps or FOMO_STEPS)
 
 

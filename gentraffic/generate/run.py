@@ -624,7 +624,7 @@ def _as_services(
     """
     if all(_alike(values) for values in drawn.values()):
         warning = f"all {job.shape[0]} members are the same: {job.generator.info.name} draws no spread"
-        job = replace(job, attrs={**job.attrs, "warnings": f"{job.attrs.get('warnings', '')}\n{warning}".strip()})
+        job = _warned(job, warning)
     out: list[xr.Dataset] = []
     amounts = job.generator.info.amounts
     for name, own in job.parts.items():
@@ -635,7 +635,7 @@ def _as_services(
             totals = [job.totals[k] for k in asked]
             first, sets = next(iter(values.values())), job.sets[asked]
             factors = fit_totals(first, totals, sets, job.calendar, job.timezone, job.measured)
-            job = _told_of_totals(job, factors, totals)
+            job = _warned(job, far_from_likely(factors, totals, job.measured))
             values, unit = {state: factors.apply(v) for state, v in values.items()}, totals[0].unit
         mean_cell = sum(weights) if amounts else None
         out += [job.dataset(v, f"{name}{state}", unit, mean_cell) for state, v in values.items()]
@@ -645,18 +645,26 @@ def _as_services(
     return whole
 
 
-def _told_of_totals(job: Job, factors: Factors, totals: Sequence[Total]) -> Job:
-    """The job, with a warning where the totals are far from what measured cells make likely of the others."""
-    if job.measured is None or job.measured.all():
-        return job
-    factor = factors.of_cells(~job.measured)
+def far_from_likely(factors: Factors, totals: Sequence[Total], measured: NDArray[np.bool_] | None) -> str:
+    """A warning where the totals are far from what measured cells make likely of the others; "" else.
+
+    measured: (cells,) those with measured traffic."""
+    if measured is None or measured.all():
+        return ""
+    factor = factors.of_cells(~measured)
     if 1 / UNLIKELY < factor < UNLIKELY:
-        return job
+        return ""
     said = "; ".join(total.text for total in totals)
-    warning = (
+    return (
         f"--total {said}: with it the cells without measurements carry {factor:.2g} times what the measured ones make "
         "likely: check the amount and its unit"
     )
+
+
+def _warned(job: Job, warning: str) -> Job:
+    """The job, whose traffic says a warning; "" is none."""
+    if not warning:
+        return job
     return replace(job, attrs={**job.attrs, "warnings": f"{job.attrs.get('warnings', '')}\n{warning}".strip()})
 
 

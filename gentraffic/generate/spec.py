@@ -7,7 +7,7 @@ Beside the output `NAME.zarr` stands the folder `.NAME.zarr.part` until the outp
     attrs.json                the attributes of the finished store
     store/                    the Zarr store that is being filled; its attribute `unfinished` says so
     raw.npy                   with totals only: what is drawn, before it is scaled
-    factors_*.npy             with totals only: what it is scaled by, once all is drawn
+    factors_*.npy, warning.txt  with totals only: what it is scaled by, once all is drawn, and what is to be told
     drawn/N.json, done/N.json markers: the blocks of task N are in raw.npy, in the store, and their hashes
 """
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from gentraffic.dataset.schema import traffic_dataset
 from gentraffic.dataset.services import MEAN_CELL
 from gentraffic.errors import BadInput, WrongUse
-from gentraffic.generate.run import GIB, Drawn, File, Job, Request, free_memory
+from gentraffic.generate.run import GIB, Drawn, File, Job, Request, far_from_likely, free_memory
 from gentraffic.generate.spec import StoreSpec, context_sha256, libraries, part_of, read_spec
 from gentraffic.generate.streaming import begin, fill, finish, finished, mean_of, missing
 from gentraffic.generate.totals import Factors, fit_totals
@@ -205,10 +205,11 @@ def template_of(job: Job, spec: StoreSpec, units: str) -> xr.Dataset:
     return out
 
 
-def factors_of(job: Job, drawn: NDArray[np.float32]) -> Factors:
-    """What all that is drawn (members, cells, steps) is multiplied by, for the totals of a job."""
+def factors_of(job: Job, drawn: NDArray[np.float32]) -> tuple[Factors, str]:
+    """What all that is drawn (members, cells, steps) is multiplied by, for the totals of a job, and a warning or ""."""
     assert job.sets is not None  # asked for totals only
-    return fit_totals(drawn, job.totals, job.sets, job.calendar, job.timezone, job.measured)
+    found = fit_totals(drawn, job.totals, job.sets, job.calendar, job.timezone, job.measured)
+    return found, far_from_likely(found, job.totals, job.measured)
 
 
 def _drawn(out: Path, mean: float, entered: float, began: float, tasks: int, kept: int) -> Drawn:

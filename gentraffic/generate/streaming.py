@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
 TRIES = 3  # how often what was torn while it was written is drawn again
 FACTORS = ("factors_table", "factors_cell", "factors_step")
+WARNING = "warning.txt"  # beside the factors: what came of the totals
 Chunk = NDArray[np.float32]
 
 
@@ -178,13 +179,14 @@ def fill(
     spec: StoreSpec,
     draw: Callable[[list[int]], Iterator[int]],
     scale: Callable[[list[int]], Iterator[int]],
-    fit: Callable[[Chunk], Factors],
+    fit: Callable[[Chunk], tuple[Factors, str]],
     on_task: Callable[[int, int], None],
 ) -> None:
     """Run what is missing until nothing is, checking every hash.
 
     draw(tasks) and scale(tasks) run tasks wherever they run them and yield the number of each that is done; fit(drawn)
-    finds the factors of the totals. Raises BadInput where what is written does not stay."""
+    finds the factors of the totals, and a warning for the store or "". Raises BadInput where what is written does not
+    stay."""
     tasks = len(spec.tasks())
     for _ in range(TRIES):
         wanted = missing(folder, spec, "done")
@@ -197,8 +199,9 @@ def fill(
         _drain(draw(lacking), tasks - len(lacking), 2 * tasks, on_task)
         if missing(folder, spec, "drawn"):
             continue
-        found = fit(np.load(folder / "raw.npy", "r", allow_pickle=False))
+        found, warning = fit(np.load(folder / "raw.npy", "r", allow_pickle=False))
         with _writing(folder):
+            (folder / WARNING).write_text(warning, encoding="utf-8")
             for name, values in zip(FACTORS, (found.table, found.cell_class, found.step_class), strict=True):
                 np.save(folder / f"{name}.npy", values, allow_pickle=False)
         _drain(scale(wanted), 2 * tasks - len(wanted), 2 * tasks, on_task)
@@ -221,7 +224,7 @@ def finish(folder: Path, spec: StoreSpec, out: Path) -> None:
         for leftover in (store / spec.service).glob("*.partial"):  # of a writer that was killed
             leftover.unlink()
         (store / ".zgroup").write_text(json.dumps({"zarr_format": 2}), encoding="utf-8")
-        shutil.copyfile(folder / "attrs.json", store / ".zattrs")
+        (store / ".zattrs").write_text(_attrs(folder), encoding="utf-8")
         zarr.consolidate_metadata(str(store), zarr_format=2)
         list_store(store, _chunk_hashes(folder, spec))
         sync(store)
@@ -231,6 +234,16 @@ def finish(folder: Path, spec: StoreSpec, out: Path) -> None:
         else:
             os.rename(store, target)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _attrs(folder: Path) -> str:
+    """The attributes of the store as JSON, with the warning that came of the totals."""
+    text = (folder / "attrs.json").read_text(encoding="utf-8")
+    warning = (folder / WARNING).read_text(encoding="utf-8") if (folder / WARNING).exists() else ""
+    if not warning:
+        return text
+    attrs = json.loads(text)
+    return json.dumps({**attrs, "warnings": f"{attrs.get('warnings', '')}\n{warning}".strip()}, indent=2)
 
 
 def _chunk_hashes(folder: Path, spec: StoreSpec) -> dict[str, str]:

@@ -451,7 +451,7 @@ def test_a_file_of_another_place_is_refused(milan: tuple[xr.Dataset, xr.Dataset]
         gentraffic.sample(place, model="stouter-fast", known=away)
 
 
-def test_a_total_far_from_what_was_measured_is_noticed(milan: tuple[xr.Dataset, xr.Dataset]) -> None:
+def test_a_total_far_from_what_was_measured_is_noticed(milan: tuple[xr.Dataset, xr.Dataset], tmp_path: Path) -> None:
     place, traffic = milan
     known, day = traffic.isel(cell=slice(0, 100, 4)), float(traffic["internet"].values.sum(dtype=float)) / 7
     asked = {"model": "stouter-fast", "known": known}
@@ -460,6 +460,9 @@ def test_a_total_far_from_what_was_measured_is_noticed(milan: tuple[xr.Dataset, 
     for times in (0.28, 1000):  # a quarter is measured
         odd = gentraffic.sample(place, total=f"internet={times * day:.3f}/day", **asked)
         assert "times what the measured ones make likely: check the amount and its unit" in odd.attrs["warnings"]
+    store = gentraffic.sample(place, total=f"internet={1000 * day:.3f}/day", out=tmp_path / "odd.zarr", **asked)
+    assert store.attrs["warnings"] == odd.attrs["warnings"]
+    assert read_traffic(tmp_path / "odd.zarr").attrs["warnings"].count("check the amount") == 1
 
 
 def test_ids_are_the_same_as_numbers_and_as_text(milan: tuple[xr.Dataset, xr.Dataset]) -> None:
