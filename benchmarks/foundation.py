@@ -272,7 +272,7 @@ def published_rows(bundle: FoMoBundle, parts: dict[str, tuple[Pair, Pair]], labe
     """`network|task|row` -> scores of the expectation by series, and the JSD of one draw."""
     out = {}
     for city, pairs in parts.items():
-        part = p3.held_out(*((source, placed(region, source, bundle.levels)) for source, region in pairs))
+        part = p3.held_out(*((source, placed(region, source, bundle.levels, bundle.weeks)) for source, region in pairs))
         for task, observed in p3.TASKS.items():
             real, _ = p3.real_of(part, observed)
             for users in (False, True):

@@ -487,7 +487,7 @@ def run_fomo(rows: Rows, data: Path, model: str, quick: bool) -> None:
     pairs = {r.network: (s, r) for s, r in read_regions(data) if s.places is not None}
     for network in ["uomo-nj"] if quick else sorted(pairs):
         source, region = pairs[network]
-        pair = source, placed(region, source, bundle.levels)
+        pair = source, placed(region, source, bundle.levels, bundle.weeks)
         part = p3.held_out(pair, pair)
         for task, observed in p3.TASKS.items():
             for users in (False, True):

@@ -162,7 +162,7 @@ def histograms(values: Floats, case: Case, group: NDArray[np.intp], region: Regi
 def fomo(bundle: FoMoBundle, case: Case, members: int = 1) -> Floats:
     """(1 + members, series, 64): the expectation, then draws."""
     pairs = [(case.part.train_source, case.part.train), (case.part.held_source, case.part.held)]
-    train, held = (placed(region, source, bundle.levels) for source, region in pairs)
+    train, held = (placed(region, source, bundle.levels, bundle.weeks) for source, region in pairs)
     part = replace(case.part, train=train, held=held)
     return p3.masked_members(bundle, part, case.mask, users=False, members=members)
 
@@ -662,10 +662,10 @@ block and the hour of day. Every series is divided by the mean of what is observ
 value. Intervals: bootstrap over locations, the same draws for both rows, over the folds that both have; Nanjing has
 five locations, one a fold, so its intervals say little.
 
-Generation: PAR of SDV (Business Source License 1.1) and the convolutional beta-VAE of tsgm are rows of STOUTER's tables,
-[The papers' tables](papers.md). TimeGAN of tsgm 0.1.0 stops in its first epoch with PyTorch (`Can't call numpy() on
-Tensor that requires grad`); mended, it takes 26 core-seconds for a joint step of 32 weeks by hour, some 20 steps in ten
-minutes: no row. TimeVAE is not in it.
+Generation: PAR of SDV (Business Source License 1.1) and the convolutional beta-VAE of tsgm are rows of STOUTER's
+tables, [The papers' tables](papers.md). TimeGAN of tsgm 0.1.0 stops in its first epoch with PyTorch (`Can't call
+numpy() on Tensor that requires grad`); mended, it takes 26 core-seconds for a joint step of 32 weeks by hour, some 20
+steps in ten minutes: no row. TimeVAE is not in it.
 
 """
 

@@ -241,8 +241,7 @@ def _draw(bundle: FoMoBundle, windows: FoMoContext, member: int, steps: int, see
     # independent noise, unlike that of `sample`: the fair crps takes members for independent draws
     noise = np.random.default_rng((seed, member)).standard_normal(shape, dtype=np.float32)
     x = draw_scenes(bundle.model, condition_of(windows, scale), torch.from_numpy(noise), steps=steps).numpy()
-    weekly = scale.usual(windows.network, windows.hour)[:, None, None]
-    values = scale.inverse(x, weekly) * np.nan_to_num(windows.reference)[..., None]
+    values = scale.inverse(x, windows.usual) * np.nan_to_num(windows.reference)[..., None]
     return np.concatenate([v[e.any(-1)] for v, e in zip(values, windows.exists, strict=True)])
 
 
@@ -309,7 +308,8 @@ def rows_of(
     """
     out: dict[str, list[dict[str, Any]]] = {}
     for name, (train, held) in parts.items():
-        part = held_out(*((source, placed(region, source, bundle.levels)) for source, region in (train, held)))
+        pairs = [(source, placed(region, source, bundle.levels, bundle.weeks)) for source, region in (train, held)]
+        part = held_out(*pairs)
         for task in TASKS:
             if naive_too:
                 for row, drawn in window_rows(part, task, seed).items():

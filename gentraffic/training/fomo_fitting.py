@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from gentraffic.errors import WrongUse
 from gentraffic.generators.fomo.data import CADENCES, POI_DIM, SIDE, Region, placed
 from gentraffic.generators.fomo.folder import FoMoBundle
-from gentraffic.generators.fomo.scale import FoMoScale, fit_scale_of
+from gentraffic.generators.fomo.scale import FoMoScale, fit_scale_of, usual_weeks
+from gentraffic.modelling.expected_week import ExpectedWeeks, fit_week
+from gentraffic.modelling.features import Floats
 from gentraffic.modelling.levels import LevelModel, fit_levels
 from gentraffic.modelling.measured import Source
 from gentraffic.training.fitting import INFLATE, machine, measured_cells
@@ -61,7 +63,8 @@ def fit_fomo(
     if len(set(names)) < len(names):
         raise WrongUse(f"networks must differ by name, these are {', '.join(names)}")
     levels = _levels(data)
-    regions = [placed(region, source, levels) for source, region in data]
+    weeks, told = _weeks(data)
+    regions = [replace(placed(region, source, levels), week=told.get(region.network)) for source, region in data]
     scale = fit_scale_of(regions)
     torch.manual_seed(plan.seed)
     model = FoMo(
@@ -77,7 +80,7 @@ def fit_fomo(
     trainer = trainer_of(task, run.checkpoint, fingerprint(regions, asdict(design)), group)
     metadata = {"design": asdict(design), **_run(trainer, run.on_step)}
     _measure(model, regions, scale, plan)
-    return FoMoBundle(model, scale, levels), metadata
+    return FoMoBundle(model, scale, levels, weeks=weeks), metadata
 
 
 def finetune_fomo(
@@ -100,7 +103,8 @@ def finetune_fomo(
     """
     new = [pair for pair in data if pair[1].network not in bundle.networks]
     bundle = _grown(bundle, new) if new else bundle
-    regions = [placed(region, source, bundle.levels) for source, region in data]
+    told = _weeks([pair for pair in data if pair[1].network in bundle.weeks.networks])[1]
+    regions = [replace(placed(region, source, bundle.levels), week=told.get(region.network)) for source, region in data]
     task = FoMoTask(bundle.model.to(run.device), regions, bundle.scale, plan)
     learned = {id(weights) for weights in task.weights}
     named = task.model.named_parameters()
@@ -191,6 +195,16 @@ def _trust(data: Measured) -> float:
     """How far what is learned from these cells is believed, beside what was there before: 0 to 1."""
     cells = sum(len(region.values) for _, region in data)
     return cells / (cells + PRIOR_CELLS)
+
+
+def _weeks(data: Measured) -> tuple[ExpectedWeeks, dict[str, Floats]]:
+    """The weeks that places tell, of networks whose places are known, and by network what is told of each of its cells
+    when the cell's location is left out, (cells, 168): of a place that nobody measured, which the network is to learn
+    to depart from."""
+    found = {source.network: fit_week(source) for source, _ in data}
+    found = {name: pair for name, pair in found.items() if pair[0].places is not None}
+    weeks = ExpectedWeeks({name: week for name, (week, _) in found.items()})
+    return weeks, {name: usual_weeks(left_out) for name, (_, left_out) in found.items()}
 
 
 def _levels(data: Measured) -> LevelModel:

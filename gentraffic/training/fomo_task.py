@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from gentraffic.errors import BadInput
 from gentraffic.generators.fomo.data import CADENCES, POI_DIM, SIDE, Region, cadences_of
-from gentraffic.generators.fomo.scale import FoMoContext, FoMoScale, condition_of, echo_of, refer
+from gentraffic.generators.fomo.scale import FoMoContext, FoMoScale, condition_of, echo_of, refer, usual_at
+from gentraffic.modelling.features import WEEK
 from gentraffic.training.checkpoint import Checkpoint
 from gentraffic.training.processes import ALONE, ProcessGroup
 from gentraffic.training.trainer import Schedule, Trainer, Turn
@@ -119,7 +120,7 @@ def batch_of(
         where.append((which, block, int(start * region.minutes // 60)))
     shown = stack(windows)
     ratio = np.nan_to_num(np.concatenate(truth)) / np.nan_to_num(shown.reference, nan=1.0)[..., None]
-    x = scale.forward(ratio, scale.usual(shown.network, shown.hour)[:, None, None])
+    x = scale.forward(ratio, shown.usual)
     x = np.where(shown.exists, x, np.nan).astype(np.float32)
     return FoMoWindows(torch.from_numpy(x), condition_of(shown, scale), np.array(where), step)
 
@@ -143,14 +144,14 @@ def masked(
     reference[cells], per_user[cells], by_users[cells] = refer(
         shown[cells],
         window.users[cells],
-        scale.usual(window.network, window.hour)[0],
+        window.usual[cells],
         float(scale.per_user[window.network[0]]),
         window.reference[cells],
     )
     per_day = 1440 // int(window.minutes[0])
     before = np.empty((int(cells.sum()), 0)) if past is None else past
     hour = window.hour[0, 0] + np.arange(-before.shape[1], window.hour.shape[1]) * 24 / per_day
-    weekly = scale.usual(window.network, hour[None] % 168)[0]
+    weekly = usual_at(window.week[cells], hour)
     echo = np.full_like(window.values, np.nan)
     echo[cells] = echo_of(np.concatenate([before, shown[cells]], axis=1), weekly, per_day)[:, before.shape[1] :]
     return replace(
@@ -179,15 +180,18 @@ def window(
         filled = values[at]
         return np.where(there.reshape(there.shape + (1,) * (filled.ndim - 2)), filled, np.nan)[None]
 
-    shape = (1, SIDE, SIDE, steps)
+    shape, number = (1, SIDE, SIDE, steps), scale.number(region.network) if named else 0
     return FoMoContext(
         values=blank((region.values if named else region.clean)[:, span]),
         users=np.full(shape, np.nan, np.float32) if region.users is None else blank(region.users[:, span]),
         echo=np.full(shape, np.nan, np.float32),
         exists=np.broadcast_to(there[None, ..., None], shape).copy(),
         hour=region.hour[span][None],
+        week=np.broadcast_to(scale.mean_week(number), (1, SIDE, SIDE, WEEK))
+        if region.week is None or not named
+        else np.where(there[..., None], region.week[at], 1.0)[None],
         minutes=np.array([region.minutes]),
-        network=np.array([scale.number(region.network) if named else 0]),
+        network=np.array([number]),
         xy_m=blank(region.xy_m),
         poi=np.full((1, SIDE, SIDE, POI_DIM), np.nan, np.float32) if region.poi is None else blank(region.poi),
         z=blank(region.z),

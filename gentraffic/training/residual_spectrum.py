@@ -138,7 +138,7 @@ def _mirrored_power(
             np.nan_to_num(np.concatenate([w.values for w in whole]))
             / np.nan_to_num(shown.reference, nan=1.0)[..., None]
         )
-        x = torch.from_numpy(scale.forward(ratio, scale.usual(shown.network, shown.hour)[:, None, None])).float()
+        x = torch.from_numpy(scale.forward(ratio, shown.usual)).float()
         t = torch.full((len(x),), last)
         x_t, _ = diffusion_target(model.noise, x, torch.randn(x.shape, generator=generator), t)
         apart = x - clean_of(model.noise.prediction_type, a, x_t, model(x_t, t, condition_of(shown, scale)))

@@ -84,7 +84,7 @@ def test_the_general_mask_is_the_forecast_of_the_table(part: p3.Held, bundle: Fo
     whole = script("rivals").fomo(bundle, case)
     placed = script("rivals").placed
     pairs = [(part.train_source, part.train), (part.held_source, part.held)]
-    train, held = (placed(region, source, bundle.levels) for source, region in pairs)
+    train, held = (placed(region, source, bundle.levels, bundle.weeks) for source, region in pairs)
     want = p3.model_members(bundle, replace(part, train=train, held=held), "short", users=False, members=1)
     np.testing.assert_array_equal(whole[..., 48:], want)
 

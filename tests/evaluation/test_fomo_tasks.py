@@ -18,7 +18,7 @@ def bundle() -> FoMoBundle:
 
 def held(bundle: FoMoBundle) -> p3.Held:
     ((source, region),) = data(world("elsewhere", seed=5))
-    pair = source, placed(region, source, bundle.levels)
+    pair = source, placed(region, source, bundle.levels, bundle.weeks)
     return p3.held_out(pair, pair)
 
 

@@ -8,7 +8,7 @@ from fomo_examples import data, world
 
 from gentraffic.errors import BadInput
 from gentraffic.generators.fomo.data import cadences_of, grid_blocks, near_blocks, placed, read_region
-from gentraffic.generators.fomo.scale import FoMoScale, echo_of, fit_scale_of, refer
+from gentraffic.generators.fomo.scale import FoMoScale, echo_of, fit_scale_of, refer, usual_at
 from gentraffic.modelling.levels import LevelModel
 from gentraffic.training.fomo_task import FoMoPlan, batch_of, ladder, masked, others, window
 
@@ -21,7 +21,7 @@ def scale() -> FoMoScale:
 
 
 def test_scale_and_its_mirror() -> None:
-    usual = scale().usual(np.array([1]), np.arange(48.0)[None])
+    usual = usual_at(scale().mean_week(1)[None], np.arange(48.0))
     ratio = np.random.default_rng(0).uniform(0.0, 4.0, (5, 48))
     back = scale().inverse(scale().forward(ratio, usual), usual)
     assert np.abs(back - ratio).max() < 1e-4

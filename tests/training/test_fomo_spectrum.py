@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gentraffic.generators.fomo.data import SIDE, Region
-from gentraffic.generators.fomo.scale import FoMoScale, fit_scale_of
+from gentraffic.generators.fomo.scale import FoMoScale, fit_scale_of, usual_at
 from gentraffic.training.fomo_task import WINDOW, FoMoPlan
 from gentraffic.training.residual_spectrum import DAILY, OTHERS, fit_fomo_spectrum
 from samplers import Noise
@@ -48,7 +48,7 @@ def region(steps: int, seed: int = 0, daily: float = 0.0) -> Region:
 
 def mean_square(part: Region, scale: FoMoScale) -> float:
     """Of what the network sees of the region, about the usual week: that of noise and of days of their own."""
-    usual = scale.usual(np.array([1]), part.hour[None])
+    usual = usual_at(scale.mean_week(1)[None], part.hour)
     return float((scale.forward(part.values / part.level[:, None], usual) ** 2).mean())
 
 

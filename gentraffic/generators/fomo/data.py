@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from gentraffic.dataset.panel import read_panel
 from gentraffic.errors import BadInput
+from gentraffic.generators.fomo.scale import usual_weeks
+from gentraffic.modelling.expected_week import ExpectedWeeks
 from gentraffic.modelling.features import Floats, Places
 from gentraffic.modelling.levels import LevelModel, stack_features
 from gentraffic.modelling.measured import Source, read_live, read_source
@@ -30,7 +32,8 @@ class Region:
     values, users: (cells, T) in the source's units; users None where there are none. clean: values with recording gaps
     that recur at one hour of every day filled in. hour: (T,) local hour of the week.
     poi: (cells, POI_DIM) standardised, None without a context. level: (cells,) mean traffic; z: the same, log,
-    standardised in the network, by a spread. blocks: (n, SIDE, SIDE) indices of cells, -1 where there is none.
+    standardised in the network, by a spread. week: (cells, 168) the usual week of each, None where it is that of the
+    network (`gentraffic.generators.fomo.scale`). blocks: (n, SIDE, SIDE) indices of cells, -1 where there is none.
     """
 
     network: str
@@ -47,6 +50,7 @@ class Region:
     location: NDArray[np.int64]
     rows: NDArray[np.int64]  # where each cell stands in its context
     blocks: NDArray[np.int64]
+    week: Floats | None = None
 
     @property
     def b(self) -> float:
@@ -71,6 +75,7 @@ class Region:
             **parts,
             users=None if self.users is None else self.users[keep],
             poi=None if self.poi is None else self.poi[keep],
+            week=None if self.week is None else self.week[keep],
             blocks=blocks[(blocks >= 0).any((1, 2))],
         )
 
@@ -131,9 +136,9 @@ def read_region(
     return source, region
 
 
-def placed(region: Region, source: Source, levels: LevelModel) -> Region:
+def placed(region: Region, source: Source, levels: LevelModel, weeks: ExpectedWeeks | None = None) -> Region:
     """A region with POI features and standardised levels: as its network has them, or as the law has them where the
-    levels of its network are not known."""
+    levels of its network are not known; and with the usual week of each cell, where `weeks` tells it."""
     part, log = levels.networks.get(region.network), np.log(region.level)
     z, spread = region.z, 1.0
     if part is not None:
@@ -142,7 +147,16 @@ def placed(region: Region, source: Source, levels: LevelModel) -> Region:
         unit = (log - levels.relative(source.places)[0][source.rows]).mean()
         z, spread = levels.standard(source.places, log - unit, rows=source.rows), levels.spread
     poi = None if source.places is None else poi_features(source.places, levels)[source.rows]
-    return replace(region, poi=poi, z=z, spread=spread)
+    told = None
+    if weeks is not None and source.places is not None:
+        told = log_weeks(weeks, region.network, source.places, source.rows)
+    return replace(region, poi=poi, z=z, spread=spread, week=None if told is None else usual_weeks(told))
+
+
+def log_weeks(weeks: ExpectedWeeks, network: str, places: Places, rows: Any = slice(None)) -> Floats | None:
+    """The log weeks of some cells that the regression of a network tells, (cells, 168); None where it has none."""
+    own = weeks.networks.get(network)
+    return None if own is None else own.log(own.scores(places, rows))
 
 
 def poi_features(places: Places, levels: LevelModel) -> NDArray[np.float32]:

@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from gentraffic.dataset.calendar import Calendar
 from gentraffic.errors import WrongUse, did_you_mean
 from gentraffic.generators.base import Span, Tell, Unsupported, check_minutes
-from gentraffic.generators.fomo.data import POI_DIM, poi_features
+from gentraffic.generators.fomo.data import POI_DIM, log_weeks, poi_features
 from gentraffic.generators.fomo.observations import FoMoTask, field_of
-from gentraffic.generators.fomo.scale import FoMoContext, FoMoScale, condition_of, echo_of, refer
+from gentraffic.generators.fomo.scale import FoMoContext, FoMoScale, condition_of, echo_of, refer, usual_at, usual_weeks
 from gentraffic.generators.fomo.tiles import PHASES, WINDOW, closure, fade, layings, starts
 from gentraffic.generators.observed import Observations
 from gentraffic.generators.weekly import Settings, check_solver, one_thread
+from gentraffic.modelling.expected_week import ExpectedWeeks
 from gentraffic.modelling.features import Floats, Places, read_places
 from gentraffic.modelling.kriging import conditional_levels
 from gentraffic.modelling.levels import LevelModel
@@ -54,6 +55,10 @@ class FoMoModel(Protocol):
     @property
     def levels(self) -> LevelModel:
         """What levels are drawn from."""
+
+    @property
+    def weeks(self) -> ExpectedWeeks:
+        """The weeks that places tell."""
 
     @property
     def networks(self) -> tuple[str, ...]:
@@ -127,7 +132,7 @@ def draw_field(
     out = np.empty((settings.members, len(wanted), field.values.shape[1] - field.given), dtype=np.float32)
     # MKL asks each thread anew how many it may use
     with one_thread(), ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        place = _Place.of(bundle, field)
+        place = _Place.of(bundle, field, settings.habits)
         chunks = _chunks(len(field.values), field.values.shape[1], field.minutes)
         total = settings.members * len(chunks) * settings.steps
         for member in range(settings.members):
@@ -144,16 +149,18 @@ def draw_field(
 
 @dataclass(frozen=True)
 class _Place:
-    """What does not change from member to member."""
+    """What does not change from member to member. number: of the network whose rhythm is followed, 0 for none. week:
+    (cells, 168) the usual week of each cell."""
 
     places: Places
     poi: NDArray[np.float32]
     ids: list[Any]
     blocks: list[NDArray[np.int64]]
     number: int
+    week: Floats
 
     @staticmethod
-    def of(bundle: FoMoModel, field: FoMoTask) -> _Place:
+    def of(bundle: FoMoModel, field: FoMoTask, habits: str) -> _Place:
         places = read_places(field.context)
         known = bool((np.asarray(field.context["poi_count"].values) > 0).any())
         poi = (
@@ -164,7 +171,8 @@ class _Place:
             columns = [field.context[name].values for name in ("row", "col")]
             grid = np.stack(columns, axis=1).astype(np.int64)
         ids = field.context["cell_id"].values.tolist()
-        return _Place(places, poi, ids, layings(grid, places.xy_m), 0)
+        number = bundle.scale.number(habits or str(field.context.attrs.get("habits", "")) or places.network)
+        return _Place(places, poi, ids, layings(grid, places.xy_m), number, _usual_weeks(bundle, places, number))
 
 
 class _Member:
@@ -184,10 +192,8 @@ class _Member:
         self.bundle, self.model, self.field, self.place = bundle, model, field, place
         self.settings, self.member, self.pool = settings, member, pool
         self.batch = at_once(BATCH, settings.device)  # blocks of one call
-        habits = settings.habits or str(field.context.attrs.get("habits", "")) or place.places.network
-        self.number = bundle.scale.number(habits)
-        scale = bundle.scale
-        self.usual = scale.usual(np.array([self.number]), field.hour[None])[0]  # (T,)
+        scale, self.number = bundle.scale, place.number
+        self.usual = usual_at(place.week, field.hour)  # (cells, T)
         nobody = np.full_like(field.users, np.nan)
         measured = refer(field.values, nobody, self.usual, 0.0, np.zeros(len(place.ids)))[0]
         observed = (~np.isnan(field.values)).any(1)
@@ -224,8 +230,8 @@ class _Member:
             hour = self._hours(first, length)
             users, echo = _pad(field.users[:, first:last], length), self._echo(hour, first)
             x = self._solve(_Chunk(_pad(fixed, length), users, echo, hour), first, partial(tell, i))
-            usual = scale.usual(np.array([self.number]), hour[None])
-            values = (scale.inverse(x, usual) * self.reference[:, None]).astype(np.float32)[:, : last - first]
+            whole = scale.inverse(x, usual_at(self.place.week, hour)) * self.reference[:, None]
+            values = whole.astype(np.float32)[:, : last - first]
             if i == 0:
                 values = self._level(values)
             result[:, first:last] = np.where(np.isnan(fixed), values, fixed)
@@ -268,7 +274,7 @@ class _Member:
             tell(step + 1)
             return total / count.clamp(min=1e-6)
 
-        usual = self.bundle.scale.usual(np.array([self.number]), wide.hour[None])
+        usual = usual_at(self.place.week, wide.hour)
         known = self.bundle.scale.forward(wide.values / self.reference[:, None], usual)  # nan stays nan
         x = solve(
             predict, self.model.noise, start, steps=settings.steps, solver=settings.solver,
@@ -278,9 +284,9 @@ class _Member:
 
     def _echo(self, hour: Floats, first: int) -> NDArray[np.float32]:
         """What all that is measured up to the chunk's end says of the same time on other days: (cells, steps)."""
-        usual = self.bundle.scale.usual(np.array([self.number]), hour[None])[0]
+        usual = np.concatenate([self.usual[:, :first], usual_at(self.place.week, hour)], axis=1)
         measured = _pad(self.field.values[:, : first + len(hour)], first + len(hour))
-        return echo_of(measured, np.concatenate([self.usual[:first], usual]), 1440 // self.field.minutes)[:, first:]
+        return echo_of(measured, usual, 1440 // self.field.minutes)[:, first:]
 
     def _hours(self, first: int, steps: int) -> Floats:
         """Local hours of the week of a chunk, going on evenly beyond the end of the field: (steps,)."""
@@ -325,6 +331,7 @@ class _Member:
                 echo=np.where(exists, chunk.echo[at], np.nan),
                 exists=exists.copy(),
                 hour=chunk.hour[columns],
+                week=self.place.week[rows],
                 minutes=np.full(len(pairs), self.field.minutes),
                 network=np.full(len(pairs), self.number),
                 xy_m=self.place.places.xy_m[rows],
@@ -372,6 +379,14 @@ class _Job:
     rows: torch.Tensor
     columns: torch.Tensor
     there: torch.Tensor
+
+
+def _usual_weeks(bundle: FoMoModel, places: Places, number: int) -> Floats:
+    """The usual week of each cell in the rhythm of a network, or, 0, of none: (cells, 168)."""
+    log = log_weeks(bundle.weeks, bundle.networks[number - 1], places) if number else None
+    if log is None:
+        return np.broadcast_to(bundle.scale.mean_week(number), (len(places.xy_m), HOURS))
+    return usual_weeks(log)
 
 
 def _chunks(cells: int, steps: int, minutes: int) -> list[tuple[int, int]]:

@@ -2,6 +2,7 @@
 
 fomo/          config.json, diffusion_pytorch_model.safetensors      scheduler/   scheduler_config.json (diffusers)
 scaler.json    usual weeks, traffic per user, standardisation        level.json   the level model (modelling/levels.py)
+week.json      the weeks that places tell (modelling/expected_week.py); folders of before have none
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from gentraffic.errors import BadModel
 from gentraffic.generators.base import FOMO, ModelFolder, ModelInfo, Settings, read_folder, write_json, writing_folder
 from gentraffic.generators.fomo.scale import FoMoScale
+from gentraffic.modelling.expected_week import ExpectedWeeks
 from gentraffic.modelling.levels import LevelModel
 from samplers.fomo import FoMo
 
@@ -37,6 +39,7 @@ class FoMoBundle:
     provenance: dict[str, Any] = field(default_factory=dict)
     sha256: str = ""
     location: str = ""
+    weeks: ExpectedWeeks = field(default_factory=ExpectedWeeks)
 
     @property
     def info(self) -> ModelInfo:
@@ -64,6 +67,7 @@ def save_fomo(bundle: FoMoBundle, folder: Path, card: str) -> None:
         bundle.model.save_pretrained(temporary / "fomo")
         bundle.model.noise.scheduler().save_pretrained(temporary / "scheduler")
         write_json(temporary / "scaler.json", bundle.scale.to_json())
+        write_json(temporary / "week.json", bundle.weeks.to_json())
         write_json(temporary / "level.json", {"order": list(bundle.networks), "levels": bundle.levels.to_json()})
 
 
@@ -85,6 +89,7 @@ def fomo_of(folder: ModelFolder) -> FoMoBundle:
             provenance=dict(folder.provenance),
             sha256=folder.sha256,
             location=folder.location,
+            weeks=ExpectedWeeks.from_json(folder.json("week.json") if "week.json" in folder.files else {}),
         )
 
 

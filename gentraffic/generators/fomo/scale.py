@@ -2,8 +2,9 @@
 
     x = (log(traffic / reference + FLOOR) - log(usual + FLOOR) - mean) / spread
 
-usual is the mean week of the network's training cells (of all networks for one that nobody measured), mean 1, so an
-answer of zero is the climatology and the network learns what departs from it. The reference is what the cell would
+usual is the week that a cell's surroundings tell (`gentraffic.modelling.expected_week`), or the mean week of the
+network's training cells where they tell none (of all networks for one that nobody measured), mean 1, so an answer of
+zero is the climatology and the network learns what departs from it. The reference is what the cell would
 carry in a mean hour, from what is told alone, never from what is to be drawn:
 1. where something is observed: observed traffic / what the usual week has at the same hours (a hint of the block's mean
    is added, so that a silent stretch does not make the reference zero);
@@ -15,15 +16,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gentraffic.generators.fomo.data import Region
-from gentraffic.modelling.features import FLOOR, HIGHEST
+from gentraffic.modelling.features import FLOOR, HIGHEST, WEEK
 from samplers.fomo import FoMoCondition
+
+if TYPE_CHECKING:
+    from gentraffic.generators.fomo.data import Region
 
 HINT = 0.5  # steps that the block's mean counts for beside what is observed of a cell
 CLIP = 6.0  # standard deviations
@@ -77,20 +80,20 @@ class FoMoScale:
         out: NDArray[np.float64] = np.maximum(np.exp(np.minimum(logs, np.log(HIGHEST))) - FLOOR, 0.0)
         return out
 
-    def usual(self, number: NDArray[np.int64], hour: Any) -> NDArray[np.float64]:
-        """The usual week at some hours: number (B,), hour (B, T) -> (B, T), never below LOWEST."""
-        slot = np.floor(np.asarray(hour)).astype(np.int64) % 168
-        out: NDArray[np.float64] = np.maximum(self.week[np.asarray(number)[:, None], slot], LOWEST)
+    def mean_week(self, number: int) -> NDArray[np.float64]:
+        """The usual week of a network, never below LOWEST: (168,)."""
+        out: NDArray[np.float64] = np.maximum(self.week[number], LOWEST)
         return out
 
 
 def fit_scale_of(regions: Sequence[Region]) -> FoMoScale:
     """The scale of training regions; row 0 of the weeks is their mean without recording gaps."""
-    weeks = [profile_week(r.values / r.level[:, None], r.hour) for r in regions]
+    own = [profile_week(r.values / r.level[:, None], r.hour) for r in regions]
     clean = [profile_week(r.clean / r.level[:, None], r.hour) for r in regions]
     moments = []
-    for region, week in zip(regions, weeks, strict=True):
-        usual = np.maximum(week[np.floor(region.hour).astype(np.int64) % 168], LOWEST)
+    for region, mean_week in zip(regions, own, strict=True):
+        week = np.maximum(mean_week, LOWEST) if region.week is None else region.week
+        usual = usual_at(np.broadcast_to(week, (len(region.values), WEEK)), region.hour)
         logs = np.log((region.values / region.level[:, None] + FLOOR) / (usual + FLOOR))
         moments.append((float(logs.mean()), float((logs**2).mean())))
     mean = float(np.mean([m for m, _ in moments]))
@@ -98,10 +101,23 @@ def fit_scale_of(regions: Sequence[Region]) -> FoMoScale:
     return FoMoScale(
         mean,
         spread,
-        np.stack([np.mean(clean, axis=0), *weeks]),
+        np.stack([np.mean(clean, axis=0), *own]),
         np.array([0.0, *(region.b for region in regions)]),
         tuple(region.network for region in regions),
     )
+
+
+def usual_at(week: NDArray[np.float64], hour: Any) -> NDArray[np.float64]:
+    """Weeks (..., 168) at some hours of the week: hour (T,) -> (..., T)."""
+    out: NDArray[np.float64] = week[..., np.floor(np.asarray(hour)).astype(np.int64) % WEEK]
+    return out
+
+
+def usual_weeks(log: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weeks of mean 1, never below LOWEST, of log weeks as `ExpectedWeek` tells them: (cells, 168)."""
+    week = np.maximum(np.exp(log) - FLOOR, 0.0)
+    out: NDArray[np.float64] = np.maximum(week / np.maximum(week.mean(axis=-1, keepdims=True), 1e-9), LOWEST)
+    return out
 
 
 def profile_week(ratio: NDArray[Any], hour: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -121,6 +137,7 @@ class FoMoContext:
     """What is told of B windows of blocks, in the source's units; NaN = not told.
 
     values, users: (B, H, W, T). exists: (B, H, W, T). hour: (B, T). minutes, network: (B,). xy_m: (B, H, W, 2) metres.
+    week: (B, H, W, 168) the usual week of each cell.
     echo: (B, H, W, T) what the cell carried at the same time on other days (`echo_of`). poi: (B, H, W, P).
     z: (B, H, W) log of the reference as the level model standardises levels, where more than users speak of it.
     reference: (B, H, W); per_user: (B, H, W) traffic per user of each cell.
@@ -131,6 +148,7 @@ class FoMoContext:
     echo: NDArray[np.float32]
     exists: NDArray[np.bool_]
     hour: NDArray[np.float64]
+    week: NDArray[np.float64]
     minutes: NDArray[np.int64]
     network: NDArray[np.int64]
     xy_m: NDArray[np.float64]
@@ -138,6 +156,12 @@ class FoMoContext:
     z: NDArray[np.float64]
     reference: NDArray[np.float64]
     per_user: NDArray[np.float64]
+
+    @property
+    def usual(self) -> NDArray[np.float64]:
+        """The usual week of each cell at the steps: (B, H, W, T)."""
+        slot = np.floor(self.hour).astype(np.int64) % WEEK
+        return np.take_along_axis(self.week, slot[:, None, None, :], axis=-1)
 
 
 def refer(
@@ -149,14 +173,14 @@ def refer(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
     """Reference, traffic per user, and whether the reference rests on users alone, of N cells: (N,) each.
 
-    values, users: (N, T), NaN where not told. usual: (T,) the usual week at the steps. per_user: of the network, 0
-    where unknown. level: (N,) mean traffic, used for cells of which neither values nor users are told.
+    values, users: (N, T), NaN where not told. usual: (T,) or (N, T) the usual week at the steps. per_user: of the
+    network, 0 where unknown. level: (N,) mean traffic, used for cells of which neither values nor users are told.
     """
     seen = np.isfinite(values)
     filled = np.where(seen, values, 0.0).astype(np.float64)
     sums, weights = filled.sum(-1), (seen * usual).sum(-1)
     mean = sums.sum() / max(float(weights.sum()), 1e-9)  # of all that is observed: what a cell of these carries
-    hint = HINT * float(usual.mean())
+    hint = HINT * usual.mean(axis=-1)
     observed = weights > 0
     counted = np.isfinite(users)
     crowd = np.where(counted, users, 0.0).astype(np.float64)
@@ -179,8 +203,8 @@ def refer(
 def echo_of(values: NDArray[Any], usual: NDArray[np.float64], per_day: int) -> NDArray[np.float32]:
     """What each cell carried at the same time on other days, over the usual week, times the usual week at the step.
 
-    values: (N, T), NaN where not told; usual: (T,). The mean over all days that are told but the step's own; NaN where
-    there is none. (N, T)
+    values: (N, T), NaN where not told; usual: (T,) or (N, T). The mean over all days that are told but the step's own;
+    NaN where there is none. (N, T)
     """
     cells, steps = values.shape
     days = -(-steps // per_day)
@@ -203,7 +227,7 @@ def condition_of(context: FoMoContext, scale: FoMoScale) -> FoMoCondition:
     count = np.maximum(some.sum((1, 2), keepdims=True), 1)
     middle = np.where(some, context.xy_m, 0.0).sum((1, 2), keepdims=True) / count
     shown = ~np.isnan(context.users) & ~np.isnan(context.per_user)[..., None]
-    usual = scale.usual(context.network, context.hour)[:, None, None]  # (B, 1, 1, T)
+    usual = context.usual
     crowd = np.where(shown, context.users * np.nan_to_num(context.per_user)[..., None], 0.0)
     users = scale.forward(crowd / reference, usual)
     values = scale.forward(np.where(seen, context.values, 0.0) / reference, usual)

@@ -92,7 +92,7 @@ def fomo_losses(bundle: FoMoBundle, source: Source, region: Region, seed: int = 
     """The mean of `FoMo.losses` over the windows and blocks that hold each cell, nothing of them known: (cells,)."""
     scale = bundle.scale
     model = bundle.model if device == "cpu" else copy.deepcopy(bundle.model).to(device)
-    region = placed(region, source, bundle.levels)
+    region = placed(region, source, bundle.levels, bundle.weeks)
     total, count = np.zeros(len(region.values)), np.zeros(len(region.values))
     starts = range(0, region.values.shape[1] - WINDOW + 1, WINDOW)
     every = [(block, start) for block in range(len(region.blocks)) for start in starts]
@@ -103,7 +103,7 @@ def fomo_losses(bundle: FoMoBundle, source: Source, region: Region, seed: int = 
             shown = stack([masked(one, nothing, scale, region.spread) for one in windows])
             values = np.nan_to_num(np.concatenate([one.values for one in windows]))
             ratio = values / np.nan_to_num(shown.reference, nan=1.0)[..., None]
-            x = scale.forward(ratio, scale.usual(shown.network, shown.hour)[:, None, None])
+            x = scale.forward(ratio, shown.usual)
             x = np.where(shown.exists, x, np.nan).astype(np.float32)
             scene = condition_of(shown, scale).to(device)
             losses = model.losses(torch.from_numpy(x).to(device), scene, seed).cpu().numpy()
