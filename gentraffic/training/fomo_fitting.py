@@ -140,7 +140,7 @@ def fingerprint(regions: Sequence[Region], design: Any) -> str:
     digest = hashlib.sha256(json.dumps(design, sort_keys=True, default=list).encode())
     for region in regions:
         digest.update(region.network.encode() + region.values.tobytes() + region.blocks.tobytes())
-        for part in (region.users, region.poi):
+        for part in (region.users, region.poi, region.week):
             digest.update(b"none" if part is None else part.tobytes())
     return digest.hexdigest()
 

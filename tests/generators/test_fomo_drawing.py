@@ -4,16 +4,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 from bundle_examples import context
-from fomo_examples import tiny_fomo, world
+from fomo_examples import data, tiny_fomo, world
 
 from gentraffic.errors import WrongUse
 from gentraffic.generators.base import FOMO, FOMO_STEPS, Settings, bundled_models
+from gentraffic.generators.fomo import drawing
 from gentraffic.generators.fomo.drawing import draw_field
 from gentraffic.generators.fomo.folder import FoMoBundle, load_fomo
 from gentraffic.generators.fomo.observations import FoMoTask
+from gentraffic.generators.fomo.scale import usual_weeks
 from gentraffic.generators.fomo.tiles import PHASES, closure, fade, layings, starts
+from gentraffic.modelling.expected_week import ExpectedWeeks, fit_week
 from gentraffic.modelling.features import fit_scale, read_places
 from gentraffic.modelling.kriging import SITES, conditional_levels, krige
 from gentraffic.modelling.levels import LOCATION, NOISE, LevelModel, NetworkLevel, stack_features
@@ -94,6 +98,29 @@ def test_a_part_comes_out_as_if_all_had_been_drawn(bundle: FoMoBundle) -> None:
     assert not np.array_equal(other, whole)
     needed = closure(layings(None, np.zeros((100, 2))), np.array([0]), 3)
     assert [n.sum() for n in needed] == sorted((n.sum() for n in needed), reverse=True)
+
+
+def test_an_answer_of_zero_is_the_week_that_each_cells_surroundings_tell(
+    bundle: FoMoBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drawing, "solve", lambda predict, noise, start, **_: torch.zeros_like(start))
+    traffic, place = world("here")
+    source = data((traffic, place))[0][0]
+    own, _ = fit_week(replace(source, location=np.arange(len(source.location))))
+    weeks = ExpectedWeeks({"here": own})
+    bundle = replace(bundle, scale=replace(bundle.scale, mean=0.0), weeks=weeks)
+    told = usual_weeks(own.log(own.scores(read_places(place))))
+    assert (told.std(axis=0) > 1e-4).all()  # the places of this world differ
+    told_of_none, of_network = bundle.scale.mean_week(0), bundle.scale.mean_week(1)
+    cases = (
+        (bundle, place, told),
+        (replace(bundle, weeks=ExpectedWeeks()), place, of_network),  # a folder of before
+        (bundle, place.assign_attrs(network="elsewhere"), told_of_none),
+    )
+    for model, where, want in cases:
+        drawn = draw_field(model, field(where, steps=168), replace(FOMO, steps=2))[0].astype(np.float64)
+        shape = np.broadcast_to(want / want.mean(axis=-1, keepdims=True), drawn.shape)
+        np.testing.assert_allclose(drawn / drawn.mean(axis=1, keepdims=True), shape, rtol=1e-5)
 
 
 def test_members_do_not_depend_on_how_many_are_drawn(bundle: FoMoBundle) -> None:

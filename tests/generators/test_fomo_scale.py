@@ -8,7 +8,7 @@ from fomo_examples import data, world
 
 from gentraffic.errors import BadInput
 from gentraffic.generators.fomo.data import cadences_of, grid_blocks, near_blocks, placed, read_region
-from gentraffic.generators.fomo.scale import FoMoScale, echo_of, fit_scale_of, refer, usual_at
+from gentraffic.generators.fomo.scale import FoMoScale, echo_of, fit_scale_of, refer, usual_at, usual_weeks
 from gentraffic.modelling.levels import LevelModel
 from gentraffic.training.fomo_task import FoMoPlan, batch_of, ladder, masked, others, window
 
@@ -75,6 +75,31 @@ def test_the_echo_is_the_mean_of_the_same_time_on_other_days() -> None:
     values = np.array([[3.0, 8.0, 5.0, NAN, NAN, NAN]])
     # slot 0: days hold 3, 5, nan; slot 1: 8/2 = 4, nan, nan times the usual 2
     assert echo_of(values, usual, 2)[0].tolist() == pytest.approx([5.0, NAN, 3.0, 8.0, 4.0, 8.0], nan_ok=True)
+
+
+def test_cells_that_follow_a_week_of_their_own_hold_nothing_else() -> None:
+    (pair,) = data(world())
+    region = replace(placed(pair[1], pair[0], LevelModel({})), users=None)
+    own = usual_weeks(np.random.default_rng(3).normal(0, 0.5, (len(region.values), 168)))
+    values = (region.level[:, None] * usual_at(own, region.hour)).astype(np.float32)
+    region = replace(region, week=own, values=values, clean=values)
+    fitted = fit_scale_of([region])
+    assert fitted.mean == pytest.approx(0.0, abs=1e-6)
+    known = np.zeros((4, 4, 64), dtype=bool)
+    known[..., :40] = True
+    told = masked(window(region, fitted, 0, 30), known, fitted, 1.0)
+    there = told.exists.any(-1)
+    np.testing.assert_allclose(told.reference[there], region.level[region.blocks[0]][region.blocks[0] >= 0], rtol=0.03)
+    ratio = (
+        region.values[region.blocks[0].ravel()][:, 30:94].reshape(1, 4, 4, 64)
+        / region.level[region.blocks[0]][..., None]
+    )
+    wide = replace(fitted, spread=1.0)
+    assert np.abs(wide.forward(ratio, told.usual)[there]).max() < 1e-5
+    unnamed = window(region, fitted, 0, 30, named=False)
+    np.testing.assert_array_equal(unnamed.week[0, 0, 0], fitted.mean_week(0))
+    echo = told.echo[there][:, 24:40]  # of the day before: what its week says, times the usual ratio of that step
+    np.testing.assert_allclose(echo / values[region.blocks[0].ravel()][:, 54:70], 1.0, rtol=1e-4)
 
 
 def test_blocks_of_a_full_grid_are_all_squares_and_those_of_points_their_neighbours() -> None:
