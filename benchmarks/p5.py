@@ -2,6 +2,7 @@
 
     python benchmarks/p5.py --data ../shared/data                     # fits on 248 cells of Milan: minutes of a core
     python benchmarks/p5.py --data ../shared/data --seeds 3           # the same with three seeds, and their mean
+    python benchmarks/p5.py --data ../shared/data --fomo              # the same regions by a FoMo: minutes of a core
     python benchmarks/p5.py --data ../shared/data --networks          # without each network in turn: a fit for each
     python benchmarks/p5.py --data ../shared/data --networks uomo-sd  # without one
     python benchmarks/p5.py --data ../shared/data --known             # the same, a few cells measured: a fit for each
@@ -53,6 +54,7 @@ from gentraffic.evaluation.metrics import rhythm
 from gentraffic.evaluation.metrics import summary as m
 from gentraffic.evaluation.metrics.distribution import LAGS_H, autocorrelation
 from gentraffic.generators.base import Settings, Span
+from gentraffic.generators.fomo.data import read_region
 from gentraffic.generators.observed import Observations
 from gentraffic.generators.weekly import draw_traffic
 from gentraffic.io.files import read_context
@@ -87,11 +89,14 @@ from gentraffic.modelling.weekly_profile import cell_weeks
 from gentraffic.places.find import CONTEXTS
 from gentraffic.places.ground import variables_of
 from gentraffic.training.fitting import Design, fit_sampler, plan_for
+from gentraffic.training.fomo_fitting import fit_fomo
+from gentraffic.training.fomo_task import FoMoPlan
 from gentraffic.training.sampler_task import by_location
 from poi.count import count_pois, sum_ground
 from poi.osm import read_pois
 
 MEMBERS = 20
+FOMO_STEPS = 1500
 APART_M = 1000.0
 HOUR = np.arange(168)
 ROWS = ("ratio", "crps", "crps_shape", "coverage_90", "acf_error", "roughness_ratio", "weekend_error",
@@ -580,6 +585,23 @@ def draw_region(
     return drawn, alone, bundle.levels
 
 
+def by_fomo(data: Path, steps: int, seeds: int) -> None:
+    """Rows of the two regions by a FoMo of the cells that are scattered over Milan and lie apart from the region."""
+    context, plan = read_context(CONTEXTS / "milan.nc"), FoMoPlan(steps=steps)
+    source, region = read_region(read_milan_week(data / "telecom-italia", (SCATTERED,)), [context])
+    calendar = make_calendar("2013-11-04", 7, "1h", str(context.attrs["timezone"]))
+    for name, train, held in milan_parts(data):
+        keep = np.flatnonzero(np.isin(source.cell_id, train.cell_id))
+        pair, real, cells = (source.only(keep), region.only(keep)), monday_weeks(held), held.rows.tolist()
+        for seed in range(seeds):
+            bundle, _ = fit_fomo([pair], plan=replace(plan, seed=seed))
+            settings = replace(bundle.info.recommended, seed=seed, members=MEMBERS, habits=source.network)
+            draw = bundle.prepare(context, calendar, settings, cells=cells)
+            drawn = np.stack([v for _, v in draw.blocks([Span(k, 0, len(cells)) for k in range(MEMBERS)])])
+            rows = {"fomo": drawn.astype(np.float64), "bootstrap": weeks_of(monday_weeks(train), len(real), seed)}
+            show(name, real, rows)
+
+
 MEASURED = (0, 1, 3, 10, 30)  # cells
 
 
@@ -769,6 +791,7 @@ def main() -> None:
     parser.add_argument("--apart", action="store_true", help="what of their errors is a region's own")
     parser.add_argument("--known", nargs="*", help="networks left out, or all, of which a few cells are measured")
     parser.add_argument("--networks", nargs="*", help="each network left out once, or those named, instead")
+    parser.add_argument("--fomo", action="store_true", help="the regions of Milan by a FoMo")
     parser.add_argument("--seeds", type=int, default=1, help="of training, of drawing and of the naive rows")
     parser.add_argument("--steps", type=int, help="training steps, for a trial")
     args = parser.parse_args()
@@ -789,6 +812,9 @@ def main() -> None:
         return
     if args.expected:
         expected(args.data)
+        return
+    if args.fomo:
+        by_fomo(args.data, args.steps or FOMO_STEPS, args.seeds)
         return
     every: dict[str, list[dict[str, float]]] = {}
     parts: list[list[str]] = []

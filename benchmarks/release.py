@@ -10,8 +10,8 @@ Contexts are what `gentraffic fetch` writes (`make contexts`); the models are wh
 and its student draw Internet (with the traffic of the other networks, the main service), calls and SMS (`make models`).
 `--steps` shortens training for a trial. `levels`: the level models of both anew, `weeks`: their expected weeks, whose
 networks do not depend on what the law of levels knows of the ground, nor on what else weeks say: a fit of 40 steps, and
-nothing else of them changes. `fomo-anew`: levels of `fomo-base`, and the spectrum of what it leaves open. `cards`:
-scores that were made after the training go onto the cards of both, and nothing else of them changes.
+nothing else of them changes. `cards`: scores that were made after the training go onto the cards of both, and nothing
+else of them changes.
 """
 
 from __future__ import annotations
@@ -24,25 +24,16 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from gentraffic.dataset.services import DIRECTIONS
 from gentraffic.evaluation.holdout import read_rows, table
-from gentraffic.evaluation.public_cities import read_regions
 from gentraffic.generators.base import MODELS, read_folder, writing_folder
 from gentraffic.generators.cards import card, mean_scores
-from gentraffic.generators.fomo.data import placed
-from gentraffic.generators.fomo.folder import load_fomo, save_fomo
 from gentraffic.io.files import read_context, write_context, write_traffic
 from gentraffic.io.importers.public_sets import read_beijing, read_milan_5x5, read_milan_week
-from gentraffic.modelling.levels import fit_levels
-from gentraffic.modelling.measured import read_source
 from gentraffic.places.find import CONTEXTS
-from gentraffic.training.fitting import INFLATE, measured_cells
-from gentraffic.training.fomo_task import FoMoPlan
-from gentraffic.training.residual_spectrum import fit_fomo_spectrum
 
 PLACES = {
     "monaco": ("monaco.osm.pbf", 250),
@@ -54,7 +45,6 @@ PLACES = {
 PARTS = ("contexts", "stouter", "fast", "fomo")
 CARDS = "cards"  # asked for by name only, as are these: name -> what of a model folder is anew
 ANEW = {"levels": "level.json", "weeks": "week.json"}
-FOMO_ANEW = "fomo-anew"  # levels, and the spectrum of what it leaves open: its network stays
 TRIAL_STEPS = 40  # of a fit whose level model alone is of use: it is fitted before the network
 FOMO_STEPS = 4000
 STOUTER_STEPS = 4800  # further services take two windows in five: so many leave the main one what 3200 gave it
@@ -77,7 +67,7 @@ def main() -> None:
     parser.add_argument("--evidence-note", default="", help="a sentence on how the rows were made, for the cards")
     parser.add_argument("--fomo-evidence", type=Path, help="Markdown for fomo-base's card (benchmarks/foundation.py)")
     parser.add_argument("--steps", type=int, help="training steps of every model, for a trial")
-    parser.add_argument("--only", nargs="*", choices=[*PARTS, CARDS, *ANEW, FOMO_ANEW], default=PARTS)
+    parser.add_argument("--only", nargs="*", choices=[*PARTS, CARDS, *ANEW], default=PARTS)
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     CONTEXTS.mkdir(parents=True, exist_ok=True)
@@ -85,8 +75,6 @@ def main() -> None:
     if CARDS in args.only:
         for name in ("stouter-base", "stouter-fast"):
             put_scores(MODELS / name, args.evidence, args.evidence_note)
-    if FOMO_ANEW in args.only:
-        put_fomo_anew(MODELS / "fomo-base", args.data)
     if "contexts" in args.only:
         fetch_contexts(args.data, args.work)
     if {"stouter", "fomo", *ANEW} & set(args.only):
@@ -183,25 +171,6 @@ def put_anew(folder: Path, trial: Path, names: Sequence[str]) -> None:
     anew = {name: new.files[name] for name in names}
     data = new.provenance["data"] if ANEW["levels"] in names else whole.provenance["data"]  # which the levels look at
     rewrite(folder, {**whole.provenance, "data": data}, {**whole.files, **anew})
-
-
-def put_fomo_anew(folder: Path, data: Path) -> None:
-    """Fit the levels of a FoMo, and the spectrum of what it leaves open, as `fit fomo` does, to the traffic that its
-    network learned from. Raises SystemExit where the network was told other levels."""
-    bundle, context = load_fomo(folder), read_context(CONTEXTS / "milan.nc")
-    pairs = read_regions(data)
-    milan = read_milan_5x5(data / "traffic" / "milan_5x5_internet_10min.csv", data / "milan" / "telecom-grid.geojson")
-    sources = [*(source for source, _ in pairs if source.places is not None), read_source(milan, [context])]
-    levels = fit_levels([measured_cells(source) for source in sources], inflate=INFLATE)
-    for name, old in bundle.levels.networks.items():
-        new, told = levels.networks[name], ("mean", "spread", "mean_traffic")
-        if not all(math.isclose(getattr(new, part), getattr(old, part), rel_tol=1e-9) for part in told):
-            raise SystemExit(f"{folder}: the levels of {name} would be others; fit it anew (--only fomo)")
-    model = bundle.model
-    regions = [placed(region, source, levels) for source, region in pairs]
-    model.rest = fit_fomo_spectrum(model, regions, bundle.scale, FoMoPlan())
-    model.register_to_config(rest=model.rest)
-    save_fomo(replace(bundle, levels=levels), folder, card(folder.name, dict(bundle.provenance)))
 
 
 def holds(new: Any, old: Any) -> bool:
