@@ -13,6 +13,7 @@ import pytest
 import torch
 from benchmark_scripts import script
 
+from gentraffic.evaluation import library_generators
 from gentraffic.evaluation.metrics.summary import jsd_softmax24, mae_minmax, rmse_minmax
 
 
@@ -149,13 +150,13 @@ def test_the_row_of_tsgm_draws_what_its_model_gives_at_the_means_of_the_cells(mo
     monkeypatch.setitem(sys.modules, "tsgm", tsgm)  # type: ignore[arg-type]
     monkeypatch.setitem(sys.modules, "keras", keras)  # type: ignore[arg-type]
     monkeypatch.setenv("KERAS_BACKEND", "torch")
-    monkeypatch.setattr(module.time, "process_time", iter(np.arange(0, 99, 0.5)).__next__)
+    monkeypatch.setattr(library_generators.time, "process_time", iter(np.arange(0, 99, 0.5)).__next__)
     week = 2 + (np.arange(168) % 2.0) * np.array([[1.0], [2.0], [0.5]])
     train = SimpleNamespace(hourly=lambda: week)
     real = 10 * week[:2]
     held = SimpleNamespace(hourly=lambda: real, location=np.array([3, 5]))
     bench = SimpleNamespace(source=lambda service, fold: (train, held), minutes=0.1, members=2)
-    row = module.library_row(bench, "internet")
+    row = module.library_row(bench, "internet", "beta-VAE of tsgm")
     assert told[-1] == (0, 1, (3, 168, 1)), "all cells scaled by one lowest and one highest value"
     shape = week / week.mean(axis=1, keepdims=True)
     drawn = np.where(np.arange(168) % 2, shape.max(), shape.min())
@@ -217,7 +218,7 @@ def test_the_page_shows_published_beside_ours_and_says_quick(tmp_path: Path, mon
     row = {"one": [0.2, 0.3, 1.5], "mean": [0.1, 0.2, 1.0], "weights": 1234, "fit_cpu_s": 5.0, "draw_cpu_s": 0.1}
     told = {"paper": "stouter", "quick": True, "minutes": 0.25, "channels": [16, 32], "region": "milan"}
     done = {"settings": told, "stouter|table-3|internet|stouter --paper|0": row, "stouter|figure-8|internet|10|0": row}
-    done[f"stouter|table-3|internet|{module.LIBRARY}|0"] = row
+    done[f"stouter|table-3|internet|PAR of SDV|0"] = row
     (tmp_path / "s.json").write_text(json.dumps(done))
     step = {m: [float(h) for h in range(6)] for m in ("mae", "rmse", "r2", "ssim")}
     other = {"settings": {"paper": "slstm-stn", "quick": False}, "slstm-stn|table-3|milan|stn|0": step | {"epochs": 40}}
@@ -230,7 +231,7 @@ def test_the_page_shows_published_beside_ours_and_says_quick(tmp_path: Path, mon
     assert "| internet | stouter --paper | 0.0781 / 0.1088 / 0.4843 | 0.2000 / 0.3000 / 1.5000 |" in first
     assert "| 10 | 0.2000 / 0.3000 / 1.5000 |" in first
     assert "Of `--quick`, 15 core-seconds a fit" in first
-    assert f'--only table-3 --rows "{module.LIBRARY}"' in first
+    assert '--only table-3 --services internet --rows "PAR of SDV"' in first
     assert "ran before it was kept" in first
     assert "other cells" in first
     assert "Not run yet: figure-10, figure-9, table-6, figure-7, table-5, table-2." in first
