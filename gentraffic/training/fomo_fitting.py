@@ -198,13 +198,12 @@ def _trust(data: Measured) -> float:
 
 
 def _weeks(data: Measured) -> tuple[ExpectedWeeks, dict[str, Floats]]:
-    """The weeks that places tell, of networks whose places are known, and by network what is told of each of its cells
-    when the cell's location is left out, (cells, 168): of a place that nobody measured, which the network is to learn
-    to depart from."""
+    """The weeks that places tell, by network, and of networks whose places are known what is told of each cell when its
+    location is left out, (cells, 168): of a place that nobody measured, which the model is to learn to depart from."""
     found = {source.network: fit_week(source) for source, _ in data}
-    found = {name: pair for name, pair in found.items() if pair[0].places is not None}
     weeks = ExpectedWeeks({name: week for name, (week, _) in found.items()})
-    return weeks, {name: usual_weeks(left_out) for name, (_, left_out) in found.items()}
+    told = {name: usual_weeks(left_out) for name, (week, left_out) in found.items() if week.places is not None}
+    return weeks, told
 
 
 def _levels(data: Measured) -> LevelModel:

@@ -112,10 +112,12 @@ def test_an_answer_of_zero_is_the_week_that_each_cells_surroundings_tell(
     told = usual_weeks(own.log(own.scores(read_places(place))))
     assert (told.std(axis=0) > 1e-4).all()  # the places of this world differ
     told_of_none, of_network = bundle.scale.mean_week(0), bundle.scale.mean_week(1)
+    before, elsewhere = replace(bundle, weeks=ExpectedWeeks()), place.assign_attrs(network="elsewhere")
     cases = (
         (bundle, place, told),
-        (replace(bundle, weeks=ExpectedWeeks()), place, of_network),  # a folder of before
-        (bundle, place.assign_attrs(network="elsewhere"), told_of_none),
+        (bundle, elsewhere, told),  # the nearest rhythm that was measured
+        (before, place, of_network),  # a folder of before
+        (before, elsewhere, told_of_none),
     )
     for model, where, want in cases:
         drawn = draw_field(model, field(where, steps=168), replace(FOMO, steps=2))[0].astype(np.float64)

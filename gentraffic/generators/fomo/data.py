@@ -156,7 +156,7 @@ def placed(region: Region, source: Source, levels: LevelModel, weeks: ExpectedWe
 def log_weeks(weeks: ExpectedWeeks, network: str, places: Places, rows: Any = slice(None)) -> Floats | None:
     """The log weeks of some cells that the regression of a network tells, (cells, 168); None where it has none."""
     own = weeks.networks.get(network)
-    return None if own is None else own.log(own.scores(places, rows))
+    return None if own is None or own.places is None else own.log(own.scores(places, rows))
 
 
 def poi_features(places: Places, levels: LevelModel) -> NDArray[np.float32]:

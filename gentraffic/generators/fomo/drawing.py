@@ -23,7 +23,7 @@ from gentraffic.generators.fomo.scale import FoMoContext, FoMoScale, condition_o
 from gentraffic.generators.fomo.tiles import PHASES, WINDOW, closure, fade, layings, starts
 from gentraffic.generators.observed import Observations
 from gentraffic.generators.weekly import Settings, check_solver, one_thread
-from gentraffic.modelling.expected_week import ExpectedWeeks
+from gentraffic.modelling.expected_week import ExpectedWeeks, rhythms_of
 from gentraffic.modelling.features import Floats, Places, read_places
 from gentraffic.modelling.kriging import conditional_levels
 from gentraffic.modelling.levels import LevelModel
@@ -132,7 +132,7 @@ def draw_field(
     out = np.empty((settings.members, len(wanted), field.values.shape[1] - field.given), dtype=np.float32)
     # MKL asks each thread anew how many it may use
     with one_thread(), ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        place = _Place.of(bundle, field, settings.habits)
+        place = _Place.of(bundle, field, settings)
         chunks = _chunks(len(field.values), field.values.shape[1], field.minutes)
         total = settings.members * len(chunks) * settings.steps
         for member in range(settings.members):
@@ -149,18 +149,19 @@ def draw_field(
 
 @dataclass(frozen=True)
 class _Place:
-    """What does not change from member to member. number: of the network whose rhythm is followed, 0 for none. week:
-    (cells, 168) the usual week of each cell."""
+    """What does not change from member to member. rhythms: the network that each member follows, "" for none; weeks:
+    the usual week of each cell, (cells, 168), by it. own: number of the network that the place is said to be of."""
 
     places: Places
     poi: NDArray[np.float32]
     ids: list[Any]
     blocks: list[NDArray[np.int64]]
-    number: int
-    week: Floats
+    rhythms: tuple[str, ...]
+    weeks: dict[str, Floats]
+    own: int
 
     @staticmethod
-    def of(bundle: FoMoModel, field: FoMoTask, habits: str) -> _Place:
+    def of(bundle: FoMoModel, field: FoMoTask, settings: Settings) -> _Place:
         places = read_places(field.context)
         known = bool((np.asarray(field.context["poi_count"].values) > 0).any())
         poi = (
@@ -171,8 +172,11 @@ class _Place:
             columns = [field.context[name].values for name in ("row", "col")]
             grid = np.stack(columns, axis=1).astype(np.int64)
         ids = field.context["cell_id"].values.tolist()
-        number = bundle.scale.number(habits or str(field.context.attrs.get("habits", "")) or places.network)
-        return _Place(places, poi, ids, layings(grid, places.xy_m), number, _usual_weeks(bundle, places, number))
+        told, measured = field.context.attrs, bundle.weeks.measured
+        rhythms = rhythms_of(bundle.networks, measured, told, settings.habits, settings.members, settings.seed)
+        weeks = {name: _usual_weeks(bundle, places, name) for name in set(rhythms)}
+        own = bundle.scale.number(settings.habits or str(told.get("habits", "")) or places.network)
+        return _Place(places, poi, ids, layings(grid, places.xy_m), rhythms, weeks, own)
 
 
 class _Member:
@@ -192,17 +196,18 @@ class _Member:
         self.bundle, self.model, self.field, self.place = bundle, model, field, place
         self.settings, self.member, self.pool = settings, member, pool
         self.batch = at_once(BATCH, settings.device)  # blocks of one call
-        scale, self.number = bundle.scale, place.number
-        self.usual = usual_at(place.week, field.hour)  # (cells, T)
+        scale, rhythm = bundle.scale, place.rhythms[member]
+        self.number, self.week = scale.number(rhythm), place.weeks[rhythm]
+        self.usual = usual_at(self.week, field.hour)  # (cells, T)
         nobody = np.full_like(field.users, np.nan)
         measured = refer(field.values, nobody, self.usual, 0.0, np.zeros(len(place.ids)))[0]
         observed = (~np.isnan(field.values)).any(1)
         log, unit = conditional_levels(
             bundle.levels, place.places, place.ids, settings.seed, member, np.where(observed, measured, np.nan)
         )
-        per_user, level = 0.0, bundle.levels.networks.get(scale.networks[self.number - 1]) if self.number else None
+        per_user, level = 0.0, bundle.levels.networks.get(scale.networks[place.own - 1]) if place.own else None
         if not observed.any() and level is not None:
-            per_user = float(scale.per_user[self.number]) / level.mean_traffic
+            per_user = float(scale.per_user[place.own]) / level.mean_traffic
         if per_user == 0.0 and not observed.any() and (~np.isnan(field.users)).any():
             per_user = 1.0 / float(np.nanmean(field.users))  # relative: the mean user count is the mean cell's
         self.reference, self.per_user, by_users = refer(
@@ -230,7 +235,7 @@ class _Member:
             hour = self._hours(first, length)
             users, echo = _pad(field.users[:, first:last], length), self._echo(hour, first)
             x = self._solve(_Chunk(_pad(fixed, length), users, echo, hour), first, partial(tell, i))
-            whole = scale.inverse(x, usual_at(self.place.week, hour)) * self.reference[:, None]
+            whole = scale.inverse(x, usual_at(self.week, hour)) * self.reference[:, None]
             values = whole.astype(np.float32)[:, : last - first]
             if i == 0:
                 values = self._level(values)
@@ -274,7 +279,7 @@ class _Member:
             tell(step + 1)
             return total / count.clamp(min=1e-6)
 
-        usual = usual_at(self.place.week, wide.hour)
+        usual = usual_at(self.week, wide.hour)
         known = self.bundle.scale.forward(wide.values / self.reference[:, None], usual)  # nan stays nan
         x = solve(
             predict, self.model.noise, start, steps=settings.steps, solver=settings.solver,
@@ -284,7 +289,7 @@ class _Member:
 
     def _echo(self, hour: Floats, first: int) -> NDArray[np.float32]:
         """What all that is measured up to the chunk's end says of the same time on other days: (cells, steps)."""
-        usual = np.concatenate([self.usual[:, :first], usual_at(self.place.week, hour)], axis=1)
+        usual = np.concatenate([self.usual[:, :first], usual_at(self.week, hour)], axis=1)
         measured = _pad(self.field.values[:, : first + len(hour)], first + len(hour))
         return echo_of(measured, usual, 1440 // self.field.minutes)[:, first:]
 
@@ -331,7 +336,7 @@ class _Member:
                 echo=np.where(exists, chunk.echo[at], np.nan),
                 exists=exists.copy(),
                 hour=chunk.hour[columns],
-                week=self.place.week[rows],
+                week=self.week[rows],
                 minutes=np.full(len(pairs), self.field.minutes),
                 network=np.full(len(pairs), self.number),
                 xy_m=self.place.places.xy_m[rows],
@@ -381,11 +386,12 @@ class _Job:
     there: torch.Tensor
 
 
-def _usual_weeks(bundle: FoMoModel, places: Places, number: int) -> Floats:
-    """The usual week of each cell in the rhythm of a network, or, 0, of none: (cells, 168)."""
-    log = log_weeks(bundle.weeks, bundle.networks[number - 1], places) if number else None
+def _usual_weeks(bundle: FoMoModel, places: Places, network: str) -> Floats:
+    """The usual week of each cell in the rhythm of a network, or, "", of none: (cells, 168)."""
+    log = log_weeks(bundle.weeks, network, places)
     if log is None:
-        return np.broadcast_to(bundle.scale.mean_week(number), (len(places.xy_m), HOURS))
+        mean = bundle.scale.mean_week(bundle.scale.number(network))
+        return np.broadcast_to(mean, (len(places.xy_m), HOURS))
     return usual_weeks(log)
 
 

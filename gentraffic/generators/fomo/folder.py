@@ -44,7 +44,7 @@ class FoMoBundle:
     @property
     def info(self) -> ModelInfo:
         """What it is and can do."""
-        return info_of(self.networks, self.model.config, self)
+        return info_of(self.networks, self.model.config, self, self.weeks)
 
     def prepare(
         self, context: xr.Dataset, calendar: Calendar, settings: Settings, *, cells: Sequence[int] | None = None,
@@ -89,11 +89,18 @@ def fomo_of(folder: ModelFolder) -> FoMoBundle:
             provenance=dict(folder.provenance),
             sha256=folder.sha256,
             location=folder.location,
-            weeks=ExpectedWeeks.from_json(folder.json("week.json") if "week.json" in folder.files else {}),
+            weeks=read_weeks(folder),
         )
 
 
-def info_of(networks: Sequence[str], config: Mapping[str, Any], model: ModelFolder | FoMoBundle) -> ModelInfo:
+def read_weeks(folder: ModelFolder) -> ExpectedWeeks:
+    """The weeks that places tell; of a folder of before, none."""
+    return ExpectedWeeks.from_json(folder.json("week.json") if "week.json" in folder.files else {})
+
+
+def info_of(
+    networks: Sequence[str], config: Mapping[str, Any], model: ModelFolder | FoMoBundle, weeks: ExpectedWeeks
+) -> ModelInfo:
     """`ModelInfo` of a FoMo from its configuration."""
     return ModelInfo(
         location=model.location,
@@ -110,6 +117,7 @@ def info_of(networks: Sequence[str], config: Mapping[str, Any], model: ModelFold
             solver=str(model.provenance.get("recommended_solver", FOMO.solver)),
         ),
         continues_history=True,
+        measured=weeks.measured,
         sha256=model.sha256,
         provenance=model.provenance,
     )

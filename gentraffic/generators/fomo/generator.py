@@ -26,9 +26,10 @@ class FoMoFamily(Family):
     @classmethod
     def describe(cls, folder: ModelFolder | None) -> ModelInfo:
         """Without loading the network."""
-        from gentraffic.generators.fomo.folder import info_of
+        from gentraffic.generators.fomo.folder import info_of, read_weeks
 
         if folder is None:
             return cls.load(folder).info
         with folder.understanding():
-            return info_of(folder.json("scaler.json")["networks"], folder.json("fomo/config.json"), folder)
+            networks = folder.json("scaler.json")["networks"]
+            return info_of(networks, folder.json("fomo/config.json"), folder, read_weeks(folder))
