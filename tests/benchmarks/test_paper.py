@@ -218,7 +218,7 @@ def test_the_page_shows_published_beside_ours_and_says_quick(tmp_path: Path, mon
     row = {"one": [0.2, 0.3, 1.5], "mean": [0.1, 0.2, 1.0], "weights": 1234, "fit_cpu_s": 5.0, "draw_cpu_s": 0.1}
     told = {"paper": "stouter", "quick": True, "minutes": 0.25, "channels": [16, 32], "region": "milan"}
     done = {"settings": told, "stouter|table-3|internet|stouter --paper|0": row, "stouter|figure-8|internet|10|0": row}
-    done[f"stouter|table-3|internet|PAR of SDV|0"] = row
+    done["stouter|table-3|internet|PAR of SDV|0"] = row
     (tmp_path / "s.json").write_text(json.dumps(done))
     step = {m: [float(h) for h in range(6)] for m in ("mae", "rmse", "r2", "ssim")}
     other = {"settings": {"paper": "slstm-stn", "quick": False}, "slstm-stn|table-3|milan|stn|0": step | {"epochs": 40}}

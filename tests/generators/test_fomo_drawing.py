@@ -9,16 +9,19 @@ import xarray as xr
 from bundle_examples import context
 from fomo_examples import data, tiny_fomo, world
 
+from gentraffic.dataset.calendar import calendar_of
 from gentraffic.errors import WrongUse
 from gentraffic.generators.base import FOMO, FOMO_STEPS, Settings, bundled_models
 from gentraffic.generators.fomo import drawing
 from gentraffic.generators.fomo.drawing import draw_field
 from gentraffic.generators.fomo.folder import FoMoBundle, load_fomo
-from gentraffic.generators.fomo.observations import FoMoTask
+from gentraffic.generators.fomo.observations import FoMoTask, field_of, known_cells_of
 from gentraffic.generators.fomo.scale import usual_weeks
 from gentraffic.generators.fomo.tiles import PHASES, closure, fade, layings, starts
+from gentraffic.generators.observed import Observations
 from gentraffic.modelling.expected_week import ExpectedWeeks, fit_week
 from gentraffic.modelling.features import fit_scale, read_places
+from gentraffic.modelling.known_cells import known_weeks, log_expected, read_known
 from gentraffic.modelling.kriging import SITES, conditional_levels, krige
 from gentraffic.modelling.levels import LOCATION, NOISE, LevelModel, NetworkLevel, stack_features
 from gentraffic.modelling.random_streams import LATTICE_M
@@ -123,6 +126,33 @@ def test_an_answer_of_zero_is_the_week_that_each_cells_surroundings_tell(
         drawn = draw_field(model, field(where, steps=168), replace(FOMO, steps=2))[0].astype(np.float64)
         shape = np.broadcast_to(want / want.mean(axis=-1, keepdims=True), drawn.shape)
         np.testing.assert_allclose(drawn / drawn.mean(axis=1, keepdims=True), shape, rtol=1e-5)
+
+
+def test_what_was_measured_is_read_as_for_samplers_of_weeks_and_tells_the_usual_weeks(bundle: FoMoBundle) -> None:
+    traffic, place = world("here", days=9, users=False)
+    rng = np.random.default_rng(5)
+    values = np.where(rng.uniform(size=traffic["traffic"].shape) < 0.3, NAN, traffic["traffic"].values)
+    values[4:] = NAN  # four cells were measured, with gaps
+    given = traffic.assign(traffic=(("cell", "time"), values.astype(np.float32), traffic["traffic"].attrs))
+    task = field_of(Observations(None, given, None, "traffic"), place, traffic["time"].values, 60, 16)
+    found = known_cells_of(task)
+    want = read_known(
+        given, "traffic", place["cell_id"].values, calendar_of(given["time"].values, "Europe/Rome"), "Europe/Rome"
+    )
+    assert found is not None
+    np.testing.assert_array_equal(found.rows, want.rows)
+    np.testing.assert_array_equal(found.count, want.count)
+    np.testing.assert_allclose(found.week, want.week, rtol=1e-6)
+    assert known_cells_of(field(place)) is None
+    source = data((traffic, place))[0][0]
+    own, _ = fit_week(replace(source, location=np.arange(len(source.location))))
+    weeks = ExpectedWeeks({"here": own})
+    places, rows = read_places(place), np.arange(place.sizes["cell"])
+    told = known_weeks(want, weeks, ("here",), places, rows, own.shared).log_week(0, rows)
+    usual = drawing._usual_weeks(replace(bundle, weeks=weeks), places, "here", found)
+    np.testing.assert_allclose(usual, usual_weeks(log_expected(weeks, "here", places, rows) + told), rtol=1e-5)
+    alone = drawing._usual_weeks(replace(bundle, weeks=weeks), places, "here", None)
+    assert np.abs(usual / alone - 1)[:4].max() > 0.02  # their own weeks are heard
 
 
 def test_members_do_not_depend_on_how_many_are_drawn(bundle: FoMoBundle) -> None:

@@ -18,13 +18,14 @@ from gentraffic.dataset.calendar import Calendar
 from gentraffic.errors import WrongUse, did_you_mean
 from gentraffic.generators.base import Span, Tell, Unsupported, check_minutes
 from gentraffic.generators.fomo.data import POI_DIM, log_weeks, poi_features
-from gentraffic.generators.fomo.observations import FoMoTask, field_of
+from gentraffic.generators.fomo.observations import FoMoTask, field_of, known_cells_of
 from gentraffic.generators.fomo.scale import FoMoContext, FoMoScale, condition_of, echo_of, refer, usual_at, usual_weeks
 from gentraffic.generators.fomo.tiles import PHASES, WINDOW, closure, fade, layings, starts
 from gentraffic.generators.observed import Observations
 from gentraffic.generators.weekly import Settings, check_solver, one_thread
 from gentraffic.modelling.expected_week import ExpectedWeeks, rhythms_of
-from gentraffic.modelling.features import Floats, Places, read_places
+from gentraffic.modelling.features import BLOCK, Floats, Places, read_places
+from gentraffic.modelling.known_cells import KnownCells, known_weeks, log_expected
 from gentraffic.modelling.kriging import conditional_levels
 from gentraffic.modelling.levels import LevelModel
 from gentraffic.modelling.random_streams import shape_seeds
@@ -163,9 +164,11 @@ class _Place:
     @staticmethod
     def of(bundle: FoMoModel, field: FoMoTask, settings: Settings) -> _Place:
         places = read_places(field.context)
-        known = bool((np.asarray(field.context["poi_count"].values) > 0).any())
+        counted = bool((np.asarray(field.context["poi_count"].values) > 0).any())
         poi = (
-            poi_features(places, bundle.levels) if known else np.full((len(field.values), POI_DIM), np.nan, np.float32)
+            poi_features(places, bundle.levels)
+            if counted
+            else np.full((len(field.values), POI_DIM), np.nan, np.float32)
         )
         grid = None
         if "row" in field.context.coords:
@@ -174,7 +177,8 @@ class _Place:
         ids = field.context["cell_id"].values.tolist()
         told, measured = field.context.attrs, bundle.weeks.measured
         rhythms = rhythms_of(bundle.networks, measured, told, settings.habits, settings.members, settings.seed)
-        weeks = {name: _usual_weeks(bundle, places, name) for name in set(rhythms)}
+        known = known_cells_of(field)
+        weeks = {name: _usual_weeks(bundle, places, name, known) for name in set(rhythms)}
         own = bundle.scale.number(settings.habits or str(told.get("habits", "")) or places.network)
         return _Place(places, poi, ids, layings(grid, places.xy_m), rhythms, weeks, own)
 
@@ -386,9 +390,18 @@ class _Job:
     there: torch.Tensor
 
 
-def _usual_weeks(bundle: FoMoModel, places: Places, network: str) -> Floats:
-    """The usual week of each cell in the rhythm of a network, or, "", of none: (cells, 168)."""
-    log = log_weeks(bundle.weeks, network, places)
+def _usual_weeks(bundle: FoMoModel, places: Places, network: str, known: KnownCells | None) -> Floats:
+    """The usual week of each cell in the rhythm of a network, or, "", of none, and as measured cells have it:
+    (cells, 168)."""
+    weeks = bundle.weeks
+    log = log_weeks(weeks, network, places)
+    if known is not None and weeks.networks:
+        rows = np.arange(len(places.xy_m))
+        told = known_weeks(known, weeks, (network,), places, rows, weeks.shared.get(network, 0.0))
+        log = log_expected(weeks, network, places, rows)
+        for first in range(0, len(rows), BLOCK):
+            some = rows[first : first + BLOCK]
+            log[some] += told.log_week(0, some)
     if log is None:
         mean = bundle.scale.mean_week(bundle.scale.number(network))
         return np.broadcast_to(mean, (len(places.xy_m), HOURS))

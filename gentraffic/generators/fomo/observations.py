@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from gentraffic.errors import BadInput, NoData, WrongUse
 from gentraffic.generators.observed import Observations, minutes_of, users_of
-from gentraffic.modelling.features import Floats
+from gentraffic.modelling.features import WEEK, Floats
+from gentraffic.modelling.known_cells import KnownCells
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -32,6 +33,20 @@ class FoMoTask:
     hour: Floats
     minutes: int
     given: int = 0
+
+
+def known_cells_of(task: FoMoTask) -> KnownCells | None:
+    """What was measured, by the hour of the week; None where nothing was, or nothing but zeros."""
+    rows = np.flatnonzero((~np.isnan(task.values)).any(axis=1))
+    values = task.values[rows]
+    if not np.nansum(values):
+        return None
+    slot = np.floor(task.hour).astype(np.int64) % WEEK
+    onto = (slot[:, None] == np.arange(WEEK)).astype(np.float64)
+    count = np.rint((~np.isnan(values)) @ onto).astype(np.int64)
+    sums = np.nan_to_num(values).astype(np.float64) @ onto
+    week = np.where(count > 0, sums / np.maximum(count, 1), np.nan)
+    return KnownCells(rows, week, count, values, "")
 
 
 def field_of(
