@@ -1,9 +1,10 @@
 """What the command line draws, to the last bit: hashes from before a change, to prove the same bits after it.
 
 Only the commands are called, never a module, so the test says the same wherever the code lies. Arithmetic differs from
-one kind of processor to another: golden.json holds hashes for each kind, and an unknown kind skips. On such a machine
+one kind of processor to another: tests/conftest.py has torch use what x86 processors have in common, golden.json holds
+hashes for each kind, and an unknown kind skips. On such a machine
 
-    python tests/contracts/test_golden.py
+    ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 python tests/contracts/test_golden.py
 
 writes its entry; do so on a commit whose bits are trusted, such as one where another machine's entry holds.
 """

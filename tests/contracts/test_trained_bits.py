@@ -4,7 +4,7 @@ As test_golden.py, for training: trained.json holds hashes for each kind of mach
 
     OMP_NUM_THREADS=1 PYTHONPATH=.:tests/support python tests/contracts/test_trained_bits.py
 
-writes its entry; do so on a commit whose bits are trusted.
+with the processor's settings of test_golden.py writes its entry; do so on a commit whose bits are trusted.
 """
 
 from __future__ import annotations
