@@ -374,10 +374,12 @@ def _sizes(region: Region, known: KnownCells, shared: SharedInputs, places: Plac
     names = tuple(dict.fromkeys(region.rhythms))
     some = np.unique(np.linspace(0, len(known.rows) - 1, PROBED).astype(np.int64))
     rows = known.rows[some]
+    xy = np.array(places.xy_m[rows], dtype=np.float64)
     alone = Region(
         region.ids[rows], region.place[rows], np.zeros((len(names), len(rows))),
         region.level[[region.rhythms.index(name) for name in names]][:, rows], rhythms=names,
         week_scores=np.stack([shared.weeks.scores(name, places, len(rows), rows) for name in names]),
+        xy_m=xy if np.isfinite(xy).all() else None,  # neighbours that depart alike lie less far apart, here as there
     )  # fmt: skip
     week = make_calendar(MONDAY, DAYS, "1h", "UTC")
     hourly = replace(shared, calendar=week, settings=replace(shared.settings, holidays=())).on_device()

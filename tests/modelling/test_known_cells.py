@@ -16,7 +16,9 @@ from gentraffic.dataset.calendar import calendar_of, make_calendar
 from gentraffic.errors import BadInput, NoData, WrongUse
 from gentraffic.evaluation.evaluate import given_before
 from gentraffic.evaluation.metrics.rhythm import roughness_ratio
+from gentraffic.generators.base import Settings
 from gentraffic.generators.folder import load_bundle
+from gentraffic.generators.weekly import prepare_inputs
 from gentraffic.io.files import read_context, read_traffic
 from gentraffic.io.importers.public_sets import BLOCK, read_milan_week
 from gentraffic.modelling.expected_week import ExpectedWeeks, likeness, standard, week_features
@@ -153,6 +155,26 @@ def test_a_place_that_was_measured_in_part_is_as_restless_as_it_was_measured(
         found.append(roughness_ratio(real, drawn[next(iter(drawn.data_vars))].values[order].astype(float)))
     assert found[0] > 2.5
     assert found[1] < 1.8, found
+
+
+def test_squares_that_depart_alike_are_not_taken_for_calmer_than_they_are(
+    milan: tuple[xr.Dataset, xr.Dataset],
+) -> None:
+    """Weeks of 16 squares side by side, drawn by the model itself, are as far apart as what it draws."""
+    place, squares = milan[0], [10 * row + column for row in range(3, 7) for column in range(3, 7)]
+    bundle, week = load_bundle("stouter-fast"), make_calendar("2013-11-04", 7, "1h", "Europe/Rome")
+    slowly = []
+    for seed in range(4):
+        drawn = gentraffic.sample(place, model="stouter-fast", rhythm="milan", seed=seed, start="2013-11-04",
+                                  holidays="none").isel(cell=squares)  # fmt: skip
+        name = str(next(iter(drawn.data_vars)))
+        region, _ = prepare_inputs(
+            bundle, place, week, Settings(seed=seed + 100, habits="milan"),
+            known=lambda ids, ds=drawn, name=name: read_known(ds, name, ids, week, "Europe/Rome"),
+        )  # fmt: skip
+        assert region.known is not None
+        slowly.append(region.known.sizes[0, 0])
+    assert np.mean(slowly) == pytest.approx(1.0, abs=0.06)  # 0.92 where the drawn ones have nothing in common
 
 
 def test_noise_of_few_cells_is_not_taken_for_a_rhythm() -> None:
