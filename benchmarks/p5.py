@@ -791,6 +791,7 @@ def main() -> None:
     parser.add_argument("--apart", action="store_true", help="what of their errors is a region's own")
     parser.add_argument("--known", nargs="*", help="networks left out, or all, of which a few cells are measured")
     parser.add_argument("--networks", nargs="*", help="each network left out once, or those named, instead")
+    parser.add_argument("--parts", action="store_true", help="eleven parts of Milan, by its scattered cells")
     parser.add_argument("--fomo", action="store_true", help="the regions of Milan by a FoMo")
     parser.add_argument("--seeds", type=int, default=1, help="of training, of drawing and of the naive rows")
     parser.add_argument("--steps", type=int, help="training steps, for a trial")
@@ -819,7 +820,7 @@ def main() -> None:
     every: dict[str, list[dict[str, float]]] = {}
     parts: list[list[str]] = []
     sums: dict[str, list[list[float]]] = {}
-    for name, train, held, place in left_out(args.data, args.networks):
+    for name, train, held, place in parts_of_milan(args.data) if args.parts else left_out(args.data, args.networks):
         real = monday_weeks(held)
         pool = np.concatenate([monday_weeks(o) / (o.level.mean() if len(train) > 1 else 1.0) for o in train])
         for seed in range(args.seeds):
@@ -838,6 +839,10 @@ def main() -> None:
                 every.setdefault(f"{name} | {row} | {len(real)}", []).append(scores)
     for row, scored in every.items() if args.seeds > 1 else ():
         print(f"| mean of {row} | " + " | ".join(f"{np.mean([s[k] for s in scored]):.3f}" for k in ROWS) + " |")
+    if args.parts:
+        for row in rows:
+            scored = [s for key, found in every.items() if key.split(" | ")[1] == row for s in found]
+            print(f"| mean | {row} | | " + " | ".join(f"{np.mean([s[k] for s in scored]):.3f}" for k in ROWS) + " |")
     if sums:
         sides = " | ".join("one cell" if side == 1 else f"{side} x {side}" for side in SIDES)
         print(f"\n| sums in | noise | {sides} |\n|---|---|" + "---|" * len(SIDES))
@@ -846,6 +851,13 @@ def main() -> None:
     if parts:
         print("\n| ranges | " + " | ".join(RANGES) + " |\n|---|" + "---|" * len(RANGES))
         print("\n".join("| " + " | ".join(part) + " |" for part in parts))
+
+
+def parts_of_milan(data: Path) -> Iterator[tuple[str, list[Source], Source, xr.Dataset]]:
+    """As `left_out`: each of `regions`, by the scattered cells that lie apart from it."""
+    context = read_context(CONTEXTS / "milan.nc")
+    for name, _, some, held in regions(data):
+        yield name, [some], held, context
 
 
 def left_out(data: Path, names: list[str] | None) -> Iterator[tuple[str, list[Source], Source, xr.Dataset]]:

@@ -195,16 +195,31 @@ def _expected(printed: Table) -> list[list[Any]]:
 WANTED = ["wanted", "0.75", "", "", "0.85-0.95", "0.03", "0.9-1.1", "0.05", "0.42", "0.08", "0.85-1.15"]
 
 
-def _regions(printed: Table) -> list[list[Any]]:
+def _regions(printed: Table, model: str = "stouter") -> list[list[Any]]:
     """Of p5.py: the model's rows beside the crps of borrowed weeks; of several seeds [mean, standard deviation]."""
     found: dict[str, list[list[float]]] = {}
     crps = {row[0]: value(row[CRPS]) for row in printed if row[1] == "bootstrap"}
     for row in printed:
-        if row[1] == "stouter" and row[0].split(", seed ")[0] in PARTS:
+        if row[1] == model and row[0].split(", seed ")[0] in PARTS:
             figures = [value(row[RATIO]), value(row[CRPS]), crps[row[0]], *map(value, row[COVERAGE : COVERAGE + 7])]
             found.setdefault(PARTS[row[0].split(", seed ")[0]], []).append(figures)
     rows = [[name, *(_over_seeds(one) for one in zip(*seeds, strict=True))] for name, seeds in found.items()]
     return [*rows, WANTED]
+
+
+def _fomo_regions(printed: Table) -> list[list[Any]]:
+    """Of p5.py --fomo, as `_regions`."""
+    return _regions(printed, "fomo")[:-1]
+
+
+def _milan(printed: Table) -> list[list[Any]]:
+    """Of p5.py --parts: three of the eleven regions, and the mean of all, with what borrowed weeks have in turn."""
+    rows = []
+    for name in dict.fromkeys(row[0] for row in printed if row[0] in PARTS):
+        mine, borrowed, within = ([value(c) for c in row] for row in printed if row[0] == name)
+        figures = [mine[RATIO], within[RATIO], mine[CRPS], borrowed[CRPS], *mine[COVERAGE : COVERAGE + 7]]
+        rows.append([PARTS[name], *figures])
+    return rows
 
 
 NETWORKS = {"uomo-sd": "Shandong", "uomo-nc": "Nanchang", "uomo-nj": "Nanjing", "milan": "Milan"}
@@ -312,7 +327,8 @@ FROM_JSON = {"fomo-unseen": unseen, "new-places": new_places, "graphs": graphs}
 FROM_PRINT = {  # record -> which of the printed tables, and the rows that the page has
     "levels": (0, _levels), "crops": (0, _crops), "outlier": (-1, _outlier), "expected-weeks": (0, _expected),
     "p5-regions": (0, _regions), "services": (0, _services), "services-rhythms": (1, _crops),
-    "p5-networks": (0, _networks), "p5-ranges": (1, _named), "weeks-apart": (0, _apart), "weeks-lags": (1, _crops),
+    "p5-networks": (0, _networks), "p5-fomo": (0, _fomo_regions), "p5-parts": (0, _milan), "p5-ranges": (1, _named),
+    "weeks-apart": (0, _apart), "weeks-lags": (1, _crops),
     "weeks-near": (2, _named), "weeks-sums": (1, _sums), "some-known": (0, _known), "gaps": (0, _gaps),
     "unmeasured": (0, _crops), "weeks-tried": (0, _crops),
 }  # fmt: skip
