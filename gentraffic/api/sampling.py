@@ -65,6 +65,8 @@ class Sampling(Shown):
         Of a resumable store: all, and those of an earlier run.
     pictures : mapping of str to path
         "map" and "plot", where they were asked for.
+    told : mapping
+        Of traffic that would be drawn, what its attributes would say of measured cells.
     """
 
     model: str
@@ -81,6 +83,7 @@ class Sampling(Shown):
     tasks: int = 0
     tasks_kept: int = 0
     pictures: Mapping[str, Path] = field(default_factory=dict)
+    told: Mapping[str, Any] = field(default_factory=dict)
 
     title = "Synthetic traffic"
     __repr__ = Shown.__str__
@@ -130,13 +133,13 @@ class Sampling(Shown):
 
     def sentences(self) -> list[str]:
         """Whose rhythm was drawn, which holidays, what was not drawn, and what a change does."""
-        known = {} if self.traffic is None else self.traffic.attrs
+        known = self.told if self.traffic is None else self.traffic.attrs
         return [*(f"{words}: {known[name]}" for name, words in NOTES.items() if known.get(name)), *self.effect]
 
     def text(self) -> list[str]:
         """Lines for a terminal: warnings, `sentences`, how much was drawn and in how long, and the pictures."""
         if self.traffic is None:
-            return [f"would draw {self.size} ({self.mib:.1f} MiB)"]
+            return [*self.sentences(), f"would draw {self.size} ({self.mib:.1f} MiB)"]
         line = f"{self.out}: {self.size} of {self.place}, {self.timezone}; drawn in {self.seconds['sample']:.1f} s"
         warnings = [f"{WARNING}{warning}" for warning in self.warnings]
         return [*warnings, *self.sentences(), line, *map(str, self.pictures.values())]
@@ -148,7 +151,8 @@ class Sampling(Shown):
             "steps": self.steps, "members": self.members, "timezone": self.timezone,
         }  # fmt: skip
         if self.traffic is None:
-            return values | {"dry_run": True, "mib": round(self.mib, 1)}
+            notes = {name: self.told[name] for name in NOTES if self.told.get(name)}
+            return values | {"dry_run": True, "mib": round(self.mib, 1)} | notes
         known = self.traffic.attrs
         values |= {
             "solver_steps": known.get("steps"), "seconds": {name: round(s, 3) for name, s in self.seconds.items()},
@@ -371,6 +375,7 @@ def draw(
     from gentraffic.generate.run import draw_into, prepare
     from gentraffic.generators.base import default_model
     from gentraffic.generators.observed import context_of as context_of_measured
+    from gentraffic.generators.observed import measured_steps, told_of
     from gentraffic.places.find import find_context, names_of, with_population
 
     began = time.perf_counter()
@@ -411,6 +416,10 @@ def draw(
     variables = max(1, len(request.named())) * (2 if sampling.changes else 1)
     sink.check_size(info, request, sampling.cells * sampling.steps * sampling.members * variables)
     if dry_run:
+        if observed is not None:
+            ids = context["cell_id"].values[slice(None) if rows is None else rows]
+            counts = measured_steps(observed, ids, calendar.utc)
+            sampling = replace(sampling, told=told_of(observed, context, counts, calendar.utc))
         return sampling
     LOG.info("place %s: %d cells, %s", sampling.place, sampling.cells, sampling.timezone)
     job = prepare(request, load(), context, observed, command)

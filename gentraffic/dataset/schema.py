@@ -43,6 +43,9 @@ MAP_VARIABLES = {
     "map_name": LABELS, "map_name_class": LABELS, "map_name_lon": LABELS, "map_name_lat": LABELS,
 }  # fmt: skip
 MEASURED = "measured_steps"  # a column of cells of traffic that was drawn given measured traffic
+# Refusals of `--known`, before a model is loaded and by it.
+NOT_HERE = "--known: none of its {} cells is one of the place (its first is {!r})"
+NOTHING_LEFT = "--known: everything is measured already, there is nothing left to draw"
 MAX_POINTS = 5_000_000  # of a map: those made here have fewer than 300,000
 MAX_LABELS = 200_000
 RESERVED = frozenset(

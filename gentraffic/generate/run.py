@@ -546,9 +546,9 @@ def prepare(
     attrs |= service_attrs(info, context, settings, services)
     holidays = request.public_holidays(info, calendar, str(context.attrs["timezone"]))
     attrs |= period_attrs(info, calendar, holidays)
-    attrs |= {} if observed is None else told_of(observed, context, calendar.utc)
     place = place.drop_vars(MEASURED, errors="ignore")  # of an earlier draw
     counts = None if observed is None else measured_steps(observed, place["cell_id"].values, calendar.utc)
+    attrs |= {} if observed is None else told_of(observed, context, counts, calendar.utc)
     if counts is not None:
         place = place.assign_coords({MEASURED: ("cell", counts, COORD_ATTRS[MEASURED])})
     if request.is_usual_week(calendar, holidays):

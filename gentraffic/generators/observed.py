@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gentraffic.errors import BadInput, WrongUse
+from gentraffic.dataset.schema import NOT_HERE, NOTHING_LEFT
+from gentraffic.errors import BadInput, NoData, WrongUse
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -114,9 +115,14 @@ def measured_steps(given: Observations, ids: NDArray[Any], utc: NDArray[np.datet
     return out if out.any() else None
 
 
-def told_of(given: Observations, context: xr.Dataset, utc: NDArray[np.datetime64]) -> dict[str, str]:
-    """The attribute `measured_cells` of traffic that was drawn given known traffic: in how many of the cells there is
-    some, and what of the file is not used as it may be thought. {} where none was given. utc: (steps,) that are drawn.
+def told_of(
+    given: Observations, context: xr.Dataset, counts: NDArray[np.int32] | None, utc: NDArray[np.datetime64]
+) -> dict[str, str]:
+    """The attribute `measured_cells` of traffic that is drawn given known traffic: in how many of the cells there is
+    some, and what of the file is not used as it may be thought. {} where none was given.
+
+    counts: (cells,) `measured_steps` of those that are drawn. utc: (steps,) that are drawn. Raises NoData where no cell
+    of the file is one of the place, WrongUse where nothing is left to draw.
     """
     if given.known is None or given.service is None:
         return {}
@@ -124,6 +130,10 @@ def told_of(given: Observations, context: xr.Dataset, utc: NDArray[np.datetime64
     here = set(map(str, context["cell_id"].values.tolist()))
     names = list(map(str, given.known["cell_id"].values.tolist()))
     mine = np.array([name in here for name in names], dtype=bool)
+    if not mine.any():
+        raise NoData(NOT_HERE.format(len(names), names[0]))
+    if counts is not None and (counts == len(utc)).all():
+        raise WrongUse(NOTHING_LEFT)
     some = mine & np.isfinite(values).any(axis=1)
     text = f"{int(some.sum()):,} of {context.sizes['cell']:,} cells"
     if not np.isin(given.known["time"].values.astype("datetime64[ns]"), utc.astype("datetime64[ns]")).any():

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gentraffic.dataset.schema import blocks
+from gentraffic.dataset.schema import NOT_HERE, NOTHING_LEFT, blocks
 from gentraffic.errors import NoData, WrongUse
 from gentraffic.modelling.expected_week import BENDS, BENT, LINEAR, SITES, WEIGHT, standard, week_features
 from gentraffic.modelling.features import FLOOR, WEEK, Floats, Places
@@ -258,7 +258,7 @@ def read_known(
     named = list(map(str, ds["cell_id"].values.tolist()))
     found = np.array([(i, at[cell]) for i, cell in enumerate(named) if cell in at], dtype=np.int64).reshape(-1, 2)
     if not len(found):
-        raise NoData(f"--known: none of its {len(named)} cells is one of the place (its first is {named[0]!r})")
+        raise NoData(NOT_HERE.format(len(named), named[0]))
     local = pd.DatetimeIndex(ds["time"].values).tz_localize("UTC").tz_convert(timezone)
     hour = (local.day_of_week * 24 + local.hour).to_numpy()
     first = pd.Timestamp(calendar.first)
@@ -294,7 +294,7 @@ def read_known(
 def check_left(known: KnownCells, rows: NDArray[np.int64]) -> None:
     """Raise WrongUse where all values of the cells to be drawn were measured. rows: (cells,) of the context."""
     if np.isin(rows, known.rows).all() and not np.isnan(known.values[np.isin(known.rows, rows)]).any():
-        raise WrongUse("--known: everything is measured already, there is nothing left to draw")
+        raise WrongUse(NOTHING_LEFT)
 
 
 def known_weeks(

@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from gentraffic.errors import WrongUse
-from gentraffic.generators.fomo.data import CADENCES, POI_DIM, SIDE, Region, placed
+from gentraffic.generators.fomo.data import CADENCES, POI_DIM, SIDE, Region, placed, usual_weeks
 from gentraffic.generators.fomo.folder import FoMoBundle
-from gentraffic.generators.fomo.scale import FoMoScale, fit_scale_of, usual_weeks
+from gentraffic.generators.fomo.scale import FoMoScale, fit_scale_of
 from gentraffic.modelling.expected_week import ExpectedWeeks, fit_week
 from gentraffic.modelling.features import Floats
 from gentraffic.modelling.levels import LevelModel, fit_levels

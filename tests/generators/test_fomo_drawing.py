@@ -13,10 +13,10 @@ from gentraffic.dataset.calendar import calendar_of
 from gentraffic.errors import WrongUse
 from gentraffic.generators.base import FOMO, FOMO_STEPS, Settings, bundled_models
 from gentraffic.generators.fomo import drawing
+from gentraffic.generators.fomo.data import usual_weeks
 from gentraffic.generators.fomo.drawing import draw_field
 from gentraffic.generators.fomo.folder import FoMoBundle, load_fomo
 from gentraffic.generators.fomo.observations import FoMoTask, field_of, known_cells_of
-from gentraffic.generators.fomo.scale import usual_weeks
 from gentraffic.generators.fomo.tiles import PHASES, closure, fade, layings, starts
 from gentraffic.generators.observed import Observations
 from gentraffic.modelling.expected_week import ExpectedWeeks, fit_week

@@ -7,8 +7,8 @@ import pytest
 from fomo_examples import data, world
 
 from gentraffic.errors import BadInput
-from gentraffic.generators.fomo.data import cadences_of, grid_blocks, near_blocks, placed, read_region
-from gentraffic.generators.fomo.scale import FoMoScale, echo_of, fit_scale_of, refer, usual_at, usual_weeks
+from gentraffic.generators.fomo.data import cadences_of, grid_blocks, near_blocks, placed, read_region, usual_weeks
+from gentraffic.generators.fomo.scale import FoMoScale, echo_of, fit_scale_of, refer, usual_at
 from gentraffic.modelling.levels import LevelModel
 from gentraffic.training.fomo_task import FoMoPlan, batch_of, ladder, masked, others, window
 

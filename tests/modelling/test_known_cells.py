@@ -12,6 +12,7 @@ from bundle_examples import context
 from numpy.typing import NDArray
 
 import gentraffic
+from gentraffic.cli.main import run
 from gentraffic.dataset.calendar import calendar_of, make_calendar
 from gentraffic.errors import BadInput, NoData, WrongUse
 from gentraffic.evaluation.evaluate import given_before
@@ -19,7 +20,7 @@ from gentraffic.evaluation.metrics.rhythm import roughness_ratio
 from gentraffic.generators.base import Settings
 from gentraffic.generators.folder import load_bundle
 from gentraffic.generators.weekly import prepare_inputs
-from gentraffic.io.files import read_context, read_traffic
+from gentraffic.io.files import read_context, read_traffic, write_context, write_traffic
 from gentraffic.io.importers.public_sets import BLOCK, read_milan_week
 from gentraffic.modelling.expected_week import ExpectedWeeks, likeness, standard, week_features
 from gentraffic.modelling.features import FLOOR, WEEK, read_places
@@ -485,6 +486,26 @@ def test_a_total_far_from_what_was_measured_is_noticed(milan: tuple[xr.Dataset, 
     store = gentraffic.sample(place, total=f"internet={1000 * day:.3f}/day", out=tmp_path / "odd.zarr", **asked)
     assert store.attrs["warnings"] == odd.attrs["warnings"]
     assert read_traffic(tmp_path / "odd.zarr").attrs["warnings"].count("check the amount") == 1
+
+
+def test_a_dry_run_says_what_of_a_file_is_the_place_s(
+    milan: tuple[xr.Dataset, xr.Dataset], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place, traffic = milan
+    write_context(place, tmp_path / "place.nc")
+    files = {"some": traffic.isel(cell=slice(0, 100, 9)), "all": traffic,
+             "other": traffic.isel(cell=[3]).assign_coords(cell_id=("cell", ["hall"]))}  # fmt: skip
+    ends = {}
+    for name, known in files.items():
+        write_traffic(known, tmp_path / f"{name}.nc")
+        words = ["sample", "--known", f"{tmp_path / name}.nc", "--context", str(tmp_path / "place.nc"), "--dry-run"]
+        ends[name] = run([*words, "-o", str(tmp_path / "x.nc")])
+    told = capsys.readouterr()
+    assert ends == {"some": 0, "all": 2, "other": 3}
+    assert told.out.splitlines()[0] == "measured, at least in part: 12 of 100 cells"
+    assert "everything is measured already, there is nothing left to draw" in told.err
+    assert "none of its 1 cells is one of the place (its first is 'hall')" in told.err
+    assert not (tmp_path / "x.nc").exists()
 
 
 def test_ids_are_the_same_as_numbers_and_as_text(milan: tuple[xr.Dataset, xr.Dataset]) -> None:

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from gentraffic.dataset.panel import read_panel
 from gentraffic.errors import BadInput
-from gentraffic.generators.fomo.scale import usual_weeks
 from gentraffic.modelling.expected_week import ExpectedWeeks
-from gentraffic.modelling.features import Floats, Places
+from gentraffic.modelling.features import FLOOR, Floats, Places
 from gentraffic.modelling.levels import LevelModel, stack_features
 from gentraffic.modelling.measured import Source, read_live, read_source
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 SIDE = 4  # cells: a block is 4 x 4, as in the published data
 CADENCES = (15, 30, 60)  # minutes
 POI_DIM = 16  # log counts of and around a cell, in 8 categories each
+LOWEST = 0.02  # of the usual week's mean
 
 
 @dataclass(frozen=True)
@@ -157,6 +157,13 @@ def log_weeks(weeks: ExpectedWeeks, network: str, places: Places, rows: Any = sl
     """The log weeks of some cells that the regression of a network tells, (cells, 168); None where it has none."""
     own = weeks.networks.get(network)
     return None if own is None or own.places is None else own.log(own.scores(places, rows))
+
+
+def usual_weeks(log: Floats) -> Floats:
+    """Weeks of mean 1, never below LOWEST, of log weeks as `ExpectedWeek` tells them: (cells, 168)."""
+    week = np.maximum(np.exp(log) - FLOOR, 0.0)
+    out: Floats = np.maximum(week / np.maximum(week.mean(axis=-1, keepdims=True), 1e-9), LOWEST)
+    return out
 
 
 def poi_features(places: Places, levels: LevelModel) -> NDArray[np.float32]:

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from gentraffic.dataset.calendar import Calendar
 from gentraffic.errors import WrongUse, did_you_mean
 from gentraffic.generators.base import Span, Tell, Unsupported, check_minutes
-from gentraffic.generators.fomo.data import POI_DIM, log_weeks, poi_features
+from gentraffic.generators.fomo.data import POI_DIM, log_weeks, poi_features, usual_weeks
 from gentraffic.generators.fomo.observations import FoMoTask, field_of, known_cells_of
-from gentraffic.generators.fomo.scale import FoMoContext, FoMoScale, condition_of, echo_of, refer, usual_at, usual_weeks
+from gentraffic.generators.fomo.scale import FoMoContext, FoMoScale, condition_of, echo_of, refer, usual_at
 from gentraffic.generators.fomo.tiles import PHASES, WINDOW, closure, fade, layings, starts
 from gentraffic.generators.observed import Observations
 from gentraffic.generators.weekly import Settings, check_solver, one_thread

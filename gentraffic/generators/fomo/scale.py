@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gentraffic.generators.fomo.data import LOWEST
 from gentraffic.modelling.features import FLOOR, HIGHEST, WEEK
 from samplers.fomo import FoMoCondition
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 HINT = 0.5  # steps that the block's mean counts for beside what is observed of a cell
 CLIP = 6.0  # standard deviations
 CELL_M = 250.0  # metres: the unit of positions in a block
-LOWEST = 0.02  # of the usual week's mean
 FAR = 12.0  # cells: nothing lies further from a block's centre
 
 
@@ -110,13 +110,6 @@ def fit_scale_of(regions: Sequence[Region]) -> FoMoScale:
 def usual_at(week: NDArray[np.float64], hour: Any) -> NDArray[np.float64]:
     """Weeks (..., 168) at some hours of the week: hour (T,) -> (..., T)."""
     out: NDArray[np.float64] = week[..., np.floor(np.asarray(hour)).astype(np.int64) % WEEK]
-    return out
-
-
-def usual_weeks(log: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Weeks of mean 1, never below LOWEST, of log weeks as `ExpectedWeek` tells them: (cells, 168)."""
-    week = np.maximum(np.exp(log) - FLOOR, 0.0)
-    out: NDArray[np.float64] = np.maximum(week / np.maximum(week.mean(axis=-1, keepdims=True), 1e-9), LOWEST)
     return out
 
 
