@@ -153,6 +153,32 @@ def unseen(done: Json) -> list[list[Any]]:
     return rows
 
 
+TASKS = {  # rows of the page: the task, and the rows of foundation.py, by their score
+    "short, 48 -> 16: fomo / with users": ("short", "mae_p9999", ("fomo", "fomo, users")),
+    "climatology / same hours observed": ("short", "mae_p9999", ("climatology", "climatology of the observed hours")),
+    "last value / patch-mean": ("short", "mae_p9999", ("last", "patch-mean")),
+    "long, 16 -> 48: fomo / with users": ("long", "mae_p9999", ("fomo", "fomo, users")),
+    "climatology / last value / patch-mean": ("long", "mae_p9999", ("climatology", "last", "patch-mean")),
+    "generation, `crps`: fomo / `knn-20`": ("generation", "crps", ("fomo", "knn-20")),
+    "generation with users: fomo / `b*users`": ("generation", "mae_p9999", ("fomo, users", "b*users")),
+}
+
+
+def fomo_tasks(done: Json) -> list[list[Any]]:
+    """Of foundation.py --only p3: means over the series of all folds."""
+    out: list[list[Any]] = []
+    for said, (task, score, names) in TASKS.items():
+        out.append([said])
+        for city in ("uomo-sd", "uomo-nc", "uomo-nj"):
+            parts = []
+            for name in names:
+                folds = [key for key in done if key.startswith("p3|") and key.split("|")[2:] == [city, task, name]]
+                series = [value for key in folds for value in done[key][score]]
+                parts.append(round(sum(series) / len(series), 6))
+            out[-1].append(parts)
+    return out
+
+
 def _levels(printed: Table) -> list[list[Any]]:
     """Of p5.py --levels."""
     words = {"population": "residents", "POIs and ground": "POIs and buildings, streets, land, water"}
@@ -323,7 +349,7 @@ def graphs(done: Json) -> list[list[Any]]:
     return rows
 
 
-FROM_JSON = {"fomo-unseen": unseen, "new-places": new_places, "graphs": graphs}
+FROM_JSON = {"fomo-tasks": fomo_tasks, "fomo-unseen": unseen, "new-places": new_places, "graphs": graphs}
 FROM_PRINT = {  # record -> which of the printed tables, and the rows that the page has
     "levels": (0, _levels), "crops": (0, _crops), "outlier": (-1, _outlier), "expected-weeks": (0, _expected),
     "p5-regions": (0, _regions), "services": (0, _services), "services-rhythms": (1, _crops),
