@@ -8,7 +8,7 @@
 Contexts are what `gentraffic fetch` writes (`make contexts`); the models are what `gentraffic fit stouter` and
 `gentraffic fit fomo` write; this script only types the commands. Milan's file holds five services, so `stouter-base`
 and its student draw Internet (with the traffic of the other networks, the main service), calls and SMS (`make models`).
-`--steps` shortens training for a trial. `levels`: the level models of both anew, `weeks`: their expected weeks, whose
+`--steps` shortens training for a trial. `levels`: the level models of all three anew, `weeks`: their expected weeks, whose
 networks do not depend on what the law of levels knows of the ground, nor on what else weeks say: a fit of 40 steps, and
 nothing else of them changes. `cards`: scores that were made after the training go onto the cards of both, and nothing
 else of them changes.
@@ -94,16 +94,16 @@ def main() -> None:
         fit("stouter", trial, None, [*words, *more], TRIAL_STEPS, into_package=False)
         for name in ("stouter-base", "stouter-fast"):
             put_anew(MODELS / name, trial, anew)
+        fit("fomo", args.work / "trial-fomo", None, [*words, *internet_of_milan(args)], TRIAL_STEPS, into_package=False)
+        put_anew(MODELS / "fomo-base", args.work / "trial-fomo", anew)
     if "stouter" in args.only:
         fit("stouter", args.work / "stouter-base", args.evidence, [*words, *more], args.steps or STOUTER_STEPS)
     if "fast" in args.only:
         run("distil", "--threads", 1, "-o", "stouter-fast", folder=args.work)
         publish(args.work / "stouter-fast")
     if "fomo" in args.only:
-        internet = args.work / "milan-internet.nc"  # a FoMo has one service
-        write_traffic(read_milan_week(args.data / "telecom-italia"), internet)
-        more = ["--traffic", internet.name, "--context", "milan.nc"]
-        fit("fomo", args.work / "fomo-base", args.fomo_evidence, [*words, *more], args.steps or FOMO_STEPS)
+        words += internet_of_milan(args)
+        fit("fomo", args.work / "fomo-base", args.fomo_evidence, words, args.steps or FOMO_STEPS)
 
 
 def fetch_contexts(data: Path, work: Path) -> None:
@@ -139,6 +139,13 @@ def import_traffic(data: Path, work: Path) -> list[object]:
     return [*words, "--traffic", "milan_5x5.nc"]
 
 
+def internet_of_milan(args: argparse.Namespace) -> list[object]:
+    """The week of Milan's cells, of which a FoMo learns one service: as `import_traffic`."""
+    internet = args.work / "milan-internet.nc"
+    write_traffic(read_milan_week(args.data / "telecom-italia"), internet)
+    return ["--traffic", internet.name, "--context", "milan.nc"]
+
+
 def fit(
     sampler: str, out: Path, evidence: Path | None, words: Sequence[object], steps: int | None, *,
     into_package: bool = True,
@@ -165,7 +172,7 @@ def put_anew(folder: Path, trial: Path, names: Sequence[str]) -> None:
     """Put some files of a fit into a model folder whose network learned from the same traffic. Raises SystemExit where
     what the network was told was another: then it must be fitted anew."""
     whole, new = read_folder(folder), read_folder(trial)
-    for name in ("scaler.json", "week.json", "services.json"):
+    for name in {"scaler.json", "week.json", "services.json"} & set(whole.files):
         if not holds(json.loads(new.files[name]), json.loads(whole.files[name])):
             raise SystemExit(f"{folder}: {name} would be another; fit it anew (--only stouter fast)")
     anew = {name: new.files[name] for name in names}

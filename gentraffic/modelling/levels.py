@@ -3,12 +3,13 @@
 Two thirds of the error of synthetic traffic is the level, so it has a model of its own, with few weights and a closed
 form. Levels are drawn first; STUNet then draws the week of a cell of that level.
 
-In a network that was measured: log level = mean of the network + w . p + r, where p are the standardised log POI counts
-of the cell in the eight categories and w = w_shared + w_network is a ridge whose two parts have variances
+In a network that was measured: log level = mean of the network + w . p + v a + r, where p are the standardised log POI
+counts of the cell in the eight categories and w = w_shared + w_network is a ridge whose two parts have variances
 SHARED and OWN (a Bayesian linear model; locations share a random effect, so that sixteen cells of one place do not
-count as sixteen places). r is drawn from the residuals of locations that were left out, whose spread follows the
-expected level exponentially (multiplicative heteroscedasticity: Harvey, Econometrica 44:461, 1976): how much a quiet
-place carries is less sure than how much a busy one does, and it also says less of the weights.
+count as sixteen places). a is what the law below expects of the cell, by densities around it and by what else than POIs
+is known; its factor v in the network has variance LAW. r is drawn from the residuals of locations that were left out,
+whose spread follows the expected level exponentially (multiplicative heteroscedasticity: Harvey, Econometrica 44:461,
+1976): how much a quiet place carries is less sure than how much a busy one does, and it also says less of the weights.
 
 In a network that nobody measured an absolute law holds (`Law`): log traffic per km2 = a network effect + elasticities .
 log densities per km2 + noise that grows where a place is stranger than any that was measured. Nothing in it depends on
@@ -29,6 +30,7 @@ from gentraffic.dataset.schema import BLOCK, blocks
 from gentraffic.modelling.features import NO_SPREAD, VARIABLES, Floats, Places, Scale, fit_scale
 
 SHARED, OWN, SMOOTH = 0.15, 0.35, 0.15  # prior variances, chosen by five folds over locations among some thirty
+LAW = 0.03  # prior variance of the factor on what the law expects; 0.02 to 0.09 are as good
 REACH, AROUND = 0.8, 0.5  # length scale of the smooth part, in root mean squared spreads; weight of what stands around
 LOCATION, NOISE = 0.3, 0.7  # variances of a location's and of a cell's own effect, relative to the network's
 SLOPE = 1.0  # prior standard deviation of how the log spread of residuals follows the expected level
@@ -142,6 +144,7 @@ class NetworkLevel:
     mean_traffic: the mean cell's traffic, in the source's unit: relative traffic 1. slope: of the log spread of
     residuals over the expected level. lowest_centre, highest_centre: the expected levels that it was fitted on.
     law_mean: mean over its cells of what the law expects of them, of log traffic per km2. timezone: where it lies.
+    law_weight: factor on `activity` over activity_mean, its mean over the cells.
     """
 
     mean: float
@@ -158,6 +161,8 @@ class NetworkLevel:
     highest_centre: float = 0.0
     law_mean: float = 0.0
     timezone: str = ""
+    law_weight: float = 0.0
+    activity_mean: float = 0.0
 
     def doubt(self, centre: Floats) -> Floats:
         """How far the levels of cells may be off, beside those of others in the network: a factor, (cells,).
@@ -173,6 +178,8 @@ class NetworkLevel:
         out = x[:, :8] @ self.weights
         for at in range(0, len(x), 4096):  # a country at once would not fit
             out[at : at + 4096] += SMOOTH * rbf_kernel(x[at : at + 4096], self.points) @ self.pull
+        if self.law_weight:
+            out += self.law_weight * (activity(places) - self.activity_mean)
         return out
 
 
@@ -348,6 +355,9 @@ def fit_levels(measured: Sequence[Measured], *, inflate: float = 1.0, places: bo
     log = [np.log(m.level) for m in measured]
     centres = np.array([y.mean() for y in log])
     spreads = np.array([max(float(y.std()), 0.1) for y in log])
+    active = [np.zeros(len(m.level)) if m.activity is None else m.activity for m in measured]
+    means = [float(part.mean()) for part in active]
+    told = np.concatenate([part - mean for part, mean in zip(active, means, strict=True)])
     net = np.repeat(np.arange(len(measured)), [len(y) for y in log])
     y = np.concatenate(log) - centres[net]
     location = np.concatenate([m.location for m in measured])
@@ -355,6 +365,7 @@ def fit_levels(measured: Sequence[Measured], *, inflate: float = 1.0, places: bo
     group = group.ravel()
     same = net[:, None] == net[None, :]
     kernel = p @ p.T / 8 * (SHARED + OWN * same) + SMOOTH * rbf_kernel(x, x) * same
+    kernel += LAW * np.multiply.outer(told, told) * same
     together = group[:, None] == group[None, :]
     factor, slopes = np.ones(len(y)), np.zeros(len(measured))
     for _ in range(ROUNDS):
@@ -392,6 +403,8 @@ def fit_levels(measured: Sequence[Measured], *, inflate: float = 1.0, places: bo
             highest_centre=float(centre[mine].max()),
             law_mean=0.0 if m.activity is None else law.slope * float(m.activity.mean()),
             timezone=m.timezone,
+            law_weight=LAW * float(told[mine] @ alpha[mine]),
+            activity_mean=means[i],
         )
     places_per = np.array([len(np.unique(m.location)) for m in measured], dtype=np.float64)
     spread = float((spreads * places_per).sum() / places_per.sum())

@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from scipy import stats
 from sklearn.linear_model import Ridge
 
+from gentraffic.modelling import levels
 from gentraffic.modelling.features import Places
 from gentraffic.modelling.levels import (
     ACTIVITY,
     FARTHEST,
+    LAW,
     LOADINGS,
     LOCATION,
     NOISE,
@@ -55,10 +57,13 @@ def places_of(counts: NDArray[Any], around: NDArray[Any], network: str) -> Place
     return places
 
 
-def networks(cells: tuple[int, ...] = (48, 40), seed: int = 0, uneven: float = 0.0) -> list[Measured]:
+def networks(
+    cells: tuple[int, ...] = (48, 40), seed: int = 0, uneven: float = 0.0, law: float | None = None
+) -> list[Measured]:
     """Cells in locations of four, whose log level follows their counts, their location and chance.
 
-    uneven: how the log of the spread of chance follows what counts say.
+    uneven: how the log of the spread of chance follows what counts say. law: how it follows what the law expects of
+    cells of the first network, which no count tells; None where no law is known.
     """
     rng = np.random.default_rng(seed)
     out = []
@@ -69,8 +74,10 @@ def networks(cells: tuple[int, ...] = (48, 40), seed: int = 0, uneven: float = 0
         said = counts @ (shared + rng.normal(0, 0.2, 8))
         chance = rng.normal(0, 0.5, n // 4)[location] + rng.normal(0, 0.6, n)
         log = said + np.exp(uneven * (said - said.mean())) * chance
+        active = rng.normal(0, 1.0, n) if law is not None and i == 0 else None
+        log = log if active is None or law is None else log + law * active
         around = counts * 0.5 + rng.normal(0, 0.3, (n, 8)).clip(-0.5, 0.5) + 0.5
-        out.append(Measured(f"network-{i}", counts, around, np.exp(log + 3.0 * i), location))
+        out.append(Measured(f"network-{i}", counts, around, np.exp(log + 3.0 * i), location, active))
     return out
 
 
@@ -80,7 +87,8 @@ Refit = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
 def refits(measured: list[Measured], model: LevelModel) -> Refit:
     """Expected log levels over each network's mean, left-out residuals and slopes, from ridges in weight space.
 
-    Columns of variance 1: shared weights, own weights of each network, the smooth part (a Cholesky factor), locations.
+    Columns of variance 1: shared weights, own weights of each network, its factor on the law, the smooth part (a
+    Cholesky factor), locations.
     """
     blocks, logs = [], []
     for m in measured:
@@ -92,6 +100,8 @@ def refits(measured: list[Measured], model: LevelModel) -> Refit:
     first = np.cumsum([0] + [int(m.location.max()) + 1 for m in measured[:-1]])
     group = np.concatenate([m.location + f for m, f in zip(measured, first, strict=True)])
     own = [np.where((net == i)[:, None], x[:, :8], 0.0) * np.sqrt(OWN / 8) for i in range(len(measured))]
+    active = [np.zeros(len(m.level)) if m.activity is None else m.activity - m.activity.mean() for m in measured]
+    own += [np.where(net == i, np.concatenate(active), 0.0)[:, None] * np.sqrt(LAW) for i in range(len(measured))]
     kernel = rbf_kernel(x, x) * (net[:, None] == net[None, :]) + 1e-10 * np.eye(len(x))
     known = np.concatenate([x[:, :8] * np.sqrt(SHARED / 8), *own, np.sqrt(SMOOTH) * np.linalg.cholesky(kernel)], 1)
     effects = np.eye(group.max() + 1)[group] * np.sqrt(LOCATION)
@@ -122,9 +132,11 @@ def refits(measured: list[Measured], model: LevelModel) -> Refit:
     return expected, left_out, slopes
 
 
-@pytest.mark.parametrize("uneven", [0.0, -0.5, 0.4])
-def test_the_level_model_is_a_bayesian_regression_refitted_without_each_location(uneven: float) -> None:
-    measured = networks(uneven=uneven)
+@pytest.mark.parametrize(("uneven", "law"), [(0.0, None), (-0.5, None), (0.4, None), (0.0, 0.8), (0.4, -0.6)])
+def test_the_level_model_is_a_bayesian_regression_refitted_without_each_location(
+    uneven: float, law: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = networks(uneven=uneven, law=law)
     model = fit_levels(measured)
     expected, residual, slopes = refits(measured, model)
     at = 0
@@ -132,6 +144,10 @@ def test_the_level_model_is_a_bayesian_regression_refitted_without_each_location
         mine = slice(at, at := at + len(m.level))
         part = model.networks[m.network]
         assert part.slope == pytest.approx(slopes[i], abs=2e-3)  # a step of the grid
+        assert (part.law_weight != 0) == (m.activity is not None)
+        if m.activity is not None and law is not None:
+            assert part.law_weight == pytest.approx(0.6 * law, rel=0.4)  # shrunk: a network may be odd
+            monkeypatch.setattr(levels, "activity", lambda _, known=m.activity: known)
         centre = part.centre(places_of(m.counts, m.around, m.network))
         np.testing.assert_allclose(centre, expected[mine], atol=3e-3)  # features are kept to four decimals
         assert np.corrcoef(centre, np.log(m.level))[0, 1] > 0.5
