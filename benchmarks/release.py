@@ -8,7 +8,7 @@
 Contexts are what `gentraffic fetch` writes (`make contexts`); the models are what `gentraffic fit stouter` and
 `gentraffic fit fomo` write; this script only types the commands. Milan's file holds five services, so `stouter-base`
 and its student draw Internet (with the traffic of the other networks, the main service), calls and SMS (`make models`).
-`--steps` shortens training for a trial. `levels`: the level models of all three anew, `weeks`: their expected weeks, whose
+`--steps` shortens training for a trial. `levels`: the level models of all three anew, `weeks`: their expected weeks:
 networks do not depend on what the law of levels knows of the ground, nor on what else weeks say: a fit of 40 steps, and
 nothing else of them changes. `cards`: scores that were made after the training go onto the cards of both, and nothing
 else of them changes.
