@@ -75,7 +75,7 @@ def main() -> None:
     local = local_time(whole)
     kind = (24 * (local.day_of_week >= 5) + local.hour).to_numpy()
     real = whole[name].values.astype(np.float64)
-    print("| gaps of | model | crps | mae | coverage_90 |\n|---|---|---|---|---|")
+    print("| gaps of | model | crps | error of the median | coverage_90 |\n|---|---|---|---|---|")
     for hours in GAPS_H:
         gaps = gaps_of(*real.shape, hours)
         values = np.where(gaps, np.nan, real)

@@ -170,7 +170,8 @@ def import_dataset(
     """Traffic (cell, time) of a public data set, and the context of its cells, None where it has none.
 
     name: "uomo", whose files have a context, "milan-week", "milan-5x5" or "beijing", which have none: `fetch` makes it,
-    and "milan" is bundled (`gentraffic import --help`). path: its file or folder. out, context_out: where they are
+    and "milan" is bundled (`gentraffic import --help`). path: its file; of "milan-week" the folder
+    with the files of 248 and of 100 cells. out, context_out: where they are
     written, if anywhere. Raises WrongUse, BadInput.
     """
     from gentraffic.io.files import CONTEXT_FORMATS, check_writable, write_context

@@ -346,7 +346,23 @@ def _fit_weekly(
     rules = rules_of(design, len(bundle.services.names))
     words = in_words(scores, f"{sampler} (this model)") if scores else []
     title, made = f"{sampler}, {out.name}", _trained(facts)
-    return FitResult(out, tuple(sorted(used)), facts, held_out, judged, title, (*words, rules), made)
+    notes = (*words, rules, *_unnamed(sources, contexts, files.context))
+    return FitResult(out, tuple(sorted(used)), facts, held_out, judged, title, notes, made)
+
+
+def _unnamed(sources: Sequence[Source], contexts: Sequence[xr.Dataset], paths: Sequence[Path]) -> list[str]:
+    """A sentence for each context of measured cells that names no network: what is drawn with it later does not know
+    that its cells were measured."""
+    out = []
+    for context, path in zip(contexts, paths, strict=True):
+        ids = set(context["cell_id"].values.tolist())
+        mine = [s.network for s in sources if not s.service and s.places is not None and ids.issuperset(s.cell_id)]
+        if mine and not context.attrs.get("network"):
+            out.append(
+                f"{path.name} names no network, so what is drawn with it is a place that nobody measured; to draw it "
+                f"as the network {mine[0]}, fetch it with --network {mine[0]}"
+            )
+    return out
 
 
 def _trained(facts: Mapping[str, Any]) -> str:

@@ -468,6 +468,21 @@ def _check_times(ds: xr.Dataset) -> None:
         )
 
 
+MOST_ADDED = 10  # times the steps that a file has: more absent ones are a mistake in a date
+
+
+def with_every_step(ds: xr.Dataset) -> xr.Dataset:
+    """Traffic whose absent steps are there, as NaN, where all others are whole steps apart; else as it was."""
+    if "time" not in ds.coords or ds["time"].dtype.kind != "M" or ds.sizes["time"] < 3 or ds["time"].isnull().any():
+        return ds
+    times = ds["time"].values.astype("datetime64[ns]")
+    steps = np.diff(times).astype(np.int64)
+    least, total = int(steps.min()), int(steps.sum())
+    if least <= 0 or total == least * len(steps) or (steps % least).any() or total > MOST_ADDED * least * len(times):
+        return ds
+    return ds.reindex(time=times[0] + np.arange(total // least + 1) * np.timedelta64(least, "ns"))
+
+
 def _minute(when: np.datetime64) -> str:
     return str(np.datetime_as_string(when, unit="m")) + "Z"
 

@@ -141,13 +141,13 @@ def align(real_ds: xr.Dataset, synthetic_ds: xr.Dataset, *, service: str | None 
     )
 
 
-def rescale(pair: Pair, scale: str = "auto", train: Floats | None = None) -> Pair:
+def rescale(pair: Pair, scale: str = "auto", train: Floats | None = None, level: float = 1.0) -> Pair:
     """`pair` with the synthetic values in the units of the real ones.
 
     scale: "none" takes the values as they are; "mean" multiplies relative traffic (units "1") by the mean of `train`
-    (live training cells, steps, in the units of the real file), all else, or without `train`, so that its mean becomes
-    the real one's; "auto" is "none" for equal units and "mean" for relative against measured traffic. Raises WrongUse
-    for other units under "auto".
+    (live training cells, steps, in the units of the real file) over `level`, what the drawn traffic has in these cells
+    or would have; all else, or without `train`, so that its mean becomes the real one's; "auto" is "none" for equal
+    units and "mean" for relative against measured traffic. Raises WrongUse for other units under "auto".
     """
     if scale not in SCALES:
         raise WrongUse(f"--scale {scale}: choose one of {', '.join(SCALES)}")
@@ -168,8 +168,9 @@ def rescale(pair: Pair, scale: str = "auto", train: Floats | None = None) -> Pai
             unit_notes = ("both files say that their units are unknown: taken to be the same",)
         return replace(pair, notes=(*pair.notes, *unit_notes))
     if relative and train is not None:
-        factor, scaling = float(train.mean(dtype=np.float64)), "mean of train"
+        factor, scaling = float(train.mean(dtype=np.float64)) / level, "mean of train"
         note = f"relative traffic (1 = the mean cell) was multiplied by {factor:.6g}, the mean of --train's live cells"
+        note += "" if level == 1.0 else f" over {level:.4g}, what such cells carry in the place that was drawn"
     else:
         mean = float(pair.synthetic.mean(dtype=np.float64))
         if not mean > 0:

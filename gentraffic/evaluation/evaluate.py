@@ -90,7 +90,8 @@ def evaluate(
         raise WrongUse("--context goes with --train: the naive rows need both")
     pair = align(real, synthetic, service=service)
     training = None if train is None else read_training(train, real, pair)
-    pair = rescale(pair, scale, None if training is None else training.values)
+    level = 1.0 if training is None else level_of_training(training, synthetic, context)
+    pair = rescale(pair, scale, None if training is None else training.values, level)
     groups, resampled = _groups(real, pair)
     resample = make_resample(groups, seed)
     divisor = _divisor(pair, training)
@@ -231,6 +232,29 @@ def _groups(real: xr.Dataset, pair: Pair) -> tuple[Any, str]:
     else:
         groups, count, word = np.arange(len(pair.ids)), len(pair.ids), "cell"
     return groups, f"{count:,} {word}{'s' * (count != 1)}"
+
+
+def level_of_training(training: Training, synthetic: xr.Dataset, context: xr.Dataset | None) -> float:
+    """The mean that the live training cells have, or would have, in relative traffic.
+
+    1 where it was drawn as of their own network, whose mean cell is 1. In a place that nobody measured, 1 is the mean
+    cell of all that was drawn: there, what these cells have in the file, or else what the law says of them in the
+    context. 1, too, where the file does not say what its model learned from, or nothing tells.
+    """
+    from gentraffic.modelling.features import read_places
+    from gentraffic.modelling.levels import activity
+
+    learned = str(synthetic.attrs.get("model_networks", "")).split(", ")
+    if context is None or learned == [""] or str(context.attrs.get("network") or "") in learned:
+        return 1.0
+    ids = training.every.ids[training.live]
+    drawn = np.isin(synthetic["cell_id"].values.astype(str), ids.astype(str))
+    if drawn.sum() == len(ids):
+        return float(synthetic[str(next(iter(synthetic.data_vars)))].values[..., drawn, :].mean(dtype=np.float64))
+    places = read_places(context)
+    level = np.exp(activity(places)) * places.area_km2
+    mine = np.isin(context["cell_id"].values.astype(str), ids.astype(str))
+    return float(level[mine].mean() / level.mean()) if mine.any() else 1.0
 
 
 def _divisor(pair: Pair, training: Training | None) -> tuple[float, str]:

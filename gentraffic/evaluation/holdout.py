@@ -100,11 +100,13 @@ def model_row(
     out: Members = {}
     usual = bundle.info.recommended
     for name, (_, held) in parts.items():
-        zone = str(contexts[name].attrs["timezone"])
+        context, zone = contexts[name], str(contexts[name].attrs["timezone"])
+        if not context.attrs.get("network"):  # the others of its cells were measured
+            context = context.assign_attrs(network=held.place_network)
         calendar = make_calendar(f"2021-03-{1 + held.weekday:02d}", 7, "1h", zone)  # 1 March is a Monday
         service = held.service
         settings = Settings(seed, members, steps or usual.steps, solver or usual.solver, service=service)
-        relative = draw_traffic(bundle, contexts[name], calendar, settings, cells=held.rows.tolist())
+        relative = draw_traffic(bundle, context, calendar, settings, cells=held.rows.tolist())
         mean = bundle.levels.networks[held.place_network].mean_traffic
         if service:
             mean = bundle.services.networks[held.place_network].ratios[service].mean_traffic

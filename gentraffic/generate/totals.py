@@ -197,11 +197,13 @@ def fit_totals(
         for k, total in enumerate(totals):
             where = total.district or "the region"
             if held[k] >= wanted[k]:
-                carried = f"{held[k] / days[k]:.4g}{'' if total.unit == 'unit' else total.unit}"
-                raise WrongUse(f"--total {total.text}: the measured cells of {where} carry {carried} then: give more")
+                raise WrongUse(
+                    f"--total {total.text}: the measured cells of {where}, their gaps filled, carry "
+                    f"{_carried(held[k] / days[k], total)} then: give more"
+                )
             if not mass[~fixed][sets[~fixed][..., k]].sum() > 0:
                 if held[k] > 0:
-                    carried = f"{held[k] / days[k]:.4g}{'' if total.unit == 'unit' else total.unit}"
+                    carried = _carried(held[k] / days[k], total)
                     raise NoData(
                         f"--total {total.text}: {where} holds no cell without measurements that could carry more than "
                         f"the {carried} that were measured: leave this total out"
@@ -216,6 +218,11 @@ def fit_totals(
     most = [max(t.shape[axis] for t in tables) for axis in (0, 1)]  # the busy hour may differ between members
     table = np.stack([np.pad(t, ((0, most[0] - t.shape[0]), (0, most[1] - t.shape[1]))) for t in tables])
     return Factors(table, np.stack(cell_classes), np.stack(step_classes))
+
+
+def _carried(amount: float, total: Total) -> str:
+    """An amount a day as a message has it, in the unit of the total where it has one."""
+    return f"{amount:.4g}{'' if total.unit in ('unit', 'unknown') else total.unit}"
 
 
 def _fit(

@@ -69,13 +69,13 @@ def read_observations(
 
 def read_gappy(given: Path | xr.Dataset, what: str) -> xr.Dataset:
     """Measured traffic in which NaN stands for what nobody measured. Raises as `read_traffic` for all else."""
-    from gentraffic.dataset.schema import check_traffic_with_gaps
+    from gentraffic.dataset.schema import check_traffic_with_gaps, with_every_step
     from gentraffic.io.files import as_in_memory, read_traffic_with_gaps
 
     if isinstance(given, str | Path):
         ds, called = read_traffic_with_gaps(given), str(given)
     else:
-        ds, called = as_in_memory(given), f"--{what}"
+        ds, called = with_every_step(as_in_memory(given)), f"--{what}"
         check_traffic_with_gaps(ds)
     if "member" in ds.dims:
         raise BadInput(f"{called} has members: give measured traffic, (cell, time)")

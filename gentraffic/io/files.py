@@ -37,6 +37,7 @@ from gentraffic.dataset.schema import (
     check_traffic_with_gaps,
     release_pages,
     services,
+    with_every_step,
 )
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.io import atomic
@@ -170,10 +171,10 @@ def check_chunks(path: Path, service: str) -> bool:
 
 @reads
 def read_traffic_with_gaps(path: str | Path) -> xr.Dataset:
-    """As `read_traffic`, but NaN may stand for what nobody measured; some value there must be."""
+    """As `read_traffic`, but NaN may stand for what nobody measured, and steps may be absent; some value there is."""
     suffix = _existing(path, READABLE)
     with _whole(path):
-        ds = _read_arrays(path) if suffix in (".nc", ".zarr") else _read_table(path, suffix)
+        ds = with_every_step(_read_arrays(path) if suffix in (".nc", ".zarr") else _read_table(path, suffix))
         check_traffic_with_gaps(ds)
     return ds
 

@@ -105,7 +105,10 @@ def read_source(
         check_same_places(traffic, context, at, rows, "the context")
     named = "" if context is None else context.attrs.get("network")
     network = str(traffic.attrs.get("network") or named or live.service)
-    return _source(live, network, None if context is None else read_places(context), rows, alone=alone)
+    places = None if context is None else read_places(context)
+    if places is not None and not named:  # it holds the cells that were measured
+        places = replace(places, network=network)
+    return _source(live, network, places, rows, alone=alone)
 
 
 def read_sources(

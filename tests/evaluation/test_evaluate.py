@@ -18,7 +18,10 @@ from gentraffic.evaluation.intervals import make_resample
 from gentraffic.evaluation.metrics import rhythm
 from gentraffic.evaluation.metrics import summary as m
 from gentraffic.evaluation.scores import METRICS
-from gentraffic.io.files import write_context, write_traffic
+from gentraffic.io.files import read_context, write_context, write_traffic
+from gentraffic.modelling.features import read_places
+from gentraffic.modelling.levels import LevelModel
+from gentraffic.places.find import CONTEXTS
 
 
 def ensemble(real: xr.Dataset, members: int = 6, seed: int = 2) -> xr.Dataset:
@@ -215,6 +218,29 @@ def test_the_p9999_scaling_is_of_the_training_data() -> None:
     assert found.p9999 == (m.p9999(REAL["internet"].values[9:]), "train")
     assert found.scores["mae_p9999"].value == pytest.approx(found.scores["mae"].value / found.p9999[0])  # type: ignore[operator]
     assert evaluate(REAL, DRAWN).p9999 == (m.p9999(align(REAL, DRAWN).real), "real")
+
+
+def test_relative_traffic_of_an_unmeasured_place_is_scaled_by_what_it_has_in_the_training_cells() -> None:
+    """1 is the mean cell of all that was drawn, of which training cells may be the busy ones."""
+    import gentraffic
+
+    place = read_context(CONTEXTS / "monaco.nc")
+    drawn = gentraffic.sample("monaco", model="stouter-fast", members=2)
+    expected = np.exp(LevelModel({}).relative(read_places(place))[0])  # by the prior law, whose mean is 1
+    busy = np.argsort(expected)[-60:]
+    measured = drawn.isel(member=1, cell=busy).drop_vars("member", errors="ignore").copy(deep=True)
+    measured["traffic"] = (measured["traffic"] * 500.0).assign_attrs(units="MB")
+    measured.attrs = {k: v for k, v in measured.attrs.items() if k != "model_networks"}
+    train, real = measured.isel(cell=slice(0, 60, 2)), measured.isel(cell=slice(1, 60, 2))
+    rest = drawn.isel(cell=busy[1::2])
+    found = evaluate(real, rest, train=train, context=place).pair
+    mean = float(train["traffic"].values.mean(dtype=float))
+    assert found.factor == pytest.approx(mean / expected[busy[::2]].mean(), rel=1e-4)
+    assert found.factor < 0.8 * mean
+    whole = evaluate(real, drawn, train=train, context=place).pair
+    assert whole.factor == pytest.approx(mean / drawn["traffic"].values[:, busy[::2]].mean(dtype=float), rel=1e-4)
+    named = place.assign_attrs(network="milan")
+    assert evaluate(real, rest, train=train, context=named).pair.factor == pytest.approx(mean, rel=1e-6)
 
 
 def test_silent_synthetic_cells_are_said() -> None:

@@ -442,7 +442,9 @@ def test_a_total_of_the_place_holds_with_what_was_measured(
         assert member.sum(dtype=float) / 7 == pytest.approx(1.5 * carried, rel=1e-6)
     gentraffic.sample(place, members=2, **asked, out=tmp_path / "t.zarr", chunk_cells=30)
     np.testing.assert_array_equal(read_traffic(tmp_path / "t.zarr")["internet"].values, given["internet"].values)
-    with pytest.raises(WrongUse, match=r"the measured cells of the region carry .*MB then: give more"):
+    with pytest.raises(
+        WrongUse, match=r"the measured cells of the region, their gaps filled, carry .*MB then: give more"
+    ):
         gentraffic.sample(place, model="stouter-fast", known=known, total="internet=1MB/day")
     with pytest.raises(WrongUse, match=r"the measured file is in 'MB', into which calls cannot be turned"):
         gentraffic.sample(place, model="stouter-fast", known=known, total="internet=5calls/day")
@@ -486,6 +488,28 @@ def test_a_total_far_from_what_was_measured_is_noticed(milan: tuple[xr.Dataset, 
     store = gentraffic.sample(place, total=f"internet={1000 * day:.3f}/day", out=tmp_path / "odd.zarr", **asked)
     assert store.attrs["warnings"] == odd.attrs["warnings"]
     assert read_traffic(tmp_path / "odd.zarr").attrs["warnings"].count("check the amount") == 1
+
+
+@pytest.mark.parametrize("model", ["stouter-fast", "fomo-base"])
+def test_absent_hours_are_gaps_and_what_carried_nothing_tells_nothing(
+    milan: tuple[xr.Dataset, xr.Dataset], model: str, tmp_path: Path
+) -> None:
+    place, traffic = milan
+    few = traffic.isel(cell=[3, 7])
+    absent = few.isel(time=np.r_[0:20, 30:168])
+    nan = few.copy(deep=True)
+    nan["internet"].values[:, 20:30] = np.nan
+    wanted = gentraffic.sample(place, model=model, known=nan)
+    np.testing.assert_array_equal(gentraffic.sample(place, model=model, known=absent)["internet"], wanted["internet"])
+    write_traffic(nan, tmp_path / "gaps.nc", gaps=True)
+    xr.load_dataset(tmp_path / "gaps.nc").isel(time=np.r_[0:20, 30:168]).to_netcdf(tmp_path / "absent.nc")
+    given = gentraffic.sample(place, model=model, known=tmp_path / "absent.nc")
+    np.testing.assert_array_equal(given["internet"], wanted["internet"])
+    far = few.assign_coords(time=few["time"].values + np.where(np.arange(168) > 80, 365 * 10, 0).astype("m8[D]"))
+    with pytest.raises(BadInput, match="not evenly spaced"):  # a mistake in a date is no gap
+        gentraffic.sample(place, model=model, known=far)
+    with pytest.raises(NoData, match="all that was measured in the place is 0"):
+        gentraffic.sample(place, model=model, known=few.assign(internet=few["internet"] * 0))
 
 
 def test_a_dry_run_says_what_of_a_file_is_the_place_s(

@@ -72,7 +72,12 @@ def field_of(
     if given is not None and given.main is not None and given.service is not None:
         _place(given.main, given.service, context, utc, values)
         if np.isnan(values).all():
-            raise NoData("nothing is known: no cell and hour with data lies in the place and period")
+            raise NoData(
+                "nothing is known: no cell and hour with data lies in the place and period; stouter-fast draws other "
+                "periods by the weeks that cells were measured in"
+            )
+        if given.known is not None and not np.nansum(values):
+            raise NoData("--known: all that was measured in the place is 0, which does not tell what other cells carry")
     if given is not None and given.users is not None:
         if minutes_of(given.users) != minutes:
             raise WrongUse(f"--users is at {minutes_of(given.users)} min, the draw at {minutes}: resample the users")

@@ -73,6 +73,8 @@ def read_milan_week(
     folder: with the .npz files of `blocks`: 248 cells scattered over the grid, by hour, and a block of 100, by ten
     minutes, whose activity is summed up by hour. services: one variable each, of TELECOM_SERVICES. Raises BadInput.
     """
+    if Path(folder).is_file():
+        raise BadInput(f"{folder}: give the folder that holds {' and '.join(blocks)}")
     series_of: dict[int, list[NDArray[np.float32]]] = {}
     for name in blocks:
         path = Path(folder) / name
