@@ -12,8 +12,8 @@ Parts, each resumable row by row (run the same command again); `--only` limits t
   unseen     leaving one city out: zero-shot, and fine-tuned on 5% and 10% of its locations
   scaling    sizes that this machine allows, fold 0, equal steps
   solver     `--model` drawn with few steps and with many, through all that a draw goes through: whole weeks, 48 hours
-             after 120, and every third half day; hourly, of cells that fold 0 holds out (a bundled model has seen them)
-             and of Milan (it has not: `crps_shape` and `acf_error` count, and where part is known)
+             after 120, and every third half day; hourly, of cells that fold 0 holds out and of Milan's (a bundled model
+             has seen them all)
   ablations  no users, no POIs, no contrastive fine-tuning, random mask only, other predictions; fold 0
   published  as the paper trains it, each row within `--minutes` of one core, fold 0: in two stages (the first half of
              the steps bare of users and POIs), with contrastive fine-tuning at the end (a fifth of the minutes, most

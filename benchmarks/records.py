@@ -153,6 +153,21 @@ def unseen(done: Json) -> list[list[Any]]:
     return rows
 
 
+SOLVED = {"gaussian, 2 steps": "two steps of `gaussian`", "dpm++, 8 steps": "eight steps of DPM-Solver++"}
+
+
+def solver(done: Json) -> list[list[Any]]:
+    """Of foundation.py --only solver: whole weeks, and where part is known, of each network by each solver."""
+    rows = []
+    for city, said in NETWORKS.items():
+        for how, words in SOLVED.items():
+            week, follow, fill = (done[f"solver|{city}, {how}|{part}"] for part in ("week", "follow", "fill"))
+            names = ("crps", "crps_shape", "coverage_90", "acf_error", "diversity", "roughness_ratio")
+            pairs = [[round(part[name], 6) for name in ("crps", "acf_error")] for part in (follow, fill)]
+            rows.append([f"{said}, {words}", *(round(week[name], 6) for name in names), *pairs])
+    return rows
+
+
 TASKS = {  # rows of the page: the task, and the rows of foundation.py, by their score
     "short, 48 -> 16: fomo / with users": ("short", "mae_p9999", ("fomo", "fomo, users")),
     "climatology / same hours observed": ("short", "mae_p9999", ("climatology", "climatology of the observed hours")),
@@ -349,7 +364,13 @@ def graphs(done: Json) -> list[list[Any]]:
     return rows
 
 
-FROM_JSON = {"fomo-tasks": fomo_tasks, "fomo-unseen": unseen, "new-places": new_places, "graphs": graphs}
+FROM_JSON = {
+    "fomo-tasks": fomo_tasks,
+    "fomo-solver": solver,
+    "fomo-unseen": unseen,
+    "new-places": new_places,
+    "graphs": graphs,
+}
 FROM_PRINT = {  # record -> which of the printed tables, and the rows that the page has
     "levels": (0, _levels), "crops": (0, _crops), "outlier": (-1, _outlier), "expected-weeks": (0, _expected),
     "p5-regions": (0, _regions), "services": (0, _services), "services-rhythms": (1, _crops),
