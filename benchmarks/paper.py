@@ -2,7 +2,7 @@
 
     python benchmarks/paper.py stouter --data ../shared/data -o stouter.json            # hours of a core
     python benchmarks/paper.py stouter --quick --data ../shared/data -o quick.json      # seconds a fit: does it run?
-    python benchmarks/paper.py fomo --data ../shared/data -o fomo.json
+    python benchmarks/paper.py fomo --data ../shared/data -o fomo.json                  # half a minute
     python benchmarks/paper.py slstm-stn --quick --data ../shared/data -o slstm-stn.json
     python benchmarks/paper.py slstm-stn --study 24 --data ../shared/data -o study.json  # sizes, picked by Optuna
     python benchmarks/paper.py sim-mstnet --data ../shared/data -o sim-mstnet.json
