@@ -46,9 +46,9 @@ FOMO = (
     "of weights. `sample --steps 1` gives the expectation instead of a draw: the best single forecast.",
     "Without measured traffic and without users, levels come from the level model (POIs of the place), as in STOUTER: "
     "there the level is most of the error. With users, traffic follows them.",
-    "In a network that was measured, the usual week and the rhythm are its own. Elsewhere they are the mean of the "
-    "training networks, and traffic is relative (1 = the mean cell) unless measured traffic or `--total` gives it "
-    "units.",
+    "In a network that was measured, the usual week and the rhythm are its own, and each cell has the week that its "
+    "surroundings tell. Elsewhere they are those of a measured network, the nearest first (`--rhythm`), and traffic is "
+    "relative (1 = the mean cell) unless measured traffic or `--total` gives it units.",
     "Windows are 64 steps long; longer series are drawn by windows whose borders move from solver step to solver step.",
 )
 FORECASTER = (
