@@ -256,7 +256,7 @@ def test_less_than_what_was_measured_is_refused_with_what_that_is(place: xr.Data
     drawn = np.full((1, 36, 48), 0.5, dtype=np.float32)
     measured = np.arange(36) < 10  # 10 cells x 24 h x 0.5 GB
     totals = parse_totals(["traffic=100GB/day"])
-    with pytest.raises(WrongUse, match="measured cells of the region carry 120GB then: give more"):
+    with pytest.raises(WrongUse, match="measured cells of the region, their gaps filled, carry 120GB then: give more"):
         fit_totals(drawn, totals, districts(totals, place), calendar, ROME, measured)
     enough = parse_totals(["traffic=276GB/day"])
     factors = fit_totals(drawn, enough, districts(enough, place), calendar, ROME, measured)
