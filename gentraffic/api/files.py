@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from gentraffic.api.language import speaks_python
@@ -13,6 +14,7 @@ from gentraffic.api.result import Facts, Shown
 from gentraffic.errors import BadInput, WrongUse
 
 if TYPE_CHECKING:
+    import pandas as pd
     import xarray as xr
 
 
@@ -225,9 +227,25 @@ def import_telecom_italia(
         return keep(read_telecom_italia(days, cells=grid, layer=layer, services=names))
 
 
+@contextmanager
+def _as_file(table: str | Path | pd.DataFrame) -> Iterator[str | Path]:
+    """The path of a table; of a DataFrame that of a Parquet file with its rows, for as long as it is read."""
+    if isinstance(table, str | Path):
+        yield table
+        return
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "DataFrame.parquet"
+        named = any(name is not None for name in table.index.names)
+        (table.reset_index() if named else table).to_parquet(path, index=False)
+        try:
+            yield path
+        except (BadInput, WrongUse) as error:  # whose text names a file that nobody knows
+            raise type(error)(str(error).replace(str(path), "the DataFrame")) from error
+
+
 @speaks_python
 def import_table(
-    path: str | Path,
+    path: str | Path | pd.DataFrame,
     *,
     timezone: str | None = None,
     service: str | None = None,
@@ -242,7 +260,7 @@ def import_table(
     keep_gaps: bool = False,
     out: str | Path | None = None,
 ) -> xr.Dataset:
-    """Traffic (cell, time) from a table: CSV, Excel or Parquet with cell, time and a value per service.
+    """Traffic (cell, time) from a table: CSV, Excel, Parquet or a DataFrame with cell, time and a value per service.
 
     timezone: of times without one. service: what the column `value` holds. unit: "GB", "Mbit/s", or of each service,
     "internet=GB,users=1"; "unknown" where it is left out. network: a name for the measured network, by which models
@@ -262,10 +280,11 @@ def import_table(
         where = None if cells is None else Path(cells)
         if network is not None and (not network.strip() or set(network) & set(",:")):
             raise WrongUse(f"--network {network}: give a name without commas and colons")
-        traffic = read_table(
-            path, timezone=timezone, service=service, cells=where, unit=unit, layer=layer, reading=reading,
-            keep_gaps=keep_gaps,
-        )  # fmt: skip
+        with _as_file(path) as table:
+            traffic = read_table(
+                table, timezone=timezone, service=service, cells=where, unit=unit, layer=layer, reading=reading,
+                keep_gaps=keep_gaps,
+            )  # fmt: skip
         return keep(traffic if network is None else traffic.assign_attrs(network=network.strip()))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from notebook_html import cells_of
@@ -269,3 +270,22 @@ def test_what_xarray_opens_is_taken_as_it_is(tmp_path: Path) -> None:
     xr.testing.assert_identical(raw, before)
     with xr.open_dataset(tmp_path / "c.nc", engine="h5netcdf") as opened:
         xr.testing.assert_identical(context_of(opened.load()), context())
+
+
+def test_a_table_of_pandas_is_read_as_its_file_is(tmp_path: Path) -> None:
+    hours = pd.date_range("2026-01-05", periods=168, freq="h")
+    frame = pd.DataFrame({
+        "cell": np.repeat(["north", "south"], 168), "time": np.tile(hours, 2), "lon": np.repeat([9.1, 9.2], 168),
+        "lat": 45.4, "DL_GB": np.random.default_rng(0).gamma(2.0, size=336),
+    })  # fmt: skip
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    of_file = gentraffic.import_table(tmp_path / "t.csv", timezone="Europe/Rome")
+    given = gentraffic.import_table(frame, timezone="Europe/Rome")
+    xr.testing.assert_allclose(given, of_file)
+    assert given["DL_GB"].attrs == of_file["DL_GB"].attrs
+    wide = frame.pivot(index="time", columns="cell", values="DL_GB")
+    across = gentraffic.import_table(wide, timezone="Europe/Rome", service="DL_GB", unit="GB")
+    np.testing.assert_allclose(across["DL_GB"].values, of_file["DL_GB"].values)
+    frame.loc[3, "DL_GB"] = np.nan
+    with pytest.raises(BadInput, match=r"^the DataFrame: cell north, 2026-01-05 03:00:00: DL_GB = nan"):
+        gentraffic.import_table(frame, timezone="Europe/Rome")

@@ -442,9 +442,7 @@ def test_a_total_of_the_place_holds_with_what_was_measured(
         assert member.sum(dtype=float) / 7 == pytest.approx(1.5 * carried, rel=1e-6)
     gentraffic.sample(place, members=2, **asked, out=tmp_path / "t.zarr", chunk_cells=30)
     np.testing.assert_array_equal(read_traffic(tmp_path / "t.zarr")["internet"].values, given["internet"].values)
-    with pytest.raises(
-        WrongUse, match=r"the measured cells .* their gaps filled, carry .*MB then: give more"
-    ):
+    with pytest.raises(WrongUse, match=r"the measured cells .* their gaps filled, carry .*MB then: give more"):
         gentraffic.sample(place, model="stouter-fast", known=known, total="internet=1MB/day")
     with pytest.raises(WrongUse, match=r"the measured file is in 'MB', into which calls cannot be turned"):
         gentraffic.sample(place, model="stouter-fast", known=known, total="internet=5calls/day")
