@@ -365,6 +365,7 @@ def run_p1(rows: Rows, args: argparse.Namespace) -> None:
             train = [s for s in train if s.network != "milan-5x5"]  # 25 cells of both: none may be held out and learned
         if args.quick:
             parts = {"uomo-nj": parts["uomo-nj"]}
+        places = p1.as_measured(contexts, parts)
         for name in args.rows or usual:
             key = f"|{args.seed}|{fold}"
             if ("bootstrap" if name == "naive" else name) + key in rows.done["p1"]:
@@ -377,12 +378,12 @@ def run_p1(rows: Rows, args: argparse.Namespace) -> None:
             learned = [s for s in train if not s.service or (args.services and design.sampler == "stouter")]
             with other_graphs(name):
                 bundle, metadata = fit(design, learned, args)
-            members = p1.model_row(bundle, contexts, parts, args.seed, None, members=2 if args.quick else p1.MEMBERS)
+            members = p1.model_row(bundle, places, parts, args.seed, None, members=2 if args.quick else p1.MEMBERS)
             rows.add("p1", name + key, p1.score(members, parts), metadata)
             if args.keep is not None:
                 keep(args.keep, name, fold, members, parts)
             if args.many and name in SAMPLERS | HYBRIDS:
-                members = p1.model_row(bundle, contexts, parts, args.seed, None, members=MANY)
+                members = p1.model_row(bundle, places, parts, args.seed, None, members=MANY)
                 rows.add("p1", f"{name}, {MANY} members{key}", p1.score(members, parts))
 
 

@@ -652,7 +652,7 @@ def _score(
     name: str, bundle: Bundle, parts: dict[str, tuple[Source, Source]], contexts: list[xr.Dataset], seed: int
 ) -> dict[str, Any]:
     """The rows of P1 on the held-out cells: the naive ones, and the model's."""
-    from gentraffic.evaluation.holdout import holdout_rows, model_row, score
+    from gentraffic.evaluation.holdout import as_measured, holdout_rows, model_row, score
 
     places = {
         network: context
@@ -661,7 +661,8 @@ def _score(
         if set(held.cell_id.tolist()) <= set(context["cell_id"].values.tolist())
     }
     scores = {row: [score(members, parts)] for row, members in holdout_rows(parts, seed).items()}
-    return scores | {f"{name} (this model)": [score(model_row(bundle, places, parts, seed, None), parts)]}
+    members = model_row(bundle, as_measured(places, parts), parts, seed, None)
+    return scores | {f"{name} (this model)": [score(members, parts)]}
 
 
 def _never_seen(bundle: FoMoBundle, every: dict[str, list[Any]], data: list[Any]) -> dict[str, list[Any]]:

@@ -81,6 +81,16 @@ def holdout_rows(parts: Parts, seed: int) -> dict[str, Members]:
     return out
 
 
+def as_measured(contexts: Mapping[str, xr.Dataset], parts: Parts) -> dict[str, xr.Dataset]:
+    """The contexts of networks, where one names no network as that whose cells it holds: as `model_row` takes them for
+    a model that learned from the other cells."""
+    return {
+        name: context if context.attrs.get("network") else context.assign_attrs(network=parts[name][1].place_network)
+        for name, context in contexts.items()
+        if name in parts
+    }
+
+
 def model_row(
     bundle: Bundle,
     contexts: Mapping[str, xr.Dataset],
@@ -100,13 +110,11 @@ def model_row(
     out: Members = {}
     usual = bundle.info.recommended
     for name, (_, held) in parts.items():
-        context, zone = contexts[name], str(contexts[name].attrs["timezone"])
-        if not context.attrs.get("network"):  # the others of its cells were measured
-            context = context.assign_attrs(network=held.place_network)
+        zone = str(contexts[name].attrs["timezone"])
         calendar = make_calendar(f"2021-03-{1 + held.weekday:02d}", 7, "1h", zone)  # 1 March is a Monday
         service = held.service
         settings = Settings(seed, members, steps or usual.steps, solver or usual.solver, service=service)
-        relative = draw_traffic(bundle, context, calendar, settings, cells=held.rows.tolist())
+        relative = draw_traffic(bundle, contexts[name], calendar, settings, cells=held.rows.tolist())
         mean = bundle.levels.networks[held.place_network].mean_traffic
         if service:
             mean = bundle.services.networks[held.place_network].ratios[service].mean_traffic
