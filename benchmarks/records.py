@@ -211,6 +211,14 @@ def _crops(printed: Table) -> list[list[Any]]:
     return [[name[:1].upper() + name[1:], *map(value, rest)] for name, *rest in printed]
 
 
+BOTH = {"calls": "calls = in + out", "sms": "sms = in + out"}
+
+
+def _rhythms(printed: Table) -> list[list[Any]]:
+    """Of services.py: night, weekend and peak of each service."""
+    return [[BOTH.get(name, name), *map(value, rest)] for name, *rest in printed]
+
+
 def _outlier(printed: Table) -> list[list[Any]]:
     """Of p6.py --only outlier."""
     names = {"malta": "Malta, cells of 500 m"}
@@ -322,7 +330,8 @@ def _services(printed: Table) -> list[list[Any]]:
             min(((value(row[at]), f"`{row[1]}`") for row in naive if value(row[at])), default=None) for at in (2, 3)
         ]
         figures = list(map(value, mine[4:8]))
-        rows.append([service, value(mine[2]), list(best[0] or ()), value(mine[3]), list(best[1] or ()), *figures])
+        crps, shape = (part for at in (0, 1) for part in ((value(mine[2 + at]), list(best[at] or ())),))
+        rows.append([BOTH.get(service, service), *crps, *shape, *figures])
     return rows
 
 
@@ -373,7 +382,7 @@ FROM_JSON = {
 }
 FROM_PRINT = {  # record -> which of the printed tables, and the rows that the page has
     "levels": (0, _levels), "crops": (0, _crops), "outlier": (-1, _outlier), "expected-weeks": (0, _expected),
-    "p5-regions": (0, _regions), "services": (0, _services), "services-rhythms": (1, _crops),
+    "p5-regions": (0, _regions), "services": (0, _services), "services-rhythms": (1, _rhythms),
     "p5-networks": (0, _networks), "p5-fomo": (0, _fomo_regions), "p5-parts": (0, _milan), "p5-ranges": (1, _named),
     "weeks-apart": (0, _apart), "weeks-lags": (1, _crops),
     "weeks-near": (2, _named), "weeks-sums": (1, _sums), "some-known": (0, _known), "gaps": (0, _gaps),
