@@ -651,8 +651,8 @@ and fold; SAITS and CSDI see blocks of 4 x 4 cells and are one model for all cit
 
 FoMo is one model for everything. What its fit took on one core (145 core-seconds; its rows were drawn again, at the
 same steps, when it was told expected weeks, on a machine nearly twice as fast) is what each rival has for all its fits
-of the fold together, unless its usual number of steps (PatchTST 5000, NHITS 1000, SAITS and CSDI 100 epochs) or the stop of
-LightGBM (50 trees without gain on a fifth of the training locations) comes first. Settings are those of the libraries
+of the fold together, unless its usual number of steps (PatchTST 5000, NHITS 1000, SAITS and CSDI 100 epochs) or the
+stop of LightGBM (50 trees without gain on a fifth of the training locations) comes first. Settings are those of the libraries
 and papers: LightGBM 31 leaves at 0.1, L1; PatchTST and NHITS with 256 windows a step; SAITS of 2 layers of 256; CSDI
 of 4 layers of 64 channels, 50 diffusion steps, the median of 3 draws. In these minutes CSDI makes few steps (above):
 how good it is after its usual epochs is not told here. What each sees: FoMo and LightGBM POIs, the block around a
