@@ -650,14 +650,15 @@ PatchTST and NHITS are trained for each city and task, AutoETS has nothing but t
 and fold; SAITS and CSDI see blocks of 4 x 4 cells and are one model for all cities.
 
 FoMo is one model for everything. What its fit took on one core (145 core-seconds; its rows were drawn again, at the
-same steps, when it was told expected weeks, on a machine nearly twice as fast) is what each rival has for all its fits
-of the fold together, unless its usual number of steps (PatchTST 5000, NHITS 1000, SAITS and CSDI 100 epochs) or the
-stop of LightGBM (50 trees without gain on a fifth of the training locations) comes first. Settings are those of the libraries
-and papers: LightGBM 31 leaves at 0.1, L1; PatchTST and NHITS with 256 windows a step; SAITS of 2 layers of 256; CSDI
-of 4 layers of 64 channels, 50 diffusion steps, the median of 3 draws. In these minutes CSDI makes few steps (above):
-how good it is after its usual epochs is not told here. What each sees: FoMo and LightGBM POIs, the block around a
-cell, the hour and the training cells' usual week; NHITS the hour; PatchTST and AutoETS neither; SAITS and CSDI the
-block and the hour of day. Every series is divided by the mean of what is observed of it, or standardised.
+same steps, when it was told expected weeks, on a machine nearly twice as fast) is what each rival has for all its
+fits of the fold together, unless its usual number of steps (PatchTST 5000, NHITS 1000, SAITS and CSDI 100 epochs) or
+the stop of LightGBM (50 trees without gain on a fifth of the training locations) comes first. Settings are those of
+the libraries and papers: LightGBM 31 leaves at 0.1, L1; PatchTST and NHITS with 256 windows a step; SAITS of 2 layers
+of 256; CSDI of 4 layers of 64 channels, 50 diffusion steps, the median of 3 draws. In these minutes CSDI makes few
+steps (above): how good it is after its usual epochs is not told here. What each sees: FoMo and LightGBM POIs, the
+block around a cell, the hour and the training cells' usual week; NHITS the hour; PatchTST and AutoETS neither; SAITS
+and CSDI the block and the hour of day. Every series is divided by the mean of what is observed of it, or
+standardised.
 
 `jsd_hist` is of one draw where a model draws (FoMo, CSDI), else of the forecast, on bins from 0 to the city's highest
 value. Intervals: bootstrap over locations, the same draws for both rows, over the folds that both have; Nanjing has
