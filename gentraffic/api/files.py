@@ -236,7 +236,10 @@ def _as_file(table: str | Path | pd.DataFrame) -> Iterator[str | Path]:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "DataFrame.parquet"
         named = any(name is not None for name in table.index.names)
-        (table.reset_index() if named else table).to_parquet(path, index=False)
+        try:
+            (table.reset_index() if named else table).to_parquet(path, index=False)
+        except (TypeError, ValueError) as error:  # as pyarrow's own are
+            raise BadInput(f"the DataFrame: a column holds values of several kinds ({error.args[-1]})") from error
         try:
             yield path
         except (BadInput, WrongUse) as error:  # whose text names a file that nobody knows

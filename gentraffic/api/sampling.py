@@ -65,8 +65,8 @@ class Sampling(Shown):
         Of a resumable store: all, and those of an earlier run.
     pictures : mapping of str to path
         "map" and "plot", where they were asked for.
-    told : mapping
-        Of traffic that would be drawn, what its attributes would say of measured cells.
+    attrs : mapping
+        Of traffic that would be drawn (a dry run), attributes that say which of its cells were measured.
     """
 
     model: str
@@ -83,7 +83,7 @@ class Sampling(Shown):
     tasks: int = 0
     tasks_kept: int = 0
     pictures: Mapping[str, Path] = field(default_factory=dict)
-    told: Mapping[str, Any] = field(default_factory=dict)
+    attrs: Mapping[str, Any] = field(default_factory=dict)
 
     title = "Synthetic traffic"
     __repr__ = Shown.__str__
@@ -133,7 +133,7 @@ class Sampling(Shown):
 
     def sentences(self) -> list[str]:
         """Whose rhythm was drawn, which holidays, what was not drawn, and what a change does."""
-        known = self.told if self.traffic is None else self.traffic.attrs
+        known = self.attrs if self.traffic is None else self.traffic.attrs
         return [*(f"{words}: {known[name]}" for name, words in NOTES.items() if known.get(name)), *self.effect]
 
     def text(self) -> list[str]:
@@ -151,7 +151,7 @@ class Sampling(Shown):
             "steps": self.steps, "members": self.members, "timezone": self.timezone,
         }  # fmt: skip
         if self.traffic is None:
-            notes = {name: self.told[name] for name in NOTES if self.told.get(name)}
+            notes = {name: self.attrs[name] for name in NOTES if self.attrs.get(name)}
             return values | {"dry_run": True, "mib": round(self.mib, 1)} | notes
         known = self.traffic.attrs
         values |= {
@@ -419,7 +419,7 @@ def draw(
         if observed is not None:
             ids = context["cell_id"].values[slice(None) if rows is None else rows]
             counts = measured_steps(observed, ids, calendar.utc)
-            sampling = replace(sampling, told=told_of(observed, context, counts, calendar.utc))
+            sampling = replace(sampling, attrs=told_of(observed, context, counts, calendar.utc))
         return sampling
     LOG.info("place %s: %d cells, %s", sampling.place, sampling.cells, sampling.timezone)
     job = prepare(request, load(), context, observed, command)

@@ -30,7 +30,7 @@ from gentraffic.dataset.schema import BLOCK, blocks
 from gentraffic.modelling.features import NO_SPREAD, VARIABLES, Floats, Places, Scale, fit_scale
 
 SHARED, OWN, SMOOTH = 0.15, 0.35, 0.15  # prior variances, chosen by five folds over locations among some thirty
-LAW = 0.03  # prior variance of the factor on what the law expects; 0.02 to 0.09 are as good
+LAW = 0.03  # prior variance of the factor on what the law expects, chosen by five folds over four networks
 REACH, AROUND = 0.8, 0.5  # length scale of the smooth part, in root mean squared spreads; weight of what stands around
 LOCATION, NOISE = 0.3, 0.7  # variances of a location's and of a cell's own effect, relative to the network's
 SLOPE = 1.0  # prior standard deviation of how the log spread of residuals follows the expected level

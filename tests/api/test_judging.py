@@ -286,6 +286,9 @@ def test_a_table_of_pandas_is_read_as_its_file_is(tmp_path: Path) -> None:
     wide = frame.pivot(index="time", columns="cell", values="DL_GB")
     across = gentraffic.import_table(wide, timezone="Europe/Rome", service="DL_GB", unit="GB")
     np.testing.assert_allclose(across["DL_GB"].values, of_file["DL_GB"].values)
+    mixed = frame.assign(cell=[1, *frame["cell"][1:]])
+    with pytest.raises(BadInput, match=r"^the DataFrame: a column holds values of several kinds .*column cell"):
+        gentraffic.import_table(mixed, timezone="Europe/Rome")
     frame.loc[3, "DL_GB"] = np.nan
     with pytest.raises(BadInput, match=r"^the DataFrame: cell north, 2026-01-05 03:00:00: DL_GB = nan"):
         gentraffic.import_table(frame, timezone="Europe/Rome")
