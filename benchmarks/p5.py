@@ -113,8 +113,8 @@ def monday_weeks(source: Source) -> Floats:
 
 
 def score(real: Floats, members: Floats) -> dict[str, float]:
-    """The rows of P5 of members (members, cells, 168), scaled to the total of the real region."""
-    drawn = members / members.mean() * real.mean()
+    """The rows of P5 of members (members, cells, 168), each scaled to the total of the real region, as `--total` is."""
+    drawn = members / members.mean(axis=(1, 2), keepdims=True) * real.mean()
     mean = drawn.mean(axis=0)
     weekend = (rhythm.weekend_ratio_cells(v, HOUR) for v in (mean, real))
     spread = [rhythm.shape_spread_ratio(real, one) for one in drawn]
@@ -474,12 +474,14 @@ NEAR_M = (300.0, 600.0, 1000.0)
 SIDES, CELL_M = (1, 2, 5), 235.0
 
 
-def sums_covered(held: Source, members: Floats) -> list[float]:
-    """`coverage_90` of the hourly traffic of squares of SIDES x SIDES cells of a region whose levels are known:
-    (SIDES,). members: (members, cells, 168)."""
+def sums_covered(held: Source, members: Floats, *, levels_known: bool = True) -> list[float]:
+    """`coverage_90` of the hourly traffic of squares of SIDES x SIDES cells of a region whose levels are known, or
+    whose total is: (SIDES,). members: (members, cells, 168)."""
     assert held.places is not None
     real, xy = monday_weeks(held), held.places.xy_m[held.rows]
     drawn = members / members.mean(axis=2, keepdims=True) * real.mean(axis=1)[None, :, None]
+    if not levels_known:
+        drawn = members / members.mean(axis=(1, 2), keepdims=True) * real.mean()
     sums = [in_squares(xy, side * CELL_M) for side in SIDES]
     return [float(m.coverage_cells(onto @ real, onto @ drawn, 0.9).mean()) for onto in sums]
 
@@ -658,7 +660,8 @@ def ranges(real: Floats, drawn: Floats, levels: LevelModel, held: Source) -> lis
     noisy = mean.copy()  # the control, the first, stays
     noisy[1:, :, 0] = np.exp(centre + times * noise * z - (times * noise) ** 2 / 2)
     parts = (drawn, drawn / mean * known, mean * (real / known), drawn / mean * noisy)
-    inside = [float(m.coverage_cells(real, p / p.mean() * real.mean(), 0.9).mean()) for p in parts]
+    parts = tuple(p / p.mean(axis=(1, 2), keepdims=True) * real.mean() for p in parts)
+    inside = [float(m.coverage_cells(real, p, 0.9).mean()) for p in parts]
     return [*inside, law.noise, own, float(np.polyfit(expected, log, 1)[0])]
 
 
@@ -828,8 +831,12 @@ def main() -> None:
             if args.networks is not None:
                 parts.append([name, *(f"{v:.3f}" for v in ranges(real, drawn, level_model, held))])
             else:
-                for row, members in (("as drawn", drawn), ("noise of each cell alone", alone)):
-                    sums.setdefault(f"{name} | {row}", []).append(sums_covered(held, members))
+                for row, members, known in (
+                    ("levels known", drawn, True),
+                    ("levels known, weeks of each cell alone", alone, True),
+                    ("total known", drawn, False),
+                ):
+                    sums.setdefault(f"{name} | {row}", []).append(sums_covered(held, members, levels_known=known))
             rows = {
                 "stouter": drawn,
                 "bootstrap": weeks_of(pool, len(real), 2 * seed),

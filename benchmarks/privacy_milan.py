@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from gentraffic.dataset.splits import block_locations
-from gentraffic.evaluation.holdout import Members, Parts, holdout_rows, model_row, score, week_of
+from gentraffic.evaluation.holdout import Members, Parts, as_measured, holdout_rows, model_row, score, week_of
 from gentraffic.evaluation.intervals import bootstrap_interval
 from gentraffic.evaluation.metrics.rhythm import weekend_error
 from gentraffic.generators.folder import Bundle, load_bundle, save_bundle
@@ -119,7 +119,7 @@ def main() -> None:
             sources = [private.only(np.flatnonzero(np.isin(private.location, kept)))]
             privacy = Privacy(epsilon, DELTA, level_range=LEVEL_RANGE)
             bundle, _ = fit_private_stouter(sources, privacy, start=start, plan=PrivatePlan(steps=args.steps))
-            members = model_row(bundle, {whole.network: context}, parts, 0, None)
+            members = model_row(bundle, as_measured({whole.network: context}, parts), parts, 0, None)
             add(row, fold, members, parts, time.process_time() - began)
     print(table(done))
 

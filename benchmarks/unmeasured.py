@@ -26,8 +26,8 @@ from gentraffic.io.files import read_context
 from gentraffic.io.importers.public_sets import MILAN_CELLS, read_milan_5x5
 from gentraffic.io.importers.uomo import read_uomo
 from gentraffic.modelling.features import Floats, Places, read_places
+from gentraffic.modelling.level_noise import SITES, level_noise
 from gentraffic.modelling.measured import read_source
-from gentraffic.modelling.random_streams import level_angle, turned
 from gentraffic.places.find import CONTEXTS
 
 if TYPE_CHECKING:
@@ -52,8 +52,8 @@ def networks(data: Path) -> Iterator[tuple[str, Places, list[int], Floats, list[
 def drawn_levels(levels: LevelModel, places: Places) -> Floats:
     """Log levels of the members, the control first: (members, cells)."""
     ids = np.arange(len(places.poi_count))
-    angle = level_angle(0, ids, places.xy_m)
-    return levels.draw(replace(places, network="nobody"), np.stack([turned(angle, m) for m in range(MEMBERS)]))
+    noise = np.stack(list(level_noise(0, ids, places.xy_m, [SITES] * MEMBERS)))
+    return levels.draw(replace(places, network="nobody"), noise)
 
 
 def main() -> None:

@@ -24,9 +24,9 @@ from gentraffic.generators.fomo.scale import FoMoContext, condition_of
 from gentraffic.generators.weekly import Settings, draw_traffic
 from gentraffic.modelling.features import Floats
 from gentraffic.modelling.kriging import conditional_levels
+from gentraffic.modelling.level_noise import SITES, level_noise
 from gentraffic.modelling.levels import log_mean
 from gentraffic.modelling.measured import Source
-from gentraffic.modelling.random_streams import level_noise
 from gentraffic.training.fomo_fitting import split
 from gentraffic.training.fomo_task import WINDOW, masked, stack, window
 from samplers.fomo_draw import draw_scenes
@@ -197,11 +197,11 @@ def masked_members(
         scale = replace(scale, per_user=per_user)
     ids = list(range(len(places.poi_count)))
     out = []
-    for member in range(members + 1):
+    for member, noise in enumerate(level_noise(seed, ids, places.xy_m, [SITES] * (members + 1))):
         if shots is None or city_mean is not None:
-            log = levels.draw(places, level_noise(seed, ids, places.xy_m, member)[None])[0]
+            log = levels.draw(places, noise[None])[0]
         else:
-            log, mean = conditional_levels(levels, places, ids, seed, member, shots)
+            log, mean = conditional_levels(levels, places, noise, shots)
         region = replace(
             part.held,
             level=np.exp(log)[part.held.rows] * mean,

@@ -34,12 +34,13 @@ WEEKLY_LEVELS = (
     "area, streets, known sites, residents, stops and jobs where the context has them), and shapes the rhythm of the "
     "nearest measured network. Where POIs say little of traffic, ranges elsewhere are too narrow.",
     "Member 0 (the control) has the most likely levels; its map is smoother than a real one. Ask for 20 members to see "
-    "the spread. Neighbours share part of their level's surprise, not their hourly noise.",
+    "the spread. Neighbours depart alike from what is expected, in their levels and in their weeks, as far as cells of "
+    "the network did whose rhythm a member follows.",
 )
 WEEKLY_OWN_LEVELS = (
     "The network draws the level of a cell with its week, from the place, as this baseline's paper does: what "
-    "`gentraffic fit --level model` replaces by a level model. Member 0 is a draw like the others, and cells share no "
-    "surprise.",
+    "`gentraffic fit --level model` replaces by a level model. Member 0 is a draw like the others, and neighbours do not "
+    "depart alike.",
 )
 FOMO = (
     "Short and long continuation of measured series, gaps, and whole weeks for places without data, all from one set "

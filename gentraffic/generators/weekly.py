@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import os
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -38,9 +38,10 @@ from gentraffic.modelling.known_cells import (
     log_expected,
     measured_sizes,
 )
-from gentraffic.modelling.kriging import condition, conditional_levels, likeness_of
+from gentraffic.modelling.kriging import condition, conditional_levels
+from gentraffic.modelling.level_noise import Likeness, level_noise, likeness_of
 from gentraffic.modelling.levels import LevelModel
-from gentraffic.modelling.random_streams import around, lattice_seeds, level_angle, shape_seeds, turned
+from gentraffic.modelling.random_streams import WEEKS_M, bilinear, lattice_seeds, shape_seeds
 from gentraffic.modelling.services import ServiceDraw, Services, follow, mix_noise
 from gentraffic.modelling.weekly_profile import profile_week
 from graphs.build import embedded_squares, interpolate_hours, temporal_graph
@@ -220,7 +221,7 @@ class SharedInputs:
         for number in map(self.services.index, names):
             alone = starting_noise(shape_seeds(settings.seed, ids, pair, window, number), steps).numpy()
             if shared and xy_m is not None:
-                points, weight = around(xy_m)
+                points, weight = bilinear(xy_m, WEEKS_M)
                 unique, at = np.unique(points.reshape(-1, 2), axis=0, return_inverse=True)
                 each = starting_noise(lattice_seeds(settings.seed, unique, pair, window, number), steps).numpy()
                 alone = _shared_noise(alone, each, at.reshape(len(alone), -1), weight, shared)
@@ -316,14 +317,11 @@ def _levels(
     for block in blocks(count, count if measured else BLOCK):
         some = block if isinstance(rows, slice) else rows[block]
         here, part, pick = (slice(None), places, rows) if measured else (some, places.some(some), slice(None))
-        angle = np.zeros(len(ids[here]))
-        if settings.members > 1:
-            angle = level_angle(settings.seed, ids[here], places.xy_m[here])
-        for m in range(settings.members):
-            log = levels.draw(part, turned(angle, m)[None], unit)[0][pick]
+        for m, z in enumerate(_noise(bundle, settings, ids[here], places.xy_m[here], rhythms)):
+            log = levels.draw(part, z[None], unit)[0][pick]
             if known is not None:  # a known level drifts from week to week; its mean does not
-                z = turned(angle, m)[pick]
-                now = past[known[block]] + drift * z - np.where(z == 0, 0.0, drift**2 / 2)
+                moved = drift * z[pick] - (drift**2 / 2 if m else 0.0)
+                now = past[known[block]] + moved
                 log = np.where(known[block] < 0, log, now)
             log_level[m, block] = log
             level[m, block] = levels.standard(part, log, rhythms[m], pick, unit)
@@ -333,6 +331,20 @@ def _levels(
         release_pages(log_level, level)
         places.release()
     return log_level, level
+
+
+def _likes(bundle: WeeklyModel, rhythms: Sequence[str]) -> list[Likeness]:
+    """How alike neighbours are in each member: as in the network that it follows."""
+    return [likeness_of(bundle.weeks.shared.get(rhythm, 0.0)) for rhythm in rhythms]
+
+
+def _noise(
+    bundle: WeeklyModel, settings: Settings, ids: NDArray[Any], xy_m: Floats, rhythms: Sequence[str], service: int = 0
+) -> Iterable[Floats]:
+    """What `level_noise` gives of these cells, member by member: (cells,) each."""
+    if len(rhythms) == 1:  # the control has none
+        return [np.zeros(len(ids))]
+    return level_noise(settings.seed, ids, xy_m, _likes(bundle, rhythms), service)
 
 
 def _given(
@@ -345,12 +357,14 @@ def _given(
     check_left(known, at)
     main, levels = not settings.service, bundle.levels
     log_level, level = np.empty((settings.members, len(ids))), np.empty((settings.members, len(ids)), dtype=np.float32)
-    for m, rhythm in enumerate(region.rhythms):
-        measured, like = np.full(len(ids), np.nan), likeness_of(bundle.weeks.shared.get(rhythm, 0.0))
+    likes = _likes(bundle, region.rhythms)
+    noise = _noise(bundle, settings, ids, places.xy_m, region.rhythms)
+    for m, (rhythm, like, z) in enumerate(zip(region.rhythms, likes, noise, strict=True)):
+        measured = np.full(len(ids), np.nan)
         measured[known.rows] = known.level(log_expected(weeks, rhythm, places, known.rows))
         drawn = region.log_level[m]
         if main:
-            log, unit = conditional_levels(levels, places, ids.tolist(), settings.seed, m, measured, like)
+            log, unit = conditional_levels(levels, places, z, measured, like)
             standard = levels.standard(places, log, rhythm)
         else:
             control = region.log_level[0]
@@ -421,16 +435,13 @@ def _service_levels(
     """The levels of a further service, given those of the main one: (members, cells) twice, as `Region` has them."""
     parts = [bundle.services.networks[rhythm] for rhythm in rhythms]
     names = list(dict.fromkeys(name for part in parts for name in part.ratios))
-    count = len(ids) if settings.members > 1 else 0
     number = bundle.services.index
-    angle = {name: level_angle(settings.seed, ids[:count], places.xy_m[:count], number(name)) for name in names}
+    noises = {name: iter(_noise(bundle, settings, ids, places.xy_m, rhythms, number(name))) for name in names}
     served = ServiceDraw(bundle.services, settings.service, bundle.levels, places)
     log_level, level = np.empty_like(log_main), np.empty(log_main.shape, dtype=np.float32)
     for m, (rhythm, part) in enumerate(zip(rhythms, parts, strict=True)):
-        surprise = None
-        if m:
-            turns = [turned(angle[name], m, number(name))[rows] for name in part.ratios]
-            surprise = np.stack(turns)
+        noise = {name: next(of_members) for name, of_members in noises.items()}
+        surprise = np.stack([noise[name][rows] for name in part.ratios]) if m else None
         log_level[m], level[m] = served.draw(log_main[m], rhythm, surprise, rows)
     return log_level, level
 

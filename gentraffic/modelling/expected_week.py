@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gentraffic.modelling.features import BLOCK, FLOOR, KM_PER_DEGREE, WEEK, Floats, Places, Scaler
-from gentraffic.modelling.random_streams import around
+from gentraffic.modelling.random_streams import WEEKS_M, bilinear
 from gentraffic.modelling.weekly_profile import cell_weeks
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class ExpectedWeek:
 
     basis: (COMPONENTS, 168) the ways in which places differ. places: what tells their scores; None where nobody knows
     what stands around. source: who counted the POIs. locations: how many places it was measured at. timezone: where.
-    shared: share of how cells depart from this that those beside them depart by as well (`random_streams.around`).
+    shared: share of how cells depart from this that those beside them depart by as well (`random_streams.WEEKS_M`).
     """
 
     mean: Floats
@@ -295,7 +295,7 @@ def shared_by_neighbours(rest: Floats, xy_m: Floats) -> float:
         return 0.0
     some = np.sort(np.random.default_rng(0).permutation(len(rest))[:MOST_PAIRED])
     rest, xy_m = rest[some], xy_m[some]
-    points, weight = around(xy_m)
+    points, weight = bilinear(xy_m, WEEKS_M)
     number = np.unique(points.reshape(-1, 2), axis=0, return_inverse=True)[1].reshape(len(rest), -1)
     onto = np.zeros((len(rest), number.max() + 1))
     np.put_along_axis(onto, number, weight, axis=1)

@@ -22,9 +22,9 @@ from gentraffic.generators.observed import Observations
 from gentraffic.modelling.expected_week import ExpectedWeeks, fit_week
 from gentraffic.modelling.features import fit_scale, read_places
 from gentraffic.modelling.known_cells import known_weeks, log_expected, read_known
-from gentraffic.modelling.kriging import SITES, conditional_levels, krige
+from gentraffic.modelling.kriging import conditional_levels, krige
+from gentraffic.modelling.level_noise import REACH_M, SITES, level_noise
 from gentraffic.modelling.levels import LOCATION, NOISE, LevelModel, NetworkLevel, stack_features
-from gentraffic.modelling.random_streams import LATTICE_M
 
 NAN = np.float32(np.nan)
 
@@ -212,7 +212,7 @@ def test_weeks_follow_each_other_and_cells_keep_the_level_that_was_drawn(bundle:
     drawn = draw_field(bundle, field(place, 3 * 168), replace(FOMO, steps=3))[0]
     weeks = drawn.reshape(20, 3, 168).mean(2)
     places = read_places(place)
-    log, unit = conditional_levels(bundle.levels, places, list(range(20)), 0, 0, np.full(20, np.nan))
+    log, unit = conditional_levels(bundle.levels, places, np.zeros(20), np.full(20, np.nan))
     assert unit == 1.0
     np.testing.assert_allclose(weeks[:, 0], np.exp(log), rtol=1e-4)
     assert np.abs(np.log(weeks[:, 2] / weeks[:, 0])).max() < 0.5
@@ -243,9 +243,10 @@ def test_levels_of_measured_cells_are_theirs_and_tell_of_their_neighbours(bundle
     places = read_places(context(64, seed=5))
     measured = np.full(64, np.nan)
     measured[::2] = 40 * np.exp(np.random.default_rng(0).normal(0, 0.5, 32))
-    log, unit = conditional_levels(bundle.levels, places, list(range(64)), 0, 1, measured)
+    _, noise = level_noise(0, range(64), places.xy_m, [SITES] * 2)
+    log, unit = conditional_levels(bundle.levels, places, noise, measured)
     np.testing.assert_allclose(np.exp(log[::2]) * unit, measured[::2], rtol=1e-6)
-    more, _ = conditional_levels(bundle.levels, places, list(range(64)), 0, 1, measured * 3)
+    more, _ = conditional_levels(bundle.levels, places, noise, measured * 3)
     np.testing.assert_allclose(more, log, atol=1e-9)  # in whatever units
 
 
@@ -273,10 +274,10 @@ def test_what_a_neighbour_tells_is_stretched_where_levels_are_in_doubt() -> None
     assert doubt.max() / doubt.min() > 1.5
     have = np.arange(cells) % 2 == 0
     measured = np.where(have, 7 * np.exp(centre + np.random.default_rng(1).normal(0, 0.5, cells)), np.nan)
-    log, unit = conditional_levels(levels, places, list(range(cells)), 0, 1, measured)
+    log, unit = conditional_levels(levels, places, np.ones(cells), measured)
     seen = np.log(measured[have] / unit) - centre[have]
     apart = np.linalg.norm(places.xy_m[:, None] - places.xy_m[None], axis=-1)
-    whole = LOCATION * np.exp(-apart / LATTICE_M) + NOISE * np.eye(cells)
+    whole = LOCATION * np.exp(-apart / REACH_M) + NOISE * np.eye(cells)
     whole = doubt[:, None] * whole * doubt
     told = whole[np.ix_(~have, have)] @ np.linalg.solve(whole[np.ix_(have, have)], seen)
     np.testing.assert_allclose(log[~have], centre[~have] + told, atol=1e-9)

@@ -33,7 +33,8 @@ from gentraffic.generators.weekly import (
 from gentraffic.io.files import read_context
 from gentraffic.modelling.expected_week import ExpectedWeeks, shared_by_neighbours
 from gentraffic.modelling.features import Scaler, read_places
-from gentraffic.modelling.random_streams import around, lattice_seeds, level_noise, shape_seeds
+from gentraffic.modelling.level_noise import SITES, level_noise
+from gentraffic.modelling.random_streams import WEEKS_M, bilinear, lattice_seeds, shape_seeds
 from gentraffic.places.find import CONTEXTS
 from samplers import WEEK, Condition, Noise
 from samplers.diffusion import starting_noise
@@ -289,8 +290,7 @@ def test_the_level_is_the_mean_of_the_first_week(tiny_bundle: Bundle, network: s
     got = draw_traffic(tiny_bundle, places, make_calendar("2026-01-07", 8, "1h", "UTC"), recipe)
     read = read_places(places)
     ids = places["cell_id"].values.tolist()
-    for member in range(3):
-        z = level_noise(2, ids, read.xy_m, member)
+    for member, z in enumerate(level_noise(2, ids, read.xy_m, [SITES] * 3)):
         level = np.exp(tiny_bundle.levels.draw(read, z[None])[0])
         np.testing.assert_allclose(got[member, :, :WEEK].mean(1), level, rtol=1e-4)
     quiet, busy = read.counts.sum(1).argsort()[[0, -1]]
@@ -382,7 +382,7 @@ def test_noise_that_neighbours_share_is_standard_normal_and_as_alike_as_is_said(
     rng = np.random.default_rng(0)
     cells, shared = 600, 0.8
     xy = rng.uniform(0, 3000, (cells, 2))
-    points, weight = around(xy)
+    points, weight = bilinear(xy, WEEKS_M)
     unique, at = np.unique(points.reshape(-1, 2), axis=0, return_inverse=True)
     each = starting_noise(lattice_seeds(3, unique, 1, 0), WEEK).numpy()
     alone = starting_noise(shape_seeds(3, list(range(cells)), 1, 0), WEEK).numpy()
@@ -403,7 +403,7 @@ def test_noise_that_neighbours_share_is_standard_normal_and_as_alike_as_is_said(
 def test_the_share_of_neighbours_is_found_again() -> None:
     rng = np.random.default_rng(1)
     xy = rng.uniform(0, 4000, (400, 2))
-    points, weight = around(xy)
+    points, weight = bilinear(xy, WEEKS_M)
     unique, at = np.unique(points.reshape(-1, 2), axis=0, return_inverse=True)
     for shared in (0.0, 0.3, 0.8):
         rest = _shared_noise(

@@ -212,7 +212,9 @@ def test_the_level_of_a_past_drifts_as_far_as_weeks_did(follower: Bundle) -> Non
     unit = past.unit(follower.levels, read_places(context(30, "alpha")), context(30)["cell_id"].values)
     over = region.log_level[:, :20] - np.log(5.0 / unit)
     np.testing.assert_allclose(over[0], 0.0, atol=1e-12)  # the control
-    np.testing.assert_allclose(over[1:].std(axis=0), 0.3, rtol=0.05)
+    spread = over[1:].std(axis=0)
+    np.testing.assert_allclose(spread, 0.3, rtol=0.15)
+    assert spread.mean() == pytest.approx(0.3, rel=0.02)
     np.testing.assert_allclose(np.exp(over[1:]).mean(axis=0), 1.0, atol=0.02)
 
 

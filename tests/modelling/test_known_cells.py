@@ -40,7 +40,8 @@ from gentraffic.modelling.known_cells import (
     read_known,
     sizes,
 )
-from gentraffic.modelling.kriging import SQUARES, Likeness, condition, conditional_levels, variance_of_mean
+from gentraffic.modelling.kriging import condition, conditional_levels, variance_of_mean
+from gentraffic.modelling.level_noise import SQUARES, Likeness, level_noise
 from gentraffic.modelling.levels import LevelModel
 from gentraffic.places.find import CONTEXTS
 from gentraffic.reports.traffic import page as report_page
@@ -236,7 +237,7 @@ def test_levels_between_measured_ones_are_their_gaussian_conditional() -> None:
     measured = np.where(have, 30 * np.exp(log), np.nan)
     out, unit, told = condition(middle, np.zeros(12), doubt, SQUARES, xy, measured)
     apart = np.linalg.norm(xy[:, None] - xy[None], axis=-1)
-    whole = doubt[0] ** 2 * (SQUARES.shared * np.exp(-apart / SQUARES.reach_m) + (1 - SQUARES.shared) * np.eye(12))
+    whole = doubt[0] ** 2 * (SQUARES.covariance(apart) + (1 - SQUARES.shared) * np.eye(12))
     seen = log[have] + np.log(30) - np.log(unit) - middle[have]
     weights = np.linalg.solve(whole[np.ix_(have, have)], whole[np.ix_(have, ~have)])
     np.testing.assert_allclose(out[~have], middle[~have] + weights.T @ seen, atol=1e-9)
@@ -252,12 +253,13 @@ def test_the_control_is_the_mean_of_what_members_draw_also_beside_measured_cells
     places = read_places(place)
     levels, measured = LevelModel({}), np.full(30, np.nan)
     measured[:5] = 7.0
-    control, unit = conditional_levels(levels, places, list(range(30)), 0, 0, measured, SQUARES)
+    noise = level_noise(0, range(30), places.xy_m, [SQUARES] * 401)
+    control, unit = conditional_levels(levels, places, next(noise), measured, SQUARES)
     drawn = []
-    for member in range(1, 401):
-        log, own = conditional_levels(levels, places, list(range(30)), 0, member, measured, SQUARES)
+    for z in noise:
+        log, own = conditional_levels(levels, places, z, measured, SQUARES)
         assert np.allclose(np.exp(log[:5]) * own, 7.0)
-        drawn.append(log[5:] - control[5:])  # each about its own unit
+        drawn.append(log[5:] + np.log(own) - control[5:] - np.log(unit))
     spread = np.std(drawn, axis=0)
     mean = np.log(np.exp(drawn).mean(axis=0))
     assert np.abs(mean).mean() < 0.15
@@ -579,7 +581,7 @@ def test_few_measured_cells_tell_the_total_without_bias() -> None:
     """1,000 cells of log-normal surprises about an even law: whichever three are measured, in the mean members draw the
     total that there is. By the mean of their logarithms alone it would be exp(1 / 3), 1.4 times that."""
     rng = np.random.default_rng(5)
-    alone, places = Likeness(0.0, 1.0), 1000
+    alone, places = Likeness(0.0), 1000
     middle, doubt = np.full(places, -0.5), np.ones(places)
     found: dict[bool, list[float]] = {True: [], False: []}
     for _ in range(3000):
@@ -588,7 +590,7 @@ def test_few_measured_cells_tell_the_total_without_bias() -> None:
         measured[:3] = real[:3]
         for even, totals in found.items():
             apart = rng.normal(size=places)
-            log, unit, _ = condition(middle, apart, doubt, alone, np.zeros((places, 2)), measured, even=even)
+            log, unit, _ = condition(middle, apart, doubt, alone, np.zeros((places, 2)), measured, 2 * even)
             totals.append(float((np.exp(log) * unit)[3:].mean() / real[3:].mean()))
     assert np.mean(found[True]) == pytest.approx(1.0, abs=0.05)
     assert np.mean(found[False]) == pytest.approx(np.exp(1 / 3), abs=0.07)
@@ -596,8 +598,8 @@ def test_few_measured_cells_tell_the_total_without_bias() -> None:
 
 def test_the_variance_of_a_mean_is_that_of_simulated_surprises() -> None:
     rng = np.random.default_rng(6)
-    xy, doubt, like = rng.uniform(0, 1500, (12, 2)), rng.uniform(0.5, 1.5, 12), Likeness(0.6, 700.0)
+    xy, doubt, like = rng.uniform(0, 1500, (12, 2)), rng.uniform(0.5, 1.5, 12), Likeness(0.6)
     apart = np.linalg.norm(xy[:, None] - xy[None], axis=-1)
-    covariance = 0.6 * np.exp(-apart / 700.0) + 0.4 * np.eye(12)
+    covariance = 0.6 * np.exp(-apart / 1000.0) + 0.4 * np.eye(12)
     drawn = doubt * rng.multivariate_normal(np.zeros(12), covariance, 40_000)
     assert variance_of_mean(doubt, like, xy) == pytest.approx(drawn.mean(axis=1).var(), rel=0.03)

@@ -10,7 +10,7 @@ from bundle_examples import context
 
 from gentraffic.errors import WrongUse
 from gentraffic.modelling.features import Floats, read_places
-from gentraffic.modelling.levels import LOCATION, NOISE, OWN, SHARED, SMOOTH, rbf_kernel
+from gentraffic.modelling.levels import LOCATION, NOISE, OWN, SHARED, SMOOTH, activity, rbf_kernel
 from gentraffic.privacy.dp.accounting import Privacy, Secret
 from gentraffic.privacy.dp.levels import (
     Features,
@@ -35,7 +35,7 @@ def network(cells: int = 144, name: str = "alpha", seed: int = 0, dead: int = 0)
     level = np.exp(log)
     level[rng.permutation(cells)[:dead]] = 0.0
     logs = np.stack([rng.normal(-0.3, 0.05, cells), rng.normal(0.6, 0.05, cells)], axis=1)
-    return PrivateLevels(name, places.counts, places.around, np.arange(cells), level, logs)
+    return PrivateLevels(name, places.counts, places.around, np.arange(cells), level, logs, np.zeros(cells), 0.0)
 
 
 def features(of: PrivateLevels) -> Features:
@@ -128,6 +128,25 @@ def test_noise_shrinks_what_it_hides_and_widens_what_is_drawn() -> None:
     level = np.log(of.level)
     assert quiet["alpha"].mean + quiet["alpha"].centre(places).mean() == pytest.approx(level.mean(), abs=0.05)
     assert np.corrcoef(quiet["alpha"].centre(places), level)[0, 1] > 0.6
+
+
+def test_the_public_law_costs_nothing_and_holds_under_any_noise() -> None:
+    """Levels that follow the law are known where the noise hides all that the traffic says but its mean."""
+    places = read_places(context(400, "alpha", 0))
+    expected = activity(places)
+    law = 1.5 * (expected - expected.mean())
+    level = np.exp(6 + law + np.random.default_rng(0).normal(0, 0.1, 400))
+    of = replace(network(400), level=level, activity=expected, law_weight=1.5)
+    noise = {"range": 0.0, "statistics": 30.0}
+    model = fit_private_levels([of], PRIVACY, noise, Secret(b"s"), scaler=False)[0]["alpha"]
+    assert np.std(model.centre(places) - law) < 0.25 * law.std()
+    exact = fit_private_levels([of], PRIVACY, NO_NOISE, Secret(b"s"), scaler=False)[0]["alpha"]
+    np.testing.assert_allclose(exact.mean + exact.centre(places), np.log(level), atol=0.4)
+    assert exact.mean_traffic == pytest.approx(level.mean(), rel=0.2)
+    assert exact.spread == pytest.approx(np.log(level).std(), rel=0.2)
+    without = replace(of, law_weight=0.0)
+    blind = fit_private_levels([without], PRIVACY, noise, Secret(b"s"), scaler=False)[0]["alpha"]
+    assert np.std(blind.centre(places) - law) > 2 * np.std(model.centre(places) - law)
 
 
 def test_scaler_and_mean_traffic_are_those_of_the_cells() -> None:

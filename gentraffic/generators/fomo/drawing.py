@@ -27,6 +27,7 @@ from gentraffic.modelling.expected_week import ExpectedWeeks, rhythms_of
 from gentraffic.modelling.features import BLOCK, Floats, Places, read_places
 from gentraffic.modelling.known_cells import KnownCells, known_weeks, log_expected
 from gentraffic.modelling.kriging import conditional_levels
+from gentraffic.modelling.level_noise import Likeness, level_noise, likeness_of
 from gentraffic.modelling.levels import LevelModel
 from gentraffic.modelling.random_streams import shape_seeds
 from samplers.diffusion import starting_noise
@@ -151,7 +152,8 @@ def draw_field(
 @dataclass(frozen=True)
 class _Place:
     """What does not change from member to member. rhythms: the network that each member follows, "" for none; weeks:
-    the usual week of each cell, (cells, 168), by it. own: number of the network that the place is said to be of."""
+    the usual week of each cell, (cells, 168), by it. own: number of the network that the place is said to be of. likes,
+    noise: of each member's levels, how alike it is, and what it is: (members, cells)."""
 
     places: Places
     poi: NDArray[np.float32]
@@ -160,6 +162,8 @@ class _Place:
     rhythms: tuple[str, ...]
     weeks: dict[str, Floats]
     own: int
+    likes: list[Likeness]
+    noise: Floats
 
     @staticmethod
     def of(bundle: FoMoModel, field: FoMoTask, settings: Settings) -> _Place:
@@ -180,7 +184,9 @@ class _Place:
         known = known_cells_of(field)
         weeks = {name: _usual_weeks(bundle, places, name, known) for name in set(rhythms)}
         own = bundle.scale.number(settings.habits or str(told.get("habits", "")) or places.network)
-        return _Place(places, poi, ids, layings(grid, places.xy_m), rhythms, weeks, own)
+        likes = [likeness_of(bundle.weeks.shared.get(rhythm, 0.0)) for rhythm in rhythms]
+        noise = np.stack(list(level_noise(settings.seed, ids, places.xy_m, likes)))
+        return _Place(places, poi, ids, layings(grid, places.xy_m), rhythms, weeks, own, likes, noise)
 
 
 class _Member:
@@ -207,7 +213,7 @@ class _Member:
         measured = refer(field.values, nobody, self.usual, 0.0, np.zeros(len(place.ids)))[0]
         observed = (~np.isnan(field.values)).any(1)
         log, unit = conditional_levels(
-            bundle.levels, place.places, place.ids, settings.seed, member, np.where(observed, measured, np.nan)
+            bundle.levels, place.places, place.noise[member], np.where(observed, measured, np.nan), place.likes[member]
         )
         per_user, level = 0.0, bundle.levels.networks.get(scale.networks[place.own - 1]) if place.own else None
         if not observed.any() and level is not None:

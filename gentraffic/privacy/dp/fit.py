@@ -24,7 +24,7 @@ from gentraffic.generators.folder import Bundle
 from gentraffic.generators.weekly import place_embedding, time_embedding
 from gentraffic.modelling.expected_week import ExpectedWeek, ExpectedWeeks, expected_of
 from gentraffic.modelling.features import FLOOR, Floats, Places
-from gentraffic.modelling.levels import Law, LevelModel
+from gentraffic.modelling.levels import Law, LevelModel, activity
 from gentraffic.modelling.measured import Source, counted, locations, match, read_source
 from gentraffic.modelling.weekly_profile import cell_weeks
 from gentraffic.privacy.dp.accounting import (
@@ -182,7 +182,11 @@ def fit_private_stouter(
     secret = secret or Secret.fresh()
     noise = {m.name: m.noise_multiplier for m in mechanisms}
     networks, scaler, live = fit_private_levels(
-        [levels_of(s) for s in sources], privacy, noise, secret, scaler=start is None
+        [levels_of(s, start.levels if start else LevelModel({})) for s in sources],
+        privacy,
+        noise,
+        secret,
+        scaler=start is None,
     )
     if rhythm:
         public = public_week(weeks)
@@ -255,8 +259,8 @@ def fit_private_stouter(
     return Bundle(task.finished(), temporal, station, scaler, levels, everywhere, weeks=weeks), metadata
 
 
-def levels_of(s: PrivateSource) -> PrivateLevels:
-    """What the level model learns from, for every listed cell: 0 where it is dead."""
+def levels_of(s: PrivateSource, public: LevelModel) -> PrivateLevels:
+    """What the level model learns from, for every listed cell: 0 where it is dead. public: whose law is known."""
     places, there = s.source.places, s.live >= 0
     assert places is not None
     level, logs = np.zeros(len(s.rows)), np.zeros((len(s.rows), 2))
@@ -264,7 +268,10 @@ def levels_of(s: PrivateSource) -> PrivateLevels:
     hours = s.source.ratio.reshape(len(s.source.ratio), -1, s.source.per_hour).mean(axis=2, dtype=np.float64)
     log = np.log(hours + FLOOR)
     logs[there] = np.stack([log.mean(axis=1), (log**2).mean(axis=1)], axis=1)[s.live[there]]
-    return PrivateLevels(s.source.network, places.counts[s.rows], places.around[s.rows], s.location, level, logs)
+    return PrivateLevels(
+        s.source.network, places.counts[s.rows], places.around[s.rows], s.location, level, logs,
+        activity(places)[s.rows], public.law_of(places).slope,
+    )  # fmt: skip
 
 
 def week_of(s: PrivateSource, public: Floats, live: float) -> PrivateWeeks:

@@ -3,10 +3,11 @@
 The level model of `modelling.levels` is a Gaussian process: it stores training points and residuals, so it cannot be
 published. Here it is written in features instead of points: f = (1, A p, B phi(x)) with the linear part p, and phi the
 Nystrom features of the smooth part on landmarks, which are public places. Then the posterior needs no more of the
-traffic than the sums over cells of y, y^2 and f y, where y is the log level in a range that an earlier mechanism found.
-Every cell's share of these sums is a vector of norm at most 1, so one Gaussian mechanism releases them all. The sums of
-f f' alone, and which cells share a location, come from the list of cells, which is public. The noise that was added is
-part of the posterior: it shrinks what it hides, and widens what is drawn.
+traffic than the sums over cells of y, y^2 and f y, where y is the log level over what the public law expects, in a
+range that an earlier mechanism found. Every cell's share of these sums is a vector of norm at most 1, so one Gaussian
+mechanism releases them all. The sums of f f' alone, and which cells share a location, come from the list of cells,
+which is public, as the law is. The noise that was added is part of the posterior: it shrinks what it hides, and widens
+what is drawn.
 """
 
 from __future__ import annotations
@@ -51,6 +52,8 @@ class PrivateLevels:
     """One private network. counts, around: (N, 8) log POI counts of and around each listed cell; location: (N,).
 
     level: (N,) mean traffic of each, 0 where it has none. logs: (N, 2) mean and mean square of log(ratio + FLOOR).
+    activity: (N,) what the law expects of each (`modelling.levels.activity`), and law_weight: by which factor: public,
+    so only departures from it are to be learned.
     """
 
     network: str
@@ -59,6 +62,20 @@ class PrivateLevels:
     location: NDArray[np.int64]
     level: Floats
     logs: Floats
+    activity: Floats
+    law_weight: float
+
+    @property
+    def by_law(self) -> Floats:
+        """What the law expects of the log level of each listed cell, over their mean: (N,)."""
+        out: Floats = self.law_weight * (self.activity - self.activity.mean())
+        return out
+
+    @property
+    def log(self) -> Floats:
+        """Log level over what the law expects, (N,); anything where a cell is dead."""
+        out: Floats = np.log(np.where(self.level > 0, self.level, 1.0)) - self.by_law
+        return out
 
     @property
     def scale(self) -> Scale:
@@ -113,7 +130,7 @@ class Window:
 
 
 def window_of(network: PrivateLevels, number: int, privacy: Privacy, noise: dict[str, float], secret: Secret) -> Window:
-    """Where a network's log levels lie.
+    """Where a network's log levels lie, over what the law expects.
 
     The given range where that is narrow. Else the window of half width HALF that holds most of a noisy histogram, one
     bin per natural log; and where the noise hides which one that is, the given range again. Raises WrongUse where that
@@ -124,7 +141,7 @@ def window_of(network: PrivateLevels, number: int, privacy: Privacy, noise: dict
     if not needs_range(privacy):
         return whole
     bins = int(np.ceil(high - low))
-    at = np.clip(np.floor(_log(network.level) - low).astype(np.int64), 0, bins - 1)
+    at = np.clip(np.floor(network.log - low).astype(np.int64), 0, bins - 1)
     hot = (at[:, None] == np.arange(bins)) * (network.level > 0)[:, None].astype(np.float64)  # (N, bins)
     counts = noisy_sum(hot, noise["range"], secret.normal("range", number, bins))
     kernel = np.array([0.5, 1.0, 1.0, 1.0, 1.0, 0.5])  # about two spreads of a network's levels on either side
@@ -197,7 +214,7 @@ def cell_vectors(network: PrivateLevels, features: Features, window: Window, *, 
     """
     weights = part_weights(scaler=scaler)
     live = (network.level > 0).astype(np.float64)[:, None]
-    y = np.clip((_log(network.level)[:, None] - window.middle) / window.half, -1.0, 1.0)
+    y = np.clip((network.log[:, None] - window.middle) / window.half, -1.0, 1.0)
     f = features.short[:, 1:]
     parts = [
         weights["count"] * np.ones_like(y),
@@ -283,15 +300,16 @@ def _network_level(
     variance = shrunk(second - mean**2, hidden, SHARED + OWN + SMOOTH + LOCATION + NOISE, VARIANCE_SPREAD)
     variance = float(np.clip(variance, LEAST_SPREAD**2, MOST_SPREAD**2))
     left = max(variance - float(fitted.var()), 0.3 * variance) + doubt
-    highest = window.middle + window.half
+    by_law = network.by_law
+    highest = window.middle + window.half + by_law.max()
     share = np.clip(np.linspace(0.0, 1.0, QUANTILES), 0.5 / QUANTILES, 1 - 0.5 / QUANTILES)
     residual = np.sqrt(left) * norm.ppf(share)
-    drawn = np.minimum(window.middle + fitted[:, None] + residual[None, :], highest)
+    drawn = np.minimum(window.middle + (fitted + by_law)[:, None] + residual[None, :], highest)
     linear = np.sqrt((SHARED + OWN) / 8) * beta[1:9]
     pull = features.root @ beta[9:] * np.sqrt(SMOOTH) / SMOOTH  # NetworkLevel.centre multiplies by SMOOTH
     return NetworkLevel(
         mean=float(window.middle + beta[0]),
-        spread=float(np.sqrt(variance)),
+        spread=float(np.sqrt(variance + by_law.var())),
         scale=network.scale,
         weights=linear,
         points=features.landmarks,
@@ -299,6 +317,8 @@ def _network_level(
         residual=residual,
         highest=float(highest),
         mean_traffic=float(np.exp(drawn).mean()),
+        law_weight=network.law_weight,
+        activity_mean=float(network.activity.mean()),
     )
 
 
@@ -323,9 +343,3 @@ def _scaler(released: Sequence[Floats], listed: int, sigma: float, weights: dict
     second = LOG_SQUARE * sum(float(r[-1]) for r in released) / weights["log square"] / live
     variance = shrunk(second - mean**2, LOG_SQUARE * hidden / weights["log square"], *USUAL_VARIANCE)
     return Scaler(mean=float(np.clip(mean, np.log(FLOOR), 0.05)), spread=float(np.sqrt(np.clip(variance, 0.04, 4.0))))
-
-
-def _log(level: Floats) -> Floats:
-    """Log level; of dead cells, 0 stands for it."""
-    out: Floats = np.log(np.where(level > 0, level, 1.0))
-    return out
