@@ -3,6 +3,8 @@
     python benchmarks/p5.py --data ../shared/data                     # fits on 248 cells of Milan: minutes of a core
     python benchmarks/p5.py --data ../shared/data --seeds 3           # the same with three seeds, and their mean
     python benchmarks/p5.py --data ../shared/data --fomo              # the same regions by a FoMo: minutes of a core
+    python benchmarks/p5.py --data ../shared/data --parts             # eleven parts of Milan: a fit for each
+    python benchmarks/p5.py --data ../shared/data --folds             # cells of Milan in five folds: five fits
     python benchmarks/p5.py --data ../shared/data --networks          # without each network in turn: a fit for each
     python benchmarks/p5.py --data ../shared/data --networks uomo-sd  # without one
     python benchmarks/p5.py --data ../shared/data --known             # the same, a few cells measured: a fit for each
@@ -19,6 +21,7 @@ over that of `bootstrap`. A second table: how many sums over neighbouring cells 
 that lies within APART_M: members are the expected week and the rest of a random training cell's, told without its
 location, in the network's place. It is quick enough to choose kernels by, and says how far a network can come: `by map`
 beside `mean week`, which looks at no map, and `bootstrap within`, the weeks of the region itself.
+--folds: the 346 cells of Milan, held out by location (squares of 2 km) in five folds, and scored together.
 --networks: a second table says what part of their ranges is wrong: levels, weeks, or how far levels may be off.
 --known: as --networks, and some cells of the network left out are measured (`sample --known`): rows are of the others,
 means over three choices of the cells.
@@ -88,7 +91,7 @@ from gentraffic.modelling.measured import Source, read_source, read_sources
 from gentraffic.modelling.weekly_profile import cell_weeks
 from gentraffic.places.find import CONTEXTS
 from gentraffic.places.ground import variables_of
-from gentraffic.training.fitting import Design, fit_sampler, plan_for
+from gentraffic.training.fitting import Design, fit_sampler, plan_for, split_source
 from gentraffic.training.fomo_fitting import fit_fomo
 from gentraffic.training.fomo_task import FoMoPlan
 from gentraffic.training.sampler_task import by_location
@@ -97,6 +100,7 @@ from poi.osm import read_pois
 
 MEMBERS = 20
 FOMO_STEPS = 1500
+FOLDS = 5
 APART_M = 1000.0
 HOUR = np.arange(168)
 ROWS = ("ratio", "crps", "crps_shape", "coverage_90", "acf_error", "roughness_ratio", "weekend_error",
@@ -587,6 +591,27 @@ def draw_region(
     return drawn, alone, bundle.levels
 
 
+def by_folds(data: Path, steps: int | None, seeds: int) -> None:
+    """Rows of all measured cells of Milan, each drawn by a model that did not learn from its location."""
+    context = read_context(CONTEXTS / "milan.nc")
+    whole = read_source(read_milan_week(data / "telecom-italia"), [context])
+    for seed in range(seeds):
+        real, rows = [], {name: [] for name in ("stouter", "bootstrap", "bootstrap within")}
+        for fold in range(FOLDS):
+            train, held = split_source(whole, FOLDS, fold, seed)
+            own, pool = monday_weeks(held), monday_weeks(train)
+            drawn = draw_region([train], held, context, steps, seed)[0]
+            rows["stouter"].append(drawn / drawn.mean() * own.mean())
+            rows["bootstrap"].append(weeks_of(pool, len(own), 2 * seed))
+            rows["bootstrap within"].append(weeks_of(own, len(own), 2 * seed + 1))
+            real.append(own)
+        show(
+            f"five folds, seed {seed}",
+            np.concatenate(real),
+            {name: np.concatenate(parts, axis=1) for name, parts in rows.items()},
+        )
+
+
 def by_fomo(data: Path, steps: int, seeds: int) -> None:
     """Rows of the two regions by a FoMo of the cells that are scattered over Milan and lie apart from the region."""
     context, plan = read_context(CONTEXTS / "milan.nc"), FoMoPlan(steps=steps)
@@ -795,6 +820,7 @@ def main() -> None:
     parser.add_argument("--known", nargs="*", help="networks left out, or all, of which a few cells are measured")
     parser.add_argument("--networks", nargs="*", help="each network left out once, or those named, instead")
     parser.add_argument("--parts", action="store_true", help="eleven parts of Milan, by its scattered cells")
+    parser.add_argument("--folds", action="store_true", help="all cells of Milan, held out by location in five folds")
     parser.add_argument("--fomo", action="store_true", help="the regions of Milan by a FoMo")
     parser.add_argument("--seeds", type=int, default=1, help="of training, of drawing and of the naive rows")
     parser.add_argument("--steps", type=int, help="training steps, for a trial")
@@ -816,6 +842,9 @@ def main() -> None:
         return
     if args.expected:
         expected(args.data)
+        return
+    if args.folds:
+        by_folds(args.data, args.steps, args.seeds)
         return
     if args.fomo:
         by_fomo(args.data, args.steps or FOMO_STEPS, args.seeds)

@@ -39,8 +39,8 @@ WEEKLY_LEVELS = (
 )
 WEEKLY_OWN_LEVELS = (
     "The network draws the level of a cell with its week, from the place, as this baseline's paper does: what "
-    "`gentraffic fit --level model` replaces by a level model. Member 0 is a draw like the others, and neighbours do not "
-    "depart alike.",
+    "`gentraffic fit --level model` replaces by a level model. Member 0 is a draw like the others, and neighbours do "
+    "not depart alike.",
 )
 FOMO = (
     "Short and long continuation of measured series, gaps, and whole weeks for places without data, all from one set "
