@@ -26,7 +26,7 @@ from gentraffic.io.files import read_context
 from gentraffic.io.importers.public_sets import MILAN_CELLS, read_milan_5x5
 from gentraffic.io.importers.uomo import read_uomo
 from gentraffic.modelling.features import Floats, Places, read_places
-from gentraffic.modelling.level_noise import SITES, level_noise
+from gentraffic.modelling.level_noise import Likeness, level_noise, likeness_of
 from gentraffic.modelling.measured import read_source
 from gentraffic.places.find import CONTEXTS
 
@@ -36,23 +36,24 @@ if TYPE_CHECKING:
 MEMBERS = 100
 
 
-def networks(data: Path) -> Iterator[tuple[str, Places, list[int], Floats, list[int]]]:
-    """Name, all places of the context, rows of the measured cells, their mean traffic, their locations."""
+def networks(data: Path) -> Iterator[tuple[str, str, Places, list[int], Floats, list[int]]]:
+    """Name, that of the network, all places of the context, rows of the measured cells, their mean traffic, their
+    locations."""
     for city, name in (("sd", "Shandong"), ("nc", "Nanchang"), ("nj", "Nanjing")):
         traffic, context = read_uomo(data / "traffic" / f"uomo_{city}.npz")
         source = read_source(traffic, [context])
-        yield name, read_places(context), source.rows.tolist(), source.level, source.location.tolist()
+        yield name, source.network, read_places(context), source.rows.tolist(), source.level, source.location.tolist()
     context = read_context(CONTEXTS / "milan.nc")
     level = read_milan_5x5(data / "traffic" / "milan_5x5_internet_10min.csv")["internet"].values.mean(axis=1)
     rows = np.searchsorted(context["cell_id"].values, MILAN_CELLS).tolist()
     for name, place in (("with sites", context), ("without", context.drop_vars("stations"))):
-        yield f"Milan, 25 cells, {name}", read_places(place), rows, level, list(range(len(rows)))
+        yield f"Milan, 25 cells, {name}", "milan", read_places(place), rows, level, list(range(len(rows)))
 
 
-def drawn_levels(levels: LevelModel, places: Places) -> Floats:
-    """Log levels of the members, the control first: (members, cells)."""
+def drawn_levels(levels: LevelModel, places: Places, like: Likeness) -> Floats:
+    """Log levels of the members, the control first: (members, cells). like: how alike their noise is."""
     ids = np.arange(len(places.poi_count))
-    noise = np.stack(list(level_noise(0, ids, places.xy_m, [SITES] * MEMBERS)))
+    noise = np.stack(list(level_noise(0, ids, places.xy_m, [like] * MEMBERS)))
     return levels.draw(replace(places, network="nobody"), noise)
 
 
@@ -62,14 +63,15 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--model", default="stouter-base")
     args = parser.parse_args()
-    levels = load_bundle(args.model).levels
+    bundle = load_bundle(args.model)
+    levels = bundle.levels
     print("| network | cells | crps_level | coverage_90 | coverage_50 | rank correlation | crps_level without a map |")
     print("|---|---|---|---|---|---|---|")
-    for name, places, rows, traffic, location in networks(args.data):
+    for name, network, places, rows, traffic, location in networks(args.data):
         real = np.log(traffic / traffic.mean())[:, None]
-        texts = []
+        texts, like = [], likeness_of(bundle.weeks.shared[network])
         for model in (levels, replace(levels, places=False)):
-            log = drawn_levels(model, places)[:, rows]
+            log = drawn_levels(model, places, like)[:, rows]
             log = (log - np.log(np.exp(log).mean(axis=1, keepdims=True)))[..., None]
             crps = crps_cells(real, log[1:])
             low, high = bootstrap_interval(crps, np.array(location))

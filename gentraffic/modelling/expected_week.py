@@ -255,9 +255,12 @@ def fit_week(source: Source) -> tuple[ExpectedWeek, Floats]:
     weight = weight / weight.mean()
     groups = np.unique(source.location)
     mean = np.average(log, axis=0, weights=weight).round(4)
-    if source.places is None or len(groups) < 3:
-        count = 1 if source.places is None else len(groups)  # of stations somewhere, no place is known to be like any
-        return ExpectedWeek(mean, locations=count, timezone=source.timezone), np.broadcast_to(mean, log.shape).copy()
+    if source.places is None:  # stations somewhere: no place is known to be like any
+        return ExpectedWeek(mean, timezone=source.timezone), np.broadcast_to(mean, log.shape).copy()
+    if len(groups) < 3:
+        shared = round(shared_by_neighbours(log - mean, source.places.xy_m[source.rows]), 3)
+        week = ExpectedWeek(mean, locations=len(groups), timezone=source.timezone, shared=shared)
+        return week, np.broadcast_to(mean, log.shape).copy()
     basis = principal_components(log - mean, weight)
     scores = np.einsum("ct,kt->ck", log - mean, basis)
     columns = week_features(source.places, source.rows)

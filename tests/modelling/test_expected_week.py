@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from bundle_examples import context, source
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
@@ -34,6 +35,7 @@ from gentraffic.modelling.expected_week import (
 )
 from gentraffic.modelling.features import FLOOR, KM_PER_DEGREE, Scaler, read_places
 from gentraffic.modelling.measured import Source
+from gentraffic.modelling.random_streams import WEEKS_M, bilinear
 from gentraffic.modelling.weekly_profile import cell_weeks
 
 HOURS = np.arange(168)
@@ -218,3 +220,23 @@ def test_json_and_back_and_networks_without_a_week_of_their_own() -> None:
     scores = weeks.scores("alpha", data.places, 80)
     np.testing.assert_array_equal(expected["alpha"], weeks.scaled("alpha", scores, -0.1, 0.5))
     assert expected["beta"].shape == (16, 168)
+
+
+def test_neighbours_of_one_location_share_noise_too() -> None:
+    """A network of one block of cells has its own mean week alone, but its neighbours may still depart alike."""
+    data, _ = offices(64)
+    assert data.places is not None
+    side = np.arange(8) * 235.0
+    xy = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
+    rng = np.random.default_rng(0)
+    points, weight = bilinear(xy, WEEKS_M)
+    unique, at = np.unique(points.reshape(-1, 2), axis=0, return_inverse=True)
+    field = np.einsum("cp,cpt->ct", weight, rng.standard_normal((len(unique), 168))[at.reshape(64, 4)])
+    for share in (0.0, 0.8):
+        rest = 0.3 * (np.sqrt(share) * field + np.sqrt(1 - share) * rng.standard_normal((64, 168)))
+        week = np.exp(rest)[:, None].reshape(64, 7, 24)
+        places = replace(data.places, xy_m=xy)
+        block = replace(data, ratio=week.astype(np.float32), location=np.zeros(64, dtype=np.int64), places=places,
+                        clean=week.astype(np.float32), rows=np.arange(64))  # fmt: skip
+        assert fit_week(block)[0].shared == pytest.approx(share, abs=0.2)
+    assert fit_week(replace(block, places=None))[0].shared == 0.0
