@@ -226,7 +226,7 @@ def _outlier(printed: Table) -> list[list[Any]]:
 
 
 PARTS = {"100 cells of the east": "east", "25 cells of the south-west": "south-west", "mean": "mean of eleven",
-         "row 0, column 0 of the north-east": "centre"}  # fmt: skip
+         "row 0, column 0 of the north-east": "centre", "five folds": "all, in five folds"}  # fmt: skip
 RATIO, CRPS, COVERAGE, ACF = 3, 4, 6, 7  # columns of what p5.py prints, after region, row and cells
 
 
@@ -262,12 +262,13 @@ def _fomo_regions(printed: Table) -> list[list[Any]]:
 
 
 def _milan(printed: Table) -> list[list[Any]]:
-    """Of p5.py --parts: three of the eleven regions, and the mean of all, with what borrowed weeks have in turn."""
+    """Of p5.py --parts or --folds: three of the eleven regions, and the mean of all, or all cells, with what borrowed
+    weeks have in turn."""
     rows = []
-    for name in dict.fromkeys(row[0] for row in printed if row[0] in PARTS):
+    for name in dict.fromkeys(row[0] for row in printed if row[0].split(", seed ")[0] in PARTS):
         mine, borrowed, within = ([value(c) for c in row] for row in printed if row[0] == name)
         figures = [mine[RATIO], within[RATIO], mine[CRPS], borrowed[CRPS], *mine[COVERAGE : COVERAGE + 7]]
-        rows.append([PARTS[name], *figures])
+        rows.append([PARTS[name.split(", seed ")[0]], *figures])
     return rows
 
 
@@ -382,7 +383,8 @@ FROM_JSON = {
 }
 FROM_PRINT = {  # record -> which of the printed tables, and the rows that the page has
     "levels": (0, _levels), "crops": (0, _crops), "outlier": (-1, _outlier), "expected-weeks": (0, _expected),
-    "p5-regions": (0, _regions), "services": (0, _services), "services-rhythms": (1, _rhythms),
+    "p5-regions": (0, _regions), "p5-folds": (0, _milan), "services": (0, _services),
+    "services-rhythms": (1, _rhythms),
     "p5-networks": (0, _networks), "p5-fomo": (0, _fomo_regions), "p5-parts": (0, _milan), "p5-ranges": (1, _named),
     "weeks-apart": (0, _apart), "weeks-lags": (1, _crops),
     "weeks-near": (2, _named), "weeks-sums": (1, _sums), "some-known": (0, _known), "gaps": (0, _gaps),
