@@ -282,12 +282,18 @@ def release(
         if not model:
             rooms.add_rai(folder / "croissant" / "croissant.json", entry, after, judged)
         pages = {"README.md": rooms.release_card(entry, after, judged, files, published)}
-        pages["CHECKLIST.md"] = rooms.checklist(entry, after, judged, positions)
+        totals = "" if published is None else str(published.attrs.get("totals", ""))
+        pages["CHECKLIST.md"] = rooms.checklist(entry, after, judged, positions, totals)
         for name, text in pages.items():
             (folder / name).write_text(text, encoding="utf-8")
     rooms.keep_ledger(ledger, after)
     verdict = "not audited: give --train and --holdout" if judged is None else str(judged["verdict"])
-    lines = (rooms.bound_text(entry), after.sentence, verdict, f"for a memo: {rooms.memo_sentence(entry, model)}")
+    lines = (
+        rooms.bound_text(entry),
+        after.sentence,
+        verdict,
+        f"for a memo: {rooms.memo_sentence(entry, model, after)}",
+    )
     return Released(out, lines, after.to_json(), judged, ("README.md", *files))
 
 
@@ -301,6 +307,11 @@ def _traffic(
     from gentraffic.privacy.release import blurred, entry_of, memo_sentence, privacy_of
 
     ds = read_traffic(what)
+    if measured := ds.attrs.get("measured_cells"):
+        raise WrongUse(
+            f"nothing was written: {what.name} holds measured values ({measured}), which nothing protects; draw it "
+            "without --known"
+        )
     findings = None
     if train is not None and holdout is not None:
         from gentraffic.privacy.audit.run import audit as run_audit

@@ -721,7 +721,7 @@ def provenance(
         "attribution": credit,
         "license": "ODbL-1.0",
         **rhythm_attrs(info, context, settings),
-        **privacy_attrs(info.provenance.get("privacy")),
+        **privacy_attrs(info.provenance.get("privacy"), observed),
         **{name: str(context.attrs[name]) for name in carried if context.attrs.get(name)},
     }
 
@@ -779,10 +779,12 @@ def period_attrs(info: ModelInfo, calendar: Calendar, holidays: Holidays | None)
     return told
 
 
-def privacy_attrs(spent: Mapping[str, Any] | None) -> dict[str, str | float]:
-    """What a private model's budget says of traffic that is drawn from it: epsilon, delta, unit, adjacency."""
+def privacy_attrs(spent: Mapping[str, Any] | None, observed: Observations | None = None) -> dict[str, str | float]:
+    """What a private model's budget says of traffic that is drawn from it: epsilon, delta, unit, adjacency; nothing
+    where measured traffic or users were given, of which it holds nothing back."""
+    given = observed is not None and any(ds is not None for ds in (observed.main, observed.users))
     names = ("epsilon", "delta", "unit", "adjacency")
-    return {} if spent is None else {f"privacy_{name}": spent[name] for name in names if name in spent}
+    return {} if spent is None or given else {f"privacy_{name}": spent[name] for name in names if name in spent}
 
 
 FEWER = "write .zarr, which is written as it is drawn, or draw fewer cells, days or members"

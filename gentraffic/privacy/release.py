@@ -29,6 +29,7 @@ UNCOVERED = (
     "The figures of the audit come from private cells without noise: epsilon does not cover them. Where the bound must "
     "hold for all that is published, leave audit.json, audit.html and this section out."
 )
+TOTALS = "no epsilon covers a total that was summed over private cells; give one that is public, or rounded"
 RAI = "http://mlcommons.org/croissant/RAI/"
 
 
@@ -133,9 +134,9 @@ def privacy_of(ds: xr.Dataset) -> dict[str, Any]:
 def blurred(ds: xr.Dataset, metres: float | None) -> xr.Dataset:
     """The same traffic with positions moved to the middle of squares of `metres`, or left out where that is None.
 
-    Footprints, rows, columns, other coordinates of cells and the map of streets and names go. Cells whose positions
-    were left out are shuffled, since their order would tell who they are to who holds a list of the sites, numbered
-    anew, and stand on a made-up square; the attribute `positions` says so.
+    Footprints, rows, columns, other coordinates of cells and the map of streets and names go. Cells are shuffled and
+    numbered anew, since their ids and their order would tell where they are to who holds a list of the sites, or the
+    grid; those whose positions were left out stand on a made-up square. The attribute `positions` says so.
     """
     import pyproj
 
@@ -143,8 +144,8 @@ def blurred(ds: xr.Dataset, metres: float | None) -> xr.Dataset:
 
     n = ds.sizes["cell"]
     ds = without_basemap(ds)
-    if metres is None:
-        ds = ds.isel(cell=np.random.default_rng().permutation(n))  # of the operating system: nobody can undo it
+    ds = ds.isel(cell=np.random.default_rng().permutation(n))  # of the operating system: nobody can undo it
+    ds = ds.assign_coords(cell_id=("cell", np.arange(1, n + 1), ds["cell_id"].attrs))
     kept = {"cell_id", "lon", "lat", "x", "y"}
     ds = ds.drop_vars([str(name) for name in ds.coords if "cell" in ds[name].dims and name not in kept])
     if metres is None:
@@ -152,10 +153,12 @@ def blurred(ds: xr.Dataset, metres: float | None) -> xr.Dataset:
         step = min(SPACING_M, WIDTH_M / side)
         x, y = 500_000.0 + step * (np.arange(n) % side), 100_000.0 + step * (np.arange(n) // side)
         crs, how = pyproj.CRS.from_epsg(32631), "synthetic: left out of the release"
-        ds = ds.assign_coords(cell_id=("cell", np.arange(1, n + 1), ds["cell_id"].attrs))
     else:
         x, y = ((np.floor(ds[axis].values / metres) + 0.5) * metres for axis in ("x", "y"))
-        crs, how = pyproj.CRS.from_wkt(str(ds.attrs["crs_wkt"])), f"moved to the middle of squares of {metres:g} m"
+        crs, how = (
+            pyproj.CRS.from_wkt(str(ds.attrs["crs_wkt"])),
+            f"moved to the middle of squares of {metres:g} m, ids anew",
+        )
     lon, lat = pyproj.Transformer.from_crs(crs, "EPSG:4326", always_xy=True).transform(x, y)
     moved = {
         name: ("cell", np.asarray(values, dtype=ds[name].dtype), ds[name].attrs)
@@ -176,8 +179,9 @@ def digest_of(path: Path) -> str:
     return sha.hexdigest()
 
 
-def checklist(entry: Entry, ledger: Ledger, audit: Mapping[str, Any] | None, positions: str) -> str:
-    """The page of what was done before publishing, and what is left to a person: CHECKLIST.md."""
+def checklist(entry: Entry, ledger: Ledger, audit: Mapping[str, Any] | None, positions: str, totals: str = "") -> str:
+    """The page of what was done before publishing, and what is left to a person: CHECKLIST.md. totals: what the traffic
+    was scaled to."""
     epsilon, _ = ledger.spent
     power = (audit or {}).get("power")
     sees = power is not None and power["share_found"]["exact"]["value"] >= BLIND
@@ -204,6 +208,8 @@ def checklist(entry: Entry, ledger: Ledger, audit: Mapping[str, Any] | None, pos
     )
     if entry.epsilon is not None and audit is not None:
         own = (*own, "audit.json, audit.html: computed from private cells without noise; epsilon does not cover them")
+    if totals:
+        own = (*own, f"totals: the traffic was scaled to {totals}, and tells it exactly: {TOTALS}")
     lines = ["# Before you publish", "", *(f"- [{'x' if ok else ' '}] {text}" for ok, text in done)]
     return "\n".join([*lines, "", "For a person to decide:", "", *(f"- [ ] {text}" for text in own), ""])
 
@@ -215,18 +221,20 @@ def bound_text(entry: Entry) -> str:
     return f"epsilon {entry.epsilon:.3f} at delta {entry.delta:g}, for {entry.unit}; {entry.adjacency}"
 
 
-def memo_sentence(entry: Entry, model: bool = False) -> str:
-    """What protects whom, in a sentence that a release memo can take over as it is. model: a model is released."""
+def memo_sentence(entry: Entry, model: bool = False, ledger: Ledger | None = None) -> str:
+    """What protects whom, in a sentence that a release memo can take over as it is. model: a model is released.
+    ledger: of all releases, whose sum is told where there are several."""
+    together = f" With all releases, {ledger.sentence}." if ledger is not None and len(ledger.releases) > 1 else ""
     what = "The model was" if model else "The traffic was drawn from a model that was"
     if entry.epsilon is None:
         return (
             f"{what} not fitted with differential privacy: nothing bounds what it tells of a cell that the model "
-            "learned from, nor of a user."
+            f"learned from, nor of a user.{together}"
         )
     return (
         f"{what} fitted with differential privacy (epsilon {entry.epsilon:.3f}, delta {entry.delta:g}; the unit is "
         f"{entry.unit.split(';')[0] or 'not stated'}, adjacency: {entry.adjacency or 'not stated'}); single users are "
-        "not covered by this guarantee."
+        f"not covered by this guarantee.{together}"
     )
 
 
@@ -259,7 +267,7 @@ def faults_of(ds: xr.Dataset) -> list[str]:
     """What is known to be wrong with drawn traffic, a line each."""
     attrs = ds.attrs
     warned = [line.strip() for line in str(attrs.get("warnings", "")).splitlines() if line.strip()]
-    private = "Noise that protects the cells makes levels and hours coarser than a model without it draws. "
+    private = "Noise that protects the cells makes levels less sure and hours rougher than a model without it draws. "
     return [
         (private if "privacy_epsilon" in attrs else "")
         + "How near this traffic comes to real traffic is not measured here: `gentraffic evaluate` measures it against "
@@ -267,6 +275,7 @@ def faults_of(ds: xr.Dataset) -> list[str]:
         "the level of a single cell and the exact busiest hour are draws, not facts",
         "events, seasons and growth are not in it; public holidays: " + str(attrs.get("holidays", "not stated")),
         *([str(attrs["not_drawn"])] if attrs.get("not_drawn") else []),
+        *([f"it was scaled to {attrs['totals']}, and tells that exactly: {TOTALS}"] if attrs.get("totals") else []),
         *warned,
     ]
 
@@ -283,7 +292,7 @@ def release_card(
     lines = [
         f"# {entry.name}", "", f"Released {entry.date}. SHA-256 of the data: `{entry.digest}`.", "",
         *(f"- {line}" for line in contents), "", "## What protects whom", "",
-        memo_sentence(entry, model=ds is None), "",
+        memo_sentence(entry, ds is None, ledger), "",
         f"- {bound_text(entry)}.", f"- {ledger.sentence}.",
         *([f"- {weak}."] if weak else []), "- Users: not guaranteed.", "",
         "## What is known to be wrong", "", *(f"- {line}" for line in faults), "", "## Audit", "", verdict, "",

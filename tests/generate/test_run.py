@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from fomo_examples import world
 
 from gentraffic.dataset.calendar import Calendar
 from gentraffic.errors import BadModel
-from gentraffic.generate.run import Request, run
+from gentraffic.generate.run import Request, privacy_attrs, run
 from gentraffic.generators.base import ModelInfo, Settings, Span
+from gentraffic.generators.observed import Observations
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "own_generator" / "flat_generator.py"
 PLACE = world("here", 12)[1]
@@ -158,3 +160,14 @@ def test_members_of_the_example_differ_and_belong_to_the_seed() -> None:
     assert (one != level(2)).all()
     few = tuple(map(str, PLACE["cell_id"].values[[7, 2]]))
     np.testing.assert_array_equal(level(1, few), one[:, [7, 2]])
+
+
+def test_measured_traffic_leaves_a_private_model_without_its_promise() -> None:
+    """What was given is in what is drawn, and no epsilon holds it back."""
+    spent = {"epsilon": 8.0, "delta": 1e-5, "unit": "a cell", "adjacency": "add", "cells_listed": 3}
+    told = {"privacy_epsilon": 8.0, "privacy_delta": 1e-5, "privacy_unit": "a cell", "privacy_adjacency": "add"}
+    assert privacy_attrs(spent) == privacy_attrs(spent, Observations(None, None, None, None)) == told
+    measured = xr.Dataset()
+    for given in ((measured, None, None), (None, measured, None), (None, None, measured)):
+        assert privacy_attrs(spent, Observations(*given, "traffic")) == {}
+    assert privacy_attrs(None) == {}

@@ -49,6 +49,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     files = {
         "train": TRAIN, "holdout": HOLDOUT, "innocent": INNOCENT, "guilty": guilty(), "few": TRAIN.isel(cell=slice(9)),
         "one-cell": TRAIN.isel(cell=[3]), "gigabytes": traffic(UNSEEN, B, units="GB"),
+        "calls-train": traffic(KNOWN, A, units="calls"), "calls-holdout": traffic(UNSEEN, B, units="calls"),
         "dead": traffic(UNSEEN * 0, B), "nearly-dead": traffic(UNSEEN * (np.arange(40) < 5)[:, None], B),
         "members": traffic(np.stack([UNSEEN] * 2), B), "calls": HOLDOUT.rename(traffic="calls"),
         "short": HOLDOUT.isel(time=slice(30)), "daily": traffic(UNSEEN[:, :14], B, minutes=1440),
@@ -142,11 +143,24 @@ def test_a_hold_out_that_was_seen_or_is_of_another_kind_is_noted() -> None:
     assert any("differ by themselves" in note for note in found.notes)
 
 
+def test_units_that_nobody_stated_are_scaled_by_the_mean() -> None:
+    """Traffic that was scaled to a total (`--total`) beside real files without a unit: what is alike is found."""
+    louder = guilty().assign(traffic=guilty()["traffic"] * 1000).assign_attrs(network="alpha")
+    louder["traffic"].attrs["units"] = "GB"
+    plain, scaled = (audit(TRAIN, HOLDOUT, drawn, plants=0) for drawn in (guilty(), louder))
+    assert plain.leak
+    assert scaled.leak
+    assert any("--synthetic is in 'GB', the real files in 'unknown'" in note for note in scaled.notes)
+    real = np.concatenate([KNOWN, UNSEEN]).mean()
+    found = read_material(TRAIN, HOLDOUT, louder).synthetic.values
+    assert found.mean() == pytest.approx(real, rel=0.05)
+
+
 BAD: dict[str, tuple[list[str], int, str]] = {
     "shared cells": (["train", "train", "innocent"], 2, "32 cells are in --train and in --holdout"),
     "shared series": (["train", "renamed", "innocent"], 2, "cell 101, which equals 1"),
     "other units": (["train", "gigabytes", "innocent"], 2, "--holdout is in 'GB'"),
-    "other units drawn": (["train", "holdout", "gigabytes"], 2, "--synthetic is in 'GB'"),
+    "other units drawn": (["calls-train", "calls-holdout", "gigabytes"], 2, "--synthetic is in 'GB'"),
     "no common service": (["train", "calls", "innocent"], 2, "no service is common"),
     "no such service": (["train", "holdout", "innocent", "--service", "calls"], 2, "in none of the files"),
     "members": (["train", "members", "innocent"], 2, "--holdout holds 2 members"),

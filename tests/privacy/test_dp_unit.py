@@ -79,7 +79,7 @@ def test_several_rows_of_a_cell_in_one_file_are_refused() -> None:
         cell_id=("cell", np.array([f"{k % n}_week{k // n}" for k in range(2 * n)], dtype=object))
     )
     for ds in (by_week, by_name):
-        with pytest.raises(WrongUse, match=f"{n} rows are cells that have another row, .* which (is|rises)"):
+        with pytest.raises(WrongUse, match=f"{n} rows are cells that have another row: .* which (is|rises)"):
             check_units(files(ds))
     sectors = twice.assign_coords(cell_id=("cell", np.array([f"s{k % n}-{'ab'[k // n]}" for k in range(2 * n)])))
     check_units(files(sectors))  # two sectors of one mast are two cells

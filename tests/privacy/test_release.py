@@ -91,6 +91,37 @@ def test_epsilon_adds_up_over_releases_of_one_source(here: Path, capsys: pytest.
     assert json.loads((here / "ledger.json").read_text())["epsilon"] is None
 
 
+def test_the_memo_tells_the_sum_of_all_releases(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(words("p8.nc", "one")) == 0
+    assert "With all releases" not in capsys.readouterr().out
+    assert run(words("p3.nc", "two")) == 0
+    said = "With all releases, 2 release(s) from 'ours': epsilon 11.000, delta 0.0002 together."
+    assert capsys.readouterr().out.strip().endswith(said)
+    assert said in (here / "two" / "README.md").read_text()
+
+
+def test_measured_values_are_not_released(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What `sample --known` keeps of measured cells is real, whatever model drew the others."""
+    ds = read_traffic(here / "p8.nc").load().assign_attrs(measured_cells="12 of 30 cells")
+    write_traffic(ds, here / "known.nc")
+    assert run(words("known.nc", "r")) == 2
+    err = capsys.readouterr().err
+    assert "known.nc holds measured values (12 of 30 cells)" in err
+    assert "without --known" in err
+    assert not (here / "r").exists()
+    assert not (here / "ledger.json").exists()
+
+
+def test_a_total_is_told_to_be_covered_by_no_epsilon(here: Path) -> None:
+    write_traffic(read_traffic(here / "p8.nc").load().assign_attrs(totals="traffic=5TB/day"), here / "total.nc")
+    assert run(words("total.nc", "r", "--quiet")) == 0
+    for page in ("README.md", "CHECKLIST.md"):
+        assert "scaled to traffic=5TB/day" in (here / "r" / page).read_text()
+        assert "no epsilon covers a total that was summed over private cells" in (here / "r" / page).read_text()
+    assert run(words("p8.nc", "s", "--quiet")) == 0
+    assert "scaled to" not in (here / "s" / "README.md").read_text() + (here / "s" / "CHECKLIST.md").read_text()
+
+
 def test_a_sum_has_no_bound_where_one_part_has_none() -> None:
     one = Entry("a", "2026-01-01", "d1", "m1", 1.0, 1e-5)
     assert Ledger("s", (one, Entry("b", "2026-01-01", "d2", "m2", 2.0, 1e-5))).spent == (3.0, 2e-5)
@@ -124,14 +155,15 @@ def test_positions_are_coarsened_or_left_out(metres: float | None, tmp_path: Pat
     assert not [name for name in back.coords if str(name).startswith("map_")]
     order = [int(np.flatnonzero((drawn == row).all(axis=1))[0]) for row in back["traffic"].values]
     assert sorted(order) == list(range(30))
-    assert (order == list(range(30))) == (metres is not None)  # a list of the sites does not tell who is who
+    assert order != list(range(30))  # neither the order nor the ids tell a list of the sites who is who
+    assert back["cell_id"].values.tolist() == list(range(1, 31))
     if metres is None:
         assert back.attrs["positions"].startswith("synthetic")
         assert np.hypot(back["lon"] - 9, back["lat"] - 45).min() > 5  # degrees from the real ones
-        assert set(back["cell_id"].values.tolist()).isdisjoint(ds["cell_id"].values.tolist())
     else:
         assert (back["x"].values % metres == metres / 2).all()
-        assert np.abs(back["x"].values - ds["x"].values).max() <= metres / 2
+        assert np.abs(back["x"].values - ds["x"].values[order]).max() <= metres / 2
+        assert back.attrs["positions"].endswith("ids anew")
         assert len(np.unique(back["x"].values)) < len(np.unique(ds["x"].values))
 
 

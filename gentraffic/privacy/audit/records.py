@@ -129,6 +129,16 @@ def read_material(
         mean = float(np.mean(np.concatenate([w.mean(axis=(0, 2, 3), dtype=np.float64) for w in parts[:2]])))
         parts[2] = (parts[2] * mean).astype(np.float32)
         notes.append(f"relative --synthetic was multiplied by {mean:.6g}, the mean of the live cells of the real files")
+    elif drawn.units != known.units:  # one of them unknown: levels are compared about the mean
+        means = [
+            float(np.mean(np.concatenate([w.mean(axis=(0, 2, 3), dtype=np.float64) for w in some])))
+            for some in (parts[:2], parts[2:])
+        ]
+        parts[2] = (parts[2] * (means[0] / means[1])).astype(np.float32)
+        notes.append(
+            f"--synthetic is in {drawn.units!r}, the real files in {known.units!r}: it was scaled to the mean of the "
+            "live cells of the real files"
+        )
     groups = _groups((train_ds, holdout_ds), live, notes)
     records = [
         _records(windows, names, scale, group)
@@ -174,8 +184,8 @@ def _same_service(train: Panel, holdout: Panel, drawn: Panel) -> list[str]:
 
 def _same_units(train: Panel, holdout: Panel, drawn: Panel) -> None:
     for series in (holdout, drawn):
-        relative = series is drawn and series.units == RELATIVE
-        if series.units != train.units and not relative:
+        scaled = series is drawn and (series.units == RELATIVE or "unknown" in (series.units, train.units))
+        if series.units != train.units and not scaled:
             raise WrongUse(f"{series.name} is in {series.units!r}, --train in {train.units!r}: convert one of them")
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 PERIODS = ("week", "month", "day", "date", "period", "year")  # coordinates that say which time a row of a cell is of
 PERIOD_IN_ID = re.compile(r"[-_/ .:@]*(?:(?:week|wk|w|month|m|day|d)[-_ ]?\d+|\d{4}-\d{2}(?:-\d{2})?)$", re.IGNORECASE)
 SEEN = 0.05  # share of marks in common with a model's training data from which on it has seen these cells
+MOST_NAMED = 8
 ONE_UNIT = "a cell with all its days is one unit of privacy, and would be counted several times"
 
 
@@ -35,9 +36,10 @@ def check_units(files: Sequence[tuple[str, xr.Dataset, str]]) -> None:
     for name, ds, service in files:
         twice = rows_of_one_cell(ds, service)
         if twice:
+            named = "; ".join(twice[:MOST_NAMED]) + ("; ..." if len(twice) > MOST_NAMED else "")
             raise WrongUse(
-                f"{name}: {len(twice)} rows are cells that have another row, the first is {twice[0]}: {ONE_UNIT}; put "
-                "all days of a cell into one row, or keep one row of each"
+                f"{name}: {len(twice)} rows are cells that have another row: {named}: {ONE_UNIT}; put all days of a "
+                "cell into one row, or keep one row of each"
             )
     for (name, a, service), (other, b, second) in combinations(files, 2):
         how, same = shared_cells(a, service, b, second)
