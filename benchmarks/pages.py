@@ -177,7 +177,7 @@ def models(data: Json) -> str:
 
 def milan(data: Json) -> str:
     """Scores of private fits on Milan, over the folds that there are of all rows."""
-    order = ("none", "epsilon 8", "epsilon 4", "epsilon 1", "bootstrap", "knn-20", "mean-series")
+    order = ("none", "epsilon 8", "epsilon 4", "epsilon 1", *_script("privacy_milan").NAIVE[::-1])
     folds = set.intersection(*({key.split("|")[1] for key in data if key.startswith(f"{row}|")} for row in order))
     chosen = {f"{row}|{fold}": data[f"{row}|{fold}"] for row in order for fold in sorted(folds)}
     return str(_script("privacy_milan").table(chosen))

@@ -40,7 +40,7 @@ from gentraffic.training.sampler_task import Plan
 FOLDS, BLOCK_M = 5, 2000.0
 DELTA = 1e-5
 LEVEL_RANGE = (1.0, 1e5)  # activity per cell and hour
-NAIVE = ("mean-series", "bootstrap", "knn-20")
+NAIVE = ("mean-series", "bootstrap", "knn-20", "knn-level")
 MEANS = ("crps", "crps_shape", "crps_level", "coverage_90")
 HOUR = np.arange(168)
 
