@@ -22,6 +22,7 @@ from gentraffic.cli.main import run
 from gentraffic.dataset.schema import local_time
 from gentraffic.errors import BadInput, WrongUse
 from gentraffic.io.export.counters import bits_per_unit, bits_per_value, capacity_in, whole_numbers
+from gentraffic.io.export.folder import mark_text
 from gentraffic.io.export.formats import FORMATS, ExportOptions
 from gentraffic.io.export.registry import check_export, export
 from gentraffic.io.files import write_traffic
@@ -463,3 +464,10 @@ def test_files_of_somebody_else_in_an_exported_folder_are_not_deleted_with_it(fo
     with pytest.raises(BadInput, match=rf"{out} holds notes.txt, which gentraffic did not write"):
         export(ds, form, out)
     assert (out / "notes.txt").read_text() == "mine"
+
+
+def test_a_folder_says_what_protects_whom() -> None:
+    ds = volumes().assign_attrs(privacy_epsilon=8.0, privacy_unit="a cell", totals="traffic=5TB/day")
+    said = json.loads(mark_text(ds, "kepler", []))
+    assert (said["privacy_epsilon"], said["privacy_unit"], said["totals"]) == ("8.0", "a cell", "traffic=5TB/day")
+    assert not [name for name in json.loads(mark_text(volumes(), "kepler", [])) if name.startswith("privacy")]

@@ -24,8 +24,9 @@ FOOTER = "gentraffic_export"  # the mark within Parquet files: programs take eve
 def mark_text(ds: xr.Dataset, made: str, files: list[str]) -> str:
     """The mark of a folder in the format `made` with these files: JSON."""
     about = {"format": made, "gentraffic": __version__, "timezone": ds.attrs["timezone"]}
-    kept = ("title", "source", "model", "member", "attribution", "license")
-    about |= {name: str(ds.attrs[name]) for name in kept if name in ds.attrs}
+    kept = ("title", "source", "model", "member", "measured_cells", "totals", "attribution", "license")
+    promised = sorted(str(name) for name in ds.attrs if str(name).startswith("privacy_"))
+    about |= {name: str(ds.attrs[name]) for name in (*kept, *promised) if name in ds.attrs}
     about["units"] = {str(name): str(ds[name].attrs["units"]) for name in ds.data_vars}
     about["files"] = files
     return json.dumps(about, indent=1, ensure_ascii=False)
