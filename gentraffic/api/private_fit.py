@@ -194,7 +194,7 @@ def _scores(
     contexts: Sequence[xr.Dataset],
     seed: int,
 ) -> tuple[dict[str, Any], str]:
-    from gentraffic.evaluation.holdout import holdout_rows, model_row, score, table
+    from gentraffic.evaluation.holdout import as_measured, holdout_rows, model_row, score, table
 
     parts = {s.source.network: (s.source, held[s.source.network].source) for s in sources}
     places = {
@@ -204,5 +204,5 @@ def _scores(
         if set(aside.cell_id.tolist()) <= set(c["cell_id"].values.tolist())
     }
     scores = {row: [score(members, parts)] for row, members in holdout_rows(parts, seed).items()}
-    scores["stouter (this model)"] = [score(model_row(bundle, places, parts, seed, None), parts)]
+    scores["stouter (this model)"] = [score(model_row(bundle, as_measured(places, parts), parts, seed, None), parts)]
     return scores, table(scores)
