@@ -33,9 +33,10 @@ def test_levels_where_nobody_measured_are_scored_with_and_without_a_map(
 ) -> None:
     module = script("unmeasured")
     places = read_places(context(16))
-    real = places.counts.sum(1) + 1.0
-    monkeypatch.setattr(module, "load_bundle", lambda name: SimpleNamespace(levels=LevelModel({})))
-    monkeypatch.setattr(module, "networks", lambda data: [("here", places, list(range(16)), real, list(range(16)))])
+    real, weeks = places.counts.sum(1) + 1.0, SimpleNamespace(shared={"alpha": 0.8})
+    monkeypatch.setattr(module, "load_bundle", lambda name: SimpleNamespace(levels=LevelModel({}), weeks=weeks))
+    rows = list(range(16))
+    monkeypatch.setattr(module, "networks", lambda data: [("here", "alpha", places, rows, real, rows)])
     monkeypatch.setattr(sys, "argv", ["unmeasured.py", "--data", "."])
     module.main()
     *_, line = capsys.readouterr().out.splitlines()
