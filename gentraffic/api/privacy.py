@@ -232,7 +232,8 @@ def release(
 
     what: a traffic file or a model folder. out: the folder, which must not be there yet. ledger: the JSON file that
     counts every release from one private `source`, whose epsilons add up. train, holdout: for the audit. coarsen:
-    metres that positions are rounded to; no_positions: they are left out. leak: publish although a leak was found.
+    metres that positions are rounded to; no_positions: they are left out; both number the cells anew. leak: publish
+    although a leak was found.
     service: which traffic is audited, where --train holds several.
     Raises WrongUse, BadInput, BadModel.
     """

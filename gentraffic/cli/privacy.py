@@ -61,7 +61,9 @@ def audit_(train: Path, holdout: Path, synthetic: Path, html: Path | None, seed:
 @click.option("--source", required=True, metavar="NAME", help="What the private source is called in the ledger.")
 @file_option("--train", help="What the generator was made from: audit before release.")
 @file_option("--holdout", help="Cells of the same network that it never saw.")
-@click.option("--coarsen", type=shared.POSITIVE, metavar="METRES", help="Move positions to the middle of such squares.")
+@click.option(
+    "--coarsen", type=shared.POSITIVE, metavar="METRES", help="Move positions to the middle of such squares; new ids."
+)
 @click.option("--no-positions", is_flag=True, help="Leave positions out.")
 @click.option("--leak", is_flag=True, help="Release although the audit found a leak.")
 @shared.SERVICE
