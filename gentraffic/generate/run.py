@@ -781,7 +781,7 @@ def period_attrs(info: ModelInfo, calendar: Calendar, holidays: Holidays | None)
 
 def privacy_attrs(spent: Mapping[str, Any] | None, observed: Observations | None = None) -> dict[str, str | float]:
     """What a private model's budget says of traffic that is drawn from it: epsilon, delta, unit, adjacency; nothing
-    where measured traffic or users were given, of which it holds nothing back."""
+    where measured traffic or users were given to it: the model's epsilon does not cover them."""
     given = observed is not None and any(ds is not None for ds in (observed.main, observed.users))
     names = ("epsilon", "delta", "unit", "adjacency")
     return {} if spent is None or given else {f"privacy_{name}": spent[name] for name in names if name in spent}

@@ -39,7 +39,7 @@ from gentraffic.modelling.known_cells import (
     measured_sizes,
 )
 from gentraffic.modelling.kriging import condition, conditional_levels
-from gentraffic.modelling.level_noise import Likeness, level_noise, likeness_of
+from gentraffic.modelling.level_noise import level_noise, likes_of
 from gentraffic.modelling.levels import LevelModel
 from gentraffic.modelling.random_streams import WEEKS_M, bilinear, lattice_seeds, shape_seeds
 from gentraffic.modelling.services import ServiceDraw, Services, follow, mix_noise
@@ -333,18 +333,13 @@ def _levels(
     return log_level, level
 
 
-def _likes(bundle: WeeklyModel, rhythms: Sequence[str]) -> list[Likeness]:
-    """How alike neighbours are in each member: as in the network that it follows."""
-    return [likeness_of(bundle.weeks.shared.get(rhythm, 0.0)) for rhythm in rhythms]
-
-
 def _noise(
     bundle: WeeklyModel, settings: Settings, ids: NDArray[Any], xy_m: Floats, rhythms: Sequence[str], service: int = 0
 ) -> Iterable[Floats]:
     """What `level_noise` gives of these cells, member by member: (cells,) each."""
     if len(rhythms) == 1:  # the control has none
         return [np.zeros(len(ids))]
-    return level_noise(settings.seed, ids, xy_m, _likes(bundle, rhythms), service)
+    return level_noise(settings.seed, ids, xy_m, likes_of(bundle.weeks.shared, rhythms), service)
 
 
 def _given(
@@ -357,7 +352,7 @@ def _given(
     check_left(known, at)
     main, levels = not settings.service, bundle.levels
     log_level, level = np.empty((settings.members, len(ids))), np.empty((settings.members, len(ids)), dtype=np.float32)
-    likes = _likes(bundle, region.rhythms)
+    likes = likes_of(bundle.weeks.shared, region.rhythms)
     noise = _noise(bundle, settings, ids, places.xy_m, region.rhythms)
     for m, (rhythm, like, z) in enumerate(zip(region.rhythms, likes, noise, strict=True)):
         measured = np.full(len(ids), np.nan)

@@ -35,8 +35,8 @@ def conditional_levels(
     doubt = spread if spread.any() else levels.doubt(places)
     control = not noise.any()
     apart = np.zeros(len(drawn)) if control else drawn - middle
-    halves = 0 if not spread.any() else 1 if control else 2  # the control draws no unit
-    out, unit, told = condition(middle, apart, doubt, like, places.xy_m, measured, halves)
+    lowered = 0.0 if not spread.any() else 0.5 if control else 1.0  # the control draws no unit
+    out, unit, told = condition(middle, apart, doubt, like, places.xy_m, measured, lowered)
     if control and not (measured > 0).any():
         return np.where(np.isnan(measured), drawn, out), unit
     # the mean of what is lognormal, and surer near cells that were measured
@@ -44,15 +44,16 @@ def conditional_levels(
 
 
 def condition(
-    middle: Floats, apart: Floats, doubt: Floats, like: Likeness, xy_m: Floats, measured: Floats, halves: int = 0
+    middle: Floats, apart: Floats, doubt: Floats, like: Likeness, xy_m: Floats, measured: Floats, lowered: float = 0.0
 ) -> tuple[Floats, float, Floats]:
     """Log relative levels given those of measured cells, (cells,), the unit, and what share of the doubt is gone.
 
     middle: (cells,) the most likely log levels. apart: (cells,) by how much a member draws others; its unit is as
     doubtful as what few cells say of it. doubt: (cells,) standard deviations. xy_m: (cells, 2) metres.
-    measured: (cells,) mean traffic, NaN where nobody measured. halves: of the variance of their mean that the unit is
-    lowered by, so that the mean over choices of measured cells, and over members, is right: what few cells say of the
-    unit is log-normal, and so is what members draw of it, and the mean of each lies above its median by half of it.
+    measured: (cells,) mean traffic, NaN where nobody measured. lowered: by how many times the variance of the mean of
+    the measured cells the log of the unit is lowered, so that the mean over choices of them, and over members, is
+    right: what few cells say of the unit is log-normal, and so is what members draw of it, and the mean of each lies
+    above its median by half of that variance.
     """
     have, live = ~np.isnan(measured), measured > 0
     told = have.astype(np.float64)
@@ -60,8 +61,8 @@ def condition(
         return np.where(have, np.log(SILENT), middle + apart), 1.0, told
     log = np.log(np.where(live, measured, SILENT))
     unit = float((log - middle - apart)[live].mean())
-    if halves and not have.all():
-        unit -= halves / 2 * variance_of_mean(doubt[live], like, xy_m[live])
+    if lowered and not have.all():
+        unit -= lowered * variance_of_mean(doubt[live], like, xy_m[live])
     out = np.where(have, log - unit, middle + apart)
     if not have.all():
         error = ((log - unit - middle - apart) / doubt)[live]

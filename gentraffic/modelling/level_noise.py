@@ -13,7 +13,7 @@ as well as many independent ones would.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,10 +27,10 @@ from gentraffic.modelling.random_streams import LATTICE, LEVEL, bilinear, cell_k
 LATTICES = ((500.0, 0.45), (1500.0, 0.44), (4500.0, 0.11))  # sides in metres, and their shares of what neighbours share
 REACH_M = 1000.0
 KEPT = 0.92  # of what fields share, cells that take their ranks keep
-MOST = 0.99  # of it that fields share: no two cells are the same
+MOST_SHARED = 0.99  # by fields: no two cells are the same
 PAIRS = 10
 GROUP = 2 * PAIRS
-LEAST = 1e-6  # a cell's surprise is no rarer than this
+RAREST = 1e-6  # share of members whose noise may lie further out than any that is drawn
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,12 @@ def likeness_of(shared: float) -> Likeness:
     return SQUARES if shared > ALIKE else SITES
 
 
+def likes_of(shared: Mapping[str, float], rhythms: Sequence[str]) -> list[Likeness]:
+    """How alike neighbours are in each member: as in the network that it follows. shared: network ->
+    `ExpectedWeek.shared`."""
+    return [likeness_of(shared.get(rhythm, 0.0)) for rhythm in rhythms]
+
+
 def level_noise(
     seed: int, cell_ids: Sequence[Any] | NDArray[Any], xy_m: Floats, likes: Sequence[Likeness], service: int = 0
 ) -> Iterator[Floats]:
@@ -85,7 +91,7 @@ def _group(
     fields = _fields(seed, cell_ids, xy_m, like, group, service)
     within = ndtr(fields[PAIRS])  # where in its part of the distribution a member lies
     size = np.abs(fields[:PAIRS]).argsort(axis=0).argsort(axis=0)
-    above = ndtri(np.clip((PAIRS + size + within) / GROUP, LEAST, 1 - LEAST))
+    above = ndtri(np.clip((PAIRS + size + within) / GROUP, RAREST, 1 - RAREST))
     signed = np.where(fields[:PAIRS] < 0, -above, above)
     out: Floats = np.stack([signed, -signed], axis=1).reshape(GROUP, -1)
     return out
@@ -104,7 +110,7 @@ def _fields(
         out: Floats = ndtri(((bits >> np.uint64(11)).astype(np.float64) + 0.5) / 2**53)
         return out
 
-    numbers, shared = range((PAIRS + 2) // 2), min(like.shared / KEPT, MOST)
+    numbers, shared = range((PAIRS + 2) // 2), min(like.shared / KEPT, MOST_SHARED)
     out = normals([cell_keys(seed, LEVEL, cell_ids, (service, group, n)) for n in numbers])
     if not np.isfinite(xy_m).all():
         return out

@@ -29,7 +29,6 @@ UNCOVERED = (
     "The figures of the audit come from private cells without noise: epsilon does not cover them. Where the bound must "
     "hold for all that is published, leave audit.json, audit.html and this section out."
 )
-TOTALS = "no epsilon covers a total that was summed over private cells; give one that is public, or rounded"
 RAI = "http://mlcommons.org/croissant/RAI/"
 
 
@@ -209,7 +208,11 @@ def checklist(entry: Entry, ledger: Ledger, audit: Mapping[str, Any] | None, pos
     if entry.epsilon is not None and audit is not None:
         own = (*own, "audit.json, audit.html: computed from private cells without noise; epsilon does not cover them")
     if totals:
-        own = (*own, f"totals: the traffic was scaled to {totals}, and tells it exactly: {TOTALS}")
+        own = (
+            *own,
+            f"totals: the traffic was scaled to {totals}, and tells it exactly: no epsilon "
+            "covers a total that was summed over private cells; give one that is public, or rounded",
+        )
     lines = ["# Before you publish", "", *(f"- [{'x' if ok else ' '}] {text}" for ok, text in done)]
     return "\n".join([*lines, "", "For a person to decide:", "", *(f"- [ ] {text}" for text in own), ""])
 
@@ -224,7 +227,7 @@ def bound_text(entry: Entry) -> str:
 def memo_sentence(entry: Entry, model: bool = False, ledger: Ledger | None = None) -> str:
     """What protects whom, in a sentence that a release memo can take over as it is. model: a model is released.
     ledger: of all releases, whose sum is told where there are several."""
-    together = f" With all releases, {ledger.sentence}." if ledger is not None and len(ledger.releases) > 1 else ""
+    together = f" In all: {ledger.sentence}." if ledger is not None and len(ledger.releases) > 1 else ""
     what = "The model was" if model else "The traffic was drawn from a model that was"
     if entry.epsilon is None:
         return (
@@ -275,7 +278,11 @@ def faults_of(ds: xr.Dataset) -> list[str]:
         "the level of a single cell and the exact busiest hour are draws, not facts",
         "events, seasons and growth are not in it; public holidays: " + str(attrs.get("holidays", "not stated")),
         *([str(attrs["not_drawn"])] if attrs.get("not_drawn") else []),
-        *([f"it was scaled to {attrs['totals']}, and tells that exactly: {TOTALS}"] if attrs.get("totals") else []),
+        *(
+            [f"it was scaled to {attrs['totals']}: that figure is exact, and no epsilon covers it"]
+            if attrs.get("totals")
+            else []
+        ),
         *warned,
     ]
 

@@ -590,7 +590,7 @@ def test_few_measured_cells_tell_the_total_without_bias() -> None:
         measured[:3] = real[:3]
         for even, totals in found.items():
             apart = rng.normal(size=places)
-            log, unit, _ = condition(middle, apart, doubt, alone, np.zeros((places, 2)), measured, 2 * even)
+            log, unit, _ = condition(middle, apart, doubt, alone, np.zeros((places, 2)), measured, float(even))
             totals.append(float((np.exp(log) * unit)[3:].mean() / real[3:].mean()))
     assert np.mean(found[True]) == pytest.approx(1.0, abs=0.05)
     assert np.mean(found[False]) == pytest.approx(np.exp(1 / 3), abs=0.07)

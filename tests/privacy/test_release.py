@@ -93,9 +93,9 @@ def test_epsilon_adds_up_over_releases_of_one_source(here: Path, capsys: pytest.
 
 def test_the_memo_tells_the_sum_of_all_releases(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(words("p8.nc", "one")) == 0
-    assert "With all releases" not in capsys.readouterr().out
+    assert "In all: " not in capsys.readouterr().out
     assert run(words("p3.nc", "two")) == 0
-    said = "With all releases, 2 release(s) from 'ours': epsilon 11.000, delta 0.0002 together."
+    said = "In all: 2 release(s) from 'ours': epsilon 11.000, delta 0.0002 together."
     assert capsys.readouterr().out.strip().endswith(said)
     assert said in (here / "two" / "README.md").read_text()
 
@@ -115,9 +115,9 @@ def test_measured_values_are_not_released(here: Path, capsys: pytest.CaptureFixt
 def test_a_total_is_told_to_be_covered_by_no_epsilon(here: Path) -> None:
     write_traffic(read_traffic(here / "p8.nc").load().assign_attrs(totals="traffic=5TB/day"), here / "total.nc")
     assert run(words("total.nc", "r", "--quiet")) == 0
-    for page in ("README.md", "CHECKLIST.md"):
-        assert "scaled to traffic=5TB/day" in (here / "r" / page).read_text()
-        assert "no epsilon covers a total that was summed over private cells" in (here / "r" / page).read_text()
+    card, checklist = ((here / "r" / page).read_text() for page in ("README.md", "CHECKLIST.md"))
+    assert "scaled to traffic=5TB/day: that figure is exact, and no epsilon covers it" in card
+    assert "scaled to traffic=5TB/day, and tells it exactly: no epsilon covers a total that was summed" in checklist
     assert run(words("p8.nc", "s", "--quiet")) == 0
     assert "scaled to" not in (here / "s" / "README.md").read_text() + (here / "s" / "CHECKLIST.md").read_text()
 

@@ -27,7 +27,7 @@ from gentraffic.modelling.expected_week import ExpectedWeeks, rhythms_of
 from gentraffic.modelling.features import BLOCK, Floats, Places, read_places
 from gentraffic.modelling.known_cells import KnownCells, known_weeks, log_expected
 from gentraffic.modelling.kriging import conditional_levels
-from gentraffic.modelling.level_noise import Likeness, level_noise, likeness_of
+from gentraffic.modelling.level_noise import Likeness, level_noise, likes_of
 from gentraffic.modelling.levels import LevelModel
 from gentraffic.modelling.random_streams import shape_seeds
 from samplers.diffusion import starting_noise
@@ -184,7 +184,7 @@ class _Place:
         known = known_cells_of(field)
         weeks = {name: _usual_weeks(bundle, places, name, known) for name in set(rhythms)}
         own = bundle.scale.number(settings.habits or str(told.get("habits", "")) or places.network)
-        likes = [likeness_of(bundle.weeks.shared.get(rhythm, 0.0)) for rhythm in rhythms]
+        likes = likes_of(bundle.weeks.shared, rhythms)
         noise = np.stack(list(level_noise(settings.seed, ids, places.xy_m, likes)))
         return _Place(places, poi, ids, layings(grid, places.xy_m), rhythms, weeks, own, likes, noise)
 
