@@ -40,7 +40,7 @@ from gentraffic.modelling.known_cells import (
 )
 from gentraffic.modelling.kriging import condition, conditional_levels
 from gentraffic.modelling.level_noise import level_noise, likes_of
-from gentraffic.modelling.levels import LevelModel
+from gentraffic.modelling.levels import LevelModel, log_mean
 from gentraffic.modelling.random_streams import WEEKS_M, bilinear, lattice_seeds, shape_seeds
 from gentraffic.modelling.services import ServiceDraw, Services, follow, mix_noise
 from gentraffic.modelling.weekly_profile import profile_week
@@ -267,15 +267,18 @@ def prepare_inputs(
         time = bundle.time()
     measured = bundle.weeks.measured
     rhythms = rhythms_of(bundle.networks, measured, context.attrs, settings.habits, settings.members, settings.seed)
-    asked, given = rows, None
-    if known is not None:  # levels of all cells, of which those measured may not be drawn
-        rows, given = slice(None), known(ids)
-    log_level, level = _levels(bundle, settings, places, ids, rows, rhythms, history, store)
+    served, given = rhythms, None if known is None else known(ids)
     if settings.service:
         have = bundle.services.measured_in(settings.service)
-        rhythms = follow(rhythms, have, measured, context.attrs, settings.habits, settings.seed)
-        log_level, level = _service_levels(bundle, settings, places, ids, rows, log_level, rhythms)
-    rows, weeks = asked, bundle.services.weeks.get(settings.service, bundle.weeks)
+        served = follow(rhythms, have, measured, context.attrs, settings.habits, settings.seed)
+    levels = _LevelDraw(bundle, settings, ids, rhythms, served, store)
+    if given is not None:  # levels of all cells, of which those measured may not be drawn
+        log_level, level = levels.of(places)
+    elif history is not None or settings.members == 1 or places.network in bundle.levels.networks:
+        log_level, level = levels.of(places, rows, history)
+    else:
+        log_level, level = levels.with_same_mean(places, rows)
+    rhythms, weeks = served, bundle.services.weeks.get(settings.service, bundle.weeks)
     shares = any(bundle.weeks.shared.get(name) for name in rhythms) and np.isfinite(places.xy_m).all()
     xy = np.array(places.xy_m[rows], dtype=np.float64) if shares else None
     region = Region(ids[rows], embedding[rows], log_level, level, rhythms=rhythms, xy_m=xy)
@@ -295,42 +298,93 @@ def prepare_inputs(
     return region, shared
 
 
-def _levels(
-    bundle: WeeklyModel, settings: Settings, places: Places, ids: NDArray[Any], rows: Any, rhythms: Sequence[str],
-    history: History | None, store: Memory,
-) -> tuple[Floats, NDArray[np.float32]]:  # fmt: skip
-    """The levels of the main service as `Region` has them: (members, cells) twice.
+@dataclass(frozen=True)
+class _LevelDraw:
+    """What levels are drawn of: (members, cells) twice, as `Region` has them.
 
-    rows: of the context that are drawn. Block by block, but for a measured network, whose law looks around each cell.
+    ids: (cells,) of the context. rhythms: the network that each member follows; served: whose ratios of a further
+    service. store: where arrays of all cells lie.
     """
-    levels, count = bundle.levels, len(ids) if isinstance(rows, slice) else len(rows)
-    log_level = store.zeros("log_level", (settings.members, count), np.float64)
-    level = store.zeros("level", (settings.members, count), np.float32)
-    if bundle.scaler.own_level:  # nothing is told of it, and nothing multiplied in
+
+    bundle: WeeklyModel
+    settings: Settings
+    ids: NDArray[Any]
+    rhythms: Sequence[str]
+    served: Sequence[str]
+    store: Memory
+
+    def with_same_mean(self, places: Places, rows: Any) -> tuple[Floats, NDArray[np.float32]]:
+        """Of a network that nobody measured, of which each member has a mean cell of 1, before a change.
+
+        Neighbours depart alike from what is expected, so members of a small place differ in what it carries in all:
+        of that a relative unit says nothing. rows: of the context that are drawn.
+        """
+        log_level, level = whole = self.of(places)
+        before = log_level if places.before is None else self.of(places.before, name="before_")[0]
+        means = np.array([0.0, *(log_mean(log) for log in before[1:])])  # that of the control is 1
+        if not isinstance(rows, slice):
+            shape = len(level), len(rows)
+            log_level, level = (self.store.zeros(f"{part.dtype.name}_of_rows", shape, part.dtype) for part in whole)
+        for block in blocks(log_level.shape[1]):
+            if not isinstance(rows, slice):
+                log_level[:, block], level[:, block] = (part[:, rows[block]] for part in whole)
+                release_pages(*whole)
+            log_level[:, block] -= means[:, None]
+            release_pages(log_level, level)
         return log_level, level
-    measured = places.network in levels.networks
-    unit = None if measured else levels.unit(places)
-    known, past, drift = None, np.empty(0), 0.0
-    if history is not None:
-        known = history.rows(ids)[rows]
-        past, drift = _of_the_past(bundle, history, places, ids)
-    for block in blocks(count, count if measured else BLOCK):
-        some = block if isinstance(rows, slice) else rows[block]
-        here, part, pick = (slice(None), places, rows) if measured else (some, places.some(some), slice(None))
-        for m, z in enumerate(_noise(bundle, settings, ids[here], places.xy_m[here], rhythms)):
-            log = levels.draw(part, z[None], unit)[0][pick]
-            if known is not None:  # a known level drifts from week to week; its mean does not
-                moved = drift * z[pick] - (drift**2 / 2 if m else 0.0)
-                now = past[known[block]] + moved
-                log = np.where(known[block] < 0, log, now)
-            log_level[m, block] = log
-            level[m, block] = levels.standard(part, log, rhythms[m], pick, unit)
-            if known is not None:
-                at = block.start + np.flatnonzero(known[block] >= 0)
-                level[m, at] = np.clip(level[m, at], -HIGHEST_LEVEL, HIGHEST_LEVEL)
-        release_pages(log_level, level)
-        places.release()
-    return log_level, level
+
+    def of(
+        self, places: Places, rows: Any = slice(None), history: History | None = None, name: str = ""
+    ) -> tuple[Floats, NDArray[np.float32]]:
+        """Of the service that the settings name. rows: of the context that are drawn. name: before those of arrays.
+
+        Block by block, but for a measured network, whose law looks around each cell.
+        """
+        levels, count = self.bundle.levels, len(self.ids) if isinstance(rows, slice) else len(rows)
+        log_level = self.store.zeros(f"{name}log_level", (self.settings.members, count), np.float64)
+        level = self.store.zeros(f"{name}level", (self.settings.members, count), np.float32)
+        if self.bundle.scaler.own_level:  # nothing is told of it, and nothing multiplied in
+            return log_level, level
+        measured = places.network in levels.networks
+        unit = None if measured else levels.unit(places)
+        known, past, drift = None, np.empty(0), 0.0
+        if history is not None:
+            known = history.rows(self.ids)[rows]
+            past, drift = _of_the_past(self.bundle, history, places, self.ids)
+        for block in blocks(count, count if measured else BLOCK):
+            some = block if isinstance(rows, slice) else rows[block]
+            here, part, pick = (slice(None), places, rows) if measured else (some, places.some(some), slice(None))
+            for m, z in enumerate(_noise(self.bundle, self.settings, self.ids[here], places.xy_m[here], self.rhythms)):
+                log = levels.draw(part, z[None], unit)[0][pick]
+                if known is not None:  # a known level drifts from week to week; its mean does not
+                    moved = drift * z[pick] - (drift**2 / 2 if m else 0.0)
+                    now = past[known[block]] + moved
+                    log = np.where(known[block] < 0, log, now)
+                log_level[m, block] = log
+                level[m, block] = levels.standard(part, log, self.rhythms[m], pick, unit)
+                if known is not None:
+                    at = block.start + np.flatnonzero(known[block] >= 0)
+                    level[m, at] = np.clip(level[m, at], -HIGHEST_LEVEL, HIGHEST_LEVEL)
+            release_pages(log_level, level)
+            places.release()
+        return self._further(places, rows, log_level) if self.settings.service else (log_level, level)
+
+    def _further(self, places: Places, rows: Any, log_main: Floats) -> tuple[Floats, NDArray[np.float32]]:
+        """Of a further service, given those of the main one."""
+        services, service = self.bundle.services, self.settings.service
+        parts = [services.networks[rhythm] for rhythm in self.served]
+        names = list(dict.fromkeys(name for part in parts for name in part.ratios))
+        noises = {
+            name: iter(_noise(self.bundle, self.settings, self.ids, places.xy_m, self.served, services.index(name)))
+            for name in names
+        }
+        drawn = ServiceDraw(services, service, self.bundle.levels, places)
+        log_level, level = np.empty_like(log_main), np.empty(log_main.shape, dtype=np.float32)
+        for m, (rhythm, part) in enumerate(zip(self.served, parts, strict=True)):
+            noise = {name: next(of_members) for name, of_members in noises.items()}
+            surprise = np.stack([noise[name][rows] for name in part.ratios]) if m else None
+            log_level[m], level[m] = drawn.draw(log_main[m], rhythm, surprise, rows)
+        return log_level, level
 
 
 def _noise(
@@ -421,24 +475,6 @@ def _week_scores(
             release_pages(out)
             places.release()
     return out
-
-
-def _service_levels(
-    bundle: WeeklyModel, settings: Settings, places: Places, ids: NDArray[Any], rows: Any, log_main: Floats,
-    rhythms: Sequence[str],
-) -> tuple[Floats, NDArray[np.float32]]:  # fmt: skip
-    """The levels of a further service, given those of the main one: (members, cells) twice, as `Region` has them."""
-    parts = [bundle.services.networks[rhythm] for rhythm in rhythms]
-    names = list(dict.fromkeys(name for part in parts for name in part.ratios))
-    number = bundle.services.index
-    noises = {name: iter(_noise(bundle, settings, ids, places.xy_m, rhythms, number(name))) for name in names}
-    served = ServiceDraw(bundle.services, settings.service, bundle.levels, places)
-    log_level, level = np.empty_like(log_main), np.empty(log_main.shape, dtype=np.float32)
-    for m, (rhythm, part) in enumerate(zip(rhythms, parts, strict=True)):
-        noise = {name: next(of_members) for name, of_members in noises.items()}
-        surprise = np.stack([noise[name][rows] for name in part.ratios]) if m else None
-        log_level[m], level[m] = served.draw(log_main[m], rhythm, surprise, rows)
-    return log_level, level
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 
 from gentraffic.modelling.features import Floats, Places
 from gentraffic.modelling.level_noise import SITES, Likeness
-from gentraffic.modelling.levels import LevelModel
+from gentraffic.modelling.levels import LevelModel, log_mean
 
 SILENT = 1e-12  # what a cell without traffic has, for its logarithm
 NEAREST = 16  # measured cells that each unmeasured one looks at
@@ -27,7 +27,8 @@ def conditional_levels(
     noise: (cells,) of the member, as `level_noise` gives it: zeros for the control, the most likely map of a measured
     network, elsewhere the expected one. like: how alike it is. measured: (cells,) mean traffic in the source's unit,
     NaN where nobody measured. Measured cells get exactly theirs; one that is silent says nothing of others. Without
-    any, levels are those of the level model and the unit is 1.
+    any, levels are those of the level model, and traffic is relative: 1 is the mean cell, in a network that nobody
+    measured that of each member, before a change.
     """
     drawn = levels.draw(places, noise[None])[0]
     centre, spread = levels.relative(places)
@@ -37,7 +38,10 @@ def conditional_levels(
     apart = np.zeros(len(drawn)) if control else drawn - middle
     lowered = 0.0 if not spread.any() else 0.5 if control else 1.0  # the control draws no unit
     out, unit, told = condition(middle, apart, doubt, like, places.xy_m, measured, lowered)
-    if control and not (measured > 0).any():
+    if not (measured > 0).any():
+        if spread.any() and not control and np.isnan(measured).all():
+            before = drawn if places.before is None else levels.draw(places.before, noise[None])[0]
+            unit = float(np.exp(-log_mean(before)))
         return np.where(np.isnan(measured), drawn, out), unit
     # the mean of what is lognormal, and surer near cells that were measured
     return (out + spread**2 * (1 - told) / 2 if control else out), unit

@@ -283,6 +283,24 @@ def test_whose_habits_the_cells_follow(tiny_bundle: Bundle, network: str, named:
     np.testing.assert_allclose(got.mean(2), plain.mean(2), rtol=1e-5)  # levels still come from the place
 
 
+def test_each_member_of_an_unmeasured_place_has_a_mean_cell_of_1_whatever_is_drawn_of_it(tiny_bundle: Bundle) -> None:
+    places, recipe = context(70, ""), replace(QUICK, members=4, seed=3)
+    whole = draw_traffic(tiny_bundle, places, MONDAY, recipe)
+    np.testing.assert_allclose(whole[:, :, :WEEK].mean(axis=(1, 2)), 1.0, rtol=1e-5)
+    some = [41, 3, 66]
+    np.testing.assert_array_equal(draw_traffic(tiny_bundle, places, MONDAY, recipe, cells=some), whole[:, some])
+
+
+def test_a_change_moves_the_mean_cell_of_each_member_as_it_moves_that_of_the_control(tiny_bundle: Bundle) -> None:
+    places, recipe = context(70, ""), replace(QUICK, members=4, seed=3)
+    before = places["poi_count"]
+    changed = places.assign(poi_count=before // 2, poi_count_before=before)
+    ratio = [draw_traffic(tiny_bundle, c, MONDAY, recipe)[:, :, :WEEK].mean(axis=(1, 2)) for c in (changed, places)]
+    gain = ratio[0] / ratio[1]
+    assert gain[0] < 0.9
+    np.testing.assert_allclose(gain[1:], gain[0], rtol=0.15)  # busy cells of a member may be those that lose most
+
+
 @pytest.mark.parametrize("network", ["", "alpha"])
 def test_the_level_is_the_mean_of_the_first_week(tiny_bundle: Bundle, network: str) -> None:
     places = context(70, network)
@@ -292,6 +310,7 @@ def test_the_level_is_the_mean_of_the_first_week(tiny_bundle: Bundle, network: s
     ids = places["cell_id"].values.tolist()
     for member, z in enumerate(level_noise(2, ids, read.xy_m, [SITES] * 3)):
         level = np.exp(tiny_bundle.levels.draw(read, z[None])[0])
+        level /= 1.0 if network else level.mean()  # nobody measured: 1 is the mean cell of each member
         np.testing.assert_allclose(got[member, :, :WEEK].mean(1), level, rtol=1e-4)
     quiet, busy = read.counts.sum(1).argsort()[[0, -1]]
     if network:
