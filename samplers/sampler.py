@@ -44,6 +44,8 @@ class Condition:
     profile: (B, 2, T) the usual week of the place, by its own past, at the steps of this window (as x is), and
     how far to trust it, n / (n + 1) for a past of n weeks; 0, 0 where it holds no such step. None: no past anywhere.
     service: (B,) which of the services of a model it is, 0 = the main one; None: all are.
+    amplitude: (B,) standardised log of how far the series departs from what is expected of it; x is over that. None:
+    x is as far from 0 as it is.
     """
 
     place: Tensor
@@ -53,6 +55,7 @@ class Condition:
     known: Tensor | None = None
     profile: Tensor | None = None
     service: Tensor | None = None
+    amplitude: Tensor | None = None
 
     def rows(self, index: Tensor | slice) -> Condition:
         """The same condition for some of the series. index: (n,) positions, or a slice."""
@@ -81,6 +84,7 @@ class Condition:
             known=None if self.known is None else change(self.known),
             profile=None if self.profile is None else change(self.profile),
             service=None if self.service is None else change(self.service),
+            amplitude=None if self.amplitude is None else change(self.amplitude),
         )
 
 
@@ -230,6 +234,7 @@ FURTHER = {  # what else a constructor may take, if `Sampler.further` names it
     "spectrum": "(85,) power of the frequencies of a week of hours, or None",
     "profile_spread": "(networks + 1, knots) how far weeks depart from the profile that they are told, or a float",
     "profile_shift": "the same of the mean departures",
+    "use_amplitude": "whether it is told how far a series departs (bool): `Condition.amplitude`",
     "services": "how many services it draws (int); the condition says which: `Condition.service`",
 }
 

@@ -150,7 +150,7 @@ class STUNet(Sampler):
     embeddings of the two graphs enter the fusion as they are (eq. 16), with the network's index added and no level
     told; else all of it passes two small networks first. attention: a key of `samplers.layers.ATTENTIONS`.
     spectrum: (85,) power of the hours' frequencies, where the network is to learn only what that does not tell
-    (`Spectral`). rest: `Noise.rest`, once it is trained.
+    (`Spectral`). rest: `Noise.rest`, once it is trained. use_amplitude: it is told `Condition.amplitude`.
     """
 
     further = frozenset(FURTHER)
@@ -184,6 +184,7 @@ class STUNet(Sampler):
         gate: bool = True,
         direct: bool = False,
         attention: str = "pre-norm",
+        use_amplitude: bool = False,
     ) -> None:
         super().__init__()
         self.gate, self.direct = gate, direct
@@ -207,6 +208,7 @@ class STUNet(Sampler):
             self.of_level = nn.Linear(2, width)
         self.of_network = nn.Embedding(networks + 1, station)
         self.of_service = nn.Embedding(services, station) if services > 1 else None
+        self.of_amplitude = nn.Linear(1, station) if use_amplitude else None
         if not direct:
             self.place_mlp = nn.Sequential(nn.SiLU(), nn.Dropout(dropout), nn.Linear(width, width))
             self.of_time = nn.Sequential(nn.Linear(time_dim, width), nn.SiLU(), nn.Linear(width, width))
@@ -317,6 +319,9 @@ class STUNet(Sampler):
         if self.of_service is not None:
             place = place + self.of_service(torch.zeros_like(condition.network) if condition.service is None
                                             else condition.service)  # fmt: skip
+        if self.of_amplitude is not None:
+            told = torch.zeros_like(place[:, 0]) if condition.amplitude is None else condition.amplitude
+            place = place + self.of_amplitude(told[:, None])
         if self.use_place:
             place = place + (condition.place if self.direct else self.of_place(condition.place))
         return place if self.direct else self.place_mlp(place)

@@ -41,7 +41,14 @@ from gentraffic.modelling.known_cells import (
 from gentraffic.modelling.kriging import condition, conditional_levels
 from gentraffic.modelling.level_noise import level_noise, likes_of
 from gentraffic.modelling.levels import LevelModel, log_mean
-from gentraffic.modelling.random_streams import WEEKS_M, bilinear, lattice_seeds, shape_seeds
+from gentraffic.modelling.random_streams import (
+    ALL_WINDOWS,
+    WEEKS_M,
+    bilinear,
+    lattice_seeds,
+    shape_seeds,
+    standard_normals,
+)
 from gentraffic.modelling.services import ServiceDraw, Services, follow, mix_noise
 from gentraffic.modelling.weekly_profile import profile_week
 from graphs.build import embedded_squares, interpolate_hours, temporal_graph
@@ -203,6 +210,26 @@ class SharedInputs:
         """The index of a network in the sampler; 0: none of those that were measured."""
         return self.services.numbers(self.settings.service, self.networks).get(rhythm, 0)
 
+    def amplitude(
+        self, rhythm: str, ids: Sequence[Any], xy_m: Floats | None, level: NDArray[Any], pair: int
+    ) -> tuple[Floats, NDArray[np.float32]] | None:
+        """How far cells depart from what is expected of them: the logs, (cells,), and as the network is told of them;
+        None where the network tells it. level: (cells,) standardised. pair: of members. xy_m: (cells, 2) metres."""
+        law = self.weeks.amplitude(rhythm)
+        if law is None:
+            return None
+
+        def numbers(keys: NDArray[np.uint64]) -> NDArray[np.float32]:
+            return standard_normals(keys)[:, None]
+
+        own = self._own_noise(rhythm, ids, xy_m, pair, ALL_WINDOWS, numbers)
+        z = own[-1][:, 0]
+        if len(own) > 1:  # services depart together
+            weight = self.services.networks[rhythm].mixing[:, len(own) - 1, : len(own)].mean(axis=0)
+            z = np.stack([one[:, 0] for one in own], axis=1) @ (weight / np.linalg.norm(weight)).astype(np.float32)
+        log = law.draw(level, z)  # of both alike, so that what they draw cancels
+        return log, law.standard(log)
+
     def noise(
         self, rhythm: str, ids: Sequence[Any], xy_m: Floats | None, pair: int, window: int, steps: int, mirrored: bool
     ) -> torch.Tensor | None:
@@ -210,24 +237,40 @@ class SharedInputs:
         happens with those before it: (cells, steps); None where it is that of their seeds alone.
 
         xy_m: (cells, 2) metres."""
-        settings, shared = self.settings, self.shared.get(rhythm, 0.0) if xy_m is not None else 0.0
-        names: tuple[str, ...] = ("",)
-        if self.services.index(settings.service):
-            part = self.services.networks[rhythm]
-            names = (self.services.main, *list(part.ratios)[: part.position(settings.service) + 1])
-        elif not shared:
+        if not self.services.index(self.settings.service) and not (self.shared.get(rhythm) and xy_m is not None):
             return None
+
+        def numbers(keys: NDArray[np.uint64]) -> NDArray[np.float32]:
+            out: NDArray[np.float32] = starting_noise(keys, steps).numpy()
+            return out
+
+        own = self._own_noise(rhythm, ids, xy_m, pair, window, numbers)
+        mixed = own[0]
+        if len(own) > 1:
+            mixed = mix_noise(own, self.services.networks[rhythm].mixing, len(own) - 1)
+        return (torch.from_numpy(mixed) * (-1.0 if mirrored else 1.0)).to(self.settings.device)
+
+    def _own_noise(
+        self, rhythm: str, ids: Sequence[Any], xy_m: Floats | None, pair: int, window: int,
+        numbers: Callable[[NDArray[np.uint64]], NDArray[np.float32]],
+    ) -> list[NDArray[np.float32]]:  # fmt: skip
+        """Standard normal numbers of each service up to the one that is drawn, the main one first, of which neighbours
+        share what they do in the network: (cells, n) each. numbers: of the keys (cells, 2) of streams."""
+        seed, service, shared = self.settings.seed, self.settings.service, self.shared.get(rhythm, 0.0)
+        names: tuple[str, ...] = ("",)
+        if self.services.index(service):
+            part = self.services.networks[rhythm]
+            names = (self.services.main, *list(part.ratios)[: part.position(service) + 1])
         own = []
         for number in map(self.services.index, names):
-            alone = starting_noise(shape_seeds(settings.seed, ids, pair, window, number), steps).numpy()
+            alone = numbers(shape_seeds(seed, ids, pair, window, number))
             if shared and xy_m is not None:
                 points, weight = bilinear(xy_m, WEEKS_M)
                 unique, at = np.unique(points.reshape(-1, 2), axis=0, return_inverse=True)
-                each = starting_noise(lattice_seeds(settings.seed, unique, pair, window, number), steps).numpy()
+                each = numbers(lattice_seeds(seed, unique, pair, window, number))
                 alone = _shared_noise(alone, each, at.reshape(len(alone), -1), weight, shared)
             own.append(alone)
-        mixed = own[0] if len(own) == 1 else mix_noise(own, part.mixing, len(own) - 1)
-        return (torch.from_numpy(mixed) * (-1.0 if mirrored else 1.0)).to(settings.device)
+        return own
 
 
 def _shared_noise(
@@ -589,6 +632,8 @@ def generate_tile(region: Region, shared: SharedInputs, tile: Span) -> NDArray[n
     network: Any = shared.model  # a Denoiser or a OneShot
     service = shared.services.index(settings.service)
     known = None
+    pair, mirrored = (tile.member + 1) // 2, tile.member > 0 and tile.member % 2 == 0
+    size_of = shared.amplitude(rhythm, ids, xy, level[:, 0], pair)
     for window, first in enumerate(window_starts(calendar.days)):
         weekday = (calendar.weekday + first) % DAYS
         rows = _rows_of_days(weekday, [int(day) - first for day, _ in settings.holidays], k)
@@ -601,8 +646,8 @@ def generate_tile(region: Region, shared: SharedInputs, tile: Span) -> NDArray[n
             known=known,
             profile=profile,
             service=torch.full((size,), service) if shared.services.further else None,
+            amplitude=None if size_of is None else torch.from_numpy(size_of[1]),
         ).to(settings.device)
-        pair, mirrored = (tile.member + 1) // 2, tile.member > 0 and tile.member % 2 == 0
         device = settings.device
         with torch.inference_mode(), own_stream(device), computing_in(settings.precision, device):
             drawn = draw(
@@ -621,7 +666,12 @@ def generate_tile(region: Region, shared: SharedInputs, tile: Span) -> NDArray[n
         known[:, :overlap] = x[:, -overlap:]
         at = first * HOURS * k
         of_week = from_monday(expected, np.zeros(size, dtype=np.int64), k)[:, rows]
-        apart = x.numpy() if region.known is None else region.known.departing(region.at(rhythm), padded, x.numpy(), k)
+        apart = x.numpy()
+        if size_of is not None:
+            apart = apart.copy()
+            apart[:, ::k] *= np.exp(size_of[0]).astype(np.float32)[:, None]
+        if region.known is not None:
+            apart = region.known.departing(region.at(rhythm), padded, apart, k)
         ratio = shared.scaler.inverse(apart + of_week, level[:, 0])
         if window == 0:  # the level is the mean of the first whole week; later weeks may differ from it
             usual = _usual_mean(ratio, weekday, [int(day) for day, _ in settings.holidays])

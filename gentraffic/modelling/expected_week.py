@@ -10,6 +10,10 @@ noisy windows of a few hundred cells learns the noise first. What a component is
 of locations that were left out, so that a map that says nothing changes nothing. Busy cells count more: their weeks are
 less noisy, and errors are weighed by traffic.
 
+How far a cell departs from that week, its amplitude, is drawn first: most cells depart little and a few much, quiet
+ones more than busy ones, where a network that is to tell so from noise draws all alike (a scale mixture of normals:
+Andrews and Mallows, Journal of the Royal Statistical Society B 36:99, 1974).
+
 Whose rhythm a place follows that nobody measured: a measured network's, nearest first, drawn per member.
 
 Day, week, roughness and how places differ are a network's: people eat at other hours in another country. Networks of
@@ -21,7 +25,7 @@ an ensemble hold it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,6 +53,8 @@ BENT, BENDS = 0.3, np.repeat([1.0, 0.5 / CATEGORIES, 0.2 / CATEGORIES], [1, CATE
 NEIGHBOURS, REACH_KM, ALONE_KM = 0.3, 0.5, 5.0
 MOST_CELLS, MOST_PARTS = 600, 25  # that a regression hears, and refits without some locations: both cost their cubes
 MOST_PAIRED = 2000  # cells whose pairs are looked at
+KNOTS = np.linspace(-2.5, 2.5, 11)  # of a standard normal number
+LEAST_AMPLITUDE = 0.05
 FEW_LOCATIONS = 2.0  # by which what few locations say of themselves is shrunk
 
 
@@ -88,12 +94,43 @@ class Regression:
 
 
 @dataclass(frozen=True)
+class Amplitude:
+    """How far the weeks of a network's cells depart from what is expected of them: the log of the root mean square of
+    the departures of scaled hours.
+
+    centre, slope: its expectation over the standardised level of a cell, within lowest and highest. residual: (11,)
+    what is added where a standard normal number is one of KNOTS. mean, spread: of it over cells, by which networks are
+    told of it.
+    """
+
+    centre: float
+    slope: float
+    lowest: float
+    highest: float
+    residual: Floats
+    mean: float
+    spread: float
+
+    def draw(self, level: NDArray[Any], z: NDArray[Any]) -> Floats:
+        """Log amplitudes of cells of these standardised levels, (cells,), for standard normal numbers z (cells,)."""
+        expected = self.centre + self.slope * np.clip(level.astype(np.float64), self.lowest, self.highest)
+        out: Floats = expected + np.interp(z, KNOTS, self.residual)
+        return out
+
+    def standard(self, log: Floats) -> NDArray[np.float32]:
+        """Log amplitudes (cells,) as the network is told of them."""
+        out: NDArray[np.float32] = ((log - self.mean) / self.spread).astype(np.float32)
+        return out
+
+
+@dataclass(frozen=True)
 class ExpectedWeek:
     """The rhythm of one measured network. mean: (168,) log of the week over its mean, plus FLOOR, Monday first.
 
     basis: (COMPONENTS, 168) the ways in which places differ. places: what tells their scores; None where nobody knows
     what stands around. source: who counted the POIs. locations: how many places it was measured at. timezone: where.
     shared: share of how cells depart from this that those beside them depart by as well (`random_streams.WEEKS_M`).
+    amplitude: how far they depart; None where the sampler's network tells it.
     """
 
     mean: Floats
@@ -103,6 +140,7 @@ class ExpectedWeek:
     locations: int = 1
     timezone: str = ""
     shared: float = 0.0
+    amplitude: Amplitude | None = None
 
     def scores(self, places: Places, rows: Any = slice(None)) -> NDArray[np.float32]:
         """Those of some cells, (cells, COMPONENTS): zeros where another source's categories hold other things."""
@@ -148,6 +186,16 @@ class ExpectedWeeks:
         out: NDArray[np.float32] = ((log - mean) / spread).astype(np.float32)
         return out
 
+    def amplitude(self, network: str) -> Amplitude | None:
+        """That of a network; the mean of the others' where it has none, None where none has."""
+        laws = {name: week.amplitude for name, week in self.networks.items() if week.amplitude is not None}
+        if network in laws or not laws:
+            return laws.get(network)
+        means: dict[str, Any] = {
+            part.name: np.mean([getattr(law, part.name) for law in laws.values()], axis=0) for part in fields(Amplitude)
+        }
+        return Amplitude(**means)
+
     @property
     def measured(self) -> dict[str, tuple[str, int]]:
         """network -> where it lies (an IANA time zone) and at how many locations it was measured."""
@@ -172,6 +220,9 @@ class ExpectedWeeks:
         def regression(part: Mapping[str, Any] | None) -> Regression | None:
             return None if part is None else Regression(**{key: array(value) for key, value in part.items()})
 
+        def amplitude(part: Mapping[str, Any] | None) -> Amplitude | None:
+            return None if part is None else Amplitude(**{**part, "residual": array(part["residual"])})
+
         return cls(
             {
                 name: ExpectedWeek(
@@ -182,6 +233,7 @@ class ExpectedWeeks:
                     int(week["locations"]),
                     str(week["timezone"]),
                     float(week.get("shared", 0.0)),  # models of before share nothing
+                    amplitude(week.get("amplitude")),
                 )
                 for name, week in values.items()
             }
@@ -289,6 +341,31 @@ def fit_week(source: Source) -> tuple[ExpectedWeek, Floats]:
     rest = log - left_out - np.average(log - left_out, axis=0, weights=weight)
     shared = round(shared_by_neighbours(rest, source.places.xy_m[source.rows]), 3)
     return ExpectedWeek(mean, basis, regression, by, len(groups), zone, shared), left_out
+
+
+def fit_amplitude(log: Floats, level: NDArray[Any], weight: Floats) -> Amplitude:
+    """The law of the log amplitudes of cells (cells,), given their standardised levels (cells,), nan where not known.
+
+    weight: (cells,) how much each cell counts. The slope is that of weighted least squares."""
+    from scipy.special import ndtr
+
+    z = np.nan_to_num(level.astype(np.float64))
+    mean = float(np.average(log, weights=weight))
+    off = z - np.average(z, weights=weight)
+    slope = float(np.average(off * (log - mean), weights=weight) / max(np.average(off**2, weights=weight), LEAST))
+    centre = mean - slope * float(np.average(z, weights=weight))
+    left = log - centre - slope * z
+    order = np.argsort(left, kind="stable")
+    share = (np.cumsum(weight[order]) - weight[order] / 2) / weight.sum()
+    return Amplitude(
+        centre=round(centre, 4),
+        slope=round(slope, 4),
+        lowest=round(float(z.min()), 4),
+        highest=round(float(z.max()), 4),
+        residual=np.interp(ndtr(KNOTS), share, left[order]).round(4),
+        mean=round(mean, 4),
+        spread=round(max(float(np.sqrt(np.average((log - mean) ** 2, weights=weight))), LEAST_AMPLITUDE), 4),
+    )
 
 
 def shared_by_neighbours(rest: Floats, xy_m: Floats) -> float:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from gentraffic.modelling.features import Floats
 
 SHAPE, LEVEL, LATTICE, SERVICE, AROUND = 1, 2, 3, 4, 5  # purposes
+ALL_WINDOWS = 0xFFFF_FFFF  # in a window's place: of what is the same in all of them
 WEEKS_M = 500.0  # side of the lattice of what neighbours share of how their weeks depart from what is expected: in
 # Milan 0.81 to 300 m, 0.30 from there to 600 m, 0.02 to 1,000 m (`benchmarks/p5.py --apart`)
 
@@ -78,6 +79,14 @@ def bilinear(xy_m: Floats, side_m: float) -> tuple[NDArray[np.int64], Floats]:
 def lattice_seeds(seed: int, points: NDArray[np.int64], pair: int, window: int, service: int = 0) -> NDArray[np.uint64]:
     """The streams of lattice points (n, 2) for weeks, as `shape_seeds` has those of cells: (n, 2)."""
     return point_keys(seed, AROUND, points, (pair, window), service)
+
+
+def standard_normals(keys: NDArray[np.uint64]) -> NDArray[np.float32]:
+    """One standard normal number of each key (n, 2), as `cell_keys` gives them: (n,) (Box and Muller 1958)."""
+    uniform = ((keys >> np.uint64(11)).astype(np.float64) + 0.5) / 2**53
+    out: NDArray[np.float32] = np.sqrt(-2 * np.log(uniform[:, 0])).astype(np.float32)
+    out *= np.cos(2 * np.pi * uniform[:, 1]).astype(np.float32)
+    return out
 
 
 def _words(number: int) -> list[np.uint32]:

@@ -113,6 +113,7 @@ class Drawn:
     known: Tensor | None
     seed: int
     service: Tensor | None = None
+    amplitude: Tensor | None = None
 
 
 class DistillingTask:
@@ -160,7 +161,9 @@ class DistillingTask:
 
     def _asked(self, drawn: Drawn) -> Windows:
         time = time_of_windows(self.time, drawn.weekday, drawn.x.shape[1] // WEEK)
-        condition = Condition(drawn.place, time, drawn.level, drawn.network, drawn.known, service=drawn.service)
+        condition = Condition(
+            drawn.place, time, drawn.level, drawn.network, drawn.known, service=drawn.service, amplitude=drawn.amplitude
+        )
         return drawn.x.to(self.device), condition.to(self.device), torch.Generator().manual_seed(drawn.seed)
 
     def _lesson_of(self, number: int) -> Drawn:
@@ -181,12 +184,15 @@ class DistillingTask:
         network = np.where(rng.random(b) < UNNAMED, 0, rng.integers(0, networks + 1, b))
         weekday = rng.integers(7, size=b)
         seeds = [int(seed) for seed in rng.integers(2**62, size=2)]
+        amplitude = None
+        if self.master.config.get("use_amplitude"):
+            amplitude = torch.from_numpy(rng.standard_normal(b, dtype=np.float32))
 
         def draw(days_on: int, known: Tensor | None, seed: int) -> Drawn:
             asked = (torch.from_numpy(f_s), torch.from_numpy(level), torch.from_numpy(network))
             days = torch.from_numpy((weekday + days_on) % DAYS)
             service = torch.from_numpy(service_of[network]) if self.teacher.services.further else None
-            none = Drawn(torch.empty(b, WEEK * k), *asked, days, known, seed, service)
+            none = Drawn(torch.empty(b, WEEK * k), *asked, days, known, seed, service, amplitude)
             _, condition, generator = self._asked(none)
             x = self._drawn(self.master, condition, generator, self.lesson.teacher_steps)
             return replace(none, x=x.cpu())

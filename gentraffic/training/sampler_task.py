@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from gentraffic.errors import WrongUse
 from gentraffic.generators.weekly import time_of_windows
-from gentraffic.modelling.expected_week import from_monday
+from gentraffic.modelling.expected_week import LEAST_AMPLITUDE, Amplitude, fit_amplitude, from_monday
 from gentraffic.modelling.features import LEAST_MEAN, Floats, Scaler, WeeklyProfile
 from gentraffic.modelling.levels import LevelModel
 from gentraffic.modelling.measured import Source
@@ -83,6 +83,8 @@ class Prepared:
     expected: (cells, 168) what is taken from scaled weeks, Monday first (`modelling.expected_week`); None: nothing.
     up_to: (cells,) how often a window is of a cell or of one before it; None: of each alike.
     service, scaler: the number of a further service (0: the main one), and its scaling (None: that of the main one).
+    amplitude: (cells,) how far scaled weeks depart from what is expected of them, by which departures are divided, and
+    law: how the network is told of it; None: departures are what they are.
     """
 
     source: Source
@@ -96,6 +98,8 @@ class Prepared:
     up_to: Floats | None = None
     service: int = 0
     scaler: Scaler | None = None
+    amplitude: Floats | None = None
+    law: Amplitude | None = None
 
     def one(self, rng: np.random.Generator) -> int:
         """A random cell."""
@@ -141,6 +145,7 @@ def batch_of(
     chosen = rng.choice(len(usable), plan.batch, p=share / share.sum())
     rows: list[NDArray[np.float32]] = []
     place, level, network, weekday, profile, expected, service = [], [], [], [], [], [], []
+    size, told = [], []
     for which in chosen:
         p = usable[which]
         named = not noisy or rng.random() < plan.network_keep
@@ -164,12 +169,17 @@ def batch_of(
         weekday.append((p.source.weekday + day) % 7)
         expected.append(np.zeros(WEEK, dtype=np.float32) if p.expected is None else p.expected[cell])
         service.append(p.service)
+        size.append(1.0 if p.amplitude is None else p.amplitude[cell])
+        told.append(0.0 if p.law is None else float(p.law.standard(np.log(np.float64(size[-1])))))
     scalers = {p.service: p.scaler or scaler for p in usable}
     whole = _scaled(scalers, np.array(service), np.stack(rows), np.array(level))
-    x = torch.from_numpy(whole - from_monday(np.stack(expected), np.array(weekday), k))
+    apart = whole - from_monday(np.stack(expected), np.array(weekday), k)
+    apart[:, ::k] /= np.array(size, dtype=np.float32)[:, None]  # of hours: within them traffic has unit variance
+    x = torch.from_numpy(apart)
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     f_s = torch.from_numpy(np.stack(place))
     z = torch.tensor(level, dtype=torch.float32)
+    amplitude = torch.tensor(told, dtype=torch.float32) if any(p.law for p in usable) else None
     has = (~z.isnan()).float()
     z = z.nan_to_num()
     if noisy:
@@ -178,6 +188,8 @@ def batch_of(
         f_s = (f_s + plan.place_noise * torch.randn(f_s.shape, generator=generator)) * kept
         has = has * (torch.rand(b, generator=generator) < plan.level_keep).float()
         z = z + plan.level_noise * torch.randn(b, generator=generator)
+        if amplitude is not None:
+            amplitude = amplitude + plan.level_noise * torch.randn(b, generator=generator)
     known = None
     if noisy and rng.random() < GIVEN_SHARE:
         given_days = torch.from_numpy(rng.integers(0, 7, plan.batch))  # 0: nothing is given
@@ -191,6 +203,7 @@ def batch_of(
         known=known,
         profile=torch.from_numpy(np.stack(profile)) if profile else None,
         service=torch.tensor(service) if any(service) else None,
+        amplitude=amplitude,
     )
     return x, condition, generator
 
@@ -341,6 +354,28 @@ def prepare(
         if source.service and services is not None:
             service, scaler = services.index(source.service), services.scalers[source.service]
             out[-1] = replace(out[-1], service=service, scaler=scaler)
+    return out
+
+
+def departing(p: Prepared, scaler: Scaler, law: Amplitude | None = None) -> Prepared:
+    """The same source with the amplitudes of its cells and their law, or another one; as it is where no week is
+    expected of them."""
+    if p.expected is None or p.up_to is None:
+        return p
+    log = log_amplitudes(p.source, p.scaler or scaler, p.expected)
+    own = law or fit_amplitude(log, p.level, np.diff(p.up_to, prepend=0.0))
+    return replace(p, amplitude=np.exp(log), law=own)
+
+
+def log_amplitudes(source: Source, scaler: Scaler, expected: NDArray[np.float32]) -> Floats:
+    """Logs of the root mean squares by which the scaled whole weeks of cells depart from what is expected: (cells,).
+
+    expected: (cells, 168), Monday first."""
+    hours = source.ratio.reshape(*source.ratio.shape[:2], 24, source.per_hour).mean(axis=3)
+    own = from_monday(expected, np.full(len(expected), source.weekday), 1)
+    weeks = [scaler.forward(hours[:, day : day + 7].reshape(-1, WEEK)) - own for day in range(0, hours.shape[1] - 6, 7)]
+    square = np.nanmean([(week.astype(np.float64) ** 2).mean(axis=1) for week in weeks], axis=0)
+    out: Floats = np.log(np.maximum(np.sqrt(np.nan_to_num(square)), LEAST_AMPLITUDE))
     return out
 
 

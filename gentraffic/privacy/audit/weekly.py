@@ -19,7 +19,7 @@ from gentraffic.modelling.measured import Source, read_source
 from gentraffic.privacy.audit.statistics import Floats
 from gentraffic.training.fitting import Design, fingerprint, fit_sampler
 from gentraffic.training.processes import ProcessGroup
-from gentraffic.training.sampler_task import Plan, plan_of_class
+from gentraffic.training.sampler_task import Plan, log_amplitudes, plan_of_class
 from samplers import WEEK, Condition
 
 if TYPE_CHECKING:
@@ -107,6 +107,11 @@ def cell_losses(bundle: Bundle, source: Source, seed: int = 0, device: str = "cp
     if expected is not None:
         own = from_monday(expected[source.network], np.full(cells, source.weekday), 1)
         whole = whole - np.repeat(own, weeks, axis=0)
+        law = bundle.weeks.amplitude(source.network)
+        if law is not None:
+            log = log_amplitudes(source, bundle.scaler, expected[source.network])
+            whole = whole / np.repeat(np.exp(log).astype(np.float32), weeks)[:, None]
+            condition = replace(condition, amplitude=torch.from_numpy(np.repeat(law.standard(log), weeks)))
     x = torch.from_numpy(whole)
     out = torch.zeros(len(x), dtype=torch.float64)
     with one_thread(), torch.inference_mode():
@@ -120,10 +125,11 @@ def cell_losses(bundle: Bundle, source: Source, seed: int = 0, device: str = "cp
 def _design(bundle: Bundle) -> Design:
     """The target's own design, as its provenance tells it; else the usual one."""
     design = bundle.provenance.get("design")
+    told = bool(bundle.model.config.get("use_amplitude"))
+    usual = Design(use_expected_week=bool(bundle.weeks.networks), use_amplitude=told)
     if not isinstance(design, dict):
-        return Design(sampler=bundle.sampler, use_expected_week=bool(bundle.weeks.networks))
+        return replace(usual, sampler=bundle.sampler)
     known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in design.items()}
-    usual = Design(use_expected_week=bool(bundle.weeks.networks))
     return replace(usual, **{k: v for k, v in known.items() if k in Design.__dataclass_fields__})
 
 

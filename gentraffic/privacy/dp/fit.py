@@ -51,7 +51,7 @@ from gentraffic.training.fitting import (
     machine,
     recommended,
 )
-from gentraffic.training.sampler_task import Prepared
+from gentraffic.training.sampler_task import Prepared, log_amplitudes
 from gentraffic.training.trainer import Run
 from samplers import STUNet
 
@@ -159,6 +159,8 @@ def fit_private_stouter(
     if design.use_profile:
         raise WrongUse("--profile: a private fit learns no past; leave it away")
     design = replace(design, linear=False)  # the private scaler is of logarithms, whose range needs no traffic
+    if start is None:  # nothing public says how far cells depart from what is expected
+        design = replace(design, use_amplitude=False)
     listed = sum(len(s.rows) for s in sources)
     check_privacy(privacy, listed)
     names = tuple(s.source.network for s in sources)
@@ -222,7 +224,11 @@ def fit_private_stouter(
         expected = expected_of([s.source], weeks, scaler)
         of_week = None if expected is None else expected[s.source.network]
         number = everywhere.index(s.source.network) + 1
-        prepared.append(Prepared(s.source, place, level, number, 1.0, expected=of_week))
+        one = Prepared(s.source, place, level, number, 1.0, expected=of_week)
+        law = weeks.amplitude(s.source.network)
+        if law is not None and of_week is not None:
+            one = replace(one, amplitude=np.exp(log_amplitudes(s.source, scaler, of_week)), law=law)
+        prepared.append(one)
     cells = [(i, int(row)) if row >= 0 else None for i, s in enumerate(sources) for row in s.live]
     task = PrivateTask(model, prepared, cells, time_embedding(temporal), scaler, plan, rate, secret)
     mechanism = mechanisms[-1] if plan.steps else Mechanism("training", 0.0, rate, 0)

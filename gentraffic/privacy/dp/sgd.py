@@ -98,6 +98,11 @@ def cell_rows(
     whole = scaler.forward(series.reshape(n, WEEK, -1).mean(axis=2))
     if p.expected is not None:
         whole = whole - from_monday(np.repeat(p.expected[cell][None], n, axis=0), (p.source.weekday + day) % 7, 1)
+    amplitude = None
+    if p.amplitude is not None and p.law is not None:  # of this cell alone; its law is public
+        whole = whole / np.float32(p.amplitude[cell])
+        told = p.law.standard(np.log(p.amplitude[cell : cell + 1])) + plan.level_noise * rng.standard_normal(n)
+        amplitude = torch.from_numpy(told.astype(np.float32))
     x = torch.from_numpy(whole)
     kept = (rng.random((n, 1)) < plan.place_keep).astype(np.float32)
     place = (p.place[cell] + plan.place_noise * rng.standard_normal((n, p.place.shape[1]), dtype=np.float32)) * kept
@@ -112,6 +117,7 @@ def cell_rows(
         level=torch.from_numpy(np.stack([level * has, has], axis=1).astype(np.float32)),
         network=torch.from_numpy(np.where(named, p.network, 0)),
         known=torch.where(hour < torch.from_numpy(given)[:, None], x, torch.full_like(x, torch.nan)),
+        amplitude=amplitude,
     )
     t = torch.from_numpy(np.floor(spread % 1.0 * train_steps).astype(np.int64))
     return Rows(x, condition, t, torch.from_numpy(rng.standard_normal((n, WEEK), dtype=np.float32)))
