@@ -64,7 +64,8 @@ DESIGN = (
 @click.option("--holdout", type=float, help="Share of locations held out to stop in time and score; with --dp-epsilon"
               " none unless given. [default: 0.2]")  # fmt: skip
 @click.option("--steps", type=int,
-              help="Training steps at most. [default: 1600, or what takes as long; 60 with --dp-epsilon]")  # fmt: skip
+              help="Training steps at most. [default: 1600, with --profile 3200, or what takes as long; 60 with"
+              " --dp-epsilon]")  # fmt: skip
 @click.option("--batch", type=int, help="Windows, with --dp-epsilon expected cells, per step. [default: 64; 128]")
 @shared.SEED
 @shared.THREADS

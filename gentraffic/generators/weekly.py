@@ -210,52 +210,38 @@ class SharedInputs:
         """The index of a network in the sampler; 0: none of those that were measured."""
         return self.services.numbers(self.settings.service, self.networks).get(rhythm, 0)
 
-    def amplitude(
-        self, rhythm: str, ids: Sequence[Any], xy_m: Floats | None, level: NDArray[Any], pair: int
-    ) -> tuple[Floats, NDArray[np.float32]] | None:
-        """How far cells depart from what is expected of them: the logs, (cells,), and as the network is told of them;
-        None where the network tells it. level: (cells,) standardised. pair: of members. xy_m: (cells, 2) metres."""
-        law = self.weeks.amplitude(rhythm)
-        if law is None:
-            return None
+    def amplitude(self, rhythm: str, own: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """The standard normal numbers (cells,) by which a service departs far or little from what is expected.
 
-        def numbers(keys: NDArray[np.uint64]) -> NDArray[np.float32]:
-            return standard_normals(keys)[:, None]
+        own: of each service up to it, the main one first, (cells, 1) each: services depart together."""
+        if len(own) == 1:
+            return own[0][:, 0]
+        weight = self.services.networks[rhythm].mixing[:, len(own) - 1, : len(own)].mean(axis=0)
+        out: NDArray[np.float32] = np.concatenate(own, axis=1) @ (weight / np.linalg.norm(weight)).astype(np.float32)
+        return out
 
-        own = self._own_noise(rhythm, ids, xy_m, pair, ALL_WINDOWS, numbers)
-        z = own[-1][:, 0]
-        if len(own) > 1:  # services depart together
-            weight = self.services.networks[rhythm].mixing[:, len(own) - 1, : len(own)].mean(axis=0)
-            z = np.stack([one[:, 0] for one in own], axis=1) @ (weight / np.linalg.norm(weight)).astype(np.float32)
-        log = law.draw(level, z)  # of both alike, so that what they draw cancels
-        return log, law.standard(log)
-
-    def noise(
-        self, rhythm: str, ids: Sequence[Any], xy_m: Floats | None, pair: int, window: int, steps: int, mirrored: bool
-    ) -> torch.Tensor | None:
-        """The starting noise of cells that share some with their neighbours, or of a further service, which shares what
-        happens with those before it: (cells, steps); None where it is that of their seeds alone.
+    def shares(self, rhythm: str, xy_m: Floats | None) -> bool:
+        """Whether cells share noise with their neighbours, or services with one another: else it is of seeds alone.
 
         xy_m: (cells, 2) metres."""
-        if not self.services.index(self.settings.service) and not (self.shared.get(rhythm) and xy_m is not None):
-            return None
+        return bool(self.services.index(self.settings.service) or (self.shared.get(rhythm) and xy_m is not None))
 
-        def numbers(keys: NDArray[np.uint64]) -> NDArray[np.float32]:
-            out: NDArray[np.float32] = starting_noise(keys, steps).numpy()
-            return out
+    def noise(self, rhythm: str, own: Sequence[NDArray[np.float32]], mirrored: bool) -> torch.Tensor:
+        """The starting noise of a service, which shares what happens with those before it: (cells, steps).
 
-        own = self._own_noise(rhythm, ids, xy_m, pair, window, numbers)
+        own: of each service up to it, the main one first, (cells, steps) each."""
         mixed = own[0]
         if len(own) > 1:
             mixed = mix_noise(own, self.services.networks[rhythm].mixing, len(own) - 1)
         return (torch.from_numpy(mixed) * (-1.0 if mirrored else 1.0)).to(self.settings.device)
 
-    def _own_noise(
+    def own_noise(
         self, rhythm: str, ids: Sequence[Any], xy_m: Floats | None, pair: int, window: int,
         numbers: Callable[[NDArray[np.uint64]], NDArray[np.float32]],
     ) -> list[NDArray[np.float32]]:  # fmt: skip
         """Standard normal numbers of each service up to the one that is drawn, the main one first, of which neighbours
-        share what they do in the network: (cells, n) each. numbers: of the keys (cells, 2) of streams."""
+        share what they do in the network: (cells, n) each. numbers: of the keys (cells, 2) of streams. xy_m: (cells, 2)
+        metres."""
         seed, service, shared = self.settings.seed, self.settings.service, self.shared.get(rhythm, 0.0)
         names: tuple[str, ...] = ("",)
         if self.services.index(service):
@@ -633,7 +619,11 @@ def generate_tile(region: Region, shared: SharedInputs, tile: Span) -> NDArray[n
     service = shared.services.index(settings.service)
     known = None
     pair, mirrored = (tile.member + 1) // 2, tile.member > 0 and tile.member % 2 == 0
-    size_of = shared.amplitude(rhythm, ids, xy, level[:, 0], pair)
+    law, log_amplitude, told = shared.weeks.amplitude(rhythm), None, None
+    if law is not None:  # the same of both members of a pair, so that what they draw cancels
+        own = shared.own_noise(rhythm, ids, xy, pair, ALL_WINDOWS, one_each)
+        log_amplitude = law.draw(level[:, 0], shared.amplitude(rhythm, own))
+        told = torch.from_numpy(law.standard(log_amplitude))
     for window, first in enumerate(window_starts(calendar.days)):
         weekday = (calendar.weekday + first) % DAYS
         rows = _rows_of_days(weekday, [int(day) - first for day, _ in settings.holidays], k)
@@ -646,15 +636,18 @@ def generate_tile(region: Region, shared: SharedInputs, tile: Span) -> NDArray[n
             known=known,
             profile=profile,
             service=torch.full((size,), service) if shared.services.further else None,
-            amplitude=None if size_of is None else torch.from_numpy(size_of[1]),
+            amplitude=told,
         ).to(settings.device)
-        device = settings.device
+        device, noise = settings.device, None
+        if shared.shares(rhythm, xy):
+            each = partial(many_each, steps=WEEK * k)
+            noise = shared.noise(rhythm, shared.own_noise(rhythm, ids, xy, pair, window, each), mirrored)
         with torch.inference_mode(), own_stream(device), computing_in(settings.precision, device):
             drawn = draw(
                 network,
                 condition,
                 seeds=shape_seeds(settings.seed, ids, pair, window, service),
-                noise=shared.noise(rhythm, ids, xy, pair, window, WEEK * k, mirrored),
+                noise=noise,
                 mirrored=mirrored,  # members 1 and 2, 3 and 4, ... are antithetic pairs
                 steps=settings.steps,
                 solver=settings.solver,
@@ -666,10 +659,9 @@ def generate_tile(region: Region, shared: SharedInputs, tile: Span) -> NDArray[n
         known[:, :overlap] = x[:, -overlap:]
         at = first * HOURS * k
         of_week = from_monday(expected, np.zeros(size, dtype=np.int64), k)[:, rows]
-        apart = x.numpy()
-        if size_of is not None:
-            apart = apart.copy()
-            apart[:, ::k] *= np.exp(size_of[0]).astype(np.float32)[:, None]
+        apart = x.numpy().copy()
+        if log_amplitude is not None:
+            apart[:, ::k] *= np.exp(log_amplitude).astype(np.float32)[:, None]
         if region.known is not None:
             apart = region.known.departing(region.at(rhythm), padded, apart, k)
         ratio = shared.scaler.inverse(apart + of_week, level[:, 0])
@@ -683,6 +675,17 @@ def generate_tile(region: Region, shared: SharedInputs, tile: Span) -> NDArray[n
         at = int(day) * HOURS * k
         sheet[:, at : at + HOURS * k] *= np.float32(times)
     return calendar.read(sheet[:count])
+
+
+def one_each(keys: NDArray[np.uint64]) -> NDArray[np.float32]:
+    """A standard normal number of each key: keys (cells, 2) -> (cells, 1)."""
+    return standard_normals(keys)[:, None]
+
+
+def many_each(keys: NDArray[np.uint64], steps: int) -> NDArray[np.float32]:
+    """So many standard normal numbers of each key: keys (cells, 2) -> (cells, steps)."""
+    out: NDArray[np.float32] = starting_noise(keys, steps).numpy()
+    return out
 
 
 def _rows_of_days(weekday: int, holidays: Sequence[int], per_hour: int) -> Any:

@@ -82,7 +82,7 @@ def lattice_seeds(seed: int, points: NDArray[np.int64], pair: int, window: int, 
 
 
 def standard_normals(keys: NDArray[np.uint64]) -> NDArray[np.float32]:
-    """One standard normal number of each key (n, 2), as `cell_keys` gives them: (n,) (Box and Muller 1958)."""
+    """One standard normal number of each key: (n,) (Box and Muller 1958). keys: (n, 2), as `cell_keys` gives them."""
     uniform = ((keys >> np.uint64(11)).astype(np.float64) + 0.5) / 2**53
     out: NDArray[np.float32] = np.sqrt(-2 * np.log(uniform[:, 0])).astype(np.float32)
     out *= np.cos(2 * np.pi * uniform[:, 1]).astype(np.float32)

@@ -115,7 +115,7 @@ PUBLISHED = Design(  # STOUTER sections 4 and 5, line by line; what differs from
 # week are 0.203 / 1.11 with dpm++ in 10 steps, 0.213 / 1.27 in 20, 0.225 / 1.24 with ddim in 20.
 NOISE_SOLVER, NOISE_STEPS = "dpm++", 10
 
-# With more, cells that it learned from are remembered: on cells of Milan not trained on, weeks err by 5% more with 3200.
+# With more, cells of training are remembered: on other cells of Milan, weeks err by 4% more with 3200.
 AMPLITUDE_STEPS = 1600
 
 

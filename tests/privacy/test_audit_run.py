@@ -290,15 +290,21 @@ def test_the_loss_is_the_models_own_and_each_cells_alone(tiny_bundle: Bundle) ->
     model: Any = tiny_bundle.model
     one = real.only(np.array([3]))
     condition = weekly._condition(tiny_bundle, one, 1)
+    law = tiny_bundle.weeks.amplitude(one.network)
+    assert law is not None
     weeks = expected_of([one], tiny_bundle.weeks, tiny_bundle.scaler)
     assert weeks is not None
     expected = np.roll(weeks[one.network], -24 * one.weekday, axis=1)  # from the weekday of the window on
     noise = np.random.default_rng((0, 2)).standard_normal((LOSS_DRAWS, 168), dtype=np.float32)
     total = []
+    hours = [tiny_bundle.scaler.forward(one.ratio[:, d : d + 7].reshape(1, 168)) - expected for d in (0, 7)]
+    amplitude = np.sqrt(np.mean(np.square(hours)))  # of all weeks: a cell departs far, or little
+    told = torch.tensor([(np.log(amplitude) - law.mean) / law.spread], dtype=torch.float32)
+    condition = replace(condition, amplitude=told)
     with torch.inference_mode():
         for week in range(2):
             scaled = tiny_bundle.scaler.forward(one.ratio[:, 7 * week : 7 * week + 7].reshape(1, 168))
-            x = torch.from_numpy((scaled - expected).astype(np.float32))
+            x = torch.from_numpy(((scaled - expected) / amplitude).astype(np.float32))
             for k in range(LOSS_DRAWS):
                 t = torch.tensor([int((k + 0.5) / LOSS_DRAWS * 1000)])
                 x_t, target = diffusion_target(model.noise, x, torch.from_numpy(noise[k : k + 1]), t)
