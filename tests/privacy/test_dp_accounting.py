@@ -85,7 +85,7 @@ def test_the_noise_keeps_the_promise_and_no_more() -> None:
     assert 3.95 < epsilon_of(found, DELTA) <= 4.0
     less = [Mechanism(m.name, 0.99 * m.noise_multiplier, m.sample_rate, m.steps) for m in found]
     assert epsilon_of(less, DELTA) > 4.0
-    only = noise_for(Privacy(4.0, DELTA), sample_rate=0.2, steps=0, needs_range=False, rhythm=False)
+    only = noise_for(Privacy(4.0, DELTA), sample_rate=0.2, steps=0, needs_range=False, weeks=())
     assert [m.name for m in only] == ["statistics"]
     assert only[0].noise_multiplier < found[1].noise_multiplier
     assert {

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gentraffic.modelling.expected_week import ExpectedWeek, ExpectedWeeks
+from gentraffic.modelling.expected_week import Amplitude, ExpectedWeek, ExpectedWeeks
 from gentraffic.modelling.features import FLOOR, Floats
 from gentraffic.privacy.dp.accounting import Secret
 from gentraffic.privacy.dp.rhythm import (
     MOST,
     USUAL_DAY,
     PrivateWeeks,
+    fit_private_amplitude,
     fit_private_week,
     log_departures,
     public_week,
@@ -90,3 +91,23 @@ def test_departures_are_logarithms_that_end_at_the_floor() -> None:
     found = log_departures(shapes, PUBLIC)
     np.testing.assert_allclose(found[0], 0.0, atol=1e-12)
     assert found[1, 0] == pytest.approx(np.log(FLOOR) - USUAL_DAY[0])
+
+
+def law_of(centre: float) -> Amplitude:
+    return Amplitude(centre, -0.1, -2.0, 2.0, np.linspace(-1, 1, 11), centre + 0.2, 0.5)
+
+
+def test_the_amplitude_is_the_public_law_moved_by_the_mean_and_by_no_cell_further_than_its_share() -> None:
+    public, secret = law_of(-1.0), Secret(b"known")
+    log = np.random.default_rng(0).normal(-1.6, 0.4, 400)
+    exact = fit_private_amplitude(log, 400, public, 0, 0.0, secret)
+    moved = np.clip(log - public.mean, -1.5, 1.5).mean()
+    assert exact.mean - public.mean == pytest.approx(moved, abs=2e-4)  # as without privacy
+    assert exact.centre - public.centre == pytest.approx(moved, abs=2e-4)
+    np.testing.assert_array_equal(exact.residual, public.residual)
+    with_one = fit_private_amplitude(np.append(log, 99.0), 400, public, 0, 0.0, secret)
+    assert with_one.mean - exact.mean == pytest.approx(1.5 / 400, abs=2e-4)  # the most that a cell can do
+    noisy = np.array([fit_private_amplitude(log, 400, public, n, 20.0, secret).mean for n in range(300)])
+    shrunk_by = 0.5**2 / (0.5**2 + (1.5 * 20 / 400) ** 2)
+    assert noisy.mean() - public.mean == pytest.approx(shrunk_by * moved, abs=0.02)
+    assert noisy.std() == pytest.approx(shrunk_by * 1.5 * 20 / 400, rel=0.15)

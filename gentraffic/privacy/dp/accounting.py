@@ -108,23 +108,25 @@ def epsilon_of(mechanisms: Sequence[Mechanism], delta: float) -> float:
 
 @lru_cache(maxsize=16)
 def noise_for(
-    privacy: Privacy, *, sample_rate: float, steps: int, needs_range: bool, rhythm: bool = True
+    privacy: Privacy, *, sample_rate: float, steps: int, needs_range: bool, weeks: tuple[str, ...] = ("rhythm",)
 ) -> tuple[Mechanism, ...]:
-    """The mechanisms of a fit, with as little noise as the promise allows: [range,] statistics[, rhythm][, training].
+    """The mechanisms of a fit, with as little noise as the promise allows: [range,] statistics, those of
+    weeks[, training].
 
+    weeks: what is released of the weeks of a network: its rhythm, its amplitude.
     Without steps there is no training, and the statistics have the whole of epsilon.
     Raises WrongUse where even the largest noise would not keep the promise.
     """
     if np.isinf(privacy.epsilon):
         first = [Mechanism("range", 0.0)] if needs_range else []
         last = [Mechanism("training", 0.0, sample_rate, steps)] if steps else []
-        week = [Mechanism("rhythm", 0.0)] if rhythm else []
+        week = [Mechanism(name, 0.0) for name in weeks]
         return (*first, Mechanism("statistics", 0.0), *week, *last)
 
     def once(sigma: float) -> tuple[Mechanism, ...]:
-        # range and rhythm get a quarter and a ninth of what the statistics spend (zCDP): few bins, few smooth weeks
+        # range and weeks get a quarter and a ninth of what the statistics spend (zCDP): few bins, few smooth weeks
         first = [Mechanism("range", 2 * sigma)] if needs_range else []
-        last = [Mechanism("rhythm", 3 * sigma)] if rhythm else []
+        last = [Mechanism(name, 3 * sigma) for name in weeks]
         return (*first, Mechanism("statistics", sigma), *last)
 
     def whole(sigma: float) -> tuple[Mechanism, ...]:

@@ -38,7 +38,13 @@ from gentraffic.privacy.dp.accounting import (
     noise_for,
 )
 from gentraffic.privacy.dp.levels import PrivateLevels, fit_private_levels, needs_range
-from gentraffic.privacy.dp.rhythm import PrivateWeeks, fit_private_week, log_departures, public_week
+from gentraffic.privacy.dp.rhythm import (
+    PrivateWeeks,
+    fit_private_amplitude,
+    fit_private_week,
+    log_departures,
+    public_week,
+)
 from gentraffic.privacy.dp.sgd import PrivatePlan, PrivateTask, clone_untrained, trainer_of
 from gentraffic.training.checkpoint import PRIVATE, resume
 from gentraffic.training.fitting import (
@@ -173,7 +179,11 @@ def fit_private_stouter(
     rate = min(plan.batch / listed, 1.0)
     weeks = start.weeks if start is not None else ExpectedWeeks()
     rhythm = expects_week(design) if start is None else bool(weeks.networks)  # else the network draws whole weeks
-    mechanisms = noise_for(privacy, sample_rate=rate, steps=plan.steps, needs_range=needs_range(privacy), rhythm=rhythm)
+    law = weeks.amplitude("")  # of all public networks
+    released = ("rhythm",) * rhythm + ("amplitude",) * (rhythm and law is not None)
+    mechanisms = noise_for(
+        privacy, sample_rate=rate, steps=plan.steps, needs_range=needs_range(privacy), weeks=released
+    )
     data = hashlib.sha256(
         json.dumps([fingerprint([s.source for s in sources], design), start.sha256 if start else "", asdict(privacy)])
         .encode() + b"".join(s.rows.tobytes() + s.live.tobytes() for s in sources)
@@ -216,7 +226,7 @@ def fit_private_stouter(
     everywhere = before + names
     model = network_of(start, design, len(everywhere), plan.seed)
     prepared = []
-    for s in sources:
+    for of_network, s in enumerate(sources):
         assert s.source.places is not None
         part = levels.networks[s.source.network]
         level = np.clip((np.log(s.source.level) - part.mean) / part.spread, -5.0, 5.0).astype(np.float32)
@@ -225,9 +235,12 @@ def fit_private_stouter(
         of_week = None if expected is None else expected[s.source.network]
         number = everywhere.index(s.source.network) + 1
         one = Prepared(s.source, place, level, number, 1.0, expected=of_week)
-        law = weeks.amplitude(s.source.network)
         if law is not None and of_week is not None:
-            one = replace(one, amplitude=np.exp(log_amplitudes(s.source, scaler, of_week)), law=law)
+            log = log_amplitudes(s.source, scaler, of_week)
+            own_law = fit_private_amplitude(log, live[s.source.network], law, of_network, noise["amplitude"], secret)
+            one = replace(one, amplitude=np.exp(log), law=own_law)
+            week = replace(weeks.networks[s.source.network], amplitude=own_law)
+            weeks = ExpectedWeeks({**weeks.networks, s.source.network: week})
         prepared.append(one)
     cells = [(i, int(row)) if row >= 0 else None for i, s in enumerate(sources) for row in s.live]
     task = PrivateTask(model, prepared, cells, time_embedding(temporal), scaler, plan, rate, secret)

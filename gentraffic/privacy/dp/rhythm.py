@@ -8,11 +8,11 @@ smooth weeks (`smooth_weeks`), as a vector of norm at most 1.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gentraffic.modelling.expected_week import ExpectedWeek, ExpectedWeeks
+from gentraffic.modelling.expected_week import Amplitude, ExpectedWeek, ExpectedWeeks
 from gentraffic.modelling.features import FLOOR, Floats
 from gentraffic.privacy.dp.accounting import Secret
 from gentraffic.privacy.dp.levels import noisy_sum, shrunk
@@ -23,6 +23,7 @@ DAYS = np.array([[1.0] * 7, [2.0] * 5 + [-5.0] * 2, [0.0] * 5 + [1.0, -1.0]]) / 
 SPREAD, FALL = (1.5, 0.6, 0.15), (3.0, 1.0, 3.0)
 HARMONICS = 6
 MOST = 6.0  # norm of a cell's departure, beyond which it is shortened: that of most cells of public networks
+MOST_AMPLITUDE, APART = 1.5, 0.5  # of log amplitudes: how far from public ones one counts, and how far networks lie
 # log(week over its mean + FLOOR) by hour, mean of Shandong, Nanchang, Nanjing and Milan: where no public model tells
 USUAL_DAY = np.array(
     [-0.26, -0.63, -0.96, -1.21, -1.64, -1.26, -0.86, -0.32, -0.02, 0.06, 0.15, 0.24,
@@ -82,3 +83,17 @@ def fit_private_week(of: PrivateWeeks, number: int, noise_multiplier: float, sec
     mean = np.array([shrunk(one, hidden, 0.0, usual) for one, usual in zip(seen, usual_spreads(), strict=True)])
     log = of.week.mean + np.einsum("k,kt->t", mean, smooth)
     return ExpectedWeek(log.round(4), locations=of.week.locations, timezone=of.week.timezone)
+
+
+def fit_private_amplitude(
+    log: Floats, live: float, law: Amplitude, number: int, noise_multiplier: float, secret: Secret
+) -> Amplitude:
+    """How far the network's cells depart from its mean week: the public law, moved by one noisy mean.
+
+    log: (cells,) log amplitudes of its live cells, each within MOST_AMPLITUDE of the public mean: removing a cell
+    changes the sum that is released by at most 1. live: about how many there are. number: of the network.
+    """
+    vectors = ((log - law.mean) / MOST_AMPLITUDE)[:, None]
+    released = noisy_sum(vectors, noise_multiplier, secret.normal("amplitude", number, 1))[0]
+    moved = shrunk(MOST_AMPLITUDE * released / live, MOST_AMPLITUDE * noise_multiplier / live, 0.0, APART)
+    return replace(law, centre=round(law.centre + moved, 4), mean=round(law.mean + moved, 4))
