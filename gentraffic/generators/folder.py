@@ -310,6 +310,7 @@ class Weekly(Family):
         names = ("ids", "place", "log_level", "level", "past", "past_days", "week_scores", "xy_m")
         rows: dict[str, Any] = {name: arrays.get(name) for name in names}
         rows["rhythms"] = tuple(arrays["rhythms"].tolist())
+        rows["told"] = bool(arrays["told"])
         told = {name.removeprefix("known_"): values for name, values in arrays.items() if name.startswith("known_")}
         rows["known"] = KnownWeeks(**told) if told else None
         time = torch.from_numpy(np.array(arrays["time"]))

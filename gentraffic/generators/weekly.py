@@ -137,7 +137,9 @@ class Region:
     history, nan for cells without one, and past_days: (7,); None where no cell has one. rhythms: the measured network
     that each member follows, "" for none. week_scores: (distinct rhythms, cells, K) what is told of the expected week
     of each cell with each rhythm (`ExpectedWeeks.scores`); None where the network draws whole weeks. known: what
-    measured cells say of the weeks of all, and what is kept of them; None where none was measured. xy_m: (cells, 2)
+    measured cells say of the weeks of all, and what is kept of them; None where none was measured. told: whether the
+    network hears place and level: where nobody measured, what they tell of a week is told by the expected week and by
+    the amplitude, and a network hears kinds of place there that are not (`benchmarks/p5.py --parts`). xy_m: (cells, 2)
     metres; None where what is drawn of neighbours has nothing in common.
     """
 
@@ -151,6 +153,7 @@ class Region:
     week_scores: NDArray[np.float32] | None = None
     known: KnownWeeks | None = None
     xy_m: Floats | None = None
+    told: bool = True
 
     def at(self, rhythm: str) -> int:
         """Which of the distinct rhythms it is."""
@@ -310,7 +313,8 @@ def prepare_inputs(
     rhythms, weeks = served, bundle.services.weeks.get(settings.service, bundle.weeks)
     shares = any(bundle.weeks.shared.get(name) for name in rhythms) and np.isfinite(places.xy_m).all()
     xy = np.array(places.xy_m[rows], dtype=np.float64) if shares else None
-    region = Region(ids[rows], embedding[rows], log_level, level, rhythms=rhythms, xy_m=xy)
+    told = places.network in bundle.levels.networks or not weeks.tells_amplitude
+    region = Region(ids[rows], embedding[rows], log_level, level, rhythms=rhythms, xy_m=xy, told=told)
     shared = SharedInputs.of(bundle, time, calendar, settings)
     if given is not None:
         every = replace(region, ids=ids, place=embedding)
@@ -471,6 +475,7 @@ def _sizes(region: Region, known: KnownCells, shared: SharedInputs, places: Plac
         region.ids[rows], region.place[rows], np.zeros((len(names), len(rows))),
         region.level[[region.rhythms.index(name) for name in names]][:, rows], rhythms=names,
         week_scores=np.stack([shared.weeks.scores(name, places, len(rows), rows) for name in names]),
+        told=region.told,
         xy_m=xy if np.isfinite(xy).all() else None,  # neighbours that depart alike lie less far apart, here as there
     )  # fmt: skip
     week = make_calendar(MONDAY, DAYS, "1h", "UTC")
@@ -571,6 +576,7 @@ class WeeklyDraw:
             "level": region.level,
             "time": self.shared.time.numpy(),
             "rhythms": np.array(region.rhythms, dtype=str),
+            "told": np.array(region.told),
             "scale": np.array(self.scale),
             "units": np.array(self.units),
         }
@@ -609,7 +615,7 @@ def generate_tile(region: Region, shared: SharedInputs, tile: Span) -> NDArray[n
     count, size = tile.end - tile.first, at_once(shared.model.series_at_once, settings.device)
     padded = tile.first + np.concatenate([np.arange(count), np.zeros(size - count, dtype=np.int64)])
     log_level = region.log_level[tile.member, padded]
-    level_known = np.full(size, not shared.scaler.own_level, dtype=np.float32)
+    level_known = np.full(size, region.told and not shared.scaler.own_level, dtype=np.float32)
     level = np.stack([region.level[tile.member, padded], level_known], axis=1)
     ids = region.ids[padded].tolist()
     rhythm, xy = region.rhythms[tile.member], None if region.xy_m is None else region.xy_m[padded]
@@ -629,9 +635,9 @@ def generate_tile(region: Region, shared: SharedInputs, tile: Span) -> NDArray[n
         rows = _rows_of_days(weekday, [int(day) - first for day, _ in settings.holidays], k)
         profile = region.profile(padded, weekday, k, shared.scaler)
         condition = Condition(
-            place=torch.from_numpy(region.place[padded]),
+            place=torch.from_numpy(region.place[padded] * np.float32(region.told)),
             time=time_of_windows(shared.time, torch.tensor([0]), k)[:, rows],
-            level=torch.from_numpy(level),
+            level=torch.from_numpy(level * np.float32(region.told)),
             network=torch.full((size,), shared.number(rhythm)),
             known=known,
             profile=profile,

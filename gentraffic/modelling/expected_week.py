@@ -197,6 +197,11 @@ class ExpectedWeeks:
         return Amplitude(**means)
 
     @property
+    def tells_amplitude(self) -> bool:
+        """Whether any network has a law of amplitudes."""
+        return any(week.amplitude is not None for week in self.networks.values())
+
+    @property
     def measured(self) -> dict[str, tuple[str, int]]:
         """network -> where it lies (an IANA time zone) and at how many locations it was measured."""
         return {name: (week.timezone, week.locations) for name, week in self.networks.items()}

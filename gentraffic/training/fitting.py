@@ -123,7 +123,7 @@ def plan_for(design: Design) -> Plan:
     """How a design is trained unless one says otherwise."""
     plan = plan_of_class(class_of(design), own_level=design.own_level)
     if tells_amplitude(design):
-        plan = replace(plan, steps=min(plan.steps, AMPLITUDE_STEPS))
+        plan = replace(plan, steps=min(plan.steps, AMPLITUDE_STEPS), level_keep=0.5)
     if design.direct:  # the paper blurs nothing; some windows without a place, for guidance
         plan = replace(plan, learning_rate=2e-3, place_noise=0.0, place_keep=0.9, weight_decay=0.0)
     return plan

@@ -20,7 +20,7 @@ from gentraffic.modelling.features import LEAST_MEAN, Floats, Scaler, WeeklyProf
 from gentraffic.modelling.levels import LevelModel
 from gentraffic.modelling.measured import Source
 from gentraffic.modelling.services import Services
-from gentraffic.modelling.weekly_profile import other_cells, profile_week
+from gentraffic.modelling.weekly_profile import cell_weeks, other_cells, profile_week
 from gentraffic.training.checkpoint import Checkpoint
 from gentraffic.training.processes import ALONE, ProcessGroup
 from gentraffic.training.trainer import Schedule, Trainer, TrainingTask, Turn
@@ -362,9 +362,21 @@ def departing(p: Prepared, scaler: Scaler, law: Amplitude | None = None) -> Prep
     expected of them."""
     if p.expected is None or p.up_to is None:
         return p
-    log = log_amplitudes(p.source, p.scaler or scaler, p.expected)
-    own = law or fit_amplitude(log, p.level, np.diff(p.up_to, prepend=0.0))
-    return replace(p, amplitude=np.exp(log), law=own)
+    amplitude, share = np.exp(log_amplitudes(p.source, p.scaler or scaler, p.expected)), np.diff(p.up_to, prepend=0.0)
+    own = law or fit_amplitude(np.log(amplitude), p.level, share)
+    # what is expected has no error in the mean over cells, but would have one over amplitudes, as cells that depart
+    # little then count more: the network is not to learn that
+    lean = np.average(mean_departures(p, scaler) / amplitude[:, None], axis=0, weights=share)
+    expected = (p.expected + amplitude[:, None] * lean).astype(np.float32)
+    return replace(p, amplitude=amplitude, law=own, expected=expected)
+
+
+def mean_departures(p: Prepared, scaler: Scaler) -> Floats:
+    """By what the scaled weeks of cells depart from what is expected of them, Monday first: (cells, 168)."""
+    assert p.expected is not None
+    week = np.maximum(cell_weeks(p.source).reshape(-1, WEEK), 0.0)
+    out: Floats = (p.scaler or scaler).forward(week).astype(np.float64) - p.expected
+    return out
 
 
 def log_amplitudes(source: Source, scaler: Scaler, expected: NDArray[np.float32]) -> Floats:
