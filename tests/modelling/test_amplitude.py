@@ -20,7 +20,7 @@ from gentraffic.generators.weekly import Settings, draw_traffic
 from gentraffic.modelling.expected_week import Amplitude, ExpectedWeek, ExpectedWeeks, fit_amplitude
 from gentraffic.modelling.features import FLOOR
 from gentraffic.modelling.random_streams import shape_seeds, standard_normals
-from gentraffic.training.sampler_task import batch_of, by_location, departing
+from gentraffic.training.sampler_task import batch_of, by_location, departing, mean_departures
 from samplers import WEEK, Condition, Noise
 
 MONDAY = make_calendar("2026-01-05", 7, "1h", "Europe/Rome")
@@ -90,7 +90,7 @@ def test_windows_are_divided_by_the_amplitudes_of_their_cells_and_the_network_is
     np.testing.assert_allclose(told.amplitude, by_hand, rtol=1e-5)
     plan = replace(SHORT, batch=64)
     x, condition, _ = batch_of([told], TIME, SCALER, plan, 1, noisy=False)
-    plain, none, _ = batch_of([p], TIME, SCALER, plan, 1, noisy=False)
+    plain, none, _ = batch_of([replace(p, expected=told.expected)], TIME, SCALER, plan, 1, noisy=False)
     assert none.amplitude is None
     assert condition.amplitude is not None
     amplitude = np.exp(condition.amplitude.numpy() * told.law.spread + told.law.mean)
@@ -153,3 +153,27 @@ def test_neighbours_that_share_their_weeks_share_their_amplitudes(tiny_bundle: B
     a, b = np.argwhere(np.triu(np.hypot(*(xy[:, None] - xy[None]).T) < 300, 1)).T
     assert len(a) > 500
     assert np.corrcoef(together[a], together[b])[0, 1] > np.corrcoef(alone[a], alone[b])[0, 1] + 0.15
+
+
+def test_where_nobody_measured_the_network_hears_neither_place_nor_level(tiny_bundle: Bundle) -> None:
+    heard = []
+
+    class Listening(White):
+        def __call__(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
+            heard.append((condition.place.abs().max() > 0, condition.level.abs().max() > 0))
+            return super().__call__(x_t, t, condition)
+
+    model: Any = Listening()
+    for network in ("", "alpha"):
+        draw_traffic(replace(tiny_bundle, model=model), context(20, network), MONDAY, Settings(0, 1, steps=1))
+    assert [(bool(place), bool(level)) for place, level in heard] == [(False, False), (True, True)]
+
+
+def test_what_training_takes_away_leaves_no_lean_over_amplitudes() -> None:
+    p = PREPARED[0]
+    expected = np.random.default_rng(0).normal(size=(1, WEEK)).repeat(len(p.place), 0).astype(np.float32)
+    told = departing(replace(p, expected=expected, up_to=by_location(p.source.location)), SCALER)
+    assert told.amplitude is not None
+    share = np.diff(by_location(p.source.location), prepend=0.0)
+    lean = np.average(mean_departures(told, SCALER) / told.amplitude[:, None], axis=0, weights=share)
+    assert np.abs(lean).max() < 1e-5
