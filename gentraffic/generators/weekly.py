@@ -314,6 +314,7 @@ def prepare_inputs(
     shares = any(bundle.weeks.shared.get(name) for name in rhythms) and np.isfinite(places.xy_m).all()
     xy = np.array(places.xy_m[rows], dtype=np.float64) if shares else None
     told = places.network in bundle.levels.networks or not weeks.tells_amplitude
+    told = told or settings.guidance != 1.0  # which asks for more of what stands there
     region = Region(ids[rows], embedding[rows], log_level, level, rhythms=rhythms, xy_m=xy, told=told)
     shared = SharedInputs.of(bundle, time, calendar, settings)
     if given is not None:
