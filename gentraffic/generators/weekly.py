@@ -139,7 +139,7 @@ class Region:
     of each cell with each rhythm (`ExpectedWeeks.scores`); None where the network draws whole weeks. known: what
     measured cells say of the weeks of all, and what is kept of them; None where none was measured. told: whether the
     network hears place and level: where nobody measured, what they tell of a week is told by the expected week and by
-    the amplitude, and a network hears kinds of place there that are not (`benchmarks/p5.py --parts`). xy_m: (cells, 2)
+    the amplitude, and told them as well it draws worse weeks. xy_m: (cells, 2)
     metres; None where what is drawn of neighbours has nothing in common.
     """
 
