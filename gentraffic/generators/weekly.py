@@ -27,6 +27,7 @@ from gentraffic.dataset.schema import BLOCK, IN_MEMORY, Memory, blocks, release_
 from gentraffic.errors import WrongUse, did_you_mean
 from gentraffic.generators.base import Settings as Settings
 from gentraffic.generators.base import Span, Tell, check_minutes
+from gentraffic.modelling.even_members import drawn_together, spread_pairs
 from gentraffic.modelling.expected_week import AUTO, COMPONENTS, ExpectedWeeks, from_monday, rhythms_of
 from gentraffic.modelling.features import Floats, Places, Scale, Scaler, read_places
 from gentraffic.modelling.history import History, as_profile
@@ -180,6 +181,29 @@ class Region:
 
 
 @dataclass(frozen=True)
+class NoiseCells:
+    """Cells whose noise is drawn.
+
+    ids: (cells,). points: (n, 2) of the lattice around them; None where they share nothing. corner: (cells, 4) which
+    of these lie around each; weight: (cells, 4) how much each counts.
+    """
+
+    ids: Sequence[Any]
+    points: NDArray[np.int64] | None = None
+    corner: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 4), dtype=np.int64))
+    weight: Floats = field(default_factory=lambda: np.zeros((0, 4)))
+
+    @classmethod
+    def at(cls, ids: Sequence[Any], xy_m: Floats | None) -> NoiseCells:
+        """xy_m: (cells, 2) metres; None where they share nothing."""
+        if xy_m is None:
+            return cls(ids)
+        points, weight = bilinear(xy_m, WEEKS_M)
+        unique, corner = np.unique(points.reshape(-1, 2), axis=0, return_inverse=True)
+        return cls(ids, unique, corner.reshape(len(points), -1), weight)
+
+
+@dataclass(frozen=True)
 class SharedInputs:
     """What all cells share: the network, its scaling, the time embedding (168, Q), the names of measured networks, and
     the weeks from which what it draws departs; scaling and weeks are those of the service that is drawn. shared: of
@@ -214,7 +238,8 @@ class SharedInputs:
         return self.services.numbers(self.settings.service, self.networks).get(rhythm, 0)
 
     def amplitude(self, rhythm: str, own: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-        """The standard normal numbers (cells,) by which a service departs far or little from what is expected.
+        """The standard normal numbers (cells,) by which a service departs far or little from what is expected, as one
+        pair of members draws them alone.
 
         own: of each service up to it, the main one first, (cells, 1) each: services depart together."""
         if len(own) == 1:
@@ -223,11 +248,10 @@ class SharedInputs:
         out: NDArray[np.float32] = np.concatenate(own, axis=1) @ (weight / np.linalg.norm(weight)).astype(np.float32)
         return out
 
-    def shares(self, rhythm: str, xy_m: Floats | None) -> bool:
-        """Whether cells share noise with their neighbours, or services with one another: else it is of seeds alone.
-
-        xy_m: (cells, 2) metres."""
-        return bool(self.services.index(self.settings.service) or (self.shared.get(rhythm) and xy_m is not None))
+    def shares(self, rhythm: str, cells: NoiseCells) -> bool:
+        """Whether cells share noise with their neighbours, or services with one another: else it is of seeds alone."""
+        near = self.shared.get(rhythm) and cells.points is not None
+        return bool(self.services.index(self.settings.service) or near)
 
     def noise(self, rhythm: str, own: Sequence[NDArray[np.float32]], mirrored: bool) -> torch.Tensor:
         """The starting noise of a service, which shares what happens with those before it: (cells, steps).
@@ -239,12 +263,11 @@ class SharedInputs:
         return (torch.from_numpy(mixed) * (-1.0 if mirrored else 1.0)).to(self.settings.device)
 
     def own_noise(
-        self, rhythm: str, ids: Sequence[Any], xy_m: Floats | None, pair: int, window: int,
+        self, rhythm: str, cells: NoiseCells, pair: int, window: int,
         numbers: Callable[[NDArray[np.uint64]], NDArray[np.float32]],
     ) -> list[NDArray[np.float32]]:  # fmt: skip
         """Standard normal numbers of each service up to the one that is drawn, the main one first, of which neighbours
-        share what they do in the network: (cells, n) each. numbers: of the keys (cells, 2) of streams. xy_m: (cells, 2)
-        metres."""
+        share what they do in the network: (cells, n) each. numbers: of the keys (cells, 2) of streams."""
         seed, service, shared = self.settings.seed, self.settings.service, self.shared.get(rhythm, 0.0)
         names: tuple[str, ...] = ("",)
         if self.services.index(service):
@@ -252,26 +275,24 @@ class SharedInputs:
             names = (self.services.main, *list(part.ratios)[: part.position(service) + 1])
         own = []
         for number in map(self.services.index, names):
-            alone = numbers(shape_seeds(seed, ids, pair, window, number))
-            if shared and xy_m is not None:
-                points, weight = bilinear(xy_m, WEEKS_M)
-                unique, at = np.unique(points.reshape(-1, 2), axis=0, return_inverse=True)
-                each = numbers(lattice_seeds(seed, unique, pair, window, number))
-                alone = _shared_noise(alone, each, at.reshape(len(alone), -1), weight, shared)
+            alone = numbers(shape_seeds(seed, cells.ids, pair, window, number))
+            if shared and cells.points is not None:
+                each = numbers(lattice_seeds(seed, cells.points, pair, window, number))
+                alone = _shared_noise(alone, each, cells.corner, cells.weight, shared)
             own.append(alone)
         return own
 
 
 def _shared_noise(
-    alone: NDArray[np.float32], each: NDArray[np.float32], at: NDArray[np.int64], weight: Floats, shared: float
+    alone: NDArray[np.float32], each: NDArray[np.float32], corner: NDArray[np.int64], weight: Floats, shared: float
 ) -> NDArray[np.float32]:
     """Standard normal noise of cells, (cells, steps), of which a share comes from the lattice points around.
 
-    alone: (cells, steps). each: (points, steps). at: (cells, 4) the points of each cell, weight: (cells, 4)."""
+    alone: (cells, steps). each: (points, steps). corner: (cells, 4) the points of each cell, weight: (cells, 4)."""
     out = np.float32((1 - shared) ** 0.5) * alone
     of_points = (shared**0.5 * weight).astype(np.float32)
-    for corner in range(at.shape[1]):
-        out += of_points[:, corner, None] * each[at[:, corner]]
+    for side in range(corner.shape[1]):
+        out += of_points[:, side, None] * each[corner[:, side]]
     return out
 
 
@@ -619,7 +640,8 @@ def generate_tile(region: Region, shared: SharedInputs, tile: Span) -> NDArray[n
     level_known = np.full(size, region.told and not shared.scaler.own_level, dtype=np.float32)
     level = np.stack([region.level[tile.member, padded], level_known], axis=1)
     ids = region.ids[padded].tolist()
-    rhythm, xy = region.rhythms[tile.member], None if region.xy_m is None else region.xy_m[padded]
+    rhythm = region.rhythms[tile.member]
+    cells = NoiseCells.at(ids, None if region.xy_m is None else region.xy_m[padded])
     expected = region.expected(padded, tile.member, shared.weeks, shared.scaler)
     sheet = np.empty((size, _sheet_days(calendar.days) * HOURS * k), dtype=np.float32)
     network: Any = shared.model  # a Denoiser or a OneShot
@@ -628,8 +650,13 @@ def generate_tile(region: Region, shared: SharedInputs, tile: Span) -> NDArray[n
     pair, mirrored = (tile.member + 1) // 2, tile.member > 0 and tile.member % 2 == 0
     law, log_amplitude, told = shared.weeks.amplitude(rhythm), None, None
     if law is not None:  # the same of both members of a pair, so that what they draw cancels
-        own = shared.own_noise(rhythm, ids, xy, pair, ALL_WINDOWS, one_each)
-        log_amplitude = law.draw(level[:, 0], shared.amplitude(rhythm, own))
+        numbers, place = drawn_together(pair) if pair else ([pair], 0)
+        fields = [
+            shared.amplitude(rhythm, shared.own_noise(rhythm, cells, number, ALL_WINDOWS, one_each))
+            for number in numbers
+        ]
+        z: NDArray[Any] = spread_pairs(np.stack(fields))[place] if pair else fields[0]
+        log_amplitude = law.draw(level[:, 0], z)
         told = torch.from_numpy(law.standard(log_amplitude))
     for window, first in enumerate(window_starts(calendar.days)):
         weekday = (calendar.weekday + first) % DAYS
@@ -646,9 +673,9 @@ def generate_tile(region: Region, shared: SharedInputs, tile: Span) -> NDArray[n
             amplitude=told,
         ).to(settings.device)
         device, noise = settings.device, None
-        if shared.shares(rhythm, xy):
+        if shared.shares(rhythm, cells):
             each = partial(many_each, steps=WEEK * k)
-            noise = shared.noise(rhythm, shared.own_noise(rhythm, ids, xy, pair, window, each), mirrored)
+            noise = shared.noise(rhythm, shared.own_noise(rhythm, cells, pair, window, each), mirrored)
         with torch.inference_mode(), own_stream(device), computing_in(settings.precision, device):
             drawn = draw(
                 network,

@@ -5,10 +5,7 @@ base stations, that the map does not tell of. So each member has a field of nois
 (`Likeness`), which a few lattices of independent numbers, read bilinearly, come near to in a time that grows with the
 cells alone. Whatever is drawn beside it, a cell has the same noise.
 
-Members come in groups of GROUP: antithetic pairs of fields, of which each cell takes the ranks, so that it has one
-member in every GROUPth part of its distribution, while cells keep what they share (Latin hypercube sampling with
-dependence: Packham and Schmidt, Journal of Computational Finance 13:81, 2010). Few members then cover what is possible
-as well as many independent ones would.
+Members come in groups of GROUP that cover what is possible evenly (`even_members`).
 """
 
 from __future__ import annotations
@@ -20,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gentraffic.modelling.even_members import GROUP, PAIRS, spread_members
 from gentraffic.modelling.features import Floats
 from gentraffic.modelling.levels import LOCATION, NOISE
 from gentraffic.modelling.random_streams import LATTICE, LEVEL, bilinear, cell_keys, point_keys
@@ -28,9 +26,6 @@ LATTICES = ((500.0, 0.45), (1500.0, 0.44), (4500.0, 0.11))  # sides in metres, a
 REACH_M = 1000.0
 KEPT = 0.92  # of what fields share, cells that take their ranks keep
 MOST_SHARED = 0.99  # by fields: no two cells are the same
-PAIRS = 10
-GROUP = 2 * PAIRS
-RAREST = 1e-6  # share of members whose noise may lie further out than any that is drawn
 
 
 @dataclass(frozen=True)
@@ -86,13 +81,7 @@ def _group(
     seed: int, cell_ids: Sequence[Any] | NDArray[Any], xy_m: Floats, like: Likeness, group: int, service: int
 ) -> Floats:
     """The noise of the members of one group: (GROUP, cells), members 0 and 1, 2 and 3, ... of which are antithetic."""
-    from scipy.special import ndtr, ndtri
-
-    fields = _fields(seed, cell_ids, xy_m, like, group, service)
-    within = ndtr(fields[PAIRS])  # where in its part of the distribution a member lies
-    size = np.abs(fields[:PAIRS]).argsort(axis=0).argsort(axis=0)
-    above = ndtri(np.clip((PAIRS + size + within) / GROUP, RAREST, 1 - RAREST))
-    signed = np.where(fields[:PAIRS] < 0, -above, above)
+    signed = spread_members(_fields(seed, cell_ids, xy_m, like, group, service)[: PAIRS + 1])
     out: Floats = np.stack([signed, -signed], axis=1).reshape(GROUP, -1)
     return out
 

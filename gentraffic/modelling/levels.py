@@ -62,6 +62,7 @@ REFERENCE = {
 }  # log densities of activity 0
 MEASURED_RANGE = (-2.3, 2.7)  # of expected activity over the cells of Milan
 LAW_NOISE, LAW_PRIOR = 0.72, 20  # spread of log levels about the law, and the locations that it counts as
+OTHER_SOURCE = 0.25  # what a network counts where another source than its own counts the places
 SLOPES_APART = 0.2  # standard deviation of the factor on all elasticities, of all networks and of each
 STRANGE = 1.0  # activity beyond what was measured that doubles the variance
 NOWHERE = (0.4, 0.6)  # mean and spread of log POI counts where a model knows no network
@@ -414,12 +415,14 @@ def fit_levels(measured: Sequence[Measured], *, inflate: float = 1.0, places: bo
 def fit_law(measured: Sequence[Measured], source: str = "") -> Law:
     """The factor on the elasticities and the noise, learned over networks, each with an effect of its own.
 
-    source: who counted the POIs of the places that it is for; networks of others count only where there is none of it.
+    source: who counted the POIs of the places that it is for; networks of others count only where there is none of it,
+    and then OTHER_SOURCE of what its own would: how much a map tells of traffic differs most between sources.
     A network's slope is that of log traffic per km2 on what the prior law expects, its variance counts locations, not
     cells; slopes are normal about that of all networks, which is normal about 1, both by SLOPES_APART.
     """
     usable = [(m, m.activity, m.area_km2) for m in measured if m.activity is not None and m.area_km2 is not None]
-    usable = [part for part in usable if part[0].source == source] or usable
+    own = [part for part in usable if part[0].source == source]
+    usable, counts = (own, 1.0) if own else (usable, OTHER_SOURCE)
     weight, pull = 1 / SLOPES_APART**2, 1 / SLOPES_APART**2
     for m, expected, area in usable:
         x, y = expected - expected.mean(), np.log(m.level) - np.log(area)
@@ -429,14 +432,14 @@ def fit_law(measured: Sequence[Measured], source: str = "") -> Law:
             continue
         slope = float(x @ y) / across
         variance = float((y - slope * x).var()) / (across * places / len(x))
-        weight += 1 / (variance + SLOPES_APART**2)
-        pull += slope / (variance + SLOPES_APART**2)
+        weight += counts / (variance + SLOPES_APART**2)
+        pull += counts * slope / (variance + SLOPES_APART**2)
     slope = pull / weight
     squares, count = LAW_PRIOR * LAW_NOISE**2, float(LAW_PRIOR)
     for m, expected, area in usable:
         left = np.log(m.level) - np.log(area) - slope * expected
         places = len(np.unique(m.location))
-        squares, count = squares + (places - 1) * float(left.var()), count + places - 1
+        squares, count = squares + counts * (places - 1) * float(left.var()), count + counts * (places - 1)
     lows, highs = ([f(x) for _, x, _ in usable] for f in (np.min, np.max))
     return Law(
         slope=round(float(slope), 4),

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import shapely
+import xarray as xr
 from docs_pages import DOCS, PAGES, commands, name
 
 from gentraffic.cli.main import run
@@ -97,6 +98,9 @@ def prepare(folder: Path, page: Path, data: Path) -> None:
         return
     place = f"--osm town.osm.pbf --bbox {','.join(map(str, TOWN))}" if page.name == "area.md" else "--city monaco"
     do(f"sample {place} --days 14 --seed 5 --start 2026-01-05 -o measured.nc")
+    if page.name == "rhythms.md":  # of a place that is measured in part
+        every = xr.load_dataset("measured.nc")
+        every.isel(cell=slice(None, None, 5)).to_netcdf("measured.nc")
     do("sample --city monaco --days 14 -o milan.nc")
     do("sample --city monaco --members 3 --total traffic=1TB/day -o ensemble.nc")
     do("fetch --city monaco -o context.nc")

@@ -11,12 +11,13 @@ import pytest
 import torch
 from bundle_examples import context
 from prepared_examples import PREPARED, SCALER, SHORT, TIME
-from scipy.stats import kstest, kurtosis
+from scipy.stats import kstest, kurtosis, norm
 from torch import Tensor
 
 from gentraffic.dataset.calendar import make_calendar
 from gentraffic.generators.folder import Bundle
 from gentraffic.generators.weekly import Settings, draw_traffic
+from gentraffic.modelling.even_members import PAIRS
 from gentraffic.modelling.expected_week import Amplitude, ExpectedWeek, ExpectedWeeks, fit_amplitude
 from gentraffic.modelling.features import FLOOR
 from gentraffic.modelling.random_streams import shape_seeds, standard_normals
@@ -143,6 +144,16 @@ def test_both_members_of_a_pair_and_later_weeks_have_one_amplitude_and_pairs_the
     assert related[1, 2] > 0.9
     assert related[3, 4] > 0.9
     assert np.abs(related[[0, 0, 1], [1, 3, 3]]).max() < 0.2
+
+
+def test_each_cell_departs_in_one_pair_of_members_as_every_tenth_of_the_law_says(tiny_bundle: Bundle) -> None:
+    law = fit_amplitude(np.random.default_rng(1).normal(-1.5, 0.5, 5000), np.zeros(5000), np.ones(5000))
+    for shared in (0.0, 0.8):
+        log = np.log(drawn(tiny_bundle, law, 2 * PAIRS + 1, shared=shared)[1::2].std(axis=2))  # (pairs, cells)
+        sorted_ = np.sort(log, axis=0).mean(axis=1)
+        middle = -1.5 + 0.5 * norm.ppf((np.arange(PAIRS) + 0.5) / PAIRS)
+        np.testing.assert_allclose(sorted_, middle, atol=0.12)
+        assert log.mean(axis=0).std() < 0.7 * 0.5 / PAIRS**0.5  # of independent pairs, but for the noise of a week
 
 
 def test_neighbours_that_share_their_weeks_share_their_amplitudes(tiny_bundle: Bundle) -> None:

@@ -336,6 +336,18 @@ def test_the_factor_on_elasticities_is_learned_over_networks_and_few_are_not_bel
     assert many.lowest < -2.5 < 2.5 < many.highest  # as far as it was measured
 
 
+def test_networks_of_another_source_count_a_quarter_and_only_where_there_is_none_of_the_source() -> None:
+    amap = [replace(m, source="AMap") for m in law_networks([0.6] * 3, noise=1.2)]
+    own, other = fit_law(amap, "AMap"), fit_law(amap)
+    left = [np.log(m.level) - np.log(m.area_km2) - other.slope * m.activity for m in amap]  # type: ignore[operator]
+    squares, count = (20 * 0.72**2 + 0.25 * 99 * sum(part.var() for part in left)), 20 + 0.25 * 99 * 3
+    assert other.noise == pytest.approx((squares / count) ** 0.5, abs=1e-3)
+    assert other.noise < own.noise - 0.03
+    assert own.slope + 0.05 < other.slope < 1.0  # nearer to the prior
+    osm = law_networks([0.9])
+    assert fit_law([*osm, *amap]) == fit_law(osm)
+
+
 @pytest.mark.slow
 def test_who_counted_the_pois_has_a_law_of_its_own_where_it_was_measured() -> None:
     osm = law_networks([1.0] * 6, noise=0.4, seed=1)
